@@ -1,0 +1,102 @@
+//! Stage 2: a record's bytes become a [`RowChange`], borrowed from the record and read in one pass.
+//!
+//! Values stay JSON text: nothing is parsed into a tree, and what is sent is spliced from the record as it
+//! stands. Pure: no clock, no I/O.
+
+mod debezium;
+mod outhook;
+mod row;
+mod schema;
+mod settings;
+
+use std::sync::Arc;
+
+pub use self::row::{EventDate, Field, Identity, Row, RowChange, Sequence, Value};
+pub use self::settings::{EventSourceRule, Format, RowsSent, Settings, SnapshotRows, TableNaming, UnknownChange};
+
+/// A record as a decoder sees it: nothing of Kafka's client.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    pub topic: &'a str,
+    pub partition: i32,
+    pub offset: i64,
+    /// Kafka's timestamp, milliseconds since 1970.
+    pub timestamp_ms: i64,
+    pub key: Option<&'a [u8]>,
+    /// None is a tombstone: no bytes at all.
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a dyn Headers,
+}
+
+/// A record's headers, looked up by name; the first of a name counts.
+pub trait Headers {
+    fn first(&self, name: &str) -> Option<&[u8]>;
+}
+
+impl<N: AsRef<str>, V: AsRef<[u8]>> Headers for Vec<(N, V)> {
+    fn first(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(n, _)| n.as_ref() == name).map(|(_, value)| value.as_ref())
+    }
+}
+
+/// What a record turned out to be.
+#[derive(Debug)]
+pub enum Decoded<'a> {
+    Change(RowChange<'a>),
+    /// Nothing that fires; counted by kind.
+    Ignored(Ignored),
+}
+
+/// Why a record that is well formed fires nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ignored {
+    Tombstone,
+    Truncate,
+    Snapshot,
+    Heartbeat,
+    Transaction,
+    LogicalMessage,
+    SchemaChange,
+    Signal,
+}
+
+/// Why a record can't be decoded; its place is added by whoever knows it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not UTF-8, not JSON, or JSON of another shape. The text says what was expected and at which line and column.
+    #[error("the value is no {format} record: {reason}")]
+    Malformed { format: &'static str, reason: String },
+    /// Well formed, but a format that this source is not configured for.
+    #[error("the value looks like {found}, but its source is configured as format = \"{format}\"")]
+    OtherFormat { format: &'static str, found: &'static str },
+}
+
+/// Turns the records of one source's partition into row changes. Not shared between partitions: it keeps
+/// the last schema it compiled; what tables it saw whole is shared with its siblings.
+pub struct Decoder {
+    settings: Arc<Settings>,
+    whole_tables: WholeTables,
+    schemas: schema::SchemaCache,
+}
+
+/// Tables of which an update with `before` was seen, so that a delete's `before` may be believed.
+/// Shared by all decoders of an instance.
+#[derive(Clone, Default)]
+pub struct WholeTables(Arc<dashmap::DashSet<Box<str>>>);
+
+impl Decoder {
+    pub fn new(settings: Arc<Settings>, whole_tables: WholeTables) -> Self {
+        Self { settings, whole_tables, schemas: schema::SchemaCache::default() }
+    }
+
+    /// Decodes one record. The row change borrows from the record's bytes.
+    ///
+    /// # Errors
+    /// The value can't be read as the source's format.
+    pub fn decode<'a>(&mut self, input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
+        match self.settings.format {
+            Format::Outhook => outhook::decode(self, input),
+            Format::Debezium => debezium::decode(self, input),
+        }
+    }
+}

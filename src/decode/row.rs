@@ -1,0 +1,121 @@
+//! A decoded row change: what every format becomes.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+
+use super::settings::UnknownChange;
+use crate::vocabulary::{EventSource, Operation};
+
+/// One change of one row.
+#[derive(Debug)]
+pub struct RowChange<'a> {
+    pub account: Cow<'a, str>,
+    pub table: Cow<'a, str>,
+    pub operation: Operation,
+    pub source: Option<EventSource>,
+    pub event_date: EventDate,
+    pub sequence: Sequence,
+    pub identity: Identity<'a>,
+    /// The old row; None when the source did not send it. A delete's is cut to its key fields when the rest may be filler.
+    pub before: Option<Row<'a>>,
+    pub after: Option<Row<'a>>,
+    /// What the source wants of an update without `before`.
+    pub unknown_change: UnknownChange,
+}
+
+impl<'a> RowChange<'a> {
+    /// The row that a message sends: the deleted row's values for a delete, the new ones otherwise.
+    pub fn sent_row(&self) -> Option<&Row<'a>> {
+        match self.operation {
+            Operation::Delete => self.before.as_ref(),
+            Operation::Insert | Operation::Update => self.after.as_ref(),
+        }
+    }
+
+    /// A field's value as it is sent: an unavailable one takes `before`'s value, else there is none.
+    pub fn sent_value(&self, name: &str) -> Option<&Value<'a>> {
+        let value = self.sent_row()?.get(name)?;
+        if value.available { Some(value) } else { self.before_value(name) }
+    }
+
+    /// The fields that a default payload sends, in the row's order; an unavailable one takes `before`'s value, else it is left out.
+    pub fn sent_fields(&self) -> impl Iterator<Item = (&Field<'a>, &Value<'a>)> {
+        self.sent_row().into_iter().flat_map(|row| &row.fields).filter_map(|field| {
+            let value = if field.value.available { Some(&field.value) } else { self.before_value(&field.name) };
+            value.map(|value| (field, value))
+        })
+    }
+
+    fn before_value(&self, name: &str) -> Option<&Value<'a>> {
+        self.before.as_ref()?.get(name).filter(|value| value.available)
+    }
+}
+
+/// A row's fields in the order in which the source wrote them.
+#[derive(Debug, Default)]
+pub struct Row<'a> {
+    pub fields: Vec<Field<'a>>,
+}
+
+impl<'a> Row<'a> {
+    /// A field's value; of two with one name the last counts, as in any JSON object.
+    pub fn get(&self, name: &str) -> Option<&Value<'a>> {
+        self.fields.iter().rev().find(|field| field.name == name).map(|field| &field.value)
+    }
+}
+
+#[derive(Debug)]
+pub struct Field<'a> {
+    /// Decoded: escapes resolved. A borrowed name had none and may be written between quotes as it is.
+    pub name: Cow<'a, str>,
+    pub value: Value<'a>,
+}
+
+/// A field's value as JSON text, never parsed further than it must be.
+#[derive(Debug)]
+pub struct Value<'a> {
+    /// Valid JSON text of one value, without white space around it.
+    pub json: Cow<'a, str>,
+    /// False for an unchanged value that the source did not send (PostgreSQL's unchanged TOAST).
+    pub available: bool,
+    /// The value is a string that holds JSON text (a json column): its white space and key order do not count as a change.
+    pub json_text: bool,
+}
+
+impl<'a> Value<'a> {
+    pub fn new(json: impl Into<Cow<'a, str>>) -> Self {
+        Self { json: json.into(), available: true, json_text: false }
+    }
+}
+
+/// When the change was made in its source, as precise as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventDate {
+    pub at: Timestamp,
+    /// Digits of the second's fraction that the source gave: 0 to 9.
+    pub digits: u8,
+}
+
+/// Grows with the order of changes of one row; its text compares like its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sequence {
+    /// Debezium PostgreSQL: the last commit's position, the record's own, and false for a delete: a key
+    /// change's delete goes before its create.
+    Postgres { commit: u64, lsn: u64, after_delete: bool },
+    /// Debezium MySQL: binlog file number, position, row in the event.
+    Binlog { file: u64, pos: u64, row: u64 },
+    /// Everything else: the record's place in its partition.
+    Offset { partition: i32, offset: i64 },
+}
+
+/// What makes a change the same change when it is published again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity<'a> {
+    /// The `outhook` format's own `id`, within its account and table.
+    Given(Cow<'a, str>),
+    /// Debezium's coordinates, as canonical text that other kinds can't collide with.
+    Debezium(String),
+    /// Topic, partition, offset.
+    Place { topic: &'a str, partition: i32, offset: i64 },
+}

@@ -1,0 +1,77 @@
+//! How the records of one source are read: the part of a `[[sources]]` entry that concerns decoding.
+
+use serde::Deserialize;
+
+use crate::id::AccountId;
+use crate::vocabulary::EventSource;
+
+/// How the records of one source are read.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub format: Format,
+    pub account: AccountId,
+    pub event_source: Option<EventSourceRule>,
+    pub table_name: TableNaming,
+    pub snapshot: SnapshotRows,
+    pub unknown_change: UnknownChange,
+    pub rows: RowsSent,
+    pub unavailable_placeholder: String,
+    pub signal_table: Option<String>,
+}
+
+/// The wire format of a source's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Outhook,
+    Debezium,
+}
+
+/// Where a change's event source comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventSourceRule {
+    Constant(EventSource),
+    /// The text of a Kafka header.
+    Header(String),
+    /// The value of a field of the row.
+    Field(String),
+}
+
+/// What a Debezium table is called in definitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+pub enum TableNaming {
+    #[default]
+    #[serde(rename = "table")]
+    Table,
+    #[serde(rename = "schema.table")]
+    SchemaTable,
+    #[serde(rename = "database.table")]
+    DatabaseTable,
+}
+
+/// What a snapshot's rows (op `r`) do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotRows {
+    #[default]
+    Ignore,
+    Insert,
+}
+
+/// Whether events with selected fields fire for an update whose `before` is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownChange {
+    #[default]
+    Fire,
+    Skip,
+}
+
+/// Whether a delete's `before` is the whole row (`whole`), or that is to be learnt from updates (`learn`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum RowsSent {
+    #[default]
+    Learn,
+    Whole,
+}

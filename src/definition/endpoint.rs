@@ -1,0 +1,66 @@
+//! An outgoing URL, checked and taken apart once.
+
+use std::sync::Arc;
+
+use http::Uri;
+
+/// Where calls go: a URL that is http or https, has a host, no user info and no fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The URL as given.
+    pub url: Arc<str>,
+    pub uri: Uri,
+    pub https: bool,
+    pub host: Arc<str>,
+    pub port: u16,
+}
+
+/// Why a text is no outgoing URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{url:?} is no outgoing URL: {reason}")]
+pub struct BadUrl {
+    pub url: String,
+    pub reason: &'static str,
+}
+
+impl Endpoint {
+    /// # Errors
+    /// Not an absolute http or https URL with a host, or with user info or a fragment.
+    pub fn parse(url: &str) -> Result<Endpoint, BadUrl> {
+        let bad = |reason| BadUrl { url: url.to_owned(), reason };
+        if url.contains('#') {
+            return Err(bad("a fragment (#…) is never sent; leave it out"));
+        }
+        let uri: Uri = url.parse().map_err(|_| bad("it has characters or a form that a URL can't have"))?;
+        let https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(bad("it must start with https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(bad("a user name or password in the URL would end up in logs; leave it out"));
+        }
+        let host = authority.host();
+        if host.is_empty() {
+            return Err(bad("it has no host"));
+        }
+        let port = match authority.port() {
+            None if authority.as_str().ends_with(':') || authority.as_str().len() > host.len() => {
+                return Err(bad("its port is no number from 1 to 65535"));
+            }
+            None => {
+                if https {
+                    443
+                } else {
+                    80
+                }
+            }
+            Some(port) => port.as_u16(),
+        };
+        if port == 0 {
+            return Err(bad("its port is no number from 1 to 65535"));
+        }
+        Ok(Endpoint { url: url.into(), host: host.into(), https, port, uri })
+    }
+}

@@ -1,0 +1,67 @@
+//! An event as it is stored: which row changes fire, and what is sent.
+
+use serde::{Deserialize, Serialize};
+
+use super::Stamp;
+use crate::id::{EventId, WebhookId};
+use crate::vocabulary::Operation;
+
+/// Which row changes fire, and what is sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub id: EventId,
+    pub webhook: WebhookId,
+    #[serde(with = "operation_as_event_type")]
+    pub operation: Operation,
+    pub object_name: String,
+    /// The fields whose change fires an update event; empty is all fields.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub object_fields: Vec<String>,
+    /// As given; empty is all sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub event_sources: Vec<String>,
+    #[serde(default, skip_serializing_if = "Payload::is_default")]
+    pub payload: Payload,
+    pub enabled: bool,
+    pub created: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<Stamp>,
+}
+
+/// What a message's body is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payload {
+    /// The default payload with all present and future fields.
+    #[default]
+    Default,
+    /// The default payload with these fields.
+    Fields(Vec<String>),
+    /// A template, as given.
+    Template(String),
+}
+
+impl Payload {
+    pub fn is_default(&self) -> bool {
+        matches!(self, Payload::Default)
+    }
+}
+
+mod operation_as_event_type {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::vocabulary::Operation;
+
+    pub fn serialize<S: Serializer>(operation: &Operation, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(operation.event_type())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Operation, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Operation::from_event_type(&text).ok_or_else(|| {
+            D::Error::custom(format!(
+                "{text:?} is no event type: use table.recordInsert, table.recordUpdate or table.recordDelete"
+            ))
+        })
+    }
+}

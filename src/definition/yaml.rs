@@ -1,0 +1,1 @@
+//! Definitions as people keep them in git, and the difference between such a file and the state.

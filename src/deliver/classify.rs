@@ -1,0 +1,1 @@
+//! What an answer or an error means: delivered, retry, or stop; pure.

@@ -1,0 +1,1 @@
+//! An endpoint's bounded queue and its workers.

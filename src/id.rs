@@ -1,0 +1,159 @@
+//! The names things go by: newtypes so that a webhook's id is never taken for an event's, and the place
+//! of a record in Kafka, which every error about a record carries.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// How many characters a webhook's or an event's id has.
+pub const SHORT_ID_LEN: usize = 6;
+
+/// The reason a text is no short id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an id: an id has {SHORT_ID_LEN} characters of a-z and 0-9")]
+pub struct BadId(pub String);
+
+macro_rules! short_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name([u8; SHORT_ID_LEN]);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                std::str::from_utf8(&self.0).expect("an id holds only a-z and 0-9, checked when it was made")
+            }
+
+            /// Makes an id of random bytes; the caller checks that it is still free.
+            pub fn from_random(random: [u8; SHORT_ID_LEN]) -> Self {
+                const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+                Self(random.map(|byte| ALPHABET[byte as usize % ALPHABET.len()]))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadId;
+            fn from_str(text: &str) -> Result<Self, BadId> {
+                let bytes: [u8; SHORT_ID_LEN] = text.as_bytes().try_into().map_err(|_| BadId(text.to_owned()))?;
+                if bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+                    Ok(Self(bytes))
+                } else {
+                    Err(BadId(text.to_owned()))
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadId;
+            fn try_from(text: String) -> Result<Self, BadId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.as_str().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+short_id! {
+    /// A webhook's id: 6 characters of a-z and 0-9.
+    WebhookId
+}
+short_id! {
+    /// An event definition's id: 6 characters of a-z and 0-9.
+    EventId
+}
+
+/// An account's id: any non-empty text; the tenant that webhooks, tables and row changes belong to.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct AccountId(Arc<str>);
+
+impl AccountId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for AccountId {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<AccountId> for String {
+    fn from(id: AccountId) -> String {
+        id.as_str().to_owned()
+    }
+}
+
+impl From<&str> for AccountId {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// What one match sends: the same row change and event give the same id, however often the change is
+/// published or read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(pub uuid::Uuid);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// One message to one URL: made from both, so that it too survives redelivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub uuid::Uuid);
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// Where a record stands in Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "topic {} partition {} offset {}", self.topic, self.partition, self.offset)
+    }
+}

@@ -1,0 +1,19 @@
+//! Outhook: row changes in Kafka become webhooks.
+//!
+//! The journey of a row change, in the order of the modules below: a record comes from its partition
+//! (`source`), becomes a row change (`decode`), is held against the definitions (`matching`), turned into
+//! messages (`render`), sent (`deliver`) and, when nothing is left to do, settled (`settle`) so that its
+//! offset can be committed. `pipeline` is the only module that knows this order; `app` the only one that
+//! constructs.
+
+pub mod id;
+pub mod receipt;
+pub mod vocabulary;
+
+pub mod decode;
+pub mod definition;
+pub mod deliver;
+pub mod matching;
+pub mod render;
+pub mod settle;
+pub mod store;

@@ -1,0 +1,4 @@
+//! Why a definition fires or does not fire for a row change.
+
+pub struct Verdict {}
+pub struct Reason {}

@@ -1,0 +1,1 @@
+//! The default payload: eventId … data, in the order of the contract.

@@ -1,0 +1,1 @@
+//! Runs a compiled template over a row change.
