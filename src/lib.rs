@@ -16,4 +16,5 @@ pub mod deliver;
 pub mod matching;
 pub mod render;
 pub mod settle;
+pub mod source;
 pub mod store;
