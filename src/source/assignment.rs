@@ -79,11 +79,11 @@ impl<H: Handlers> Assignment<H> {
     }
 
     /// Reads no further record of the revoked partitions, waits until what is under way has settled or the
-    /// deadline has passed, and returns what is to be committed.
+    /// deadline has passed.
     pub(super) fn drain(&self, revoked: &TopicPartitionList) -> Drained {
         let partitions = self.take(revoked);
         let drained = self.runtime.block_on(drain(partitions, self.drain_deadline));
-        info!(partitions = revoked.count(), owned = self.len(), left = drained.left, "partitions revoked");
+        info!(partitions = revoked.count(), owned = self.len(), left = drained.left(), "partitions revoked");
         drained
     }
 
@@ -158,18 +158,33 @@ impl<H: Handlers> Assignment<H> {
     }
 }
 
-/// What a drain left behind.
-pub(super) struct Drained {
-    /// The offsets to commit.
-    pub(super) offsets: TopicPartitionList,
-    /// Records read whose offsets are not among them; they come again.
-    pub(super) left: usize,
+/// Partitions that read no further, and how far they got.
+pub struct Drained {
+    books: Vec<Arc<PartitionBook>>,
+}
+
+impl Drained {
+    /// The offsets that may be committed by now.
+    pub(super) fn offsets(&self) -> TopicPartitionList {
+        let mut offsets = TopicPartitionList::new();
+        for book in &self.books {
+            if let Some(offset) = book.safe_offset() {
+                add(&mut offsets, book, offset);
+            }
+        }
+        offsets
+    }
+
+    /// Records read whose offsets may not be committed by now; they come again.
+    pub fn left(&self) -> usize {
+        self.books.iter().map(|book| book.open_records()).sum()
+    }
 }
 
 async fn drain(partitions: Vec<Owned>, deadline: Duration) -> Drained {
     let deadline = Instant::now() + deadline;
     partitions.iter().for_each(|partition| partition.stop.set());
-    let mut drained = Drained { offsets: TopicPartitionList::new(), left: 0 };
+    let mut books = Vec::with_capacity(partitions.len());
     for mut partition in partitions {
         if timeout_at(deadline, &mut partition.task).await.is_err() {
             // The task still waits for room downstream: its record was not handed on and comes again.
@@ -177,12 +192,9 @@ async fn drain(partitions: Vec<Owned>, deadline: Duration) -> Drained {
             let _ = partition.task.await;
         }
         let _ = timeout_at(deadline, partition.book.idle()).await;
-        if let Some(offset) = partition.book.safe_offset() {
-            add(&mut drained.offsets, &partition.book, offset);
-        }
-        drained.left += partition.book.open_records();
+        books.push(partition.book);
     }
-    drained
+    Drained { books }
 }
 
 fn add(offsets: &mut TopicPartitionList, book: &PartitionBook, offset: i64) {

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
-use super::assignment::Assignment;
+use super::assignment::{Assignment, Drained};
 use super::{Config, Handlers, Topics};
 use crate::receipt::Budget;
 
@@ -39,13 +39,6 @@ pub enum StartError {
     Subscribe { topics: Vec<String>, reason: KafkaError },
     #[error("can't start the thread that serves Kafka's callbacks: {0}")]
     Thread(std::io::Error),
-}
-
-/// How a stop ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped {
-    /// Records read that were not settled by the deadline; they come again.
-    pub left: usize,
 }
 
 impl<H: Handlers> Source<H> {
@@ -85,23 +78,29 @@ impl<H: Handlers> Source<H> {
         self.consumer.context().assignment.len()
     }
 
-    /// Reads no further record, waits for what is under way up to the drain deadline, commits and leaves the group.
-    pub async fn stop(self) -> Stopped {
+    /// Reads no further record and waits, up to the drain deadline, until what is under way has settled.
+    pub async fn drain(&self) -> Drained {
+        self.consumer.context().assignment.drain_all().await
+    }
+
+    /// Commits what has settled and leaves the group.
+    pub async fn leave(self, drained: &Drained) {
         let Self { consumer, stopping, callbacks, commits } = self;
-        let drained = consumer.context().assignment.drain_all().await;
         commits.abort();
         let _ = commits.await;
         stopping.store(true, Ordering::Release);
+        let offsets = drained.offsets();
         let leaving = tokio::task::spawn_blocking(move || {
             if callbacks.join().is_err() {
                 error!("the thread that serves Kafka's callbacks has panicked");
             }
-            commit_now(&consumer, &drained.offsets);
+            commit_now(&consumer, &offsets);
             // The last handle: dropping it leaves the group.
             drop(consumer);
-            drained.left
         });
-        Stopped { left: leaving.await.expect("leaving the group does not panic") }
+        if let Err(error) = leaving.await {
+            error!(%error, "leaving the group failed; the group goes on after its session timeout");
+        }
     }
 }
 
@@ -197,7 +196,7 @@ impl<H: Handlers> ConsumerContext for Context<H> {
                 }
             }
             Rebalance::Revoke(partitions) if base.assignment_lost() => self.assignment.lose(partitions),
-            Rebalance::Revoke(partitions) => commit_now(base, &self.assignment.drain(partitions).offsets),
+            Rebalance::Revoke(partitions) => commit_now(base, &self.assignment.drain(partitions).offsets()),
             Rebalance::Error(error) => warn!(%error, "a rebalance failed; the client tries again"),
         }
         metrics::gauge!("outhook_assigned_partitions").set(self.assignment.len() as f64);
