@@ -7,6 +7,7 @@
 //! constructs.
 
 pub mod id;
+pub mod json;
 pub mod receipt;
 pub mod vocabulary;
 
