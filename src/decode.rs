@@ -25,7 +25,7 @@ pub struct Input<'a> {
     pub key: Option<&'a [u8]>,
     /// None is a tombstone: no bytes at all.
     pub value: Option<&'a [u8]>,
-    pub headers: &'a dyn Headers,
+    pub headers: &'a (dyn Headers + Sync),
 }
 
 /// A record's headers, looked up by name; the first of a name counts.
@@ -58,6 +58,21 @@ pub enum Ignored {
     LogicalMessage,
     SchemaChange,
     Signal,
+}
+
+impl Ignored {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ignored::Tombstone => "tombstone",
+            Ignored::Truncate => "truncate",
+            Ignored::Snapshot => "snapshot",
+            Ignored::Heartbeat => "heartbeat",
+            Ignored::Transaction => "transaction",
+            Ignored::LogicalMessage => "logical message",
+            Ignored::SchemaChange => "schema change",
+            Ignored::Signal => "signal",
+        }
+    }
 }
 
 /// Why a record can't be decoded; its place is added by whoever knows it.

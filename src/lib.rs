@@ -15,6 +15,7 @@ pub mod decode;
 pub mod definition;
 pub mod deliver;
 pub mod matching;
+pub mod pipeline;
 pub mod render;
 pub mod settle;
 pub mod source;
