@@ -120,3 +120,6 @@ impl Decoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use self::key::Key;
 use self::placeholder::Placeholder;
 use self::source::Source;
 use super::schema::SchemaCache;
-use super::{DecodeError, Decoded, Decoder, Format, Ignored, Input, RowChange, RowsSent, SnapshotRows, foreign};
+use super::{DecodeError, Decoded, Decoder, Format, Ignored, Input, Row, RowChange, RowsSent, SnapshotRows, foreign};
 use crate::vocabulary::Operation;
 
 /// What is kept from one record of a partition to the next.
@@ -80,20 +80,20 @@ fn change<'a>(
         return Ok(Decoded::Ignored(Ignored::Signal));
     }
     let key = Key::read(input.key);
-    if operation == Operation::Delete {
-        // Some connectors send no old row at all; then the key still says which row is gone.
-        envelope.before = envelope.before.or_else(|| key.row());
+    let mut trimmed = false;
+    match operation {
+        Operation::Insert => {}
+        Operation::Update => learn(decoder, &source, envelope.before.is_some()),
+        Operation::Delete => trimmed = trim(decoder, &source, &key, &mut envelope.before)?,
     }
-    let (field, row) = match operation {
-        Operation::Insert | Operation::Update => ("after", &envelope.after),
-        Operation::Delete => ("before", &envelope.before),
+    let row = match operation {
+        Operation::Insert | Operation::Update => envelope.after.as_ref(),
+        Operation::Delete => envelope.before.as_ref(),
     };
-    let row = row.as_ref().ok_or_else(|| format!("`{field}` is missing: it must be the row of {operation} changes"))?;
+    let row = row.ok_or_else(|| operation.missing_row())?;
     let op = envelope.op.as_deref().unwrap_or_default();
     let identity = source.identity(op, &key, row).unwrap_or_else(|| input.place());
 
-    let table = source.table(settings.table_name)?;
-    let trimmed = trim(decoder, &source, &mut envelope, &key, operation)?;
     let kept = &decoder.debezium;
     for row in [&mut envelope.before, &mut envelope.after].into_iter().flatten() {
         kept.placeholder.mark(row);
@@ -104,7 +104,7 @@ fn change<'a>(
     let settings = &*decoder.settings;
     Ok(Decoded::Change(RowChange {
         account: Cow::Owned(settings.account.as_str().to_owned()),
-        table,
+        table: source.table(settings.table_name)?,
         operation,
         source: settings.event_source(input, envelope.before.as_ref(), envelope.after.as_ref()),
         event_date: source.event_date(input),
@@ -117,32 +117,39 @@ fn change<'a>(
     }))
 }
 
-/// Learns from an update whether its table is sent whole, and cuts a delete's row to its key fields where it
-/// is not known to be: PostgreSQL fills the others with null, defaults and zeros that look like data.
-/// Whether anything was cut.
-fn trim(
+/// Learns from an update whether its table is sent whole.
+fn learn(decoder: &mut Decoder, source: &Source<'_>, whole: bool) {
+    if decoder.settings.rows == RowsSent::Learn {
+        let table = &mut decoder.debezium.table;
+        source.write_full_name(table, decoder.settings.account.as_str());
+        decoder.whole_tables.learn(table, whole);
+    }
+}
+
+/// Cuts a delete's row to its key fields where the table is not known to be sent whole: PostgreSQL fills the
+/// others with null, defaults and zeros that look like data. Whether anything was cut.
+fn trim<'a>(
     decoder: &mut Decoder,
     source: &Source<'_>,
-    envelope: &mut Envelope<'_>,
-    key: &Key<'_>,
-    operation: Operation,
+    key: &Key<'a>,
+    before: &mut Option<Row<'a>>,
 ) -> Result<bool, String> {
-    if decoder.settings.rows == RowsSent::Whole || operation == Operation::Insert {
+    let Some(row) = before else {
+        // Some connectors send no old row at all; the key still says which row is gone.
+        *before = key.row();
+        return Ok(true);
+    };
+    // Without a key PostgreSQL deletes only where the whole row is sent (REPLICA IDENTITY FULL).
+    if decoder.settings.rows == RowsSent::Whole || matches!(key, Key::Absent) {
         return Ok(false);
     }
     let table = &mut decoder.debezium.table;
     source.write_full_name(table, decoder.settings.account.as_str());
-    let row = match (&mut envelope.before, operation) {
-        (before, Operation::Update) => {
-            decoder.whole_tables.learn(table, before.is_some());
-            return Ok(false);
-        }
-        (Some(row), _) if !matches!(key, Key::Absent) && !decoder.whole_tables.contain(table) => row,
-        // Without a key PostgreSQL deletes only where the whole row is sent (REPLICA IDENTITY FULL).
-        _ => return Ok(false),
-    };
+    if decoder.whole_tables.contain(table) {
+        return Ok(false);
+    }
     let key = key.row().ok_or(
-        "the record's key is no JSON object, so that nothing says which values of a deleted row are real: let the \
+        "the record's key is no JSON object, so nothing says which values of the deleted row are real: let the \
          connector write its keys with JsonConverter, or set rows = \"whole\" if its tables are sent whole",
     )?;
     let whole = row.fields.len();

@@ -43,14 +43,12 @@ impl<'a> Record<'a> {
     fn into_change(self, settings: &Settings, input: &Input<'a>) -> Result<RowChange<'a>, String> {
         let table = required("table", self.table, "the table's name")?;
         let operation = operation(&required("operation", self.operation, "insert, update or delete")?)?;
-        match operation {
-            Operation::Insert | Operation::Update if self.after.is_none() => {
-                return Err(format!("`after` is missing: an {operation} needs the new row"));
-            }
-            Operation::Delete if self.before.is_none() => {
-                return Err("`before` is missing: a delete needs the deleted row".to_owned());
-            }
-            _ => {}
+        let row = match operation {
+            Operation::Insert | Operation::Update => &self.after,
+            Operation::Delete => &self.before,
+        };
+        if row.is_none() {
+            return Err(operation.missing_row());
         }
         let source = match self.source {
             Some(text) => text.parse().ok(),

@@ -54,6 +54,16 @@ impl<'a> RowChange<'a> {
     }
 }
 
+impl Operation {
+    /// The complaint about a change that lacks the row its messages would send.
+    pub(super) fn missing_row(self) -> String {
+        match self {
+            Operation::Insert | Operation::Update => format!("`after` is missing: an {self} needs the new row"),
+            Operation::Delete => "`before` is missing: a delete needs the deleted row".to_owned(),
+        }
+    }
+}
+
 /// A row's fields in the order in which the source wrote them.
 #[derive(Debug, Default)]
 pub struct Row<'a> {

@@ -129,20 +129,22 @@ impl<'a> Source<'a> {
     /// What the change is known by when it is published again: its place in the database's log, its table, what
     /// was done and to which row. None where the place or the row is not known.
     pub(super) fn identity(&self, op: &str, key: &Key<'_>, row: &Row<'_>) -> Option<Identity<'a>> {
-        // A snapshot's rows share one position; an incremental one has none but its last commit and the time.
         let snapshot = op == "r";
-        let place = match self.log() {
-            Log::Postgres if self.lsn.is_some() => [self.lsn, None, None, None],
-            Log::Postgres if snapshot => [None, self.sequence, self.ts_ns, None],
-            Log::Binlog if self.file.is_some() && self.pos.is_some() => [self.server_id, self.file, self.pos, self.row],
-            _ => return None,
-        };
         if snapshot && matches!(key, Key::Absent) {
             return None;
         }
         let mut identity = String::with_capacity(128);
-        let table = [self.connector, self.name, self.db, self.schema, self.table];
-        table.into_iter().chain(place).for_each(|part| push(&mut identity, part));
+        let mut push_all = |parts: &[Part<'_>]| parts.iter().for_each(|&part| push(&mut identity, part));
+        push_all(&[self.connector, self.name, self.db, self.schema, self.table]);
+        match self.log() {
+            Log::Postgres if self.lsn.is_some() => push_all(&[self.lsn]),
+            // The rows of an incremental snapshot have no position but the last commit's.
+            Log::Postgres if snapshot => push_all(&[self.sequence, self.ts_ns]),
+            Log::Binlog if self.file.is_some() && self.pos.is_some() => {
+                push_all(&[self.server_id, self.file, self.pos, self.row]);
+            }
+            _ => return None,
+        }
         identity.push_str(op);
         identity.push(' ');
         key.push_to(&mut identity, row);
