@@ -7,6 +7,7 @@
 //! constructs.
 
 pub mod id;
+pub mod json;
 pub mod receipt;
 pub mod vocabulary;
 
@@ -14,6 +15,7 @@ pub mod decode;
 pub mod definition;
 pub mod deliver;
 pub mod matching;
+pub mod pipeline;
 pub mod render;
 pub mod settle;
 pub mod source;
