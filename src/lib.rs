@@ -18,3 +18,5 @@ pub mod matching;
 pub mod render;
 pub mod settle;
 pub mod store;
+
+pub mod cli;

@@ -22,6 +22,8 @@ pub struct RowChange<'a> {
     /// The old row; None when the source did not send it. A delete's is cut to its key fields when the rest may be filler.
     pub before: Option<Row<'a>>,
     pub after: Option<Row<'a>>,
+    /// A delete's `before` was cut to its key fields, because the others may be filler.
+    pub trimmed: bool,
     /// What the source wants of an update without `before`.
     pub unknown_change: UnknownChange,
 }

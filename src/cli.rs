@@ -1,0 +1,5 @@
+//! The commands of the program, one a file.
+
+pub mod change;
+pub mod explain;
+pub mod preview;
