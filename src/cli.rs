@@ -3,3 +3,5 @@
 pub mod change;
 pub mod explain;
 pub mod preview;
+#[cfg(test)]
+mod tests;

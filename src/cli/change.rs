@@ -17,7 +17,7 @@ use crate::vocabulary::EventSource;
 
 /// The record to read a row change from, and how its source would read it.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct RecordArgs {
     /// File with the record's value as it stands in Kafka; - reads standard input.
     #[arg(long, value_name = "FILE")]
     pub change: PathBuf,
@@ -68,7 +68,7 @@ pub enum ChangeError {
     Ignored(Ignored),
 }
 
-impl Args {
+impl RecordArgs {
     /// Reads the record and hands its row change on.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    pub change: change::Args,
+    pub change: change::RecordArgs,
 }
 
 /// The text that the command prints; the caller has loaded the definitions.

@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     pub raw: bool,
     #[command(flatten)]
-    pub change: change::Args,
+    pub change: change::RecordArgs,
 }
 
 /// Why a message can't be shown.
