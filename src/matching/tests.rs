@@ -256,17 +256,17 @@ fn any_events() -> impl Strategy<Value = Vec<Event>> {
     let operation = prop::sample::select(Operation::ALL.to_vec());
     let names = prop::collection::vec(prop::sample::select(&NAMES[..]), 0..3);
     let sources = prop::collection::vec(prop::sample::select(EventSource::ALL.to_vec()), 0..3);
-    let one = (operation, names, sources, prop::bool::weighted(0.8));
-    prop::collection::vec(one, 0..8).prop_map(|events| {
-        let event = |(number, (operation, names, sources, enabled)): (
-            usize,
-            (Operation, Vec<&str>, Vec<EventSource>, bool),
-        )| {
+    let one =
+        (operation, names, sources, prop::bool::weighted(0.8)).prop_map(|(operation, names, sources, enabled)| {
             let names = if operation == Operation::Update { names } else { Vec::new() };
-            let sources = sources.iter().map(EventSource::to_string).collect();
-            Event { event_sources: sources, enabled, ..event(number as u32, operation, &names) }
-        };
-        events.into_iter().enumerate().map(event).collect()
+            let event_sources = sources.iter().map(EventSource::to_string).collect();
+            Event { event_sources, enabled, ..event(0, operation, &names) }
+        });
+    prop::collection::vec(one, 0..8).prop_map(|mut events| {
+        for (number, one) in (0..).zip(&mut events) {
+            one.id = event(number, one.operation, &[]).id;
+        }
+        events
     })
 }
 
