@@ -20,3 +20,5 @@ pub mod render;
 pub mod settle;
 pub mod source;
 pub mod store;
+
+pub mod cli;

@@ -101,7 +101,9 @@ impl Renderer {
         let size = program.size();
         let fits = size <= MAX_MESSAGE_BYTES;
         let body = fits.then(|| Bytes::copy_from_slice(self.buffer.as_bytes()));
-        self.buffer.shrink_to(KEPT_BYTES);
+        if self.buffer.capacity() > KEPT_BYTES {
+            self.buffer = String::new();
+        }
         body.ok_or(TooLarge { size, limit: MAX_MESSAGE_BYTES })
     }
 }
