@@ -30,7 +30,8 @@ pub struct RecordArgs {
     /// The account of a change that names none.
     #[arg(long, default_value = "default")]
     pub account: String,
-    /// What made a change that names no source: Datasheet, DataPages, DataParts, Extensions, RESTAPIs, TriggeredActions or Tasks.
+    /// What made a change that names no source: Datasheet, DataPages, DataParts, Extensions, RESTAPIs,
+    /// TriggeredActions or Tasks.
     #[arg(long, value_name = "SOURCE")]
     pub event_source: Option<EventSource>,
     /// What a Debezium table is called in definitions: table, schema.table or database.table.
@@ -45,14 +46,18 @@ pub struct RecordArgs {
     /// Whether a delete's old row is whole, or that is to be learnt: whole or learn.
     #[arg(long, value_name = "SETTING", default_value = "learn", value_parser = word::<RowsSent>)]
     pub rows: RowsSent,
-    /// The topic, partition and offset that the record has; message ids are made from them where the record has no identity of its own.
+    /// The record's topic: message ids are made from a record's place where its change has no identity of
+    /// its own.
     #[arg(long, default_value = "preview")]
     pub topic: String,
+    /// The record's partition.
     #[arg(long, default_value_t = 0)]
     pub partition: i32,
+    /// The record's offset.
     #[arg(long, default_value_t = 0)]
     pub offset: i64,
-    /// Kafka's timestamp of the record, in milliseconds since 1970: the event date of a change that has no time of its own.
+    /// Kafka's timestamp of the record, in milliseconds since 1970: the event date of a change that has no
+    /// time of its own.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub timestamp: i64,
 }
