@@ -7,4 +7,4 @@ mod rule;
 
 pub use self::explain::{Reason, Verdict};
 pub use self::index::{Index, TableRules};
-pub use self::rule::{Rule, Target};
+pub use self::rule::{CompileError, Rule, Target};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::definition::template::Template;
-use crate::definition::{Endpoint, Secret};
+use crate::definition::template::{Template, TemplateError};
+use crate::definition::{BadUrl, Endpoint, Event, Payload, Secret, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
-use crate::vocabulary::{EventSources, Operation};
+use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
 
 /// An active event of an enabled webhook, compiled.
 #[derive(Debug)]
@@ -37,4 +37,45 @@ pub struct Target {
     pub account: AccountId,
     pub secret: Secret,
     pub endpoints: Box<[Arc<Endpoint>]>,
+}
+
+/// Why a definition can't be made ready to fire.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    #[error(transparent)]
+    Url(#[from] BadUrl),
+    #[error("its event sources: {0}")]
+    EventSource(#[from] UnknownEventSource),
+    #[error("its payload template: {0}")]
+    Template(#[from] TemplateError),
+}
+
+impl Target {
+    pub fn of(webhook: &Webhook) -> Result<Target, CompileError> {
+        let endpoints = webhook.urls.iter().map(|url| Endpoint::parse(url).map(Arc::new));
+        Ok(Target {
+            webhook: webhook.id,
+            account: webhook.account.clone(),
+            secret: webhook.secret.clone(),
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Rule {
+    pub fn compile(_webhook: &Webhook, event: &Event, target: &Arc<Target>) -> Result<Rule, CompileError> {
+        let sources = event.event_sources.iter().map(|source| source.parse::<EventSource>());
+        Ok(Rule {
+            event: event.id,
+            operation: event.operation,
+            object_name: event.object_name.as_str().into(),
+            fields: event.object_fields.iter().map(|field| field.as_str().into()).collect(),
+            sources: sources.collect::<Result<_, _>>()?,
+            body: match &event.payload {
+                Payload::Template(text) => Body::Template(Template::compile(text)?),
+                _ => Body::Default { fields: None },
+            },
+            target: target.clone(),
+        })
+    }
 }
