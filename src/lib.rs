@@ -10,6 +10,7 @@ pub mod id;
 pub mod receipt;
 pub mod vocabulary;
 
+pub mod cli;
 pub mod decode;
 pub mod definition;
 pub mod deliver;

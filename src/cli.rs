@@ -1,0 +1,4 @@
+//! TEMP: stands in for the command line.
+
+pub mod apply;
+pub mod get;
