@@ -5,9 +5,6 @@
 //! there; broker and sink get the second. Absolute numbers are the machine's; the two ratios are ours. The
 //! sink counts what it got, so a side that loses a record fails the bench.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 #[path = "pipeline/floor.rs"]
 mod floor;
 #[path = "pipeline/sink.rs"]
@@ -16,7 +13,7 @@ mod sink;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::broker::Broker;
+use harness::Broker;
 
 /// Records a side has to deliver in a full run, and in a `--test` run.
 const RECORDS: [usize; 2] = [300_000, 5_000];
@@ -40,10 +37,10 @@ struct Measured {
 
 fn compare(size: usize) {
     let (records, rounds) = (RECORDS[size], ROUNDS[size]);
-    let broker = Broker::blocking();
-    println!("broker: {}", broker.kind());
+    let broker = Broker::get();
+    println!("broker: {:?}", broker.kind());
     let topic = broker.unique("bench");
-    broker.create_topic(&topic, PARTITIONS);
+    broker.create_topic(&topic, PARTITIONS, &[]);
     broker.produce(&topic, (0..records).map(|n| (format!("{n}"), update(n))));
     let (mut floors, mut wholes) = (Vec::new(), Vec::new());
     for round in 1..=rounds {

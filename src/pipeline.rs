@@ -11,7 +11,7 @@ use crate::render::{Message, Renderer};
 use crate::settle::Settle;
 use crate::source::{Handler, Record};
 
-pub use self::counters::Counters;
+pub use self::counters::{Counters, describe_metrics};
 
 mod counters;
 
