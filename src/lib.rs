@@ -7,7 +7,9 @@
 //! constructs.
 
 pub mod id;
+pub mod lifecycle;
 pub mod receipt;
+pub mod telemetry;
 pub mod vocabulary;
 
 pub mod decode;
@@ -17,3 +19,9 @@ pub mod matching;
 pub mod render;
 pub mod settle;
 pub mod store;
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod topics;
