@@ -7,21 +7,33 @@
 //! constructs.
 
 pub mod id;
+pub mod json;
 pub mod lifecycle;
 pub mod receipt;
 pub mod telemetry;
 pub mod vocabulary;
 
+pub mod source;
+
 pub mod decode;
+
 pub mod definition;
-pub mod deliver;
+
 pub mod matching;
+
 pub mod render;
+
+pub mod deliver;
+
 pub mod settle;
+
+pub mod pipeline;
+
 pub mod store;
 
 pub mod api;
-pub mod app;
-pub mod cli;
 pub mod config;
 pub mod topics;
+
+pub mod app;
+pub mod cli;

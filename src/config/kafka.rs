@@ -1,6 +1,6 @@
 //! The Kafka cluster and the consumer group: the `[kafka]` section.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
@@ -79,8 +79,8 @@ impl GroupProtocol {
 
 impl Kafka {
     /// librdkafka's settings for a client of any kind.
-    pub fn client(&self) -> BTreeMap<String, String> {
-        let mut settings: BTreeMap<String, String> =
+    pub fn client(&self) -> HashMap<String, String> {
+        let mut settings: HashMap<String, String> =
             self.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         settings.insert("bootstrap.servers".to_owned(), self.brokers.clone());
         settings.insert("client.id".to_owned(), self.client_id.clone());
@@ -89,8 +89,8 @@ impl Kafka {
 
     /// librdkafka's settings for the member of the group. A property set by the user goes before a choice of
     /// ours, unless Outhook needs it.
-    pub fn consumer(&self, memory: &Memory) -> BTreeMap<String, String> {
-        let mut settings = BTreeMap::new();
+    pub fn consumer(&self, memory: &Memory) -> HashMap<String, String> {
+        let mut settings = HashMap::new();
         let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
         // A new group, and a partition added later, start where their records start: nothing is missed.
         set("auto.offset.reset", "earliest".to_owned());
