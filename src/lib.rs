@@ -7,6 +7,7 @@
 //! constructs.
 
 pub mod id;
+pub mod json;
 pub mod receipt;
 pub mod vocabulary;
 
@@ -16,4 +17,5 @@ pub mod deliver;
 pub mod matching;
 pub mod render;
 pub mod settle;
+pub mod source;
 pub mod store;

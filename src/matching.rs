@@ -1,10 +1,22 @@
 //! Stage 3: which events a row change fires.
+//!
+//! A table's rules are compiled into lookups ([`TableRules`]), so that what a row change costs depends on the
+//! fields that changed and the rules that fire, not on how many definitions the table has. [`explain`] says
+//! the same slowly and in words. Pure: no clock, no I/O.
 
+mod body;
 mod changed;
 mod explain;
 mod index;
+mod json_eq;
 mod rule;
+mod table;
+#[cfg(test)]
+mod tests;
 
-pub use self::explain::{Reason, Verdict};
-pub use self::index::{Index, TableRules};
-pub use self::rule::{Rule, Target};
+pub use self::body::{Body, Chosen, Step};
+pub use self::changed::Comparison;
+pub use self::explain::{Reason, Verdict, Why, explain};
+pub use self::index::Index;
+pub use self::rule::{CompileError, Rule, Target};
+pub use self::table::TableRules;

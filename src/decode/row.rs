@@ -1,8 +1,10 @@
 //! A decoded row change: what every format becomes.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use jiff::Timestamp;
+use jiff::tz::Offset;
 
 use super::settings::UnknownChange;
 use crate::vocabulary::{EventSource, Operation};
@@ -118,4 +120,76 @@ pub enum Identity<'a> {
     Debezium(String),
     /// Topic, partition, offset.
     Place { topic: &'a str, partition: i32, offset: i64 },
+}
+
+impl EventDate {
+    /// Appends it as RFC 3339 in UTC, with as many digits of the second's fraction as the source gave:
+    /// `2023-05-17T12:45:27.528Z`. A year before 0 is written with a sign and six digits (ISO 8601).
+    pub fn write(&self, out: &mut String) {
+        let utc = Offset::UTC.to_datetime(self.at);
+        let mut text = *b"0000-00-00T00:00:00.000000000";
+        let mut number = |place: std::ops::Range<usize>, mut value: u32| {
+            for digit in text[place].iter_mut().rev() {
+                *digit = b'0' + (value % 10) as u8;
+                value /= 10;
+            }
+        };
+        number(0..4, utc.year().unsigned_abs().into());
+        number(5..7, utc.month().unsigned_abs().into());
+        number(8..10, utc.day().unsigned_abs().into());
+        number(11..13, utc.hour().unsigned_abs().into());
+        number(14..16, utc.minute().unsigned_abs().into());
+        number(17..19, utc.second().unsigned_abs().into());
+        number(20..29, utc.subsec_nanosecond().unsigned_abs());
+        let end = if self.digits == 0 { 19 } else { 20 + usize::from(self.digits.min(9)) };
+        if utc.year() < 0 {
+            out.push_str("-00");
+        }
+        out.push_str(std::str::from_utf8(&text[..end]).expect("it holds only digits and their marks"));
+        out.push('Z');
+    }
+}
+
+impl fmt::Display for EventDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text);
+        f.write_str(&text)
+    }
+}
+
+/// Hexadecimal of fixed width, so that texts compare like values.
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sequence::Postgres { commit, lsn, after_delete } => {
+                write!(f, "{commit:016x}-{lsn:016x}-{}", u8::from(*after_delete))
+            }
+            Sequence::Binlog { file, pos, row } => write!(f, "{file:016x}-{pos:016x}-{row:016x}"),
+            Sequence::Offset { partition, offset } => write!(f, "{partition:08x}-{offset:016x}"),
+        }
+    }
+}
+
+impl Identity<'_> {
+    /// Appends the bytes that message ids are made of: equal for the same change, different for any other
+    /// of its account and table. They must never change, or changes sent again would get new ids.
+    pub fn write_canonical(&self, out: &mut Vec<u8>) {
+        match self {
+            Identity::Given(id) => {
+                out.push(b'g');
+                out.extend_from_slice(id.as_bytes());
+            }
+            Identity::Debezium(coordinates) => {
+                out.push(b'd');
+                out.extend_from_slice(coordinates.as_bytes());
+            }
+            Identity::Place { topic, partition, offset } => {
+                out.push(b'p');
+                out.extend_from_slice(&partition.to_be_bytes());
+                out.extend_from_slice(&offset.to_be_bytes());
+                out.extend_from_slice(topic.as_bytes());
+            }
+        }
+    }
 }

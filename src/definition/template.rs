@@ -1,5 +1,53 @@
 //! Custom payload templates: text compiled once into a flat program.
+//!
+//! A template is JSON whose strings stand in single or double quotes, may run over several lines, and hold
+//! parameters, `[@field:Name]` and `[@out-hook:messageId]`, anywhere in a key or value. `docs/templates.md`
+//! is the grammar for its users; `parse` is the only reader of it. What a program writes is compact JSON,
+//! keys in the template's order.
+
+mod cursor;
+mod parse;
+mod program;
+mod string;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+pub use self::program::{Fixed, Member, Op, Reference, Varying};
+
+/// How deep objects and arrays may nest.
+pub const MAX_DEPTH: usize = 128;
 
 /// A compiled template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {}
+pub struct Template {
+    ops: Vec<Op>,
+}
+
+impl Template {
+    /// Compiles a template's text.
+    ///
+    /// # Errors
+    /// The text breaks the grammar, or a parameter is not known: where, what was expected, what was found.
+    pub fn compile(text: &str) -> Result<Template, TemplateError> {
+        parse::template(text).map(|ops| Template { ops })
+    }
+
+    /// The steps that write the payload, in order.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+}
+
+/// Where a template breaks the grammar, in words for the person who wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: expected {expected}, found {found}")]
+pub struct TemplateError {
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    pub expected: Cow<'static, str>,
+    pub found: String,
+}

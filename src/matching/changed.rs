@@ -1,1 +1,72 @@
-//! Which fields of a row really changed: numbers by value, strings by text, never through a float.
+//! Which fields of a row really changed.
+
+use super::json_eq;
+use crate::decode::{Field, Row, RowChange, Value};
+
+/// How a field's old value compares with its new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// Two values that differ.
+    Changed,
+    /// There is a new value, and the source did not send the old row.
+    Unknown,
+    /// Two values that are the same, perhaps in another spelling.
+    Same,
+    /// The source did not send the value, because it did not change.
+    Unavailable,
+    /// The field is in one of the rows only: the row's shape changed, not the field's value.
+    OneSided,
+    /// Neither row has the field.
+    Absent,
+}
+
+impl Comparison {
+    /// Whether the field's value changed, as far as anyone can tell.
+    pub fn may_have_changed(self) -> bool {
+        matches!(self, Comparison::Changed | Comparison::Unknown)
+    }
+}
+
+/// Compares one field of an update.
+pub(super) fn compare(change: &RowChange<'_>, field: &str) -> Comparison {
+    let new = change.after.as_ref().and_then(|row| row.get(field));
+    let Some(before) = &change.before else {
+        return match new {
+            Some(new) if new.available => Comparison::Unknown,
+            Some(_) => Comparison::Unavailable,
+            None => Comparison::Absent,
+        };
+    };
+    match (before.get(field), new) {
+        (Some(old), Some(new)) if !old.available || !new.available => Comparison::Unavailable,
+        (Some(old), Some(new)) if same(old, new) => Comparison::Same,
+        (Some(_), Some(_)) => Comparison::Changed,
+        (None, None) => Comparison::Absent,
+        _ => Comparison::OneSided,
+    }
+}
+
+/// The fields of an update that may have changed, in the new row's order. Found one by one: whoever needs
+/// to know only whether there is any pays for one.
+pub(super) fn fields<'c>(change: &'c RowChange<'_>) -> impl Iterator<Item = &'c str> {
+    let after = change.after.as_ref().map_or(&[][..], |row| &row.fields);
+    after.iter().enumerate().filter_map(move |(at, field)| {
+        let unchanged_in_place = change.before.as_ref().is_some_and(|before| same_place(before, at, field));
+        let changed = !unchanged_in_place && compare(change, &field.name).may_have_changed();
+        changed.then_some(&*field.name)
+    })
+}
+
+/// Most fields stand at the same place in both rows, with the same text: then nothing need be looked up.
+fn same_place(before: &Row<'_>, at: usize, new: &Field<'_>) -> bool {
+    before.fields.get(at).is_some_and(|old| old.name == new.name && old.value.json == new.value.json)
+}
+
+fn same(old: &Value<'_>, new: &Value<'_>) -> bool {
+    old.json == new.json
+        || json_eq::same(&old.json, &new.json)
+        || ((old.json_text || new.json_text)
+            && old.json.starts_with('"')
+            && new.json.starts_with('"')
+            && json_eq::same_json_text(&old.json, &new.json))
+}

@@ -1,4 +1,225 @@
-//! Why a definition fires or does not fire for a row change.
+//! Why a definition fires or does not fire for a row change: the same rules as [`super::TableRules`], one
+//! definition at a time, in words.
 
-pub struct Verdict {}
-pub struct Reason {}
+use std::fmt;
+use std::sync::Arc;
+
+use super::changed::{self, Comparison};
+use super::{CompileError, Rule, Target};
+use crate::decode::{RowChange, UnknownChange};
+use crate::definition::{Event, Webhook};
+use crate::id::{EventId, WebhookId};
+use crate::vocabulary::{EventSource, Operation};
+
+/// What one definition does with a row change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub webhook: WebhookId,
+    pub event: EventId,
+    pub reason: Reason,
+}
+
+/// Why a definition fires or does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    Fires(Why),
+    Inactive,
+    WebhookDisabled,
+    OtherTable {
+        wanted: String,
+        changed: String,
+    },
+    OtherOperation {
+        wanted: Operation,
+        made: Operation,
+    },
+    SourceNotAccepted {
+        accepted: Vec<String>,
+        source: Option<EventSource>,
+    },
+    /// An update that left every field as it was.
+    NothingChanged,
+    /// None of the event's fields changed: how each of them compared.
+    NoNamedFieldChanged(Vec<(String, Comparison)>),
+    /// What changed is unknown, and the source's setting says that then such events don't fire.
+    UnknownChange {
+        table: String,
+    },
+    /// The definition itself is wrong; its error says what and where.
+    Broken(CompileError),
+}
+
+/// Why a definition fires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// Any insert or delete does.
+    Every(Operation),
+    /// These fields changed.
+    Changed(Vec<String>),
+    /// The source did not send the old row, so any field may have changed.
+    UnknownChange { table: String },
+}
+
+impl Verdict {
+    pub fn fires(&self) -> bool {
+        matches!(self.reason, Reason::Fires(_))
+    }
+}
+
+/// Says for each definition of the change's account, active or not, why it fires or does not.
+pub fn explain<'d>(
+    change: &RowChange<'_>,
+    definitions: impl IntoIterator<Item = (&'d Webhook, &'d Event)>,
+) -> Vec<Verdict> {
+    definitions
+        .into_iter()
+        .filter(|(webhook, _)| webhook.account.as_str() == change.account)
+        .map(|(webhook, event)| Verdict {
+            webhook: webhook.id,
+            event: event.id,
+            reason: reason(change, webhook, event),
+        })
+        .collect()
+}
+
+fn reason(change: &RowChange<'_>, webhook: &Webhook, event: &Event) -> Reason {
+    if !webhook.enabled {
+        return Reason::WebhookDisabled;
+    }
+    if !event.enabled {
+        return Reason::Inactive;
+    }
+    let compiled = Target::of(webhook).and_then(|target| Rule::compile(webhook, event, &Arc::new(target)));
+    let rule = match compiled {
+        Ok(rule) => rule,
+        Err(error) => return Reason::Broken(error),
+    };
+    if *rule.object_name != *change.table {
+        return Reason::OtherTable { wanted: event.object_name.clone(), changed: change.table.to_string() };
+    }
+    if rule.operation != change.operation {
+        return Reason::OtherOperation { wanted: rule.operation, made: change.operation };
+    }
+    if !rule.sources.accept(change.source) {
+        return Reason::SourceNotAccepted { accepted: event.event_sources.clone(), source: change.source };
+    }
+    match change.operation {
+        Operation::Insert | Operation::Delete => Reason::Fires(Why::Every(change.operation)),
+        Operation::Update if rule.fields.is_empty() => all_fields(change),
+        Operation::Update => named_fields(change, &rule.fields),
+    }
+}
+
+fn all_fields(change: &RowChange<'_>) -> Reason {
+    if change.before.is_none() {
+        return Reason::Fires(Why::UnknownChange { table: change.table.to_string() });
+    }
+    let changed: Vec<String> = changed::fields(change).map(str::to_owned).collect();
+    if changed.is_empty() { Reason::NothingChanged } else { Reason::Fires(Why::Changed(changed)) }
+}
+
+fn named_fields(change: &RowChange<'_>, fields: &[Box<str>]) -> Reason {
+    let table = || change.table.to_string();
+    let compared: Vec<(String, Comparison)> =
+        fields.iter().map(|field| (field.to_string(), changed::compare(change, field))).collect();
+    let with = |wanted| compared.iter().filter(move |(_, comparison)| *comparison == wanted);
+    let changed: Vec<String> = with(Comparison::Changed).map(|(field, _)| field.clone()).collect();
+    if !changed.is_empty() {
+        return Reason::Fires(Why::Changed(changed));
+    }
+    if with(Comparison::Unknown).next().is_none() {
+        return Reason::NoNamedFieldChanged(compared);
+    }
+    match change.unknown_change {
+        UnknownChange::Fire => Reason::Fires(Why::UnknownChange { table: table() }),
+        UnknownChange::Skip => Reason::UnknownChange { table: table() },
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fires = if self.fires() { "fires" } else { "does not fire" };
+        write!(f, "event {} of webhook {} {fires}: {}", self.event, self.webhook, self.reason)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Fires(why) => why.fmt(f),
+            Reason::Inactive => f.write_str("the event is not active; set enabled: true"),
+            Reason::WebhookDisabled => f.write_str("its webhook is disabled; set enabled: true"),
+            Reason::OtherTable { wanted, changed } => {
+                write!(f, "it is for table {wanted:?}, the row is in {changed:?}")
+            }
+            Reason::OtherOperation { wanted, made } => {
+                write!(f, "it is for {}, the row change is {}", wanted.event_type(), made.event_type())
+            }
+            Reason::SourceNotAccepted { accepted, source: Some(source) } => {
+                write!(f, "the change was made by {source}, and it takes only {}", accepted.join(", "))
+            }
+            Reason::SourceNotAccepted { accepted, source: None } => {
+                write!(f, "nothing says what made the change, and it takes only {}", accepted.join(", "))?;
+                f.write_str("; set event_source for this source of records, or take all sources")
+            }
+            Reason::NothingChanged => f.write_str("no field's value changed"),
+            Reason::NoNamedFieldChanged(compared) => {
+                f.write_str("none of its fields changed:")?;
+                let mut separator = " ";
+                for (field, comparison) in compared {
+                    write!(f, "{separator}{field:?} {comparison}")?;
+                    separator = ", ";
+                }
+                Ok(())
+            }
+            Reason::UnknownChange { table } => {
+                f.write_str(
+                    "the old row was not sent, so nobody knows whether its fields changed, and this source has ",
+                )?;
+                write!(f, "unknown_change = \"skip\"; {}", Mend(table))
+            }
+            Reason::Broken(error) => write!(f, "the definition is wrong: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Every(operation) => write!(f, "every {operation} in the table does"),
+            Why::Changed(fields) => {
+                let quoted: Vec<String> = fields.iter().map(|field| format!("{field:?}")).collect();
+                write!(f, "changed: {}", quoted.join(", "))
+            }
+            Why::UnknownChange { table } => {
+                write!(f, "the old row was not sent, so any field may have changed; {}", Mend(table))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Comparison::Changed => "changed",
+            Comparison::Unknown => "may have changed",
+            Comparison::Same => "has the same value",
+            Comparison::Unavailable => "was not sent because it did not change",
+            Comparison::OneSided => "is in only one of the two rows",
+            Comparison::Absent => "is not in the row",
+        })
+    }
+}
+
+/// How to have the old row sent.
+struct Mend<'a>(&'a str);
+
+impl fmt::Display for Mend<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |name: &str| name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'));
+        let quoted =
+            |name: &str| if plain(name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) };
+        let table = self.0.split('.').map(quoted).collect::<Vec<_>>().join(".");
+        write!(f, "to have it sent (PostgreSQL): ALTER TABLE {table} REPLICA IDENTITY FULL")
+    }
+}

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::definition::template::Template;
-use crate::definition::{Endpoint, Secret};
+use super::Body;
+use crate::definition::template::TemplateError;
+use crate::definition::{BadUrl, Endpoint, Event, Secret, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
-use crate::vocabulary::{EventSources, Operation};
+use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
 
 /// An active event of an enabled webhook, compiled.
 #[derive(Debug)]
@@ -20,16 +21,6 @@ pub struct Rule {
     pub target: Arc<Target>,
 }
 
-/// What a message's body is made of.
-#[derive(Debug)]
-pub enum Body {
-    /// The default payload, with all fields when None.
-    Default {
-        fields: Option<Box<[Box<str>]>>,
-    },
-    Template(Template),
-}
-
 /// A webhook as a message needs it; shared by the rules of its events.
 #[derive(Debug)]
 pub struct Target {
@@ -37,4 +28,48 @@ pub struct Target {
     pub account: AccountId,
     pub secret: Secret,
     pub endpoints: Box<[Arc<Endpoint>]>,
+}
+
+/// Why a definition can't be made ready to fire.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    #[error(transparent)]
+    Url(#[from] BadUrl),
+    #[error("its event sources: {0}")]
+    EventSource(#[from] UnknownEventSource),
+    #[error("its payload template: {0}")]
+    Template(#[from] TemplateError),
+}
+
+impl Target {
+    /// # Errors
+    /// One of the webhook's URLs can't be called.
+    pub fn of(webhook: &Webhook) -> Result<Target, CompileError> {
+        let endpoints = webhook.urls.iter().map(|url| Endpoint::parse(url).map(Arc::new));
+        Ok(Target {
+            webhook: webhook.id,
+            account: webhook.account.clone(),
+            secret: webhook.secret.clone(),
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Rule {
+    /// Compiles an event, whether it is active or not.
+    ///
+    /// # Errors
+    /// An unknown event source, or a template that breaks the grammar.
+    pub fn compile(webhook: &Webhook, event: &Event, target: &Arc<Target>) -> Result<Rule, CompileError> {
+        let sources = event.event_sources.iter().map(|source| source.parse::<EventSource>());
+        Ok(Rule {
+            event: event.id,
+            operation: event.operation,
+            object_name: event.object_name.as_str().into(),
+            fields: event.object_fields.iter().map(|field| field.as_str().into()).collect(),
+            sources: sources.collect::<Result<_, _>>()?,
+            body: Body::compile(webhook, event)?,
+            target: target.clone(),
+        })
+    }
 }

@@ -1,1 +1,179 @@
-//! Runs a compiled template over a row change.
+//! Runs a body's steps over a row change.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use super::{AttachmentUrl, MAX_MESSAGE_BYTES};
+use crate::decode::{Field, RowChange};
+use crate::definition::template::{Member, Reference, Varying};
+use crate::id::{CallId, MessageId};
+use crate::json::{self, Kind};
+use crate::matching::{Chosen, Step};
+
+/// One body being written.
+pub(super) struct Program<'a> {
+    pub(super) out: &'a mut String,
+    /// Bytes of an oversized body that were written and thrown away.
+    pub(super) dropped: usize,
+    pub(super) change: &'a RowChange<'a>,
+    pub(super) id: MessageId,
+    pub(super) call: CallId,
+    pub(super) attachment_url: Option<&'a AttachmentUrl>,
+}
+
+impl Program<'_> {
+    /// The body's size in bytes, also where it outgrew what is kept of it.
+    pub(super) fn size(&self) -> usize {
+        self.dropped + self.out.len()
+    }
+
+    /// Runs steps. A body that outgrows the limit is only counted from there on: a template that repeats a
+    /// large field must not take the memory that its message may not have.
+    pub(super) fn run(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.step(step);
+            if self.out.len() > MAX_MESSAGE_BYTES {
+                self.dropped += self.out.len();
+                self.out.clear();
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Text(text) => self.out.push_str(text),
+            Step::Value(Reference::Field(name)) => match self.change.sent_value(name) {
+                Some(value) => self.out.push_str(&value.json),
+                None => self.out.push_str("null"),
+            },
+            Step::Value(Reference::AttachmentUrl(name)) => self.whole_attachment_url(name),
+            Step::Spliced(Reference::Field(name)) => {
+                if let Some(value) = self.change.sent_value(name) {
+                    splice(&value.json, self.out);
+                }
+            }
+            Step::Spliced(Reference::AttachmentUrl(name)) => {
+                self.attachment_url(name);
+            }
+            Step::Varying(varying) => self.varying(*varying),
+            Step::Object(members) => self.object(members),
+            Step::AllFields => self.all_fields(),
+            Step::ChosenFields(chosen) => self.chosen_fields(chosen),
+        }
+    }
+
+    fn varying(&mut self, varying: Varying) {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        match varying {
+            Varying::MessageId => self.out.push_str(self.id.0.hyphenated().encode_lower(&mut text)),
+            Varying::CallId => self.out.push_str(self.call.0.hyphenated().encode_lower(&mut text)),
+            Varying::EventDate => self.change.event_date.write(self.out),
+            Varying::Sequence => write!(self.out, "{}", self.change.sequence).expect("writing to memory does not fail"),
+        }
+    }
+
+    fn whole_attachment_url(&mut self, field: &str) {
+        let start = self.out.len();
+        self.out.push('"');
+        if self.attachment_url(field) {
+            self.out.push('"');
+        } else {
+            self.out.truncate(start);
+            self.out.push_str("null");
+        }
+    }
+
+    /// Writes an attachment's URL, if there are URLs and the field names an attachment.
+    fn attachment_url(&mut self, field: &str) -> bool {
+        let value = self.change.sent_value(field).filter(|value| Kind::of(&value.json) != Kind::Null);
+        let (Some(url), Some(value)) = (self.attachment_url, value) else { return false };
+        url.write(&self.change.account, &self.change.table, field, value, self.out);
+        true
+    }
+
+    fn all_fields(&mut self) {
+        let mut separator = "\"";
+        for (field, value) in self.change.sent_fields() {
+            self.out.push_str(separator);
+            key(field, self.out);
+            self.out.push_str("\":");
+            self.out.push_str(&value.json);
+            separator = ",\"";
+        }
+    }
+
+    /// A field that the row does not have is null; one that the source did not send is left out.
+    fn chosen_fields(&mut self, chosen: &[Chosen]) {
+        let mut first = true;
+        for field in chosen {
+            let json = match self.change.sent_value(&field.name) {
+                Some(value) => &*value.json,
+                None if self.is_in_row(&field.name) => continue,
+                None => "null",
+            };
+            if !first {
+                self.out.push(',');
+            }
+            first = false;
+            self.out.push_str(&field.key);
+            self.out.push_str(json);
+        }
+    }
+
+    fn is_in_row(&self, field: &str) -> bool {
+        self.change.sent_row().is_some_and(|row| row.get(field).is_some())
+    }
+
+    /// An object whose keys hold parameters: of members whose keys turn out equal, the last one counts.
+    fn object(&mut self, members: &[Member<Step>]) {
+        let keys: Vec<String> = members.iter().map(|member| self.aside(&member.key)).collect();
+        let mut seen = HashSet::new();
+        let mut counts: Vec<bool> = keys.iter().rev().map(|key| seen.insert(canonical(key))).collect();
+        counts.reverse();
+        let mut separator = "{\"";
+        for ((member, key), _) in members.iter().zip(&keys).zip(counts).filter(|(_, counts)| *counts) {
+            self.out.push_str(separator);
+            self.out.push_str(key);
+            self.out.push_str("\":");
+            self.run(&member.value);
+            separator = ",\"";
+        }
+        self.out.push('}');
+    }
+
+    /// Runs steps into a text of their own.
+    fn aside(&mut self, steps: &[Step]) -> String {
+        let mut text = String::new();
+        let mut aside = Program { out: &mut text, dropped: 0, ..*self };
+        aside.run(steps);
+        self.dropped += aside.dropped;
+        text
+    }
+}
+
+/// A key's one spelling: two texts may spell one key with different escapes.
+fn canonical(key: &str) -> String {
+    if !key.contains('\\') {
+        return key.to_owned();
+    }
+    json::unescape(&format!("\"{key}\"")).map_or_else(|| key.to_owned(), |text| text.into_owned())
+}
+
+/// A field's name as it stands between quotes.
+fn key(field: &Field<'_>, out: &mut String) {
+    match &field.name {
+        Cow::Borrowed(plain) => out.push_str(plain),
+        Cow::Owned(decoded) => json::escape(decoded, out),
+    }
+}
+
+/// Appends a value's text as it stands inside a JSON string. A string's own text is valid there as it came.
+fn splice(json: &str, out: &mut String) {
+    match Kind::of(json) {
+        Kind::Null => {}
+        Kind::String => out.push_str(json::between_quotes(json)),
+        Kind::Bool | Kind::Number => out.push_str(json),
+        Kind::Array | Kind::Object => json::escape(json, out),
+    }
+}

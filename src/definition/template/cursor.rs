@@ -1,0 +1,85 @@
+//! A place in a template's text, and how an error there is put into words.
+
+use std::borrow::Cow;
+
+use super::TemplateError;
+
+pub(super) struct Cursor<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl<'t> Cursor<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// What is still to be read.
+    pub(super) fn rest(&self) -> &'t str {
+        &self.text[self.at..]
+    }
+
+    pub(super) fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    /// Reads one character.
+    pub(super) fn next(&mut self) -> Option<char> {
+        let next = self.peek()?;
+        self.at += next.len_utf8();
+        Some(next)
+    }
+
+    /// Reads `token` if it stands here.
+    pub(super) fn take(&mut self, token: &str) -> bool {
+        let here = self.rest().starts_with(token);
+        if here {
+            self.at += token.len();
+        }
+        here
+    }
+
+    /// Reads as long as the characters are of a kind.
+    pub(super) fn take_while(&mut self, kind: impl Fn(char) -> bool) -> &'t str {
+        let rest = self.rest();
+        let taken = &rest[..rest.find(|c| !kind(c)).unwrap_or(rest.len())];
+        self.at += taken.len();
+        taken
+    }
+
+    pub(super) fn skip_space(&mut self) {
+        self.take_while(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
+    }
+
+    /// The place, in bytes, for [`Cursor::error_at`].
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The character here is not what was expected.
+    pub(super) fn error(&self, expected: impl Into<Cow<'static, str>>) -> TemplateError {
+        let found = match self.peek() {
+            None => "the end of the template".to_owned(),
+            Some('\n' | '\r') => "the end of the line".to_owned(),
+            Some(c) if c.is_control() => format!("the control character U+{:04X}", u32::from(c)),
+            Some(c) => format!("`{c}`"),
+        };
+        self.error_at(self.at, expected, found)
+    }
+
+    pub(super) fn error_at(
+        &self,
+        at: usize,
+        expected: impl Into<Cow<'static, str>>,
+        found: impl Into<String>,
+    ) -> TemplateError {
+        let read = &self.text[..at];
+        let line_start = read.rfind('\n').map_or(0, |newline| newline + 1);
+        TemplateError {
+            line: read.matches('\n').count() + 1,
+            column: read[line_start..].chars().count() + 1,
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a template compiles to: steps that are run one after another, literal text merged.
+
+use crate::json;
+
+/// One step of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// JSON text, written as it stands.
+    Text(String),
+    /// A field as a whole value: it keeps its JSON type.
+    Value(Reference),
+    /// A field's text inside a string.
+    Spliced(Reference),
+    /// Text inside a string that is the same in every message of an event.
+    Fixed(Fixed),
+    /// Text inside a string that each message has its own of.
+    Varying(Varying),
+    /// An object of which some keys are known only when it is written. All others are plain text.
+    Object(Vec<Member<Op>>),
+}
+
+/// A member of an object whose keys are known only when it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member<Step> {
+    /// Writes what stands between the key's quotes.
+    pub key: Vec<Step>,
+    /// Writes the value.
+    pub value: Vec<Step>,
+}
+
+/// What of a row a parameter stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// `[@field:Name]`
+    Field(Box<str>),
+    /// `[@field:Name/]`: the URL of the attachment that the field names.
+    AttachmentUrl(Box<str>),
+}
+
+/// Parameters that are known as soon as the event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fixed {
+    EventId,
+    WebhookId,
+    AccountId,
+    Secret,
+    EventType,
+    ObjectName,
+}
+
+/// Parameters that each message has its own of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Varying {
+    MessageId,
+    EventDate,
+    CallId,
+    Sequence,
+}
+
+/// The parameters of `[@out-hook:…]` by name.
+pub(super) const OUT_HOOK: [(&str, Op); 10] = [
+    ("eventId", Op::Fixed(Fixed::EventId)),
+    ("messageId", Op::Varying(Varying::MessageId)),
+    ("webhookId", Op::Fixed(Fixed::WebhookId)),
+    ("accountId", Op::Fixed(Fixed::AccountId)),
+    ("secret", Op::Fixed(Fixed::Secret)),
+    ("eventDate", Op::Varying(Varying::EventDate)),
+    ("eventType", Op::Fixed(Fixed::EventType)),
+    ("objectName", Op::Fixed(Fixed::ObjectName)),
+    ("callId", Op::Varying(Varying::CallId)),
+    ("sequence", Op::Varying(Varying::Sequence)),
+];
+
+/// A program under construction.
+#[derive(Default)]
+pub(super) struct Builder {
+    ops: Vec<Op>,
+}
+
+impl Builder {
+    pub(super) fn text(&mut self, text: &str) {
+        match self.ops.last_mut() {
+            Some(Op::Text(last)) => last.push_str(text),
+            _ => self.ops.push(Op::Text(text.to_owned())),
+        }
+    }
+
+    /// A character of a string, escaped.
+    pub(super) fn character(&mut self, character: char) {
+        let plain = character.encode_utf8(&mut [0; 4]).to_owned();
+        let mut escaped = String::new();
+        json::escape(&plain, &mut escaped);
+        self.text(&escaped);
+    }
+
+    pub(super) fn push(&mut self, op: Op) {
+        match op {
+            Op::Text(text) => self.text(&text),
+            op => self.ops.push(op),
+        }
+    }
+
+    pub(super) fn append(&mut self, ops: Vec<Op>) {
+        ops.into_iter().for_each(|op| self.push(op));
+    }
+
+    pub(super) fn finish(self) -> Vec<Op> {
+        self.ops
+    }
+}

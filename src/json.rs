@@ -1,0 +1,90 @@
+//! JSON text, read and written piece by piece: the few operations that the hot path needs and that a
+//! parser into a tree would make dear.
+
+use std::borrow::Cow;
+
+/// What a valid JSON text is, by its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+impl Kind {
+    /// `json` is one valid value without white space around it.
+    pub fn of(json: &str) -> Kind {
+        match json.as_bytes().first() {
+            Some(b'"') => Kind::String,
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b't' | b'f') => Kind::Bool,
+            Some(b'n') | None => Kind::Null,
+            Some(_) => Kind::Number,
+        }
+    }
+}
+
+/// The text between the quotes of a JSON string, escapes as they stand.
+pub fn between_quotes(string: &str) -> &str {
+    string.get(1..string.len().saturating_sub(1)).unwrap_or_default()
+}
+
+/// A JSON string's text with its escapes resolved; None when they name no text (half a surrogate pair).
+pub fn unescape(string: &str) -> Option<Cow<'_, str>> {
+    let raw = between_quotes(string);
+    if raw.contains('\\') { serde_json::from_str(string).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(raw)) }
+}
+
+/// Appends `text` as it stands between the quotes of a JSON string (RFC 8259, section 7): each text has one
+/// form only, so equal forms are equal texts.
+pub fn escape(text: &str, out: &mut String) {
+    let mut written = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&text[written..at]);
+        written = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            control => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.push_str("\\u00");
+                out.push(HEX[usize::from(control >> 4)].into());
+                out.push(HEX[usize::from(control & 15)].into());
+            }
+        }
+    }
+    out.push_str(&text[written..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_escaped_reads_back_the_same(text in any::<String>()) {
+            let mut json = String::from("\"");
+            escape(&text, &mut json);
+            json.push('"');
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text.as_str());
+            prop_assert_eq!(unescape(&json).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_no_text() {
+        assert_eq!(unescape(r#""\ud83d""#), None);
+    }
+}

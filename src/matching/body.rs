@@ -1,0 +1,162 @@
+//! What a message's body is made of: one flat list of steps, whether it comes from a template or is the
+//! default payload. What is the same in every message of an event is text by now, so that most of a body is
+//! copied, not built.
+
+use std::fmt;
+
+use crate::definition::template::{Fixed, Member, Op, Reference, Template, TemplateError, Varying};
+use crate::definition::{Event, Payload, Webhook};
+use crate::json;
+
+/// A body, ready to be written for any row change. Its `Debug` shows nothing of it: it holds the secret.
+pub struct Body {
+    steps: Vec<Step>,
+    uses_call_id: bool,
+}
+
+/// One step of writing a body.
+pub enum Step {
+    /// JSON text, written as it stands.
+    Text(String),
+    /// A field as a whole value: it keeps its JSON type.
+    Value(Reference),
+    /// A field's text inside a string.
+    Spliced(Reference),
+    /// Text inside a string that each message has its own of.
+    Varying(Varying),
+    /// An object of which some keys are known only when it is written.
+    Object(Vec<Member<Step>>),
+    /// The members of the default payload's data: every field of the row.
+    AllFields,
+    /// The members of the default payload's data: these fields.
+    ChosenFields(Vec<Chosen>),
+}
+
+/// A field that a definition chose for the default payload.
+pub struct Chosen {
+    pub name: Box<str>,
+    /// Its key as it is written: quoted, escaped, with the colon.
+    pub key: Box<str>,
+}
+
+impl Body {
+    /// # Errors
+    /// The event's template breaks the grammar.
+    pub fn compile(webhook: &Webhook, event: &Event) -> Result<Body, TemplateError> {
+        let binder = Binder { webhook, event };
+        let steps = match &event.payload {
+            Payload::Default => binder.default_payload(Step::AllFields),
+            Payload::Fields(fields) => {
+                binder.default_payload(Step::ChosenFields(fields.iter().map(|name| Chosen::new(name)).collect()))
+            }
+            Payload::Template(text) => binder.bind(Template::compile(text)?.ops()),
+        };
+        Ok(Body { uses_call_id: use_call_id(&steps), steps })
+    }
+
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Whether each call of a message has a body of its own.
+    pub fn uses_call_id(&self) -> bool {
+        self.uses_call_id
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").finish_non_exhaustive()
+    }
+}
+
+impl Chosen {
+    fn new(name: &str) -> Self {
+        let mut key = String::from("\"");
+        json::escape(name, &mut key);
+        key.push_str("\":");
+        Self { name: name.into(), key: key.into() }
+    }
+}
+
+fn use_call_id(steps: &[Step]) -> bool {
+    steps.iter().any(|step| match step {
+        Step::Varying(Varying::CallId) => true,
+        Step::Object(members) => members.iter().any(|m| use_call_id(&m.key) || use_call_id(&m.value)),
+        _ => false,
+    })
+}
+
+/// Puts in what is known of an event before any row changes.
+struct Binder<'d> {
+    webhook: &'d Webhook,
+    event: &'d Event,
+}
+
+impl Binder<'_> {
+    /// The default payload, in the order of Caspio's page "Creating and Managing Events".
+    fn default_payload(&self, data: Step) -> Vec<Step> {
+        const DEFAULT: &str = r#"{
+            "eventId": "[@out-hook:eventId]",
+            "messageId": "[@out-hook:messageId]",
+            "webhookId": "[@out-hook:webhookId]",
+            "accountId": "[@out-hook:accountId]",
+            "secret": "[@out-hook:secret]",
+            "eventDate": "[@out-hook:eventDate]",
+            "eventType": "[@out-hook:eventType]",
+            "objectName": "[@out-hook:objectName]"
+        }"#;
+        let template = Template::compile(DEFAULT).expect("the default payload keeps the grammar");
+        let mut steps = self.bind(template.ops());
+        if let Some(Step::Text(end)) = steps.last_mut() {
+            end.truncate(end.len() - "}".len());
+        }
+        text(&mut steps, ",\"data\":[{");
+        steps.push(data);
+        text(&mut steps, "}]}");
+        steps
+    }
+
+    fn bind(&self, ops: &[Op]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for op in ops {
+            match op {
+                Op::Text(literal) => text(&mut steps, literal),
+                Op::Fixed(fixed) => {
+                    let mut escaped = String::new();
+                    json::escape(self.fixed(*fixed), &mut escaped);
+                    text(&mut steps, &escaped);
+                }
+                Op::Value(reference) => steps.push(Step::Value(reference.clone())),
+                Op::Spliced(reference) => steps.push(Step::Spliced(reference.clone())),
+                Op::Varying(varying) => steps.push(Step::Varying(*varying)),
+                Op::Object(members) => steps.push(Step::Object(
+                    members
+                        .iter()
+                        .map(|member| Member { key: self.bind(&member.key), value: self.bind(&member.value) })
+                        .collect(),
+                )),
+            }
+        }
+        steps
+    }
+
+    fn fixed(&self, fixed: Fixed) -> &str {
+        match fixed {
+            Fixed::EventId => self.event.id.as_str(),
+            Fixed::WebhookId => self.webhook.id.as_str(),
+            Fixed::AccountId => self.webhook.account.as_str(),
+            Fixed::Secret => self.webhook.secret.expose(),
+            Fixed::EventType => self.event.operation.event_type(),
+            Fixed::ObjectName => &self.event.object_name,
+        }
+    }
+}
+
+/// Adds text to the steps, merged with text that stands before it.
+fn text(steps: &mut Vec<Step>, text: &str) {
+    match steps.last_mut() {
+        Some(Step::Text(last)) => last.push_str(text),
+        _ => steps.push(Step::Text(text.to_owned())),
+    }
+}

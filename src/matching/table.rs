@@ -1,0 +1,76 @@
+//! One table's rules, ready to match.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Rule, changed};
+use crate::decode::{RowChange, UnknownChange};
+use crate::vocabulary::Operation;
+
+/// The rules of one table, by what fires them. Numbers are places in `rules`.
+#[derive(Debug, Default)]
+pub struct TableRules {
+    rules: Vec<Arc<Rule>>,
+    inserts: Vec<u32>,
+    deletes: Vec<u32>,
+    /// Update events that any field fires.
+    any_field: Vec<u32>,
+    /// Update events by each of the fields that fire them.
+    by_field: HashMap<Box<str>, Vec<u32>>,
+}
+
+impl TableRules {
+    pub fn new(rules: Vec<Arc<Rule>>) -> Self {
+        let mut table = Self::default();
+        for (place, rule) in (0_u32..).zip(&rules) {
+            match rule.operation {
+                Operation::Insert => table.inserts.push(place),
+                Operation::Delete => table.deletes.push(place),
+                Operation::Update if rule.fields.is_empty() => table.any_field.push(place),
+                Operation::Update => {
+                    for field in &rule.fields {
+                        table.by_field.entry(field.clone()).or_default().push(place);
+                    }
+                }
+            }
+        }
+        table.rules = rules;
+        table
+    }
+
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// The rules that a row change fires, each once, in the order in which they were given. `scratch` is
+    /// working space that the caller keeps from one change to the next.
+    pub fn matches<'t>(
+        &'t self,
+        change: &RowChange<'_>,
+        scratch: &'t mut Vec<u32>,
+    ) -> impl Iterator<Item = &'t Arc<Rule>> {
+        scratch.clear();
+        match change.operation {
+            Operation::Insert => scratch.extend(&self.inserts),
+            Operation::Delete => scratch.extend(&self.deletes),
+            Operation::Update => self.updates(change, scratch),
+        }
+        let source = change.source;
+        scratch.iter().map(|place| &self.rules[*place as usize]).filter(move |rule| rule.sources.accept(source))
+    }
+
+    /// Collects the update rules; finds out what changed only as far as a rule asks.
+    fn updates(&self, change: &RowChange<'_>, found: &mut Vec<u32>) {
+        let unknown = change.before.is_none();
+        let mut changed = changed::fields(change).peekable();
+        if !self.any_field.is_empty() && (unknown || changed.peek().is_some()) {
+            found.extend(&self.any_field);
+        }
+        if self.by_field.is_empty() || (unknown && change.unknown_change == UnknownChange::Skip) {
+            return;
+        }
+        changed.filter_map(|field| self.by_field.get(field)).for_each(|rules| found.extend(rules));
+        found.sort_unstable();
+        found.dedup();
+    }
+}

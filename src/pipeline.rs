@@ -1,0 +1,84 @@
+//! One record's whole way, in order, on one screen.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::decode::{Decoded, Decoder, Headers, Input};
+use crate::deliver::{Call, Lanes};
+use crate::matching::{Index, Scratch};
+use crate::receipt::{Budget, Receipt};
+use crate::render::{Message, Renderer};
+use crate::settle::Settle;
+use crate::source::{Handler, Record};
+
+pub use self::counters::Counters;
+
+mod counters;
+
+/// The stages behind one partition. Shared parts are handles; the rest is this partition's own and is
+/// reused from record to record.
+pub struct Pipeline {
+    pub decoder: Decoder,
+    pub index: Arc<Index>,
+    pub renderer: Renderer,
+    pub lanes: Arc<Lanes>,
+    pub settle: Arc<Settle>,
+    pub budget: Arc<Budget>,
+    pub counters: Counters,
+    pub scratch: Scratch,
+    pub messages: Vec<Message>,
+}
+
+impl Handler for Pipeline {
+    async fn handle(&mut self, record: Record<'_>, receipt: Receipt) {
+        let input = input(&record);
+        let change = match self.decoder.decode(&input) {
+            Ok(Decoded::Change(change)) => change,
+            Ok(Decoded::Ignored(kind)) => {
+                self.counters.ignored(kind);
+                return receipt.settle();
+            }
+            Err(reason) => {
+                self.counters.decode_failed(record.topic());
+                return self.settle.undeliverable(&input, &reason, receipt);
+            }
+        };
+        self.counters.row_change(&change);
+        let Some(rules) = self.index.rules(&change.account, &change.table) else { return receipt.settle() };
+        for rule in rules.matches(&change, &mut self.scratch) {
+            self.counters.matches.increment(1);
+            self.budget.room().await;
+            if let Err(too_large) = self.renderer.render(rule, &change, &mut self.messages) {
+                self.settle.undeliverable(&input, &too_large, receipt.share(0));
+            }
+            for message in self.messages.drain(..) {
+                let share = receipt.share(message.body.len());
+                self.lanes.send(call(&record, message, share)).await;
+            }
+        }
+        receipt.settle();
+    }
+}
+
+fn input<'a>(record: &'a Record<'a>) -> Input<'a> {
+    Input {
+        topic: record.topic(),
+        partition: record.partition(),
+        offset: record.offset(),
+        timestamp_ms: record.timestamp_ms(),
+        key: record.key(),
+        value: record.value(),
+        headers: record,
+    }
+}
+
+fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
+    let (place, appended_ms) = (record.place(), record.timestamp_ms());
+    Call { message, place, appended_ms, receipt, attempts: 0, offered: Instant::now() }
+}
+
+impl Headers for Record<'_> {
+    fn first(&self, name: &str) -> Option<&[u8]> {
+        self.header(name)
+    }
+}

@@ -1,0 +1,65 @@
+//! What the pipeline counts: prepared once a partition, so that counting a record is an addition.
+
+use std::collections::HashMap;
+
+use metrics::{Counter, Unit, counter, describe_counter};
+
+use crate::decode::{Ignored, RowChange};
+use crate::vocabulary::Operation;
+
+/// Registers the pipeline's metrics with their units and descriptions.
+pub fn describe_metrics() {
+    let count = |name: &'static str, text: &'static str| describe_counter!(name, Unit::Count, text);
+    count("outhook_row_changes_total", "Records decoded to a row change, by operation");
+    count("outhook_ignored_records_total", "Well-formed records that fire nothing, by kind");
+    count("outhook_decode_failures_total", "Records that could not be decoded and became dead letters, by topic");
+    count("outhook_updates_without_before_total", "Updates of which the old row is unknown, by table");
+    count("outhook_matches_total", "Row changes that fired an event, one for each event");
+}
+
+/// One partition's counters.
+pub struct Counters {
+    pub matches: Counter,
+    row_changes: [Counter; Operation::ALL.len()],
+    /// By table: only the tables seen in this partition.
+    without_before: HashMap<Box<str>, Counter>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            matches: counter!("outhook_matches_total"),
+            row_changes: Operation::ALL
+                .map(|operation| counter!("outhook_row_changes_total", "operation" => operation.to_string())),
+            without_before: HashMap::new(),
+        }
+    }
+}
+
+impl Counters {
+    pub fn ignored(&self, kind: Ignored) {
+        counter!("outhook_ignored_records_total", "kind" => kind.as_str()).increment(1);
+    }
+
+    pub fn decode_failed(&self, topic: &str) {
+        counter!("outhook_decode_failures_total", "topic" => topic.to_owned()).increment(1);
+    }
+
+    pub fn row_change(&mut self, change: &RowChange<'_>) {
+        self.row_changes[change.operation as usize].increment(1);
+        if change.operation == Operation::Update && change.before.is_none() {
+            self.update_without_before(&change.table);
+        }
+    }
+
+    fn update_without_before(&mut self, table: &str) {
+        match self.without_before.get(table) {
+            Some(counter) => counter.increment(1),
+            None => {
+                let counter = counter!("outhook_updates_without_before_total", "table" => table.to_owned());
+                counter.increment(1);
+                self.without_before.insert(table.into(), counter);
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The URLs of attachments, `[@field:Name/]` in a template, from a pattern in the configuration.
+
+use std::str::FromStr;
+
+use crate::decode::Value;
+use crate::json::{self, Kind};
+
+/// A pattern such as `https://files.example.com/{account}/{table}/{field}/{value}`; what is put in is
+/// percent-encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachmentUrl {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// Escaped as it stands in a JSON string.
+    Text(String),
+    Account,
+    Table,
+    Field,
+    Value,
+}
+
+/// A pattern with braces that stand for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{pattern:?} is no pattern for attachment URLs: {reason}; use {{account}}, {{table}}, {{field}} and {{value}}")]
+pub struct BadAttachmentUrl {
+    pub pattern: String,
+    pub reason: String,
+}
+
+impl FromStr for AttachmentUrl {
+    type Err = BadAttachmentUrl;
+
+    fn from_str(pattern: &str) -> Result<Self, BadAttachmentUrl> {
+        let bad = |reason: String| BadAttachmentUrl { pattern: pattern.to_owned(), reason };
+        let mut parts = Vec::new();
+        let mut rest = pattern;
+        while let Some((text, after)) = rest.split_once('{') {
+            let (name, after) = after.split_once('}').ok_or_else(|| bad("a { is never closed".to_owned()))?;
+            parts.push(Part::text(text));
+            parts.push(match name {
+                "account" => Part::Account,
+                "table" => Part::Table,
+                "field" => Part::Field,
+                "value" => Part::Value,
+                _ => return Err(bad(format!("{{{name}}} stands for nothing"))),
+            });
+            rest = after;
+        }
+        parts.push(Part::text(rest));
+        Ok(Self { parts })
+    }
+}
+
+impl Part {
+    fn text(text: &str) -> Part {
+        let mut escaped = String::new();
+        json::escape(text, &mut escaped);
+        Part::Text(escaped)
+    }
+}
+
+impl AttachmentUrl {
+    /// Writes the URL of the attachment that a field names, as it stands between the quotes of a JSON string.
+    pub(super) fn write(&self, account: &str, table: &str, field: &str, value: &Value<'_>, out: &mut String) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Account => percent_encode(account, out),
+                Part::Table => percent_encode(table, out),
+                Part::Field => percent_encode(field, out),
+                Part::Value => match Kind::of(&value.json) {
+                    Kind::String => percent_encode(&json::unescape(&value.json).unwrap_or_default(), out),
+                    _ => percent_encode(&value.json, out),
+                },
+            }
+        }
+    }
+}
+
+/// Leaves only the unreserved characters of RFC 3986, section 2.3, as they are.
+fn percent_encode(text: &str, out: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(byte.into());
+        } else {
+            out.push('%');
+            out.push(HEX[usize::from(byte >> 4)].into());
+            out.push(HEX[usize::from(byte & 15)].into());
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! The default payload: eventId … data, in the order of the contract.

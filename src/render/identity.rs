@@ -1,0 +1,64 @@
+//! The ids of messages and calls: UUIDs version 5 (RFC 9562, section 5.5), made from what a change is and
+//! not from when it was read, so that the same change sent again has the same ids.
+
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use uuid::{Builder, Uuid};
+
+use crate::decode::RowChange;
+use crate::id::{CallId, EventId, MessageId};
+
+/// The name space of message ids: a random UUID, never to be changed.
+const MESSAGES: Uuid = Uuid::from_u128(0x5d1f_4b5e_93a7_4a0b_8c3f_6e2d_7a91_c404);
+
+/// Ends each part of a name: a byte that UTF-8 never holds, so that no two lists of parts give one name.
+const END: u8 = 0xff;
+
+/// Makes ids; keeps its buffer from one to the next.
+#[derive(Default)]
+pub(super) struct Namer {
+    name: Vec<u8>,
+}
+
+impl Namer {
+    /// Named by account, table, the change's identity and the event.
+    pub(super) fn message(&mut self, change: &RowChange<'_>, event: EventId) -> MessageId {
+        let name = self.start(MESSAGES);
+        for part in [&*change.account, &*change.table, event.as_str()] {
+            name.extend_from_slice(part.as_bytes());
+            name.push(END);
+        }
+        change.identity.write_canonical(name);
+        MessageId(self.finish())
+    }
+
+    /// Named by the URL, in the name space of its message.
+    pub(super) fn call(&mut self, message: MessageId, url: &str) -> CallId {
+        self.start(message.0).extend_from_slice(url.as_bytes());
+        CallId(self.finish())
+    }
+
+    fn start(&mut self, name_space: Uuid) -> &mut Vec<u8> {
+        self.name.clear();
+        self.name.extend_from_slice(name_space.as_bytes());
+        &mut self.name
+    }
+
+    fn finish(&self) -> Uuid {
+        let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.name);
+        let (first, _) = hash.as_ref().split_first_chunk().expect("a SHA-1 hash has 20 bytes");
+        Builder::from_sha1_bytes(*first).into_uuid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9562, appendix A.4.
+    #[test]
+    fn the_rfc_example_gives_its_uuid() {
+        let dns = Uuid::from_u128(0x6ba7_b810_9dad_11d1_80b4_00c0_4fd4_30c8);
+        let call = Namer::default().call(MessageId(dns), "www.example.com");
+        assert_eq!(call.to_string(), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
+    }
+}

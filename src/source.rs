@@ -1,0 +1,90 @@
+//! Stage 1: records come from their partitions, each with a receipt, and offsets are committed behind them.
+//!
+//! One task an assigned partition reads, hands the record on and opens the next; what has settled is
+//! committed in the background, as a contiguous prefix only. Revoked partitions drain to a deadline and
+//! commit; lost ones do neither.
+
+mod assignment;
+mod config;
+mod consumer;
+mod ledger;
+mod partition;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use rdkafka::Message as _;
+use rdkafka::message::{BorrowedMessage, Headers as _};
+
+use crate::id::Place;
+use crate::receipt::Receipt;
+
+pub use self::config::{Config, Topics};
+pub use self::assignment::Drained;
+pub use self::consumer::{Source, StartError};
+
+/// One record, borrowed from the client's buffer.
+pub struct Record<'a> {
+    topic: &'a Arc<str>,
+    message: &'a BorrowedMessage<'a>,
+}
+
+impl<'a> Record<'a> {
+    pub fn topic(&self) -> &'a str {
+        self.topic
+    }
+
+    pub fn partition(&self) -> i32 {
+        self.message.partition()
+    }
+
+    pub fn offset(&self) -> i64 {
+        self.message.offset()
+    }
+
+    pub fn place(&self) -> Place {
+        Place { topic: self.topic.clone(), partition: self.partition(), offset: self.offset() }
+    }
+
+    /// Kafka's timestamp, milliseconds since 1970; 0 when the record has none.
+    pub fn timestamp_ms(&self) -> i64 {
+        self.message.timestamp().to_millis().unwrap_or(0)
+    }
+
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.message.key()
+    }
+
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.message.payload()
+    }
+
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.message.headers()?.iter().find(|header| header.key == name)?.value
+    }
+}
+
+/// What is done with a partition's records, one after the other.
+pub trait Handler: Send + 'static {
+    /// Hands the record on. May wait for room downstream; the partition waits with it.
+    fn handle(&mut self, record: Record<'_>, receipt: Receipt) -> impl Future<Output = ()> + Send;
+}
+
+/// Makes the handler of each assigned partition.
+pub trait Handlers: Send + Sync + 'static {
+    type Handler: Handler;
+
+    fn for_topic(&self, topic: &str) -> Self::Handler;
+}
+
+/// Registers the source's metrics with their units and descriptions.
+pub fn describe_metrics() {
+    use metrics::{Unit, describe_counter, describe_gauge};
+    describe_counter!("outhook_records_total", Unit::Count, "Records read, by topic");
+    describe_counter!("outhook_commits_total", Unit::Count, "Offset commits, by result");
+    describe_counter!("outhook_receipts_abandoned_total", Unit::Count, "Shares dropped unsettled: their records come again");
+    describe_gauge!("outhook_assigned_partitions", Unit::Count, "Partitions that this instance owns");
+    describe_gauge!("outhook_open_records", Unit::Count, "Records read and not yet part of a settled prefix");
+    describe_gauge!("outhook_lag_records", Unit::Count, "Records in the partition behind the committed offset");
+}

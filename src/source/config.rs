@@ -1,0 +1,26 @@
+//! What the consumer group needs to know.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Which topics are read, as whom, and how a stop behaves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Settings of the Kafka client, complete but for what the source owns (commits, rebalancing).
+    pub client: BTreeMap<String, String>,
+    pub topics: Vec<Topics>,
+    /// How often settled offsets are committed. After a crash, what was settled since then comes again.
+    pub commit_interval: Duration,
+    /// How long a stop, or a partition that is taken away, waits for what is under way.
+    pub drain_deadline: Duration,
+    /// Records of one partition that may be read and not yet part of the settled prefix.
+    pub max_open_records: usize,
+}
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Topics {
+    List(Vec<String>),
+    /// A regular expression that starts with `^`, as librdkafka has it.
+    Regex(String),
+}
