@@ -4,15 +4,21 @@
 //! stands. Pure: no clock, no I/O.
 
 mod debezium;
+mod event_date;
+mod event_source;
+mod foreign;
+mod json;
 mod outhook;
 mod row;
 mod schema;
 mod settings;
+mod whole_tables;
 
 use std::sync::Arc;
 
 pub use self::row::{EventDate, Field, Identity, Row, RowChange, Sequence, Value};
 pub use self::settings::{EventSourceRule, Format, RowsSent, Settings, SnapshotRows, TableNaming, UnknownChange};
+pub use self::whole_tables::WholeTables;
 
 /// A record as a decoder sees it: nothing of Kafka's client.
 #[derive(Clone, Copy)]
@@ -25,7 +31,25 @@ pub struct Input<'a> {
     pub key: Option<&'a [u8]>,
     /// None is a tombstone: no bytes at all.
     pub value: Option<&'a [u8]>,
-    pub headers: &'a dyn Headers,
+    pub headers: &'a (dyn Headers + Sync),
+}
+
+impl<'a> Input<'a> {
+    /// The value's text; None for a tombstone and for the text `null`, which Connect's JsonConverter writes
+    /// for one.
+    fn text(&self, format: Format) -> Result<Option<&'a str>, DecodeError> {
+        let Some(value) = self.value else { return Ok(None) };
+        let text = std::str::from_utf8(value).map_err(|error| DecodeError::Malformed {
+            format: format.name(),
+            reason: format!("it is not UTF-8 from byte {} on", error.valid_up_to()),
+        })?;
+        Ok((text.trim_ascii() != "null").then_some(text))
+    }
+
+    /// The identity of a change that brings none of its own.
+    fn place(&self) -> Identity<'a> {
+        Identity::Place { topic: self.topic, partition: self.partition, offset: self.offset }
+    }
 }
 
 /// A record's headers, looked up by name; the first of a name counts.
@@ -60,6 +84,21 @@ pub enum Ignored {
     Signal,
 }
 
+impl Ignored {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ignored::Tombstone => "tombstone",
+            Ignored::Truncate => "truncate",
+            Ignored::Snapshot => "snapshot",
+            Ignored::Heartbeat => "heartbeat",
+            Ignored::Transaction => "transaction",
+            Ignored::LogicalMessage => "logical message",
+            Ignored::SchemaChange => "schema change",
+            Ignored::Signal => "signal",
+        }
+    }
+}
+
 /// Why a record can't be decoded; its place is added by whoever knows it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -76,17 +115,13 @@ pub enum DecodeError {
 pub struct Decoder {
     settings: Arc<Settings>,
     whole_tables: WholeTables,
-    schemas: schema::SchemaCache,
+    debezium: debezium::Kept,
 }
-
-/// Tables of which an update with `before` was seen, so that a delete's `before` may be believed.
-/// Shared by all decoders of an instance.
-#[derive(Clone, Default)]
-pub struct WholeTables(Arc<dashmap::DashSet<Box<str>>>);
 
 impl Decoder {
     pub fn new(settings: Arc<Settings>, whole_tables: WholeTables) -> Self {
-        Self { settings, whole_tables, schemas: schema::SchemaCache::default() }
+        let debezium = debezium::Kept::new(&settings.unavailable_placeholder);
+        Self { settings, whole_tables, debezium }
     }
 
     /// Decodes one record. The row change borrows from the record's bytes.
@@ -100,3 +135,6 @@ impl Decoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

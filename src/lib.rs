@@ -15,7 +15,10 @@ pub mod decode;
 pub mod definition;
 pub mod deliver;
 pub mod matching;
+pub mod pipeline;
 pub mod render;
 pub mod settle;
 pub mod source;
 pub mod store;
+
+pub mod cli;

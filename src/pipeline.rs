@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use crate::decode::{Decoded, Decoder, Headers, Input};
 use crate::deliver::{Call, Lanes};
-use crate::matching::{Index, Scratch};
+use crate::matching::Index;
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
 use crate::settle::Settle;
 use crate::source::{Handler, Record};
 
-pub use self::counters::Counters;
+pub use self::counters::{Counters, describe_metrics};
 
 mod counters;
 
@@ -25,7 +25,7 @@ pub struct Pipeline {
     pub settle: Arc<Settle>,
     pub budget: Arc<Budget>,
     pub counters: Counters,
-    pub scratch: Scratch,
+    pub fired: Vec<u32>,
     pub messages: Vec<Message>,
 }
 
@@ -45,7 +45,7 @@ impl Handler for Pipeline {
         };
         self.counters.row_change(&change);
         let Some(rules) = self.index.rules(&change.account, &change.table) else { return receipt.settle() };
-        for rule in rules.matches(&change, &mut self.scratch) {
+        for rule in rules.matches(&change, &mut self.fired) {
             self.counters.matches.increment(1);
             self.budget.room().await;
             if let Err(too_large) = self.renderer.render(rule, &change, &mut self.messages) {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 pub use self::attachment::{AttachmentUrl, BadAttachmentUrl};
 use self::identity::Namer;
+pub use self::identity::message_id;
 use self::program::Program;
 use crate::decode::{EventDate, RowChange, Sequence};
 use crate::id::{CallId, EventId, MessageId};
@@ -70,7 +71,7 @@ impl Renderer {
     /// The body is over [`MAX_MESSAGE_BYTES`]; nothing is pushed.
     pub fn render(&mut self, rule: &Rule, change: &RowChange<'_>, messages: &mut Vec<Message>) -> Result<(), TooLarge> {
         let first = messages.len();
-        let id = self.namer.message(change, rule.event);
+        let id = self.namer.message(&change.account, &change.table, &change.identity, rule.event);
         let mut shared: Option<Bytes> = None;
         for (place, endpoint) in rule.target.endpoints.iter().enumerate() {
             let call = self.namer.call(id, &endpoint.url);
@@ -101,7 +102,9 @@ impl Renderer {
         let size = program.size();
         let fits = size <= MAX_MESSAGE_BYTES;
         let body = fits.then(|| Bytes::copy_from_slice(self.buffer.as_bytes()));
-        self.buffer.shrink_to(KEPT_BYTES);
+        if self.buffer.capacity() > KEPT_BYTES {
+            self.buffer = String::new();
+        }
         body.ok_or(TooLarge { size, limit: MAX_MESSAGE_BYTES })
     }
 }

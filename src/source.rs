@@ -9,6 +9,8 @@ mod config;
 mod consumer;
 mod ledger;
 mod partition;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,8 +21,8 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use crate::id::Place;
 use crate::receipt::Receipt;
 
-pub use self::config::{Config, Topics};
 pub use self::assignment::Drained;
+pub use self::config::{Config, Topics};
 pub use self::consumer::{Source, StartError};
 
 /// One record, borrowed from the client's buffer.
@@ -83,7 +85,11 @@ pub fn describe_metrics() {
     use metrics::{Unit, describe_counter, describe_gauge};
     describe_counter!("outhook_records_total", Unit::Count, "Records read, by topic");
     describe_counter!("outhook_commits_total", Unit::Count, "Offset commits, by result");
-    describe_counter!("outhook_receipts_abandoned_total", Unit::Count, "Shares dropped unsettled: their records come again");
+    describe_counter!(
+        "outhook_receipts_abandoned_total",
+        Unit::Count,
+        "Shares dropped unsettled: their records come again"
+    );
     describe_gauge!("outhook_assigned_partitions", Unit::Count, "Partitions that this instance owns");
     describe_gauge!("outhook_open_records", Unit::Count, "Records read and not yet part of a settled prefix");
     describe_gauge!("outhook_lag_records", Unit::Count, "Records in the partition behind the committed offset");

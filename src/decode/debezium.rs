@@ -1,7 +1,161 @@
 //! The Debezium envelope, with and without its schema.
+//! <https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-events>
 
-use super::{DecodeError, Decoded, Decoder, Input};
+mod control;
+mod envelope;
+mod key;
+mod placeholder;
+mod signal;
+mod source;
 
-pub(super) fn decode<'a>(_decoder: &mut Decoder, _input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
-    todo!()
+use std::borrow::Cow;
+
+use self::envelope::Envelope;
+use self::key::Key;
+use self::placeholder::Placeholder;
+use self::source::Source;
+use super::schema::SchemaCache;
+use super::{DecodeError, Decoded, Decoder, Format, Ignored, Input, Row, RowChange, RowsSent, SnapshotRows, foreign};
+use crate::vocabulary::Operation;
+
+/// What is kept from one record of a partition to the next.
+pub(super) struct Kept {
+    schemas: SchemaCache,
+    placeholder: Placeholder,
+    /// The table's name among the whole ones, written anew for each record.
+    table: String,
 }
+
+impl Kept {
+    pub(super) fn new(unavailable_placeholder: &str) -> Self {
+        Self {
+            schemas: SchemaCache::default(),
+            placeholder: Placeholder::new(unavailable_placeholder),
+            table: String::new(),
+        }
+    }
+}
+
+pub(super) fn decode<'a>(decoder: &mut Decoder, input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
+    let Some(text) = input.text(Format::Debezium)? else { return Ok(Decoded::Ignored(Ignored::Tombstone)) };
+    read(decoder, input, text).map_err(|reason| foreign::refuse(Format::Debezium, input, text, reason))
+}
+
+fn read<'a>(decoder: &mut Decoder, input: &Input<'a>, text: &'a str) -> Result<Decoded<'a>, String> {
+    let message = envelope::read(text, &mut decoder.debezium.schemas).map_err(|error| error.to_string())?;
+    let Some(envelope) = message.envelope else { return Ok(Decoded::Ignored(Ignored::Tombstone)) };
+    let operation = match envelope.op.as_deref() {
+        Some("c") => Operation::Insert,
+        Some("u") => Operation::Update,
+        Some("d") => Operation::Delete,
+        Some("r") => match decoder.settings.snapshot {
+            SnapshotRows::Ignore => return Ok(Decoded::Ignored(Ignored::Snapshot)),
+            SnapshotRows::Insert => Operation::Insert,
+        },
+        Some("t") => return Ok(Decoded::Ignored(Ignored::Truncate)),
+        Some("m") => return Ok(Decoded::Ignored(Ignored::LogicalMessage)),
+        Some(op) => return Err(format!("`op` is {op:?}: it must be c, u, d, r, t or m")),
+        None => {
+            return control::kind(text).map(Decoded::Ignored).ok_or_else(|| {
+                "`op` is missing: it must be c, u, d, r, t or m, and the record is no heartbeat, transaction or \
+                 schema change either"
+                    .to_owned()
+            });
+        }
+    };
+    change(decoder, input, envelope, message.has_schema, operation)
+}
+
+/// A row's change, or the connector's own signal.
+fn change<'a>(
+    decoder: &mut Decoder,
+    input: &Input<'a>,
+    mut envelope: Envelope<'a>,
+    has_schema: bool,
+    operation: Operation,
+) -> Result<Decoded<'a>, String> {
+    let source = envelope.source.take().ok_or("`source` is missing: it must say which table changed")?;
+    let settings = &*decoder.settings;
+    if signal::is_signal(settings.signal_table.as_deref(), &source, &envelope) {
+        return Ok(Decoded::Ignored(Ignored::Signal));
+    }
+    let key = Key::read(input.key);
+    let mut trimmed = false;
+    match operation {
+        Operation::Insert => {}
+        Operation::Update => learn(decoder, &source, envelope.before.is_some()),
+        Operation::Delete => trimmed = trim(decoder, &source, &key, &mut envelope.before)?,
+    }
+    let row = match operation {
+        Operation::Insert | Operation::Update => envelope.after.as_ref(),
+        Operation::Delete => envelope.before.as_ref(),
+    };
+    let row = row.ok_or_else(|| operation.missing_row())?;
+    let op = envelope.op.as_deref().unwrap_or_default();
+    let identity = source.identity(op, &key, row).unwrap_or_else(|| input.place());
+
+    let kept = &decoder.debezium;
+    for row in [&mut envelope.before, &mut envelope.after].into_iter().flatten() {
+        kept.placeholder.mark(row);
+        if has_schema && let Some(schema) = kept.schemas.last() {
+            schema.apply(row);
+        }
+    }
+    let settings = &*decoder.settings;
+    Ok(Decoded::Change(RowChange {
+        account: Cow::Owned(settings.account.as_str().to_owned()),
+        table: source.table(settings.table_name)?,
+        operation,
+        source: settings.event_source(input, envelope.before.as_ref(), envelope.after.as_ref()),
+        event_date: source.event_date(input),
+        sequence: source.sequence(operation, input),
+        identity,
+        before: envelope.before,
+        after: envelope.after,
+        trimmed,
+        unknown_change: settings.unknown_change,
+    }))
+}
+
+/// Learns from an update whether its table is sent whole.
+fn learn(decoder: &mut Decoder, source: &Source<'_>, whole: bool) {
+    if decoder.settings.rows == RowsSent::Learn {
+        let table = &mut decoder.debezium.table;
+        source.write_full_name(table, decoder.settings.account.as_str());
+        decoder.whole_tables.learn(table, whole);
+    }
+}
+
+/// Cuts a delete's row to its key fields where the table is not known to be sent whole: PostgreSQL fills the
+/// others with null, defaults and zeros that look like data. Whether anything was cut.
+fn trim<'a>(
+    decoder: &mut Decoder,
+    source: &Source<'_>,
+    key: &Key<'a>,
+    before: &mut Option<Row<'a>>,
+) -> Result<bool, String> {
+    let Some(row) = before else {
+        // Some connectors send no old row at all; the key still says which row is gone.
+        *before = key.row();
+        return Ok(true);
+    };
+    // Without a key PostgreSQL deletes only where the whole row is sent (REPLICA IDENTITY FULL).
+    if decoder.settings.rows == RowsSent::Whole || matches!(key, Key::Absent) {
+        return Ok(false);
+    }
+    let table = &mut decoder.debezium.table;
+    source.write_full_name(table, decoder.settings.account.as_str());
+    if decoder.whole_tables.contain(table) {
+        return Ok(false);
+    }
+    let key = key.row().ok_or(
+        "the record's key is no JSON object, so nothing says which values of the deleted row are real: let the \
+         connector write its keys with JsonConverter, or set rows = \"whole\" if its tables are sent whole",
+    )?;
+    let whole = row.fields.len();
+    row.fields.retain(|field| key.get(&field.name).is_some());
+    Ok(row.fields.len() < whole)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,211 @@
 //! The `outhook` format: plain JSON for producers that write their own.
+//!
+//! ```json
+//! {"id": "42", "account": "acme", "table": "orders", "operation": "update", "source": "RESTAPIs",
+//!  "time": "2024-02-29T13:14:15.123Z", "before": {"total": 1}, "after": {"total": 2}}
+//! ```
+//! Keys come in any order and unknown ones are skipped; only `table`, `operation` and the row that the
+//! operation needs are required. `time` may also be whole milliseconds since 1970, `id` a whole number.
 
-use super::{DecodeError, Decoded, Decoder, Input};
+use std::borrow::Cow;
+use std::fmt;
 
-pub(super) fn decode<'a>(_decoder: &mut Decoder, _input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
-    todo!()
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+use super::json::{NullableRow, Text, within};
+use super::{DecodeError, Decoded, Decoder, EventDate, Format, Identity, Ignored, Input, Row, RowChange, Sequence};
+use super::{Settings, foreign};
+use crate::vocabulary::Operation;
+
+pub(super) fn decode<'a>(decoder: &Decoder, input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
+    let Some(text) = input.text(Format::Outhook)? else { return Ok(Decoded::Ignored(Ignored::Tombstone)) };
+    serde_json::from_str::<Record<'a>>(text)
+        .map_err(|error| error.to_string())
+        .and_then(|record| record.into_change(&decoder.settings, input))
+        .map(Decoded::Change)
+        .map_err(|reason| foreign::refuse(Format::Outhook, input, text, reason))
 }
+
+/// The record as it stands; what is required is checked after.
+#[derive(Default)]
+struct Record<'a> {
+    id: Option<Cow<'a, str>>,
+    account: Option<Cow<'a, str>>,
+    table: Option<Cow<'a, str>>,
+    operation: Option<Cow<'a, str>>,
+    source: Option<Cow<'a, str>>,
+    time: Option<EventDate>,
+    before: Option<Row<'a>>,
+    after: Option<Row<'a>>,
+}
+
+impl<'a> Record<'a> {
+    fn into_change(self, settings: &Settings, input: &Input<'a>) -> Result<RowChange<'a>, String> {
+        let table = required("table", self.table, "the table's name")?;
+        let operation = operation(&required("operation", self.operation, "insert, update or delete")?)?;
+        let row = match operation {
+            Operation::Insert | Operation::Update => &self.after,
+            Operation::Delete => &self.before,
+        };
+        if row.is_none() {
+            return Err(operation.missing_row());
+        }
+        let source = match self.source {
+            Some(text) => text.parse().ok(),
+            None => settings.event_source(input, self.before.as_ref(), self.after.as_ref()),
+        };
+        Ok(RowChange {
+            account: self.account.unwrap_or_else(|| Cow::Owned(settings.account.as_str().to_owned())),
+            table,
+            operation,
+            source,
+            event_date: self.time.unwrap_or_else(|| EventDate::from_kafka(input.timestamp_ms)),
+            sequence: Sequence::Offset { partition: input.partition, offset: input.offset },
+            identity: self.id.map_or_else(|| input.place(), Identity::Given),
+            before: self.before,
+            after: self.after,
+            trimmed: false,
+            unknown_change: settings.unknown_change,
+        })
+    }
+}
+
+fn required<'a>(field: &str, value: Option<Cow<'a, str>>, what: &str) -> Result<Cow<'a, str>, String> {
+    match value {
+        Some(text) if !text.is_empty() => Ok(text),
+        Some(_) => Err(format!("`{field}` is empty: it must be {what}")),
+        None => Err(format!("`{field}` is missing: it must be {what}")),
+    }
+}
+
+fn operation(text: &str) -> Result<Operation, String> {
+    match text {
+        "insert" => Ok(Operation::Insert),
+        "update" => Ok(Operation::Update),
+        "delete" => Ok(Operation::Delete),
+        _ => Err(format!("`operation` is {text:?}: it must be insert, update or delete")),
+    }
+}
+
+impl<'de> Deserialize<'de> for Record<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(RecordVisitor)
+    }
+}
+
+struct RecordVisitor;
+
+impl<'de> Visitor<'de> for RecordVisitor {
+    type Value = Record<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with `table`, `operation`, `before` and `after`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record<'de>, A::Error> {
+        let mut record = Record::default();
+        while let Some(Text(name)) = map.next_key()? {
+            match &*name {
+                "id" => record.id = map.next_value::<Id<'de>>().map_err(within("id"))?.0,
+                "account" => record.account = text("account", &mut map)?.filter(|account| !account.is_empty()),
+                "table" => record.table = text("table", &mut map)?,
+                "operation" => record.operation = text("operation", &mut map)?,
+                "source" => record.source = text("source", &mut map)?,
+                "time" => record.time = map.next_value::<Time>().map_err(within("time"))?.0,
+                "before" => record.before = map.next_value::<NullableRow<'de>>().map_err(within("before"))?.0,
+                "after" => record.after = map.next_value::<NullableRow<'de>>().map_err(within("after"))?.0,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(record)
+    }
+}
+
+fn text<'de, A: MapAccess<'de>>(field: &'static str, map: &mut A) -> Result<Option<Cow<'de, str>>, A::Error> {
+    let text = map.next_value::<Option<Text<'de>>>().map_err(within(field))?;
+    Ok(text.map(|Text(text)| text))
+}
+
+/// A change's own id: text or a whole number.
+struct Id<'a>(Option<Cow<'a, str>>);
+
+impl<'de> Deserialize<'de> for Id<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(IdVisitor).map(Self)
+    }
+}
+
+struct IdVisitor;
+
+impl<'de> Visitor<'de> for IdVisitor {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a whole number that no other change of the table has")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        if text.is_empty() { self.visit_str(text) } else { Ok(Some(Cow::Borrowed(text))) }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        if text.is_empty() {
+            return Err(E::custom("it is empty: give each change its own, or leave it out"));
+        }
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(number.to_string())))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(number.to_string())))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+/// When the change was made: RFC 3339 text or whole milliseconds since 1970.
+struct Time(Option<EventDate>);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TimeVisitor).map(Self)
+    }
+}
+
+struct TimeVisitor;
+
+impl Visitor<'_> for TimeVisitor {
+    type Value = Option<EventDate>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RFC 3339 text such as 2024-02-29T13:14:15.123Z, or whole milliseconds since 1970")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        let date = EventDate::from_rfc3339(text);
+        date.map(Some).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+
+    fn visit_i64<E: Error>(self, milliseconds: i64) -> Result<Self::Value, E> {
+        let date = EventDate::from_milliseconds(milliseconds);
+        date.map(Some).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Signed(milliseconds), &self))
+    }
+
+    fn visit_u64<E: Error>(self, milliseconds: u64) -> Result<Self::Value, E> {
+        self.visit_i64(i64::try_from(milliseconds).unwrap_or(i64::MAX))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,8 @@ pub struct RowChange<'a> {
     /// The old row; None when the source did not send it. A delete's is cut to its key fields when the rest may be filler.
     pub before: Option<Row<'a>>,
     pub after: Option<Row<'a>>,
+    /// A delete's `before` was cut to its key fields, because the others may be filler.
+    pub trimmed: bool,
     /// What the source wants of an update without `before`.
     pub unknown_change: UnknownChange,
 }
@@ -54,6 +56,16 @@ impl<'a> RowChange<'a> {
     }
 }
 
+impl Operation {
+    /// The complaint about a change that lacks the row its messages would send.
+    pub(super) fn missing_row(self) -> String {
+        match self {
+            Operation::Insert | Operation::Update => format!("`after` is missing: an {self} needs the new row"),
+            Operation::Delete => "`before` is missing: a delete needs the deleted row".to_owned(),
+        }
+    }
+}
+
 /// A row's fields in the order in which the source wrote them.
 #[derive(Debug, Default)]
 pub struct Row<'a> {
@@ -77,7 +89,8 @@ pub struct Field<'a> {
 /// A field's value as JSON text, never parsed further than it must be.
 #[derive(Debug)]
 pub struct Value<'a> {
-    /// Valid JSON text of one value, without white space around it.
+    /// Valid JSON text of one value, without white space around it. An escape in it may be a lone surrogate,
+    /// which JSON's grammar allows and Unicode does not.
     pub json: Cow<'a, str>,
     /// False for an unchanged value that the source did not send (PostgreSQL's unchanged TOAST).
     pub available: bool,

@@ -1,4 +1,201 @@
-//! Connect schemas (`schemas.enable=true`): what type each field of a row has, compiled once a schema.
+//! Connect schemas (`schemas.enable=true`): what type each field of a row has, compiled once a schema, so
+//! that values can be written as people expect them: decimals as numbers, dates and times as ISO 8601.
+//!
+//! A value that its type can't say (infinity, the year 20000, a time of MySQL's over 24 hours) stays as it came.
 
+mod decimal;
+mod temporal;
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use self::temporal::Unit;
+use super::json;
+use super::row::{Row, Value};
+
+/// Schemas of one partition that are kept: it sees one at a time, and a few when its table is altered.
+const KEPT: usize = 8;
+
+/// The schemas that were met, the last one first.
 #[derive(Default)]
-pub struct SchemaCache {}
+pub(super) struct SchemaCache(Vec<Schema>);
+
+impl SchemaCache {
+    /// The payload of a message that begins with the last schema, without reading that schema again.
+    pub(super) fn payload<'t>(&self, message: &'t str) -> Option<&'t str> {
+        let rest = message.strip_prefix(r#"{"schema":"#)?.strip_prefix(&*self.0.first()?.text)?;
+        rest.strip_prefix(r#","payload":"#)?.strip_suffix('}')
+    }
+
+    /// The schema last used.
+    pub(super) fn last(&self) -> Option<&Schema> {
+        self.0.first()
+    }
+
+    /// Makes the schema the last one, compiling it if it is new.
+    pub(super) fn put_first(&mut self, text: &str) {
+        match self.0.iter().position(|schema| *schema.text == *text) {
+            Some(at) => self.0[..=at].rotate_right(1),
+            None => {
+                self.0.truncate(KEPT - 1);
+                self.0.insert(0, Schema::compile(text));
+            }
+        }
+    }
+}
+
+/// A table's columns, in the order in which its rows have them.
+pub(super) struct Schema {
+    text: Box<str>,
+    columns: Box<[Column]>,
+}
+
+struct Column {
+    name: Box<str>,
+    kind: Kind,
+}
+
+impl Schema {
+    /// Reads an envelope's schema. One of another shape has no columns: values stay as they come.
+    fn compile(text: &str) -> Self {
+        let envelope: Node = serde_json::from_str(text).unwrap_or_default();
+        let row = |side| envelope.fields.iter().find(|node| node.field == side);
+        let fields = row("after").or_else(|| row("before")).map_or(&[][..], |row| &row.fields);
+        let columns = fields.iter().map(|node| Column { name: node.field.as_str().into(), kind: Kind::of(node) });
+        Self { text: text.into(), columns: columns.collect() }
+    }
+
+    /// Rewrites the row's values by their types.
+    pub(super) fn apply(&self, row: &mut Row<'_>) {
+        for (at, field) in row.fields.iter_mut().enumerate() {
+            let here = self.columns.get(at).filter(|column| *column.name == field.name);
+            let column = here.or_else(|| self.columns.iter().find(|column| *column.name == field.name));
+            if let Some(column) = column
+                && field.value.available
+            {
+                column.kind.apply(&mut field.value);
+            }
+        }
+    }
+}
+
+/// A schema's node, as JsonConverter writes it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Node {
+    field: String,
+    name: Option<String>,
+    fields: Vec<Node>,
+    items: Option<Box<Node>>,
+    parameters: Parameters,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Parameters {
+    scale: Option<String>,
+}
+
+/// How a column's values are rewritten.
+enum Kind {
+    AsItCame,
+    /// Base64 of the unscaled value.
+    Decimal {
+        scale: i32,
+    },
+    /// The scale beside each value.
+    VariableScaleDecimal,
+    /// Days since 1970.
+    Date,
+    Time(Unit),
+    Timestamp(Unit),
+    JsonText,
+    Array(Box<Kind>),
+}
+
+impl Kind {
+    /// By the schema's name: Debezium's semantic types and Connect's logical ones.
+    /// <https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-data-types>
+    fn of(node: &Node) -> Self {
+        match node.name.as_deref().unwrap_or_default() {
+            "org.apache.kafka.connect.data.Decimal" => {
+                let scale = node.parameters.scale.as_deref().and_then(|scale| scale.parse().ok());
+                scale.map_or(Self::AsItCame, |scale| Self::Decimal { scale })
+            }
+            "io.debezium.data.VariableScaleDecimal" => Self::VariableScaleDecimal,
+            "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" => Self::Date,
+            "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => Self::Time(Unit::Milli),
+            "io.debezium.time.MicroTime" => Self::Time(Unit::Micro),
+            "io.debezium.time.NanoTime" => Self::Time(Unit::Nano),
+            "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => Self::Timestamp(Unit::Milli),
+            "io.debezium.time.MicroTimestamp" => Self::Timestamp(Unit::Micro),
+            "io.debezium.time.NanoTimestamp" => Self::Timestamp(Unit::Nano),
+            "io.debezium.data.Json" => Self::JsonText,
+            _ => match node.items.as_deref().map(Self::of) {
+                None | Some(Self::AsItCame) => Self::AsItCame,
+                Some(items) => Self::Array(Box::new(items)),
+            },
+        }
+    }
+
+    fn apply(&self, value: &mut Value<'_>) {
+        if matches!(self, Self::JsonText) {
+            value.json_text = true;
+        } else if let Some(rewritten) = self.rewrite(&value.json) {
+            value.json = Cow::Owned(rewritten);
+        }
+    }
+
+    /// The value's JSON text as people expect it; None when it stays as it came, as null does.
+    fn rewrite(&self, json: &str) -> Option<String> {
+        match self {
+            Self::AsItCame | Self::JsonText => None,
+            Self::Decimal { scale } => decimal::number(&json::string(json)?, *scale),
+            Self::VariableScaleDecimal => variable_scale_decimal(json),
+            Self::Date => temporal::date(json.parse().ok()?),
+            Self::Time(unit) => temporal::time(json.parse().ok()?, *unit),
+            Self::Timestamp(unit) => temporal::timestamp(json.parse().ok()?, *unit),
+            Self::Array(items) => array(items, json),
+        }
+    }
+}
+
+fn variable_scale_decimal(json: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Scaled<'a> {
+        scale: i32,
+        #[serde(borrow)]
+        value: Cow<'a, str>,
+    }
+    // Null is a value of every type and the usual one to meet here.
+    if !json.starts_with('{') {
+        return None;
+    }
+    let Scaled { scale, value } = serde_json::from_str(json).ok()?;
+    decimal::number(&value, scale)
+}
+
+fn array(items: &Kind, json: &str) -> Option<String> {
+    if !json.starts_with('[') {
+        return None;
+    }
+    let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+    let mut rewritten = String::with_capacity(json.len() + 2);
+    for element in elements {
+        rewritten.push(if rewritten.is_empty() { '[' } else { ',' });
+        match items.rewrite(element.get()) {
+            Some(element) => rewritten.push_str(&element),
+            None => rewritten.push_str(element.get()),
+        }
+    }
+    if rewritten.is_empty() {
+        return None;
+    }
+    rewritten.push(']');
+    Some(rewritten)
+}
+
+#[cfg(test)]
+mod tests;

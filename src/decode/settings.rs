@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::{Input, Row};
 use crate::id::AccountId;
 use crate::vocabulary::EventSource;
 
@@ -15,8 +16,23 @@ pub struct Settings {
     pub snapshot: SnapshotRows,
     pub unknown_change: UnknownChange,
     pub rows: RowsSent,
+    /// What the connector writes for a value that it does not know: its `unavailable.value.placeholder`.
     pub unavailable_placeholder: String,
+    /// The connector's `signal.data.collection`, such as `public.dbz_signal`. When none is named, its rows are
+    /// recognised by their shape.
     pub signal_table: Option<String>,
+}
+
+impl Settings {
+    /// The event source of a change that does not name its own.
+    pub(super) fn event_source(
+        &self,
+        input: &Input<'_>,
+        before: Option<&Row<'_>>,
+        after: Option<&Row<'_>>,
+    ) -> Option<EventSource> {
+        self.event_source.as_ref()?.of(input, before, after)
+    }
 }
 
 /// The wire format of a source's records.
@@ -25,6 +41,16 @@ pub struct Settings {
 pub enum Format {
     Outhook,
     Debezium,
+}
+
+impl Format {
+    /// As the configuration spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Outhook => "outhook",
+            Format::Debezium => "debezium",
+        }
+    }
 }
 
 /// Where a change's event source comes from.

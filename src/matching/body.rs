@@ -96,22 +96,24 @@ struct Binder<'d> {
 impl Binder<'_> {
     /// The default payload, in the order of Caspio's page "Creating and Managing Events".
     fn default_payload(&self, data: Step) -> Vec<Step> {
-        const DEFAULT: &str = r#"{
-            "eventId": "[@out-hook:eventId]",
-            "messageId": "[@out-hook:messageId]",
-            "webhookId": "[@out-hook:webhookId]",
-            "accountId": "[@out-hook:accountId]",
-            "secret": "[@out-hook:secret]",
-            "eventDate": "[@out-hook:eventDate]",
-            "eventType": "[@out-hook:eventType]",
-            "objectName": "[@out-hook:objectName]"
-        }"#;
-        let template = Template::compile(DEFAULT).expect("the default payload keeps the grammar");
-        let mut steps = self.bind(template.ops());
-        if let Some(Step::Text(end)) = steps.last_mut() {
-            end.truncate(end.len() - "}".len());
+        const HEAD: [(&str, Op); 8] = [
+            ("eventId", Op::Fixed(Fixed::EventId)),
+            ("messageId", Op::Varying(Varying::MessageId)),
+            ("webhookId", Op::Fixed(Fixed::WebhookId)),
+            ("accountId", Op::Fixed(Fixed::AccountId)),
+            ("secret", Op::Fixed(Fixed::Secret)),
+            ("eventDate", Op::Varying(Varying::EventDate)),
+            ("eventType", Op::Fixed(Fixed::EventType)),
+            ("objectName", Op::Fixed(Fixed::ObjectName)),
+        ];
+        let mut steps = Vec::new();
+        text(&mut steps, "{");
+        for (key, op) in &HEAD {
+            text(&mut steps, &format!("\"{key}\":\""));
+            self.bind_one(op, &mut steps);
+            text(&mut steps, "\",");
         }
-        text(&mut steps, ",\"data\":[{");
+        text(&mut steps, "\"data\":[{");
         steps.push(data);
         text(&mut steps, "}]}");
         steps
@@ -119,26 +121,27 @@ impl Binder<'_> {
 
     fn bind(&self, ops: &[Op]) -> Vec<Step> {
         let mut steps = Vec::new();
-        for op in ops {
-            match op {
-                Op::Text(literal) => text(&mut steps, literal),
-                Op::Fixed(fixed) => {
-                    let mut escaped = String::new();
-                    json::escape(self.fixed(*fixed), &mut escaped);
-                    text(&mut steps, &escaped);
-                }
-                Op::Value(reference) => steps.push(Step::Value(reference.clone())),
-                Op::Spliced(reference) => steps.push(Step::Spliced(reference.clone())),
-                Op::Varying(varying) => steps.push(Step::Varying(*varying)),
-                Op::Object(members) => steps.push(Step::Object(
-                    members
-                        .iter()
-                        .map(|member| Member { key: self.bind(&member.key), value: self.bind(&member.value) })
-                        .collect(),
-                )),
+        ops.iter().for_each(|op| self.bind_one(op, &mut steps));
+        steps
+    }
+
+    fn bind_one(&self, op: &Op, steps: &mut Vec<Step>) {
+        match op {
+            Op::Text(literal) => text(steps, literal),
+            Op::Fixed(fixed) => {
+                let mut escaped = String::new();
+                json::escape(self.fixed(*fixed), &mut escaped);
+                text(steps, &escaped);
+            }
+            Op::Value(reference) => steps.push(Step::Value(reference.clone())),
+            Op::Spliced(reference) => steps.push(Step::Spliced(reference.clone())),
+            Op::Varying(varying) => steps.push(Step::Varying(*varying)),
+            Op::Object(members) => {
+                let bound =
+                    |member: &Member<Op>| Member { key: self.bind(&member.key), value: self.bind(&member.value) };
+                steps.push(Step::Object(members.iter().map(bound).collect()));
             }
         }
-        steps
     }
 
     fn fixed(&self, fixed: Fixed) -> &str {

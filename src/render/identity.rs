@@ -4,7 +4,7 @@
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use uuid::{Builder, Uuid};
 
-use crate::decode::RowChange;
+use crate::decode::Identity;
 use crate::id::{CallId, EventId, MessageId};
 
 /// The name space of message ids: a random UUID, never to be changed.
@@ -21,13 +21,13 @@ pub(super) struct Namer {
 
 impl Namer {
     /// Named by account, table, the change's identity and the event.
-    pub(super) fn message(&mut self, change: &RowChange<'_>, event: EventId) -> MessageId {
+    pub(super) fn message(&mut self, account: &str, table: &str, identity: &Identity<'_>, event: EventId) -> MessageId {
         let name = self.start(MESSAGES);
-        for part in [&*change.account, &*change.table, event.as_str()] {
+        for part in [account, table, event.as_str()] {
             name.extend_from_slice(part.as_bytes());
             name.push(END);
         }
-        change.identity.write_canonical(name);
+        identity.write_canonical(name);
         MessageId(self.finish())
     }
 
@@ -48,6 +48,11 @@ impl Namer {
         let (first, _) = hash.as_ref().split_first_chunk().expect("a SHA-1 hash has 20 bytes");
         Builder::from_sha1_bytes(*first).into_uuid()
     }
+}
+
+/// The id of the message that a change of an account's table sends for an event.
+pub fn message_id(account: &str, table: &str, identity: &Identity<'_>, event: EventId) -> MessageId {
+    Namer::default().message(account, table, identity, event)
 }
 
 #[cfg(test)]

@@ -103,13 +103,13 @@ impl Program<'_> {
         }
     }
 
-    /// A field that the row does not have is null; one that the source did not send is left out.
+    /// A field that the row does not have is null; one whose value the source did not send is left out.
     fn chosen_fields(&mut self, chosen: &[Chosen]) {
         let mut first = true;
         for field in chosen {
             let json = match self.change.sent_value(&field.name) {
                 Some(value) => &*value.json,
-                None if self.is_in_row(&field.name) => continue,
+                None if self.change.trimmed || self.is_in_row(&field.name) => continue,
                 None => "null",
             };
             if !first {

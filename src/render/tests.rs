@@ -1,1 +1,294 @@
+//! What messages look like, byte by byte; `property` holds any template and row against a slow oracle.
 
+mod property;
+
+use std::sync::Arc;
+
+use super::*;
+use crate::decode::{Field, Identity, Row, UnknownChange, Value};
+use crate::definition::{Event, Payload, Secret, Stamp, Webhook};
+use crate::id::AccountId;
+use crate::vocabulary::Operation;
+
+fn stamp() -> Stamp {
+    Stamp { at: "2023-05-17T12:45:27.5286883Z".to_owned(), by: "John Doe (john.doe@acme.com)".to_owned() }
+}
+
+fn webhook() -> Webhook {
+    Webhook {
+        id: "whk001".parse().unwrap(),
+        account: AccountId::from("acme"),
+        name: "CRM".to_owned(),
+        description: None,
+        urls: vec!["https://example.com/a".to_owned(), "https://example.com/b".to_owned()],
+        call_throttling: None,
+        secret: Secret::from_random([0; 32]),
+        enabled: true,
+        created: stamp(),
+        modified: None,
+    }
+}
+
+const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+fn event(payload: Payload) -> Event {
+    Event {
+        id: "4040va".parse().unwrap(),
+        webhook: "whk001".parse().unwrap(),
+        operation: Operation::Update,
+        object_name: "MyCustomers".to_owned(),
+        object_fields: Vec::new(),
+        event_sources: Vec::new(),
+        payload,
+        enabled: true,
+        created: stamp(),
+        modified: None,
+    }
+}
+
+fn rule(payload: Payload) -> Rule {
+    let target = Arc::new(Target::of(&webhook()).unwrap());
+    Rule::compile(&webhook(), &event(payload), &target).unwrap()
+}
+
+fn template(text: &str) -> Rule {
+    rule(Payload::Template(text.to_owned()))
+}
+
+fn row(fields: &[(&str, &str)]) -> Row<'static> {
+    let field = |(name, json): &(&str, &str)| Field { name: (*name).to_owned().into(), value: value(json) };
+    Row { fields: fields.iter().map(field).collect() }
+}
+
+fn value(json: &str) -> Value<'static> {
+    match json {
+        "unavailable" => Value { available: false, ..Value::new("\"__debezium_unavailable_value\"") },
+        json => Value::new(json.to_owned()),
+    }
+}
+
+fn update(after: Row<'static>) -> RowChange<'static> {
+    RowChange {
+        account: "acme".into(),
+        table: "MyCustomers".into(),
+        operation: Operation::Update,
+        source: None,
+        event_date: EventDate { at: "2023-05-17T12:45:27.5286883Z".parse().unwrap(), digits: 7 },
+        sequence: Sequence::Postgres { commit: 0x19c_c888, lsn: 0x19c_cb30, after_delete: true },
+        identity: Identity::Given("change-1".into()),
+        before: None,
+        after: Some(after),
+        trimmed: false,
+        unknown_change: UnknownChange::Fire,
+    }
+}
+
+fn messages(rule: &Rule, change: &RowChange<'_>) -> Vec<Message> {
+    let mut messages = Vec::new();
+    Renderer::default().render(rule, change, &mut messages).unwrap();
+    messages
+}
+
+fn body(rule: &Rule, change: &RowChange<'_>) -> String {
+    String::from_utf8(messages(rule, change)[0].body.to_vec()).unwrap()
+}
+
+#[test]
+fn the_first_example_of_the_page() {
+    let rule = rule(Payload::Fields(vec!["First_Name".to_owned(), "Last_Name".to_owned()]));
+    let change = update(row(&[("Id", "7"), ("Last_Name", "\"Lovelace\""), ("First_Name", "\"Ada\"")]));
+    let id = messages(&rule, &change)[0].id;
+    assert_eq!(
+        body(&rule, &change),
+        format!(
+            concat!(
+                r#"{{"eventId":"4040va","messageId":"{}","webhookId":"whk001","accountId":"acme","secret":"{}","#,
+                r#""eventDate":"2023-05-17T12:45:27.5286883Z","eventType":"table.recordUpdate","objectName":"MyCustomers","#,
+                r#""data":[{{"First_Name":"Ada","Last_Name":"Lovelace"}}]}}"#
+            ),
+            id, SECRET
+        )
+    );
+}
+
+/// The template as the page's second example has it.
+const ADMINS: &str = "
+{
+'@type':'MessageCard',
+'@context':'http://test.com/myextension',
+'themeColor':'0078D7',
+'summary':'Example Summary',
+'sections':[
+{
+'activityTitle':'Hello [@field:MessageTo]',
+'activitySubtitle':'[@field:MessageTitle]',
+'facts':[
+{
+'name':'From:',
+'value':'[@field:MessageFrom]'
+},
+{
+'name':'Date:',
+'value':'[@out-hook:eventDate]'
+}
+],
+'text':'[@field:Message].'
+}
+]
+}";
+
+#[test]
+fn the_second_example_of_the_page() {
+    let change = update(row(&[
+        ("MessageTo", "\"Ada\""),
+        ("MessageTitle", "null"),
+        ("MessageFrom", "12.50"),
+        ("Message", r#""He said \"hi\"\nand left""#),
+    ]));
+    assert_eq!(
+        body(&template(ADMINS), &change),
+        concat!(
+            r#"{"@type":"MessageCard","@context":"http://test.com/myextension","themeColor":"0078D7","#,
+            r#""summary":"Example Summary","sections":[{"activityTitle":"Hello Ada","activitySubtitle":null,"#,
+            r#""facts":[{"name":"From:","value":12.50},{"name":"Date:","value":"2023-05-17T12:45:27.5286883Z"}],"#,
+            r#""text":"He said \"hi\"\nand left."}]}"#
+        )
+    );
+}
+
+#[test]
+fn the_default_payload_sends_every_field_as_it_came() {
+    let mut change = update(row(&[
+        ("id", "9223372036854775807"),
+        ("it's \"q\" \\ \n", "1.00"),
+        ("ключ", "null"),
+        ("flag", "true"),
+        ("toast", "unavailable"),
+        ("gone", "unavailable"),
+        ("tags", "[1, {\"a\":2}]"),
+    ]));
+    change.before = Some(row(&[("toast", "\"long text\""), ("gone", "unavailable")]));
+    let body = body(&rule(Payload::Default), &change);
+    assert!(
+        body.ends_with(
+            r#""data":[{"id":9223372036854775807,"it's \"q\" \\ \n":1.00,"ключ":null,"flag":true,"toast":"long text","tags":[1, {"a":2}]}]}"#
+        ),
+        "{body}"
+    );
+}
+
+#[test]
+fn chosen_fields_that_are_missing_are_null_and_those_not_sent_are_left_out() {
+    let chosen = ["none", "toast", "a.b [c]", "id"].map(str::to_owned).to_vec();
+    let rule = rule(Payload::Fields(chosen));
+    let mut change = update(row(&[("toast", "unavailable"), ("id", "1"), ("a.b [c]", "2")]));
+    assert!(body(&rule, &change).ends_with(r#""data":[{"none":null,"a.b [c]":2,"id":1}]}"#));
+    change.operation = Operation::Delete;
+    change.before = Some(row(&[("id", "1")]));
+    change.trimmed = true;
+    assert!(body(&rule, &change).ends_with(r#""data":[{"id":1}]}"#));
+    assert!(body(&self::rule(Payload::Fields(Vec::new())), &change).ends_with(r#""data":[{}]}"#));
+}
+
+#[test]
+fn what_a_row_holds_is_data() {
+    let change = update(row(&[
+        ("a", r#""'\"\\ \u0000 [@field:b] [@out-hook:secret]""#),
+        ("b", r#"{"x": "\"y\""}"#),
+        ("n", "null"),
+    ]));
+    assert_eq!(
+        body(
+            &template(
+                "{'t':'<[@field:a]>[@field:n][@field:none]','b':'[@field:b]','o':'o: [@field:b]','[@field:n]':'[@field:none]'}"
+            ),
+            &change
+        ),
+        r#"{"t":"<'\"\\ \u0000 [@field:b] [@out-hook:secret]>","b":{"x": "\"y\""},"o":"o: {\"x\": \"\\\"y\\\"\"}","":null}"#
+    );
+}
+
+#[test]
+fn of_keys_that_turn_out_equal_the_last_counts() {
+    let rule = template("{'a':1,'[@field:k]':{'[@field:k]':2},'c':3,'[@field:l]':4}");
+    let keys = |k: &str, l: &str| body(&rule, &update(row(&[("k", k), ("l", l)])));
+    assert_eq!(keys(r#""x""#, r#""y""#), r#"{"a":1,"x":{"x":2},"c":3,"y":4}"#);
+    assert_eq!(keys(r#""a""#, r#""c""#), r#"{"a":{"a":2},"c":4}"#);
+    assert_eq!(keys(r#""\u0061""#, r#""a""#), r#"{"c":3,"a":4}"#);
+}
+
+#[test]
+fn ids_depend_on_the_change_alone() {
+    let rule = rule(Payload::Default);
+    let change = update(row(&[("id", "1")]));
+    let first = messages(&rule, &change);
+    let mut again = update(row(&[("id", "2")]));
+    again.event_date.digits = 0;
+    let second = messages(&rule, &again);
+    assert_eq!(first[0].id.to_string(), "82eedb19-4563-5b49-879c-039cb91b9802", "ids must never change");
+    assert_eq!((first[0].id, first[0].call, first[1].call), (second[0].id, second[0].call, second[1].call));
+    assert_ne!(first[0].call, first[1].call);
+    assert_eq!(first[0].id, first[1].id);
+    assert_eq!(first[0].body.as_ptr(), first[1].body.as_ptr(), "the calls of a message share its body");
+    let mut other_table = update(row(&[]));
+    other_table.table = "MyCustomer".into();
+    let mut other_identity = update(row(&[]));
+    other_identity.identity = Identity::Debezium("change-1".to_owned());
+    assert_ne!(messages(&rule, &other_table)[0].id, first[0].id);
+    assert_ne!(messages(&rule, &other_identity)[0].id, first[0].id);
+}
+
+#[test]
+fn a_call_id_gives_each_call_its_own_body() {
+    let messages = messages(&template("['[@out-hook:callId]','[@out-hook:sequence]']"), &update(row(&[])));
+    for message in &messages {
+        let expected = format!(r#"["{}","00000000019cc888-00000000019ccb30-1"]"#, message.call);
+        assert_eq!(message.body, expected.as_bytes());
+    }
+    assert_ne!(messages[0].body, messages[1].body);
+}
+
+#[test]
+fn an_attachment_is_a_url_where_there_is_a_pattern() {
+    let rule = template("['[@field:Photo/]','see [@field:Photo/]','[@field:None/]']");
+    let change = update(row(&[("Photo", r#""/a b/ü\"1.png""#), ("None", "null")]));
+    assert_eq!(body(&rule, &change), r#"[null,"see ",null]"#);
+    let pattern = "https://f.example/{account}/{table}?f={field}&v={value}".parse().unwrap();
+    let mut messages = Vec::new();
+    Renderer::new(Some(pattern)).render(&rule, &change, &mut messages).unwrap();
+    let url = "https://f.example/acme/MyCustomers?f=Photo&v=%2Fa%20b%2F%C3%BC%221.png";
+    assert_eq!(messages[0].body, format!(r#"["{url}","see {url}",null]"#).as_bytes());
+    let error = "https://f.example/{id}".parse::<AttachmentUrl>().unwrap_err().to_string();
+    assert!(error.contains("{id} stands for nothing; use {account}, {table}, {field} and {value}"), "{error}");
+}
+
+#[test]
+fn a_message_over_the_limit_is_counted_and_not_kept() {
+    let mut renderer = Renderer::default();
+    let change = update(row(&[("big", &format!("\"{}\"", "x".repeat(1024 * 1024)))]));
+    let mut out = Vec::new();
+    let rule = template(&format!("['{}']", "[@field:big]".repeat(100)));
+    let limit = MAX_MESSAGE_BYTES;
+    let error = renderer.render(&rule, &change, &mut out).unwrap_err();
+    assert_eq!(error, TooLarge { size: 100 * 1024 * 1024 + 4, limit });
+    assert!(out.is_empty());
+    assert!(renderer.buffer.capacity() <= KEPT_BYTES);
+    let rule = template(&format!("{{'{}':1}}", "[@field:big]".repeat(11)));
+    assert!(renderer.render(&rule, &change, &mut out).is_err());
+}
+
+#[test]
+fn the_secret_is_not_in_debug() {
+    let shown = format!("{:?}", rule(Payload::Default));
+    assert!(!shown.contains("AAAA"), "{shown}");
+}
+
+#[test]
+fn event_dates_are_written_with_the_digits_that_came() {
+    let shown = |at: &str, digits| EventDate { at: at.parse().unwrap(), digits }.to_string();
+    assert_eq!(shown("2024-02-29T13:14:15.123456789Z", 0), "2024-02-29T13:14:15Z");
+    assert_eq!(shown("2024-02-29T13:14:15.123456789Z", 3), "2024-02-29T13:14:15.123Z");
+    assert_eq!(shown("2024-02-29T13:14:15.000000009Z", 9), "2024-02-29T13:14:15.000000009Z");
+    assert_eq!(shown("1969-12-31T23:59:59.25Z", 2), "1969-12-31T23:59:59.25Z");
+    assert_eq!(shown("-000043-03-15T00:00:00Z", 0), "-000043-03-15T00:00:00Z");
+}

@@ -3,17 +3,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::assignment::{Assignment, Drained};
 use super::{Config, Handlers, Topics};
@@ -21,6 +21,9 @@ use crate::receipt::Budget;
 
 /// How long the thread that serves Kafka's callbacks sleeps in one call.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How long the last commit waits for a group that is rebalancing.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
 
 /// The consumer group member of this instance.
 pub struct Source<H: Handlers> {
@@ -88,13 +91,13 @@ impl<H: Handlers> Source<H> {
         let Self { consumer, stopping, callbacks, commits } = self;
         commits.abort();
         let _ = commits.await;
-        stopping.store(true, Ordering::Release);
         let offsets = drained.offsets();
         let leaving = tokio::task::spawn_blocking(move || {
+            commit_last(&consumer, &offsets);
+            stopping.store(true, Ordering::Release);
             if callbacks.join().is_err() {
                 error!("the thread that serves Kafka's callbacks has panicked");
             }
-            commit_now(&consumer, &offsets);
             // The last handle: dropping it leaves the group.
             drop(consumer);
         });
@@ -124,7 +127,7 @@ fn serve_callbacks<H: Handlers>(
                 None => {}
                 Some(Err(error)) => warn!(%error, "Kafka's client goes on by itself after an error"),
                 // A partition without a queue of its own has no book: nothing of it is ever committed.
-                Some(Ok(_)) => error!("a record came past its partition's queue; it is left for the next assignment"),
+                Some(Ok(_)) => debug!("a record of a partition that is not read; it is left for the next assignment"),
             }
         }
     })
@@ -144,15 +147,27 @@ async fn commit_settled<H: Handlers>(consumer: Arc<BaseConsumer<Context<H>>>, ev
     }
 }
 
-fn commit_now<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: &TopicPartitionList) {
+/// Commits before leaving. When another member has just left too, the group takes no commit until it has
+/// rebalanced, which it does while the callbacks are still served.
+fn commit_last<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: &TopicPartitionList) {
+    let deadline = Instant::now() + LAST_COMMIT;
+    while let Err(error) = commit_now(consumer, offsets) {
+        let rebalancing = error.rdkafka_error_code() == Some(RDKafkaErrorCode::RebalanceInProgress);
+        if !rebalancing || Instant::now() > deadline {
+            warn!(%error, "the last commit failed: what was settled since the one before comes again");
+            return;
+        }
+        thread::sleep(POLL);
+    }
+}
+
+fn commit_now<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: &TopicPartitionList) -> KafkaResult<()> {
     if offsets.count() == 0 {
-        return;
+        return Ok(());
     }
     let result = consumer.commit(offsets, CommitMode::Sync);
     count_commit(&result);
-    if let Err(error) = result {
-        warn!(%error, "the last commit failed: what was settled since the one before comes again");
-    }
+    result
 }
 
 fn count_commit(result: &KafkaResult<()>) {
@@ -196,7 +211,12 @@ impl<H: Handlers> ConsumerContext for Context<H> {
                 }
             }
             Rebalance::Revoke(partitions) if base.assignment_lost() => self.assignment.lose(partitions),
-            Rebalance::Revoke(partitions) => commit_now(base, &self.assignment.drain(partitions).offsets()),
+            Rebalance::Revoke(partitions) => {
+                let drained = self.assignment.drain(partitions);
+                if let Err(error) = commit_now(base, &drained.offsets()) {
+                    warn!(%error, "the commit of revoked partitions failed: some of their records come again");
+                }
+            }
             Rebalance::Error(error) => warn!(%error, "a rebalance failed; the client tries again"),
         }
         metrics::gauge!("outhook_assigned_partitions").set(self.assignment.len() as f64);

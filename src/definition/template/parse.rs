@@ -32,10 +32,7 @@ fn value(cursor: &mut Cursor<'_>, out: &mut Builder, depth: usize) -> Result<(),
             Err(cursor.error_at(cursor.at(), "quotes around a parameter: \"[@field:Name]\"", "a parameter without"))
         }
         Some('[') => array(cursor, out, depth + 1),
-        Some('"' | '\'') => {
-            text(cursor, out)?;
-            Ok(())
-        }
+        Some('"' | '\'') => text(cursor, out),
         Some('-' | '0'..='9') => number(cursor, out),
         _ => word(cursor, out),
     }
@@ -43,11 +40,9 @@ fn value(cursor: &mut Cursor<'_>, out: &mut Builder, depth: usize) -> Result<(),
 
 /// A string that is a value: one whole field parameter keeps the field's type.
 fn text(cursor: &mut Cursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
-    let mut ops = string::string(cursor)?;
-    if let [Op::Spliced(_)] = ops.as_slice()
-        && let Some(Op::Spliced(reference)) = ops.pop()
-    {
-        out.push(Op::Value(reference));
+    let ops = string::string(cursor)?;
+    if let [Op::Spliced(reference)] = ops.as_slice() {
+        out.push(Op::Value(reference.clone()));
         return Ok(());
     }
     out.text("\"");

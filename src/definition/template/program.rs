@@ -79,18 +79,20 @@ pub(super) struct Builder {
 
 impl Builder {
     pub(super) fn text(&mut self, text: &str) {
-        match self.ops.last_mut() {
-            Some(Op::Text(last)) => last.push_str(text),
-            _ => self.ops.push(Op::Text(text.to_owned())),
-        }
+        self.last_text().push_str(text);
     }
 
     /// A character of a string, escaped.
     pub(super) fn character(&mut self, character: char) {
-        let plain = character.encode_utf8(&mut [0; 4]).to_owned();
-        let mut escaped = String::new();
-        json::escape(&plain, &mut escaped);
-        self.text(&escaped);
+        json::escape(character.encode_utf8(&mut [0; 4]), self.last_text());
+    }
+
+    fn last_text(&mut self) -> &mut String {
+        if !matches!(self.ops.last(), Some(Op::Text(_))) {
+            self.ops.push(Op::Text(String::new()));
+        }
+        let Some(Op::Text(text)) = self.ops.last_mut() else { unreachable!("a text was just pushed") };
+        text
     }
 
     pub(super) fn push(&mut self, op: Op) {

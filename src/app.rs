@@ -1,0 +1,220 @@
+//! Builds every part from the configuration, binds, starts in order and stops in reverse. The only file
+//! that constructs.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::api::{BindError, Listener, Operations};
+use crate::config::{self, Config};
+use crate::decode::{self, Decoder, WholeTables};
+use crate::deliver::{self, Lanes};
+use crate::lifecycle::{self, Condition, Readiness};
+use crate::matching::Index;
+use crate::pipeline::{Counters, Pipeline};
+use crate::receipt::Budget;
+use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
+use crate::settle::{self, Settle};
+use crate::source::{self, Handlers, Source, Topics};
+use crate::store::{self, Store};
+use crate::telemetry::Metrics;
+
+/// How often gauges are read off the parts.
+const GAUGES: Duration = Duration::from_secs(1);
+
+/// How long attempts that outlasted the drain deadline may still end by themselves.
+const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
+
+/// An instance, built and bound, not yet reading.
+pub struct App {
+    source: source::Config,
+    stages: Stages,
+    store: Arc<Store>,
+    listener: Listener,
+    operations: Operations,
+    definitions_known: Condition,
+    partitions_assigned: Condition,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Records read that were not settled by the drain deadline: they come again. 0 is a drained stop.
+    pub left: usize,
+}
+
+/// Why an instance can't be built or started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    #[error("[delivery]: {0}")]
+    Deliver(String),
+    #[error("render.attachment_url: {0}")]
+    AttachmentUrl(#[from] BadAttachmentUrl),
+    #[error("[dead_letters]: {0}")]
+    Settle(#[from] settle::Error),
+    #[error("[definitions]: {0}")]
+    Store(#[from] store::Error),
+    #[error("[kafka]: {0}")]
+    Source(#[from] source::StartError),
+}
+
+impl App {
+    /// Builds and binds everything, and begins to read the definitions. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// A part refuses its settings, or the address can't be bound.
+    pub async fn build(config: &Config, metrics: Metrics) -> Result<Self, Error> {
+        describe_metrics();
+        let listener = Listener::bind(&config.listen).await?;
+        let readiness = Readiness::default();
+        let definitions_known = readiness.condition("definitions caught up");
+        let partitions_assigned = readiness.condition("partitions assigned");
+        let index = Arc::new(Index::default());
+        let settle = Settle::new(&config.dead_letters.topic, &config.kafka.client())?;
+        let on_finished = settle.clone();
+        let lanes = Lanes::new(config.delivery.clone(), Arc::new(move |call, outcome| on_finished.finished(call, outcome)))
+            .map_err(Error::Deliver)?;
+        let store = Store::start(&config.definitions, &config.kafka.client(), index.clone())?;
+        let attachment_url = config.render.attachment_url.as_deref().map(AttachmentUrl::parse).transpose()?;
+        let stages = Stages {
+            sources: config.sources.iter().map(|source| (source.clone(), Arc::new(source.settings()))).collect(),
+            whole_tables: WholeTables::default(),
+            index,
+            attachment_url,
+            lanes,
+            settle,
+            budget: Budget::new(config.memory.budget_bytes()),
+        };
+        let operations = Operations { metrics, readiness };
+        Ok(Self { source: source(config), stages, store, listener, operations, definitions_known, partitions_assigned })
+    }
+
+    /// Where metrics and health are served.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// Reads the definitions to their end, joins the group, and works until `stop` resolves; then drains.
+    ///
+    /// # Errors
+    /// The group can't be joined for a reason that waiting does not mend.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Stopped, Error> {
+        let Self { source, stages, store, listener, operations, definitions_known, partitions_assigned } = self;
+        let (stop_listening, stopping) = lifecycle::stop();
+        let listening = tokio::spawn(listener.serve(operations, stopping));
+        let (lanes, settle, budget) = (stages.lanes.clone(), stages.settle.clone(), stages.budget.clone());
+        let gauges = tokio::spawn(read_gauges(budget.clone(), lanes.clone()));
+        let mut stop = std::pin::pin!(stop);
+        let mut stopped = Stopped { left: 0 };
+        let caught_up = tokio::select! {
+            biased;
+            () = &mut stop => false,
+            () = store.caught_up() => true,
+        };
+        if caught_up {
+            definitions_known.set(true);
+            info!(tables = stages.index.len(), "definitions caught up; joining the group");
+            let source = Source::start(&source, stages, budget)?;
+            tokio::select! {
+                biased;
+                () = &mut stop => {}
+                () = async { source.assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
+            }
+            partitions_assigned.set(false);
+            stopped = drain(source, &lanes, &settle).await;
+        }
+        store.stop().await;
+        gauges.abort();
+        stop_listening.now();
+        let _ = listening.await;
+        Ok(stopped)
+    }
+}
+
+/// Stops in the order of the journey: no new records, no new attempts, dead letters acknowledged, then the
+/// last commit.
+async fn drain<H: Handlers>(source: Source<H>, lanes: &Lanes, settle: &Settle) -> Stopped {
+    let drained = source.drain().await;
+    if drained.left() > 0 {
+        warn!(records = drained.left(), "the drain deadline has passed");
+    }
+    let _ = tokio::time::timeout(LAST_ATTEMPTS, async { lanes.stop().await; settle.drained().await }).await;
+    source.leave(&drained).await;
+    Stopped { left: drained.left() }
+}
+
+async fn read_gauges(budget: Arc<Budget>, lanes: Arc<Lanes>) {
+    let (used, calls) = (metrics::gauge!("outhook_budget_used_bytes"), metrics::gauge!("outhook_calls_in_flight"));
+    metrics::gauge!("outhook_budget_limit_bytes").set(budget.limit() as f64);
+    loop {
+        used.set(budget.used() as f64);
+        calls.set(lanes.in_flight() as f64);
+        tokio::time::sleep(GAUGES).await;
+    }
+}
+
+fn describe_metrics() {
+    use ::metrics::{Unit, describe_gauge};
+    source::describe_metrics();
+    crate::pipeline::describe_metrics();
+    deliver::describe_metrics();
+    settle::describe_metrics();
+    store::describe_metrics();
+    describe_gauge!("outhook_budget_used_bytes", Unit::Bytes, "Rendered messages in memory");
+    describe_gauge!("outhook_budget_limit_bytes", Unit::Bytes, "What rendered messages may take in memory");
+    describe_gauge!("outhook_calls_in_flight", Unit::Count, "Calls queued, waiting for a retry or under way");
+}
+
+/// The source's view of the configuration.
+fn source(config: &Config) -> source::Config {
+    let topics = config.sources.iter().map(|source| match &source.topics_regex {
+        Some(pattern) => Topics::Regex(pattern.subscription()),
+        None => Topics::List(source.topics.clone()),
+    });
+    source::Config {
+        client: config.kafka.consumer(&config.memory),
+        topics: topics.collect(),
+        commit_interval: config.kafka.commit_interval,
+        drain_deadline: config.drain.deadline,
+        max_open_records: config.memory.max_open_records,
+    }
+}
+
+/// What every partition's pipeline is made of.
+struct Stages {
+    sources: Vec<(config::Source, Arc<decode::Settings>)>,
+    whole_tables: WholeTables,
+    index: Arc<Index>,
+    attachment_url: Option<AttachmentUrl>,
+    lanes: Arc<Lanes>,
+    settle: Arc<Settle>,
+    budget: Arc<Budget>,
+}
+
+impl Handlers for Stages {
+    type Handler = Pipeline;
+
+    fn for_topic(&self, topic: &str) -> Pipeline {
+        let (_, settings) = self
+            .sources
+            .iter()
+            .find(|(source, _)| source.reads(topic))
+            .expect("only topics of a source are subscribed to, and patterns mean the same to Kafka's client");
+        Pipeline {
+            decoder: Decoder::new(settings.clone(), self.whole_tables.clone()),
+            index: self.index.clone(),
+            renderer: Renderer::new(self.attachment_url.clone()),
+            lanes: self.lanes.clone(),
+            settle: self.settle.clone(),
+            budget: self.budget.clone(),
+            counters: Counters::default(),
+            fired: Vec::new(),
+            messages: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A row change that somebody gives on the command line, read as a source of records would read it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::value::Error as BadWord;
+use serde::de::{DeserializeOwned, IntoDeserializer};
+
+use crate::decode::{
+    DecodeError, Decoded, Decoder, EventSourceRule, Format, Ignored, Input, RowChange, RowsSent, Settings,
+    SnapshotRows, TableNaming, UnknownChange, WholeTables,
+};
+use crate::id::AccountId;
+use crate::vocabulary::EventSource;
+
+/// The record to read a row change from, and how its source would read it.
+#[derive(Debug, clap::Args)]
+pub struct RecordArgs {
+    /// File with the record's value as it stands in Kafka; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    pub change: PathBuf,
+    /// The record's key, as text.
+    #[arg(long, value_name = "TEXT")]
+    pub key: Option<String>,
+    /// The record's format: outhook or debezium.
+    #[arg(long, default_value = "outhook", value_parser = word::<Format>)]
+    pub format: Format,
+    /// The account of a change that names none.
+    #[arg(long, default_value = "default")]
+    pub account: String,
+    /// What made a change that names no source: Datasheet, DataPages, DataParts, Extensions, RESTAPIs,
+    /// TriggeredActions or Tasks.
+    #[arg(long, value_name = "SOURCE")]
+    pub event_source: Option<EventSource>,
+    /// What a Debezium table is called in definitions: table, schema.table or database.table.
+    #[arg(long, value_name = "NAMING", default_value = "table", value_parser = word::<TableNaming>)]
+    pub table_name: TableNaming,
+    /// What an update without its old row does: fire or skip.
+    #[arg(long, value_name = "SETTING", default_value = "fire", value_parser = word::<UnknownChange>)]
+    pub unknown_change: UnknownChange,
+    /// What a snapshot's rows do: ignore or insert.
+    #[arg(long, value_name = "SETTING", default_value = "ignore", value_parser = word::<SnapshotRows>)]
+    pub snapshot: SnapshotRows,
+    /// Whether a delete's old row is whole, or that is to be learnt: whole or learn.
+    #[arg(long, value_name = "SETTING", default_value = "learn", value_parser = word::<RowsSent>)]
+    pub rows: RowsSent,
+    /// The record's topic: message ids are made from a record's place where its change has no identity of
+    /// its own.
+    #[arg(long, default_value = "preview")]
+    pub topic: String,
+    /// The record's partition.
+    #[arg(long, default_value_t = 0)]
+    pub partition: i32,
+    /// The record's offset.
+    #[arg(long, default_value_t = 0)]
+    pub offset: i64,
+    /// Kafka's timestamp of the record, in milliseconds since 1970: the event date of a change that has no
+    /// time of its own.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub timestamp: i64,
+}
+
+/// Why there is no row change.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error("can't read {}: {error}", path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error("the record is no row change and fires nothing: {0:?}")]
+    Ignored(Ignored),
+}
+
+impl RecordArgs {
+    /// Reads the record and hands its row change on.
+    ///
+    /// # Errors
+    /// The file can't be read, the record can't be decoded, or it is none that fires.
+    pub fn read<T>(&self, then: impl FnOnce(&RowChange<'_>) -> T) -> Result<T, ChangeError> {
+        let value = read(&self.change).map_err(|error| ChangeError::Read { path: self.change.clone(), error })?;
+        let headers: Vec<(String, Vec<u8>)> = Vec::new();
+        let input = Input {
+            topic: &self.topic,
+            partition: self.partition,
+            offset: self.offset,
+            timestamp_ms: self.timestamp,
+            key: self.key.as_deref().map(str::as_bytes),
+            value: Some(&value),
+            headers: &headers,
+        };
+        match Decoder::new(Arc::new(self.settings()), WholeTables::default()).decode(&input)? {
+            Decoded::Change(change) => Ok(then(&change)),
+            Decoded::Ignored(ignored) => Err(ChangeError::Ignored(ignored)),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            format: self.format,
+            account: AccountId::from(self.account.as_str()),
+            event_source: self.event_source.map(EventSourceRule::Constant),
+            table_name: self.table_name,
+            snapshot: self.snapshot,
+            unknown_change: self.unknown_change,
+            rows: self.rows,
+            unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
+            signal_table: None,
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut value = Vec::new();
+    if path.as_os_str() == "-" {
+        io::stdin().read_to_end(&mut value)?;
+    } else {
+        File::open(path)?.read_to_end(&mut value)?;
+    }
+    Ok(value)
+}
+
+/// Reads a setting as the configuration file spells it.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, BadWord> {
+    T::deserialize(text.into_deserializer())
+}

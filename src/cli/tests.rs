@@ -1,0 +1,112 @@
+//! What the commands print for a given row change.
+
+use clap::Parser;
+use serde_json::json;
+
+use super::*;
+use crate::definition::{Event, Webhook};
+use crate::render::Renderer;
+
+#[derive(Parser)]
+enum Command {
+    Preview(preview::Args),
+    Explain(explain::Args),
+}
+
+fn definitions() -> Vec<(Webhook, Event)> {
+    let stamp = json!({"at": "2023-05-17T12:45:27.5286883Z", "by": "test"});
+    let webhook = json!({
+        "id": "whk001", "account": "acme", "name": "CRM", "urls": ["https://example.com/a", "https://example.com/b"],
+        "secret": "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "created": stamp,
+    });
+    let event = |id: &str, fields: &[&str], template: &str| {
+        json!({
+            "id": id, "webhook": "whk001", "operation": "table.recordUpdate", "object_name": "orders", "enabled": true,
+            "object_fields": fields, "payload": {"template": template}, "created": stamp,
+        })
+    };
+    [
+        event("evt001", &["total"], "{'total':'[@field:total]','lines':[1,{}],'text':'a{\\\"[@field:note]'}"),
+        event("evt002", &["note"], "{'id':'[@out-hook:callId]'}"),
+    ]
+    .map(|event| (serde_json::from_value(webhook.clone()).unwrap(), serde_json::from_value(event).unwrap()))
+    .to_vec()
+}
+
+fn change() -> crate::decode::RowChange<'static> {
+    use crate::decode::*;
+    let row = |total| Row {
+        fields: [("total", total), ("note", "\"x:\\\"y\"")]
+            .map(|(name, json): (_, &str)| Field { name: name.into(), value: Value::new(json) })
+            .into(),
+    };
+    RowChange {
+        account: "acme".into(),
+        table: "orders".into(),
+        operation: crate::vocabulary::Operation::Update,
+        source: None,
+        event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, digits: 0 },
+        sequence: Sequence::Offset { partition: 0, offset: 1 },
+        identity: Identity::Given("1".into()),
+        before: Some(row("1.50")),
+        after: Some(row("2.50")),
+        trimmed: false,
+        unknown_change: UnknownChange::Fire,
+    }
+}
+
+#[test]
+fn preview_shows_what_is_sent_and_to_whom() {
+    let text = preview::text(&change(), &definitions(), None, false, &mut Renderer::default()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "event evt001 of webhook whk001 (CRM)");
+    assert!(lines[1].starts_with("message ") && lines[1].contains(" to https://example.com/a, call "));
+    assert_eq!(
+        lines[2..10],
+        ["{", "  \"total\": 2.50,", "  \"lines\": [", "    1,", "    {}", "  ],", r#"  "text": "a{\"x:\"y""#, "}"]
+            .map(|line| line.replace("x:\"y", "x:\\\"y"))
+    );
+    assert!(lines[10].contains(" to https://example.com/b, call "));
+    assert_eq!(lines.len(), 11, "{text}");
+}
+
+#[test]
+fn preview_of_a_named_event_shows_it_also_when_it_does_not_fire() {
+    let named = Some("evt002".parse().unwrap());
+    let text = preview::text(&change(), &definitions(), named, false, &mut Renderer::default()).unwrap();
+    assert!(text.contains("not sent: none of its fields changed: \"note\" has the same value"), "{text}");
+    let raw = preview::text(&change(), &definitions(), named, true, &mut Renderer::default()).unwrap();
+    assert_eq!(raw.lines().count(), 2, "each call has a body of its own");
+    assert!(raw.lines().all(|line| line.starts_with("{\"id\":\"")), "{raw}");
+}
+
+#[test]
+fn preview_says_when_there_is_nothing_to_show() {
+    let mut renderer = Renderer::default();
+    let unknown = preview::text(&change(), &definitions(), Some("zzzzzz".parse().unwrap()), false, &mut renderer);
+    assert_eq!(unknown.unwrap_err().to_string(), "there is no event zzzzzz in the change's account");
+    let none = preview::text(&change(), &definitions()[1..], None, false, &mut renderer);
+    assert!(none.unwrap_err().to_string().starts_with("no definition fires"));
+}
+
+#[test]
+fn explain_has_a_line_for_each_definition() {
+    assert_eq!(
+        explain::text(&change(), &definitions()),
+        "update in table \"orders\" of account \"acme\"\n\
+         event evt001 of webhook whk001 fires: changed: \"total\"\n\
+         event evt002 of webhook whk001 does not fire: none of its fields changed: \"note\" has the same value\n"
+    );
+    assert!(explain::text(&change(), &[]).ends_with("the account has no definitions\n"));
+}
+
+#[test]
+fn settings_are_spelled_as_in_the_configuration() {
+    let parse = |words: &[&str]| Command::try_parse_from([&["outhook"], words].concat());
+    let Ok(Command::Explain(args)) = parse(&["explain", "--change", "-", "--unknown-change", "skip"]) else {
+        panic!("it is spelled right")
+    };
+    assert_eq!(args.change.unknown_change, crate::decode::UnknownChange::Skip);
+    let Err(error) = parse(&["preview", "--change", "-", "--format", "maxwell"]) else { panic!("it is unknown") };
+    assert!(error.to_string().contains("expected `outhook` or `debezium`"), "{error}");
+}

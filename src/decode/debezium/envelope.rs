@@ -1,0 +1,125 @@
+//! The envelope's shape, read in one pass whatever the order of its keys.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Source;
+use crate::decode::json::{NullableRow, Text, within};
+use crate::decode::row::Row;
+use crate::decode::schema::SchemaCache;
+
+/// A record's value.
+pub(super) struct Message<'a> {
+    /// None for the payload null, which is a tombstone.
+    pub envelope: Option<Envelope<'a>>,
+    /// The schema came with it, and is now the cache's last.
+    pub has_schema: bool,
+}
+
+/// What is read of an envelope; a record without `op` is something else.
+#[derive(Default)]
+pub(super) struct Envelope<'a> {
+    pub before: Option<Row<'a>>,
+    pub after: Option<Row<'a>>,
+    pub source: Option<Source<'a>>,
+    pub op: Option<Cow<'a, str>>,
+}
+
+/// Reads a record's value with or without its schema.
+pub(super) fn read<'a>(text: &'a str, schemas: &mut SchemaCache) -> Result<Message<'a>, serde_json::Error> {
+    // A schema is several times as long as its row and nearly always the one before.
+    if let Some(payload) = schemas.payload(text)
+        && let Ok(Wrapped { envelope, schema: None }) = serde_json::from_str(payload)
+    {
+        return Ok(Message { envelope, has_schema: true });
+    }
+    let Wrapped { schema, envelope } = serde_json::from_str(text)?;
+    if let Some(schema) = schema {
+        schemas.put_first(schema.get());
+    }
+    Ok(Message { envelope, has_schema: schema.is_some() })
+}
+
+/// An envelope by itself, or `{"schema": …, "payload": envelope}`.
+struct Wrapped<'a> {
+    schema: Option<&'a RawValue>,
+    envelope: Option<Envelope<'a>>,
+}
+
+impl<'de> Deserialize<'de> for Wrapped<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WrappedVisitor)
+    }
+}
+
+struct WrappedVisitor;
+
+impl<'de> Visitor<'de> for WrappedVisitor {
+    type Value = Wrapped<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a change event's envelope, which is an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Wrapped<'de>, A::Error> {
+        let mut schema = None;
+        let mut envelope = Some(Envelope::default());
+        while let Some(Text(name)) = map.next_key()? {
+            match (&*name, &mut envelope) {
+                ("schema", _) => schema = map.next_value()?,
+                ("payload", _) => envelope = map.next_value::<Option<Envelope<'de>>>()?,
+                (_, Some(envelope)) => envelope.read_field(&name, &mut map)?,
+                (_, None) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(Wrapped { schema, envelope })
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Wrapped<'de>, E> {
+        Ok(Wrapped { schema: None, envelope: None })
+    }
+}
+
+impl<'de> Envelope<'de> {
+    fn read_field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "before" => self.before = map.next_value::<NullableRow<'de>>().map_err(within("before"))?.0,
+            "after" => self.after = map.next_value::<NullableRow<'de>>().map_err(within("after"))?.0,
+            "source" => self.source = map.next_value().map_err(within("source"))?,
+            "op" => self.op = map.next_value::<Option<Text<'de>>>().map_err(within("op"))?.map(|Text(op)| op),
+            _ => {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Envelope<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EnvelopeVisitor)
+    }
+}
+
+struct EnvelopeVisitor;
+
+impl<'de> Visitor<'de> for EnvelopeVisitor {
+    type Value = Envelope<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a change event's envelope, which is an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
+        let mut envelope = Envelope::default();
+        while let Some(Text(name)) = map.next_key()? {
+            envelope.read_field(&name, &mut map)?;
+        }
+        Ok(envelope)
+    }
+}

@@ -1,0 +1,224 @@
+//! What the captured records do not hold; those are in tests/decode_fixtures.rs.
+
+use super::*;
+use crate::decode::tests::{change, decoder, fields, input, settings};
+use crate::decode::{EventDate, EventSourceRule, Identity, Sequence, TableNaming, WholeTables};
+use crate::vocabulary::EventSource;
+
+const KEY: Option<&str> = Some(r#"{"id":1}"#);
+
+fn postgres(rest: &str) -> String {
+    let source = r#""source":{"connector":"postgresql","name":"db","db":"shop","schema":"public","table":"orders",
+        "sequence":"[\"5\",\"9\"]","lsn":9,"ts_ms":1709212455123}"#;
+    format!("{{{source},{rest}}}")
+}
+
+fn mysql(rest: &str) -> String {
+    let source = r#""source":{"connector":"mysql","name":"db","db":"shop","table":"orders","server_id":7,
+        "file":"bin.000012","pos":345,"row":2,"ts_ms":1709212455000,"gtid":null}"#;
+    format!("{{{source},{rest}}}")
+}
+
+fn reason(record: &str, key: Option<&str>) -> String {
+    let error = decoder(settings(Format::Debezium)).decode(&input(key, record)).expect_err(record);
+    match error {
+        DecodeError::Malformed { reason, .. } => reason,
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn mysql_has_its_place_in_the_binlog() {
+    let record = mysql(r#""op":"u","before":{"id":1,"total":1},"after":{"id":1,"total":2}"#);
+    let change = change(&mut decoder(settings(Format::Debezium)), &input(KEY, &record));
+    assert_eq!(change.sequence, Sequence::Binlog { file: 12, pos: 345, row: 2 });
+    let identity = r#""mysql" "db" "shop" null "orders" 7 "bin.000012" 345 2 u key {"id":1}"#;
+    assert_eq!(change.identity, Identity::Debezium(identity.to_owned()));
+    assert_eq!(change.event_date, EventDate::from_milliseconds(1709212455000).expect("a usual time"));
+}
+
+#[test]
+fn another_connector_has_only_its_place_in_kafka() {
+    let record = r#"{"op":"c","source":{"connector":"sqlserver","table":"orders","lsn":null},"after":{"id":1}}"#;
+    let change = change(&mut decoder(settings(Format::Debezium)), &input(KEY, record));
+    assert_eq!(change.identity, Identity::Place { topic: "t", partition: 3, offset: 42 });
+    assert_eq!(change.sequence, Sequence::Offset { partition: 3, offset: 42 });
+    assert_eq!(change.event_date, EventDate::from_kafka(1709212455123));
+}
+
+#[test]
+fn the_finest_time_counts() {
+    for (times, digits) in [
+        (r#""ts_ms":1709212455123"#, 3),
+        (r#""ts_ms":1709212455123,"ts_us":1709212455123456"#, 6),
+        (r#""ts_ns":1709212455123456000,"ts_ms":1709212455123"#, 6),
+        (r#""ts_ns":1709212455123456789,"ts_us":1709212455123456"#, 9),
+        (r#""ts_ns":null,"ts_us":9223372036854775807,"ts_ms":1709212455123"#, 3),
+    ] {
+        let record = format!(r#"{{"op":"c","source":{{"table":"t",{times}}},"after":{{}}}}"#);
+        let date = change(&mut decoder(settings(Format::Debezium)), &input(None, &record)).event_date;
+        assert_eq!((date.at.as_second(), date.digits), (1709212455, digits), "{times}");
+    }
+}
+
+#[test]
+fn tables_are_called_as_the_source_says() {
+    for (naming, postgres_name, mysql_name) in [
+        (TableNaming::Table, "orders", "orders"),
+        (TableNaming::SchemaTable, "public.orders", "orders"),
+        (TableNaming::DatabaseTable, "shop.orders", "shop.orders"),
+    ] {
+        let mut decoder = decoder(crate::decode::Settings { table_name: naming, ..settings(Format::Debezium) });
+        let rest = r#""op":"c","after":{}"#;
+        assert_eq!(change(&mut decoder, &input(KEY, &postgres(rest))).table, postgres_name);
+        assert_eq!(change(&mut decoder, &input(KEY, &mysql(rest))).table, mysql_name);
+    }
+}
+
+#[test]
+fn a_delete_is_believed_whole_only_after_an_update_with_before() {
+    let mut first = decoder(settings(Format::Debezium));
+    let delete = postgres(r#""op":"d","before":{"id":1,"total":0},"after":null"#);
+    let whole_update = postgres(r#""op":"u","before":{"id":1,"total":0},"after":{"id":1,"total":1}"#);
+    let bare_update = postgres(r#""op":"u","before":null,"after":{"id":1,"total":1}"#);
+    let believed = |decoder: &mut Decoder| {
+        let change = change(decoder, &input(KEY, &delete));
+        assert_eq!(change.trimmed, change.before.as_ref().is_some_and(|row| row.fields.len() == 1));
+        !change.trimmed
+    };
+    assert!(!believed(&mut first));
+    change(&mut first, &input(KEY, &whole_update));
+    assert!(believed(&mut first));
+    // What one partition learnt its siblings know; another account's table of that name is another table.
+    let mut sibling = Decoder::new(first.settings.clone(), first.whole_tables.clone());
+    assert!(believed(&mut sibling));
+    let other = crate::decode::Settings { account: "other".into(), ..settings(Format::Debezium) };
+    assert!(!believed(&mut Decoder::new(std::sync::Arc::new(other), first.whole_tables.clone())));
+    change(&mut sibling, &input(KEY, &bare_update));
+    assert!(!believed(&mut first));
+    let whole = crate::decode::Settings { rows: RowsSent::Whole, ..settings(Format::Debezium) };
+    assert!(believed(&mut Decoder::new(std::sync::Arc::new(whole), WholeTables::default())));
+}
+
+#[test]
+fn a_key_in_its_schema_is_the_same_key() {
+    let delete = postgres(r#""op":"d","before":{"id":1,"total":0}"#);
+    let wrapped = r#"{"schema":{"type":"struct"},"payload":{"id":1}}"#;
+    let mut decoder = decoder(settings(Format::Debezium));
+    let bare = change(&mut decoder, &input(KEY, &delete));
+    let wrapped = change(&mut decoder, &input(Some(wrapped), &delete));
+    assert_eq!(bare.identity, wrapped.identity);
+    assert_eq!(fields(wrapped.before.as_ref()), ["id=1"]);
+    assert!(wrapped.trimmed);
+}
+
+#[test]
+fn a_key_with_columns_of_those_names_is_not_unwrapped() {
+    let record = postgres(r#""op":"c","after":{}"#);
+    let key = r#"{"schema":"a","payload":"b","id":1}"#;
+    let change = change(&mut decoder(settings(Format::Debezium)), &input(Some(key), &record));
+    assert!(matches!(change.identity, Identity::Debezium(text) if text.ends_with(key)));
+}
+
+#[test]
+fn a_delete_without_its_row_is_known_by_its_key() {
+    let record = postgres(r#""op":"d","before":null,"after":null"#);
+    let deleted = change(&mut decoder(settings(Format::Debezium)), &input(KEY, &record));
+    assert_eq!((fields(deleted.before.as_ref()), deleted.trimmed), (vec!["id=1".to_owned()], true));
+    assert_eq!(reason(&record, None), "`before` is missing: a delete needs the deleted row");
+}
+
+#[test]
+fn a_delete_whose_key_says_nothing_is_refused() {
+    let record = postgres(r#""op":"d","before":{"id":1,"total":0}"#);
+    let reason = reason(&record, Some("1"));
+    assert!(reason.contains("the record's key is no JSON object") && reason.contains("rows = \"whole\""), "{reason}");
+}
+
+#[test]
+fn keys_that_are_no_text_still_make_an_identity() {
+    let record = postgres(r#""op":"c","after":{"id":1}"#);
+    let input = Input { key: Some(b"\xff\x00"), ..input(None, &record) };
+    let change = change(&mut decoder(settings(Format::Debezium)), &input);
+    assert!(matches!(change.identity, Identity::Debezium(text) if text.ends_with("9 c bytes ff00")));
+}
+
+#[test]
+fn signals_are_known_by_the_table_that_is_named_or_by_their_shape() {
+    let signal = postgres(r#""op":"c","after":{"id":"1","type":"execute-snapshot","data":"{}"}"#);
+    let logged = postgres(r#""op":"c","after":{"id":"1","type":"log","data":"{}"}"#);
+    let ignored = |table: Option<&str>, record: &str| {
+        let settings = crate::decode::Settings { signal_table: table.map(str::to_owned), ..settings(Format::Debezium) };
+        matches!(decoder(settings).decode(&input(KEY, record)), Ok(Decoded::Ignored(Ignored::Signal)))
+    };
+    assert!(ignored(None, &signal));
+    assert!(!ignored(None, &logged), "a user's table may look like this");
+    for table in ["orders", "public.orders", "shop.orders", "shop.public.orders"] {
+        assert!(ignored(Some(table), &logged), "{table}");
+    }
+    for table in ["rders", "x.orders", "shop.public.signals", "xpublic.orders", "orders.orders", ""] {
+        assert!(!ignored(Some(table), &signal), "{table}");
+    }
+}
+
+#[test]
+fn what_a_connector_says_about_itself_is_ignored_by_kind() {
+    let transaction = r#"{"status":"END","id":"1:2","event_count":1,"data_collections":[],"ts_ms":1}"#;
+    let ddl = r#"{"source":{"file":"b.1"},"ts_ms":1,"databaseName":"shop","ddl":"DROP TABLE t","tableChanges":[]}"#;
+    for (record, kind) in [
+        (r#"{"ts_ms":1}"#, Ignored::Heartbeat),
+        (transaction, Ignored::Transaction),
+        (ddl, Ignored::SchemaChange),
+        (r#"{"op":"m","source":{},"message":{"prefix":"p","content":""}}"#, Ignored::LogicalMessage),
+        (r#"{"op":"t","source":{},"before":null,"after":null}"#, Ignored::Truncate),
+        (r#"{"op":"r","source":{},"after":{}}"#, Ignored::Snapshot),
+        ("null", Ignored::Tombstone),
+        (r#"{"schema":null,"payload":null}"#, Ignored::Tombstone),
+    ] {
+        let schema = format!(r#"{{"schema":{{"type":"struct"}},"payload":{record}}}"#);
+        for record in [record, &schema] {
+            let decoded = decoder(settings(Format::Debezium)).decode(&input(None, record));
+            // A tombstone in two wrappings is none.
+            if record.matches("payload").count() < 2 {
+                assert!(matches!(decoded, Ok(Decoded::Ignored(found)) if found == kind), "{record}: {decoded:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_field_of_the_row_names_the_event_source() {
+    let rule = Some(EventSourceRule::Field("by".to_owned()));
+    let mut decoder = decoder(crate::decode::Settings { event_source: rule, ..settings(Format::Debezium) });
+    let record = postgres(r#""op":"u","before":{"by":"Tasks"},"after":{"by":"__debezium_unavailable_value"}"#);
+    assert_eq!(change(&mut decoder, &input(KEY, &record)).source, Some(EventSource::Tasks));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_is_allowed() {
+    for (record, expected) in [
+        (r#"{"op":"x","source":{"table":"t"}}"#, r#"`op` is "x": it must be c, u, d, r, t or m"#),
+        (r#"{"op":"c","after":{}}"#, "`source` is missing: it must say which table changed"),
+        (r#"{"op":"c","source":{},"after":{}}"#, "`source.table` is missing: it must be the table's name"),
+        (r#"{"op":"u","source":{"table":"t"}}"#, "`after` is missing: an update needs the new row"),
+        (
+            r#"{"op":"c","source":"x","after":{}}"#,
+            "`source`: invalid type: string \"x\", expected an object that says which table changed at line 1 column 22",
+        ),
+        (r#"{"op":"c","after":{"a":tru}}"#, "`after`: expected ident at line 1 column 27"),
+        ("7", "invalid type: integer `7`, expected a change event's envelope, which is an object at line 1 column 1"),
+    ] {
+        assert_eq!(reason(record, None), expected, "{record}");
+    }
+    let nothing = reason(r#"{"hello":"world"}"#, None);
+    assert!(nothing.starts_with("`op` is missing: it must be c, u, d, r, t or m"), "{nothing}");
+}
+
+#[test]
+fn a_broken_record_after_a_known_schema_is_told_by_its_whole_text() {
+    let mut decoder = decoder(settings(Format::Debezium));
+    let record = |payload: &str| format!(r#"{{"schema":{{"type":"struct"}},"payload":{payload}}}"#);
+    change(&mut decoder, &input(None, &record(&postgres(r#""op":"c","after":{}"#))));
+    let error = decoder.decode(&input(None, &record("{\"op\":7}"))).expect_err("op is a text").to_string();
+    assert!(error.ends_with("`op`: invalid type: integer `7`, expected a string at line 1 column 45"), "{error}");
+}

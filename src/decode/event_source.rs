@@ -1,0 +1,30 @@
+//! Which kind of program made a change, by the source's setting.
+
+use super::Input;
+use super::json;
+use super::row::Row;
+use super::settings::EventSourceRule;
+use crate::vocabulary::EventSource;
+
+impl EventSourceRule {
+    /// The change's event source; None where the header or field is absent or names none of the seven.
+    pub(super) fn of(
+        &self,
+        input: &Input<'_>,
+        before: Option<&Row<'_>>,
+        after: Option<&Row<'_>>,
+    ) -> Option<EventSource> {
+        match self {
+            Self::Constant(source) => Some(*source),
+            // Connect's JsonConverter for headers writes text with its quotes, the simple converter without.
+            Self::Header(name) => {
+                let text = std::str::from_utf8(input.headers.first(name)?).ok()?;
+                text.trim_matches('"').parse().ok()
+            }
+            Self::Field(name) => {
+                let value = [after, before].into_iter().flatten().find_map(|row| row.get(name).filter(|v| v.available));
+                json::string(&value?.json)?.parse().ok()
+            }
+        }
+    }
+}

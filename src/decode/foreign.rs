@@ -1,0 +1,67 @@
+//! What a record is that is not what its source is configured for: a clear name instead of a puzzling
+//! complaint about its first odd field.
+
+use super::json;
+use super::row::Row;
+use super::{DecodeError, Format, Input};
+
+/// How much of a reason is told: serde_json quotes what it met, which may be long.
+const REASON_CHARS: usize = 240;
+
+/// The error for a value that could not be read as `format`.
+pub(super) fn refuse(format: Format, input: &Input<'_>, text: &str, reason: String) -> DecodeError {
+    match json::row(text).as_ref().and_then(|record| other_format(format, input, record)) {
+        Some(found) => DecodeError::OtherFormat { format: format.name(), found },
+        None => DecodeError::Malformed { format: format.name(), reason: shortened(reason) },
+    }
+}
+
+fn shortened(reason: String) -> String {
+    match reason.char_indices().nth(REASON_CHARS) {
+        // The end holds the line and column.
+        Some((cut, _)) => {
+            let place = reason.rfind(" at line ").filter(|&place| place >= cut).map_or("", |place| &reason[place..]);
+            format!("{}…{place}", &reason[..cut])
+        }
+        None => reason,
+    }
+}
+
+fn other_format(format: Format, input: &Input<'_>, record: &Row<'_>) -> Option<&'static str> {
+    let has = |name| record.get(name).is_some();
+    if has("schema")
+        && let Some(payload) = record.get("payload")
+    {
+        return match format {
+            Format::Outhook => Some("a Debezium record with its schema"),
+            Format::Debezium => json::row(&payload.json).and_then(|payload| other_format(format, input, &payload)),
+        };
+    }
+    if format != Format::Debezium && has("op") && has("source") {
+        return Some("a Debezium record");
+    }
+    if format != Format::Outhook && has("operation") && has("table") {
+        return Some("an outhook record");
+    }
+    if has("specversion") && has("type") {
+        return Some("a CloudEvents record, a format that is not supported yet");
+    }
+    if has("isDdl") && has("mysqlType") {
+        return Some("a Canal record, a format that is not supported yet");
+    }
+    if has("database") && has("table") && has("type") && (has("data") || has("def")) {
+        return Some("a Maxwell record, a format that is not supported yet");
+    }
+    if is_flattened(input, record) && !has("op") {
+        return Some("a row flattened by Debezium's ExtractNewRecordState, a format that is not supported yet");
+    }
+    None
+}
+
+/// Debezium's transform adds fields or headers as it is told to; since 3.7 the connector itself marks every
+/// row's record, flattened or not.
+fn is_flattened(input: &Input<'_>, record: &Row<'_>) -> bool {
+    const ADDED: [&str; 3] = ["__op", "__deleted", "__table"];
+    ADDED.iter().any(|name| record.get(name).is_some() || input.headers.first(name).is_some())
+        || input.headers.first("__debezium.context.connectorName").is_some()
+}

@@ -1,0 +1,69 @@
+use super::*;
+
+const SCHEMA: &str = r#"{"type":"struct","fields":[{"type":"struct","field":"after","fields":[
+    {"type":"int32","field":"id"},
+    {"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"},"field":"price"},
+    {"type":"struct","name":"io.debezium.data.VariableScaleDecimal","field":"any"},
+    {"type":"int32","name":"io.debezium.time.Date","field":"day"},
+    {"type":"int32","name":"org.apache.kafka.connect.data.Time","field":"at"},
+    {"type":"int64","name":"io.debezium.time.MicroTimestamp","field":"seen"},
+    {"type":"string","name":"io.debezium.data.Json","field":"doc"},
+    {"type":"array","items":{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal",
+        "parameters":{"scale":"1"}},"field":"parts"}]}]}"#;
+
+fn applied(schema: &str, row: &str) -> String {
+    let mut row = json::row(row).expect("the test gives an object");
+    Schema::compile(schema).apply(&mut row);
+    row.fields.iter().map(|field| &*field.value.json).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn values_are_written_by_their_types() {
+    let row = r#"{"id":7,"price":"EtaH","any":{"scale":5,"value":"BMsv"},"day":19782,"at":47655123,
+        "seen":1709212455123456,"doc":"{}","parts":["Dw==",null]}"#;
+    let expected = r#"7 12345.67 3.14159 "2024-02-29" "13:14:15.123" "2024-02-29T13:14:15.123456" "{}" [1.5,null]"#;
+    assert_eq!(applied(SCHEMA, row), expected);
+}
+
+#[test]
+fn json_columns_are_marked() {
+    let mut row = json::row(r#"{"doc":"{}","id":1}"#).expect("an object");
+    Schema::compile(SCHEMA).apply(&mut row);
+    assert_eq!(row.fields.iter().map(|field| field.value.json_text).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn values_of_another_shape_stay() {
+    let row = r#"{"id":null,"price":null,"any":null,"day":null,"at":null,"seen":null,"parts":null}"#;
+    assert_eq!(applied(SCHEMA, row), "null null null null null null null");
+    let row = r#"{"price":12.5,"any":{"scale":1},"day":"2024-02-29Z","at":1.5,"parts":[]}"#;
+    assert_eq!(applied(SCHEMA, row), r#"12.5 {"scale":1} "2024-02-29Z" 1.5 []"#);
+}
+
+#[test]
+fn a_row_in_another_order_than_its_schema_is_found_by_name() {
+    assert_eq!(applied(SCHEMA, r#"{"new":"EtaH","price":"EtaH"}"#), r#""EtaH" 12345.67"#);
+}
+
+#[test]
+fn a_schema_that_cannot_be_read_changes_nothing() {
+    for schema in ["null", "[]", r#"{"fields":3}"#] {
+        assert_eq!(applied(schema, r#"{"price":"EtaH"}"#), r#""EtaH""#);
+    }
+}
+
+#[test]
+fn the_cache_compiles_a_schema_once_and_forgets_the_oldest() {
+    let text = |n: usize| format!(r#"{{"type":"struct","version":{n}}}"#);
+    let mut cache = SchemaCache::default();
+    for n in [0, 1, 0, 1] {
+        cache.put_first(&text(n));
+        assert_eq!(cache.last().map(|schema| &*schema.text), Some(&*text(n)));
+    }
+    assert_eq!(cache.0.len(), 2);
+    let message = format!(r#"{{"schema":{},"payload":{{"op":"c"}}}}"#, text(1));
+    assert_eq!(cache.payload(&message), Some(r#"{"op":"c"}"#));
+    assert_eq!(cache.payload(&message.replace("payload", "data")), None);
+    (0..20).for_each(|n| cache.put_first(&text(n)));
+    assert_eq!(cache.0.len(), KEPT);
+}

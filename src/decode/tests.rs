@@ -1,0 +1,166 @@
+//! What the tests of every format share, and what holds for all of them.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+
+static NO_HEADERS: Vec<(&str, &str)> = Vec::new();
+
+/// A record at topic `t`, partition 3, offset 42, written to Kafka at 2024-02-29T13:14:15.123Z.
+pub(super) fn input<'a>(key: Option<&'a str>, value: &'a str) -> Input<'a> {
+    Input {
+        topic: "t",
+        partition: 3,
+        offset: 42,
+        timestamp_ms: 1709212455123,
+        key: key.map(str::as_bytes),
+        value: Some(value.as_bytes()),
+        headers: &NO_HEADERS,
+    }
+}
+
+pub(super) fn settings(format: Format) -> Settings {
+    Settings {
+        format,
+        account: "acme".into(),
+        event_source: None,
+        table_name: TableNaming::Table,
+        snapshot: SnapshotRows::Ignore,
+        unknown_change: UnknownChange::Fire,
+        rows: RowsSent::Learn,
+        unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
+        signal_table: None,
+    }
+}
+
+pub(super) fn decoder(settings: Settings) -> Decoder {
+    Decoder::new(Arc::new(settings), WholeTables::default())
+}
+
+/// The change that a record must be.
+pub(super) fn change<'a>(decoder: &mut Decoder, input: &Input<'a>) -> RowChange<'a> {
+    match decoder.decode(input) {
+        Ok(Decoded::Change(change)) => change,
+        other => panic!("a row change was expected, not {other:?}"),
+    }
+}
+
+/// A row as `name=json` texts.
+pub(super) fn fields(row: Option<&Row<'_>>) -> Vec<String> {
+    let fields = row.into_iter().flat_map(|row| &row.fields);
+    fields.map(|field| format!("{}={}", field.name, field.value.json)).collect()
+}
+
+/// Values of captured records of all formats.
+fn captured() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/debezium");
+    ["b_schemas", "a_misc", "a_docs", "e_transaction_metadata", "maxwell", "d_unwrapped_rewrite"]
+        .into_iter()
+        .flat_map(|file| {
+            let text = std::fs::read_to_string(folder.join(file).with_extension("jsonl")).expect("it is in the tree");
+            text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect::<Vec<_>>()
+        })
+        .filter_map(|line: serde_json::Value| line["value"].as_str().map(str::to_owned))
+        .chain([r#"{"id":"1","table":"t","operation":"update","time":5,"before":{"a":1},"after":{"a":2}}"#.to_owned()])
+        .collect()
+}
+
+fn decode_both_ways(key: Option<&[u8]>, value: Option<&[u8]>) {
+    for format in [Format::Outhook, Format::Debezium] {
+        let mut decoder = decoder(settings(format));
+        let input = Input { key, value, ..input(None, "") };
+        let first = format!("{:?}", decoder.decode(&input));
+        // The second time the schema is known.
+        assert_eq!(format!("{:?}", decoder.decode(&input)), first);
+    }
+}
+
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".*".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec((".*", inner), 0..6).prop_map(|entries| Value::Object(entries.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
+        decode_both_ways(key.as_deref(), value.as_deref());
+    }
+
+    /// Captured records with a piece cut out and other bytes put in.
+    #[test]
+    fn no_broken_record_panics(
+        record in prop::sample::select(captured()),
+        cut in any::<prop::sample::Index>(),
+        length in 0..40usize,
+        put in prop_oneof!["[\\[\\]{}\",:0-9a-z\\\\]{0,12}".prop_map(String::into_bytes), any::<Vec<u8>>()],
+    ) {
+        let mut bytes = record.into_bytes();
+        let start = cut.index(bytes.len());
+        let end = bytes.len().min(start + length);
+        bytes.splice(start..end, put);
+        decode_both_ways(Some(br#"{"id":1}"#), Some(&bytes));
+    }
+
+    #[test]
+    fn any_value_passes_as_it_is(name in ".*", value in any_json(), pretty: bool) {
+        let json = if pretty { format!("{value:#}") } else { value.to_string() };
+        let name = serde_json::Value::from(name);
+        let row = format!(r#"{{"x":[], {name} : {json} ,"y":0}}"#);
+        let outhook = format!(r#"{{"table":"t","operation":"insert","after":{row}}}"#);
+        let debezium = format!(r#"{{"after":{row},"source":{{"table":"t"}},"op":"c"}}"#);
+        for (format, record) in [(Format::Outhook, outhook), (Format::Debezium, debezium)] {
+            let mut decoder = decoder(settings(format));
+            let change = change(&mut decoder, &input(None, &record));
+            let field = &change.after.as_ref().expect("an insert has its row").fields[1];
+            prop_assert_eq!(&*field.name, name.as_str().expect("a name is a string"));
+            prop_assert_eq!(&*field.value.json, &json);
+            prop_assert!(field.value.available && !field.value.json_text);
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_no_text_or_no_json_says_where() {
+    let mut decoder = decoder(settings(Format::Outhook));
+    let error = |decoder: &mut Decoder, value: &[u8]| {
+        let input = Input { value: Some(value), ..input(None, "") };
+        decoder.decode(&input).expect_err("it is broken").to_string()
+    };
+    assert_eq!(
+        error(&mut decoder, b"{\"table\":\"\xff\"}"),
+        "the value is no outhook record: it is not UTF-8 from byte 10 on"
+    );
+    assert_eq!(
+        error(&mut decoder, b"{\"table\":\"t\",\n \"operation\":insert}"),
+        "the value is no outhook record: `operation`: expected value at line 2 column 14"
+    );
+    assert_eq!(
+        error(&mut decoder, b""),
+        "the value is no outhook record: EOF while parsing a value at line 1 column 0"
+    );
+}
+
+#[test]
+fn what_is_deeply_nested_does_not_overflow() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let record = format!(r#"{{"table":"t","operation":"insert","after":{{"a":{deep}}},"other":{deep}}}"#);
+    let mut decoder = decoder(settings(Format::Outhook));
+    assert_eq!(
+        change(&mut decoder, &input(None, &record)).sent_value("a").map(|value| value.json.len()),
+        Some(200_000)
+    );
+}

@@ -1,0 +1,29 @@
+//! Which tables are sent whole, learnt from their updates.
+
+use std::sync::Arc;
+
+use dashmap::DashSet;
+
+/// Tables of which an update with `before` was seen, so that a delete's `before` may be believed.
+/// Shared by all decoders of an instance.
+#[derive(Clone, Default)]
+pub struct WholeTables(Arc<DashSet<Box<str>>>);
+
+impl WholeTables {
+    pub(super) fn contain(&self, table: &str) -> bool {
+        self.0.contains(table)
+    }
+
+    /// Takes note of an update: with its `before` the table is sent whole from now on, without no longer
+    /// (PostgreSQL's `ALTER TABLE … REPLICA IDENTITY` takes effect in the middle of a topic).
+    pub(super) fn learn(&self, table: &str, whole: bool) {
+        // Nearly always it is known already, and looking only shares the lock.
+        if self.contain(table) != whole {
+            if whole {
+                self.0.insert(table.into());
+            } else {
+                self.0.remove(table);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The source on a broker that speaks the protocol: who gets which record, and what is committed behind it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::receipt::Budget;
+
+const TOPIC: &str = "changes";
+const PARTITIONS: i32 = 4;
+
+type Broker = MockCluster<'static, DefaultProducerContext>;
+
+/// What the handlers of one member have seen, and the receipts that they were told to keep.
+#[derive(Default)]
+struct Seen {
+    values: Mutex<Vec<String>>,
+    kept: Mutex<Vec<Receipt>>,
+    /// Values whose receipts are kept open.
+    keep: BTreeSet<&'static str>,
+    more: Notify,
+}
+
+impl Seen {
+    fn keeping(values: impl IntoIterator<Item = &'static str>) -> Arc<Self> {
+        Arc::new(Self { keep: values.into_iter().collect(), ..Self::default() })
+    }
+
+    async fn until(&self, count: usize) {
+        while self.values.lock().unwrap().len() < count {
+            self.more.notified().await;
+        }
+    }
+
+    fn values(&self) -> BTreeSet<String> {
+        self.values.lock().unwrap().iter().cloned().collect()
+    }
+}
+
+struct Recorder(Arc<Seen>);
+
+impl Handler for Recorder {
+    async fn handle(&mut self, record: Record<'_>, receipt: Receipt) {
+        let value = String::from_utf8(record.value().unwrap().to_vec()).unwrap();
+        if self.0.keep.contains(value.as_str()) {
+            self.0.kept.lock().unwrap().push(receipt);
+        } else {
+            receipt.settle();
+        }
+        self.0.values.lock().unwrap().push(value);
+        self.0.more.notify_one();
+    }
+}
+
+struct Recorders(Arc<Seen>);
+
+impl Handlers for Recorders {
+    type Handler = Recorder;
+
+    fn for_topic(&self, topic: &str) -> Recorder {
+        assert_eq!(topic, TOPIC);
+        Recorder(self.0.clone())
+    }
+}
+
+fn broker() -> Broker {
+    let broker = MockCluster::new(1).unwrap();
+    broker.create_topic(TOPIC, PARTITIONS, 1).unwrap();
+    broker
+}
+
+fn client(broker: &Broker) -> BTreeMap<String, String> {
+    let settings = [
+        ("bootstrap.servers", broker.bootstrap_servers()),
+        ("group.id", "group".to_owned()),
+        ("auto.offset.reset", "earliest".to_owned()),
+        ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
+        // The embedded broker waits for a session timeout before it ends a rebalance.
+        ("session.timeout.ms", "6000".to_owned()),
+        ("heartbeat.interval.ms", "500".to_owned()),
+    ];
+    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn join(broker: &Broker, seen: &Arc<Seen>) -> Source<Recorders> {
+    let config = Config {
+        client: client(broker),
+        topics: vec![Topics::List(vec![TOPIC.to_owned()])],
+        commit_interval: Duration::from_millis(20),
+        drain_deadline: Duration::from_secs(1),
+        max_open_records: 1000,
+    };
+    Source::start(&config, Recorders(seen.clone()), Budget::new(1 << 20)).unwrap()
+}
+
+async fn produce(broker: &Broker, values: impl IntoIterator<Item = (i32, String)>) {
+    let producer: FutureProducer =
+        ClientConfig::new().set("bootstrap.servers", broker.bootstrap_servers()).create().unwrap();
+    for (partition, value) in values {
+        let record = FutureRecord::<str, str>::to(TOPIC).partition(partition).payload(&value);
+        producer.send(record, Duration::from_secs(5)).await.unwrap();
+    }
+}
+
+/// The group's committed offset of each partition; None where there is none.
+async fn committed(broker: &Broker) -> Vec<Option<i64>> {
+    let settings = client(broker);
+    tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = settings.into_iter().collect::<ClientConfig>().create().unwrap();
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_range(TOPIC, 0, PARTITIONS - 1);
+        let offsets = consumer.committed_offsets(partitions, Duration::from_secs(5)).unwrap();
+        let raw = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
+        offsets.elements().iter().map(|element| raw(element.offset())).collect()
+    })
+    .await
+    .unwrap()
+}
+
+async fn stop(source: Source<Recorders>) -> usize {
+    let drained = source.drain().await;
+    let left = drained.left();
+    source.leave(&drained).await;
+    left
+}
+
+fn names(range: std::ops::Range<i32>) -> impl Iterator<Item = (i32, String)> {
+    range.map(|n| (n % PARTITIONS, format!("r{n}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_settled_is_committed_and_does_not_come_again() {
+    let broker = broker();
+    produce(&broker, names(0..40)).await;
+    let first = Seen::keeping([]);
+    let source = join(&broker, &first);
+    first.until(40).await;
+    assert_eq!(stop(source).await, 0);
+    assert_eq!(committed(&broker).await, vec![Some(10); 4]);
+
+    produce(&broker, names(40..44)).await;
+    let second = Seen::keeping([]);
+    let source = join(&broker, &second);
+    second.until(4).await;
+    assert_eq!(second.values(), names(40..44).map(|(_, value)| value).collect());
+    stop(source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_record_holds_the_commit_back_and_comes_again() {
+    let broker = broker();
+    produce(&broker, (0..5).map(|n| (0, format!("r{n}")))).await;
+    let first = Seen::keeping(["r2"]);
+    let source = join(&broker, &first);
+    first.until(5).await;
+    assert_eq!(stop(source).await, 3, "r2 and the two behind it");
+    assert_eq!(committed(&broker).await[0], Some(2));
+
+    let second = Seen::keeping([]);
+    let source = join(&broker, &second);
+    second.until(3).await;
+    assert_eq!(second.values(), ["r2", "r3", "r4"].map(String::from).into());
+    stop(source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_move_to_a_second_member_lose_nothing_and_double_nothing() {
+    let broker = broker();
+    let (first, second) = (Seen::keeping([]), Seen::keeping([]));
+    let one = join(&broker, &first);
+    produce(&broker, names(0..20)).await;
+    first.until(20).await;
+
+    let two = join(&broker, &second);
+    two.assigned().await;
+    while one.partitions() != 2 || two.partitions() != 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    produce(&broker, names(20..40)).await;
+    second.until(10).await;
+    first.until(30).await;
+    let all: Vec<String> = [&first, &second].iter().flat_map(|seen| seen.values.lock().unwrap().clone()).collect();
+    assert_eq!(all.len(), 40);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 40);
+    assert_eq!(stop(one).await + stop(two).await, 0);
+    assert_eq!(committed(&broker).await, vec![Some(10); 4]);
+}

@@ -1,0 +1,309 @@
+//! The broker that a test process shares: real Kafka where there is Java, else the embedded cluster.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Headers as _, Message as _, Timestamp};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+
+use crate::cluster::Cluster;
+use crate::embedded::Embedded;
+use crate::eventually;
+
+/// How long one request to the broker may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What chooses the broker: `required` is real Kafka or nothing, `embedded` never real Kafka.
+const CHOICE: &str = "OUTHOOK_TEST_KAFKA";
+
+/// A broker, and what tests do with it.
+pub struct Broker {
+    bootstrap: String,
+    kind: Kind,
+    replicas: i32,
+    embedded: Option<Embedded>,
+    names: AtomicUsize,
+}
+
+/// What a broker is, since the embedded one can't do everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Apache Kafka in a process of its own.
+    Kafka,
+    /// librdkafka's mock cluster: no fencing, no topic configuration, no admin requests.
+    Embedded,
+}
+
+/// A record as it is kept in a topic.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub partition: i32,
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Stored {
+    /// The first header of a name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Broker {
+    /// The broker of this test process, started by whoever asks first.
+    ///
+    /// # Panics
+    /// Real Kafka is required and can't be started.
+    pub fn get() -> &'static Broker {
+        // A static is never dropped: the watchers of its processes end them with the test process.
+        static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+        static BROKER: OnceLock<Broker> = OnceLock::new();
+        BROKER.get_or_init(|| {
+            let choice = std::env::var(CHOICE).unwrap_or_default();
+            if choice == "embedded" {
+                return Broker::embedded(&format!("{CHOICE}=embedded"));
+            }
+            match Cluster::start(1) {
+                Ok(cluster) => {
+                    let broker = CLUSTER.get_or_init(|| cluster).broker();
+                    eprintln!("test broker: Apache Kafka 4.1.1 at {}", broker.bootstrap);
+                    broker
+                }
+                Err(reason) if choice == "required" => panic!("{CHOICE}=required, but there is no Kafka: {reason}"),
+                Err(reason) => Broker::embedded(&reason),
+            }
+        })
+    }
+
+    fn embedded(reason: &str) -> Broker {
+        let embedded = Embedded::start();
+        let broker = Broker::at(embedded.bootstrap.clone(), Kind::Embedded, 1);
+        eprintln!("test broker: embedded (librdkafka's mock cluster) at {}, because: {reason}", broker.bootstrap);
+        Broker { embedded: Some(embedded), ..broker }
+    }
+
+    pub(crate) fn at(bootstrap: String, kind: Kind, brokers: i32) -> Broker {
+        Broker { bootstrap, kind, replicas: brokers.min(3), embedded: None, names: AtomicUsize::new(0) }
+    }
+
+    /// Where clients connect first: `127.0.0.1:12345`.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether this is real Kafka; if not, says on stderr what the caller therefore leaves out.
+    pub fn is_kafka_for(&self, what: &str) -> bool {
+        if self.kind == Kind::Embedded {
+            eprintln!("NOT SHOWN on the embedded broker: {what}");
+        }
+        self.kind == Kind::Kafka
+    }
+
+    /// A name that no other test has.
+    pub fn unique(&self, prefix: &str) -> String {
+        format!("{prefix}-{}", self.names.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Makes a topic and waits until it can be used. The embedded broker leaves `config` out.
+    ///
+    /// # Panics
+    /// The broker refuses it.
+    pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        match &self.embedded {
+            Some(embedded) => embedded.create_topic(name, partitions).expect("the mock cluster makes any topic"),
+            None => self.admin_create(name, partitions, config),
+        }
+        let client = self.consumer(&[]);
+        eventually(&format!("the topic {name} has its leaders"), PATIENCE, || {
+            let metadata = client.fetch_metadata(Some(name), PATIENCE).ok()?;
+            let found = metadata.topics().first()?.partitions();
+            (found.len() == partitions as usize && found.iter().all(|found| found.leader() >= 0)).then_some(())
+        });
+    }
+
+    fn admin_create(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the settings are librdkafka's");
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(self.replicas));
+        topic.config = config.to_vec();
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let results = wait(admin.create_topics([&topic], &options)).expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(topic, code)| panic!("the topic {topic} can't be made: {code}"));
+        }
+    }
+
+    /// Produces records with keys and values and waits until all are acknowledged.
+    ///
+    /// # Panics
+    /// One is not acknowledged.
+    pub fn produce<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, topic: &str, records: impl IntoIterator<Item = (K, V)>) {
+        let producer = self.producer();
+        for (key, value) in records {
+            send(&producer, BaseRecord::to(topic).key(key.as_ref()).payload(value.as_ref()));
+        }
+        acknowledged(&producer);
+    }
+
+    /// Produces one record of any bytes: no key, or no value for a tombstone.
+    ///
+    /// # Panics
+    /// It is not acknowledged.
+    pub fn produce_raw(&self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let producer = self.producer();
+        let record = BaseRecord { key, payload: value, ..BaseRecord::<[u8], [u8]>::to(topic) };
+        send(&producer, record);
+        acknowledged(&producer);
+    }
+
+    /// All records of a topic that a transaction has not left invisible, partition after partition.
+    pub fn read_all(&self, topic: &str) -> Vec<Stored> {
+        let consumer = self.consumer(&[("enable.partition.eof", "true")]);
+        let mut assignment = TopicPartitionList::new();
+        for partition in 0..self.partitions(topic) {
+            assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("the beginning is an offset");
+        }
+        consumer.assign(&assignment).expect("the partitions were just listed");
+        let mut records = Vec::new();
+        let mut open = assignment.count();
+        while open > 0 {
+            match consumer.poll(PATIENCE) {
+                Some(Ok(message)) => records.push(stored(&message)),
+                Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+                Some(Err(error)) => panic!("the topic {topic} can't be read: {error}"),
+                None => panic!("the topic {topic} did not come to its end in {PATIENCE:?}"),
+            }
+        }
+        records.sort_by_key(|record| (record.partition, record.offset));
+        records
+    }
+
+    /// What a group has committed, by partition; None where it never did.
+    pub fn committed(&self, group: &str, topic: &str) -> Vec<Option<i64>> {
+        let consumer = self.consumer(&[("group.id", group)]);
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_range(topic, 0, self.partitions(topic) - 1);
+        let committed = consumer.committed_offsets(asked, PATIENCE).expect("the broker tells what is committed");
+        committed
+            .elements()
+            .iter()
+            .map(|element| match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The offset behind the last record, by partition.
+    pub fn ends(&self, topic: &str) -> Vec<i64> {
+        let consumer = self.consumer(&[]);
+        let end =
+            |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker tells the end").1;
+        (0..self.partitions(topic)).map(end).collect()
+    }
+
+    /// Waits until a group has committed everything that is in a topic.
+    #[track_caller]
+    pub fn await_committed(&self, group: &str, topic: &str, within: Duration) {
+        let ends = self.ends(topic);
+        eventually(&format!("{group} commits all of {topic}: {ends:?}"), within, || {
+            let committed = self.committed(group, topic);
+            committed.iter().zip(&ends).all(|(committed, end)| committed.unwrap_or(0) == *end).then_some(())
+        });
+    }
+
+    fn partitions(&self, topic: &str) -> i32 {
+        let metadata = self.consumer(&[]).fetch_metadata(Some(topic), PATIENCE).expect("the broker lists its topics");
+        metadata.topics().first().map_or(0, |topic| topic.partitions().len() as i32)
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap);
+        config
+    }
+
+    fn consumer(&self, settings: &[(&str, &str)]) -> BaseConsumer {
+        let mut config = self.client();
+        config.set("enable.auto.commit", "false").set("group.id", "harness");
+        for (name, value) in settings {
+            config.set(*name, *value);
+        }
+        config.create().expect("the settings are librdkafka's")
+    }
+
+    fn producer(&self) -> BaseProducer<Acknowledgements> {
+        let mut config = self.client();
+        config.set("linger.ms", "5").set("compression.type", "lz4").set("message.timeout.ms", "30000");
+        config.create_with_context(Acknowledgements::default()).expect("the settings are librdkafka's")
+    }
+}
+
+/// Keeps the first failure of a producer's records.
+#[derive(Clone, Default)]
+struct Acknowledgements(Arc<Mutex<Option<KafkaError>>>);
+
+impl ClientContext for Acknowledgements {}
+
+impl ProducerContext for Acknowledgements {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.0.lock().expect("no holder panics").get_or_insert_with(|| error.clone());
+        }
+    }
+}
+
+fn send(producer: &BaseProducer<Acknowledgements>, mut record: BaseRecord<'_, [u8], [u8]>) {
+    while let Err((error, refused)) = producer.send(record) {
+        let full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+        assert!(full, "a record can't be produced: {error}");
+        producer.poll(Duration::from_millis(100));
+        record = refused;
+    }
+}
+
+fn acknowledged(producer: &BaseProducer<Acknowledgements>) {
+    producer.flush(PATIENCE).expect("the broker acknowledges in time");
+    if let Some(error) = producer.context().0.lock().expect("no holder panics").take() {
+        panic!("a record was not acknowledged: {error}");
+    }
+}
+
+fn stored(message: &rdkafka::message::BorrowedMessage<'_>) -> Stored {
+    let headers = message.headers().map(|headers| {
+        let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+        headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
+    });
+    Stored {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp_ms: match message.timestamp() {
+            Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => ms,
+            Timestamp::NotAvailable => 0,
+        },
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
+    }
+}
+
+/// Waits for a future, in a thread of its own so that the caller may be part of a runtime or not.
+fn wait<F: Future<Output: Send> + Send>(future: F) -> F::Output {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    std::thread::scope(|scope| scope.spawn(|| runtime().block_on(future)).join().expect("rdkafka does not panic"))
+}

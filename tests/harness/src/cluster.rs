@@ -1,0 +1,161 @@
+//! Real Apache Kafka (KRaft), started by the tests on free ports with its data in a temporary directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tempfile::TempDir;
+
+use crate::jars::kafka_jars;
+use crate::process::Process;
+use crate::{Broker, Kind, eventually, free_port};
+
+/// Any cluster id in KRaft's form: base64 of 16 bytes.
+const CLUSTER_ID: &str = "b3V0aG9vay10ZXN0cy0wMQ";
+
+/// A cluster of one or more brokers, each of which is a controller too.
+pub struct Cluster {
+    jars: PathBuf,
+    nodes: Vec<Node>,
+    /// Last, so that it is removed when the brokers are gone.
+    directory: TempDir,
+}
+
+struct Node {
+    port: u16,
+    properties: PathBuf,
+    process: Option<Process>,
+}
+
+impl Cluster {
+    /// Starts brokers and waits until all of them are in the cluster: about 7 s for one on 2 cores.
+    ///
+    /// # Errors
+    /// Java, Maven or the jars are missing, or Kafka does not come up: with what it said.
+    pub fn start(brokers: usize) -> Result<Cluster, String> {
+        let jars = kafka_jars()?;
+        let directory = tempfile::Builder::new()
+            .prefix("outhook-kafka-")
+            .tempdir()
+            .map_err(|error| format!("no temporary directory for Kafka's data: {error}"))?;
+        let ports: Vec<_> = (0..brokers).map(|_| (free_port(), free_port())).collect();
+        let voters: Vec<_> =
+            ports.iter().zip(1..).map(|((_, controller), id)| format!("{id}@127.0.0.1:{controller}")).collect();
+        let mut nodes = Vec::new();
+        for (&(port, controller), id) in ports.iter().zip(1..) {
+            let data = directory.path().join(id.to_string());
+            let properties = directory.path().join(format!("{id}.properties"));
+            let text = properties_of_node(id, port, controller, &voters.join(","), &data);
+            fs::write(&properties, text)
+                .map_err(|error| format!("{} can't be written: {error}", properties.display()))?;
+            nodes.push(Node { port, properties, process: None });
+        }
+        let mut cluster = Cluster { jars, nodes, directory };
+        for node in 0..brokers {
+            cluster.format(node)?;
+            cluster.launch(node);
+        }
+        cluster.await_brokers(brokers)?;
+        Ok(cluster)
+    }
+
+    /// The addresses of all brokers, running or not.
+    pub fn bootstrap(&self) -> String {
+        let addresses: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        addresses.join(",")
+    }
+
+    /// What tests do with a broker, on this cluster.
+    pub fn broker(&self) -> Broker {
+        Broker::at(self.bootstrap(), Kind::Kafka, self.nodes.len() as i32)
+    }
+
+    /// Ends a broker by SIGTERM, so that it hands its partitions over, or by SIGKILL.
+    pub fn stop(&mut self, node: usize, signal: &str) {
+        let process = self.nodes[node].process.take().expect("only a running broker is stopped");
+        process.signal(signal);
+        process.wait(Duration::from_secs(60));
+    }
+
+    /// Starts a stopped broker again on its data, and waits until all that should run are in the cluster.
+    ///
+    /// # Errors
+    /// It does not come up: with what it said.
+    pub fn restart(&mut self, node: usize) -> Result<(), String> {
+        self.launch(node);
+        self.await_brokers(self.nodes.iter().filter(|node| node.process.is_some()).count())
+    }
+
+    fn format(&self, node: usize) -> Result<(), String> {
+        let output = java(&self.jars)
+            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
+            .arg(&self.nodes[node].properties)
+            .output()
+            .map_err(|error| format!("java can't be started: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("Kafka's storage can't be formatted:\n{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    fn launch(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        let mut command = java(&self.jars);
+        command.arg("kafka.Kafka").arg(&node.properties);
+        node.process = Some(Process::spawn(&mut command, Some(self.directory.path())));
+    }
+
+    fn await_brokers(&mut self, count: usize) -> Result<(), String> {
+        let client: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap())
+            .create()
+            .map_err(|error| format!("no client: {error}"))?;
+        eventually("Kafka comes up", Duration::from_secs(120), || {
+            for node in &mut self.nodes {
+                if let Some(process) = node.process.as_mut().filter(|process| !process.is_running()) {
+                    return Some(Err(format!("Kafka ended at once:\n{}{}", process.stdout(), process.stderr())));
+                }
+            }
+            let metadata = client.fetch_metadata(None, Duration::from_secs(2)).ok()?;
+            (metadata.brokers().len() == count).then_some(Ok(()))
+        })
+    }
+}
+
+/// Small and quick to start: tests move thousands of records, not millions.
+fn java(jars: &Path) -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp"]);
+    command.arg(jars.join("*"));
+    command
+}
+
+fn properties_of_node(id: usize, port: u16, controller: u16, voters: &str, data: &Path) -> String {
+    let brokers = voters.split(',').count();
+    let replicas = brokers.min(3);
+    let in_sync = if replicas == 3 { 2 } else { 1 };
+    format!(
+        "process.roles=broker,controller
+node.id={id}
+controller.quorum.voters={voters}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+log.dirs={data}
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor={replicas}
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
+",
+        data = data.display()
+    )
+}

@@ -1,0 +1,30 @@
+//! What most tests send and define: orders of the account `acme`.
+
+/// The secret of every webhook that [`webhook`] makes.
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
+
+/// The insert of an order, as key and value of a record: row number and change id are `number`.
+pub fn order(number: usize) -> (String, String) {
+    let row = format!(r#"{{"id":{number},"item":"Café au lait \"grande\"","total":12.50,"shipped":false,"note":null}}"#);
+    (number.to_string(), format!(r#"{{"id":"{number}","table":"orders","operation":"insert","after":{row}}}"#))
+}
+
+/// A file of webhooks for `apply`: each with a name, its URLs and its events in YAML's short form, such as
+/// `EventType: table.recordInsert, ObjectName: orders`.
+pub fn webhooks(webhooks: &[(&str, &[String], &[&str])]) -> String {
+    let mut yaml = "Webhooks:\n".to_owned();
+    for (name, urls, events) in webhooks {
+        let urls: Vec<_> = urls.iter().map(|url| format!("{url:?}")).collect();
+        yaml += &format!("  - Account: acme\n    Name: {name}\n    OutgoingUrls: [{}]\n", urls.join(", "));
+        yaml += &format!("    Secret: {SECRET}\n    Events:\n");
+        for event in *events {
+            yaml += &format!("      - {{ {event} }}\n");
+        }
+    }
+    yaml
+}
+
+/// A webhook that sends inserted orders to URLs.
+pub fn inserted_orders(name: &str, urls: &[String]) -> String {
+    webhooks(&[(name, urls, &["EventType: table.recordInsert, ObjectName: orders"])])
+}

@@ -1,0 +1,257 @@
+//! A real HTTP server on loopback that plays the endpoints of webhooks.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use standardwebhooks::Webhook;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+/// A server that records what it is sent and answers as it is told: 204 unless told otherwise.
+pub struct Receiver {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    /// Dropping it stops the server and resets what it holds open.
+    _stop: oneshot::Sender<Infallible>,
+}
+
+/// One request as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The path of the URL: which webhook it is for.
+    pub path: String,
+    /// The `webhook-id` header.
+    pub message_id: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub signature: Signature,
+    pub at: Instant,
+}
+
+/// What the `standardwebhooks` crate says of a request's signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signature {
+    Good,
+    Bad(String),
+    /// The path's secret is not known.
+    Unchecked,
+}
+
+/// What a request is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Status(u16),
+    /// A status, and a header with it.
+    With(u16, &'static str, String),
+    /// A status after a while.
+    Late(Duration, u16),
+    /// Nothing, with the connection left open.
+    Hang,
+    /// Nothing, with the connection closed.
+    Close,
+}
+
+type Observer = Box<dyn Fn(&Request) + Send + Sync>;
+
+struct Shared {
+    state: Mutex<State>,
+    arrived: Condvar,
+    /// Who looks at the requests instead of their being kept.
+    observer: Option<Observer>,
+}
+
+#[derive(Default)]
+struct State {
+    endpoints: HashMap<String, Endpoint>,
+    kept: Vec<Request>,
+}
+
+#[derive(Default)]
+struct Endpoint {
+    first: VecDeque<Answer>,
+    then: Option<Answer>,
+    secret: Option<Arc<Webhook>>,
+}
+
+impl Receiver {
+    /// Starts a receiver that keeps every request.
+    pub fn start() -> Receiver {
+        Receiver::serve(None)
+    }
+
+    /// Starts a receiver that keeps no request but shows each to `observer`: for hundreds of thousands.
+    pub fn observed(observer: impl Fn(&Request) + Send + Sync + 'static) -> Receiver {
+        Receiver::serve(Some(Box::new(observer)))
+    }
+
+    /// The server has a thread of its own, so it answers however long a test blocks.
+    fn serve(observer: Option<Observer>) -> Receiver {
+        let shared = Arc::new(Shared { state: Mutex::default(), arrived: Condvar::new(), observer });
+        let (stop, stopped) = oneshot::channel::<Infallible>();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+        listener.set_nonblocking(true).expect("a socket can be made non-blocking");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let accepting = shared.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).expect("the runtime takes a non-blocking socket");
+                tokio::select! {
+                    () = accept(listener, accepting) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Receiver { address, shared, _stop: stop }
+    }
+
+    /// The URL of a path: `receiver.url("/orders")`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Answers every request to a path like this from now on.
+    pub fn answer(&self, path: &str, answer: Answer) {
+        self.endpoint(path, |endpoint| endpoint.then = Some(answer));
+    }
+
+    /// Answers the next requests to a path like these, in order, before what [`Receiver::answer`] says.
+    pub fn answer_first(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
+        self.endpoint(path, |endpoint| endpoint.first.extend(answers));
+    }
+
+    /// Verifies the signatures of a path's requests with a secret, from now on.
+    pub fn verify(&self, path: &str, secret: &str) {
+        let webhook = Webhook::new(secret).expect("the test's secret is whsec_ and base64");
+        self.endpoint(path, |endpoint| endpoint.secret = Some(Arc::new(webhook)));
+    }
+
+    fn endpoint(&self, path: &str, change: impl FnOnce(&mut Endpoint)) {
+        let mut state = self.shared.state.lock().expect("no holder panics");
+        change(state.endpoints.entry(path.to_owned()).or_default());
+    }
+
+    /// The requests to a path so far, in the order of their arrival.
+    pub fn requests(&self, path: &str) -> Vec<Request> {
+        of_path(&self.shared.state.lock().expect("no holder panics"), path)
+    }
+
+    /// Waits until a path has had so many requests, and returns those it had.
+    ///
+    /// # Panics
+    /// They do not come in time.
+    #[track_caller]
+    pub fn wait(&self, path: &str, count: usize, within: Duration) -> Vec<Request> {
+        let state = self.shared.state.lock().expect("no holder panics");
+        let enough = |state: &mut State| state.kept.iter().filter(|request| request.path == path).count() < count;
+        let (state, waited) = self.shared.arrived.wait_timeout_while(state, within, enough).expect("no holder panics");
+        let had = of_path(&state, path);
+        drop(state);
+        assert!(!waited.timed_out(), "{path} had {} requests of {count} in {within:?}: {had:#?}", had.len());
+        had
+    }
+}
+
+fn of_path(state: &State, path: &str) -> Vec<Request> {
+    state.kept.iter().filter(|request| request.path == path).cloned().collect()
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        // A connection that is gone before it is accepted is its client's affair.
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        tokio::spawn(connection(stream, shared.clone()));
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| receive(request, &shared));
+    // An error is a client that was killed, or an answer that closes the connection.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Closing the connection is an error to hyper.
+#[derive(Debug)]
+struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the test closes this connection")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+async fn receive(request: http::Request<Incoming>, shared: &Shared) -> Result<Response<Empty<Bytes>>, Closed> {
+    let (head, body) = request.into_parts();
+    // A body that ends early is no request: its client was killed while sending.
+    let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
+    match shared.record(head, body) {
+        Answer::Status(status) => Ok(response(status)),
+        Answer::With(status, name, value) => {
+            let mut response = response(status);
+            response.headers_mut().insert(name, value.parse().expect("the test's header value is one"));
+            Ok(response)
+        }
+        Answer::Late(wait, status) => {
+            tokio::time::sleep(wait).await;
+            Ok(response(status))
+        }
+        Answer::Hang => std::future::pending().await,
+        Answer::Close => Err(Closed),
+    }
+}
+
+fn response(status: u16) -> Response<Empty<Bytes>> {
+    Response::builder().status(status).body(Empty::new()).expect("the test's status is one")
+}
+
+impl Shared {
+    fn record(&self, head: http::request::Parts, body: Bytes) -> Answer {
+        let path = head.uri.path();
+        let (answer, secret) = {
+            let mut state = self.state.lock().expect("no holder panics");
+            match state.endpoints.get_mut(path) {
+                Some(endpoint) => {
+                    let answer = endpoint.first.pop_front().or_else(|| endpoint.then.clone());
+                    (answer, endpoint.secret.clone())
+                }
+                None => (None, None),
+            }
+        };
+        let signature = match secret.map(|secret| secret.verify(&body, &head.headers)) {
+            None => Signature::Unchecked,
+            Some(Ok(())) => Signature::Good,
+            Some(Err(error)) => Signature::Bad(error.to_string()),
+        };
+        let id = head.headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+        self.keep(Request {
+            path: path.to_owned(),
+            message_id: id.to_owned(),
+            headers: head.headers,
+            body,
+            signature,
+            at: Instant::now(),
+        });
+        answer.unwrap_or(Answer::Status(204))
+    }
+
+    fn keep(&self, request: Request) {
+        if let Some(observer) = &self.observer {
+            return observer(&request);
+        }
+        self.state.lock().expect("no holder panics").kept.push(request);
+        self.arrived.notify_all();
+    }
+}

@@ -1,0 +1,228 @@
+//! One installation of the built program: topics and a group of its own, a configuration, any number of
+//! instances.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+use crate::process::{Ended, Process};
+use crate::{Broker, eventually, free_port};
+
+/// How long a command, a start or a stop may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An installation on the shared broker, with one source of the `outhook` format.
+pub struct Site {
+    program: &'static str,
+    broker: &'static Broker,
+    settings: Table,
+    directory: TempDir,
+    files: AtomicUsize,
+    /// The topic of row changes.
+    pub changes: String,
+    pub definitions: String,
+    pub dead_letters: String,
+    pub group: String,
+}
+
+/// A running instance of a site.
+pub struct Instance {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Site {
+    /// Topics and configuration for `program`, which is `env!("CARGO_BIN_EXE_outhook")` of the test.
+    pub fn new(program: &'static str, partitions: i32) -> Site {
+        let broker = Broker::get();
+        let directory = tempfile::Builder::new().prefix("outhook-site-").tempdir().expect("a temporary directory");
+        let mut site = Site {
+            program,
+            broker,
+            settings: Table::new(),
+            directory,
+            files: AtomicUsize::new(0),
+            changes: broker.unique("changes"),
+            definitions: broker.unique("definitions"),
+            dead_letters: broker.unique("dead-letters"),
+            group: broker.unique("group"),
+        };
+        broker.create_topic(&site.changes, partitions, &[]);
+        broker.create_topic(&site.definitions, 1, &[("cleanup.policy", "compact")]);
+        broker.create_topic(&site.dead_letters, 1, &[]);
+        let source: Table = [
+            ("topics", Value::from(vec![site.changes.clone()])),
+            ("format", "outhook".into()),
+            ("account", "acme".into()),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+        site.set("kafka.brokers", broker.bootstrap());
+        site.set("kafka.group", site.group.clone());
+        site.set("sources", vec![source]);
+        site.set("definitions.topic", site.definitions.clone());
+        site.set("dead_letters.topic", site.dead_letters.clone());
+        site.set("delivery.allow_http", true);
+        site.set("delivery.allow_addresses", vec!["127.0.0.0/8"]);
+        site
+    }
+
+    /// Sets a key, such as `delivery.retry`, for every instance and command from now on.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) {
+        let (sections, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let mut table = &mut self.settings;
+        for section in sections.split('.').filter(|section| !section.is_empty()) {
+            let entry = table.entry(section).or_insert_with(|| Table::new().into());
+            table = entry.as_table_mut().expect("the key's parents are sections");
+        }
+        table.insert(name.to_owned(), value.into());
+    }
+
+    /// Produces row changes and waits until they are acknowledged: `(key, value)`.
+    pub fn produce<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, records: impl IntoIterator<Item = (K, V)>) {
+        self.broker.produce(&self.changes, records);
+    }
+
+    /// Waits until the group has committed every row change.
+    #[track_caller]
+    pub fn await_settled(&self, within: Duration) {
+        self.broker.await_committed(&self.group, &self.changes, within);
+    }
+
+    /// Applies webhooks, as YAML.
+    ///
+    /// # Panics
+    /// They are refused.
+    #[track_caller]
+    pub fn apply(&self, webhooks: &str) -> Ended {
+        let file = self.file("yaml", webhooks);
+        let ended = self.run(&["apply", "-f", &file.display().to_string()]);
+        assert_eq!(ended.code, Some(0), "apply is refused:\n{}{}", ended.stdout, ended.stderr);
+        ended
+    }
+
+    /// Runs a command of the program with the site's configuration to its end.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        let config = self.config(free_port());
+        let mut command = Command::new(self.program);
+        command.args(arguments).arg("--config").arg(config);
+        Process::spawn(&mut command, None).wait(PATIENCE)
+    }
+
+    /// Starts an instance and waits until it is ready.
+    ///
+    /// # Panics
+    /// It ends or does not become ready; the message has what it said.
+    #[track_caller]
+    pub fn start(&self) -> Instance {
+        let mut instance = self.launch();
+        instance.await_ready();
+        instance
+    }
+
+    /// Starts an instance and waits for nothing.
+    pub fn launch(&self) -> Instance {
+        let port = free_port();
+        let mut command = Command::new(self.program);
+        command.args(["run", "--config"]).arg(self.config(port));
+        let process = Process::spawn(&mut command, Some(self.directory.path()));
+        Instance { process, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    /// Writes a file of the site's own and returns its path.
+    pub fn file(&self, extension: &str, text: &str) -> PathBuf {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let path = self.directory.path().join(format!("{number}.{extension}"));
+        fs::write(&path, text).unwrap_or_else(|error| panic!("{} can't be written: {error}", path.display()));
+        path
+    }
+
+    fn config(&self, port: u16) -> PathBuf {
+        let mut settings = self.settings.clone();
+        let listen: Table = [("address".to_owned(), Value::from(format!("127.0.0.1:{port}")))].into_iter().collect();
+        settings.insert("listen".to_owned(), listen.into());
+        self.file("toml", &settings.to_string())
+    }
+}
+
+impl Instance {
+    /// Waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// It ends or does not become ready; the message has what it said.
+    #[track_caller]
+    pub fn await_ready(&mut self) {
+        eventually("the instance is ready", PATIENCE, || {
+            let process = &mut self.process;
+            assert!(process.is_running(), "the instance has ended:\n{}{}", process.stdout(), process.stderr());
+            self.is_ready().then_some(())
+        });
+    }
+
+    /// Whether it says that it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.get("/health/ready").is_some_and(|(status, _)| status == 200)
+    }
+
+    /// Every series of /metrics by its name and labels, as Prometheus's text has them.
+    #[track_caller]
+    pub fn metrics(&self) -> HashMap<String, f64> {
+        let (status, text) = self.get("/metrics").expect("the instance serves its metrics");
+        assert_eq!(status, 200, "{text}");
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter_map(|(series, value)| Some((series.to_owned(), value.parse().ok()?)))
+            .collect()
+    }
+
+    /// The sum of a metric over all its labels.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let of_name = |series: &str| series.split('{').next() == Some(name);
+        self.metrics().iter().filter(|(series, _)| of_name(series)).map(|(_, value)| value).sum()
+    }
+
+    /// What it wrote to stdout and stderr so far.
+    pub fn said(&self) -> String {
+        self.process.stdout() + &self.process.stderr()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    ///
+    /// # Panics
+    /// It does not stop in time.
+    #[track_caller]
+    pub fn stop(self) -> Ended {
+        self.process.signal("TERM");
+        self.process.wait(PATIENCE)
+    }
+
+    /// Kills it with -9.
+    pub fn kill(self) -> Ended {
+        self.process.kill()
+    }
+
+    /// Answers a GET with status and body; None if nobody listens. HTTP/1.0 has no chunks and ends with the
+    /// connection, so nothing more than this is needed to speak it.
+    fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", self.address).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    }
+}

@@ -1,0 +1,14 @@
+//! The built program on a real broker, seen from outside: what it is given, what it sends, what it says.
+
+mod bad_input;
+mod definitions;
+mod delivery;
+mod shutdown;
+
+use std::time::Duration;
+
+/// The program under test.
+const OUTHOOK: &str = env!("CARGO_BIN_EXE_outhook");
+
+/// How long a test waits for what should happen at once: long, since the machine may be slow.
+const SOON: Duration = Duration::from_secs(30);

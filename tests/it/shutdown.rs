@@ -1,0 +1,58 @@
+//! A stop by SIGTERM loses nothing and doubles nothing.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use harness::{Answer, Receiver, Site, inserted_orders, order};
+
+use crate::{OUTHOOK, SOON};
+
+const CHANGES: usize = 20_000;
+
+#[test]
+fn a_stop_under_load_drains_and_nothing_is_lost_or_doubled() {
+    let (site, receiver) = (Site::new(OUTHOOK, 4), Receiver::start());
+    // Answers take a while, so that calls are under way whenever the stop comes.
+    receiver.answer("/orders", Answer::Late(Duration::from_millis(5), 204));
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    site.produce((0..CHANGES).map(order));
+
+    let instance = site.start();
+    receiver.wait("/orders", CHANGES / 10, SOON);
+    let ended = instance.stop();
+    let before = receiver.requests("/orders").len();
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert!((ended.stdout + &ended.stderr).contains("drained"));
+    assert!(before < CHANGES, "the stop came under load");
+
+    let _instance = site.start();
+    site.await_settled(Duration::from_secs(120));
+    let mut arrivals: HashMap<String, usize> = HashMap::new();
+    for request in receiver.requests("/orders") {
+        *arrivals.entry(request.message_id).or_default() += 1;
+    }
+    let doubled = arrivals.values().filter(|count| **count > 1).count();
+    println!("{CHANGES} changes, {before} before the stop, {} lost, {doubled} doubled", CHANGES - arrivals.len());
+    assert_eq!((arrivals.len(), doubled), (CHANGES, 0));
+}
+
+#[test]
+fn a_stop_whose_deadline_passes_says_so_and_loses_nothing() {
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("drain.deadline", "500ms");
+    receiver.answer("/orders", Answer::Hang);
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    site.produce([order(1)]);
+    let instance = site.start();
+    receiver.wait("/orders", 1, SOON);
+
+    let ended = instance.stop();
+    assert_ne!(ended.code, Some(0), "what was under way is not done");
+    assert!((ended.stdout + &ended.stderr).contains("deadline"));
+
+    receiver.answer("/orders", Answer::Status(204));
+    let _instance = site.start();
+    let attempts = receiver.wait("/orders", 2, SOON);
+    assert_eq!(attempts[0].message_id, attempts[1].message_id);
+    site.await_settled(SOON);
+}

@@ -1,0 +1,213 @@
+//! The rules of this code, held by a test: who may use whom, what stays pure, how long things may be.
+
+mod licences;
+mod rooms;
+mod source_file;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::rooms::{EFFECTS, EMPTY_NAMES, PURE_MODULES, ROOMS, Room};
+use crate::source_file::SourceFile;
+
+/// A function fits a screen.
+const FUNCTION_LINES: usize = 70;
+/// A file with more is two things.
+const FILE_LINES: usize = 450;
+/// What is left lying about until the work is done. Put together so that this file does not find itself.
+const LEFTOVERS: [&str; 6] =
+    [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), "todo!(", "unimplemented!(", "dbg!("];
+
+#[test]
+fn the_source_keeps_the_rules() {
+    let found = check(&files(Path::new("src")));
+    assert!(found.is_empty(), "{} rules broken:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let mut found = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        for (path, text) in files(Path::new(folder)) {
+            if path.starts_with("tests/tidy") {
+                continue;
+            }
+            for (number, line) in text.lines().enumerate() {
+                if let Some(leftover) = LEFTOVERS.iter().find(|leftover| line.contains(**leftover)) {
+                    let what = "finish it, or say in a sentence what is missing and why";
+                    found.push(format!("{}:{}: {leftover} is left here: {what}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_table_points_only_up() {
+    for (position, room) in ROOMS.iter().enumerate() {
+        for used in room.may_use.iter().filter(|used| **used != "*") {
+            let above = ROOMS[..position].iter().any(|other| other.name == *used);
+            assert!(above, "{} may use {used}, which does not stand above it in ROOMS", room.name);
+        }
+        if room.pure {
+            let effects = room.may_use.iter().find(|used| Room::named(used).is_some_and(|used| !used.pure));
+            assert_eq!(effects, None, "{} is pure and may not use a room with effects", room.name);
+        }
+    }
+}
+
+/// A rule that finds nothing where there is something would hold nobody to anything.
+#[test]
+fn each_rule_finds_what_breaks_it() {
+    let long = format!("//! Doc.\nfn long() {{\n{}}}\n", "    work();\n".repeat(FUNCTION_LINES));
+    let broken = [
+        ("src/decode/x.rs", "//! Doc.\nuse crate::{id, deliver::Call};\n", "src/decode/x.rs:2: decode may not use deliver"),
+        ("src/decode/x.rs", "//! Doc.\nfn f() { super::super::store::f() }\n", ":2: decode may not use store"),
+        ("src/decode/x.rs", "//! Doc.\nfn f() { println!(\"{}\", crate::app::f()) }\n", ":2: decode may not use app"),
+        ("src/render.rs", "//! Doc.\nuse std::time::{Duration, Instant};\n", ":2: render is pure and may not name std::time::Instant"),
+        ("src/deliver/guard.rs", "//! Doc.\nuse tokio::net;\n", ":2: deliver::guard is pure and may not name tokio"),
+        ("src/cellar.rs", "//! Doc.\n", "cellar is no room"),
+        ("src/id.rs", "fn f() {}\n", "src/id.rs:1: the module has no //! doc"),
+        ("src/id.rs", "//! Doc.\nfn f() { g().unwrap() }\n", "src/id.rs:2: unwrap()"),
+        ("src/id.rs", "//! Doc.\nfn f() { println!(\"{}\", g().unwrap()) }\n", "src/id.rs:2: unwrap()"),
+        ("src/id.rs", "//! Doc.\nfn f() { g().expect(\"\") }\n", "src/id.rs:2: expect()"),
+        ("src/decode/utils.rs", "//! Doc.\n", "utils says nothing"),
+        ("src/id.rs", &long, "src/id.rs:2: long has 72 lines"),
+    ];
+    for (path, text, expected) in broken {
+        let found = check(&[(PathBuf::from(path), text.to_owned())]);
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}\nexpected: {expected}\nfound: {found:#?}");
+    }
+    let long_file = "//! Doc.\n".repeat(FILE_LINES + 1);
+    assert_eq!(check(&[("src/id.rs".into(), long_file)]).len(), 1);
+}
+
+#[test]
+fn tests_are_free_of_the_rules() {
+    let text = "//! Doc.\nuse crate::id;\n#[cfg(test)]\nmod tests {\n    use crate::deliver;\n    fn f() { g().unwrap() }\n}\n";
+    assert_eq!(check(&[("src/decode.rs".into(), text.to_owned())]), [""; 0]);
+    let tests = [
+        ("src/decode.rs".into(), "//! Doc.\n#[cfg(test)]\nmod checks;\n".to_owned()),
+        ("src/decode/checks.rs".into(), "fn f() { crate::deliver::g().unwrap() }\n".to_owned()),
+    ];
+    assert_eq!(check(&tests), [""; 0]);
+}
+
+/// Every Rust file below a folder, with its text.
+fn files(folder: &Path) -> Vec<(PathBuf, String)> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("the folder can be listed").path()).collect();
+    paths.sort();
+    let mut found = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            found.push((path, text));
+        }
+    }
+    found
+}
+
+/// Everything in the files that breaks a rule: place, rule and mend.
+fn check(files: &[(PathBuf, String)]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut read = Vec::new();
+    for (path, text) in files {
+        let module = module_of(path);
+        match SourceFile::read(&module, text) {
+            Ok(source) => read.push((path, module, text, source)),
+            Err(error) => found.push(format!("{}: this is no Rust: {error}", path.display())),
+        }
+    }
+    let tests: BTreeSet<Vec<String>> = read
+        .iter()
+        .flat_map(|(_, module, _, source)| {
+            source.test_modules.iter().map(|test| [module.as_slice(), &[test.clone()]].concat())
+        })
+        .collect();
+    for (path, module, text, source) in &read {
+        if (1..=module.len()).any(|depth| tests.contains(&module[..depth])) {
+            continue;
+        }
+        let findings = [
+            rooms_kept(module, source),
+            purity_kept(module, source),
+            form_kept(module, text, source),
+            failures_kept(source),
+        ];
+        let place = |(line, text): (usize, String)| format!("{}:{line}: {text}", path.display());
+        found.extend(findings.into_iter().flatten().map(place));
+    }
+    found
+}
+
+/// `src/deliver/lane.rs` to `["deliver", "lane"]`; the crate's root is empty.
+fn module_of(path: &Path) -> Vec<String> {
+    let path = path.strip_prefix("src").unwrap_or(path).with_extension("");
+    let names = path.iter().map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| name != "lib" && name != "mod").collect()
+}
+
+fn rooms_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
+    let Some(own) = module.first() else { return Vec::new() };
+    let Some(room) = Room::named(own) else {
+        return vec![(1, format!("{own} is no room: give it a row in tests/tidy/rooms.rs, or a room to live in"))];
+    };
+    let used = source.paths.iter().filter_map(|(line, path)| match path.as_slice() {
+        [root, used, ..] if root == "crate" => Some((*line, used)),
+        _ => None,
+    });
+    // Several names from one room in one line are one mistake.
+    let forbidden: BTreeSet<_> =
+        used.filter(|(_, used)| Room::named(used).is_some_and(|used| !room.may_use(used.name))).collect();
+    let mend = "take what it needs as an argument, or move the code to the room it belongs to";
+    let told = |(line, used)| (line, format!("{own} may not use {used}, only {}: {mend}", room.may_use.join(", ")));
+    forbidden.into_iter().map(told).collect()
+}
+
+fn purity_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
+    let name = module.join("::");
+    let pure_room = module.first().and_then(|own| Room::named(own)).is_some_and(|room| room.pure);
+    if !pure_room && !PURE_MODULES.contains(&name.as_str()) {
+        return Vec::new();
+    }
+    let effect_of = |path: &[String]| {
+        EFFECTS.iter().find(|effect| path.iter().map(String::as_str).take(effect.split("::").count()).eq(effect.split("::")))
+    };
+    let mend = "let the caller do it and hand the result in";
+    let named = source.paths.iter().filter_map(|(line, path)| Some((*line, effect_of(path)?)));
+    named.map(|(line, effect)| (line, format!("{name} is pure and may not name {effect}: {mend}"))).collect()
+}
+
+fn form_kept(module: &[String], text: &str, source: &SourceFile) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    if !source.has_doc {
+        found.push((1, "the module has no //! doc: say in a sentence what it is for".to_owned()));
+    }
+    if let Some(name) = module.iter().find(|name| EMPTY_NAMES.contains(&name.as_str())) {
+        found.push((1, format!("{name} says nothing of what is inside: name the thing")));
+    }
+    let lines = text.lines().count() - source.test_lines;
+    if lines > FILE_LINES {
+        found.push((1, format!("the file has {lines} lines without tests, more than {FILE_LINES}: is it two things?")));
+    }
+    for (line, name, lines) in source.functions.iter().filter(|(_, _, lines)| *lines > FUNCTION_LINES) {
+        let mend = "give its steps names of their own";
+        found.push((*line, format!("{name} has {lines} lines, more than the {FUNCTION_LINES} of a screen: {mend}")));
+    }
+    found
+}
+
+fn failures_kept(source: &SourceFile) -> Vec<(usize, String)> {
+    let unwraps = source.unwraps.iter().map(|line| {
+        (*line, "unwrap() outside a test: return the error, or expect() with why it can't happen".to_owned())
+    });
+    let expects = source.mute_expects.iter().map(|line| {
+        (*line, "expect() without a text: say why it can't happen".to_owned())
+    });
+    unwraps.chain(expects).collect()
+}

@@ -1,0 +1,98 @@
+//! Which room of the crate may use which: the dependency rule as a table.
+
+/// A room, and the rooms it may use. A room stands below all that it uses, so the rule has no cycles:
+/// `the_table_points_only_up` holds the table to it.
+pub struct Room {
+    pub name: &'static str,
+    pub may_use: &'static [&'static str],
+    /// Without I/O and clock: see [`EFFECTS`].
+    pub pure: bool,
+}
+
+/// In the order of a row change's journey, leaves first.
+pub const ROOMS: &[Room] = &[
+    leaf("id"),
+    leaf("vocabulary"),
+    leaf("json"),
+    // Leaves that do touch the world: a drain watch, logs, the metrics' registry.
+    room("lifecycle", &[]),
+    room("telemetry", &[]),
+    room("receipt", &["id"]),
+    room("source", &["receipt", "id", "lifecycle", "telemetry"]),
+    pure("decode", &["id", "vocabulary", "json"]),
+    pure("definition", &["id", "vocabulary", "json"]),
+    pure("matching", &["definition", "decode", "id", "vocabulary", "json"]),
+    // It follows the definitions into the index that matching reads.
+    room("store", &["matching", "definition", "id", "vocabulary", "json", "lifecycle", "telemetry"]),
+    pure("render", &["matching", "definition", "decode", "id", "vocabulary", "json"]),
+    // A message's target holds its endpoints and its secret, which are the definition's.
+    room("deliver", &["render", "matching", "definition", "receipt", "id", "lifecycle", "telemetry"]),
+    room("settle", &["deliver", "render", "decode", "receipt", "id", "telemetry"]),
+    room(
+        "pipeline",
+        &["source", "decode", "matching", "render", "deliver", "settle", "receipt", "vocabulary", "id"],
+    ),
+    room(
+        "api",
+        &["store", "definition", "matching", "render", "source", "deliver", "settle", "id", "lifecycle", "telemetry"],
+    ),
+    room(
+        "config",
+        &["source", "decode", "store", "render", "deliver", "settle", "api", "id", "vocabulary", "telemetry"],
+    ),
+    room("topics", &["config", "store", "settle", "id"]),
+    free("app"),
+    free("dev"),
+    free("cli"),
+    free("main"),
+];
+
+/// Modules of rooms with effects that have none themselves.
+pub const PURE_MODULES: &[&str] =
+    &["source::ledger", "source::completion", "deliver::classify", "deliver::schedule", "deliver::guard"];
+
+/// What pure code does not name: the network, Kafka and the clock.
+pub const EFFECTS: &[&str] = &[
+    "tokio",
+    "rdkafka",
+    "hyper",
+    "std::net::TcpStream",
+    "std::fs",
+    "std::env",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "jiff::Timestamp::now",
+    "Timestamp::now",
+    "Instant::now",
+    "SystemTime::now",
+];
+
+/// Names that say nothing of what is inside.
+pub const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "shared"];
+
+const fn leaf(name: &'static str) -> Room {
+    pure(name, &[])
+}
+
+const fn pure(name: &'static str, may_use: &'static [&'static str]) -> Room {
+    Room { name, may_use, pure: true }
+}
+
+const fn room(name: &'static str, may_use: &'static [&'static str]) -> Room {
+    Room { name, may_use, pure: false }
+}
+
+/// A room that puts others together and may use all of them.
+const fn free(name: &'static str) -> Room {
+    room(name, &["*"])
+}
+
+impl Room {
+    pub fn named(name: &str) -> Option<&'static Room> {
+        ROOMS.iter().find(|room| room.name == name)
+    }
+
+    pub fn may_use(&self, other: &str) -> bool {
+        self.name == other || self.may_use.iter().any(|allowed| *allowed == "*" || *allowed == other)
+    }
+}
