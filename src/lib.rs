@@ -7,6 +7,7 @@
 //! constructs.
 
 pub mod id;
+pub mod lifecycle;
 pub mod json;
 pub mod receipt;
 pub mod vocabulary;
@@ -22,3 +23,4 @@ pub mod source;
 pub mod store;
 
 pub mod cli;
+pub mod dev;

@@ -36,6 +36,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// All messages that came.
+    pub(super) fn messages(&self) -> u64 {
+        self.delivered + self.duplicates + self.bad_signatures + self.uncalled_for + self.others
+    }
+
     /// Whether nothing was lost, doubled, badly signed or uncalled for.
     pub fn is_clean(&self) -> bool {
         self.lost == 0 && self.duplicates == 0 && self.bad_signatures == 0 && self.uncalled_for == 0
@@ -86,7 +91,7 @@ impl Oracle {
         self.remember(message, Fate::Forbidden);
     }
 
-    /// A message with a good signature, or one whose webhook is not the sample's, came.
+    /// A message of one of the sample's webhooks came, with a good signature.
     pub(super) fn came(&mut self, message: MessageId, now: Timestamp) -> Finding {
         if let Some(changed_at) = self.outstanding.remove(&message) {
             self.remember(message, Fate::Delivered);
@@ -106,11 +111,14 @@ impl Oracle {
                 self.tally.lost -= 1;
                 self.delivered(changed_at, now)
             }
-            None => {
-                self.tally.others += 1;
-                Finding::Other
-            }
+            None => self.came_for_others(),
         }
+    }
+
+    /// A message came for somebody else.
+    pub(super) fn came_for_others(&mut self) -> Finding {
+        self.tally.others += 1;
+        Finding::Other
     }
 
     /// A message of the sample came with a signature that does not verify; it still must come.
