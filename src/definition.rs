@@ -3,15 +3,20 @@
 
 mod endpoint;
 mod event;
-mod rules;
+pub mod plan;
+mod record;
+pub mod rules;
+#[cfg(test)]
+mod samples;
 mod secret;
 mod state;
 pub mod template;
 mod webhook;
-mod yaml;
+pub mod yaml;
 
 pub use self::endpoint::{BadUrl, Endpoint};
 pub use self::event::{Event, Payload};
-pub use self::secret::Secret;
-pub use self::state::{Definitions, TableKey};
+pub use self::record::{BadReason, BadRecord, Key, LogRecord, VERSION};
+pub use self::secret::{BadSecret, Secret};
+pub use self::state::{Applied, Changes, Definitions, TableKey};
 pub use self::webhook::{Stamp, Webhook};

@@ -7,20 +7,27 @@
 //! constructs.
 
 pub mod id;
-pub mod lifecycle;
 pub mod json;
 pub mod receipt;
 pub mod vocabulary;
 
-pub mod decode;
-pub mod definition;
-pub mod deliver;
-pub mod matching;
-pub mod pipeline;
-pub mod render;
-pub mod settle;
 pub mod source;
-pub mod store;
+
+pub mod decode;
+
+pub mod definition;
+
+pub mod matching;
+
+pub mod render;
+
+pub mod deliver;
+
+pub mod settle;
+
+pub mod pipeline;
 
 pub mod cli;
+pub mod store;
+
 pub mod dev;

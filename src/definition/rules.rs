@@ -1,1 +1,270 @@
-//! The rules of CONTRACT 3 and 4 that a definition must keep: the one place where they are checked.
+//! The rules that a definition must keep: the one place where they are checked.
+//!
+//! [`webhook`] and [`event`] look at a definition alone, [`unique_name`] and [`Places`] at it among others.
+//! Each refusal names the request field by the name that people write, the value, and what to do instead.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::template::{Template, TemplateError};
+use super::{BadSecret, BadUrl, Definitions, Endpoint, Event, Payload, Webhook};
+use crate::id::{AccountId, EventId, WebhookId};
+use crate::vocabulary::{EventSource, Operation, UnknownEventSource};
+
+/// The longest name of an account, webhook, table or field, in characters.
+pub const MAX_NAME: usize = 255;
+/// The longest description, in characters.
+pub const MAX_DESCRIPTION: usize = 10_000;
+/// The longest outgoing URL, in bytes.
+pub const MAX_URL: usize = 2048;
+/// The most outgoing URLs of a webhook.
+pub const MAX_URLS: usize = 100;
+/// The most names in a list of fields.
+pub const MAX_FIELDS: usize = 1000;
+/// The most bytes that a list of fields may have altogether. With [`MAX_TEMPLATE`] it keeps a definition under
+/// the megabyte that Kafka takes in one record unless told otherwise.
+pub const MAX_FIELDS_BYTES: usize = 256 * 1024;
+/// The longest payload template, in bytes.
+pub const MAX_TEMPLATE: usize = 256 * 1024;
+
+/// What an installation allows beyond what is safe everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// Whether outgoing URLs may be http.
+    pub allow_http: bool,
+}
+
+/// Why a definition is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{field} is required")]
+    Missing { field: &'static str },
+    #[error("{field} has {length} {unit}, and at most {most} are allowed")]
+    TooLong { field: &'static str, length: usize, most: usize, unit: &'static str },
+    #[error("{field} has an empty name in it")]
+    EmptyName { field: &'static str },
+    #[error("{field} has {value:?} twice")]
+    Twice { field: &'static str, value: String },
+    #[error("OutgoingUrls: {0}")]
+    Url(#[from] BadUrl),
+    #[error(
+        "OutgoingUrls: {0:?} is http, over which messages and their secret can be read on the way: use https, or \
+         allow http in the configuration"
+    )]
+    Http(String),
+    #[error(
+        "CallThrottling is 0, so no call could ever be made: give the calls a second, or leave it out for no limit"
+    )]
+    NoCalls,
+    #[error("Secret: {0}")]
+    Secret(#[from] BadSecret),
+    #[error("Name {name:?} is taken in account {account:?}, by webhook {other}")]
+    NameTaken { name: String, account: AccountId, other: WebhookId },
+    #[error("EventType {0:?} is unknown: use table.recordInsert, table.recordUpdate or table.recordDelete")]
+    EventType(String),
+    #[error("ObjectFields is only for table.recordUpdate, and EventType is {}: leave it out", .0.event_type())]
+    FieldsWithoutUpdate(Operation),
+    #[error("EventSources: {0}")]
+    EventSource(#[from] UnknownEventSource),
+    #[error("CustomPayloadFields and CustomPayloadTemplate exclude each other: leave one of them out")]
+    TwoPayloads,
+    #[error("CustomPayloadTemplate: {0}")]
+    Template(#[from] TemplateError),
+    #[error("the webhook has a {} event on {table:?} already, {other}: there can be one", .operation.event_type())]
+    OnlyOne { operation: Operation, table: String, other: EventId },
+    #[error(
+        "the webhook has a table.recordUpdate event on {table:?} already, {other}, and one of them is for all \
+         fields: there can be one for all fields or several for selected fields (ObjectFields), not both"
+    )]
+    AllFields { table: String, other: EventId },
+    #[error(
+        "the webhook has a table.recordUpdate event on {table:?} with the same ObjectFields already, {other}: the \
+         order of the names makes no difference"
+    )]
+    SameFields { table: String, other: EventId },
+}
+
+impl Refusal {
+    /// The event that stands in the way, if that is the reason.
+    pub fn other_event(&self) -> Option<EventId> {
+        match self {
+            Refusal::OnlyOne { other, .. } | Refusal::AllFields { other, .. } | Refusal::SameFields { other, .. } => {
+                Some(*other)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Reads an event type.
+///
+/// # Errors
+/// [`Refusal::EventType`].
+pub fn operation(event_type: &str) -> Result<Operation, Refusal> {
+    Operation::from_event_type(event_type).ok_or_else(|| Refusal::EventType(event_type.to_owned()))
+}
+
+/// Makes a payload of the two ways to choose one. An empty list or text is one not given.
+///
+/// # Errors
+/// [`Refusal::TwoPayloads`].
+pub fn payload(fields: Option<Vec<String>>, template: Option<String>) -> Result<Payload, Refusal> {
+    match (fields.filter(|fields| !fields.is_empty()), template.filter(|template| !template.is_empty())) {
+        (None, None) => Ok(Payload::Default),
+        (Some(fields), None) => Ok(Payload::Fields(fields)),
+        (None, Some(template)) => Ok(Payload::Template(template)),
+        (Some(_), Some(_)) => Err(Refusal::TwoPayloads),
+    }
+}
+
+/// Checks a webhook by itself.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn webhook(webhook: &Webhook, policy: Policy) -> Result<(), Refusal> {
+    name("Account", webhook.account.as_str())?;
+    name("Name", &webhook.name)?;
+    let description = webhook.description.as_deref().unwrap_or_default();
+    at_most("Description", description.chars().count(), MAX_DESCRIPTION, "characters")?;
+    if webhook.urls.is_empty() {
+        return Err(Refusal::Missing { field: "OutgoingUrls" });
+    }
+    at_most("OutgoingUrls", webhook.urls.len(), MAX_URLS, "URLs")?;
+    for url in &webhook.urls {
+        at_most("A URL in OutgoingUrls", url.len(), MAX_URL, "bytes")?;
+        if !Endpoint::parse(url)?.https && !policy.allow_http {
+            return Err(Refusal::Http(url.clone()));
+        }
+    }
+    no_name_twice("OutgoingUrls", &webhook.urls)?;
+    if webhook.call_throttling == Some(0) {
+        return Err(Refusal::NoCalls);
+    }
+    Ok(())
+}
+
+/// Checks that no other webhook of the account has the name.
+///
+/// # Errors
+/// [`Refusal::NameTaken`].
+pub fn unique_name(webhook: &Webhook, among: &Definitions) -> Result<(), Refusal> {
+    match among.named(&webhook.account, &webhook.name).find(|other| other.id != webhook.id) {
+        None => Ok(()),
+        Some(other) => {
+            Err(Refusal::NameTaken { name: webhook.name.clone(), account: webhook.account.clone(), other: other.id })
+        }
+    }
+}
+
+/// Checks an event by itself.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn event(event: &Event) -> Result<(), Refusal> {
+    name("ObjectName", &event.object_name)?;
+    if event.operation != Operation::Update && !event.object_fields.is_empty() {
+        return Err(Refusal::FieldsWithoutUpdate(event.operation));
+    }
+    fields("ObjectFields", &event.object_fields)?;
+    for source in &event.event_sources {
+        source.parse::<EventSource>()?;
+    }
+    no_name_twice("EventSources", &event.event_sources)?;
+    match &event.payload {
+        Payload::Default => Ok(()),
+        Payload::Fields(names) => fields("CustomPayloadFields", names),
+        Payload::Template(text) => {
+            at_most("CustomPayloadTemplate", text.len(), MAX_TEMPLATE, "bytes")?;
+            Template::compile(text)?;
+            Ok(())
+        }
+    }
+}
+
+/// The places that a webhook has for events: on each table one insert event, one delete event, and either one
+/// update event for all fields or any number for different sets of fields.
+#[derive(Debug, Default)]
+pub struct Places<'e> {
+    tables: HashMap<&'e str, Table<'e>>,
+}
+
+#[derive(Debug, Default)]
+struct Table<'e> {
+    insert: Option<EventId>,
+    delete: Option<EventId>,
+    /// By the set of fields; the empty set is all fields.
+    updates: BTreeMap<BTreeSet<&'e str>, EventId>,
+}
+
+impl<'e> Places<'e> {
+    /// Gives an event its place.
+    ///
+    /// # Errors
+    /// Another event has it, or an update event for all fields is to stand beside one for selected fields.
+    pub fn take(&mut self, event: &'e Event) -> Result<(), Refusal> {
+        let table = self.tables.entry(&event.object_name).or_default();
+        let only = match event.operation {
+            Operation::Insert => &mut table.insert,
+            Operation::Delete => &mut table.delete,
+            Operation::Update => return table.take_update(event),
+        };
+        if let Some(other) = *only {
+            let table = event.object_name.clone();
+            return Err(Refusal::OnlyOne { operation: event.operation, table, other });
+        }
+        *only = Some(event.id);
+        Ok(())
+    }
+}
+
+impl<'e> Table<'e> {
+    fn take_update(&mut self, event: &'e Event) -> Result<(), Refusal> {
+        let table = || event.object_name.clone();
+        let fields: BTreeSet<&str> = event.object_fields.iter().map(String::as_str).collect();
+        if let Some(other) = self.updates.get(&fields) {
+            return Err(if fields.is_empty() {
+                Refusal::OnlyOne { operation: event.operation, table: table(), other: *other }
+            } else {
+                Refusal::SameFields { table: table(), other: *other }
+            });
+        }
+        // One for all fields stands alone, so any one of those that are there tells of which kind they are.
+        if let Some((others, other)) = self.updates.first_key_value()
+            && others.is_empty() != fields.is_empty()
+        {
+            return Err(Refusal::AllFields { table: table(), other: *other });
+        }
+        self.updates.insert(fields, event.id);
+        Ok(())
+    }
+}
+
+fn name(field: &'static str, name: &str) -> Result<(), Refusal> {
+    if name.trim().is_empty() {
+        return Err(Refusal::Missing { field });
+    }
+    at_most(field, name.chars().count(), MAX_NAME, "characters")
+}
+
+fn fields(field: &'static str, names: &[String]) -> Result<(), Refusal> {
+    at_most(field, names.len(), MAX_FIELDS, "names")?;
+    at_most(field, names.iter().map(String::len).sum(), MAX_FIELDS_BYTES, "bytes")?;
+    if names.iter().any(String::is_empty) {
+        return Err(Refusal::EmptyName { field });
+    }
+    no_name_twice(field, names)
+}
+
+fn no_name_twice(field: &'static str, names: &[String]) -> Result<(), Refusal> {
+    let mut seen = HashSet::with_capacity(names.len());
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Refusal::Twice { field, value: name.clone() }),
+    }
+}
+
+fn at_most(field: &'static str, length: usize, most: usize, unit: &'static str) -> Result<(), Refusal> {
+    if length > most { Err(Refusal::TooLong { field, length, most, unit }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,25 @@
 //! All definitions as one value that a log of records builds.
+//!
+//! What a record says replaces whatever its key stood for before, so the last record of each key makes the
+//! state, in whatever order the keys come: a compacted log and a whole one give the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::record::{self, BadReason, BadRecord, Key};
 use super::{Event, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 
-/// All webhooks and events.
-#[derive(Debug, Default)]
+/// All webhooks and events, findable by account and name, by webhook, and by table.
+#[derive(Debug, Default, PartialEq)]
 pub struct Definitions {
-    pub webhooks: BTreeMap<WebhookId, Webhook>,
-    pub events: BTreeMap<EventId, Event>,
+    webhooks: BTreeMap<WebhookId, Webhook>,
+    events: BTreeMap<EventId, Event>,
+    /// The rules allow a name once in an account; a log written by other hands may not keep them.
+    by_name: BTreeMap<AccountId, BTreeMap<Box<str>, BTreeSet<WebhookId>>>,
+    /// Events that wait for their webhook are in here too.
+    by_webhook: BTreeMap<WebhookId, BTreeSet<EventId>>,
+    /// Events whose webhook is known: only it says which account the table is in.
+    by_table: BTreeMap<TableKey, BTreeSet<EventId>>,
 }
 
 /// What rules are looked up by.
@@ -18,3 +28,203 @@ pub struct TableKey {
     pub account: AccountId,
     pub table: String,
 }
+
+/// What is no longer as it was, and the tables whose rules it may have changed. Grows over many records.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub tables: BTreeSet<TableKey>,
+    pub webhooks: BTreeSet<WebhookId>,
+    pub events: BTreeSet<EventId>,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    Taken,
+    /// Its kind is not known here: a newer program wrote it.
+    Ignored,
+}
+
+impl Definitions {
+    /// Applies a record of the log; no value is a tombstone.
+    ///
+    /// # Errors
+    /// The record is no definition. What its key stood for before is gone all the same, as it would be after
+    /// a restart with a compacted log.
+    pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>, changes: &mut Changes) -> Result<Applied, BadRecord> {
+        let outcome = match Key::parse(key) {
+            Ok(None) => return Ok(Applied::Ignored),
+            Ok(Some(Key::Webhook(id))) => {
+                let (webhook, outcome) = split(value.map(|value| record::webhook_from_value(id, value)));
+                self.replace_webhook(id, webhook, changes);
+                outcome
+            }
+            Ok(Some(Key::Event(id))) => {
+                let (event, outcome) = split(value.map(|value| record::event_from_value(id, value)));
+                self.replace_event(id, event, changes);
+                outcome
+            }
+            Err(reason) => Err(reason),
+        };
+        match outcome {
+            Ok(()) => Ok(Applied::Taken),
+            Err(reason) => Err(BadRecord { key: String::from_utf8_lossy(key).into_owned(), reason }),
+        }
+    }
+
+    pub fn webhook(&self, id: WebhookId) -> Option<&Webhook> {
+        self.webhooks.get(&id)
+    }
+
+    pub fn event(&self, id: EventId) -> Option<&Event> {
+        self.events.get(&id)
+    }
+
+    /// All webhooks, by id.
+    pub fn webhooks(&self) -> impl ExactSizeIterator<Item = &Webhook> {
+        self.webhooks.values()
+    }
+
+    /// All events, by id; those that wait for their webhook too.
+    pub fn events(&self) -> impl ExactSizeIterator<Item = &Event> {
+        self.events.values()
+    }
+
+    /// An account's webhooks, by name.
+    pub fn webhooks_of(&self, account: &AccountId) -> impl Iterator<Item = &Webhook> {
+        self.by_name.get(account).into_iter().flat_map(BTreeMap::values).flatten().map(|id| &self.webhooks[id])
+    }
+
+    /// The webhooks of that name in an account: more than one only if something other than Outhook wrote them.
+    pub fn named(&self, account: &AccountId, name: &str) -> impl Iterator<Item = &Webhook> {
+        let ids = self.by_name.get(account).and_then(|names| names.get(name));
+        ids.into_iter().flatten().map(|id| &self.webhooks[id])
+    }
+
+    /// A webhook's events, by id.
+    pub fn events_of(&self, webhook: WebhookId) -> impl Iterator<Item = &Event> {
+        self.by_webhook.get(&webhook).into_iter().flatten().map(|id| &self.events[id])
+    }
+
+    /// Events whose webhook has not come, or is gone.
+    pub fn orphans(&self) -> impl Iterator<Item = &Event> {
+        let missing = self.by_webhook.iter().filter(|(webhook, _)| !self.webhooks.contains_key(webhook));
+        missing.flat_map(|(_, events)| events).map(|id| &self.events[id])
+    }
+
+    /// The tables that have events, active or not.
+    pub fn tables(&self) -> impl ExactSizeIterator<Item = &TableKey> {
+        self.by_table.keys()
+    }
+
+    /// A table's events with their webhooks, by the events' ids, active or not.
+    pub fn events_on(&self, table: &TableKey) -> impl Iterator<Item = (&Webhook, &Event)> {
+        self.by_table.get(table).into_iter().flatten().map(|id| {
+            let event = &self.events[id];
+            (&self.webhooks[&event.webhook], event)
+        })
+    }
+
+    /// A table's active events of enabled webhooks, by the events' ids: what gives rules.
+    pub fn active_events(&self, table: &TableKey) -> impl Iterator<Item = (&Webhook, &Event)> {
+        self.events_on(table).filter(|(webhook, event)| webhook.enabled && event.enabled)
+    }
+
+    fn replace_webhook(&mut self, id: WebhookId, webhook: Option<Webhook>, changes: &mut Changes) {
+        if self.webhooks.get(&id) == webhook.as_ref() {
+            return;
+        }
+        changes.webhooks.insert(id);
+        let before = self.webhooks.remove(&id);
+        if let Some(Webhook { account, name, .. }) = &before {
+            remove_nested(&mut self.by_name, account, |names| {
+                remove_nested(names, name.as_str(), |ids| {
+                    ids.remove(&id);
+                    ids.is_empty()
+                });
+                names.is_empty()
+            });
+        }
+        if let Some(Webhook { account, name, .. }) = &webhook {
+            let names = self.by_name.entry(account.clone()).or_default();
+            names.entry(name.as_str().into()).or_default().insert(id);
+        }
+        for event in self.by_webhook.get(&id).into_iter().flatten() {
+            let table = &self.events[event].object_name;
+            let key = |webhook: &Webhook| TableKey { account: webhook.account.clone(), table: table.clone() };
+            if let Some(before) = &before {
+                unlink(&mut self.by_table, key(before), *event, changes);
+            }
+            if let Some(webhook) = &webhook {
+                link(&mut self.by_table, key(webhook), *event, changes);
+            }
+        }
+        self.webhooks.extend(webhook.map(|webhook| (id, webhook)));
+    }
+
+    fn replace_event(&mut self, id: EventId, event: Option<Event>, changes: &mut Changes) {
+        if self.events.get(&id) == event.as_ref() {
+            return;
+        }
+        changes.events.insert(id);
+        if let Some(before) = self.events.remove(&id) {
+            remove_nested(&mut self.by_webhook, &before.webhook, |events| {
+                events.remove(&id);
+                events.is_empty()
+            });
+            if let Some(table) = self.table_of(&before) {
+                unlink(&mut self.by_table, table, id, changes);
+            }
+        }
+        if let Some(event) = event {
+            self.by_webhook.entry(event.webhook).or_default().insert(id);
+            if let Some(table) = self.table_of(&event) {
+                link(&mut self.by_table, table, id, changes);
+            }
+            self.events.insert(id, event);
+        }
+    }
+
+    /// The table that an event is on; not known while it waits for its webhook.
+    fn table_of(&self, event: &Event) -> Option<TableKey> {
+        let webhook = self.webhooks.get(&event.webhook)?;
+        Some(TableKey { account: webhook.account.clone(), table: event.object_name.clone() })
+    }
+}
+
+type ByTable = BTreeMap<TableKey, BTreeSet<EventId>>;
+
+fn link(by_table: &mut ByTable, table: TableKey, event: EventId, changes: &mut Changes) {
+    by_table.entry(table.clone()).or_default().insert(event);
+    changes.tables.insert(table);
+}
+
+fn unlink(by_table: &mut ByTable, table: TableKey, event: EventId, changes: &mut Changes) {
+    remove_nested(by_table, &table, |events| {
+        events.remove(&event);
+        events.is_empty()
+    });
+    changes.tables.insert(table);
+}
+
+/// Removes something inside a map's value, and the value when `remove` says that nothing is left in it.
+fn remove_nested<K, Q, V>(map: &mut BTreeMap<K, V>, key: &Q, remove: impl FnOnce(&mut V) -> bool)
+where
+    K: Ord + std::borrow::Borrow<Q>,
+    Q: Ord + ?Sized,
+{
+    if map.get_mut(key).is_some_and(remove) {
+        map.remove(key);
+    }
+}
+
+/// What was read, if anything, and whether reading it went well.
+fn split<T>(read: Option<Result<T, BadReason>>) -> (Option<T>, Result<(), BadReason>) {
+    match read.transpose() {
+        Ok(definition) => (definition, Ok(())),
+        Err(reason) => (None, Err(reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,146 @@
-//! Definitions as people keep them in git, and the difference between such a file and the state.
+//! Definitions as people keep them in git: a YAML file with the names of the REST API.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_saphyr::{Location, Spanned};
+
+use super::{Definitions, Event, Payload, Webhook};
+use crate::id::AccountId;
+
+/// A file of webhooks with their events.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct File {
+    pub webhooks: Vec<Spanned<WebhookEntry>>,
+}
+
+/// A webhook in a file. It is known by its account and name; what the file leaves out is set back to its
+/// default, except a secret, which is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct WebhookEntry {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub outgoing_urls: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_throttling: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Spanned<EventEntry>>,
+}
+
+/// An event in a file. Within its webhook it is known by its type, its table and its set of fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct EventEntry {
+    pub event_type: String,
+    pub object_name: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub object_fields: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub event_sources: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_payload_fields: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_payload_template: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// A secret, or `${NAME}` for the environment variable that holds it. Its `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(pub String);
+
+impl SecretText {
+    /// The name of the variable that holds the secret, if it is kept in one.
+    pub fn variable(&self) -> Option<&str> {
+        self.0.strip_prefix("${")?.strip_suffix('}')
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("whsec_…")
+    }
+}
+
+/// A text that is no such file: where, and what was expected. It quotes no lines, which may hold secrets.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadFile(String);
+
+impl File {
+    /// # Errors
+    /// The text is no YAML, or has a key that is unknown, missing or there twice, or a value of another type.
+    pub fn parse(text: &str) -> Result<File, BadFile> {
+        // The file is the operator's own, so its size and nesting need no limits.
+        let options = serde_saphyr::options! { with_snippet: false, budget: None };
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| BadFile(error.to_string()))
+    }
+
+    /// The definitions of one account, or of all, as a file that, applied, changes nothing.
+    pub fn of(definitions: &Definitions, account: Option<&AccountId>, show_secrets: bool) -> File {
+        let mut webhooks: Vec<_> = match account {
+            Some(account) => definitions.webhooks_of(account).collect(),
+            None => definitions.webhooks().collect(),
+        };
+        webhooks.sort_by_key(|webhook| (&webhook.account, &webhook.name));
+        let entry = |webhook: &&Webhook| WebhookEntry::of(webhook, definitions.events_of(webhook.id), show_secrets);
+        File { webhooks: webhooks.iter().map(entry).map(nowhere).collect() }
+    }
+
+    /// The file's text.
+    pub fn print(&self) -> String {
+        serde_saphyr::to_string(self).expect("a file holds nothing but texts, numbers, lists and maps with text keys")
+    }
+}
+
+impl WebhookEntry {
+    fn of<'d>(webhook: &Webhook, events: impl Iterator<Item = &'d Event>, show_secret: bool) -> Self {
+        Self {
+            account: Some(webhook.account.as_str().to_owned()),
+            name: webhook.name.clone(),
+            description: webhook.description.clone(),
+            outgoing_urls: webhook.urls.clone(),
+            call_throttling: webhook.call_throttling,
+            secret: show_secret.then(|| SecretText(webhook.secret.expose().to_owned())),
+            enabled: (!webhook.enabled).then_some(false),
+            events: events.map(EventEntry::of).map(nowhere).collect(),
+        }
+    }
+}
+
+impl EventEntry {
+    fn of(event: &Event) -> Self {
+        let (fields, template) = match &event.payload {
+            Payload::Default => (None, None),
+            Payload::Fields(fields) => (Some(fields.clone()), None),
+            Payload::Template(template) => (None, Some(template.clone())),
+        };
+        Self {
+            event_type: event.operation.event_type().to_owned(),
+            object_name: event.object_name.clone(),
+            object_fields: event.object_fields.clone(),
+            event_sources: event.event_sources.clone(),
+            custom_payload_fields: fields,
+            custom_payload_template: template,
+            enabled: (!event.enabled).then_some(false),
+        }
+    }
+}
+
+/// An entry that was not read from a file.
+fn nowhere<T>(entry: T) -> Spanned<T> {
+    Spanned::new(entry, Location::UNKNOWN, Location::UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! `outhook apply`: makes the definitions what a YAML file says.
+
+mod diff;
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use self::diff::Diff;
+use crate::definition::plan::{Change, Plan, Problems, Terms, plan};
+use crate::definition::rules::Policy;
+use crate::definition::yaml::{BadFile, File};
+use crate::definition::{Definitions, Stamp};
+use crate::id::AccountId;
+use crate::store::{self, StoreError, WriteError};
+
+/// Makes the definitions what a YAML file says, and shows what that changes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The file; - is standard input.
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Only shows what would change.
+    #[arg(long)]
+    dry_run: bool,
+    /// Deletes webhooks and events that the file does not name, in the accounts that it names.
+    #[arg(long)]
+    prune: bool,
+    /// The account of webhooks that name none.
+    #[arg(long, default_value = "default")]
+    account: String,
+    /// Who is written down as having made the change.
+    #[arg(long, value_name = "NAME", default_value = "outhook apply")]
+    by: String,
+}
+
+/// Why a file was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("{} can't be read: {source}", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} holds no definitions: {source}", .path.display())]
+    File { path: PathBuf, source: BadFile },
+    #[error("{} is not applied:\n{problems}", .path.display())]
+    Refused { path: PathBuf, problems: Problems },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Write(WriteError<Problems>),
+    #[error("the output can't be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// # Errors
+/// The file can't be read or breaks a rule, or the definitions can't be read or written.
+pub async fn run(
+    args: Args,
+    config: &store::Config,
+    kafka: &HashMap<String, String>,
+    policy: Policy,
+) -> Result<ExitCode, ApplyError> {
+    let path = args.file.clone();
+    let text = read(&path).map_err(|source| ApplyError::Read { path: path.clone(), source })?;
+    let file = File::parse(&text).map_err(|source| ApplyError::File { path: path.clone(), source })?;
+    let dry_run = args.dry_run;
+    let make = move |definitions: &Definitions| make_plan(definitions, &file, &args, policy);
+    let plan = if dry_run {
+        make(&store::read(config, kafka).await?).map_err(WriteError::Refused)
+    } else {
+        store::write(config, kafka, move |definitions| make(definitions).map(|plan| (plan.records(), plan))).await
+    };
+    let plan = plan.map_err(|error| match error {
+        WriteError::Refused(problems) => ApplyError::Refused { path, problems },
+        error => ApplyError::Write(error),
+    })?;
+    io::stdout().write_all(report(&plan, dry_run, io::stdout().is_terminal()).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    if path.as_os_str() != "-" {
+        return std::fs::read_to_string(path);
+    }
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn make_plan(definitions: &Definitions, file: &File, args: &Args, policy: Policy) -> Result<Plan, Problems> {
+    let random = SystemRandom::new();
+    let terms = Terms {
+        account: &AccountId::from(args.account.as_str()),
+        prune: args.prune,
+        policy,
+        stamp: &Stamp { at: now(), by: args.by.clone() },
+        variable: &|name| std::env::var(name).ok(),
+        random: &|bytes| random.fill(bytes).expect("every system that this runs on gives random bytes"),
+    };
+    plan(definitions, file, &terms)
+}
+
+/// The time in RFC 3339 with 7 decimals, as the API writes it.
+fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string()
+}
+
+/// What was or would be changed, and the secrets that nobody could know otherwise.
+fn report(plan: &Plan, dry_run: bool, colour: bool) -> String {
+    let mut report = if plan.is_empty() { "nothing to change\n".to_owned() } else { Diff { plan, colour }.to_string() };
+    if plan.unnamed > 0 {
+        report += &format!("{} that the file does not name stay as they are; --prune deletes them\n", plan.unnamed);
+    }
+    if plan.is_empty() {
+        return report;
+    }
+    let counts = Counts::of(plan);
+    let Counts { created, changed, deleted } = counts;
+    if dry_run {
+        return report + &format!("would be applied: {created} created, {changed} changed, {deleted} deleted\n");
+    }
+    report += &format!("applied: {created} created, {changed} changed, {deleted} deleted\n");
+    for made in plan.webhooks.iter().filter(|webhook| webhook.secret_made) {
+        if let Change::Create(webhook) = &made.webhook {
+            report += &format!("secret of webhook {:?}: {}\n", webhook.name, webhook.secret.expose());
+        }
+    }
+    report
+}
+
+#[derive(Default)]
+struct Counts {
+    created: usize,
+    changed: usize,
+    deleted: usize,
+}
+
+impl Counts {
+    fn of(plan: &Plan) -> Self {
+        let mut counts = Self::default();
+        for webhook in &plan.webhooks {
+            counts.add(&webhook.webhook);
+            webhook.events.iter().for_each(|event| counts.add(event));
+        }
+        counts
+    }
+
+    fn add<T>(&mut self, change: &Change<T>) {
+        match change {
+            Change::Keep(_) => {}
+            Change::Create(_) => self.created += 1,
+            Change::Update { .. } => self.changed += 1,
+            Change::Delete(_) => self.deleted += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+use std::cell::Cell;
+
+use proptest::prelude::*;
+
+use super::super::{Changes, samples};
+use super::*;
+
+const FILE: &str = "
+Webhooks:
+- Name: Customers
+  Description: |
+    Two
+    lines.
+  OutgoingUrls: [https://a.example/1, https://b.example/]
+  CallThrottling: 10
+  Events:
+  - EventType: table.recordUpdate
+    ObjectName: MyCustomers
+    ObjectFields: [First_Name, Last_Name]
+    EventSources: [Datasheets, DataPages]
+    CustomPayloadFields: [First_Name, Last_Name]
+  - EventType: table.recordInsert
+    ObjectName: Admins
+    CustomPayloadTemplate: |
+      {'@type':'MessageCard'}
+- Account: zoo
+  Name: Customers
+  OutgoingUrls: [https://c.example/]
+  Secret: ${ZOO_SECRET}
+";
+
+const ZOO_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+fn try_apply(definitions: &Definitions, file: &str, prune: bool) -> Result<Plan, Problems> {
+    let count = Cell::new(0_u8);
+    let random = |bytes: &mut [u8]| {
+        count.set(count.get() + 1);
+        bytes.fill(count.get());
+    };
+    let terms = Terms {
+        account: &"acme".into(),
+        prune,
+        policy: Policy::default(),
+        stamp: &samples::stamp(),
+        variable: &|name| (name == "ZOO_SECRET").then(|| ZOO_SECRET.to_owned()),
+        random: &random,
+    };
+    plan(definitions, &File::parse(file).unwrap(), &terms)
+}
+
+fn carry_out(definitions: &mut Definitions, plan: &Plan) {
+    for record in plan.records() {
+        let key = record.key.to_string();
+        definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+    }
+}
+
+/// The state that a file makes of nothing.
+fn applied(file: &str) -> Definitions {
+    let mut definitions = Definitions::default();
+    let plan = try_apply(&definitions, file, false).unwrap();
+    carry_out(&mut definitions, &plan);
+    definitions
+}
+
+fn problems(definitions: &Definitions, file: &str) -> Vec<String> {
+    try_apply(definitions, file, false).unwrap_err().to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn applying_a_file_twice_changes_nothing_the_second_time() {
+    let definitions = applied(FILE);
+    assert_eq!((definitions.webhooks().len(), definitions.events().len()), (2, 2));
+    assert_eq!(try_apply(&definitions, FILE, true).unwrap(), Plan::default());
+
+    let zoo = definitions.named(&"zoo".into(), "Customers").next().unwrap();
+    assert_eq!(zoo.secret.expose(), ZOO_SECRET);
+    let acme = definitions.named(&"acme".into(), "Customers").next().unwrap();
+    assert_eq!(acme.description.as_deref(), Some("Two\nlines.\n"));
+    assert_eq!(definitions.events_of(acme.id).count(), 2);
+}
+
+#[test]
+fn what_changes_keeps_its_id_secret_and_creation() {
+    let mut definitions = applied(FILE);
+    let before = definitions.named(&"acme".into(), "Customers").next().unwrap().clone();
+    let file = FILE
+        .replace("CallThrottling: 10", "CallThrottling: 20")
+        .replace("ObjectFields: [First_Name, Last_Name]", "ObjectFields: [Last_Name, First_Name]")
+        .replace("'MessageCard'", "'Card'");
+    let plan = try_apply(&definitions, &file, false).unwrap();
+    assert_eq!(plan.webhooks.len(), 1);
+    assert!(!plan.webhooks[0].secret_made);
+    assert!(plan.webhooks[0].events.iter().all(|change| matches!(change, Change::Update { .. })));
+    carry_out(&mut definitions, &plan);
+    let after = definitions.webhook(before.id).unwrap();
+    let expected = Webhook { call_throttling: Some(20), modified: Some(samples::stamp()), ..before };
+    assert_eq!(*after, expected);
+    assert_eq!((definitions.webhooks().len(), definitions.events().len()), (2, 2));
+    assert!(try_apply(&definitions, &file, true).unwrap().is_empty());
+}
+
+#[test]
+fn what_the_file_does_not_name_stays_unless_pruned_and_other_accounts_always() {
+    let mut definitions = applied(FILE);
+    let file = "Webhooks:\n- Name: New\n  OutgoingUrls: [https://a.example/]\n";
+    let plan = try_apply(&definitions, file, false).unwrap();
+    assert_eq!((plan.webhooks.len(), plan.unnamed), (1, 1));
+    assert!(plan.webhooks[0].secret_made);
+
+    let plan = try_apply(&definitions, file, true).unwrap();
+    carry_out(&mut definitions, &plan);
+    let names: Vec<_> = definitions.webhooks().map(|webhook| (webhook.account.as_str(), &*webhook.name)).collect();
+    assert_eq!(names.len(), 2);
+    assert!(names.contains(&("acme", "New")) && names.contains(&("zoo", "Customers")));
+    assert_eq!(definitions.events().len(), 0);
+}
+
+#[test]
+fn pruning_makes_room_for_what_could_not_stand_beside() {
+    let definitions = applied(FILE);
+    let file = FILE.replace("    ObjectFields: [First_Name, Last_Name]\n", "");
+    let refused = problems(&definitions, &file);
+    assert_eq!(refused.len(), 1);
+    assert!(refused[0].contains("one for all fields or several"), "{refused:?}");
+    let plan = try_apply(&definitions, &file, true).unwrap();
+    assert!(matches!(plan.webhooks[0].events[..], [Change::Delete(_), Change::Create(_)]));
+}
+
+#[test]
+fn all_problems_are_told_with_their_lines() {
+    let file = "
+Webhooks:
+- Name: A
+  OutgoingUrls: [https://a.example/]
+  Events:
+  - {EventType: table.recordUpdate, ObjectName: T, ObjectFields: [a]}
+  - {EventType: table.recordUpdate, ObjectName: T}
+  - {EventType: table.recordUpsert, ObjectName: T}
+  - {EventType: table.recordInsert, ObjectName: T, CustomPayloadTemplate: nonsense}
+  - {EventType: table.recordDelete, ObjectName: T}
+  - {EventType: table.recorddelete, ObjectName: T}
+- Name: A
+  OutgoingUrls: [https://a.example/]
+- Name: B
+  OutgoingUrls: [http://b.example/]
+- Name: C
+  OutgoingUrls: [https://c.example/]
+  Secret: ${NOWHERE}
+- Name: D
+  OutgoingUrls: [https://d.example/]
+  Secret: whsec_dG9vIHNob3J0
+";
+    let problems = problems(&Definitions::default(), file);
+    let expected = [
+        "line 8, column 5: event table.recordUpsert of \"T\": EventType \"table.recordUpsert\" is unknown",
+        "line 9, column 5: event table.recordInsert of \"T\": CustomPayloadTemplate: line 1, column 1",
+        "line 11, column 5: event table.recorddelete of \"T\": the file has it on line 10 already",
+        "line 7, column 5: event table.recordUpdate of \"T\": the webhook has a table.recordUpdate event on \"T\"",
+        "line 12, column 3: webhook \"A\": the file has it on line 3 already",
+        "line 14, column 3: webhook \"B\": OutgoingUrls: \"http://b.example/\" is http",
+        "line 16, column 3: webhook \"C\": Secret: there is no environment variable NOWHERE",
+        "line 19, column 3: webhook \"D\": Secret: a secret is whsec_",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, start) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(start), "{problem}\n{start}");
+    }
+    assert!(problems[3].contains("the file's event on line 6 would be"), "{}", problems[3]);
+    assert!(!problems[7].contains("dG9v"));
+}
+
+#[test]
+fn a_new_id_is_never_one_that_is_taken() {
+    let mut definitions = applied("Webhooks:\n- Name: A\n  OutgoingUrls: [https://a.example/]\n");
+    let more =
+        "Webhooks:\n- Name: B\n  OutgoingUrls: [https://a.example/]\n- Name: C\n  OutgoingUrls: [https://a.example/]\n";
+    let plan = try_apply(&definitions, more, false).unwrap();
+    carry_out(&mut definitions, &plan);
+    assert_eq!(definitions.webhooks().len(), 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// What `get` prints, `apply` takes as no change, whatever the texts; and on an empty installation it makes
+    /// the same again.
+    #[test]
+    fn what_is_printed_applies_as_no_change(
+        webhooks in proptest::collection::vec(samples::any_webhook(), 0..4),
+        events in proptest::collection::vec(samples::any_event(), 0..12),
+        show_secrets in any::<bool>(),
+    ) {
+        let mut definitions = Definitions::default();
+        let mut changes = Changes::default();
+        for webhook in &webhooks {
+            if rules::unique_name(webhook, &definitions).is_ok() {
+                let record = LogRecord::webhook(webhook);
+                definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut changes).unwrap();
+            }
+        }
+        for event in &events {
+            let mut places = Places::default();
+            let stand: Vec<Event> =
+                definitions.events_of(event.webhook).filter(|other| other.id != event.id).cloned().collect();
+            stand.iter().for_each(|other| places.take(other).unwrap());
+            let moved = definitions.event(event.id).is_some_and(|before| before.webhook != event.webhook);
+            if definitions.webhook(event.webhook).is_some() && !moved && places.take(event).is_ok() {
+                let record = LogRecord::event(event);
+                definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut changes).unwrap();
+            }
+        }
+        let printed = File::of(&definitions, None, show_secrets).print();
+        let again = try_apply(&definitions, &printed, true);
+        prop_assert!(again.as_ref().is_ok_and(|plan| *plan == Plan::default()), "{again:?}\n{printed}");
+
+        let anew = applied(&printed);
+        let reprinted = |definitions: &Definitions| {
+            let mut file = File::of(definitions, None, show_secrets);
+            // Events are printed in the order of their ids, which are new.
+            file.webhooks.iter_mut().for_each(|webhook| webhook.value.events.sort_by_key(|event| format!("{event:?}")));
+            file
+        };
+        prop_assert_eq!(reprinted(&anew), reprinted(&definitions));
+    }
+}

@@ -1,0 +1,113 @@
+//! Definitions for the tests of this part.
+
+use proptest::prelude::*;
+
+use super::{Event, Payload, Secret, Stamp, Webhook};
+use crate::id::{EventId, WebhookId};
+use crate::vocabulary::{EventSource, Operation};
+
+pub fn stamp() -> Stamp {
+    Stamp { at: "2023-05-17T12:45:27.5286883Z".to_owned(), by: "John Doe (john.doe@acme.com)".to_owned() }
+}
+
+pub fn webhook(id: &str, name: &str) -> Webhook {
+    Webhook {
+        id: id.parse().unwrap(),
+        account: "acme".into(),
+        name: name.to_owned(),
+        description: None,
+        urls: vec!["https://example.com/hook".to_owned()],
+        call_throttling: None,
+        secret: Secret::from_random([7; 32]),
+        enabled: true,
+        created: stamp(),
+        modified: None,
+    }
+}
+
+pub fn event(id: &str, webhook: &str, operation: Operation, table: &str, fields: &[&str]) -> Event {
+    Event {
+        id: id.parse().unwrap(),
+        webhook: webhook.parse().unwrap(),
+        operation,
+        object_name: table.to_owned(),
+        object_fields: fields.iter().map(|&field| field.to_owned()).collect(),
+        event_sources: Vec::new(),
+        payload: Payload::Default,
+        enabled: true,
+        created: stamp(),
+        modified: None,
+    }
+}
+
+/// One of a few ids, so that records meet.
+pub fn webhook_id() -> impl Strategy<Value = WebhookId> {
+    (0_u8..4).prop_map(|n| WebhookId::from_random([n; 6]))
+}
+
+pub fn event_id() -> impl Strategy<Value = EventId> {
+    (0_u8..8).prop_map(|n| EventId::from_random([n; 6]))
+}
+
+/// Any text that a person may put in, hostile ones too, but not blank.
+pub fn text() -> impl Strategy<Value = String> {
+    let odd = [
+        "yes", "null", "~", "123", "1e3", "0x1F", "- a", "a: b", "#c", " lead", "trail ", "a\nb", "'", "\"", "é漢",
+        "|", "true",
+    ];
+    prop_oneof![
+        proptest::sample::select(odd.map(str::to_owned).to_vec()),
+        "[ -~]{1,20}",
+        "\\PC{1,12}",
+        "[a-z \t\r\n\\\\\"':#-]{1,20}",
+    ]
+    .prop_filter("blank", |text| !text.trim().is_empty())
+}
+
+pub fn any_webhook() -> impl Strategy<Value = Webhook> {
+    (
+        (webhook_id(), proptest::sample::select(vec!["acme", "zoo"]), text(), proptest::option::of(text())),
+        (proptest::collection::btree_set("https://[a-z]{1,8}\\.example/[a-z?=&%-]{0,8}", 1..4), any::<[u8; 32]>()),
+        (proptest::option::of(1_u32..100), any::<bool>()),
+    )
+        .prop_filter("URL", |(_, (urls, _), _)| urls.iter().all(|url| super::Endpoint::parse(url).is_ok()))
+        .prop_map(|((id, account, name, description), (urls, random), (call_throttling, enabled))| Webhook {
+            id,
+            account: account.into(),
+            name,
+            description,
+            urls: urls.into_iter().collect(),
+            call_throttling,
+            secret: Secret::from_random(random),
+            enabled,
+            created: stamp(),
+            modified: None,
+        })
+}
+
+pub fn any_event() -> impl Strategy<Value = Event> {
+    let names =
+        || proptest::collection::btree_set(text(), 0..3).prop_map(|names| names.into_iter().collect::<Vec<_>>());
+    let payload = prop_oneof![
+        Just(Payload::Default),
+        names().prop_map(|names| if names.is_empty() { Payload::Default } else { Payload::Fields(names) }),
+        "\\{'[a-zA-Z:\\. #-]{1,9}':\n? {0,4}'[@a-z]{0,9}'\n? {0,3}\\}\n{0,2}".prop_map(Payload::Template),
+    ];
+    let sources = proptest::sample::subsequence(EventSource::ALL.to_vec(), 0..3);
+    (
+        (event_id(), webhook_id(), proptest::sample::select(Operation::ALL.to_vec())),
+        (proptest::sample::select(vec!["Orders", "My table", "t"]), names(), sources, payload, any::<bool>()),
+    )
+        .prop_map(|((id, webhook, operation), (table, fields, sources, payload, enabled))| Event {
+            id,
+            webhook,
+            operation,
+            object_name: table.to_owned(),
+            object_fields: if operation == Operation::Update { fields } else { Vec::new() },
+            event_sources: sources.iter().map(|source| source.as_str().to_owned()).collect(),
+            payload,
+            enabled,
+            created: stamp(),
+            modified: None,
+        })
+}

@@ -1,0 +1,191 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::super::samples::{self, event, webhook};
+use super::super::{LogRecord, VERSION};
+use super::*;
+use crate::vocabulary::Operation;
+
+type Raw = (String, Option<Vec<u8>>);
+
+fn raw(record: LogRecord) -> Raw {
+    (record.key.to_string(), record.value)
+}
+
+fn built(records: &[Raw]) -> Definitions {
+    let mut definitions = Definitions::default();
+    for (key, value) in records {
+        let _ = definitions.apply(key.as_bytes(), value.as_deref(), &mut Changes::default());
+    }
+    definitions
+}
+
+/// Applies one record and returns the tables whose rules may have changed.
+fn apply(definitions: &mut Definitions, record: LogRecord) -> Vec<String> {
+    let mut changes = Changes::default();
+    let (key, value) = raw(record);
+    definitions.apply(key.as_bytes(), value.as_deref(), &mut changes).unwrap();
+    changes.tables.into_iter().map(|key| format!("{}/{}", key.account, key.table)).collect()
+}
+
+fn active(definitions: &Definitions, table: &str) -> Vec<String> {
+    let key = TableKey { account: "acme".into(), table: table.to_owned() };
+    definitions.active_events(&key).map(|(webhook, event)| format!("{}>{}", webhook.id, event.id)).collect()
+}
+
+#[test]
+fn an_event_waits_for_its_webhook() {
+    let mut definitions = Definitions::default();
+    let insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+    assert!(apply(&mut definitions, LogRecord::event(&insert)).is_empty());
+    assert_eq!(definitions.orphans().collect::<Vec<_>>(), [&insert]);
+
+    assert_eq!(apply(&mut definitions, LogRecord::webhook(&webhook("hook01", "A"))), ["acme/T"]);
+    assert_eq!(active(&definitions, "T"), ["hook01>event1"]);
+    assert_eq!(definitions.orphans().count(), 0);
+
+    assert_eq!(apply(&mut definitions, LogRecord::deletion(Key::Webhook("hook01".parse().unwrap()))), ["acme/T"]);
+    assert!(active(&definitions, "T").is_empty());
+    assert_eq!(definitions.orphans().count(), 1);
+}
+
+#[test]
+fn only_active_events_of_enabled_webhooks_count() {
+    let mut hook = webhook("hook01", "A");
+    let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+    let mut definitions = built(&[raw(LogRecord::webhook(&hook)), raw(LogRecord::event(&insert))]);
+
+    insert.enabled = false;
+    assert_eq!(apply(&mut definitions, LogRecord::event(&insert)), ["acme/T"]);
+    assert!(active(&definitions, "T").is_empty());
+
+    insert.enabled = true;
+    hook.enabled = false;
+    apply(&mut definitions, LogRecord::event(&insert));
+    assert_eq!(apply(&mut definitions, LogRecord::webhook(&hook)), ["acme/T"]);
+    assert!(active(&definitions, "T").is_empty());
+}
+
+#[test]
+fn what_moves_changes_both_tables_and_what_stays_changes_none() {
+    let mut hook = webhook("hook01", "A");
+    let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+    let mut definitions = built(&[raw(LogRecord::webhook(&hook)), raw(LogRecord::event(&insert))]);
+    assert!(apply(&mut definitions, LogRecord::event(&insert)).is_empty());
+    assert!(apply(&mut definitions, LogRecord::webhook(&hook)).is_empty());
+
+    insert.object_name = "U".to_owned();
+    assert_eq!(apply(&mut definitions, LogRecord::event(&insert)), ["acme/T", "acme/U"]);
+    hook.account = "zoo".into();
+    assert_eq!(apply(&mut definitions, LogRecord::webhook(&hook)), ["acme/U", "zoo/U"]);
+    assert_eq!(definitions.tables().count(), 1);
+}
+
+#[test]
+fn a_name_is_free_as_soon_as_its_webhook_is_gone_or_renamed() {
+    let mut definitions = built(&[raw(LogRecord::webhook(&webhook("hook01", "A")))]);
+    apply(&mut definitions, LogRecord::webhook(&webhook("hook01", "B")));
+    let account = AccountId::from("acme");
+    assert_eq!(definitions.named(&account, "A").count(), 0);
+    assert_eq!(definitions.named(&account, "B").count(), 1);
+    assert_eq!(definitions.webhooks_of(&account).count(), 1);
+}
+
+#[test]
+fn bad_records_are_named_with_their_reason_and_the_others_go_on() {
+    let good = String::from_utf8(LogRecord::webhook(&webhook("hook01", "A")).value.unwrap()).unwrap();
+    let cases = [
+        ("webhook", "{}", "not text of the form kind/id"),
+        ("", "{}", "not text of the form kind/id"),
+        ("webhook/Hook01", &good, "\"Hook01\" is not an id"),
+        ("webhook/hook02", &good, "holds the id hook01"),
+        ("webhook/hook01", "", "EOF"),
+        ("webhook/hook01", "[]", "missing field `v`"),
+        ("webhook/hook01", "{}", "no version"),
+        ("webhook/hook01", r#"{"v":2,"urls":{}}"#, "a newer program wrote it"),
+        ("webhook/hook01", r#"{"v":1,"id":"hook01"}"#, "missing field"),
+        ("webhook/hook01", &good.replace("whsec_", "whsex_"), "a secret is whsec_"),
+        ("event/event1", &good.replace("hook01", "event1"), "missing field `webhook`"),
+    ];
+    for (key, value, reason) in cases {
+        let mut definitions = built(&[("webhook/hook01".to_owned(), Some(good.clone().into_bytes()))]);
+        let error = definitions.apply(key.as_bytes(), Some(value.as_bytes()), &mut Changes::default()).unwrap_err();
+        assert!(error.to_string().contains(reason), "{key} {value}: {error}");
+        assert!(error.to_string().contains(&format!("{key:?}")), "{error}");
+        let replaced = key == "webhook/hook01";
+        assert_eq!(definitions.webhooks().len(), usize::from(!replaced), "{key} {value}");
+    }
+    assert!(Definitions::default().apply(b"webhook/\xff\xff", Some(b"{}"), &mut Changes::default()).is_err());
+}
+
+#[test]
+fn other_kinds_and_unknown_fields_are_left_to_newer_programs() {
+    let mut definitions = Definitions::default();
+    let mut changes = Changes::default();
+    assert_eq!(definitions.apply(b"account/x", Some(b"?"), &mut changes).unwrap(), Applied::Ignored);
+    let value = String::from_utf8(LogRecord::webhook(&webhook("hook01", "A")).value.unwrap()).unwrap();
+    assert!(value.starts_with(&format!("{{\"v\":{VERSION},\"id\":\"hook01\"")), "{value}");
+    let value = value.replacen('{', "{\"colour\":{\"new\":[1]},", 1);
+    assert_eq!(definitions.apply(b"webhook/hook01", Some(value.as_bytes()), &mut changes).unwrap(), Applied::Taken);
+    assert_eq!(definitions.webhook("hook01".parse().unwrap()), Some(&webhook("hook01", "A")));
+}
+
+fn any_record() -> impl Strategy<Value = Raw> {
+    prop_oneof![
+        4 => samples::any_webhook().prop_map(|webhook| raw(LogRecord::webhook(&webhook))),
+        8 => samples::any_event().prop_map(|event| raw(LogRecord::event(&event))),
+        1 => samples::webhook_id().prop_map(|id| raw(LogRecord::deletion(Key::Webhook(id)))),
+        2 => samples::event_id().prop_map(|id| raw(LogRecord::deletion(Key::Event(id)))),
+        1 => samples::webhook_id().prop_map(|id| (Key::Webhook(id).to_string(), Some(b"{\"v\":9}".to_vec()))),
+        1 => samples::event_id().prop_map(|id| (Key::Event(id).to_string(), Some(b"garbage".to_vec()))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// The indexes of a state reached in any way are those of a fresh one: so compaction, tombstones that
+    /// are gone and another order of the keys all give the same.
+    #[test]
+    fn the_last_record_of_each_key_makes_the_state(
+        records in proptest::collection::vec(any_record(), 0..40),
+        order in any::<prop::sample::Index>(),
+        backwards in any::<bool>(),
+    ) {
+        let last: BTreeMap<_, _> = records.iter().cloned().collect();
+        let mut compacted: Vec<Raw> = last.into_iter().filter(|(_, value)| value.is_some()).collect();
+        if backwards {
+            compacted.reverse();
+        }
+        if !compacted.is_empty() {
+            let turn = order.index(compacted.len());
+            compacted.rotate_left(turn);
+        }
+        prop_assert_eq!(built(&records), built(&compacted));
+    }
+
+    /// Whoever replaces the rules of the tables that are named after each record has those of the whole state.
+    #[test]
+    fn every_change_of_a_tables_active_events_is_told(records in proptest::collection::vec(any_record(), 0..40)) {
+        let mut definitions = Definitions::default();
+        let mut followed: BTreeMap<TableKey, Vec<(Webhook, Event)>> = BTreeMap::new();
+        let rules = |definitions: &Definitions, table: &TableKey| -> Vec<(Webhook, Event)> {
+            definitions.active_events(table).map(|(webhook, event)| (webhook.clone(), event.clone())).collect()
+        };
+        for (key, value) in &records {
+            let mut changes = Changes::default();
+            let _ = definitions.apply(key.as_bytes(), value.as_deref(), &mut changes);
+            for table in &changes.tables {
+                followed.insert(table.clone(), rules(&definitions, table));
+            }
+        }
+        followed.retain(|_, rules| !rules.is_empty());
+        let whole: BTreeMap<_, _> = definitions
+            .tables()
+            .map(|table| (table.clone(), rules(&definitions, table)))
+            .filter(|(_, rules)| !rules.is_empty())
+            .collect();
+        prop_assert_eq!(followed, whole);
+    }
+}

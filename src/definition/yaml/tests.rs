@@ -1,0 +1,51 @@
+use super::super::samples;
+use super::super::{Changes, LogRecord};
+use super::*;
+
+#[test]
+fn errors_say_where_and_what_and_show_no_secret() {
+    let cases = [
+        ("Webhooks:\n- Name: A\n  OutgoingUrls: []\n  Colour: red\n", "line 4", "Colour"),
+        ("Webhooks:\n- OutgoingUrls: []\n", "line 2", "Name"),
+        ("Webhooks:\n- Name: A\n  Name: B\n", "line 3", "Name"),
+        ("Webhooks:\n- Name: A\n  Secret: whsec_abc\n  OutgoingUrls: {}\n", "line 4", "sequence"),
+        ("Webhooks:\n- Name: A\n  OutgoingUrls: []\n  CallThrottling: -1\n", "line 4", "u32"),
+        ("Webhooks:\n- Name: A\n  OutgoingUrls: [\n", "line", ""),
+        ("Hooks: []\n", "line 1", "Hooks"),
+        ("", "", "Webhooks"),
+    ];
+    for (text, place, part) in cases {
+        let error = File::parse(text).unwrap_err().to_string();
+        assert!(error.contains(place) && error.contains(part), "{text}: {error}");
+        assert!(!error.contains("abc"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_without_webhooks_is_empty() {
+    assert_eq!(File::parse("Webhooks: []\n").unwrap(), File::default());
+}
+
+#[test]
+fn prints_what_is_there_without_secrets_unless_asked() {
+    let mut definitions = Definitions::default();
+    let mut event = samples::event("event1", "hook01", crate::vocabulary::Operation::Insert, "Admins", &[]);
+    event.payload = Payload::Template("{\n  'a': '[@field:A]'\n}".to_owned());
+    event.enabled = false;
+    let hook = samples::webhook("hook01", "Orders");
+    for record in [LogRecord::webhook(&hook), LogRecord::event(&event)] {
+        let key = record.key.to_string();
+        definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+    }
+    let printed = File::of(&definitions, None, false).print();
+    assert_eq!(
+        printed,
+        "Webhooks:\n- Account: acme\n  Name: Orders\n  OutgoingUrls:\n  - https://example.com/hook\n  Events:\n  \
+         - EventType: table.recordInsert\n    ObjectName: Admins\n    CustomPayloadTemplate: |-\n      {\n        \
+         'a': '[@field:A]'\n      }\n    Enabled: false\n"
+    );
+    let shown = File::of(&definitions, Some(&"acme".into()), true).print();
+    assert!(shown.contains(&format!("Secret: {}", hook.secret.expose())), "{shown}");
+    assert_eq!(File::of(&definitions, Some(&"zoo".into()), true), File::default());
+    assert_eq!(format!("{:?}", SecretText("whsec_abc".to_owned())), "whsec_…");
+}

@@ -1,0 +1,171 @@
+//! The definitions topic as a log that can be read to its end.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientContext, Message};
+
+use super::{Config, StoreError};
+use crate::definition::{Changes, Definitions};
+
+/// The one partition of the topic.
+pub(super) const PARTITION: i32 = 0;
+/// How long a broker may take to answer a question about the topic.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long reading to the end may go on without anything coming.
+const STALL: Duration = Duration::from_secs(30);
+
+/// A reader of the log, with committed records only. It belongs to no consumer group.
+pub(super) struct Log {
+    consumer: BaseConsumer<Reported>,
+    topic: String,
+    brokers: String,
+    /// The offset after the last record that was read.
+    next: i64,
+}
+
+/// What comes next in the log.
+pub(super) enum Next<'l> {
+    Record(BorrowedMessage<'l>),
+    /// Everything that was committed when the broker last answered has been read.
+    End,
+    /// Nothing came in time.
+    Nothing,
+    /// The client goes on by itself, as long as it takes.
+    Trouble(KafkaError),
+}
+
+/// The client's errors come out of its polls too, where they are reported once; so they are not logged here.
+pub(super) struct Reported;
+
+impl ClientContext for Reported {
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl rdkafka::consumer::ConsumerContext for Reported {}
+
+impl Log {
+    /// Opens the log at its start. Does not wait for a broker. `wait` is how long a broker may hold a request
+    /// open at the end of the log.
+    pub fn open(config: &Config, kafka: &HashMap<String, String>, wait: Duration) -> Result<Log, StoreError> {
+        let topic = config.topic.clone();
+        let mut client = ClientConfig::new();
+        client.extend(kafka.clone());
+        client
+            // Assigning wants a group's name, though nothing is ever committed or joined.
+            .set("group.id", format!("{topic}.reader"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "earliest")
+            .set("allow.auto.create.topics", "false")
+            .set("fetch.wait.max.ms", wait.as_millis().to_string());
+        let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
+        let consumer = client
+            .create_with_context::<_, BaseConsumer<Reported>>(Reported)
+            .map_err(|source| StoreError::Client { topic: topic.clone(), source })?;
+        let mut log = Log { consumer, topic, brokers, next: 0 };
+        log.assign(Offset::Beginning)?;
+        Ok(log)
+    }
+
+    /// Makes the log end again: the next [`Next::End`] is of an end asked for after this call.
+    pub fn renew_end(&mut self) -> Result<(), StoreError> {
+        self.assign(if self.next == 0 { Offset::Beginning } else { Offset::Offset(self.next) })
+    }
+
+    fn assign(&mut self, offset: Offset) -> Result<(), StoreError> {
+        let mut assignment = TopicPartitionList::new();
+        assignment
+            .add_partition_offset(&self.topic, PARTITION, offset)
+            .and_then(|()| self.consumer.assign(&assignment))
+            .map_err(|source| StoreError::Client { topic: self.topic.clone(), source })
+    }
+
+    /// Waits for what comes next.
+    pub fn next(&mut self, wait: Duration) -> Next<'_> {
+        match self.consumer.poll(wait) {
+            None => Next::Nothing,
+            Some(Ok(record)) => {
+                self.next = record.offset() + 1;
+                Next::Record(record)
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => Next::End,
+            Some(Err(error)) => Next::Trouble(error),
+        }
+    }
+
+    /// Checks that the topic is there and has one partition.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let topic = || self.topic.clone();
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(&self.topic), ANSWER)
+            .map_err(|source| StoreError::Unreachable { topic: topic(), brokers: self.brokers.clone(), source })?;
+        let found = metadata.topics().iter().find(|found| found.name() == self.topic);
+        match found.map_or(0, |found| found.partitions().len()) {
+            0 => Err(StoreError::NoTopic { topic: topic() }),
+            1 => Ok(()),
+            partitions => Err(StoreError::Partitions { topic: topic(), partitions }),
+        }
+    }
+
+    /// Reads to the end into `definitions`. Records that are no definitions are left to the store's status to
+    /// name.
+    pub fn read_to_end(&mut self, definitions: &mut Definitions) -> Result<(), StoreError> {
+        let mut changes = Changes::default();
+        let mut trouble = "the broker did not answer".to_owned();
+        let mut last = Instant::now();
+        while last.elapsed() < STALL {
+            match self.next(Duration::from_millis(100)) {
+                Next::Record(record) => {
+                    let _ = definitions.apply(record.key().unwrap_or_default(), record.payload(), &mut changes);
+                    last = Instant::now();
+                }
+                Next::End => return Ok(()),
+                Next::Nothing => {}
+                Next::Trouble(error) => trouble = error.to_string(),
+            }
+        }
+        Err(StoreError::Stalled { topic: self.topic.clone(), seconds: STALL.as_secs(), trouble })
+    }
+}
+
+/// Whether an error says that the topic is not there.
+pub(super) fn is_missing_topic(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+        )
+    )
+}
+
+/// Reads all definitions as they are now.
+///
+/// # Errors
+/// The topic is missing or has several partitions, or the broker can't be reached.
+pub async fn read(config: &Config, kafka: &HashMap<String, String>) -> Result<Definitions, StoreError> {
+    let mut log = Log::open(config, kafka, AT_END)?;
+    tokio::task::spawn_blocking(move || {
+        log.check()?;
+        let mut definitions = Definitions::default();
+        log.read_to_end(&mut definitions)?;
+        Ok(definitions)
+    })
+    .await
+    .expect("reading the definitions does not panic")
+}
+
+/// How long a broker may hold a request open at the end of the log for one who only wants to know that it is
+/// there: an end is told only with the answer.
+pub(super) const AT_END: Duration = Duration::from_millis(10);

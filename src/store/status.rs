@@ -1,0 +1,80 @@
+//! How the following of definitions stands: for health, `check` and metrics.
+
+use std::collections::BTreeMap;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+
+use crate::definition::Key;
+
+/// Registers the store's metrics with their units and descriptions.
+pub fn describe_metrics() {
+    describe_gauge!("outhook_definitions", Unit::Count, "Definitions known, by kind");
+    describe_gauge!(
+        "outhook_definitions_bad",
+        Unit::Count,
+        "Definition records that can't be used; `check` names them"
+    );
+    describe_counter!("outhook_definition_records_total", Unit::Count, "Records read from the definitions topic");
+    describe_gauge!(
+        "outhook_definitions_last_change_timestamp_seconds",
+        Unit::Seconds,
+        "When the newest definition record was written, since 1970"
+    );
+}
+
+/// How many bad definitions a status names.
+const NAMED: usize = 100;
+
+/// How the following of definitions stands.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// Whether the log has been read to its end once.
+    pub caught_up: bool,
+    /// Records read since the start.
+    pub records: u64,
+    /// Of those, the ones of kinds that this program does not know.
+    pub ignored: u64,
+    pub webhooks: usize,
+    pub events: usize,
+    /// The first bad definitions that there are, by key.
+    pub bad: Vec<BadDefinition>,
+    /// How many bad definitions there are.
+    pub bad_total: usize,
+    /// The Kafka timestamp of the last record, in milliseconds since 1970.
+    pub last_change: Option<i64>,
+}
+
+/// A definition that can't be used until its record is replaced or deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadDefinition {
+    /// `webhook/…` or `event/…`, as far as it is text.
+    pub key: String,
+    /// Where the record is in the definitions topic, if it could not even be read; None if what it says can't be
+    /// made ready to fire.
+    pub offset: Option<i64>,
+    pub reason: String,
+}
+
+impl Status {
+    /// Names the bad definitions: those that could not be read, then those that could not be compiled.
+    pub(super) fn name_bad<'f>(
+        &mut self,
+        unread: &BTreeMap<String, BadDefinition>,
+        failed: impl ExactSizeIterator<Item = (&'f Key, &'f String)>,
+    ) {
+        self.bad_total = unread.len() + failed.len();
+        let failed =
+            failed.map(|(key, reason)| BadDefinition { key: key.to_string(), offset: None, reason: reason.clone() });
+        self.bad = unread.values().cloned().chain(failed).take(NAMED).collect();
+    }
+
+    pub(super) fn publish_metrics(&self) {
+        gauge!("outhook_definitions", "kind" => "webhook").set(self.webhooks as f64);
+        gauge!("outhook_definitions", "kind" => "event").set(self.events as f64);
+        gauge!("outhook_definitions_bad").set(self.bad_total as f64);
+        counter!("outhook_definition_records_total").absolute(self.records);
+        if let Some(at) = self.last_change {
+            gauge!("outhook_definitions_last_change_timestamp_seconds").set(at as f64 / 1000.0);
+        }
+    }
+}
