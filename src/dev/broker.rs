@@ -4,12 +4,13 @@
 //! the process ends.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use rdkafka::ClientConfig;
 use rdkafka::bindings::{rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Where row changes go.
@@ -47,7 +48,7 @@ impl Broker {
         self.cluster().create_topic(name, partitions, 1)
     }
 
-    fn cluster(&self) -> rdkafka::mocking::MockCluster<'_, impl rdkafka::ClientContext + use<>> {
+    fn cluster(&self) -> MockCluster<'_, DefaultProducerContext> {
         self.host.client().mock_cluster().expect("the client was made with test.mock.num.brokers")
     }
 
@@ -69,10 +70,8 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// # Errors
-    /// The port is taken.
-    pub(super) async fn open(port: u16, broker: String) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?, broker })
+    pub(super) fn new(listener: TcpListener, broker: String) -> Self {
+        Self { listener, broker }
     }
 
     pub(super) fn address(&self) -> io::Result<SocketAddr> {

@@ -1,24 +1,26 @@
-//! The sample's webhooks, and the events in them by name: what the generator and the oracle speak of.
+//! The sample's webhooks: applied like any file, then found again, with the ids and secrets that they got.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use http::Uri;
+use jiff::Timestamp;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use standardwebhooks::Webhook as Verifier;
 
 use super::sample::Change;
+use crate::config::Config;
 use crate::decode::Identity;
-use crate::definition::Definitions;
+use crate::definition::plan::{Problems, Terms, plan};
+use crate::definition::rules::Policy;
+use crate::definition::yaml::{BadFile, File};
+use crate::definition::{Definitions, Stamp};
 use crate::id::{AccountId, EventId, MessageId};
 use crate::render::message_id;
+use crate::store::{self, StoreError, WriteError};
 
-/// The file that is applied at the start; `RECEIVER` stands for the receiver's host and port.
-const WEBHOOKS: &str = include_str!("webhooks.yaml");
-
-/// The webhooks with the receiver's address, ready to be applied.
-pub(super) fn webhooks(receiver: SocketAddr) -> String {
-    WEBHOOKS.replace("RECEIVER", &receiver.to_string())
-}
+/// The account of all sample changes: the one that a source takes for those that name none.
+const ACCOUNT: &str = "default";
 
 /// An event of `webhooks.yaml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,19 +59,46 @@ impl SampleEvent {
     }
 }
 
-/// The sample's webhooks as they were applied: the ids and secrets they got.
+/// The sample's events, and the ids they got.
 pub(super) struct Applied {
-    account: AccountId,
     events: Vec<(SampleEvent, EventId)>,
 }
 
-/// The applied definitions lack one of the sample's.
+/// Why the sample's webhooks are not there.
 #[derive(Debug, thiserror::Error)]
-#[error("after the sample's webhooks were applied, {webhook:?} has no {event_type} event of {table}")]
-pub struct NotApplied {
-    webhook: &'static str,
-    table: &'static str,
-    event_type: &'static str,
+pub enum ApplyError {
+    #[error("the sample's webhooks are no definitions: {0}")]
+    File(#[from] BadFile),
+    #[error(transparent)]
+    Write(#[from] WriteError<Problems>),
+    #[error(transparent)]
+    Read(#[from] StoreError),
+    #[error("after the sample's webhooks were applied, {webhook:?} has no {event_type} event of {table}")]
+    Missing { webhook: &'static str, table: &'static str, event_type: &'static str },
+}
+
+/// Writes the sample's webhooks as `outhook apply` does, and returns all definitions.
+///
+/// # Errors
+/// The definitions topic can't be written or read.
+pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Definitions, ApplyError> {
+    let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
+    let file = File::parse(&include_str!("webhooks.yaml").replace("RECEIVER", &receiver.to_string()))?;
+    let stamp = Stamp { at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string(), by: "outhook dev".into() };
+    let random = SystemRandom::new();
+    let decide = move |definitions: &Definitions| {
+        let terms = Terms {
+            account: &AccountId::from(ACCOUNT),
+            prune: false,
+            policy: Policy { allow_http: true },
+            stamp: &stamp,
+            variable: &|_| None,
+            random: &|bytes| random.fill(bytes).expect("every system that this runs on gives random bytes"),
+        };
+        plan(definitions, &file, &terms).map(|plan| (plan.records(), ()))
+    };
+    store::write(&config.definitions, &kafka, decide).await?;
+    Ok(store::read(&config.definitions, &kafka).await?)
 }
 
 impl Applied {
@@ -77,42 +106,37 @@ impl Applied {
     ///
     /// # Errors
     /// One is missing.
-    pub(super) fn find(definitions: &Definitions, account: AccountId) -> Result<Self, NotApplied> {
+    pub(super) fn find(definitions: &Definitions) -> Result<Self, ApplyError> {
         let find = |sample: SampleEvent| {
             let (webhook, table, event_type) = sample.place();
-            let is_it = |id| definitions.webhooks.get(id).is_some_and(|found| found.name == webhook);
-            let mut events = definitions.events.values();
-            events
-                .find(|event| {
-                    is_it(&event.webhook) && event.object_name == table && event.operation.event_type() == event_type
-                })
-                .map(|event| (sample, event.id))
-                .ok_or(NotApplied { webhook, table, event_type })
+            let mut events = definitions
+                .named(&ACCOUNT.into(), webhook)
+                .flat_map(|webhook| definitions.events_of(webhook.id))
+                .filter(|event| event.object_name == table && event.operation.event_type() == event_type);
+            events.next().map(|event| (sample, event.id)).ok_or(ApplyError::Missing { webhook, table, event_type })
         };
         let events = SampleEvent::ALL.into_iter().map(find).collect::<Result<_, _>>()?;
-        Ok(Self { account, events })
+        Ok(Self { events })
     }
 
     /// The messages that a change would send, were it to fire all events of its table.
     pub(super) fn messages_of(&self, change: &Change) -> impl Iterator<Item = (SampleEvent, MessageId)> {
         let identity = Identity::Given(change.id.as_str().into());
-        let (account, table) = (self.account.as_str(), change.table);
         self.events
             .iter()
-            .filter(move |(event, _)| event.place().1 == table)
-            .map(move |&(event, id)| (event, message_id(account, table, &identity, id)))
+            .filter(|(event, _)| event.place().1 == change.table)
+            .map(move |&(event, id)| (event, message_id(ACCOUNT, change.table, &identity, id)))
     }
 }
 
-/// The path of each webhook's URL at the receiver, with what verifies its signatures.
+/// The path of each webhook's first URL, with what verifies the signatures of what comes there.
 pub(super) fn verifiers(definitions: &Definitions) -> HashMap<String, Verifier> {
-    let path = |url: &str| url.parse::<Uri>().map(|uri| uri.path().to_owned()).ok();
+    let path = |url: &String| url.parse::<Uri>().ok().map(|url| url.path().to_owned());
     definitions
-        .webhooks
-        .values()
+        .webhooks()
         .filter_map(|webhook| {
             let verifier = Verifier::new(webhook.secret.expose()).expect("a secret is base64 behind its prefix");
-            Some((path(webhook.urls.first()?)?, verifier))
+            Some((webhook.urls.first().and_then(path)?, verifier))
         })
         .collect()
 }

@@ -68,26 +68,18 @@ impl Display {
         }
     }
 
-    /// A second has passed.
-    pub(super) fn second(&mut self, report: &Report, glimpses: &[Glimpse]) -> io::Result<()> {
+    /// A second has passed. Notes are the log lines since the last one, which stay above the block; in the
+    /// other styles logs have their own way to stderr.
+    pub(super) fn second(&mut self, report: &Report, glimpses: &[Glimpse], notes: &str) -> io::Result<()> {
         match self.style {
             Style::Json => json(report),
             Style::Lines => write(&text::line(report)),
             Style::Block => {
                 let lines = block::lines(report, glimpses, self.paint);
-                let frame = block::frame(self.drawn, &lines);
+                let frame = block::frame(self.drawn, notes, &lines);
                 self.drawn = lines.len();
                 write(&frame)
             }
-        }
-    }
-
-    /// Something to say between two seconds: it stays above the block.
-    pub(super) fn note(&mut self, note: &str) -> io::Result<()> {
-        match self.style {
-            Style::Json => Ok(()),
-            Style::Lines => write(&format!("{note}\n")),
-            Style::Block => write(&block::above(std::mem::take(&mut self.drawn), note)),
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) struct Feed {
     sample: Sample,
     pace: Pace,
     producer: ThreadedProducer<Failures>,
-    applied: Arc<Applied>,
+    applied: Applied,
     oracle: Arc<Mutex<Oracle>>,
     made: Arc<AtomicU64>,
 }
@@ -48,7 +48,7 @@ impl Feed {
         broker: &str,
         rate: u32,
         seed: u64,
-        applied: Arc<Applied>,
+        applied: Applied,
         oracle: Arc<Mutex<Oracle>>,
     ) -> Result<Self, KafkaError> {
         let producer = ClientConfig::new()

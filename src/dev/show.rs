@@ -13,8 +13,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use super::display::{Display, Ready, Style};
 use super::glimpse::Glimpses;
 use super::latency::Latencies;
+use super::notes::Notes;
 use super::oracle::Oracle;
 use super::report::{Report, Summary};
+use crate::telemetry::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,8 +26,8 @@ pub(super) struct Sights {
     pub(super) glimpses: Arc<Glimpses>,
     /// Sample changes made.
     pub(super) made: Arc<AtomicU64>,
-    /// Tries of calls that failed, over the whole run.
-    pub(super) failed_attempts: Box<dyn Fn() -> u64 + Send>,
+    pub(super) notes: Notes,
+    pub(super) metrics: Metrics,
 }
 
 /// Displays, second by second.
@@ -73,12 +75,8 @@ impl Show {
         }
     }
 
-    /// Says something between two seconds.
-    ///
-    /// # Errors
-    /// Standard output can't be written.
-    pub(super) fn note(&mut self, note: &str) -> io::Result<()> {
-        self.display.note(note)
+    pub(super) fn oracle(&self) -> Arc<Mutex<Oracle>> {
+        self.sights.oracle.clone()
     }
 
     /// Nothing more will come: judges the whole run, and shows it. `drained` says that all that was under
@@ -109,7 +107,7 @@ impl Show {
         let now = Instant::now();
         let report = self.report(now.duration_since(self.last.at), &self.last, &recent);
         self.last = Last { at: now, changes: report.changes, messages: report.tally.messages() };
-        self.display.second(&report, &self.sights.glimpses.all())
+        self.display.second(&report, &self.sights.glimpses.all(), &self.sights.notes.take())
     }
 
     /// The state now, with rates over `passed`, the time since `last`.
@@ -126,9 +124,35 @@ impl Show {
             changes_per_second: per_second(changes - last.changes),
             messages_per_second: per_second(tally.messages() - last.messages),
             tally,
-            failed_attempts: (self.sights.failed_attempts)(),
+            failed_attempts: failed_attempts(&self.sights.metrics.render()),
             outstanding,
             latency: latencies.into(),
         }
+    }
+}
+
+/// Tries that ended in anything but a 2xx answer, read off the metrics as Prometheus would.
+fn failed_attempts(metrics: &str) -> u64 {
+    metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("outhook_attempts_total{"))
+        .filter(|line| !line.contains("\"status_2xx\""))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_attempts_are_all_but_2xx() {
+        let metrics = "# HELP outhook_attempts_total HTTP tries, by how each ended\n\
+                       # TYPE outhook_attempts_total counter\n\
+                       outhook_attempts_total{class=\"status_2xx\"} 17\n\
+                       outhook_attempts_total{class=\"status_5xx\"} 3\n\
+                       outhook_attempts_total{class=\"connect\"} 2\n\
+                       outhook_calls_total{outcome=\"exhausted\"} 1\n";
+        assert_eq!(failed_attempts(metrics), 5);
     }
 }

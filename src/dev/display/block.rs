@@ -16,32 +16,20 @@ pub(super) const GIVE_BACK: &str = "\x1b[?7h\x1b[?25h";
 const BEGIN: &str = "\x1b[?2026h\x1b[?25l\x1b[?7l";
 const END: &str = "\x1b[?7h\x1b[?2026l";
 
-/// The bytes that draw the lines over the `drawn` lines that stand there.
-pub(super) fn frame(drawn: usize, lines: &[String]) -> String {
+/// The bytes that draw the block over the `drawn` lines of it that stand there, and notes above it.
+pub(super) fn frame(drawn: usize, notes: &str, lines: &[String]) -> String {
     let mut frame = String::from(BEGIN);
-    up(&mut frame, drawn);
-    for line in lines {
+    if drawn > 0 {
+        let _ = write!(frame, "\x1b[{drawn}A");
+    }
+    frame.push('\r');
+    for line in notes.lines().chain(lines.iter().map(String::as_str)) {
         frame.push_str(line);
         frame.push_str("\x1b[K\n");
     }
     frame.push_str("\x1b[J");
     frame.push_str(END);
     frame
-}
-
-/// The bytes that take the block away and write a line in its place; the next frame follows below it.
-pub(super) fn above(drawn: usize, line: &str) -> String {
-    let mut text = String::new();
-    up(&mut text, drawn);
-    let _ = writeln!(text, "\x1b[J{line}");
-    text
-}
-
-fn up(text: &mut String, lines: usize) {
-    if lines > 0 {
-        let _ = write!(text, "\x1b[{lines}A");
-    }
-    text.push('\r');
 }
 
 /// The block's lines; always as many.
