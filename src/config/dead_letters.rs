@@ -1,0 +1,49 @@
+//! Where dead letters go: the `[dead_letters]` section.
+
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
+use serde::Deserialize;
+
+use super::Problem;
+
+/// The topic for what will not be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeadLetters {
+    /// The topic's name. Default "outhook.dead-letters".
+    pub topic: String,
+    /// How many partitions it is created with. Default 3.
+    pub partitions: i32,
+    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    pub replication_factor: Option<i32>,
+    /// How long dead letters are kept, for a topic that is created. Default 30d.
+    #[serde(with = "duration::required")]
+    pub retention: Duration,
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        Self {
+            topic: "outhook.dead-letters".to_owned(),
+            partitions: 3,
+            replication_factor: None,
+            retention: Duration::from_secs(30 * 24 * 60 * 60),
+        }
+    }
+}
+
+impl DeadLetters {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.partitions < 1 {
+            let message = format!("dead_letters.partitions is {}, but a topic has at least one", self.partitions);
+            problems.push(Problem::with("dead_letters.partitions", message, "3 is the default"));
+        }
+        if self.retention.is_zero() {
+            let message = "dead_letters.retention is 0s, so dead letters would be deleted unseen";
+            problems.push(Problem::with("dead_letters.retention", message, "30d is the default"));
+        }
+        problems
+    }
+}
