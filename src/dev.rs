@@ -234,7 +234,7 @@ fn configuration(broker: &str, api_port: u16) -> Result<Config, config::Error> {
         address = "127.0.0.1:{api_port}"
         "#
     );
-    Config::parse(Path::new("the configuration of outhook dev"), &text, [])
+    Config::parse(Path::new("the configuration of outhook dev"), &text, Vec::new())
 }
 
 fn create_topics(broker: &Broker, config: &Config) -> Result<(), KafkaError> {

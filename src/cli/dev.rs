@@ -1,8 +1,10 @@
 //! `outhook dev`: try it without a broker and without a configuration.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::dev::{Options, Style};
+use super::Failure;
+use crate::dev::{self, Options, Style};
 
 /// Runs everything on this machine: a broker inside the process, sample tables with an endless stream of
 /// changes, webhooks, and a receiver that verifies every message and finds what is lost or doubled.
@@ -32,15 +34,16 @@ pub struct Args {
     json: bool,
 }
 
-impl From<Args> for Options {
-    fn from(args: Args) -> Self {
-        let Args { rate, duration, ports, seed, json } = args;
-        Self { rate, duration, ports, seed, style: Style::choose(json) }
-    }
+pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let Args { rate, duration, ports, seed, json } = args;
+    let summary = dev::run(Options { rate, duration, ports, seed, style: Style::choose(json) }).await?;
+    Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Reads `10s`, `1m 30s` and so on, and refuses nothing at all.
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
-    parsed.filter(|duration| !duration.is_zero()).ok_or_else(|| format!("{text:?} is no time: write it as 10s or 1m30s"))
+    parsed
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| format!("{text:?} is no time: write it as 10s or 1m30s"))
 }

@@ -107,13 +107,14 @@ impl Applied {
     /// # Errors
     /// One is missing.
     pub(super) fn find(definitions: &Definitions) -> Result<Self, ApplyError> {
+        let account = AccountId::from(ACCOUNT);
         let find = |sample: SampleEvent| {
             let (webhook, table, event_type) = sample.place();
-            let mut events = definitions
-                .named(&ACCOUNT.into(), webhook)
+            definitions
+                .named(&account, webhook)
                 .flat_map(|webhook| definitions.events_of(webhook.id))
-                .filter(|event| event.object_name == table && event.operation.event_type() == event_type);
-            events.next().map(|event| (sample, event.id)).ok_or(ApplyError::Missing { webhook, table, event_type })
+                .find(|event| event.object_name == table && event.operation.event_type() == event_type)
+                .map(|event| (sample, event.id)).ok_or(ApplyError::Missing { webhook, table, event_type })
         };
         let events = SampleEvent::ALL.into_iter().map(find).collect::<Result<_, _>>()?;
         Ok(Self { events })

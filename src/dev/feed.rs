@@ -51,10 +51,8 @@ impl Feed {
         applied: Applied,
         oracle: Arc<Mutex<Oracle>>,
     ) -> Result<Self, KafkaError> {
-        let producer = ClientConfig::new()
-            .set("bootstrap.servers", broker)
-            .set("linger.ms", "1")
-            .create_with_context(Failures)?;
+        let producer =
+            ClientConfig::new().set("bootstrap.servers", broker).set("linger.ms", "1").create_with_context(Failures)?;
         let (sample, pace, made) = (Sample::new(seed), Pace::new(rate), Arc::default());
         Ok(Self { sample, pace, producer, applied, oracle, made })
     }

@@ -229,8 +229,7 @@ impl SampleRow for Product {
     const TABLE: &'static str = "Products";
 
     fn new(number: u64, _now: Timestamp, dice: &mut Dice) -> Self {
-        let (name, price, in_stock) =
-            (dice.pick(words::PRODUCTS), Money(199 + dice.below(20_000)), dice.below(500));
+        let (name, price, in_stock) = (dice.pick(words::PRODUCTS), Money(199 + dice.below(20_000)), dice.below(500));
         Self { sku: number, name, price, in_stock }
     }
 
