@@ -102,6 +102,11 @@ impl App {
         self.listener.address()
     }
 
+    /// Which conditions of being ready do not hold yet.
+    pub fn readiness(&self) -> Readiness {
+        self.operations.readiness.clone()
+    }
+
     /// Reads the definitions to their end, joins the group, and works until `stop` resolves; then drains.
     ///
     /// # Errors
