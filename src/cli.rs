@@ -1,9 +1,141 @@
-//! The commands of the program, one a file.
+//! The commands of the program, one a file, and what they have in common: the configuration, the exit codes,
+//! how errors are shown.
 
 pub mod apply;
 pub mod change;
+mod check;
+mod definitions;
+mod dev;
 pub mod explain;
+mod failure;
 pub mod get;
 pub mod preview;
+mod run;
+mod topics;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use self::failure::Failure;
+use crate::config::{self, Config};
+use crate::definition::rules::Policy;
+
+/// Row changes in Kafka become webhooks.
+#[derive(Debug, Parser)]
+#[command(name = "outhook", version, after_help = GUIDE, max_term_width = 110)]
+struct Arguments {
+    /// The configuration. Without this option it is what OUTHOOK_CONFIG names, else outhook.toml here
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Dev(dev::Args),
+    Check(check::Args),
+    #[command(subcommand)]
+    Topics(topics::Topics),
+    Apply(apply::Args),
+    Get(get::Args),
+    Preview(preview::Args),
+    Explain(explain::Args),
+}
+
+const GUIDE: &str = "\
+To try, without a broker:
+  outhook dev
+
+To start:
+  outhook check                      what is configured, what is there, what run would do
+  outhook apply -f webhooks.yaml     say which row changes are sent where
+  outhook run                        send them
+
+To find out:
+  outhook explain --change row.json  why a row change fires or does not
+  outhook preview --change row.json  the message it sends
+
+Every key of outhook.toml can be set in the environment: OUTHOOK__KAFKA__BROKERS is kafka.brokers.
+Exit codes: 0 done; 1 failed; 2 bad arguments or configuration; 3 stopped with records left uncommitted.";
+
+/// What standard error is.
+#[derive(Debug, Clone, Copy)]
+struct Terminal {
+    /// A person may be reading.
+    is_one: bool,
+    colours: bool,
+}
+
+impl Terminal {
+    /// Colours on a terminal, unless NO_COLOR says otherwise (no-color.org).
+    fn of_stderr() -> Self {
+        let is_one = std::io::stderr().is_terminal();
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { is_one, colours: is_one && !unwanted }
+    }
+}
+
+/// The whole program: arguments to exit code.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let terminal = Terminal::of_stderr();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::of(&error).report(terminal.colours),
+    };
+    let outcome = runtime.block_on(execute(arguments, terminal));
+    // A command that has its result waits for no thread that is stuck with a broker.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|failure| failure.report(terminal.colours))
+}
+
+async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, Failure> {
+    let file = config_file(arguments.config);
+    let load = || Config::load(&file, std::env::vars_os().filter_map(as_text));
+    match arguments.command {
+        Command::Run(_) => run::run(load()?, terminal).await,
+        Command::Dev(args) => dev::run(args).await,
+        Command::Check(args) => check::run(args, &load()?).await,
+        Command::Topics(command) => topics::run(command, &load()?).await,
+        Command::Apply(args) => {
+            let config = load()?;
+            let policy = Policy { allow_http: config.delivery.allow_http };
+            Ok(apply::run(args, &config.definitions, &config.kafka.client(), policy).await?)
+        }
+        Command::Get(args) => {
+            let config = load()?;
+            Ok(get::run(args, &config.definitions, &config.kafka.client()).await?)
+        }
+        Command::Preview(args) => {
+            let (definitions, mut renderer) = definitions::with_renderer(args.file.as_deref(), load).await?;
+            print(&preview::run(&args, &definitions, &mut renderer)?)
+        }
+        Command::Explain(args) => print(&explain::run(&args, &definitions::load(args.file.as_deref(), load).await?)?),
+    }
+}
+
+/// Where the configuration is.
+fn config_file(named: Option<PathBuf>) -> config::File {
+    match named.or_else(|| std::env::var_os("OUTHOOK_CONFIG").map(PathBuf::from)) {
+        Some(path) => config::File::Named(path),
+        None => config::File::Default(PathBuf::from("outhook.toml")),
+    }
+}
+
+/// A variable that is no text can't be one of ours.
+fn as_text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
+}
+
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 #[cfg(test)]
 mod tests;

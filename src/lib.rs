@@ -8,7 +8,9 @@
 
 pub mod id;
 pub mod json;
+pub mod lifecycle;
 pub mod receipt;
+pub mod telemetry;
 pub mod vocabulary;
 
 pub mod source;
@@ -27,5 +29,13 @@ pub mod settle;
 
 pub mod pipeline;
 
-pub mod cli;
 pub mod store;
+
+pub mod api;
+pub mod config;
+pub mod topics;
+
+pub mod app;
+pub mod dev;
+
+pub mod cli;

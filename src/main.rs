@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `outhook`; what it can do is in [`outhook::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    outhook::cli::main()
+}

@@ -13,7 +13,7 @@ mod writer;
 pub use self::config::Config;
 pub use self::follow::Store;
 pub use self::log::read;
-pub use self::status::{BadDefinition, Status};
+pub use self::status::{BadDefinition, Status, describe_metrics};
 pub use self::writer::{WriteError, write};
 
 use rdkafka::error::KafkaError;

@@ -1,0 +1,158 @@
+//! `outhook check`: looks at everything that `outhook run` needs, and changes nothing.
+
+mod report;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::report::Report;
+use super::{Failure, print};
+use crate::config::{Config, Source};
+use crate::definition::{Definitions, TableKey};
+use crate::matching::Index;
+use crate::store::{Status, Store};
+use crate::topics::{Cluster, Standing, counted, wanted};
+
+/// How long reading the definitions may take.
+const DEFINITIONS: Duration = Duration::from_secs(60);
+
+/// Checks the configuration, the broker, the topics and the definitions, and says what `run` would do.
+///
+/// Nothing is changed. The exit code is 1 if anything is wrong; what is only worth knowing is a warning and
+/// leaves it 0.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Checks the configuration only, without a broker
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode, Failure> {
+    let mut report = Report::default();
+    report.right("configuration", format!("holds together; {}", counted(config.sources.len(), "source")));
+    if !args.offline {
+        online(config, &mut report).await?;
+    }
+    print(&report.to_string())?;
+    Ok(if report.is_wrong() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn online(config: &Config, report: &mut Report) -> Result<(), Failure> {
+    let cluster = Cluster::connect(&config.kafka).await?;
+    report.right("broker", format!("{} answers; {}", config.kafka.brokers, counted(cluster.size, "broker")));
+    let mut definitions_usable = false;
+    for topic in wanted(config) {
+        let is_log = topic.name == config.definitions.topic;
+        match cluster.standing(&topic).await? {
+            Standing::Missing => report.planned(format!("create the topic {topic}")),
+            Standing::Right { found } => {
+                report.right("topic", format!("{}: {found}", topic.name));
+                definitions_usable |= is_log;
+            }
+            Standing::Wrong(wrong) => {
+                let mend = wrong.mend.clone();
+                report.wrong("topic", wrong.to_string(), mend);
+            }
+        }
+    }
+    if definitions_usable {
+        definitions(config, report).await?;
+    }
+    sources(config, &cluster, report);
+    Ok(())
+}
+
+/// Which topics each source reads, as they are now.
+fn sources(config: &Config, cluster: &Cluster, report: &mut Report) {
+    let (mut topics, mut partitions) = (0, 0);
+    for source in &config.sources {
+        let found: Vec<(&String, &usize)> = cluster.topics().iter().filter(|(topic, _)| source.reads(topic)).collect();
+        let format = source.format.name();
+        for (topic, count) in &found {
+            report.right(
+                "source",
+                format!("{topic} ({format}, account {}): {}", source.account, counted(**count, "partition")),
+            );
+        }
+        for missing in source.topics.iter().filter(|topic| !cluster.topics().contains_key(*topic)) {
+            report.warning("source", format!("topic {missing} is not there; it is read once somebody creates it"));
+        }
+        if let (Some(pattern), []) = (&source.topics_regex, found.as_slice()) {
+            report.warning("source", format!("no topic matches {pattern} yet"));
+        }
+        topics += found.len();
+        partitions += found.iter().map(|(_, count)| **count).sum::<usize>();
+    }
+    for topic in cluster.topics().keys() {
+        let readers: Vec<String> = config.sources.iter().filter(|s| s.reads(topic)).map(Source::to_string).collect();
+        if let [_, _, ..] = readers.as_slice() {
+            let error = format!("topic {topic} is matched by {} sources: {}", readers.len(), readers.join(" and "));
+            report.wrong("source", error, "narrow their topics_regex so that one is left".to_owned());
+        }
+    }
+    let (topics, partitions) = (counted(topics, "topic"), counted(partitions, "partition"));
+    report.planned(format!("read {topics} with {partitions} as group {}", config.kafka.group));
+}
+
+async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure> {
+    let store = Store::start(&config.definitions, &config.kafka.client(), Arc::new(Index::default()))?;
+    if tokio::time::timeout(DEFINITIONS, store.caught_up()).await.is_err() {
+        let error = format!("{} could not be read to its end within {DEFINITIONS:?}", config.definitions.topic);
+        report.wrong("definitions", error, "try again, or look at the broker's logs".to_owned());
+        return Ok(());
+    }
+    let status = store.status();
+    store.with(|definitions| counts(definitions, report));
+    bad(&config.definitions.topic, &status, report);
+    store.stop().await;
+    Ok(())
+}
+
+/// What the definitions say, table by table.
+fn counts(definitions: &Definitions, report: &mut Report) {
+    let (webhooks, events) = (definitions.webhooks().len(), definitions.events().len());
+    let tables = definitions.tables().len();
+    let (webhooks, events) = (counted(webhooks, "webhook"), counted(events, "event"));
+    report.right("definitions", format!("{webhooks}, {events} on {}", counted(tables, "table")));
+    for table in definitions.tables() {
+        report.right("definitions", on_table(definitions, table));
+    }
+    if tables == 0 {
+        report
+            .warning("definitions", "nothing is defined, so nothing would be sent; `outhook apply` defines".to_owned());
+    }
+    for event in definitions.orphans() {
+        report.warning(
+            "definitions",
+            format!("event {} waits for its webhook {}, which is not there", event.id, event.webhook),
+        );
+    }
+}
+
+fn on_table(definitions: &Definitions, table: &TableKey) -> String {
+    let active = definitions.active_events(table).count();
+    let idle = definitions.events_on(table).count() - active;
+    let idle = if idle == 0 { String::new() } else { format!(", {idle} not active") };
+    format!("table {} of account {}: {}{idle}", table.table, table.account, counted(active, "active event"))
+}
+
+fn bad(topic: &str, status: &Status, report: &mut Report) {
+    for bad in &status.bad {
+        let place = bad.offset.map_or(String::new(), |offset| format!(" at {topic}, offset {offset},"));
+        let error = format!("{}{place} can't be used: {}", bad.key, bad.reason);
+        report.wrong(
+            "definitions",
+            error,
+            "apply it anew, or delete its record; the others are not touched".to_owned(),
+        );
+    }
+    if status.bad_total > status.bad.len() {
+        let rest = status.bad_total - status.bad.len();
+        report.warning("definitions", format!("and {rest} more that can't be used"));
+    }
+    if status.ignored > 0 {
+        let records = counted(status.ignored as usize, "record");
+        report.warning("definitions", format!("{records} of kinds that only a newer outhook knows"));
+    }
+}

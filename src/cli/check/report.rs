@@ -1,0 +1,100 @@
+//! What a check has found, line by line.
+
+use std::fmt;
+
+/// What a check has found.
+#[derive(Default)]
+pub(super) struct Report {
+    lines: Vec<Line>,
+    /// What `run` would do.
+    plan: Vec<String>,
+}
+
+struct Line {
+    verdict: Verdict,
+    subject: &'static str,
+    text: String,
+    mend: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Right,
+    Warning,
+    Wrong,
+}
+
+impl Report {
+    pub fn right(&mut self, subject: &'static str, text: String) {
+        self.lines.push(Line { verdict: Verdict::Right, subject, text, mend: None });
+    }
+
+    /// Worth knowing, and no reason not to run.
+    pub fn warning(&mut self, subject: &'static str, text: String) {
+        self.lines.push(Line { verdict: Verdict::Warning, subject, text, mend: None });
+    }
+
+    pub fn wrong(&mut self, subject: &'static str, text: String, mend: String) {
+        self.lines.push(Line { verdict: Verdict::Wrong, subject, text, mend: Some(mend) });
+    }
+
+    pub fn planned(&mut self, text: String) {
+        self.plan.push(text);
+    }
+
+    pub fn is_wrong(&self) -> bool {
+        self.count(Verdict::Wrong) > 0
+    }
+
+    fn count(&self, verdict: Verdict) -> usize {
+        self.lines.iter().filter(|line| line.verdict == verdict).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Line { verdict, subject, text, mend } in &self.lines {
+            let verdict = match verdict {
+                Verdict::Right => "right",
+                Verdict::Warning => "warning",
+                Verdict::Wrong => "wrong",
+            };
+            writeln!(f, "{verdict:<9}{subject:<15}{text}")?;
+            if let Some(mend) = mend {
+                writeln!(f, "{:24}to mend it: {mend}", "")?;
+            }
+        }
+        for step in &self.plan {
+            writeln!(f, "run would {step}")?;
+        }
+        match (self.count(Verdict::Wrong), self.count(Verdict::Warning)) {
+            (0, 0) => writeln!(f, "all is right"),
+            (wrong, warnings) => writeln!(f, "{wrong} wrong, {warnings} worth a look"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_what_is_wrong_and_how_to_mend_it() {
+        let mut report = Report::default();
+        report.right("broker", "b:9092 answers".to_owned());
+        report.warning("source", "no topic matches cdc.* yet".to_owned());
+        report.planned("create the topic x".to_owned());
+        assert!(!report.is_wrong(), "a warning is no reason not to run");
+        report.wrong("topic", "x is wrong".to_owned(), "make it right".to_owned());
+        assert!(report.is_wrong());
+        let expected = "\
+right    broker         b:9092 answers
+warning  source         no topic matches cdc.* yet
+wrong    topic          x is wrong
+                        to mend it: make it right
+run would create the topic x
+1 wrong, 1 worth a look
+";
+        assert_eq!(report.to_string(), expected);
+    }
+}

@@ -1,0 +1,70 @@
+//! `outhook run`: sends row changes until it is told to stop.
+
+use std::pin::pin;
+use std::process::ExitCode;
+
+use tracing::{info, warn};
+
+use super::{Failure, Terminal};
+use crate::app::{App, Stopped};
+use crate::config::Config;
+use crate::lifecycle::{self, Signals};
+use crate::telemetry::{self, Metrics};
+use crate::topics;
+
+/// The exit code of a stop that left records uncommitted.
+const LEFT: u8 = 3;
+
+/// Sends row changes to webhooks until SIGTERM or SIGINT (Ctrl-C).
+///
+/// A stop reads nothing more, waits up to drain.deadline for what is under way, commits and ends with exit
+/// code 0; 3 if the deadline passed first. What is left uncommitted comes again with the next start. A second
+/// signal stops at once.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Before the first run: outhook check. While it runs: GET /health/ready and /metrics on listen.address."
+)]
+pub struct Args {}
+
+pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, Failure> {
+    telemetry::start_logs(&config.log, terminal.is_one, terminal.colours)?;
+    let metrics = Metrics::start()?;
+    let mut signals = Signals::listen()?;
+    for topic in topics::ensure(&config).await? {
+        info!(topic, "topic created");
+    }
+    let app = App::build(&config, metrics).await?;
+    let sources: Vec<String> = config.sources.iter().map(ToString::to_string).collect();
+    info!(address = %app.address(), group = config.kafka.group, ?sources, "outhook {} runs", env!("CARGO_PKG_VERSION"));
+
+    let (stop, mut stopping) = lifecycle::stop();
+    let mut running = pin!(app.run(async move { stopping.asked().await }));
+    let signal = tokio::select! {
+        ended = &mut running => return Ok(said(ended?)),
+        signal = signals.next() => signal,
+    };
+    info!("{signal}: draining for up to {:?}; a second signal stops at once", config.drain.deadline);
+    stop.now();
+    tokio::select! {
+        ended = running => Ok(said(ended?)),
+        signal = signals.next() => {
+            warn!("{signal} again: stopped at once; what was not committed comes again");
+            // Not by returning: dropping the consumer would leave the group in good order, and that takes time.
+            std::process::exit(LEFT.into());
+        }
+    }
+}
+
+/// Says how the run ended.
+fn said(stopped: Stopped) -> ExitCode {
+    match stopped.left {
+        0 => {
+            info!("drained: everything that was read is settled and committed");
+            ExitCode::SUCCESS
+        }
+        left => {
+            warn!("deadline passed: {left} records left uncommitted; they come again");
+            ExitCode::from(LEFT)
+        }
+    }
+}

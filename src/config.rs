@@ -1,0 +1,125 @@
+//! The configuration: a TOML file and environment overrides become one checked [`Config`]. Nothing else
+//! reads either.
+//!
+//! Each part owns its section's type; this module composes them and holds them against each other. What
+//! can't work together is refused before anything starts, with both values.
+
+mod contradictions;
+mod document;
+mod kafka;
+mod limits;
+mod problem;
+mod properties;
+mod source;
+mod topic_pattern;
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use self::document::{Document, Override};
+pub use self::kafka::{GroupProtocol, Kafka};
+pub use self::limits::{Drain, Memory, Render};
+pub use self::problem::Problem;
+pub use self::properties::Properties;
+pub use self::source::Source;
+pub use self::topic_pattern::TopicPattern;
+use crate::{api, deliver, settle, store, telemetry};
+
+/// What names of environment variables start with that override keys: `OUTHOOK__KAFKA__BROKERS` is
+/// `kafka.brokers`.
+pub const ENVIRONMENT_PREFIX: &str = "OUTHOOK__";
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The Kafka cluster, and this instance's place in its consumer group.
+    pub kafka: Kafka,
+    /// Topics with row changes, and how their records are read. At least one.
+    pub sources: Vec<Source>,
+    /// The topic that holds webhooks and events.
+    pub definitions: store::Config,
+    /// The topic for what will not be tried again.
+    pub dead_letters: settle::Config,
+    /// How calls are made.
+    pub delivery: deliver::Config,
+    /// What is put into messages.
+    pub render: Render,
+    /// What may be in memory.
+    pub memory: Memory,
+    /// How a stop behaves.
+    pub drain: Drain,
+    /// Where metrics and health are served.
+    pub listen: api::Config,
+    /// What is logged, and how.
+    pub log: telemetry::Config,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no configuration: {} does not exist", .path.display())]
+    Missing { path: PathBuf },
+    #[error("can't read {}: {reason}", .path.display())]
+    Unreadable { path: PathBuf, reason: std::io::Error },
+    /// All problems that one look finds: a syntax or type error stands alone, contradictions come together.
+    #[error("{}", problem::lines(.0))]
+    Invalid(Vec<Problem>),
+}
+
+/// Where the configuration's file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum File {
+    /// Named by the user: it must be there.
+    Named(PathBuf),
+    /// The default place: it may be missing when the environment holds the configuration.
+    Default(PathBuf),
+}
+
+impl Config {
+    /// Reads the file, lays the overrides over it, and checks the whole.
+    ///
+    /// # Errors
+    /// No file, or what is in it or in an override can't be used.
+    pub fn load(file: &File, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
+        let (File::Named(path) | File::Default(path)) = file;
+        let ours = |(name, _): &(String, String)| name.starts_with(ENVIRONMENT_PREFIX);
+        let overrides: Vec<_> = environment.into_iter().filter(ours).collect();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(reason) if reason.kind() != ErrorKind::NotFound => {
+                return Err(Error::Unreadable { path: path.clone(), reason });
+            }
+            Err(_) if matches!(file, File::Default(_)) && !overrides.is_empty() => String::new(),
+            Err(_) => return Err(Error::Missing { path: path.clone() }),
+        };
+        Self::parse(path, &text, overrides)
+    }
+
+    /// The same from a text; `path` is what errors call it, and every pair of `overrides` is one.
+    ///
+    /// # Errors
+    /// What is in the text or in an override can't be used.
+    pub fn parse(path: &Path, text: &str, overrides: Vec<(String, String)>) -> Result<Self, Error> {
+        let alone = |problem| Error::Invalid(vec![problem]);
+        let overrides = Override::all(overrides, text.len());
+        let document = Document::parse(path, text, &overrides).map_err(alone)?;
+        let config: Self = document.read().map_err(alone)?;
+        let mut problems = contradictions::find(&config);
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        problems.iter_mut().for_each(|problem| document.locate(problem));
+        Err(Error::Invalid(problems))
+    }
+
+    /// The source that reads a topic: at most one, since sources that overlap are refused.
+    pub fn source_of(&self, topic: &str) -> Option<&Source> {
+        self.sources.iter().find(|source| source.reads(topic))
+    }
+}
+
+#[cfg(test)]
+mod tests;

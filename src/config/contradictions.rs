@@ -1,0 +1,116 @@
+//! Settings that are fine alone and can't work together.
+
+use super::{Config, Problem, Source};
+
+/// Everything that is wrong with a configuration that could be read.
+pub(super) fn find(config: &Config) -> Vec<Problem> {
+    let mut problems = config.kafka.problems();
+    if config.sources.is_empty() {
+        let help = "add [[sources]] with topics = [\"…\"] and format = \"outhook\" or \"debezium\"";
+        problems.push(Problem::with("sources", "no sources are configured, so there is nothing to read", help));
+    }
+    for (index, source) in config.sources.iter().enumerate() {
+        problems.extend(source.problems(&format!("sources[{index}]")));
+    }
+    problems.extend(overlaps(&config.sources));
+    problems.extend(topic_names(config));
+    problems.extend(own_topics(config));
+    problems.extend(drain(config));
+    problems.extend(replication(config));
+    problems.extend(config.memory.problems());
+    let parts = [config.dead_letters.check(), config.delivery.check()];
+    problems.extend(parts.into_iter().filter_map(Result::err).map(Problem::of_part));
+    problems
+}
+
+/// Topics that two sources would read: which of their formats counts would be chance.
+fn overlaps(sources: &[Source]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let named =
+        sources.iter().enumerate().flat_map(|(index, source)| source.topics.iter().map(move |topic| (index, topic)));
+    let named: Vec<(usize, &String)> = named.collect();
+    for (position, &(index, topic)) in named.iter().enumerate() {
+        let key = format!("sources[{index}].topics");
+        if let Some((first, _)) = named[..position].iter().find(|(_, other)| *other == topic) {
+            let message = format!("the topic {topic:?} is in {key} and already in sources[{first}].topics");
+            problems.push(Problem::with(&key, message, "name it once"));
+        }
+        for (other, source) in sources.iter().enumerate().filter(|(other, _)| *other != index) {
+            if let Some(pattern) = source.topics_regex.as_ref().filter(|pattern| pattern.matches(topic)) {
+                let message =
+                    format!("the topic {topic:?} is in {key} and matches sources[{other}].topics_regex, {pattern:?}");
+                problems.push(Problem::with(&key, message, "take it out of the list, or narrow the expression"));
+            }
+        }
+    }
+    problems
+}
+
+fn topic_names(config: &Config) -> Vec<Problem> {
+    let own = [
+        ("definitions.topic".to_owned(), &config.definitions.topic),
+        ("dead_letters.topic".to_owned(), &config.dead_letters.topic),
+    ];
+    let sources = config.sources.iter().enumerate();
+    let sources = sources
+        .flat_map(|(index, source)| source.topics.iter().map(move |topic| (format!("sources[{index}].topics"), topic)));
+    own.into_iter()
+        .chain(sources)
+        .filter(|(_, topic)| !is_topic_name(topic))
+        .map(|(key, topic)| {
+            let help = "a topic has 1 to 249 of the characters a-z A-Z 0-9 . _ -; an expression goes into topics_regex";
+            Problem::with(&key, format!("{key} has {topic:?}, which can't be a topic's name"), help)
+        })
+        .collect()
+}
+
+/// As Kafka's own `Topic.validate` has it.
+fn is_topic_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
+}
+
+/// Outhook's own topics must be apart, and no source may read them: dead letters would breed.
+fn own_topics(config: &Config) -> Vec<Problem> {
+    let own = [("definitions.topic", &config.definitions.topic), ("dead_letters.topic", &config.dead_letters.topic)];
+    let mut problems = Vec::new();
+    if own[0].1 == own[1].1 {
+        let message = format!("dead_letters.topic and definitions.topic are both {:?}", own[0].1);
+        problems.push(Problem::with("dead_letters.topic", message, "each needs a topic of its own"));
+    }
+    for (index, source) in config.sources.iter().enumerate() {
+        for (key, topic) in own.iter().filter(|(_, topic)| source.reads(topic)) {
+            let message =
+                format!("sources[{index}] reads {source}, and with it {key}, {topic:?}, which Outhook writes itself");
+            problems.push(Problem::with(format!("sources[{index}]"), message, "narrow the source's topics"));
+        }
+    }
+    problems
+}
+
+fn replication(config: &Config) -> impl Iterator<Item = Problem> {
+    let factors = [
+        ("definitions.replication_factor", config.definitions.replication_factor),
+        ("dead_letters.replication_factor", config.dead_letters.replication_factor),
+    ];
+    factors.into_iter().filter_map(|(key, factor)| {
+        let factor = factor.filter(|factor| !(1..=i32::from(i16::MAX)).contains(factor))?;
+        Some(Problem::with(
+            key,
+            format!("{key} is {factor}, but a topic has at least one replica"),
+            "leave it out for the broker's own",
+        ))
+    })
+}
+
+/// A drain blocks the rebalance that asked for it. Heartbeats go on meanwhile, so the session does not end;
+/// what ends is the time in which the client has to poll again.
+fn drain(config: &Config) -> Option<Problem> {
+    let (deadline, limit) = (config.drain.deadline, config.kafka.max_poll_interval());
+    (deadline >= limit).then(|| {
+        let message = format!(
+            "drain.deadline is {deadline:?}, but max.poll.interval.ms is {limit:?}: the group would take a draining instance for stuck"
+        );
+        Problem::with("drain.deadline", message, "lower drain.deadline, or raise max.poll.interval.ms in [kafka.properties]")
+    })
+}

@@ -1,0 +1,243 @@
+//! The Kafka cluster and the consumer group: the `[kafka]` section.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaError;
+use serde::Deserialize;
+
+use super::properties::is_secret;
+use super::{Memory, Problem, Properties};
+
+/// After a crash a member's partitions are silent until its session ends, so Kafka's own 45 seconds are
+/// 45 seconds without webhooks. Heartbeats come from a thread of librdkafka's own, which no load of ours
+/// can hold up, so little speaks for waiting that long; 10 seconds outlast a failover of the group's broker
+/// and stay over the 6 seconds that brokers accept by default.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// librdkafka's own default for `max.poll.interval.ms`.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
+
+/// The cluster, and this instance's place in its consumer group.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kafka {
+    /// Brokers to start from, as `host:port` with commas between them. Required.
+    pub brokers: String,
+    /// The consumer group. Instances with the same group share the topics' partitions. Default "outhook".
+    pub group: String,
+    /// What brokers call this client in their logs and quotas. Default "outhook".
+    pub client_id: String,
+    /// How the group is run: "classic", with cooperative rebalancing by the members, or "consumer", by the broker (KIP-848, Kafka 4.0 and later). Default "classic".
+    pub group_protocol: GroupProtocol,
+    /// How long the group waits for a member that has crashed before others take over its partitions. Kafka's own default is 45s, all of it silence for those partitions. Only with group_protocol = "classic"; otherwise it is the broker's group.consumer.session.timeout.ms. Default 10s.
+    #[serde(with = "duration::optional")]
+    pub session_timeout: Option<Duration>,
+    /// A name that stays the same over restarts makes the member static (KIP-345): a restart within session_timeout moves no partitions. Each instance needs its own. Default none.
+    pub instance_id: Option<String>,
+    /// How often offsets of settled records are committed. After a crash, what was settled since the last commit is sent again. Default 1s.
+    #[serde(with = "duration::required")]
+    pub commit_interval: Duration,
+    /// Settings of librdkafka, passed on as they are: security above all. Those that Outhook must set itself are refused. Default none.
+    pub properties: Properties,
+}
+
+/// Who assigns partitions to the group's members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupProtocol {
+    #[default]
+    Classic,
+    Consumer,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: String::new(),
+            group: "outhook".to_owned(),
+            client_id: "outhook".to_owned(),
+            group_protocol: GroupProtocol::Classic,
+            session_timeout: None,
+            instance_id: None,
+            commit_interval: Duration::from_secs(1),
+            properties: Properties::default(),
+        }
+    }
+}
+
+impl GroupProtocol {
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupProtocol::Classic => "classic",
+            GroupProtocol::Consumer => "consumer",
+        }
+    }
+}
+
+impl Kafka {
+    /// librdkafka's settings for a client of any kind.
+    pub fn client(&self) -> HashMap<String, String> {
+        let mut settings: HashMap<String, String> =
+            self.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        settings.insert("bootstrap.servers".to_owned(), self.brokers.clone());
+        settings.insert("client.id".to_owned(), self.client_id.clone());
+        settings
+    }
+
+    /// librdkafka's settings for the member of the group. A property set by the user goes before a choice of
+    /// ours, unless Outhook needs it.
+    pub fn consumer(&self, memory: &Memory) -> HashMap<String, String> {
+        let mut settings = HashMap::new();
+        let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
+        // A new group, and a partition added later, start where their records start: nothing is missed.
+        set("auto.offset.reset", "earliest".to_owned());
+        set("statistics.interval.ms", "5000".to_owned());
+        set("queued.max.messages.kbytes", memory.fetch_queue_kib().to_string());
+        // librdkafka waits this long once its queue is full; its default of 1 s starves a small queue.
+        set("fetch.queue.backoff.ms", "5".to_owned());
+        settings.extend(self.client());
+        let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
+        set("group.id", self.group.clone());
+        set("group.protocol", self.group_protocol.name().to_owned());
+        set("isolation.level", "read_committed".to_owned());
+        if let Some(name) = &self.instance_id {
+            set("group.instance.id", name.clone());
+        }
+        if self.group_protocol == GroupProtocol::Classic {
+            let session = self.session_timeout();
+            set("session.timeout.ms", session.as_millis().to_string());
+            set("heartbeat.interval.ms", (session / 3).as_millis().max(1).to_string());
+            set("partition.assignment.strategy", "cooperative-sticky".to_owned());
+        }
+        settings
+    }
+
+    /// How long the group waits for a crashed member, with the classic protocol.
+    pub fn session_timeout(&self) -> Duration {
+        self.session_timeout.unwrap_or(SESSION_TIMEOUT)
+    }
+
+    /// How long the client may go without polling before the group takes it for stuck: the bound of whatever
+    /// blocks a rebalance.
+    pub fn max_poll_interval(&self) -> Duration {
+        let set = self.properties.get("max.poll.interval.ms").and_then(|value| value.parse().ok());
+        set.map_or(MAX_POLL_INTERVAL, Duration::from_millis)
+    }
+
+    /// What is wrong with the section by itself.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.brokers.trim().is_empty() {
+            let help = "set it to host:port of one or more brokers, in the file or as OUTHOOK__KAFKA__BROKERS";
+            problems.push(Problem::with("kafka.brokers", "kafka.brokers is not set", help));
+        }
+        for (key, value) in [("kafka.group", Some(&self.group)), ("kafka.instance_id", self.instance_id.as_ref())] {
+            if value.is_some_and(|value| value.trim().is_empty()) {
+                problems.push(Problem::with(key, format!("{key} is empty"), "give it a name, or leave it out"));
+            }
+        }
+        if self.commit_interval.is_zero() {
+            let message = "kafka.commit_interval is 0s, so offsets would be committed without pause";
+            problems.push(Problem::with("kafka.commit_interval", message, "100ms is already very often"));
+        }
+        problems.extend(self.session_problem());
+        let owned = self.owned_properties();
+        // librdkafka would name an owned property a second time.
+        if owned.is_empty() {
+            problems.extend(self.refused_by_librdkafka());
+        }
+        problems.extend(owned);
+        problems
+    }
+
+    fn session_problem(&self) -> Option<Problem> {
+        let session = self.session_timeout?;
+        let (message, help) = if self.group_protocol == GroupProtocol::Consumer {
+            (
+                format!(
+                    "kafka.session_timeout is {session:?}, but with kafka.group_protocol = \"consumer\" the broker decides"
+                ),
+                "remove it and set group.consumer.session.timeout.ms at the broker, or use \"classic\"".to_owned(),
+            )
+        } else if session.is_zero() {
+            (
+                "kafka.session_timeout is 0s, so every member would be taken for dead".to_owned(),
+                "10s is the default".to_owned(),
+            )
+        } else if session > self.max_poll_interval() {
+            let limit = self.max_poll_interval();
+            (
+                format!("kafka.session_timeout is {session:?}, longer than max.poll.interval.ms, {limit:?}"),
+                "lower the one or raise the other in [kafka.properties]".to_owned(),
+            )
+        } else {
+            return None;
+        };
+        Some(Problem::with("kafka.session_timeout", message, help))
+    }
+
+    fn owned_properties(&self) -> Vec<Problem> {
+        let keys = [
+            (["bootstrap.servers", "metadata.broker.list"].as_slice(), "brokers", self.brokers.clone()),
+            (&["client.id"], "client_id", self.client_id.clone()),
+            (&["group.id"], "group", self.group.clone()),
+            (&["group.protocol"], "group_protocol", self.group_protocol.name().to_owned()),
+            (&["group.instance.id"], "instance_id", self.instance_id.clone().unwrap_or("not set".to_owned())),
+            (
+                &["session.timeout.ms", "heartbeat.interval.ms"],
+                "session_timeout",
+                format!("{:?}", self.session_timeout()),
+            ),
+            (&["auto.commit.interval.ms"], "commit_interval", format!("{:?}", self.commit_interval)),
+        ];
+        let by_key = keys.iter().flat_map(|(names, key, value)| {
+            names.iter().filter_map(move |name| {
+                let given = self.properties.get(name)?;
+                let message = format!("kafka.properties sets {name} = {given:?}, while kafka.{key} is {value:?}");
+                Some(Problem::with(
+                    format!("kafka.properties.{name}"),
+                    message,
+                    format!("remove it and set kafka.{key}"),
+                ))
+            })
+        });
+        let fixed = FIXED.iter().filter_map(|(name, needed, why)| {
+            let given = self.properties.get(name)?;
+            let message = format!("kafka.properties sets {name} = {given:?}, but Outhook sets {needed}: {why}");
+            Some(Problem::with(format!("kafka.properties.{name}"), message, "remove it"))
+        });
+        by_key.chain(fixed).collect()
+    }
+
+    /// Lets librdkafka look at names and values, which needs no broker.
+    fn refused_by_librdkafka(&self) -> Option<Problem> {
+        let client: ClientConfig = self.consumer(&Memory::default()).into_iter().collect();
+        let Err(KafkaError::ClientConfig(_, reason, name, _)) = client.create_native_config() else { return None };
+        let message = match self.properties.get(&name) {
+            // Its reason may hold the value.
+            Some(_) if is_secret(&name) => format!("librdkafka refuses the value of kafka.properties.{name}"),
+            Some(value) => format!("librdkafka refuses kafka.properties.{name} = {value:?}: {reason}"),
+            None => format!("librdkafka refuses {name}: {reason}"),
+        };
+        let help = "its settings: https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md";
+        Some(Problem::with(format!("kafka.properties.{name}"), message, help))
+    }
+}
+
+/// Settings that are not the user's: another value would lose records or have them seen before they count.
+const FIXED: [(&str, &str, &str); 11] = [
+    ("enable.auto.commit", "\"false\"", "offsets are committed only behind settled records"),
+    ("auto.commit.enable", "\"false\"", "offsets are committed only behind settled records"),
+    ("enable.auto.offset.store", "\"false\"", "offsets are committed only behind settled records"),
+    ("partition.assignment.strategy", "\"cooperative-sticky\"", "a rebalance must not stop partitions that stay"),
+    ("isolation.level", "\"read_committed\"", "what a transaction took back must not be sent"),
+    ("transactional.id", "it for each writer", "writers of definitions fence each other by it"),
+    ("enable.idempotence", "\"true\"", "a dead letter is written exactly once, in order"),
+    ("acks", "\"all\"", "a dead letter counts only when all replicas have it"),
+    ("request.required.acks", "\"all\"", "a dead letter counts only when all replicas have it"),
+    ("enable.partition.eof", "it for each reader", "definitions are read to their end by it"),
+    ("allow.auto.create.topics", "\"false\"", "a topic with the broker's defaults would be the wrong one"),
+];

@@ -1,0 +1,78 @@
+//! Settings handed to librdkafka as they are: `[kafka.properties]`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+
+/// librdkafka's settings by name. `Debug` shows no value that may be a secret.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties(BTreeMap<String, String>);
+
+/// Whether a path of keys names one property.
+pub(super) fn holds(keys: &[String]) -> bool {
+    matches!(keys, [kafka, properties, _] if kafka == "kafka" && properties == "properties")
+}
+
+impl Properties {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// Whether a property's value may be a secret: its name says so.
+pub(super) fn is_secret(name: &str) -> bool {
+    const SIGNS: [&str; 8] = ["password", "secret", "pem", "key", "token", "jaas", "oauthbearer", "username"];
+    SIGNS.iter().any(|sign| name.contains(sign))
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (name, if is_secret(name) { "…" } else { value })))
+            .finish()
+    }
+}
+
+/// librdkafka takes texts only; numbers and booleans are accepted as people write them in TOML. A name
+/// with dots that is not in quotes is a nest of tables to TOML; it means the same here.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a text, a number or a boolean")]
+enum Setting {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Boolean(bool),
+    Dotted(BTreeMap<String, Setting>),
+}
+
+impl Setting {
+    fn put(self, name: String, properties: &mut BTreeMap<String, String>) {
+        let text = match self {
+            Setting::Text(text) => text,
+            Setting::Integer(number) => number.to_string(),
+            Setting::Float(number) => number.to_string(),
+            Setting::Boolean(yes) => yes.to_string(),
+            Setting::Dotted(settings) => {
+                return settings
+                    .into_iter()
+                    .for_each(|(rest, setting)| setting.put(format!("{name}.{rest}"), properties));
+            }
+        };
+        properties.insert(name, text);
+    }
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut properties = BTreeMap::new();
+        for (name, setting) in BTreeMap::<String, Setting>::deserialize(deserializer)? {
+            setting.put(name, &mut properties);
+        }
+        Ok(Self(properties))
+    }
+}

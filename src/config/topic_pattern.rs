@@ -1,0 +1,134 @@
+//! A regular expression for topics that means the same to everybody who reads it.
+
+use std::fmt;
+
+use regex::Regex;
+use serde::Deserialize;
+
+/// A pattern for whole topic names.
+///
+/// librdkafka matches subscriptions by POSIX's extended expressions, a broker under KIP-848 by RE2, and
+/// Outhook, to find the source of a topic, by Rust's `regex`. Only what all three read alike is accepted.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TopicPattern {
+    text: String,
+    whole: Regex,
+}
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadTopicPattern {
+    #[error("{pattern:?} is no regular expression: {reason}")]
+    Syntax { pattern: String, reason: String },
+    #[error(
+        "{pattern:?} has {found:?}, which regular expression engines read differently: use only literals, classes like [0-9], groups, | and the repetitions * + ? {{n,m}}"
+    )]
+    Dialect { pattern: String, found: String },
+}
+
+impl TopicPattern {
+    /// Whether it matches the whole of a topic's name.
+    pub fn matches(&self, topic: &str) -> bool {
+        self.whole.is_match(topic)
+    }
+
+    /// The pattern as Kafka's client subscribes to it.
+    pub fn subscription(&self) -> String {
+        format!("^({})$", self.text)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl TryFrom<String> for TopicPattern {
+    type Error = BadTopicPattern;
+
+    fn try_from(pattern: String) -> Result<Self, BadTopicPattern> {
+        let text = pattern.strip_prefix('^').unwrap_or(&pattern);
+        let text = match text.strip_suffix('$') {
+            Some(inner) if !inner.ends_with('\\') => inner,
+            _ => text,
+        };
+        if let Some(found) = dialect(text) {
+            return Err(BadTopicPattern::Dialect { found, pattern });
+        }
+        match Regex::new(&format!("^({text})$")) {
+            Ok(whole) => Ok(Self { text: text.to_owned(), whole }),
+            Err(error) => Err(BadTopicPattern::Syntax { reason: last_line(&error.to_string()), pattern }),
+        }
+    }
+}
+
+/// The first piece that engines read differently: `(?…)`, lazy or possessive repetitions, `\d` and its like.
+fn dialect(text: &str) -> Option<String> {
+    let characters: Vec<char> = text.chars().collect();
+    let mut position = 0;
+    while let Some(pair) = characters.get(position..position + 2) {
+        let differs = match pair {
+            ['\\', escaped] => escaped.is_ascii_alphanumeric(),
+            ['(', '?'] => true,
+            ['*' | '+' | '?' | '}', '?' | '+' | '*'] => true,
+            _ => false,
+        };
+        if differs {
+            return Some(pair.iter().collect());
+        }
+        position += if pair[0] == '\\' { 2 } else { 1 };
+    }
+    None
+}
+
+/// The regex crate's errors are drawings of the pattern; their last line says what is wrong.
+fn last_line(text: &str) -> String {
+    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+impl PartialEq for TopicPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl fmt::Debug for TopicPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+impl fmt::Display for TopicPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Result<TopicPattern, BadTopicPattern> {
+        TopicPattern::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn a_pattern_is_for_the_whole_name_with_or_without_anchors() {
+        for text in [r"cdc\.(app|crm)\..*", r"^cdc\.(app|crm)\..*$"] {
+            let pattern = pattern(text).unwrap();
+            assert!(pattern.matches("cdc.app.users"));
+            assert!(!pattern.matches("cdcXapp.users"), "an escaped dot is a dot");
+            assert!(!pattern.matches("old-cdc.app.users"), "matched whole");
+            assert_eq!(pattern.subscription(), r"^(cdc\.(app|crm)\..*)$");
+        }
+    }
+
+    #[test]
+    fn what_engines_read_differently_is_refused() {
+        for text in [r"cdc\d", "(?i)cdc", "cdc.*?", "a++", r"\bcdc"] {
+            assert!(matches!(pattern(text), Err(BadTopicPattern::Dialect { .. })), "{text}");
+        }
+        let error = pattern("cdc.(").unwrap_err().to_string();
+        assert_eq!(error, r#""cdc.(" is no regular expression: unclosed group"#);
+    }
+}

@@ -1,0 +1,129 @@
+//! When an instance is ready, and when it is asked to stop.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+/// Whether all conditions hold that were registered. Cheap to clone; every clone sees the same.
+#[derive(Clone, Default)]
+pub struct Readiness {
+    conditions: Arc<Mutex<Vec<Arc<Named>>>>,
+}
+
+struct Named {
+    name: &'static str,
+    holds: AtomicBool,
+}
+
+/// One thing that has to be so before an instance is ready. It does not hold until it is set.
+#[derive(Clone)]
+pub struct Condition(Arc<Named>);
+
+impl Readiness {
+    /// Adds a condition; `name` says what holds, such as `definitions caught up`.
+    pub fn condition(&self, name: &'static str) -> Condition {
+        let named = Arc::new(Named { name, holds: AtomicBool::new(false) });
+        self.lock().push(named.clone());
+        Condition(named)
+    }
+
+    /// The names of conditions that do not hold; none means ready.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.lock().iter().filter(|named| !named.holds.load(Ordering::Acquire)).map(|named| named.name).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Named>>> {
+        // A list that only grows is whole whatever panicked beside it.
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Condition {
+    pub fn set(&self, holds: bool) {
+        self.0.holds.store(holds, Ordering::Release);
+    }
+}
+
+/// Asks everybody who watches to stop. Dropping it asks as well.
+pub struct Stop(watch::Sender<bool>);
+
+/// Sees when stopping is asked for.
+#[derive(Clone)]
+pub struct Stopping(watch::Receiver<bool>);
+
+/// A stop and what watches it.
+pub fn stop() -> (Stop, Stopping) {
+    let (sender, receiver) = watch::channel(false);
+    (Stop(sender), Stopping(receiver))
+}
+
+impl Stop {
+    pub fn now(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Stopping {
+    /// Returns once stopping has been asked for.
+    pub async fn asked(&mut self) {
+        // An error says that the sender is gone, and nobody is left who could want us to go on.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}
+
+/// SIGTERM and SIGINT.
+pub struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from their default, which is to end the process. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system refuses the handlers.
+    pub fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next signal and returns its name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_only_while_every_condition_holds() {
+        let readiness = Readiness::default();
+        let definitions = readiness.condition("definitions caught up");
+        let partitions = readiness.condition("partitions assigned");
+        assert_eq!(readiness.missing(), ["definitions caught up", "partitions assigned"]);
+        definitions.set(true);
+        assert_eq!(readiness.clone().missing(), ["partitions assigned"]);
+        partitions.set(true);
+        assert!(readiness.missing().is_empty());
+        partitions.set(false);
+        assert_eq!(readiness.missing(), ["partitions assigned"]);
+    }
+
+    #[tokio::test]
+    async fn everybody_sees_a_stop_even_who_comes_late() {
+        let (stop, mut stopping) = stop();
+        let mut late = stopping.clone();
+        stop.now();
+        stopping.asked().await;
+        late.asked().await;
+        drop(stop);
+        late.clone().asked().await;
+    }
+}

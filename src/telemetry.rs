@@ -1,0 +1,10 @@
+//! What an instance tells about itself: logs and metrics.
+
+mod config;
+mod logs;
+mod metrics;
+mod process;
+
+pub use self::config::{Config, Level, LogFormat};
+pub use self::logs::start as start_logs;
+pub use self::metrics::{Metrics, MetricsError};

@@ -1,0 +1,40 @@
+//! Log lines on stderr.
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+use super::{Config, Level, LogFormat};
+
+/// Starts logging. `terminal` says that stderr is one, `colours` that it may be coloured.
+///
+/// # Errors
+/// Logging was started before in this process.
+pub fn start(config: &Config, terminal: bool, colours: bool) -> Result<(), TryInitError> {
+    let registry = tracing_subscriber::registry().with(filter(config.level));
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match config.format {
+        LogFormat::Auto if terminal => registry.with(layer.with_ansi(colours)).try_init(),
+        LogFormat::Text => registry.with(layer.with_ansi(colours)).try_init(),
+        LogFormat::Json | LogFormat::Auto => registry.with(layer.json().flatten_event(true)).try_init(),
+    }
+}
+
+/// Our own lines at the chosen level; those of libraries only from `warn` up, since their `info` is about
+/// themselves and their `debug` may show what they carry.
+fn filter(level: Level) -> Targets {
+    let own = match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    let libraries = match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn | Level::Info | Level::Debug => LevelFilter::WARN,
+        Level::Trace => LevelFilter::DEBUG,
+    };
+    Targets::new().with_default(libraries).with_target("outhook", own)
+}

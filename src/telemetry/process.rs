@@ -1,0 +1,72 @@
+//! The process' own figures under the names that Prometheus' client libraries give them, from Linux' /proc
+//! (proc(5)). Elsewhere they are left out.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use metrics::{Unit, describe_gauge, gauge};
+
+/// Clock ticks a second in /proc: `USER_HZ`, which Linux keeps at 100 for user space.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+pub(super) fn describe_metrics() {
+    describe_gauge!("process_cpu_seconds_total", Unit::Seconds, "Time on a CPU, user and system");
+    describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Memory that is really in RAM");
+    describe_gauge!("process_open_fds", Unit::Count, "Open file descriptors, sockets included");
+    describe_gauge!("process_start_time_seconds", Unit::Seconds, "When the process started, since 1970");
+}
+
+pub(super) fn measure() {
+    if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().and_then(|text| Stat::parse(&text)) {
+        gauge!("process_cpu_seconds_total").set(stat.cpu_ticks as f64 / TICKS_PER_SECOND);
+        if let Some(started) = started(stat.start_ticks) {
+            gauge!("process_start_time_seconds").set(started);
+        }
+    }
+    if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().and_then(|text| resident_bytes(&text)) {
+        gauge!("process_resident_memory_bytes").set(bytes as f64);
+    }
+    if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
+        gauge!("process_open_fds").set(descriptors.count() as f64);
+    }
+}
+
+struct Stat {
+    cpu_ticks: u64,
+    /// Since the machine started.
+    start_ticks: u64,
+}
+
+impl Stat {
+    /// Reads the fields by their place behind the command's name, which may itself have spaces and brackets.
+    fn parse(text: &str) -> Option<Self> {
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        // proc(5) counts from 1 and the first field here is its third.
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        Some(Self { cpu_ticks: field(14)? + field(15)?, start_ticks: field(22)? })
+    }
+}
+
+fn started(start_ticks: u64) -> Option<f64> {
+    let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
+    Some((now - uptime + start_ticks as f64 / TICKS_PER_SECOND).round())
+}
+
+fn resident_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_proc_as_linux_writes_it() {
+        let stat = "7 (out hook) 2) S 1 7 7 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 4 0 12345 1 2 3";
+        let stat = Stat::parse(stat).unwrap();
+        assert_eq!((stat.cpu_ticks, stat.start_ticks), (300, 12345));
+        assert_eq!(resident_bytes("Name:\toh\nVmRSS:\t   2048 kB\n"), Some(2048 * 1024));
+    }
+}

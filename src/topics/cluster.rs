@@ -1,0 +1,162 @@
+//! The cluster as an administrator sees it: which topics there are, how they are set, and new ones.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::{Standing, Wanted, Wrong};
+use crate::config::Kafka;
+
+/// How long the cluster may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The pause between looks for a topic that was just created.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A cluster that has answered.
+pub struct Cluster {
+    admin: Arc<AdminClient<Troubles>>,
+    brokers: String,
+    /// Partitions by topic, as they were when the cluster was connected to.
+    topics: BTreeMap<String, usize>,
+    /// How many brokers it has.
+    pub size: usize,
+}
+
+/// Why topics can't be looked at or made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("Kafka's client refuses its settings: {0}")]
+    Settings(KafkaError),
+    #[error("no broker answers at kafka.brokers = {brokers:?} within {PATIENCE:?}: {reason}")]
+    Unreachable { brokers: String, reason: String },
+    #[error("the settings of topic {topic} can't be read: {reason}")]
+    Describe { topic: String, reason: String },
+    #[error("topic {topic} can't be created: {reason}")]
+    Create { topic: String, reason: String },
+    #[error("{wrong}; to mend it: {mend}", wrong = .0, mend = .0.mend)]
+    Wrong(Wrong),
+}
+
+impl Cluster {
+    /// Connects, and asks for all topics. One that is named in such a question could be created by it.
+    ///
+    /// # Errors
+    /// No broker answers in time.
+    pub async fn connect(kafka: &Kafka) -> Result<Self, Error> {
+        let client: ClientConfig = kafka.client().into_iter().collect();
+        let admin = AdminClient::from_config_and_context(&client, Troubles::default()).map_err(Error::Settings)?;
+        let mut cluster =
+            Self { admin: Arc::new(admin), brokers: kafka.brokers.clone(), topics: BTreeMap::new(), size: 0 };
+        cluster.look().await?;
+        Ok(cluster)
+    }
+
+    /// Partitions by topic, Kafka's internal topics left out.
+    pub fn topics(&self) -> &BTreeMap<String, usize> {
+        &self.topics
+    }
+
+    /// How one of Outhook's topics stands.
+    ///
+    /// # Errors
+    /// Its settings can't be read.
+    pub async fn standing(&self, wanted: &Wanted) -> Result<Standing, Error> {
+        let Some(partitions) = self.topics.get(&wanted.name) else { return Ok(Standing::Missing) };
+        let settings = self.settings(&wanted.name).await?;
+        Ok(wanted.judge(*partitions, &settings, &self.brokers))
+    }
+
+    /// Creates a topic and waits until the cluster knows it. One that another instance created meanwhile is as
+    /// good.
+    ///
+    /// # Errors
+    /// The cluster refuses it.
+    pub async fn create(&self, wanted: &Wanted) -> Result<(), Error> {
+        let failed = |reason: String| Error::Create { topic: wanted.name.clone(), reason };
+        // -1 is the broker's own default (KIP-464).
+        let replication = TopicReplication::Fixed(wanted.replication_factor.unwrap_or(-1));
+        let topic = wanted
+            .settings
+            .iter()
+            .fold(NewTopic::new(&wanted.name, wanted.partitions, replication), |topic, (name, value)| {
+                topic.set(name, value)
+            });
+        let created =
+            self.admin.create_topics([&topic], &options()).await.map_err(|error| failed(error.to_string()))?;
+        match created.into_iter().next() {
+            Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
+            Some(Err((_, code))) => return Err(failed(code.to_string())),
+            None => return Err(failed("the cluster did not answer for it".to_owned())),
+        }
+        let mut seen =
+            Self { admin: self.admin.clone(), brokers: self.brokers.clone(), topics: BTreeMap::new(), size: 0 };
+        tokio::time::timeout(PATIENCE, async {
+            while !seen.topics.contains_key(&wanted.name) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                seen.look().await?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|_| failed(format!("it was accepted, but is not there after {PATIENCE:?}")))?
+    }
+
+    async fn look(&mut self) -> Result<(), Error> {
+        let admin = self.admin.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let metadata = admin.inner().fetch_metadata(None, PATIENCE)?;
+            let topics = metadata.topics().iter().filter(|topic| !topic.name().starts_with("__"));
+            let topics = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect();
+            Ok::<_, KafkaError>((metadata.brokers().len(), topics))
+        });
+        let unreachable = |reason| Error::Unreachable { brokers: self.brokers.clone(), reason };
+        (self.size, self.topics) = match asked.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                return Err(unreachable(self.admin.inner().context().last().unwrap_or(error.to_string())));
+            }
+            Err(error) => return Err(unreachable(error.to_string())),
+        };
+        Ok(())
+    }
+
+    async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
+        let failed = |reason: String| Error::Describe { topic: topic.to_owned(), reason };
+        let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
+        let described = described.map_err(|error| failed(error.to_string()))?.into_iter().next();
+        let resource = described.ok_or_else(|| failed("the cluster did not answer for it".to_owned()))?;
+        let entries = resource.map_err(|code| failed(code.to_string()))?.entries;
+        Ok(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
+}
+
+/// Keeps the last trouble that librdkafka speaks of: a request that gets no answer says only that, and why is
+/// in its log.
+#[derive(Default)]
+struct Troubles(Mutex<Option<String>>);
+
+impl Troubles {
+    fn last(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for Troubles {
+    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        if level as i32 <= RDKafkaLogLevel::Error as i32 {
+            // `[thrd:…]: ` is librdkafka's name of a thread.
+            let text = message.split_once("]: ").map_or(message, |(_, text)| text);
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What Outhook's own topics have to be.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::config::Config;
+
+/// The largest record of a topic of ours: a dead letter with a message of 10 MiB as it was, and what is said
+/// about it.
+const MAX_RECORD_BYTES: usize = 12 * 1024 * 1024;
+
+/// A topic that Outhook needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub name: String,
+    /// The key of the configuration that names it.
+    pub key: &'static str,
+    /// How many partitions it is created with.
+    pub partitions: i32,
+    /// How many replicas it is created with; None leaves that to the broker.
+    pub replication_factor: Option<i32>,
+    /// Settings that it is created with.
+    pub settings: Vec<(&'static str, String)>,
+    rule: Rule,
+}
+
+/// What is looked at on a topic that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// One partition, because definitions have an order, and compacted, because the last one counts for ever.
+    Log,
+    /// Not compacted: dead letters with the same key, or none, are all kept.
+    Letters,
+}
+
+/// What became of a look at a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    Missing,
+    Right { found: String },
+    Wrong(Wrong),
+}
+
+/// A topic that can't be used as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("topic {topic} ({key}) has {found}, but needs {needed}: {why}")]
+pub struct Wrong {
+    pub topic: String,
+    pub key: &'static str,
+    pub found: String,
+    pub needed: &'static str,
+    pub why: &'static str,
+    /// What to do, with the command where there is one.
+    pub mend: String,
+}
+
+/// The topics that a configuration needs.
+pub fn wanted(config: &Config) -> [Wanted; 2] {
+    let (definitions, letters) = (&config.definitions, &config.dead_letters);
+    [
+        Wanted {
+            name: definitions.topic.clone(),
+            key: "definitions.topic",
+            partitions: 1,
+            replication_factor: definitions.replication_factor,
+            settings: vec![("cleanup.policy", "compact".to_owned())],
+            rule: Rule::Log,
+        },
+        Wanted {
+            name: letters.topic.clone(),
+            key: "dead_letters.topic",
+            partitions: letters.partitions,
+            replication_factor: letters.replication_factor,
+            settings: vec![
+                ("cleanup.policy", "delete".to_owned()),
+                ("retention.ms", letters.retention.as_millis().to_string()),
+                ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
+            ],
+            rule: Rule::Letters,
+        },
+    ]
+}
+
+impl Wanted {
+    /// Holds a topic that exists against what it has to be; `brokers` is for the command that mends it.
+    pub fn judge(&self, partitions: usize, settings: &BTreeMap<String, String>, brokers: &str) -> Standing {
+        let policy = settings.get("cleanup.policy").map_or("unknown", String::as_str);
+        let compacts = policy.split(',').any(|part| part.trim() == "compact");
+        let wrong = |found: String, needed, why, mend| {
+            Standing::Wrong(Wrong { topic: self.name.clone(), key: self.key, found, needed, why, mend })
+        };
+        let set_policy = |policy: &str| {
+            format!(
+                "kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics --entity-name {} \
+                 --add-config cleanup.policy={policy}",
+                self.name
+            )
+        };
+        let policy_found = format!("cleanup.policy = {policy}");
+        match self.rule {
+            Rule::Log if partitions != 1 => wrong(
+                format!("{partitions} partitions"),
+                "exactly 1",
+                "definitions have one order",
+                format!("a topic never gets fewer partitions, so name another in {}", self.key),
+            ),
+            Rule::Log if policy != "compact" => {
+                let why = "definitions that are old would be deleted";
+                wrong(policy_found, "cleanup.policy = compact", why, set_policy("compact"))
+            }
+            Rule::Letters if compacts => {
+                let why = "compaction would delete dead letters";
+                wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))
+            }
+            _ => Standing::Right { found: format!("{}, {policy_found}", counted(partitions, "partition")) },
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.name, counted(self.partitions as usize, "partition"))?;
+        for (name, value) in &self.settings {
+            write!(f, ", {name} = {value}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// `1 partition`, `2 partitions`.
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(which: usize, partitions: usize, policy: &str) -> Standing {
+        let settings = [("cleanup.policy".to_owned(), policy.to_owned())].into();
+        wanted(&Config::default())[which].judge(partitions, &settings, "b:9092")
+    }
+
+    #[test]
+    fn definitions_are_one_compacted_partition() {
+        assert!(matches!(judged(0, 1, "compact"), Standing::Right { .. }));
+        for policy in ["delete", "compact,delete"] {
+            let Standing::Wrong(wrong) = judged(0, 1, policy) else { panic!("{policy} loses definitions") };
+            assert_eq!(
+                wrong.to_string(),
+                format!(
+                    "topic outhook.definitions (definitions.topic) has cleanup.policy = {policy}, but needs \
+                     cleanup.policy = compact: definitions that are old would be deleted"
+                )
+            );
+            assert_eq!(
+                wrong.mend,
+                "kafka-configs.sh --bootstrap-server b:9092 --alter --entity-type topics --entity-name \
+                 outhook.definitions --add-config cleanup.policy=compact"
+            );
+        }
+        assert!(matches!(judged(0, 3, "compact"), Standing::Wrong(wrong) if wrong.found == "3 partitions"));
+    }
+
+    #[test]
+    fn dead_letters_are_not_compacted() {
+        assert!(
+            matches!(judged(1, 7, "delete"), Standing::Right { found } if found == "7 partitions, cleanup.policy = delete")
+        );
+        assert!(matches!(judged(1, 1, "compact,delete"), Standing::Wrong(wrong) if wrong.mend.ends_with("=delete")));
+    }
+}
