@@ -221,6 +221,8 @@ fn configuration(broker: &str, api_port: u16) -> Result<Config, config::Error> {
         r#"
         [kafka]
         brokers = "{broker}"
+        # The embedded broker answers a fetch only when its wait is over, records or not.
+        properties = {{ "fetch.wait.max.ms" = 10 }}
 
         [[sources]]
         topics = ["{CHANGES}"]
