@@ -127,8 +127,7 @@ fn this_program() -> String {
 
 fn sink_process() -> (Killed, u16) {
     use std::io::BufRead;
-    let mut sink =
-        pinned("1", &this_program()).arg("sink").stdout(Stdio::piped()).spawn().expect("the sink starts");
+    let mut sink = pinned("1", &this_program()).arg("sink").stdout(Stdio::piped()).spawn().expect("the sink starts");
     let mut port = String::new();
     let stdout = sink.stdout.take().expect("piped");
     std::io::BufReader::new(stdout).read_line(&mut port).expect("the sink prints its port");

@@ -19,7 +19,7 @@ use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
 use crate::settle::{self, Settle};
 use crate::source::{self, Handlers, Source, Topics};
-use crate::store::{self, Store};
+use crate::store::{self, Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// How often gauges are read off the parts.
@@ -56,9 +56,9 @@ pub enum Error {
     #[error("render.attachment_url: {0}")]
     AttachmentUrl(#[from] BadAttachmentUrl),
     #[error("[dead_letters]: {0}")]
-    Settle(#[from] settle::Error),
+    Settle(String),
     #[error("[definitions]: {0}")]
-    Store(#[from] store::Error),
+    Store(#[from] StoreError),
     #[error("[kafka]: {0}")]
     Source(#[from] source::StartError),
 }
@@ -75,12 +75,15 @@ impl App {
         let definitions_known = readiness.condition("definitions caught up");
         let partitions_assigned = readiness.condition("partitions assigned");
         let index = Arc::new(Index::default());
-        let settle = Settle::new(&config.dead_letters.topic, &config.kafka.client())?;
+        let client = config.kafka.client();
+        let settle = Settle::new(&config.dead_letters, &client.clone().into_iter().collect(), &config.kafka.client_id)
+            .map_err(Error::Settle)?;
         let on_finished = settle.clone();
-        let lanes = Lanes::new(config.delivery.clone(), Arc::new(move |call, outcome| on_finished.finished(call, outcome)))
-            .map_err(Error::Deliver)?;
-        let store = Store::start(&config.definitions, &config.kafka.client(), index.clone())?;
-        let attachment_url = config.render.attachment_url.as_deref().map(AttachmentUrl::parse).transpose()?;
+        let lanes =
+            Lanes::new(config.delivery.clone(), Arc::new(move |call, outcome| on_finished.finished(call, outcome)))
+                .map_err(Error::Deliver)?;
+        let store = Store::start(&config.definitions, &client.into_iter().collect(), index.clone())?;
+        let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
         let stages = Stages {
             sources: config.sources.iter().map(|source| (source.clone(), Arc::new(source.settings()))).collect(),
             whole_tables: WholeTables::default(),
@@ -114,7 +117,7 @@ impl App {
         let caught_up = tokio::select! {
             biased;
             () = &mut stop => false,
-            () = store.caught_up() => true,
+            caught_up = store.caught_up() => caught_up.is_ok(),
         };
         if caught_up {
             definitions_known.set(true);
@@ -143,7 +146,12 @@ async fn drain<H: Handlers>(source: Source<H>, lanes: &Lanes, settle: &Settle) -
     if drained.left() > 0 {
         warn!(records = drained.left(), "the drain deadline has passed");
     }
-    let _ = tokio::time::timeout(LAST_ATTEMPTS, async { lanes.stop().await; settle.drained().await }).await;
+    let _ = tokio::time::timeout(LAST_ATTEMPTS, async {
+        lanes.stop().await;
+        settle.drained().await
+    })
+    .await;
+    settle.stop();
     source.leave(&drained).await;
     Stopped { left: drained.left() }
 }

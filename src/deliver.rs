@@ -4,21 +4,39 @@
 //! connection of its own. A lane's trouble stays in the lane.
 
 mod classify;
-mod client;
+mod conclude;
 mod config;
+mod connection;
+mod dial;
+mod failure;
 mod guard;
+mod health;
 mod lane;
+mod metrics;
+mod retry_after;
+mod route;
 mod schedule;
+mod shared;
 mod signature;
+#[cfg(test)]
+mod tests;
+mod timer;
+mod tls;
+mod worker;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::lane::Refusal;
+use self::shared::Shared;
+use crate::definition::Endpoint;
 use crate::id::Place;
 use crate::receipt::Receipt;
 use crate::render::Message;
 
 pub use self::config::Config;
+pub use self::metrics::describe_metrics;
 
 /// One message on its way to one URL.
 pub struct Call {
@@ -37,7 +55,7 @@ pub struct Call {
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// A 2xx answer.
+    /// A 2xx answer, so long after its attempt began.
     Delivered { status: u16, took: Duration },
     /// The last try failed, or no other may follow.
     Exhausted { cause: Cause },
@@ -48,48 +66,91 @@ pub enum Outcome {
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// A short closed word for metrics: `status_5xx`, `timeout`, `connect`, `tls`, `refused_address` …
+    /// A word of a closed set, for metrics: `status_5xx`, `timeout`, `connect`, `tls`, `refused_address` …
     pub class: &'static str,
     /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
-    /// What to read at 3 a.m.; holds no secret.
+    /// What to read at 3 a.m. Of the URL it has scheme, host and port alone: the rest may be secret.
     pub text: String,
 }
 
 /// What becomes of finished calls: given by whoever builds the lanes, called from a lane's worker.
 pub type OnFinished = Arc<dyn Fn(Call, Outcome) + Send + Sync>;
 
-/// All lanes of an instance.
-pub struct Lanes {}
+/// All lanes of an instance. Dropping it stops them, without a wait.
+pub struct Lanes {
+    shared: Arc<Shared>,
+}
 
 impl Lanes {
-    /// # Errors
-    /// The TLS roots can't be read.
-    pub fn new(_config: Config, _on_finished: OnFinished) -> Result<Arc<Self>, String> {
-        todo!()
-    }
-
-    /// Queues a call, or gives it back when its lane is full. Never waits.
+    /// Metrics go to the recorder that is installed by now.
     ///
     /// # Errors
-    /// The lane is full; the call comes back.
-    pub fn offer(&self, _call: Call) -> Result<(), Call> {
-        todo!()
+    /// The settings contradict each other, or the certificate authorities can't be read.
+    pub fn new(config: Config, on_finished: OnFinished) -> Result<Arc<Self>, String> {
+        config.check()?;
+        Ok(Arc::new(Self { shared: Shared::new(config, on_finished)? }))
     }
 
-    /// Queues a call as soon as its lane has room.
-    pub async fn send(&self, _call: Call) {
-        todo!()
+    /// Queues a call, or gives it back when its lane is full or all are stopping. Never waits. To be called
+    /// in a tokio runtime.
+    ///
+    /// # Errors
+    /// The lane takes no call now; it comes back.
+    #[expect(clippy::result_large_err, reason = "the error is the call itself, which the caller has to hand on")]
+    pub fn offer(&self, mut call: Call) -> Result<(), Call> {
+        loop {
+            let Some(lane) = self.shared.lane(endpoint(&call)) else { return Err(call) };
+            match lane.push(call) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Full(back)) => return Err(back),
+                // It has just ended for want of calls: another one takes its place.
+                Err(Refusal::Closed(back)) => call = back,
+            }
+            self.shared.forget(&lane);
+        }
+    }
+
+    /// Queues a call as soon as its lane has room; drops it unsettled when the lanes are stopping.
+    pub async fn send(&self, call: Call) {
+        let Err(mut call) = self.offer(call) else { return };
+        while let Some(lane) = self.shared.lane(endpoint(&call)) {
+            let mut room = pin!(lane.room());
+            // From here on no room that becomes free is missed.
+            room.as_mut().enable();
+            match lane.push(call) {
+                Ok(()) => return,
+                Err(Refusal::Full(back)) => {
+                    call = back;
+                    room.await;
+                }
+                Err(Refusal::Closed(back)) => {
+                    call = back;
+                    self.shared.forget(&lane);
+                }
+            }
+        }
     }
 
     /// Starts no attempt from now on; returns when the ones under way have ended. What is still queued is
     /// dropped unsettled.
     pub async fn stop(&self) {
-        todo!()
+        self.shared.stop();
+        self.shared.empty().await;
     }
 
     /// Calls queued, waiting for a retry or under way.
     pub fn in_flight(&self) -> usize {
-        todo!()
+        self.shared.in_flight()
     }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+fn endpoint(call: &Call) -> &Arc<Endpoint> {
+    &call.message.target.endpoints[call.message.endpoint]
 }

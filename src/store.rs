@@ -13,7 +13,7 @@ mod writer;
 pub use self::config::Config;
 pub use self::follow::Store;
 pub use self::log::read;
-pub use self::status::{BadDefinition, Status};
+pub use self::status::{BadDefinition, Status, describe_metrics};
 pub use self::writer::{WriteError, write};
 
 use rdkafka::error::KafkaError;
@@ -23,13 +23,19 @@ use rdkafka::error::KafkaError;
 pub enum StoreError {
     #[error("the Kafka client for topic {topic} can't be made: {source}")]
     Client { topic: String, source: KafkaError },
-    #[error("topic {topic} can't be looked up at {brokers}: {source}; is the address right, and does a broker run there?")]
+    #[error(
+        "topic {topic} can't be looked up at {brokers}: {source}; is the address right, and does a broker run there?"
+    )]
     Unreachable { topic: String, brokers: String, source: KafkaError },
     #[error("there is no topic {topic}: create it with `outhook topics create`")]
     NoTopic { topic: String },
-    #[error("topic {topic} has {partitions} partitions, and its records have an order only in one: make it anew with `outhook topics create`")]
+    #[error(
+        "topic {topic} has {partitions} partitions, and its records have an order only in one: make it anew with `outhook topics create`"
+    )]
     Partitions { topic: String, partitions: usize },
-    #[error("topic {topic} could not be read to its end: nothing came for {seconds} seconds; the last trouble was: {trouble}")]
+    #[error(
+        "topic {topic} could not be read to its end: nothing came for {seconds} seconds; the last trouble was: {trouble}"
+    )]
     Stalled { topic: String, seconds: u64, trouble: String },
     #[error("the thread that follows the definitions can't be started: {0}")]
     Thread(std::io::Error),

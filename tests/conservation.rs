@@ -46,7 +46,9 @@ fn nothing_is_lost_when_an_instance_is_killed_again_and_again() {
         // Somewhere in the middle of this part's messages.
         let moment = arrived() + (to - from) * PATHS.len() / 8 * (1 + random.below(4)) / 2;
         site.produce((from..to).map(order));
-        harness::eventually("the kill's moment comes", Duration::from_secs(120), || (arrived() >= moment).then_some(()));
+        harness::eventually("the kill's moment comes", Duration::from_secs(120), || {
+            (arrived() >= moment).then_some(())
+        });
         victim.kill();
         println!("kill {} at {} messages, {:.1?}", kill + 1, arrived(), started.elapsed());
         victim = site.start();

@@ -15,7 +15,8 @@ const IN_FLIGHT: usize = 64;
 
 /// Reads `records` records of `topic` and posts each to `url`.
 pub fn run(brokers: &str, topic: &str, url: &str, records: usize) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
@@ -33,10 +34,8 @@ pub fn run(brokers: &str, topic: &str, url: &str, records: usize) {
             let record = consumer.recv().await.expect("a record");
             let body = Bytes::copy_from_slice(record.payload().expect("a value"));
             let slot = slots.clone().acquire_owned().await.expect("never closed");
-            let request = Request::post(url)
-                .header("content-type", "application/json")
-                .body(Full::new(body))
-                .expect("a request");
+            let request =
+                Request::post(url).header("content-type", "application/json").body(Full::new(body)).expect("a request");
             let sending = client.request(request);
             tokio::spawn(async move {
                 let answer = sending.await.expect("an answer");

@@ -30,11 +30,7 @@ pub enum GetError {
 
 /// # Errors
 /// The definitions can't be read, or their text can't be written to standard output.
-pub async fn run(
-    args: Args,
-    config: &store::Config,
-    kafka: &HashMap<String, String>,
-) -> Result<ExitCode, GetError> {
+pub async fn run(args: Args, config: &store::Config, kafka: &HashMap<String, String>) -> Result<ExitCode, GetError> {
     let definitions = store::read(config, kafka).await?;
     let account = args.account.as_deref().map(AccountId::from);
     let file = File::of(&definitions, account.as_ref(), args.show_secrets);

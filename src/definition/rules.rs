@@ -51,7 +51,9 @@ pub enum Refusal {
          allow http in the configuration"
     )]
     Http(String),
-    #[error("CallThrottling is 0, so no call could ever be made: give the calls a second, or leave it out for no limit")]
+    #[error(
+        "CallThrottling is 0, so no call could ever be made: give the calls a second, or leave it out for no limit"
+    )]
     NoCalls,
     #[error("Secret: {0}")]
     Secret(#[from] BadSecret),
@@ -147,11 +149,9 @@ pub fn webhook(webhook: &Webhook, policy: Policy) -> Result<(), Refusal> {
 pub fn unique_name(webhook: &Webhook, among: &Definitions) -> Result<(), Refusal> {
     match among.named(&webhook.account, &webhook.name).find(|other| other.id != webhook.id) {
         None => Ok(()),
-        Some(other) => Err(Refusal::NameTaken {
-            name: webhook.name.clone(),
-            account: webhook.account.clone(),
-            other: other.id,
-        }),
+        Some(other) => {
+            Err(Refusal::NameTaken { name: webhook.name.clone(), account: webhook.account.clone(), other: other.id })
+        }
     }
 }
 

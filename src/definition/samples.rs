@@ -51,7 +51,10 @@ pub fn event_id() -> impl Strategy<Value = EventId> {
 
 /// Any text that a person may put in, hostile ones too, but not blank.
 pub fn text() -> impl Strategy<Value = String> {
-    let odd = ["yes", "null", "~", "123", "1e3", "0x1F", "- a", "a: b", "#c", " lead", "trail ", "a\nb", "'", "\"", "é漢", "|", "true"];
+    let odd = [
+        "yes", "null", "~", "123", "1e3", "0x1F", "- a", "a: b", "#c", " lead", "trail ", "a\nb", "'", "\"", "é漢",
+        "|", "true",
+    ];
     prop_oneof![
         proptest::sample::select(odd.map(str::to_owned).to_vec()),
         "[ -~]{1,20}",
@@ -83,7 +86,8 @@ pub fn any_webhook() -> impl Strategy<Value = Webhook> {
 }
 
 pub fn any_event() -> impl Strategy<Value = Event> {
-    let names = || proptest::collection::btree_set(text(), 0..3).prop_map(|names| names.into_iter().collect::<Vec<_>>());
+    let names =
+        || proptest::collection::btree_set(text(), 0..3).prop_map(|names| names.into_iter().collect::<Vec<_>>());
     let payload = prop_oneof![
         Just(Payload::Default),
         names().prop_map(|names| if names.is_empty() { Payload::Default } else { Payload::Fields(names) }),

@@ -51,12 +51,7 @@ impl Definitions {
     /// # Errors
     /// The record is no definition. What its key stood for before is gone all the same, as it would be after
     /// a restart with a compacted log.
-    pub fn apply(
-        &mut self,
-        key: &[u8],
-        value: Option<&[u8]>,
-        changes: &mut Changes,
-    ) -> Result<Applied, BadRecord> {
+    pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>, changes: &mut Changes) -> Result<Applied, BadRecord> {
         let outcome = match Key::parse(key) {
             Ok(None) => return Ok(Applied::Ignored),
             Ok(Some(Key::Webhook(id))) => {

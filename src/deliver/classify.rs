@@ -1,1 +1,161 @@
 //! What an answer or an error means: delivered, retry, or stop; pure.
+
+use std::time::Duration;
+
+use super::failure::{Failure, Stage};
+
+/// What follows from an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Delivered {
+        status: u16,
+    },
+    /// Another attempt may help; the endpoint may have said when.
+    Retry {
+        after: Option<Duration>,
+    },
+    /// No other attempt may follow.
+    Stop,
+}
+
+/// How an attempt ended, as metrics count it: a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Status2xx,
+    Status3xx,
+    Status4xx,
+    Status5xx,
+    StatusOther,
+    TooManyRequests,
+    Gone,
+    ConnectTimeout,
+    Timeout,
+    Resolve,
+    Connect,
+    Tls,
+    RefusedAddress,
+    HttpRefused,
+    Broken,
+    Protocol,
+}
+
+impl Class {
+    pub const ALL: [Class; 16] = [
+        Class::Status2xx,
+        Class::Status3xx,
+        Class::Status4xx,
+        Class::Status5xx,
+        Class::StatusOther,
+        Class::TooManyRequests,
+        Class::Gone,
+        Class::ConnectTimeout,
+        Class::Timeout,
+        Class::Resolve,
+        Class::Connect,
+        Class::Tls,
+        Class::RefusedAddress,
+        Class::HttpRefused,
+        Class::Broken,
+        Class::Protocol,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Status2xx => "status_2xx",
+            Class::Status3xx => "status_3xx",
+            Class::Status4xx => "status_4xx",
+            Class::Status5xx => "status_5xx",
+            Class::StatusOther => "status_other",
+            Class::TooManyRequests => "too_many_requests",
+            Class::Gone => "gone",
+            Class::ConnectTimeout => "connect_timeout",
+            Class::Timeout => "timeout",
+            Class::Resolve => "resolve",
+            Class::Connect => "connect",
+            Class::Tls => "tls",
+            Class::RefusedAddress => "refused_address",
+            Class::HttpRefused => "http_refused",
+            Class::Broken => "broken",
+            Class::Protocol => "protocol",
+        }
+    }
+}
+
+/// What an answer's status means. `retry_after` is what its Retry-After header asks for, if it has one.
+pub(super) fn status(status: u16, retry_after: Option<Duration>) -> (Class, Verdict) {
+    let retry = Verdict::Retry { after: None };
+    let retry_when_told = Verdict::Retry { after: retry_after };
+    match status {
+        200..=299 => (Class::Status2xx, Verdict::Delivered { status }),
+        // Never followed: the address behind it was not checked by whoever set the webhook up, and a
+        // redirected POST may become a GET. It may be a load balancer's passing trouble.
+        300..=399 => (Class::Status3xx, retry),
+        // Standard Webhooks: the receiver wants nothing any more.
+        410 => (Class::Gone, Verdict::Stop),
+        // The endpoint is asked for more than it takes, and says for how long (RFC 6585).
+        429 => (Class::TooManyRequests, retry_when_told),
+        // Timeouts and "too early" (408, 425) pass by themselves. The others (a wrong path, a failing
+        // signature check, a proxy's refusal) are mended by people, while the schedule runs.
+        400..=499 => (Class::Status4xx, retry),
+        // Overloaded or down for maintenance, possibly with the time when it is over (RFC 9110, 15.6.4).
+        503 => (Class::Status5xx, retry_when_told),
+        // The receiver's own trouble.
+        500..=599 => (Class::Status5xx, retry),
+        // No final status that HTTP knows; whatever wrote it may be replaced by the endpoint's real server.
+        _ => (Class::StatusOther, retry),
+    }
+}
+
+/// What the absence of an answer means. All of it is retried: networks, names, certificates and even the
+/// addresses behind a name change.
+pub(super) fn failure(failure: &Failure) -> (Class, Verdict) {
+    let class = match failure {
+        Failure::HttpRefused => Class::HttpRefused,
+        Failure::Resolve(_) => Class::Resolve,
+        Failure::RefusedAddress(_) => Class::RefusedAddress,
+        Failure::Connect(_) => Class::Connect,
+        Failure::Tls(_) => Class::Tls,
+        Failure::Timeout { stage: Stage::Connect, .. } => Class::ConnectTimeout,
+        // Here and where the connection broke, the receiver may have acted on the message; it knows it again
+        // by its id.
+        Failure::Timeout { stage: Stage::FirstByte, .. } => Class::Timeout,
+        Failure::Broken(_) => Class::Broken,
+        Failure::Protocol(_) => Class::Protocol,
+    };
+    (class, Verdict::Retry { after: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_2xx_is_delivered_and_only_410_stops() {
+        for code in 0..=999 {
+            let (class, verdict) = status(code, None);
+            let delivered = verdict == Verdict::Delivered { status: code };
+            assert_eq!(delivered, (200..300).contains(&code), "{code}");
+            assert_eq!(verdict == Verdict::Stop, code == 410, "{code}");
+            assert_eq!(class == Class::Status2xx, delivered, "{code}");
+        }
+    }
+
+    #[test]
+    fn each_class_has_its_own_word_and_its_own_place() {
+        for (place, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, place);
+            assert_eq!(Class::ALL.iter().filter(|other| other.as_str() == class.as_str()).count(), 1);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn retry_after_counts_for_429_and_503_alone(code: u16, seconds in 0u64..100_000) {
+            let asked = Some(Duration::from_secs(seconds));
+            let honoured = status(code, asked).1 == Verdict::Retry { after: asked };
+            prop_assert_eq!(honoured, code == 429 || code == 503);
+        }
+    }
+}

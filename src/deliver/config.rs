@@ -1,22 +1,67 @@
 //! How calls are made: the `[delivery]` section.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
+use ipnet::IpNet;
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::Deserialize;
 
 /// How calls are made.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Calls that may be under way to one endpoint at once. On HTTP/1.1 each has a connection of its own. Default 32.
+    pub concurrency: usize,
+    /// Calls that one endpoint may hold: queued, under way or waiting for a retry. Default 1024.
+    pub queue_calls: usize,
+    /// Bytes of message bodies that one endpoint may hold, exceeded by at most one message. Default 16777216 (16 MiB).
+    pub queue_bytes: usize,
+    /// How long looking up the name, connecting and the TLS handshake may take together. Default 5s.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// How long the status line of an answer may take once the connection stands. Default 15s.
+    #[serde(with = "duration")]
+    pub first_byte_timeout: Duration,
     /// How long an attempt may take as a whole. Default 20s.
-    #[serde(with = "duration::required")]
+    #[serde(with = "duration")]
     pub timeout: Duration,
+    /// How long a connection without calls is kept. Default 30s.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+    /// Bytes of an answer's body that are read so that its connection can be used again; after more it is closed. Default 65536 (64 KiB).
+    pub response_bytes: usize,
+    /// The wait before each retry, plus or minus a fifth. A call whose last retry fails becomes a dead letter. Default ["0s", "1s", "5s", "15s"].
+    #[serde(deserialize_with = "durations")]
+    pub retry: Vec<Duration>,
+    /// The longest wait that an endpoint's Retry-After header can ask for; a longer one is cut to it. Default 1m.
+    #[serde(with = "duration")]
+    pub retry_after_limit: Duration,
+    /// Whether endpoints may have http URLs, over which messages and their secrets are readable on the way. Default false.
+    pub allow_http: bool,
+    /// Networks that may be dialled although they are private, loopback or otherwise not public, such as "10.1.0.0/16". Default none.
+    pub allow_addresses: Vec<IpNet>,
+    /// A PEM file with the certificate authorities that endpoints are checked against. Default: those of the system.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(20) }
+        Self {
+            concurrency: 32,
+            queue_calls: 1024,
+            queue_bytes: 16 * 1024 * 1024,
+            connect_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(15),
+            timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(30),
+            response_bytes: 64 * 1024,
+            retry: [0, 1, 5, 15].map(Duration::from_secs).to_vec(),
+            retry_after_limit: Duration::from_secs(60),
+            allow_http: false,
+            allow_addresses: Vec::new(),
+            ca_file: None,
+        }
     }
 }
 
@@ -26,9 +71,71 @@ impl Config {
     /// # Errors
     /// A sentence that names the settings, their values and the mend.
     pub fn check(&self) -> Result<(), String> {
-        if self.timeout.is_zero() {
-            return Err("delivery.timeout is 0s, so no call could ever succeed: give it a value over 0".to_owned());
+        let positive = [
+            ("concurrency", self.concurrency > 0),
+            ("queue_bytes", self.queue_bytes > 0),
+            ("connect_timeout", !self.connect_timeout.is_zero()),
+            ("first_byte_timeout", !self.first_byte_timeout.is_zero()),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, positive)| !positive) {
+            return Err(format!("delivery.{name} is 0, so no call could ever be made: give it a value over 0"));
+        }
+        if self.queue_calls < self.concurrency {
+            return Err(format!(
+                "delivery.queue_calls is {} and delivery.concurrency {}: an endpoint must be able to hold at least \
+                 the calls that are under way, so raise queue_calls or lower concurrency",
+                self.queue_calls, self.concurrency
+            ));
+        }
+        for (name, part) in [("connect_timeout", self.connect_timeout), ("first_byte_timeout", self.first_byte_timeout)]
+        {
+            if part > self.timeout {
+                return Err(format!(
+                    "delivery.{name} is {part:?} and delivery.timeout {:?}: a part of an attempt can't be allowed \
+                     more time than the whole, so lower {name} or raise timeout",
+                    self.timeout
+                ));
+            }
         }
         Ok(())
+    }
+}
+
+fn durations<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+    #[derive(Deserialize)]
+    struct Wait(#[serde(with = "duration")] Duration);
+    Ok(Vec::<Wait>::deserialize(deserializer)?.into_iter().map(|wait| wait.0).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_section_is_the_default_and_holds_together() {
+        let config: Config = toml::from_str("").unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn reads_durations_and_networks_as_people_write_them() {
+        let config: Config =
+            toml::from_str("retry = [\"0s\", \"1m 30s\"]\ntimeout = \"45s\"\nallow_addresses = [\"10.0.0.0/8\"]")
+                .unwrap();
+        assert_eq!(config.retry, [Duration::ZERO, Duration::from_secs(90)]);
+        assert_eq!(config.timeout, Duration::from_secs(45));
+        assert!(toml::from_str::<Config>("time_out = \"45s\"").is_err());
+        assert!(toml::from_str::<Config>("allow_addresses = [\"10.0.0.0/33\"]").is_err());
+    }
+
+    #[test]
+    fn contradictions_name_both_values() {
+        let error = Config { connect_timeout: Duration::from_secs(40), ..Config::default() }.check().unwrap_err();
+        assert!(error.contains("connect_timeout is 40s") && error.contains("timeout 20s"), "{error}");
+        let error = Config { queue_calls: 8, ..Config::default() }.check().unwrap_err();
+        assert!(error.contains("queue_calls is 8") && error.contains("concurrency 32"), "{error}");
+        let error = Config { concurrency: 0, ..Config::default() }.check().unwrap_err();
+        assert!(error.contains("concurrency is 0"), "{error}");
     }
 }

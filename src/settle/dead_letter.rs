@@ -1,1 +1,112 @@
 //! Dead letters: what will not be tried again, with its cause, in a form that can be redriven.
+//!
+//! A dead letter is a Kafka record. Its headers say what it is and why; its value is the body that was to be
+//! sent, or the record that could not be turned into messages, byte for byte. docs/delivery.md has the table.
+
+use std::error::Error;
+use std::fmt::Display;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use rdkafka::message::{Header, OwnedHeaders};
+
+use crate::decode::{DecodeError, Input};
+use crate::deliver::{Call, Cause};
+use crate::render::TooLarge;
+
+/// One dead letter, ready to be written as often as it takes.
+pub(super) struct DeadLetter {
+    pub kind: &'static str,
+    pub class: &'static str,
+    /// Where its record stands, for logs.
+    pub place: String,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: OwnedHeaders,
+}
+
+impl DeadLetter {
+    /// A call given up at `now`. All of a webhook's have one key, so that they are redriven from one partition.
+    pub fn of_call(call: &Call, cause: &Cause, now: Timestamp) -> Self {
+        let (message, place) = (&call.message, &call.place);
+        let target = &message.target;
+        let in_hand = SignedDuration::try_from(call.offered.elapsed()).unwrap_or_default();
+        let mut headers = Headers::new("call", cause.class, &cause.text)
+            .place(&place.topic, place.partition, place.offset)
+            .add("account", target.account.as_str())
+            .add("webhook", target.webhook)
+            .add("event", message.event)
+            .add("message", message.id)
+            .add("call", message.call)
+            .add("url", &target.endpoints[message.endpoint].url)
+            .add("event-date", message.event_date)
+            .add("sequence", message.sequence)
+            .add("attempts", call.attempts)
+            .add("offered", now.saturating_sub(in_hand).expect("a difference of times has no calendar units"))
+            .add("ended", now);
+        if let Some(status) = cause.status {
+            headers = headers.add("status", status);
+        }
+        Self {
+            kind: "call",
+            class: cause.class,
+            place: place.to_string(),
+            key: Some(Bytes::copy_from_slice(target.webhook.as_str().as_bytes())),
+            value: Some(message.body.clone()),
+            headers: headers.0,
+        }
+    }
+
+    /// A record that can't be decoded, or of which a message can't be rendered; its key and value as they came.
+    pub fn of_record(input: &Input<'_>, reason: &(dyn Error + 'static), now: Timestamp) -> Self {
+        let class = class_of(reason);
+        let headers = Headers::new("record", class, &reason.to_string())
+            .place(input.topic, input.partition, input.offset)
+            .add("timestamp", input.timestamp_ms)
+            .add("ended", now);
+        Self {
+            kind: "record",
+            class,
+            place: format!("topic {} partition {} offset {}", input.topic, input.partition, input.offset),
+            key: input.key.map(Bytes::copy_from_slice),
+            value: input.value.map(Bytes::copy_from_slice),
+            headers: headers.0,
+        }
+    }
+
+    /// The same without its value, for a topic that does not take records of its size. The place in its
+    /// headers still leads to the record it came from.
+    pub fn without_value(self) -> Self {
+        let size = self.value.as_ref().map_or(0, Bytes::len);
+        Self { value: None, headers: Headers(self.headers).add("value-left-out", size).0, ..self }
+    }
+}
+
+/// Why a record is undeliverable, as metrics count it.
+fn class_of(reason: &(dyn Error + 'static)) -> &'static str {
+    if reason.is::<TooLarge>() {
+        "too_large"
+    } else if reason.is::<DecodeError>() {
+        "undecodable"
+    } else {
+        "undeliverable"
+    }
+}
+
+/// A dead letter's headers: text, and each name with `outhook-` before it.
+struct Headers(OwnedHeaders);
+
+impl Headers {
+    fn new(kind: &str, class: &str, cause: &str) -> Self {
+        Self(OwnedHeaders::new_with_capacity(20)).add("kind", kind).add("class", class).add("cause", cause)
+    }
+
+    fn place(self, topic: &str, partition: i32, offset: i64) -> Self {
+        self.add("topic", topic).add("partition", partition).add("offset", offset)
+    }
+
+    fn add(self, name: &str, value: impl Display) -> Self {
+        let (name, value) = (format!("outhook-{name}"), value.to_string());
+        Self(self.0.insert(Header { key: &name, value: Some(&value) }))
+    }
+}

@@ -41,7 +41,11 @@ impl Store {
     ///
     /// # Errors
     /// The Kafka properties make no client.
-    pub fn start(config: &Config, kafka: &HashMap<String, String>, index: Arc<Index>) -> Result<Arc<Store>, StoreError> {
+    pub fn start(
+        config: &Config,
+        kafka: &HashMap<String, String>,
+        index: Arc<Index>,
+    ) -> Result<Arc<Store>, StoreError> {
         let log = Log::open(config, kafka, FETCH_WAIT)?;
         let definitions = Arc::new(RwLock::new(Definitions::default()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -148,7 +152,8 @@ impl Follower {
                 counter!("outhook_definition_records_bad_total").increment(1);
                 tracing::warn!(topic = self.topic, offset = record.offset(), "{error}");
                 let reason = error.reason.to_string();
-                self.bad.insert(error.key.clone(), BadDefinition { key: error.key, offset: Some(record.offset()), reason });
+                self.bad
+                    .insert(error.key.clone(), BadDefinition { key: error.key, offset: Some(record.offset()), reason });
             }
         }
     }

@@ -105,9 +105,10 @@ impl Log {
     /// Checks that the topic is there and has one partition.
     pub fn check(&self) -> Result<(), StoreError> {
         let topic = || self.topic.clone();
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ANSWER).map_err(|source| {
-            StoreError::Unreachable { topic: topic(), brokers: self.brokers.clone(), source }
-        })?;
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(&self.topic), ANSWER)
+            .map_err(|source| StoreError::Unreachable { topic: topic(), brokers: self.brokers.clone(), source })?;
         let found = metadata.topics().iter().find(|found| found.name() == self.topic);
         match found.map_or(0, |found| found.partitions().len()) {
             0 => Err(StoreError::NoTopic { topic: topic() }),
@@ -141,7 +142,11 @@ impl Log {
 pub(super) fn is_missing_topic(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition)
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+        )
     )
 }
 

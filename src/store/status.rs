@@ -2,9 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use metrics::{counter, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::definition::Key;
+
+/// Registers the store's metrics with their units and descriptions.
+pub fn describe_metrics() {
+    describe_gauge!("outhook_definitions", Unit::Count, "Definitions known, by kind");
+    describe_gauge!(
+        "outhook_definitions_bad",
+        Unit::Count,
+        "Definition records that can't be used; `check` names them"
+    );
+    describe_counter!("outhook_definition_records_total", Unit::Count, "Records read from the definitions topic");
+    describe_gauge!(
+        "outhook_definitions_last_change_timestamp_seconds",
+        Unit::Seconds,
+        "When the newest definition record was written, since 1970"
+    );
+}
 
 /// How many bad definitions a status names.
 const NAMED: usize = 100;

@@ -73,7 +73,10 @@ struct Writer {
 /// How a try ended without its records being written.
 enum Cut<E> {
     /// Another writer took over, or a broker was lost: worth another try.
-    Again { step: &'static str, source: KafkaError },
+    Again {
+        step: &'static str,
+        source: KafkaError,
+    },
     Failed(WriteError<E>),
 }
 

@@ -103,7 +103,8 @@ fn split<'a>(expression: &'a str, separators: &[&str]) -> Vec<&'a str> {
 
 #[test]
 fn licence_expressions_are_read_as_spdx_says() {
-    for yes in ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "(MIT OR GPL-3.0) AND ISC", "Apache-2.0 WITH LLVM-exception"] {
+    for yes in ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "(MIT OR GPL-3.0) AND ISC", "Apache-2.0 WITH LLVM-exception"]
+    {
         assert!(accepted(yes), "{yes}");
     }
     for no in ["GPL-3.0", "MIT AND GPL-3.0", "(MIT OR ISC) AND GPL-3.0", "no licence", "GPL-2.0 OR MIT AND AGPL-3.0"] {

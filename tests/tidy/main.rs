@@ -63,10 +63,18 @@ fn the_table_points_only_up() {
 fn each_rule_finds_what_breaks_it() {
     let long = format!("//! Doc.\nfn long() {{\n{}}}\n", "    work();\n".repeat(FUNCTION_LINES));
     let broken = [
-        ("src/decode/x.rs", "//! Doc.\nuse crate::{id, deliver::Call};\n", "src/decode/x.rs:2: decode may not use deliver"),
+        (
+            "src/decode/x.rs",
+            "//! Doc.\nuse crate::{id, deliver::Call};\n",
+            "src/decode/x.rs:2: decode may not use deliver",
+        ),
         ("src/decode/x.rs", "//! Doc.\nfn f() { super::super::store::f() }\n", ":2: decode may not use store"),
         ("src/decode/x.rs", "//! Doc.\nfn f() { println!(\"{}\", crate::app::f()) }\n", ":2: decode may not use app"),
-        ("src/render.rs", "//! Doc.\nuse std::time::{Duration, Instant};\n", ":2: render is pure and may not name std::time::Instant"),
+        (
+            "src/render.rs",
+            "//! Doc.\nuse std::time::{Duration, Instant};\n",
+            ":2: render is pure and may not name std::time::Instant",
+        ),
         ("src/deliver/guard.rs", "//! Doc.\nuse tokio::net;\n", ":2: deliver::guard is pure and may not name tokio"),
         ("src/cellar.rs", "//! Doc.\n", "cellar is no room"),
         ("src/id.rs", "fn f() {}\n", "src/id.rs:1: the module has no //! doc"),
@@ -176,7 +184,9 @@ fn purity_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
         return Vec::new();
     }
     let effect_of = |path: &[String]| {
-        EFFECTS.iter().find(|effect| path.iter().map(String::as_str).take(effect.split("::").count()).eq(effect.split("::")))
+        EFFECTS
+            .iter()
+            .find(|effect| path.iter().map(String::as_str).take(effect.split("::").count()).eq(effect.split("::")))
     };
     let mend = "let the caller do it and hand the result in";
     let named = source.paths.iter().filter_map(|(line, path)| Some((*line, effect_of(path)?)));
@@ -206,8 +216,7 @@ fn failures_kept(source: &SourceFile) -> Vec<(usize, String)> {
     let unwraps = source.unwraps.iter().map(|line| {
         (*line, "unwrap() outside a test: return the error, or expect() with why it can't happen".to_owned())
     });
-    let expects = source.mute_expects.iter().map(|line| {
-        (*line, "expect() without a text: say why it can't happen".to_owned())
-    });
+    let expects =
+        source.mute_expects.iter().map(|line| (*line, "expect() without a text: say why it can't happen".to_owned()));
     unwraps.chain(expects).collect()
 }

@@ -28,10 +28,7 @@ pub const ROOMS: &[Room] = &[
     // A message's target holds its endpoints and its secret, which are the definition's.
     room("deliver", &["render", "matching", "definition", "receipt", "id", "lifecycle", "telemetry"]),
     room("settle", &["deliver", "render", "decode", "receipt", "id", "telemetry"]),
-    room(
-        "pipeline",
-        &["source", "decode", "matching", "render", "deliver", "settle", "receipt", "vocabulary", "id"],
-    ),
+    room("pipeline", &["source", "decode", "matching", "render", "deliver", "settle", "receipt", "vocabulary", "id"]),
     room(
         "api",
         &["store", "definition", "matching", "render", "source", "deliver", "settle", "id", "lifecycle", "telemetry"],

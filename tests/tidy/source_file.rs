@@ -77,9 +77,7 @@ impl SourceFile {
             Some(TokenTree::Ident(ident)) => Some(ident.to_string()),
             _ => None,
         };
-        let punct = |at: usize, wanted: char| {
-            matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == wanted)
-        };
+        let punct = |at: usize, wanted: char| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == wanted);
         for (at, token) in tokens.iter().enumerate() {
             if let TokenTree::Group(group) = token {
                 self.macro_tokens(&group.stream());

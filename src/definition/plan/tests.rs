@@ -173,7 +173,8 @@ Webhooks:
 #[test]
 fn a_new_id_is_never_one_that_is_taken() {
     let mut definitions = applied("Webhooks:\n- Name: A\n  OutgoingUrls: [https://a.example/]\n");
-    let more = "Webhooks:\n- Name: B\n  OutgoingUrls: [https://a.example/]\n- Name: C\n  OutgoingUrls: [https://a.example/]\n";
+    let more =
+        "Webhooks:\n- Name: B\n  OutgoingUrls: [https://a.example/]\n- Name: C\n  OutgoingUrls: [https://a.example/]\n";
     let plan = try_apply(&definitions, more, false).unwrap();
     carry_out(&mut definitions, &plan);
     assert_eq!(definitions.webhooks().len(), 3);

@@ -29,7 +29,10 @@ fn a_webhook_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
         (refused_webhook(|hook| hook.name = "é".repeat(256)), "Name has 256 characters, and at most 255 are allowed"),
         (refused_webhook(|hook| hook.description = Some("d".repeat(10_001))), "Description has 10001 characters"),
         (refused_webhook(|hook| hook.urls.clear()), "OutgoingUrls is required"),
-        (refused_webhook(|hook| hook.urls.push(hook.urls[0].clone())), "OutgoingUrls has \"https://example.com/hook\" twice"),
+        (
+            refused_webhook(|hook| hook.urls.push(hook.urls[0].clone())),
+            "OutgoingUrls has \"https://example.com/hook\" twice",
+        ),
         (refused_webhook(|hook| hook.urls = texts(&["ftp://a"])), "OutgoingUrls: \"ftp://a\" is no outgoing URL"),
         (refused_webhook(|hook| hook.urls = texts(&["http://a"])), "\"http://a\" is http"),
         (refused_webhook(|hook| hook.urls[0] += &"x".repeat(MAX_URL)), "at most 2048 are allowed"),
@@ -56,9 +59,14 @@ fn an_event_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
         (refused_event(Insert, |event| event.event_sources = texts(&["DataPages", "Mars"])), "EventSources: \"Mars\""),
         (refused_event(Insert, |event| event.event_sources = texts(&["Tasks", "Tasks"])), "\"Tasks\" twice"),
         (refused_event(Insert, |event| event.payload = Payload::Fields(texts(&["a", "a"]))), "CustomPayloadFields"),
-        (refused_event(Insert, |event| event.payload = Payload::Template("nonsense".to_owned())), "CustomPayloadTemplate: line 1"),
         (
-            refused_event(Insert, |event| event.payload = Payload::Template(format!("{{'a':'{}'}}", "x".repeat(MAX_TEMPLATE)))),
+            refused_event(Insert, |event| event.payload = Payload::Template("nonsense".to_owned())),
+            "CustomPayloadTemplate: line 1",
+        ),
+        (
+            refused_event(Insert, |event| {
+                event.payload = Payload::Template(format!("{{'a':'{}'}}", "x".repeat(MAX_TEMPLATE)))
+            }),
             "at most 262144",
         ),
     ];

@@ -115,7 +115,9 @@ impl Cluster {
             .map_err(|error| format!("no client: {error}"))?;
         eventually("Kafka comes up", Duration::from_secs(120), || {
             for node in &mut self.nodes {
-                if let Some(process) = node.process.as_mut().filter(|process| !process.is_running()) {
+                if let Some(process) = &mut node.process
+                    && !process.is_running()
+                {
                     return Some(Err(format!("Kafka ended at once:\n{}{}", process.stdout(), process.stderr())));
                 }
             }

@@ -5,7 +5,8 @@ pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 
 /// The insert of an order, as key and value of a record: row number and change id are `number`.
 pub fn order(number: usize) -> (String, String) {
-    let row = format!(r#"{{"id":{number},"item":"Café au lait \"grande\"","total":12.50,"shipped":false,"note":null}}"#);
+    let row =
+        format!(r#"{{"id":{number},"item":"Café au lait \"grande\"","total":12.50,"shipped":false,"note":null}}"#);
     (number.to_string(), format!(r#"{{"id":"{number}","table":"orders","operation":"insert","after":{row}}}"#))
 }
 

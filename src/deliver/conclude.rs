@@ -1,0 +1,97 @@
+//! What follows from an attempt: the call is finished, or queued again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::RETRY_AFTER;
+use http::response::Parts;
+use tracing::{info, warn};
+
+use super::classify::{self, Class, Verdict};
+use super::failure::Failure;
+use super::lane::{Held, Lane};
+use super::schedule::Next;
+use super::{Call, Cause, Outcome, retry_after};
+
+/// Classifies, counts and tells how an attempt ended, and acts on it.
+pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: Result<Parts, Failure>) {
+    held.call.attempts += 1;
+    let (class, verdict) = match &head {
+        Ok(head) => classify::status(head.status.as_u16(), asked_wait(head)),
+        Err(failure) => classify::failure(failure),
+    };
+    let metrics = &lane.shared.metrics;
+    metrics.attempted(class);
+    metrics.attempt_seconds.record(took);
+    match verdict {
+        Verdict::Delivered { status } => delivered(lane, held, status, took),
+        Verdict::Stop => exhausted(held, cause(lane, class, &head)),
+        Verdict::Retry { after } => {
+            let cause = cause(lane, class, &head);
+            tell_failure(lane, &held.call, &cause);
+            match lane.shared.schedule.next(held.call.attempts, after, random(&held.call)) {
+                Next::Wait(wait) => lane.push_later(held, wait),
+                Next::GiveUp => exhausted(held, cause),
+            }
+        }
+    }
+}
+
+fn delivered(lane: &Lane, held: Held, status: u16, took: Duration) {
+    let metrics = &lane.shared.metrics;
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
+    // Clocks differ between machines: what seems to come from the future has taken no time.
+    let event_date = held.call.message.event_date.at.as_duration().as_secs_f64();
+    metrics.from_event_date.record((now - event_date).max(0.0));
+    metrics.from_append.record((now - held.call.appended_ms as f64 / 1e3).max(0.0));
+    metrics.delivered.increment(1);
+    if let Some(recovery) = lane.health.succeeded(Instant::now()) {
+        info!(
+            endpoint = &*lane.route.shown,
+            webhook = %held.call.message.target.webhook,
+            "the endpoint works again, after {} failed attempts in {:.1?}", recovery.failures, recovery.lasted
+        );
+    }
+    finish(held, Outcome::Delivered { status, took });
+}
+
+fn exhausted(held: Held, cause: Cause) {
+    held.room.lane().shared.metrics.exhausted.increment(1);
+    finish(held, Outcome::Exhausted { cause });
+}
+
+/// Hands the call on before its room is free, so that no call is nowhere while lanes are waited for.
+fn finish(held: Held, outcome: Outcome) {
+    let Held { call, room } = held;
+    (room.lane().shared.on_finished)(call, outcome);
+}
+
+fn cause(lane: &Lane, class: Class, head: &Result<Parts, Failure>) -> Cause {
+    let shown = &lane.route.shown;
+    let (status, text) = match head {
+        Ok(head) => (Some(head.status.as_u16()), format!("{shown} answered {}", head.status)),
+        Err(failure) => (None, format!("{shown}: {failure}")),
+    };
+    Cause { class: class.as_str(), status, text }
+}
+
+fn tell_failure(lane: &Lane, call: &Call, cause: &Cause) {
+    if lane.health.failed(Instant::now()) {
+        warn!(
+            endpoint = &*lane.route.shown,
+            webhook = %call.message.target.webhook,
+            class = cause.class,
+            "the endpoint fails: {}", cause.text
+        );
+    }
+}
+
+fn asked_wait(head: &Parts) -> Option<Duration> {
+    retry_after::parse(head.headers.get(RETRY_AFTER)?.as_bytes(), SystemTime::now())
+}
+
+/// A number for the jitter. A call's id is a hash, so its bits are as good as random, and other ones serve
+/// each attempt.
+fn random(call: &Call) -> u32 {
+    (call.message.call.0.as_u128() >> (call.attempts * 5 % 24)) as u32
+}

@@ -1,0 +1,116 @@
+use super::*;
+
+const PUBLIC: [&str; 24] = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "9.255.255.255",
+    "11.0.0.0",
+    "93.184.216.34",
+    "100.63.255.255",
+    "100.128.0.0",
+    "126.255.255.255",
+    "128.0.0.0",
+    "168.63.129.15",
+    "169.253.255.255",
+    "169.255.0.0",
+    "172.15.255.255",
+    "172.32.0.0",
+    "192.0.1.0",
+    "192.167.255.255",
+    "192.169.0.0",
+    "198.20.0.0",
+    "223.255.255.255",
+    "2001:4860:4860::8888",
+    "2606:4700:4700::1111",
+    "2a00:1450:4001:831::200e",
+    // The same public IPv4 address, mapped and behind NAT64.
+    "::ffff:8.8.8.8",
+    "64:ff9b::8.8.8.8",
+];
+
+const REFUSED: [(&str, &str); 53] = [
+    ("0.0.0.0", "this network"),
+    ("0.1.2.3", "this network"),
+    ("10.0.0.1", "private"),
+    ("10.255.255.255", "private"),
+    ("100.64.0.0", "shared"),
+    ("100.100.100.200", "shared"),
+    ("100.127.255.255", "shared"),
+    ("127.0.0.1", "loopback"),
+    ("127.255.255.254", "loopback"),
+    ("168.63.129.16", "metadata"),
+    ("169.254.0.1", "link-local"),
+    ("169.254.169.254", "metadata"),
+    ("172.16.0.1", "private"),
+    ("172.31.255.255", "private"),
+    ("192.0.0.1", "protocol"),
+    ("192.0.0.192", "protocol"),
+    ("192.0.2.1", "documentation"),
+    ("192.88.99.1", "6to4"),
+    ("192.168.0.1", "private"),
+    ("192.168.255.255", "private"),
+    ("198.18.0.1", "benchmarking"),
+    ("198.19.255.255", "benchmarking"),
+    ("198.51.100.7", "documentation"),
+    ("203.0.113.9", "documentation"),
+    ("224.0.0.1", "multicast"),
+    ("239.255.255.255", "multicast"),
+    ("240.0.0.1", "reserved"),
+    ("255.255.255.254", "reserved"),
+    ("255.255.255.255", "broadcast"),
+    ("::", "unspecified"),
+    ("::1", "loopback"),
+    ("::127.0.0.1", "IPv4-compatible"),
+    ("::8.8.8.8", "IPv4-compatible"),
+    ("::ffff:127.0.0.1", "loopback"),
+    ("::ffff:10.1.2.3", "private"),
+    ("::ffff:169.254.169.254", "metadata"),
+    ("64:ff9b::10.0.0.1", "private"),
+    ("64:ff9b::169.254.169.254", "metadata"),
+    ("64:ff9b:1::1", "local NAT64"),
+    ("100::1", "discard"),
+    ("2001::1", "Teredo"),
+    ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "Teredo"),
+    ("2001:2::1", "benchmarking"),
+    ("2001:10::1", "protocol"),
+    ("2001:db8::1", "documentation"),
+    ("2002:7f00:1::1", "6to4"),
+    ("3fff::1", "documentation"),
+    ("fc00::1", "unique local"),
+    ("fd00:ec2::254", "unique local"),
+    ("fe80::1", "link-local"),
+    ("fec0::1", "reserved"),
+    ("ff02::1", "multicast"),
+    ("5f00::1", "reserved"),
+];
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn public_addresses_pass() {
+    for text in PUBLIC {
+        assert_eq!(Guard::default().check(address(text)), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn everything_else_is_refused_and_named() {
+    for (text, kind) in REFUSED {
+        let refused = Guard::default().check(address(text)).expect_err(text);
+        assert!(refused.kind.contains(kind), "{text} is called {}", refused.kind);
+        assert!(refused.to_string().contains("delivery.allow_addresses"));
+    }
+}
+
+#[test]
+fn an_allowed_network_opens_only_itself() {
+    let guard = Guard::new(vec!["127.0.0.0/8".parse().unwrap(), "fd12::/16".parse().unwrap()]);
+    for text in ["127.0.0.1", "::ffff:127.0.0.1", "fd12::7"] {
+        assert_eq!(guard.check(address(text)), Ok(()), "{text}");
+    }
+    for text in ["10.0.0.1", "::1", "fd13::7"] {
+        assert!(guard.check(address(text)).is_err(), "{text}");
+    }
+}

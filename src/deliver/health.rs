@@ -1,0 +1,88 @@
+//! Whether an endpoint works: what is said once when it begins to fail and once when it recovers, instead of
+//! a line for each call.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// After a line about an endpoint, the next failure of it is told this much later at the earliest.
+const QUIET: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+pub(super) struct Health {
+    /// Read at every success, so that a working endpoint costs no lock.
+    failing: AtomicBool,
+    trouble: Mutex<Trouble>,
+}
+
+#[derive(Default)]
+struct Trouble {
+    since: Option<Instant>,
+    failures: u64,
+    told: bool,
+    last_told: Option<Instant>,
+}
+
+/// An endpoint whose failing was told works again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Recovery {
+    pub failures: u64,
+    pub lasted: Duration,
+}
+
+impl Health {
+    /// An attempt failed: whether that is to be told.
+    pub fn failed(&self, now: Instant) -> bool {
+        let mut trouble = self.trouble.lock().expect("no holder of this lock can panic");
+        self.failing.store(true, Ordering::Relaxed);
+        trouble.since.get_or_insert(now);
+        trouble.failures += 1;
+        let tell = !trouble.told && trouble.last_told.is_none_or(|last| now.duration_since(last) >= QUIET);
+        if tell {
+            trouble.told = true;
+            trouble.last_told = Some(now);
+        }
+        tell
+    }
+
+    /// An attempt succeeded: what is to be told of it, if anything.
+    pub fn succeeded(&self, now: Instant) -> Option<Recovery> {
+        if !self.failing.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut trouble = self.trouble.lock().expect("no holder of this lock can panic");
+        self.failing.store(false, Ordering::Relaxed);
+        let since = trouble.since.take()?;
+        let recovery = Recovery { failures: trouble.failures, lasted: now.duration_since(since) };
+        trouble.failures = 0;
+        std::mem::take(&mut trouble.told).then_some(recovery)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_the_first_failure_and_the_recovery() {
+        let (health, start) = (Health::default(), Instant::now());
+        assert_eq!(health.succeeded(start), None);
+        assert!(health.failed(start));
+        assert!(!health.failed(start + Duration::from_secs(5)));
+        let recovery = health.succeeded(start + Duration::from_secs(9));
+        assert_eq!(recovery, Some(Recovery { failures: 2, lasted: Duration::from_secs(9) }));
+        assert_eq!(health.succeeded(start + Duration::from_secs(9)), None);
+    }
+
+    #[test]
+    fn an_endpoint_that_comes_and_goes_is_told_once_a_minute() {
+        let (health, start) = (Health::default(), Instant::now());
+        let lines = (0..600u64).filter(|second| {
+            let now = start + Duration::from_secs(*second);
+            let told = health.failed(now);
+            health.succeeded(now);
+            told
+        });
+        assert_eq!(lines.count(), 10);
+    }
+}

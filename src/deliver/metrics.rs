@@ -1,0 +1,64 @@
+//! What deliveries are counted by. The handles are made once; no label holds a URL or a webhook, so the
+//! number of series does not grow with use.
+
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+
+use super::classify::Class;
+
+/// The handles; made when the recorder is installed.
+pub(super) struct Metrics {
+    attempts: [Counter; Class::ALL.len()],
+    pub delivered: Counter,
+    pub exhausted: Counter,
+    pub attempt_seconds: Histogram,
+    pub from_event_date: Histogram,
+    pub from_append: Histogram,
+    pub in_flight: Gauge,
+    pub lanes: Gauge,
+    pub retries_waiting: Gauge,
+    pub opened_http1: Counter,
+    pub opened_http2: Counter,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        Self {
+            attempts: Class::ALL.map(|class| counter!("outhook_attempts_total", "class" => class.as_str())),
+            delivered: counter!("outhook_calls_total", "outcome" => "delivered"),
+            exhausted: counter!("outhook_calls_total", "outcome" => "exhausted"),
+            attempt_seconds: histogram!("outhook_attempt_seconds"),
+            from_event_date: histogram!("outhook_delivery_seconds", "from" => "event_date"),
+            from_append: histogram!("outhook_delivery_seconds", "from" => "append"),
+            in_flight: gauge!("outhook_calls_in_flight"),
+            lanes: gauge!("outhook_lanes"),
+            retries_waiting: gauge!("outhook_retries_waiting"),
+            opened_http1: counter!("outhook_connections_opened_total", "protocol" => "http/1.1"),
+            opened_http2: counter!("outhook_connections_opened_total", "protocol" => "h2"),
+        }
+    }
+
+    pub fn attempted(&self, class: Class) {
+        self.attempts[class as usize].increment(1);
+    }
+}
+
+/// Gives the recorder the units and descriptions of this stage's metrics.
+pub fn describe_metrics() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("outhook_attempts_total", "HTTP tries, by how each ended");
+    describe_counter!("outhook_calls_total", "Calls (one message to one URL) that ended, by outcome");
+    describe_histogram!(
+        "outhook_attempt_seconds",
+        Unit::Seconds,
+        "From an attempt's start to its answer's status line"
+    );
+    describe_histogram!(
+        "outhook_delivery_seconds",
+        Unit::Seconds,
+        "To the 2xx answer, from the change in its source (event_date) or from the record's append to Kafka (append)"
+    );
+    describe_gauge!("outhook_calls_in_flight", "Calls queued, under way or waiting for a retry");
+    describe_gauge!("outhook_lanes", "Endpoints that calls are being sent to");
+    describe_gauge!("outhook_retries_waiting", "Calls that wait for their next attempt");
+    describe_counter!("outhook_connections_opened_total", "Connections opened to endpoints, by protocol");
+}

@@ -1,0 +1,148 @@
+//! How one endpoint is reached: what is the same in all requests to it, and its shared HTTP/2 connection.
+
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use hyper::client::conn::http2;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use super::connection::{Body, Connection};
+use super::dial::Dialer;
+use super::failure::{Failure, Stage};
+use super::metrics::Metrics;
+use super::signature::Signer;
+use crate::definition::Endpoint;
+use crate::render::Message;
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const OUTHOOK_SEQUENCE: HeaderName = HeaderName::from_static("outhook-sequence");
+const OUTHOOK_EVENT_DATE: HeaderName = HeaderName::from_static("outhook-event-date");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const OUTHOOK: HeaderValue = HeaderValue::from_static(concat!("outhook/", env!("CARGO_PKG_VERSION")));
+
+/// Room for the header values that each request has of its own: id 36, time 10, signature 47, sequence at
+/// most 50 and date 30 bytes. They share one buffer.
+const VALUES_LEN: usize = 192;
+
+pub(super) struct Route {
+    pub endpoint: Arc<Endpoint>,
+    /// The endpoint as logs and dead letters show it: scheme, host and port. The path is left out with the
+    /// query, because many receivers (Slack, Discord, Teams) have their token in it.
+    pub shown: Box<str>,
+    host: HeaderValue,
+    path: Uri,
+    /// The connection that the lane's workers share when the endpoint speaks HTTP/2. The lock is held while
+    /// it is dialled, so that the others wait for it instead of dialling too.
+    shared: Mutex<Option<http2::SendRequest<Body>>>,
+    /// The endpoint is known not to speak HTTP/2: nothing is worth waiting for.
+    http1_only: AtomicBool,
+}
+
+impl Route {
+    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+        let scheme = if endpoint.https { "https" } else { "http" };
+        let default_port = if endpoint.https { 443 } else { 80 };
+        let authority = match endpoint.port {
+            port if port == default_port => endpoint.host.to_string(),
+            port => format!("{}:{port}", endpoint.host),
+        };
+        let path = endpoint.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        Self {
+            shown: format!("{scheme}://{authority}").into(),
+            host: HeaderValue::try_from(authority).expect("a URL's host and port have only visible ASCII"),
+            path: Uri::from(path),
+            shared: Mutex::default(),
+            http1_only: AtomicBool::new(!endpoint.https),
+            endpoint,
+        }
+    }
+
+    /// A connection for one worker: the shared one where the endpoint speaks HTTP/2, else a new one. True when
+    /// it was open before, so that it may turn out to be closed.
+    pub async fn connect(&self, dialer: &Dialer, metrics: &Metrics) -> Result<(Connection, bool), Failure> {
+        let deadline = Instant::now() + dialer.connect_timeout;
+        match timeout_at(deadline, self.connect_until(dialer, metrics, deadline)).await {
+            Ok(connected) => connected,
+            Err(_) => Err(Failure::Timeout { stage: Stage::Connect, limit: dialer.connect_timeout }),
+        }
+    }
+
+    async fn connect_until(
+        &self,
+        dialer: &Dialer,
+        metrics: &Metrics,
+        deadline: Instant,
+    ) -> Result<(Connection, bool), Failure> {
+        let mut shared = None;
+        if !self.http1_only.load(Ordering::Relaxed) {
+            let slot = self.shared.lock().await;
+            if let Some(open) = slot.as_ref().filter(|open| !open.is_closed()) {
+                return Ok((Connection::Http2(open.clone()), true));
+            }
+            // Whoever held the lock may have found out meanwhile that there is nothing to share.
+            shared = (!self.http1_only.load(Ordering::Relaxed)).then_some(slot);
+        }
+        let connection = dialer.dial(&self.endpoint, deadline).await?;
+        self.note_protocol(&connection, metrics);
+        if let (Connection::Http2(sender), Some(slot)) = (&connection, &mut shared) {
+            **slot = Some(sender.clone());
+        }
+        Ok((connection, false))
+    }
+
+    fn note_protocol(&self, connection: &Connection, metrics: &Metrics) {
+        let http1 = matches!(connection, Connection::Http1(_));
+        self.http1_only.store(http1, Ordering::Relaxed);
+        if http1 { &metrics.opened_http1 } else { &metrics.opened_http2 }.increment(1);
+    }
+
+    /// The request of one attempt, made at `now`, in seconds since 1970.
+    pub fn request(&self, message: &Message, connection: &Connection, signer: &mut Signer, now: u64) -> Request<Body> {
+        let buffer = &mut BytesMut::with_capacity(VALUES_LEN);
+        let id = text(buffer, message.id);
+        let timestamp = text(buffer, now);
+        let signature = signer.sign(&message.target, &id, &timestamp, &message.body);
+        buffer.put_slice(&signature);
+        let signature = buffer.split().freeze();
+        let sequence = text(buffer, message.sequence);
+        let event_date = text(buffer, message.event_date);
+
+        let mut request = Request::new(Body::new(message.body.clone()));
+        *request.method_mut() = Method::POST;
+        let headers = request.headers_mut();
+        headers.reserve(8);
+        let uri = match connection {
+            Connection::Http1(_) => {
+                headers.insert(HOST, self.host.clone());
+                &self.path
+            }
+            Connection::Http2(_) => &self.endpoint.uri,
+        };
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(USER_AGENT, OUTHOOK);
+        headers.insert(WEBHOOK_ID, value(id));
+        headers.insert(WEBHOOK_TIMESTAMP, value(timestamp));
+        headers.insert(WEBHOOK_SIGNATURE, value(signature));
+        headers.insert(OUTHOOK_SEQUENCE, value(sequence));
+        headers.insert(OUTHOOK_EVENT_DATE, value(event_date));
+        *request.uri_mut() = uri.clone();
+        request
+    }
+}
+
+fn text(buffer: &mut BytesMut, value: impl Display) -> Bytes {
+    write!(buffer, "{value}").expect("a buffer that grows takes any text");
+    buffer.split().freeze()
+}
+
+fn value(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text).expect("ids, numbers, dates and base64 are visible ASCII")
+}

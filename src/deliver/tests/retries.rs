@@ -1,0 +1,192 @@
+//! What each kind of answer, or none, leads to.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::super::{Config, Outcome};
+use super::calls::{Heard, SECRET, config, target};
+use super::receiver::{Receiver, Reply};
+
+#[tokio::test]
+async fn a_delivery_is_what_standard_webhooks_says() {
+    let mut receiver = Receiver::start(|_| Reply::Status(204)).await;
+    let mut heard = Heard::new(config());
+    heard.offer(&target(&receiver.url("/hook/a%20b?key=1")), 7);
+    let end = heard.end().await;
+    assert!(matches!(end.outcome, Outcome::Delivered { status: 204, .. }));
+    assert_eq!((heard.book.settled(), heard.book.abandoned()), (1, 0));
+
+    let request = receiver.heard().await;
+    assert_eq!((request.head.method.as_str(), request.head.uri.to_string().as_str()), ("POST", "/hook/a%20b?key=1"));
+    assert_eq!(&request.body[..], br#"{"n":7}"#);
+    let verifier = standardwebhooks::Webhook::new(SECRET).unwrap();
+    verifier.verify(&request.body, &request.head.headers).unwrap();
+    let expected = [
+        ("host", receiver.address.to_string()),
+        ("content-type", "application/json".to_owned()),
+        ("user-agent", format!("outhook/{}", env!("CARGO_PKG_VERSION"))),
+        ("webhook-id", "00000000-0000-0000-0000-000000000007".to_owned()),
+        ("outhook-sequence", "00000003-0000000000000007".to_owned()),
+        ("outhook-event-date", "2026-01-02T03:04:05.678Z".to_owned()),
+        ("content-length", "7".to_owned()),
+    ];
+    for (name, value) in &expected {
+        assert_eq!(request.head.headers[*name], value.as_str());
+    }
+    // Those, the timestamp and the signature are all.
+    assert_eq!(request.head.headers.len(), expected.len() + 2);
+}
+
+#[tokio::test]
+async fn failures_are_retried_until_a_2xx() {
+    let receiver = Receiver::start(|n| Reply::Status([503, 302, 200][n])).await;
+    let mut heard = Heard::new(config());
+    heard.offer(&target(&receiver.url("/")), 1);
+    assert_eq!(heard.delivered().await, 3);
+    assert_eq!(receiver.connections(), 1);
+}
+
+#[tokio::test]
+async fn after_the_last_retry_it_is_exhausted_and_not_settled() {
+    let receiver = Receiver::start(|_| Reply::Status(404)).await;
+    let mut heard = Heard::new(config());
+    heard.offer(&target(&receiver.url("/secret-token?key=secret")), 1);
+    let Outcome::Exhausted { cause } = heard.end().await.outcome else { panic!("delivered") };
+    assert_eq!((cause.class, cause.status), ("status_4xx", Some(404)));
+    assert_eq!(cause.text, format!("http://{} answered 404 Not Found", receiver.address));
+    assert_eq!(heard.book.settled(), 0);
+}
+
+#[tokio::test]
+async fn gone_stops_at_once() {
+    let receiver = Receiver::start(|_| Reply::Status(410)).await;
+    let mut heard = Heard::new(config());
+    heard.offer(&target(&receiver.url("/")), 1);
+    assert_eq!(heard.exhausted().await, ("gone", 1));
+}
+
+#[tokio::test]
+async fn retry_after_is_waited_for_and_holds_no_worker() {
+    let mut receiver = Receiver::start(|n| if n == 0 { Reply::RetryAfter(429, "1") } else { Reply::Status(200) }).await;
+    let mut heard = Heard::new(Config { concurrency: 1, ..config() });
+    let target = target(&receiver.url("/"));
+    heard.offer(&target, 1);
+    let first = receiver.heard().await.at;
+    heard.offer(&target, 2);
+    assert_eq!(heard.end().await.n, 2);
+    assert_eq!(heard.end().await.n, 1);
+    receiver.heard().await;
+    assert!(receiver.heard().await.at - first >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn silence_is_a_timeout() {
+    let receiver = Receiver::start(|_| Reply::Silence).await;
+    let mut heard = Heard::new(Config { first_byte_timeout: Duration::from_millis(30), retry: vec![], ..config() });
+    heard.offer(&target(&receiver.url("/")), 1);
+    assert_eq!(heard.exhausted().await, ("timeout", 1));
+}
+
+#[tokio::test]
+async fn the_status_line_decides_and_a_slow_or_large_body_costs_the_connection() {
+    for reply in [Reply::EndlessBody(200), Reply::Body(200, 4096)] {
+        let receiver = Receiver::start(move |_| reply).await;
+        let limits = Config {
+            timeout: Duration::from_millis(200),
+            connect_timeout: Duration::from_millis(200),
+            first_byte_timeout: Duration::from_millis(200),
+            response_bytes: 4095,
+            concurrency: 1,
+            ..config()
+        };
+        let mut heard = Heard::new(limits);
+        let target = target(&receiver.url("/"));
+        for n in 0..2 {
+            heard.offer(&target, n);
+            assert_eq!(heard.delivered().await, 1);
+        }
+        assert_eq!(receiver.connections(), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_told_from_a_broken_connection() {
+    for (answer, class) in [(&b"SSH-2.0-OpenSSH_9.6\r\n\r\n"[..], "protocol"), (b"", "broken")] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            loop {
+                let mut stream = listener.accept().await.unwrap().0;
+                read_request(&mut stream).await;
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        let mut heard = Heard::new(config());
+        heard.offer(&target(&url), 1);
+        assert_eq!(heard.exhausted().await, (class, 3));
+        server.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_stale_connection_costs_no_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        // The first connection closes when its second request comes; the second serves it.
+        let mut stale = listener.accept().await.unwrap().0;
+        read_request(&mut stale).await;
+        stale.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        read_request(&mut stale).await;
+        drop(stale);
+        let mut fresh = listener.accept().await.unwrap().0;
+        read_request(&mut fresh).await;
+        fresh.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        fresh
+    });
+    let mut heard = Heard::new(Config { retry: vec![], ..config() });
+    let target = target(&url);
+    for n in 0..2 {
+        heard.offer(&target, n);
+        assert_eq!(heard.delivered().await, 1);
+    }
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    let mut heard = Heard::new(config());
+    heard.offer(&target(&url), 1);
+    assert_eq!(heard.exhausted().await, ("connect", 3));
+}
+
+#[tokio::test]
+async fn neither_http_nor_a_private_address_is_dialled_unless_allowed() {
+    let receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let by_name = format!("http://localhost:{}/", receiver.address.port());
+    let no_http = Config { allow_http: false, ..config() };
+    let no_loopback = Config { allow_addresses: vec![], ..config() };
+    for (config, url, class) in [
+        (no_http, receiver.url("/"), "http_refused"),
+        (no_loopback.clone(), receiver.url("/"), "refused_address"),
+        (no_loopback, by_name, "refused_address"),
+    ] {
+        let mut heard = Heard::new(config);
+        heard.offer(&target(&url), 1);
+        assert_eq!(heard.exhausted().await, (class, 3));
+    }
+    assert_eq!(receiver.connections(), 0);
+}
+
+/// Reads to the end of one of the test calls' bodies.
+async fn read_request(stream: &mut TcpStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"}") {
+        assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+    }
+}

@@ -1,0 +1,147 @@
+//! A lane's worker: takes the next call, sends it, says how it ended, and ends itself when nothing comes.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::Response;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::conclude::conclude;
+use super::connection::Connection;
+use super::failure::{Failure, Stage};
+use super::lane::{Held, Lane, Task};
+use super::signature::Signer;
+use super::timer::Timer;
+use crate::render::Message;
+
+/// Works for a lane until there is no work for the idle time, or the lanes stop.
+pub(super) async fn run(lane: Arc<Lane>) {
+    let mut worker = Worker {
+        lane,
+        wake: Arc::new(Notify::new()),
+        connection: None,
+        signer: Signer::default(),
+        attempt: Timer::new(),
+        idle: Timer::new(),
+    };
+    while let Some(held) = worker.next().await {
+        let started = Instant::now();
+        let deadline = started + worker.lane.shared.config.timeout;
+        let answer = worker.attempt(&held.call.message, deadline).await;
+        let (head, body) = match answer {
+            Ok(answer) => {
+                let (head, body) = answer.into_parts();
+                (Ok(head), Some(body))
+            }
+            Err(failure) => (Err(failure), None),
+        };
+        // The status line decides: a body that is slow to come delays nobody but this worker.
+        conclude(&worker.lane, held, started.elapsed(), head);
+        if let Some(body) = body {
+            worker.read_to_end(body, deadline).await;
+        }
+    }
+}
+
+struct Worker {
+    lane: Arc<Lane>,
+    /// Notified when a call is queued for this worker while it is parked.
+    wake: Arc<Notify>,
+    connection: Option<Connection>,
+    signer: Signer,
+    attempt: Timer,
+    idle: Timer,
+}
+
+impl Worker {
+    /// The next call; None when the worker is to end, and is struck off its lane.
+    async fn next(&mut self) -> Option<Held> {
+        loop {
+            match self.lane.take(&self.wake) {
+                Task::Send(held) => return Some(held),
+                Task::End => return None,
+                Task::Park => {}
+            }
+            let deadline = Instant::now() + self.lane.shared.config.idle_timeout;
+            let woken = self.wake.notified();
+            let woken = match &mut self.connection {
+                Some(connection) => self.idle.limit(deadline, connection.beside(woken)).await,
+                None => self.idle.limit(deadline, woken).await,
+            };
+            if woken.is_none() && self.lane.leave(&self.wake) {
+                return None;
+            }
+        }
+    }
+
+    /// One attempt: a connection, the request, the head of the answer.
+    async fn attempt(&mut self, message: &Message, deadline: Instant) -> Result<Response<Incoming>, Failure> {
+        let reused = self.connect().await?;
+        match self.exchange(message, deadline).await {
+            // An endpoint may close an idle connection just as a request goes out on it, which says nothing
+            // about the endpoint. So the request goes out once more, in the same attempt, on a new connection.
+            // Should the first have been read after all, the message comes twice: delivery is at-least-once
+            // anyway, and the receiver knows it again by its id.
+            Err(Failure::Broken(_)) if reused => {
+                self.connect().await?;
+                self.exchange(message, deadline).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Makes sure of a connection; true when it was open before.
+    async fn connect(&mut self) -> Result<bool, Failure> {
+        if let Some(connection) = &mut self.connection
+            && connection.is_ready().await
+        {
+            return Ok(true);
+        }
+        let shared = &self.lane.shared;
+        let (connection, reused) = self.lane.route.connect(&shared.dialer, &shared.metrics).await?;
+        self.connection = Some(connection);
+        Ok(reused)
+    }
+
+    /// Sends the request and awaits the head of its answer. A connection that failed is not used again.
+    async fn exchange(&mut self, message: &Message, deadline: Instant) -> Result<Response<Incoming>, Failure> {
+        let mut connection = self.connection.take().expect("made sure of by connect");
+        let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_secs());
+        let request = self.lane.route.request(message, &connection, &mut self.signer, now);
+        let limit = self.lane.shared.config.first_byte_timeout;
+        let deadline = deadline.min(Instant::now() + limit);
+        let answer = self.attempt.limit(deadline, connection.exchange(request)).await;
+        let answer = answer.unwrap_or(Err(Failure::Timeout { stage: Stage::FirstByte, limit }))?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+
+    /// Reads the rest of an answer, which is of no interest, so that its connection can be used again. One
+    /// whose body is too large or too slow is closed.
+    async fn read_to_end(&mut self, body: Incoming, deadline: Instant) {
+        if body.is_end_stream() {
+            return;
+        }
+        let Some(mut connection) = self.connection.take() else { return };
+        let reading = connection.beside(ends_within(body, self.lane.shared.config.response_bytes));
+        if self.attempt.limit(deadline, reading).await == Some(true) {
+            self.connection = Some(connection);
+        }
+    }
+}
+
+/// Whether a body ends, without an error, within so many bytes.
+async fn ends_within(mut body: Incoming, limit: usize) -> bool {
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        read += frame.data_ref().map_or(0, bytes::Bytes::len);
+        if read > limit {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,228 @@
+//! Dead letters on librdkafka's own mock cluster, read back with a consumer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::*;
+use crate::decode::{DecodeError, EventDate, Sequence};
+use crate::definition::{Endpoint, Secret};
+use crate::deliver::Cause;
+use crate::id::{CallId, MessageId, Place};
+use crate::matching::Target;
+use crate::receipt::{Book, Budget};
+use crate::render::Message;
+
+#[derive(Default)]
+struct CountingBook {
+    shares: AtomicUsize,
+    settled: AtomicUsize,
+    abandoned: AtomicUsize,
+}
+
+impl Book for CountingBook {
+    fn add_share(&self, _: u64) {
+        self.shares.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn settle_share(&self, _: u64) {
+        self.settled.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn abandon_share(&self, _: u64) {
+        self.abandoned.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl CountingBook {
+    /// Shares added, settled, abandoned; an entry opens with one that is not added.
+    fn counts(&self) -> [usize; 3] {
+        [&self.shares, &self.settled, &self.abandoned].map(|count| count.load(Ordering::SeqCst))
+    }
+}
+
+struct Bench {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    settle: Arc<Settle>,
+    book: Arc<CountingBook>,
+    budget: Arc<Budget>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        let config = Config::default();
+        cluster.create_topic(&config.topic, 1, 1).unwrap();
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", cluster.bootstrap_servers());
+        // The mock's connection refusals are expected here.
+        client.set("log_level", "0");
+        let settle = Settle::new(&config, &client, "outhook-test").unwrap();
+        Self { cluster, settle, book: Arc::default(), budget: Budget::new(1 << 20) }
+    }
+
+    fn receipt(&self) -> Receipt {
+        Receipt::open(self.book.clone(), 0, self.budget.clone())
+    }
+
+    fn call(&self) -> Call {
+        let target = Target {
+            webhook: "abc123".parse().unwrap(),
+            account: "acme".into(),
+            secret: Secret::from_random([7; 32]),
+            endpoints: [Arc::new(Endpoint::parse("https://example.com/hook?token=1").unwrap())].into(),
+        };
+        let message = Message {
+            id: MessageId(uuid::Uuid::from_u128(1)),
+            call: CallId(uuid::Uuid::from_u128(2)),
+            event: "def456".parse().unwrap(),
+            target: Arc::new(target),
+            endpoint: 0,
+            event_date: EventDate { at: "2026-01-02T03:04:05Z".parse().unwrap(), digits: 0 },
+            sequence: Sequence::Offset { partition: 3, offset: 9 },
+            body: Bytes::from_static(b"{}"),
+        };
+        Call {
+            message,
+            place: Place { topic: "changes".into(), partition: 3, offset: 9 },
+            appended_ms: 0,
+            receipt: self.receipt(),
+            attempts: 5,
+            offered: Instant::now(),
+        }
+    }
+
+    async fn dead_letter(&self) -> OwnedMessage {
+        let consumer: StreamConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.cluster.bootstrap_servers())
+            .set("group.id", "test")
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .unwrap();
+        consumer.subscribe(&["outhook.dead-letters"]).unwrap();
+        consumer.recv().await.unwrap().detach()
+    }
+}
+
+fn exhausted() -> Outcome {
+    let text = "https://example.com answered 500 Internal Server Error".to_owned();
+    Outcome::Exhausted { cause: Cause { class: "status_5xx", status: Some(500), text } }
+}
+
+fn headers(record: &OwnedMessage) -> BTreeMap<String, String> {
+    let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
+    record.headers().unwrap().iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
+}
+
+#[tokio::test]
+async fn what_was_delivered_or_cancelled_settles_at_once() {
+    let bench = Bench::new();
+    bench.settle.finished(bench.call(), Outcome::Delivered { status: 200, took: Duration::ZERO });
+    bench.settle.finished(bench.call(), Outcome::Cancelled);
+    assert_eq!(bench.book.counts(), [0, 2, 0]);
+    bench.settle.drained().await;
+}
+
+#[tokio::test]
+async fn an_exhausted_call_becomes_a_dead_letter_that_holds_all_a_redrive_needs() {
+    let bench = Bench::new();
+    bench.settle.finished(bench.call(), exhausted());
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [0, 1, 0]);
+
+    let record = bench.dead_letter().await;
+    assert_eq!((record.key(), record.payload()), (Some(&b"abc123"[..]), Some(&b"{}"[..])));
+    let mut headers = headers(&record);
+    for time in ["outhook-offered", "outhook-ended"] {
+        headers.remove(time).unwrap().parse::<Timestamp>().unwrap();
+    }
+    let expected = [
+        ("outhook-account", "acme"),
+        ("outhook-attempts", "5"),
+        ("outhook-call", "00000000-0000-0000-0000-000000000002"),
+        ("outhook-cause", "https://example.com answered 500 Internal Server Error"),
+        ("outhook-class", "status_5xx"),
+        ("outhook-event", "def456"),
+        ("outhook-event-date", "2026-01-02T03:04:05Z"),
+        ("outhook-kind", "call"),
+        ("outhook-message", "00000000-0000-0000-0000-000000000001"),
+        ("outhook-offset", "9"),
+        ("outhook-partition", "3"),
+        ("outhook-sequence", "00000003-0000000000000009"),
+        ("outhook-status", "500"),
+        ("outhook-topic", "changes"),
+        ("outhook-url", "https://example.com/hook?token=1"),
+        ("outhook-webhook", "abc123"),
+    ];
+    assert_eq!(headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+}
+
+#[tokio::test]
+async fn an_undecodable_record_is_kept_byte_for_byte_and_charged_to_the_budget() {
+    let bench = Bench::new();
+    let input = Input {
+        topic: "changes",
+        partition: 1,
+        offset: 42,
+        timestamp_ms: 1_767_323_045_900,
+        key: Some(b"\x00\xff"),
+        value: Some(b"not { json \xff"),
+        headers: &Vec::<(&str, &[u8])>::new(),
+    };
+    let reason = DecodeError::OtherFormat { format: "outhook", found: "XML" };
+    bench.settle.undeliverable(&input, &reason, bench.receipt());
+    assert_eq!(bench.budget.used(), 12);
+    bench.settle.drained().await;
+    assert_eq!((bench.book.counts(), bench.budget.used()), ([1, 2, 0], 0));
+
+    let record = bench.dead_letter().await;
+    assert_eq!((record.key(), record.payload()), (input.key, input.value));
+    let headers = headers(&record);
+    assert_eq!(headers["outhook-kind"], "record");
+    assert_eq!(headers["outhook-class"], "undecodable");
+    assert_eq!(headers["outhook-cause"], reason.to_string());
+    assert_eq!(headers["outhook-timestamp"], "1767323045900");
+    let place = ["topic", "partition", "offset"].map(|name| headers[&format!("outhook-{name}")].as_str());
+    assert_eq!(place, ["changes", "1", "42"]);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_is_tried_again() {
+    let bench = Bench::new();
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 2];
+    bench.cluster.request_errors(RDKafkaApiKey::Produce, &refused);
+    bench.settle.finished(bench.call(), exhausted());
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [0, 1, 0]);
+    assert_eq!(bench.dead_letter().await.payload(), Some(&b"{}"[..]));
+}
+
+#[tokio::test]
+async fn a_dead_letter_too_large_for_its_topic_leaves_its_value_out() {
+    let bench = Bench::new();
+    bench.cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    bench.settle.finished(bench.call(), exhausted());
+    bench.settle.drained().await;
+    let record = bench.dead_letter().await;
+    assert_eq!(record.payload(), None);
+    assert_eq!(headers(&record)["outhook-value-left-out"], "2");
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_at_the_stop_stays_unsettled() {
+    let bench = Bench::new();
+    bench.cluster.broker_down(1).unwrap();
+    bench.settle.finished(bench.call(), exhausted());
+    bench.settle.stop();
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [0, 0, 1]);
+}

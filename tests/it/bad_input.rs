@@ -1,0 +1,166 @@
+//! Broken records, templates, definitions and configurations: each is told in words that name the place and
+//! the mend, and none of them stops the program.
+
+use harness::{Broker, Ended, Receiver, SECRET, Site, inserted_orders, order};
+
+use crate::{OUTHOOK, SOON};
+
+/// Everything that a command said.
+fn said(ended: &Ended) -> String {
+    format!("{}{}", ended.stdout, ended.stderr)
+}
+
+#[test]
+fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
+    let records: [(&[u8], &str); 11] = [
+        (b"{\"table\":", "line 1 column 9"),
+        (b"\xff\xfe", "it is not UTF-8 from byte 0 on"),
+        (b"[1, 2]", "expected an object with `table`, `operation`, `before` and `after`"),
+        (b"", "line 1 column 0"),
+        (br#"{"operation":"insert","after":{}}"#, "`table` is missing: it must be the table's name"),
+        (br#"{"table":"orders","after":{}}"#, "`operation` is missing: it must be insert, update or delete"),
+        (br#"{"table":"orders","operation":"upsert","after":{}}"#, r#"`operation` is "upsert""#),
+        (br#"{"table":"orders","operation":"insert"}"#, "`after` is missing: an insert needs the new row"),
+        (
+            br#"{"table":"orders","operation":"delete","after":{}}"#,
+            "`before` is missing: a delete needs the deleted row",
+        ),
+        (br#"{"table":"orders","operation":"insert","after":{},"time":"today"}"#, "RFC 3339"),
+        (br#"{"op":"c","source":{"table":"orders"},"after":{"id":1}}"#, "the value looks like a Debezium record"),
+    ];
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    let instance = site.start();
+    for (record, _) in records {
+        Broker::get().produce_raw(&site.changes, Some(b"key"), Some(record));
+    }
+    site.produce([order(1)]);
+
+    receiver.wait("/orders", 1, SOON);
+    site.await_settled(SOON);
+    let letters = Broker::get().read_all(&site.dead_letters);
+    assert_eq!(letters.len(), records.len());
+    for (offset, (record, reason)) in records.into_iter().enumerate() {
+        let letter = letters.iter().find(|letter| letter.value.as_deref() == Some(record)).expect("the record is kept");
+        let headers = format!(
+            "{:?}",
+            letter.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; ")
+        );
+        let reason = reason.replace('"', "\\\"");
+        assert!(headers.contains(&reason), "{reason} is not in {headers}");
+        assert!(
+            headers.contains(&format!(": {offset};")) || headers.contains(&format!(": {offset}\"")),
+            "{offset}: {headers}"
+        );
+    }
+    assert_eq!(instance.metric("outhook_decode_failures_total"), records.len() as f64);
+    assert!(instance.is_ready());
+}
+
+#[test]
+fn broken_definitions_are_refused_with_field_value_and_mend() {
+    let base = "EventType: table.recordInsert, ObjectName: orders";
+    let events = [
+        ("CustomPayloadTemplate: \"{'id': '[@field:id]'\"", "line 1, column 20: expected a comma or }"),
+        ("CustomPayloadTemplate: \"{'id': '[@field:id]',}\"", "something after the comma"),
+        ("CustomPayloadTemplate: \"{'id': '[@out-hook:nonsense]'}\"", "nonsense"),
+        ("CustomPayloadTemplate: \"{'id' 1}\"", "a colon after the key"),
+        ("CustomPayloadTemplate: \"{}\", CustomPayloadFields: [id]", "exclude each other"),
+        ("EventSources: [Cron]", r#""Cron" is no event source"#),
+        ("ObjectFields: [total]", "ObjectFields is only for table.recordUpdate"),
+        ("CustomPayloadFields: [id, id]", r#"CustomPayloadFields has "id" twice"#),
+        ("Unknown: 1", "Unknown"),
+    ];
+    let event = |more: &str| format!("{{ {base}, {more} }}");
+    let webhook = |url: &str, more: &str, event: &str| {
+        format!("Webhooks:\n  - {{Account: acme, Name: bad, OutgoingUrls: [{url:?}], {more} Events: [{event}]}}\n")
+    };
+    let (url, plain) = ("https://example.com/", format!("{{ {base} }}"));
+    let mut files: Vec<(String, &str)> =
+        events.iter().map(|(more, expected)| (webhook(url, "", &event(more)), *expected)).collect();
+    files.extend([
+        (
+            webhook(url, "", "{ EventType: table.recordUpsert, ObjectName: orders }"),
+            r#"EventType "table.recordUpsert" is unknown"#,
+        ),
+        (webhook("ftp://example.com/", "", &plain), "it must start with https://"),
+        (webhook("https://user:pw@example.com/", "", &plain), "would end up in logs"),
+        (webhook(url, "Secret: hunter2,", &plain), "a secret is whsec_ followed by"),
+        (webhook(url, "CallThrottling: 0,", &plain), "CallThrottling is 0"),
+        ("Webhooks:\n  - Name: [\n".to_owned(), "line "),
+    ]);
+    let site = Site::new(OUTHOOK, 1);
+    for (text, expected) in files {
+        let file = site.file("yaml", &text).display().to_string();
+        let refused = site.run(&["apply", "-f", &file]);
+        let said = said(&refused);
+        assert!(refused.code.is_some_and(|code| code != 0), "accepted: {text}\n{said}");
+        assert!(said.contains(expected), "{expected:?} is not said of\n{text}\nbut:\n{said}");
+        assert!(!said.contains("hunter2"), "a secret is never told: {said}");
+    }
+    assert_eq!(Broker::get().read_all(&site.definitions).len(), 0, "nothing of a refused file is written");
+}
+
+#[test]
+fn broken_configurations_are_refused_before_anything_starts() {
+    type Change = fn(&mut Site);
+    let changes: [(Change, &str); 9] = [
+        (|site| site.set("kafka.groop", "x"), "did you mean group?"),
+        (|site| site.set("delivery.timeout", "soon"), "delivery.timeout"),
+        (|site| site.set("kafka.brokers", ""), "kafka.brokers is not set"),
+        (|site| site.set("sources", Vec::<toml::Value>::new()), "no sources are configured"),
+        (|site| site.set("drain.deadline", "10m"), "drain.deadline is 600s, but max.poll.interval.ms is 300s"),
+        (|site| site.set("dead_letters.topic", site.definitions.clone()), "each needs a topic of its own"),
+        (|site| site.set("definitions.topic", site.changes.clone()), "which Outhook writes itself"),
+        (|site| site.set("delivery.connect_timeout", "40s"), "delivery.connect_timeout is 40s"),
+        (
+            |site| {
+                site.set("kafka.properties", toml::Table::from_iter([("enable.auto.commit".to_owned(), "true".into())]))
+            },
+            "offsets are committed only behind settled records",
+        ),
+    ];
+    for (change, expected) in changes {
+        let mut site = Site::new(OUTHOOK, 1);
+        change(&mut site);
+        let refused = site.run(&["run"]);
+        let said = said(&refused);
+        assert!(refused.code.is_some_and(|code| code != 0), "accepted, though: {expected}\n{said}");
+        assert!(said.contains(expected), "{expected:?} is not said, but:\n{said}");
+    }
+}
+
+#[test]
+fn broken_definition_records_are_named_by_check_and_the_others_count() {
+    let webhook = format!(
+        r#"{{"v":1,"id":"abcdef","account":"acme","name":"x","urls":["https://x.example/"],"secret":"{SECRET}"}}"#
+    );
+    let records: [(&[u8], &[u8], &str); 6] = [
+        (b"nonsense", b"{}", "its key is not text of the form kind/id"),
+        (b"webhook/TOOLONG", b"{}", "an id has 6 characters"),
+        (b"webhook/aaaaaa", b"{", "its value is not what a definition looks like"),
+        (b"webhook/bbbbbb", b"{\"id\":\"bbbbbb\"}", "its value has no version"),
+        (b"webhook/cccccc", b"{\"v\":99}", "its version is 99"),
+        (b"event/dddddd", webhook.as_bytes(), "missing field"),
+    ];
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    let instance = site.start();
+    for (key, value, _) in records {
+        Broker::get().produce_raw(&site.definitions, Some(key), Some(value));
+    }
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    site.produce([order(1)]);
+
+    receiver.wait("/orders", 1, SOON);
+    assert!(instance.is_ready());
+    let check = site.run(&["check"]);
+    let said = said(&check);
+    for (key, _, reason) in records {
+        let key = String::from_utf8_lossy(key);
+        assert!(
+            said.lines().any(|line| line.contains(&*key) && line.contains(reason)),
+            "{key}: {reason}\nnot in:\n{said}"
+        );
+    }
+    assert_ne!(check.code, Some(0), "a check that finds something wrong fails");
+}
