@@ -82,7 +82,7 @@ impl App {
         let lanes =
             Lanes::new(config.delivery.clone(), Arc::new(move |call, outcome| on_finished.finished(call, outcome)))
                 .map_err(Error::Deliver)?;
-        let store = Store::start(&config.definitions, &client.into_iter().collect(), index.clone())?;
+        let store = Store::start(&config.definitions, &client, index.clone())?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
         let stages = Stages {
             sources: config.sources.iter().map(|source| (source.clone(), Arc::new(source.settings()))).collect(),
@@ -100,6 +100,11 @@ impl App {
     /// Where metrics and health are served.
     pub fn address(&self) -> SocketAddr {
         self.listener.address()
+    }
+
+    /// Which conditions of being ready do not hold yet.
+    pub fn readiness(&self) -> Readiness {
+        self.operations.readiness.clone()
     }
 
     /// Reads the definitions to their end, joins the group, and works until `stop` resolves; then drains.

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod change;
 mod check;
 mod definitions;
+mod dev;
 pub mod explain;
 mod failure;
 pub mod get;
@@ -36,6 +37,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Dev(dev::Args),
     Check(check::Args),
     #[command(subcommand)]
     Topics(topics::Topics),
@@ -46,6 +48,9 @@ enum Command {
 }
 
 const GUIDE: &str = "\
+To try, without a broker:
+  outhook dev
+
 To start:
   outhook check                      what is configured, what is there, what run would do
   outhook apply -f webhooks.yaml     say which row changes are sent where
@@ -94,6 +99,7 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
     let load = || Config::load(&file, std::env::vars_os().filter_map(as_text));
     match arguments.command {
         Command::Run(_) => run::run(load()?, terminal).await,
+        Command::Dev(args) => dev::run(args).await,
         Command::Check(args) => check::run(args, &load()?).await,
         Command::Topics(command) => topics::run(command, &load()?).await,
         Command::Apply(args) => {

@@ -36,4 +36,6 @@ pub mod config;
 pub mod topics;
 
 pub mod app;
+pub mod dev;
+
 pub mod cli;

@@ -18,7 +18,7 @@ pub async fn ensure(config: &Config) -> Result<Vec<String>, Error> {
     for topic in wanted(config) {
         match cluster.standing(&topic).await? {
             Standing::Right { .. } => {}
-            Standing::Wrong(wrong) => return Err(Error::Wrong { wrong }),
+            Standing::Wrong(wrong) => return Err(Error::Wrong(wrong)),
             Standing::Missing => {
                 cluster.create(&topic).await?;
                 created.push(topic.name);

@@ -19,8 +19,8 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     problems.extend(replication(config));
     problems.extend(config.memory.problems());
     problems.extend(config.render.problems());
-    let checks = [config.dead_letters.check(), config.delivery.check()];
-    problems.extend(checks.into_iter().filter_map(Result::err).map(Problem::of_check));
+    let parts = [config.dead_letters.check(), config.delivery.check()];
+    problems.extend(parts.into_iter().filter_map(Result::err).map(Problem::of_part));
     problems
 }
 
@@ -48,10 +48,14 @@ fn overlaps(sources: &[Source]) -> Vec<Problem> {
 }
 
 fn topic_names(config: &Config) -> Vec<Problem> {
-    let key = |index| format!("sources[{index}].topics");
+    let own = [
+        ("definitions.topic".to_owned(), &config.definitions.topic),
+        ("dead_letters.topic".to_owned(), &config.dead_letters.topic),
+    ];
     let sources = config.sources.iter().enumerate();
-    let sources = sources.flat_map(|(index, source)| source.topics.iter().map(move |topic| (key(index), topic)));
-    std::iter::once(("definitions.topic".to_owned(), &config.definitions.topic))
+    let sources = sources
+        .flat_map(|(index, source)| source.topics.iter().map(move |topic| (format!("sources[{index}].topics"), topic)));
+    own.into_iter()
         .chain(sources)
         .filter(|(_, topic)| !is_topic_name(topic))
         .map(|(key, topic)| {

@@ -21,8 +21,8 @@ impl Problem {
         Self { place: String::new(), key: key.into(), message: message.into(), help: Some(help.into()) }
     }
 
-    /// What a part's own check says: a sentence that begins with the key, or the section, and has the mend in it.
-    pub(super) fn of_check(message: String) -> Self {
+    /// What a part's own check says: a sentence with the mend in it, behind its key's name.
+    pub(super) fn of_part(message: String) -> Self {
         let key = message.split_whitespace().next().unwrap_or_default().to_owned();
         Self { place: String::new(), key, message, help: None }
     }

@@ -39,8 +39,8 @@ pub enum Error {
     Describe { topic: String, reason: String },
     #[error("topic {topic} can't be created: {reason}")]
     Create { topic: String, reason: String },
-    #[error("{wrong}; to mend it: {}", .wrong.mend)]
-    Wrong { wrong: Wrong },
+    #[error("{wrong}; to mend it: {mend}", wrong = .0, mend = .0.mend)]
+    Wrong(Wrong),
 }
 
 impl Cluster {

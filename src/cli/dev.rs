@@ -1,0 +1,49 @@
+//! `outhook dev`: try it without a broker and without a configuration.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::Failure;
+use crate::dev::{self, Options, Style};
+
+/// Runs everything on this machine: a broker inside the process, sample tables with an endless stream of
+/// changes, webhooks, and a receiver that verifies every message and finds what is lost or doubled.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Sample changes a second; 0 makes none, so that only what other producers write is sent
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    rate: u32,
+
+    /// Stops after this time, such as 10s or 2m, and prints a summary; the exit code is 0 only if no message
+    /// was lost, doubled or badly signed and at least one was delivered
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+
+    /// The first of three ports that are taken in this order: broker, API with metrics, receiver. The
+    /// broker's is a port to start from: clients are sent on to the embedded broker's own, which is always a
+    /// free one. Without this option all are free ones
+    #[arg(long, value_name = "FIRST", value_parser = clap::value_parser!(u16).range(1..=65_533))]
+    ports: Option<u16>,
+
+    /// Decides the sample changes: the same seed gives the same rows
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Prints JSON lines only: the addresses, a report a second, the summary
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let Args { rate, duration, ports, seed, json } = args;
+    let summary = dev::run(Options { rate, duration, ports, seed, style: Style::choose(json) }).await?;
+    Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Reads `10s`, `1m 30s` and so on, and refuses nothing at all.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    parsed
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| format!("{text:?} is no time: write it as 10s or 1m30s"))
+}

@@ -1,0 +1,279 @@
+//! `outhook dev`: the whole program on one machine, with a broker, sample tables and a receiver of its own.
+//!
+//! The sample knows by itself which messages each of its changes must send; the receiver verifies them and
+//! the oracle ticks them off. What is judged is the program as `outhook run` runs it: nothing here reaches
+//! into it but through its configuration, its topics, its endpoints and its metrics.
+
+mod broker;
+mod definitions;
+mod dice;
+mod display;
+mod feed;
+mod glimpse;
+mod latency;
+mod notes;
+mod oracle;
+mod pace;
+mod receiver;
+mod report;
+mod sample;
+mod show;
+
+use std::io::{self, IsTerminal as _};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::error::KafkaError;
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, interval, sleep, timeout};
+
+use self::broker::{Broker, CHANGES, CHANGES_PARTITIONS, Door};
+use self::definitions::Applied;
+use self::feed::Feed;
+use self::glimpse::Glimpses;
+use self::notes::Notes;
+use self::oracle::Oracle;
+use self::receiver::Receiver;
+use self::show::{Show, Sights};
+use crate::app::{self, App, Stopped};
+use crate::config::{self, Config};
+use crate::lifecycle::{Signals, Stop, stop};
+use crate::telemetry::{self, Level, Metrics, MetricsError};
+
+pub use self::definitions::ApplyError;
+pub use self::display::{Ready, Style};
+pub use self::oracle::Tally;
+pub use self::report::{Percentiles, Report, Summary};
+
+/// How long messages that are still expected may take once no changes are made any more.
+const LAST_MESSAGES: Duration = Duration::from_secs(30);
+
+/// How often something is looked at that can't say when it is so.
+const LOOK: Duration = Duration::from_millis(10);
+
+const NO_PANIC: &str = "its task does not panic";
+
+/// How a run goes.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Sample changes a second; 0 for none.
+    pub rate: u32,
+    /// How long sample changes are made; None is until a signal.
+    pub duration: Option<Duration>,
+    /// The first of three ports: broker, API, receiver. None takes free ones.
+    pub ports: Option<u16>,
+    /// What decides the sample changes.
+    pub seed: u64,
+    pub style: Style,
+}
+
+/// Why a run could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the embedded broker: {0}")]
+    Broker(KafkaError),
+    #[error("port {port} of 127.0.0.1 can't be taken: {reason}; choose another with --ports")]
+    Port { port: u16, reason: io::Error },
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Definitions(#[from] ApplyError),
+    #[error(transparent)]
+    App(#[from] app::Error),
+    #[error("Outhook stopped by itself, with {} records not settled", .0.left)]
+    StoppedEarly(Stopped),
+    #[error("the sample changes can't be produced: {0}")]
+    Feed(KafkaError),
+    #[error("signals can't be listened to: {0}")]
+    Signals(io::Error),
+    #[error("the output can't be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Runs until the time is over or a signal comes, drains, and tells how it went.
+///
+/// # Errors
+/// A part can't start, or ends when it should not.
+pub async fn run(options: Options) -> Result<Summary, Error> {
+    let notes = Notes::default();
+    start_logs(options.style, &notes);
+    let broker = Broker::start().map_err(Error::Broker)?;
+    let ports = Ports::starting_at(options.ports);
+    let door = ports.door(&broker).await?;
+    let listener = bind(ports.receiver).await?;
+    let (receiver_address, broker_address) = (listener.local_addr()?, broker.address());
+
+    let config = configuration(&broker_address, ports.api)?;
+    create_topics(&broker, &config).map_err(Error::Broker)?;
+    let definitions = definitions::apply(&config, receiver_address).await?;
+    let applied = Applied::find(&definitions)?;
+
+    let (oracle, glimpses) = (Arc::<Mutex<Oracle>>::default(), Arc::<Glimpses>::default());
+    let receiver = Receiver::new(definitions::verifiers(&definitions), oracle.clone(), glimpses.clone());
+    tokio::spawn(receiver.serve(listener));
+
+    let metrics = Metrics::start()?;
+    let app = App::build(&config, metrics.clone()).await?;
+    let ready = Ready {
+        ready: true,
+        broker: door.as_ref().map_or(Ok(broker_address.clone()), |door| door.address().map(|door| door.to_string()))?,
+        changes_topic: CHANGES,
+        api: format!("http://{}", app.address()),
+        metrics: format!("http://{}/metrics", app.address()),
+        receiver: format!("http://{receiver_address}"),
+    };
+    door.map(|door| tokio::spawn(door.serve()));
+    let instance = Instance::start(app).await?;
+
+    let feed = Feed::new(&broker_address, options.rate, options.seed, applied, oracle.clone()).map_err(Error::Feed)?;
+    let sights = Sights { oracle, glimpses, notes, made: feed.made(), metrics };
+    let show = Show::start(sights, options.style, &ready)?;
+    play(show, feed, instance, &options).await
+}
+
+/// The run itself: changes until the time is over or a signal comes; then what is under way ends, then the
+/// instance.
+async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Options) -> Result<Summary, Error> {
+    let mut signals = Signals::listen().map_err(Error::Signals)?;
+    let (stop_feed, stopping) = stop();
+    let start = Instant::now();
+    let mut feed = tokio::spawn(feed.run(stopping));
+    let time_over = async {
+        match options.duration {
+            Some(duration) => sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    let until_end = async {
+        tokio::select! {
+            () = time_over => Ok(()),
+            _ = signals.next() => Ok(()),
+            ended = &mut instance.task => Err(Error::ended(ended)),
+            ended = &mut feed => Err(Error::Feed(ended.expect(NO_PANIC).expect_err("only a stop ends it well"))),
+        }
+    };
+    show.during(until_end).await??;
+    let fed_for = start.elapsed();
+    stop_feed.now();
+    show.during(&mut feed).await?.expect(NO_PANIC).map_err(Error::Feed)?;
+    let oracle = show.oracle();
+    let last_messages = async {
+        tokio::select! {
+            _ = timeout(LAST_MESSAGES, all_came(&oracle)) => {}
+            _ = signals.next() => {}
+        }
+    };
+    show.during(last_messages).await?;
+    let stopped = show.during(instance.stop()).await??;
+    Ok(show.end(fed_for, stopped.left == 0, options.rate > 0)?)
+}
+
+async fn all_came(oracle: &Mutex<Oracle>) {
+    let mut looks = interval(LOOK);
+    while oracle.lock().expect("nothing panics while it is held").outstanding() > 0 {
+        looks.tick().await;
+    }
+}
+
+/// The program that is shown and judged, running.
+struct Instance {
+    task: JoinHandle<Result<Stopped, app::Error>>,
+    stop: Stop,
+}
+
+impl Instance {
+    /// Starts it, and waits until it is ready.
+    async fn start(app: App) -> Result<Self, Error> {
+        let readiness = app.readiness();
+        let (stop, mut stopping) = stop();
+        let mut task = tokio::spawn(app.run(async move { stopping.asked().await }));
+        let mut looks = interval(LOOK);
+        while !readiness.missing().is_empty() {
+            tokio::select! {
+                _ = looks.tick() => {}
+                ended = &mut task => return Err(Error::ended(ended)),
+            }
+        }
+        Ok(Self { task, stop })
+    }
+
+    async fn stop(self) -> Result<Stopped, app::Error> {
+        self.stop.now();
+        self.task.await.expect(NO_PANIC)
+    }
+}
+
+impl Error {
+    /// The instance ended though nobody had asked it to.
+    fn ended(ended: Result<Result<Stopped, app::Error>, JoinError>) -> Self {
+        ended.expect(NO_PANIC).map_or_else(Error::App, Error::StoppedEarly)
+    }
+}
+
+/// The configuration of the instance: what a user would write who had this broker.
+fn configuration(broker: &str, api_port: u16) -> Result<Config, config::Error> {
+    let text = format!(
+        r#"
+        [kafka]
+        brokers = "{broker}"
+
+        [[sources]]
+        topics = ["{CHANGES}"]
+        format = "outhook"
+
+        [delivery]
+        allow_http = true
+        allow_addresses = ["127.0.0.0/8", "::1/128"]
+
+        [listen]
+        address = "127.0.0.1:{api_port}"
+        "#
+    );
+    Config::parse(Path::new("the configuration of outhook dev"), &text, Vec::new())
+}
+
+fn create_topics(broker: &Broker, config: &Config) -> Result<(), KafkaError> {
+    broker.create_topic(CHANGES, CHANGES_PARTITIONS)?;
+    broker.create_topic(&config.definitions.topic, 1)?;
+    broker.create_topic(&config.dead_letters.topic, 1)
+}
+
+/// Ports of the loopback interface; 0 is any free one.
+struct Ports {
+    /// None: the embedded broker's own will do.
+    broker: Option<u16>,
+    api: u16,
+    receiver: u16,
+}
+
+impl Ports {
+    fn starting_at(first: Option<u16>) -> Self {
+        let after = |more| first.map_or(0, |first| first + more);
+        Self { broker: first, api: after(1), receiver: after(2) }
+    }
+
+    async fn door(&self, broker: &Broker) -> Result<Option<Door>, Error> {
+        let Some(port) = self.broker else { return Ok(None) };
+        Ok(Some(Door::new(bind(port).await?, broker.address())))
+    }
+}
+
+async fn bind(port: u16) -> Result<TcpListener, Error> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|reason| Error::Port { port, reason })
+}
+
+/// Logs go to stderr, or above the block that is redrawn.
+fn start_logs(style: Style, notes: &Notes) {
+    let log = telemetry::Config { level: Level::Warn, ..telemetry::Config::default() };
+    let started = match style {
+        Style::Block => notes.start_logs(),
+        Style::Lines | Style::Json => telemetry::start_logs(&log, io::stderr().is_terminal(), false),
+    };
+    // In a process that logs already, as tests do, that log will do.
+    let _ = started;
+}

@@ -1,0 +1,114 @@
+//! What people, or programs, see of a run: a block that is redrawn in place on a terminal, plain lines on a
+//! pipe, JSON lines when asked for.
+
+mod block;
+mod text;
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+use self::text::Paint;
+use super::glimpse::Glimpse;
+use super::report::{Report, Summary};
+
+/// Where everything is; also the first JSON line.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ready {
+    /// Always true: the line says that everything is up.
+    pub ready: bool,
+    /// `bootstrap.servers` for kcat or an own producer.
+    pub broker: String,
+    pub changes_topic: &'static str,
+    pub api: String,
+    pub metrics: String,
+    pub receiver: String,
+}
+
+/// How it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// For a terminal that obeys escape codes.
+    Block,
+    Lines,
+    Json,
+}
+
+impl Style {
+    /// JSON if asked for, else what standard output can show.
+    pub fn choose(json: bool) -> Self {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        match json {
+            true => Style::Json,
+            false if io::stdout().is_terminal() && !dumb => Style::Block,
+            false => Style::Lines,
+        }
+    }
+}
+
+/// Writes to standard output. On a terminal it gives back the cursor when it is dropped.
+pub(super) struct Display {
+    style: Style,
+    paint: Paint,
+    /// Lines of the block that stand on the terminal now.
+    drawn: usize,
+}
+
+impl Display {
+    pub(super) fn new(style: Style) -> Self {
+        let colours = style == Style::Block && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { style, paint: Paint::new(colours), drawn: 0 }
+    }
+
+    /// Everything is up.
+    pub(super) fn ready(&mut self, ready: &Ready) -> io::Result<()> {
+        match self.style {
+            Style::Json => json(ready),
+            Style::Block | Style::Lines => write(&text::welcome(ready, self.paint)),
+        }
+    }
+
+    /// A second has passed. Notes are the log lines since the last one, which stay above the block; in the
+    /// other styles logs have their own way to stderr.
+    pub(super) fn second(&mut self, report: &Report, glimpses: &[Glimpse], notes: &str) -> io::Result<()> {
+        match self.style {
+            Style::Json => json(report),
+            Style::Lines => write(&text::line(report)),
+            Style::Block => {
+                let lines = block::lines(report, glimpses, self.paint);
+                let frame = block::frame(self.drawn, notes, &lines);
+                self.drawn = lines.len();
+                write(&frame)
+            }
+        }
+    }
+
+    /// The run is over.
+    pub(super) fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        match self.style {
+            Style::Json => json(summary),
+            Style::Block | Style::Lines => write(&text::summary(summary, self.paint)),
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if self.style == Style::Block {
+            // Nobody is left to tell if the terminal is gone.
+            let _ = write(block::GIVE_BACK);
+        }
+    }
+}
+
+fn json(line: &impl Serialize) -> io::Result<()> {
+    let line = serde_json::to_string(line).map_err(io::Error::other)?;
+    write(&format!("{line}\n"))
+}
+
+/// In one piece, so that a terminal never shows half a frame.
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

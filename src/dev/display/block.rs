@@ -1,0 +1,89 @@
+//! The block that is redrawn in place: each frame goes up to the block's first line and writes over it.
+
+use std::fmt::Write as _;
+
+use super::text::{Paint, clock, count, latency};
+use crate::dev::glimpse::{Glimpse, KEPT};
+use crate::dev::oracle::Finding;
+use crate::dev::receiver::Judgement;
+use crate::dev::report::Report;
+
+/// Undoes what [`frame`] does to the terminal: lines wrap again, and the cursor is seen.
+pub(super) const GIVE_BACK: &str = "\x1b[?7h\x1b[?25h";
+
+/// Hides the cursor and lets the terminal cut long lines, so that a line of the block is one line of the
+/// terminal however narrow it is. What is between the two `?2026` is shown at once, where that is known.
+const BEGIN: &str = "\x1b[?2026h\x1b[?25l\x1b[?7l";
+const END: &str = "\x1b[?7h\x1b[?2026l";
+
+/// The bytes that draw the block over the `drawn` lines of it that stand there, and notes above it.
+pub(super) fn frame(drawn: usize, notes: &str, lines: &[String]) -> String {
+    let mut frame = String::from(BEGIN);
+    if drawn > 0 {
+        let _ = write!(frame, "\x1b[{drawn}A");
+    }
+    frame.push('\r');
+    for line in notes.lines().chain(lines.iter().map(String::as_str)) {
+        frame.push_str(line);
+        frame.push_str("\x1b[K\n");
+    }
+    frame.push_str("\x1b[J");
+    frame.push_str(END);
+    frame
+}
+
+/// The block's lines; always as many.
+pub(super) fn lines(report: &Report, glimpses: &[Glimpse], paint: Paint) -> Vec<String> {
+    let Report { tally, latency: percentiles, .. } = report;
+    let rule = "─".repeat(70);
+    let cell = |name: &str, value: String| format!("{:<12}{value:>12}", name);
+    let fault = |name: &str, value: u64| {
+        let cell = format!("{name} {}", count(value));
+        if value == 0 { paint.green(&cell) } else { paint.red(&cell) }
+    };
+    let mut lines = vec![
+        paint.dim(&format!("── {} {rule}", clock(report.elapsed))),
+        format!(
+            "  {}   {}   {}",
+            cell("changes/s", count(report.changes_per_second)),
+            cell("messages/s", count(report.messages_per_second)),
+            cell("on the way", count(report.outstanding as u64)),
+        ),
+        format!(
+            "  {}   {}   {}",
+            cell("changes", count(report.changes)),
+            cell("delivered", count(tally.delivered)),
+            cell("failed tries", count(report.failed_attempts)),
+        ),
+        format!(
+            "  {}   {}   {}",
+            cell("latency p50", latency(percentiles.p50)),
+            cell("p95", latency(percentiles.p95)),
+            cell("p99", latency(percentiles.p99)),
+        ),
+        format!(
+            "  {}   {}   {}   {}   {}",
+            fault("lost", tally.lost),
+            fault("duplicates", tally.duplicates),
+            fault("bad signatures", tally.bad_signatures),
+            fault("uncalled for", tally.uncalled_for),
+            paint.dim(&format!("others {}", count(tally.others))),
+        ),
+        String::new(),
+    ];
+    lines.extend(glimpses.iter().map(|glimpse| glimpse_line(glimpse, paint)));
+    lines.resize(6 + KEPT, String::new());
+    lines
+}
+
+fn glimpse_line(glimpse: &Glimpse, paint: Paint) -> String {
+    let judgement = match glimpse.judgement {
+        Judgement::Found(Finding::Delivered(took)) => format!("{:>7}", latency(Some(took))),
+        Judgement::Found(Finding::Other) => format!("{:>7}", "other"),
+        Judgement::Found(Finding::Duplicate) => paint.red("DOUBLED"),
+        Judgement::Found(Finding::UncalledFor) => paint.red("UNASKED"),
+        Judgement::BadSignature => paint.red("BAD SIG"),
+    };
+    let (time, path) = (glimpse.at.strftime("%H:%M:%S"), &glimpse.path);
+    format!("  {} {judgement}  {} {}", paint.dim(&time.to_string()), paint.bold(&format!("{path:<10}")), glimpse.text)
+}

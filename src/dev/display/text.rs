@@ -1,0 +1,173 @@
+//! Texts and numbers as people read them; colours only where a [`Paint`] has them.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::Ready;
+use crate::dev::report::{Report, Summary};
+
+/// Colours, or none.
+#[derive(Clone, Copy)]
+pub(super) struct Paint {
+    colours: bool,
+}
+
+impl Paint {
+    pub(super) fn new(colours: bool) -> Self {
+        Self { colours }
+    }
+
+    pub(super) fn bold(self, text: &str) -> String {
+        self.wrap("1", text)
+    }
+
+    pub(super) fn dim(self, text: &str) -> String {
+        self.wrap("2", text)
+    }
+
+    pub(super) fn red(self, text: &str) -> String {
+        self.wrap("1;31", text)
+    }
+
+    pub(super) fn green(self, text: &str) -> String {
+        self.wrap("32", text)
+    }
+
+    fn wrap(self, code: &str, text: &str) -> String {
+        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// A number in groups of three digits: `13,202`.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `0.8 ms`, `120 ms`, `12.0 s`, or `-` for none.
+pub(super) fn latency(latency: Option<Duration>) -> String {
+    let Some(latency) = latency else { return "-".to_owned() };
+    let millis = latency.as_secs_f64() * 1e3;
+    match millis {
+        0.0..9.95 => format!("{millis:.1} ms"),
+        9.95..9_999.5 => format!("{millis:.0} ms"),
+        _ => format!("{:.1} s", millis / 1e3),
+    }
+}
+
+/// Hours, minutes and seconds: `0:01:30`.
+pub(super) fn clock(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Where everything is, and how to go on.
+pub(super) fn welcome(ready: &Ready, paint: Paint) -> String {
+    let Ready { broker, changes_topic, api, metrics, receiver, .. } = ready;
+    let example = r#"{"table":"Orders","operation":"insert","after":{"Order_ID":7}}"#;
+    let title = paint.bold("Outhook, with a broker, sample tables and a receiver of its own");
+    format!(
+        "{title}
+
+  broker    {broker}, topic {changes_topic}
+  api       {api}
+  metrics   {metrics}
+  receiver  {receiver}
+
+{}
+  echo '{example}' |
+    kcat -P -b {broker} -t {changes_topic}
+
+{}
+  outhook get --brokers {broker} > webhooks.yaml
+  outhook apply --brokers {broker} -f webhooks.yaml
+
+Record formats and settings: docs/. Ctrl-C ends with a summary.
+
+",
+        paint.bold("Make a change of your own"),
+        paint.bold("See the webhooks, change them, apply them"),
+    )
+}
+
+/// One second on one line.
+pub(super) fn line(report: &Report) -> String {
+    let Report { tally, latency: percentiles, .. } = report;
+    format!(
+        "{} changes/s {} messages/s {} delivered {} failed tries {} on the way {} p50 {} p95 {} p99 {} lost {} \
+         duplicates {} bad signatures {} uncalled for {} others {}\n",
+        clock(report.elapsed),
+        report.changes_per_second,
+        report.messages_per_second,
+        tally.delivered,
+        report.failed_attempts,
+        report.outstanding,
+        latency(percentiles.p50),
+        latency(percentiles.p95),
+        latency(percentiles.p99),
+        tally.lost,
+        tally.duplicates,
+        tally.bad_signatures,
+        tally.uncalled_for,
+        tally.others,
+    )
+}
+
+/// How it went, over all.
+pub(super) fn summary(summary: &Summary, paint: Paint) -> String {
+    let Summary { ok, drained, report } = summary;
+    let Report { tally, latency: percentiles, .. } = report;
+    let mut text = String::from("\n");
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<16}{value}");
+    };
+    let rate = |total: u64, a_second: u64| format!("{}, {} a second", count(total), count(a_second));
+    row("time", clock(report.elapsed));
+    row("changes", rate(report.changes, report.changes_per_second));
+    row("delivered", rate(tally.delivered, report.messages_per_second));
+    let [p50, p95, p99] = [percentiles.p50, percentiles.p95, percentiles.p99].map(latency);
+    row("latency", format!("p50 {p50}, p95 {p95}, p99 {p99}"));
+    row("failed tries", count(report.failed_attempts));
+    row("lost", count(tally.lost));
+    row("duplicates", count(tally.duplicates));
+    row("bad signatures", count(tally.bad_signatures));
+    row("uncalled for", count(tally.uncalled_for));
+    row("others", count(tally.others));
+    if !drained {
+        text.push_str("\n  The deadline passed before everything under way had ended.\n");
+    }
+    text.push_str(&match ok {
+        true => paint.green("\n  Every message came once, and well signed.\n"),
+        false => paint.red("\n  Not as it should be: see above.\n"),
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_people_read_them() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        let micros = |micros| latency(Some(Duration::from_micros(micros)));
+        assert_eq!(
+            [0, 840, 9_949, 9_950, 120_400, 12_000_000].map(micros),
+            ["0.0 ms", "0.8 ms", "9.9 ms", "10 ms", "120 ms", "12.0 s"]
+        );
+        assert_eq!(clock(Duration::from_secs(3_690)), "1:01:30");
+    }
+
+    #[test]
+    fn without_colours_there_is_no_escape_code() {
+        assert_eq!(Paint::new(false).red("x"), "x");
+        assert_eq!(Paint::new(true).red("x"), "\x1b[1;31mx\x1b[0m");
+    }
+}

@@ -1,0 +1,137 @@
+//! The feed: sample changes at a steady rate into the changes topic, each told to the oracle first.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientConfig, ClientContext};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::broker::CHANGES;
+use super::definitions::Applied;
+use super::oracle::Oracle;
+use super::pace::Pace;
+use super::sample::{Change, Sample};
+use crate::lifecycle::Stopping;
+
+/// How often changes that are due are produced: a burst is what is due in this time.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Messages that may be outstanding before the feed waits for them. About half of the changes fire, so that
+/// a partition holds some 2 MB at most of what is not consumed yet: well below the 5 MB that the embedded
+/// broker keeps.
+const MAX_OUTSTANDING: usize = 8_192;
+
+/// How long the last changes may take to reach the broker.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// Produces sample changes.
+pub(super) struct Feed {
+    sample: Sample,
+    pace: Pace,
+    producer: ThreadedProducer<Failures>,
+    applied: Applied,
+    oracle: Arc<Mutex<Oracle>>,
+    made: Arc<AtomicU64>,
+}
+
+impl Feed {
+    /// `rate` is in changes a second.
+    ///
+    /// # Errors
+    /// The producer can't be made.
+    pub(super) fn new(
+        broker: &str,
+        rate: u32,
+        seed: u64,
+        applied: Applied,
+        oracle: Arc<Mutex<Oracle>>,
+    ) -> Result<Self, KafkaError> {
+        let producer =
+            ClientConfig::new().set("bootstrap.servers", broker).set("linger.ms", "1").create_with_context(Failures)?;
+        let (sample, pace, made) = (Sample::new(seed), Pace::new(rate), Arc::default());
+        Ok(Self { sample, pace, producer, applied, oracle, made })
+    }
+
+    /// Counts the changes made.
+    pub(super) fn made(&self) -> Arc<AtomicU64> {
+        self.made.clone()
+    }
+
+    /// Produces until asked to stop, then waits for the broker to have it all.
+    ///
+    /// # Errors
+    /// The producer refuses a record, or the broker does not take the last ones in time.
+    pub(super) async fn run(mut self, mut stopping: Stopping) -> Result<(), KafkaError> {
+        let start = Instant::now();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.asked() => break,
+                now = ticks.tick() => {
+                    let due = self.pace.due(now.duration_since(start));
+                    self.produce(due).await?;
+                }
+            }
+        }
+        let producer = self.producer;
+        tokio::task::spawn_blocking(move || producer.flush(FLUSH)).await.expect("flushing does not panic")
+    }
+
+    /// Produces what is due, less what does not fit behind what is outstanding: that is not made up for.
+    async fn produce(&mut self, due: u32) -> Result<(), KafkaError> {
+        for _ in 0..due {
+            let now = Timestamp::now();
+            let change = self.sample.next(now);
+            if self.announce(&change, now) > MAX_OUTSTANDING {
+                self.send(&change).await?;
+                break;
+            }
+            self.send(&change).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the oracle what must and what must not come; returns how much is outstanding.
+    fn announce(&self, change: &Change, now: Timestamp) -> usize {
+        let mut oracle = self.oracle.lock().expect("nothing panics while it is held");
+        for (event, message) in self.applied.messages_of(change) {
+            if change.fires.contains(&event) { oracle.expect(message, now) } else { oracle.forbid(message) }
+        }
+        oracle.outstanding()
+    }
+
+    async fn send(&self, change: &Change) -> Result<(), KafkaError> {
+        let mut record = BaseRecord::to(CHANGES).key(&change.key).payload(&change.record);
+        while let Err((error, refused)) = self.producer.send(record) {
+            match error {
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => tokio::time::sleep(TICK).await,
+                other => return Err(other),
+            }
+            record = refused;
+        }
+        self.made.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Says why a change did not reach the broker; the oracle will miss its messages.
+struct Failures;
+
+impl ClientContext for Failures {}
+
+impl ProducerContext for Failures {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        if let Err((error, _)) = result {
+            tracing::error!(%error, "the embedded broker did not take a sample change");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The receiver: an HTTP server that verifies each message's signature and shows it to the oracle.
+//!
+//! It verifies with the `standardwebhooks` crate, so that sender and receiver share no signing code.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook as Verifier};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::glimpse::Glimpses;
+use super::oracle::{Finding, Oracle};
+use crate::id::MessageId;
+use crate::render::MAX_MESSAGE_BYTES;
+
+/// Judges the messages that come.
+pub(super) struct Receiver {
+    /// By path.
+    verifiers: HashMap<String, Verifier>,
+    oracle: Arc<Mutex<Oracle>>,
+    glimpses: Arc<Glimpses>,
+}
+
+/// What a request turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judgement {
+    Found(Finding),
+    BadSignature,
+}
+
+impl Receiver {
+    pub(super) fn new(
+        verifiers: HashMap<String, Verifier>,
+        oracle: Arc<Mutex<Oracle>>,
+        glimpses: Arc<Glimpses>,
+    ) -> Self {
+        Self { verifiers, oracle, glimpses }
+    }
+
+    /// Serves connections until it is dropped.
+    pub(super) async fn serve(self, listener: TcpListener) {
+        let receiver = Arc::new(self);
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(receiver.clone().connection(stream))),
+                Err(error) => tracing::warn!(%error, "the receiver could not accept a connection"),
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream) {
+        // Where it fails, answers come later; nothing else depends on it.
+        let _ = stream.set_nodelay(true);
+        let service = service_fn(|request| self.answer(request));
+        if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+            tracing::debug!(%error, "a connection to the receiver ended");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+        let (request, body) = request.into_parts();
+        if request.method != Method::POST {
+            return Ok(status(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        let Ok(body) = Limited::new(body, MAX_MESSAGE_BYTES).collect().await else {
+            return Ok(status(StatusCode::BAD_REQUEST));
+        };
+        let (path, body, now) = (request.uri.path(), body.to_bytes(), Timestamp::now());
+        let judgement = self.judge(path, &request.headers, &body, now);
+        self.glimpses.offer(now, path, judgement, &body);
+        Ok(status(match judgement {
+            Judgement::Found(_) => StatusCode::NO_CONTENT,
+            Judgement::BadSignature => StatusCode::UNAUTHORIZED,
+        }))
+    }
+
+    fn judge(&self, path: &str, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Judgement {
+        let verified = self.verifiers.get(path).map(|verifier| verifier.verify(body, headers));
+        let mut oracle = self.oracle.lock().expect("nothing panics while it is held");
+        match (verified, message_of(headers)) {
+            (None, _) => Judgement::Found(oracle.came_for_others()),
+            (Some(Ok(())), Some(message)) => Judgement::Found(oracle.came(message, now)),
+            (Some(_), _) => {
+                oracle.came_badly_signed();
+                Judgement::BadSignature
+            }
+        }
+    }
+}
+
+fn message_of(headers: &HeaderMap) -> Option<MessageId> {
+    let id = headers.get(HEADER_WEBHOOK_ID)?.to_str().ok()?;
+    uuid::Uuid::parse_str(id).ok().map(MessageId)
+}
+
+fn status(status: StatusCode) -> Response<Empty<Bytes>> {
+    let mut response = Response::new(Empty::new());
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const MESSAGE: MessageId = MessageId(uuid::Uuid::from_u128(7));
+
+    fn receiver() -> Receiver {
+        let oracle = Arc::new(Mutex::new(Oracle::default()));
+        oracle.lock().unwrap().expect(MESSAGE, Timestamp::UNIX_EPOCH);
+        let verifiers = HashMap::from([("/orders".to_owned(), Verifier::new(SECRET).unwrap())]);
+        Receiver::new(verifiers, oracle, Arc::default())
+    }
+
+    fn signed(secret: &str, body: &[u8]) -> HeaderMap {
+        let (id, now) = (MESSAGE.to_string(), Timestamp::now().as_second());
+        let signature = Verifier::new(secret).unwrap().sign(&id, now, body).unwrap();
+        let header = |name, value: String| (http::HeaderName::from_static(name), value.parse().unwrap());
+        HeaderMap::from_iter([
+            header("webhook-id", id),
+            header("webhook-timestamp", now.to_string()),
+            header("webhook-signature", signature),
+        ])
+    }
+
+    fn judge(receiver: &Receiver, path: &str, headers: &HeaderMap, body: &[u8]) -> Judgement {
+        receiver.judge(path, headers, body, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_good_message_is_delivered_once() {
+        let (receiver, headers) = (receiver(), signed(SECRET, b"{}"));
+        let delivered = Judgement::Found(Finding::Delivered(Duration::ZERO));
+        assert_eq!(judge(&receiver, "/orders", &headers, b"{}"), delivered);
+        assert_eq!(judge(&receiver, "/orders", &headers, b"{}"), Judgement::Found(Finding::Duplicate));
+    }
+
+    #[test]
+    fn another_key_another_body_or_no_signature_is_refused() {
+        let receiver = receiver();
+        let good = signed(SECRET, b"{}");
+        let other_key = signed("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", b"{}");
+        assert_eq!(judge(&receiver, "/orders", &other_key, b"{}"), Judgement::BadSignature);
+        assert_eq!(judge(&receiver, "/orders", &good, b"{ }"), Judgement::BadSignature);
+        assert_eq!(judge(&receiver, "/orders", &HeaderMap::new(), b"{}"), Judgement::BadSignature);
+        let oracle = receiver.oracle.lock().unwrap();
+        assert_eq!((oracle.tally().bad_signatures, oracle.tally().delivered, oracle.outstanding()), (3, 0, 1));
+    }
+
+    /// Two URLs of one webhook get the same message id: the second is nobody's duplicate.
+    #[test]
+    fn a_path_of_somebody_else_is_counted_apart() {
+        let receiver = receiver();
+        assert_eq!(judge(&receiver, "/mine", &signed(SECRET, b"{}"), b"{}"), Judgement::Found(Finding::Other));
+        assert_eq!(receiver.oracle.lock().unwrap().outstanding(), 1);
+    }
+}

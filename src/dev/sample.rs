@@ -1,0 +1,159 @@
+//! Sample tables with an endless, lifelike stream of changes, each with the events that it must fire.
+//!
+//! Deterministic: a seed and the times given decide every byte.
+
+mod rows;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use self::rows::{Admin, Customer, Order, Product, SampleRow};
+use super::definitions::SampleEvent;
+use super::dice::Dice;
+use crate::vocabulary::{EventSource, Operation};
+
+/// Rows that a table holds at most; a full one deletes where it would insert.
+const MAX_ROWS: usize = 500;
+
+/// One sample change, ready to be produced.
+#[derive(Debug, PartialEq)]
+pub(super) struct Change {
+    /// The `id` of the record: what its message ids are made from.
+    pub(super) id: String,
+    pub(super) table: &'static str,
+    /// The Kafka key: all changes of a row are in one partition.
+    pub(super) key: String,
+    /// The value, in the `outhook` format.
+    pub(super) record: Vec<u8>,
+    /// The events that it must fire; it must fire no other.
+    pub(super) fires: Vec<SampleEvent>,
+}
+
+/// All sample tables.
+pub(super) struct Sample {
+    dice: Dice,
+    made: u64,
+    customers: Table<Customer>,
+    admins: Table<Admin>,
+    orders: Table<Order>,
+    products: Table<Product>,
+}
+
+impl Sample {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            dice: Dice::new(seed),
+            made: 0,
+            customers: Table::default(),
+            admins: Table::default(),
+            orders: Table::default(),
+            products: Table::default(),
+        }
+    }
+
+    /// The next change, made now.
+    pub(super) fn next(&mut self, now: Timestamp) -> Change {
+        self.made += 1;
+        let id = format!("sample-{}", self.made);
+        match self.dice.below(100) {
+            0..40 => self.orders.change(id, now, &mut self.dice),
+            40..80 => self.customers.change(id, now, &mut self.dice),
+            80..90 => self.admins.change(id, now, &mut self.dice),
+            _ => self.products.change(id, now, &mut self.dice),
+        }
+    }
+}
+
+/// The rows of one table that are alive.
+struct Table<R> {
+    rows: Vec<R>,
+    born: u64,
+}
+
+impl<R> Default for Table<R> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), born: 0 }
+    }
+}
+
+impl<R: SampleRow> Table<R> {
+    fn change(&mut self, id: String, now: Timestamp, dice: &mut Dice) -> Change {
+        let source = dice.chance(90).then(|| dice.pick(&EventSource::ALL));
+        let made = Made { id, now, source };
+        match dice.below(100) {
+            _ if self.rows.is_empty() => self.insert(made, dice),
+            0..30 if self.rows.len() < MAX_ROWS => self.insert(made, dice),
+            30..80 => self.update(made, dice),
+            _ => self.delete(made, dice),
+        }
+    }
+
+    fn insert(&mut self, made: Made, dice: &mut Dice) -> Change {
+        self.born += 1;
+        let row = R::new(self.born, made.now, dice);
+        let change = made.into_change(Operation::Insert, None, Some(&row), R::fires(Operation::Insert));
+        self.rows.push(row);
+        change
+    }
+
+    fn update(&mut self, made: Made, dice: &mut Dice) -> Change {
+        let place = dice.below(self.rows.len() as u64) as usize;
+        let row = &mut self.rows[place];
+        let before = row.clone();
+        row.alter(dice);
+        let fires = R::update_fires(&before, row, made.source);
+        made.into_change(Operation::Update, Some(&before), Some(row), fires)
+    }
+
+    fn delete(&mut self, made: Made, dice: &mut Dice) -> Change {
+        let place = dice.below(self.rows.len() as u64) as usize;
+        let row = self.rows.swap_remove(place);
+        made.into_change(Operation::Delete, Some(&row), None, R::fires(Operation::Delete))
+    }
+}
+
+/// What a change has before its rows are known.
+struct Made {
+    id: String,
+    now: Timestamp,
+    source: Option<EventSource>,
+}
+
+impl Made {
+    fn into_change<R: SampleRow>(
+        self,
+        operation: Operation,
+        before: Option<&R>,
+        after: Option<&R>,
+        fires: Vec<SampleEvent>,
+    ) -> Change {
+        let record = Record {
+            id: &self.id,
+            table: R::TABLE,
+            operation: operation.to_string(),
+            source: self.source.map(EventSource::as_str),
+            time: format!("{:.6}", self.now),
+            before,
+            after,
+        };
+        let record = serde_json::to_vec(&record).expect("rows are strings, numbers, booleans and nulls");
+        let key = before.or(after).map(R::key).expect("a change has a row on one side at least");
+        Change { id: self.id, table: R::TABLE, key, record, fires }
+    }
+}
+
+/// A record of the `outhook` format.
+#[derive(Serialize)]
+struct Record<'a, R> {
+    id: &'a str,
+    table: &'a str,
+    operation: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    time: String,
+    before: Option<&'a R>,
+    after: Option<&'a R>,
+}

@@ -1,0 +1,158 @@
+//! The show: looks at the oracle once a second and displays what it sees, while something else goes on.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::display::{Display, Ready, Style};
+use super::glimpse::Glimpses;
+use super::latency::Latencies;
+use super::notes::Notes;
+use super::oracle::Oracle;
+use super::report::{Report, Summary};
+use crate::telemetry::Metrics;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What is looked at.
+pub(super) struct Sights {
+    pub(super) oracle: Arc<Mutex<Oracle>>,
+    pub(super) glimpses: Arc<Glimpses>,
+    /// Sample changes made.
+    pub(super) made: Arc<AtomicU64>,
+    pub(super) notes: Notes,
+    pub(super) metrics: Metrics,
+}
+
+/// Displays, second by second.
+pub(super) struct Show {
+    sights: Sights,
+    display: Display,
+    start: Instant,
+    seconds: Interval,
+    last: Last,
+}
+
+/// What stood in the report before, for rates.
+struct Last {
+    at: Instant,
+    changes: u64,
+    messages: u64,
+}
+
+impl Show {
+    /// Greets, and starts to count seconds.
+    ///
+    /// # Errors
+    /// Standard output can't be written.
+    pub(super) fn start(sights: Sights, style: Style, ready: &Ready) -> io::Result<Self> {
+        let mut display = Display::new(style);
+        display.ready(ready)?;
+        let start = Instant::now();
+        let mut seconds = interval_at(start + SECOND, SECOND);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { sights, display, start, seconds, last: Last { at: start, changes: 0, messages: 0 } })
+    }
+
+    /// Shows every second what happens, until `work` is done.
+    ///
+    /// # Errors
+    /// Standard output can't be written.
+    pub(super) async fn during<W: Future>(&mut self, work: W) -> io::Result<W::Output> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.seconds.tick() => self.second()?,
+                done = &mut work => return Ok(done),
+            }
+        }
+    }
+
+    pub(super) fn oracle(&self) -> Arc<Mutex<Oracle>> {
+        self.sights.oracle.clone()
+    }
+
+    /// Nothing more will come: judges the whole run, and shows it. `drained` says that all that was under
+    /// way has ended; `must_deliver`, that a run without a message is no good one.
+    ///
+    /// # Errors
+    /// Standard output can't be written.
+    pub(super) fn end(mut self, fed_for: Duration, drained: bool, must_deliver: bool) -> io::Result<Summary> {
+        let all = {
+            let mut oracle = self.sights.oracle.lock().expect("nothing panics while it is held");
+            oracle.close();
+            oracle.latencies().clone()
+        };
+        let start = Last { at: self.start, changes: 0, messages: 0 };
+        let report = self.report(fed_for, &start, &all);
+        let ok = drained && report.tally.is_clean() && (report.tally.delivered > 0 || !must_deliver);
+        let summary = Summary { ok, drained, report };
+        self.display.summary(&summary)?;
+        Ok(summary)
+    }
+
+    fn second(&mut self) -> io::Result<()> {
+        let recent = {
+            let mut oracle = self.sights.oracle.lock().expect("nothing panics while it is held");
+            oracle.look_for_overdue(Timestamp::now());
+            oracle.take_latencies()
+        };
+        let now = Instant::now();
+        let report = self.report(now.duration_since(self.last.at), &self.last, &recent);
+        self.last = Last { at: now, changes: report.changes, messages: report.tally.messages() };
+        self.display.second(&report, &self.sights.glimpses.all(), &self.sights.notes.take())
+    }
+
+    /// The state now, with rates over `passed`, the time since `last`.
+    fn report(&self, passed: Duration, last: &Last, latencies: &Latencies) -> Report {
+        let (tally, outstanding) = {
+            let oracle = self.sights.oracle.lock().expect("nothing panics while it is held");
+            (oracle.tally(), oracle.outstanding())
+        };
+        let changes = self.sights.made.load(Ordering::Relaxed);
+        let per_second = |count: u64| (count as f64 / passed.as_secs_f64().max(0.001)).round() as u64;
+        Report {
+            elapsed: self.start.elapsed(),
+            changes,
+            changes_per_second: per_second(changes - last.changes),
+            messages_per_second: per_second(tally.messages() - last.messages),
+            tally,
+            failed_attempts: failed_attempts(&self.sights.metrics.render()),
+            outstanding,
+            latency: latencies.into(),
+        }
+    }
+}
+
+/// Tries that ended in anything but a 2xx answer, read off the metrics as Prometheus would.
+fn failed_attempts(metrics: &str) -> u64 {
+    metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("outhook_attempts_total{"))
+        .filter(|line| !line.contains("\"status_2xx\""))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_attempts_are_all_but_2xx() {
+        let metrics = "# HELP outhook_attempts_total HTTP tries, by how each ended\n\
+                       # TYPE outhook_attempts_total counter\n\
+                       outhook_attempts_total{class=\"status_2xx\"} 17\n\
+                       outhook_attempts_total{class=\"status_5xx\"} 3\n\
+                       outhook_attempts_total{class=\"connect\"} 2\n\
+                       outhook_calls_total{outcome=\"exhausted\"} 1\n";
+        assert_eq!(failed_attempts(metrics), 5);
+    }
+}
