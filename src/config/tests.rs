@@ -194,7 +194,10 @@ fn contradictions_show_both_values() {
             "[delivery]\nconnect_timeout = \"40s\"",
             "outhook.toml:9:1: delivery.connect_timeout is 40s and delivery.timeout 20s",
         ),
-        ("[render]\nattachment_url = \"https://x/{row}\"", "outhook.toml:9:1: render.attachment_url: \"https://x/{row}\""),
+        (
+            "[render]\nattachment_url = \"https://x/{row}\"",
+            "outhook.toml:9:1: render.attachment_url: \"https://x/{row}\"",
+        ),
         ("[memory]\nbudget_mib = 0", "outhook.toml:9:1: memory.budget_mib is 0"),
         ("[dead_letters]\npartitions = 0", "outhook.toml:9:1: dead_letters.partitions is 0"),
         ("[definitions]\nreplication_factor = 0", "outhook.toml:9:1: definitions.replication_factor is 0"),
