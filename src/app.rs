@@ -79,9 +79,10 @@ impl App {
         let settle = Settle::new(&config.dead_letters, &client.clone().into_iter().collect(), &config.kafka.client_id)
             .map_err(Error::Settle)?;
         let on_finished = settle.clone();
-        let lanes = Lanes::new(config.delivery.clone(), Arc::new(move |call, outcome| on_finished.finished(call, outcome)))
-            .map_err(Error::Deliver)?;
-        let store = Store::start(&config.definitions, &client.into_iter().collect(), index.clone())?;
+        let lanes =
+            Lanes::new(config.delivery.clone(), Arc::new(move |call, outcome| on_finished.finished(call, outcome)))
+                .map_err(Error::Deliver)?;
+        let store = Store::start(&config.definitions, &client, index.clone())?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
         let stages = Stages {
             sources: config.sources.iter().map(|source| (source.clone(), Arc::new(source.settings()))).collect(),
@@ -150,7 +151,11 @@ async fn drain<H: Handlers>(source: Source<H>, lanes: &Lanes, settle: &Settle) -
     if drained.left() > 0 {
         warn!(records = drained.left(), "the drain deadline has passed");
     }
-    let _ = tokio::time::timeout(LAST_ATTEMPTS, async { lanes.stop().await; settle.drained().await }).await;
+    let _ = tokio::time::timeout(LAST_ATTEMPTS, async {
+        lanes.stop().await;
+        settle.drained().await
+    })
+    .await;
     settle.stop();
     source.leave(&drained).await;
     Stopped { left: drained.left() }

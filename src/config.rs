@@ -5,7 +5,6 @@
 //! can't work together is refused before anything starts, with both values.
 
 mod contradictions;
-mod dead_letters;
 mod document;
 mod kafka;
 mod limits;
@@ -19,7 +18,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use self::dead_letters::DeadLetters;
 use self::document::{Document, Override};
 pub use self::kafka::{GroupProtocol, Kafka};
 pub use self::limits::{Drain, Memory, Render};
@@ -27,7 +25,7 @@ pub use self::problem::Problem;
 pub use self::properties::Properties;
 pub use self::source::Source;
 pub use self::topic_pattern::TopicPattern;
-use crate::{api, deliver, store, telemetry};
+use crate::{api, deliver, settle, store, telemetry};
 
 /// What names of environment variables start with that override keys: `OUTHOOK__KAFKA__BROKERS` is
 /// `kafka.brokers`.
@@ -44,7 +42,7 @@ pub struct Config {
     /// The topic that holds webhooks and events.
     pub definitions: store::Config,
     /// The topic for what will not be tried again.
-    pub dead_letters: DeadLetters,
+    pub dead_letters: settle::Config,
     /// How calls are made.
     pub delivery: deliver::Config,
     /// What is put into messages.

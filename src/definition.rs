@@ -7,7 +7,7 @@ pub mod plan;
 mod record;
 pub mod rules;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod secret;
 mod state;
 pub mod template;

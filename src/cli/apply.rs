@@ -112,7 +112,10 @@ fn now() -> String {
 fn report(plan: &Plan, dry_run: bool, colour: bool) -> String {
     let mut report = if plan.is_empty() { "nothing to change\n".to_owned() } else { Diff { plan, colour }.to_string() };
     if plan.unnamed > 0 {
-        report += &format!("{} that the file does not name stay as they are; --prune deletes them\n", plan.unnamed);
+        report += &format!(
+            "left as they are, because the file does not name them: {} (--prune deletes them)\n",
+            plan.unnamed
+        );
     }
     if plan.is_empty() {
         return report;

@@ -70,7 +70,10 @@ fn sources(config: &Config, cluster: &Cluster, report: &mut Report) {
         let found: Vec<(&String, &usize)> = cluster.topics().iter().filter(|(topic, _)| source.reads(topic)).collect();
         let format = source.format.name();
         for (topic, count) in &found {
-            report.right("source", format!("{topic} ({format}, account {}): {}", source.account, counted(**count, "partition")));
+            report.right(
+                "source",
+                format!("{topic} ({format}, account {}): {}", source.account, counted(**count, "partition")),
+            );
         }
         for missing in source.topics.iter().filter(|topic| !cluster.topics().contains_key(*topic)) {
             report.warning("source", format!("topic {missing} is not there; it is read once somebody creates it"));
@@ -116,10 +119,14 @@ fn counts(definitions: &Definitions, report: &mut Report) {
         report.right("definitions", on_table(definitions, table));
     }
     if tables == 0 {
-        report.warning("definitions", "nothing is defined, so nothing would be sent; `outhook apply` defines".to_owned());
+        report
+            .warning("definitions", "nothing is defined, so nothing would be sent; `outhook apply` defines".to_owned());
     }
     for event in definitions.orphans() {
-        report.warning("definitions", format!("event {} waits for its webhook {}, which is not there", event.id, event.webhook));
+        report.warning(
+            "definitions",
+            format!("event {} waits for its webhook {}, which is not there", event.id, event.webhook),
+        );
     }
 }
 
@@ -134,7 +141,11 @@ fn bad(topic: &str, status: &Status, report: &mut Report) {
     for bad in &status.bad {
         let place = bad.offset.map_or(String::new(), |offset| format!(" at {topic}, offset {offset},"));
         let error = format!("{}{place} can't be used: {}", bad.key, bad.reason);
-        report.wrong("definitions", error, "apply it anew, or delete its record; the others are not touched".to_owned());
+        report.wrong(
+            "definitions",
+            error,
+            "apply it anew, or delete its record; the others are not touched".to_owned(),
+        );
     }
     if status.bad_total > status.bad.len() {
         let rest = status.bad_total - status.bad.len();

@@ -21,7 +21,9 @@ const LEFT: u8 = 3;
 /// code 0; 3 if the deadline passed first. What is left uncommitted comes again with the next start. A second
 /// signal stops at once.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Before the first run: outhook check. While it runs: GET /health/ready and /metrics on listen.address.")]
+#[command(
+    after_help = "Before the first run: outhook check. While it runs: GET /health/ready and /metrics on listen.address."
+)]
 pub struct Args {}
 
 pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, Failure> {

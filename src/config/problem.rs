@@ -21,9 +21,9 @@ impl Problem {
         Self { place: String::new(), key: key.into(), message: message.into(), help: Some(help.into()) }
     }
 
-    /// What the delivery's own check says: a sentence with the mend in it, behind its key's name.
-    pub(super) fn of_delivery(message: String) -> Self {
-        let key = message.split_whitespace().next().unwrap_or("delivery").to_owned();
+    /// What a part's own check says: a sentence with the mend in it, behind its key's name.
+    pub(super) fn of_part(message: String) -> Self {
+        let key = message.split_whitespace().next().unwrap_or_default().to_owned();
         Self { place: String::new(), key, message, help: None }
     }
 }

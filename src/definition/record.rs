@@ -112,6 +112,7 @@ pub(super) fn event_from_value(id: EventId, value: &[u8]) -> Result<Event, BadRe
 /// Reads the version first: of a newer value nothing else need be as this program expects it.
 fn from_value<T: DeserializeOwned>(value: &[u8]) -> Result<T, BadReason> {
     #[derive(Deserialize)]
+    #[serde(expecting = "an object with the version as \"v\"")]
     struct Version {
         v: Option<u32>,
     }

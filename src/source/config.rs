@@ -1,13 +1,13 @@
 //! What the consumer group needs to know.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Which topics are read, as whom, and how a stop behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Settings of the Kafka client, complete but for what the source owns (commits, rebalancing).
-    pub client: BTreeMap<String, String>,
+    pub client: HashMap<String, String>,
     pub topics: Vec<Topics>,
     /// How often settled offsets are committed. After a crash, what was settled since then comes again.
     pub commit_interval: Duration,

@@ -1,6 +1,6 @@
 //! The source on a broker that speaks the protocol: who gets which record, and what is committed behind it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ fn broker() -> Broker {
     broker
 }
 
-fn client(broker: &Broker) -> BTreeMap<String, String> {
+fn client(broker: &Broker) -> HashMap<String, String> {
     let settings = [
         ("bootstrap.servers", broker.bootstrap_servers()),
         ("group.id", "group".to_owned()),

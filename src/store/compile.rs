@@ -84,3 +84,77 @@ impl Compiler {
         Ok(target)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::samples::{event, webhook};
+    use crate::definition::{LogRecord, Payload};
+    use crate::vocabulary::Operation;
+
+    struct State {
+        definitions: Definitions,
+        compiler: Compiler,
+    }
+
+    impl State {
+        fn put(&mut self, records: &[LogRecord]) {
+            let mut changes = Changes::default();
+            for record in records {
+                let key = record.key.to_string();
+                self.definitions.apply(key.as_bytes(), record.value.as_deref(), &mut changes).unwrap();
+            }
+            self.compiler.update(&self.definitions, &changes);
+        }
+
+        fn rules(&self) -> Vec<Arc<Rule>> {
+            self.compiler.index.rules("acme", "T").map_or(Vec::new(), |rules| rules.rules().to_vec())
+        }
+    }
+
+    #[test]
+    fn compiles_only_what_changed() {
+        let index = Arc::new(Index::default());
+        let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index) };
+        let mut hook = webhook("hook01", "A");
+        let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+        let delete = event("event2", "hook01", Operation::Delete, "T", &[]);
+        state.put(&[LogRecord::webhook(&hook), LogRecord::event(&insert), LogRecord::event(&delete)]);
+        let before = state.rules();
+        assert!(Arc::ptr_eq(&before[0].target, &before[1].target));
+
+        insert.event_sources = vec!["Tasks".to_owned()];
+        state.put(&[LogRecord::event(&insert)]);
+        let after = state.rules();
+        assert!(!Arc::ptr_eq(&before[0], &after[0]) && Arc::ptr_eq(&before[1], &after[1]));
+
+        hook.urls = vec!["https://other.example/".to_owned()];
+        state.put(&[LogRecord::webhook(&hook)]);
+        let moved = state.rules();
+        assert_eq!(moved.len(), 2);
+        assert!(moved.iter().all(|rule| &*rule.target.endpoints[0].url == "https://other.example/"));
+        assert!(Arc::ptr_eq(&moved[0].target, &moved[1].target));
+    }
+
+    #[test]
+    fn what_can_not_be_compiled_is_named_until_it_can() {
+        let index = Arc::new(Index::default());
+        let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index) };
+        let mut hook = webhook("hook01", "A");
+        let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+        insert.payload = Payload::Template("nonsense".to_owned());
+        hook.urls = vec!["nonsense".to_owned()];
+        state.put(&[LogRecord::webhook(&hook), LogRecord::event(&insert)]);
+        assert_eq!(state.compiler.failed().map(|(key, _)| key.to_string()).collect::<Vec<_>>(), ["webhook/hook01"]);
+
+        hook.urls = vec!["https://a.example/".to_owned()];
+        state.put(&[LogRecord::webhook(&hook)]);
+        assert_eq!(state.compiler.failed().map(|(key, _)| key.to_string()).collect::<Vec<_>>(), ["event/event1"]);
+        assert!(state.rules().is_empty());
+
+        insert.payload = Payload::Default;
+        state.put(&[LogRecord::event(&insert)]);
+        assert_eq!(state.compiler.failed().len(), 0);
+        assert_eq!(state.rules().len(), 1);
+    }
+}

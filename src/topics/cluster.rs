@@ -39,7 +39,7 @@ pub enum Error {
     Describe { topic: String, reason: String },
     #[error("topic {topic} can't be created: {reason}")]
     Create { topic: String, reason: String },
-    #[error("{0}; to mend it: {}", .0.mend)]
+    #[error("{wrong}; to mend it: {mend}", wrong = .0, mend = .0.mend)]
     Wrong(Wrong),
 }
 
@@ -84,14 +84,18 @@ impl Cluster {
         let topic = wanted
             .settings
             .iter()
-            .fold(NewTopic::new(&wanted.name, wanted.partitions, replication), |topic, (name, value)| topic.set(name, value));
-        let created = self.admin.create_topics([&topic], &options()).await.map_err(|error| failed(error.to_string()))?;
+            .fold(NewTopic::new(&wanted.name, wanted.partitions, replication), |topic, (name, value)| {
+                topic.set(name, value)
+            });
+        let created =
+            self.admin.create_topics([&topic], &options()).await.map_err(|error| failed(error.to_string()))?;
         match created.into_iter().next() {
             Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
             Some(Err((_, code))) => return Err(failed(code.to_string())),
             None => return Err(failed("the cluster did not answer for it".to_owned())),
         }
-        let mut seen = Self { admin: self.admin.clone(), brokers: self.brokers.clone(), topics: BTreeMap::new(), size: 0 };
+        let mut seen =
+            Self { admin: self.admin.clone(), brokers: self.brokers.clone(), topics: BTreeMap::new(), size: 0 };
         tokio::time::timeout(PATIENCE, async {
             while !seen.topics.contains_key(&wanted.name) {
                 tokio::time::sleep(LOOK_AGAIN).await;
@@ -114,7 +118,9 @@ impl Cluster {
         let unreachable = |reason| Error::Unreachable { brokers: self.brokers.clone(), reason };
         (self.size, self.topics) = match asked.await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(unreachable(self.admin.inner().context().last().unwrap_or(error.to_string()))),
+            Ok(Err(error)) => {
+                return Err(unreachable(self.admin.inner().context().last().unwrap_or(error.to_string())));
+            }
             Err(error) => return Err(unreachable(error.to_string())),
         };
         Ok(())

@@ -164,7 +164,9 @@ mod tests {
 
     #[test]
     fn dead_letters_are_not_compacted() {
-        assert!(matches!(judged(1, 7, "delete"), Standing::Right { found } if found == "7 partitions, cleanup.policy = delete"));
+        assert!(
+            matches!(judged(1, 7, "delete"), Standing::Right { found } if found == "7 partitions, cleanup.policy = delete")
+        );
         assert!(matches!(judged(1, 1, "compact,delete"), Standing::Wrong(wrong) if wrong.mend.ends_with("=delete")));
     }
 }

@@ -21,7 +21,10 @@ fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
         (br#"{"table":"orders","after":{}}"#, "`operation` is missing: it must be insert, update or delete"),
         (br#"{"table":"orders","operation":"upsert","after":{}}"#, r#"`operation` is "upsert""#),
         (br#"{"table":"orders","operation":"insert"}"#, "`after` is missing: an insert needs the new row"),
-        (br#"{"table":"orders","operation":"delete","after":{}}"#, "`before` is missing: a delete needs the deleted row"),
+        (
+            br#"{"table":"orders","operation":"delete","after":{}}"#,
+            "`before` is missing: a delete needs the deleted row",
+        ),
         (br#"{"table":"orders","operation":"insert","after":{},"time":"today"}"#, "RFC 3339"),
         (br#"{"op":"c","source":{"table":"orders"},"after":{"id":1}}"#, "the value looks like a Debezium record"),
     ];
@@ -39,10 +42,16 @@ fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
     assert_eq!(letters.len(), records.len());
     for (offset, (record, reason)) in records.into_iter().enumerate() {
         let letter = letters.iter().find(|letter| letter.value.as_deref() == Some(record)).expect("the record is kept");
-        let headers = format!("{:?}", letter.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; "));
+        let headers = format!(
+            "{:?}",
+            letter.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; ")
+        );
         let reason = reason.replace('"', "\\\"");
         assert!(headers.contains(&reason), "{reason} is not in {headers}");
-        assert!(headers.contains(&format!(": {offset};")) || headers.contains(&format!(": {offset}\"")), "{offset}: {headers}");
+        assert!(
+            headers.contains(&format!(": {offset};")) || headers.contains(&format!(": {offset}\"")),
+            "{offset}: {headers}"
+        );
     }
     assert_eq!(instance.metric("outhook_decode_failures_total"), records.len() as f64);
     assert!(instance.is_ready());
@@ -70,7 +79,10 @@ fn broken_definitions_are_refused_with_field_value_and_mend() {
     let mut files: Vec<(String, &str)> =
         events.iter().map(|(more, expected)| (webhook(url, "", &event(more)), *expected)).collect();
     files.extend([
-        (webhook(url, "", "{ EventType: table.recordUpsert, ObjectName: orders }"), r#"EventType "table.recordUpsert" is unknown"#),
+        (
+            webhook(url, "", "{ EventType: table.recordUpsert, ObjectName: orders }"),
+            r#"EventType "table.recordUpsert" is unknown"#,
+        ),
         (webhook("ftp://example.com/", "", &plain), "it must start with https://"),
         (webhook("https://user:pw@example.com/", "", &plain), "would end up in logs"),
         (webhook(url, "Secret: hunter2,", &plain), "a secret is whsec_ followed by"),
@@ -101,7 +113,12 @@ fn broken_configurations_are_refused_before_anything_starts() {
         (|site| site.set("dead_letters.topic", site.definitions.clone()), "each needs a topic of its own"),
         (|site| site.set("definitions.topic", site.changes.clone()), "which Outhook writes itself"),
         (|site| site.set("delivery.connect_timeout", "40s"), "delivery.connect_timeout is 40s"),
-        (|site| site.set("kafka.properties", toml::Table::from_iter([("enable.auto.commit".to_owned(), "true".into())])), "offsets are committed only behind settled records"),
+        (
+            |site| {
+                site.set("kafka.properties", toml::Table::from_iter([("enable.auto.commit".to_owned(), "true".into())]))
+            },
+            "offsets are committed only behind settled records",
+        ),
     ];
     for (change, expected) in changes {
         let mut site = Site::new(OUTHOOK, 1);
@@ -140,7 +157,10 @@ fn broken_definition_records_are_named_by_check_and_the_others_count() {
     let said = said(&check);
     for (key, _, reason) in records {
         let key = String::from_utf8_lossy(key);
-        assert!(said.lines().any(|line| line.contains(&*key) && line.contains(reason)), "{key}: {reason}\nnot in:\n{said}");
+        assert!(
+            said.lines().any(|line| line.contains(&*key) && line.contains(reason)),
+            "{key}: {reason}\nnot in:\n{said}"
+        );
     }
     assert_ne!(check.code, Some(0), "a check that finds something wrong fails");
 }

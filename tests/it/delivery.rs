@@ -41,10 +41,16 @@ fn a_row_change_becomes_a_signed_message() {
     assert!(!request.headers.keys().any(|name| name.as_str().starts_with("svix-")));
 
     let text = String::from_utf8(request.body.to_vec()).expect("JSON is UTF-8");
-    let keys = ["eventId", "messageId", "webhookId", "accountId", "secret", "eventDate", "eventType", "objectName", "data"];
+    let keys =
+        ["eventId", "messageId", "webhookId", "accountId", "secret", "eventDate", "eventType", "objectName", "data"];
     let places: Vec<_> = keys.iter().map(|key| text.find(&format!("\"{key}\":")).expect(key)).collect();
     assert!(places.is_sorted(), "the keys are in the documented order: {text}");
-    assert!(text.contains(r#""data":[{"id":7,"item":"Café au lait \"grande\"","total":12.50,"shipped":false,"note":null}]"#), "{text}");
+    assert!(
+        text.contains(
+            r#""data":[{"id":7,"item":"Café au lait \"grande\"","total":12.50,"shipped":false,"note":null}]"#
+        ),
+        "{text}"
+    );
 
     let message = body(&request);
     assert_eq!(message["messageId"], request.message_id.as_str());
@@ -58,7 +64,8 @@ fn a_row_change_becomes_a_signed_message() {
 #[test]
 fn an_update_fires_only_when_a_chosen_field_really_changes() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
-    let event = "EventType: table.recordUpdate, ObjectName: orders, ObjectFields: [total], CustomPayloadFields: [id, total]";
+    let event =
+        "EventType: table.recordUpdate, ObjectName: orders, ObjectFields: [total], CustomPayloadFields: [id, total]";
     site.apply(&webhooks(&[("totals", &[receiver.url("/totals")], &[event])]));
     let _instance = site.start();
     let update = |id: u64, before: &str, after: &str| {
@@ -67,7 +74,12 @@ fn an_update_fires_only_when_a_chosen_field_really_changes() {
             "after": { "id": id, "total": after.parse::<f64>().ok(), "shipped": true } });
         (id.to_string(), change.to_string())
     };
-    site.produce([update(1, "12.5", "12.50"), update(2, "12.5", "13"), update(3, "null", "null"), update(4, "null", "1")]);
+    site.produce([
+        update(1, "12.5", "12.50"),
+        update(2, "12.5", "13"),
+        update(3, "null", "null"),
+        update(4, "null", "1"),
+    ]);
 
     site.await_settled(SOON);
     let sent: Vec<_> = receiver.requests("/totals").iter().map(|request| body(request)["data"].clone()).collect();

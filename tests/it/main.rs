@@ -3,6 +3,7 @@
 mod bad_input;
 mod definitions;
 mod delivery;
+mod harness_itself;
 mod shutdown;
 
 use std::time::Duration;

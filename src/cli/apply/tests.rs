@@ -1,1 +1,111 @@
+use std::cell::Cell;
 
+use super::*;
+use crate::definition::{Changes, samples};
+
+const FILE: &str = "
+Webhooks:
+- Name: Orders
+  OutgoingUrls: [https://a.example/]
+  Events:
+  - EventType: table.recordInsert
+    ObjectName: Admins
+    CustomPayloadTemplate: |-
+      {
+        'a': '[@field:A]',
+        'b': 1
+      }
+  - EventType: table.recordDelete
+    ObjectName: Admins
+";
+
+fn plan_of(definitions: &Definitions, file: &str, prune: bool) -> Plan {
+    let count = Cell::new(0_u8);
+    let random = |bytes: &mut [u8]| {
+        count.set(count.get() + 1);
+        bytes.fill(count.get());
+    };
+    let terms = Terms {
+        account: &"acme".into(),
+        prune,
+        policy: Policy::default(),
+        stamp: &samples::stamp(),
+        variable: &|_| None,
+        random: &random,
+    };
+    plan(definitions, &File::parse(file).unwrap(), &terms).unwrap()
+}
+
+fn after(plan: &Plan) -> Definitions {
+    let mut definitions = Definitions::default();
+    for record in plan.records() {
+        let key = record.key.to_string();
+        definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+    }
+    definitions
+}
+
+#[test]
+fn what_is_created_is_shown_and_its_secret_once_it_is() {
+    let plan = plan_of(&Definitions::default(), FILE, false);
+    let shown = report(&plan, true, false);
+    assert_eq!(
+        shown,
+        "+ webhook \"Orders\" in account \"acme\"\n\
+         +   OutgoingUrls: [\"https://a.example/\"]\n\
+         +   event table.recordInsert of \"Admins\"\n\
+         +     CustomPayloadTemplate:\n\
+         +       {\n\
+         +         'a': '[@field:A]',\n\
+         +         'b': 1\n\
+         +       }\n\
+         +   event table.recordDelete of \"Admins\"\n\
+         would be applied: 3 created, 0 changed, 0 deleted\n"
+    );
+    let Change::Create(webhook) = &plan.webhooks[0].webhook else { panic!("it is new") };
+    let secret = format!("secret of webhook \"Orders\": {}\n", webhook.secret.expose());
+    assert!(report(&plan, false, false).ends_with(&secret));
+}
+
+#[test]
+fn what_changes_is_shown_line_by_line_and_colours_are_for_terminals() {
+    let definitions = after(&plan_of(&Definitions::default(), FILE, false));
+    let file = FILE.replace("'b': 1", "'b': 2").replace(
+        "  Events:",
+        "  Description: \"\\e[2J\"\n  CallThrottling: 5\n  Secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n  Events:",
+    );
+    let file = file.split("  - EventType: table.recordDelete").next().unwrap();
+    let plan = plan_of(&definitions, file, true);
+    assert_eq!(
+        report(&plan, false, false),
+        "~ webhook \"Orders\" in account \"acme\"\n\
+         +   Description: \\u{1b}[2J\n\
+         +   CallThrottling: 5\n\
+         ~   Secret: another one\n\
+         -   event table.recordDelete of \"Admins\"\n\
+         ~   event table.recordInsert of \"Admins\"\n\
+         ~     CustomPayloadTemplate:\n\
+         -         'b': 1\n\
+         +         'b': 2\n\
+         applied: 0 created, 2 changed, 1 deleted\n"
+    );
+    assert!(report(&plan, false, true).contains("\x1b[31m-   event table.recordDelete of \"Admins\"\x1b[0m\n"));
+}
+
+#[test]
+fn nothing_to_change_says_so_and_what_stays_is_counted() {
+    let definitions = after(&plan_of(&Definitions::default(), FILE, false));
+    assert_eq!(report(&plan_of(&definitions, FILE, true), false, false), "nothing to change\n");
+    let less = FILE.split("  - EventType: table.recordDelete").next().unwrap();
+    let shown = report(&plan_of(&definitions, less, false), false, false);
+    assert_eq!(
+        shown,
+        "nothing to change\nleft as they are, because the file does not name them: 1 (--prune deletes them)\n"
+    );
+}
+
+#[test]
+fn the_time_has_seven_decimals() {
+    let now = now();
+    assert_eq!((now.len(), &now[19..20], &now[27..]), ("2023-05-17T12:45:27.5286883Z".len(), ".", "Z"), "{now}");
+}

@@ -12,7 +12,7 @@ fn errors_say_where_and_what_and_show_no_secret() {
         ("Webhooks:\n- Name: A\n  OutgoingUrls: []\n  CallThrottling: -1\n", "line 4", "u32"),
         ("Webhooks:\n- Name: A\n  OutgoingUrls: [\n", "line", ""),
         ("Hooks: []\n", "line 1", "Hooks"),
-        ("", "", "Webhooks"),
+        ("# nothing\n", "line", "end of input"),
     ];
     for (text, place, part) in cases {
         let error = File::parse(text).unwrap_err().to_string();

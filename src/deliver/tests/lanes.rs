@@ -47,7 +47,8 @@ async fn a_full_lane_gives_a_call_back_and_send_waits_for_room() {
     let back = heard.lanes.offer(call(&target, 4, &heard.book)).expect_err("there was room for a fifth");
     assert_eq!(back.place.offset, 4);
 
-    let mut send = pin!(heard.lanes.send(back));
+    let lanes = heard.lanes.clone();
+    let mut send = pin!(lanes.send(back));
     tokio::select! {
         biased;
         () = &mut send => panic!("it did not wait"),

@@ -1,1 +1,106 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::super::read;
+use super::*;
+use crate::definition::samples::webhook;
+
+/// The mock cluster does not fence; what real Kafka does to two writers is shown in tests/it.
+fn broker(partitions: i32) -> (MockCluster<'static, DefaultProducerContext>, Config, HashMap<String, String>) {
+    let cluster = MockCluster::new(1).unwrap();
+    let config = Config { topic: "outhook.definitions".to_owned(), replication_factor: None };
+    cluster.create_topic(&config.topic, partitions, 1).unwrap();
+    let kafka = HashMap::from([("bootstrap.servers".to_owned(), cluster.bootstrap_servers())]);
+    (cluster, config, kafka)
+}
+
+#[tokio::test]
+async fn each_write_decides_on_what_the_ones_before_left() {
+    let (_cluster, config, kafka) = broker(1);
+    for (already, name) in ["A", "B", "C"].into_iter().enumerate() {
+        let found = write(&config, &kafka, move |definitions| {
+            let record = LogRecord::webhook(&webhook(&format!("hook0{already}"), name));
+            Ok::<_, Infallible>((vec![record], definitions.webhooks().len()))
+        });
+        assert_eq!(found.await.unwrap(), already);
+    }
+    assert_eq!(read(&config, &kafka).await.unwrap().webhooks().len(), 3);
+}
+
+#[tokio::test]
+async fn a_refusal_and_nothing_to_write_write_nothing() {
+    let (_cluster, config, kafka) = broker(1);
+    let refused = write::<(), _, _>(&config, &kafka, |_| Err(StoreError::Stopped)).await;
+    assert!(matches!(refused, Err(WriteError::Refused(StoreError::Stopped))));
+    let nothing = write(&config, &kafka, |_| Ok::<_, Infallible>((Vec::new(), "nothing"))).await;
+    assert_eq!(nothing.unwrap(), "nothing");
+    assert_eq!(read(&config, &kafka).await.unwrap(), Definitions::default());
+}
+
+/// Answers the next request of a kind with an error and returns how often the decision was made, and what came
+/// of it.
+async fn write_against(request: RDKafkaApiKey, error: RDKafkaRespErr) -> (usize, Result<(), WriteError<Infallible>>) {
+    let (cluster, config, kafka) = broker(1);
+    cluster.request_errors(request, &[error]);
+    let decisions = Arc::new(AtomicUsize::new(0));
+    let count = decisions.clone();
+    let written = write(&config, &kafka, move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok((vec![LogRecord::webhook(&webhook("hook01", "A"))], ()))
+    });
+    let written = written.await;
+    if written.is_ok() {
+        assert_eq!(read(&config, &kafka).await.unwrap().webhooks().len(), 1);
+    }
+    (decisions.load(Ordering::Relaxed), written)
+}
+
+#[tokio::test]
+async fn a_writer_that_is_fenced_starts_over_and_decides_anew() {
+    use RDKafkaRespErr::{RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED};
+    let (decisions, written) = write_against(RDKafkaApiKey::EndTxn, RD_KAFKA_RESP_ERR_PRODUCER_FENCED).await;
+    assert_eq!((decisions, written.is_ok()), (2, true));
+    let (decisions, written) = write_against(RDKafkaApiKey::Produce, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH).await;
+    assert_eq!((decisions, written.is_ok()), (2, true));
+}
+
+#[tokio::test]
+async fn what_no_further_try_would_mend_is_told_with_the_topic_and_the_mend() {
+    use RDKafkaRespErr::{
+        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    };
+    let cases = [
+        (RDKafkaApiKey::Produce, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 1, "max.message.bytes"),
+        (
+            RDKafkaApiKey::InitProducerId,
+            RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            0,
+            "allow this client Write and Describe",
+        ),
+    ];
+    for (request, error, expected, mend) in cases {
+        let (decisions, written) = write_against(request, error).await;
+        let error = written.unwrap_err().to_string();
+        assert_eq!(decisions, expected, "{error}");
+        assert!(error.contains("topic outhook.definitions") && error.contains(mend), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_of_several_partitions_and_a_broker_that_is_not_there_are_refused() {
+    let (_cluster, config, kafka) = broker(3);
+    let error = read(&config, &kafka).await.unwrap_err().to_string();
+    assert!(error.contains("topic outhook.definitions has 3 partitions"), "{error}");
+
+    let nowhere = HashMap::from([
+        ("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned()),
+        ("bogus.property".to_owned(), "1".to_owned()),
+    ]);
+    let error = read(&config, &nowhere).await.unwrap_err().to_string();
+    assert!(error.contains("bogus.property"), "{error}");
+}
