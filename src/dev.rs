@@ -277,7 +277,7 @@ async fn bind(port: u16) -> Result<TcpListener, Error> {
 fn start_logs(style: Style, notes: &Notes) {
     let log = telemetry::Config { level: Level::Warn, ..telemetry::Config::default() };
     let started = match style {
-        Style::Block => notes.start_logs(),
+        Style::Block { .. } => notes.start_logs(),
         Style::Lines | Style::Json => telemetry::start_logs(&log, io::stderr().is_terminal(), false),
     };
     // In a process that logs already, as tests do, that log will do.

@@ -54,8 +54,9 @@ impl Broker {
     }
 
     /// Without this the first member of a group waits three seconds for others.
+    #[expect(unsafe_code, reason = "rdkafka's MockCluster has no method for this setting")]
     fn let_groups_start_at_once(&self) {
-        // SAFETY: the client is alive, and so is its mock cluster, which the function locks itself.
+        // SAFETY: the client is alive, and with it its mock cluster; the setter takes the cluster's own lock.
         unsafe {
             let cluster = rd_kafka_handle_mock_cluster(self.host.client().native_ptr());
             rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
