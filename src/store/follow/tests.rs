@@ -18,7 +18,7 @@ struct Broker {
 impl Broker {
     fn new() -> Self {
         let cluster = MockCluster::new(1).unwrap();
-        let config = Config { topic: "outhook.definitions".to_owned() };
+        let config = Config { topic: "outhook.definitions".to_owned(), replication_factor: None };
         cluster.create_topic(&config.topic, 1, 1).unwrap();
         let kafka = HashMap::from([("bootstrap.servers".to_owned(), cluster.bootstrap_servers())]);
         let mut client = ClientConfig::new();

@@ -13,7 +13,7 @@ use crate::definition::samples::webhook;
 /// The mock cluster does not fence; what real Kafka does to two writers is shown in tests/it.
 fn broker(partitions: i32) -> (MockCluster<'static, DefaultProducerContext>, Config, HashMap<String, String>) {
     let cluster = MockCluster::new(1).unwrap();
-    let config = Config { topic: "outhook.definitions".to_owned() };
+    let config = Config { topic: "outhook.definitions".to_owned(), replication_factor: None };
     cluster.create_topic(&config.topic, partitions, 1).unwrap();
     let kafka = HashMap::from([("bootstrap.servers".to_owned(), cluster.bootstrap_servers())]);
     (cluster, config, kafka)
