@@ -53,6 +53,7 @@ impl Broker {
     }
 
     /// Without this the first member of a group waits three seconds for others.
+    #[expect(unsafe_code, reason = "rdkafka has no safe function for it")]
     fn let_groups_start_at_once(&self) {
         // SAFETY: the client is alive, and so is its mock cluster, which the function locks itself.
         unsafe {
