@@ -19,6 +19,7 @@ mod schedule;
 mod shared;
 mod signature;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "what a test hears of has no size")]
 mod tests;
 mod timer;
 mod tls;

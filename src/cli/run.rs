@@ -50,7 +50,7 @@ pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, 
         ended = running => Ok(said(ended?)),
         signal = signals.next() => {
             warn!("{signal} again: stopped at once; what was not committed comes again");
-            // Not by returning: dropping the consumer would leave the group in good order, and that takes time.
+            #[expect(clippy::disallowed_methods, reason = "dropping the consumer would leave the group in good order, and that takes time")]
             std::process::exit(LEFT.into());
         }
     }

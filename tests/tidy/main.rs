@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::rooms::{EFFECTS, EMPTY_NAMES, PURE_MODULES, ROOMS, Room};
+use crate::rooms::{EFFECTS, EMPTY_NAMES, PURE_MODULES, READ_THE_ENVIRONMENT, ROOMS, Room};
 use crate::source_file::SourceFile;
 
 /// A function fits a screen.
@@ -76,6 +76,7 @@ fn each_rule_finds_what_breaks_it() {
             ":2: render is pure and may not name std::time::Instant",
         ),
         ("src/deliver/guard.rs", "//! Doc.\nuse tokio::net;\n", ":2: deliver::guard is pure and may not name tokio"),
+        ("src/store.rs", "//! Doc.\nfn f() { std::env::var(N) }\n", ":2: store may not read the environment"),
         ("src/cellar.rs", "//! Doc.\n", "cellar is no room"),
         ("src/id.rs", "fn f() {}\n", "src/id.rs:1: the module has no //! doc"),
         ("src/id.rs", "//! Doc.\nfn f() { g().unwrap() }\n", "src/id.rs:2: unwrap()"),
@@ -134,7 +135,7 @@ fn check(files: &[(PathBuf, String)]) -> Vec<String> {
     let tests: BTreeSet<Vec<String>> = read
         .iter()
         .flat_map(|(_, module, _, source)| {
-            source.test_modules.iter().map(|test| [module.as_slice(), &[test.clone()]].concat())
+            source.test_modules.iter().map(|test| [module.as_slice(), std::slice::from_ref(test)].concat())
         })
         .collect();
     for (path, module, text, source) in &read {
@@ -144,6 +145,7 @@ fn check(files: &[(PathBuf, String)]) -> Vec<String> {
         let findings = [
             rooms_kept(module, source),
             purity_kept(module, source),
+            environment_kept(module, source),
             form_kept(module, text, source),
             failures_kept(source),
         ];
@@ -183,14 +185,24 @@ fn purity_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
     if !pure_room && !PURE_MODULES.contains(&name.as_str()) {
         return Vec::new();
     }
-    let effect_of = |path: &[String]| {
-        EFFECTS
-            .iter()
-            .find(|effect| path.iter().map(String::as_str).take(effect.split("::").count()).eq(effect.split("::")))
-    };
+    let effect_of = |path: &[String]| EFFECTS.iter().find(|effect| starts_with(path, effect));
     let mend = "let the caller do it and hand the result in";
     let named = source.paths.iter().filter_map(|(line, path)| Some((*line, effect_of(path)?)));
     named.map(|(line, effect)| (line, format!("{name} is pure and may not name {effect}: {mend}"))).collect()
+}
+
+fn environment_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
+    if module.first().is_none_or(|own| READ_THE_ENVIRONMENT.contains(&own.as_str())) {
+        return Vec::new();
+    }
+    let reads = source.paths.iter().filter(|(_, path)| starts_with(path, "std::env"));
+    let mend = "make it a key of the configuration, or read it in cli and hand it in";
+    reads.map(|(line, _)| (*line, format!("{} may not read the environment: {mend}", module.join("::")))).collect()
+}
+
+/// Whether a path is `start` or something inside it.
+fn starts_with(path: &[String], start: &str) -> bool {
+    path.iter().map(String::as_str).take(start.split("::").count()).eq(start.split("::"))
 }
 
 fn form_kept(module: &[String], text: &str, source: &SourceFile) -> Vec<(usize, String)> {

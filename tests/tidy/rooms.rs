@@ -55,7 +55,6 @@ pub const EFFECTS: &[&str] = &[
     "hyper",
     "std::net::TcpStream",
     "std::fs",
-    "std::env",
     "std::time::Instant",
     "std::time::SystemTime",
     "jiff::Timestamp::now",
@@ -63,6 +62,9 @@ pub const EFFECTS: &[&str] = &[
     "Instant::now",
     "SystemTime::now",
 ];
+
+/// The rooms at the edge, which may read the environment; the others are told what they need to know.
+pub const READ_THE_ENVIRONMENT: &[&str] = &["cli", "dev"];
 
 /// Names that say nothing of what is inside.
 pub const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "shared"];

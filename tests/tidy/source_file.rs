@@ -174,7 +174,10 @@ impl<'ast> Visit<'ast> for SourceFile {
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
         let line = call.method.span().start().line;
-        let mute = |argument: &syn::Expr| matches!(argument, syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) if text.value().trim().is_empty());
+        let mute = |argument: &syn::Expr| match argument {
+            syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => text.value().trim().is_empty(),
+            _ => false,
+        };
         match (call.method.to_string().as_str(), call.args.first()) {
             ("unwrap", None) => self.unwraps.push(line),
             ("expect", Some(argument)) if mute(argument) => self.mute_expects.push(line),
