@@ -61,7 +61,7 @@ impl Connection {
     pub async fn is_ready(&mut self) -> bool {
         match self {
             Connection::Http1(Http1 { sender, driver }) => {
-                driver.beside(async { () }).await;
+                driver.beside(async {}).await;
                 driver.0.is_some() && sender.is_ready()
             }
             Connection::Http2(sender) => !sender.is_closed(),
