@@ -116,7 +116,7 @@ impl App {
         let (stop_listening, stopping) = lifecycle::stop();
         let listening = tokio::spawn(listener.serve(operations, stopping));
         let (lanes, settle, budget) = (stages.lanes.clone(), stages.settle.clone(), stages.budget.clone());
-        let gauges = tokio::spawn(read_gauges(budget.clone(), lanes.clone()));
+        let gauges = tokio::spawn(read_gauges(budget.clone()));
         let mut stop = std::pin::pin!(stop);
         let mut stopped = Stopped { left: 0 };
         let caught_up = tokio::select! {
@@ -161,17 +161,17 @@ async fn drain<H: Handlers>(source: Source<H>, lanes: &Lanes, settle: &Settle) -
     Stopped { left: drained.left() }
 }
 
-async fn read_gauges(budget: Arc<Budget>, lanes: Arc<Lanes>) {
-    let (used, calls) = (metrics::gauge!("outhook_budget_used_bytes"), metrics::gauge!("outhook_calls_in_flight"));
+async fn read_gauges(budget: Arc<Budget>) {
+    let used = metrics::gauge!("outhook_budget_used_bytes");
     metrics::gauge!("outhook_budget_limit_bytes").set(budget.limit() as f64);
     loop {
         used.set(budget.used() as f64);
-        calls.set(lanes.in_flight() as f64);
         tokio::time::sleep(GAUGES).await;
     }
 }
 
-fn describe_metrics() {
+/// Registers the metrics of all parts with their units and descriptions.
+pub fn describe_metrics() {
     use ::metrics::{Unit, describe_gauge};
     source::describe_metrics();
     crate::pipeline::describe_metrics();
@@ -180,7 +180,6 @@ fn describe_metrics() {
     store::describe_metrics();
     describe_gauge!("outhook_budget_used_bytes", Unit::Bytes, "Rendered messages in memory");
     describe_gauge!("outhook_budget_limit_bytes", Unit::Bytes, "What rendered messages may take in memory");
-    describe_gauge!("outhook_calls_in_flight", Unit::Count, "Calls queued, waiting for a retry or under way");
 }
 
 /// The source's view of the configuration.

@@ -32,7 +32,7 @@ use crate::{api, deliver, settle, store, telemetry};
 pub const ENVIRONMENT_PREFIX: &str = "OUTHOOK__";
 
 /// Everything that can be set.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The Kafka cluster, and this instance's place in its consumer group.

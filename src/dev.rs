@@ -104,12 +104,12 @@ pub async fn run(options: Options) -> Result<Summary, Error> {
     start_logs(options.style, &notes);
     let broker = Broker::start().map_err(Error::Broker)?;
     let ports = Ports::starting_at(options.ports);
-    let door = ports.door(&broker).await?;
+    let door = ports.door(broker).await?;
     let listener = bind(ports.receiver).await?;
     let (receiver_address, broker_address) = (listener.local_addr()?, broker.address());
 
     let config = configuration(&broker_address, ports.api)?;
-    create_topics(&broker, &config).map_err(Error::Broker)?;
+    create_topics(broker, &config).map_err(Error::Broker)?;
     let definitions = definitions::apply(&config, receiver_address).await?;
     let applied = Applied::find(&definitions)?;
 
@@ -221,6 +221,14 @@ fn configuration(broker: &str, api_port: u16) -> Result<Config, config::Error> {
         r#"
         [kafka]
         brokers = "{broker}"
+        # The embedded broker answers a fetch only when its wait is over, records or not.
+        properties = {{ "fetch.wait.max.ms" = 10 }}
+
+        # The embedded broker does not wake a waiting fetch when a record comes, so none may wait long. At log
+        # level 3 clients that fetch nothing don't warn that they won't.
+        [kafka.properties]
+        "fetch.wait.max.ms" = "2"
+        log_level = "3"
 
         [[sources]]
         topics = ["{CHANGES}"]
@@ -271,7 +279,7 @@ async fn bind(port: u16) -> Result<TcpListener, Error> {
 fn start_logs(style: Style, notes: &Notes) {
     let log = telemetry::Config { level: Level::Warn, ..telemetry::Config::default() };
     let started = match style {
-        Style::Block => notes.start_logs(),
+        Style::Block { .. } => notes.start_logs(),
         Style::Lines | Style::Json => telemetry::start_logs(&log, io::stderr().is_terminal(), false),
     };
     // In a process that logs already, as tests do, that log will do.

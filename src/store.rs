@@ -22,11 +22,11 @@ use rdkafka::error::KafkaError;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("the Kafka client for topic {topic} can't be made: {source}")]
-    Client { topic: String, source: KafkaError },
+    Client { topic: String, source: Box<KafkaError> },
     #[error(
         "topic {topic} can't be looked up at {brokers}: {source}; is the address right, and does a broker run there?"
     )]
-    Unreachable { topic: String, brokers: String, source: KafkaError },
+    Unreachable { topic: String, brokers: String, source: Box<KafkaError> },
     #[error("there is no topic {topic}: create it with `outhook topics create`")]
     NoTopic { topic: String },
     #[error(

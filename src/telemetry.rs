@@ -7,4 +7,4 @@ mod process;
 
 pub use self::config::{Config, Level, LogFormat};
 pub use self::logs::start as start_logs;
-pub use self::metrics::{Metrics, MetricsError};
+pub use self::metrics::{Metrics, MetricsError, describe_metrics};

@@ -1,5 +1,6 @@
 //! `outhook dev`: try it without a broker and without a configuration.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,8 +37,19 @@ pub struct Args {
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let Args { rate, duration, ports, seed, json } = args;
-    let summary = dev::run(Options { rate, duration, ports, seed, style: Style::choose(json) }).await?;
+    let summary = dev::run(Options { rate, duration, ports, seed, style: style(json) }).await?;
     Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// JSON if asked for, else what standard output can show.
+fn style(json: bool) -> Style {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let obeys = std::io::stdout().is_terminal() && set("TERM").is_some_and(|term| term != "dumb");
+    match (json, obeys) {
+        (true, _) => Style::Json,
+        (false, true) => Style::Block { colours: set("NO_COLOR").is_none() },
+        (false, false) => Style::Lines,
+    }
 }
 
 /// Reads `10s`, `1m 30s` and so on, and refuses nothing at all.

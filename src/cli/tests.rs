@@ -110,3 +110,39 @@ fn settings_are_spelled_as_in_the_configuration() {
     let Err(error) = parse(&["preview", "--change", "-", "--format", "maxwell"]) else { panic!("it is unknown") };
     assert!(error.to_string().contains("expected `outhook` or `debezium`"), "{error}");
 }
+
+#[test]
+fn the_commands_are_as_the_help_shows_them() {
+    use clap::CommandFactory as _;
+    Arguments::command().debug_assert();
+    for line in [
+        "outhook run",
+        "outhook run --config x.toml",
+        "outhook --config x.toml check --offline",
+        "outhook topics create -c x.toml",
+        "outhook topics check",
+        "outhook apply -f webhooks.yaml --dry-run --prune --config x.toml",
+        "outhook get",
+        "outhook preview --change row.json",
+        "outhook explain --change row.json -f webhooks.yaml",
+    ] {
+        if let Err(error) = Arguments::try_parse_from(line.split(' ')) {
+            panic!("{line}: {error}");
+        }
+    }
+    for line in ["outhook", "outhook runn", "outhook run --offline", "outhook topics"] {
+        let error = Arguments::try_parse_from(line.split(' ')).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+    let help = Arguments::command().render_long_help().to_string();
+    assert!(help.contains("To start:") && help.contains("Exit codes: 0 done; 1 failed; 2 bad arguments"), "{help}");
+}
+
+#[test]
+fn a_configuration_that_is_named_must_be_there() {
+    let named = config_file(Some("x.toml".into()));
+    assert_eq!(named, config::File::Named("x.toml".into()));
+    let failure = Failure::from(Config::load(&config::File::Named("/nowhere/x.toml".into()), []).unwrap_err());
+    let shown = format!("{failure:?}");
+    assert!(shown.contains("code: 2") && shown.contains("/nowhere/x.toml does not exist"), "{shown}");
+}

@@ -18,6 +18,7 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     problems.extend(drain(config));
     problems.extend(replication(config));
     problems.extend(config.memory.problems());
+    problems.extend(config.render.problems());
     let parts = [config.dead_letters.check(), config.delivery.check()];
     problems.extend(parts.into_iter().filter_map(Result::err).map(Problem::of_part));
     problems

@@ -6,6 +6,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
 use serde::Deserialize;
 
 use super::Problem;
+use crate::render::AttachmentUrl;
 
 /// What may be in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -73,4 +74,12 @@ impl Default for Drain {
 pub struct Render {
     /// The URL of an attachment, `[@field:Name/]` in a template: a pattern with {account}, {table}, {field} and {value}. Without one such a parameter is null. Default none.
     pub attachment_url: Option<String>,
+}
+
+impl Render {
+    pub(super) fn problems(&self) -> Option<Problem> {
+        let bad = self.attachment_url.as_deref()?.parse::<AttachmentUrl>().err()?;
+        let help = "such as https://files.example.com/{account}/{table}/{field}/{value}";
+        Some(Problem::with("render.attachment_url", format!("render.attachment_url: {bad}"), help))
+    }
 }

@@ -190,7 +190,14 @@ fn contradictions_show_both_values() {
         ),
         ("[drain]\ndeadline = \"5m\"", "outhook.toml:9:1: drain.deadline is 300s, but max.poll.interval.ms is 300s"),
         ("snapshot = \"insert\"", "sources[0].snapshot is set, but sources[0].format is \"outhook\""),
-        ("[delivery]\ntimeout = \"0s\"", "outhook.toml:9:1: delivery.timeout is 0s"),
+        (
+            "[delivery]\nconnect_timeout = \"40s\"",
+            "outhook.toml:9:1: delivery.connect_timeout is 40s and delivery.timeout 20s",
+        ),
+        (
+            "[render]\nattachment_url = \"https://x/{row}\"",
+            "outhook.toml:9:1: render.attachment_url: \"https://x/{row}\"",
+        ),
         ("[memory]\nbudget_mib = 0", "outhook.toml:9:1: memory.budget_mib is 0"),
         ("[dead_letters]\npartitions = 0", "outhook.toml:9:1: dead_letters.partitions is 0"),
         ("[definitions]\nreplication_factor = 0", "outhook.toml:9:1: definitions.replication_factor is 0"),

@@ -1,7 +1,7 @@
 //! A lane's worker: takes the next call, sends it, says how it ended, and ends itself when nothing comes.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::Response;
 use http_body_util::BodyExt as _;
@@ -17,6 +17,9 @@ use super::signature::Signer;
 use super::timer::Timer;
 use crate::render::Message;
 
+/// How long the rest of an answer may take: a new connection is had sooner than that.
+const REST_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Works for a lane until there is no work for the idle time, or the lanes stop.
 pub(super) async fn run(lane: Arc<Lane>) {
     let mut worker = Worker {
@@ -29,8 +32,7 @@ pub(super) async fn run(lane: Arc<Lane>) {
     };
     while let Some(held) = worker.next().await {
         let started = Instant::now();
-        let deadline = started + worker.lane.shared.config.timeout;
-        let answer = worker.attempt(&held.call.message, deadline).await;
+        let answer = worker.attempt(&held.call.message, started + worker.lane.shared.config.timeout).await;
         let (head, body) = match answer {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
@@ -41,7 +43,7 @@ pub(super) async fn run(lane: Arc<Lane>) {
         // The status line decides: a body that is slow to come delays nobody but this worker.
         conclude(&worker.lane, held, started.elapsed(), head);
         if let Some(body) = body {
-            worker.read_to_end(body, deadline).await;
+            worker.read_to_end(body).await;
         }
     }
 }
@@ -121,13 +123,13 @@ impl Worker {
 
     /// Reads the rest of an answer, which is of no interest, so that its connection can be used again. One
     /// whose body is too large or too slow is closed.
-    async fn read_to_end(&mut self, body: Incoming, deadline: Instant) {
+    async fn read_to_end(&mut self, body: Incoming) {
         if body.is_end_stream() {
             return;
         }
         let Some(mut connection) = self.connection.take() else { return };
         let reading = connection.beside(ends_within(body, self.lane.shared.config.response_bytes));
-        if self.attempt.limit(deadline, reading).await == Some(true) {
+        if self.attempt.limit(Instant::now() + REST_TIMEOUT, reading).await == Some(true) {
             self.connection = Some(connection);
         }
     }

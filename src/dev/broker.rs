@@ -17,20 +17,21 @@ use tokio::net::{TcpListener, TcpStream};
 pub(super) const CHANGES: &str = "changes";
 pub(super) const CHANGES_PARTITIONS: i32 = 8;
 
-/// The running cluster: one broker. It stops when this is dropped.
+/// The running cluster: one broker.
 pub(super) struct Broker {
     /// The client that owns the cluster; it is used for nothing else.
     host: BaseProducer,
 }
 
 impl Broker {
-    /// Starts it on a free port of the loopback interface. The port can't be chosen: librdkafka binds port 0.
+    /// Starts it on a free port of the loopback interface, for as long as the process lives: clients that are
+    /// still closing would take its end for an outage. The port can't be chosen: librdkafka binds port 0.
     ///
     /// # Errors
     /// librdkafka can't open its listener.
-    pub(super) fn start() -> Result<Self, KafkaError> {
+    pub(super) fn start() -> Result<&'static Self, KafkaError> {
         let host: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create()?;
-        let broker = Self { host };
+        let broker = Box::leak(Box::new(Self { host }));
         broker.let_groups_start_at_once();
         Ok(broker)
     }
@@ -53,9 +54,9 @@ impl Broker {
     }
 
     /// Without this the first member of a group waits three seconds for others.
-    #[expect(unsafe_code, reason = "rdkafka has no safe function for it")]
+    #[expect(unsafe_code, reason = "rdkafka's MockCluster has no method for this setting")]
     fn let_groups_start_at_once(&self) {
-        // SAFETY: the client is alive, and so is its mock cluster, which the function locks itself.
+        // SAFETY: the client is alive, and with it its mock cluster; the setter takes the cluster's own lock.
         unsafe {
             let cluster = rd_kafka_handle_mock_cluster(self.host.client().native_ptr());
             rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);

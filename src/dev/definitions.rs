@@ -114,7 +114,8 @@ impl Applied {
                 .named(&account, webhook)
                 .flat_map(|webhook| definitions.events_of(webhook.id))
                 .find(|event| event.object_name == table && event.operation.event_type() == event_type)
-                .map(|event| (sample, event.id)).ok_or(ApplyError::Missing { webhook, table, event_type })
+                .map(|event| (sample, event.id))
+                .ok_or(ApplyError::Missing { webhook, table, event_type })
         };
         let events = SampleEvent::ALL.into_iter().map(find).collect::<Result<_, _>>()?;
         Ok(Self { events })

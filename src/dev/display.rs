@@ -4,7 +4,7 @@
 mod block;
 mod text;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 use serde::Serialize;
 
@@ -29,21 +29,11 @@ pub struct Ready {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// For a terminal that obeys escape codes.
-    Block,
+    Block {
+        colours: bool,
+    },
     Lines,
     Json,
-}
-
-impl Style {
-    /// JSON if asked for, else what standard output can show.
-    pub fn choose(json: bool) -> Self {
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        match json {
-            true => Style::Json,
-            false if io::stdout().is_terminal() && !dumb => Style::Block,
-            false => Style::Lines,
-        }
-    }
 }
 
 /// Writes to standard output. On a terminal it gives back the cursor when it is dropped.
@@ -56,15 +46,14 @@ pub(super) struct Display {
 
 impl Display {
     pub(super) fn new(style: Style) -> Self {
-        let colours = style == Style::Block && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { style, paint: Paint::new(colours), drawn: 0 }
+        Self { style, paint: Paint::new(style == Style::Block { colours: true }), drawn: 0 }
     }
 
     /// Everything is up.
     pub(super) fn ready(&mut self, ready: &Ready) -> io::Result<()> {
         match self.style {
             Style::Json => json(ready),
-            Style::Block | Style::Lines => write(&text::welcome(ready, self.paint)),
+            Style::Block { .. } | Style::Lines => write(&text::welcome(ready, self.paint)),
         }
     }
 
@@ -74,7 +63,7 @@ impl Display {
         match self.style {
             Style::Json => json(report),
             Style::Lines => write(&text::line(report)),
-            Style::Block => {
+            Style::Block { .. } => {
                 let lines = block::lines(report, glimpses, self.paint);
                 let frame = block::frame(self.drawn, notes, &lines);
                 self.drawn = lines.len();
@@ -87,14 +76,14 @@ impl Display {
     pub(super) fn summary(&mut self, summary: &Summary) -> io::Result<()> {
         match self.style {
             Style::Json => json(summary),
-            Style::Block | Style::Lines => write(&text::summary(summary, self.paint)),
+            Style::Block { .. } | Style::Lines => write(&text::summary(summary, self.paint)),
         }
     }
 }
 
 impl Drop for Display {
     fn drop(&mut self) {
-        if self.style == Style::Block {
+        if matches!(self.style, Style::Block { .. }) {
             // Nobody is left to tell if the terminal is gone.
             let _ = write(block::GIVE_BACK);
         }

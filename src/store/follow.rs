@@ -20,8 +20,8 @@ use crate::matching::Index;
 
 /// How long the follower waits for a record before it looks whether it shall stop.
 const POLL: Duration = Duration::from_millis(100);
-/// How long a broker may hold a request open at the end of the log.
-const FETCH_WAIT: Duration = Duration::from_millis(500);
+/// How long a broker may hold a request open at the end of the log, and so how soon that end is told.
+const FETCH_WAIT: Duration = Duration::from_millis(100);
 /// How long changes may wait for the end of the log, so that those of one transaction take effect together.
 const TOGETHER: Duration = Duration::from_millis(250);
 /// How often the same trouble is logged at most.
@@ -46,7 +46,8 @@ impl Store {
         kafka: &HashMap<String, String>,
         index: Arc<Index>,
     ) -> Result<Arc<Store>, StoreError> {
-        let log = Log::open(config, kafka, FETCH_WAIT)?;
+        let mut log = Log::open(config, kafka, FETCH_WAIT)?;
+        log.begin()?;
         let definitions = Arc::new(RwLock::new(Definitions::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let (publish, status) = watch::channel(Arc::new(Status::default()));
@@ -97,6 +98,13 @@ impl Store {
                 tracing::error!("the thread that follows the definitions had died");
             }
         }
+    }
+}
+
+impl Drop for Store {
+    /// A store that nobody holds is not followed either; its thread ends by itself.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 

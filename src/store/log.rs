@@ -51,7 +51,7 @@ impl ClientContext for Reported {
 impl rdkafka::consumer::ConsumerContext for Reported {}
 
 impl Log {
-    /// Opens the log at its start. Does not wait for a broker. `wait` is how long a broker may hold a request
+    /// Opens the log; does not wait for a broker. `wait` is how long a broker may hold a request
     /// open at the end of the log.
     pub fn open(config: &Config, kafka: &HashMap<String, String>, wait: Duration) -> Result<Log, StoreError> {
         let topic = config.topic.clone();
@@ -70,23 +70,19 @@ impl Log {
         let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
         let consumer = client
             .create_with_context::<_, BaseConsumer<Reported>>(Reported)
-            .map_err(|source| StoreError::Client { topic: topic.clone(), source })?;
-        let mut log = Log { consumer, topic, brokers, next: 0 };
-        log.assign(Offset::Beginning)?;
-        Ok(log)
+            .map_err(|source| StoreError::Client { topic: topic.clone(), source: source.into() })?;
+        Ok(Log { consumer, topic, brokers, next: 0 })
     }
 
-    /// Makes the log end again: the next [`Next::End`] is of an end asked for after this call.
-    pub fn renew_end(&mut self) -> Result<(), StoreError> {
-        self.assign(if self.next == 0 { Offset::Beginning } else { Offset::Offset(self.next) })
-    }
-
-    fn assign(&mut self, offset: Offset) -> Result<(), StoreError> {
+    /// Begins to read after the last record that was read, at first at the start: the next [`Next::End`] is of an
+    /// end asked for after this call.
+    pub fn begin(&mut self) -> Result<(), StoreError> {
+        let offset = if self.next == 0 { Offset::Beginning } else { Offset::Offset(self.next) };
         let mut assignment = TopicPartitionList::new();
         assignment
             .add_partition_offset(&self.topic, PARTITION, offset)
             .and_then(|()| self.consumer.assign(&assignment))
-            .map_err(|source| StoreError::Client { topic: self.topic.clone(), source })
+            .map_err(|source| StoreError::Client { topic: self.topic.clone(), source: source.into() })
     }
 
     /// Waits for what comes next.
@@ -105,10 +101,9 @@ impl Log {
     /// Checks that the topic is there and has one partition.
     pub fn check(&self) -> Result<(), StoreError> {
         let topic = || self.topic.clone();
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(&self.topic), ANSWER)
-            .map_err(|source| StoreError::Unreachable { topic: topic(), brokers: self.brokers.clone(), source })?;
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ANSWER).map_err(|source| {
+            StoreError::Unreachable { topic: topic(), brokers: self.brokers.clone(), source: source.into() }
+        })?;
         let found = metadata.topics().iter().find(|found| found.name() == self.topic);
         match found.map_or(0, |found| found.partitions().len()) {
             0 => Err(StoreError::NoTopic { topic: topic() }),
@@ -117,9 +112,10 @@ impl Log {
         }
     }
 
-    /// Reads to the end into `definitions`. Records that are no definitions are left to the store's status to
+    /// Reads on to the end, as it is after this call began, into `definitions`. Records that are no definitions are left to the store's status to
     /// name.
     pub fn read_to_end(&mut self, definitions: &mut Definitions) -> Result<(), StoreError> {
+        self.begin()?;
         let mut changes = Changes::default();
         let mut trouble = "the broker did not answer".to_owned();
         let mut last = Instant::now();

@@ -22,8 +22,10 @@ use crate::definition::{Definitions, LogRecord};
 
 /// How often a write is begun before it is given up.
 const TRIES: u32 = 8;
-/// How long each step of a transaction may take.
+/// How long taking over the id and committing may take.
 const STEP: Duration = Duration::from_secs(15);
+/// How long a transaction may be open before the broker aborts it: many definitions take a while to send.
+const TRANSACTION: Duration = Duration::from_secs(60);
 /// The wait before the second try; doubled for each one after, plus up to as much by chance.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 
@@ -36,12 +38,12 @@ pub enum WriteError<E> {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("definitions could not be written to topic {topic}, when {step}: {source}{}", mend(.source, .topic))]
-    Kafka { topic: String, step: &'static str, source: KafkaError },
+    Kafka { topic: String, step: &'static str, source: Box<KafkaError> },
     #[error(
         "definitions could not be written to topic {topic}: {TRIES} tries were cut off, the last one when {step}: \
          {source}; if others write definitions all the time, try again"
     )]
-    CutOff { topic: String, step: &'static str, source: KafkaError },
+    CutOff { topic: String, step: &'static str, source: Box<KafkaError> },
 }
 
 /// Writes what `decide` makes of the definitions as they stand, all of it or nothing, and returns what it says
@@ -75,7 +77,7 @@ enum Cut<E> {
     /// Another writer took over, or a broker was lost: worth another try.
     Again {
         step: &'static str,
-        source: KafkaError,
+        source: Box<KafkaError>,
     },
     Failed(WriteError<E>),
 }
@@ -117,7 +119,6 @@ impl Writer {
     ) -> Result<T, Cut<E>> {
         let producer = self.producer()?;
         self.step("taking over the transactional id", producer.init_transactions(STEP))?;
-        self.log.renew_end()?;
         self.log.read_to_end(&mut self.definitions)?;
         let (records, outcome) = decide(&self.definitions).map_err(|e| Cut::Failed(WriteError::Refused(e)))?;
         if records.is_empty() {
@@ -135,15 +136,16 @@ impl Writer {
         client.extend(self.kafka.clone());
         client
             .set("transactional.id", &self.topic)
-            .set("transaction.timeout.ms", STEP.as_millis().to_string())
-            .set("message.timeout.ms", STEP.as_millis().to_string())
+            .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
+            .set("message.timeout.ms", TRANSACTION.as_millis().to_string())
             .set("linger.ms", "0")
             .create_with_context(Deliveries::default())
-            .map_err(|source| StoreError::Client { topic: self.topic.clone(), source })
+            .map_err(|source| StoreError::Client { topic: self.topic.clone(), source: source.into() })
     }
 
     fn step<E>(&self, step: &'static str, result: KafkaResult<()>) -> Result<(), Cut<E>> {
-        result.map_err(|source| {
+        result.map_err(|error| {
+            let source = Box::new(error);
             if is_final(&source) {
                 Cut::Failed(WriteError::Kafka { topic: self.topic.clone(), step, source })
             } else {
@@ -156,7 +158,7 @@ impl Writer {
 /// Sends the records and waits until the broker has them all, before the commit: rdkafka's own `flush`, which
 /// its commit begins with, waits in steps of 100 ms while anything is under way.
 fn send(producer: &BaseProducer<Deliveries>, topic: &str, records: &[LogRecord]) -> KafkaResult<()> {
-    const STEP: Duration = Duration::from_millis(1);
+    const POLL: Duration = Duration::from_millis(1);
     for record in records {
         let key = record.key.to_string();
         let mut message = BaseRecord::to(topic).partition(PARTITION).key(&key);
@@ -166,12 +168,12 @@ fn send(producer: &BaseProducer<Deliveries>, topic: &str, records: &[LogRecord])
                 return Err(error);
             }
             message = back;
-            producer.poll(STEP);
+            producer.poll(POLL);
         }
     }
     // It ends: a record that is not delivered in time is reported as failed.
     while producer.in_flight_count() > 0 {
-        producer.poll(STEP);
+        producer.poll(POLL);
     }
     producer.context().first_error()
 }

@@ -55,7 +55,8 @@ impl Metrics {
     }
 }
 
-fn describe_metrics() {
+/// Registers the process' own metrics with their units and descriptions.
+pub fn describe_metrics() {
     describe_gauge!("outhook_build_info", Unit::Count, "Always 1; its label is the version that runs");
     process::describe_metrics();
 }

@@ -1,1 +1,116 @@
+//! Over real connections, as operators' tools make them.
 
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::lifecycle::{self, Readiness, Stop};
+use crate::telemetry::Metrics;
+
+struct Server {
+    address: SocketAddr,
+    readiness: Readiness,
+    stop: Stop,
+    serving: JoinHandle<()>,
+}
+
+/// Metrics are one for the whole process, so all tests share them.
+fn metrics() -> Metrics {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    METRICS.get_or_init(|| Metrics::start().expect("metrics are started once")).clone()
+}
+
+async fn start() -> Server {
+    let listener = Listener::bind(&Config { address: ([127, 0, 0, 1], 0).into() }).await.unwrap();
+    let (address, readiness) = (listener.address(), Readiness::default());
+    let (stop, stopping) = lifecycle::stop();
+    let operations = Operations { metrics: metrics(), readiness: readiness.clone() };
+    let serving = tokio::spawn(listener.serve(operations, stopping));
+    Server { address, readiness, stop, serving }
+}
+
+impl Server {
+    /// Sends bytes and reads until the server closes: status and body.
+    async fn send(&self, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await
+    }
+
+    async fn get_json(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.get(path).await;
+        (status, serde_json::from_str(&body).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_missing() {
+    let server = start().await;
+    let known = server.readiness.condition("definitions caught up");
+    let assigned = server.readiness.condition("partitions assigned");
+    known.set(true);
+    let missing = json!({"status": "not ready", "missing": ["partitions assigned"]});
+    assert_eq!(server.get_json("/health/ready").await, (503, missing));
+    assigned.set(true);
+    assert_eq!(server.get_json("/health/ready").await, (200, json!({"status": "ready"})));
+    assert_eq!(server.get_json("/health/live").await, (200, json!({"status": "live"})));
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text_with_buckets() {
+    let server = start().await;
+    ::metrics::histogram!("outhook_listener_test_seconds").record(0.3);
+    let (status, text) = server.get("/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "outhook_listener_test_seconds_bucket{le=\"0.25\"} 0",
+        "outhook_listener_test_seconds_bucket{le=\"0.5\"} 1",
+        "# TYPE process_resident_memory_bytes gauge",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert!(text.contains("outhook_build_info{version=\""), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_json_too() {
+    let server = start().await;
+    let (status, body) = server.get_json("/metric").await;
+    assert_eq!((status, body["error"].as_str().unwrap().contains("/metrics")), (404, true));
+    let post = "POST /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(server.send(post).await.0, 405);
+    let long = format!("GET /metrics HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(HEAD_BYTES));
+    assert_eq!(server.send(&long).await.0, 431);
+}
+
+#[tokio::test]
+async fn a_taken_address_is_named() {
+    let server = start().await;
+    let error = Listener::bind(&Config { address: server.address }).await.err().expect("it is taken");
+    assert!(error.to_string().starts_with(&format!("can't listen on listen.address = \"{}\": ", server.address)));
+}
+
+#[tokio::test]
+async fn a_stop_ends_idle_connections_and_frees_the_address() {
+    let server = start().await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    server.stop.now();
+    server.serving.await.unwrap();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    TcpListener::bind(server.address).await.expect("the address is free again");
+}

@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 
-use super::super::{Changes, samples};
+use super::super::{Changes, rules, rules::Places, samples};
 use super::*;
 
 const FILE: &str = "

@@ -93,14 +93,7 @@ async fn silence_is_a_timeout() {
 async fn the_status_line_decides_and_a_slow_or_large_body_costs_the_connection() {
     for reply in [Reply::EndlessBody(200), Reply::Body(200, 4096)] {
         let receiver = Receiver::start(move |_| reply).await;
-        let limits = Config {
-            timeout: Duration::from_millis(200),
-            connect_timeout: Duration::from_millis(200),
-            first_byte_timeout: Duration::from_millis(200),
-            response_bytes: 4095,
-            concurrency: 1,
-            ..config()
-        };
+        let limits = Config { response_bytes: 4095, concurrency: 1, ..config() };
         let mut heard = Heard::new(limits);
         let target = target(&receiver.url("/"));
         for n in 0..2 {

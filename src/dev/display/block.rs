@@ -24,8 +24,10 @@ pub(super) fn frame(drawn: usize, notes: &str, lines: &[String]) -> String {
     }
     frame.push('\r');
     for line in notes.lines().chain(lines.iter().map(String::as_str)) {
+        // Cleared before it is written: after a line that fills the width it would take the last character.
+        frame.push_str("\x1b[K");
         frame.push_str(line);
-        frame.push_str("\x1b[K\n");
+        frame.push('\n');
     }
     frame.push_str("\x1b[J");
     frame.push_str(END);
@@ -36,7 +38,7 @@ pub(super) fn frame(drawn: usize, notes: &str, lines: &[String]) -> String {
 pub(super) fn lines(report: &Report, glimpses: &[Glimpse], paint: Paint) -> Vec<String> {
     let Report { tally, latency: percentiles, .. } = report;
     let rule = "─".repeat(70);
-    let cell = |name: &str, value: String| format!("{:<12}{value:>12}", name);
+    let cell = |name: &str, value: String| format!("{name:<12}{value:>10}");
     let fault = |name: &str, value: u64| {
         let cell = format!("{name} {}", count(value));
         if value == 0 { paint.green(&cell) } else { paint.red(&cell) }

@@ -72,28 +72,32 @@ pub(super) fn clock(elapsed: Duration) -> String {
 pub(super) fn welcome(ready: &Ready, paint: Paint) -> String {
     let Ready { broker, changes_topic, api, metrics, receiver, .. } = ready;
     let example = r#"{"table":"Orders","operation":"insert","after":{"Order_ID":7}}"#;
-    let title = paint.bold("Outhook, with a broker, sample tables and a receiver of its own");
+    let [title, own_change, own_webhook] = [
+        "Outhook, with a broker, sample tables and a receiver of its own",
+        "A change of your own",
+        "A webhook of your own",
+    ]
+    .map(|line| paint.bold(line));
     format!(
         "{title}
-
   broker    {broker}, topic {changes_topic}
   api       {api}
   metrics   {metrics}
-  receiver  {receiver}
+  receiver  {receiver}, for any path
 
-{}
+{own_change}
   echo '{example}' |
     kcat -P -b {broker} -t {changes_topic}
 
-{}
-  outhook get --brokers {broker} > webhooks.yaml
-  outhook apply --brokers {broker} -f webhooks.yaml
+{own_webhook}
+  export OUTHOOK__KAFKA__BROKERS={broker}
+  export OUTHOOK__DELIVERY__ALLOW_HTTP=true
+  outhook get > webhooks.yaml        # change it, then
+  outhook apply -f webhooks.yaml
 
-Record formats and settings: docs/. Ctrl-C ends with a summary.
+README.md and docs/ tell more. Ctrl-C drains and ends with a summary.
 
 ",
-        paint.bold("Make a change of your own"),
-        paint.bold("See the webhooks, change them, apply them"),
     )
 }
 

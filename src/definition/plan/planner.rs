@@ -1,0 +1,237 @@
+//! Goes through a file, entry by entry, and collects what it changes and what is wrong with it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use serde_saphyr::{Location, Spanned};
+
+use super::{Change, Plan, Problem, Problems, Reason, Terms, WebhookPlan};
+use crate::definition::rules::{self, Places};
+use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
+use crate::definition::{BadSecret, Definitions, Event, Secret, Webhook};
+use crate::id::{AccountId, EventId, WebhookId};
+use crate::vocabulary::Operation;
+
+pub(super) struct Planner<'p> {
+    definitions: &'p Definitions,
+    terms: &'p Terms<'p>,
+    /// The lines of the webhooks that the file names.
+    named: HashMap<(AccountId, &'p str), u64>,
+    new_webhooks: HashSet<WebhookId>,
+    new_events: HashSet<EventId>,
+    plan: Plan,
+    problems: Vec<Problem>,
+}
+
+/// What an event is known by within its webhook.
+type Identity<'e> = (Operation, &'e str, BTreeSet<&'e str>);
+
+impl<'p> Planner<'p> {
+    pub fn new(definitions: &'p Definitions, terms: &'p Terms<'p>) -> Self {
+        Self {
+            definitions,
+            terms,
+            named: HashMap::new(),
+            new_webhooks: HashSet::new(),
+            new_events: HashSet::new(),
+            plan: Plan::default(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The plan, or everything that stands against it.
+    pub fn finish(self) -> Result<Plan, Problems> {
+        if self.problems.is_empty() { Ok(self.plan) } else { Err(Problems(self.problems)) }
+    }
+
+    /// Plans a webhook of the file with its events.
+    pub fn webhook(&mut self, entry: &'p Spanned<WebhookEntry>) {
+        let (place, entry) = (entry.referenced, &entry.value);
+        let account = entry.account.as_deref().map_or_else(|| self.terms.account.clone(), AccountId::from);
+        let subject = || format!("webhook {:?}", entry.name);
+        if let Some(line) = self.named.insert((account.clone(), &entry.name), place.line()) {
+            return self.problem(place, subject(), Reason::Again(line));
+        }
+        let before = self.definitions.named(&account, &entry.name).next();
+        let after = match self.wanted_webhook(account, entry, before) {
+            Ok(after) => after,
+            Err(reason) => return self.problem(place, subject(), reason),
+        };
+        let events = self.events(entry, after.id);
+        let secret_made = before.is_none() && entry.secret.is_none();
+        let webhook = Change::between(before, after, |webhook| webhook.modified = Some(self.terms.stamp.clone()));
+        if !webhook.is_keep() || !events.is_empty() {
+            self.plan.webhooks.push(WebhookPlan { webhook, secret_made, events });
+        }
+    }
+
+    fn wanted_webhook(
+        &mut self,
+        account: AccountId,
+        entry: &WebhookEntry,
+        before: Option<&Webhook>,
+    ) -> Result<Webhook, Reason> {
+        let secret = match (&entry.secret, before) {
+            (Some(text), _) => self.given_secret(text)?,
+            (None, Some(before)) => before.secret.clone(),
+            (None, None) => Secret::from_random(self.random()),
+        };
+        let webhook = Webhook {
+            id: before.map_or_else(|| self.new_webhook_id(), |before| before.id),
+            account,
+            name: entry.name.clone(),
+            description: entry.description.clone(),
+            urls: entry.outgoing_urls.clone(),
+            call_throttling: entry.call_throttling,
+            secret,
+            enabled: entry.enabled.unwrap_or(true),
+            created: before.map_or_else(|| self.terms.stamp.clone(), |before| before.created.clone()),
+            modified: before.and_then(|before| before.modified.clone()),
+        };
+        rules::webhook(&webhook, self.terms.policy)?;
+        rules::unique_name(&webhook, self.definitions)?;
+        Ok(webhook)
+    }
+
+    fn given_secret(&self, text: &SecretText) -> Result<Secret, Reason> {
+        let text = match text.variable() {
+            Some(name) => (self.terms.variable)(name).ok_or_else(|| Reason::NoVariable(name.to_owned()))?,
+            None => text.0.clone(),
+        };
+        Secret::try_from(text).map_err(|bad: BadSecret| Reason::Rule(bad.into()))
+    }
+
+    /// What happens to a webhook's events; those that stay as they are are left out.
+    fn events(&mut self, entry: &'p WebhookEntry, webhook: WebhookId) -> Vec<Change<Event>> {
+        let mut there: HashMap<Identity<'p>, &'p Event> = HashMap::new();
+        let mut not_named: Vec<&Event> = Vec::new();
+        for event in self.definitions.events_of(webhook) {
+            // Two of one identity come from other hands than ours; the file can only mean one of them.
+            not_named.extend(there.insert(identity(event.operation, &event.object_name, &event.object_fields), event));
+        }
+        let mut lines: HashMap<Identity<'p>, u64> = HashMap::new();
+        let mut changes: Vec<(Location, Change<Event>)> = Vec::new();
+        for Spanned { value: entry, referenced: place, .. } in &entry.events {
+            let wanted = rules::operation(&entry.event_type).map_err(Reason::from).and_then(|operation| {
+                let identity = identity(operation, &entry.object_name, &entry.object_fields);
+                let before = there.remove(&identity);
+                match lines.insert(identity, place.line()) {
+                    Some(line) => Err(Reason::Again(line)),
+                    None => self.wanted_event(webhook, operation, entry, before),
+                }
+            });
+            match wanted {
+                Ok(change) => changes.push((*place, change)),
+                Err(reason) => self.problem(*place, describe(entry), reason),
+            }
+        }
+        not_named.extend(there.into_values());
+        not_named.sort_by_key(|event| event.id);
+        if self.terms.prune {
+            changes.splice(0..0, not_named.drain(..).map(|gone| (Location::UNKNOWN, Change::Delete(gone.clone()))));
+        }
+        self.plan.unnamed += not_named.len();
+        self.check_places(&not_named, &changes);
+        changes.into_iter().map(|(_, change)| change).filter(|change| !change.is_keep()).collect()
+    }
+
+    fn wanted_event(
+        &mut self,
+        webhook: WebhookId,
+        operation: Operation,
+        entry: &EventEntry,
+        before: Option<&Event>,
+    ) -> Result<Change<Event>, Reason> {
+        let event = Event {
+            id: before.map_or_else(|| self.new_event_id(), |before| before.id),
+            webhook,
+            operation,
+            object_name: entry.object_name.clone(),
+            object_fields: entry.object_fields.clone(),
+            event_sources: entry.event_sources.clone(),
+            payload: rules::payload(entry.custom_payload_fields.clone(), entry.custom_payload_template.clone())?,
+            enabled: entry.enabled.unwrap_or(true),
+            created: before.map_or_else(|| self.terms.stamp.clone(), |before| before.created.clone()),
+            modified: before.and_then(|before| before.modified.clone()),
+        };
+        rules::event(&event)?;
+        Ok(Change::between(before, event, |event| event.modified = Some(self.terms.stamp.clone())))
+    }
+
+    /// Checks that the events that a webhook will have can stand beside each other.
+    fn check_places(&mut self, stay: &[&Event], changes: &[(Location, Change<Event>)]) {
+        let mut places = Places::default();
+        for event in stay {
+            // Whether those stand well that the file does not touch is not its matter.
+            let _ = places.take(event);
+        }
+        let mut lines = HashMap::new();
+        for (place, change) in changes {
+            let (Change::Keep(event) | Change::Create(event) | Change::Update { after: event, .. }) = change else {
+                continue;
+            };
+            lines.insert(event.id, place.line());
+            if let Err(refusal) = places.take(event) {
+                let of_file = refusal.other_event().and_then(|other| Some((other, *lines.get(&other)?)));
+                let subject = format!("event {} of {:?}", event.operation.event_type(), event.object_name);
+                let reason = match of_file {
+                    Some((other, line)) => Reason::Among { refusal, other, line },
+                    None => refusal.into(),
+                };
+                self.problem(*place, subject, reason);
+            }
+        }
+    }
+
+    /// Plans the webhooks that the file does not name, of the accounts that it names.
+    pub fn webhooks_not_named(&mut self) {
+        let accounts: BTreeSet<AccountId> = self.named.keys().map(|(account, _)| account.clone()).collect();
+        for webhook in accounts.iter().flat_map(|account| self.definitions.webhooks_of(account)) {
+            if self.named.contains_key(&(webhook.account.clone(), webhook.name.as_str())) {
+                continue;
+            }
+            if !self.terms.prune {
+                self.plan.unnamed += 1;
+                continue;
+            }
+            let events = self.definitions.events_of(webhook.id).cloned().map(Change::Delete).collect();
+            let webhook = Change::Delete(webhook.clone());
+            self.plan.webhooks.push(WebhookPlan { webhook, secret_made: false, events });
+        }
+    }
+
+    fn new_webhook_id(&mut self) -> WebhookId {
+        loop {
+            let id = WebhookId::from_random(self.random());
+            if self.definitions.webhook(id).is_none() && self.new_webhooks.insert(id) {
+                return id;
+            }
+        }
+    }
+
+    fn new_event_id(&mut self) -> EventId {
+        loop {
+            let id = EventId::from_random(self.random());
+            if self.definitions.event(id).is_none() && self.new_events.insert(id) {
+                return id;
+            }
+        }
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.terms.random)(&mut bytes);
+        bytes
+    }
+
+    fn problem(&mut self, place: Location, subject: String, reason: Reason) {
+        self.problems.push(Problem { place, subject, reason });
+    }
+}
+
+fn identity<'e>(operation: Operation, table: &'e str, fields: &'e [String]) -> Identity<'e> {
+    (operation, table, fields.iter().map(String::as_str).collect())
+}
+
+fn describe(entry: &EventEntry) -> String {
+    format!("event {} of {:?}", entry.event_type, entry.object_name)
+}
