@@ -61,7 +61,7 @@ fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
 fn broken_definitions_are_refused_with_field_value_and_mend() {
     let base = "EventType: table.recordInsert, ObjectName: orders";
     let events = [
-        ("CustomPayloadTemplate: \"{'id': '[@field:id]'\"", "line 1, column 20: expected a comma or }"),
+        ("CustomPayloadTemplate: \"{'id': '[@field:id]'\"", "line 1, column 21: expected a comma or }"),
         ("CustomPayloadTemplate: \"{'id': '[@field:id]',}\"", "something after the comma"),
         ("CustomPayloadTemplate: \"{'id': '[@out-hook:nonsense]'}\"", "nonsense"),
         ("CustomPayloadTemplate: \"{'id' 1}\"", "a colon after the key"),
@@ -144,13 +144,15 @@ fn broken_definition_records_are_named_by_check_and_the_others_count() {
         (b"event/dddddd", webhook.as_bytes(), "missing field"),
     ];
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
     let instance = site.start();
     for (key, value, _) in records {
         Broker::get().produce_raw(&site.definitions, Some(key), Some(value));
     }
-    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    harness::eventually("the bad records are counted", SOON, || {
+        (instance.metric("outhook_definitions_bad") == records.len() as f64).then_some(())
+    });
     site.produce([order(1)]);
-
     receiver.wait("/orders", 1, SOON);
     assert!(instance.is_ready());
     let check = site.run(&["check"]);

@@ -67,7 +67,7 @@ pub const EFFECTS: &[&str] = &[
 pub const READ_THE_ENVIRONMENT: &[&str] = &["cli", "dev"];
 
 /// Names that say nothing of what is inside.
-pub const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "shared"];
+pub const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc"];
 
 const fn leaf(name: &'static str) -> Room {
     pure(name, &[])

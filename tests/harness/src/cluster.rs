@@ -105,7 +105,7 @@ impl Cluster {
         let node = &mut self.nodes[node];
         let mut command = java(&self.jars);
         command.arg("kafka.Kafka").arg(&node.properties);
-        node.process = Some(Process::spawn(&mut command, Some(self.directory.path())));
+        node.process = Some(Process::spawn(&mut command, self.directory.path()));
     }
 
     fn await_brokers(&mut self, count: usize) -> Result<(), String> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Reads the pipe from the test process. A line means that the child has been seen to; the end of the pipe
 /// without one means that the test process is gone, by whatever cause: then the child goes too, and its
 /// directory with it.
-const WATCH: &str = r#"read -r _ && exit; kill -9 "$1"; [ -z "$2" ] || rm -rf "$2""#;
+const WATCH: &str = r#"read -r _ && exit; kill -9 "$1"; rm -rf "$2""#;
 
 /// A running child process with its watcher.
 pub(crate) struct Process {
@@ -34,7 +34,7 @@ impl Process {
     ///
     /// # Panics
     /// The program can't be started.
-    pub fn spawn(command: &mut Command, directory: Option<&Path>) -> Self {
+    pub fn spawn(command: &mut Command, directory: &Path) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -44,7 +44,7 @@ impl Process {
             .unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
         let watcher = Command::new("sh")
             .args(["-c", WATCH, "watch", &child.id().to_string()])
-            .arg(directory.unwrap_or(Path::new("")))
+            .arg(directory)
             .stdin(Stdio::piped())
             .process_group(0)
             .spawn()

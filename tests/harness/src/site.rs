@@ -116,7 +116,7 @@ impl Site {
         let config = self.config(free_port());
         let mut command = Command::new(self.program);
         command.args(arguments).arg("--config").arg(config);
-        Process::spawn(&mut command, None).wait(PATIENCE)
+        Process::spawn(&mut command, self.directory.path()).wait(PATIENCE)
     }
 
     /// Starts an instance and waits until it is ready.
@@ -135,7 +135,7 @@ impl Site {
         let port = free_port();
         let mut command = Command::new(self.program);
         command.args(["run", "--config"]).arg(self.config(port));
-        let process = Process::spawn(&mut command, Some(self.directory.path()));
+        let process = Process::spawn(&mut command, self.directory.path());
         Instance { process, address: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
