@@ -55,6 +55,9 @@ pub(super) fn explain(key: &str, message: &str) -> (String, Option<String>) {
         (format!("{key} can't be {given:?}"), Some(suggestion(given, known)))
     } else if message.starts_with("missing field") {
         (format!("{key} needs the key {given}"), None)
+    } else if message.contains("\"friendly\"") {
+        // The name of jiff's format for durations, which tells people nothing.
+        (format!("{key} is no duration"), Some("write it as 500ms, 10s, 1m 30s or 2h".to_owned()))
     } else {
         (format!("{key}: {message}"), None)
     }

@@ -135,8 +135,10 @@ fn values_of_the_wrong_kind_name_their_key_and_place() {
         problem(SMALL, &[("OUTHOOK__LISTEN__ADDRESS", "everywhere")]),
         "OUTHOOK__LISTEN__ADDRESS: listen.address: invalid socket address syntax"
     );
-    let error = problem(SMALL, &[("OUTHOOK__DRAIN__DEADLINE", "soon")]);
-    assert!(error.starts_with("OUTHOOK__DRAIN__DEADLINE: drain.deadline: "), "{error}");
+    for (key, value) in [("DRAIN__DEADLINE", "soon"), ("DRAIN__DEADLINE", "1d"), ("DEAD_LETTERS__RETENTION", "long")] {
+        let error = problem(SMALL, &[(&format!("OUTHOOK__{key}"), value)]);
+        assert!(error.ends_with(" is no duration\nhelp: write it as 500ms, 10s, 1m 30s or 2h"), "{error}");
+    }
     let error = problem(&small("event_source = \"Spreadsheet\""), &[]);
     assert!(
         error.starts_with("outhook.toml:8:16: sources[0].event_source: \"Spreadsheet\" is no event source"),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
+use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 
 /// The topic for what will not be tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -16,7 +17,7 @@ pub struct Config {
     /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
     pub replication_factor: Option<i32>,
     /// How long dead letters are kept, for a topic that is created. Default 30d.
-    #[serde(with = "duration::required")]
+    #[serde(deserialize_with = "days")]
     pub retention: Duration,
 }
 
@@ -48,4 +49,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Reads a duration that may be in days, each of 24 hours.
+fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let span = Span::deserialize(deserializer)?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(D::Error::custom)?;
+    Duration::try_from(duration).map_err(D::Error::custom)
 }
