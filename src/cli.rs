@@ -73,7 +73,6 @@ struct Terminal {
 
 impl Terminal {
     /// Colours on a terminal, unless NO_COLOR says otherwise (no-color.org).
-    #[expect(clippy::disallowed_methods, reason = "it is about the terminal that the program runs in")]
     fn of_stderr() -> Self {
         let is_one = std::io::stderr().is_terminal();
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -95,7 +94,6 @@ pub fn main() -> ExitCode {
     outcome.unwrap_or_else(|failure| failure.report(terminal.colours))
 }
 
-#[expect(clippy::disallowed_methods, reason = "here the environment is read and handed to the configuration")]
 async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, Failure> {
     let file = config_file(arguments.config);
     let load = || Config::load(&file, std::env::vars_os().filter_map(as_text));
@@ -122,7 +120,6 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
 }
 
 /// Where the configuration is.
-#[expect(clippy::disallowed_methods, reason = "it says where the configuration is read from")]
 fn config_file(named: Option<PathBuf>) -> config::File {
     match named.or_else(|| std::env::var_os("OUTHOOK_CONFIG").map(PathBuf::from)) {
         Some(path) => config::File::Named(path),

@@ -90,10 +90,6 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the file says which variables hold its secrets, so they can't be read before it is"
-)]
 fn make_plan(definitions: &Definitions, file: &File, args: &Args, policy: Policy) -> Result<Plan, Problems> {
     let random = SystemRandom::new();
     let terms = Terms {

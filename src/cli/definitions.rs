@@ -57,7 +57,6 @@ pub(super) async fn with_renderer(
 }
 
 /// What applying a file to nothing would make.
-#[expect(clippy::disallowed_methods, reason = "a file may name variables for its secrets")]
 fn of_file(path: &Path) -> Result<Definitions, FileError> {
     let at = || path.to_owned();
     let text = std::fs::read_to_string(path).map_err(|reason| FileError::Read { path: at(), reason })?;

@@ -26,7 +26,6 @@ const LEFT: u8 = 3;
 )]
 pub struct Args {}
 
-#[expect(clippy::disallowed_methods, reason = "a second signal asks for an end without the drops")]
 pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, Failure> {
     telemetry::start_logs(&config.log, terminal.is_one, terminal.colours)?;
     let metrics = Metrics::start()?;

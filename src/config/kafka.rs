@@ -37,7 +37,7 @@ pub struct Kafka {
     pub session_timeout: Option<Duration>,
     /// A name that stays the same over restarts makes the member static (KIP-345): a restart within session_timeout moves no partitions. Each instance needs its own. Default none.
     pub instance_id: Option<String>,
-    /// How often offsets of settled records are committed. After a crash, what was settled since the last commit is sent again. Default 1s.
+    /// How often offsets of settled records are committed. After a crash, what was settled since the last commit is sent again. Default 250ms.
     #[serde(with = "duration::required")]
     pub commit_interval: Duration,
     /// Settings of librdkafka, passed on as they are: security above all. Those that Outhook must set itself are refused. Default none.
@@ -62,7 +62,7 @@ impl Default for Kafka {
             group_protocol: GroupProtocol::Classic,
             session_timeout: None,
             instance_id: None,
-            commit_interval: Duration::from_secs(1),
+            commit_interval: Duration::from_millis(250),
             properties: Properties::default(),
         }
     }

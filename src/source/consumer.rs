@@ -133,6 +133,9 @@ fn serve_callbacks<H: Handlers>(
     })
 }
 
+/// Commits what has settled, again and again. librdkafka tells the result of a commit only to who waits for
+/// it (rdkafka sets no `offset_commit_cb`), so each one is waited for; otherwise one that failed in a
+/// rebalance would never be made up for once nothing more settles.
 async fn commit_settled<H: Handlers>(consumer: Arc<BaseConsumer<Context<H>>>, every: Duration) {
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -141,8 +144,15 @@ async fn commit_settled<H: Handlers>(consumer: Arc<BaseConsumer<Context<H>>>, ev
         let assignment = &consumer.context().assignment;
         metrics::gauge!("outhook_open_records").set(assignment.open_records() as f64);
         let Some(offsets) = assignment.take_commit() else { continue };
-        if let Err(error) = consumer.commit(&offsets, CommitMode::Async) {
-            consumer.context().commit_callback(Err(error), &offsets);
+        let committing = consumer.clone();
+        let commit = tokio::task::spawn_blocking(move || {
+            if let Err(error) = commit_now(&committing, &offsets) {
+                debug!(%error, "a commit failed; its offsets go with the next one");
+                committing.context().assignment.commit_failed(&offsets);
+            }
+        });
+        if let Err(error) = commit.await {
+            error!(%error, "a commit ended early");
         }
     }
 }
@@ -225,14 +235,6 @@ impl<H: Handlers> ConsumerContext for Context<H> {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if matches!(rebalance, Rebalance::Assign(_)) {
             self.assigned.notify_one();
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        count_commit(&result);
-        if let Err(error) = result {
-            warn!(%error, "a commit failed; its offsets go with the next one");
-            self.assignment.commit_failed(offsets);
         }
     }
 }

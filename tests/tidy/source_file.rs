@@ -35,10 +35,10 @@ impl SourceFile {
     }
 
     fn name(&mut self, span: Span, segments: Vec<String>) {
-        self.paths.push((span.start().line, self.from_root(segments)));
+        self.paths.push((span.start().line, self.rooted(segments)));
     }
 
-    fn from_root(&self, segments: Vec<String>) -> Vec<String> {
+    fn rooted(&self, segments: Vec<String>) -> Vec<String> {
         let (first, rest) = segments.split_first().expect("a path has a segment");
         match first.as_str() {
             "crate" | "outhook" => [&["crate".to_owned()], rest].concat(),
