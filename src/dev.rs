@@ -221,9 +221,6 @@ fn configuration(broker: &str, api_port: u16) -> Result<Config, config::Error> {
         r#"
         [kafka]
         brokers = "{broker}"
-        # The embedded broker answers a fetch only when its wait is over, records or not.
-        properties = {{ "fetch.wait.max.ms" = 10 }}
-
         # The embedded broker does not wake a waiting fetch when a record comes, so none may wait long. At log
         # level 3 clients that fetch nothing don't warn that they won't.
         [kafka.properties]
