@@ -221,6 +221,7 @@ fn configuration(broker: &str, api_port: u16) -> Result<Config, config::Error> {
         r#"
         [kafka]
         brokers = "{broker}"
+
         # The embedded broker does not wake a waiting fetch when a record comes, so none may wait long. At log
         # level 3 clients that fetch nothing don't warn that they won't.
         [kafka.properties]
@@ -281,4 +282,16 @@ fn start_logs(style: Style, notes: &Notes) {
     };
     // In a process that logs already, as tests do, that log will do.
     let _ = started;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_one() {
+        let config = configuration("127.0.0.1:9092", 8080).unwrap();
+        assert_eq!((config.kafka.brokers.as_str(), config.listen.address.port()), ("127.0.0.1:9092", 8080));
+        assert!(config.source_of(CHANGES).is_some());
+    }
 }

@@ -127,7 +127,8 @@ mod tests {
     fn signed(secret: &str, body: &[u8]) -> HeaderMap {
         let (id, now) = (MESSAGE.to_string(), Timestamp::now().as_second());
         let signature = Verifier::new(secret).unwrap().sign(&id, now, body).unwrap();
-        let header = |name, value: String| (http::HeaderName::from_static(name), value.parse().unwrap());
+        let header =
+            |name, value: String| (http::HeaderName::from_static(name), value.parse::<http::HeaderValue>().unwrap());
         HeaderMap::from_iter([
             header("webhook-id", id),
             header("webhook-timestamp", now.to_string()),

@@ -3,6 +3,7 @@
 mod bad_input;
 mod definitions;
 mod delivery;
+mod dev;
 mod harness_itself;
 mod shutdown;
 

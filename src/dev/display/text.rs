@@ -163,7 +163,7 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         let micros = |micros| latency(Some(Duration::from_micros(micros)));
         assert_eq!(
-            [0, 840, 9_949, 9_950, 120_400, 12_000_000].map(micros),
+            [0, 840, 9_900, 9_960, 120_400, 12_000_000].map(micros),
             ["0.0 ms", "0.8 ms", "9.9 ms", "10 ms", "120 ms", "12.0 s"]
         );
         assert_eq!(clock(Duration::from_secs(3_690)), "1:01:30");

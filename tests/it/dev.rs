@@ -1,0 +1,104 @@
+//! `outhook dev` as a program sees it that starts it: JSON lines, exit codes, a broker for everybody.
+
+use std::io::{BufRead as _, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::Value;
+
+use crate::{OUTHOOK, SOON};
+
+/// A running `outhook dev --json`; it is killed with the test.
+struct Dev {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Dev {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(OUTHOOK);
+        let command = command.args(["dev", "--json"]).args(arguments).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{OUTHOOK} can't be started: {error}"));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        Self { child, lines: BufReader::new(stdout).lines() }
+    }
+
+    /// The next line; None at the end.
+    fn line(&mut self) -> Option<Value> {
+        let line = self.lines.next()?.expect("what it says is text");
+        Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}")))
+    }
+
+    fn interrupt(&self) {
+        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "it is gone already");
+    }
+
+    /// The last line and the exit code.
+    fn end(mut self) -> (Value, Option<i32>) {
+        let mut last = Value::Null;
+        while let Some(line) = self.line() {
+            last = line;
+        }
+        (last, self.child.wait().expect("the child is ours").code())
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_run_says_where_everything_is_and_ends_well() {
+    let mut dev = Dev::start(&["--for", "2s", "--rate", "500"]);
+    let ready = dev.line().unwrap();
+    assert_eq!((&ready["ready"], &ready["changes_topic"]), (&true.into(), &"changes".into()));
+    for address in ["broker", "api", "metrics", "receiver"] {
+        assert!(ready[address].as_str().is_some_and(|address| address.contains("127.0.0.1:")), "{ready}");
+    }
+    let (summary, code) = dev.end();
+    assert_eq!(code, Some(0), "{summary}");
+    assert_eq!(summary["ok"], true);
+    assert!(summary["changes"].as_u64() > Some(500), "{summary}");
+    assert!(summary["delivered"].as_u64() > Some(200), "{summary}");
+}
+
+#[test]
+fn a_change_of_somebody_else_is_sent_and_counted_apart() {
+    let mut dev = Dev::start(&["--rate", "0"]);
+    let ready = dev.line().unwrap();
+    let change = r#"{"table":"Orders","operation":"insert","after":{"Order_ID":7}}"#;
+    let broker = ready["broker"].as_str().unwrap();
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", broker).create().unwrap();
+    producer.send(BaseRecord::<(), str>::to("changes").payload(change)).unwrap();
+    producer.flush(SOON).unwrap();
+
+    while dev.line().expect("it runs until it is told to stop")["others"] == 0 {}
+    dev.interrupt();
+    let (summary, code) = dev.end();
+    assert_eq!((code, &summary["others"], &summary["delivered"]), (Some(0), &1.into(), &0.into()), "{summary}");
+}
+
+#[test]
+fn a_pipe_gets_no_escape_codes() {
+    let output = Command::new(OUTHOOK).args(["dev", "--for", "1s", "--rate", "100"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("kcat -P -b 127.0.0.1:") && text.contains("Every message came once"), "{text}");
+    assert!(!text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = Command::new(OUTHOOK).args(["dev", "--ports", &port]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(&port) && text.contains("--ports"), "{text}");
+}
