@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use serde::Deserialize;
 
 use super::properties::is_secret;
@@ -215,8 +216,14 @@ impl Kafka {
     /// Lets librdkafka look at names and values, which needs no broker.
     fn refused_by_librdkafka(&self) -> Option<Problem> {
         let client: ClientConfig = self.consumer(&Memory::default()).into_iter().collect();
-        let Err(KafkaError::ClientConfig(_, reason, name, _)) = client.create_native_config() else { return None };
+        let Err(KafkaError::ClientConfig(outcome, reason, name, _)) = client.create_native_config() else {
+            return None;
+        };
         let message = match self.properties.get(&name) {
+            // Neither name nor reason says whether the value of a misspelt name is a secret.
+            Some(_) if outcome == RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => {
+                format!("librdkafka knows no setting {name}, which kafka.properties has")
+            }
             // Its reason may hold the value.
             Some(_) if is_secret(&name) => format!("librdkafka refuses the value of kafka.properties.{name}"),
             Some(value) => format!("librdkafka refuses kafka.properties.{name} = {value:?}: {reason}"),

@@ -230,7 +230,7 @@ fn contradictions_in_kafka_show_both_values() {
             "true",
             "kafka.properties sets enable.auto.commit = \"true\", but Outhook sets \"false\": offsets are committed only",
         ),
-        ("PROPERTIES__FETCH_MIN_BITES", "1", "librdkafka refuses kafka.properties.fetch.min.bites = \"1\": No such"),
+        ("PROPERTIES__FETCH_MIN_BITES", "1", "librdkafka knows no setting fetch.min.bites"),
         ("PROPERTIES__FETCH_MIN_BYTES", "many", "librdkafka refuses kafka.properties.fetch.min.bytes = \"many\": "),
     ];
     let text = SMALL.replace("[kafka]", "[kafka]\nsession_timeout = \"45s\"");
@@ -258,6 +258,7 @@ fn secrets_are_in_no_text() {
     let settings = config.kafka.client();
     assert_eq!((settings["sasl.password"].as_str(), settings["ssl.key.password"].as_str()), ("hunter2", "hunter2"));
     for value in [
+        "\"sasl.pasword\" = \"hunter2\"",
         "\"ssl.keystore.passwort\" = \"hunter2\"",
         "\"sasl.password\" = [\"hunter2\"]",
         "\"sasl.password\" = \"hunter2",
