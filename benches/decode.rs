@@ -6,27 +6,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use outhook::decode::{
-    Decoded, Decoder, Format, Identity, Input, RowsSent, Sequence, Settings, SnapshotRows, TableNaming, UnknownChange,
-    WholeTables,
-};
+use outhook::decode::{Decoded, Decoder, Format, Identity, Input, Sequence, Settings, WholeTables};
 
 static NO_HEADERS: Vec<(&str, &str)> = Vec::new();
 
 const OUTHOOK: &str = r#"{"id":"01J9Z3K4M5N6P7Q8R9S0T1U2V3","account":"acme","table":"orders","operation":"update","source":"RESTAPIs","time":"2024-02-29T13:14:15.123456Z","before":{"id":4711,"customer_id":1042,"state":"paid","total":129.90,"currency":"EUR","email":"ada@example.com","note":"leave it at the door","vip":true,"shipped_at":null,"placed_at":"2024-02-28T09:00:00Z"},"after":{"id":4711,"customer_id":1042,"state":"shipped","total":129.90,"currency":"EUR","email":"ada@example.com","note":"leave it at the door","vip":true,"shipped_at":"2024-02-29T13:14:15Z","placed_at":"2024-02-28T09:00:00Z"}}"#;
 
 fn decoder(format: Format) -> Decoder {
-    let settings = Settings {
-        format,
-        account: "acme".into(),
-        event_source: None,
-        table_name: TableNaming::Table,
-        snapshot: SnapshotRows::Ignore,
-        unknown_change: UnknownChange::Fire,
-        rows: RowsSent::Learn,
-        unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
-        signal_table: None,
-    };
+    let settings = Settings { account: "acme".into(), ..Settings::new(format) };
     Decoder::new(Arc::new(settings), WholeTables::default())
 }
 

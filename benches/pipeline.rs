@@ -148,7 +148,7 @@ fn outhook_process(broker: &Broker, topic: &str, url: &str) -> Side {
     std::fs::write(
         &webhooks,
         format!(
-            "Webhooks:\n- Name: bench\n  OutgoingUrls: [\"{url}\"]\n  Events:\n  - EventType: table.recordUpdate\n    ObjectName: customers\n"
+            "Webhooks:\n- Account: bench\n  Name: bench\n  OutgoingUrls: [\"{url}\"]\n  Events:\n  - EventType: table.recordUpdate\n    ObjectName: customers\n"
         ),
     )
     .expect("the definitions are written");

@@ -14,14 +14,13 @@ mod run;
 mod topics;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 pub use self::failure::Failure;
 use crate::config::{self, Config};
-use crate::definition::rules::Policy;
 
 /// Row changes in Kafka become webhooks.
 #[derive(Debug, Parser)]
@@ -102,20 +101,29 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
         Command::Dev(args) => dev::run(args).await,
         Command::Check(args) => check::run(args, &load()?).await,
         Command::Topics(command) => topics::run(command, &load()?).await,
-        Command::Apply(args) => {
-            let config = load()?;
-            let policy = Policy { allow_http: config.delivery.allow_http };
-            Ok(apply::run(args, &config.definitions, &config.kafka.client(), policy).await?)
-        }
+        Command::Apply(args) => Ok(apply::run(args, &load()?).await?),
         Command::Get(args) => {
             let config = load()?;
             Ok(get::run(args, &config.definitions, &config.kafka.client()).await?)
         }
         Command::Preview(args) => {
-            let (definitions, mut renderer) = definitions::with_renderer(args.file.as_deref(), load).await?;
-            print(&preview::run(&args, &definitions, &mut renderer)?)
+            let config = beside_file(load(), args.file.as_deref())?;
+            let definitions = definitions::load(args.file.as_deref(), config.as_ref()).await?;
+            print(&preview::run(&args, config.as_ref(), &definitions)?)
         }
-        Command::Explain(args) => print(&explain::run(&args, &definitions::load(args.file.as_deref(), load).await?)?),
+        Command::Explain(args) => {
+            let config = beside_file(load(), args.file.as_deref())?;
+            let definitions = definitions::load(args.file.as_deref(), config.as_ref()).await?;
+            print(&explain::run(&args, config.as_ref(), &definitions)?)
+        }
+    }
+}
+
+/// A configuration that may be missing when the definitions come from a file.
+fn beside_file(config: Result<Config, config::Error>, file: Option<&Path>) -> Result<Option<Config>, config::Error> {
+    match config {
+        Err(config::Error::Missing { .. }) if file.is_some() => Ok(None),
+        config => config.map(Some),
     }
 }
 

@@ -25,6 +25,7 @@ pub use self::problem::Problem;
 pub use self::properties::Properties;
 pub use self::source::Source;
 pub use self::topic_pattern::TopicPattern;
+use crate::id::AccountId;
 use crate::{api, deliver, settle, store, telemetry};
 
 /// What names of environment variables start with that override keys: `OUTHOOK__KAFKA__BROKERS` is
@@ -37,7 +38,7 @@ pub const ENVIRONMENT_PREFIX: &str = "OUTHOOK__";
 pub struct Config {
     /// The Kafka cluster, and this instance's place in its consumer group.
     pub kafka: Kafka,
-    /// Topics with row changes, and how their records are read. At least one.
+    /// Topics with row changes, and how their records are read. `run` needs at least one.
     pub sources: Vec<Source>,
     /// The topic that holds webhooks and events.
     pub definitions: store::Config,
@@ -113,6 +114,28 @@ impl Config {
         }
         problems.iter_mut().for_each(|problem| document.locate(problem));
         Err(Error::Invalid(problems))
+    }
+
+    /// Refuses a configuration that gives `run` nothing to read; commands about definitions need no source.
+    ///
+    /// # Errors
+    /// There is no source.
+    pub fn require_sources(&self) -> Result<(), Error> {
+        if !self.sources.is_empty() {
+            return Ok(());
+        }
+        let help = "add [[sources]] with topics = [\"…\"] and format = \"outhook\" or \"debezium\"";
+        Err(Error::Invalid(vec![Problem::with(
+            "sources",
+            "no sources are configured, so there is nothing to read",
+            help,
+        )]))
+    }
+
+    /// The account that all sources share; None when they differ. Without a source it is their default.
+    pub fn only_account(&self) -> Option<AccountId> {
+        let Some(first) = self.sources.first() else { return Some(AccountId::default()) };
+        self.sources.iter().all(|source| source.account == first.account).then(|| first.account.clone())
     }
 
     /// The source that reads a topic: at most one, since sources that overlap are refused.

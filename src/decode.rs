@@ -17,7 +17,9 @@ mod whole_tables;
 use std::sync::Arc;
 
 pub use self::row::{EventDate, Field, Identity, Row, RowChange, Sequence, Value};
-pub use self::settings::{EventSourceRule, Format, RowsSent, Settings, SnapshotRows, TableNaming, UnknownChange};
+pub use self::settings::{
+    EventSourceRule, Format, RowsSent, Settings, SnapshotRows, TableNaming, UNAVAILABLE_PLACEHOLDER, UnknownChange,
+};
 pub use self::whole_tables::WholeTables;
 
 /// A record as a decoder sees it: nothing of Kafka's client.

@@ -93,6 +93,13 @@ impl AccountId {
     }
 }
 
+/// The account of those who need only one.
+impl Default for AccountId {
+    fn default() -> Self {
+        "default".into()
+    }
+}
+
 impl From<String> for AccountId {
     fn from(text: String) -> Self {
         Self(text.into())

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use outhook::decode::{
-    Decoded, Decoder, Format, Identity, Input, Row, RowChange, RowsSent, Sequence, Settings, SnapshotRows, TableNaming,
-    UnknownChange, Value, WholeTables,
+    Decoded, Decoder, Format, Identity, Input, Row, RowChange, Sequence, Settings, SnapshotRows, Value, WholeTables,
 };
 
 /// A line of a fixture file.
@@ -48,17 +47,7 @@ fn lines(file: &str) -> Vec<Line> {
 }
 
 fn decoder(change: impl FnOnce(&mut Settings)) -> Decoder {
-    let mut settings = Settings {
-        format: Format::Debezium,
-        account: "acme".into(),
-        event_source: None,
-        table_name: TableNaming::Table,
-        snapshot: SnapshotRows::Ignore,
-        unknown_change: UnknownChange::Fire,
-        rows: RowsSent::Learn,
-        unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
-        signal_table: None,
-    };
+    let mut settings = Settings { account: "acme".into(), ..Settings::new(Format::Debezium) };
     change(&mut settings);
     Decoder::new(Arc::new(settings), WholeTables::default())
 }

@@ -2,7 +2,6 @@
 
 mod diff;
 
-use std::collections::HashMap;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +10,7 @@ use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use self::diff::Diff;
+use crate::config::Config;
 use crate::definition::plan::{Change, Plan, Problems, Terms, plan};
 use crate::definition::rules::Policy;
 use crate::definition::yaml::{BadFile, File};
@@ -30,9 +30,9 @@ pub struct Args {
     /// Deletes webhooks and events that the file does not name, in the accounts that it names.
     #[arg(long)]
     prune: bool,
-    /// The account of webhooks that name none.
-    #[arg(long, default_value = "default")]
-    account: String,
+    /// The account of webhooks that name none. Without this option it is the one that all configured sources share.
+    #[arg(long)]
+    account: Option<String>,
     /// Who is written down as having made the change.
     #[arg(long, value_name = "NAME", default_value = "outhook apply")]
     by: String,
@@ -57,17 +57,15 @@ pub enum ApplyError {
 
 /// # Errors
 /// The file can't be read or breaks a rule, or the definitions can't be read or written.
-pub async fn run(
-    args: Args,
-    config: &store::Config,
-    kafka: &HashMap<String, String>,
-    policy: Policy,
-) -> Result<ExitCode, ApplyError> {
+pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let path = args.file.clone();
     let text = read(&path).map_err(|source| ApplyError::Read { path: path.clone(), source })?;
     let file = File::parse(&text).map_err(|source| ApplyError::File { path: path.clone(), source })?;
     let dry_run = args.dry_run;
-    let make = move |definitions: &Definitions| make_plan(definitions, &file, &args, policy);
+    let policy = Policy { allow_http: config.delivery.allow_http };
+    let account = args.account.as_deref().map(AccountId::from).or_else(|| config.only_account());
+    let make = move |definitions: &Definitions| make_plan(definitions, &file, &args, account.as_ref(), policy);
+    let (config, kafka) = (&config.definitions, &config.kafka.client());
     let plan = if dry_run {
         make(&store::read(config, kafka).await?).map_err(WriteError::Refused)
     } else {
@@ -90,10 +88,16 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn make_plan(definitions: &Definitions, file: &File, args: &Args, policy: Policy) -> Result<Plan, Problems> {
+fn make_plan(
+    definitions: &Definitions,
+    file: &File,
+    args: &Args,
+    account: Option<&AccountId>,
+    policy: Policy,
+) -> Result<Plan, Problems> {
     let random = SystemRandom::new();
     let terms = Terms {
-        account: &AccountId::from(args.account.as_str()),
+        account,
         prune: args.prune,
         policy,
         stamp: &Stamp { at: now(), by: args.by.clone() },

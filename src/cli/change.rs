@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::de::value::Error as BadWord;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
+use crate::config::{Config, Source};
 use crate::decode::{
     DecodeError, Decoded, Decoder, EventSourceRule, Format, Ignored, Input, RowChange, RowsSent, Settings,
     SnapshotRows, TableNaming, UnknownChange, WholeTables,
@@ -24,32 +25,33 @@ pub struct RecordArgs {
     /// The record's key, as text.
     #[arg(long, value_name = "TEXT")]
     pub key: Option<String>,
-    /// The record's format: outhook or debezium.
-    #[arg(long, default_value = "outhook", value_parser = word::<Format>)]
-    pub format: Format,
+    /// The record's format, outhook or debezium. Without this option, and for all settings below, it is as in the
+    /// configured source that reads --topic, or in the only one.
+    #[arg(long, value_parser = word::<Format>)]
+    pub format: Option<Format>,
     /// The account of a change that names none.
-    #[arg(long, default_value = "default")]
-    pub account: String,
+    #[arg(long)]
+    pub account: Option<String>,
     /// What made a change that names no source: Datasheet, DataPages, DataParts, Extensions, RESTAPIs,
     /// TriggeredActions or Tasks.
     #[arg(long, value_name = "SOURCE")]
     pub event_source: Option<EventSource>,
     /// What a Debezium table is called in definitions: table, schema.table or database.table.
-    #[arg(long, value_name = "NAMING", default_value = "table", value_parser = word::<TableNaming>)]
-    pub table_name: TableNaming,
+    #[arg(long, value_name = "NAMING", value_parser = word::<TableNaming>)]
+    pub table_name: Option<TableNaming>,
     /// What an update without its old row does: fire or skip.
-    #[arg(long, value_name = "SETTING", default_value = "fire", value_parser = word::<UnknownChange>)]
-    pub unknown_change: UnknownChange,
+    #[arg(long, value_name = "SETTING", value_parser = word::<UnknownChange>)]
+    pub unknown_change: Option<UnknownChange>,
     /// What a snapshot's rows do: ignore or insert.
-    #[arg(long, value_name = "SETTING", default_value = "ignore", value_parser = word::<SnapshotRows>)]
-    pub snapshot: SnapshotRows,
+    #[arg(long, value_name = "SETTING", value_parser = word::<SnapshotRows>)]
+    pub snapshot: Option<SnapshotRows>,
     /// Whether a delete's old row is whole, or that is to be learnt: whole or learn.
-    #[arg(long, value_name = "SETTING", default_value = "learn", value_parser = word::<RowsSent>)]
-    pub rows: RowsSent,
+    #[arg(long, value_name = "SETTING", value_parser = word::<RowsSent>)]
+    pub rows: Option<RowsSent>,
     /// The record's topic: message ids are made from a record's place where its change has no identity of
     /// its own.
-    #[arg(long, default_value = "preview")]
-    pub topic: String,
+    #[arg(long)]
+    pub topic: Option<String>,
     /// The record's partition.
     #[arg(long, default_value_t = 0)]
     pub partition: i32,
@@ -78,11 +80,11 @@ impl RecordArgs {
     ///
     /// # Errors
     /// The file can't be read, the record can't be decoded, or it is none that fires.
-    pub fn read<T>(&self, then: impl FnOnce(&RowChange<'_>) -> T) -> Result<T, ChangeError> {
+    pub fn read<T>(&self, config: Option<&Config>, then: impl FnOnce(&RowChange<'_>) -> T) -> Result<T, ChangeError> {
         let value = read(&self.change).map_err(|error| ChangeError::Read { path: self.change.clone(), error })?;
         let headers: Vec<(String, Vec<u8>)> = Vec::new();
         let input = Input {
-            topic: &self.topic,
+            topic: self.topic.as_deref().unwrap_or("preview"),
             partition: self.partition,
             offset: self.offset,
             timestamp_ms: self.timestamp,
@@ -90,24 +92,34 @@ impl RecordArgs {
             value: Some(&value),
             headers: &headers,
         };
-        match Decoder::new(Arc::new(self.settings()), WholeTables::default()).decode(&input)? {
+        match Decoder::new(Arc::new(self.settings(config)), WholeTables::default()).decode(&input)? {
             Decoded::Change(change) => Ok(then(&change)),
             Decoded::Ignored(ignored) => Err(ChangeError::Ignored(ignored)),
         }
     }
 
-    fn settings(&self) -> Settings {
-        Settings {
-            format: self.format,
-            account: AccountId::from(self.account.as_str()),
-            event_source: self.event_source.map(EventSourceRule::Constant),
-            table_name: self.table_name,
-            snapshot: self.snapshot,
-            unknown_change: self.unknown_change,
-            rows: self.rows,
-            unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
-            signal_table: None,
-        }
+    /// The settings of the record's source, with what the arguments say laid over them.
+    fn settings(&self, config: Option<&Config>) -> Settings {
+        let of_source = config.and_then(|config| match (&self.topic, config.sources.as_slice()) {
+            (None, [only]) => Some(only.settings()),
+            (topic, _) => topic.as_deref().and_then(|topic| config.source_of(topic)).map(Source::settings),
+        });
+        let mut settings = of_source.unwrap_or_else(|| Settings::new(Format::Outhook));
+        let Self { format, account, event_source, table_name, unknown_change, snapshot, rows, .. } = self;
+        set(&mut settings.format, *format);
+        set(&mut settings.account, account.as_deref().map(AccountId::from));
+        set(&mut settings.event_source, event_source.map(|source| Some(EventSourceRule::Constant(source))));
+        set(&mut settings.table_name, *table_name);
+        set(&mut settings.unknown_change, *unknown_change);
+        set(&mut settings.snapshot, *snapshot);
+        set(&mut settings.rows, *rows);
+        settings
+    }
+}
+
+fn set<T>(setting: &mut T, to: Option<T>) {
+    if let Some(to) = to {
+        *setting = to;
     }
 }
 

@@ -29,6 +29,7 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode, Failure> {
+    config.require_sources()?;
     let mut report = Report::default();
     report.right("configuration", format!("holds together; {}", counted(config.sources.len(), "source")));
     if !args.offline {

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::Failure;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::definition::plan::{Problems, Terms, plan};
 use crate::definition::rules::Policy;
 use crate::definition::yaml::{BadFile, File};
 use crate::definition::{BadRecord, Changes, Definitions, Event, Stamp, Webhook};
-use crate::render::{AttachmentUrl, Renderer};
 use crate::store;
 
 /// Why a file gives no definitions.
@@ -26,44 +25,26 @@ enum FileError {
     Record(#[from] BadRecord),
 }
 
-/// Events with their webhooks; the configuration is read only if Kafka has to be asked.
-pub(super) async fn load(
-    file: Option<&Path>,
-    config: impl FnOnce() -> Result<Config, config::Error>,
-) -> Result<Vec<(Webhook, Event)>, Failure> {
-    let definitions = match file {
-        Some(file) => of_file(file)?,
-        None => {
-            let config = config()?;
-            store::read(&config.definitions, &config.kafka.client()).await?
-        }
+/// Events with their webhooks: of the file, if there is one, else those in Kafka.
+pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result<Vec<(Webhook, Event)>, Failure> {
+    let definitions = match (file, config) {
+        (Some(file), config) => of_file(file, config.unwrap_or(&Config::default()))?,
+        (None, Some(config)) => store::read(&config.definitions, &config.kafka.client()).await?,
+        (None, None) => Definitions::default(),
     };
     let webhook = |event: &Event| definitions.webhook(event.webhook).cloned();
     Ok(definitions.events().filter_map(|event| Some((webhook(event)?, event.clone()))).collect())
 }
 
-/// The same, with a renderer as the configuration says; next to a file, none is needed.
-pub(super) async fn with_renderer(
-    file: Option<&Path>,
-    config: impl Fn() -> Result<Config, config::Error>,
-) -> Result<(Vec<(Webhook, Event)>, Renderer), Failure> {
-    let attachment_url = match config() {
-        Ok(config) => config.render.attachment_url,
-        Err(config::Error::Missing { .. }) if file.is_some() => None,
-        Err(error) => return Err(error.into()),
-    };
-    let attachment_url = attachment_url.map(|pattern| pattern.parse::<AttachmentUrl>()).transpose()?;
-    Ok((load(file, config).await?, Renderer::new(attachment_url)))
-}
-
 /// What applying a file to nothing would make.
-fn of_file(path: &Path) -> Result<Definitions, FileError> {
+fn of_file(path: &Path, config: &Config) -> Result<Definitions, FileError> {
     let at = || path.to_owned();
     let text = std::fs::read_to_string(path).map_err(|reason| FileError::Read { path: at(), reason })?;
     let file = File::parse(&text).map_err(|reason| FileError::Syntax { path: at(), reason })?;
     let random = SystemRandom::new();
+    let account = config.only_account();
     let terms = Terms {
-        account: &"default".into(),
+        account: account.as_ref(),
         prune: false,
         policy: Policy { allow_http: true },
         stamp: &Stamp { at: "1970-01-01T00:00:00.0000000Z".to_owned(), by: "outhook preview".to_owned() },

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::change::{self, ChangeError};
+use crate::config::Config;
 use crate::decode::RowChange;
 use crate::definition::{Event, Webhook};
 use crate::matching;
@@ -22,8 +23,8 @@ pub struct Args {
 ///
 /// # Errors
 /// There is no row change.
-pub fn run(args: &Args, definitions: &[(Webhook, Event)]) -> Result<String, ChangeError> {
-    args.change.read(|change| text(change, definitions))
+pub fn run(args: &Args, config: Option<&Config>, definitions: &[(Webhook, Event)]) -> Result<String, ChangeError> {
+    args.change.read(config, |change| text(change, definitions))
 }
 
 /// The verdicts of all definitions of the change's account, one a line.

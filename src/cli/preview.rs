@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::change::{self, ChangeError};
+use crate::config::Config;
 use crate::decode::RowChange;
 use crate::definition::{Event, Webhook};
 use crate::id::EventId;
 use crate::matching::{self, CompileError, Reason, Rule, Target, Verdict};
-use crate::render::{Message, Renderer, TooLarge};
+use crate::render::{BadAttachmentUrl, Message, Renderer, TooLarge};
 
 /// Print the message that a definition sends for a row change.
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,8 @@ pub struct Args {
 pub enum PreviewError {
     #[error(transparent)]
     Change(#[from] ChangeError),
+    #[error("render.attachment_url: {0}")]
+    AttachmentUrl(#[from] BadAttachmentUrl),
     #[error("there is no event {0} in the change's account")]
     NoEvent(EventId),
     #[error("no definition fires for this row change; `outhook explain` says why")]
@@ -46,8 +49,10 @@ pub enum PreviewError {
 ///
 /// # Errors
 /// There is no row change, no such event, nothing fires, or a definition is wrong.
-pub fn run(args: &Args, definitions: &[(Webhook, Event)], renderer: &mut Renderer) -> Result<String, PreviewError> {
-    args.change.read(|change| text(change, definitions, args.event, args.raw, renderer))?
+pub fn run(args: &Args, config: Option<&Config>, definitions: &[(Webhook, Event)]) -> Result<String, PreviewError> {
+    let attachment_url = config.and_then(|config| config.render.attachment_url.as_deref());
+    let mut renderer = Renderer::new(attachment_url.map(str::parse).transpose()?);
+    args.change.read(config, |change| text(change, definitions, args.event, args.raw, &mut renderer))?
 }
 
 /// The messages of one event, or of all that fire.

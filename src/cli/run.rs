@@ -27,6 +27,7 @@ const LEFT: u8 = 3;
 pub struct Args {}
 
 pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, Failure> {
+    config.require_sources()?;
     telemetry::start_logs(&config.log, terminal.is_one, terminal.colours)?;
     let metrics = Metrics::start()?;
     let mut signals = Signals::listen()?;

@@ -106,7 +106,7 @@ fn settings_are_spelled_as_in_the_configuration() {
     let Ok(Command::Explain(args)) = parse(&["explain", "--change", "-", "--unknown-change", "skip"]) else {
         panic!("it is spelled right")
     };
-    assert_eq!(args.change.unknown_change, crate::decode::UnknownChange::Skip);
+    assert_eq!(args.change.unknown_change, Some(crate::decode::UnknownChange::Skip));
     let Err(error) = parse(&["preview", "--change", "-", "--format", "maxwell"]) else { panic!("it is unknown") };
     assert!(error.to_string().contains("expected `outhook` or `debezium`"), "{error}");
 }

@@ -5,10 +5,6 @@ use super::{Config, Problem, Source};
 /// Everything that is wrong with a configuration that could be read.
 pub(super) fn find(config: &Config) -> Vec<Problem> {
     let mut problems = config.kafka.problems();
-    if config.sources.is_empty() {
-        let help = "add [[sources]] with topics = [\"…\"] and format = \"outhook\" or \"debezium\"";
-        problems.push(Problem::with("sources", "no sources are configured, so there is nothing to read", help));
-    }
     for (index, source) in config.sources.iter().enumerate() {
         problems.extend(source.problems(&format!("sources[{index}]")));
     }

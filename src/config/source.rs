@@ -26,7 +26,7 @@ pub struct Source {
     /// What the records are: "outhook" or "debezium". Required.
     pub format: Format,
     /// The account of changes that name none; Debezium's never do. Default "default".
-    #[serde(default = "default_account")]
+    #[serde(default)]
     pub account: AccountId,
     /// Which kind of program made the changes: one of Datasheet, DataPages, DataParts, Extensions, RESTAPIs, TriggeredActions and Tasks, or where each record says so, as { header = "name" } or { field = "name" }. Without one, changes fire only events that take all sources. Default none.
     #[serde(default, deserialize_with = "event_source")]
@@ -51,12 +51,8 @@ pub struct Source {
     pub signal_table: Option<String>,
 }
 
-fn default_account() -> AccountId {
-    "default".into()
-}
-
 fn default_placeholder() -> String {
-    "__debezium_unavailable_value".to_owned()
+    decode::UNAVAILABLE_PLACEHOLDER.to_owned()
 }
 
 impl Source {

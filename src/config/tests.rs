@@ -164,8 +164,9 @@ fn what_is_no_toml_names_line_and_column() {
 fn nothing_to_read_or_nowhere_to_read_from() {
     let error = problem("[[sources]]\ntopics = [\"a\"]\nformat = \"outhook\"", &[]);
     assert!(error.starts_with("kafka.brokers is not set\nhelp: set it to host:port"), "{error}");
-    let error = problem("[kafka]\nbrokers = \"a:1\"", &[]);
-    assert!(error.starts_with("no sources are configured"), "{error}");
+    let config = Config::parse(Path::new("outhook.toml"), "[kafka]\nbrokers = \"a:1\"", Vec::new()).unwrap();
+    assert!(config.require_sources().unwrap_err().to_string().starts_with("no sources are configured"));
+    assert_eq!(config.only_account(), Some("default".into()));
     let error = problem(&small("[[sources]]\nformat = \"outhook\""), &[]);
     assert!(error.starts_with("outhook.toml:8:1: sources[1] names no topics"), "{error}");
 }

@@ -23,7 +23,25 @@ pub struct Settings {
     pub signal_table: Option<String>,
 }
 
+/// What Debezium writes for a value that it does not know, unless it is configured otherwise.
+pub const UNAVAILABLE_PLACEHOLDER: &str = "__debezium_unavailable_value";
+
 impl Settings {
+    /// The defaults for a format.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            account: AccountId::default(),
+            event_source: None,
+            table_name: TableNaming::default(),
+            snapshot: SnapshotRows::default(),
+            unknown_change: UnknownChange::default(),
+            rows: RowsSent::default(),
+            unavailable_placeholder: UNAVAILABLE_PLACEHOLDER.to_owned(),
+            signal_table: None,
+        }
+    }
+
     /// The event source of a change that does not name its own.
     pub(super) fn event_source(
         &self,

@@ -22,17 +22,7 @@ pub(super) fn input<'a>(key: Option<&'a str>, value: &'a str) -> Input<'a> {
 }
 
 pub(super) fn settings(format: Format) -> Settings {
-    Settings {
-        format,
-        account: "acme".into(),
-        event_source: None,
-        table_name: TableNaming::Table,
-        snapshot: SnapshotRows::Ignore,
-        unknown_change: UnknownChange::Fire,
-        rows: RowsSent::Learn,
-        unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
-        signal_table: None,
-    }
+    Settings { account: "acme".into(), ..Settings::new(format) }
 }
 
 pub(super) fn decoder(settings: Settings) -> Decoder {

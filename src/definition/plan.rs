@@ -14,8 +14,8 @@ use crate::id::{AccountId, EventId};
 
 /// On what terms a file is applied.
 pub struct Terms<'t> {
-    /// The account of webhooks that name none.
-    pub account: &'t AccountId,
+    /// The account of webhooks that name none; without one they are refused.
+    pub account: Option<&'t AccountId>,
     /// Whether what the file does not name is deleted, in the accounts that it names.
     pub prune: bool,
     pub policy: Policy,
@@ -73,6 +73,8 @@ enum Reason {
     Rule(#[from] Refusal),
     #[error("{refusal} (the file's event on line {line} would be {other})")]
     Among { refusal: Refusal, other: EventId, line: u64 },
+    #[error("Account is missing, and the configured sources have several: name it here, or for all with --account")]
+    NoAccount,
     #[error("the file has it on line {0} already")]
     Again(u64),
     #[error("Secret: there is no environment variable {0}")]

@@ -88,7 +88,7 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
     let random = SystemRandom::new();
     let decide = move |definitions: &Definitions| {
         let terms = Terms {
-            account: &AccountId::from(ACCOUNT),
+            account: Some(&AccountId::from(ACCOUNT)),
             prune: false,
             policy: Policy { allow_http: true },
             stamp: &stamp,

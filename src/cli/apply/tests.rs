@@ -26,7 +26,7 @@ fn plan_of(definitions: &Definitions, file: &str, prune: bool) -> Plan {
         bytes.fill(count.get());
     };
     let terms = Terms {
-        account: &"acme".into(),
+        account: Some(&"acme".into()),
         prune,
         policy: Policy::default(),
         stamp: &samples::stamp(),

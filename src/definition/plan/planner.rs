@@ -46,8 +46,11 @@ impl<'p> Planner<'p> {
     /// Plans a webhook of the file with its events.
     pub fn webhook(&mut self, entry: &'p Spanned<WebhookEntry>) {
         let (place, entry) = (entry.referenced, &entry.value);
-        let account = entry.account.as_deref().map_or_else(|| self.terms.account.clone(), AccountId::from);
         let subject = || format!("webhook {:?}", entry.name);
+        let Some(account) = entry.account.as_deref().map(AccountId::from).or_else(|| self.terms.account.cloned())
+        else {
+            return self.problem(place, subject(), Reason::NoAccount);
+        };
         if let Some(line) = self.named.insert((account.clone(), &entry.name), place.line()) {
             return self.problem(place, subject(), Reason::Again(line));
         }

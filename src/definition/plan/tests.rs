@@ -38,7 +38,7 @@ fn try_apply(definitions: &Definitions, file: &str, prune: bool) -> Result<Plan,
         bytes.fill(count.get());
     };
     let terms = Terms {
-        account: &"acme".into(),
+        account: Some(&"acme".into()),
         prune,
         policy: Policy::default(),
         stamp: &samples::stamp(),
