@@ -126,7 +126,7 @@ impl App {
         };
         if caught_up {
             definitions_known.set(true);
-            info!(tables = stages.index.len(), "definitions caught up; joining the group");
+            info!(tables = stages.index.table_count(), "definitions caught up; joining the group");
             let source = Source::start(&source, stages, budget)?;
             tokio::select! {
                 biased;
@@ -226,7 +226,6 @@ impl Handlers for Stages {
             budget: self.budget.clone(),
             counters: Counters::default(),
             fired: Vec::new(),
-            messages: Vec::new(),
         }
     }
 }

@@ -27,7 +27,7 @@ mod worker;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::lane::Refusal;
 use self::shared::Shared;
@@ -56,12 +56,10 @@ pub struct Call {
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// A 2xx answer, so long after its attempt began.
-    Delivered { status: u16, took: Duration },
+    /// A 2xx answer.
+    Delivered,
     /// The last try failed, or no other may follow.
     Exhausted { cause: Cause },
-    /// It may no longer be sent.
-    Cancelled,
 }
 
 /// Why an attempt failed.

@@ -26,7 +26,6 @@ pub struct Pipeline {
     pub budget: Arc<Budget>,
     pub counters: Counters,
     pub fired: Vec<u32>,
-    pub messages: Vec<Message>,
 }
 
 impl Handler for Pipeline {
@@ -40,20 +39,27 @@ impl Handler for Pipeline {
             }
             Err(reason) => {
                 self.counters.decode_failed(record.topic());
-                return self.settle.undeliverable(&input, &reason, receipt);
+                self.settle.undecodable(&input, &reason, receipt.share(input.size()));
+                return receipt.settle();
             }
         };
         self.counters.row_change(&change);
         let Some(rules) = self.index.rules(&change.account, &change.table) else { return receipt.settle() };
         for rule in rules.matches(&change, &mut self.fired) {
             self.counters.matches.increment(1);
-            self.budget.room().await;
-            if let Err(too_large) = self.renderer.render(rule, &change, &mut self.messages) {
-                self.settle.undeliverable(&input, &too_large, receipt.share(0));
-            }
-            for message in self.messages.drain(..) {
-                let share = receipt.share(message.body.len());
-                self.lanes.send(call(&record, message, share)).await;
+            let mut messages = self.renderer.render(rule, &change);
+            while let Some(message) = messages.next() {
+                match message {
+                    Ok(message) => {
+                        self.budget.room().await;
+                        let share = receipt.share(message.body.len());
+                        self.lanes.send(call(&record, message, share)).await;
+                    }
+                    Err(error) => {
+                        let message = messages.id();
+                        self.settle.too_large(&input, rule, message, &error, receipt.share(input.size()));
+                    }
+                }
             }
         }
         receipt.settle();

@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 /// How many bytes of rendered messages may be in memory, over all partitions and endpoints.
 ///
 /// Admission is by the gate, not by reservation: whoever has passed [`Budget::room`] may charge one message
-/// of any size, so the limit is exceeded by at most one message a partition.
+/// of any size, so the limit is exceeded by at most one message a partition. A body that calls of several URLs
+/// share counts once for each, since each may be the last to hold it.
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
@@ -94,11 +95,6 @@ impl Receipt {
             bytes: bytes as u64,
             settled: false,
         }
-    }
-
-    /// The bytes of the budget that it holds.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// Nothing is left to do for this share.

@@ -4,25 +4,27 @@
 //! of the message share. Pure: the same rule and row change give the same messages, ids included.
 
 mod attachment;
+mod body;
 mod identity;
-mod program;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use self::attachment::{AttachmentUrl, BadAttachmentUrl};
+use self::body::BodyWriter;
 use self::identity::Namer;
 pub use self::identity::message_id;
-use self::program::Program;
+
 use crate::decode::{EventDate, RowChange, Sequence};
 use crate::id::{CallId, EventId, MessageId};
 use crate::matching::{Rule, Target};
 
 /// What one match sends to one URL, ready to go: nothing of the record is borrowed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Message {
     pub id: MessageId,
     pub call: CallId,
@@ -36,12 +38,12 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// A body over the limit is not sent.
+/// A body over [`MAX_MESSAGE_BYTES`] is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the message has {size} bytes, more than the {limit} that may be sent")]
+#[error("the message has {at_least} bytes or more, and at most {MAX_MESSAGE_BYTES} may be sent")]
 pub struct TooLarge {
-    pub size: usize,
-    pub limit: usize,
+    /// Its size, as far as it was counted.
+    pub at_least: usize,
 }
 
 /// What a message may be at most, in bytes.
@@ -65,46 +67,75 @@ impl Renderer {
         Self { attachment_url, ..Self::default() }
     }
 
-    /// Renders one match: a message for each of the rule's endpoints, pushed to `messages`.
-    ///
-    /// # Errors
-    /// The body is over [`MAX_MESSAGE_BYTES`]; nothing is pushed.
-    pub fn render(&mut self, rule: &Rule, change: &RowChange<'_>, messages: &mut Vec<Message>) -> Result<(), TooLarge> {
-        let first = messages.len();
+    /// The messages of one match, one for each of the rule's endpoints; each is rendered when it is asked for,
+    /// so that no more than one waits for room. They end with the first one that is too large.
+    pub fn render<'r, 'c>(&'r mut self, rule: &'r Rule, change: &'r RowChange<'c>) -> Messages<'r, 'c> {
         let id = self.namer.message(&change.account, &change.table, &change.identity, rule.event);
-        let mut shared: Option<Bytes> = None;
-        for (place, endpoint) in rule.target.endpoints.iter().enumerate() {
-            let call = self.namer.call(id, &endpoint.url);
-            let body = match &shared {
-                Some(body) if !rule.body.uses_call_id() => body.clone(),
-                _ => self.body(rule, change, id, call).inspect_err(|_| messages.truncate(first))?,
-            };
-            shared = Some(body.clone());
-            messages.push(Message {
-                id,
-                call,
-                event: rule.event,
-                target: rule.target.clone(),
-                endpoint: place,
-                event_date: change.event_date,
-                sequence: change.sequence,
-                body,
-            });
-        }
-        Ok(())
+        Messages { renderer: self, rule, change, id, endpoints: 0..rule.target.endpoints.len(), shared: None }
     }
 
     fn body(&mut self, rule: &Rule, change: &RowChange<'_>, id: MessageId, call: CallId) -> Result<Bytes, TooLarge> {
         self.buffer.clear();
         let attachment_url = self.attachment_url.as_ref();
-        let mut program = Program { out: &mut self.buffer, dropped: 0, change, id, call, attachment_url };
-        program.run(rule.body.steps());
-        let size = program.size();
-        let fits = size <= MAX_MESSAGE_BYTES;
-        let body = fits.then(|| Bytes::copy_from_slice(self.buffer.as_bytes()));
+        let mut writer =
+            BodyWriter { out: &mut self.buffer, limit: MAX_MESSAGE_BYTES, change, id, call, attachment_url };
+        let body = writer.run(rule.body.steps()).map(|()| Bytes::copy_from_slice(self.buffer.as_bytes()));
         if self.buffer.capacity() > KEPT_BYTES {
             self.buffer = String::new();
         }
-        body.ok_or(TooLarge { size, limit: MAX_MESSAGE_BYTES })
+        body
+    }
+}
+
+/// The messages of one match: see [`Renderer::render`].
+pub struct Messages<'r, 'c> {
+    renderer: &'r mut Renderer,
+    rule: &'r Rule,
+    change: &'r RowChange<'c>,
+    id: MessageId,
+    /// Places of the endpoints that are still to come.
+    endpoints: Range<usize>,
+    shared: Option<Bytes>,
+}
+
+impl Messages<'_, '_> {
+    /// The id that all of them have.
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+
+    fn body(&mut self, call: CallId) -> Result<Bytes, TooLarge> {
+        match &self.shared {
+            Some(body) if !self.rule.body.uses_call_id() => Ok(body.clone()),
+            _ => self.renderer.body(self.rule, self.change, self.id, call),
+        }
+    }
+}
+
+impl Iterator for Messages<'_, '_> {
+    type Item = Result<Message, TooLarge>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let endpoint = self.endpoints.next()?;
+        let (rule, change) = (self.rule, self.change);
+        let call = self.renderer.namer.call(self.id, &rule.target.endpoints[endpoint].url);
+        let body = match self.body(call) {
+            Ok(body) => body,
+            Err(error) => {
+                self.endpoints = 0..0;
+                return Some(Err(error));
+            }
+        };
+        self.shared = Some(body.clone());
+        Some(Ok(Message {
+            id: self.id,
+            call,
+            event: rule.event,
+            target: rule.target.clone(),
+            endpoint,
+            event_date: change.event_date,
+            sequence: change.sequence,
+            body,
+        }))
     }
 }

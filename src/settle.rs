@@ -7,7 +7,6 @@ mod dead_letter;
 mod tests;
 mod writer;
 
-use std::error::Error;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,9 +14,12 @@ use rdkafka::ClientConfig;
 
 use self::dead_letter::DeadLetter;
 use self::writer::Writer;
-use crate::decode::Input;
+use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, Outcome};
+use crate::id::MessageId;
+use crate::matching::Rule;
 use crate::receipt::Receipt;
+use crate::render::TooLarge;
 
 pub use self::config::Config;
 pub use self::writer::describe_metrics;
@@ -42,7 +44,7 @@ impl Settle {
     /// waits. To be called in a tokio runtime.
     pub fn finished(self: &Arc<Self>, call: Call, outcome: Outcome) {
         match outcome {
-            Outcome::Delivered { .. } | Outcome::Cancelled => call.receipt.settle(),
+            Outcome::Delivered => call.receipt.settle(),
             Outcome::Exhausted { cause } => {
                 let letter = DeadLetter::of_call(&call, &cause, Timestamp::now());
                 self.writer.write_then_settle(letter, call.receipt);
@@ -50,13 +52,22 @@ impl Settle {
         }
     }
 
-    /// A record can't be decoded, or one of its messages can't be rendered. Its bytes are charged to the
-    /// budget until the dead letter is written. Never waits. To be called in a tokio runtime.
-    pub fn undeliverable(self: &Arc<Self>, input: &Input<'_>, reason: &(dyn Error + 'static), receipt: Receipt) {
-        let letter = DeadLetter::of_record(input, reason, Timestamp::now());
-        let share = receipt.share(input.value.map_or(0, <[u8]>::len));
-        receipt.settle();
-        self.writer.write_then_settle(letter, share);
+    /// A record can't be decoded. The receipt holds its bytes until the dead letter is written. Never waits. To
+    /// be called in a tokio runtime.
+    pub fn undecodable(self: &Arc<Self>, input: &Input<'_>, reason: &DecodeError, receipt: Receipt) {
+        self.writer.write_then_settle(DeadLetter::undecodable(input, reason, Timestamp::now()), receipt);
+    }
+
+    /// A message may not be sent; its dead letter holds the record. Otherwise as above.
+    pub fn too_large(
+        self: &Arc<Self>,
+        input: &Input<'_>,
+        rule: &Rule,
+        message: MessageId,
+        reason: &TooLarge,
+        receipt: Receipt,
+    ) {
+        self.writer.write_then_settle(DeadLetter::too_large(input, rule, message, reason, Timestamp::now()), receipt);
     }
 
     /// Waits until every dead letter under way is acknowledged, or given up by [`Settle::stop`].

@@ -91,9 +91,8 @@ fn messages(
     let rule = Target::of(webhook)
         .and_then(|target| Rule::compile(webhook, event, &Arc::new(target)))
         .map_err(|error| PreviewError::Compile { event: event.id, error })?;
-    let mut messages = Vec::new();
-    renderer.render(&rule, change, &mut messages).map_err(|error| PreviewError::TooLarge { event: event.id, error })?;
-    Ok(messages)
+    let messages = renderer.render(&rule, change).collect::<Result<_, _>>();
+    messages.map_err(|error| PreviewError::TooLarge { event: event.id, error })
 }
 
 fn write_raw(messages: &[Message], text: &mut String) {

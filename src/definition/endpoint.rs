@@ -19,6 +19,7 @@ pub struct Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{url:?} is no outgoing URL: {reason}")]
 pub struct BadUrl {
+    /// As given, but for a user name and password.
     pub url: String,
     pub reason: &'static str,
 }
@@ -27,7 +28,7 @@ impl Endpoint {
     /// # Errors
     /// Not an absolute http or https URL with a host, or with user info or a fragment.
     pub fn parse(url: &str) -> Result<Endpoint, BadUrl> {
-        let bad = |reason| BadUrl { url: url.to_owned(), reason };
+        let bad = |reason| BadUrl { url: without_user_info(url), reason };
         if url.contains('#') {
             return Err(bad("a fragment (#…) is never sent; leave it out"));
         }
@@ -62,5 +63,16 @@ impl Endpoint {
             return Err(bad("its port is no number from 1 to 65535"));
         }
         Ok(Endpoint { url: url.into(), host: host.into(), https, port, uri })
+    }
+}
+
+/// The URL with `…` for what stands before an `@`: it may be a password.
+fn without_user_info(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((before, after)) => {
+            let scheme = before.find("//").map_or("", |at| &before[..at + 2]);
+            format!("{scheme}…@{after}")
+        }
+        None => url.to_owned(),
     }
 }

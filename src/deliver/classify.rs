@@ -7,9 +7,7 @@ use super::failure::{Failure, Stage};
 /// What follows from an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    Delivered {
-        status: u16,
-    },
+    Delivered,
     /// Another attempt may help; the endpoint may have said when.
     Retry {
         after: Option<Duration>,
@@ -86,7 +84,7 @@ pub(super) fn status(status: u16, retry_after: Option<Duration>) -> (Class, Verd
     let retry = Verdict::Retry { after: None };
     let retry_when_told = Verdict::Retry { after: retry_after };
     match status {
-        200..=299 => (Class::Status2xx, Verdict::Delivered { status }),
+        200..=299 => (Class::Status2xx, Verdict::Delivered),
         // Never followed: the address behind it was not checked by whoever set the webhook up, and a
         // redirected POST may become a GET. It may be a load balancer's passing trouble.
         300..=399 => (Class::Status3xx, retry),
@@ -135,7 +133,7 @@ mod tests {
     fn only_2xx_is_delivered_and_only_410_stops() {
         for code in 0..=999 {
             let (class, verdict) = status(code, None);
-            let delivered = verdict == Verdict::Delivered { status: code };
+            let delivered = verdict == Verdict::Delivered;
             assert_eq!(delivered, (200..300).contains(&code), "{code}");
             assert_eq!(verdict == Verdict::Stop, code == 410, "{code}");
             assert_eq!(class == Class::Status2xx, delivered, "{code}");

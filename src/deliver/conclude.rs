@@ -23,21 +23,21 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: R
     let metrics = &lane.shared.metrics;
     metrics.attempted(class);
     metrics.attempt_seconds.record(took);
-    match verdict {
-        Verdict::Delivered { status } => delivered(lane, held, status, took),
-        Verdict::Stop => exhausted(held, cause(lane, class, &head)),
-        Verdict::Retry { after } => {
-            let cause = cause(lane, class, &head);
-            tell_failure(lane, &held.call, &cause);
-            match lane.shared.schedule.next(held.call.attempts, after, random(&held.call)) {
-                Next::Wait(wait) => lane.push_later(held, wait),
-                Next::GiveUp => exhausted(held, cause),
-            }
-        }
+    let after = match verdict {
+        Verdict::Delivered => return delivered(lane, held),
+        Verdict::Stop => None,
+        Verdict::Retry { after } => Some(after),
+    };
+    let cause = cause(lane, class, &head);
+    tell_failure(lane, &held.call, &cause);
+    let schedule = &lane.shared.schedule;
+    match after.map(|after| schedule.next(held.call.attempts, after, random(&held.call))) {
+        Some(Next::Wait(wait)) => lane.push_later(held, wait),
+        Some(Next::GiveUp) | None => exhausted(held, cause),
     }
 }
 
-fn delivered(lane: &Lane, held: Held, status: u16, took: Duration) {
+fn delivered(lane: &Lane, held: Held) {
     let metrics = &lane.shared.metrics;
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
     // Clocks differ between machines: what seems to come from the future has taken no time.
@@ -52,7 +52,7 @@ fn delivered(lane: &Lane, held: Held, status: u16, took: Duration) {
             "the endpoint works again, after {} failed attempts in {:.1?}", recovery.failures, recovery.lasted
         );
     }
-    finish(held, Outcome::Delivered { status, took });
+    finish(held, Outcome::Delivered);
 }
 
 fn exhausted(held: Held, cause: Cause) {

@@ -1,4 +1,4 @@
-//! The Retry-After header (RFC 9110, 10.2.3); pure.
+//! The Retry-After header (RFC 9110, 10.2.3).
 
 use std::time::{Duration, SystemTime};
 

@@ -147,8 +147,8 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Fires(why) => why.fmt(f),
-            Reason::Inactive => f.write_str("the event is not active; set enabled: true"),
-            Reason::WebhookDisabled => f.write_str("its webhook is disabled; set enabled: true"),
+            Reason::Inactive => f.write_str("the event is not active; set Enabled: true"),
+            Reason::WebhookDisabled => f.write_str("its webhook is disabled; set Enabled: true"),
             Reason::OtherTable { wanted, changed } => {
                 write!(f, "it is for table {wanted:?}, the row is in {changed:?}")
             }

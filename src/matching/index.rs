@@ -32,12 +32,8 @@ impl Index {
     }
 
     /// How many tables have rules.
-    pub fn len(&self) -> usize {
+    pub fn table_count(&self) -> usize {
         self.tables.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.tables.is_empty()
     }
 }
 

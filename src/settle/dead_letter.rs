@@ -3,7 +3,6 @@
 //! A dead letter is a Kafka record. Its headers say what it is and why; its value is the body that was to be
 //! sent, or the record that could not be turned into messages, byte for byte. docs/delivery.md has the table.
 
-use std::error::Error;
 use std::fmt::Display;
 
 use bytes::Bytes;
@@ -12,6 +11,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, Cause};
+use crate::id::MessageId;
+use crate::matching::Rule;
 use crate::render::TooLarge;
 
 /// One dead letter, ready to be written as often as it takes.
@@ -57,10 +58,23 @@ impl DeadLetter {
         }
     }
 
-    /// A record that can't be decoded, or of which a message can't be rendered; its key and value as they came.
-    pub fn of_record(input: &Input<'_>, reason: &(dyn Error + 'static), now: Timestamp) -> Self {
-        let class = class_of(reason);
-        let headers = Headers::new("record", class, &reason.to_string())
+    /// A record that can't be decoded; its key and value as they came.
+    pub fn undecodable(input: &Input<'_>, reason: &DecodeError, now: Timestamp) -> Self {
+        Self::of_record(input, "undecodable", Headers::new("record", "undecodable", &reason.to_string()), now)
+    }
+
+    /// A record of which a message is too large; its key and value as they came.
+    pub fn too_large(input: &Input<'_>, rule: &Rule, message: MessageId, reason: &TooLarge, now: Timestamp) -> Self {
+        let headers = Headers::new("record", "too_large", &reason.to_string())
+            .add("account", &rule.target.account)
+            .add("webhook", rule.target.webhook)
+            .add("event", rule.event)
+            .add("message", message);
+        Self::of_record(input, "too_large", headers, now)
+    }
+
+    fn of_record(input: &Input<'_>, class: &'static str, headers: Headers, now: Timestamp) -> Self {
+        let headers = headers
             .place(input.topic, input.partition, input.offset)
             .add("timestamp", input.timestamp_ms)
             .add("ended", now);
@@ -79,17 +93,6 @@ impl DeadLetter {
     pub fn without_value(self) -> Self {
         let size = self.value.as_ref().map_or(0, Bytes::len);
         Self { value: None, headers: Headers(self.headers).add("value-left-out", size).0, ..self }
-    }
-}
-
-/// Why a record is undeliverable, as metrics count it.
-fn class_of(reason: &(dyn Error + 'static)) -> &'static str {
-    if reason.is::<TooLarge>() {
-        "too_large"
-    } else if reason.is::<DecodeError>() {
-        "undecodable"
-    } else {
-        "undeliverable"
     }
 }
 

@@ -27,7 +27,7 @@ pub const ROOMS: &[Room] = &[
     pure("render", &["matching", "definition", "decode", "id", "vocabulary", "json"]),
     // A message's target holds its endpoints and its secret, which are the definition's.
     room("deliver", &["render", "matching", "definition", "receipt", "id", "lifecycle", "telemetry"]),
-    room("settle", &["deliver", "render", "decode", "receipt", "id", "telemetry"]),
+    room("settle", &["deliver", "render", "matching", "decode", "receipt", "id", "telemetry"]),
     room("pipeline", &["source", "decode", "matching", "render", "deliver", "settle", "receipt", "vocabulary", "id"]),
     room(
         "api",
@@ -45,8 +45,7 @@ pub const ROOMS: &[Room] = &[
 ];
 
 /// Modules of rooms with effects that have none themselves.
-pub const PURE_MODULES: &[&str] =
-    &["source::ledger", "source::completion", "deliver::classify", "deliver::schedule", "deliver::guard"];
+pub const PURE_MODULES: &[&str] = &["source::ledger", "deliver::classify", "deliver::schedule", "deliver::guard"];
 
 /// What pure code does not name: the network, Kafka and the clock.
 pub const EFFECTS: &[&str] = &[

@@ -105,7 +105,7 @@ impl Heard {
         let (ends, ended) = mpsc::unbounded_channel();
         let on_finished = Arc::new(move |call: Call, outcome: Outcome| {
             let end = End { n: call.place.offset, attempts: call.attempts, outcome };
-            if matches!(end.outcome, Outcome::Delivered { .. }) {
+            if matches!(end.outcome, Outcome::Delivered) {
                 call.receipt.settle();
             }
             let _ = ends.send(end);
@@ -126,7 +126,7 @@ impl Heard {
     /// The next end, which must be a delivery; the number of its attempts.
     pub async fn delivered(&mut self) -> u32 {
         let end = self.end().await;
-        assert!(matches!(end.outcome, Outcome::Delivered { .. }), "{:?}", end.outcome);
+        assert!(matches!(end.outcome, Outcome::Delivered), "{:?}", end.outcome);
         end.attempts
     }
 

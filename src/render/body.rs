@@ -1,10 +1,10 @@
-//! Runs a body's steps over a row change.
+//! Writes a body: its steps, run over a row change.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use super::{AttachmentUrl, MAX_MESSAGE_BYTES};
+use super::{AttachmentUrl, MAX_MESSAGE_BYTES, TooLarge};
 use crate::decode::{Field, RowChange};
 use crate::definition::template::{Member, Reference, Varying};
 use crate::id::{CallId, MessageId};
@@ -12,35 +12,33 @@ use crate::json::{self, Kind};
 use crate::matching::{Chosen, Step};
 
 /// One body being written.
-pub(super) struct Program<'a> {
+pub(super) struct BodyWriter<'a> {
     pub(super) out: &'a mut String,
-    /// Bytes of an oversized body that were written and thrown away.
-    pub(super) dropped: usize,
+    /// What `out` may hold at most, in bytes.
+    pub(super) limit: usize,
     pub(super) change: &'a RowChange<'a>,
     pub(super) id: MessageId,
     pub(super) call: CallId,
     pub(super) attachment_url: Option<&'a AttachmentUrl>,
 }
 
-impl Program<'_> {
-    /// The body's size in bytes, also where it outgrew what is kept of it.
-    pub(super) fn size(&self) -> usize {
-        self.dropped + self.out.len()
-    }
-
-    /// Runs steps. A body that outgrows the limit is only counted from there on: a template that repeats a
-    /// large field must not take the memory that its message may not have.
-    pub(super) fn run(&mut self, steps: &[Step]) {
+impl BodyWriter<'_> {
+    /// Runs steps.
+    ///
+    /// # Errors
+    /// The body outgrew the limit, and was left off there: a template that repeats a large field must not take
+    /// the memory that its message may not have.
+    pub(super) fn run(&mut self, steps: &[Step]) -> Result<(), TooLarge> {
         for step in steps {
-            self.step(step);
-            if self.out.len() > MAX_MESSAGE_BYTES {
-                self.dropped += self.out.len();
-                self.out.clear();
+            self.step(step)?;
+            if self.out.len() > self.limit {
+                return Err(TooLarge { at_least: self.out.len() + (MAX_MESSAGE_BYTES - self.limit) });
             }
         }
+        Ok(())
     }
 
-    fn step(&mut self, step: &Step) {
+    fn step(&mut self, step: &Step) -> Result<(), TooLarge> {
         match step {
             Step::Text(text) => self.out.push_str(text),
             Step::Value(Reference::Field(name)) => match self.change.sent_value(name) {
@@ -57,10 +55,11 @@ impl Program<'_> {
                 self.attachment_url(name);
             }
             Step::Varying(varying) => self.varying(*varying),
-            Step::Object(members) => self.object(members),
+            Step::Object(members) => return self.object(members),
             Step::AllFields => self.all_fields(),
             Step::ChosenFields(chosen) => self.chosen_fields(chosen),
         }
+        Ok(())
     }
 
     fn varying(&mut self, varying: Varying) {
@@ -126,8 +125,8 @@ impl Program<'_> {
     }
 
     /// An object whose keys hold parameters: of members whose keys turn out equal, the last one counts.
-    fn object(&mut self, members: &[Member<Step>]) {
-        let keys: Vec<String> = members.iter().map(|member| self.aside(&member.key)).collect();
+    fn object(&mut self, members: &[Member<Step>]) -> Result<(), TooLarge> {
+        let keys = self.keys(members)?;
         let mut seen = HashSet::new();
         let mut counts: Vec<bool> = keys.iter().rev().map(|key| seen.insert(canonical(key))).collect();
         counts.reverse();
@@ -136,28 +135,34 @@ impl Program<'_> {
             self.out.push_str(separator);
             self.out.push_str(key);
             self.out.push_str("\":");
-            self.run(&member.value);
+            self.run(&member.value)?;
             separator = ",\"";
         }
         self.out.push('}');
+        Ok(())
     }
 
-    /// Runs steps into a text of their own.
-    fn aside(&mut self, steps: &[Step]) -> String {
-        let mut text = String::new();
-        let mut aside = Program { out: &mut text, dropped: 0, ..*self };
-        aside.run(steps);
-        self.dropped += aside.dropped;
-        text
+    /// The keys of an object's members, as they stand between quotes; together no longer than what the body has
+    /// left.
+    fn keys(&self, members: &[Member<Step>]) -> Result<Vec<String>, TooLarge> {
+        let mut limit = self.limit.saturating_sub(self.out.len());
+        let mut keys = Vec::with_capacity(members.len());
+        for member in members {
+            let mut key = String::new();
+            BodyWriter { out: &mut key, limit, ..*self }.run(&member.key)?;
+            limit -= key.len();
+            keys.push(key);
+        }
+        Ok(keys)
     }
 }
 
 /// A key's one spelling: two texts may spell one key with different escapes.
-fn canonical(key: &str) -> String {
+fn canonical(key: &str) -> Cow<'_, str> {
     if !key.contains('\\') {
-        return key.to_owned();
+        return Cow::Borrowed(key);
     }
-    json::unescape(&format!("\"{key}\"")).map_or_else(|| key.to_owned(), |text| text.into_owned())
+    json::unescape(&format!("\"{key}\"")).map_or(Cow::Borrowed(key), |text| Cow::Owned(text.into_owned()))
 }
 
 /// A field's name as it stands between quotes.
