@@ -71,7 +71,7 @@ pub enum ChangeError {
     Read { path: PathBuf, error: io::Error },
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    #[error("the record is no row change and fires nothing: {0:?}")]
+    #[error("the record is no row change and fires nothing: {}", .0.as_str())]
     Ignored(Ignored),
 }
 

@@ -112,6 +112,8 @@ impl Source {
             ("table_name", self.table_name != TableNaming::default()),
             ("snapshot", self.snapshot != SnapshotRows::default()),
             ("signal_table", self.signal_table.is_some()),
+            ("rows", self.rows != RowsSent::default()),
+            ("unavailable_placeholder", self.unavailable_placeholder != decode::UNAVAILABLE_PLACEHOLDER),
         ];
         set.into_iter().filter(|(_, set)| *set).map(move |(name, _)| {
             let message =

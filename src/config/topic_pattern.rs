@@ -62,21 +62,34 @@ impl TryFrom<String> for TopicPattern {
     }
 }
 
-/// The first piece that engines read differently: `(?…)`, lazy or possessive repetitions, `\d` and its like.
+/// The first piece that engines read differently: `(?…)`, lazy or possessive repetitions, `\d` and its like, and
+/// in a class whatever is more than characters and ranges.
 fn dialect(text: &str) -> Option<String> {
-    let characters: Vec<char> = text.chars().collect();
-    let mut position = 0;
-    while let Some(pair) = characters.get(position..position + 2) {
-        let differs = match pair {
-            ['\\', escaped] => escaped.is_ascii_alphanumeric(),
-            ['(', '?'] => true,
-            ['*' | '+' | '?' | '}', '?' | '+' | '*'] => true,
+    let mut rest = text;
+    let mut in_class = false;
+    while let Some(first) = rest.chars().next() {
+        let starts = |pieces: &[&str]| pieces.iter().any(|piece| rest.starts_with(piece));
+        let second = rest[first.len_utf8()..].chars().next();
+        let differs = match first {
+            // POSIX takes these for themselves in a class; for Rust's regex they escape, nest and combine.
+            '\\' | '[' | '&' | '-' | '~' if in_class => starts(&["\\", "[", "&&", "--", "~~"]),
+            // POSIX takes a bracket that comes first in a class for a member of it.
+            '[' => starts(&["[]", "[^]"]),
+            '\\' => second.is_some_and(|escaped| escaped.is_ascii_alphanumeric()),
+            '(' => starts(&["(?"]),
+            '*' | '+' | '?' | '}' if !in_class => matches!(second, Some('?' | '+' | '*')),
             _ => false,
         };
         if differs {
-            return Some(pair.iter().collect());
+            return Some([Some(first), second].into_iter().flatten().collect());
         }
-        position += if pair[0] == '\\' { 2 } else { 1 };
+        match first {
+            '[' => in_class = true,
+            ']' => in_class = false,
+            _ => {}
+        }
+        let escaped = if first == '\\' { second.map_or(0, char::len_utf8) } else { 0 };
+        rest = &rest[first.len_utf8() + escaped..];
     }
     None
 }
@@ -124,8 +137,24 @@ mod tests {
     }
 
     #[test]
+    fn a_class_holds_characters_and_ranges() {
+        assert!(pattern(r"cdc\.[a-z0-9_-]+\.[^.]+").unwrap().matches("cdc.my-app.users"));
+    }
+
+    #[test]
     fn what_engines_read_differently_is_refused() {
-        for text in [r"cdc\d", "(?i)cdc", "cdc.*?", "a++", r"\bcdc"] {
+        for text in [
+            r"cdc\d",
+            "(?i)cdc",
+            "cdc.*?",
+            "a++",
+            r"\bcdc",
+            r"app[a\-z]+",
+            "cdc[a&&b]",
+            "[[:alpha:]]",
+            "a[]b]",
+            "[^]a]",
+        ] {
             assert!(matches!(pattern(text), Err(BadTopicPattern::Dialect { .. })), "{text}");
         }
         let error = pattern("cdc.(").unwrap_err().to_string();

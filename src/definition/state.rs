@@ -64,6 +64,8 @@ impl Definitions {
                 self.replace_event(id, event, changes);
                 outcome
             }
+            // Nothing was kept under such a key, so nothing is wrong with deleting it.
+            Err(_) if value.is_none() => Ok(()),
             Err(reason) => Err(reason),
         };
         match outcome {

@@ -15,6 +15,11 @@ pub fn describe_metrics() {
         "Definition records that can't be used; `check` names them"
     );
     describe_counter!("outhook_definition_records_total", Unit::Count, "Records read from the definitions topic");
+    describe_counter!(
+        "outhook_definition_records_bad_total",
+        Unit::Count,
+        "Records of the definitions topic that are no definitions"
+    );
     describe_gauge!(
         "outhook_definitions_last_change_timestamp_seconds",
         Unit::Seconds,
