@@ -9,6 +9,7 @@ use std::time::Duration;
 use self::report::Report;
 use super::{Failure, print};
 use crate::config::{Config, Source};
+use crate::decode::{Format, UnknownChange};
 use crate::definition::{Definitions, TableKey};
 use crate::matching::Index;
 use crate::store::{Status, Store};
@@ -104,7 +105,10 @@ async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure
         return Ok(());
     }
     let status = store.status();
-    store.with(|definitions| counts(definitions, report));
+    store.with(|definitions| {
+        counts(definitions, report);
+        unknown_changes(config, definitions, report);
+    });
     bad(&config.definitions.topic, &status, report);
     store.stop().await;
     Ok(())
@@ -128,6 +132,28 @@ fn counts(definitions: &Definitions, report: &mut Report) {
             "definitions",
             format!("event {} waits for its webhook {}, which is not there", event.id, event.webhook),
         );
+    }
+}
+
+/// Events for selected fields fire too often where updates come without the old row.
+fn unknown_changes(config: &Config, definitions: &Definitions, report: &mut Report) {
+    let fires = |source: &Source| source.format == Format::Debezium && source.unknown_change == UnknownChange::Fire;
+    for source in config.sources.iter().filter(|source| fires(source)) {
+        let selected = definitions
+            .tables()
+            .filter(|table| table.account == source.account)
+            .filter(|table| definitions.active_events(table).any(|(_, event)| !event.object_fields.is_empty()));
+        let tables: Vec<&str> = selected.map(|table| table.table.as_str()).collect();
+        if !tables.is_empty() {
+            report.warning(
+                "source",
+                format!(
+                    "{source}: events for selected fields ({}) fire for every update of a PostgreSQL table whose old \
+                     rows are not sent; to have them sent: ALTER TABLE … REPLICA IDENTITY FULL",
+                    tables.join(", ")
+                ),
+            );
+        }
     }
 }
 

@@ -37,6 +37,15 @@ pub struct Changes {
     pub events: BTreeSet<EventId>,
 }
 
+impl Changes {
+    /// Whatever is there may no longer be as it was.
+    pub fn add_all(&mut self, definitions: &Definitions) {
+        self.tables.extend(definitions.by_table.keys().cloned());
+        self.webhooks.extend(definitions.webhooks.keys());
+        self.events.extend(definitions.events.keys());
+    }
+}
+
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {

@@ -47,13 +47,14 @@ impl Store {
         index: Arc<Index>,
     ) -> Result<Arc<Store>, StoreError> {
         let mut log = Log::open(config, kafka, FETCH_WAIT)?;
-        log.begin()?;
+        log.restart()?;
         let definitions = Arc::new(RwLock::new(Definitions::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let (publish, status) = watch::channel(Arc::new(Status::default()));
         let follower = Follower {
             topic: config.topic.clone(),
             definitions: definitions.clone(),
+            reading: Some(Definitions::default()),
             compiler: Compiler::new(index),
             changes: Changes::default(),
             since: None,
@@ -111,6 +112,9 @@ impl Drop for Store {
 struct Follower {
     topic: String,
     definitions: Arc<RwLock<Definitions>>,
+    /// While the log is read from its start: what it has said so far. At its end it takes the place of what was
+    /// known before, so that nobody sees half of it.
+    reading: Option<Definitions>,
     compiler: Compiler,
     /// What the index does not know yet, and since when.
     changes: Changes,
@@ -129,14 +133,25 @@ impl Follower {
             match log.next(POLL) {
                 Next::Record(record) => self.take(&record),
                 Next::End => {
-                    self.status.caught_up = true;
+                    self.end_reading();
                     self.take_effect();
+                }
+                Next::Remade => {
+                    tracing::warn!(
+                        "the definitions topic {} was made anew or cut: it is read from its start",
+                        self.topic
+                    );
+                    self.reading = Some(Definitions::default());
+                    self.bad.clear();
+                    if let Err(error) = log.restart() {
+                        tracing::error!("the definitions topic can't be read from its start: {error}");
+                    }
                 }
                 Next::Nothing => {}
                 Next::Trouble(error) => self.report(&error),
             }
-            // Before the first end nothing may fire yet, so one pass over the whole state is enough.
-            if self.status.caught_up && self.since.is_some_and(|since| since.elapsed() >= TOGETHER) {
+            // What is read from the start takes effect as a whole.
+            if self.reading.is_none() && self.since.is_some_and(|since| since.elapsed() >= TOGETHER) {
                 self.take_effect();
             }
         }
@@ -144,9 +159,12 @@ impl Follower {
 
     fn take(&mut self, record: &BorrowedMessage<'_>) {
         let key = record.key().unwrap_or_default();
-        let applied = {
-            let mut definitions = self.definitions.write().unwrap_or_else(PoisonError::into_inner);
-            definitions.apply(key, record.payload(), &mut self.changes)
+        let applied = match &mut self.reading {
+            Some(reading) => reading.apply(key, record.payload(), &mut self.changes),
+            None => {
+                let mut definitions = self.definitions.write().unwrap_or_else(PoisonError::into_inner);
+                definitions.apply(key, record.payload(), &mut self.changes)
+            }
         };
         self.since.get_or_insert_with(Instant::now);
         self.status.records += 1;
@@ -163,6 +181,16 @@ impl Follower {
                 self.bad
                     .insert(error.key.clone(), BadDefinition { key: error.key, offset: Some(record.offset()), reason });
             }
+        }
+    }
+
+    /// The end of the log: what was read from its start is what is known.
+    fn end_reading(&mut self) {
+        self.status.caught_up = true;
+        if let Some(read) = self.reading.take() {
+            let mut definitions = self.definitions.write().unwrap_or_else(PoisonError::into_inner);
+            self.changes.add_all(&definitions);
+            *definitions = read;
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Log {
     brokers: String,
     /// The offset after the last record that was read.
     next: i64,
+    /// The topic was not there when it was last looked for.
+    missing: bool,
 }
 
 /// What comes next in the log.
@@ -35,6 +37,8 @@ pub(super) enum Next<'l> {
     Record(BorrowedMessage<'l>),
     /// Everything that was committed when the broker last answered has been read.
     End,
+    /// The topic was made anew or cut. What was read before counts no more; call [`Log::restart`].
+    Remade,
     /// Nothing came in time.
     Nothing,
     /// The client goes on by itself, as long as it takes.
@@ -71,7 +75,7 @@ impl Log {
         let consumer = client
             .create_with_context::<_, BaseConsumer<Reported>>(Reported)
             .map_err(|source| StoreError::Client { topic: topic.clone(), source: source.into() })?;
-        Ok(Log { consumer, topic, brokers, next: 0 })
+        Ok(Log { consumer, topic, brokers, next: 0, missing: false })
     }
 
     /// Begins to read after the last record that was read, at first at the start: the next [`Next::End`] is of an
@@ -85,16 +89,29 @@ impl Log {
             .map_err(|source| StoreError::Client { topic: self.topic.clone(), source: source.into() })
     }
 
+    /// Begins anew at the start of the log.
+    pub fn restart(&mut self) -> Result<(), StoreError> {
+        (self.next, self.missing) = (0, false);
+        self.begin()
+    }
+
     /// Waits for what comes next.
     pub fn next(&mut self, wait: Duration) -> Next<'_> {
         match self.consumer.poll(wait) {
             None => Next::Nothing,
+            // Kafka's client goes back to the start by itself when its place in the log is gone. Where the new log
+            // is the longer one it would not, but then the topic was missing for a moment.
+            Some(Ok(record)) if self.missing || record.offset() < self.next => Next::Remade,
+            Some(Err(KafkaError::PartitionEOF(_))) if self.missing => Next::Remade,
             Some(Ok(record)) => {
                 self.next = record.offset() + 1;
                 Next::Record(record)
             }
             Some(Err(KafkaError::PartitionEOF(_))) => Next::End,
-            Some(Err(error)) => Next::Trouble(error),
+            Some(Err(error)) => {
+                self.missing |= is_missing_topic(&error);
+                Next::Trouble(error)
+            }
         }
     }
 
@@ -126,6 +143,10 @@ impl Log {
                     last = Instant::now();
                 }
                 Next::End => return Ok(()),
+                Next::Remade => {
+                    *definitions = Definitions::default();
+                    self.restart()?;
+                }
                 Next::Nothing => {}
                 Next::Trouble(error) => trouble = error.to_string(),
             }

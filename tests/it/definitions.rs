@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use harness::{Broker, Receiver, Site, inserted_orders, order, webhooks};
+use harness::{Broker, Receiver, Site, eventually, inserted_orders, order, webhooks};
 
 use crate::{OUTHOOK, SOON};
 
@@ -80,6 +80,33 @@ fn applying_the_same_again_changes_nothing() {
     assert_eq!(got.code, Some(0), "{}", got.stderr);
     site.apply(&got.stdout);
     assert_eq!(Broker::get().read_all(&site.definitions).len(), written, "what get prints is what apply takes");
+}
+
+#[test]
+fn a_definitions_topic_that_is_made_anew_counts_from_its_start() {
+    let broker = Broker::get();
+    if !broker.is_kafka_for("a topic made anew under a running instance") {
+        return;
+    }
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.apply(&inserted_orders("old", &[receiver.url("/old")]));
+    let instance = site.start();
+    broker.delete_topic(&site.definitions);
+    broker.create_topic(&site.definitions, 1, &[("cleanup.policy", "compact")]);
+    site.apply(&inserted_orders("new", &[receiver.url("/new")]));
+
+    let mut number = 0;
+    eventually("the new webhook's message", SOON, || {
+        number += 1;
+        site.produce([order(number)]);
+        (!receiver.requests("/new").is_empty()).then_some(())
+    });
+    let old = receiver.requests("/old").len();
+    site.produce([order(1_000)]);
+    receiver.wait("/new", 2, SOON);
+    site.await_settled(SOON);
+    assert_eq!(receiver.requests("/old").len(), old, "the old webhook is gone with its topic");
+    assert!(instance.said().contains("was made anew"), "{}", instance.said());
 }
 
 #[test]

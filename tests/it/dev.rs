@@ -85,6 +85,27 @@ fn a_change_of_somebody_else_is_sent_and_counted_apart() {
 }
 
 #[test]
+fn the_printed_lines_get_and_apply_webhooks() {
+    let mut dev = Dev::start(&["--rate", "0"]);
+    let ready = dev.line().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let outhook = |arguments: &[&str]| {
+        let broker = ready["broker"].as_str().unwrap();
+        let mut command = Command::new(OUTHOOK);
+        command.args(arguments).current_dir(&directory);
+        command.env("OUTHOOK__KAFKA__BROKERS", broker).env("OUTHOOK__DELIVERY__ALLOW_HTTP", "true");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let webhooks = outhook(&["get"]);
+    assert!(webhooks.contains("MyCustomers"), "{webhooks}");
+    std::fs::write(directory.path().join("webhooks.yaml"), webhooks.replace("MyCustomers", "TheirCustomers")).unwrap();
+    let applied = outhook(&["apply", "-f", "webhooks.yaml"]);
+    assert!(applied.contains("TheirCustomers") && applied.contains("applied: "), "{applied}");
+}
+
+#[test]
 fn a_pipe_gets_no_escape_codes() {
     let output = Command::new(OUTHOOK).args(["dev", "--for", "1s", "--rate", "100"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

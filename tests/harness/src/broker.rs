@@ -146,6 +146,17 @@ impl Broker {
         }
     }
 
+    /// Deletes a topic, which only real Kafka can.
+    ///
+    /// # Panics
+    /// The broker refuses it.
+    pub fn delete_topic(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the settings are librdkafka's");
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let results = wait(admin.delete_topics(&[name], &options)).expect("the broker answers");
+        assert!(results.iter().all(Result::is_ok), "the topic can't be deleted: {results:?}");
+    }
+
     /// Produces records with keys and values and waits until all are acknowledged.
     ///
     /// # Panics
