@@ -18,7 +18,7 @@ use crate::pipeline::{Counters, Pipeline};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
 use crate::settle::{self, Settle};
-use crate::source::{self, Handlers, Source, Topics};
+use crate::source::{self, Handlers, Left, Source, Topics};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -39,13 +39,6 @@ pub struct App {
     partitions_assigned: Condition,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped {
-    /// Records read that were not settled by the drain deadline: they come again. 0 is a drained stop.
-    pub left: usize,
-}
-
 /// Why an instance can't be built or started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,6 +54,8 @@ pub enum Error {
     Store(#[from] StoreError),
     #[error("[kafka]: {0}")]
     Source(#[from] source::StartError),
+    #[error(transparent)]
+    Fatal(#[from] source::Fatal),
 }
 
 impl App {
@@ -110,19 +105,23 @@ impl App {
     /// Reads the definitions to their end, joins the group, and works until `stop` resolves; then drains.
     ///
     /// # Errors
-    /// The group can't be joined for a reason that waiting does not mend.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Stopped, Error> {
+    /// The group can't be joined, or has shut this instance out, for a reason that waiting does not mend. What was
+    /// not committed comes again.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Left, Error> {
         let Self { source, stages, store, listener, operations, definitions_known, partitions_assigned } = self;
         let (stop_listening, stopping) = lifecycle::stop();
         let listening = tokio::spawn(listener.serve(operations, stopping));
         let (lanes, settle, budget) = (stages.lanes.clone(), stages.settle.clone(), stages.budget.clone());
         let gauges = tokio::spawn(read_gauges(budget.clone()));
         let mut stop = std::pin::pin!(stop);
-        let mut stopped = Stopped { left: 0 };
+        let mut left = Left { unsettled: 0, committed: true };
         let caught_up = tokio::select! {
             biased;
             () = &mut stop => false,
-            caught_up = store.caught_up() => caught_up.is_ok(),
+            caught_up = store.caught_up() => {
+                caught_up?;
+                true
+            }
         };
         if caught_up {
             definitions_known.set(true);
@@ -131,25 +130,26 @@ impl App {
             tokio::select! {
                 biased;
                 () = &mut stop => {}
+                fatal = source.failed() => return Err(fatal.into()),
                 () = async { source.assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
             }
             partitions_assigned.set(false);
-            stopped = drain(source, &lanes, &settle).await;
+            left = drain(source, &lanes, &settle).await;
         }
         store.stop().await;
         gauges.abort();
         stop_listening.now();
         let _ = listening.await;
-        Ok(stopped)
+        Ok(left)
     }
 }
 
 /// Stops in the order of the journey: no new records, no new attempts, dead letters acknowledged, then the
 /// last commit.
-async fn drain<H: Handlers>(source: Source<H>, lanes: &Lanes, settle: &Settle) -> Stopped {
-    let drained = source.drain().await;
-    if drained.left() > 0 {
-        warn!(records = drained.left(), "the drain deadline has passed");
+async fn drain<H: Handlers>(source: Source<H>, lanes: &Lanes, settle: &Settle) -> Left {
+    let records = source.drain().await;
+    if records > 0 {
+        warn!(records, "the drain deadline has passed");
     }
     let _ = tokio::time::timeout(LAST_ATTEMPTS, async {
         lanes.stop().await;
@@ -157,8 +157,7 @@ async fn drain<H: Handlers>(source: Source<H>, lanes: &Lanes, settle: &Settle) -
     })
     .await;
     settle.stop();
-    source.leave(&drained).await;
-    Stopped { left: drained.left() }
+    source.leave().await
 }
 
 async fn read_gauges(budget: Arc<Budget>) {
@@ -211,13 +210,9 @@ struct Stages {
 impl Handlers for Stages {
     type Handler = Pipeline;
 
-    fn for_topic(&self, topic: &str) -> Pipeline {
-        let (_, settings) = self
-            .sources
-            .iter()
-            .find(|(source, _)| source.reads(topic))
-            .expect("only topics of a source are subscribed to, and patterns mean the same to Kafka's client");
-        Pipeline {
+    fn for_topic(&self, topic: &str) -> Option<Pipeline> {
+        let (_, settings) = self.sources.iter().find(|(source, _)| source.reads(topic))?;
+        Some(Pipeline {
             decoder: Decoder::new(settings.clone(), self.whole_tables.clone()),
             index: self.index.clone(),
             renderer: Renderer::new(self.attachment_url.clone()),
@@ -226,6 +221,6 @@ impl Handlers for Stages {
             budget: self.budget.clone(),
             counters: Counters::default(),
             fired: Vec::new(),
-        }
+        })
     }
 }

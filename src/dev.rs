@@ -38,9 +38,10 @@ use self::notes::Notes;
 use self::oracle::Oracle;
 use self::receiver::Receiver;
 use self::show::{Show, Sights};
-use crate::app::{self, App, Stopped};
+use crate::app::{self, App};
 use crate::config::{self, Config};
 use crate::lifecycle::{Signals, Stop, stop};
+use crate::source::Left;
 use crate::telemetry::{self, Level, Metrics, MetricsError};
 
 pub use self::definitions::ApplyError;
@@ -85,8 +86,8 @@ pub enum Error {
     Definitions(#[from] ApplyError),
     #[error(transparent)]
     App(#[from] app::Error),
-    #[error("Outhook stopped by itself, with {} records not settled", .0.left)]
-    StoppedEarly(Stopped),
+    #[error("Outhook stopped by itself, with {} records not settled", .0.unsettled)]
+    StoppedEarly(Left),
     #[error("the sample changes can't be produced: {0}")]
     Feed(KafkaError),
     #[error("signals can't be listened to: {0}")]
@@ -170,7 +171,7 @@ async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Opti
     };
     show.during(last_messages).await?;
     let stopped = show.during(instance.stop()).await??;
-    Ok(show.end(fed_for, stopped.left == 0, options.rate > 0)?)
+    Ok(show.end(fed_for, stopped.unsettled == 0 && stopped.committed, options.rate > 0)?)
 }
 
 async fn all_came(oracle: &Mutex<Oracle>) {
@@ -182,7 +183,7 @@ async fn all_came(oracle: &Mutex<Oracle>) {
 
 /// The program that is shown and judged, running.
 struct Instance {
-    task: JoinHandle<Result<Stopped, app::Error>>,
+    task: JoinHandle<Result<Left, app::Error>>,
     stop: Stop,
 }
 
@@ -202,7 +203,7 @@ impl Instance {
         Ok(Self { task, stop })
     }
 
-    async fn stop(self) -> Result<Stopped, app::Error> {
+    async fn stop(self) -> Result<Left, app::Error> {
         self.stop.now();
         self.task.await.expect(NO_PANIC)
     }
@@ -210,7 +211,7 @@ impl Instance {
 
 impl Error {
     /// The instance ended though nobody had asked it to.
-    fn ended(ended: Result<Result<Stopped, app::Error>, JoinError>) -> Self {
+    fn ended(ended: Result<Result<Left, app::Error>, JoinError>) -> Self {
         ended.expect(NO_PANIC).map_or_else(Error::App, Error::StoppedEarly)
     }
 }

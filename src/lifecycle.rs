@@ -72,6 +72,18 @@ impl Stopping {
     }
 }
 
+/// Ends the process when any of its threads or tasks panics. One part that is dead would leave the others with
+/// work that never settles, behind a health check that is fine; a process that is gone is started again, and as
+/// after any kill nothing is lost.
+pub fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        tracing::error!("a part of the program has panicked, so all of it ends: {panic}");
+        std::process::abort();
+    }));
+}
+
 /// SIGTERM and SIGINT.
 pub struct Signals {
     terminate: tokio::signal::unix::Signal,

@@ -21,9 +21,8 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use crate::id::Place;
 use crate::receipt::Receipt;
 
-pub use self::assignment::Drained;
 pub use self::config::{Config, Topics};
-pub use self::consumer::{Source, StartError};
+pub use self::consumer::{Fatal, Left, Source, StartError};
 
 /// One record, borrowed from the client's buffer.
 pub struct Record<'a> {
@@ -73,11 +72,11 @@ pub trait Handler: Send + 'static {
     fn handle(&mut self, record: Record<'_>, receipt: Receipt) -> impl Future<Output = ()> + Send;
 }
 
-/// Makes the handler of each assigned partition.
+/// Makes the handler of each assigned partition; None for a topic that nothing here reads.
 pub trait Handlers: Send + Sync + 'static {
     type Handler: Handler;
 
-    fn for_topic(&self, topic: &str) -> Self::Handler;
+    fn for_topic(&self, topic: &str) -> Option<Self::Handler>;
 }
 
 /// Registers the source's metrics with their units and descriptions.

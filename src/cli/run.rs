@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use tracing::{info, warn};
 
 use super::{Failure, Terminal};
-use crate::app::{App, Stopped};
+use crate::app::App;
 use crate::config::Config;
 use crate::lifecycle::{self, Signals};
+use crate::source::Left;
 use crate::telemetry::{self, Metrics};
 use crate::topics;
 
@@ -28,6 +29,7 @@ pub struct Args {}
 
 pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, Failure> {
     config.require_sources()?;
+    lifecycle::abort_on_panic();
     telemetry::start_logs(&config.log, terminal.is_one, terminal.colours)?;
     let metrics = Metrics::start()?;
     let mut signals = Signals::listen()?;
@@ -57,15 +59,16 @@ pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, 
 }
 
 /// Says how the run ended.
-fn said(stopped: Stopped) -> ExitCode {
-    match stopped.left {
-        0 => {
+fn said(left: Left) -> ExitCode {
+    match left {
+        Left { unsettled: 0, committed: true } => {
             info!("drained: everything that was read is settled and committed");
-            ExitCode::SUCCESS
+            return ExitCode::SUCCESS;
         }
-        left => {
-            warn!("deadline passed: {left} records left uncommitted; they come again");
-            ExitCode::from(LEFT)
+        Left { unsettled: 0, committed: false } => {
+            warn!("settled, but the last commit failed: what was settled since the one before comes again");
         }
+        Left { unsettled, .. } => warn!("deadline passed: {unsettled} records left uncommitted; they come again"),
     }
+    ExitCode::from(LEFT)
 }

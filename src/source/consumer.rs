@@ -1,7 +1,7 @@
 //! Kafka's client, its callbacks, and the commits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,13 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
-use super::assignment::{Assignment, Drained};
+use super::assignment::{Assignment, lag};
 use super::{Config, Handlers, Topics};
+use crate::lifecycle::{self, Stop, Stopping};
 use crate::receipt::Budget;
 
 /// How long the thread that serves Kafka's callbacks sleeps in one call.
@@ -30,7 +31,35 @@ pub struct Source<H: Handlers> {
     consumer: Arc<BaseConsumer<Context<H>>>,
     stopping: Arc<AtomicBool>,
     callbacks: thread::JoinHandle<()>,
+    stop_commits: Stop,
     commits: JoinHandle<()>,
+}
+
+/// How a member left its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Records read that had not settled; they come again.
+    pub unsettled: usize,
+    /// Whether the last commit went through; if not, what settled since the one before comes again.
+    pub committed: bool,
+}
+
+/// Kafka has shut this member out of its group, and its client does nothing more.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("Kafka's client has given up for good: {reason}{}", mend(*.code))]
+pub struct Fatal {
+    code: RDKafkaErrorCode,
+    reason: String,
+}
+
+fn mend(code: RDKafkaErrorCode) -> &'static str {
+    match code {
+        RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId => {
+            "; another instance has the same kafka.instance_id: give each its own"
+        }
+        RDKafkaErrorCode::GroupAuthorizationFailed => "; allow this client Read on the group kafka.group",
+        _ => "",
+    }
 }
 
 /// Why a source can't start.
@@ -52,8 +81,10 @@ impl<H: Handlers> Source<H> {
     pub fn start(config: &Config, handlers: H, budget: Arc<Budget>) -> Result<Self, StartError> {
         let context = Context {
             assignment: Assignment::new(handlers, budget, config),
+            committing: Mutex::new(()),
             consumer: OnceLock::new(),
             assigned: Notify::new(),
+            fatal: watch::Sender::new(None),
         };
         let mut client: ClientConfig = config.client.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         client.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
@@ -67,8 +98,9 @@ impl<H: Handlers> Source<H> {
         })?;
         let stopping = Arc::new(AtomicBool::new(false));
         let callbacks = serve_callbacks(consumer.clone(), stopping.clone()).map_err(StartError::Thread)?;
-        let commits = tokio::spawn(commit_settled(consumer.clone(), config.commit_interval));
-        Ok(Self { consumer, stopping, callbacks, commits })
+        let (stop_commits, stopped) = lifecycle::stop();
+        let commits = tokio::spawn(commit_settled(consumer.clone(), config.commit_interval, stopped));
+        Ok(Self { consumer, stopping, callbacks, stop_commits, commits })
     }
 
     /// Returns once the group has assigned partitions to this instance, be it none.
@@ -81,19 +113,32 @@ impl<H: Handlers> Source<H> {
         self.consumer.context().assignment.len()
     }
 
-    /// Reads no further record and waits, up to the drain deadline, until what is under way has settled.
-    pub async fn drain(&self) -> Drained {
-        self.consumer.context().assignment.drain_all().await
+    /// Returns when Kafka has shut this member out for good.
+    pub async fn failed(&self) -> Fatal {
+        let mut fatal = self.consumer.context().fatal.subscribe();
+        let fatal = fatal.wait_for(Option::is_some).await.expect("the sender lives as long as the consumer");
+        fatal.clone().expect("waited for")
+    }
+
+    /// Reads no further record and waits, up to the drain deadline, until what is under way has settled. Returns
+    /// how many records had not.
+    pub async fn drain(&self) -> usize {
+        let assignment = &self.consumer.context().assignment;
+        assignment.drain_all().await;
+        assignment.open_records()
     }
 
     /// Commits what has settled and leaves the group.
-    pub async fn leave(self, drained: &Drained) {
-        let Self { consumer, stopping, callbacks, commits } = self;
-        commits.abort();
+    pub async fn leave(self) -> Left {
+        let Self { consumer, stopping, callbacks, stop_commits, commits } = self;
+        stop_commits.now();
         let _ = commits.await;
-        let offsets = drained.offsets();
+        let last = consumer.clone();
+        let last = tokio::task::spawn_blocking(move || commit_last(&last));
+        // Without a coordinator a commit waits for the session's timeout, and a stop shall not.
+        let committed = matches!(tokio::time::timeout(LAST_COMMIT, last).await, Ok(Ok(true)));
+        let unsettled = consumer.context().assignment.open_records();
         let leaving = tokio::task::spawn_blocking(move || {
-            commit_last(&consumer, &offsets);
             stopping.store(true, Ordering::Release);
             if callbacks.join().is_err() {
                 error!("the thread that serves Kafka's callbacks has panicked");
@@ -104,6 +149,7 @@ impl<H: Handlers> Source<H> {
         if let Err(error) = leaving.await {
             error!(%error, "leaving the group failed; the group goes on after its session timeout");
         }
+        Left { unsettled, committed }
     }
 }
 
@@ -125,6 +171,12 @@ fn serve_callbacks<H: Handlers>(
         while !stopping.load(Ordering::Acquire) {
             match consumer.poll(POLL) {
                 None => {}
+                Some(Err(error)) if consumer.client().fatal_error().is_some() => {
+                    let fatal = consumer.client().fatal_error().map(|(code, reason)| Fatal { code, reason });
+                    error!(%error, "Kafka's client has given up");
+                    consumer.context().fatal.send_replace(fatal);
+                    thread::sleep(POLL);
+                }
                 Some(Err(error)) => warn!(%error, "Kafka's client goes on by itself after an error"),
                 // A partition without a queue of its own has no book: nothing of it is ever committed.
                 Some(Ok(_)) => debug!("a record of a partition that is not read; it is left for the next assignment"),
@@ -136,19 +188,23 @@ fn serve_callbacks<H: Handlers>(
 /// Commits what has settled, again and again. librdkafka tells the result of a commit only to who waits for
 /// it (rdkafka sets no `offset_commit_cb`), so each one is waited for; otherwise one that failed in a
 /// rebalance would never be made up for once nothing more settles.
-async fn commit_settled<H: Handlers>(consumer: Arc<BaseConsumer<Context<H>>>, every: Duration) {
+async fn commit_settled<H: Handlers>(consumer: Arc<BaseConsumer<Context<H>>>, every: Duration, mut stopped: Stopping) {
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tick.tick().await;
-        let assignment = &consumer.context().assignment;
-        metrics::gauge!("outhook_open_records").set(assignment.open_records() as f64);
-        let Some(offsets) = assignment.take_commit() else { continue };
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stopped.asked() => return,
+        }
+        metrics::gauge!("outhook_open_records").set(consumer.context().assignment.open_records() as f64);
         let committing = consumer.clone();
         let commit = tokio::task::spawn_blocking(move || {
+            let context = committing.context();
+            let _turn = context.turn();
+            let offsets = context.assignment.take_commit();
             if let Err(error) = commit_now(&committing, &offsets) {
                 debug!(%error, "a commit failed; its offsets go with the next one");
-                committing.context().assignment.commit_failed(&offsets);
+                context.assignment.commit_failed(&offsets);
             }
         });
         if let Err(error) = commit.await {
@@ -157,15 +213,18 @@ async fn commit_settled<H: Handlers>(consumer: Arc<BaseConsumer<Context<H>>>, ev
     }
 }
 
-/// Commits before leaving. When another member has just left too, the group takes no commit until it has
-/// rebalanced, which it does while the callbacks are still served.
-fn commit_last<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: &TopicPartitionList) {
+/// Commits before leaving; true when that went through. The group may be rebalancing, because another member
+/// has just left too, or its coordinator may be moving: both pass while the callbacks are still served.
+fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) -> bool {
     let deadline = Instant::now() + LAST_COMMIT;
-    while let Err(error) = commit_now(consumer, offsets) {
-        let rebalancing = error.rdkafka_error_code() == Some(RDKafkaErrorCode::RebalanceInProgress);
-        if !rebalancing || Instant::now() > deadline {
+    let context = consumer.context();
+    loop {
+        let turn = context.turn();
+        let Err(error) = commit_now(consumer, &context.assignment.safe_offsets()) else { return true };
+        drop(turn);
+        if Instant::now() > deadline {
             warn!(%error, "the last commit failed: what was settled since the one before comes again");
-            return;
+            return false;
         }
         thread::sleep(POLL);
     }
@@ -188,20 +247,29 @@ fn count_commit(result: &KafkaResult<()>) {
 /// Turns the client's callbacks into what happens to the owned partitions.
 pub(super) struct Context<H: Handlers> {
     assignment: Assignment<H>,
+    /// Held from choosing what to commit to its end: a commit that was overtaken by a later one, or by the
+    /// partition's next owner, would put the group back.
+    committing: Mutex<()>,
     consumer: OnceLock<Weak<BaseConsumer<Context<H>>>>,
     assigned: Notify,
+    fatal: watch::Sender<Option<Fatal>>,
+}
+
+impl<H: Handlers> Context<H> {
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.committing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<H: Handlers> ClientContext for Context<H> {
     fn stats(&self, statistics: Statistics) {
         for (topic, stats) in statistics.topics {
             for (number, partition) in stats.partitions {
-                let committed = self.assignment.safe_offset(&topic, number).unwrap_or(partition.committed_offset);
-                if number < 0 || committed < 0 || partition.ls_offset < 0 {
-                    continue;
+                let Some(position) = self.assignment.position(&topic, number) else { continue };
+                let committed = position.unwrap_or(partition.committed_offset);
+                if committed >= 0 && partition.ls_offset >= 0 {
+                    lag(&topic, number).set((partition.ls_offset - committed).max(0) as f64);
                 }
-                let labels = [("topic", topic.clone()), ("partition", number.to_string())];
-                metrics::gauge!("outhook_lag_records", &labels).set((partition.ls_offset - committed).max(0) as f64);
             }
         }
     }
@@ -222,8 +290,9 @@ impl<H: Handlers> ConsumerContext for Context<H> {
             }
             Rebalance::Revoke(partitions) if base.assignment_lost() => self.assignment.lose(partitions),
             Rebalance::Revoke(partitions) => {
-                let drained = self.assignment.drain(partitions);
-                if let Err(error) = commit_now(base, &drained.offsets()) {
+                let offsets = self.assignment.drain(partitions);
+                let _turn = self.turn();
+                if let Err(error) = commit_now(base, &offsets) {
                     warn!(%error, "the commit of revoked partitions failed: some of their records come again");
                 }
             }

@@ -19,6 +19,8 @@ pub struct Ledger {
     safe: Option<i64>,
     /// Entries with an open share.
     under_way: usize,
+    /// The log went back, and the book has not begun anew: its offsets are of a log that is gone.
+    rewound: bool,
 }
 
 #[derive(Debug)]
@@ -34,16 +36,23 @@ impl Ledger {
     /// Enters the next record with one open share and returns its entry's number.
     ///
     /// # Errors
-    /// The offset is not greater than the one before it: the partition's log was cut or made anew.
+    /// The offset is not greater than the one before it: the partition's log was cut or made anew. From then on
+    /// no offset is safe until [`Ledger::restart_at`].
     pub fn open(&mut self, offset: i64) -> Result<u64, Rewound> {
         let after_last = match self.entries.back() {
             Some(last) => offset > last.offset,
             None => self.safe.is_none_or(|safe| offset >= safe),
         };
-        if after_last { Ok(self.push(offset)) } else { Err(Rewound) }
+        if after_last && !self.rewound {
+            return Ok(self.push(offset));
+        }
+        self.rewound = true;
+        self.safe = None;
+        Err(Rewound)
     }
 
-    /// Forgets everything and enters a record at any offset. Entry numbers go on growing, so that a receipt
+    /// Forgets everything and enters a record at any offset, which is safe to commit at once: the group's own
+    /// offset is of the log that is gone. Entry numbers go on growing, so that a receipt
     /// of before can't be taken for one of after.
     ///
     /// # Panics
@@ -52,7 +61,8 @@ impl Ledger {
         assert_eq!(self.under_way, 0, "a ledger restarts only when nothing is under way");
         self.first += self.entries.len() as u64;
         self.entries.clear();
-        self.safe = None;
+        self.rewound = false;
+        self.safe = Some(offset);
         self.push(offset)
     }
 
@@ -106,7 +116,9 @@ impl Ledger {
 
     fn advance(&mut self) {
         while let Some(entry) = self.entries.front().filter(|entry| entry.open == 0 && !entry.abandoned) {
-            self.safe = Some(entry.offset + 1);
+            if !self.rewound {
+                self.safe = Some(entry.offset + 1);
+            }
             self.entries.pop_front();
             self.first += 1;
         }
@@ -156,7 +168,9 @@ mod tests {
         assert_eq!(ledger.open(5), Err(Rewound));
         ledger.settle_share(before);
         assert_eq!(ledger.open(3), Err(Rewound));
+        assert_eq!(ledger.safe_offset(), None, "what has settled is of a log that is gone");
         let after = ledger.restart_at(3);
+        assert_eq!(ledger.safe_offset(), Some(3));
         assert!(after > before);
         ledger.settle_share(after);
         assert_eq!(ledger.safe_offset(), Some(4));

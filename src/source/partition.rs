@@ -28,7 +28,19 @@ pub(super) struct PartitionBook {
     moved: Notify,
     /// The offset last handed to Kafka to commit; -1 before the first and after a failed commit.
     committing: AtomicI64,
+    /// A task reads the partition.
+    read: AtomicBool,
     max_open: usize,
+}
+
+/// The book's one reader; dropping it says that no further record is entered.
+pub(super) struct Reader(Arc<PartitionBook>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.read.store(false, Ordering::Release);
+        self.0.moved.notify_waiters();
+    }
 }
 
 impl PartitionBook {
@@ -39,8 +51,20 @@ impl PartitionBook {
             ledger: Mutex::default(),
             moved: Notify::new(),
             committing: AtomicI64::new(-1),
+            read: AtomicBool::new(false),
             max_open,
         })
+    }
+
+    /// The right to enter records.
+    pub(super) fn reader(self: &Arc<Self>) -> Reader {
+        self.read.store(true, Ordering::Release);
+        Reader(self.clone())
+    }
+
+    /// Waits until no record is entered any more.
+    pub(super) async fn unread(&self) {
+        self.wait_until(|_| !self.read.load(Ordering::Acquire)).await;
     }
 
     /// The offset to commit, if it is not the one handed to Kafka already; from now on it counts as that.
@@ -74,6 +98,9 @@ impl PartitionBook {
     }
 
     async fn wait_until(&self, holds: impl Fn(&Ledger) -> bool) {
+        if self.with(|ledger| holds(ledger)) {
+            return;
+        }
         loop {
             let moved = self.moved.notified();
             tokio::pin!(moved);
@@ -156,27 +183,35 @@ impl<H: Handlers> RecordQueue<H> {
     }
 }
 
-/// Reads the partition until told to stop. A record whose handling has begun is handled to its end.
+/// Reads the partition until told to stop. There is room before a record is taken, and one that was taken is
+/// handled to its end.
 pub(super) async fn run<H: Handlers>(
     records: RecordQueue<H>,
-    book: Arc<PartitionBook>,
+    Reader(book): &Reader,
     budget: Arc<Budget>,
     mut handler: H::Handler,
     stop: Arc<Stop>,
 ) {
     let read = metrics::counter!("outhook_records_total", "topic" => book.topic.to_string());
     while !stop.is_set() {
+        let room = async {
+            book.room().await;
+            budget.room().await;
+        };
+        tokio::select! {
+            biased;
+            () = room => {}
+            () = stop.told.notified() => break,
+        }
         match records.queue.poll(Duration::ZERO) {
             Some(Ok(message)) => {
-                book.room().await;
-                budget.room().await;
                 let entry = book.open(message.offset()).await;
                 let receipt = Receipt::open(book.clone(), entry, budget.clone());
                 read.increment(1);
                 handler.handle(Record { topic: &book.topic, message: &message }, receipt).await;
                 tokio::task::coop::consume_budget().await;
             }
-            Some(Err(error)) => report(&book, &error),
+            Some(Err(error)) => report(book, &error),
             None => tokio::select! {
                 _ = records.arrived.notified() => {}
                 _ = stop.told.notified() => {}

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use harness::{Answer, Receiver, Site, inserted_orders, order};
+use harness::{Answer, Broker, Receiver, Site, inserted_orders, order};
 
 use crate::{OUTHOOK, SOON};
 
@@ -55,4 +55,40 @@ fn a_stop_whose_deadline_passes_says_so_and_loses_nothing() {
     let attempts = receiver.wait("/orders", 2, SOON);
     assert_eq!(attempts[0].message_id, attempts[1].message_id);
     site.await_settled(SOON);
+}
+
+#[test]
+fn an_instance_that_joins_while_another_drains_gets_nothing_twice() {
+    let (mut site, receiver) = (Site::new(OUTHOOK, 4), Receiver::start());
+    receiver.answer("/orders", Answer::Late(Duration::from_millis(20), 204));
+    site.set("delivery.concurrency", 8);
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    site.produce((0..2_000).map(order));
+
+    let leaving = site.start();
+    receiver.wait("/orders", 200, SOON);
+    leaving.ask_to_stop();
+    let _joining = site.launch();
+    let ended = leaving.wait();
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    site.await_settled(Duration::from_secs(120));
+    let ids: Vec<String> = receiver.requests("/orders").into_iter().map(|request| request.message_id).collect();
+    let unique = ids.iter().collect::<std::collections::HashSet<_>>().len();
+    assert_eq!((unique, ids.len()), (2_000, 2_000), "sent, and sent once");
+}
+
+#[test]
+fn an_instance_whose_place_in_the_group_is_taken_ends_and_says_why() {
+    if !Broker::get().is_kafka_for("static membership") {
+        return;
+    }
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("kafka.instance_id", "one");
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    let first = site.start();
+    let _second = site.start();
+    let ended = first.wait();
+    let said = ended.stdout + &ended.stderr;
+    assert_eq!(ended.code, Some(1), "{said}");
+    assert!(said.contains("another instance has the same kafka.instance_id"), "{said}");
 }

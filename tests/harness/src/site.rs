@@ -198,14 +198,25 @@ impl Instance {
         self.process.stdout() + &self.process.stderr()
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Asks it to stop.
+    pub fn ask_to_stop(&self) {
+        self.process.signal("TERM");
+    }
+
+    /// Waits for its end.
     ///
     /// # Panics
-    /// It does not stop in time.
+    /// It has not ended in time.
+    #[track_caller]
+    pub fn wait(self) -> Ended {
+        self.process.wait(PATIENCE)
+    }
+
+    /// Asks it to stop, and waits until it has.
     #[track_caller]
     pub fn stop(self) -> Ended {
-        self.process.signal("TERM");
-        self.process.wait(PATIENCE)
+        self.ask_to_stop();
+        self.wait()
     }
 
     /// Kills it with -9.
