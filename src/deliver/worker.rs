@@ -22,14 +22,7 @@ const REST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Works for a lane until there is no work for the idle time, or the lanes stop.
 pub(super) async fn run(lane: Arc<Lane>) {
-    let mut worker = Worker {
-        lane,
-        wake: Arc::new(Notify::new()),
-        connection: None,
-        signer: Signer::default(),
-        attempt: Timer::new(),
-        idle: Timer::new(),
-    };
+    let mut worker = Worker::new(lane);
     while let Some(held) = worker.next().await {
         let started = Instant::now();
         let answer = worker.attempt(&held.call.message, started + worker.lane.shared.config.timeout).await;
@@ -48,7 +41,7 @@ pub(super) async fn run(lane: Arc<Lane>) {
     }
 }
 
-struct Worker {
+pub(super) struct Worker {
     lane: Arc<Lane>,
     /// Notified when a call is queued for this worker while it is parked.
     wake: Arc<Notify>,
@@ -59,10 +52,21 @@ struct Worker {
 }
 
 impl Worker {
+    pub fn new(lane: Arc<Lane>) -> Self {
+        Self {
+            lane,
+            wake: Arc::new(Notify::new()),
+            connection: None,
+            signer: Signer::default(),
+            attempt: Timer::new(),
+            idle: Timer::new(),
+        }
+    }
+
     /// The next call; None when the worker is to end, and is struck off its lane.
-    async fn next(&mut self) -> Option<Held> {
+    pub async fn next(&mut self) -> Option<Held> {
         loop {
-            match self.lane.take(&self.wake) {
+            match self.take() {
                 Task::Send(held) => return Some(held),
                 Task::End => return None,
                 Task::Park => {}
@@ -73,10 +77,25 @@ impl Worker {
                 Some(connection) => self.idle.limit(deadline, connection.beside(woken)).await,
                 None => self.idle.limit(deadline, woken).await,
             };
-            if woken.is_none() && self.lane.leave(&self.wake) {
+            if woken.is_none() && self.leave().await {
                 return None;
             }
         }
+    }
+
+    pub fn take(&self) -> Task {
+        self.lane.take(&self.wake)
+    }
+
+    /// Whether a worker that was parked too long may end; false when it was woken at the same moment.
+    pub async fn leave(&mut self) -> bool {
+        let may_end = self.lane.leave(&self.wake);
+        if !may_end {
+            // It was struck off the list of parked workers, so it is notified. Were that left for the next time
+            // it parks, it would stand on the list twice, and be handed a call after its end.
+            self.wake.notified().await;
+        }
+        may_end
     }
 
     /// One attempt: a connection, the request, the head of the answer.
