@@ -44,7 +44,7 @@ impl Settle {
     /// waits. To be called in a tokio runtime.
     pub fn finished(self: &Arc<Self>, call: Call, outcome: Outcome) {
         match outcome {
-            Outcome::Delivered => call.receipt.settle(),
+            Outcome::Delivered | Outcome::Cancelled => call.receipt.settle(),
             Outcome::Exhausted { cause } => {
                 let letter = DeadLetter::of_call(&call, &cause, Timestamp::now());
                 self.writer.write_then_settle(letter, call.receipt);

@@ -9,9 +9,9 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::conclude::conclude;
+use super::conclude::{admit, conclude};
 use super::connection::Connection;
-use super::failure::{Failure, Stage};
+use super::failure::{Failure, Limit, Stage};
 use super::lane::{Held, Lane, Task};
 use super::signature::Signer;
 use super::timer::Timer;
@@ -24,8 +24,9 @@ const REST_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) async fn run(lane: Arc<Lane>) {
     let mut worker = Worker::new(lane);
     while let Some(held) = worker.next().await {
+        let Some(held) = admit(&worker.lane, held) else { continue };
         let started = Instant::now();
-        let answer = worker.attempt(&held.call.message, started + worker.lane.shared.config.timeout).await;
+        let answer = worker.attempt(&held.call.message).await;
         let (head, body) = match answer {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
@@ -47,7 +48,7 @@ pub(super) struct Worker {
     wake: Arc<Notify>,
     connection: Option<Connection>,
     signer: Signer,
-    attempt: Timer,
+    answer: Timer,
     idle: Timer,
 }
 
@@ -58,7 +59,7 @@ impl Worker {
             wake: Arc::new(Notify::new()),
             connection: None,
             signer: Signer::default(),
-            attempt: Timer::new(),
+            answer: Timer::new(),
             idle: Timer::new(),
         }
     }
@@ -99,43 +100,43 @@ impl Worker {
     }
 
     /// One attempt: a connection, the request, the head of the answer.
-    async fn attempt(&mut self, message: &Message, deadline: Instant) -> Result<Response<Incoming>, Failure> {
-        let reused = self.connect().await?;
-        match self.exchange(message, deadline).await {
+    async fn attempt(&mut self, message: &Message) -> Result<Response<Incoming>, Failure> {
+        let limit = Limit::new(Stage::Attempt, self.lane.shared.config.timeout);
+        let reused = self.connect(limit).await?;
+        match self.exchange(message, limit).await {
             // An endpoint may close an idle connection just as a request goes out on it, which says nothing
             // about the endpoint. So the request goes out once more, in the same attempt, on a new connection.
             // Should the first have been read after all, the message comes twice: delivery is at-least-once
             // anyway, and the receiver knows it again by its id.
             Err(Failure::Broken(_)) if reused => {
-                self.connect().await?;
-                self.exchange(message, deadline).await
+                self.connect(limit).await?;
+                self.exchange(message, limit).await
             }
             answer => answer,
         }
     }
 
     /// Makes sure of a connection; true when it was open before.
-    async fn connect(&mut self) -> Result<bool, Failure> {
+    async fn connect(&mut self, attempt: Limit) -> Result<bool, Failure> {
         if let Some(connection) = &mut self.connection
             && connection.is_ready().await
         {
             return Ok(true);
         }
         let shared = &self.lane.shared;
-        let (connection, reused) = self.lane.route.connect(&shared.dialer, &shared.metrics).await?;
+        let (connection, reused) = self.lane.route.connect(&shared.dialer, &shared.metrics, attempt).await?;
         self.connection = Some(connection);
         Ok(reused)
     }
 
     /// Sends the request and awaits the head of its answer. A connection that failed is not used again.
-    async fn exchange(&mut self, message: &Message, deadline: Instant) -> Result<Response<Incoming>, Failure> {
+    async fn exchange(&mut self, message: &Message, attempt: Limit) -> Result<Response<Incoming>, Failure> {
         let mut connection = self.connection.take().expect("made sure of by connect");
         let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_secs());
         let request = self.lane.route.request(message, &connection, &mut self.signer, now);
-        let limit = self.lane.shared.config.first_byte_timeout;
-        let deadline = deadline.min(Instant::now() + limit);
-        let answer = self.attempt.limit(deadline, connection.exchange(request)).await;
-        let answer = answer.unwrap_or(Err(Failure::Timeout { stage: Stage::FirstByte, limit }))?;
+        let limit = Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(attempt);
+        let answer = self.answer.limit(limit.deadline, connection.exchange(request)).await;
+        let answer = answer.unwrap_or(Err(Failure::Timeout(limit)))?;
         self.connection = Some(connection);
         Ok(answer)
     }
@@ -148,7 +149,7 @@ impl Worker {
         }
         let Some(mut connection) = self.connection.take() else { return };
         let reading = connection.beside(ends_within(body, self.lane.shared.config.response_bytes));
-        if self.attempt.limit(Instant::now() + REST_TIMEOUT, reading).await == Some(true) {
+        if self.answer.limit(Instant::now() + REST_TIMEOUT, reading).await == Some(true) {
             self.connection = Some(connection);
         }
     }

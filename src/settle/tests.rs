@@ -18,7 +18,7 @@ use crate::decode::{DecodeError, EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::deliver::Cause;
 use crate::id::{CallId, MessageId, Place};
-use crate::matching::Target;
+use crate::matching::{Live, Target};
 use crate::receipt::{Book, Budget};
 use crate::render::Message;
 
@@ -80,12 +80,14 @@ impl Bench {
             account: "acme".into(),
             secret: Secret::from_random([7; 32]),
             endpoints: [Arc::new(Endpoint::parse("https://example.com/hook?token=1").unwrap())].into(),
+            gone: false.into(),
         };
         let message = Message {
             id: MessageId(uuid::Uuid::from_u128(1)),
             call: CallId(uuid::Uuid::from_u128(2)),
             event: "def456".parse().unwrap(),
             target: Arc::new(target),
+            live: Live::default(),
             endpoint: 0,
             event_date: EventDate { at: "2026-01-02T03:04:05Z".parse().unwrap(), digits: 0 },
             sequence: Sequence::Offset { partition: 3, offset: 9 },
