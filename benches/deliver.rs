@@ -21,7 +21,7 @@ use outhook::decode::{EventDate, Sequence};
 use outhook::definition::{Endpoint, Secret};
 use outhook::deliver::{Call, Config, Lanes, Outcome};
 use outhook::id::{CallId, MessageId, Place};
-use outhook::matching::Target;
+use outhook::matching::{Live, Target};
 use outhook::receipt::{Book, Budget, Receipt};
 use outhook::render::Message;
 use tokio::net::{TcpListener, TcpStream};
@@ -178,6 +178,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         account: "acme".into(),
         secret: Secret::from_random([7; 32]),
         endpoints: [Arc::new(Endpoint::parse(&format!("http://{address}/hook")).unwrap())].into(),
+        gone: false.into(),
     });
     for n in 0..calls {
         let message = Message {
@@ -185,6 +186,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
             call: CallId(uuid::Uuid::from_u128(n as u128)),
             event: "def456".parse().unwrap(),
             target: target.clone(),
+            live: Live::default(),
             endpoint: 0,
             event_date: EventDate { at: "2026-01-02T03:04:05.678Z".parse().unwrap(), digits: 3 },
             sequence: Sequence::Offset { partition: 0, offset: n as i64 },

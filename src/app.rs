@@ -71,8 +71,7 @@ impl App {
         let partitions_assigned = readiness.condition("partitions assigned");
         let index = Arc::new(Index::default());
         let client = config.kafka.client();
-        let settle = Settle::new(&config.dead_letters, &client.clone().into_iter().collect(), &config.kafka.client_id)
-            .map_err(Error::Settle)?;
+        let settle = Settle::new(&config.dead_letters, &client.clone().into_iter().collect()).map_err(Error::Settle)?;
         let on_finished = settle.clone();
         let lanes =
             Lanes::new(config.delivery.clone(), Arc::new(move |call, outcome| on_finished.finished(call, outcome)))

@@ -48,11 +48,6 @@ impl<'a> Input<'a> {
         Ok((text.trim_ascii() != "null").then_some(text))
     }
 
-    /// How many bytes the value has.
-    pub fn size(&self) -> usize {
-        self.value.map_or(0, <[u8]>::len)
-    }
-
     /// The identity of a change that brings none of its own.
     fn place(&self) -> Identity<'a> {
         Identity::Place { topic: self.topic, partition: self.partition, offset: self.offset }

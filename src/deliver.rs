@@ -60,6 +60,8 @@ pub enum Outcome {
     Delivered,
     /// The last try failed, or no other may follow.
     Exhausted { cause: Cause },
+    /// Its event or webhook was deleted or disabled before it was delivered.
+    Cancelled,
 }
 
 /// Why an attempt failed.

@@ -46,6 +46,7 @@ impl Condition {
 }
 
 /// Asks everybody who watches to stop. Dropping it asks as well.
+#[derive(Default)]
 pub struct Stop(watch::Sender<bool>);
 
 /// Sees when stopping is asked for.
@@ -61,6 +62,15 @@ pub fn stop() -> (Stop, Stopping) {
 impl Stop {
     pub fn now(&self) {
         self.0.send_replace(true);
+    }
+
+    pub fn is_asked(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns once stopping has been asked for, to those who share the stop itself.
+    pub async fn asked(&self) {
+        Stopping(self.0.subscribe()).asked().await;
     }
 }
 

@@ -18,5 +18,5 @@ pub use self::body::{Body, Chosen, Step};
 pub use self::changed::Comparison;
 pub use self::explain::{Reason, Verdict, Why, explain};
 pub use self::index::Index;
-pub use self::rule::{CompileError, Rule, Target};
+pub use self::rule::{CompileError, Live, Rule, Target};
 pub use self::table::TableRules;

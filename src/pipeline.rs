@@ -39,12 +39,13 @@ impl Handler for Pipeline {
             }
             Err(reason) => {
                 self.counters.decode_failed(record.topic());
-                self.settle.undecodable(&input, &reason, receipt.share(input.size()));
+                self.settle.undecodable(&input, &reason, &receipt);
                 return receipt.settle();
             }
         };
         self.counters.row_change(&change);
         let Some(rules) = self.index.rules(&change.account, &change.table) else { return receipt.settle() };
+        self.counters.row_change_with_rules(&change);
         for rule in rules.matches(&change, &mut self.fired) {
             self.counters.matches.increment(1);
             let mut messages = self.renderer.render(rule, &change);
@@ -57,7 +58,7 @@ impl Handler for Pipeline {
                     }
                     Err(error) => {
                         let message = messages.id();
-                        self.settle.too_large(&input, rule, message, &error, receipt.share(input.size()));
+                        self.settle.too_large(&input, rule, message, &error, &receipt);
                     }
                 }
             }

@@ -21,7 +21,7 @@ pub use self::identity::message_id;
 
 use crate::decode::{EventDate, RowChange, Sequence};
 use crate::id::{CallId, EventId, MessageId};
-use crate::matching::{Rule, Target};
+use crate::matching::{Live, Rule, Target};
 
 /// What one match sends to one URL, ready to go: nothing of the record is borrowed.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub struct Message {
     pub call: CallId,
     pub event: EventId,
     pub target: Arc<Target>,
+    /// Whether its event still is.
+    pub live: Live,
     /// Index into the target's endpoints.
     pub endpoint: usize,
     pub event_date: EventDate,
@@ -132,6 +134,7 @@ impl Iterator for Messages<'_, '_> {
             call,
             event: rule.event,
             target: rule.target.clone(),
+            live: rule.live.clone(),
             endpoint,
             event_date: change.event_date,
             sequence: change.sequence,

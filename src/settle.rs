@@ -22,7 +22,7 @@ use crate::receipt::Receipt;
 use crate::render::TooLarge;
 
 pub use self::config::Config;
-pub use self::writer::describe_metrics;
+pub use self::writer::{MAX_RECORD_BYTES, describe_metrics};
 
 /// Ends calls and records.
 pub struct Settle {
@@ -31,20 +31,20 @@ pub struct Settle {
 
 impl Settle {
     /// `client` says how the cluster is reached (brokers, security); what dead letters need beside it is set
-    /// here. `instance` names the producer in the brokers' logs and quotas.
+    /// here.
     ///
     /// # Errors
     /// A contradictory setting, or one that the Kafka client refuses.
-    pub fn new(config: &Config, client: &ClientConfig, instance: &str) -> Result<Arc<Self>, String> {
+    pub fn new(config: &Config, client: &ClientConfig) -> Result<Arc<Self>, String> {
         config.check()?;
-        Ok(Arc::new(Self { writer: Writer::new(&config.topic, client, instance)? }))
+        Ok(Arc::new(Self { writer: Writer::new(&config.topic, client)? }))
     }
 
     /// A call has ended: a delivered or cancelled one settles now, another becomes a dead letter first. Never
     /// waits. To be called in a tokio runtime.
     pub fn finished(self: &Arc<Self>, call: Call, outcome: Outcome) {
         match outcome {
-            Outcome::Delivered => call.receipt.settle(),
+            Outcome::Delivered | Outcome::Cancelled => call.receipt.settle(),
             Outcome::Exhausted { cause } => {
                 let letter = DeadLetter::of_call(&call, &cause, Timestamp::now());
                 self.writer.write_then_settle(letter, call.receipt);
@@ -52,10 +52,10 @@ impl Settle {
         }
     }
 
-    /// A record can't be decoded. The receipt holds its bytes until the dead letter is written. Never waits. To
-    /// be called in a tokio runtime.
-    pub fn undecodable(self: &Arc<Self>, input: &Input<'_>, reason: &DecodeError, receipt: Receipt) {
-        self.writer.write_then_settle(DeadLetter::undecodable(input, reason, Timestamp::now()), receipt);
+    /// A record can't be decoded. A share of its receipt holds the dead letter's bytes until it is written. Never
+    /// waits. To be called in a tokio runtime.
+    pub fn undecodable(self: &Arc<Self>, input: &Input<'_>, reason: &DecodeError, receipt: &Receipt) {
+        self.write(DeadLetter::undecodable(input, reason, Timestamp::now()), receipt);
     }
 
     /// A message may not be sent; its dead letter holds the record. Otherwise as above.
@@ -65,9 +65,14 @@ impl Settle {
         rule: &Rule,
         message: MessageId,
         reason: &TooLarge,
-        receipt: Receipt,
+        receipt: &Receipt,
     ) {
-        self.writer.write_then_settle(DeadLetter::too_large(input, rule, message, reason, Timestamp::now()), receipt);
+        self.write(DeadLetter::too_large(input, rule, message, reason, Timestamp::now()), receipt);
+    }
+
+    fn write(&self, letter: DeadLetter, receipt: &Receipt) {
+        let share = receipt.share(letter.size());
+        self.writer.write_then_settle(letter, share);
     }
 
     /// Waits until every dead letter under way is acknowledged, or given up by [`Settle::stop`].

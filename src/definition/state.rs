@@ -141,6 +141,12 @@ impl Definitions {
         self.events_on(table).filter(|(webhook, event)| webhook.enabled && event.enabled)
     }
 
+    /// Whether an event is active and its webhook enabled.
+    pub fn is_active(&self, event: EventId) -> bool {
+        let enabled = |webhook: &Webhook| webhook.enabled;
+        self.event(event).is_some_and(|event| event.enabled && self.webhook(event.webhook).is_some_and(enabled))
+    }
+
     fn replace_webhook(&mut self, id: WebhookId, webhook: Option<Webhook>, changes: &mut Changes) {
         if self.webhooks.get(&id) == webhook.as_ref() {
             return;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::{Failure, Stage};
+use super::failure::{Failure, Limit, Stage};
 
 /// What follows from an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,10 +113,10 @@ pub(super) fn failure(failure: &Failure) -> (Class, Verdict) {
         Failure::RefusedAddress(_) => Class::RefusedAddress,
         Failure::Connect(_) => Class::Connect,
         Failure::Tls(_) => Class::Tls,
-        Failure::Timeout { stage: Stage::Connect, .. } => Class::ConnectTimeout,
+        Failure::Timeout(Limit { stage: Stage::Connect, .. }) => Class::ConnectTimeout,
         // Here and where the connection broke, the receiver may have acted on the message; it knows it again
         // by its id.
-        Failure::Timeout { stage: Stage::FirstByte, .. } => Class::Timeout,
+        Failure::Timeout(_) => Class::Timeout,
         Failure::Broken(_) => Class::Broken,
         Failure::Protocol(_) => Class::Protocol,
     };

@@ -1,6 +1,7 @@
-//! What follows from an attempt: the call is finished, or queued again.
+//! What comes before and after an attempt: whether it is made, and whether its call is finished or queued again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::RETRY_AFTER;
@@ -12,6 +13,23 @@ use super::failure::Failure;
 use super::lane::{Held, Lane};
 use super::schedule::Next;
 use super::{Call, Cause, Outcome, retry_after};
+use crate::matching::Target;
+
+/// Ends a call that is no longer to be made, and gives back any other.
+pub(super) fn admit(lane: &Lane, held: Held) -> Option<Held> {
+    let message = &held.call.message;
+    if message.live.has_ended() {
+        lane.shared.metrics.cancelled.increment(1);
+        finish(held, Outcome::Cancelled);
+        return None;
+    }
+    if message.target.gone.load(Ordering::Relaxed) {
+        let text = format!("not sent to {}: webhook {} is stopped by a 410", lane.route.shown, message.target.webhook);
+        exhausted(held, Cause { class: Class::Gone.as_str(), status: None, text });
+        return None;
+    }
+    Some(held)
+}
 
 /// Classifies, counts and tells how an attempt ended, and acts on it.
 pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: Result<Parts, Failure>) {
@@ -25,7 +43,10 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: R
     metrics.attempt_seconds.record(took);
     let after = match verdict {
         Verdict::Delivered => return delivered(lane, held),
-        Verdict::Stop => None,
+        Verdict::Stop => {
+            stop_webhook(lane, &held.call.message.target);
+            None
+        }
         Verdict::Retry { after } => Some(after),
     };
     let cause = cause(lane, class, &head);
@@ -64,6 +85,17 @@ fn exhausted(held: Held, cause: Cause) {
 fn finish(held: Held, outcome: Outcome) {
     let Held { call, room } = held;
     (room.lane().shared.on_finished)(call, outcome);
+}
+
+fn stop_webhook(lane: &Lane, target: &Target) {
+    if !target.gone.swap(true, Ordering::Relaxed) {
+        warn!(
+            endpoint = &*lane.route.shown,
+            webhook = %target.webhook,
+            "answered 410 Gone, so this instance sends nothing more for the webhook and its calls become dead \
+             letters: change the webhook's URLs, or disable or delete it; a change or a restart sends again"
+        );
+    }
 }
 
 fn cause(lane: &Lane, class: Class, head: &Result<Parts, Failure>) -> Cause {

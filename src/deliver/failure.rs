@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::guard::Refused;
 
 /// An attempt that ended without a status line.
@@ -17,17 +19,38 @@ pub(super) enum Failure {
     Connect(std::io::Error),
     #[error("the TLS handshake failed: {0}")]
     Tls(std::io::Error),
-    #[error("{stage} took longer than {limit:?}")]
-    Timeout { stage: Stage, limit: Duration },
+    #[error("{} took longer than {:?}", .0.stage, .0.allowed)]
+    Timeout(Limit),
     #[error("the connection broke before an answer came: {0}")]
     Broken(String),
     #[error("its answer is no HTTP: {0}")]
     Protocol(String),
 }
 
+/// How long an attempt or a part of it may take, and when that is over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub stage: Stage,
+    pub allowed: Duration,
+    pub deadline: Instant,
+}
+
+impl Limit {
+    /// A limit for what starts now.
+    pub fn new(stage: Stage, allowed: Duration) -> Self {
+        Self { stage, allowed, deadline: Instant::now() + allowed }
+    }
+
+    /// Whichever of the two is over first: a part takes no longer than its whole.
+    pub fn within(self, whole: Limit) -> Limit {
+        if whole.deadline < self.deadline { whole } else { self }
+    }
+}
+
 /// What was waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
+    Attempt,
     Connect,
     FirstByte,
 }
@@ -35,6 +58,7 @@ pub(super) enum Stage {
 impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Stage::Attempt => "the attempt",
             Stage::Connect => "connecting",
             Stage::FirstByte => "the answer",
         })

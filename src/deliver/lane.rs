@@ -194,6 +194,11 @@ impl Lane {
         self.room.notify_waiters();
     }
 
+    #[cfg(test)]
+    pub fn parked(&self) -> usize {
+        self.state().parked.len()
+    }
+
     fn give_to(self: &Arc<Self>, hand: Hand) {
         match hand {
             Hand::Parked(worker) => worker.notify_one(),

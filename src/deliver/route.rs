@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Body, Connection};
 use super::dial::Dialer;
-use super::failure::{Failure, Stage};
+use super::failure::{Failure, Limit, Stage};
 use super::metrics::Metrics;
 use super::signature::Signer;
 use crate::definition::Endpoint;
@@ -67,12 +67,15 @@ impl Route {
 
     /// A connection for one worker: the shared one where the endpoint speaks HTTP/2, else a new one. True when
     /// it was open before, so that it may turn out to be closed.
-    pub async fn connect(&self, dialer: &Dialer, metrics: &Metrics) -> Result<(Connection, bool), Failure> {
-        let deadline = Instant::now() + dialer.connect_timeout;
-        match timeout_at(deadline, self.connect_until(dialer, metrics, deadline)).await {
-            Ok(connected) => connected,
-            Err(_) => Err(Failure::Timeout { stage: Stage::Connect, limit: dialer.connect_timeout }),
-        }
+    pub async fn connect(
+        &self,
+        dialer: &Dialer,
+        metrics: &Metrics,
+        attempt: Limit,
+    ) -> Result<(Connection, bool), Failure> {
+        let limit = Limit::new(Stage::Connect, dialer.connect_timeout).within(attempt);
+        let connecting = self.connect_until(dialer, metrics, limit.deadline);
+        timeout_at(limit.deadline, connecting).await.unwrap_or(Err(Failure::Timeout(limit)))
     }
 
     async fn connect_until(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::dial::Dialer;
 use super::lane::Lane;
@@ -12,6 +12,7 @@ use super::metrics::Metrics;
 use super::schedule::Schedule;
 use super::{Config, OnFinished};
 use crate::definition::Endpoint;
+use crate::lifecycle::Stop;
 
 pub(super) struct Shared {
     pub config: Config,
@@ -24,7 +25,7 @@ pub(super) struct Shared {
     in_flight: AtomicUsize,
     /// Woken when the last call in flight has ended.
     empty: Notify,
-    stopping: watch::Sender<bool>,
+    stop: Stop,
 }
 
 impl Shared {
@@ -37,7 +38,7 @@ impl Shared {
             lanes: DashMap::new(),
             in_flight: AtomicUsize::new(0),
             empty: Notify::new(),
-            stopping: watch::Sender::new(false),
+            stop: Stop::default(),
             config,
         }))
     }
@@ -63,7 +64,7 @@ impl Shared {
 
     /// Closes all lanes.
     pub fn stop(&self) {
-        self.stopping.send_replace(true);
+        self.stop.now();
         let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();
         for lane in lanes {
             lane.close();
@@ -77,13 +78,12 @@ impl Shared {
     }
 
     pub fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        self.stop.is_asked()
     }
 
     /// Resolves when all lanes are stopping.
     pub async fn stopped(&self) {
-        // The sender is in `self`: the only error, a dropped sender, can't be.
-        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+        self.stop.asked().await;
     }
 
     pub fn in_flight(&self) -> usize {

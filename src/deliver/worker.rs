@@ -9,9 +9,9 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::conclude::conclude;
+use super::conclude::{admit, conclude};
 use super::connection::Connection;
-use super::failure::{Failure, Stage};
+use super::failure::{Failure, Limit, Stage};
 use super::lane::{Held, Lane, Task};
 use super::signature::Signer;
 use super::timer::Timer;
@@ -22,17 +22,11 @@ const REST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Works for a lane until there is no work for the idle time, or the lanes stop.
 pub(super) async fn run(lane: Arc<Lane>) {
-    let mut worker = Worker {
-        lane,
-        wake: Arc::new(Notify::new()),
-        connection: None,
-        signer: Signer::default(),
-        attempt: Timer::new(),
-        idle: Timer::new(),
-    };
+    let mut worker = Worker::new(lane);
     while let Some(held) = worker.next().await {
+        let Some(held) = admit(&worker.lane, held) else { continue };
         let started = Instant::now();
-        let answer = worker.attempt(&held.call.message, started + worker.lane.shared.config.timeout).await;
+        let answer = worker.attempt(&held.call.message).await;
         let (head, body) = match answer {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
@@ -48,21 +42,32 @@ pub(super) async fn run(lane: Arc<Lane>) {
     }
 }
 
-struct Worker {
+pub(super) struct Worker {
     lane: Arc<Lane>,
     /// Notified when a call is queued for this worker while it is parked.
     wake: Arc<Notify>,
     connection: Option<Connection>,
     signer: Signer,
-    attempt: Timer,
+    answer: Timer,
     idle: Timer,
 }
 
 impl Worker {
+    pub fn new(lane: Arc<Lane>) -> Self {
+        Self {
+            lane,
+            wake: Arc::new(Notify::new()),
+            connection: None,
+            signer: Signer::default(),
+            answer: Timer::new(),
+            idle: Timer::new(),
+        }
+    }
+
     /// The next call; None when the worker is to end, and is struck off its lane.
-    async fn next(&mut self) -> Option<Held> {
+    pub async fn next(&mut self) -> Option<Held> {
         loop {
-            match self.lane.take(&self.wake) {
+            match self.take() {
                 Task::Send(held) => return Some(held),
                 Task::End => return None,
                 Task::Park => {}
@@ -73,50 +78,65 @@ impl Worker {
                 Some(connection) => self.idle.limit(deadline, connection.beside(woken)).await,
                 None => self.idle.limit(deadline, woken).await,
             };
-            if woken.is_none() && self.lane.leave(&self.wake) {
+            if woken.is_none() && self.leave().await {
                 return None;
             }
         }
     }
 
+    pub fn take(&self) -> Task {
+        self.lane.take(&self.wake)
+    }
+
+    /// Whether a worker that was parked too long may end; false when it was woken at the same moment.
+    pub async fn leave(&mut self) -> bool {
+        let may_end = self.lane.leave(&self.wake);
+        if !may_end {
+            // It was struck off the list of parked workers, so it is notified. Were that left for the next time
+            // it parks, it would stand on the list twice, and be handed a call after its end.
+            self.wake.notified().await;
+        }
+        may_end
+    }
+
     /// One attempt: a connection, the request, the head of the answer.
-    async fn attempt(&mut self, message: &Message, deadline: Instant) -> Result<Response<Incoming>, Failure> {
-        let reused = self.connect().await?;
-        match self.exchange(message, deadline).await {
+    async fn attempt(&mut self, message: &Message) -> Result<Response<Incoming>, Failure> {
+        let limit = Limit::new(Stage::Attempt, self.lane.shared.config.timeout);
+        let reused = self.connect(limit).await?;
+        match self.exchange(message, limit).await {
             // An endpoint may close an idle connection just as a request goes out on it, which says nothing
             // about the endpoint. So the request goes out once more, in the same attempt, on a new connection.
             // Should the first have been read after all, the message comes twice: delivery is at-least-once
             // anyway, and the receiver knows it again by its id.
             Err(Failure::Broken(_)) if reused => {
-                self.connect().await?;
-                self.exchange(message, deadline).await
+                self.connect(limit).await?;
+                self.exchange(message, limit).await
             }
             answer => answer,
         }
     }
 
     /// Makes sure of a connection; true when it was open before.
-    async fn connect(&mut self) -> Result<bool, Failure> {
+    async fn connect(&mut self, attempt: Limit) -> Result<bool, Failure> {
         if let Some(connection) = &mut self.connection
             && connection.is_ready().await
         {
             return Ok(true);
         }
         let shared = &self.lane.shared;
-        let (connection, reused) = self.lane.route.connect(&shared.dialer, &shared.metrics).await?;
+        let (connection, reused) = self.lane.route.connect(&shared.dialer, &shared.metrics, attempt).await?;
         self.connection = Some(connection);
         Ok(reused)
     }
 
     /// Sends the request and awaits the head of its answer. A connection that failed is not used again.
-    async fn exchange(&mut self, message: &Message, deadline: Instant) -> Result<Response<Incoming>, Failure> {
+    async fn exchange(&mut self, message: &Message, attempt: Limit) -> Result<Response<Incoming>, Failure> {
         let mut connection = self.connection.take().expect("made sure of by connect");
         let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_secs());
         let request = self.lane.route.request(message, &connection, &mut self.signer, now);
-        let limit = self.lane.shared.config.first_byte_timeout;
-        let deadline = deadline.min(Instant::now() + limit);
-        let answer = self.attempt.limit(deadline, connection.exchange(request)).await;
-        let answer = answer.unwrap_or(Err(Failure::Timeout { stage: Stage::FirstByte, limit }))?;
+        let limit = Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(attempt);
+        let answer = self.answer.limit(limit.deadline, connection.exchange(request)).await;
+        let answer = answer.unwrap_or(Err(Failure::Timeout(limit)))?;
         self.connection = Some(connection);
         Ok(answer)
     }
@@ -129,7 +149,7 @@ impl Worker {
         }
         let Some(mut connection) = self.connection.take() else { return };
         let reading = connection.beside(ends_within(body, self.lane.shared.config.response_bytes));
-        if self.attempt.limit(Instant::now() + REST_TIMEOUT, reading).await == Some(true) {
+        if self.answer.limit(Instant::now() + REST_TIMEOUT, reading).await == Some(true) {
             self.connection = Some(connection);
         }
     }

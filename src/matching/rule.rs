@@ -1,6 +1,7 @@
 //! An event made ready to fire: everything that matching, rendering and signing need, compiled.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Body;
 use crate::definition::template::TemplateError;
@@ -19,6 +20,22 @@ pub struct Rule {
     pub sources: EventSources,
     pub body: Body,
     pub target: Arc<Target>,
+    pub live: Live,
+}
+
+/// Whether an event is still active, as its messages see it that are under way: every clone says the same.
+#[derive(Debug, Clone, Default)]
+pub struct Live(Arc<AtomicBool>);
+
+impl Live {
+    /// It, or its webhook, is deleted or disabled.
+    pub fn end(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// A webhook as a message needs it; shared by the rules of its events.
@@ -28,6 +45,8 @@ pub struct Target {
     pub account: AccountId,
     pub secret: Secret,
     pub endpoints: Box<[Arc<Endpoint>]>,
+    /// A receiver wants nothing any more (410). A definition that changed makes another target.
+    pub gone: AtomicBool,
 }
 
 /// Why a definition can't be made ready to fire.
@@ -51,6 +70,7 @@ impl Target {
             account: webhook.account.clone(),
             secret: webhook.secret.clone(),
             endpoints: endpoints.collect::<Result<_, _>>()?,
+            gone: AtomicBool::new(false),
         })
     }
 }
@@ -70,6 +90,7 @@ impl Rule {
             sources: sources.collect::<Result<_, _>>()?,
             body: Body::compile(webhook, event)?,
             target: target.clone(),
+            live: Live::default(),
         })
     }
 }

@@ -13,7 +13,10 @@ pub fn describe_metrics() {
     count("outhook_row_changes_total", "Records decoded to a row change, by operation");
     count("outhook_ignored_records_total", "Well-formed records that fire nothing, by kind");
     count("outhook_decode_failures_total", "Records that could not be decoded and became dead letters, by topic");
-    count("outhook_updates_without_before_total", "Updates of which the old row is unknown, by table");
+    count(
+        "outhook_updates_without_before_total",
+        "Updates of which the old row is unknown, by table; only of tables that have active events",
+    );
     count("outhook_matches_total", "Row changes that fired an event, one for each event");
 }
 
@@ -45,8 +48,13 @@ impl Counters {
         counter!("outhook_decode_failures_total", "topic" => topic.to_owned()).increment(1);
     }
 
-    pub fn row_change(&mut self, change: &RowChange<'_>) {
+    pub fn row_change(&self, change: &RowChange<'_>) {
         self.row_changes[change.operation as usize].increment(1);
+    }
+
+    /// Counts by table only what has rules: a table's name that no definition has may be any text, and each
+    /// would make a series.
+    pub fn row_change_with_rules(&mut self, change: &RowChange<'_>) {
         if change.operation == Operation::Update && change.before.is_none() {
             self.update_without_before(&change.table);
         }

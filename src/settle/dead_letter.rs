@@ -15,6 +15,9 @@ use crate::id::MessageId;
 use crate::matching::Rule;
 use crate::render::TooLarge;
 
+/// What a dead letter's headers take in memory, and the little that is kept beside it.
+const OVERHEAD_BYTES: usize = 2 * 1024;
+
 /// One dead letter, ready to be written as often as it takes.
 pub(super) struct DeadLetter {
     pub kind: &'static str,
@@ -88,11 +91,26 @@ impl DeadLetter {
         }
     }
 
-    /// The same without its value, for a topic that does not take records of its size. The place in its
-    /// headers still leads to the record it came from.
-    pub fn without_value(self) -> Self {
-        let size = self.value.as_ref().map_or(0, Bytes::len);
-        Self { value: None, headers: Headers(self.headers).add("value-left-out", size).0, ..self }
+    /// What it takes in memory until it is written.
+    pub fn size(&self) -> usize {
+        let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        bytes(&self.key) + bytes(&self.value) + OVERHEAD_BYTES
+    }
+
+    /// Whether there is anything to leave out.
+    pub fn has_bytes(&self) -> bool {
+        self.value.is_some() || self.key.is_some()
+    }
+
+    /// Leaves out its value, or its key when the value is out already, for a topic that does not take records
+    /// of its size; says which, and how many bytes it had. The place in its headers still leads to the record
+    /// it came from.
+    pub fn leave_out(&mut self) -> (&'static str, usize) {
+        let (part, bytes) = if self.value.is_some() { ("value", &mut self.value) } else { ("key", &mut self.key) };
+        let size = bytes.take().map_or(0, |bytes| bytes.len());
+        let headers = std::mem::replace(&mut self.headers, OwnedHeaders::new());
+        self.headers = Headers(headers).add(&format!("{part}-left-out"), size).0;
+        (part, size)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::decode::{DecodeError, EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::deliver::Cause;
 use crate::id::{CallId, MessageId, Place};
-use crate::matching::Target;
+use crate::matching::{Live, Target};
 use crate::receipt::{Book, Budget};
 use crate::render::Message;
 
@@ -66,7 +66,7 @@ impl Bench {
         client.set("bootstrap.servers", cluster.bootstrap_servers());
         // The mock's connection refusals are expected here.
         client.set("log_level", "0");
-        let settle = Settle::new(&config, &client, "outhook-test").unwrap();
+        let settle = Settle::new(&config, &client).unwrap();
         Self { cluster, settle, book: Arc::default(), budget: Budget::new(1 << 20) }
     }
 
@@ -80,12 +80,14 @@ impl Bench {
             account: "acme".into(),
             secret: Secret::from_random([7; 32]),
             endpoints: [Arc::new(Endpoint::parse("https://example.com/hook?token=1").unwrap())].into(),
+            gone: false.into(),
         };
         let message = Message {
             id: MessageId(uuid::Uuid::from_u128(1)),
             call: CallId(uuid::Uuid::from_u128(2)),
             event: "def456".parse().unwrap(),
             target: Arc::new(target),
+            live: Live::default(),
             endpoint: 0,
             event_date: EventDate { at: "2026-01-02T03:04:05Z".parse().unwrap(), digits: 0 },
             sequence: Sequence::Offset { partition: 3, offset: 9 },
@@ -179,9 +181,9 @@ async fn an_undecodable_record_is_kept_byte_for_byte_and_charged_to_the_budget()
     };
     let reason = DecodeError::OtherFormat { format: "outhook", found: "XML" };
     let receipt = bench.receipt();
-    bench.settle.undecodable(&input, &reason, receipt.share(input.size()));
+    bench.settle.undecodable(&input, &reason, &receipt);
     receipt.settle();
-    assert_eq!(bench.budget.used(), 12);
+    assert_eq!(bench.budget.used(), 2 + 12 + 2048);
     bench.settle.drained().await;
     assert_eq!((bench.book.counts(), bench.budget.used()), ([1, 2, 0], 0));
 
@@ -216,6 +218,29 @@ async fn a_dead_letter_too_large_for_its_topic_leaves_its_value_out() {
     let record = bench.dead_letter().await;
     assert_eq!(record.payload(), None);
     assert_eq!(headers(&record)["outhook-value-left-out"], "2");
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_still_too_large_leaves_its_key_out_too() {
+    let bench = Bench::new();
+    bench.cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 2]);
+    bench.settle.finished(bench.call(), exhausted());
+    bench.settle.drained().await;
+    let record = bench.dead_letter().await;
+    assert_eq!((record.key(), record.payload()), (None, None));
+    let headers = headers(&record);
+    assert_eq!((headers["outhook-value-left-out"].as_str(), headers["outhook-key-left-out"].as_str()), ("2", "6"));
+}
+
+#[tokio::test]
+async fn after_a_fatal_error_another_producer_goes_on() {
+    let bench = Bench::new();
+    let fatal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER];
+    bench.cluster.request_errors(RDKafkaApiKey::Produce, &fatal);
+    bench.settle.finished(bench.call(), exhausted());
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [0, 1, 0]);
+    assert_eq!(bench.dead_letter().await.payload(), Some(&b"{}"[..]));
 }
 
 #[tokio::test]

@@ -1,17 +1,18 @@
 //! Writes dead letters until they are acknowledged.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, counter, describe_counter, describe_gauge, gauge};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::dead_letter::DeadLetter;
+use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 use crate::render::MAX_MESSAGE_BYTES;
 
@@ -25,37 +26,38 @@ const WRITE_TIMEOUT_MS: &str = "30000";
 /// How often it is told that dead letters can't be written.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// What headers and framing may add to the largest message.
-const OVERHEAD_BYTES: usize = 1024 * 1024;
+/// The largest dead letter: a message as it was, and what its headers and framing add.
+pub const MAX_RECORD_BYTES: usize = MAX_MESSAGE_BYTES + 2 * 1024 * 1024;
 
 pub(super) struct Writer {
-    producer: FutureProducer,
+    settings: ClientConfig,
+    producer: Mutex<FutureProducer>,
     topic: String,
     /// How many dead letters are under way.
     pending: watch::Sender<usize>,
     pending_gauge: Gauge,
-    stopping: watch::Sender<bool>,
+    stop: Stop,
     last_told: Mutex<Option<Instant>>,
 }
 
 impl Writer {
-    pub fn new(topic: &str, client: &ClientConfig, instance: &str) -> Result<Arc<Self>, String> {
-        let producer = client
-            .clone()
-            .set("client.id", instance)
+    pub fn new(topic: &str, client: &ClientConfig) -> Result<Arc<Self>, String> {
+        let mut settings = client.clone();
+        settings
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("compression.type", "lz4")
             .set("message.timeout.ms", WRITE_TIMEOUT_MS)
-            .set("message.max.bytes", (MAX_MESSAGE_BYTES + OVERHEAD_BYTES).to_string())
-            .create()
-            .map_err(|reason| format!("the producer of dead letters can't be made: {reason}"))?;
+            .set("message.max.bytes", MAX_RECORD_BYTES.to_string());
+        let producer =
+            settings.create().map_err(|reason| format!("the producer of dead letters can't be made: {reason}"))?;
         Ok(Arc::new(Self {
-            producer,
+            settings,
+            producer: Mutex::new(producer),
             topic: topic.to_owned(),
             pending: watch::Sender::new(0),
             pending_gauge: gauge!("outhook_dead_letters_pending"),
-            stopping: watch::Sender::new(false),
+            stop: Stop::default(),
             last_told: Mutex::new(None),
         }))
     }
@@ -69,7 +71,7 @@ impl Writer {
         tokio::spawn(async move {
             tokio::select! {
                 () = writer.write(letter) => receipt.settle(),
-                () = writer.stopped() => drop(receipt),
+                () = writer.stop.asked() => drop(receipt),
             }
             writer.pending_gauge.decrement(1.0);
             writer.pending.send_modify(|pending| *pending -= 1);
@@ -82,12 +84,7 @@ impl Writer {
     }
 
     pub fn stop(&self) {
-        self.stopping.send_replace(true);
-    }
-
-    async fn stopped(&self) {
-        // As above.
-        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+        self.stop.now();
     }
 
     async fn write(&self, mut letter: DeadLetter) {
@@ -96,17 +93,17 @@ impl Writer {
             match self.produce(&letter).await {
                 Ok(()) => break,
                 // Waiting does not make it smaller.
-                Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) if letter.value.is_some() => {
-                    let size = letter.value.as_ref().map_or(0, bytes::Bytes::len);
+                Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) if letter.has_bytes() => {
+                    let (part, bytes) = letter.leave_out();
                     error!(
                         topic = self.topic,
-                        "the dead letter of {} is written without its value, because the topic does not take its \
-                         {size} bytes: raise the topic's max.message.bytes",
+                        "the dead letter of {} is written without its {part} of {bytes} bytes, because the topic does \
+                         not take it whole: raise the topic's max.message.bytes",
                         letter.place
                     );
-                    letter = letter.without_value();
                 }
                 Err(reason) => {
+                    self.replace_broken_producer();
                     self.tell(&letter, &reason);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
@@ -125,10 +122,28 @@ impl Writer {
             timestamp: None,
             headers: Some(letter.headers.clone()),
         };
-        match self.producer.send(record, Timeout::Never).await {
+        let producer = self.lock_producer().clone();
+        match producer.send(record, Timeout::Never).await {
             Ok(_) => Ok(()),
             Err((reason, _)) => Err(reason),
         }
+    }
+
+    /// After a fatal error, such as a sequence that the broker knows otherwise, an idempotent producer refuses
+    /// every record for ever.
+    fn replace_broken_producer(&self) {
+        let mut producer = self.lock_producer();
+        if let Some((_, reason)) = producer.client().fatal_error() {
+            warn!(%reason, "the producer of dead letters is replaced after a fatal error");
+            match self.settings.create() {
+                Ok(new) => *producer = new,
+                Err(reason) => error!(%reason, "the producer of dead letters can't be made again"),
+            }
+        }
+    }
+
+    fn lock_producer(&self) -> MutexGuard<'_, FutureProducer> {
+        self.producer.lock().expect("nothing that holds this lock can panic")
     }
 
     fn tell(&self, letter: &DeadLetter, reason: &KafkaError) {

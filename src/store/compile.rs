@@ -4,21 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::definition::{Changes, Definitions, Event, Key, TableKey, Webhook};
-use crate::id::WebhookId;
-use crate::matching::{CompileError, Index, Rule, Target};
+use crate::id::{EventId, WebhookId};
+use crate::matching::{CompileError, Index, Live, Rule, Target};
 
 /// Compiles what changed, and only that: one event may be one of many thousands on its table.
 pub(super) struct Compiler {
     index: Arc<Index>,
     /// Made once a webhook, and shared by the rules of its events.
     targets: HashMap<WebhookId, Arc<Target>>,
+    /// Of the active events. One that changes keeps its own, so that its calls under way go on, and are heard
+    /// of when it ends later.
+    live: HashMap<EventId, Live>,
     /// Definitions that can't be made ready to fire, and why.
     failed: BTreeMap<Key, String>,
 }
 
 impl Compiler {
     pub fn new(index: Arc<Index>) -> Self {
-        Self { index, targets: HashMap::new(), failed: BTreeMap::new() }
+        Self { index, targets: HashMap::new(), live: HashMap::new(), failed: BTreeMap::new() }
     }
 
     /// Replaces the rules of the tables that changed.
@@ -30,6 +33,7 @@ impl Compiler {
         for event in &changes.events {
             self.failed.remove(&Key::Event(*event));
         }
+        self.end(definitions, changes);
         for table in &changes.tables {
             let rules = self.rules(definitions, table, changes);
             self.index.replace(table, rules);
@@ -39,6 +43,18 @@ impl Compiler {
     /// Definitions that can't be made ready to fire, and why.
     pub fn failed(&self) -> impl ExactSizeIterator<Item = (&Key, &String)> {
         self.failed.iter()
+    }
+
+    /// Ends the events that are active no more, so that their calls that wait are not made.
+    fn end(&mut self, definitions: &Definitions, changes: &Changes) {
+        let of_webhooks = changes.webhooks.iter().flat_map(|webhook| definitions.events_of(*webhook));
+        for event in changes.events.iter().copied().chain(of_webhooks.map(|event| event.id)) {
+            if !definitions.is_active(event)
+                && let Some(live) = self.live.remove(&event)
+            {
+                live.end();
+            }
+        }
     }
 
     /// A table's rules, by their events' ids, like the events that they are made of.
@@ -66,7 +82,8 @@ impl Compiler {
         match Rule::compile(webhook, event, &target) {
             Ok(rule) => {
                 self.failed.remove(&Key::Event(event.id));
-                Some(Arc::new(rule))
+                let live = self.live.entry(event.id).or_default().clone();
+                Some(Arc::new(Rule { live, ..rule }))
             }
             Err(error) => {
                 self.failed.insert(Key::Event(event.id), error.to_string());
@@ -134,6 +151,33 @@ mod tests {
         assert_eq!(moved.len(), 2);
         assert!(moved.iter().all(|rule| &*rule.target.endpoints[0].url == "https://other.example/"));
         assert!(Arc::ptr_eq(&moved[0].target, &moved[1].target));
+    }
+
+    #[test]
+    fn an_event_ends_when_it_or_its_webhook_is_deleted_or_disabled_and_not_when_they_change() {
+        let mut hook = webhook("hook01", "A");
+        let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+        let (hook_key, insert_key) = (Key::Webhook(hook.id), Key::Event(insert.id));
+        let start = [LogRecord::webhook(&hook), LogRecord::event(&insert)];
+        hook.enabled = false;
+        insert.enabled = false;
+        let gone = |key| LogRecord { key, value: None };
+        for end in [LogRecord::webhook(&hook), LogRecord::event(&insert), gone(hook_key), gone(insert_key)] {
+            let index = Arc::new(Index::default());
+            let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index) };
+            state.put(&start);
+            let first = state.rules()[0].live.clone();
+            let (mut hook, mut insert) = (hook.clone(), insert.clone());
+            (hook.enabled, insert.enabled) = (true, true);
+            hook.urls = vec!["https://other.example/".to_owned()];
+            insert.event_sources = vec!["Tasks".to_owned()];
+            state.put(&[LogRecord::webhook(&hook), LogRecord::event(&insert)]);
+            assert!(!first.has_ended());
+            state.put(&[end]);
+            assert!(first.has_ended() && state.rules().is_empty());
+            state.put(&start);
+            assert!(first.has_ended() && !state.rules()[0].live.has_ended());
+        }
     }
 
     #[test]

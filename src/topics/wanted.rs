@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::config::Config;
-
-/// The largest record of a topic of ours: a dead letter with a message of 10 MiB as it was, and what is said
-/// about it.
-const MAX_RECORD_BYTES: usize = 12 * 1024 * 1024;
+use crate::settle::MAX_RECORD_BYTES;
 
 /// A topic that Outhook needs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use harness::{Broker, Receiver, Site, eventually, inserted_orders, order, webhooks};
+use harness::{Answer, Broker, Receiver, Site, eventually, inserted_orders, order, webhooks};
 
 use crate::{OUTHOOK, SOON};
 
@@ -58,6 +58,25 @@ fn a_change_is_effective_within_a_second_without_a_restart() {
     let late = produced.iter().filter(|(number, at)| *at >= removed + EFFECTIVE && arrived.contains(number)).count();
     assert_eq!(late, 0, "nothing is sent for a webhook that is gone");
     assert!(produced.iter().all(|(number, _)| orders(&receiver, "/first").contains(number)), "the other goes on");
+}
+
+#[test]
+fn a_call_that_waits_for_its_retry_is_not_made_when_its_webhook_is_gone() {
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.retry", vec!["4s"; 5]);
+    receiver.answer("/failing", Answer::Status(503));
+    site.apply(&inserted_orders("failing", &[receiver.url("/failing")]));
+    let instance = site.start();
+    site.produce([order(1)]);
+    receiver.wait("/failing", 1, SOON);
+
+    let file = site.file("yaml", &inserted_orders("other", &[receiver.url("/other")]));
+    let pruned = site.run(&["apply", "--prune", "-f", &file.display().to_string()]);
+    assert_eq!(pruned.code, Some(0), "{}{}", pruned.stdout, pruned.stderr);
+    site.await_settled(SOON);
+    assert_eq!(receiver.requests("/failing").len(), 1);
+    assert_eq!(instance.metrics()["outhook_calls_total{outcome=\"cancelled\"}"], 1.0);
+    assert_eq!(Broker::get().read_all(&site.dead_letters).len(), 0);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub const ROOMS: &[Room] = &[
     pure("render", &["matching", "definition", "decode", "id", "vocabulary", "json"]),
     // A message's target holds its endpoints and its secret, which are the definition's.
     room("deliver", &["render", "matching", "definition", "receipt", "id", "lifecycle", "telemetry"]),
-    room("settle", &["deliver", "render", "matching", "decode", "receipt", "id", "telemetry"]),
+    room("settle", &["deliver", "render", "matching", "decode", "receipt", "id", "lifecycle", "telemetry"]),
     room("pipeline", &["source", "decode", "matching", "render", "deliver", "settle", "receipt", "vocabulary", "id"]),
     room(
         "api",

@@ -11,7 +11,7 @@ use super::super::{Call, Config, Lanes, Outcome};
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::id::{CallId, MessageId, Place};
-use crate::matching::Target;
+use crate::matching::{Live, Target};
 use crate::receipt::{Book, Budget, Receipt};
 use crate::render::Message;
 
@@ -52,6 +52,7 @@ pub fn target(url: &str) -> Arc<Target> {
         account: "acme".into(),
         secret: Secret::try_from(SECRET.to_owned()).unwrap(),
         endpoints: [Arc::new(Endpoint::parse(url).unwrap())].into(),
+        gone: false.into(),
     })
 }
 
@@ -62,6 +63,7 @@ pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
         call: CallId(uuid::Uuid::from_u128(u128::from(n) << 64)),
         event: "def456".parse().unwrap(),
         target: target.clone(),
+        live: Live::default(),
         endpoint: 0,
         event_date: EventDate { at: "2026-01-02T03:04:05.678Z".parse().unwrap(), digits: 3 },
         sequence: Sequence::Offset { partition: 3, offset: n.into() },

@@ -4,6 +4,8 @@ use std::future::ready;
 use std::pin::pin;
 use std::time::Duration;
 
+use super::super::lane::Task;
+use super::super::worker::Worker;
 use super::super::{Config, Outcome};
 use super::calls::{Heard, call, config, target};
 use super::receiver::{Receiver, Reply};
@@ -150,4 +152,26 @@ async fn a_lane_without_calls_ends_and_comes_again() {
         assert_eq!(heard.lanes.shared.lane_count(), 0);
     }
     assert_eq!(receiver.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
+    let heard = Heard::new(config());
+    let target = target("http://127.0.0.1:9/");
+    let lane = heard.lanes.shared.lane(&target.endpoints[0]).unwrap();
+    // The first call starts a worker, whose place is taken before it runs.
+    lane.push(call(&target, 0, &heard.book)).ok().unwrap();
+    let mut worker = Worker::new(lane.clone());
+    assert!(matches!(worker.take(), Task::Send(_)));
+    assert!(matches!(worker.take(), Task::Park));
+    // Here its idle time ends, and a call comes before it has left.
+    lane.push(call(&target, 1, &heard.book)).ok().unwrap();
+    assert!(!worker.leave().await);
+    assert!(matches!(worker.next().await, Some(held) if held.call.place.offset == 1));
+    tokio::select! {
+        biased;
+        _ = worker.next() => panic!("there is no work"),
+        () = ready(()) => {}
+    }
+    assert_eq!(lane.parked(), 1);
 }

@@ -6,8 +6,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::{Config, Outcome};
-use super::calls::{Heard, SECRET, config, target};
+use super::calls::{Heard, SECRET, call, config, target};
 use super::receiver::{Receiver, Reply};
+use crate::matching::Live;
 
 #[tokio::test]
 async fn a_delivery_is_what_standard_webhooks_says() {
@@ -63,8 +64,31 @@ async fn after_the_last_retry_it_is_exhausted_and_not_settled() {
 async fn gone_stops_at_once() {
     let receiver = Receiver::start(|_| Reply::Status(410)).await;
     let mut heard = Heard::new(config());
-    heard.offer(&target(&receiver.url("/")), 1);
+    let stopped = target(&receiver.url("/"));
+    heard.offer(&stopped, 1);
     assert_eq!(heard.exhausted().await, ("gone", 1));
+    heard.offer(&stopped, 2);
+    assert_eq!(heard.exhausted().await, ("gone", 0), "nothing more is sent for the webhook");
+    heard.offer(&target(&receiver.url("/")), 3);
+    assert_eq!(heard.exhausted().await, ("gone", 1), "another definition is tried");
+}
+
+#[tokio::test]
+async fn a_call_whose_event_is_gone_is_cancelled_instead_of_retried() {
+    let mut receiver = Receiver::start(|_| Reply::Held(503)).await;
+    let mut heard = Heard::new(Config { concurrency: 1, ..config() });
+    let target = target(&receiver.url("/"));
+    let (under_way, queued) = (call(&target, 1, &heard.book), call(&target, 2, &heard.book));
+    let events = [under_way.message.live.clone(), queued.message.live.clone()];
+    for call in [under_way, queued] {
+        heard.lanes.offer(call).ok().unwrap();
+    }
+    receiver.heard().await;
+    events.iter().for_each(Live::end);
+    receiver.release(1);
+    let ends = [heard.end().await, heard.end().await];
+    assert!(ends.iter().all(|end| end.outcome == Outcome::Cancelled));
+    assert_eq!(ends.map(|end| (end.n, end.attempts)), [(2, 0), (1, 1)]);
 }
 
 #[tokio::test]
@@ -84,9 +108,16 @@ async fn retry_after_is_waited_for_and_holds_no_worker() {
 #[tokio::test]
 async fn silence_is_a_timeout() {
     let receiver = Receiver::start(|_| Reply::Silence).await;
-    let mut heard = Heard::new(Config { first_byte_timeout: Duration::from_millis(30), retry: vec![], ..config() });
-    heard.offer(&target(&receiver.url("/")), 1);
-    assert_eq!(heard.exhausted().await, ("timeout", 1));
+    let short = Duration::from_millis(30);
+    let answer = Config { first_byte_timeout: short, retry: vec![], ..config() };
+    // Connecting takes some of the time that the answer could have had.
+    let whole = Config { connect_timeout: short, timeout: short, ..answer.clone() };
+    for (config, what) in [(answer, "the answer took longer than 30ms"), (whole, "the attempt took longer than 30ms")] {
+        let mut heard = Heard::new(config);
+        heard.offer(&target(&receiver.url("/")), 1);
+        let Outcome::Exhausted { cause } = heard.end().await.outcome else { panic!("an answer came") };
+        assert!(cause.class == "timeout" && cause.text.ends_with(what), "{}", cause.text);
+    }
 }
 
 #[tokio::test]
