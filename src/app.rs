@@ -129,7 +129,10 @@ impl App {
             tokio::select! {
                 biased;
                 () = &mut stop => {}
-                fatal = source.failed() => return Err(fatal.into()),
+                fatal = source.failed() => {
+                    partitions_assigned.set(false);
+                    return Err(fatal.into());
+                }
                 () = async { source.assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
             }
             partitions_assigned.set(false);
@@ -146,9 +149,9 @@ impl App {
 /// Stops in the order of the journey: no new records, no new attempts, dead letters acknowledged, then the
 /// last commit.
 async fn drain<H: Handlers>(source: Source<H>, lanes: &Lanes, settle: &Settle) -> Left {
-    let records = source.drain().await;
-    if records > 0 {
-        warn!(records, "the drain deadline has passed");
+    let drained = source.drain().await;
+    if drained.left() > 0 {
+        warn!(records = drained.left(), "the drain deadline has passed");
     }
     let _ = tokio::time::timeout(LAST_ATTEMPTS, async {
         lanes.stop().await;
@@ -156,7 +159,7 @@ async fn drain<H: Handlers>(source: Source<H>, lanes: &Lanes, settle: &Settle) -
     })
     .await;
     settle.stop();
-    source.leave().await
+    source.leave(drained).await
 }
 
 async fn read_gauges(budget: Arc<Budget>) {

@@ -68,6 +68,11 @@ impl Stop {
         *self.0.borrow()
     }
 
+    /// Returns once nobody is left who watches.
+    pub async fn obeyed(&self) {
+        self.0.closed().await;
+    }
+
     /// Returns once stopping has been asked for, to those who share the stop itself.
     pub async fn asked(&self) {
         Stopping(self.0.subscribe()).asked().await;
@@ -75,6 +80,10 @@ impl Stop {
 }
 
 impl Stopping {
+    pub fn is_asked(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Returns once stopping has been asked for.
     pub async fn asked(&mut self) {
         // An error says that the sender is gone, and nobody is left who could want us to go on.

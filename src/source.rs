@@ -22,7 +22,7 @@ use crate::id::Place;
 use crate::receipt::Receipt;
 
 pub use self::config::{Config, Topics};
-pub use self::consumer::{Fatal, Left, Source, StartError};
+pub use self::consumer::{Drained, Fatal, Left, Source, StartError};
 
 /// One record, borrowed from the client's buffer.
 pub struct Record<'a> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Failure;
 use crate::dev::{self, Options, Style};
+use crate::lifecycle;
 
 /// Runs everything on this machine: a broker inside the process, sample tables with an endless stream of
 /// changes, webhooks, and a receiver that verifies every message and finds what is lost or doubled.
@@ -36,6 +37,7 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    lifecycle::abort_on_panic();
     let Args { rate, duration, ports, seed, json } = args;
     let summary = dev::run(Options { rate, duration, ports, seed, style: style(json) }).await?;
     Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
@@ -13,7 +13,8 @@ use tracing::{error, info, warn};
 
 use super::Handlers;
 use super::consumer::Context;
-use super::partition::{self, PartitionBook, RecordQueue, Stop};
+use super::partition::{self, PartitionBook, RecordQueue};
+use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
 
 type Key = (String, i32);
@@ -31,8 +32,8 @@ pub(super) struct Assignment<H: Handlers> {
 #[derive(Default)]
 struct State {
     owned: HashMap<Key, Owned>,
-    /// Set once a stop has begun: what is assigned after that is left for others.
-    closed: bool,
+    /// Set once a stop has begun, to when it gives up waiting: what is assigned after that is left for others.
+    stop_by: Option<Instant>,
 }
 
 /// One owned partition: its book, and the task that reads it.
@@ -59,7 +60,7 @@ impl<H: Handlers> Assignment<H> {
     /// no record goes to the client's common queue.
     pub(super) fn start(&self, consumer: &Arc<BaseConsumer<Context<H>>>, assigned: &TopicPartitionList) {
         self.with(|state| {
-            if state.closed {
+            if state.stop_by.is_some() {
                 return;
             }
             for element in assigned.elements() {
@@ -85,79 +86,52 @@ impl<H: Handlers> Assignment<H> {
             return None;
         };
         let book = PartitionBook::new(topic.into(), partition, self.max_open);
-        let stop = Arc::new(Stop::default());
-        let (reader, budget, stopped) = (book.reader(), self.budget.clone(), stop.clone());
+        let (stop, stopping) = lifecycle::stop();
         let records = RecordQueue::<H>::new(queue);
-        let reading = async move { partition::run(records, &reader, budget, handler, stopped).await };
+        let reading = partition::run(stopping, book.clone(), records, self.budget.clone(), handler);
         let task = self.runtime.spawn(reading).abort_handle();
-        Some(Owned { book, stop, task })
+        Some(Owned { book, stop: Arc::new(stop), task })
     }
 
     /// Reads no further record of the revoked partitions, waits until what is under way has settled or the
-    /// deadline has passed. Returns the offsets to commit.
-    pub(super) fn drain(&self, revoked: &TopicPartitionList) -> TopicPartitionList {
-        let partitions = self.take(revoked);
-        self.runtime.block_on(drain(&partitions, self.drain_deadline));
+    /// deadline has passed. Returns their books, to be committed.
+    pub(super) fn drain(&self, revoked: &TopicPartitionList) -> Vec<Arc<PartitionBook>> {
+        let (partitions, stop_by) = self.take(revoked);
+        let deadline = stop_by.unwrap_or_else(|| Instant::now() + self.drain_deadline);
+        self.runtime.block_on(drain(&partitions, deadline));
         let left: usize = partitions.iter().map(|partition| partition.book.open_records()).sum();
         info!(partitions = revoked.count(), owned = self.len(), left, "partitions revoked");
-        offsets(partitions.iter().filter_map(|partition| Some((&*partition.book, partition.book.safe_offset()?))))
+        partitions.into_iter().map(|partition| partition.book).collect()
     }
 
     /// Ends the tasks of lost partitions: another instance may own them already, so nothing is committed and
     /// what is under way is not waited for.
     pub(super) fn lose(&self, lost: &TopicPartitionList) {
-        let partitions = self.take(lost);
-        self.runtime.block_on(drain(&partitions, Duration::ZERO));
+        let (partitions, _) = self.take(lost);
+        self.runtime.block_on(drain(&partitions, Instant::now()));
         warn!(partitions = lost.count(), "partitions lost: they come again on the instance that owns them now");
     }
 
-    /// Drains everything, for a stop. The partitions stay owned, so that what settles is committed and one that
-    /// is taken away meanwhile is drained like any other.
-    pub(super) async fn drain_all(&self) {
+    /// Drains everything, for a stop, and returns the books of it all. The partitions stay owned, so that what
+    /// settles is committed and one that is taken away meanwhile is drained like any other.
+    pub(super) async fn drain_all(&self) -> Vec<Arc<PartitionBook>> {
+        let deadline = Instant::now() + self.drain_deadline;
         let partitions: Vec<Owned> = self.with(|state| {
-            state.closed = true;
+            state.stop_by = Some(deadline);
             state.owned.values().cloned().collect()
         });
-        drain(&partitions, self.drain_deadline).await;
+        drain(&partitions, deadline).await;
+        partitions.into_iter().map(|partition| partition.book).collect()
     }
 
-    /// The offsets that may be committed by now, of all owned partitions.
-    pub(super) fn safe_offsets(&self) -> TopicPartitionList {
-        self.with(|state| {
-            offsets(
-                state.owned.values().filter_map(|partition| Some((&*partition.book, partition.book.safe_offset()?))),
-            )
-        })
-    }
-
-    /// The offsets that have become safe since the last call.
-    pub(super) fn take_commit(&self) -> TopicPartitionList {
-        self.with(|state| {
-            offsets(
-                state.owned.values().filter_map(|partition| Some((&*partition.book, partition.book.take_commit()?))),
-            )
-        })
-    }
-
-    /// A commit failed: its offsets go with the next one.
-    pub(super) fn commit_failed(&self, offsets: &TopicPartitionList) {
-        self.with(|state| {
-            for element in offsets.elements() {
-                if let Some(partition) = state.owned.get(&(element.topic().to_owned(), element.partition())) {
-                    partition.book.commit_failed();
-                }
-            }
-        });
+    /// The books of the owned partitions.
+    pub(super) fn books(&self) -> Vec<Arc<PartitionBook>> {
+        self.with(|state| state.owned.values().map(|partition| partition.book.clone()).collect())
     }
 
     /// How many partitions are owned.
     pub(super) fn len(&self) -> usize {
         self.with(|state| state.owned.len())
-    }
-
-    /// Records read and not yet part of a settled prefix, over all owned partitions.
-    pub(super) fn open_records(&self) -> usize {
-        self.with(|state| state.owned.values().map(|partition| partition.book.open_records()).sum())
     }
 
     /// The next offset to commit of an owned partition, for the lag: None for one that is not owned, and inside
@@ -166,13 +140,15 @@ impl<H: Handlers> Assignment<H> {
         self.with(|state| Some(state.owned.get(&(topic.to_owned(), partition))?.book.safe_offset()))
     }
 
-    fn take(&self, partitions: &TopicPartitionList) -> Vec<Owned> {
+    /// Takes partitions off those that are owned; with them, when a stop that has begun gives up.
+    fn take(&self, partitions: &TopicPartitionList) -> (Vec<Owned>, Option<Instant>) {
         let elements = partitions.elements();
         let keys = elements.iter().map(|element| (element.topic().to_owned(), element.partition()));
-        let taken: Vec<Owned> = self.with(|state| keys.filter_map(|key| state.owned.remove(&key)).collect());
+        let (taken, stop_by): (Vec<Owned>, _) =
+            self.with(|state| (keys.filter_map(|key| state.owned.remove(&key)).collect(), state.stop_by));
         // Its new owner tells the lag from now on.
         taken.iter().for_each(|partition| lag(&partition.book.topic, partition.book.partition).set(0.0));
-        taken
+        (taken, stop_by)
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -186,25 +162,14 @@ pub(super) fn lag(topic: &str, partition: i32) -> metrics::Gauge {
 }
 
 /// Stops the reading, and waits until what is under way has settled or the deadline has passed.
-async fn drain(partitions: &[Owned], deadline: Duration) {
-    let deadline = Instant::now() + deadline;
-    partitions.iter().for_each(|partition| partition.stop.set());
-    for Owned { book, task, .. } in partitions {
-        if timeout_at(deadline, book.unread()).await.is_err() {
+async fn drain(partitions: &[Owned], deadline: Instant) {
+    partitions.iter().for_each(|partition| partition.stop.now());
+    for Owned { book, stop, task } in partitions {
+        if timeout_at(deadline, stop.obeyed()).await.is_err() {
             // The task still waits for room downstream: its record was not handed on and comes again.
             task.abort();
-            book.unread().await;
+            stop.obeyed().await;
         }
         let _ = timeout_at(deadline, book.idle()).await;
     }
-}
-
-fn offsets<'b>(books: impl Iterator<Item = (&'b PartitionBook, i64)>) -> TopicPartitionList {
-    let mut offsets = TopicPartitionList::new();
-    for (book, offset) in books {
-        offsets
-            .add_partition_offset(&book.topic, book.partition, Offset::Offset(offset))
-            .expect("a partition is in the list once, and the offset is not negative");
-    }
-    offsets
 }

@@ -10,12 +10,13 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
 use super::assignment::{Assignment, lag};
+use super::partition::PartitionBook;
 use super::{Config, Handlers, Topics};
 use crate::lifecycle::{self, Stop, Stopping};
 use crate::receipt::Budget;
@@ -23,8 +24,8 @@ use crate::receipt::Budget;
 /// How long the thread that serves Kafka's callbacks sleeps in one call.
 const POLL: Duration = Duration::from_millis(100);
 
-/// How long the last commit waits for a group that is rebalancing.
-const LAST_COMMIT: Duration = Duration::from_secs(5);
+/// How long the last commit may take, and then leaving the group.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The consumer group member of this instance.
 pub struct Source<H: Handlers> {
@@ -120,24 +121,22 @@ impl<H: Handlers> Source<H> {
         fatal.clone().expect("waited for")
     }
 
-    /// Reads no further record and waits, up to the drain deadline, until what is under way has settled. Returns
-    /// how many records had not.
-    pub async fn drain(&self) -> usize {
-        let assignment = &self.consumer.context().assignment;
-        assignment.drain_all().await;
-        assignment.open_records()
+    /// Reads no further record and waits, up to the drain deadline, until what is under way has settled.
+    pub async fn drain(&self) -> Drained {
+        Drained(self.consumer.context().assignment.drain_all().await)
     }
 
-    /// Commits what has settled and leaves the group.
-    pub async fn leave(self) -> Left {
+    /// Commits what has settled and leaves the group. Neither takes longer than [`PATIENCE`]: without a
+    /// coordinator both would wait for the session's timeout, and a stop shall not.
+    pub async fn leave(self, drained: Drained) -> Left {
         let Self { consumer, stopping, callbacks, stop_commits, commits } = self;
         stop_commits.now();
-        let _ = commits.await;
         let last = consumer.clone();
-        let last = tokio::task::spawn_blocking(move || commit_last(&last));
-        // Without a coordinator a commit waits for the session's timeout, and a stop shall not.
-        let committed = matches!(tokio::time::timeout(LAST_COMMIT, last).await, Ok(Ok(true)));
-        let unsettled = consumer.context().assignment.open_records();
+        let committing = async {
+            let _ = commits.await;
+            let _ = tokio::task::spawn_blocking(move || commit_last(&last)).await;
+        };
+        let in_time = tokio::time::timeout(PATIENCE, committing).await;
         let leaving = tokio::task::spawn_blocking(move || {
             stopping.store(true, Ordering::Release);
             if callbacks.join().is_err() {
@@ -146,10 +145,20 @@ impl<H: Handlers> Source<H> {
             // The last handle: dropping it leaves the group.
             drop(consumer);
         });
-        if let Err(error) = leaving.await {
-            error!(%error, "leaving the group failed; the group goes on after its session timeout");
+        if in_time.is_err() || tokio::time::timeout(PATIENCE, leaving).await.is_err() {
+            error!("leaving the group took too long; the group goes on after its session timeout");
         }
-        Left { unsettled, committed }
+        Left { unsettled: drained.left(), committed: drained.0.iter().all(|book| book.due().is_none()) }
+    }
+}
+
+/// What a stop has drained.
+pub struct Drained(Vec<Arc<PartitionBook>>);
+
+impl Drained {
+    /// Records read that have not settled by now.
+    pub fn left(&self) -> usize {
+        self.0.iter().map(|book| book.open_records()).sum()
     }
 }
 
@@ -175,7 +184,7 @@ fn serve_callbacks<H: Handlers>(
                     let fatal = consumer.client().fatal_error().map(|(code, reason)| Fatal { code, reason });
                     error!(%error, "Kafka's client has given up");
                     consumer.context().fatal.send_replace(fatal);
-                    thread::sleep(POLL);
+                    return;
                 }
                 Some(Err(error)) => warn!(%error, "Kafka's client goes on by itself after an error"),
                 // A partition without a queue of its own has no book: nothing of it is ever committed.
@@ -196,15 +205,15 @@ async fn commit_settled<H: Handlers>(consumer: Arc<BaseConsumer<Context<H>>>, ev
             _ = tick.tick() => {}
             () = stopped.asked() => return,
         }
-        metrics::gauge!("outhook_open_records").set(consumer.context().assignment.open_records() as f64);
         let committing = consumer.clone();
         let commit = tokio::task::spawn_blocking(move || {
             let context = committing.context();
             let _turn = context.turn();
-            let offsets = context.assignment.take_commit();
-            if let Err(error) = commit_now(&committing, &offsets) {
+            let books = context.assignment.books();
+            let open: usize = books.iter().map(|book| book.open_records()).sum();
+            metrics::gauge!("outhook_open_records").set(open as f64);
+            if let Err(error) = commit_due(&*committing, &books) {
                 debug!(%error, "a commit failed; its offsets go with the next one");
-                context.assignment.commit_failed(&offsets);
             }
         });
         if let Err(error) = commit.await {
@@ -213,29 +222,38 @@ async fn commit_settled<H: Handlers>(consumer: Arc<BaseConsumer<Context<H>>>, ev
     }
 }
 
-/// Commits before leaving; true when that went through. The group may be rebalancing, because another member
-/// has just left too, or its coordinator may be moving: both pass while the callbacks are still served.
-fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) -> bool {
-    let deadline = Instant::now() + LAST_COMMIT;
+/// Commits before leaving what is still owned. The group may be rebalancing, because another member has just
+/// left too, or its coordinator may be moving: both pass while the callbacks are still served. Whether it went
+/// through is in the books.
+fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
+    let deadline = Instant::now() + PATIENCE;
     let context = consumer.context();
     loop {
         let turn = context.turn();
-        let Err(error) = commit_now(consumer, &context.assignment.safe_offsets()) else { return true };
+        let Err(error) = commit_due(consumer, &context.assignment.books()) else { return };
         drop(turn);
         if Instant::now() > deadline {
-            warn!(%error, "the last commit failed: what was settled since the one before comes again");
-            return false;
+            return warn!(%error, "the last commit failed");
         }
         thread::sleep(POLL);
     }
 }
 
-fn commit_now<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: &TopicPartitionList) -> KafkaResult<()> {
-    if offsets.count() == 0 {
+/// Commits the offsets that Kafka does not know yet.
+fn commit_due<C: ConsumerContext>(consumer: &BaseConsumer<C>, books: &[Arc<PartitionBook>]) -> KafkaResult<()> {
+    let due: Vec<_> = books.iter().filter_map(|book| Some((book, book.due()?))).collect();
+    if due.is_empty() {
         return Ok(());
     }
-    let result = consumer.commit(offsets, CommitMode::Sync);
+    let mut offsets = TopicPartitionList::new();
+    for (book, offset) in &due {
+        offsets.add_partition_offset(&book.topic, book.partition, Offset::Offset(*offset))?;
+    }
+    let result = consumer.commit(&offsets, CommitMode::Sync);
     count_commit(&result);
+    if result.is_ok() {
+        due.iter().for_each(|(book, offset)| book.committed(*offset));
+    }
     result
 }
 
@@ -275,7 +293,10 @@ impl<H: Handlers> ClientContext for Context<H> {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        warn!(%error, reason, "Kafka's client reports an error and goes on by itself");
+        // A fatal one comes out of the poll too, and is told there.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::Fatal) {
+            warn!(%error, reason, "Kafka's client reports an error and goes on by itself");
+        }
     }
 }
 
@@ -288,11 +309,16 @@ impl<H: Handlers> ConsumerContext for Context<H> {
                     self.assignment.start(&consumer, partitions);
                 }
             }
-            Rebalance::Revoke(partitions) if base.assignment_lost() => self.assignment.lose(partitions),
+            Rebalance::Revoke(partitions) if base.assignment_lost() => {
+                self.assignment.lose(partitions);
+                // A commit under way is waited for: sent later, under a new generation, it could put back a
+                // partition that another member owns.
+                drop(self.turn());
+            }
             Rebalance::Revoke(partitions) => {
-                let offsets = self.assignment.drain(partitions);
+                let books = self.assignment.drain(partitions);
                 let _turn = self.turn();
-                if let Err(error) = commit_now(base, &offsets) {
+                if let Err(error) = commit_due(base, &books) {
                     warn!(%error, "the commit of revoked partitions failed: some of their records come again");
                 }
             }

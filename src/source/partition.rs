@@ -1,6 +1,6 @@
 //! One task an assigned partition: the next record, its entry in the book, its receipt, and on.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tracing::warn;
 use super::consumer::Context;
 use super::ledger::{Ledger, Rewound};
 use super::{Handler, Handlers, Record};
+use crate::lifecycle::Stopping;
 use crate::receipt::{Book, Budget, Receipt};
 
 /// A wake-up that librdkafka failed to give costs no more than this.
@@ -26,21 +27,9 @@ pub(super) struct PartitionBook {
     ledger: Mutex<Ledger>,
     /// The prefix grew, or something else that a waiter looks at.
     moved: Notify,
-    /// The offset last handed to Kafka to commit; -1 before the first and after a failed commit.
-    committing: AtomicI64,
-    /// A task reads the partition.
-    read: AtomicBool,
+    /// The offset that Kafka has acknowledged; -1 before the first.
+    committed: AtomicI64,
     max_open: usize,
-}
-
-/// The book's one reader; dropping it says that no further record is entered.
-pub(super) struct Reader(Arc<PartitionBook>);
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.0.read.store(false, Ordering::Release);
-        self.0.moved.notify_waiters();
-    }
 }
 
 impl PartitionBook {
@@ -50,32 +39,19 @@ impl PartitionBook {
             partition,
             ledger: Mutex::default(),
             moved: Notify::new(),
-            committing: AtomicI64::new(-1),
-            read: AtomicBool::new(false),
+            committed: AtomicI64::new(-1),
             max_open,
         })
     }
 
-    /// The right to enter records.
-    pub(super) fn reader(self: &Arc<Self>) -> Reader {
-        self.read.store(true, Ordering::Release);
-        Reader(self.clone())
+    /// The offset to commit, if Kafka has not acknowledged it yet.
+    pub(super) fn due(&self) -> Option<i64> {
+        self.safe_offset().filter(|safe| *safe != self.committed.load(Ordering::Acquire))
     }
 
-    /// Waits until no record is entered any more.
-    pub(super) async fn unread(&self) {
-        self.wait_until(|_| !self.read.load(Ordering::Acquire)).await;
-    }
-
-    /// The offset to commit, if it is not the one handed to Kafka already; from now on it counts as that.
-    pub(super) fn take_commit(&self) -> Option<i64> {
-        let safe = self.with(|ledger| ledger.safe_offset())?;
-        (self.committing.swap(safe, Ordering::AcqRel) != safe).then_some(safe)
-    }
-
-    /// A commit failed: the next one sends the offset again.
-    pub(super) fn commit_failed(&self) {
-        self.committing.store(-1, Ordering::Release);
+    /// Kafka has acknowledged an offset.
+    pub(super) fn committed(&self, offset: i64) {
+        self.committed.store(offset, Ordering::Release);
     }
 
     /// The offset that may be committed; None until a record has settled.
@@ -150,24 +126,6 @@ impl Book for PartitionBook {
     }
 }
 
-/// Tells a partition's task to read no further record.
-#[derive(Default)]
-pub(super) struct Stop {
-    set: AtomicBool,
-    told: Notify,
-}
-
-impl Stop {
-    pub(super) fn set(&self) {
-        self.set.store(true, Ordering::Release);
-        self.told.notify_one();
-    }
-
-    fn is_set(&self) -> bool {
-        self.set.load(Ordering::Acquire)
-    }
-}
-
 /// A partition's own queue of fetched records, and the wake-up for the next.
 pub(super) struct RecordQueue<H: Handlers> {
     queue: PartitionQueue<Context<H>>,
@@ -184,16 +142,16 @@ impl<H: Handlers> RecordQueue<H> {
 }
 
 /// Reads the partition until told to stop. There is room before a record is taken, and one that was taken is
-/// handled to its end.
+/// handled to its end. `stopping` comes first because it is dropped last: by then the queue is gone.
 pub(super) async fn run<H: Handlers>(
+    mut stopping: Stopping,
+    book: Arc<PartitionBook>,
     records: RecordQueue<H>,
-    Reader(book): &Reader,
     budget: Arc<Budget>,
     mut handler: H::Handler,
-    stop: Arc<Stop>,
 ) {
     let read = metrics::counter!("outhook_records_total", "topic" => book.topic.to_string());
-    while !stop.is_set() {
+    loop {
         let room = async {
             book.room().await;
             budget.room().await;
@@ -201,7 +159,10 @@ pub(super) async fn run<H: Handlers>(
         tokio::select! {
             biased;
             () = room => {}
-            () = stop.told.notified() => break,
+            () = stopping.asked() => return,
+        }
+        if stopping.is_asked() {
+            return;
         }
         match records.queue.poll(Duration::ZERO) {
             Some(Ok(message)) => {
@@ -211,10 +172,10 @@ pub(super) async fn run<H: Handlers>(
                 handler.handle(Record { topic: &book.topic, message: &message }, receipt).await;
                 tokio::task::coop::consume_budget().await;
             }
-            Some(Err(error)) => report(book, &error),
+            Some(Err(error)) => report(&book, &error),
             None => tokio::select! {
                 _ = records.arrived.notified() => {}
-                _ = stop.told.notified() => {}
+                _ = stopping.asked() => return,
                 _ = tokio::time::sleep(IDLE_POLL) => {}
             },
         }

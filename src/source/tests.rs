@@ -125,8 +125,8 @@ async fn committed(broker: &Broker) -> Vec<Option<i64>> {
 }
 
 async fn stop(source: Source<Recorders>) -> usize {
-    source.drain().await;
-    let left = source.leave().await;
+    let drained = source.drain().await;
+    let left = source.leave(drained).await;
     assert!(left.committed);
     left.unsettled
 }

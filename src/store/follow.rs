@@ -24,6 +24,8 @@ const POLL: Duration = Duration::from_millis(100);
 const FETCH_WAIT: Duration = Duration::from_millis(100);
 /// How long changes may wait for the end of the log, so that those of one transaction take effect together.
 const TOGETHER: Duration = Duration::from_millis(250);
+/// How often the follower looks whether the log is still the one that it has read.
+const LOOK_BACK: Duration = Duration::from_secs(5);
 /// How often the same trouble is logged at most.
 const REMIND: Duration = Duration::from_secs(60);
 
@@ -129,7 +131,12 @@ struct Follower {
 
 impl Follower {
     fn follow(mut self, mut log: Log, stop: &AtomicBool) {
+        let mut looked_back = Instant::now();
         while !stop.load(Ordering::Relaxed) {
+            if self.reading.is_none() && looked_back.elapsed() >= LOOK_BACK {
+                looked_back = Instant::now();
+                let _ = log.look_back();
+            }
             match log.next(POLL) {
                 Next::Record(record) => self.take(&record),
                 Next::End => {

@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientContext, Message};
+use rdkafka::{ClientContext, Message, Timestamp};
 
 use super::{Config, StoreError};
 use crate::definition::{Changes, Definitions};
@@ -28,6 +28,10 @@ pub(super) struct Log {
     brokers: String,
     /// The offset after the last record that was read.
     next: i64,
+    /// Offset and timestamp of the last record that was read.
+    last: Option<(i64, Timestamp)>,
+    /// The last record is being read once more, to see whether it is still there.
+    looking_back: bool,
     /// The topic was not there when it was last looked for.
     missing: bool,
 }
@@ -75,13 +79,25 @@ impl Log {
         let consumer = client
             .create_with_context::<_, BaseConsumer<Reported>>(Reported)
             .map_err(|source| StoreError::Client { topic: topic.clone(), source: source.into() })?;
-        Ok(Log { consumer, topic, brokers, next: 0, missing: false })
+        Ok(Log { consumer, topic, brokers, next: 0, last: None, looking_back: false, missing: false })
     }
 
     /// Begins to read after the last record that was read, at first at the start: the next [`Next::End`] is of an
     /// end asked for after this call.
     pub fn begin(&mut self) -> Result<(), StoreError> {
-        let offset = if self.next == 0 { Offset::Beginning } else { Offset::Offset(self.next) };
+        self.looking_back = false;
+        self.assign(if self.next == 0 { Offset::Beginning } else { Offset::Offset(self.next) })
+    }
+
+    /// Reads the last record once more: a topic that was made anew while nobody looked has another one there.
+    /// Kafka's client does not tell.
+    pub fn look_back(&mut self) -> Result<(), StoreError> {
+        let Some((offset, _)) = self.last else { return Ok(()) };
+        self.looking_back = true;
+        self.assign(Offset::Offset(offset))
+    }
+
+    fn assign(&self, offset: Offset) -> Result<(), StoreError> {
         let mut assignment = TopicPartitionList::new();
         assignment
             .add_partition_offset(&self.topic, PARTITION, offset)
@@ -91,7 +107,7 @@ impl Log {
 
     /// Begins anew at the start of the log.
     pub fn restart(&mut self) -> Result<(), StoreError> {
-        (self.next, self.missing) = (0, false);
+        (self.next, self.last, self.missing) = (0, None, false);
         self.begin()
     }
 
@@ -99,12 +115,19 @@ impl Log {
     pub fn next(&mut self, wait: Duration) -> Next<'_> {
         match self.consumer.poll(wait) {
             None => Next::Nothing,
+            Some(Ok(record)) if self.looking_back => {
+                self.looking_back = false;
+                let same = self.last == Some((record.offset(), record.timestamp()));
+                if same { Next::Nothing } else { Next::Remade }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) if self.looking_back => Next::Remade,
             // Kafka's client goes back to the start by itself when its place in the log is gone. Where the new log
             // is the longer one it would not, but then the topic was missing for a moment.
             Some(Ok(record)) if self.missing || record.offset() < self.next => Next::Remade,
             Some(Err(KafkaError::PartitionEOF(_))) if self.missing => Next::Remade,
             Some(Ok(record)) => {
                 self.next = record.offset() + 1;
+                self.last = Some((record.offset(), record.timestamp()));
                 Next::Record(record)
             }
             Some(Err(KafkaError::PartitionEOF(_))) => Next::End,
