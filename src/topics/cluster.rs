@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::{Standing, Wanted, Wrong};
@@ -20,7 +21,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A cluster that has answered.
 pub struct Cluster {
-    admin: Arc<AdminClient<Troubles>>,
+    admin: Arc<AdminClient<DefaultClientContext>>,
+    /// Asks for metadata: an admin client would keep to itself why it gets no answer.
+    asker: Arc<BaseProducer<Troubles>>,
     brokers: String,
     /// Partitions by topic, as they were when the cluster was connected to.
     topics: BTreeMap<String, usize>,
@@ -50,9 +53,9 @@ impl Cluster {
     /// No broker answers in time.
     pub async fn connect(kafka: &Kafka) -> Result<Self, Error> {
         let client: ClientConfig = kafka.client().into_iter().collect();
-        let admin = AdminClient::from_config_and_context(&client, Troubles::default()).map_err(Error::Settings)?;
-        let mut cluster =
-            Self { admin: Arc::new(admin), brokers: kafka.brokers.clone(), topics: BTreeMap::new(), size: 0 };
+        let admin = Arc::new(client.create().map_err(Error::Settings)?);
+        let asker = Arc::new(client.create_with_context(Troubles::default()).map_err(Error::Settings)?);
+        let mut cluster = Self { admin, asker, brokers: kafka.brokers.clone(), topics: BTreeMap::new(), size: 0 };
         cluster.look().await?;
         Ok(cluster)
     }
@@ -94,8 +97,8 @@ impl Cluster {
             Some(Err((_, code))) => return Err(failed(code.to_string())),
             None => return Err(failed("the cluster did not answer for it".to_owned())),
         }
-        let mut seen =
-            Self { admin: self.admin.clone(), brokers: self.brokers.clone(), topics: BTreeMap::new(), size: 0 };
+        let (admin, asker) = (self.admin.clone(), self.asker.clone());
+        let mut seen = Self { admin, asker, brokers: self.brokers.clone(), topics: BTreeMap::new(), size: 0 };
         tokio::time::timeout(PATIENCE, async {
             while !seen.topics.contains_key(&wanted.name) {
                 tokio::time::sleep(LOOK_AGAIN).await;
@@ -108,21 +111,20 @@ impl Cluster {
     }
 
     async fn look(&mut self) -> Result<(), Error> {
-        let admin = self.admin.clone();
+        let asker = self.asker.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            let metadata = admin.inner().fetch_metadata(None, PATIENCE)?;
+            let metadata = asker.client().fetch_metadata(None, PATIENCE).map_err(|error| {
+                // What its connections met is told when it is polled.
+                asker.poll(LOOK_AGAIN);
+                asker.context().first().unwrap_or(error.to_string())
+            })?;
             let topics = metadata.topics().iter().filter(|topic| !topic.name().starts_with("__"));
             let topics = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect();
-            Ok::<_, KafkaError>((metadata.brokers().len(), topics))
+            Ok((metadata.brokers().len(), topics))
         });
-        let unreachable = |reason| Error::Unreachable { brokers: self.brokers.clone(), reason };
-        (self.size, self.topics) = match asked.await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                return Err(unreachable(self.admin.inner().context().last().unwrap_or(error.to_string())));
-            }
-            Err(error) => return Err(unreachable(error.to_string())),
-        };
+        let answer = asked.await.unwrap_or_else(|error| Err(error.to_string()));
+        (self.size, self.topics) =
+            answer.map_err(|reason| Error::Unreachable { brokers: self.brokers.clone(), reason })?;
         Ok(())
     }
 
@@ -140,23 +142,24 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
 }
 
-/// Keeps the last trouble that librdkafka speaks of: a request that gets no answer says only that, and why is
-/// in its log.
+/// Keeps the first trouble that librdkafka meets: a request that gets no answer says only that.
 #[derive(Default)]
 struct Troubles(Mutex<Option<String>>);
 
 impl Troubles {
-    fn last(&self) -> Option<String> {
+    fn first(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl ClientContext for Troubles {
-    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
-        if level as i32 <= RDKafkaLogLevel::Error as i32 {
-            // `[thrd:…]: ` is librdkafka's name of a thread.
-            let text = message.split_once("]: ").map_or(message, |(_, text)| text);
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
-        }
+    fn error(&self, _: KafkaError, reason: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| reason.to_owned());
     }
+}
+
+impl ProducerContext for Troubles {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }

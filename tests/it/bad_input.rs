@@ -166,3 +166,13 @@ fn broken_definition_records_are_named_by_check_and_the_others_count() {
     }
     assert_ne!(check.code, Some(0), "a check that finds something wrong fails");
 }
+
+#[test]
+fn a_broker_that_is_not_there_is_named_with_the_reason() {
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("kafka.brokers", "127.0.0.1:1");
+    let check = site.run(&["check"]);
+    assert_eq!(check.code, Some(1), "{}{}", check.stdout, check.stderr);
+    assert!(check.stderr.contains("kafka.brokers = \"127.0.0.1:1\""), "{}", check.stderr);
+    assert!(check.stderr.contains("Connection refused"), "{}", check.stderr);
+}
