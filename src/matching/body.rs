@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use crate::definition::template::{Fixed, Member, Op, Reference, Template, TemplateError, Varying};
+use crate::definition::template::{
+    DEFAULT_HEAD, Fixed, Member, OUT_HOOK, Op, Reference, Template, TemplateError, Varying,
+};
 use crate::definition::{Event, Payload, Webhook};
 use crate::json;
 
@@ -94,21 +96,10 @@ struct Binder<'d> {
 }
 
 impl Binder<'_> {
-    /// The default payload, in the order of Caspio's page "Creating and Managing Events".
     fn default_payload(&self, data: Step) -> Vec<Step> {
-        const HEAD: [(&str, Op); 8] = [
-            ("eventId", Op::Fixed(Fixed::EventId)),
-            ("messageId", Op::Varying(Varying::MessageId)),
-            ("webhookId", Op::Fixed(Fixed::WebhookId)),
-            ("accountId", Op::Fixed(Fixed::AccountId)),
-            ("secret", Op::Fixed(Fixed::Secret)),
-            ("eventDate", Op::Varying(Varying::EventDate)),
-            ("eventType", Op::Fixed(Fixed::EventType)),
-            ("objectName", Op::Fixed(Fixed::ObjectName)),
-        ];
         let mut steps = Vec::new();
         text(&mut steps, "{");
-        for (key, op) in &HEAD {
+        for (key, op) in &OUT_HOOK[..DEFAULT_HEAD] {
             text(&mut steps, &format!("\"{key}\":\""));
             self.bind_one(op, &mut steps);
             text(&mut steps, "\",");

@@ -8,42 +8,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
-use crate::definition::{Event, Payload, Secret, Stamp, TableKey, Webhook};
+use crate::definition::{Event, Payload, TableKey, Webhook, samples};
 use crate::id::{AccountId, EventId};
 use crate::vocabulary::{EventSource, Operation};
 
-fn stamp() -> Stamp {
-    Stamp { at: "2023-05-17T12:45:27.5286883Z".to_owned(), by: "test".to_owned() }
-}
-
 fn webhook() -> Webhook {
-    Webhook {
-        id: "hook01".parse().unwrap(),
-        account: AccountId::from("acme"),
-        name: "orders".to_owned(),
-        description: None,
-        urls: vec!["https://example.com/hook".to_owned()],
-        call_throttling: None,
-        secret: Secret::from_random([7; 32]),
-        enabled: true,
-        created: stamp(),
-        modified: None,
-    }
+    samples::webhook("hook01", "orders")
 }
 
 fn event(number: u32, operation: Operation, fields: &[&str]) -> Event {
-    Event {
-        id: EventId::from_random([0, 0, 0, (number >> 8) as u8 % 36, (number / 36) as u8 % 36, (number % 36) as u8]),
-        webhook: "hook01".parse().unwrap(),
-        operation,
-        object_name: "orders".to_owned(),
-        object_fields: fields.iter().map(|field| (*field).to_owned()).collect(),
-        event_sources: Vec::new(),
-        payload: Payload::Default,
-        enabled: true,
-        created: stamp(),
-        modified: None,
-    }
+    let id = EventId::from_random([0, 0, 0, (number >> 8) as u8 % 36, (number / 36) as u8 % 36, (number % 36) as u8]);
+    samples::event(id.as_str(), "hook01", operation, "orders", fields)
 }
 
 fn row(fields: &[(&'static str, &'static str)]) -> Row<'static> {

@@ -6,44 +6,21 @@ use std::sync::Arc;
 
 use super::*;
 use crate::decode::{Field, Identity, Row, UnknownChange, Value};
-use crate::definition::{Event, Payload, Secret, Stamp, Webhook};
-use crate::id::AccountId;
+use crate::definition::{Event, Payload, Secret, Webhook, samples};
 use crate::vocabulary::Operation;
-
-fn stamp() -> Stamp {
-    Stamp { at: "2023-05-17T12:45:27.5286883Z".to_owned(), by: "John Doe (john.doe@acme.com)".to_owned() }
-}
 
 fn webhook() -> Webhook {
     Webhook {
-        id: "whk001".parse().unwrap(),
-        account: AccountId::from("acme"),
-        name: "CRM".to_owned(),
-        description: None,
         urls: vec!["https://example.com/a".to_owned(), "https://example.com/b".to_owned()],
-        call_throttling: None,
         secret: Secret::from_random([0; 32]),
-        enabled: true,
-        created: stamp(),
-        modified: None,
+        ..samples::webhook("whk001", "CRM")
     }
 }
 
 const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 fn event(payload: Payload) -> Event {
-    Event {
-        id: "4040va".parse().unwrap(),
-        webhook: "whk001".parse().unwrap(),
-        operation: Operation::Update,
-        object_name: "MyCustomers".to_owned(),
-        object_fields: Vec::new(),
-        event_sources: Vec::new(),
-        payload,
-        enabled: true,
-        created: stamp(),
-        modified: None,
-    }
+    Event { payload, ..samples::event("4040va", "whk001", Operation::Update, "MyCustomers", &[]) }
 }
 
 fn rule(payload: Payload) -> Rule {

@@ -57,8 +57,9 @@ pub enum Varying {
     Sequence,
 }
 
-/// The parameters of `[@out-hook:…]` by name.
-pub(super) const OUT_HOOK: [(&str, Op); 10] = [
+/// The parameters of `[@out-hook:…]` by name. The first [`DEFAULT_HEAD`] are those of the default payload, in the
+/// order of Caspio's page "Creating and Managing Events".
+pub const OUT_HOOK: [(&str, Op); 10] = [
     ("eventId", Op::Fixed(Fixed::EventId)),
     ("messageId", Op::Varying(Varying::MessageId)),
     ("webhookId", Op::Fixed(Fixed::WebhookId)),
@@ -70,6 +71,9 @@ pub(super) const OUT_HOOK: [(&str, Op); 10] = [
     ("callId", Op::Varying(Varying::CallId)),
     ("sequence", Op::Varying(Varying::Sequence)),
 ];
+
+/// How many of [`OUT_HOOK`] a default payload begins with.
+pub const DEFAULT_HEAD: usize = 8;
 
 /// A program under construction.
 #[derive(Default)]
