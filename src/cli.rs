@@ -13,7 +13,7 @@ pub mod preview;
 mod run;
 mod topics;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -135,9 +135,26 @@ fn config_file(named: Option<PathBuf>) -> config::File {
     }
 }
 
-/// A variable that is no text can't be one of ours.
+/// The environment's variables whose names are text. A value that is none has its wrong bytes replaced, and no key
+/// takes what comes out of it: see [`config::Config::load`].
 fn as_text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
-    Some((name.into_string().ok()?, value.into_string().ok()?))
+    Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+}
+
+/// A file's bytes; `-` is standard input.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    if path.as_os_str() != "-" {
+        return std::fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same as text.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let not_text = |error: std::string::FromUtf8Error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+    String::from_utf8(read(path)?).map_err(not_text)
 }
 
 fn print(text: &str) -> Result<ExitCode, Failure> {

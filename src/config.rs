@@ -88,6 +88,10 @@ impl Config {
         let (File::Named(path) | File::Default(path)) = file;
         let ours = |(name, _): &(String, String)| name.starts_with(ENVIRONMENT_PREFIX);
         let overrides: Vec<_> = environment.into_iter().filter(ours).collect();
+        if let Some((name, _)) = overrides.iter().find(|(_, value)| value.contains(char::REPLACEMENT_CHARACTER)) {
+            let message = format!("the environment's {name} is not UTF-8");
+            return Err(Error::Invalid(vec![Problem::with(name, message, "set it to text")]));
+        }
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(reason) if reason.kind() != ErrorKind::NotFound => {

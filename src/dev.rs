@@ -170,8 +170,15 @@ async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Opti
         }
     };
     show.during(last_messages).await?;
-    let stopped = show.during(instance.stop()).await??;
-    Ok(show.end(fed_for, stopped.unsettled == 0 && stopped.committed, options.rate > 0)?)
+    let drained = async {
+        tokio::select! {
+            stopped = instance.stop() => stopped.map(Some),
+            _ = signals.next() => Ok(None),
+        }
+    };
+    // A second signal leaves what is under way.
+    let clean = show.during(drained).await??.is_some_and(|left| left.unsettled == 0 && left.committed);
+    Ok(show.end(fed_for, clean, options.rate > 0)?)
 }
 
 async fn all_came(oracle: &Mutex<Oracle>) {

@@ -20,7 +20,7 @@ use crate::lifecycle::Stopping;
 const CONNECTIONS: u32 = 256;
 /// How long a request's head may take to arrive. It bounds idle connections too: between requests the next
 /// head is what is waited for.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How large a request's head may be.
 const HEAD_BYTES: usize = 16 * 1024;
 /// How long answers under way may take once a stop is asked for.

@@ -2,8 +2,8 @@
 
 mod diff;
 
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -51,15 +51,20 @@ pub enum ApplyError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Write(WriteError<Problems>),
+    #[error(
+        "the definitions are applied, but what changed can't be written to the output: {0}; `outhook get --show-secrets` \
+         shows them with the secrets that were made"
+    )]
+    Untold(io::Error),
     #[error("the output can't be written: {0}")]
-    Output(#[from] io::Error),
+    Output(io::Error),
 }
 
 /// # Errors
 /// The file can't be read or breaks a rule, or the definitions can't be read or written.
 pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let path = args.file.clone();
-    let text = read(&path).map_err(|source| ApplyError::Read { path: path.clone(), source })?;
+    let text = super::read_text(&path).map_err(|source| ApplyError::Read { path: path.clone(), source })?;
     let file = File::parse(&text).map_err(|source| ApplyError::File { path: path.clone(), source })?;
     let dry_run = args.dry_run;
     let policy = Policy { allow_http: config.delivery.allow_http };
@@ -75,17 +80,9 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
         WriteError::Refused(problems) => ApplyError::Refused { path, problems },
         error => ApplyError::Write(error),
     })?;
-    io::stdout().write_all(report(&plan, dry_run, io::stdout().is_terminal()).as_bytes())?;
+    let told = io::stdout().write_all(report(&plan, dry_run, io::stdout().is_terminal()).as_bytes());
+    told.map_err(if dry_run || plan.is_empty() { ApplyError::Output } else { ApplyError::Untold })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    if path.as_os_str() != "-" {
-        return std::fs::read_to_string(path);
-    }
-    let mut text = String::new();
-    io::stdin().read_to_string(&mut text)?;
-    Ok(text)
 }
 
 fn make_plan(

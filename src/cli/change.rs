@@ -1,8 +1,7 @@
 //! A row change that somebody gives on the command line, read as a source of records would read it.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::de::value::Error as BadWord;
@@ -81,7 +80,8 @@ impl RecordArgs {
     /// # Errors
     /// The file can't be read, the record can't be decoded, or it is none that fires.
     pub fn read<T>(&self, config: Option<&Config>, then: impl FnOnce(&RowChange<'_>) -> T) -> Result<T, ChangeError> {
-        let value = read(&self.change).map_err(|error| ChangeError::Read { path: self.change.clone(), error })?;
+        let value =
+            super::read(&self.change).map_err(|error| ChangeError::Read { path: self.change.clone(), error })?;
         let headers: Vec<(String, Vec<u8>)> = Vec::new();
         let input = Input {
             topic: self.topic.as_deref().unwrap_or("preview"),
@@ -121,16 +121,6 @@ fn set<T>(setting: &mut T, to: Option<T>) {
     if let Some(to) = to {
         *setting = to;
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut value = Vec::new();
-    if path.as_os_str() == "-" {
-        io::stdin().read_to_end(&mut value)?;
-    } else {
-        File::open(path)?.read_to_end(&mut value)?;
-    }
-    Ok(value)
 }
 
 /// Reads a setting as the configuration file spells it.

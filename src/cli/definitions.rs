@@ -33,13 +33,20 @@ pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result
         (None, None) => Definitions::default(),
     };
     let webhook = |event: &Event| definitions.webhook(event.webhook).cloned();
-    Ok(definitions.events().filter_map(|event| Some((webhook(event)?, event.clone()))).collect())
+    let mut found: Vec<_> = definitions.events().filter_map(|event| Some((webhook(event)?, event.clone()))).collect();
+    // Ids of a file's definitions are made anew each time: an order by names stays.
+    found.sort_by(|(webhook, event), (other_webhook, other_event)| {
+        let names = |webhook: &Webhook| (webhook.account.clone(), webhook.name.clone());
+        let what = |event: &Event| (event.object_name.clone(), event.operation, event.object_fields.clone());
+        (names(webhook), what(event)).cmp(&(names(other_webhook), what(other_event)))
+    });
+    Ok(found)
 }
 
 /// What applying a file to nothing would make.
 fn of_file(path: &Path, config: &Config) -> Result<Definitions, FileError> {
     let at = || path.to_owned();
-    let text = std::fs::read_to_string(path).map_err(|reason| FileError::Read { path: at(), reason })?;
+    let text = super::read_text(path).map_err(|reason| FileError::Read { path: at(), reason })?;
     let file = File::parse(&text).map_err(|reason| FileError::Syntax { path: at(), reason })?;
     let random = SystemRandom::new();
     let account = config.only_account();

@@ -17,7 +17,7 @@ pub struct Args {
     rate: u32,
 
     /// Stops after this time, such as 10s or 2m, and prints a summary; the exit code is 0 only if no message
-    /// was lost, doubled or badly signed and at least one was delivered
+    /// was lost, doubled or badly signed and, unless --rate is 0, at least one was delivered
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
 

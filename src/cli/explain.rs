@@ -30,12 +30,16 @@ pub fn run(args: &Args, config: Option<&Config>, definitions: &[(Webhook, Event)
 /// The verdicts of all definitions of the change's account, one a line.
 pub fn text(change: &RowChange<'_>, definitions: &[(Webhook, Event)]) -> String {
     let mut text = format!("{} in table {:?} of account {:?}\n", change.operation, change.table, change.account);
-    let verdicts = matching::explain(change, definitions.iter().map(|(webhook, event)| (webhook, event)));
-    if verdicts.is_empty() {
-        text.push_str("the account has no definitions\n");
+    let mut none = true;
+    for (webhook, event) in definitions {
+        for verdict in matching::explain(change, [(webhook, event)]) {
+            none = false;
+            let (name, event_type, table) = (&webhook.name, event.operation.event_type(), &event.object_name);
+            writeln!(text, "{name:?}, {event_type} of {table:?}: {verdict}").expect("writing to memory does not fail");
+        }
     }
-    for verdict in verdicts {
-        writeln!(text, "{verdict}").expect("writing to memory does not fail");
+    if none {
+        text.push_str("the account has no definitions\n");
     }
     text
 }

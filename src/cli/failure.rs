@@ -41,7 +41,8 @@ impl Failure {
 
     /// Shows it on standard error and gives the exit code.
     pub fn report(&self, colours: bool) -> ExitCode {
-        eprint!("{}", self.text(colours));
+        // Nobody is left to tell if standard error is gone too.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), self.text(colours).as_bytes());
         ExitCode::from(self.code)
     }
 

@@ -24,6 +24,9 @@ pub struct Args {
     /// Print the bodies alone and as they are sent, one a line.
     #[arg(long)]
     pub raw: bool,
+    /// Show the webhook's secret where the message holds it; without this option it is whsec_….
+    #[arg(long)]
+    pub show_secrets: bool,
     #[command(flatten)]
     pub change: change::RecordArgs,
 }
@@ -52,7 +55,14 @@ pub enum PreviewError {
 pub fn run(args: &Args, config: Option<&Config>, definitions: &[(Webhook, Event)]) -> Result<String, PreviewError> {
     let attachment_url = config.and_then(|config| config.render.attachment_url.as_deref());
     let mut renderer = Renderer::new(attachment_url.map(str::parse).transpose()?);
-    args.change.read(config, |change| text(change, definitions, args.event, args.raw, &mut renderer))?
+    let mut shown =
+        args.change.read(config, |change| text(change, definitions, args.event, args.raw, &mut renderer))??;
+    if !args.show_secrets {
+        for (webhook, _) in definitions {
+            shown = shown.replace(webhook.secret.expose(), "whsec_…");
+        }
+    }
+    Ok(shown)
 }
 
 /// The messages of one event, or of all that fire.
@@ -161,5 +171,6 @@ fn indented(json: &str) -> String {
 
 fn new_line(out: &mut String, depth: usize) {
     out.push('\n');
-    out.push_str(&"  ".repeat(depth));
+    // Deeper levels are no easier to read for their white space, of which there would be more than text.
+    out.push_str(&"  ".repeat(depth.min(40)));
 }

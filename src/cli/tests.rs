@@ -94,8 +94,8 @@ fn explain_has_a_line_for_each_definition() {
     assert_eq!(
         explain::text(&change(), &definitions()),
         "update in table \"orders\" of account \"acme\"\n\
-         event evt001 of webhook whk001 fires: changed: \"total\"\n\
-         event evt002 of webhook whk001 does not fire: none of its fields changed: \"note\" has the same value\n"
+         \"CRM\", table.recordUpdate of \"orders\": event evt001 of webhook whk001 fires: changed: \"total\"\n\
+         \"CRM\", table.recordUpdate of \"orders\": event evt002 of webhook whk001 does not fire: none of its fields changed: \"note\" has the same value\n"
     );
     assert!(explain::text(&change(), &[]).ends_with("the account has no definitions\n"));
 }

@@ -273,6 +273,21 @@ fn secrets_are_in_no_text() {
 }
 
 #[test]
+fn a_password_in_the_wrong_place_is_not_shown() {
+    for (variable, value) in [
+        ("OUTHOOK__KAFKA__PROPERTIES", "sasl.password=hunter2"),
+        ("OUTHOOK__KAFKA__PROPERTIES", "{ 'sasl.password' = 'hunter2' "),
+        ("OUTHOOK__KAFKA", "brokers='x',properties={sasl.password=hunter2}"),
+    ] {
+        let error = problem(SMALL, &[(variable, value)]);
+        assert!(error.contains("is no section of settings") && !error.contains("hunter2"), "{error}");
+    }
+    let file = File::Default("/nowhere/outhook.toml".into());
+    let environment = [("OUTHOOK__KAFKA__GROUP".to_owned(), "\u{fffd}".to_owned())];
+    assert!(Config::load(&file, environment).unwrap_err().to_string().contains("is not UTF-8"));
+}
+
+#[test]
 fn the_consumer_has_what_outhook_needs_and_what_the_user_chose() {
     let properties = [("OUTHOOK__KAFKA__PROPERTIES__AUTO_OFFSET_RESET", "latest")];
     let config = parse(SMALL, &properties).unwrap();

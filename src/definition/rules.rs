@@ -135,7 +135,7 @@ pub fn webhook(webhook: &Webhook, policy: Policy) -> Result<(), Refusal> {
             return Err(Refusal::Http(url.clone()));
         }
     }
-    no_name_twice("OutgoingUrls", &webhook.urls)?;
+    no_endpoint_twice(&webhook.urls)?;
     if webhook.call_throttling == Some(0) {
         return Err(Refusal::NoCalls);
     }
@@ -252,6 +252,19 @@ fn fields(field: &'static str, names: &[String]) -> Result<(), Refusal> {
         return Err(Refusal::EmptyName { field });
     }
     no_name_twice(field, names)
+}
+
+/// Two spellings of one URL would send each message there twice.
+fn no_endpoint_twice(urls: &[String]) -> Result<(), Refusal> {
+    let mut seen = HashSet::with_capacity(urls.len());
+    for url in urls {
+        let Endpoint { https, host, port, uri, .. } = Endpoint::parse(url)?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        if !seen.insert((https, host.to_ascii_lowercase(), port, path)) {
+            return Err(Refusal::Twice { field: "OutgoingUrls", value: url.clone() });
+        }
+    }
+    Ok(())
 }
 
 fn no_name_twice(field: &'static str, names: &[String]) -> Result<(), Refusal> {

@@ -131,7 +131,8 @@ impl Cluster {
     async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
         let failed = |reason: String| Error::Describe { topic: topic.to_owned(), reason };
         let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
-        let described = described.map_err(|error| failed(error.to_string()))?.into_iter().next();
+        let hint = "does this broker answer administrators? The embedded one of `outhook dev` does not";
+        let described = described.map_err(|error| failed(format!("{error}; {hint}")))?.into_iter().next();
         let resource = described.ok_or_else(|| failed("the cluster did not answer for it".to_owned()))?;
         let entries = resource.map_err(|code| failed(code.to_string()))?.entries;
         Ok(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
