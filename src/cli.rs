@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
 
 async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, Failure> {
     let file = config_file(arguments.config);
-    let load = || Config::load(&file, std::env::vars_os().filter_map(as_text));
+    let load = || Config::load(&file, std::env::vars_os());
     match arguments.command {
         Command::Run(_) => run::run(load()?, terminal).await,
         Command::Dev(args) => dev::run(args).await,
@@ -133,12 +133,6 @@ fn config_file(named: Option<PathBuf>) -> config::File {
         Some(path) => config::File::Named(path),
         None => config::File::Default(PathBuf::from("outhook.toml")),
     }
-}
-
-/// The environment's variables whose names are text. A value that is none has its wrong bytes replaced, and no key
-/// takes what comes out of it: see [`config::Config::load`].
-fn as_text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
-    Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
 }
 
 /// A file's bytes; `-` is standard input.

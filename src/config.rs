@@ -13,6 +13,7 @@ mod properties;
 mod source;
 mod topic_pattern;
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -84,14 +85,9 @@ impl Config {
     ///
     /// # Errors
     /// No file, or what is in it or in an override can't be used.
-    pub fn load(file: &File, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
+    pub fn load(file: &File, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Error> {
         let (File::Named(path) | File::Default(path)) = file;
-        let ours = |(name, _): &(String, String)| name.starts_with(ENVIRONMENT_PREFIX);
-        let overrides: Vec<_> = environment.into_iter().filter(ours).collect();
-        if let Some((name, _)) = overrides.iter().find(|(_, value)| value.contains(char::REPLACEMENT_CHARACTER)) {
-            let message = format!("the environment's {name} is not UTF-8");
-            return Err(Error::Invalid(vec![Problem::with(name, message, "set it to text")]));
-        }
+        let overrides = environment.into_iter().filter_map(our_variable).collect::<Result<Vec<_>, _>>()?;
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(reason) if reason.kind() != ErrorKind::NotFound => {
@@ -146,6 +142,18 @@ impl Config {
     pub fn source_of(&self, topic: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.reads(topic))
     }
+}
+
+/// A variable that overrides a key; its value has to be text.
+fn our_variable((name, value): (OsString, OsString)) -> Option<Result<(String, String), Error>> {
+    let name = name.into_string().ok().filter(|name| name.starts_with(ENVIRONMENT_PREFIX))?;
+    Some(match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => {
+            let message = format!("the environment's {name} is not UTF-8");
+            Err(Error::Invalid(vec![Problem::with(name, message, "set it to text")]))
+        }
+    })
 }
 
 #[cfg(test)]

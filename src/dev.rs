@@ -163,21 +163,18 @@ async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Opti
     stop_feed.now();
     show.during(&mut feed).await?.expect(NO_PANIC).map_err(Error::Feed)?;
     let oracle = show.oracle();
-    let last_messages = async {
-        tokio::select! {
-            _ = timeout(LAST_MESSAGES, all_came(&oracle)) => {}
-            _ = signals.next() => {}
-        }
-    };
-    show.during(last_messages).await?;
     let drained = async {
+        let _ = timeout(LAST_MESSAGES, all_came(&oracle)).await;
+        instance.stop().await.map(Some)
+    };
+    // A signal from here on leaves what is under way.
+    let ended = async {
         tokio::select! {
-            stopped = instance.stop() => stopped.map(Some),
+            left = drained => left,
             _ = signals.next() => Ok(None),
         }
     };
-    // A second signal leaves what is under way.
-    let clean = show.during(drained).await??.is_some_and(|left| left.unsettled == 0 && left.committed);
+    let clean = show.during(ended).await??.is_some_and(|left| left.unsettled == 0 && left.committed);
     Ok(show.end(fed_for, clean, options.rate > 0)?)
 }
 

@@ -42,7 +42,7 @@ impl Settle {
 
     /// A call has ended: a delivered or cancelled one settles now, another becomes a dead letter first. Never
     /// waits. To be called in a tokio runtime.
-    pub fn finished(self: &Arc<Self>, call: Call, outcome: Outcome) {
+    pub fn finished(&self, call: Call, outcome: Outcome) {
         match outcome {
             Outcome::Delivered | Outcome::Cancelled => call.receipt.settle(),
             Outcome::Exhausted { cause } => {
@@ -54,19 +54,12 @@ impl Settle {
 
     /// A record can't be decoded. A share of its receipt holds the dead letter's bytes until it is written. Never
     /// waits. To be called in a tokio runtime.
-    pub fn undecodable(self: &Arc<Self>, input: &Input<'_>, reason: &DecodeError, receipt: &Receipt) {
+    pub fn undecodable(&self, input: &Input<'_>, reason: &DecodeError, receipt: &Receipt) {
         self.write(DeadLetter::undecodable(input, reason, Timestamp::now()), receipt);
     }
 
     /// A message may not be sent; its dead letter holds the record. Otherwise as above.
-    pub fn too_large(
-        self: &Arc<Self>,
-        input: &Input<'_>,
-        rule: &Rule,
-        message: MessageId,
-        reason: &TooLarge,
-        receipt: &Receipt,
-    ) {
+    pub fn too_large(&self, input: &Input<'_>, rule: &Rule, message: MessageId, reason: &TooLarge, receipt: &Receipt) {
         self.write(DeadLetter::too_large(input, rule, message, reason, Timestamp::now()), receipt);
     }
 

@@ -90,13 +90,7 @@ impl<'i> Document<'i> {
         T::deserialize(Deserializer::from(self.root.clone())).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             let key = self.places.key_at(&span).unwrap_or("the configuration");
-            let (message, help) = if key == "kafka" || key == "kafka.properties" {
-                // What was given may hold a password.
-                let help = format!("write it as [{key}], with a line name = \"value\" for each setting");
-                (format!("{key} is no section of settings"), Some(help))
-            } else {
-                explain(key, error.message())
-            };
+            let (message, help) = explain(key, error.message());
             Problem { place: self.places.of(span.start), key: key.to_owned(), message, help }
         })
     }

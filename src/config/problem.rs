@@ -49,7 +49,11 @@ pub(super) fn explain(key: &str, message: &str) -> (String, Option<String>) {
         Some((given, known)) => (*given, known),
         None => ("", [].as_slice()),
     };
-    if message.starts_with("unknown field") {
+    if key == "kafka" || key == "kafka.properties" {
+        // What was given may hold a password.
+        let help = format!("write it as [{key}], with a line name = \"value\" for each setting");
+        (format!("{key} is no section of settings"), Some(help))
+    } else if message.starts_with("unknown field") {
         (format!("{key} is not a key that Outhook knows"), Some(suggestion(given, known)))
     } else if message.starts_with("unknown variant") {
         (format!("{key} can't be {given:?}"), Some(suggestion(given, known)))

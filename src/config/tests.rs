@@ -95,7 +95,7 @@ fn the_environment_goes_before_the_file_and_may_hold_everything() {
 #[test]
 fn files_are_missed_only_when_they_are_needed() {
     let nowhere = || std::path::PathBuf::from("/nowhere/outhook.toml");
-    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let variable = |name: &str, value: &str| (name.into(), value.into());
     let environment = [
         variable("OUTHOOK__KAFKA__BROKERS", "a:1"),
         variable("OUTHOOK__SOURCES", r#"[{ topics = ["t"], format = "outhook" }]"#),
@@ -283,7 +283,8 @@ fn a_password_in_the_wrong_place_is_not_shown() {
         assert!(error.contains("is no section of settings") && !error.contains("hunter2"), "{error}");
     }
     let file = File::Default("/nowhere/outhook.toml".into());
-    let environment = [("OUTHOOK__KAFKA__GROUP".to_owned(), "\u{fffd}".to_owned())];
+    let not_text = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
+    let environment = [("OUTHOOK__KAFKA__GROUP".into(), not_text)];
     assert!(Config::load(&file, environment).unwrap_err().to_string().contains("is not UTF-8"));
 }
 

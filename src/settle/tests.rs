@@ -126,10 +126,11 @@ fn headers(record: &OwnedMessage) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn what_was_delivered_settles_at_once() {
+async fn what_was_delivered_or_cancelled_settles_at_once() {
     let bench = Bench::new();
     bench.settle.finished(bench.call(), Outcome::Delivered);
-    assert_eq!(bench.book.counts(), [0, 1, 0]);
+    bench.settle.finished(bench.call(), Outcome::Cancelled);
+    assert_eq!(bench.book.counts(), [0, 2, 0]);
     bench.settle.drained().await;
 }
 
