@@ -1,8 +1,11 @@
 //! Webhooks and events as people define them: validated, compiled once, held as one state that a log of
 //! records builds. Pure: no clock, no I/O.
 
+mod client;
+mod draft;
 mod endpoint;
 mod event;
+mod keyring;
 pub mod plan;
 mod record;
 pub mod rules;
@@ -14,9 +17,12 @@ pub mod template;
 mod webhook;
 pub mod yaml;
 
+pub use self::client::{Client, TokenKey};
+pub use self::draft::Draft;
 pub use self::endpoint::{BadUrl, Endpoint};
 pub use self::event::{Event, Payload};
+pub use self::keyring::{BadKey, CannotOpen, Keyring};
 pub use self::record::{BadReason, BadRecord, Key, LogRecord, VERSION};
 pub use self::secret::{BadSecret, Secret};
 pub use self::state::{Applied, Changes, Definitions, TableKey};
-pub use self::webhook::{Stamp, Webhook};
+pub use self::webhook::{OldSecret, Stamp, Webhook};

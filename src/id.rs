@@ -7,20 +7,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// How many characters a webhook's or an event's id has.
-pub const SHORT_ID_LEN: usize = 6;
-
-/// The reason a text is no short id.
+/// The reason a text is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an id: an id has {SHORT_ID_LEN} characters of a-z and 0-9")]
-pub struct BadId(pub String);
+#[error("{text:?} is not an id: an id has {length} characters of a-z and 0-9")]
+pub struct BadId {
+    pub text: String,
+    /// How many characters it should have.
+    pub length: usize,
+}
 
 macro_rules! short_id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $length:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name([u8; SHORT_ID_LEN]);
+        pub struct $name([u8; $length]);
 
         impl $name {
             pub fn as_str(&self) -> &str {
@@ -28,7 +29,7 @@ macro_rules! short_id {
             }
 
             /// Makes an id of random bytes; the caller checks that it is still free.
-            pub fn from_random(random: [u8; SHORT_ID_LEN]) -> Self {
+            pub fn from_random(random: [u8; $length]) -> Self {
                 const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
                 Self(random.map(|byte| ALPHABET[byte as usize % ALPHABET.len()]))
             }
@@ -37,12 +38,10 @@ macro_rules! short_id {
         impl FromStr for $name {
             type Err = BadId;
             fn from_str(text: &str) -> Result<Self, BadId> {
-                let bytes: [u8; SHORT_ID_LEN] = text.as_bytes().try_into().map_err(|_| BadId(text.to_owned()))?;
-                if bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-                    Ok(Self(bytes))
-                } else {
-                    Err(BadId(text.to_owned()))
-                }
+                let bad = || BadId { text: text.to_owned(), length: $length };
+                let bytes: [u8; $length] = text.as_bytes().try_into().map_err(|_| bad())?;
+                let good = bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+                if good { Ok(Self(bytes)) } else { Err(bad()) }
             }
         }
 
@@ -75,11 +74,15 @@ macro_rules! short_id {
 
 short_id! {
     /// A webhook's id: 6 characters of a-z and 0-9.
-    WebhookId
+    WebhookId, 6
 }
 short_id! {
     /// An event definition's id: 6 characters of a-z and 0-9.
-    EventId
+    EventId, 6
+}
+short_id! {
+    /// An API client's id: 16 characters of a-z and 0-9.
+    ClientId, 16
 }
 
 /// An account's id: any non-empty text; the tenant that webhooks, tables and row changes belong to.

@@ -1,22 +1,44 @@
 //! Definitions as a log: read to its end, followed after, written fenced.
 //!
 //! The log is one compacted partition, so every instance reads the same records in the same order. `log`
-//! reads it, `follow` holds its state and keeps the index of compiled rules at it, `writer` adds to it.
+//! reads it, `state` holds what it says and keeps the index of compiled rules at it, `follow` keeps the state at
+//! the log's end, `writer` adds to both.
 
 mod compile;
 mod config;
 mod follow;
 mod log;
+mod request;
+mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 mod writer;
 
-pub use self::config::Config;
-pub use self::follow::Store;
-pub use self::log::read;
-pub use self::status::{BadDefinition, Status, describe_metrics};
-pub use self::writer::{WriteError, write};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use rdkafka::error::KafkaError;
+use tokio::sync::{mpsc, watch};
+
+use self::follow::{FETCH_WAIT, Follower};
+use self::log::Log;
+use self::request::{Decision, Request};
+use self::state::State;
+use self::writer::Writer;
+use crate::definition::{Definitions, Draft, LogRecord};
+use crate::lifecycle::{self, Stop};
+use crate::matching::Index;
+
+pub use self::config::Config;
+pub use self::log::read;
+pub use self::request::WriteError;
+pub use self::status::{BadDefinition, Status, describe_metrics};
+pub use self::writer::Unwritten;
+
+/// How many writes may wait for their turn; further ones wait to wait.
+const WAITING: usize = 1024;
 
 /// Why definitions can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +59,133 @@ pub enum StoreError {
         "topic {topic} could not be read to its end: nothing came for {seconds} seconds; the last trouble was: {trouble}"
     )]
     Stalled { topic: String, seconds: u64, trouble: String },
-    #[error("the thread that follows the definitions can't be started: {0}")]
+    #[error("a thread for the definitions can't be started: {0}")]
     Thread(std::io::Error),
     #[error("the definitions are no longer followed: the store was stopped")]
     Stopped,
+}
+
+/// The definitions, held at the log's end, and the index of compiled rules with them.
+pub struct Store {
+    state: Arc<State>,
+    status: watch::Receiver<Arc<Status>>,
+    /// None once it is stopped.
+    requests: Mutex<Option<mpsc::Sender<Box<dyn Request>>>>,
+    stop: Stop,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Begins to follow the log; does not wait for a broker. While brokers are away the definitions stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// The Kafka properties make no client.
+    pub fn start(
+        config: &Config,
+        kafka: &HashMap<String, String>,
+        index: Arc<Index>,
+    ) -> Result<Arc<Store>, StoreError> {
+        let state = Arc::new(State::new(&config.topic, &config.secret_keys, Some(index)));
+        let mut log = Log::open(config, kafka, FETCH_WAIT)?;
+        log.restart()?;
+        let (stop, stopping) = lifecycle::stop();
+        let follower = Follower { topic: config.topic.clone(), log, state: state.clone(), stopping };
+        let writer = Writer::new(config, kafka, state.clone())?;
+        let (requests, to_write) = mpsc::channel(WAITING);
+        let threads = vec![
+            spawn("definitions", move || follower.follow())?,
+            spawn("definitions-writer", move || writer.serve(to_write))?,
+        ];
+        let status = state.status();
+        let requests = Mutex::new(Some(requests));
+        Ok(Arc::new(Store { state, status, requests, stop, threads: Mutex::new(threads) }))
+    }
+
+    /// Resolves when the log has been read to its end and the index holds all of its rules.
+    ///
+    /// # Errors
+    /// The store was stopped before.
+    pub async fn caught_up(&self) -> Result<(), StoreError> {
+        let mut status = self.status.clone();
+        tokio::select! {
+            biased;
+            caught_up = status.wait_for(|status| status.caught_up) => caught_up.map(drop).map_err(|_| StoreError::Stopped),
+            () = self.stop.asked() => Err(StoreError::Stopped),
+        }
+    }
+
+    pub fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    /// Looks at the definitions. They can't change meanwhile, so it should be short.
+    pub fn with<T>(&self, look: impl FnOnce(&Definitions) -> T) -> T {
+        look(&self.state.definitions())
+    }
+
+    /// Writes what `decide` makes of the definitions as they stand, all of it or nothing, and returns what it says
+    /// beside once it is written and this instance applies it.
+    ///
+    /// `decide` may be called several times, each time with a newer state.
+    ///
+    /// # Errors
+    /// `decide` refused, the topic is not as it must be, or Kafka does not take the records.
+    pub async fn write<T, E, D>(&self, decide: D) -> Result<T, WriteError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        D: FnMut(&Draft<'_>) -> Result<(Vec<LogRecord>, T), E> + Send + 'static,
+    {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let requests = requests.ok_or(StoreError::Stopped)?;
+        let (decision, outcome) = Decision::new(decide);
+        requests.send(Box::new(decision)).await.map_err(|_| StoreError::Stopped)?;
+        outcome.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Writes what has been asked for, then stops following; resolves when the threads have ended.
+    pub async fn stop(&self) {
+        self.stop.now();
+        drop(self.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let ended = tokio::task::spawn_blocking(|| threads.into_iter().map(JoinHandle::join).all(|end| end.is_ok()));
+        if !matches!(ended.await, Ok(true)) {
+            tracing::error!("a thread that follows or writes the definitions had died");
+        }
+    }
+}
+
+impl Drop for Store {
+    /// A store that nobody holds is not followed either; its threads end by themselves.
+    fn drop(&mut self) {
+        self.stop.now();
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StoreError::Thread)
+}
+
+/// Writes once, without following the log before or after; see [`Store::write`].
+///
+/// # Errors
+/// `decide` refused, the topic is not as it must be, or Kafka does not take the records.
+pub async fn write<T, E, D>(config: &Config, kafka: &HashMap<String, String>, decide: D) -> Result<T, WriteError<E>>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    D: FnMut(&Draft<'_>) -> Result<(Vec<LogRecord>, T), E> + Send + 'static,
+{
+    let state = Arc::new(State::new(&config.topic, &config.secret_keys, None));
+    let mut writer = Writer::new(config, kafka, state)?;
+    let (decision, mut outcome) = Decision::new(decide);
+    let written = tokio::task::spawn_blocking(move || {
+        writer.check()?;
+        // The bulk is read before the id is taken over, so that taking over and committing are close together.
+        writer.catch_up()?;
+        writer.write(vec![Box::new(decision)]);
+        Ok::<_, StoreError>(outcome.try_recv().expect("a write answers its request"))
+    });
+    written.await.expect("writing definitions does not panic")?
 }

@@ -74,7 +74,7 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let plan = if dry_run {
         make(&store::read(config, kafka).await?).map_err(WriteError::Refused)
     } else {
-        store::write(config, kafka, move |definitions| make(definitions).map(|plan| (plan.records(), plan))).await
+        store::write(config, kafka, move |draft| make(draft.committed()).map(|plan| (plan.records(), plan))).await
     };
     let plan = plan.map_err(|error| match error {
         WriteError::Refused(problems) => ApplyError::Refused { path, problems },

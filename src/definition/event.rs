@@ -23,6 +23,9 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Payload::is_default")]
     pub payload: Payload,
     pub enabled: bool,
+    /// 1 when it is made, and one more with each change.
+    #[serde(default = "super::webhook::first")]
+    pub version: u32,
     pub created: Stamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<Stamp>,

@@ -1,13 +1,14 @@
 //! How definitions stand in the log: one record each, its key `kind/id`, its value JSON or, when the
 //! definition is deleted, nothing. `docs/definitions.md` shows the shapes.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Webhook};
-use crate::id::{BadId, EventId, WebhookId};
+use super::{BadSecret, CannotOpen, Client, Event, Keyring, Secret, TokenKey, Webhook};
+use crate::id::{BadId, ClientId, EventId, WebhookId};
 
 /// The version of the shapes that this program writes and reads, each value's `"v"`. It changes only when a
 /// record can no longer be understood by ignoring the fields that are not known.
@@ -18,9 +19,12 @@ pub const VERSION: u32 = 1;
 pub enum Key {
     Webhook(WebhookId),
     Event(EventId),
+    Client(ClientId),
+    /// What signs tokens: there is one.
+    TokenKey,
 }
 
-/// A record to be written. It has no `Debug`, because a webhook's holds its secret.
+/// A record to be written, its secrets not sealed yet. It has no `Debug`, because it may hold a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LogRecord {
     pub key: Key,
@@ -51,6 +55,10 @@ pub enum BadReason {
     Version(u32),
     #[error("its value holds the id {0}, which is not the key's")]
     OtherId(String),
+    #[error(transparent)]
+    Sealed(#[from] CannotOpen),
+    #[error(transparent)]
+    Secret(#[from] BadSecret),
 }
 
 impl Key {
@@ -60,6 +68,8 @@ impl Key {
         Ok(match kind {
             "webhook" => Some(Key::Webhook(id.parse()?)),
             "event" => Some(Key::Event(id.parse()?)),
+            "client" => Some(Key::Client(id.parse()?)),
+            "token-key" if id == "current" => Some(Key::TokenKey),
             _ => None,
         })
     }
@@ -70,6 +80,8 @@ impl fmt::Display for Key {
         match self {
             Key::Webhook(id) => write!(f, "webhook/{id}"),
             Key::Event(id) => write!(f, "event/{id}"),
+            Key::Client(id) => write!(f, "client/{id}"),
+            Key::TokenKey => f.write_str("token-key/current"),
         }
     }
 }
@@ -81,6 +93,37 @@ impl LogRecord {
 
     pub fn event(event: &Event) -> Self {
         Self { key: Key::Event(event.id), value: Some(to_value(event)) }
+    }
+
+    pub fn client(client: &Client) -> Self {
+        Self { key: Key::Client(client.id), value: Some(to_value(client)) }
+    }
+
+    pub fn token_key(key: &TokenKey) -> Self {
+        Self { key: Key::TokenKey, value: Some(to_value(key)) }
+    }
+
+    /// The value as it is kept, with its secrets sealed; `random` fills its argument with random bytes.
+    pub fn sealed(&self, keys: &Keyring, random: &dyn Fn(&mut [u8])) -> Option<Vec<u8>> {
+        const OWN: &str = "a value that this program has made is one that it can read";
+        let value = self.value.as_deref()?;
+        if keys.is_empty() {
+            return Some(value.to_vec());
+        }
+        let name = self.key.to_string();
+        let seal = |secret: String| keys.seal(&name, &secret, random);
+        Some(match self.key {
+            Key::Webhook(_) => {
+                let webhook: Webhook<String> = from_value(value).expect(OWN);
+                let Ok(webhook) = webhook.with_secrets(|secret| Ok::<_, Infallible>(seal(secret)));
+                to_value(&webhook)
+            }
+            Key::TokenKey => {
+                let TokenKey { key, created } = from_value(value).expect(OWN);
+                to_value(&TokenKey { key: seal(key), created })
+            }
+            Key::Event(_) | Key::Client(_) => value.to_vec(),
+        })
     }
 
     /// The tombstone that deletes what `key` names.
@@ -99,9 +142,26 @@ fn to_value<T: Serialize>(definition: &T) -> Vec<u8> {
     serde_json::to_vec(&Versioned { v: VERSION, definition }).expect("definitions have only texts as keys")
 }
 
-pub(super) fn webhook_from_value(id: WebhookId, value: &[u8]) -> Result<Webhook, BadReason> {
-    let webhook: Webhook = from_value(value)?;
-    if webhook.id == id { Ok(webhook) } else { Err(BadReason::OtherId(webhook.id.into())) }
+pub(super) fn webhook_from_value(id: WebhookId, value: &[u8], keys: &Keyring) -> Result<Webhook, BadReason> {
+    let webhook: Webhook<String> = from_value(value)?;
+    if webhook.id != id {
+        return Err(BadReason::OtherId(webhook.id.into()));
+    }
+    webhook.with_secrets(|secret| opened(Key::Webhook(id), secret, keys))
+}
+
+pub(super) fn client_from_value(id: ClientId, value: &[u8]) -> Result<Client, BadReason> {
+    let client: Client = from_value(value)?;
+    if client.id == id { Ok(client) } else { Err(BadReason::OtherId(client.id.into())) }
+}
+
+pub(super) fn token_key_from_value(value: &[u8], keys: &Keyring) -> Result<TokenKey, BadReason> {
+    let TokenKey { key, created } = from_value(value)?;
+    Ok(TokenKey { key: opened(Key::TokenKey, key, keys)?, created })
+}
+
+fn opened(record: Key, secret: String, keys: &Keyring) -> Result<Secret, BadReason> {
+    Ok(Secret::try_from(keys.open(&record.to_string(), secret)?)?)
 }
 
 pub(super) fn event_from_value(id: EventId, value: &[u8]) -> Result<Event, BadReason> {

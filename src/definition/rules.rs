@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::template::{Template, TemplateError};
-use super::{BadSecret, BadUrl, Definitions, Endpoint, Event, Payload, Webhook};
+use super::{BadSecret, BadUrl, Draft, Endpoint, Event, Payload, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, Operation, UnknownEventSource};
 
@@ -146,7 +146,7 @@ pub fn webhook(webhook: &Webhook, policy: Policy) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// [`Refusal::NameTaken`].
-pub fn unique_name(webhook: &Webhook, among: &Definitions) -> Result<(), Refusal> {
+pub fn unique_name(webhook: &Webhook, among: &Draft<'_>) -> Result<(), Refusal> {
     match among.named(&webhook.account, &webhook.name).find(|other| other.id != webhook.id) {
         None => Ok(()),
         Some(other) => {

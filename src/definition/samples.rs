@@ -19,7 +19,9 @@ pub fn webhook(id: &str, name: &str) -> Webhook {
         urls: vec!["https://example.com/hook".to_owned()],
         call_throttling: None,
         secret: Secret::from_random([7; 32]),
+        old_secret: None,
         enabled: true,
+        version: 1,
         created: stamp(),
         modified: None,
     }
@@ -35,6 +37,7 @@ pub fn event(id: &str, webhook: &str, operation: Operation, table: &str, fields:
         event_sources: Vec::new(),
         payload: Payload::Default,
         enabled: true,
+        version: 1,
         created: stamp(),
         modified: None,
     }
@@ -79,7 +82,9 @@ pub fn any_webhook() -> impl Strategy<Value = Webhook> {
             urls: urls.into_iter().collect(),
             call_throttling,
             secret: Secret::from_random(random),
+            old_secret: None,
             enabled,
+            version: 1,
             created: stamp(),
             modified: None,
         })
@@ -107,6 +112,7 @@ pub fn any_event() -> impl Strategy<Value = Event> {
             event_sources: sources.iter().map(|source| source.as_str().to_owned()).collect(),
             payload,
             enabled,
+            version: 1,
             created: stamp(),
             modified: None,
         })

@@ -4,14 +4,17 @@
 //! state, in whatever order the keys come: a compacted log and a whole one give the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::record::{self, BadReason, BadRecord, Key};
-use super::{Event, Webhook};
-use crate::id::{AccountId, EventId, WebhookId};
+use super::{Client, Event, Keyring, TokenKey, Webhook};
+use crate::id::{AccountId, ClientId, EventId, WebhookId};
 
 /// All webhooks and events, findable by account and name, by webhook, and by table.
 #[derive(Debug, Default, PartialEq)]
 pub struct Definitions {
+    /// What opens the secrets in records.
+    keys: Arc<Keyring>,
     webhooks: BTreeMap<WebhookId, Webhook>,
     events: BTreeMap<EventId, Event>,
     /// The rules allow a name once in an account; a log written by other hands may not keep them.
@@ -20,6 +23,8 @@ pub struct Definitions {
     by_webhook: BTreeMap<WebhookId, BTreeSet<EventId>>,
     /// Events whose webhook is known: only it says which account the table is in.
     by_table: BTreeMap<TableKey, BTreeSet<EventId>>,
+    clients: BTreeMap<ClientId, Client>,
+    token_key: Option<TokenKey>,
 }
 
 /// What rules are looked up by.
@@ -55,6 +60,11 @@ pub enum Applied {
 }
 
 impl Definitions {
+    /// None, in a log whose secrets these keys open.
+    pub fn sealed_with(keys: Arc<Keyring>) -> Self {
+        Self { keys, ..Self::default() }
+    }
+
     /// Applies a record of the log; no value is a tombstone.
     ///
     /// # Errors
@@ -64,13 +74,24 @@ impl Definitions {
         let outcome = match Key::parse(key) {
             Ok(None) => return Ok(Applied::Ignored),
             Ok(Some(Key::Webhook(id))) => {
-                let (webhook, outcome) = split(value.map(|value| record::webhook_from_value(id, value)));
+                let (webhook, outcome) = split(value.map(|value| record::webhook_from_value(id, value, &self.keys)));
                 self.replace_webhook(id, webhook, changes);
                 outcome
             }
             Ok(Some(Key::Event(id))) => {
                 let (event, outcome) = split(value.map(|value| record::event_from_value(id, value)));
                 self.replace_event(id, event, changes);
+                outcome
+            }
+            Ok(Some(Key::Client(id))) => {
+                self.clients.remove(&id);
+                let (client, outcome) = split(value.map(|value| record::client_from_value(id, value)));
+                self.clients.extend(client.map(|client| (id, client)));
+                outcome
+            }
+            Ok(Some(Key::TokenKey)) => {
+                let (key, outcome) = split(value.map(|value| record::token_key_from_value(value, &self.keys)));
+                self.token_key = key;
                 outcome
             }
             // Nothing was kept under such a key, so nothing is wrong with deleting it.
@@ -89,6 +110,25 @@ impl Definitions {
 
     pub fn event(&self, id: EventId) -> Option<&Event> {
         self.events.get(&id)
+    }
+
+    pub fn client(&self, id: ClientId) -> Option<&Client> {
+        self.clients.get(&id)
+    }
+
+    /// All API clients, by id.
+    pub fn clients(&self) -> impl ExactSizeIterator<Item = &Client> {
+        self.clients.values()
+    }
+
+    /// What signs tokens, once there is a client.
+    pub fn token_key(&self) -> Option<&TokenKey> {
+        self.token_key.as_ref()
+    }
+
+    /// How many webhooks an account has; those that share a name, as other hands may write them, count as one.
+    pub fn webhook_count(&self, account: &AccountId) -> usize {
+        self.by_name.get(account).map_or(0, BTreeMap::len)
     }
 
     /// All webhooks, by id.

@@ -7,7 +7,7 @@ use crate::id::{AccountId, WebhookId};
 
 /// Where the messages of its events go, and with which secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Webhook {
+pub struct Webhook<S = Secret> {
     pub id: WebhookId,
     pub account: AccountId,
     pub name: String,
@@ -17,12 +17,54 @@ pub struct Webhook {
     /// Calls a second over the whole group; None is unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_throttling: Option<u32>,
-    pub secret: Secret,
+    pub secret: S,
+    /// The secret before it, while messages are signed with both.
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub old_secret: Option<OldSecret<S>>,
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// 1 when it is made, and one more with each change.
+    #[serde(default = "first")]
+    pub version: u32,
     pub created: Stamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<Stamp>,
+}
+
+/// A secret that was replaced and is still good for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldSecret<S = Secret> {
+    pub secret: S,
+    /// Seconds since 1970.
+    pub until: i64,
+}
+
+impl<S> Webhook<S> {
+    /// The same with other secrets, as between how they are kept and how they are used.
+    ///
+    /// # Errors
+    /// What `change` says of one of them.
+    pub fn with_secrets<T, E>(self, mut change: impl FnMut(S) -> Result<T, E>) -> Result<Webhook<T>, E> {
+        let secret = change(self.secret)?;
+        let old_secret = match self.old_secret {
+            Some(OldSecret { secret, until }) => Some(OldSecret { secret: change(secret)?, until }),
+            None => None,
+        };
+        Ok(Webhook {
+            id: self.id,
+            account: self.account,
+            name: self.name,
+            description: self.description,
+            urls: self.urls,
+            call_throttling: self.call_throttling,
+            secret,
+            old_secret,
+            enabled: self.enabled,
+            version: self.version,
+            created: self.created,
+            modified: self.modified,
+        })
+    }
 }
 
 /// When something was done, and by whom.
@@ -35,4 +77,9 @@ pub struct Stamp {
 
 fn yes() -> bool {
     true
+}
+
+/// The version of a definition that is new.
+pub(super) fn first() -> u32 {
+    1
 }

@@ -14,7 +14,7 @@ use crate::decode::Identity;
 use crate::definition::plan::{Problems, Terms, plan};
 use crate::definition::rules::Policy;
 use crate::definition::yaml::{BadFile, File};
-use crate::definition::{Definitions, Stamp};
+use crate::definition::{Definitions, Draft, Stamp};
 use crate::id::{AccountId, EventId, MessageId};
 use crate::render::message_id;
 use crate::store::{self, StoreError, WriteError};
@@ -86,7 +86,7 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
     let file = File::parse(&include_str!("webhooks.yaml").replace("RECEIVER", &receiver.to_string()))?;
     let stamp = Stamp { at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string(), by: "outhook dev".into() };
     let random = SystemRandom::new();
-    let decide = move |definitions: &Definitions| {
+    let decide = move |draft: &Draft<'_>| {
         let terms = Terms {
             account: Some(&AccountId::from(ACCOUNT)),
             prune: false,
@@ -95,7 +95,7 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
             variable: &|_| None,
             random: &|bytes| random.fill(bytes).expect("every system that this runs on gives random bytes"),
         };
-        plan(definitions, &file, &terms).map(|plan| (plan.records(), ()))
+        plan(draft.committed(), &file, &terms).map(|plan| (plan.records(), ()))
     };
     store::write(&config.definitions, &kafka, decide).await?;
     Ok(store::read(&config.definitions, &kafka).await?)

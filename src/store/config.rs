@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::definition::Keyring;
+
 /// Where definitions live.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -10,10 +12,12 @@ pub struct Config {
     pub topic: String,
     /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
     pub replication_factor: Option<i32>,
+    /// Keys that seal webhooks' secrets in the topic, each the base64 of 32 bytes (`openssl rand -base64 32`). The first seals, all of them open, so a new key goes first. Default none: secrets stand there as they are.
+    pub secret_keys: Keyring,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { topic: "outhook.definitions".to_owned(), replication_factor: None }
+        Self { topic: "outhook.definitions".to_owned(), replication_factor: None, secret_keys: Keyring::default() }
     }
 }

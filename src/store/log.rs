@@ -11,8 +11,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Message, Timestamp};
 
+use super::state::State;
 use super::{Config, StoreError};
-use crate::definition::{Changes, Definitions};
+use crate::definition::Definitions;
 
 /// The one partition of the topic.
 pub(super) const PARTITION: i32 = 0;
@@ -152,22 +153,24 @@ impl Log {
         }
     }
 
-    /// Reads on to the end, as it is after this call began, into `definitions`. Records that are no definitions are left to the store's status to
-    /// name.
-    pub fn read_to_end(&mut self, definitions: &mut Definitions) -> Result<(), StoreError> {
+    /// Reads from where the state is to the end, as it is after this call began.
+    pub fn read_to_end(&mut self, state: &State) -> Result<(), StoreError> {
+        self.next = state.next();
         self.begin()?;
-        let mut changes = Changes::default();
         let mut trouble = "the broker did not answer".to_owned();
         let mut last = Instant::now();
         while last.elapsed() < STALL {
             match self.next(Duration::from_millis(100)) {
                 Next::Record(record) => {
-                    let _ = definitions.apply(record.key().unwrap_or_default(), record.payload(), &mut changes);
+                    state.take(&record);
                     last = Instant::now();
                 }
-                Next::End => return Ok(()),
+                Next::End => {
+                    state.at_end();
+                    return Ok(());
+                }
                 Next::Remade => {
-                    *definitions = Definitions::default();
+                    state.restart();
                     self.restart()?;
                 }
                 Next::Nothing => {}
@@ -196,11 +199,11 @@ pub(super) fn is_missing_topic(error: &KafkaError) -> bool {
 /// The topic is missing or has several partitions, or the broker can't be reached.
 pub async fn read(config: &Config, kafka: &HashMap<String, String>) -> Result<Definitions, StoreError> {
     let mut log = Log::open(config, kafka, AT_END)?;
+    let state = State::new(&config.topic, &config.secret_keys, None);
     tokio::task::spawn_blocking(move || {
         log.check()?;
-        let mut definitions = Definitions::default();
-        log.read_to_end(&mut definitions)?;
-        Ok(definitions)
+        log.read_to_end(&state)?;
+        Ok(state.into_definitions())
     })
     .await
     .expect("reading the definitions does not panic")

@@ -7,7 +7,7 @@ use serde_saphyr::{Location, Spanned};
 use super::{Change, Plan, Problem, Problems, Reason, Terms, WebhookPlan};
 use crate::definition::rules::{self, Places};
 use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
-use crate::definition::{BadSecret, Definitions, Event, Secret, Webhook};
+use crate::definition::{BadSecret, Definitions, Draft, Event, Secret, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::Operation;
 
@@ -61,7 +61,10 @@ impl<'p> Planner<'p> {
         };
         let events = self.events(entry, after.id);
         let secret_made = before.is_none() && entry.secret.is_none();
-        let webhook = Change::between(before, after, |webhook| webhook.modified = Some(self.terms.stamp.clone()));
+        let webhook = Change::between(before, after, |webhook| {
+            webhook.modified = Some(self.terms.stamp.clone());
+            webhook.version += 1;
+        });
         if !webhook.is_keep() || !events.is_empty() {
             self.plan.webhooks.push(WebhookPlan { webhook, secret_made, events });
         }
@@ -85,13 +88,15 @@ impl<'p> Planner<'p> {
             description: entry.description.clone(),
             urls: entry.outgoing_urls.clone(),
             call_throttling: entry.call_throttling,
+            old_secret: before.filter(|before| before.secret == secret).and_then(|before| before.old_secret.clone()),
             secret,
+            version: before.map_or(1, |before| before.version),
             enabled: entry.enabled.unwrap_or(true),
             created: before.map_or_else(|| self.terms.stamp.clone(), |before| before.created.clone()),
             modified: before.and_then(|before| before.modified.clone()),
         };
         rules::webhook(&webhook, self.terms.policy)?;
-        rules::unique_name(&webhook, self.definitions)?;
+        rules::unique_name(&webhook, &Draft::on(self.definitions))?;
         Ok(webhook)
     }
 
@@ -153,11 +158,15 @@ impl<'p> Planner<'p> {
             event_sources: entry.event_sources.clone(),
             payload: rules::payload(entry.custom_payload_fields.clone(), entry.custom_payload_template.clone())?,
             enabled: entry.enabled.unwrap_or(true),
+            version: before.map_or(1, |before| before.version),
             created: before.map_or_else(|| self.terms.stamp.clone(), |before| before.created.clone()),
             modified: before.and_then(|before| before.modified.clone()),
         };
         rules::event(&event)?;
-        Ok(Change::between(before, event, |event| event.modified = Some(self.terms.stamp.clone())))
+        Ok(Change::between(before, event, |event| {
+            event.modified = Some(self.terms.stamp.clone());
+            event.version += 1;
+        }))
     }
 
     /// Checks that the events that a webhook will have can stand beside each other.

@@ -194,7 +194,7 @@ proptest! {
         let mut definitions = Definitions::default();
         let mut changes = Changes::default();
         for webhook in &webhooks {
-            if rules::unique_name(webhook, &definitions).is_ok() {
+            if rules::unique_name(webhook, &super::super::Draft::on(&definitions)).is_ok() {
                 let record = LogRecord::webhook(webhook);
                 definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut changes).unwrap();
             }

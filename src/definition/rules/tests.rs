@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::samples;
-use super::super::{Changes, LogRecord};
+use super::super::{Changes, Definitions, LogRecord};
 use super::*;
 
 fn refused_webhook(change: impl FnOnce(&mut Webhook)) -> String {
@@ -99,9 +99,12 @@ fn a_name_is_taken_only_by_another_webhook_of_the_account() {
     let record = LogRecord::webhook(&hook);
     let mut among = Definitions::default();
     among.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
-    assert_eq!(unique_name(&hook, &among), Ok(()));
-    assert_eq!(unique_name(&Webhook { account: "zoo".into(), ..samples::webhook("hook02", "A") }, &among), Ok(()));
-    let refusal = unique_name(&samples::webhook("hook02", "A"), &among).unwrap_err().to_string();
+    assert_eq!(unique_name(&hook, &Draft::on(&among)), Ok(()));
+    assert_eq!(
+        unique_name(&Webhook { account: "zoo".into(), ..samples::webhook("hook02", "A") }, &Draft::on(&among)),
+        Ok(())
+    );
+    let refusal = unique_name(&samples::webhook("hook02", "A"), &Draft::on(&among)).unwrap_err().to_string();
     assert_eq!(refusal, "Name \"A\" is taken in account \"acme\", by webhook hook01");
 }
 

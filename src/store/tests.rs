@@ -2,6 +2,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 
+use std::time::Duration;
+
 use super::*;
 use crate::definition::samples::{event, webhook};
 use crate::definition::{Event, Key, LogRecord, Payload};
@@ -18,7 +20,7 @@ struct Broker {
 impl Broker {
     fn new() -> Self {
         let cluster = MockCluster::new(1).unwrap();
-        let config = Config { topic: "outhook.definitions".to_owned(), replication_factor: None };
+        let config = Config { topic: "outhook.definitions".to_owned(), ..Config::default() };
         cluster.create_topic(&config.topic, 1, 1).unwrap();
         let kafka = HashMap::from([("bootstrap.servers".to_owned(), cluster.bootstrap_servers())]);
         let mut client = ClientConfig::new();

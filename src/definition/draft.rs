@@ -1,0 +1,137 @@
+//! Definitions as they would be with records that are not committed yet.
+
+use std::collections::BTreeSet;
+
+use super::{Changes, Client, Definitions, Event, Key, LogRecord, TokenKey, Webhook};
+use crate::id::{AccountId, ClientId, EventId, WebhookId};
+
+/// The committed definitions with drafted records laid over them: what a write decides on that shares a
+/// transaction with others before it. Only looking at it costs nothing; nobody else sees it.
+pub struct Draft<'d> {
+    committed: &'d Definitions,
+    drafted: Definitions,
+    /// What the draft says, also by leaving it out: a key that is touched is as `drafted` has it.
+    touched: BTreeSet<Key>,
+}
+
+impl<'d> Draft<'d> {
+    pub fn on(committed: &'d Definitions) -> Self {
+        Self { committed, drafted: Definitions::default(), touched: BTreeSet::new() }
+    }
+
+    /// The definitions without what is drafted.
+    pub fn committed(&self) -> &'d Definitions {
+        self.committed
+    }
+
+    /// Lays records over what is there.
+    pub fn put(&mut self, records: &[LogRecord]) {
+        for record in records {
+            let (key, value) = (record.key.to_string(), record.value.as_deref());
+            // Records that this program has made are ones that it can read.
+            let _ = self.drafted.apply(key.as_bytes(), value, &mut Changes::default());
+            self.touched.insert(record.key);
+        }
+    }
+
+    /// Whether all that these records say is so.
+    pub fn holds(&self, records: &[LogRecord]) -> bool {
+        records.iter().all(|record| self.record(record.key) == *record)
+    }
+
+    fn record(&self, key: Key) -> LogRecord {
+        let record = match key {
+            Key::Webhook(id) => self.webhook(id).map(LogRecord::webhook),
+            Key::Event(id) => self.event(id).map(LogRecord::event),
+            Key::Client(id) => self.client(id).map(LogRecord::client),
+            Key::TokenKey => self.token_key().map(LogRecord::token_key),
+        };
+        record.unwrap_or(LogRecord::deletion(key))
+    }
+
+    /// Where a key is looked up.
+    fn side(&self, key: Key) -> &Definitions {
+        if self.touched.contains(&key) { &self.drafted } else { self.committed }
+    }
+
+    pub fn webhook(&self, id: WebhookId) -> Option<&Webhook> {
+        self.side(Key::Webhook(id)).webhook(id)
+    }
+
+    pub fn event(&self, id: EventId) -> Option<&Event> {
+        self.side(Key::Event(id)).event(id)
+    }
+
+    pub fn client(&self, id: ClientId) -> Option<&Client> {
+        self.side(Key::Client(id)).client(id)
+    }
+
+    pub fn token_key(&self) -> Option<&TokenKey> {
+        self.side(Key::TokenKey).token_key()
+    }
+
+    /// The webhooks of that name in an account.
+    pub fn named(&self, account: &AccountId, name: &str) -> impl Iterator<Item = &Webhook> {
+        let committed = self.committed.named(account, name).filter(|webhook| !self.touches(Key::Webhook(webhook.id)));
+        committed.chain(self.drafted.named(account, name))
+    }
+
+    /// A webhook's events.
+    pub fn events_of(&self, webhook: WebhookId) -> impl Iterator<Item = &Event> {
+        let committed = self.committed.events_of(webhook).filter(|event| !self.touches(Key::Event(event.id)));
+        committed.chain(self.drafted.events_of(webhook))
+    }
+
+    /// How many webhooks an account has.
+    pub fn webhook_count(&self, account: &AccountId) -> usize {
+        let of_account = |webhook: Option<&Webhook>| webhook.is_some_and(|webhook| webhook.account == *account);
+        let touched =
+            || self.touched.iter().filter_map(|key| if let Key::Webhook(id) = key { Some(*id) } else { None });
+        let replaced = touched().filter(|id| of_account(self.committed.webhook(*id))).count();
+        let drafted = touched().filter(|id| of_account(self.drafted.webhook(*id))).count();
+        self.committed.webhook_count(account) - replaced + drafted
+    }
+
+    fn touches(&self, key: Key) -> bool {
+        self.touched.contains(&key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{event, webhook};
+    use super::*;
+    use crate::vocabulary::Operation;
+
+    fn names(draft: &Draft<'_>, name: &str) -> Vec<String> {
+        draft.named(&"acme".into(), name).map(|webhook| webhook.id.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_drafted_hides_what_is_committed() {
+        let mut committed = Definitions::default();
+        let insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+        for record in [LogRecord::webhook(&webhook("hook01", "A")), LogRecord::event(&insert)] {
+            let key = record.key.to_string();
+            committed.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+        }
+        let mut draft = Draft::on(&committed);
+        assert_eq!((names(&draft, "A"), draft.events_of(insert.webhook).count()), (vec!["hook01".to_owned()], 1));
+
+        let renamed = LogRecord::webhook(&webhook("hook01", "B"));
+        let other = LogRecord::webhook(&webhook("hook02", "A"));
+        let moved = LogRecord::event(&event("event1", "hook02", Operation::Insert, "T", &[]));
+        assert!(!draft.holds(std::slice::from_ref(&renamed)));
+        draft.put(&[renamed.clone(), other, moved]);
+        assert!(draft.holds(&[renamed]));
+        assert_eq!((names(&draft, "A"), names(&draft, "B")), (vec!["hook02".to_owned()], vec!["hook01".to_owned()]));
+        assert_eq!(draft.events_of("hook01".parse().unwrap()).count(), 0);
+        assert_eq!(draft.events_of("hook02".parse().unwrap()).count(), 1);
+        assert_eq!(draft.webhook_count(&"acme".into()), 2);
+
+        draft.put(&[LogRecord::deletion(Key::Webhook("hook01".parse().unwrap()))]);
+        assert!(draft.webhook("hook01".parse().unwrap()).is_none());
+        assert_eq!(draft.webhook_count(&"acme".into()), 1);
+        assert_eq!(committed.webhooks().len(), 1, "what is committed stays as it is");
+    }
+}

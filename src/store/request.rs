@@ -1,0 +1,86 @@
+//! A write that waits for its turn: a decision, and who waits for what comes of it.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::writer::Unwritten;
+use crate::definition::{Draft, LogRecord};
+
+/// Why a write was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError<E> {
+    /// What was to be written may not be, as the definitions stand.
+    #[error(transparent)]
+    Refused(E),
+    #[error("{0}")]
+    Unwritten(Arc<Unwritten>),
+}
+
+impl<E, U: Into<Unwritten>> From<U> for WriteError<E> {
+    fn from(error: U) -> Self {
+        WriteError::Unwritten(Arc::new(error.into()))
+    }
+}
+
+/// A write of any kind, as the writer sees it.
+pub(super) trait Request: Send {
+    /// The records to write, as things stand now. May be asked again, when a try was cut off.
+    fn decide(&mut self, draft: &Draft<'_>) -> Vec<LogRecord>;
+
+    /// What was decided last is written, or is not.
+    fn answer(self: Box<Self>, written: &Result<(), Arc<Unwritten>>);
+}
+
+/// A write that `decide` decides on, and its outcome to be answered once it is written.
+pub(super) struct Decision<T, E, D> {
+    decide: D,
+    decided: Option<Result<T, E>>,
+    /// What the last try was to write.
+    records: Vec<LogRecord>,
+    answer: oneshot::Sender<Result<T, WriteError<E>>>,
+}
+
+impl<T, E, D> Decision<T, E, D> {
+    pub fn new(decide: D) -> (Self, oneshot::Receiver<Result<T, WriteError<E>>>) {
+        let (answer, outcome) = oneshot::channel();
+        (Self { decide, decided: None, records: Vec::new(), answer }, outcome)
+    }
+}
+
+impl<T, E, D> Request for Decision<T, E, D>
+where
+    T: Send,
+    E: Send,
+    D: FnMut(&Draft<'_>) -> Result<(Vec<LogRecord>, T), E> + Send,
+{
+    fn decide(&mut self, draft: &Draft<'_>) -> Vec<LogRecord> {
+        // Nobody waits for it any more, and nothing of it is written yet.
+        if self.answer.is_closed() {
+            return Vec::new();
+        }
+        // An earlier try's commit went through, and only its answer was lost.
+        if !self.records.is_empty() && draft.holds(&self.records) {
+            return Vec::new();
+        }
+        let (records, decided) = match (self.decide)(draft) {
+            Ok((records, outcome)) => (records, Ok(outcome)),
+            Err(refused) => (Vec::new(), Err(refused)),
+        };
+        self.records.clone_from(&records);
+        self.decided = Some(decided);
+        records
+    }
+
+    fn answer(self: Box<Self>, written: &Result<(), Arc<Unwritten>>) {
+        let answer = match (self.decided, written) {
+            (Some(Err(refused)), _) => Err(WriteError::Refused(refused)),
+            (_, Err(error)) => Err(WriteError::Unwritten(error.clone())),
+            (Some(Ok(outcome)), Ok(())) => Ok(outcome),
+            // Nothing was decided, because nobody waited.
+            (None, Ok(())) => return,
+        };
+        // Whoever waited may have gone.
+        let _ = self.answer.send(answer);
+    }
+}

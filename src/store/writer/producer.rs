@@ -1,0 +1,173 @@
+//! The producer that holds the shared transactional id.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientContext, Message as _};
+
+use super::{Cut, Unwritten};
+use crate::definition::LogRecord;
+use crate::store::StoreError;
+use crate::store::log::PARTITION;
+
+/// How long taking over the id and committing may take.
+const STEP: Duration = Duration::from_secs(15);
+/// How long a transaction may be open before the broker aborts it: many definitions take a while to send.
+const TRANSACTION: Duration = Duration::from_secs(60);
+
+/// Transactions under the shared id, until another takes it over.
+pub(super) struct Transactions {
+    topic: String,
+    producer: BaseProducer<Deliveries>,
+}
+
+impl Transactions {
+    /// Takes the id over: from now on nobody else's transaction commits. A new client each time, because one that
+    /// was fenced can't be used again.
+    pub fn take_over(topic: &str, kafka: &HashMap<String, String>) -> Result<Self, Cut> {
+        let mut client = ClientConfig::new();
+        client.extend(kafka.clone());
+        let producer = client
+            .set("transactional.id", topic)
+            .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
+            .set("message.timeout.ms", TRANSACTION.as_millis().to_string())
+            .set("linger.ms", "0")
+            .create_with_context(Deliveries::default())
+            .map_err(|source| StoreError::Client { topic: topic.to_owned(), source: source.into() })
+            .map_err(|error| Cut::Failed(error.into()))?;
+        let transactions = Self { topic: topic.to_owned(), producer };
+        transactions.step("taking over the transactional id", transactions.producer.init_transactions(STEP))?;
+        Ok(transactions)
+    }
+
+    /// Writes the records with these values, all or none, and returns their offsets.
+    pub fn commit(
+        &mut self,
+        records: &[LogRecord],
+        values: impl Iterator<Item = Option<Vec<u8>>>,
+    ) -> Result<Vec<i64>, Cut> {
+        self.step("beginning the transaction", self.producer.begin_transaction())?;
+        for (record, value) in records.iter().zip(values) {
+            self.step("sending the records", self.send(record, value.as_deref()))?;
+        }
+        let offsets = self.step("sending the records", self.sent())?;
+        self.step("committing", self.producer.commit_transaction(STEP))?;
+        Ok(offsets)
+    }
+
+    fn send(&self, record: &LogRecord, value: Option<&[u8]>) -> KafkaResult<()> {
+        let key = record.key.to_string();
+        let mut message = BaseRecord::to(&self.topic).partition(PARTITION).key(&key);
+        message.payload = value;
+        while let Err((error, back)) = self.producer.send(message) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(error);
+            }
+            message = back;
+            self.producer.poll(POLL);
+        }
+        Ok(())
+    }
+
+    /// Waits until the broker has all records, before the commit: rdkafka's own `flush`, which its commit begins
+    /// with, waits in steps of 100 ms while anything is under way. It ends: a record that is not delivered in time
+    /// is reported as failed.
+    fn sent(&self) -> KafkaResult<Vec<i64>> {
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(POLL);
+        }
+        self.producer.context().take()
+    }
+
+    fn step<T>(&self, step: &'static str, result: KafkaResult<T>) -> Result<T, Cut> {
+        result.map_err(|error| {
+            let source = Box::new(error);
+            if is_final(&source) {
+                Cut::Failed(Unwritten::Kafka { topic: self.topic.clone(), step, source })
+            } else {
+                Cut::Again { step, source }
+            }
+        })
+    }
+}
+
+/// How long a poll may wait for the broker's answer.
+const POLL: Duration = Duration::from_millis(1);
+
+/// The offsets of the records in the order in which they were sent, or the first error.
+struct Deliveries(Mutex<KafkaResult<Vec<i64>>>);
+
+impl Default for Deliveries {
+    fn default() -> Self {
+        Self(Mutex::new(Ok(Vec::new())))
+    }
+}
+
+impl Deliveries {
+    fn take(&self) -> KafkaResult<Vec<i64>> {
+        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), Ok(Vec::new()))
+    }
+}
+
+impl ClientContext for Deliveries {
+    // What matters of the client's errors comes back from the step that they cut off.
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!("definitions' producer: {error}: {reason}");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut delivered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (result, &mut *delivered) {
+            (Ok(record), Ok(offsets)) => offsets.push(record.offset()),
+            (Err((error, _)), Ok(_)) => *delivered = Err(error.clone()),
+            (_, Err(_)) => {}
+        }
+    }
+}
+
+/// Whether trying again would end in the same way. What is left out, being fenced above all, may pass.
+fn is_final(error: &KafkaError) -> bool {
+    is_denied(error)
+        || matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::MessageSizeTooLarge
+                    | RDKafkaErrorCode::InvalidRecord
+                    | RDKafkaErrorCode::PolicyViolation
+                    | RDKafkaErrorCode::UnsupportedVersion
+                    | RDKafkaErrorCode::UnsupportedFeature
+            )
+        )
+}
+
+fn is_denied(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    )
+}
+
+/// What to do about an error, as the end of its text.
+pub(super) fn mend(error: &KafkaError, topic: &str) -> String {
+    if is_denied(error) {
+        format!("; allow this client Write and Describe on the topic and on the transactional id {topic}")
+    } else if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+        "; a definition is larger than the topic's max.message.bytes allows: raise it, or make the definition smaller"
+            .to_owned()
+    } else {
+        String::new()
+    }
+}
