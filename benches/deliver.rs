@@ -177,6 +177,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         webhook: "abc123".parse().unwrap(),
         account: "acme".into(),
         secret: Secret::from_random([7; 32]),
+        old_secret: None,
         endpoints: [Arc::new(Endpoint::parse(&format!("http://{address}/hook")).unwrap())].into(),
         gone: false.into(),
     });

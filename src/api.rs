@@ -1,9 +1,60 @@
-//! The HTTP listener: what an instance serves to operators and, one day, to API clients.
+//! The HTTP listener: the REST API with its tokens, and what operators ask for.
 
+mod body;
 mod config;
+mod error;
 mod listener;
+mod oauth;
+mod openapi;
 mod operations;
+mod rest;
 
-pub use self::config::Config;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn;
+use http::StatusCode;
+
+use self::error::ApiError;
+use self::oauth::Guesses;
+use crate::definition::rules::Policy;
+use crate::lifecycle::Readiness;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+pub use self::config::{Access, Config, TokenSecret};
 pub use self::listener::{BindError, Listener};
-pub use self::operations::Operations;
+
+/// What requests are answered from.
+pub struct Api {
+    pub metrics: Metrics,
+    pub readiness: Readiness,
+    pub store: Arc<Store>,
+    /// What definitions may be.
+    pub policy: Policy,
+    pub access: Access,
+    guesses: Guesses,
+}
+
+impl Api {
+    pub fn new(metrics: Metrics, readiness: Readiness, store: Arc<Store>, policy: Policy, access: Access) -> Self {
+        Self { metrics, readiness, store, policy, access, guesses: Guesses::default() }
+    }
+
+    /// Everything that is answered.
+    pub fn router(self) -> Router {
+        let (rest, document) = openapi::split();
+        let mut framed = Router::new().merge(rest);
+        framed = framed.merge(openapi::router(document)).fallback(nothing_here);
+        let framed = framed.layer(from_fn(error::frame));
+        let open =
+            operations::routes().into_iter().fold(Router::new(), |router, (path, route)| router.route(path, route));
+        open.merge(framed).with_state(Arc::new(self))
+    }
+}
+
+async fn nothing_here() -> ApiError {
+    let message =
+        "nothing is at this path; /openapi.json names what there is, and /metrics, /health/live and /health/ready";
+    ApiError::new(StatusCode::NOT_FOUND, "ObjectNotFound", message)
+}

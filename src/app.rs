@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::api::{BindError, Listener, Operations};
+use crate::api::{Api, BindError, Listener};
 use crate::config::{self, Config};
 use crate::decode::{self, Decoder, WholeTables};
 use crate::deliver::{self, Lanes};
@@ -34,7 +34,8 @@ pub struct App {
     stages: Stages,
     store: Arc<Store>,
     listener: Listener,
-    operations: Operations,
+    router: axum::Router,
+    readiness: Readiness,
     definitions_known: Condition,
     partitions_assigned: Condition,
 }
@@ -87,8 +88,9 @@ impl App {
             settle,
             budget: Budget::new(config.memory.budget_bytes()),
         };
-        let operations = Operations { metrics, readiness };
-        Ok(Self { source: source(config), stages, store, listener, operations, definitions_known, partitions_assigned })
+        let api = Api::new(metrics, readiness.clone(), store.clone(), config.policy(), config.api.clone());
+        let (source, router) = (source(config), api.router());
+        Ok(Self { source, stages, store, listener, router, readiness, definitions_known, partitions_assigned })
     }
 
     /// Where metrics and health are served.
@@ -98,7 +100,7 @@ impl App {
 
     /// Which conditions of being ready do not hold yet.
     pub fn readiness(&self) -> Readiness {
-        self.operations.readiness.clone()
+        self.readiness.clone()
     }
 
     /// Reads the definitions to their end, joins the group, and works until `stop` resolves; then drains.
@@ -107,9 +109,9 @@ impl App {
     /// The group can't be joined, or has shut this instance out, for a reason that waiting does not mend. What was
     /// not committed comes again.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Left, Error> {
-        let Self { source, stages, store, listener, operations, definitions_known, partitions_assigned } = self;
+        let Self { source, stages, store, listener, router, definitions_known, partitions_assigned, .. } = self;
         let (stop_listening, stopping) = lifecycle::stop();
-        let listening = tokio::spawn(listener.serve(operations, stopping));
+        let listening = tokio::spawn(listener.serve(router, stopping));
         let (lanes, settle, budget) = (stages.lanes.clone(), stages.settle.clone(), stages.budget.clone());
         let gauges = tokio::spawn(read_gauges(budget.clone()));
         let mut stop = std::pin::pin!(stop);

@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod change;
 mod check;
+pub mod clients;
 mod definitions;
 mod dev;
 pub mod explain;
@@ -18,9 +19,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+use ring::rand::{SecureRandom as _, SystemRandom};
 
 pub use self::failure::Failure;
 use crate::config::{self, Config};
+use crate::definition::Stamp;
 
 /// Row changes in Kafka become webhooks.
 #[derive(Debug, Parser)]
@@ -41,6 +45,8 @@ enum Command {
     #[command(subcommand)]
     Topics(topics::Topics),
     Apply(apply::Args),
+    #[command(subcommand)]
+    Clients(clients::Clients),
     Get(get::Args),
     Preview(preview::Args),
     Explain(explain::Args),
@@ -53,7 +59,8 @@ To try, without a broker:
 To start:
   outhook check                      what is configured, what is there, what run would do
   outhook apply -f webhooks.yaml     say which row changes are sent where
-  outhook run                        send them
+  outhook run                        send them, and serve the API
+  outhook clients create --name me   who may use the API
 
 To find out:
   outhook explain --change row.json  why a row change fires or does not
@@ -102,6 +109,7 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
         Command::Check(args) => check::run(args, &load()?).await,
         Command::Topics(command) => topics::run(command, &load()?).await,
         Command::Apply(args) => Ok(apply::run(args, &load()?).await?),
+        Command::Clients(command) => Ok(clients::run(command, &load()?).await?),
         Command::Get(args) => {
             let config = load()?;
             Ok(get::run(args, &config.definitions, &config.kafka.client()).await?)
@@ -149,6 +157,16 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 fn read_text(path: &Path) -> std::io::Result<String> {
     let not_text = |error: std::string::FromUtf8Error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
     String::from_utf8(read(path)?).map_err(not_text)
+}
+
+/// When a command did something, and who: the time in RFC 3339 with 7 decimals, as the API writes it.
+fn stamp(by: &str) -> Stamp {
+    Stamp { at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string(), by: by.to_owned() }
+}
+
+/// Fills bytes at random.
+fn random(bytes: &mut [u8]) {
+    SystemRandom::new().fill(bytes).expect("every system that this runs on gives random bytes");
 }
 
 fn print(text: &str) -> Result<ExitCode, Failure> {

@@ -26,6 +26,7 @@ pub use self::problem::Problem;
 pub use self::properties::Properties;
 pub use self::source::Source;
 pub use self::topic_pattern::TopicPattern;
+use crate::definition::rules::Policy;
 use crate::id::AccountId;
 use crate::{api, deliver, settle, store, telemetry};
 
@@ -53,8 +54,10 @@ pub struct Config {
     pub memory: Memory,
     /// How a stop behaves.
     pub drain: Drain,
-    /// Where metrics and health are served.
+    /// Where the API, metrics and health are served.
     pub listen: api::Config,
+    /// How clients of the API are known.
+    pub api: api::Access,
     /// What is logged, and how.
     pub log: telemetry::Config,
 }
@@ -136,6 +139,12 @@ impl Config {
     pub fn only_account(&self) -> Option<AccountId> {
         let Some(first) = self.sources.first() else { return Some(AccountId::default()) };
         self.sources.iter().all(|source| source.account == first.account).then(|| first.account.clone())
+    }
+
+    /// What definitions may be, here.
+    pub fn policy(&self) -> Policy {
+        let store::Config { max_webhooks, max_events, .. } = self.definitions;
+        Policy { allow_http: self.delivery.allow_http, max_webhooks, max_events }
     }
 
     /// The source that reads a topic: at most one, since sources that overlap are refused.

@@ -3,6 +3,7 @@
 
 mod client;
 mod draft;
+pub mod edit;
 mod endpoint;
 mod event;
 mod keyring;

@@ -113,6 +113,7 @@ pub async fn run(options: Options) -> Result<Summary, Error> {
     create_topics(broker, &config).map_err(Error::Broker)?;
     let definitions = definitions::apply(&config, receiver_address).await?;
     let applied = Applied::find(&definitions)?;
+    let (client_id, client_secret) = definitions::make_client(&config).await?;
 
     let (oracle, glimpses) = (Arc::<Mutex<Oracle>>::default(), Arc::<Glimpses>::default());
     let receiver = Receiver::new(definitions::verifiers(&definitions), oracle.clone(), glimpses.clone());
@@ -127,6 +128,9 @@ pub async fn run(options: Options) -> Result<Summary, Error> {
         api: format!("http://{}", app.address()),
         metrics: format!("http://{}/metrics", app.address()),
         receiver: format!("http://{receiver_address}"),
+        account: definitions::ACCOUNT,
+        client_id: client_id.to_string(),
+        client_secret,
     };
     door.map(|door| tokio::spawn(door.serve()));
     let instance = Instance::start(app).await?;

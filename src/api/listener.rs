@@ -1,19 +1,19 @@
 //! One address, bound before anything starts and served until the stop.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
-use super::{Config, Operations};
+use super::Config;
 use crate::lifecycle::Stopping;
 
 /// Connections at a time; further ones wait in the kernel's queue.
@@ -61,8 +61,7 @@ impl Listener {
     }
 
     /// Serves until the stop, then lets answers under way end.
-    pub async fn serve(self, operations: Operations, mut stopping: Stopping) {
-        let operations = Arc::new(operations);
+    pub async fn serve(self, router: Router, mut stopping: Stopping) {
         let places = Arc::new(Semaphore::new(CONNECTIONS as usize));
         loop {
             let next = async {
@@ -75,7 +74,12 @@ impl Listener {
                 next = next => next,
             };
             match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(serve_one(stream, operations.clone(), stopping.clone(), place))),
+                Ok((stream, peer)) => {
+                    // An answer's last bytes go out at once.
+                    let _ = stream.set_nodelay(true);
+                    let router = router.clone().layer(Extension(peer));
+                    tokio::spawn(serve_one(stream, router, stopping.clone(), place));
+                }
                 Err(error) => {
                     warn!(%error, "the listener can't accept a connection and tries again");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -88,21 +92,12 @@ impl Listener {
 }
 
 /// Serves one client's requests, one after the other; `place` is held as long as the connection.
-async fn serve_one(
-    stream: TcpStream,
-    operations: Arc<Operations>,
-    mut stopping: Stopping,
-    place: OwnedSemaphorePermit,
-) {
-    let service = service_fn(|request| {
-        let response = operations.answer(&request);
-        async move { Ok::<_, Infallible>(response) }
-    });
+async fn serve_one(stream: TcpStream, router: Router, mut stopping: Stopping, place: OwnedSemaphorePermit) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -6,15 +6,12 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use jiff::Timestamp;
-use ring::rand::{SecureRandom, SystemRandom};
-
 use self::diff::Diff;
 use crate::config::Config;
+use crate::definition::Definitions;
 use crate::definition::plan::{Change, Plan, Problems, Terms, plan};
 use crate::definition::rules::Policy;
 use crate::definition::yaml::{BadFile, File};
-use crate::definition::{Definitions, Stamp};
 use crate::id::AccountId;
 use crate::store::{self, StoreError, WriteError};
 
@@ -67,7 +64,7 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let text = super::read_text(&path).map_err(|source| ApplyError::Read { path: path.clone(), source })?;
     let file = File::parse(&text).map_err(|source| ApplyError::File { path: path.clone(), source })?;
     let dry_run = args.dry_run;
-    let policy = Policy { allow_http: config.delivery.allow_http };
+    let policy = config.policy();
     let account = args.account.as_deref().map(AccountId::from).or_else(|| config.only_account());
     let make = move |definitions: &Definitions| make_plan(definitions, &file, &args, account.as_ref(), policy);
     let (config, kafka) = (&config.definitions, &config.kafka.client());
@@ -92,21 +89,15 @@ fn make_plan(
     account: Option<&AccountId>,
     policy: Policy,
 ) -> Result<Plan, Problems> {
-    let random = SystemRandom::new();
     let terms = Terms {
         account,
         prune: args.prune,
         policy,
-        stamp: &Stamp { at: now(), by: args.by.clone() },
+        stamp: &super::stamp(&args.by),
         variable: &|name| std::env::var(name).ok(),
-        random: &|bytes| random.fill(bytes).expect("every system that this runs on gives random bytes"),
+        random: &super::random,
     };
     plan(definitions, file, &terms)
-}
-
-/// The time in RFC 3339 with 7 decimals, as the API writes it.
-fn now() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string()
 }
 
 /// What was or would be changed, and the secrets that nobody could know otherwise.

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use ring::rand::{SecureRandom as _, SystemRandom};
-
 use super::Failure;
 use crate::config::Config;
 use crate::definition::plan::{Problems, Terms, plan};
@@ -48,15 +46,14 @@ fn of_file(path: &Path, config: &Config) -> Result<Definitions, FileError> {
     let at = || path.to_owned();
     let text = super::read_text(path).map_err(|reason| FileError::Read { path: at(), reason })?;
     let file = File::parse(&text).map_err(|reason| FileError::Syntax { path: at(), reason })?;
-    let random = SystemRandom::new();
     let account = config.only_account();
     let terms = Terms {
         account: account.as_ref(),
         prune: false,
-        policy: Policy { allow_http: true },
+        policy: Policy { allow_http: true, ..Policy::default() },
         stamp: &Stamp { at: "1970-01-01T00:00:00.0000000Z".to_owned(), by: "outhook preview".to_owned() },
         variable: &|name| std::env::var(name).ok(),
-        random: &|bytes| random.fill(bytes).expect("every system that this runs on gives random bytes"),
+        random: &super::random,
     };
     let mut definitions = Definitions::default();
     let plan = plan(&definitions, &file, &terms).map_err(|problems| FileError::Rules { path: at(), problems })?;

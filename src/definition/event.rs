@@ -13,6 +13,9 @@ pub struct Event {
     pub webhook: WebhookId,
     #[serde(with = "operation_as_event_type")]
     pub operation: Operation,
+    /// How the request spelt the event type, if in letters of other cases: it is echoed so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub type_as_given: Option<String>,
     pub object_name: String,
     /// The fields whose change fires an update event; empty is all fields.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -138,7 +138,7 @@ mod tests {
         let keyring = keyring(&[1]);
         let sealed = seal(&keyring, "webhook/abc123", "whsec_x");
         assert_eq!(keyring.open("webhook/other1", sealed.clone()), Err(CannotOpen::Broken));
-        for broken in [sealed.replace("v1:", "v1"), format!("{sealed}A"), sealed[..sealed.len() - 8].to_owned()] {
+        for broken in [sealed.replace("v1:", "v1:0"), format!("{sealed}A"), sealed[..sealed.len() - 8].to_owned()] {
             assert!(keyring.open("webhook/abc123", broken.clone()).is_err(), "{broken}");
         }
     }

@@ -27,10 +27,20 @@ pub const MAX_FIELDS_BYTES: usize = 256 * 1024;
 pub const MAX_TEMPLATE: usize = 256 * 1024;
 
 /// What an installation allows beyond what is safe everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Whether outgoing URLs may be http.
     pub allow_http: bool,
+    /// The most webhooks of an account.
+    pub max_webhooks: usize,
+    /// The most events of a webhook.
+    pub max_events: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { allow_http: false, max_webhooks: 100_000, max_events: 10_000 }
+    }
 }
 
 /// Why a definition is refused.
@@ -55,6 +65,14 @@ pub enum Refusal {
         "CallThrottling is 0, so no call could ever be made: give the calls a second, or leave it out for no limit"
     )]
     NoCalls,
+    #[error("CallThrottling is {0}: it is calls a second, from 1 to 4294967295")]
+    Calls(i64),
+    #[error(
+        "nothing to change is given: send at least one of Name, Description, OutgoingUrls, CallThrottling, Enabled"
+    )]
+    NothingGiven,
+    #[error("the {owner} has {there} {things}, and at most {there} are allowed: delete one, or raise {key}")]
+    Full { owner: &'static str, there: usize, things: &'static str, key: &'static str },
     #[error("Secret: {0}")]
     Secret(#[from] BadSecret),
     #[error("Name {name:?} is taken in account {account:?}, by webhook {other}")]
@@ -101,6 +119,32 @@ impl Refusal {
 /// [`Refusal::EventType`].
 pub fn operation(event_type: &str) -> Result<Operation, Refusal> {
     Operation::from_event_type(event_type).ok_or_else(|| Refusal::EventType(event_type.to_owned()))
+}
+
+/// Reads a throttling.
+///
+/// # Errors
+/// [`Refusal::Calls`].
+pub fn call_throttling(calls: i64) -> Result<u32, Refusal> {
+    u32::try_from(calls).ok().filter(|calls| *calls > 0).ok_or(Refusal::Calls(calls))
+}
+
+/// Checks that an account may have one webhook more.
+///
+/// # Errors
+/// [`Refusal::Full`].
+pub fn room_for_webhook(there: usize, policy: Policy) -> Result<(), Refusal> {
+    let full = Refusal::Full { owner: "account", there, things: "webhooks", key: "definitions.max_webhooks" };
+    if there < policy.max_webhooks { Ok(()) } else { Err(full) }
+}
+
+/// Checks that a webhook may have one event more.
+///
+/// # Errors
+/// [`Refusal::Full`].
+pub fn room_for_event(there: usize, policy: Policy) -> Result<(), Refusal> {
+    let full = Refusal::Full { owner: "webhook", there, things: "events", key: "definitions.max_events" };
+    if there < policy.max_events { Ok(()) } else { Err(full) }
 }
 
 /// Makes a payload of the two ways to choose one. An empty list or text is one not given.

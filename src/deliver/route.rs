@@ -28,7 +28,7 @@ const OUTHOOK_EVENT_DATE: HeaderName = HeaderName::from_static("outhook-event-da
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const OUTHOOK: HeaderValue = HeaderValue::from_static(concat!("outhook/", env!("CARGO_PKG_VERSION")));
 
-/// Room for the header values that each request has of its own: id 36, time 10, signature 47, sequence at
+/// Room for the header values that each request has of its own: id 36, time 10, signature 47 or 95, sequence at
 /// most 50 and date 30 bytes. They share one buffer.
 const VALUES_LEN: usize = 192;
 
@@ -112,8 +112,8 @@ impl Route {
         let buffer = &mut BytesMut::with_capacity(VALUES_LEN);
         let id = text(buffer, message.id);
         let timestamp = text(buffer, now);
-        let signature = signer.sign(&message.target, &id, &timestamp, &message.body);
-        buffer.put_slice(&signature);
+        let signature = signer.sign(&message.target, &id, (now, &timestamp), &message.body);
+        buffer.put_slice(signature.as_bytes());
         let signature = buffer.split().freeze();
         let sequence = text(buffer, message.sequence);
         let event_date = text(buffer, message.event_date);

@@ -1,5 +1,5 @@
 //! Standard Webhooks signatures (standard-webhooks specification, "Signature scheme", v1): the base64 of the
-//! HMAC-SHA256 of `{id}.{timestamp}.{body}`.
+//! HMAC-SHA256 of `{id}.{timestamp}.{body}`; two of them, apart by a space, while a secret is replaced.
 
 use std::sync::Arc;
 
@@ -7,37 +7,73 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 
+use crate::definition::Secret;
 use crate::matching::Target;
 
-/// Bytes of a `webhook-signature` value: the version, a comma and the base64 of 32 bytes.
-pub(super) const SIGNATURE_LEN: usize = 3 + 44;
+/// Bytes of a signature: the version, a comma and the base64 of 32 bytes.
+const SIGNATURE_LEN: usize = 3 + 44;
 
-/// Signs for one webhook after another. A lane's calls nearly always belong to the same one, whose key is
+/// Signs for one webhook after another. A lane's calls nearly always belong to the same one, whose keys are
 /// then ready.
 #[derive(Default)]
 pub(super) struct Signer {
-    last: Option<(Arc<Target>, hmac::Key)>,
+    last: Option<(Arc<Target>, Keys)>,
+}
+
+struct Keys {
+    key: hmac::Key,
+    /// The key that was replaced, and until when it signs too, in seconds since 1970.
+    old: Option<(hmac::Key, i64)>,
+}
+
+/// The value of `webhook-signature`.
+pub(super) struct Signature {
+    bytes: [u8; SIGNATURE_LEN * 2 + 1],
+    len: usize,
+}
+
+impl Signature {
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn add(&mut self, key: &hmac::Key, parts: [&[u8]; 5]) {
+        let mut context = hmac::Context::with_key(key);
+        parts.into_iter().for_each(|part| context.update(part));
+        self.push(b"v1,");
+        let written = STANDARD
+            .encode_slice(context.sign().as_ref(), &mut self.bytes[self.len..])
+            .expect("there is room for the base64 of two HMAC-SHA256");
+        self.len += written;
+    }
 }
 
 impl Signer {
-    /// The value of `webhook-signature`.
-    pub fn sign(&mut self, target: &Arc<Target>, id: &[u8], timestamp: &[u8], body: &[u8]) -> [u8; SIGNATURE_LEN] {
-        let mut context = hmac::Context::with_key(self.key(target));
-        for part in [id, b".", timestamp, b".", body] {
-            context.update(part);
+    /// Signs a message that is sent at `now`, in seconds since 1970, which `timestamp` says as text.
+    pub fn sign(&mut self, target: &Arc<Target>, id: &[u8], (now, timestamp): (u64, &[u8]), body: &[u8]) -> Signature {
+        let keys = self.keys(target);
+        let parts = [id, b".", timestamp, b".", body];
+        let mut signature = Signature { bytes: [0; SIGNATURE_LEN * 2 + 1], len: 0 };
+        signature.add(&keys.key, parts);
+        if let Some((old, until)) = &keys.old
+            && i64::try_from(now).is_ok_and(|now| now < *until)
+        {
+            signature.push(b" ");
+            signature.add(old, parts);
         }
-        let mut value = [0; SIGNATURE_LEN];
-        value[..3].copy_from_slice(b"v1,");
-        STANDARD
-            .encode_slice(context.sign().as_ref(), &mut value[3..])
-            .expect("the base64 of an HMAC-SHA256's 32 bytes has 44 characters");
-        value
+        signature
     }
 
-    fn key(&mut self, target: &Arc<Target>) -> &hmac::Key {
+    fn keys(&mut self, target: &Arc<Target>) -> &Keys {
         if !self.last.as_ref().is_some_and(|(last, _)| Arc::ptr_eq(last, target)) {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, &target.secret.key());
-            self.last = Some((target.clone(), key));
+            let key = |secret: &Secret| hmac::Key::new(hmac::HMAC_SHA256, &secret.key());
+            let old = target.old_secret.as_ref().map(|old| (key(&old.secret), old.until));
+            self.last = Some((target.clone(), Keys { key: key(&target.secret), old }));
         }
         &self.last.as_ref().expect("set above when it was missing").1
     }

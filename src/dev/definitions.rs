@@ -14,13 +14,13 @@ use crate::decode::Identity;
 use crate::definition::plan::{Problems, Terms, plan};
 use crate::definition::rules::Policy;
 use crate::definition::yaml::{BadFile, File};
-use crate::definition::{Definitions, Draft, Stamp};
-use crate::id::{AccountId, EventId, MessageId};
+use crate::definition::{Definitions, Draft, Stamp, edit};
+use crate::id::{AccountId, ClientId, EventId, MessageId};
 use crate::render::message_id;
 use crate::store::{self, StoreError, WriteError};
 
 /// The account of all sample changes: the one that a source takes for those that name none.
-const ACCOUNT: &str = "default";
+pub(super) const ACCOUNT: &str = "default";
 
 /// An event of `webhooks.yaml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,21 +84,44 @@ pub enum ApplyError {
 pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Definitions, ApplyError> {
     let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
     let file = File::parse(&include_str!("webhooks.yaml").replace("RECEIVER", &receiver.to_string()))?;
-    let stamp = Stamp { at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string(), by: "outhook dev".into() };
-    let random = SystemRandom::new();
+    let stamp = stamp();
     let decide = move |draft: &Draft<'_>| {
         let terms = Terms {
             account: Some(&AccountId::from(ACCOUNT)),
             prune: false,
-            policy: Policy { allow_http: true },
+            policy: Policy { allow_http: true, ..Policy::default() },
             stamp: &stamp,
             variable: &|_| None,
-            random: &|bytes| random.fill(bytes).expect("every system that this runs on gives random bytes"),
+            random: &random,
         };
         plan(draft.committed(), &file, &terms).map(|plan| (plan.records(), ()))
     };
     store::write(&config.definitions, &kafka, decide).await?;
     Ok(store::read(&config.definitions, &kafka).await?)
+}
+
+/// Makes a client of the API, and returns its id and secret.
+///
+/// # Errors
+/// The definitions topic can't be written.
+pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), ApplyError> {
+    let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
+    let (account, stamp, policy) = (AccountId::from(ACCOUNT), stamp(), config.policy());
+    let made = store::write(&config.definitions, &kafka, move |draft: &Draft<'_>| {
+        let terms = edit::Terms { account: &account, policy, stamp: &stamp, random: &random };
+        Ok::<_, Problems>(edit::create_client(draft, "outhook dev", false, &terms))
+    });
+    let (client, secret) = made.await?;
+    Ok((client.id, secret))
+}
+
+fn stamp() -> Stamp {
+    Stamp { at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string(), by: "outhook dev".into() }
+}
+
+/// Fills bytes at random.
+fn random(bytes: &mut [u8]) {
+    SystemRandom::new().fill(bytes).expect("every system that this runs on gives random bytes");
 }
 
 impl Applied {

@@ -23,6 +23,11 @@ pub struct Ready {
     pub api: String,
     pub metrics: String,
     pub receiver: String,
+    /// The account of the sample and of the API client.
+    pub account: &'static str,
+    /// A client of the API, made for this run.
+    pub client_id: String,
+    pub client_secret: String,
 }
 
 /// How it is shown.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Body;
 use crate::definition::template::TemplateError;
-use crate::definition::{BadUrl, Endpoint, Event, Secret, Webhook};
+use crate::definition::{BadUrl, Endpoint, Event, OldSecret, Secret, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
 
@@ -44,6 +44,8 @@ pub struct Target {
     pub webhook: WebhookId,
     pub account: AccountId,
     pub secret: Secret,
+    /// What signs beside it for a while.
+    pub old_secret: Option<OldSecret>,
     pub endpoints: Box<[Arc<Endpoint>]>,
     /// A receiver wants nothing any more (410). A definition that changed makes another target.
     pub gone: AtomicBool,
@@ -69,6 +71,7 @@ impl Target {
             webhook: webhook.id,
             account: webhook.account.clone(),
             secret: webhook.secret.clone(),
+            old_secret: webhook.old_secret.clone(),
             endpoints: endpoints.collect::<Result<_, _>>()?,
             gone: AtomicBool::new(false),
         })

@@ -79,6 +79,7 @@ impl Bench {
             webhook: "abc123".parse().unwrap(),
             account: "acme".into(),
             secret: Secret::from_random([7; 32]),
+            old_secret: None,
             endpoints: [Arc::new(Endpoint::parse("https://example.com/hook?token=1").unwrap())].into(),
             gone: false.into(),
         };

@@ -5,6 +5,8 @@ mod definitions;
 mod delivery;
 mod dev;
 mod harness_itself;
+mod rest;
+mod rest_writers;
 mod shutdown;
 
 use std::time::Duration;

@@ -1,13 +1,17 @@
 //! Over real connections, as operators' tools make them.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
+use super::super::{Access, Api};
 use super::*;
+use crate::definition::rules::Policy;
 use crate::lifecycle::{self, Readiness, Stop};
+use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 
 struct Server {
@@ -27,8 +31,11 @@ async fn start() -> Server {
     let listener = Listener::bind(&Config { address: ([127, 0, 0, 1], 0).into() }).await.unwrap();
     let (address, readiness) = (listener.address(), Readiness::default());
     let (stop, stopping) = lifecycle::stop();
-    let operations = Operations { metrics: metrics(), readiness: readiness.clone() };
-    let serving = tokio::spawn(listener.serve(operations, stopping));
+    // Nobody is at that port: what operators ask for needs no broker.
+    let kafka = HashMap::from([("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned())]);
+    let store = Store::start(&store::Config::default(), &kafka, Arc::default()).unwrap();
+    let api = Api::new(metrics(), readiness.clone(), store, Policy::default(), Access::default());
+    let serving = tokio::spawn(listener.serve(api.router(), stopping));
     Server { address, readiness, stop, serving }
 }
 
@@ -86,7 +93,8 @@ async fn metrics_are_prometheus_text_with_buckets() {
 async fn what_is_not_there_is_json_too() {
     let server = start().await;
     let (status, body) = server.get_json("/metric").await;
-    assert_eq!((status, body["error"].as_str().unwrap().contains("/metrics")), (404, true));
+    assert_eq!((status, body["Message"].as_str().unwrap().contains("/metrics")), (404, true));
+    assert_eq!((&body["Code"], &body["Resource"]), (&"ObjectNotFound".into(), &"/metric".into()));
     let post = "POST /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(server.send(post).await.0, 405);
     let long = format!("GET /metrics HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(HEAD_BYTES));

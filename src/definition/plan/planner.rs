@@ -153,6 +153,7 @@ impl<'p> Planner<'p> {
             id: before.map_or_else(|| self.new_event_id(), |before| before.id),
             webhook,
             operation,
+            type_as_given: before.and_then(|before| before.type_as_given.clone()),
             object_name: entry.object_name.clone(),
             object_fields: entry.object_fields.clone(),
             event_sources: entry.event_sources.clone(),

@@ -94,7 +94,7 @@ fn what_changes_keeps_its_id_secret_and_creation() {
     assert!(plan.webhooks[0].events.iter().all(|change| matches!(change, Change::Update { .. })));
     carry_out(&mut definitions, &plan);
     let after = definitions.webhook(before.id).unwrap();
-    let expected = Webhook { call_throttling: Some(20), modified: Some(samples::stamp()), ..before };
+    let expected = Webhook { call_throttling: Some(20), version: 2, modified: Some(samples::stamp()), ..before };
     assert_eq!(*after, expected);
     assert_eq!((definitions.webhooks().len(), definitions.events().len()), (2, 2));
     assert!(try_apply(&definitions, &file, true).unwrap().is_empty());

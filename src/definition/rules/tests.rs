@@ -44,7 +44,7 @@ fn a_webhook_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
     }
     let mut plain = samples::webhook("hook01", "A");
     plain.urls = texts(&["http://a"]);
-    assert_eq!(webhook(&plain, Policy { allow_http: true }), Ok(()));
+    assert_eq!(webhook(&plain, Policy { allow_http: true, ..Policy::default() }), Ok(()));
 }
 
 #[test]

@@ -51,6 +51,7 @@ pub fn target(url: &str) -> Arc<Target> {
         webhook: "abc123".parse().unwrap(),
         account: "acme".into(),
         secret: Secret::try_from(SECRET.to_owned()).unwrap(),
+        old_secret: None,
         endpoints: [Arc::new(Endpoint::parse(url).unwrap())].into(),
         gone: false.into(),
     })

@@ -70,12 +70,15 @@ pub(super) fn clock(elapsed: Duration) -> String {
 
 /// Where everything is, and how to go on.
 pub(super) fn welcome(ready: &Ready, paint: Paint) -> String {
-    let Ready { broker, changes_topic, api, metrics, receiver, .. } = ready;
+    let Ready { broker, changes_topic, api, metrics, receiver, account, client_id, client_secret, .. } = ready;
     let example = r#"{"table":"Orders","operation":"insert","after":{"Order_ID":7}}"#;
-    let [title, own_change, own_webhook] = [
+    let token_of = r#"sed 's/.*"access_token":"\([^"]*\).*/\1/'"#;
+    let header = r#""Authorization: Bearer $token""#;
+    let [title, own_change, own_webhook, rest] = [
         "Outhook, with a broker, sample tables and a receiver of its own",
         "A change of your own",
         "A webhook of your own",
+        "The same over REST, for account",
     ]
     .map(|line| paint.bold(line));
     format!(
@@ -94,6 +97,11 @@ pub(super) fn welcome(ready: &Ready, paint: Paint) -> String {
   export OUTHOOK__DELIVERY__ALLOW_HTTP=true
   outhook get > webhooks.yaml        # change it, then
   outhook apply -f webhooks.yaml
+
+{rest} {account}
+  token=$(curl -s {api}/oauth/token -d grant_type=client_credentials \\
+    -d client_id={client_id} -d client_secret={client_secret} | {token_of})
+  curl -s {api}/v3/outgoingWebhooks -H {header}
 
 README.md and docs/ tell more. Ctrl-C drains and ends with a summary.
 

@@ -182,7 +182,16 @@ impl Broker {
 
     /// All records of a topic that a transaction has not left invisible, partition after partition.
     pub fn read_all(&self, topic: &str) -> Vec<Stored> {
-        let consumer = self.consumer(&[("enable.partition.eof", "true")]);
+        self.read_as(topic, "read_committed")
+    }
+
+    /// The same with the records of transactions that were aborted or are open still.
+    pub fn read_uncommitted(&self, topic: &str) -> Vec<Stored> {
+        self.read_as(topic, "read_uncommitted")
+    }
+
+    fn read_as(&self, topic: &str, isolation: &str) -> Vec<Stored> {
+        let consumer = self.consumer(&[("enable.partition.eof", "true"), ("isolation.level", isolation)]);
         let mut assignment = TopicPartitionList::new();
         for partition in 0..self.partitions(topic) {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("the beginning is an offset");

@@ -4,6 +4,7 @@
 //! receiver at once without a runtime of its own. A crate and not a module of each test binary: it is
 //! compiled once, and what one binary leaves unused is no dead code.
 
+pub mod api;
 mod broker;
 mod cluster;
 mod embedded;
@@ -15,6 +16,7 @@ mod site;
 
 use std::time::{Duration, Instant};
 
+pub use self::api::{Api, ApiAnswer, Credentials};
 pub use self::broker::{Broker, Kind, Stored};
 pub use self::cluster::Cluster;
 pub use self::fixture::{SECRET, inserted_orders, order, webhooks};

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use toml::{Table, Value};
 
+use crate::api::{Api, Credentials};
 use crate::process::{Ended, Process};
 use crate::{Broker, eventually, free_port};
 
@@ -119,6 +120,21 @@ impl Site {
         Process::spawn(&mut command, self.directory.path()).wait(PATIENCE)
     }
 
+    /// Makes an API client, with further options of `outhook clients create`.
+    ///
+    /// # Panics
+    /// It is refused.
+    #[track_caller]
+    pub fn client(&self, options: &[&str]) -> Credentials {
+        let made = self.run(&[&["clients", "create", "--name", "John Doe (john.doe@acme.com)"], options].concat());
+        assert_eq!(made.code, Some(0), "{}{}", made.stdout, made.stderr);
+        let value = |name: &str| {
+            let line = made.stdout.lines().find(|line| line.starts_with(name)).expect("what was made is printed");
+            line[name.len()..].trim().to_owned()
+        };
+        Credentials { id: value("client_id"), secret: value("client_secret") }
+    }
+
     /// Starts an instance and waits until it is ready.
     ///
     /// # Panics
@@ -167,6 +183,19 @@ impl Instance {
             assert!(process.is_running(), "the instance has ended:\n{}{}", process.stdout(), process.stderr());
             self.is_ready().then_some(())
         });
+    }
+
+    /// Where it listens: `http://127.0.0.1:12345`.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client of its API.
+    ///
+    /// # Panics
+    /// The credentials are refused.
+    pub fn api(&self, credentials: &Credentials) -> Api {
+        Api::connect(&self.base(), credentials)
     }
 
     /// Whether it says that it is ready.

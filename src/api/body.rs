@@ -1,0 +1,195 @@
+//! Request bodies: JSON, and JSON with raw line breaks and tabs inside its texts, as the seed page writes them.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::ApiError;
+
+/// The largest body, in bytes.
+pub(super) const MAX_BODY: usize = 1024 * 1024;
+/// How long a body may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
+/// A body as a type that is read from a JSON object.
+pub(super) struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        parse(&read(request).await?).map(Self).map_err(ApiError::body)
+    }
+}
+
+/// The same, but an empty body is the type's default.
+pub(super) struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let body = read(request).await?;
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        parse(&body).map(Self).map_err(ApiError::body)
+    }
+}
+
+/// Reads a whole body.
+pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(ARRIVAL, to_bytes(request.into_body(), MAX_BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => {
+            let message = format!("the body broke off, or is larger than {MAX_BODY} bytes");
+            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message))
+        }
+        Err(_) => {
+            let message = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", message))
+        }
+    }
+}
+
+/// Reads an object; an error says where it is no JSON, or which field is wrong.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| format!("the body is not UTF-8, from byte {} on", error.valid_up_to()))?;
+    let value: Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(strict) => {
+            let escaped = escape(text);
+            serde_json::from_str(&escaped.text).map_err(|error| {
+                let (line, column) = match &escaped.text {
+                    Cow::Borrowed(_) => (strict.line(), strict.column()),
+                    Cow::Owned(_) => escaped.place(text, &error),
+                };
+                let what = error.to_string();
+                let what = what.split(" at line ").next().unwrap_or_default().to_owned();
+                format!("the body is not JSON: {what} at line {line}, column {column}")
+            })?
+        }
+    };
+    if !value.is_object() {
+        return Err("the body must be a JSON object, in braces".to_owned());
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        format!("{path}: {}", error.into_inner())
+    })
+}
+
+/// A text in which control characters inside JSON strings are escaped.
+struct Escaped<'t> {
+    text: Cow<'t, str>,
+    /// Where, in the escaped text, bytes were added, and how many.
+    added: Vec<(usize, usize)>,
+}
+
+fn escape(text: &str) -> Escaped<'_> {
+    let mut added = Vec::new();
+    let mut out = String::new();
+    let (mut in_string, mut after_backslash) = (false, false);
+    let mut copied = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'"' if !after_backslash => in_string = !in_string,
+            0..0x20 if in_string => {
+                out.push_str(&text[copied..at]);
+                let escape = match byte {
+                    b'\n' => Cow::Borrowed("\\n"),
+                    b'\r' => "\\r".into(),
+                    b'\t' => "\\t".into(),
+                    other => format!("\\u{other:04x}").into(),
+                };
+                out.push_str(&escape);
+                added.push((out.len(), escape.len() - 1));
+                copied = at + 1;
+            }
+            _ => {}
+        }
+        after_backslash = in_string && byte == b'\\' && !after_backslash;
+    }
+    if added.is_empty() {
+        return Escaped { text: Cow::Borrowed(text), added };
+    }
+    out.push_str(&text[copied..]);
+    Escaped { text: Cow::Owned(out), added }
+}
+
+impl Escaped<'_> {
+    /// The line and column in the text as it was sent.
+    fn place(&self, sent: &str, error: &serde_json::Error) -> (usize, usize) {
+        let line_start = self.text.split_inclusive('\n').take(error.line() - 1).map(str::len).sum::<usize>();
+        let at = line_start + error.column().saturating_sub(1);
+        let added: usize = self.added.iter().filter(|(place, _)| *place <= at).map(|(_, bytes)| bytes).sum();
+        let before = &sent.as_bytes()[..(at - added.min(at)).min(sent.len())];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        (line, column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Shape {
+        text: Option<String>,
+        list: Option<Vec<String>>,
+    }
+
+    #[test]
+    fn line_breaks_and_tabs_inside_texts_are_taken_as_they_are() {
+        let read: Shape = parse(b"{\n \"text\":\"\n{\t'a':'\\\"b\\\\'\r\n}\x01\"\n}").unwrap();
+        assert_eq!(read.text.as_deref(), Some("\n{\t'a':'\"b\\'\r\n}\u{1}"));
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_with_its_place_in_what_was_sent() {
+        let cases = [
+            ("", "EOF while parsing a value at line 1, column 0"),
+            ("{'text': 1}", "key must be a string at line 1, column 2"),
+            ("{\"text\": \"a\nb\",\n \"list\": ]}", "expected value at line 3, column 10"),
+            ("{\"text\": \"a\nb\" x}", "at line 2, column 4"),
+            ("[1]", "must be a JSON object"),
+            ("{\"list\": [1]}", "list[0]: invalid type: integer `1`, expected a string"),
+            ("{\"text\": {}}", "text: invalid type: map, expected a string"),
+        ];
+        for (body, expected) in cases {
+            let error = parse::<Shape>(body.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{body:?}\n{error}");
+        }
+        assert!(parse::<Shape>(b"{\"text\": \"\xff\"}").unwrap_err().contains("from byte 10"));
+        let deep = "[".repeat(100_000);
+        assert!(parse::<Shape>(format!("{{\"list\": {deep}").as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_agrees_with_json(body in ".{0,60}|[{}\\[\\]\":,\\\\a\n\t\r0]{0,40}") {
+            let ours = parse::<Shape>(body.as_bytes());
+            if let Ok(theirs) = serde_json::from_str::<Shape>(&body) {
+                prop_assert_eq!(ours.unwrap(), theirs);
+            }
+        }
+
+        #[test]
+        fn any_text_can_stand_raw_but_for_quotes_and_backslashes(text in "[^\"\\\\]{0,60}") {
+            let read: Shape = parse(format!("{{\"text\": \"{text}\"}}").as_bytes()).unwrap();
+            prop_assert_eq!(read.text, Some(text));
+        }
+    }
+}

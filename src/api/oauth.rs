@@ -1,0 +1,183 @@
+//! Who may use the API: client credentials become a token (RFC 6749, sections 4.4 and 6), a token becomes the
+//! caller.
+
+mod guesses;
+mod token;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, CACHE_CONTROL};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub(in crate::api) use self::guesses::Guesses;
+use self::token::Kind;
+use super::error::ApiError;
+use super::{Api, body};
+use crate::definition::Client;
+use crate::id::{AccountId, ClientId};
+
+/// Who sends a request: a client with a good token.
+pub(super) struct Caller {
+    pub account: AccountId,
+    /// The client's name, as stamps have it.
+    pub name: String,
+    pub legacy: bool,
+}
+
+/// What `/oauth/token` is asked, as a form.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub(super) struct TokenRequest {
+    /// client_credentials or refresh_token.
+    #[schema(required)]
+    grant_type: Option<String>,
+    /// The client's id, unless it is in an Authorization header of the scheme Basic.
+    client_id: Option<String>,
+    /// The client's secret, likewise.
+    client_secret: Option<String>,
+    /// The refresh token, for the grant of that name.
+    refresh_token: Option<String>,
+    /// Not looked at.
+    #[serde(rename = "scope")]
+    _scope: Option<String>,
+}
+
+/// A token.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Token)]
+pub(super) struct TokenAnswer {
+    access_token: String,
+    #[schema(example = "bearer")]
+    token_type: &'static str,
+    /// Seconds.
+    #[schema(example = 86399)]
+    expires_in: u64,
+    refresh_token: String,
+}
+
+/// Exchange a client's credentials, or a refresh token, for a token.
+#[utoipa::path(post, path = "/oauth/token", tag = "Access", operation_id = "token",
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, body = TokenAnswer)), security(()))]
+pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
+    let peer = request.extensions().get::<SocketAddr>().copied();
+    let basic = basic(request.headers())?;
+    let bytes = body::read(request).await?;
+    let form: TokenRequest = serde_urlencoded::from_bytes(&bytes).map_err(|error| {
+        ApiError::body(format!("the body is no form (application/x-www-form-urlencoded): {error}"))
+            .oauth("invalid_request")
+    })?;
+    let (id, secret) = match (basic, &form.client_id, &form.client_secret) {
+        (Some(basic), ..) => basic,
+        (None, Some(id), Some(secret)) => (id.clone(), secret.clone()),
+        _ => {
+            let message = "client_id and client_secret are missing: send both in the form, or as Basic authorization";
+            return Err(ApiError::unauthorized(message).oauth("invalid_client"));
+        }
+    };
+    let client = api.authenticate(&id, &secret, peer)?;
+    let key = api.token_key()?;
+    match form.grant_type.as_deref() {
+        Some("client_credentials") => {}
+        Some("refresh_token") => {
+            let owner = form.refresh_token.as_deref().and_then(|token| token::client_of(token, Kind::Refresh, &key));
+            if owner != Some(client.id) {
+                let message = "refresh_token is missing, expired or another client's: ask with client_credentials";
+                return Err(ApiError::body(message).oauth("invalid_grant"));
+            }
+        }
+        other => {
+            let given = other.unwrap_or_default();
+            let message = format!("grant_type is {given:?}: use client_credentials or refresh_token");
+            return Err(ApiError::body(message).oauth("unsupported_grant_type"));
+        }
+    }
+    let (lifetime, refresh) = (api.access.token_lifetime, api.access.refresh_lifetime);
+    let answer = TokenAnswer {
+        access_token: token::sign(client.id, Kind::Access, lifetime, &key),
+        token_type: "bearer",
+        expires_in: lifetime.as_secs(),
+        refresh_token: token::sign(client.id, Kind::Refresh, refresh, &key),
+    };
+    Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response())
+}
+
+/// Client id and secret of an Authorization header; None if there is none.
+fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, ApiError> {
+    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
+    let decoded = || {
+        let (scheme, credentials) = value.to_str().ok()?.split_once(' ')?;
+        let decoded = scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(credentials.trim()))?;
+        let text = String::from_utf8(decoded.ok()?).ok()?;
+        text.split_once(':').map(|(id, secret)| (id.to_owned(), secret.to_owned()))
+    };
+    decoded().map(Some).ok_or_else(|| {
+        ApiError::unauthorized("the Authorization header is not Basic with the base64 of client_id:client_secret")
+            .oauth("invalid_client")
+    })
+}
+
+impl Api {
+    /// The client whose credentials these are.
+    fn authenticate(&self, id: &str, secret: &str, peer: Option<SocketAddr>) -> Result<Client, ApiError> {
+        let id = id.parse::<ClientId>().ok();
+        let known = self.store.with(|definitions| id.and_then(|id| definitions.client(id)).cloned());
+        let guesser = (peer.map(|peer| peer.ip()), known.as_ref().map(|client| client.id));
+        if let Some(wait) = self.guesses.wait(guesser, Instant::now()) {
+            let message = format!("too many wrong credentials: wait {} s", wait.as_secs() + 1);
+            let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
+            let retry_after = Some(wait + Duration::from_secs(1));
+            return Err(ApiError { retry_after, ..error }.oauth("invalid_client"));
+        }
+        known.filter(|client| client.has_secret(secret)).ok_or_else(|| {
+            self.guesses.failed(guesser, Instant::now());
+            ApiError::unauthorized("there is no client with this client_id and client_secret").oauth("invalid_client")
+        })
+    }
+
+    /// What signs tokens: the configured key, or the one that came with the first client.
+    fn token_key(&self) -> Result<Vec<u8>, ApiError> {
+        if let Some(configured) = &self.access.token_key {
+            return Ok(configured.bytes().to_vec());
+        }
+        let kept = self.store.with(|definitions| definitions.token_key().map(|key| key.key.key()));
+        kept.ok_or_else(|| {
+            ApiError::unavailable("there is no key to sign tokens with: create a client with `outhook clients create`")
+        })
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer = header
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim());
+        let Some(bearer) = bearer else {
+            return Err(ApiError::unauthorized(
+                "a token is missing: send Authorization: Bearer <token> with one from /oauth/token",
+            ));
+        };
+        let client = token::client_of(bearer, Kind::Access, &api.token_key()?);
+        let client = api.store.with(|definitions| client.and_then(|id| definitions.client(id)).cloned());
+        let Some(Client { account, name, legacy, .. }) = client else {
+            return Err(ApiError::unauthorized(
+                "the token is wrong or expired, or its client is revoked: get another from /oauth/token",
+            ));
+        };
+        Ok(Self { account, name, legacy })
+    }
+}

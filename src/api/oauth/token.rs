@@ -1,0 +1,71 @@
+//! Signed tokens (JWT, RFC 7519, with HMAC-SHA-256): any instance verifies what any other has signed.
+
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::id::ClientId;
+
+/// What a token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Access,
+    Refresh,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    sub: ClientId,
+    #[serde(rename = "use")]
+    kind: Kind,
+    iat: u64,
+    exp: u64,
+}
+
+/// Signs a token.
+pub(super) fn sign(client: ClientId, kind: Kind, lifetime: Duration, key: &[u8]) -> String {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let claims = Claims { sub: client, kind, iat: now, exp: now + lifetime.as_secs() };
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(key))
+        .expect("claims are numbers and texts, and any key signs")
+}
+
+/// The client of a token that is signed with the key, of that kind, and not expired.
+pub(super) fn client_of(token: &str, kind: Kind, key: &[u8]) -> Option<ClientId> {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.leeway = 0;
+    let read = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(key), &validation).ok()?;
+    (read.claims.kind == kind).then_some(read.claims.sub)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &[u8] = &[7; 32];
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn only_what_the_key_signed_for_this_and_in_time_is_good() {
+        let client = ClientId::from_random([1; 16]);
+        let token = sign(client, Kind::Access, HOUR, KEY);
+        assert_eq!(client_of(&token, Kind::Access, KEY), Some(client));
+        assert_eq!(client_of(&token, Kind::Refresh, KEY), None);
+        assert_eq!(client_of(&token, Kind::Access, &[8; 32]), None);
+        for broken in ["", "a.b.c", &token[..token.len() - 2], &format!("{token}x")] {
+            assert_eq!(client_of(broken, Kind::Access, KEY), None, "{broken}");
+        }
+        // {"alg":"none"} with the claims of a good token.
+        let claims = token.split('.').nth(1).unwrap();
+        assert_eq!(client_of(&format!("eyJhbGciOiJub25lIn0.{claims}."), Kind::Access, KEY), None);
+    }
+
+    #[test]
+    fn a_token_expires() {
+        let token = sign(ClientId::from_random([1; 16]), Kind::Access, Duration::ZERO, KEY);
+        std::thread::sleep(Duration::from_millis(1100));
+        assert_eq!(client_of(&token, Kind::Access, KEY), None);
+    }
+}

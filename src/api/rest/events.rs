@@ -1,0 +1,119 @@
+//! `outgoingWebhooks/{webhookId}/events`: list, create, read, replace, delete.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use ring::digest::{SHA256, digest};
+use serde_json::json;
+use uuid::Builder;
+
+use super::super::Api;
+use super::super::body::Body;
+use super::super::error::ApiError;
+use super::super::oauth::Caller;
+use super::shapes::{EventChanged, EventCreated, EventRead};
+use crate::definition::edit::{self, EventWanted};
+use crate::definition::{Draft, Event};
+use crate::id::AccountId;
+
+/// List a webhook's events, the oldest first.
+#[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/events", tag = "Events", operation_id = "listEvents",
+    params(("webhookId" = String, Path)), responses((status = 200, body = [EventRead])))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(webhook): Path<String>,
+) -> Result<Response, ApiError> {
+    let events = api.store.with(|definitions| {
+        let webhook = edit::webhook(&Draft::on(definitions), &webhook, &caller.account)?.clone();
+        let mut events: Vec<_> = definitions.events_of(webhook.id).collect();
+        events.sort_by(|one, other| (&one.created.at, one.id).cmp(&(&other.created.at, other.id)));
+        let read = |event: &Event| read_of(&api, event.clone(), webhook.enabled, &caller.account);
+        Ok::<Vec<_>, ApiError>(events.into_iter().map(read).collect())
+    })?;
+    Ok(if caller.legacy { Json(json!({ "Result": events })).into_response() } else { Json(events).into_response() })
+}
+
+/// Create an event. The first row change after the answer fires it.
+#[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/events", tag = "Events", operation_id = "createEvent",
+    params(("webhookId" = String, Path)), request_body = EventWanted,
+    responses((status = 201, body = EventCreated)))]
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(webhook): Path<String>,
+    Body(wanted): Body<EventWanted>,
+) -> Result<(StatusCode, Json<EventCreated>), ApiError> {
+    let made = api.edit(&caller, move |draft, terms| edit::create_event(draft, &webhook, &wanted, terms)).await?;
+    let on = is_on(&api, &made);
+    Ok((StatusCode::CREATED, Json(EventCreated::of(made, on))))
+}
+
+/// Read an event.
+#[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/events/{eventId}", tag = "Events",
+    operation_id = "readEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
+    responses((status = 200, body = EventRead)))]
+pub(super) async fn read(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((webhook, event)): Path<(String, String)>,
+) -> Result<Json<EventRead>, ApiError> {
+    let found = api
+        .store
+        .with(|definitions| edit::event(&Draft::on(definitions), (&webhook, &event), &caller.account).cloned())?;
+    let on = is_on(&api, &found);
+    Ok(Json(read_of(&api, found, on, &caller.account)))
+}
+
+/// Replace all of an event but its id.
+#[utoipa::path(put, path = "/outgoingWebhooks/{webhookId}/events/{eventId}", tag = "Events",
+    operation_id = "replaceEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
+    request_body = EventWanted, responses((status = 200, body = EventChanged)))]
+pub(super) async fn replace(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((webhook, event)): Path<(String, String)>,
+    Body(wanted): Body<EventWanted>,
+) -> Result<Json<EventChanged>, ApiError> {
+    let replace = move |draft: &Draft<'_>, terms: &edit::Terms<'_>| {
+        edit::replace_event(draft, (&webhook, &event), &wanted, terms)
+    };
+    let replaced = api.edit(&caller, replace).await?;
+    let on = is_on(&api, &replaced);
+    Ok(Json(EventChanged::of(replaced, on)))
+}
+
+/// Delete an event.
+#[utoipa::path(delete, path = "/outgoingWebhooks/{webhookId}/events/{eventId}", tag = "Events",
+    operation_id = "deleteEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
+    responses((status = 204)))]
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((webhook, event)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    api.edit(&caller, move |draft, terms| edit::delete_event(draft, (&webhook, &event), terms.account)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether an event's webhook is on as a whole.
+fn is_on(api: &Api, event: &Event) -> bool {
+    api.store.with(|definitions| definitions.webhook(event.webhook).is_some_and(|webhook| webhook.enabled))
+}
+
+fn read_of(api: &Api, event: Event, on: bool, account: &AccountId) -> EventRead {
+    let counts = api.counts([event.id].into_iter());
+    let object_id = object_id(account, &event.object_name);
+    EventRead::of(event, on, object_id, counts)
+}
+
+/// A UUID (version 8, RFC 9562) made from account and table, so that every instance gives a table the same.
+fn object_id(account: &AccountId, table: &str) -> String {
+    let hash = digest(&SHA256, format!("{}\0{table}", account.as_str()).as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.as_ref()[..16]);
+    Builder::from_custom_bytes(bytes).into_uuid().hyphenated().to_string()
+}

@@ -1,0 +1,225 @@
+//! Webhooks and events as the API answers them: keys and their order as CONTRACT and the seed page have them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::definition::{Event, Payload, Webhook};
+
+/// What was sent for an event, or all events of a webhook, in the last 30 days.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Counts {
+    /// Messages that were made.
+    pub messages: u64,
+    /// Calls that were begun: one for each message and URL.
+    pub calls: u64,
+    /// Attempts that failed.
+    pub errors: u64,
+}
+
+/// Whether events fire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) enum Status {
+    Active,
+    Inactive,
+}
+
+impl Status {
+    fn of(active: bool) -> Self {
+        if active { Status::Active } else { Status::Inactive }
+    }
+}
+
+/// A webhook that was just created, with its secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct WebhookCreated {
+    #[schema(example = "3f0zq9")]
+    id: String,
+    name: String,
+    description: Option<String>,
+    outgoing_urls: Vec<String>,
+    call_throttling: Option<u32>,
+    /// Receivers verify signatures with it. It is shown only here.
+    secret: String,
+    #[schema(example = "2023-05-17T12:45:27.5286883Z")]
+    date_created: String,
+    created_by: String,
+}
+
+/// A webhook.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = WebhookChanged)]
+pub(super) struct WebhookShown {
+    #[schema(example = "3f0zq9")]
+    id: String,
+    name: String,
+    description: Option<String>,
+    outgoing_urls: Vec<String>,
+    call_throttling: Option<u32>,
+    /// Only for clients of the legacy kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    /// Active if any of its events is, or if it has none.
+    status: Status,
+    date_created: String,
+    created_by: String,
+    last_modified: Option<String>,
+    modified_by: Option<String>,
+}
+
+/// A webhook with what was sent for it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = Webhook)]
+pub(super) struct WebhookRead {
+    #[serde(flatten)]
+    webhook: WebhookShown,
+    /// How many events it has.
+    events: usize,
+    #[serde(flatten)]
+    counts: Counts,
+    /// The same as Status.
+    enabled: bool,
+    /// 1 when it was created, and one more with each change.
+    version: u32,
+}
+
+/// An event that was just created.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct EventCreated {
+    #[schema(example = "4040va")]
+    id: String,
+    /// The event type, spelt as it was given.
+    #[serde(rename = "Type")]
+    event_type: String,
+    status: Status,
+    object_name: String,
+    object_fields: Vec<String>,
+    /// Left out if none were given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    event_sources: Vec<String>,
+    custom_payload_fields: Option<Vec<String>>,
+    /// As it was given; left out if none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_payload_template: Option<String>,
+    date_created: String,
+    created_by: String,
+}
+
+/// An event after a change.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct EventChanged {
+    #[serde(flatten)]
+    event: EventCreated,
+    last_modified: Option<String>,
+    modified_by: Option<String>,
+}
+
+/// An event with what was sent for it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = Event)]
+pub(super) struct EventRead {
+    #[serde(flatten)]
+    event: EventChanged,
+    /// The same for all events on a table.
+    object_id: String,
+    #[serde(flatten)]
+    counts: Counts,
+    /// 1 when it was created, and one more with each change.
+    version: u32,
+}
+
+impl WebhookCreated {
+    pub fn of(webhook: Webhook) -> Self {
+        Self {
+            id: webhook.id.to_string(),
+            secret: webhook.secret.expose().to_owned(),
+            name: webhook.name,
+            description: webhook.description,
+            outgoing_urls: webhook.urls,
+            call_throttling: webhook.call_throttling,
+            date_created: webhook.created.at,
+            created_by: webhook.created.by,
+        }
+    }
+}
+
+impl WebhookShown {
+    pub fn of<'e>(webhook: &Webhook, mut events: impl Iterator<Item = &'e Event>) -> Self {
+        let first = events.next();
+        let any = first.is_none_or(|first| first.enabled || events.any(|event| event.enabled));
+        let webhook = webhook.clone();
+        let modified = webhook.modified.map(|stamp| (stamp.at, stamp.by)).unzip();
+        Self {
+            id: webhook.id.to_string(),
+            name: webhook.name,
+            description: webhook.description,
+            outgoing_urls: webhook.urls,
+            call_throttling: webhook.call_throttling,
+            secret: None,
+            status: Status::of(webhook.enabled && any),
+            date_created: webhook.created.at,
+            created_by: webhook.created.by,
+            last_modified: modified.0,
+            modified_by: modified.1,
+        }
+    }
+}
+
+impl WebhookRead {
+    /// With its secret for clients of the legacy kind.
+    pub fn of<'e>(
+        webhook: &Webhook,
+        events: impl Iterator<Item = &'e Event> + Clone,
+        counts: Counts,
+        legacy: bool,
+    ) -> Self {
+        let mut shown = WebhookShown::of(webhook, events.clone());
+        shown.secret = legacy.then(|| webhook.secret.expose().to_owned());
+        let enabled = shown.status == Status::Active;
+        Self { webhook: shown, events: events.count(), counts, enabled, version: webhook.version }
+    }
+}
+
+impl EventCreated {
+    /// `on` is whether its webhook is on as a whole.
+    pub fn of(event: Event, on: bool) -> Self {
+        let (fields, template) = match event.payload {
+            Payload::Default => (None, None),
+            Payload::Fields(fields) => (Some(fields), None),
+            Payload::Template(template) => (None, Some(template)),
+        };
+        Self {
+            id: event.id.to_string(),
+            event_type: event.type_as_given.unwrap_or_else(|| event.operation.event_type().to_owned()),
+            status: Status::of(event.enabled && on),
+            object_name: event.object_name,
+            object_fields: event.object_fields,
+            event_sources: event.event_sources,
+            custom_payload_fields: fields,
+            custom_payload_template: template,
+            date_created: event.created.at,
+            created_by: event.created.by,
+        }
+    }
+}
+
+impl EventChanged {
+    pub fn of(mut event: Event, on: bool) -> Self {
+        let (last_modified, modified_by) = event.modified.take().map(|stamp| (stamp.at, stamp.by)).unzip();
+        Self { event: EventCreated::of(event, on), last_modified, modified_by }
+    }
+}
+
+impl EventRead {
+    pub fn of(event: Event, on: bool, object_id: String, counts: Counts) -> Self {
+        let version = event.version;
+        Self { event: EventChanged::of(event, on), object_id, counts, version }
+    }
+}

@@ -1,0 +1,133 @@
+//! `outgoingWebhooks`: list, create, read, change, delete, and another secret.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::super::Api;
+use super::super::body::{Body, OptionalBody};
+use super::super::error::ApiError;
+use super::super::oauth::Caller;
+use super::shapes::{WebhookCreated, WebhookRead, WebhookShown};
+use crate::definition::edit::{self, WebhookWanted};
+use crate::definition::{Definitions, Draft, Webhook};
+
+/// How long an old secret stays good unless told otherwise, in seconds: a day.
+const OVERLAP: u32 = 86_400;
+/// How long it may stay good: 30 days.
+const MAX_OVERLAP: u32 = 30 * 86_400;
+
+/// How a secret is replaced.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct SecretRequest {
+    /// For how many seconds messages are signed with the old secret too. Left out: 86400, a day.
+    #[schema(maximum = 2_592_000)]
+    overlap_seconds: Option<u32>,
+}
+
+/// A webhook with its new secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct SecretRegenerated {
+    #[serde(flatten)]
+    webhook: WebhookCreated,
+    /// Until when messages are signed with the old secret too.
+    old_secret_valid_until: Option<String>,
+}
+
+/// List the webhooks of the account, by name.
+#[utoipa::path(get, path = "/outgoingWebhooks", tag = "Webhooks", operation_id = "listWebhooks",
+    responses((status = 200, body = [WebhookRead])))]
+pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Response {
+    let webhooks: Vec<_> = api.store.with(|definitions| {
+        let of_account = definitions.webhooks_of(&caller.account);
+        of_account.map(|webhook| read_of(&api, definitions, webhook, caller.legacy)).collect()
+    });
+    if caller.legacy { Json(json!({ "Result": webhooks })).into_response() } else { Json(webhooks).into_response() }
+}
+
+/// Create a webhook. The answer is the only one that holds its secret.
+#[utoipa::path(post, path = "/outgoingWebhooks", tag = "Webhooks", operation_id = "createWebhook",
+    request_body = WebhookWanted, responses((status = 201, body = WebhookCreated)))]
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(wanted): Body<WebhookWanted>,
+) -> Result<(StatusCode, Json<WebhookCreated>), ApiError> {
+    let made = api.edit(&caller, move |draft, terms| edit::create_webhook(draft, &wanted, terms)).await?;
+    Ok((StatusCode::CREATED, Json(WebhookCreated::of(made))))
+}
+
+/// Read a webhook.
+#[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}", tag = "Webhooks", operation_id = "readWebhook",
+    params(("webhookId" = String, Path)), responses((status = 200, body = WebhookRead)))]
+pub(super) async fn read(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<WebhookRead>, ApiError> {
+    api.store.with(|definitions| {
+        let webhook = edit::webhook(&Draft::on(definitions), &id, &caller.account)?.clone();
+        Ok(Json(read_of(&api, definitions, &webhook, caller.legacy)))
+    })
+}
+
+/// Change what is given of a webhook. Enabled makes all of its events Active or Inactive.
+#[utoipa::path(put, path = "/outgoingWebhooks/{webhookId}", tag = "Webhooks", operation_id = "changeWebhook",
+    params(("webhookId" = String, Path)), request_body = WebhookWanted,
+    responses((status = 200, body = WebhookShown)))]
+pub(super) async fn change(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(wanted): Body<WebhookWanted>,
+) -> Result<Json<WebhookShown>, ApiError> {
+    let changed = api.edit(&caller, move |draft, terms| edit::change_webhook(draft, &id, &wanted, terms)).await?;
+    Ok(Json(api.store.with(|definitions| WebhookShown::of(&changed, definitions.events_of(changed.id)))))
+}
+
+/// Delete a webhook with its events.
+#[utoipa::path(delete, path = "/outgoingWebhooks/{webhookId}", tag = "Webhooks", operation_id = "deleteWebhook",
+    params(("webhookId" = String, Path)), responses((status = 204)))]
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    api.edit(&caller, move |draft, terms| edit::delete_webhook(draft, &id, terms.account)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Give a webhook another secret. For a while messages are signed with both.
+#[utoipa::path(patch, path = "/outgoingWebhooks/{webhookId}/regenerateSecret", tag = "Webhooks",
+    operation_id = "regenerateSecret", params(("webhookId" = String, Path)), request_body = Option<SecretRequest>,
+    responses((status = 200, body = SecretRegenerated)))]
+pub(super) async fn regenerate_secret(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    OptionalBody(wanted): OptionalBody<SecretRequest>,
+) -> Result<Json<SecretRegenerated>, ApiError> {
+    let overlap = wanted.overlap_seconds.unwrap_or(OVERLAP);
+    if overlap > MAX_OVERLAP {
+        return Err(ApiError::body(format!("OverlapSeconds is {overlap}, and at most {MAX_OVERLAP} are allowed")));
+    }
+    let until = (overlap > 0).then(|| Timestamp::now().as_second() + i64::from(overlap));
+    let changed = api.edit(&caller, move |draft, terms| edit::regenerate_secret(draft, &id, until, terms)).await?;
+    let old_secret_valid_until = until.and_then(|until| Timestamp::from_second(until).ok()).map(|at| at.to_string());
+    Ok(Json(SecretRegenerated { webhook: WebhookCreated::of(changed), old_secret_valid_until }))
+}
+
+fn read_of(api: &Api, definitions: &Definitions, webhook: &Webhook, legacy: bool) -> WebhookRead {
+    let events: Vec<_> = definitions.events_of(webhook.id).collect();
+    let counts = api.counts(events.iter().map(|event| event.id));
+    WebhookRead::of(webhook, events.into_iter(), counts, legacy)
+}

@@ -1,0 +1,332 @@
+//! What a request to the API makes of the definitions: pure decisions, each with the records that carry it out.
+
+use std::fmt;
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::rules::{self, Places, Policy, Refusal};
+use super::{Client, Draft, Event, Key, LogRecord, OldSecret, Secret, Stamp, TokenKey, Webhook};
+use crate::id::{AccountId, ClientId, EventId, WebhookId};
+
+/// A webhook as it is asked for. When it is created, Name and OutgoingUrls are required; when it is changed, what
+/// is left out stays as it is, and at least one thing must be given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(default, rename_all = "PascalCase")]
+#[schema(as = WebhookRequest)]
+pub struct WebhookWanted {
+    /// Unique in the account, at most 255 characters.
+    #[schema(min_length = 1, max_length = 255, example = "Customers")]
+    pub name: Option<String>,
+    /// May be long and have newlines.
+    #[schema(max_length = 10_000)]
+    pub description: Option<String>,
+    /// Where messages go: https, none twice.
+    #[schema(min_items = 1, max_items = 100, example = json!(["https://crm.example.com/hooks/customers"]))]
+    pub outgoing_urls: Option<Vec<String>>,
+    /// The most calls a second, over the whole group. Left out: no limit.
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
+    pub call_throttling: Option<i64>,
+    /// Only when it is changed: makes all events of the webhook Active or Inactive.
+    pub enabled: Option<bool>,
+}
+
+/// An event as it is asked for; a change replaces the whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(default, rename_all = "PascalCase")]
+#[schema(as = EventRequest)]
+pub struct EventWanted {
+    /// table.recordInsert, table.recordUpdate or table.recordDelete; the case of its letters is forgiven.
+    #[schema(required, example = "table.recordUpdate")]
+    pub event_type: Option<String>,
+    /// The table.
+    #[schema(required, min_length = 1, max_length = 255, example = "MyCustomers")]
+    pub object_name: Option<String>,
+    /// Only for table.recordUpdate: the fields whose change fires the event. Left out or empty: any field.
+    #[schema(max_items = 1000)]
+    pub object_fields: Option<Vec<String>>,
+    /// Datasheet (or Datasheets), DataPages, DataParts, Extensions, RESTAPIs, TriggeredActions, Tasks. Left out or
+    /// empty: all of them.
+    pub event_sources: Option<Vec<String>>,
+    /// The fields that the default payload holds. Left out or empty: all, future ones too.
+    #[schema(max_items = 1000)]
+    pub custom_payload_fields: Option<Vec<String>>,
+    /// The payload as a template; excludes CustomPayloadFields.
+    #[schema(max_length = 262_144)]
+    pub custom_payload_template: Option<String>,
+    /// Left out: true.
+    pub enabled: Option<bool>,
+}
+
+/// Who asks, and with what.
+pub struct Terms<'t> {
+    pub account: &'t AccountId,
+    pub policy: Policy,
+    pub stamp: &'t Stamp,
+    /// Fills its argument with random bytes, for ids and secrets.
+    pub random: &'t dyn Fn(&mut [u8]),
+}
+
+/// Why definitions are not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// It is not there, or not in this account, which look the same.
+    #[error("there is no {0}")]
+    NotFound(Missing),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// What is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    Webhook(String),
+    Event { webhook: String, event: String },
+    Client(ClientId),
+}
+
+/// A decision: the records that carry it out, and what it makes.
+pub type Decision<T> = Result<(Vec<LogRecord>, T), Problem>;
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Missing::Webhook(id) => write!(f, "webhook {id:?}"),
+            Missing::Event { webhook, event } => write!(f, "event {event:?} of webhook {webhook:?}"),
+            Missing::Client(id) => write!(f, "API client {id}"),
+        }
+    }
+}
+
+/// Creates a webhook, with a secret of its own.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'_>) -> Decision<Webhook> {
+    let missing = |field| Refusal::Missing { field };
+    let webhook = Webhook {
+        id: free(terms, WebhookId::from_random, |id| draft.webhook(id).is_none()),
+        account: terms.account.clone(),
+        name: wanted.name.clone().ok_or(missing("Name"))?,
+        description: wanted.description.clone(),
+        urls: wanted.outgoing_urls.clone().ok_or(missing("OutgoingUrls"))?,
+        call_throttling: wanted.call_throttling.map(rules::call_throttling).transpose()?,
+        secret: Secret::from_random(bytes(terms)),
+        old_secret: None,
+        enabled: true,
+        version: 1,
+        created: terms.stamp.clone(),
+        modified: None,
+    };
+    rules::webhook(&webhook, terms.policy)?;
+    rules::unique_name(&webhook, draft)?;
+    rules::room_for_webhook(draft.webhook_count(terms.account), terms.policy)?;
+    Ok((vec![LogRecord::webhook(&webhook)], webhook))
+}
+
+/// Changes what is given of a webhook; Enabled sets the status of all of its events.
+///
+/// # Errors
+/// It is not there, nothing is given, or the first rule that it breaks.
+pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms: &Terms<'_>) -> Decision<Webhook> {
+    let mut webhook = webhook(draft, id, terms.account)?.clone();
+    if *wanted == WebhookWanted::default() {
+        return Err(Refusal::NothingGiven.into());
+    }
+    set(&mut webhook.name, &wanted.name);
+    set(&mut webhook.urls, &wanted.outgoing_urls);
+    webhook.description = wanted.description.clone().or(webhook.description);
+    if let Some(calls) = wanted.call_throttling {
+        webhook.call_throttling = Some(rules::call_throttling(calls)?);
+    }
+    // A webhook may be off as a whole by its file; what turns its events on turns it on.
+    webhook.enabled |= wanted.enabled == Some(true);
+    rules::webhook(&webhook, terms.policy)?;
+    rules::unique_name(&webhook, draft)?;
+    touch(&mut webhook.version, &mut webhook.modified, terms.stamp);
+    let mut records = vec![LogRecord::webhook(&webhook)];
+    for event in draft.events_of(webhook.id) {
+        if let Some(enabled) = wanted.enabled.filter(|enabled| *enabled != event.enabled) {
+            let mut event = Event { enabled, ..event.clone() };
+            touch(&mut event.version, &mut event.modified, terms.stamp);
+            records.push(LogRecord::event(&event));
+        }
+    }
+    Ok((records, webhook))
+}
+
+/// Deletes a webhook with its events.
+///
+/// # Errors
+/// It is not there.
+pub fn delete_webhook(draft: &Draft<'_>, id: &str, account: &AccountId) -> Decision<()> {
+    let id = webhook(draft, id, account)?.id;
+    let events = draft.events_of(id).map(|event| Key::Event(event.id));
+    Ok((events.chain([Key::Webhook(id)]).map(LogRecord::deletion).collect(), ()))
+}
+
+/// Gives a webhook another secret; messages are signed with the old one too until `until`, in seconds since 1970.
+///
+/// # Errors
+/// It is not there.
+pub fn regenerate_secret(draft: &Draft<'_>, id: &str, until: Option<i64>, terms: &Terms<'_>) -> Decision<Webhook> {
+    let mut webhook = webhook(draft, id, terms.account)?.clone();
+    let old = std::mem::replace(&mut webhook.secret, Secret::from_random(bytes(terms)));
+    webhook.old_secret = until.map(|until| OldSecret { secret: old, until });
+    touch(&mut webhook.version, &mut webhook.modified, terms.stamp);
+    Ok((vec![LogRecord::webhook(&webhook)], webhook))
+}
+
+/// Creates an event.
+///
+/// # Errors
+/// Its webhook is not there, or the first rule that it breaks.
+pub fn create_event(draft: &Draft<'_>, in_webhook: &str, wanted: &EventWanted, terms: &Terms<'_>) -> Decision<Event> {
+    let webhook = webhook(draft, in_webhook, terms.account)?.id;
+    let id = free(terms, EventId::from_random, |id| draft.event(id).is_none());
+    let event = checked(draft, wanted_event(id, webhook, wanted, terms.stamp)?)?;
+    rules::room_for_event(draft.events_of(webhook).count(), terms.policy)?;
+    Ok((vec![LogRecord::event(&event)], event))
+}
+
+/// Replaces all of an event but its id.
+///
+/// # Errors
+/// It is not there, or the first rule that it breaks.
+pub fn replace_event(
+    draft: &Draft<'_>,
+    (in_webhook, id): (&str, &str),
+    wanted: &EventWanted,
+    terms: &Terms<'_>,
+) -> Decision<Event> {
+    let before = event(draft, (in_webhook, id), terms.account)?;
+    let mut after = wanted_event(before.id, before.webhook, wanted, &before.created)?;
+    after.version = before.version;
+    touch(&mut after.version, &mut after.modified, terms.stamp);
+    let after = checked(draft, after)?;
+    Ok((vec![LogRecord::event(&after)], after))
+}
+
+/// Deletes an event.
+///
+/// # Errors
+/// It is not there.
+pub fn delete_event(draft: &Draft<'_>, place: (&str, &str), account: &AccountId) -> Decision<()> {
+    let id = event(draft, place, account)?.id;
+    Ok((vec![LogRecord::deletion(Key::Event(id))], ()))
+}
+
+/// Makes an API client, and with the first one the key that signs tokens. Returns it with its secret, which is kept
+/// nowhere.
+pub fn create_client(
+    draft: &Draft<'_>,
+    name: &str,
+    legacy: bool,
+    terms: &Terms<'_>,
+) -> (Vec<LogRecord>, (Client, String)) {
+    let id = free(terms, ClientId::from_random, |id| draft.client(id).is_none());
+    let (account, created) = (terms.account.clone(), terms.stamp.clone());
+    let made = Client::new(id, account, name.to_owned(), legacy, created.clone(), bytes(terms));
+    let mut records = vec![LogRecord::client(&made.0)];
+    if draft.token_key().is_none() {
+        records.push(LogRecord::token_key(&TokenKey { key: Secret::from_random(bytes(terms)), created }));
+    }
+    (records, made)
+}
+
+/// Takes an API client away; its tokens are worth nothing from then on.
+///
+/// # Errors
+/// It is not there.
+pub fn revoke_client(draft: &Draft<'_>, id: ClientId) -> Decision<Client> {
+    let client = draft.client(id).ok_or(Problem::NotFound(Missing::Client(id)))?;
+    Ok((vec![LogRecord::deletion(Key::Client(id))], client.clone()))
+}
+
+/// An event as a request wants it, not held against others yet.
+///
+/// # Errors
+/// The first rule that it breaks by itself.
+pub fn wanted_event(id: EventId, webhook: WebhookId, wanted: &EventWanted, created: &Stamp) -> Result<Event, Refusal> {
+    let missing = |field| Refusal::Missing { field };
+    let event_type = wanted.event_type.as_deref().ok_or(missing("EventType"))?;
+    let operation = rules::operation(event_type)?;
+    let event = Event {
+        id,
+        webhook,
+        operation,
+        type_as_given: (event_type != operation.event_type()).then(|| event_type.to_owned()),
+        object_name: wanted.object_name.clone().ok_or(missing("ObjectName"))?,
+        object_fields: wanted.object_fields.clone().unwrap_or_default(),
+        event_sources: wanted.event_sources.clone().unwrap_or_default(),
+        payload: rules::payload(wanted.custom_payload_fields.clone(), wanted.custom_payload_template.clone())?,
+        enabled: wanted.enabled.unwrap_or(true),
+        version: 1,
+        created: created.clone(),
+        modified: None,
+    };
+    rules::event(&event)?;
+    Ok(event)
+}
+
+/// Finds a webhook of an account.
+///
+/// # Errors
+/// It is not there, or another account's.
+pub fn webhook<'d>(draft: &'d Draft<'_>, id: &str, account: &AccountId) -> Result<&'d Webhook, Problem> {
+    let found = id.parse().ok().and_then(|id| draft.webhook(id)).filter(|webhook| webhook.account == *account);
+    found.ok_or_else(|| Problem::NotFound(Missing::Webhook(id.to_owned())))
+}
+
+/// Finds an event of a webhook of an account.
+///
+/// # Errors
+/// One of them is not there, or another account's.
+pub fn event<'d>(draft: &'d Draft<'_>, (of, id): (&str, &str), account: &AccountId) -> Result<&'d Event, Problem> {
+    let of = webhook(draft, of, account)?.id;
+    let found = id.parse().ok().and_then(|id| draft.event(id)).filter(|event| event.webhook == of);
+    found.ok_or_else(|| Problem::NotFound(Missing::Event { webhook: of.to_string(), event: id.to_owned() }))
+}
+
+/// Holds an event against the others on its table.
+fn checked(draft: &Draft<'_>, event: Event) -> Result<Event, Refusal> {
+    let mut places = Places::default();
+    for other in draft.events_of(event.webhook) {
+        if other.id != event.id && other.object_name == event.object_name {
+            // How those stand that are there already is not this one's matter.
+            let _ = places.take(other);
+        }
+    }
+    places.take(&event)?;
+    Ok(event)
+}
+
+/// A random id that nothing has yet.
+fn free<Id: Copy, const N: usize>(terms: &Terms<'_>, id: fn([u8; N]) -> Id, is_free: impl Fn(Id) -> bool) -> Id {
+    loop {
+        let id = id(bytes(terms));
+        if is_free(id) {
+            return id;
+        }
+    }
+}
+
+fn bytes<const N: usize>(terms: &Terms<'_>) -> [u8; N] {
+    let mut bytes = [0; N];
+    (terms.random)(&mut bytes);
+    bytes
+}
+
+fn set<T: Clone>(place: &mut T, wanted: &Option<T>) {
+    if let Some(wanted) = wanted {
+        place.clone_from(wanted);
+    }
+}
+
+fn touch(version: &mut u32, modified: &mut Option<Stamp>, stamp: &Stamp) {
+    *version += 1;
+    *modified = Some(stamp.clone());
+}
+
+#[cfg(test)]
+mod tests;

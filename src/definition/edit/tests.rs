@@ -1,0 +1,151 @@
+use std::cell::Cell;
+
+use super::super::samples::stamp;
+use super::super::{Changes, Definitions};
+use super::*;
+
+/// Definitions of account "acme", changed by requests.
+struct State {
+    definitions: Definitions,
+    random: Cell<u8>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self { definitions: Definitions::default(), random: Cell::new(0) }
+    }
+
+    fn decide<T>(&mut self, decide: impl FnOnce(&Draft<'_>, &Terms<'_>) -> Decision<T>) -> Result<T, String> {
+        let account = AccountId::from("acme");
+        let stamp = stamp();
+        let random = |bytes: &mut [u8]| {
+            self.random.set(self.random.get() + 1);
+            bytes.fill(self.random.get());
+        };
+        let policy = Policy { max_events: 3, ..Policy::default() };
+        let terms = Terms { account: &account, policy, stamp: &stamp, random: &random };
+        let (records, made) = decide(&Draft::on(&self.definitions), &terms).map_err(|problem| problem.to_string())?;
+        for record in records {
+            let key = record.key.to_string();
+            self.definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+        }
+        Ok(made)
+    }
+
+    fn webhook(&mut self, name: &str) -> Result<Webhook, String> {
+        let wanted = WebhookWanted { name: Some(name.to_owned()), ..urls(&["https://a.example/"]) };
+        self.decide(|draft, terms| create_webhook(draft, &wanted, terms))
+    }
+
+    fn event(&mut self, webhook: &Webhook, event_type: &str, fields: &[&str]) -> Result<Event, String> {
+        let wanted = wanted(event_type, fields);
+        self.decide(|draft, terms| create_event(draft, webhook.id.as_str(), &wanted, terms))
+    }
+}
+
+fn urls(urls: &[&str]) -> WebhookWanted {
+    let urls = urls.iter().map(|&url| url.to_owned()).collect();
+    WebhookWanted { outgoing_urls: Some(urls), ..WebhookWanted::default() }
+}
+
+fn wanted(event_type: &str, fields: &[&str]) -> EventWanted {
+    EventWanted {
+        event_type: Some(event_type.to_owned()),
+        object_name: Some("T".to_owned()),
+        object_fields: Some(fields.iter().map(|&field| field.to_owned()).collect()),
+        ..EventWanted::default()
+    }
+}
+
+#[test]
+fn a_name_is_free_for_one_webhook_of_an_account() {
+    let mut state = State::new();
+    let first = state.webhook("A").unwrap();
+    assert!(state.webhook("A").unwrap_err().contains(first.id.as_str()));
+    let second = state.webhook("B").unwrap();
+    let renamed = WebhookWanted { name: Some("A".to_owned()), ..WebhookWanted::default() };
+    let refused = state.decide(|draft, terms| change_webhook(draft, second.id.as_str(), &renamed, terms));
+    assert!(refused.unwrap_err().contains("is taken"));
+    state.decide(|draft, terms| delete_webhook(draft, first.id.as_str(), terms.account)).unwrap();
+    let changed = state.decide(|draft, terms| change_webhook(draft, second.id.as_str(), &renamed, terms)).unwrap();
+    assert_eq!((changed.name.as_str(), changed.version, changed.urls), ("A", 2, second.urls));
+}
+
+#[test]
+fn nothing_of_another_account_is_there() {
+    let mut state = State::new();
+    let webhook = state.webhook("A").unwrap();
+    let foreign = AccountId::from("zoo");
+    let refused = state.decide(|draft, _| delete_webhook(draft, webhook.id.as_str(), &foreign));
+    assert_eq!(refused.unwrap_err(), format!("there is no webhook {:?}", webhook.id.as_str()));
+    for odd in ["", "nope", "ABCDEF", "../../"] {
+        assert!(state.decide(|draft, terms| delete_webhook(draft, odd, terms.account)).is_err());
+    }
+}
+
+#[test]
+fn events_take_their_places_and_give_them_back() {
+    let mut state = State::new();
+    let webhook = state.webhook("A").unwrap();
+    let first = state.event(&webhook, "TABLE.recordinsert", &[]).unwrap();
+    assert_eq!(first.type_as_given.as_deref(), Some("TABLE.recordinsert"));
+    assert!(state.event(&webhook, "table.recordInsert", &[]).unwrap_err().contains(first.id.as_str()));
+    let update = state.event(&webhook, "table.recordUpdate", &["a", "b"]).unwrap();
+    assert!(state.event(&webhook, "table.recordUpdate", &["b", "a"]).unwrap_err().contains(update.id.as_str()));
+    // It may be replaced by what it is, and by what leaves the others their places.
+    let place = (webhook.id.as_str(), update.id.as_str());
+    for fields in [&["a", "b"][..], &["c"]] {
+        let to = wanted("table.recordUpdate", fields);
+        let after = state.decide(|draft, terms| replace_event(draft, place, &to, terms)).unwrap();
+        assert_eq!((after.id, after.object_fields.len()), (update.id, fields.len()));
+    }
+    let to = wanted("table.recordInsert", &[]);
+    assert!(state.decide(|draft, terms| replace_event(draft, place, &to, terms)).is_err());
+    state.decide(|draft, terms| delete_event(draft, place, terms.account)).unwrap();
+    state.event(&webhook, "table.recordUpdate", &[]).unwrap();
+    state.event(&webhook, "table.recordDelete", &[]).unwrap();
+    let mut elsewhere = wanted("table.recordDelete", &[]);
+    elsewhere.object_name = Some("U".to_owned());
+    let full = state.decide(|draft, terms| create_event(draft, webhook.id.as_str(), &elsewhere, terms));
+    assert!(full.unwrap_err().contains("has 3 events"));
+}
+
+#[test]
+fn enabled_sets_every_event() {
+    let mut state = State::new();
+    let webhook = state.webhook("A").unwrap();
+    state.event(&webhook, "table.recordInsert", &[]).unwrap();
+    let all =
+        |state: &State| state.definitions.events().map(|event| (event.enabled, event.version)).collect::<Vec<_>>();
+    for (enabled, version) in [(false, 2), (false, 2), (true, 3)] {
+        let wanted = WebhookWanted { enabled: Some(enabled), ..WebhookWanted::default() };
+        state.decide(|draft, terms| change_webhook(draft, webhook.id.as_str(), &wanted, terms)).unwrap();
+        assert_eq!(all(&state), [(enabled, version)]);
+    }
+    let nothing = WebhookWanted::default();
+    assert!(state.decide(|draft, terms| change_webhook(draft, webhook.id.as_str(), &nothing, terms)).is_err());
+}
+
+#[test]
+fn a_new_secret_leaves_the_old_one_for_a_while() {
+    let mut state = State::new();
+    let before = state.webhook("A").unwrap();
+    let after = state.decide(|draft, terms| regenerate_secret(draft, before.id.as_str(), Some(99), terms)).unwrap();
+    assert_ne!(after.secret, before.secret);
+    assert_eq!(after.old_secret, Some(OldSecret { secret: before.secret, until: 99 }));
+    let again = state.decide(|draft, terms| regenerate_secret(draft, before.id.as_str(), None, terms)).unwrap();
+    assert_eq!(again.old_secret, None);
+}
+
+#[test]
+fn the_first_client_brings_the_token_key() {
+    let mut state = State::new();
+    let (client, secret) = state.decide(|draft, terms| Ok(create_client(draft, "crm", false, terms))).unwrap();
+    assert!(client.has_secret(&secret));
+    let key = state.definitions.token_key().unwrap().clone();
+    state.decide(|draft, terms| Ok(create_client(draft, "erp", true, terms))).unwrap();
+    assert_eq!(state.definitions.token_key(), Some(&key));
+    state.decide(|draft, _| revoke_client(draft, client.id)).unwrap();
+    assert!(state.decide(|draft, _| revoke_client(draft, client.id)).is_err());
+    assert_eq!(state.definitions.clients().len(), 1);
+}

@@ -1,0 +1,370 @@
+//! The REST API as its clients see it: the seed page's requests, every method, every refusal.
+
+use harness::api::{keys, request};
+use harness::{Api, Receiver, Site, order};
+use serde_json::{Value, json};
+
+use crate::{OUTHOOK, SOON};
+
+const BASES: [&str; 6] = ["/v2", "/v3", "/rest/v2", "/rest/v3", "/integrations/rest/v2", "/integrations/rest/v3"];
+const MISSING: &str = "zzzzzz";
+
+fn webhook(name: &str) -> Value {
+    json!({"Name": name, "OutgoingUrls": ["https://a.example/hook"]})
+}
+
+fn event(event_type: &str, table: &str) -> Value {
+    json!({"EventType": event_type, "ObjectName": table})
+}
+
+fn create(api: &Api, name: &str) -> String {
+    let made = api.post("/v2/outgoingWebhooks", &webhook(name));
+    assert_eq!(made.status, 201, "{made:?}");
+    made.text("Id")
+}
+
+/// Whether a date is as Caspio writes it: 7 decimals and Z.
+fn is_date(text: &str) -> bool {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    shape == "9999-99-99T99:99:99.9999999Z"
+}
+
+#[test]
+fn the_seed_pages_requests_are_answered_as_on_the_page() {
+    let site = Site::new(OUTHOOK, 1);
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let path = format!("/v2/outgoingWebhooks/{}/events", create(&api, "Seed page"));
+
+    let made = api.send("POST", &path, include_bytes!("seed_page/request_1.txt"));
+    assert_eq!(made.status, 201, "{made:?}");
+    let page = include_str!("seed_page/response_1.txt");
+    let mut expected: Value = serde_json::from_str(page).unwrap();
+    // What is made anew each time: an id of the same form and the time.
+    assert!(made.text("Id").len() == 6 && is_date(&made.text("DateCreated")), "{made:?}");
+    expected["Id"] = made.body["Id"].clone();
+    expected["DateCreated"] = made.body["DateCreated"].clone();
+    // The page leaves CustomPayloadFields etc. in this order; so do we.
+    assert_eq!((made.keys(), &made.body), (with_status_keys(page), &expected));
+
+    let raw = include_str!("seed_page/request_2.txt");
+    let made = api.send("POST", &path, raw.as_bytes());
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(made.keys(), keys(include_str!("seed_page/response_2.txt")));
+    let template = raw.split("\"CustomPayloadTemplate\":\"").nth(1).unwrap().rsplit_once('"').unwrap().0;
+    assert_eq!(made.body["CustomPayloadTemplate"], template, "echoed as given, line breaks and all");
+    assert_eq!((&made.body["Status"], &made.body["ObjectFields"]), (&"Active".into(), &json!([])));
+    assert_eq!(
+        (&made.body["CustomPayloadFields"], &made.body["CreatedBy"]),
+        (&Value::Null, &"John Doe (john.doe@acme.com)".into())
+    );
+
+    let event = format!("{path}/{}", made.text("Id"));
+    assert_eq!(api.get(&path).body.as_array().unwrap().len(), 2);
+    let read = api.get(&event);
+    assert_eq!((read.status, read.text("Id")), (200, made.text("Id")));
+    let put = api.send("PUT", &event, raw.as_bytes());
+    assert_eq!((put.status, put.text("ModifiedBy").as_str()), (200, "John Doe (john.doe@acme.com)"));
+    let deleted = api.delete(&event);
+    assert_eq!((deleted.status, deleted.text.as_str()), (204, ""));
+    assert_eq!(api.get(&event).status, 404);
+    assert_eq!(api.get(&path).body.as_array().unwrap().len(), 1);
+}
+
+/// The page's keys, as they stand there.
+fn with_status_keys(page: &str) -> Vec<String> {
+    keys(page)
+}
+
+#[test]
+fn a_webhook_lives_under_every_base_path_with_the_contracts_keys() {
+    let site = Site::new(OUTHOOK, 1);
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let created = ["Id", "Name", "Description", "OutgoingUrls", "CallThrottling", "Secret", "DateCreated", "CreatedBy"];
+    let shown = [
+        "Id",
+        "Name",
+        "Description",
+        "OutgoingUrls",
+        "CallThrottling",
+        "Status",
+        "DateCreated",
+        "CreatedBy",
+        "LastModified",
+        "ModifiedBy",
+    ];
+    for base in BASES {
+        let list = format!("{base}/outgoingWebhooks");
+        let mut wanted = webhook(base);
+        wanted["Description"] = "Two\nlines".into();
+        wanted["CallThrottling"] = 7.into();
+        let made = api.post(&list, &wanted);
+        assert_eq!((made.status, made.keys()), (201, created.map(str::to_owned).to_vec()), "{made:?}");
+        assert!(made.text("Secret").starts_with("whsec_") && made.text("Secret").len() == 50, "{made:?}");
+        assert_eq!((&made.body["CallThrottling"], &made.body["Description"]), (&7.into(), &"Two\nlines".into()));
+        let one = format!("{list}/{}", made.text("Id"));
+        let read = api.get(&one);
+        assert_eq!(read.status, 200);
+        assert_eq!(read.keys()[..shown.len()], shown.map(str::to_owned));
+        for key in ["Events", "Messages", "Calls", "Errors"] {
+            assert_eq!(read.body[key], 0, "{read:?}");
+        }
+        assert!(!read.text.contains("whsec_") && !api.get(&list).text.contains("whsec_"));
+        let changed = api.put(&one, &json!({"Name": format!("{base} changed")}));
+        assert_eq!((changed.status, changed.keys()), (200, shown.map(str::to_owned).to_vec()), "{changed:?}");
+        assert_eq!(changed.body["OutgoingUrls"], wanted["OutgoingUrls"], "what is left out stays");
+        assert_eq!(api.get(&list).body.as_array().unwrap().len(), 1);
+        assert_eq!(api.delete(&one).status, 204);
+        let gone = api.get(&one);
+        assert_eq!((gone.status, gone.text("Code").as_str(), gone.text("Resource")), (404, "ObjectNotFound", one));
+        assert_eq!(gone.request_id, Some(gone.text("RequestId")), "the header and the body name one request");
+        assert!(made.request_id.is_some() && made.content_type.as_deref() == Some("application/json"));
+    }
+}
+
+#[test]
+fn what_breaks_a_rule_is_refused_with_field_and_value_and_nothing_of_it_is_kept() {
+    let site = Site::new(OUTHOOK, 1);
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let list = "/v3/outgoingWebhooks";
+    let id = create(&api, "Taken");
+    let events = format!("{list}/{id}/events");
+    let update =
+        |fields: &[&str]| json!({"EventType": "table.recordUpdate", "ObjectName": "T", "ObjectFields": fields});
+    let first = api.post(&events, &update(&["a", "b"]));
+    let all =
+        api.post(&events, &json!({"EventType": "TABLE.RECORDINSERT", "ObjectName": "T", "EventSources": ["tasks"]}));
+    assert_eq!(
+        (all.status, all.text("Type").as_str(), &all.body["EventSources"]),
+        (201, "TABLE.RECORDINSERT", &json!(["tasks"]))
+    );
+    let before = (api.get(list).text, api.get(&events).text);
+    let cases: Vec<(&str, &str, Value, &str)> = vec![
+        ("POST", list, json!({}), "Name is required"),
+        ("POST", list, json!({"Name": "x"}), "OutgoingUrls is required"),
+        ("POST", list, json!({"Name": "x", "OutgoingUrls": []}), "OutgoingUrls is required"),
+        ("POST", list, webhook("Taken"), "is taken"),
+        ("POST", list, webhook(&"x".repeat(256)), "Name has 256 characters"),
+        ("POST", list, json!({"Name": "x", "OutgoingUrls": ["ftp://a"]}), "https://"),
+        ("POST", list, json!({"Name": "x", "OutgoingUrls": ["https://a.example", "https://A.example:443/"]}), "twice"),
+        ("POST", list, json!({"Name": "x", "OutgoingUrls": "https://a.example"}), "OutgoingUrls: invalid type: string"),
+        ("POST", list, json!({"Name": 1, "OutgoingUrls": []}), "Name: invalid type: integer"),
+        (
+            "POST",
+            list,
+            json!({"Name": "x", "OutgoingUrls": ["https://a.example"], "CallThrottling": 0}),
+            "CallThrottling is 0",
+        ),
+        (
+            "POST",
+            list,
+            json!({"Name": "x", "OutgoingUrls": ["https://a.example"], "CallThrottling": -1}),
+            "CallThrottling is -1",
+        ),
+        ("POST", list, json!([]), "must be a JSON object"),
+        ("PUT", "/v3/outgoingWebhooks/ID", json!({}), "at least one of"),
+        ("POST", "EVENTS", json!({"ObjectName": "T"}), "EventType is required"),
+        ("POST", "EVENTS", event("table.recordTruncate", "T"), "\"table.recordTruncate\" is unknown"),
+        ("POST", "EVENTS", json!({"EventType": "table.recordInsert"}), "ObjectName is required"),
+        ("POST", "EVENTS", event("table.recordInsert", "T"), "ALL"),
+        ("POST", "EVENTS", update(&["b", "a"]), "FIRST"),
+        ("POST", "EVENTS", update(&[]), "FIRST"),
+        (
+            "POST",
+            "EVENTS",
+            json!({"EventType": "table.recordDelete", "ObjectName": "T", "ObjectFields": ["a"]}),
+            "ObjectFields is only for",
+        ),
+        (
+            "POST",
+            "EVENTS",
+            json!({"EventType": "table.recordDelete", "ObjectName": "T", "EventSources": ["Moon"]}),
+            "\"Moon\"",
+        ),
+        (
+            "POST",
+            "EVENTS",
+            json!({"EventType": "table.recordDelete", "ObjectName": "T", "CustomPayloadFields": ["a"],
+            "CustomPayloadTemplate": "{}"}),
+            "exclude each other",
+        ),
+        (
+            "POST",
+            "EVENTS",
+            json!({"EventType": "table.recordDelete", "ObjectName": "T",
+            "CustomPayloadTemplate": "{'a':\n 'b' x}"}),
+            "line 2",
+        ),
+    ];
+    for (method, path, body, expected) in cases {
+        let path = if path == "EVENTS" { events.clone() } else { path.replace("/ID", &format!("/{id}")) };
+        let expected = match expected {
+            "FIRST" => first.text("Id"),
+            "ALL" => all.text("Id"),
+            other => other.to_owned(),
+        };
+        let refused = api.send(method, &path, body.to_string().as_bytes());
+        assert_eq!(
+            (refused.status, refused.text("Code").as_str()),
+            (400, "IncorrectBodyParameter"),
+            "{body}\n{refused:?}"
+        );
+        assert!(refused.text("Message").contains(&expected), "{body}\n{refused:?}");
+        assert_eq!(refused.keys(), ["Code", "Message", "Resource", "RequestId"]);
+    }
+    let broken = api.send("POST", list, b"{\n  'Name': 1}");
+    assert!(broken.text("Message").contains("line 2, column 3"), "{broken:?}");
+    assert_eq!((api.get(list).text, api.get(&events).text), before, "nothing of what was refused is kept");
+    assert!(!instance.said().contains("panicked"));
+}
+
+#[test]
+fn what_is_not_there_is_404_and_what_is_not_understood_is_told_in_the_same_shape() {
+    let site = Site::new(OUTHOOK, 1);
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let id = create(&api, "A");
+    let one = format!("/v2/outgoingWebhooks/{MISSING}");
+    let event_of = |webhook: &str| format!("/v2/outgoingWebhooks/{webhook}/events/{MISSING}");
+    for (method, path, body) in [
+        ("GET", one.clone(), json!({})),
+        ("PUT", one.clone(), json!({"Name": "x"})),
+        ("DELETE", one.clone(), json!({})),
+        ("PATCH", format!("{one}/regenerateSecret"), json!({})),
+        ("GET", format!("{one}/events"), json!({})),
+        ("POST", format!("{one}/events"), event("table.recordInsert", "T")),
+        ("GET", event_of(&id), json!({})),
+        ("PUT", event_of(&id), event("table.recordInsert", "T")),
+        ("DELETE", event_of(&id), json!({})),
+        ("GET", "/v2/outgoingWebhooks/..%2f..%2f".to_owned(), json!({})),
+        ("GET", "/v2/nothing".to_owned(), json!({})),
+        ("GET", "/v4/outgoingWebhooks".to_owned(), json!({})),
+    ] {
+        let answer = api.send(
+            method,
+            &path,
+            if method == "GET" || method == "DELETE" { b"".to_vec() } else { body.to_string().into_bytes() }.as_slice(),
+        );
+        assert_eq!(
+            (answer.status, answer.text("Code").as_str()),
+            (404, "ObjectNotFound"),
+            "{method} {path} {answer:?}"
+        );
+    }
+    assert_eq!(api.send("PATCH", "/v2/outgoingWebhooks", b"{}").status, 405);
+    assert_eq!(api.get("/v2/outgoingWebhooks/%ff").status, 400);
+    let huge = format!("{{\"Name\": \"{}\"}}", "x".repeat(2 * 1024 * 1024));
+    let refused = api.fork().send("POST", "/v2/outgoingWebhooks", huge.as_bytes());
+    assert_eq!((refused.status, refused.text("Code").as_str()), (413, "RequestTooLarge"));
+}
+
+#[test]
+fn tokens_are_asked_for_and_belong_to_one_account() {
+    let site = Site::new(OUTHOOK, 1);
+    let (credentials, foreign) = (site.client(&[]), site.client(&["--account", "zoo"]));
+    let instance = site.start();
+    let api = instance.api(&credentials);
+    let id = create(&api, "Ours");
+    for token in ["", "nonsense", "a.b.c"] {
+        let refused = api.with_token(token).get("/v2/outgoingWebhooks");
+        assert_eq!((refused.status, refused.keys().len()), (401, 4), "{refused:?}");
+    }
+    let theirs = instance.api(&foreign);
+    assert_eq!(theirs.get("/v2/outgoingWebhooks").body, json!([]));
+    assert_eq!(theirs.get(&format!("/v2/outgoingWebhooks/{id}")).status, 404);
+    assert_eq!(theirs.delete(&format!("/v2/outgoingWebhooks/{id}")).status, 404);
+    create(&theirs, "Ours");
+
+    let url = format!("{}/oauth/token", instance.base());
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let ask = |body: String| request("POST", &url, &form, body.as_bytes());
+    let known = format!("client_id={}&client_secret={}", credentials.id, credentials.secret);
+    let token = ask(format!("grant_type=client_credentials&{known}&scope="));
+    assert_eq!(
+        (token.status, token.keys()),
+        (200, ["access_token", "token_type", "expires_in", "refresh_token"].map(str::to_owned).to_vec())
+    );
+    assert_eq!((&token.body["token_type"], &token.body["expires_in"]), (&"bearer".into(), &86399.into()));
+    let refreshed = ask(format!("grant_type=refresh_token&{known}&refresh_token={}", token.text("refresh_token")));
+    assert_eq!(api.with_token(&refreshed.text("access_token")).get("/v2/outgoingWebhooks").status, 200);
+    assert_eq!(api.with_token(&token.text("refresh_token")).get("/v2/outgoingWebhooks").status, 401, "no access token");
+    assert_eq!(ask(format!("grant_type=password&{known}")).status, 400);
+    assert_eq!(ask(format!("grant_type=refresh_token&{known}&refresh_token=x")).status, 400);
+    assert_eq!(ask("grant_type=client_credentials".to_owned()).status, 401);
+    let wrong = format!("grant_type=client_credentials&client_id={}&client_secret=x", credentials.id);
+    let statuses: Vec<_> = (0..12).map(|_| ask(wrong.clone()).status).collect();
+    assert_eq!((statuses[0], statuses[11]), (401, 429), "guessing is slowed down: {statuses:?}");
+    assert_eq!(instance.api(&foreign).get("/v2/outgoingWebhooks").status, 200, "for nobody else");
+
+    let revoked = site.run(&["clients", "revoke", &foreign.id]);
+    assert_eq!(revoked.code, Some(0), "{}", revoked.stderr);
+    harness::eventually("the token of a revoked client is worth nothing", SOON, || {
+        (theirs.get("/v2/outgoingWebhooks").status == 401).then_some(())
+    });
+    let listed = site.run(&["clients", "list"]).stdout;
+    assert!(listed.contains(&credentials.id) && !listed.contains(&foreign.id), "{listed}");
+    assert!(!instance.said().contains(&credentials.secret));
+}
+
+#[test]
+fn a_legacy_client_reads_a_result_with_secrets() {
+    let site = Site::new(OUTHOOK, 1);
+    let (credentials, legacy) = (site.client(&[]), site.client(&["--legacy"]));
+    let instance = site.start();
+    let id = create(&instance.api(&credentials), "A");
+    let api = instance.api(&legacy);
+    let list = api.get("/rest/v2/outgoingWebhooks");
+    assert!(list.body["Result"][0]["Secret"].as_str().unwrap().starts_with("whsec_"), "{list:?}");
+    assert_eq!(api.get(&format!("/rest/v2/outgoingWebhooks/{id}/events")).body, json!({"Result": []}));
+}
+
+#[test]
+fn the_first_change_after_a_201_fires_and_nothing_after_a_204() {
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let list = "/v2/outgoingWebhooks";
+    for round in 0..5 {
+        let path = format!("/round-{round}");
+        let made = api.post(list, &json!({"Name": path, "OutgoingUrls": [receiver.url(&path)]}));
+        let one = format!("{list}/{}", made.text("Id"));
+        assert_eq!(api.post(&format!("{one}/events"), &event("table.recordInsert", "orders")).status, 201);
+        site.produce([order(round * 2)]);
+        receiver.wait(&path, 1, SOON);
+        assert_eq!(api.put(&one, &json!({"Enabled": false})).text("Status"), "Inactive");
+        assert_eq!(api.get(&format!("{one}/events")).body[0]["Status"], "Inactive");
+        assert_eq!(api.put(&one, &json!({"Enabled": true})).text("Status"), "Active");
+        assert_eq!(api.delete(&one).status, 204);
+        site.produce([order(round * 2 + 1)]);
+        site.await_settled(SOON);
+        assert_eq!(receiver.requests(&path).len(), 1);
+    }
+}
+
+#[test]
+fn a_new_secret_signs_beside_the_old_one_for_as_long_as_it_is_told_to() {
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let made = api.post("/v2/outgoingWebhooks", &json!({"Name": "A", "OutgoingUrls": [receiver.url("/a")]}));
+    let one = format!("/v2/outgoingWebhooks/{}", made.text("Id"));
+    assert_eq!(api.post(&format!("{one}/events"), &event("table.recordInsert", "orders")).status, 201);
+    let signed_by = |number: usize, secret: &str| {
+        let request = receiver.requests("/a").into_iter().nth(number).expect("it has come");
+        standardwebhooks::Webhook::new(secret).unwrap().verify(&request.body, &request.headers).is_ok()
+    };
+    let changed = api.send("PATCH", &format!("{one}/regenerateSecret"), b"{\"OverlapSeconds\": 3600}");
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert_ne!(changed.text("Secret"), made.text("Secret"));
+    site.produce([order(1)]);
+    receiver.wait("/a", 1, SOON);
+    assert!(signed_by(0, &made.text("Secret")) && signed_by(0, &changed.text("Secret")));
+
+    let last = api.send("PATCH", &format!("{one}/regenerateSecret"), b"{\"OverlapSeconds\": 0}");
+    site.produce([order(2)]);
+    receiver.wait("/a", 2, SOON);
+    assert!(signed_by(1, &last.text("Secret")) && !signed_by(1, &changed.text("Secret")));
+    assert_eq!(api.send("PATCH", &format!("{one}/regenerateSecret"), b"{\"OverlapSeconds\": 99999999}").status, 400);
+}

@@ -1,0 +1,273 @@
+//! Several instances that write definitions, kills in the middle of it, compaction, and secrets at rest.
+
+use std::collections::HashMap;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use harness::{Api, Broker, Instance, Receiver, Site, eventually, order};
+use serde_json::{Value, json};
+
+use crate::{OUTHOOK, SOON};
+
+const LIST: &str = "/v2/outgoingWebhooks";
+
+/// All webhooks with their events, as an instance shows them.
+fn everything(api: &Api) -> Vec<(Value, Value)> {
+    let webhooks = api.get(LIST).body;
+    let events = |webhook: &Value| api.get(&format!("{LIST}/{}/events", webhook["Id"].as_str().unwrap())).body;
+    webhooks.as_array().unwrap().iter().map(|webhook| (webhook.clone(), events(webhook))).collect()
+}
+
+#[track_caller]
+fn agree(one: &Api, other: &Api) -> Vec<(Value, Value)> {
+    eventually("both instances show the same", SOON, || {
+        let (one, other) = (everything(one), everything(other));
+        (one == other).then_some(one)
+    })
+}
+
+/// A definitions topic that is compacted within seconds.
+fn quickly_compacted(site: &mut Site) {
+    let topic = Broker::get().unique("compacted-definitions");
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "1000"),
+        ("segment.bytes", "16384"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("max.compaction.lag.ms", "1000"),
+        ("delete.retention.ms", "100"),
+    ];
+    Broker::get().create_topic(&topic, 1, &settings);
+    site.set("definitions.topic", topic.clone());
+    site.definitions = topic;
+}
+
+#[test]
+fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
+    if !Broker::get().is_kafka_for("two instances that write definitions fence each other") {
+        return;
+    }
+    const ROUNDS: usize = 50;
+    let mut site = Site::new(OUTHOOK, 2);
+    quickly_compacted(&mut site);
+    let credentials = site.client(&[]);
+    let instances = [site.start(), site.start()];
+    let apis: Vec<Api> = instances.iter().map(|instance| instance.api(&credentials)).collect();
+    let owner = apis[0].post(LIST, &json!({"Name": "owner", "OutgoingUrls": ["https://a.example/"]})).text("Id");
+    eventually("the other instance has it", SOON, || {
+        (apis[1].get(&format!("{LIST}/{owner}")).status == 200).then_some(())
+    });
+    let clients: Vec<Api> = (0..4).map(|number| apis[number % 2].fork()).collect();
+    let started = Instant::now();
+    for round in 0..ROUNDS {
+        let all = Barrier::new(clients.len());
+        let create = |number: usize| {
+            all.wait();
+            // Half of the rounds are about a webhook's name, the others about an event's place.
+            if round % 2 == 0 {
+                let url = format!("https://{number}.example/");
+                clients[number].post(LIST, &json!({"Name": format!("round {round}"), "OutgoingUrls": [url]}))
+            } else {
+                let event = json!({"EventType": "table.recordInsert", "ObjectName": format!("T{round}"),
+                    "CustomPayloadFields": [format!("F{number}")]});
+                clients[number].post(&format!("{LIST}/{owner}/events"), &event)
+            }
+        };
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let create = &create;
+            let threads: Vec<_> = (0..clients.len()).map(|number| scope.spawn(move || create(number))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no client panics")).collect()
+        });
+        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 400, 400, 400], "round {round}: {answers:#?}");
+    }
+    println!("{ROUNDS} rounds of 4 creates over two instances: one 201 each, in {:.1?}", started.elapsed());
+    let before = agree(&apis[0], &apis[1]);
+    assert_eq!(before.len(), 1 + ROUNDS / 2);
+
+    // Many versions of one webhook, so that there is much to compact; then both start anew on what is left.
+    for number in 0..200 {
+        let answer =
+            apis[number % 2].put(&format!("{LIST}/{owner}"), &json!({"Description": format!("{number}").repeat(50)}));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        if number % 50 == 0 {
+            std::thread::sleep(Duration::from_millis(1100));
+        }
+    }
+    let written = Broker::get().ends(&site.definitions)[0];
+    let left = eventually("the topic is compacted", Duration::from_secs(90), || {
+        // A record now and then rolls the segment, which is when Kafka looks at it.
+        apis[0].put(&format!("{LIST}/{owner}"), &json!({"Description": "rolls"}));
+        std::thread::sleep(Duration::from_millis(1200));
+        let left = Broker::get().read_all(&site.definitions).len();
+        (left < 150).then_some(left)
+    });
+    println!("compacted: {left} records are left of {written} offsets");
+    let before = agree(&apis[0], &apis[1]);
+    for instance in instances {
+        assert_eq!(instance.stop().code, Some(0));
+    }
+    let instances = [site.start(), site.start()];
+    let apis: Vec<Api> = instances.iter().map(|instance| instance.api(&credentials)).collect();
+    assert_eq!(agree(&apis[0], &apis[1]), before, "after compaction and restart everything is as it was");
+}
+
+#[test]
+fn an_instance_that_is_killed_while_it_writes_leaves_nothing_half_applied() {
+    if !Broker::get().is_kafka_for("transactions that are cut off are aborted") {
+        return;
+    }
+    const EVENTS: usize = 200;
+    const KILLS: u64 = 12;
+    let site = Site::new(OUTHOOK, 1);
+    let credentials = site.client(&[]);
+    let mut instance = site.start();
+    let api = instance.api(&credentials);
+    let id = api.post(LIST, &json!({"Name": "switch", "OutgoingUrls": ["https://a.example/"]})).text("Id");
+    for number in 0..EVENTS {
+        let event = json!({"EventType": "table.recordInsert", "ObjectName": format!("T{number}")});
+        assert_eq!(api.post(&format!("{LIST}/{id}/events"), &event).status, 201);
+    }
+    let uncommitted = || {
+        Broker::get().read_uncommitted(&site.definitions).len() - Broker::get().read_all(&site.definitions).len()
+    };
+    let (mut cut_off, mut before) = (0, 0);
+    for kill in 0..KILLS {
+        // Each switch writes all events in one transaction.
+        let api = instance.api(&credentials);
+        let one = format!("{LIST}/{id}");
+        let switching = std::thread::spawn(move || {
+            for number in 0.. {
+                assert_eq!(api.put(&one, &json!({"Enabled": number % 2 == 1})).status, 200);
+            }
+        });
+        std::thread::sleep(Duration::from_millis(200 + kill * 7));
+        instance.kill();
+        assert!(switching.join().is_err(), "its connection broke with the instance");
+        instance = site.start();
+        let api = instance.api(&credentials);
+        // A write takes the dead one's id over and ends its transaction.
+        let described = json!({"Description": format!("after kill {kill}")});
+        assert_eq!(api.put(&format!("{LIST}/{id}"), &described).status, 200);
+        let events = api.get(&format!("{LIST}/{id}/events")).body;
+        let events = events.as_array().expect("a list");
+        let state = |event: &Value| (event["Status"].clone(), event["Version"].clone());
+        assert_eq!(events.len(), EVENTS);
+        assert!(events.iter().all(|event| state(event) == state(&events[0])), "half applied: {events:#?}");
+        let after = uncommitted();
+        cut_off += usize::from(after > before);
+        before = after;
+    }
+    println!("{KILLS} kills while writing, {cut_off} between produce and commit; nothing is half applied");
+    assert!(cut_off > 0, "no kill fell between produce and commit, so nothing is shown");
+}
+
+#[test]
+fn a_definition_made_on_one_instance_fires_on_the_other_within_a_second() {
+    const TRIES: usize = 100;
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    let credentials = site.client(&[]);
+    // One partition: the first instance consumes it, the second only takes part.
+    let consumes = site.start();
+    let mut writes = site.launch();
+    eventually("the second instance knows the definitions", SOON, || {
+        let said = harness::api::request("GET", &format!("{}/health/ready", writes.base()), &[], b"");
+        (!said.text.contains("definitions")).then_some(())
+    });
+    let api = writes.api(&credentials);
+    let id = api.post(LIST, &json!({"Name": "A", "OutgoingUrls": [receiver.url("/a")]})).text("Id");
+    let mut delays = Vec::new();
+    for number in 0..TRIES {
+        let table = format!("T{number}");
+        let event = json!({"EventType": "table.recordInsert", "ObjectName": table});
+        assert_eq!(api.post(&format!("{LIST}/{id}/events"), &event).status, 201);
+        let made = Instant::now();
+        let before = receiver.requests("/a").len();
+        let change = format!(r#"{{"table":"{table}","operation":"insert","after":{{"id":1}}}}"#);
+        loop {
+            site.produce([("k", change.as_str())]);
+            let asked = Instant::now();
+            while receiver.requests("/a").len() == before && asked.elapsed() < Duration::from_millis(15) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if receiver.requests("/a").len() > before {
+                break;
+            }
+            assert!(made.elapsed() < SOON, "try {number}: it never fires");
+        }
+        delays.push(made.elapsed());
+        site.await_settled(SOON);
+    }
+    delays.sort_unstable();
+    let (median, most) = (delays[TRIES / 2], delays[TRIES - 1]);
+    println!(
+        "a definition of one instance fires on the other after {median:.1?} in the median, {most:.1?} at most, of {TRIES}"
+    );
+    drop(consumes);
+    assert!(writes_is_alive(&mut writes));
+}
+
+fn writes_is_alive(instance: &mut Instance) -> bool {
+    instance.is_ready() || !instance.said().contains("panicked")
+}
+
+#[test]
+fn secrets_in_the_topic_are_sealed_and_a_new_key_takes_over() {
+    let mut site = Site::new(OUTHOOK, 1);
+    let key = |byte: u8| {
+        // The base64 of 32 equal bytes.
+        HashMap::from([
+            (1, "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="),
+            (2, "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="),
+        ])[&byte]
+    };
+    site.set("definitions.secret_keys", vec![key(1)]);
+    let credentials = site.client(&[]);
+    let instance = site.start();
+    let api = instance.api(&credentials);
+    let made = api.post(LIST, &json!({"Name": "A", "OutgoingUrls": ["https://a.example/"]}));
+    let secret = made.text("Secret");
+    assert_eq!(instance.stop().code, Some(0));
+    let everything_written = || {
+        let records = Broker::get().read_all(&site.definitions);
+        records
+            .iter()
+            .map(|record| String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned())
+            .collect::<String>()
+    };
+    let written = everything_written();
+    assert!(!written.contains(&secret) && !written.contains("whsec_") && written.contains("sealed:v1:"), "{written}");
+
+    site.set("definitions.secret_keys", vec![key(2), key(1)]);
+    assert!(site.run(&["get", "--show-secrets"]).stdout.contains(&secret), "the old key still opens");
+    let instance = site.start();
+    let changed = instance.api(&credentials).put(&format!("{LIST}/{}", made.text("Id")), &json!({"Name": "B"}));
+    assert_eq!(changed.status, 200);
+    assert_eq!(instance.stop().code, Some(0));
+    site.set("definitions.secret_keys", vec![key(2)]);
+    assert!(
+        site.run(&["get", "--show-secrets"]).stdout.contains(&secret),
+        "what was written since needs only the new one"
+    );
+    let check = site.run(&["check"]);
+    assert!((check.stdout + &check.stderr).contains("token-key/current"), "what only the old key opens is named");
+}
+
+#[test]
+fn a_replaced_row_counts_for_the_definition_that_is_written_by_then() {
+    // The order of a webhook's life over REST, all on one instance, with a change after each step.
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    let credentials = site.client(&[]);
+    let instance = site.start();
+    let api = instance.api(&credentials);
+    let id = api.post(LIST, &json!({"Name": "A", "OutgoingUrls": [receiver.url("/one")]})).text("Id");
+    let events = format!("{LIST}/{id}/events");
+    assert_eq!(api.post(&events, &json!({"EventType": "table.recordInsert", "ObjectName": "orders"})).status, 201);
+    site.produce([order(1)]);
+    receiver.wait("/one", 1, SOON);
+    assert_eq!(api.put(&format!("{LIST}/{id}"), &json!({"OutgoingUrls": [receiver.url("/two")]})).status, 200);
+    site.produce([order(2)]);
+    receiver.wait("/two", 1, SOON);
+    assert_eq!(receiver.requests("/one").len(), 1);
+}
