@@ -85,6 +85,7 @@ pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Resu
             return Err(ApiError::unauthorized(message).oauth("invalid_client"));
         }
     };
+    api.knows_definitions()?;
     let client = api.authenticate(&id, &secret, peer)?;
     let key = api.token_key()?;
     match form.grant_type.as_deref() {
@@ -145,6 +146,14 @@ impl Api {
         })
     }
 
+    /// Before the definitions are read to their end nothing can be said of them, nor of who asks.
+    fn knows_definitions(&self) -> Result<(), ApiError> {
+        if self.store.status().caught_up {
+            return Ok(());
+        }
+        Err(ApiError::unavailable("the definitions are still being read; try again in a moment"))
+    }
+
     /// What signs tokens: the configured key, or the one that came with the first client.
     fn token_key(&self) -> Result<Vec<u8>, ApiError> {
         if let Some(configured) = &self.access.token_key {
@@ -171,6 +180,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
                 "a token is missing: send Authorization: Bearer <token> with one from /oauth/token",
             ));
         };
+        api.knows_definitions()?;
         let client = token::client_of(bearer, Kind::Access, &api.token_key()?);
         let client = api.store.with(|definitions| client.and_then(|id| definitions.client(id)).cloned());
         let Some(Client { account, name, legacy, .. }) = client else {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use harness::{Api, Broker, Instance, Receiver, Site, eventually, order};
+use harness::{Api, Broker, Receiver, Site, eventually, order};
 use serde_json::{Value, json};
 
 use crate::{OUTHOOK, SOON};
@@ -32,7 +32,6 @@ fn quickly_compacted(site: &mut Site) {
     let settings = [
         ("cleanup.policy", "compact"),
         ("segment.ms", "1000"),
-        ("segment.bytes", "16384"),
         ("min.cleanable.dirty.ratio", "0.01"),
         ("max.compaction.lag.ms", "1000"),
         ("delete.retention.ms", "100"),
@@ -122,30 +121,32 @@ fn an_instance_that_is_killed_while_it_writes_leaves_nothing_half_applied() {
     const KILLS: u64 = 12;
     let site = Site::new(OUTHOOK, 1);
     let credentials = site.client(&[]);
-    let mut instance = site.start();
+    let mut instance = site.launch();
     let api = instance.api(&credentials);
     let id = api.post(LIST, &json!({"Name": "switch", "OutgoingUrls": ["https://a.example/"]})).text("Id");
     for number in 0..EVENTS {
         let event = json!({"EventType": "table.recordInsert", "ObjectName": format!("T{number}")});
         assert_eq!(api.post(&format!("{LIST}/{id}/events"), &event).status, 201);
     }
-    let uncommitted = || {
-        Broker::get().read_uncommitted(&site.definitions).len() - Broker::get().read_all(&site.definitions).len()
-    };
+    let uncommitted =
+        || Broker::get().read_uncommitted(&site.definitions).len() - Broker::get().read_all(&site.definitions).len();
     let (mut cut_off, mut before) = (0, 0);
     for kill in 0..KILLS {
         // Each switch writes all events in one transaction.
         let api = instance.api(&credentials);
         let one = format!("{LIST}/{id}");
         let switching = std::thread::spawn(move || {
-            for number in 0.. {
-                assert_eq!(api.put(&one, &json!({"Enabled": number % 2 == 1})).status, 200);
+            let mut on = false;
+            while let Ok(answer) = api.try_send("PUT", &one, json!({"Enabled": on}).to_string().as_bytes()) {
+                assert_eq!(answer.status, 200, "{answer:?}");
+                on = !on;
             }
         });
         std::thread::sleep(Duration::from_millis(200 + kill * 7));
         instance.kill();
-        assert!(switching.join().is_err(), "its connection broke with the instance");
-        instance = site.start();
+        switching.join().expect("every answer it had was a 200");
+        // Its place in the group is free only after a while, and none is needed here.
+        instance = site.launch();
         let api = instance.api(&credentials);
         // A write takes the dead one's id over and ends its transaction.
         let described = json!({"Description": format!("after kill {kill}")});
@@ -170,11 +171,7 @@ fn a_definition_made_on_one_instance_fires_on_the_other_within_a_second() {
     let credentials = site.client(&[]);
     // One partition: the first instance consumes it, the second only takes part.
     let consumes = site.start();
-    let mut writes = site.launch();
-    eventually("the second instance knows the definitions", SOON, || {
-        let said = harness::api::request("GET", &format!("{}/health/ready", writes.base()), &[], b"");
-        (!said.text.contains("definitions")).then_some(())
-    });
+    let writes = site.launch();
     let api = writes.api(&credentials);
     let id = api.post(LIST, &json!({"Name": "A", "OutgoingUrls": [receiver.url("/a")]})).text("Id");
     let mut delays = Vec::new();
@@ -204,12 +201,8 @@ fn a_definition_made_on_one_instance_fires_on_the_other_within_a_second() {
     println!(
         "a definition of one instance fires on the other after {median:.1?} in the median, {most:.1?} at most, of {TRIES}"
     );
-    drop(consumes);
-    assert!(writes_is_alive(&mut writes));
-}
-
-fn writes_is_alive(instance: &mut Instance) -> bool {
-    instance.is_ready() || !instance.said().contains("panicked")
+    assert!(most < Duration::from_secs(1), "{most:?}");
+    assert!(consumes.metric("outhook_matches_total") >= TRIES as f64, "the other instance consumed them");
 }
 
 #[test]

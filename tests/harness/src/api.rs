@@ -38,14 +38,19 @@ impl Api {
     /// # Panics
     /// The credentials are refused.
     pub fn connect(base: &str, credentials: &Credentials) -> Self {
+        Self::try_connect(base, credentials).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same; an error says why there is no token.
+    pub fn try_connect(base: &str, credentials: &Credentials) -> Result<Self, String> {
         let agent = agent();
         let form = format!(
             "grant_type=client_credentials&client_id={}&client_secret={}&scope=",
             credentials.id, credentials.secret
         );
-        let answer = send(&agent, Method::POST, &format!("{base}/oauth/token"), &[FORM], form.as_bytes());
-        let token = answer.body["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer:?}"));
-        Self { token: token.to_owned(), base: base.to_owned(), agent }
+        let answer = send(&agent, Method::POST, &format!("{base}/oauth/token"), &[FORM], form.as_bytes())?;
+        let token = answer.body["access_token"].as_str().ok_or_else(|| format!("no token: {answer:?}"))?;
+        Ok(Self { token: token.to_owned(), base: base.to_owned(), agent })
     }
 
     /// The same with another token, or none.
@@ -59,7 +64,16 @@ impl Api {
     }
 
     /// Sends bytes to a path.
+    ///
+    /// # Panics
+    /// Nobody answers.
+    #[track_caller]
     pub fn send(&self, method: &str, path: &str, body: &[u8]) -> ApiAnswer {
+        self.try_send(method, path, body).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same; an error says that nobody answers.
+    pub fn try_send(&self, method: &str, path: &str, body: &[u8]) -> Result<ApiAnswer, String> {
         let bearer = format!("Bearer {}", self.token);
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
         let headers = if self.token.is_empty() { &headers[1..] } else { &headers[..] };
@@ -126,28 +140,30 @@ fn agent() -> Agent {
     config.build().into()
 }
 
-/// Sends a request and reads the whole answer.
-///
-/// # Panics
-/// Nobody answers.
-pub fn send(agent: &Agent, method: Method, url: &str, headers: &[(&str, &str)], body: &[u8]) -> ApiAnswer {
+/// Sends a request and reads the whole answer; an error says that nobody answers.
+fn send(agent: &Agent, method: Method, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<ApiAnswer, String> {
     let mut request = Request::builder().method(&method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(body).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
     let request = agent.configure_request(request).allow_non_standard_methods(true).build();
-    let mut answer = agent.run(request).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
+    let mut answer = agent.run(request).map_err(|error| format!("{method} {url}: {error}"))?;
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (request_id, content_type) = (header("x-caspio-request-id"), header("content-type"));
     let status = answer.status().as_u16();
     let text = answer.body_mut().with_config().limit(64 * 1024 * 1024).read_to_string();
-    let text = text.unwrap_or_else(|error| panic!("{method} {url}: {error}"));
+    let text = text.map_err(|error| format!("{method} {url}: {error}"))?;
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-    ApiAnswer { status, request_id, content_type, text, body }
+    Ok(ApiAnswer { status, request_id, content_type, text, body })
 }
 
-/// The same with headers of one's own and a connection of its own.
+/// Sends a request with headers of one's own over a connection of its own.
+///
+/// # Panics
+/// Nobody answers.
+#[track_caller]
 pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> ApiAnswer {
-    send(&agent(), method.parse().expect("a method"), url, headers, body)
+    let method = method.parse().expect("a method");
+    send(&agent(), method, url, headers, body).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -190,12 +190,13 @@ impl Instance {
         format!("http://{}", self.address)
     }
 
-    /// A client of its API.
+    /// A client of its API, as soon as it knows the definitions.
     ///
     /// # Panics
-    /// The credentials are refused.
+    /// The credentials are refused, or it does not answer.
+    #[track_caller]
     pub fn api(&self, credentials: &Credentials) -> Api {
-        Api::connect(&self.base(), credentials)
+        eventually("the API gives a token", PATIENCE, || Api::try_connect(&self.base(), credentials).ok())
     }
 
     /// Whether it says that it is ready.
