@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::api::{BindError, Listener, Operations};
+use crate::catalogue::{self, Catalogue, Lookout};
 use crate::config::{self, Config};
 use crate::decode::{self, Decoder, WholeTables};
 use crate::deliver::{self, Lanes};
@@ -19,6 +20,7 @@ use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
 use crate::settle::{self, Settle};
 use crate::source::{self, Handlers, Left, Source, Topics};
+use crate::stats::{self, Stats};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -33,6 +35,7 @@ pub struct App {
     source: source::Config,
     stages: Stages,
     store: Arc<Store>,
+    stats: Arc<Stats>,
     listener: Listener,
     operations: Operations,
     definitions_known: Condition,
@@ -52,6 +55,8 @@ pub enum Error {
     Settle(String),
     #[error("[definitions]: {0}")]
     Store(#[from] StoreError),
+    #[error("[stats]: {0}")]
+    Stats(#[from] stats::Error),
     #[error("[kafka]: {0}")]
     Source(#[from] source::StartError),
     #[error(transparent)]
@@ -77,18 +82,22 @@ impl App {
             Lanes::new(config.delivery.clone(), Arc::new(move |call, outcome| on_finished.finished(call, outcome)))
                 .map_err(Error::Deliver)?;
         let store = Store::start(&config.definitions, &client, index.clone())?;
+        let catalogue = Arc::<Catalogue>::default();
+        let stats = Stats::start(&config.stats, &client, index.clone(), catalogue.clone())?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
         let stages = Stages {
             sources: config.sources.iter().map(|source| (source.clone(), Arc::new(source.settings()))).collect(),
             whole_tables: WholeTables::default(),
             index,
+            catalogue,
             attachment_url,
             lanes,
             settle,
             budget: Budget::new(config.memory.budget_bytes()),
         };
         let operations = Operations { metrics, readiness };
-        Ok(Self { source: source(config), stages, store, listener, operations, definitions_known, partitions_assigned })
+        let source = source(config);
+        Ok(Self { source, stages, store, stats, listener, operations, definitions_known, partitions_assigned })
     }
 
     /// Where metrics and health are served.
@@ -107,7 +116,7 @@ impl App {
     /// The group can't be joined, or has shut this instance out, for a reason that waiting does not mend. What was
     /// not committed comes again.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Left, Error> {
-        let Self { source, stages, store, listener, operations, definitions_known, partitions_assigned } = self;
+        let Self { source, stages, store, stats, listener, operations, definitions_known, partitions_assigned } = self;
         let (stop_listening, stopping) = lifecycle::stop();
         let listening = tokio::spawn(listener.serve(operations, stopping));
         let (lanes, settle, budget) = (stages.lanes.clone(), stages.settle.clone(), stages.budget.clone());
@@ -131,6 +140,7 @@ impl App {
                 () = &mut stop => {}
                 fatal = source.failed() => {
                     partitions_assigned.set(false);
+                    stats.stop().await;
                     return Err(fatal.into());
                 }
                 () = async { source.assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
@@ -138,6 +148,8 @@ impl App {
             partitions_assigned.set(false);
             left = drain(source, &lanes, &settle).await;
         }
+        // Nothing is counted from here on but what outlasted the drain.
+        stats.stop().await;
         store.stop().await;
         gauges.abort();
         stop_listening.now();
@@ -179,6 +191,8 @@ pub fn describe_metrics() {
     deliver::describe_metrics();
     settle::describe_metrics();
     store::describe_metrics();
+    stats::describe_metrics();
+    catalogue::describe_metrics();
     describe_gauge!("outhook_budget_used_bytes", Unit::Bytes, "Rendered messages in memory");
     describe_gauge!("outhook_budget_limit_bytes", Unit::Bytes, "What rendered messages may take in memory");
 }
@@ -203,6 +217,7 @@ struct Stages {
     sources: Vec<(config::Source, Arc<decode::Settings>)>,
     whole_tables: WholeTables,
     index: Arc<Index>,
+    catalogue: Arc<Catalogue>,
     attachment_url: Option<AttachmentUrl>,
     lanes: Arc<Lanes>,
     settle: Arc<Settle>,
@@ -216,6 +231,7 @@ impl Handlers for Stages {
         let (_, settings) = self.sources.iter().find(|(source, _)| source.reads(topic))?;
         Some(Pipeline {
             decoder: Decoder::new(settings.clone(), self.whole_tables.clone()),
+            lookout: Lookout::new(self.catalogue.clone(), topic),
             index: self.index.clone(),
             renderer: Renderer::new(self.attachment_url.clone()),
             lanes: self.lanes.clone(),

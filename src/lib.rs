@@ -27,9 +27,13 @@ pub mod deliver;
 
 pub mod settle;
 
+pub mod catalogue;
+
 pub mod pipeline;
 
 pub mod store;
+
+pub mod stats;
 
 pub mod api;
 pub mod config;

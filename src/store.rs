@@ -12,7 +12,7 @@ mod writer;
 
 pub use self::config::Config;
 pub use self::follow::Store;
-pub use self::log::read;
+pub use self::log::{Log, Next, read};
 pub use self::status::{BadDefinition, Status, describe_metrics};
 pub use self::writer::{WriteError, write};
 

@@ -82,7 +82,8 @@ impl Compiler {
         match Rule::compile(webhook, event, &target) {
             Ok(rule) => {
                 self.failed.remove(&Key::Event(event.id));
-                let live = self.live.entry(event.id).or_default().clone();
+                let live = self.live.entry(event.id);
+                let live = live.or_insert_with(|| Live::new(self.index.counts().of(event.id))).clone();
                 Some(Arc::new(Rule { live, ..rule }))
             }
             Err(error) => {

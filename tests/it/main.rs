@@ -6,6 +6,7 @@ mod delivery;
 mod dev;
 mod harness_itself;
 mod shutdown;
+mod stats;
 
 use std::time::Duration;
 
