@@ -16,7 +16,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use metrics::{Unit, describe_gauge, gauge};
 use tracing::warn;
@@ -43,15 +43,17 @@ const MAX_SAMPLE_BYTES: usize = 32 * 1024 * 1024;
 /// The tables and fields that were seen. Shared by the partitions and those who ask.
 #[derive(Default)]
 pub struct Catalogue {
-    /// By account, then name.
-    tables: RwLock<BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<Table>>>>,
+    accounts: RwLock<Accounts>,
     room: Arc<Room>,
     /// Milliseconds since 1970, moved on about once a second, so that looking at it costs next to nothing.
     now: AtomicI64,
     is_full_told: AtomicBool,
 }
 
-/// What is left for all tables together.
+/// Tables by account, then name.
+type Accounts = BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<Table>>>;
+
+/// What all tables together take.
 #[derive(Default)]
 struct Room {
     tables: AtomicUsize,
@@ -71,8 +73,7 @@ pub struct Field {
 impl Catalogue {
     /// The account's tables, sorted.
     pub fn tables(&self, account: &str) -> Vec<String> {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.get(account).into_iter().flat_map(BTreeMap::keys).map(|name| name.to_string()).collect()
+        self.accounts().get(account).into_iter().flat_map(BTreeMap::keys).map(|name| name.to_string()).collect()
     }
 
     /// A table's fields in the order of its rows; None for a table that was never seen.
@@ -115,24 +116,27 @@ impl Catalogue {
     /// the `last` time.
     pub fn unwritten(&self, last: bool) -> Vec<Unwritten> {
         let now = self.now();
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        let named = tables.iter().flat_map(|(account, tables)| tables.iter().map(move |(name, t)| (account, name, t)));
+        let accounts = self.accounts();
+        let named =
+            accounts.iter().flat_map(|(account, tables)| tables.iter().map(move |(name, t)| (account, name, t)));
         named.filter_map(|(account, name, table)| Table::unwritten(table, account, name, now, last)).collect()
     }
 
     /// What the others were told is gone.
     pub fn write_all_again(&self) {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.values().flat_map(BTreeMap::values).for_each(|table| table.write_again());
+        self.accounts().values().flat_map(BTreeMap::values).for_each(|table| table.write_again());
     }
 
     fn now(&self) -> i64 {
         self.now.load(Ordering::Relaxed)
     }
 
+    fn accounts(&self) -> RwLockReadGuard<'_, Accounts> {
+        self.accounts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn find(&self, account: &str, table: &str) -> Option<Arc<Table>> {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.get(account)?.get(table).cloned()
+        self.accounts().get(account)?.get(table).cloned()
     }
 
     /// A table, which is new if need be; None if there is no room for it.
@@ -142,11 +146,11 @@ impl Catalogue {
         if found.is_some() || is_full() || account.len() > MAX_NAME || name.len() > MAX_NAME {
             return found;
         }
-        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
         if is_full() {
             return None;
         }
-        let table = tables.entry(account.into()).or_default().entry(name.into()).or_insert_with(|| {
+        let table = accounts.entry(account.into()).or_default().entry(name.into()).or_insert_with(|| {
             self.room.tables.fetch_add(1, Ordering::Relaxed);
             Arc::new(Table::new(self.room.clone()))
         });

@@ -47,6 +47,9 @@ pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// How long a broker may hold a request open at the end of the topic, and so how soon that end is told.
 const FETCH_WAIT: Duration = Duration::from_millis(250);
 
+/// How much the client may fetch ahead, which a large topic fills at the start.
+const FETCH_QUEUE_KIB: &str = "8192";
+
 /// Counts of the whole group.
 pub struct Stats {
     shared: Arc<Shared>,
@@ -90,7 +93,9 @@ impl Stats {
     ) -> Result<Arc<Self>, Error> {
         let topic = config.topic.clone();
         let of_log = crate::store::Config { topic: topic.clone(), replication_factor: None };
-        let mut log = Log::open(&of_log, kafka, FETCH_WAIT)?;
+        let mut of_reader = kafka.clone();
+        of_reader.entry("queued.max.messages.kbytes".to_owned()).or_insert_with(|| FETCH_QUEUE_KIB.to_owned());
+        let mut log = Log::open(&of_log, &of_reader, FETCH_WAIT)?;
         log.restart()?;
         let writer = Writer::new(&topic, kafka)
             .map_err(|source| Error::Writer { topic: topic.clone(), source: Box::new(source) })?;

@@ -102,23 +102,24 @@ impl Known {
 
     /// In the order of the rows; a name decides between fields that were seen in one place.
     pub fn fields(&self) -> Vec<Field> {
-        let mut fields: Vec<(&Box<str>, &Seen)> = self.fields.iter().collect();
+        let mut fields: Vec<(&str, &Seen)> = self.fields.iter().map(|(name, seen)| (&**name, seen)).collect();
         fields.sort_unstable_by_key(|(name, seen)| (seen.place, *name));
-        let field = |(name, seen): (&Box<str>, &Seen)| Field {
-            name: name.to_string(),
+        let field = |name: &str, seen: &Seen| Field {
+            name: name.to_owned(),
             kind: seen.kinds.kind(),
             last_seen: seen.last_seen,
         };
-        fields.into_iter().map(field).collect()
+        fields.into_iter().map(|(name, seen)| field(name, seen)).collect()
     }
 
     /// The record's value.
     pub fn write(&self) -> String {
-        let field = |(name, seen): (&Box<str>, &Seen)| {
+        let field = |seen: &Seen| {
             let kinds = seen.kinds.names().map(str::to_owned).collect();
-            (name.to_string(), FieldRecord { kinds, place: seen.place, last_seen: seen.last_seen })
+            FieldRecord { kinds, place: seen.place, last_seen: seen.last_seen }
         };
-        let record = Record { last_seen: self.last_seen, fields: self.fields.iter().map(field).collect() };
+        let fields = self.fields.iter().map(|(name, seen)| (name.to_string(), field(seen))).collect();
+        let record = Record { last_seen: self.last_seen, fields };
         serde_json::to_string(&record).expect("texts and numbers are JSON")
     }
 }

@@ -14,15 +14,14 @@ const MAX_SHAPES: usize = 16;
 /// One partition's eye on what goes by.
 pub struct Lookout {
     catalogue: Arc<Catalogue>,
-    /// By table; several accounts seldom have one of the same name in one partition.
-    seen: HashMap<Box<str>, Vec<Seen>>,
+    /// By account, then table.
+    seen: HashMap<Box<str>, HashMap<Box<str>, Seen>>,
     /// The topic's name, shared by the samples of it.
     topic: Arc<str>,
 }
 
 /// A table as this partition has seen it.
 struct Seen {
-    account: Box<str>,
     table: Arc<Table>,
     /// When a row was looked at last.
     looked_at: i64,
@@ -39,8 +38,7 @@ impl Lookout {
     pub fn note(&mut self, input: &Input<'_>, change: &RowChange<'_>) {
         let Some(row) = change.sent_row() else { return };
         let (now, shape) = (self.catalogue.now(), shape(row));
-        let of_name = self.seen.get_mut(&*change.table);
-        let seen = of_name.and_then(|seen| seen.iter_mut().find(|seen| *seen.account == *change.account));
+        let seen = self.seen.get_mut(&*change.account).and_then(|tables| tables.get_mut(&*change.table));
         let Some(seen) = seen else { return self.begin(input, change, row, shape) };
         let is_new_shape = !seen.shapes.contains(&shape) && seen.shapes.len() < MAX_SHAPES;
         if is_new_shape {
@@ -55,7 +53,7 @@ impl Lookout {
 
     #[cfg(test)]
     pub fn table_count(&self) -> usize {
-        self.seen.len()
+        self.seen.values().map(HashMap::len).sum()
     }
 
     /// Looks at the first row of a table.
@@ -66,8 +64,8 @@ impl Lookout {
         let now = self.catalogue.now();
         let had_room = table.look(row, now, || Sample::of(input, &self.topic));
         self.catalogue.tell_if_full(had_room);
-        let seen = Seen { account: (*change.account).into(), table, looked_at: now, shapes: vec![shape] };
-        self.seen.entry((*change.table).into()).or_default().push(seen);
+        let seen = Seen { table, looked_at: now, shapes: vec![shape] };
+        self.seen.entry((*change.account).into()).or_default().insert((*change.table).into(), seen);
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Keeper {
     caught_up: watch::Sender<bool>,
     ticked: Instant,
     wrote: Instant,
+    /// The last count of a batch, while there may be more to write.
+    more_after: Option<Count>,
     looked_back: Instant,
     /// When each kind of trouble was last logged.
     logged: HashMap<String, Instant>,
@@ -48,7 +50,7 @@ impl Keeper {
         shared.sums().move_to(hour(now_ms()));
         let now = Instant::now();
         let logged = HashMap::new();
-        Self { topic, writer, shared, caught_up, ticked: now, wrote: now, looked_back: now, logged }
+        Self { topic, writer, shared, caught_up, ticked: now, wrote: now, more_after: None, looked_back: now, logged }
     }
 
     /// Keeps them until it is to stop, then writes what is left.
@@ -56,9 +58,12 @@ impl Keeper {
         while !stop.load(Ordering::Relaxed) {
             self.follow(&mut log);
             self.tick();
-            if self.wrote.elapsed() >= WRITE && self.writer.is_idle() {
-                self.wrote = Instant::now();
-                self.write(false);
+            if self.writer.is_idle() {
+                if self.more_after.is_some() {
+                    self.write_counts();
+                } else if self.wrote.elapsed() >= WRITE {
+                    self.write(false);
+                }
             }
             self.hear(Duration::ZERO);
         }
@@ -110,20 +115,25 @@ impl Keeper {
         }
     }
 
-    /// Sends what the topic does not have. Tables wait for their minute, but for the last time, and until the
-    /// topic has been read: it may have them.
+    /// Begins to send what the topic does not have. Tables wait for their minute, but for the last time, and until
+    /// the topic has been read: it may have them.
     fn write(&mut self, last: bool) {
+        self.wrote = Instant::now();
         self.shared.collect(hour(now_ms()));
-        let (counts, unwritten) = {
-            let sums = self.shared.sums();
-            (sums.unwritten(BATCH), sums.unwritten_len())
-        };
-        gauge!("outhook_stats_unwritten").set(unwritten as f64);
-        counts.into_iter().for_each(|count| self.writer.send(Written::Count(count)));
+        gauge!("outhook_stats_unwritten").set(self.shared.sums().unwritten_len() as f64);
+        self.more_after = None;
+        self.write_counts();
         if self.is_caught_up() {
             let tables = self.shared.catalogue.unwritten(last);
             tables.into_iter().for_each(|table| self.writer.send(Written::Table(table)));
         }
+    }
+
+    /// Sends the next batch of counts.
+    fn write_counts(&mut self) {
+        let counts = self.shared.sums().unwritten(self.more_after.as_ref(), BATCH);
+        self.more_after = counts.last().filter(|_| counts.len() == BATCH).copied();
+        counts.into_iter().for_each(|count| self.writer.send(Written::Count(count)));
     }
 
     /// Hears what became of what was sent; waits that long for it.
@@ -151,8 +161,12 @@ impl Keeper {
                 if begun && self.shared.sums().unwritten_len() == 0 {
                     return;
                 }
-                self.write(!begun);
-                begun = true;
+                if begun && self.more_after.is_some() {
+                    self.write_counts();
+                } else {
+                    self.write(!begun);
+                    begun = true;
+                }
             }
             self.hear(POLL);
         }

@@ -4,6 +4,7 @@
 //! twice, or late, or in another order changes nothing.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use super::record::{Count, Run};
 use crate::id::EventId;
@@ -81,13 +82,14 @@ impl Sums {
         self.events.get(&event).map_or(Totals::default(), |event| event.sum)
     }
 
-    /// Own counts that the topic may not have, the oldest first.
-    pub fn unwritten(&self, at_most: usize) -> Vec<Count> {
+    /// Own counts that the topic may not have, the oldest hour's first; those that come after another one.
+    pub fn unwritten(&self, after: Option<&Count>, at_most: usize) -> Vec<Count> {
         let own = |&(hour, event): &(u32, EventId)| {
             let totals = self.events.get(&event)?.cell(hour, self.run)?;
             Some(Count { event, hour, run: self.run, totals })
         };
-        self.unwritten.iter().filter_map(own).take(at_most).collect()
+        let after = after.map_or(Bound::Unbounded, |count| Bound::Excluded((count.hour, count.event)));
+        self.unwritten.range((after, Bound::Unbounded)).filter_map(own).take(at_most).collect()
     }
 
     pub fn unwritten_len(&self) -> usize {
@@ -182,16 +184,21 @@ mod tests {
     fn a_count_that_grew_while_it_was_written_is_written_again() {
         let mut sums = Sums::new(Run(1));
         sums.add(event(1), 10, totals(2));
-        let written = sums.unwritten(9);
+        let written = sums.unwritten(None, 9);
         sums.add(event(1), 10, totals(2));
         written.iter().for_each(|count| sums.written(count));
-        let [count] = sums.unwritten(9).try_into().unwrap();
+        let [count] = sums.unwritten(None, 9).try_into().unwrap();
         assert_eq!(count.totals, totals(4));
         sums.written(&count);
         assert_eq!(sums.unwritten_len(), 0);
         sums.write_all_again();
-        assert_eq!(sums.unwritten(9), [count]);
-        assert_eq!(sums.unwritten(0), []);
+        sums.add(event(2), 10, totals(1));
+        sums.add(event(3), 9, totals(1));
+        let [oldest] = sums.unwritten(None, 1).try_into().unwrap();
+        assert_eq!((oldest.event, oldest.hour), (event(3), 9));
+        assert_eq!(sums.unwritten(Some(&oldest), 1), [count]);
+        assert_eq!(sums.unwritten(Some(&count), 9).len(), 1);
+        assert_eq!(sums.unwritten(None, 0), []);
     }
 
     impl Totals {
@@ -218,13 +225,13 @@ mod tests {
                 let sums = &mut runs[run as usize];
                 sums.add(event(number), hour, totals(messages));
                 if write {
-                    let counts = sums.unwritten(2);
+                    let counts = sums.unwritten(None, 2);
                     counts.iter().for_each(|count| sums.written(count));
                     topic.extend(counts);
                 }
             }
             for sums in &mut runs {
-                topic.extend(sums.unwritten(usize::MAX));
+                topic.extend(sums.unwritten(None, usize::MAX));
             }
             let again: Vec<Count> = order.iter().filter(|_| !topic.is_empty()).map(|at| *at.get(&topic)).collect();
             let records: Vec<Count> = again.iter().chain(&topic).chain(again.iter().rev()).copied().collect();

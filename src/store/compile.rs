@@ -182,6 +182,23 @@ mod tests {
     }
 
     #[test]
+    fn an_event_has_the_same_counts_whatever_becomes_of_it() {
+        let index = Arc::new(Index::default());
+        let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index.clone()) };
+        let hook = webhook("hook01", "A");
+        let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+        state.put(&[LogRecord::webhook(&hook), LogRecord::event(&insert)]);
+        let before = state.rules()[0].live.clone();
+        insert.enabled = false;
+        state.put(&[LogRecord::event(&insert)]);
+        insert.enabled = true;
+        state.put(&[LogRecord::event(&insert)]);
+        before.counts().call();
+        state.rules()[0].live.counts().call();
+        assert_eq!(index.counts().untaken(insert.id).calls, 2);
+    }
+
+    #[test]
     fn what_can_not_be_compiled_is_named_until_it_can() {
         let index = Arc::new(Index::default());
         let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index) };

@@ -109,6 +109,24 @@ fn counts_are_those_of_all_instances_and_survive_their_restart() {
 }
 
 #[test]
+fn what_was_written_before_a_kill_is_counted() {
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    let event = events(&site)["shipping"];
+    let instance = site.start();
+    site.produce((0..10).map(order));
+    site.await_settled(SOON);
+    // Within seconds the instance has written it.
+    Reader::start(&site).await_totals(event, 10, 10, 0);
+    instance.kill();
+    let instance = site.start();
+    site.produce((10..15).map(order));
+    site.await_settled(SOON);
+    stop(instance);
+    assert_eq!(Reader::start(&site).stats.totals_of(event), Totals { messages: 15, calls: 15, errors: 0 });
+}
+
+#[test]
 fn tables_and_their_fields_survive_a_restart() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
