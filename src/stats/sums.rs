@@ -42,10 +42,11 @@ impl Sums {
         Self { run, events: HashMap::new(), oldest: 0, unwritten: BTreeSet::new() }
     }
 
-    /// Forgets what was counted before the last 30 days.
+    /// Forgets what was counted before the last 30 days. A clock that was ahead and is set back goes back here
+    /// too, else nothing would count until it is there again.
     pub fn move_to(&mut self, hour: u32) {
-        let oldest = (hour + 1).saturating_sub(HOURS);
-        if oldest <= self.oldest {
+        let oldest = hour.saturating_add(1).saturating_sub(HOURS);
+        if oldest == self.oldest {
             return;
         }
         self.oldest = oldest;
@@ -170,7 +171,6 @@ mod tests {
         assert_eq!(sums.of(event(1)), totals(3).plus(totals(5)));
         sums.move_to(1_001);
         assert_eq!(sums.of(event(1)), totals(3));
-        sums.move_to(999);
         sums.learn(Count { event: event(1), hour: 281, run: Run(2), totals: totals(5) });
         assert_eq!(sums.of(event(1)), totals(3), "an hour that was forgotten does not come back");
         sums.move_to(1_719);
@@ -178,6 +178,16 @@ mod tests {
         sums.move_to(1_720);
         assert_eq!((sums.of(event(1)), sums.unwritten_len()), (Totals::default(), 0));
         assert!(sums.events.is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_does_not_keep_counts_away() {
+        let mut sums = Sums::new(Run(1));
+        sums.move_to(900_000);
+        sums.add(event(1), 1_000, totals(1));
+        sums.move_to(1_000);
+        sums.add(event(1), 1_000, totals(3));
+        assert_eq!(sums.of(event(1)), totals(3));
     }
 
     #[test]

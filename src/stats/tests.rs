@@ -118,6 +118,23 @@ async fn what_is_counted_while_the_broker_is_away_is_written_later() {
 }
 
 #[tokio::test]
+async fn counts_of_many_events_are_written_to_the_last() {
+    let broker = Broker::new();
+    let index = Arc::new(Index::default());
+    let one = Stats::start(&broker.config, &broker.kafka, index.clone(), Arc::default()).unwrap();
+    let digit = |number: u32, at: u32| (number / 36_u32.pow(at) % 36) as u8;
+    let ids: Vec<EventId> =
+        (0..25_000).map(|n| EventId::from_random([0, 0, digit(n, 3), digit(n, 2), digit(n, 1), digit(n, 0)])).collect();
+    let held: Vec<_> = ids.iter().map(|id| index.counts().of(*id)).collect();
+    held.iter().for_each(|counts| counts.call());
+    one.stop().await;
+    let two = broker.instance();
+    two.stats.caught_up().await;
+    assert_eq!(two.stats.totals_of_all(ids), Totals { calls: 25_000, ..Totals::default() });
+    two.stats.stop().await;
+}
+
+#[tokio::test]
 async fn a_stop_does_not_wait_for_a_broker_that_is_away() {
     let broker = Broker::new();
     let one = broker.instance();
