@@ -153,3 +153,26 @@ fn tables_and_their_fields_survive_a_restart() {
     assert_eq!(reader.fields("orders"), orders, "what was not seen again is known");
     assert_eq!(reader.fields("Visits/2026"), ["at STRING", "visitor INTEGER", "from STRING"]);
 }
+
+#[test]
+fn the_topic_is_created_as_it_has_to_be_and_a_wrong_one_is_refused() {
+    if !Broker::get().is_kafka_for("topics are created and looked at") {
+        return;
+    }
+    let mut site = Site::new(OUTHOOK, 1);
+    let (new, wrong) = (Broker::get().unique("new-stats"), Broker::get().unique("wrong-stats"));
+    site.set("stats.topic", new.clone());
+    let planned = site.run(&["check"]);
+    assert!(planned.stdout.contains(&format!("create the topic {new} (1 partition")), "{}", planned.stdout);
+    let created = site.run(&["topics", "create"]);
+    assert!(created.stdout.contains(&format!("created  {new} (1 partition")), "{}{}", created.stdout, created.stderr);
+    let checked = site.run(&["topics", "check"]);
+    let right = format!("right    {new}: 1 partition, cleanup.policy = compact,delete");
+    assert!(checked.code == Some(0) && checked.stdout.contains(&right), "{}", checked.stdout);
+
+    Broker::get().create_topic(&wrong, 1, &[]);
+    site.set("stats.topic", wrong.clone());
+    let refused = site.launch().wait();
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.stderr.contains(&wrong) && refused.stderr.contains("[compact,delete]"), "{}", refused.stderr);
+}
