@@ -16,31 +16,36 @@ use axum::middleware::from_fn;
 use http::StatusCode;
 
 use self::error::ApiError;
-use self::oauth::Guesses;
+use crate::catalogue::Catalogue;
+use crate::decode;
 use crate::definition::rules::Policy;
 use crate::lifecycle::Readiness;
+use crate::render::AttachmentUrl;
+use crate::stats::Stats;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
 pub use self::config::{Access, Config, TokenSecret};
 pub use self::listener::{BindError, Listener};
+pub use self::oauth::Guesses;
 
 /// What requests are answered from.
 pub struct Api {
     pub metrics: Metrics,
     pub readiness: Readiness,
     pub store: Arc<Store>,
+    pub stats: Arc<Stats>,
+    pub catalogue: Arc<Catalogue>,
     /// What definitions may be.
     pub policy: Policy,
     pub access: Access,
-    guesses: Guesses,
+    /// How the records of a topic are read.
+    pub decoding: Box<dyn Fn(&str) -> Option<Arc<decode::Settings>> + Send + Sync>,
+    pub attachment_url: Option<AttachmentUrl>,
+    pub guesses: Guesses,
 }
 
 impl Api {
-    pub fn new(metrics: Metrics, readiness: Readiness, store: Arc<Store>, policy: Policy, access: Access) -> Self {
-        Self { metrics, readiness, store, policy, access, guesses: Guesses::default() }
-    }
-
     /// Everything that is answered.
     pub fn router(self) -> Router {
         let (rest, document) = openapi::split();

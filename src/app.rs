@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::api::{Api, BindError, Listener};
+use crate::api::{Api, BindError, Guesses, Listener};
+use crate::catalogue::{self, Catalogue, Lookout};
 use crate::config::{self, Config};
 use crate::decode::{self, Decoder, WholeTables};
 use crate::deliver::{self, Lanes};
@@ -19,6 +20,7 @@ use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
 use crate::settle::{self, Settle};
 use crate::source::{self, Handlers, Left, Source, Topics};
+use crate::stats::{self, Stats};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -33,6 +35,7 @@ pub struct App {
     source: source::Config,
     stages: Stages,
     store: Arc<Store>,
+    stats: Arc<Stats>,
     listener: Listener,
     router: axum::Router,
     readiness: Readiness,
@@ -53,6 +56,8 @@ pub enum Error {
     Settle(String),
     #[error("[definitions]: {0}")]
     Store(#[from] StoreError),
+    #[error("[stats]: {0}")]
+    Stats(#[from] stats::Error),
     #[error("[kafka]: {0}")]
     Source(#[from] source::StartError),
     #[error(transparent)]
@@ -78,19 +83,33 @@ impl App {
             Lanes::new(config.delivery.clone(), Arc::new(move |call, outcome| on_finished.finished(call, outcome)))
                 .map_err(Error::Deliver)?;
         let store = Store::start(&config.definitions, &client, index.clone())?;
+        let catalogue = Arc::<Catalogue>::default();
+        let stats = Stats::start(&config.stats, &client, index.clone(), catalogue.clone())?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
         let stages = Stages {
             sources: config.sources.iter().map(|source| (source.clone(), Arc::new(source.settings()))).collect(),
             whole_tables: WholeTables::default(),
             index,
+            catalogue,
             attachment_url,
             lanes,
             settle,
             budget: Budget::new(config.memory.budget_bytes()),
         };
-        let api = Api::new(metrics, readiness.clone(), store.clone(), config.policy(), config.api.clone());
+        let api = Api {
+            metrics,
+            readiness: readiness.clone(),
+            store: store.clone(),
+            stats: stats.clone(),
+            catalogue: stages.catalogue.clone(),
+            policy: config.policy(),
+            access: config.api.clone(),
+            decoding: decoding(&stages.sources),
+            attachment_url: stages.attachment_url.clone(),
+            guesses: Guesses::default(),
+        };
         let (source, router) = (source(config), api.router());
-        Ok(Self { source, stages, store, listener, router, readiness, definitions_known, partitions_assigned })
+        Ok(Self { source, stages, store, stats, listener, router, readiness, definitions_known, partitions_assigned })
     }
 
     /// Where metrics and health are served.
@@ -109,7 +128,7 @@ impl App {
     /// The group can't be joined, or has shut this instance out, for a reason that waiting does not mend. What was
     /// not committed comes again.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Left, Error> {
-        let Self { source, stages, store, listener, router, definitions_known, partitions_assigned, .. } = self;
+        let Self { source, stages, store, stats, listener, router, definitions_known, partitions_assigned, .. } = self;
         let (stop_listening, stopping) = lifecycle::stop();
         let listening = tokio::spawn(listener.serve(router, stopping));
         let (lanes, settle, budget) = (stages.lanes.clone(), stages.settle.clone(), stages.budget.clone());
@@ -133,6 +152,7 @@ impl App {
                 () = &mut stop => {}
                 fatal = source.failed() => {
                     partitions_assigned.set(false);
+                    stats.stop().await;
                     return Err(fatal.into());
                 }
                 () = async { source.assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
@@ -140,6 +160,8 @@ impl App {
             partitions_assigned.set(false);
             left = drain(source, &lanes, &settle).await;
         }
+        // Nothing is counted from here on but what outlasted the drain.
+        stats.stop().await;
         store.stop().await;
         gauges.abort();
         stop_listening.now();
@@ -181,6 +203,8 @@ pub fn describe_metrics() {
     deliver::describe_metrics();
     settle::describe_metrics();
     store::describe_metrics();
+    stats::describe_metrics();
+    catalogue::describe_metrics();
     describe_gauge!("outhook_budget_used_bytes", Unit::Bytes, "Rendered messages in memory");
     describe_gauge!("outhook_budget_limit_bytes", Unit::Bytes, "What rendered messages may take in memory");
 }
@@ -200,11 +224,20 @@ fn source(config: &Config) -> source::Config {
     }
 }
 
+/// How a topic's records are read, for previews.
+fn decoding(
+    sources: &[(config::Source, Arc<decode::Settings>)],
+) -> Box<dyn Fn(&str) -> Option<Arc<decode::Settings>> + Send + Sync> {
+    let sources = sources.to_vec();
+    Box::new(move |topic| Some(sources.iter().find(|(source, _)| source.reads(topic))?.1.clone()))
+}
+
 /// What every partition's pipeline is made of.
 struct Stages {
     sources: Vec<(config::Source, Arc<decode::Settings>)>,
     whole_tables: WholeTables,
     index: Arc<Index>,
+    catalogue: Arc<Catalogue>,
     attachment_url: Option<AttachmentUrl>,
     lanes: Arc<Lanes>,
     settle: Arc<Settle>,
@@ -218,6 +251,7 @@ impl Handlers for Stages {
         let (_, settings) = self.sources.iter().find(|(source, _)| source.reads(topic))?;
         Some(Pipeline {
             decoder: Decoder::new(settings.clone(), self.whole_tables.clone()),
+            lookout: Lookout::new(self.catalogue.clone(), topic),
             index: self.index.clone(),
             renderer: Renderer::new(self.attachment_url.clone()),
             lanes: self.lanes.clone(),

@@ -28,7 +28,7 @@ pub use self::source::Source;
 pub use self::topic_pattern::TopicPattern;
 use crate::definition::rules::Policy;
 use crate::id::AccountId;
-use crate::{api, deliver, settle, store, telemetry};
+use crate::{api, deliver, settle, stats, store, telemetry};
 
 /// What names of environment variables start with that override keys: `OUTHOOK__KAFKA__BROKERS` is
 /// `kafka.brokers`.
@@ -46,6 +46,8 @@ pub struct Config {
     pub definitions: store::Config,
     /// The topic for what will not be tried again.
     pub dead_letters: settle::Config,
+    /// The topic for what is counted, and for the tables and fields that were seen.
+    pub stats: stats::Config,
     /// How calls are made.
     pub delivery: deliver::Config,
     /// What is put into messages.

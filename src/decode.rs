@@ -57,11 +57,18 @@ impl<'a> Input<'a> {
 /// A record's headers, looked up by name; the first of a name counts.
 pub trait Headers {
     fn first(&self, name: &str) -> Option<&[u8]>;
+
+    /// Shows each header that has a value, in order.
+    fn each(&self, look: &mut dyn FnMut(&str, &[u8]));
 }
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> Headers for Vec<(N, V)> {
     fn first(&self, name: &str) -> Option<&[u8]> {
         self.iter().find(|(n, _)| n.as_ref() == name).map(|(_, value)| value.as_ref())
+    }
+
+    fn each(&self, look: &mut dyn FnMut(&str, &[u8])) {
+        self.iter().for_each(|(name, value)| look(name.as_ref(), value.as_ref()));
     }
 }
 

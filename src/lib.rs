@@ -3,8 +3,8 @@
 //! The journey of a row change, in the order of the modules below: a record comes from its partition
 //! (`source`), becomes a row change (`decode`), is held against the definitions (`matching`), turned into
 //! messages (`render`), sent (`deliver`) and, when nothing is left to do, settled (`settle`) so that its
-//! offset can be committed. `pipeline` is the only module that knows this order; `app` the only one that
-//! constructs.
+//! offset can be committed. On its way the `catalogue` sees it, and `stats` sums what became of it. `pipeline`
+//! is the only module that knows this order; `app` the only one that constructs.
 
 pub mod id;
 pub mod json;
@@ -27,9 +27,13 @@ pub mod deliver;
 
 pub mod settle;
 
+pub mod catalogue;
+
 pub mod pipeline;
 
 pub mod store;
+
+pub mod stats;
 
 pub mod api;
 pub mod config;

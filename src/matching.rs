@@ -6,6 +6,7 @@
 
 mod body;
 mod changed;
+mod counts;
 mod explain;
 mod index;
 mod json_eq;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use self::body::{Body, Chosen, Step};
 pub use self::changed::Comparison;
+pub use self::counts::{Counts, EventCounts, Totals};
 pub use self::explain::{Reason, Verdict, Why, explain};
 pub use self::index::Index;
 pub use self::rule::{CompileError, Live, Rule, Target};

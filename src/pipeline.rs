@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::catalogue::Lookout;
 use crate::decode::{Decoded, Decoder, Headers, Input};
 use crate::deliver::{Call, Lanes};
 use crate::matching::Index;
@@ -19,6 +20,7 @@ mod counters;
 /// reused from record to record.
 pub struct Pipeline {
     pub decoder: Decoder,
+    pub lookout: Lookout,
     pub index: Arc<Index>,
     pub renderer: Renderer,
     pub lanes: Arc<Lanes>,
@@ -44,6 +46,7 @@ impl Handler for Pipeline {
             }
         };
         self.counters.row_change(&change);
+        self.lookout.note(&input, &change);
         let Some(rules) = self.index.rules(&change.account, &change.table) else { return receipt.settle() };
         self.counters.row_change_with_rules(&change);
         for rule in rules.matches(&change, &mut self.fired) {
@@ -54,6 +57,7 @@ impl Handler for Pipeline {
                     Ok(message) => {
                         self.budget.room().await;
                         let share = receipt.share(message.body.len());
+                        rule.live.counts().message_to(message.endpoint);
                         self.lanes.send(call(&record, message, share)).await;
                     }
                     Err(error) => {
@@ -87,5 +91,9 @@ fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
 impl Headers for Record<'_> {
     fn first(&self, name: &str) -> Option<&[u8]> {
         self.header(name)
+    }
+
+    fn each(&self, look: &mut dyn FnMut(&str, &[u8])) {
+        self.headers().for_each(|(name, value)| look(name, value));
     }
 }

@@ -6,6 +6,7 @@
 mod attachment;
 mod body;
 mod identity;
+mod preview;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ pub use self::attachment::{AttachmentUrl, BadAttachmentUrl};
 use self::body::BodyWriter;
 use self::identity::Namer;
 pub use self::identity::message_id;
+pub use self::preview::{NoPreview, preview};
 
 use crate::decode::{EventDate, RowChange, Sequence};
 use crate::id::{CallId, EventId, MessageId};

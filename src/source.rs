@@ -64,6 +64,12 @@ impl<'a> Record<'a> {
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.message.headers()?.iter().find(|header| header.key == name)?.value
     }
+
+    /// The headers that have a value, in order.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let headers = self.message.headers().into_iter().flat_map(|headers| headers.iter());
+        headers.filter_map(|header| Some((header.key, header.value?)))
+    }
 }
 
 /// What is done with a partition's records, one after the other.

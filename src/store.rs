@@ -23,7 +23,6 @@ use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
 
 use self::follow::{FETCH_WAIT, Follower};
-use self::log::Log;
 use self::request::{Decision, Request};
 use self::state::State;
 use self::writer::Writer;
@@ -32,7 +31,7 @@ use crate::lifecycle::{self, Stop};
 use crate::matching::Index;
 
 pub use self::config::Config;
-pub use self::log::read;
+pub use self::log::{Log, Next, read};
 pub use self::request::WriteError;
 pub use self::status::{BadDefinition, Status, describe_metrics};
 pub use self::writer::Unwritten;

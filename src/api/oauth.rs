@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub(in crate::api) use self::guesses::Guesses;
+pub use self::guesses::Guesses;
 use self::token::Kind;
 use super::error::ApiError;
 use super::{Api, body};

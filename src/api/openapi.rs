@@ -28,6 +28,8 @@ use super::{Api, body, oauth, rest};
     tags(
         (name = "Webhooks", description = "Where messages go."),
         (name = "Events", description = "Which row changes fire, and what is sent."),
+        (name = "Previews", description = "What would be sent, and why."),
+        (name = "Tables", description = "Tables and fields that were seen in the stream."),
         (name = "Access", description = "Tokens. `outhook clients create` makes a client."),
     ),
 )]

@@ -1,7 +1,9 @@
 //! Webhooks and events over REST, as Caspio's API has them, under each of its base paths.
 
 mod events;
+mod preview;
 mod shapes;
+mod tables;
 mod webhooks;
 
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use super::oauth::Caller;
 use crate::definition::edit::{Decision, Terms};
 use crate::definition::{Draft, Stamp};
 use crate::id::EventId;
+use crate::stats::Totals;
 
 /// Where the same is served.
 pub(super) const BASES: [&str; 6] =
@@ -29,8 +32,13 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(webhooks::list, webhooks::create))
         .routes(routes!(webhooks::read, webhooks::change, webhooks::delete))
         .routes(routes!(webhooks::regenerate_secret))
+        .routes(routes!(preview::of_draft))
+        .routes(routes!(preview::explain))
         .routes(routes!(events::list, events::create))
         .routes(routes!(events::read, events::replace, events::delete))
+        .routes(routes!(preview::of_event))
+        .routes(routes!(tables::list))
+        .routes(routes!(tables::fields))
 }
 
 impl Api {
@@ -53,7 +61,7 @@ impl Api {
 
     /// What was sent for events in the last 30 days.
     fn counts(&self, events: impl Iterator<Item = EventId>) -> Counts {
-        let _ = events;
-        Counts::default()
+        let Totals { messages, calls, errors } = self.stats.totals_of_all(events);
+        Counts { messages, calls, errors }
     }
 }

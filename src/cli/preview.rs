@@ -2,15 +2,14 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::change::{self, ChangeError};
 use crate::config::Config;
 use crate::decode::RowChange;
 use crate::definition::{Event, Webhook};
 use crate::id::EventId;
-use crate::matching::{self, CompileError, Reason, Rule, Target, Verdict};
-use crate::render::{BadAttachmentUrl, Message, Renderer, TooLarge};
+use crate::matching::{self, Reason, Verdict};
+use crate::render::{self, BadAttachmentUrl, Message, NoPreview, Renderer};
 
 /// Print the message that a definition sends for a row change.
 #[derive(Debug, clap::Args)]
@@ -43,9 +42,7 @@ pub enum PreviewError {
     #[error("no definition fires for this row change; `outhook explain` says why")]
     NoneFires,
     #[error("event {event}: {error}")]
-    Compile { event: EventId, error: CompileError },
-    #[error("event {event}: {error}")]
-    TooLarge { event: EventId, error: TooLarge },
+    NoMessage { event: EventId, error: NoPreview },
 }
 
 /// The text that the command prints; the caller has loaded the definitions.
@@ -81,7 +78,8 @@ pub fn text(
         let Some(verdict) = matching::explain(change, [(webhook, event)]).pop() else { continue };
         let shown = only.map_or(verdict.fires(), |only| only == event.id);
         if shown {
-            let messages = messages(change, webhook, event, renderer)?;
+            let messages = render::preview(renderer, webhook, event, change)
+                .map_err(|error| PreviewError::NoMessage { event: event.id, error })?;
             if raw { write_raw(&messages, &mut text) } else { write_shown(&verdict, webhook, &messages, &mut text) }
         }
     }
@@ -90,19 +88,6 @@ pub fn text(
         Some(event) => Err(PreviewError::NoEvent(event)),
         None => Err(PreviewError::NoneFires),
     }
-}
-
-fn messages(
-    change: &RowChange<'_>,
-    webhook: &Webhook,
-    event: &Event,
-    renderer: &mut Renderer,
-) -> Result<Vec<Message>, PreviewError> {
-    let rule = Target::of(webhook)
-        .and_then(|target| Rule::compile(webhook, event, &Arc::new(target)))
-        .map_err(|error| PreviewError::Compile { event: event.id, error })?;
-    let messages = renderer.render(&rule, change).collect::<Result<_, _>>();
-    messages.map_err(|error| PreviewError::TooLarge { event: event.id, error })
 }
 
 fn write_raw(messages: &[Message], text: &mut String) {

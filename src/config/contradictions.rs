@@ -10,7 +10,7 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     }
     problems.extend(overlaps(&config.sources));
     problems.extend(topic_names(config));
-    problems.extend(own_topics(config));
+    problems.extend(own_topics_apart(config));
     problems.extend(drain(config));
     problems.extend(replication(config));
     problems.extend(config.memory.problems());
@@ -44,10 +44,7 @@ fn overlaps(sources: &[Source]) -> Vec<Problem> {
 }
 
 fn topic_names(config: &Config) -> Vec<Problem> {
-    let own = [
-        ("definitions.topic".to_owned(), &config.definitions.topic),
-        ("dead_letters.topic".to_owned(), &config.dead_letters.topic),
-    ];
+    let own = own_topics(config).map(|(key, topic)| (key.to_owned(), topic));
     let sources = config.sources.iter().enumerate();
     let sources = sources
         .flat_map(|(index, source)| source.topics.iter().map(move |topic| (format!("sources[{index}].topics"), topic)));
@@ -67,13 +64,24 @@ fn is_topic_name(name: &str) -> bool {
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
 }
 
+/// The topics that Outhook writes, with the keys that name them.
+fn own_topics(config: &Config) -> [(&'static str, &String); 3] {
+    [
+        ("definitions.topic", &config.definitions.topic),
+        ("dead_letters.topic", &config.dead_letters.topic),
+        ("stats.topic", &config.stats.topic),
+    ]
+}
+
 /// Outhook's own topics must be apart, and no source may read them: dead letters would breed.
-fn own_topics(config: &Config) -> Vec<Problem> {
-    let own = [("definitions.topic", &config.definitions.topic), ("dead_letters.topic", &config.dead_letters.topic)];
+fn own_topics_apart(config: &Config) -> Vec<Problem> {
+    let own = own_topics(config);
     let mut problems = Vec::new();
-    if own[0].1 == own[1].1 {
-        let message = format!("dead_letters.topic and definitions.topic are both {:?}", own[0].1);
-        problems.push(Problem::with("dead_letters.topic", message, "each needs a topic of its own"));
+    for (position, (key, topic)) in own.iter().enumerate() {
+        if let Some((first, _)) = own[..position].iter().find(|(_, other)| other == topic) {
+            let message = format!("{key} and {first} are both {topic:?}");
+            problems.push(Problem::with(*key, message, "each needs a topic of its own"));
+        }
     }
     for (index, source) in config.sources.iter().enumerate() {
         for (key, topic) in own.iter().filter(|(_, topic)| source.reads(topic)) {
@@ -89,6 +97,7 @@ fn replication(config: &Config) -> impl Iterator<Item = Problem> {
     let factors = [
         ("definitions.replication_factor", config.definitions.replication_factor),
         ("dead_letters.replication_factor", config.dead_letters.replication_factor),
+        ("stats.replication_factor", config.stats.replication_factor),
     ];
     factors.into_iter().filter_map(|(key, factor)| {
         let factor = factor.filter(|factor| !(1..=i32::from(i16::MAX)).contains(factor))?;

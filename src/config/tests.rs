@@ -191,6 +191,15 @@ fn contradictions_show_both_values() {
             "[dead_letters]\ntopic = \"outhook.definitions\"",
             "outhook.toml:9:1: dead_letters.topic and definitions.topic are both \"outhook.definitions\"",
         ),
+        (
+            "[stats]\ntopic = \"outhook.dead-letters\"",
+            "outhook.toml:9:1: stats.topic and dead_letters.topic are both \"outhook.dead-letters\"",
+        ),
+        (
+            "[[sources]]\ntopics_regex = 'outhook\\.s.*'\nformat = \"debezium\"",
+            "sources[1] reads /outhook\\.s.*/, and with it stats.topic, \"outhook.stats\"",
+        ),
+        ("[stats]\nreplication_factor = 0", "outhook.toml:9:1: stats.replication_factor is 0"),
         ("[drain]\ndeadline = \"5m\"", "outhook.toml:9:1: drain.deadline is 300s, but max.poll.interval.ms is 300s"),
         ("snapshot = \"insert\"", "sources[0].snapshot is set, but sources[0].format is \"outhook\""),
         (

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::rules::{self, Places, Policy, Refusal};
@@ -11,7 +11,7 @@ use crate::id::{AccountId, ClientId, EventId, WebhookId};
 
 /// A webhook as it is asked for. When it is created, Name and OutgoingUrls are required; when it is changed, what
 /// is left out stays as it is, and at least one thing must be given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "PascalCase")]
 #[schema(as = WebhookRequest)]
 pub struct WebhookWanted {
@@ -32,7 +32,7 @@ pub struct WebhookWanted {
 }
 
 /// An event as it is asked for; a change replaces the whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "PascalCase")]
 #[schema(as = EventRequest)]
 pub struct EventWanted {

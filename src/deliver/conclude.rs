@@ -34,6 +34,10 @@ pub(super) fn admit(lane: &Lane, held: Held) -> Option<Held> {
 /// Classifies, counts and tells how an attempt ended, and acts on it.
 pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: Result<Parts, Failure>) {
     held.call.attempts += 1;
+    let counts = held.call.message.live.counts();
+    if held.call.attempts == 1 {
+        counts.call();
+    }
     let (class, verdict) = match &head {
         Ok(head) => classify::status(head.status.as_u16(), asked_wait(head)),
         Err(failure) => classify::failure(failure),
@@ -41,6 +45,9 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: R
     let metrics = &lane.shared.metrics;
     metrics.attempted(class);
     metrics.attempt_seconds.record(took);
+    if !matches!(verdict, Verdict::Delivered) {
+        counts.error();
+    }
     let after = match verdict {
         Verdict::Delivered => return delivered(lane, held),
         Verdict::Stop => {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use super::{Rule, TableRules};
+use super::{Counts, Rule, TableRules};
 use crate::definition::TableKey;
 
 /// All tables' rules; shared by the partitions that read it and the store that writes it.
 #[derive(Debug, Default)]
 pub struct Index {
     tables: DashMap<TableKey, Arc<TableRules>>,
+    counts: Counts,
 }
 
 impl Index {
@@ -29,6 +30,11 @@ impl Index {
     /// A table's rules, as they are now. Allocates nothing.
     pub fn rules(&self, account: &str, table: &str) -> Option<Arc<TableRules>> {
         self.tables.get(&(account, table) as &dyn Parts).map(|rules| rules.clone())
+    }
+
+    /// What is counted of the events that the rules are made of.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// How many tables have rules.

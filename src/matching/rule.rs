@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Body;
+use super::{Body, EventCounts};
 use crate::definition::template::TemplateError;
 use crate::definition::{BadUrl, Endpoint, Event, OldSecret, Secret, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
@@ -23,18 +23,33 @@ pub struct Rule {
     pub live: Live,
 }
 
-/// Whether an event is still active, as its messages see it that are under way: every clone says the same.
+/// An event as its messages see it that are under way: whether it is still active, and what is counted of
+/// it. Every clone says the same.
 #[derive(Debug, Clone, Default)]
-pub struct Live(Arc<AtomicBool>);
+pub struct Live(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    has_ended: AtomicBool,
+    counts: Arc<EventCounts>,
+}
 
 impl Live {
+    pub fn new(counts: Arc<EventCounts>) -> Self {
+        Self(Arc::new(State { has_ended: AtomicBool::new(false), counts }))
+    }
+
     /// It, or its webhook, is deleted or disabled.
     pub fn end(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.has_ended.store(true, Ordering::Release);
     }
 
     pub fn has_ended(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.has_ended.load(Ordering::Acquire)
+    }
+
+    pub fn counts(&self) -> &EventCounts {
+        &self.0.counts
     }
 }
 

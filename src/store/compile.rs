@@ -82,7 +82,8 @@ impl Compiler {
         match Rule::compile(webhook, event, &target) {
             Ok(rule) => {
                 self.failed.remove(&Key::Event(event.id));
-                let live = self.live.entry(event.id).or_default().clone();
+                let live = self.live.entry(event.id);
+                let live = live.or_insert_with(|| Live::new(self.index.counts().of(event.id))).clone();
                 Some(Arc::new(Rule { live, ..rule }))
             }
             Err(error) => {
@@ -178,6 +179,23 @@ mod tests {
             state.put(&start);
             assert!(first.has_ended() && !state.rules()[0].live.has_ended());
         }
+    }
+
+    #[test]
+    fn an_event_has_the_same_counts_whatever_becomes_of_it() {
+        let index = Arc::new(Index::default());
+        let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index.clone()) };
+        let hook = webhook("hook01", "A");
+        let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+        state.put(&[LogRecord::webhook(&hook), LogRecord::event(&insert)]);
+        let before = state.rules()[0].live.clone();
+        insert.enabled = false;
+        state.put(&[LogRecord::event(&insert)]);
+        insert.enabled = true;
+        state.put(&[LogRecord::event(&insert)]);
+        before.counts().call();
+        state.rules()[0].live.counts().call();
+        assert_eq!(index.counts().untaken(insert.id).calls, 2);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The definitions topic as a log that can be read to its end.
+//! A topic of one partition, such as the definitions', as a log that can be read to its end.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const STALL: Duration = Duration::from_secs(30);
 
 /// A reader of the log, with committed records only. It belongs to no consumer group.
-pub(super) struct Log {
+pub struct Log {
     consumer: BaseConsumer<Reported>,
     topic: String,
     brokers: String,
@@ -38,7 +38,7 @@ pub(super) struct Log {
 }
 
 /// What comes next in the log.
-pub(super) enum Next<'l> {
+pub enum Next<'l> {
     Record(BorrowedMessage<'l>),
     /// Everything that was committed when the broker last answered has been read.
     End,
@@ -154,7 +154,7 @@ impl Log {
     }
 
     /// Reads from where the state is to the end, as it is after this call began.
-    pub fn read_to_end(&mut self, state: &State) -> Result<(), StoreError> {
+    pub(super) fn read_to_end(&mut self, state: &State) -> Result<(), StoreError> {
         self.next = state.next();
         self.begin()?;
         let mut trouble = "the broker did not answer".to_owned();

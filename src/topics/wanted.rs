@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::config::Config;
 use crate::settle::MAX_RECORD_BYTES;
+use crate::stats;
 
 /// A topic that Outhook needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,9 @@ enum Rule {
     Log,
     /// Not compacted: dead letters with the same key, or none, are all kept.
     Letters,
+    /// One partition and compacted: it is read from its start by every instance that starts, and of each count
+    /// only the last record says anything.
+    Counts,
 }
 
 /// What became of a look at a topic.
@@ -52,8 +56,8 @@ pub struct Wrong {
 }
 
 /// The topics that a configuration needs.
-pub fn wanted(config: &Config) -> [Wanted; 2] {
-    let (definitions, letters) = (&config.definitions, &config.dead_letters);
+pub fn wanted(config: &Config) -> [Wanted; 3] {
+    let (definitions, letters, stats) = (&config.definitions, &config.dead_letters, &config.stats);
     [
         Wanted {
             name: definitions.topic.clone(),
@@ -74,6 +78,18 @@ pub fn wanted(config: &Config) -> [Wanted; 2] {
                 ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
             ],
             rule: Rule::Letters,
+        },
+        Wanted {
+            name: stats.topic.clone(),
+            key: "stats.topic",
+            partitions: 1,
+            replication_factor: stats.replication_factor,
+            settings: vec![
+                ("cleanup.policy", "compact,delete".to_owned()),
+                ("retention.ms", stats::RETENTION.as_millis().to_string()),
+                ("segment.bytes", stats::SEGMENT_BYTES.to_string()),
+            ],
+            rule: Rule::Counts,
         },
     ]
 }
@@ -104,6 +120,16 @@ impl Wanted {
             Rule::Log if policy != "compact" => {
                 let why = "definitions that are old would be deleted";
                 wrong(policy_found, "cleanup.policy = compact", why, set_policy("compact"))
+            }
+            Rule::Counts if partitions != 1 => wrong(
+                format!("{partitions} partitions"),
+                "exactly 1",
+                "every instance reads all of it, from one partition",
+                format!("a topic never gets fewer partitions, so name another in {}", self.key),
+            ),
+            Rule::Counts if !compacts => {
+                let why = "it would grow with every record, and every start reads all of it";
+                wrong(policy_found, "cleanup.policy = compact,delete", why, set_policy("[compact,delete]"))
             }
             Rule::Letters if compacts => {
                 let why = "compaction would delete dead letters";
@@ -165,5 +191,14 @@ mod tests {
             matches!(judged(1, 7, "delete"), Standing::Right { found } if found == "7 partitions, cleanup.policy = delete")
         );
         assert!(matches!(judged(1, 1, "compact,delete"), Standing::Wrong(wrong) if wrong.mend.ends_with("=delete")));
+    }
+
+    #[test]
+    fn counts_are_one_compacted_partition_from_which_old_ones_may_be_deleted() {
+        for policy in ["compact,delete", "compact"] {
+            assert!(matches!(judged(2, 1, policy), Standing::Right { .. }));
+        }
+        assert!(matches!(judged(2, 1, "delete"), Standing::Wrong(wrong) if wrong.mend.ends_with("=[compact,delete]")));
+        assert!(matches!(judged(2, 2, "compact,delete"), Standing::Wrong(wrong) if wrong.found == "2 partitions"));
     }
 }

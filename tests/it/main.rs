@@ -8,6 +8,7 @@ mod harness_itself;
 mod rest;
 mod rest_writers;
 mod shutdown;
+mod stats;
 
 use std::time::Duration;
 

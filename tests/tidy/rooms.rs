@@ -28,16 +28,37 @@ pub const ROOMS: &[Room] = &[
     // A message's target holds its endpoints and its secret, which are the definition's.
     room("deliver", &["render", "matching", "definition", "receipt", "id", "lifecycle", "telemetry"]),
     room("settle", &["deliver", "render", "matching", "decode", "receipt", "id", "lifecycle", "telemetry"]),
-    room("pipeline", &["source", "decode", "matching", "render", "deliver", "settle", "receipt", "vocabulary", "id"]),
+    // What tables and fields were seen; the clock and the topic are handed in.
+    room("catalogue", &["decode", "id", "vocabulary", "json"]),
+    room(
+        "pipeline",
+        &["source", "decode", "matching", "render", "deliver", "settle", "catalogue", "receipt", "vocabulary", "id"],
+    ),
+    // It sums what is counted by event, and keeps that and the catalogue in a topic, which it reads like the store's.
+    room("stats", &["store", "matching", "catalogue", "id", "lifecycle", "telemetry"]),
     room(
         "api",
-        &["store", "definition", "matching", "render", "source", "deliver", "settle", "id", "lifecycle", "telemetry"],
+        &[
+            "store",
+            "stats",
+            "catalogue",
+            "definition",
+            "decode",
+            "matching",
+            "render",
+            "source",
+            "deliver",
+            "settle",
+            "id",
+            "lifecycle",
+            "telemetry",
+        ],
     ),
     room(
         "config",
-        &["source", "decode", "store", "render", "deliver", "settle", "api", "id", "vocabulary", "telemetry"],
+        &["source", "decode", "store", "render", "deliver", "settle", "stats", "api", "id", "vocabulary", "telemetry"],
     ),
-    room("topics", &["config", "store", "settle", "id"]),
+    room("topics", &["config", "store", "settle", "stats", "id"]),
     free("app"),
     free("dev"),
     free("cli"),
@@ -45,7 +66,16 @@ pub const ROOMS: &[Room] = &[
 ];
 
 /// Modules of rooms with effects that have none themselves.
-pub const PURE_MODULES: &[&str] = &["source::ledger", "deliver::classify", "deliver::schedule", "deliver::guard"];
+pub const PURE_MODULES: &[&str] = &[
+    "source::ledger",
+    "deliver::classify",
+    "deliver::schedule",
+    "deliver::guard",
+    "catalogue::kinds",
+    "catalogue::known",
+    "stats::record",
+    "stats::sums",
+];
 
 /// What pure code does not name: the network, Kafka and the clock.
 pub const EFFECTS: &[&str] = &[

@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
-use super::super::{Access, Api};
+use super::super::{Access, Api, Guesses};
 use super::*;
+use crate::catalogue::Catalogue;
 use crate::definition::rules::Policy;
 use crate::lifecycle::{self, Readiness, Stop};
+use crate::matching::Index;
+use crate::stats::{self, Stats};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 
@@ -33,8 +36,19 @@ async fn start() -> Server {
     let (stop, stopping) = lifecycle::stop();
     // Nobody is at that port: what operators ask for needs no broker.
     let kafka = HashMap::from([("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned())]);
-    let store = Store::start(&store::Config::default(), &kafka, Arc::default()).unwrap();
-    let api = Api::new(metrics(), readiness.clone(), store, Policy::default(), Access::default());
+    let (index, catalogue) = (Arc::<Index>::default(), Arc::<Catalogue>::default());
+    let api = Api {
+        metrics: metrics(),
+        readiness: readiness.clone(),
+        store: Store::start(&store::Config::default(), &kafka, index.clone()).unwrap(),
+        stats: Stats::start(&stats::Config::default(), &kafka, index, catalogue.clone()).unwrap(),
+        catalogue,
+        policy: Policy::default(),
+        access: Access::default(),
+        decoding: Box::new(|_| None),
+        attachment_url: None,
+        guesses: Guesses::default(),
+    };
     let serving = tokio::spawn(listener.serve(api.router(), stopping));
     Server { address, readiness, stop, serving }
 }

@@ -19,18 +19,18 @@ type Guesser = (Option<IpAddr>, Option<ClientId>);
 
 /// Failures of late.
 #[derive(Default)]
-pub(in crate::api) struct Guesses(Mutex<HashMap<Guesser, (u32, Instant)>>);
+pub struct Guesses(Mutex<HashMap<Guesser, (u32, Instant)>>);
 
 impl Guesses {
     /// How long a guesser still has to wait, if at all.
-    pub fn wait(&self, guesser: Guesser, now: Instant) -> Option<Duration> {
+    pub(super) fn wait(&self, guesser: Guesser, now: Instant) -> Option<Duration> {
         let guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (failures, since) = guesses.get(&guesser)?;
         let left = WINDOW.checked_sub(now.duration_since(*since)).filter(|left| !left.is_zero())?;
         (*failures >= FREE).then_some(left)
     }
 
-    pub fn failed(&self, guesser: Guesser, now: Instant) {
+    pub(super) fn failed(&self, guesser: Guesser, now: Instant) {
         let mut guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if guesses.len() >= GUESSERS {
             guesses.retain(|_, (_, since)| now.duration_since(*since) < WINDOW);

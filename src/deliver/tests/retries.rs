@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::super::{Config, Outcome};
 use super::calls::{Heard, SECRET, call, config, target};
 use super::receiver::{Receiver, Reply};
-use crate::matching::Live;
+use crate::matching::{Live, Totals};
 
 #[tokio::test]
 async fn a_delivery_is_what_standard_webhooks_says() {
@@ -47,6 +47,20 @@ async fn failures_are_retried_until_a_2xx() {
     heard.offer(&target(&receiver.url("/")), 1);
     assert_eq!(heard.delivered().await, 3);
     assert_eq!(receiver.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_call_counts_once_and_every_failed_try_is_an_error() {
+    let receiver = Receiver::start(|n| Reply::Status([503, 302, 200, 200][n])).await;
+    let mut heard = Heard::new(config());
+    let target = target(&receiver.url("/"));
+    for (n, calls, errors) in [(1, 1, 2), (2, 1, 0)] {
+        let call = call(&target, n, &heard.book);
+        let live = call.message.live.clone();
+        heard.lanes.offer(call).ok().unwrap();
+        heard.delivered().await;
+        assert_eq!(live.counts().read(), Totals { messages: 0, calls, errors });
+    }
 }
 
 #[tokio::test]

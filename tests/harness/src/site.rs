@@ -31,6 +31,7 @@ pub struct Site {
     pub changes: String,
     pub definitions: String,
     pub dead_letters: String,
+    pub stats: String,
     pub group: String,
 }
 
@@ -54,11 +55,13 @@ impl Site {
             changes: broker.unique("changes"),
             definitions: broker.unique("definitions"),
             dead_letters: broker.unique("dead-letters"),
+            stats: broker.unique("stats"),
             group: broker.unique("group"),
         };
         broker.create_topic(&site.changes, partitions, &[]);
         broker.create_topic(&site.definitions, 1, &[("cleanup.policy", "compact")]);
         broker.create_topic(&site.dead_letters, 1, &[]);
+        broker.create_topic(&site.stats, 1, &[("cleanup.policy", "compact,delete")]);
         let source: Table = [
             ("topics", Value::from(vec![site.changes.clone()])),
             ("format", "outhook".into()),
@@ -72,6 +75,7 @@ impl Site {
         site.set("sources", vec![source]);
         site.set("definitions.topic", site.definitions.clone());
         site.set("dead_letters.topic", site.dead_letters.clone());
+        site.set("stats.topic", site.stats.clone());
         site.set("delivery.allow_http", true);
         site.set("delivery.allow_addresses", vec!["127.0.0.0/8"]);
         site

@@ -1,0 +1,193 @@
+//! Which tables and fields were seen in the stream, with their types as the API names them, and the newest row
+//! change of each table.
+//!
+//! A partition's [`Lookout`] looks at a row when its shape is new, else once a second at most. What it sees is
+//! joined with what the others saw: a field that anyone saw is known, and so is each kind of value, so that
+//! instances which tell each other what they know agree in the end. The room that keeps it all across restarts
+//! hands the clock in.
+
+mod kinds;
+mod known;
+mod lookout;
+mod sample;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use metrics::{Unit, describe_gauge, gauge};
+use tracing::warn;
+
+use self::table::Table;
+
+pub use self::kinds::FieldKind;
+pub use self::lookout::Lookout;
+pub use self::sample::Sample;
+pub use self::table::Unwritten;
+
+/// What keys of tables start with; the account and the table follow, as a JSON array of two texts.
+pub const PREFIX: &str = "table/";
+
+/// How many tables an instance knows at most.
+const MAX_TABLES: usize = 10_000;
+/// How many fields an instance knows at most, of all its tables; one table has at most [`known::MAX_FIELDS`].
+const MAX_FIELDS: usize = 200_000;
+/// How long a name may be, in bytes, to be remembered.
+const MAX_NAME: usize = 256;
+/// How many bytes the newest row changes of all tables may take.
+const MAX_SAMPLE_BYTES: usize = 32 * 1024 * 1024;
+
+/// The tables and fields that were seen. Shared by the partitions and those who ask.
+#[derive(Default)]
+pub struct Catalogue {
+    accounts: RwLock<Accounts>,
+    room: Arc<Room>,
+    /// Milliseconds since 1970, moved on about once a second, so that looking at it costs next to nothing.
+    now: AtomicI64,
+    is_full_told: AtomicBool,
+}
+
+/// Tables by account, then name.
+type Accounts = BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<Table>>>;
+
+/// What all tables together take.
+#[derive(Default)]
+struct Room {
+    tables: AtomicUsize,
+    fields: AtomicUsize,
+    sample_bytes: AtomicUsize,
+}
+
+/// A field of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    pub name: String,
+    pub kind: FieldKind,
+    /// Milliseconds since 1970.
+    pub last_seen: i64,
+}
+
+impl Catalogue {
+    /// The account's tables, sorted.
+    pub fn tables(&self, account: &str) -> Vec<String> {
+        self.accounts().get(account).into_iter().flat_map(BTreeMap::keys).map(|name| name.to_string()).collect()
+    }
+
+    /// A table's fields in the order of its rows; None for a table that was never seen.
+    pub fn fields(&self, account: &str, table: &str) -> Option<Vec<Field>> {
+        Some(self.find(account, table)?.fields())
+    }
+
+    pub fn is_known(&self, account: &str, table: &str) -> bool {
+        self.find(account, table).is_some()
+    }
+
+    /// The newest row change of a table that this instance has read, give or take a second.
+    pub fn newest(&self, account: &str, table: &str) -> Option<Arc<Sample>> {
+        self.find(account, table)?.newest()
+    }
+
+    /// Moves the clock on, to be called about once a second.
+    pub fn tick(&self, now_ms: i64) {
+        self.now.store(now_ms, Ordering::Relaxed);
+        gauge!("outhook_catalogue_tables").set(self.room.tables.load(Ordering::Relaxed) as f64);
+        gauge!("outhook_catalogue_fields").set(self.room.fields.load(Ordering::Relaxed) as f64);
+    }
+
+    /// Takes in a record that [`Catalogue::unwritten`] made, here or elsewhere; the key is what follows [`PREFIX`].
+    ///
+    /// # Errors
+    /// It is no such record; the text says why.
+    pub fn learn(&self, key: &str, value: &[u8]) -> Result<(), String> {
+        let (account, name): (String, String) =
+            serde_json::from_str(key).map_err(|_| "the key is not table/[\"account\",\"table\"]".to_owned())?;
+        let read = known::read(value)?;
+        match self.find_or_add(&account, &name) {
+            Some(table) => self.tell_if_full(table.learn(&read)),
+            None => self.tell_if_full(false),
+        }
+        Ok(())
+    }
+
+    /// The tables of which the others may not know everything. Each is given out once a minute at most, but for
+    /// the `last` time.
+    pub fn unwritten(&self, last: bool) -> Vec<Unwritten> {
+        let now = self.now();
+        let accounts = self.accounts();
+        let named =
+            accounts.iter().flat_map(|(account, tables)| tables.iter().map(move |(name, t)| (account, name, t)));
+        named.filter_map(|(account, name, table)| Table::unwritten(table, account, name, now, last)).collect()
+    }
+
+    /// What the others were told is gone.
+    pub fn write_all_again(&self) {
+        self.accounts().values().flat_map(BTreeMap::values).for_each(|table| table.write_again());
+    }
+
+    fn now(&self) -> i64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    fn accounts(&self) -> RwLockReadGuard<'_, Accounts> {
+        self.accounts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, account: &str, table: &str) -> Option<Arc<Table>> {
+        self.accounts().get(account)?.get(table).cloned()
+    }
+
+    /// A table, which is new if need be; None if there is no room for it.
+    fn find_or_add(&self, account: &str, name: &str) -> Option<Arc<Table>> {
+        let found = self.find(account, name);
+        let is_full = || self.room.tables.load(Ordering::Relaxed) >= MAX_TABLES;
+        if found.is_some() || is_full() || account.len() > MAX_NAME || name.len() > MAX_NAME {
+            return found;
+        }
+        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        if is_full() {
+            return None;
+        }
+        let table = accounts.entry(account.into()).or_default().entry(name.into()).or_insert_with(|| {
+            self.room.tables.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Table::new(self.room.clone()))
+        });
+        Some(table.clone())
+    }
+
+    /// Says once that something had no room.
+    fn tell_if_full(&self, had_room: bool) {
+        if !had_room && !self.is_full_told.swap(true, Ordering::Relaxed) {
+            warn!(
+                "there are tables or fields that the catalogue has no room for, so it does not list them; they fire \
+                 like any other. It holds {MAX_TABLES} tables, {} fields of each and {MAX_FIELDS} of all, with names \
+                 of up to {MAX_NAME} bytes",
+                known::MAX_FIELDS
+            );
+        }
+    }
+}
+
+impl Room {
+    /// Takes room for a field, if there is any.
+    fn for_field(&self) -> bool {
+        self.fields.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < MAX_FIELDS).then_some(n + 1)).is_ok()
+    }
+
+    /// Gives the room of an old sample back and takes that of a new one, if there is any.
+    fn for_sample(&self, old: usize, new: usize) -> bool {
+        let exchange = |used: usize| {
+            let used = used.saturating_sub(old) + new;
+            (used <= MAX_SAMPLE_BYTES).then_some(used)
+        };
+        self.sample_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, exchange).is_ok()
+    }
+}
+
+/// Registers the metrics with their units and descriptions.
+pub fn describe_metrics() {
+    describe_gauge!("outhook_catalogue_tables", Unit::Count, "Tables seen in the stream");
+    describe_gauge!("outhook_catalogue_fields", Unit::Count, "Fields of the tables seen in the stream");
+}

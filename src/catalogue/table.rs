@@ -1,0 +1,112 @@
+//! One table of the catalogue, as those share it who see it, ask for it and write it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::known::Known;
+use super::{Field, PREFIX, Room, Sample};
+use crate::decode::Row;
+
+/// How often a table is written at most.
+const MINUTE: i64 = 60 * 1000;
+/// How much later a table must have been seen to be written for that alone.
+const DAY: i64 = 24 * 60 * MINUTE;
+
+pub(super) struct Table {
+    state: Mutex<State>,
+    room: Arc<Room>,
+}
+
+#[derive(Default)]
+struct State {
+    known: Known,
+    /// Something is known here that the others may not know.
+    is_unwritten: bool,
+    /// When this instance wrote it, or tried to.
+    written_at: Option<i64>,
+    /// The last time seen that the others were told.
+    told_last_seen: i64,
+    newest: Option<Arc<Sample>>,
+    sampled_at: i64,
+}
+
+/// A table as a record to be written.
+pub struct Unwritten {
+    pub key: String,
+    pub value: String,
+    table: Arc<Table>,
+}
+
+impl Unwritten {
+    /// It was not written after all.
+    pub fn failed(&self) {
+        self.table.state().is_unwritten = true;
+    }
+}
+
+impl Table {
+    pub fn new(room: Arc<Room>) -> Self {
+        Self { state: Mutex::default(), room }
+    }
+
+    /// Looks at a row, and keeps its record unless one was kept this second. Whether there was room for every
+    /// field.
+    pub fn look(&self, row: &Row<'_>, now: i64, sample: impl FnOnce() -> Option<Sample>) -> bool {
+        let mut state = self.state();
+        let joined = state.known.look(row, now, || self.room.for_field());
+        state.is_unwritten |= joined.is_new;
+        if state.newest.is_none() || state.sampled_at != now {
+            state.sampled_at = now;
+            if let Some(sample) = sample() {
+                self.keep(&mut state, sample);
+            }
+        }
+        joined.had_room
+    }
+
+    fn keep(&self, state: &mut State, sample: Sample) {
+        let old = state.newest.as_ref().map_or(0, |old| old.bytes());
+        if self.room.for_sample(old, sample.bytes()) {
+            state.newest = Some(Arc::new(sample));
+        }
+    }
+
+    /// Takes in what others know, and writes again if they lack something: the last record is the one that
+    /// stays. Whether there was room for every field.
+    pub fn learn(&self, other: &Known) -> bool {
+        let mut state = self.state();
+        let joined = state.known.learn(other, || self.room.for_field());
+        state.is_unwritten = state.known.exceeds(other);
+        state.told_last_seen = state.told_last_seen.max(other.last_seen);
+        joined.had_room
+    }
+
+    pub fn unwritten(table: &Arc<Self>, account: &str, name: &str, now: i64, last: bool) -> Option<Unwritten> {
+        let mut state = table.state();
+        let is_due = state.is_unwritten || state.known.last_seen - state.told_last_seen >= DAY;
+        let waits = !last && state.written_at.is_some_and(|at| (0..MINUTE).contains(&(now - at)));
+        if !is_due || waits {
+            return None;
+        }
+        state.is_unwritten = false;
+        state.written_at = Some(now);
+        state.told_last_seen = state.known.last_seen;
+        let key = serde_json::to_string(&(account, name)).expect("texts are JSON");
+        Some(Unwritten { key: format!("{PREFIX}{key}"), value: state.known.write(), table: table.clone() })
+    }
+
+    pub fn write_again(&self) {
+        self.state().is_unwritten = true;
+    }
+
+    pub fn fields(&self) -> Vec<Field> {
+        self.state().known.fields()
+    }
+
+    pub fn newest(&self) -> Option<Arc<Sample>> {
+        self.state().newest.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,212 @@
+//! The thread that keeps counts and catalogue: follows the topic, and writes to it what changed here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use metrics::{counter, gauge};
+use rdkafka::Message as _;
+use tokio::sync::watch;
+
+use super::Shared;
+use super::record::{self, Count};
+use super::writer::{Writer, Written};
+use crate::catalogue;
+use crate::store::{Log, Next};
+
+/// How long the thread waits for a record before it looks at what else is to be done.
+const POLL: Duration = Duration::from_millis(100);
+/// How often the catalogue is told the time.
+const TICK: Duration = Duration::from_secs(1);
+/// How often counts are written, and so how much a kill loses.
+const WRITE: Duration = Duration::from_secs(5);
+/// How many counts are written at once at most.
+const BATCH: usize = 10_000;
+/// How long the last write may take at a stop.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+/// How often the thread looks whether the topic is still the one that it has read.
+const LOOK_BACK: Duration = Duration::from_secs(30);
+/// How often the same trouble is logged at most.
+const REMIND: Duration = Duration::from_secs(60);
+
+pub(super) struct Keeper {
+    topic: String,
+    writer: Writer,
+    shared: Arc<Shared>,
+    caught_up: watch::Sender<bool>,
+    ticked: Instant,
+    wrote: Instant,
+    /// The last count of a batch, while there may be more to write.
+    more_after: Option<Count>,
+    looked_back: Instant,
+    /// When each kind of trouble was last logged.
+    logged: HashMap<String, Instant>,
+}
+
+impl Keeper {
+    pub fn new(topic: String, writer: Writer, shared: Arc<Shared>, caught_up: watch::Sender<bool>) -> Self {
+        shared.catalogue.tick(now_ms());
+        shared.sums().move_to(hour(now_ms()));
+        let now = Instant::now();
+        let logged = HashMap::new();
+        Self { topic, writer, shared, caught_up, ticked: now, wrote: now, more_after: None, looked_back: now, logged }
+    }
+
+    /// Keeps them until it is to stop, then writes what is left.
+    pub fn keep(mut self, mut log: Log, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            self.follow(&mut log);
+            self.tick();
+            if self.writer.is_idle() {
+                if self.more_after.is_some() {
+                    self.write_counts();
+                } else if self.wrote.elapsed() >= WRITE {
+                    self.write(false);
+                }
+            }
+            self.hear(Duration::ZERO);
+        }
+        self.write_the_last();
+    }
+
+    fn is_caught_up(&self) -> bool {
+        *self.caught_up.borrow()
+    }
+
+    /// Takes what comes next in the topic.
+    fn follow(&mut self, log: &mut Log) {
+        if self.is_caught_up() && self.looked_back.elapsed() >= LOOK_BACK {
+            self.looked_back = Instant::now();
+            let _ = log.look_back();
+        }
+        match log.next(POLL) {
+            Next::Record(record) => {
+                let read = learn(&self.shared, record.key().unwrap_or_default(), record.payload());
+                let offset = record.offset();
+                if let Err(reason) = read {
+                    counter!("outhook_stats_records_bad_total").increment(1);
+                    self.report(&format!("a record of it, at offset {offset}, is left out: {reason}"));
+                }
+            }
+            Next::End => {
+                self.caught_up.send_replace(true);
+            }
+            Next::Remade => self.begin_anew(log),
+            Next::Nothing => {}
+            Next::Trouble(error) => self.report(&format!("it can't be read for now: {error}")),
+        }
+    }
+
+    /// What was learnt stays true when its topic is made anew or cut; what this instance knows is written again.
+    fn begin_anew(&mut self, log: &mut Log) {
+        tracing::warn!("the stats topic {} was made anew or cut: it is read from its start", self.topic);
+        self.shared.sums().write_all_again();
+        self.shared.catalogue.write_all_again();
+        if let Err(error) = log.restart() {
+            tracing::error!("the stats topic can't be read from its start: {error}");
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.ticked.elapsed() >= TICK {
+            self.ticked = Instant::now();
+            self.shared.catalogue.tick(now_ms());
+        }
+    }
+
+    /// Begins to send what the topic does not have. Tables wait for their minute, but for the last time, and until
+    /// the topic has been read: it may have them.
+    fn write(&mut self, last: bool) {
+        self.wrote = Instant::now();
+        self.shared.collect(hour(now_ms()));
+        gauge!("outhook_stats_unwritten").set(self.shared.sums().unwritten_len() as f64);
+        self.more_after = None;
+        self.write_counts();
+        if self.is_caught_up() {
+            let tables = self.shared.catalogue.unwritten(last);
+            tables.into_iter().for_each(|table| self.writer.send(Written::Table(table)));
+        }
+    }
+
+    /// Sends the next batch of counts.
+    fn write_counts(&mut self) {
+        let counts = self.shared.sums().unwritten(self.more_after.as_ref(), BATCH);
+        self.more_after = counts.last().filter(|_| counts.len() == BATCH).copied();
+        counts.into_iter().for_each(|count| self.writer.send(Written::Count(count)));
+    }
+
+    /// Hears what became of what was sent; waits that long for it.
+    fn hear(&mut self, wait: Duration) {
+        for (written, outcome) in self.writer.outcomes(wait) {
+            match (written, outcome) {
+                (Written::Count(count), Ok(())) => self.shared.sums().written(&count),
+                (Written::Table(_), Ok(())) => {}
+                (written, Err(error)) => {
+                    counter!("outhook_stats_write_failures_total").increment(1);
+                    if let Written::Table(table) = written {
+                        table.failed();
+                    }
+                    self.report(&format!("it takes no records for now, so counts wait in memory: {error}"));
+                }
+            }
+        }
+    }
+
+    fn write_the_last(&mut self) {
+        let deadline = Instant::now() + LAST_WRITE;
+        let mut begun = false;
+        while Instant::now() < deadline {
+            if self.writer.is_idle() {
+                if begun && self.shared.sums().unwritten_len() == 0 {
+                    return;
+                }
+                if begun && self.more_after.is_some() {
+                    self.write_counts();
+                } else {
+                    self.write(!begun);
+                    begun = true;
+                }
+            }
+            self.hear(POLL);
+        }
+        let lost = self.shared.sums().unwritten_len();
+        if lost > 0 {
+            tracing::warn!(
+                "the stats topic {} did not take the last counts of {lost} events and hours in {LAST_WRITE:?}",
+                self.topic
+            );
+        }
+    }
+
+    fn report(&mut self, trouble: &str) {
+        // What differs only in an offset is the same.
+        let kind = trouble.split(" offset ").next().unwrap_or(trouble);
+        if self.logged.get(kind).is_none_or(|logged| logged.elapsed() >= REMIND) {
+            tracing::warn!("the stats topic {}: {trouble}; `outhook topics check` says how it stands", self.topic);
+            self.logged.insert(kind.to_owned(), Instant::now());
+        }
+    }
+}
+
+/// Takes in one record. What has no value, or a key that only a newer program knows, says nothing.
+fn learn(shared: &Shared, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+    let (Ok(key), Some(value)) = (std::str::from_utf8(key), value) else { return Ok(()) };
+    if let Some(key) = key.strip_prefix(record::PREFIX) {
+        let count = Count::parse(key, value)?;
+        shared.sums().learn(count);
+    } else if let Some(key) = key.strip_prefix(catalogue::PREFIX) {
+        shared.catalogue.learn(key, value)?;
+    }
+    Ok(())
+}
+
+fn now_ms() -> i64 {
+    let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Hours since 1970.
+fn hour(ms: i64) -> u32 {
+    u32::try_from(ms / (60 * 60 * 1000)).unwrap_or_default()
+}

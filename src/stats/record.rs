@@ -1,0 +1,97 @@
+//! A count as a record of the topic: `count/<event>/<hour>/<run>`, the hour as hours since 1970, and the numbers
+//! as JSON. Pure.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::EventId;
+use crate::matching::Totals;
+
+/// What keys of counts start with.
+pub(super) const PREFIX: &str = "count/";
+
+/// One run of an instance, from its start to its end: a random number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Run(pub u64);
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What one run counted of one event in one hour, all of it up to now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Count {
+    pub event: EventId,
+    /// Hours since 1970.
+    pub hour: u32,
+    pub run: Run,
+    pub totals: Totals,
+}
+
+/// The numbers as they are written. Keys of a newer program are left alone.
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Numbers {
+    messages: u64,
+    calls: u64,
+    errors: u64,
+}
+
+impl Count {
+    pub fn key(&self) -> String {
+        format!("{PREFIX}{}/{}/{}", self.event, self.hour, self.run)
+    }
+
+    pub fn value(&self) -> String {
+        let Totals { messages, calls, errors } = self.totals;
+        serde_json::to_string(&Numbers { messages, calls, errors }).expect("numbers are JSON")
+    }
+
+    /// Reads a record, whose key is what follows [`PREFIX`].
+    ///
+    /// # Errors
+    /// It is no count; the text says why.
+    pub fn parse(key: &str, value: &[u8]) -> Result<Self, String> {
+        let shape = || "the key is not count/<event>/<hour>/<run>".to_owned();
+        let mut parts = key.split('/');
+        let (Some(event), Some(hour), Some(run), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(shape());
+        };
+        let event = event.parse().map_err(|_| shape())?;
+        let hour = hour.parse().map_err(|_| shape())?;
+        let run = Run(u64::from_str_radix(run, 16).map_err(|_| shape())?);
+        let Numbers { messages, calls, errors } = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+        Ok(Self { event, hour, run, totals: Totals { messages, calls, errors } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_reads_back_as_it_was_written() {
+        let totals = Totals { messages: 1, calls: 2, errors: u64::MAX };
+        let count = Count { event: "abc123".parse().unwrap(), hour: 489_000, run: Run(7), totals };
+        assert_eq!(count.key(), "count/abc123/489000/0000000000000007");
+        assert_eq!(count.value(), r#"{"messages":1,"calls":2,"errors":18446744073709551615}"#);
+        assert_eq!(Count::parse(&count.key()[PREFIX.len()..], count.value().as_bytes()), Ok(count));
+        let newer = br#"{"messages":1,"calls":2,"errors":18446744073709551615,"more":[]}"#;
+        assert_eq!(Count::parse("abc123/489000/7", newer), Ok(count));
+    }
+
+    #[test]
+    fn what_is_no_count_is_refused() {
+        for key in ["", "abc123", "abc123/1", "abc123/1/7/9", "abc/1/7", "abc123/-1/7", "abc123/1/x"] {
+            assert!(Count::parse(key, b"{}").is_err(), "{key}");
+        }
+        for value in ["", "7", r#"{"messages":-1}"#, "{\"messages\":1.5}"] {
+            assert!(Count::parse("abc123/1/7", value.as_bytes()).is_err(), "{value}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What all runs counted, by event, hour and run, and its sums over the last 30 days. Pure.
+//!
+//! A run's count of an hour only grows, so of two records of one the larger is the later: reading a record
+//! twice, or late, or in another order changes nothing.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
+
+use super::record::{Count, Run};
+use crate::id::EventId;
+use crate::matching::Totals;
+
+/// How many hours are summed, the one that is not over yet included: 30 days.
+const HOURS: u32 = 30 * 24;
+
+/// The counts of all runs.
+pub(super) struct Sums {
+    /// This instance's own.
+    run: Run,
+    events: HashMap<EventId, OfEvent>,
+    /// The oldest hour that is summed.
+    oldest: u32,
+    /// Own counts that the topic may not have.
+    unwritten: BTreeSet<(u32, EventId)>,
+}
+
+#[derive(Default)]
+struct OfEvent {
+    sum: Totals,
+    /// By hour, then run: 40 bytes each, so that hours of many events take little.
+    cells: Vec<Cell>,
+}
+
+struct Cell {
+    hour: u32,
+    run: Run,
+    totals: Totals,
+}
+
+impl Sums {
+    pub fn new(run: Run) -> Self {
+        Self { run, events: HashMap::new(), oldest: 0, unwritten: BTreeSet::new() }
+    }
+
+    /// Forgets what was counted before the last 30 days. A clock that was ahead and is set back goes back here
+    /// too, else nothing would count until it is there again.
+    pub fn move_to(&mut self, hour: u32) {
+        let oldest = hour.saturating_add(1).saturating_sub(HOURS);
+        if oldest == self.oldest {
+            return;
+        }
+        self.oldest = oldest;
+        self.unwritten.retain(|(hour, _)| *hour >= oldest);
+        self.events.retain(|_, event| {
+            event.forget_before(oldest);
+            !event.cells.is_empty()
+        });
+    }
+
+    /// Adds to what this run counted.
+    pub fn add(&mut self, event: EventId, hour: u32, totals: Totals) {
+        if hour >= self.oldest && !totals.is_zero() {
+            let run = self.run;
+            self.events.entry(event).or_default().change(hour, run, |known| *known += totals);
+            self.unwritten.insert((hour, event));
+        }
+    }
+
+    /// Takes a record of the topic in.
+    pub fn learn(&mut self, count: Count) {
+        // What this run counted it knows better.
+        if count.run != self.run && count.hour >= self.oldest {
+            self.events.entry(count.event).or_default().change(count.hour, count.run, |known| {
+                known.messages = known.messages.max(count.totals.messages);
+                known.calls = known.calls.max(count.totals.calls);
+                known.errors = known.errors.max(count.totals.errors);
+            });
+        }
+    }
+
+    /// What all runs counted of an event in the last 30 days.
+    pub fn of(&self, event: EventId) -> Totals {
+        self.events.get(&event).map_or(Totals::default(), |event| event.sum)
+    }
+
+    /// Own counts that the topic may not have, the oldest hour's first; those that come after another one.
+    pub fn unwritten(&self, after: Option<&Count>, at_most: usize) -> Vec<Count> {
+        let own = |&(hour, event): &(u32, EventId)| {
+            let totals = self.events.get(&event)?.cell(hour, self.run)?;
+            Some(Count { event, hour, run: self.run, totals })
+        };
+        let after = after.map_or(Bound::Unbounded, |count| Bound::Excluded((count.hour, count.event)));
+        self.unwritten.range((after, Bound::Unbounded)).filter_map(own).take(at_most).collect()
+    }
+
+    pub fn unwritten_len(&self) -> usize {
+        self.unwritten.len()
+    }
+
+    /// The topic has an own count as it was then.
+    pub fn written(&mut self, count: &Count) {
+        let now = self.events.get(&count.event).and_then(|event| event.cell(count.hour, self.run));
+        if now.is_none_or(|now| now == count.totals) {
+            self.unwritten.remove(&(count.hour, count.event));
+        }
+    }
+
+    /// The topic was made anew: it has nothing of this run. What other runs counted stays true.
+    pub fn write_all_again(&mut self) {
+        for (event, of_event) in &self.events {
+            let own = of_event.cells.iter().filter(|cell| cell.run == self.run);
+            self.unwritten.extend(own.map(|cell| (cell.hour, *event)));
+        }
+    }
+}
+
+impl OfEvent {
+    fn place(&self, hour: u32, run: Run) -> Result<usize, usize> {
+        self.cells.binary_search_by_key(&(hour, run), |cell| (cell.hour, cell.run))
+    }
+
+    fn cell(&self, hour: u32, run: Run) -> Option<Totals> {
+        self.place(hour, run).ok().map(|place| self.cells[place].totals)
+    }
+
+    /// Changes a cell, and the sum with it.
+    fn change(&mut self, hour: u32, run: Run, change: impl FnOnce(&mut Totals)) {
+        let place = self.place(hour, run).unwrap_or_else(|place| {
+            self.cells.insert(place, Cell { hour, run, totals: Totals::default() });
+            place
+        });
+        change(&mut self.cells[place].totals);
+        self.sum_up();
+    }
+
+    fn forget_before(&mut self, oldest: u32) {
+        let gone = self.cells.partition_point(|cell| cell.hour < oldest);
+        if gone > 0 {
+            self.cells.drain(..gone);
+            self.sum_up();
+        }
+    }
+
+    fn sum_up(&mut self) {
+        self.sum = Totals::default();
+        self.cells.iter().for_each(|cell| self.sum += cell.totals);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn totals(messages: u64) -> Totals {
+        Totals { messages, calls: 2 * messages, errors: messages / 2 }
+    }
+
+    fn event(number: u8) -> EventId {
+        EventId::from_random([number; 6])
+    }
+
+    #[test]
+    fn hours_older_than_thirty_days_are_forgotten() {
+        let mut sums = Sums::new(Run(1));
+        sums.move_to(1_000);
+        sums.add(event(1), 1_000, totals(3));
+        sums.learn(Count { event: event(1), hour: 281, run: Run(2), totals: totals(5) });
+        sums.learn(Count { event: event(1), hour: 280, run: Run(2), totals: totals(7) });
+        assert_eq!(sums.of(event(1)), totals(3).plus(totals(5)));
+        sums.move_to(1_001);
+        assert_eq!(sums.of(event(1)), totals(3));
+        sums.learn(Count { event: event(1), hour: 281, run: Run(2), totals: totals(5) });
+        assert_eq!(sums.of(event(1)), totals(3), "an hour that was forgotten does not come back");
+        sums.move_to(1_719);
+        assert_eq!((sums.of(event(1)), sums.unwritten_len()), (totals(3), 1));
+        sums.move_to(1_720);
+        assert_eq!((sums.of(event(1)), sums.unwritten_len()), (Totals::default(), 0));
+        assert!(sums.events.is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_does_not_keep_counts_away() {
+        let mut sums = Sums::new(Run(1));
+        sums.move_to(900_000);
+        sums.add(event(1), 1_000, totals(1));
+        sums.move_to(1_000);
+        sums.add(event(1), 1_000, totals(3));
+        assert_eq!(sums.of(event(1)), totals(3));
+    }
+
+    #[test]
+    fn a_count_that_grew_while_it_was_written_is_written_again() {
+        let mut sums = Sums::new(Run(1));
+        sums.add(event(1), 10, totals(2));
+        let written = sums.unwritten(None, 9);
+        sums.add(event(1), 10, totals(2));
+        written.iter().for_each(|count| sums.written(count));
+        let [count] = sums.unwritten(None, 9).try_into().unwrap();
+        assert_eq!(count.totals, totals(4));
+        sums.written(&count);
+        assert_eq!(sums.unwritten_len(), 0);
+        sums.write_all_again();
+        sums.add(event(2), 10, totals(1));
+        sums.add(event(3), 9, totals(1));
+        let [oldest] = sums.unwritten(None, 1).try_into().unwrap();
+        assert_eq!((oldest.event, oldest.hour), (event(3), 9));
+        assert_eq!(sums.unwritten(Some(&oldest), 1), [count]);
+        assert_eq!(sums.unwritten(Some(&count), 9).len(), 1);
+        assert_eq!(sums.unwritten(None, 0), []);
+    }
+
+    impl Totals {
+        fn plus(mut self, more: Totals) -> Totals {
+            self += more;
+            self
+        }
+    }
+
+    proptest! {
+        /// Whatever the order of the records, however often each comes: all who have read them have the sums of
+        /// what was counted.
+        #[test]
+        fn every_reader_has_the_sums(
+            added in prop::collection::vec((0_u64..3, 1_u8..4, 100_u32..104, 0_u64..9), 0..60),
+            write_after in prop::collection::vec(any::<bool>(), 60),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 60),
+        ) {
+            let mut runs: Vec<Sums> = (0..3).map(|run| Sums::new(Run(run))).collect();
+            let mut expected: HashMap<EventId, Totals> = HashMap::new();
+            let mut topic = Vec::new();
+            for ((run, number, hour, messages), write) in added.into_iter().zip(write_after) {
+                *expected.entry(event(number)).or_default() += totals(messages);
+                let sums = &mut runs[run as usize];
+                sums.add(event(number), hour, totals(messages));
+                if write {
+                    let counts = sums.unwritten(None, 2);
+                    counts.iter().for_each(|count| sums.written(count));
+                    topic.extend(counts);
+                }
+            }
+            for sums in &mut runs {
+                topic.extend(sums.unwritten(None, usize::MAX));
+            }
+            let again: Vec<Count> = order.iter().filter(|_| !topic.is_empty()).map(|at| *at.get(&topic)).collect();
+            let records: Vec<Count> = again.iter().chain(&topic).chain(again.iter().rev()).copied().collect();
+            runs.push(Sums::new(Run(99)));
+            for sums in &mut runs {
+                records.iter().for_each(|count| sums.learn(*count));
+                for number in 1..4 {
+                    prop_assert_eq!(sums.of(event(number)), expected.get(&event(number)).copied().unwrap_or_default());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Counts on librdkafka's own mock cluster.
+
+use std::time::Instant;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+
+use super::*;
+use crate::matching::EventCounts;
+
+struct Broker {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    config: Config,
+    kafka: HashMap<String, String>,
+}
+
+/// One instance as far as it counts.
+struct Instance {
+    stats: Arc<Stats>,
+    counts: Arc<EventCounts>,
+}
+
+impl Broker {
+    fn new() -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        let config = Config::default();
+        cluster.create_topic(&config.topic, 1, 1).unwrap();
+        // The mock's connection refusals are expected here.
+        let settings = [("bootstrap.servers", cluster.bootstrap_servers()), ("log_level", "0".to_owned())];
+        let kafka = settings.map(|(name, value)| (name.to_owned(), value)).into();
+        Self { cluster, config, kafka }
+    }
+
+    fn instance(&self) -> Instance {
+        let index = Arc::new(Index::default());
+        let counts = index.counts().of(event());
+        Instance { stats: Stats::start(&self.config, &self.kafka, index, Arc::default()).unwrap(), counts }
+    }
+
+    fn write(&self, key: &[u8], value: Option<&[u8]>) {
+        let mut client = ClientConfig::new();
+        client.extend(self.kafka.clone());
+        let producer: BaseProducer = client.create().unwrap();
+        let mut record = BaseRecord::<[u8], [u8]>::to(&self.config.topic).partition(0).key(key);
+        record.payload = value;
+        producer.send(record).unwrap();
+        producer.flush(Duration::from_secs(10)).unwrap();
+    }
+}
+
+impl Instance {
+    fn count(&self, messages: u64) {
+        for _ in 0..messages {
+            self.counts.message_to(0);
+            self.counts.call();
+        }
+        self.counts.error();
+    }
+
+    fn totals(&self) -> [u64; 3] {
+        let Totals { messages, calls, errors } = self.stats.totals_of(event());
+        [messages, calls, errors]
+    }
+
+    async fn until(&self, expected: [u64; 3]) {
+        let start = Instant::now();
+        while self.totals() != expected {
+            assert!(start.elapsed() < Duration::from_secs(30), "{:?} are not {expected:?}", self.totals());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn event() -> EventId {
+    "event1".parse().unwrap()
+}
+
+#[tokio::test]
+async fn instances_sum_what_all_counted_and_those_that_are_gone() {
+    let broker = Broker::new();
+    let (one, two) = (broker.instance(), broker.instance());
+    one.count(3);
+    two.count(4);
+    assert_eq!((one.totals(), two.totals()), ([3, 3, 1], [4, 4, 1]), "own counts are there at once");
+    one.stats.stop().await;
+    two.until([7, 7, 2]).await;
+    assert_eq!(two.stats.totals_of_all([event(), event()]).messages, 14);
+    assert_eq!(two.stats.totals_of("other1".parse().unwrap()), Totals::default());
+
+    let three = broker.instance();
+    three.count(1);
+    three.stats.caught_up().await;
+    assert!(three.stats.is_caught_up());
+    assert_eq!(three.totals(), [4, 4, 2], "what one wrote at its stop, and its own");
+    two.stats.stop().await;
+    three.until([8, 8, 3]).await;
+    three.stats.stop().await;
+    three.stats.stop().await;
+    assert_eq!(three.totals(), [8, 8, 3]);
+}
+
+#[tokio::test]
+async fn what_is_counted_while_the_broker_is_away_is_written_later() {
+    let broker = Broker::new();
+    let (one, two) = (broker.instance(), broker.instance());
+    one.stats.caught_up().await;
+    two.stats.caught_up().await;
+    broker.cluster.broker_down(1).unwrap();
+    one.count(5);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    one.count(5);
+    assert_eq!((one.totals(), two.totals()), ([10, 10, 2], [0, 0, 0]));
+    broker.cluster.broker_up(1).unwrap();
+    two.until([10, 10, 2]).await;
+    two.stats.stop().await;
+    one.stats.stop().await;
+}
+
+#[tokio::test]
+async fn counts_of_many_events_are_written_to_the_last() {
+    let broker = Broker::new();
+    let index = Arc::new(Index::default());
+    let one = Stats::start(&broker.config, &broker.kafka, index.clone(), Arc::default()).unwrap();
+    let digit = |number: u32, at: u32| (number / 36_u32.pow(at) % 36) as u8;
+    let ids: Vec<EventId> =
+        (0..25_000).map(|n| EventId::from_random([0, 0, digit(n, 3), digit(n, 2), digit(n, 1), digit(n, 0)])).collect();
+    let held: Vec<_> = ids.iter().map(|id| index.counts().of(*id)).collect();
+    held.iter().for_each(|counts| counts.call());
+    one.stop().await;
+    let two = broker.instance();
+    two.stats.caught_up().await;
+    assert_eq!(two.stats.totals_of_all(ids), Totals { calls: 25_000, ..Totals::default() });
+    two.stats.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_broker_that_is_away() {
+    let broker = Broker::new();
+    let one = broker.instance();
+    broker.cluster.broker_down(1).unwrap();
+    one.count(1);
+    let start = Instant::now();
+    one.stats.stop().await;
+    assert!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
+    assert_eq!(one.totals(), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn records_that_are_no_counts_are_left_out() {
+    let broker = Broker::new();
+    broker.write(b"count/event1/x/1", Some(b"{}"));
+    broker.write(b"count/event1/1/1", Some(b"none"));
+    broker.write(b"table/acme", Some(b"{}"));
+    broker.write(b"of a newer program", Some(b"{}"));
+    broker.write(&[0xff], Some(b"{}"));
+    broker.write(b"count/event1/1/1", None);
+    broker.write(b"count/event1/1/1", Some(b"{\"messages\":9}"));
+    broker.write(b"count/event1/4000000000/1", Some(b"{\"messages\":2}"));
+    let one = broker.instance();
+    one.stats.caught_up().await;
+    one.count(1);
+    one.stats.stop().await;
+    assert_eq!(one.totals(), [3, 1, 1], "of 1970 nothing counts any more");
+}

@@ -1,0 +1,104 @@
+//! Writes counts and tables to the topic, and says what became of each record.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+
+use super::record::Count;
+use crate::catalogue::Unwritten;
+
+/// The one partition of the topic.
+const PARTITION: i32 = 0;
+
+/// How long one record may take before it counts as failed, and is written anew as it is by then.
+const WRITE_TIMEOUT_MS: &str = "10000";
+
+/// What a record holds.
+pub(super) enum Written {
+    Count(Count),
+    Table(Unwritten),
+}
+
+/// What became of a record.
+pub(super) type Outcome = (Written, KafkaResult<()>);
+
+pub(super) struct Writer {
+    producer: BaseProducer<Outcomes>,
+    topic: String,
+}
+
+impl Writer {
+    pub fn new(topic: &str, kafka: &HashMap<String, String>) -> KafkaResult<Self> {
+        let mut client = ClientConfig::new();
+        client.extend(kafka.clone());
+        let producer = client
+            .set("acks", "all")
+            .set("linger.ms", "5")
+            .set("compression.type", "lz4")
+            .set("message.timeout.ms", WRITE_TIMEOUT_MS)
+            .create_with_context(Outcomes::default())?;
+        Ok(Self { producer, topic: topic.to_owned() })
+    }
+
+    /// Queues a record; its outcome comes later.
+    pub fn send(&self, written: Written) {
+        let (key, value) = match &written {
+            Written::Count(count) => (count.key(), count.value()),
+            Written::Table(table) => (table.key.clone(), table.value.clone()),
+        };
+        let record = BaseRecord::with_opaque_to(&self.topic, Box::new(written)).partition(PARTITION);
+        if let Err((error, refused)) = self.producer.send(record.key(&key).payload(&value)) {
+            self.producer.context().add((*refused.delivery_opaque, Err(error)));
+        }
+    }
+
+    /// What became of records since the last call; waits that long for more.
+    pub fn outcomes(&self, wait: Duration) -> Vec<Outcome> {
+        self.producer.poll(wait);
+        self.producer.context().take()
+    }
+
+    /// Whether every record has its outcome.
+    pub fn is_idle(&self) -> bool {
+        self.producer.in_flight_count() == 0 && self.producer.context().is_empty()
+    }
+}
+
+/// Outcomes that nobody has taken yet.
+#[derive(Default)]
+struct Outcomes(Mutex<Vec<Outcome>>);
+
+impl Outcomes {
+    fn add(&self, outcome: Outcome) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+    }
+
+    fn take(&self) -> Vec<Outcome> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+impl ClientContext for Outcomes {
+    // What matters of the client's errors is in the outcome of a record.
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!("the producer of counts: {error}: {reason}");
+    }
+}
+
+impl ProducerContext for Outcomes {
+    type DeliveryOpaque = Box<Written>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, written: Box<Written>) {
+        let result = result.as_ref().map(drop).map_err(|(error, _)| error.clone());
+        self.add((*written, result));
+    }
+}
