@@ -28,10 +28,10 @@ pub struct Access {
     /// How long a token is good. Default 86399s.
     #[serde(with = "duration::required")]
     pub token_lifetime: Duration,
-    /// How long a refresh token is good. Default 365 days, written 8760h.
+    /// How long a refresh token is good. Default 8760h (365 days).
     #[serde(with = "duration::required")]
     pub refresh_lifetime: Duration,
-    /// What signs tokens: at least 32 characters, the same on all instances. Default none: a key that was made with the first client and is kept with the definitions.
+    /// What signs tokens: at least 32 characters, the same on all instances. Default: a key that was made with the first client and is kept with the definitions.
     pub token_key: Option<TokenSecret>,
 }
 

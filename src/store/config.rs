@@ -16,7 +16,7 @@ pub struct Config {
     pub max_webhooks: usize,
     /// The most events of a webhook. Default 10000.
     pub max_events: usize,
-    /// Keys that seal webhooks' secrets in the topic, each the base64 of 32 bytes (`openssl rand -base64 32`). The first seals, all of them open, so a new key goes first. Default none: secrets stand there as they are.
+    /// Keys that seal webhooks' secrets in the topic, each the base64 of 32 bytes (`openssl rand -base64 32`). The first seals, all of them open, so a new key goes first. Default: none, and secrets stand there as they are.
     pub secret_keys: Keyring,
 }
 
