@@ -178,6 +178,9 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         account: "acme".into(),
         secret: Secret::from_random([7; 32]),
         old_secret: None,
+        timeout: None,
+        retry: None,
+        headers: Box::default(),
         endpoints: [Arc::new(Endpoint::parse(&format!("http://{address}/hook")).unwrap())].into(),
         gone: false.into(),
     });

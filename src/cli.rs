@@ -12,6 +12,7 @@ mod failure;
 pub mod get;
 pub mod preview;
 mod run;
+pub mod secrets;
 mod topics;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -47,6 +48,8 @@ enum Command {
     Apply(apply::Args),
     #[command(subcommand)]
     Clients(clients::Clients),
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
     Get(get::Args),
     Preview(preview::Args),
     Explain(explain::Args),
@@ -110,6 +113,7 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
         Command::Topics(command) => topics::run(command, &load()?).await,
         Command::Apply(args) => Ok(apply::run(args, &load()?).await?),
         Command::Clients(command) => Ok(clients::run(command, &load()?).await?),
+        Command::Secrets(command) => Ok(secrets::run(command, &load()?).await?),
         Command::Get(args) => {
             let config = load()?;
             Ok(get::run(args, &config.definitions, &config.kafka.client()).await?)

@@ -107,6 +107,7 @@ async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure
     let status = store.status();
     store.with(|definitions| {
         counts(definitions, report);
+        secrets(config, definitions, report);
         unknown_changes(config, definitions, report);
     });
     bad(&config.definitions.topic, &status, report);
@@ -132,6 +133,19 @@ fn counts(definitions: &Definitions, report: &mut Report) {
             "definitions",
             format!("event {} waits for its webhook {}, which is not there", event.id, event.webhook),
         );
+    }
+}
+
+/// Whoever can read the topic has all secrets that are not sealed.
+fn secrets(config: &Config, definitions: &Definitions, report: &mut Report) {
+    if config.definitions.secret_keys.is_empty() && definitions.webhooks().len() > 0 {
+        let topic = &config.definitions.topic;
+        let warning = format!(
+            "the secrets of {} can be read by whoever can read {topic}: set definitions.secret_keys (`openssl rand \
+             -base64 32`), then `outhook secrets reseal`",
+            counted(definitions.webhooks().len(), "webhook")
+        );
+        report.warning("definitions", warning);
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a request to the API makes of the definitions: pure decisions, each with the records that carry it out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::rules::{self, Places, Policy, Refusal};
-use super::{Client, Draft, Event, Key, LogRecord, OldSecret, Secret, Stamp, TokenKey, Webhook};
+use super::{Client, Draft, Event, Handling, HeaderText, Key, LogRecord, OldSecret, Secret, Stamp, TokenKey, Webhook};
 use crate::id::{AccountId, ClientId, EventId, WebhookId};
 
 /// A webhook as it is asked for. When it is created, Name and OutgoingUrls are required; when it is changed, what
@@ -27,6 +28,18 @@ pub struct WebhookWanted {
     /// The most calls a second, over the whole group. Left out: no limit.
     #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
     pub call_throttling: Option<i64>,
+    /// Ours: how long an attempt may take, in seconds. Left out: as the installation has it.
+    #[schema(minimum = 1, maximum = 120)]
+    pub timeout: Option<u32>,
+    /// Ours: the wait before each retry, in seconds. Left out: as the installation has it.
+    #[schema(max_items = 50, example = json!([0, 5, 30, 300]))]
+    pub retry_schedule: Option<Vec<u32>>,
+    /// Ours: headers that each request has, by name, such as an API key of the receiver. The value … keeps the one
+    /// that is there.
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>, example = json!({"X-Api-Key": "…"}))]
+    pub headers: Option<BTreeMap<String, HeaderText>>,
+    /// Ours: whether the default payload holds the secret, as Caspio's does. Left out: true.
+    pub payload_secret: Option<bool>,
     /// Only when it is changed: makes all events of the webhook Active or Inactive.
     pub enabled: Option<bool>,
 }
@@ -113,6 +126,7 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
         call_throttling: wanted.call_throttling.map(rules::call_throttling).transpose()?,
         secret: Secret::from_random(bytes(terms)),
         old_secret: None,
+        handling: handling(wanted, Handling::default()),
         enabled: true,
         version: 1,
         created: terms.stamp.clone(),
@@ -139,6 +153,8 @@ pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms
     if let Some(calls) = wanted.call_throttling {
         webhook.call_throttling = Some(rules::call_throttling(calls)?);
     }
+    let before = std::mem::take(&mut webhook.handling);
+    webhook.handling = handling(wanted, before);
     // A webhook may be off as a whole by its file; what turns its events on turns it on.
     webhook.enabled |= wanted.enabled == Some(true);
     rules::webhook(&webhook, terms.policy)?;
@@ -286,6 +302,17 @@ pub fn event<'d>(draft: &'d Draft<'_>, (of, id): (&str, &str), account: &Account
     let of = webhook(draft, of, account)?.id;
     let found = id.parse().ok().and_then(|id| draft.event(id)).filter(|event| event.webhook == of);
     found.ok_or_else(|| Problem::NotFound(Missing::Event { webhook: of.to_string(), event: id.to_owned() }))
+}
+
+/// What is given of the handling, over what is there.
+fn handling(wanted: &WebhookWanted, before: Handling) -> Handling {
+    let mut handling = before.clone();
+    handling.timeout = wanted.timeout.or(handling.timeout);
+    handling.retry = wanted.retry_schedule.clone().or(handling.retry);
+    handling.omit_secret = wanted.payload_secret.map_or(handling.omit_secret, |holds| !holds);
+    set(&mut handling.headers, &wanted.headers);
+    handling.reveal(Some(&before));
+    handling
 }
 
 /// Holds an event against the others on its table.

@@ -77,8 +77,8 @@ enum Reason {
     NoAccount,
     #[error("the file has it on line {0} already")]
     Again(u64),
-    #[error("Secret: there is no environment variable {0}")]
-    NoVariable(String),
+    #[error("{field}: there is no environment variable {name}")]
+    NoVariable { field: &'static str, name: String },
 }
 
 impl fmt::Display for Problems {

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{BadSecret, CannotOpen, Client, Event, Keyring, Secret, TokenKey, Webhook};
+use super::{BadSecret, CannotOpen, Client, Event, HeaderText, Keyring, Secret, TokenKey, Webhook};
 use crate::id::{BadId, ClientId, EventId, WebhookId};
 
 /// The version of the shapes that this program writes and reads, each value's `"v"`. It changes only when a
@@ -115,7 +115,10 @@ impl LogRecord {
         Some(match self.key {
             Key::Webhook(_) => {
                 let webhook: Webhook<String> = from_value(value).expect(OWN);
-                let Ok(webhook) = webhook.with_secrets(|secret| Ok::<_, Infallible>(seal(secret)));
+                let Ok(mut webhook) = webhook.with_secrets(|secret| Ok::<_, Infallible>(seal(secret)));
+                for HeaderText(value) in webhook.handling.headers.values_mut() {
+                    *value = seal(std::mem::take(value));
+                }
                 to_value(&webhook)
             }
             Key::TokenKey => {
@@ -143,9 +146,12 @@ fn to_value<T: Serialize>(definition: &T) -> Vec<u8> {
 }
 
 pub(super) fn webhook_from_value(id: WebhookId, value: &[u8], keys: &Keyring) -> Result<Webhook, BadReason> {
-    let webhook: Webhook<String> = from_value(value)?;
+    let mut webhook: Webhook<String> = from_value(value)?;
     if webhook.id != id {
         return Err(BadReason::OtherId(webhook.id.into()));
+    }
+    for HeaderText(value) in webhook.handling.headers.values_mut() {
+        *value = keys.open(&Key::Webhook(id).to_string(), std::mem::take(value))?;
     }
     webhook.with_secrets(|secret| opened(Key::Webhook(id), secret, keys))
 }

@@ -73,6 +73,10 @@ pub enum Refusal {
     NothingGiven,
     #[error("the {owner} has {there} {things}, and at most {there} are allowed: delete one, or raise {key}")]
     Full { owner: &'static str, there: usize, things: &'static str, key: &'static str },
+    #[error("{field} is {value}: {expected}")]
+    Handling { field: &'static str, value: String, expected: &'static str },
+    #[error("Headers has {name:?}: {expected}")]
+    Header { name: String, expected: &'static str },
     #[error("Secret: {0}")]
     Secret(#[from] BadSecret),
     #[error("Name {name:?} is taken in account {account:?}, by webhook {other}")]
@@ -183,7 +187,7 @@ pub fn webhook(webhook: &Webhook, policy: Policy) -> Result<(), Refusal> {
     if webhook.call_throttling == Some(0) {
         return Err(Refusal::NoCalls);
     }
-    Ok(())
+    webhook.handling.check()
 }
 
 /// Checks that no other webhook of the account has the name.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{Handling, Secret};
 use crate::id::{AccountId, WebhookId};
 
 /// Where the messages of its events go, and with which secret.
@@ -21,6 +21,8 @@ pub struct Webhook<S = Secret> {
     /// The secret before it, while messages are signed with both.
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     pub old_secret: Option<OldSecret<S>>,
+    #[serde(default, skip_serializing_if = "Handling::is_default")]
+    pub handling: Handling,
     #[serde(default = "yes")]
     pub enabled: bool,
     /// 1 when it is made, and one more with each change.
@@ -59,6 +61,7 @@ impl<S> Webhook<S> {
             call_throttling: self.call_throttling,
             secret,
             old_secret,
+            handling: self.handling,
             enabled: self.enabled,
             version: self.version,
             created: self.created,

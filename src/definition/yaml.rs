@@ -1,5 +1,6 @@
 //! Definitions as people keep them in git: a YAML file with the names of the REST API.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,16 @@ pub struct WebhookEntry {
     pub call_throttling: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretText>,
+    /// In seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
+    /// In seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_schedule: Option<Vec<u32>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, SecretText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_secret: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -105,6 +116,7 @@ impl File {
 
 impl WebhookEntry {
     fn of<'d>(webhook: &Webhook, events: impl Iterator<Item = &'d Event>, show_secret: bool) -> Self {
+        let handling = if show_secret { webhook.handling.clone() } else { webhook.handling.hidden() };
         Self {
             account: Some(webhook.account.as_str().to_owned()),
             name: webhook.name.clone(),
@@ -112,6 +124,10 @@ impl WebhookEntry {
             outgoing_urls: webhook.urls.clone(),
             call_throttling: webhook.call_throttling,
             secret: show_secret.then(|| SecretText(webhook.secret.expose().to_owned())),
+            timeout: handling.timeout,
+            retry_schedule: handling.retry,
+            headers: handling.headers.into_iter().map(|(name, value)| (name, SecretText(value.0))).collect(),
+            payload_secret: handling.omit_secret.then_some(false),
             enabled: (!webhook.enabled).then_some(false),
             events: events.map(EventEntry::of).map(nowhere).collect(),
         }

@@ -59,7 +59,9 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: R
     let cause = cause(lane, class, &head);
     tell_failure(lane, &held.call, &cause);
     let schedule = &lane.shared.schedule;
-    match after.map(|after| schedule.next(held.call.attempts, after, random(&held.call))) {
+    match after.map(|after| {
+        schedule.next(held.call.message.target.retry.as_deref(), held.call.attempts, after, random(&held.call))
+    }) {
         Some(Next::Wait(wait)) => lane.push_later(held, wait),
         Some(Next::GiveUp) | None => exhausted(held, cause),
     }

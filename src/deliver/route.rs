@@ -136,6 +136,9 @@ impl Route {
         headers.insert(WEBHOOK_SIGNATURE, value(signature));
         headers.insert(OUTHOOK_SEQUENCE, value(sequence));
         headers.insert(OUTHOOK_EVENT_DATE, value(event_date));
+        for (name, value) in &message.target.headers {
+            headers.insert(name.clone(), value.clone());
+        }
         *request.uri_mut() = uri.clone();
         request
     }

@@ -26,8 +26,11 @@ impl Schedule {
 
     /// What follows after `attempts` attempts, all failed. `asked` is the endpoint's Retry-After: the wait is
     /// not shorter than it, but by the limit. `random` is any number; all of its values are equally likely.
-    pub fn next(&self, attempts: u32, asked: Option<Duration>, random: u32) -> Next {
-        let Some(wait) = (attempts as usize).checked_sub(1).and_then(|retries| self.waits.get(retries)) else {
+    ///
+    /// `own` are the webhook's waits, if it has any of its own.
+    pub fn next(&self, own: Option<&[Duration]>, attempts: u32, asked: Option<Duration>, random: u32) -> Next {
+        let Some(wait) = (attempts as usize).checked_sub(1).and_then(|retries| own.unwrap_or(&self.waits).get(retries))
+        else {
             return Next::GiveUp;
         };
         let spread = f64::from(random) / f64::from(u32::MAX);
@@ -66,24 +69,24 @@ mod tests {
 
     #[test]
     fn one_wait_before_each_retry_then_no_more() {
-        assert_eq!(schedule().next(1, None, 7), Next::Wait(Duration::ZERO));
-        assert!((seconds(schedule().next(2, None, MIDDLE)) - 1.0).abs() < 0.001);
-        assert!((seconds(schedule().next(3, None, MIDDLE)) - 5.0).abs() < 0.001);
-        assert_eq!(schedule().next(4, None, 7), Next::GiveUp);
-        assert_eq!(schedule().next(4, Some(Duration::from_secs(1)), 7), Next::GiveUp);
+        assert_eq!(schedule().next(None, 1, None, 7), Next::Wait(Duration::ZERO));
+        assert!((seconds(schedule().next(None, 2, None, MIDDLE)) - 1.0).abs() < 0.001);
+        assert!((seconds(schedule().next(None, 3, None, MIDDLE)) - 5.0).abs() < 0.001);
+        assert_eq!(schedule().next(None, 4, None, 7), Next::GiveUp);
+        assert_eq!(schedule().next(None, 4, Some(Duration::from_secs(1)), 7), Next::GiveUp);
     }
 
     #[test]
     fn the_jitter_is_a_fifth_either_way() {
-        assert!((seconds(schedule().next(3, None, 0)) - 4.0).abs() < 0.001);
-        assert!((seconds(schedule().next(3, None, u32::MAX)) - 6.0).abs() < 0.001);
+        assert!((seconds(schedule().next(None, 3, None, 0)) - 4.0).abs() < 0.001);
+        assert!((seconds(schedule().next(None, 3, None, u32::MAX)) - 6.0).abs() < 0.001);
     }
 
     #[test]
     fn an_endpoint_can_ask_for_more_but_not_for_less() {
-        assert_eq!(seconds(schedule().next(1, Some(Duration::from_secs(9)), 0)), 9.0);
-        assert_eq!(seconds(schedule().next(3, Some(Duration::from_secs(1)), 0)), 4.0);
-        assert_eq!(seconds(schedule().next(1, Some(Duration::MAX), 0)), 60.0);
+        assert_eq!(seconds(schedule().next(None, 1, Some(Duration::from_secs(9)), 0)), 9.0);
+        assert_eq!(seconds(schedule().next(None, 3, Some(Duration::from_secs(1)), 0)), 4.0);
+        assert_eq!(seconds(schedule().next(None, 1, Some(Duration::MAX), 0)), 60.0);
     }
 
     proptest! {
@@ -96,7 +99,7 @@ mod tests {
         ) {
             let waits: Vec<_> = waits.into_iter().map(Duration::from_secs).collect();
             let asked = asked.map(Duration::from_secs);
-            match Schedule::new(waits.clone(), LIMIT).next(attempts, asked, random) {
+            match Schedule::new(waits.clone(), LIMIT).next(None, attempts, asked, random) {
                 Next::GiveUp => prop_assert!(attempts == 0 || attempts as usize > waits.len()),
                 Next::Wait(wait) => {
                     let planned = waits[attempts as usize - 1];

@@ -101,7 +101,7 @@ impl Worker {
 
     /// One attempt: a connection, the request, the head of the answer.
     async fn attempt(&mut self, message: &Message) -> Result<Response<Incoming>, Failure> {
-        let limit = Limit::new(Stage::Attempt, self.lane.shared.config.timeout);
+        let limit = Limit::new(Stage::Attempt, message.target.timeout.unwrap_or(self.lane.shared.config.timeout));
         let reused = self.connect(limit).await?;
         match self.exchange(message, limit).await {
             // An endpoint may close an idle connection just as a request goes out on it, which says nothing
@@ -134,7 +134,11 @@ impl Worker {
         let mut connection = self.connection.take().expect("made sure of by connect");
         let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_secs());
         let request = self.lane.route.request(message, &connection, &mut self.signer, now);
-        let limit = Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(attempt);
+        // A webhook that says how long an attempt may take means the wait for the answer above all.
+        let limit = match message.target.timeout {
+            Some(_) => attempt,
+            None => Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(attempt),
+        };
         let answer = self.answer.limit(limit.deadline, connection.exchange(request)).await;
         let answer = answer.unwrap_or(Err(Failure::Timeout(limit)))?;
         self.connection = Some(connection);

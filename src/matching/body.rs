@@ -99,7 +99,8 @@ impl Binder<'_> {
     fn default_payload(&self, data: Step) -> Vec<Step> {
         let mut steps = Vec::new();
         text(&mut steps, "{");
-        for (key, op) in &OUT_HOOK[..DEFAULT_HEAD] {
+        let head = OUT_HOOK[..DEFAULT_HEAD].iter();
+        for (key, op) in head.filter(|(key, _)| *key != "secret" || !self.webhook.handling.omit_secret) {
             text(&mut steps, &format!("\"{key}\":\""));
             self.bind_one(op, &mut steps);
             text(&mut steps, "\",");

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
 
 use super::{Body, EventCounts};
 use crate::definition::template::TemplateError;
-use crate::definition::{BadUrl, Endpoint, Event, OldSecret, Secret, Webhook};
+use crate::definition::{BadUrl, Endpoint, Event, HeaderText, OldSecret, Secret, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
 
@@ -62,6 +65,12 @@ pub struct Target {
     /// What signs beside it for a while.
     pub old_secret: Option<OldSecret>,
     pub endpoints: Box<[Arc<Endpoint>]>,
+    /// How long an attempt may take, if not as configured.
+    pub timeout: Option<Duration>,
+    /// The waits before retries, if not as configured.
+    pub retry: Option<Box<[Duration]>>,
+    /// Headers that each request has beside our own.
+    pub headers: Box<[(HeaderName, HeaderValue)]>,
     /// A receiver wants nothing any more (410). A definition that changed makes another target.
     pub gone: AtomicBool,
 }
@@ -71,6 +80,8 @@ pub struct Target {
 pub enum CompileError {
     #[error(transparent)]
     Url(#[from] BadUrl),
+    #[error("its header {0:?} can't be sent")]
+    Header(String),
     #[error("its event sources: {0}")]
     EventSource(#[from] UnknownEventSource),
     #[error("its payload template: {0}")]
@@ -81,6 +92,7 @@ impl Target {
     /// # Errors
     /// One of the webhook's URLs can't be called.
     pub fn of(webhook: &Webhook) -> Result<Target, CompileError> {
+        let handling = &webhook.handling;
         let endpoints = webhook.urls.iter().map(|url| Endpoint::parse(url).map(Arc::new));
         Ok(Target {
             webhook: webhook.id,
@@ -88,9 +100,23 @@ impl Target {
             secret: webhook.secret.clone(),
             old_secret: webhook.old_secret.clone(),
             endpoints: endpoints.collect::<Result<_, _>>()?,
+            timeout: handling.timeout.map(seconds),
+            retry: handling.retry.as_ref().map(|waits| waits.iter().copied().map(seconds).collect()),
+            headers: handling.headers.iter().map(header).collect::<Result<_, _>>()?,
             gone: AtomicBool::new(false),
         })
     }
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into())
+}
+
+fn header((name, value): (&String, &HeaderText)) -> Result<(HeaderName, HeaderValue), CompileError> {
+    let bad = || CompileError::Header(name.clone());
+    let mut value = HeaderValue::from_str(&value.0).map_err(|_| bad())?;
+    value.set_sensitive(true);
+    Ok((name.parse().map_err(|_| bad())?, value))
 }
 
 impl Rule {

@@ -80,6 +80,9 @@ impl Bench {
             account: "acme".into(),
             secret: Secret::from_random([7; 32]),
             old_secret: None,
+            timeout: None,
+            retry: None,
+            headers: Box::default(),
             endpoints: [Arc::new(Endpoint::parse("https://example.com/hook?token=1").unwrap())].into(),
             gone: false.into(),
         };

@@ -1,7 +1,7 @@
 //! The REST API as its clients see it: the seed page's requests, every method, every refusal.
 
 use harness::api::{keys, request};
-use harness::{Api, Receiver, Site, order};
+use harness::{Answer, Api, Broker, Receiver, Site, order};
 use serde_json::{Value, json};
 
 use crate::{OUTHOOK, SOON};
@@ -367,4 +367,47 @@ fn a_new_secret_signs_beside_the_old_one_for_as_long_as_it_is_told_to() {
     receiver.wait("/a", 2, SOON);
     assert!(signed_by(1, &last.text("Secret")) && !signed_by(1, &changed.text("Secret")));
     assert_eq!(api.send("PATCH", &format!("{one}/regenerateSecret"), b"{\"OverlapSeconds\": 99999999}").status, 400);
+}
+
+#[test]
+fn a_webhooks_own_timeout_retries_headers_and_payload_are_kept_to_and_their_values_hidden() {
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    receiver.answer("/slow", Answer::Hang);
+    let wanted = json!({"Name": "A", "OutgoingUrls": [receiver.url("/slow"), receiver.url("/fine")], "Timeout": 1,
+        "RetrySchedule": [0], "Headers": {"X-Api-Key": "k3y"}, "PayloadSecret": false});
+    let made = api.post("/v3/outgoingWebhooks", &wanted);
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!((&made.body["Timeout"], &made.body["Headers"]), (&1.into(), &json!({"X-Api-Key": "…"})));
+    let one = format!("/v3/outgoingWebhooks/{}", made.text("Id"));
+    // What was read can be sent back as it is.
+    let read = api.get(&one);
+    assert_eq!(api.send("PUT", &one, read.text.as_bytes()).status, 200);
+    assert_eq!(api.post(&format!("{one}/events"), &event("table.recordInsert", "orders")).status, 201);
+    site.produce([order(1)]);
+    receiver.wait("/fine", 1, SOON);
+    let request = &receiver.requests("/fine")[0];
+    assert_eq!(request.headers["x-api-key"], "k3y");
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!((body.get("secret"), &body["objectName"]), (None, &"orders".into()));
+    site.await_settled(SOON);
+    assert_eq!(receiver.requests("/slow").len(), 2, "one retry of its own, not the configured ones");
+    let letters = Broker::get().read_all(&site.dead_letters);
+    assert_eq!(letters.len(), 1);
+    let counted = || api.get(&one).body["Errors"] == 2;
+    harness::eventually("both failed attempts are counted", SOON, || counted().then_some(()));
+    for refused in [
+        json!({"Timeout": 0}),
+        json!({"Headers": {"Host": "x"}}),
+        json!({"Headers": {"New": "…"}}),
+        json!({"RetrySchedule": [-1]}),
+    ] {
+        assert_eq!(api.put(&one, &refused).status, 400, "{refused}");
+    }
+    let (shown, whole) = (site.run(&["get"]).stdout, site.run(&["get", "--show-secrets"]).stdout);
+    assert!(!shown.contains("k3y") && shown.contains("X-Api-Key") && whole.contains("k3y"), "{shown}");
+    let before = Broker::get().read_all(&site.definitions).len();
+    site.apply(&shown);
+    assert_eq!(Broker::get().read_all(&site.definitions).len(), before, "what get prints is what apply takes");
 }

@@ -245,6 +245,16 @@ fn secrets_in_the_topic_are_sealed_and_a_new_key_takes_over() {
     );
     let check = site.run(&["check"]);
     assert!((check.stdout + &check.stderr).contains("token-key/current"), "what only the old key opens is named");
+
+    site.set("definitions.secret_keys", vec![key(2), key(1)]);
+    let resealed = site.run(&["secrets", "reseal"]);
+    assert_eq!((resealed.code, resealed.stdout.contains("2 records written")), (Some(0), true), "{resealed:?}");
+    site.set("definitions.secret_keys", vec![key(2)]);
+    let check = site.run(&["check"]);
+    assert!(!(check.stdout + &check.stderr).contains("can't be used"), "now the new key opens all");
+    site.set("definitions.secret_keys", Vec::<String>::new());
+    let check = site.run(&["check"]);
+    assert!((check.stdout + &check.stderr).contains("definitions.secret_keys does not hold"));
 }
 
 #[test]

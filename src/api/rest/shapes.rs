@@ -1,9 +1,11 @@
 //! Webhooks and events as the API answers them: keys and their order as CONTRACT and the seed page have them.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::definition::{Event, Payload, Webhook};
+use crate::definition::{Event, Handling, Payload, Webhook};
 
 /// What was sent for an event, or all events of a webhook, in the last 30 days.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -30,6 +32,25 @@ impl Status {
     }
 }
 
+/// Ours, and only where they are set: how the webhook's calls are made.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct HandlingShown {
+    /// How long an attempt may take, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<u32>,
+    /// The wait before each retry, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_schedule: Option<Vec<u32>>,
+    /// Headers that each request has, their values hidden.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    headers: BTreeMap<String, String>,
+    /// False where the default payload leaves the secret out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_secret: Option<bool>,
+}
+
 /// A webhook that was just created, with its secret.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
@@ -45,6 +66,8 @@ pub(super) struct WebhookCreated {
     #[schema(example = "2023-05-17T12:45:27.5286883Z")]
     date_created: String,
     created_by: String,
+    #[serde(flatten)]
+    handling: HandlingShown,
 }
 
 /// A webhook.
@@ -67,6 +90,8 @@ pub(super) struct WebhookShown {
     created_by: String,
     last_modified: Option<String>,
     modified_by: Option<String>,
+    #[serde(flatten)]
+    handling: HandlingShown,
 }
 
 /// A webhook with what was sent for it.
@@ -146,6 +171,19 @@ impl WebhookCreated {
             call_throttling: webhook.call_throttling,
             date_created: webhook.created.at,
             created_by: webhook.created.by,
+            handling: HandlingShown::of(&webhook.handling),
+        }
+    }
+}
+
+impl HandlingShown {
+    fn of(handling: &Handling) -> Self {
+        let Handling { timeout, retry, headers, omit_secret } = handling.hidden();
+        Self {
+            timeout,
+            retry_schedule: retry,
+            headers: headers.into_iter().map(|(name, value)| (name, value.0)).collect(),
+            payload_secret: omit_secret.then_some(false),
         }
     }
 }
@@ -168,6 +206,7 @@ impl WebhookShown {
             created_by: webhook.created.by,
             last_modified: modified.0,
             modified_by: modified.1,
+            handling: HandlingShown::of(&webhook.handling),
         }
     }
 }

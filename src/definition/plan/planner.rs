@@ -7,7 +7,7 @@ use serde_saphyr::{Location, Spanned};
 use super::{Change, Plan, Problem, Problems, Reason, Terms, WebhookPlan};
 use crate::definition::rules::{self, Places};
 use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
-use crate::definition::{BadSecret, Definitions, Draft, Event, Secret, Webhook};
+use crate::definition::{BadSecret, Definitions, Draft, Event, Handling, HeaderText, Secret, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::Operation;
 
@@ -90,6 +90,7 @@ impl<'p> Planner<'p> {
             call_throttling: entry.call_throttling,
             old_secret: before.filter(|before| before.secret == secret).and_then(|before| before.old_secret.clone()),
             secret,
+            handling: self.wanted_handling(entry, before)?,
             version: before.map_or(1, |before| before.version),
             enabled: entry.enabled.unwrap_or(true),
             created: before.map_or_else(|| self.terms.stamp.clone(), |before| before.created.clone()),
@@ -100,12 +101,32 @@ impl<'p> Planner<'p> {
         Ok(webhook)
     }
 
-    fn given_secret(&self, text: &SecretText) -> Result<Secret, Reason> {
-        let text = match text.variable() {
-            Some(name) => (self.terms.variable)(name).ok_or_else(|| Reason::NoVariable(name.to_owned()))?,
-            None => text.0.clone(),
+    fn wanted_handling(&self, entry: &WebhookEntry, before: Option<&Webhook>) -> Result<Handling, Reason> {
+        let header =
+            |(name, text): (&String, &SecretText)| Ok((name.clone(), HeaderText(self.resolved("Headers", text)?)));
+        let mut handling = Handling {
+            timeout: entry.timeout,
+            retry: entry.retry_schedule.clone(),
+            headers: entry.headers.iter().map(header).collect::<Result<_, Reason>>()?,
+            omit_secret: entry.payload_secret == Some(false),
         };
-        Secret::try_from(text).map_err(|bad: BadSecret| Reason::Rule(bad.into()))
+        handling.reveal(before.map(|before| &before.handling));
+        Ok(handling)
+    }
+
+    /// A text, or what the environment variable holds that it names.
+    fn resolved(&self, field: &'static str, text: &SecretText) -> Result<String, Reason> {
+        match text.variable() {
+            Some(name) => {
+                let no_variable = || Reason::NoVariable { field, name: name.to_owned() };
+                (self.terms.variable)(name).ok_or_else(no_variable)
+            }
+            None => Ok(text.0.clone()),
+        }
+    }
+
+    fn given_secret(&self, text: &SecretText) -> Result<Secret, Reason> {
+        Secret::try_from(self.resolved("Secret", text)?).map_err(|bad: BadSecret| Reason::Rule(bad.into()))
     }
 
     /// What happens to a webhook's events; those that stay as they are are left out.

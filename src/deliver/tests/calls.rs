@@ -52,6 +52,9 @@ pub fn target(url: &str) -> Arc<Target> {
         account: "acme".into(),
         secret: Secret::try_from(SECRET.to_owned()).unwrap(),
         old_secret: None,
+        timeout: None,
+        retry: None,
+        headers: Box::default(),
         endpoints: [Arc::new(Endpoint::parse(url).unwrap())].into(),
         gone: false.into(),
     })

@@ -1,0 +1,48 @@
+//! `outhook secrets`: how secrets are kept in the definitions topic.
+
+use std::convert::Infallible;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::config::Config;
+use crate::definition::{Draft, LogRecord};
+use crate::store::{self, WriteError};
+
+/// Looks after how secrets are kept in the definitions topic.
+#[derive(Debug, clap::Subcommand)]
+pub enum Secrets {
+    /// Writes every record that holds a secret anew, sealed with the first of definitions.secret_keys.
+    ///
+    /// To be run after a key was added in front of the others, on all instances; then the others can be taken away.
+    Reseal,
+}
+
+/// Why secrets were not sealed anew.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    #[error(transparent)]
+    Write(#[from] WriteError<Infallible>),
+    #[error("the output can't be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// # Errors
+/// The definitions can't be read or written.
+pub async fn run(command: Secrets, config: &Config) -> Result<ExitCode, SecretsError> {
+    let Secrets::Reseal = command;
+    let reseal = |draft: &Draft<'_>| {
+        let definitions = draft.committed();
+        let webhooks = definitions.webhooks().map(LogRecord::webhook);
+        let records: Vec<LogRecord> = webhooks.chain(definitions.token_key().map(LogRecord::token_key)).collect();
+        let written = records.len();
+        Ok::<_, Infallible>((records, written))
+    };
+    let written = store::write(&config.definitions, &config.kafka.client(), reseal).await?;
+    let how = if config.definitions.secret_keys.is_empty() {
+        "as they are, because definitions.secret_keys has no key"
+    } else {
+        "sealed with the first key"
+    };
+    io::stdout().write_all(format!("{written} records written, their secrets {how}\n").as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
