@@ -23,6 +23,8 @@ use tracing::warn;
 
 use self::table::Table;
 
+use crate::vocabulary::Operation;
+
 pub use self::kinds::FieldKind;
 pub use self::lookout::Lookout;
 pub use self::sample::Sample;
@@ -85,9 +87,10 @@ impl Catalogue {
         self.find(account, table).is_some()
     }
 
-    /// The newest row change of a table that this instance has read, give or take a second.
-    pub fn newest(&self, account: &str, table: &str) -> Option<Arc<Sample>> {
-        self.find(account, table)?.newest()
+    /// The newest row change of a table that this instance has read, give or take a second: of an operation if
+    /// there is one, else of any.
+    pub fn newest(&self, account: &str, table: &str, operation: Option<Operation>) -> Option<Arc<Sample>> {
+        self.find(account, table)?.newest(operation)
     }
 
     /// Moves the clock on, to be called about once a second.

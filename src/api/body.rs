@@ -7,6 +7,7 @@ use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::StatusCode;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ const ARRIVAL: Duration = Duration::from_secs(10);
 /// A body as a type that is read from a JSON object.
 pub(super) struct Body<T>(pub T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -31,7 +32,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
 /// The same, but an empty body is the type's default.
 pub(super) struct OptionalBody<T>(pub T);
 
-impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for OptionalBody<T> {
+impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for OptionalBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -58,8 +59,9 @@ pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Reads an object; an error says where it is no JSON, or which field is wrong.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+/// Reads an object; an error says where it is no JSON, or which field is wrong. Keys that are not known are left
+/// alone, so that what was read can be sent back; but not one that is nearly a known one: it would say nothing.
+pub(super) fn parse<T: DeserializeOwned + Serialize + Default>(body: &[u8]) -> Result<T, String> {
     let text = std::str::from_utf8(body)
         .map_err(|error| format!("the body is not UTF-8, from byte {} on", error.valid_up_to()))?;
     let value: Value = match serde_json::from_str(text) {
@@ -77,13 +79,29 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
             })?
         }
     };
-    if !value.is_object() {
+    let Value::Object(fields) = &value else {
         return Err("the body must be a JSON object, in braces".to_owned());
-    }
+    };
+    misspelt::<T>(fields.keys())?;
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         format!("{path}: {}", error.into_inner())
     })
+}
+
+/// How many letters a key may be off to be taken for a known one.
+const NEAR: usize = 2;
+
+fn misspelt<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'k String>) -> Result<(), String> {
+    // A request's type has no key that is left out when it is empty.
+    let Ok(Value::Object(known)) = serde_json::to_value(T::default()) else { return Ok(()) };
+    for key in keys.filter(|key| !known.contains_key(*key)) {
+        let is_near = |known: &&String| strsim::levenshtein(&known.to_lowercase(), &key.to_lowercase()) <= NEAR;
+        if let Some(meant) = known.keys().find(is_near) {
+            return Err(format!("there is no field {key:?}; did you mean {meant}?"));
+        }
+    }
+    Ok(())
 }
 
 /// A text in which control characters inside JSON strings are escaped.
@@ -140,11 +158,11 @@ impl Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde::Deserialize;
+    use serde::{Deserialize, Serialize};
 
     use super::*;
 
-    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
     #[serde(default)]
     struct Shape {
         text: Option<String>,
@@ -166,6 +184,7 @@ mod tests {
             ("{\"text\": \"a\nb\" x}", "at line 2, column 4"),
             ("[1]", "must be a JSON object"),
             ("{\"list\": [1]}", "list[0]: invalid type: integer `1`, expected a string"),
+            ("{\"Test\": 1}", "there is no field \"Test\"; did you mean text?"),
             ("{\"text\": {}}", "text: invalid type: map, expected a string"),
         ];
         for (body, expected) in cases {

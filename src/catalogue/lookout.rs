@@ -23,8 +23,8 @@ pub struct Lookout {
 /// A table as this partition has seen it.
 struct Seen {
     table: Arc<Table>,
-    /// When a row was looked at last.
-    looked_at: i64,
+    /// When a row of each operation was looked at last.
+    looked_at: [i64; 3],
     shapes: Vec<u64>,
 }
 
@@ -44,9 +44,10 @@ impl Lookout {
         if is_new_shape {
             seen.shapes.push(shape);
         }
-        if is_new_shape || seen.looked_at != now {
-            seen.looked_at = now;
-            let had_room = seen.table.look(row, now, || Sample::of(input, &self.topic));
+        let looked_at = &mut seen.looked_at[change.operation as usize];
+        if is_new_shape || *looked_at != now {
+            *looked_at = now;
+            let had_room = seen.table.look(change.operation, row, now, || Sample::of(input, &self.topic));
             self.catalogue.tell_if_full(had_room);
         }
     }
@@ -62,9 +63,11 @@ impl Lookout {
             return self.catalogue.tell_if_full(false);
         };
         let now = self.catalogue.now();
-        let had_room = table.look(row, now, || Sample::of(input, &self.topic));
+        let had_room = table.look(change.operation, row, now, || Sample::of(input, &self.topic));
         self.catalogue.tell_if_full(had_room);
-        let seen = Seen { table, looked_at: now, shapes: vec![shape] };
+        let mut looked_at = [i64::MIN; 3];
+        looked_at[change.operation as usize] = now;
+        let seen = Seen { table, looked_at, shapes: vec![shape] };
         self.seen.entry((*change.account).into()).or_default().insert((*change.table).into(), seen);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::known::Known;
 use super::{Field, PREFIX, Room, Sample};
 use crate::decode::Row;
+use crate::vocabulary::Operation;
 
 /// How often a table is written at most.
 const MINUTE: i64 = 60 * 1000;
@@ -25,8 +26,9 @@ struct State {
     written_at: Option<i64>,
     /// The last time seen that the others were told.
     told_last_seen: i64,
-    newest: Option<Arc<Sample>>,
-    sampled_at: i64,
+    /// The newest record of each operation, and when it was taken.
+    newest: [Option<Arc<Sample>>; 3],
+    sampled_at: [i64; 3],
 }
 
 /// A table as a record to be written.
@@ -48,25 +50,26 @@ impl Table {
         Self { state: Mutex::default(), room }
     }
 
-    /// Looks at a row, and keeps its record unless one was kept this second. Whether there was room for every
-    /// field.
-    pub fn look(&self, row: &Row<'_>, now: i64, sample: impl FnOnce() -> Option<Sample>) -> bool {
+    /// Looks at a row, and keeps its record unless one of its operation was kept this second. Whether there was
+    /// room for every field.
+    pub fn look(&self, operation: Operation, row: &Row<'_>, now: i64, sample: impl FnOnce() -> Option<Sample>) -> bool {
+        let place = operation as usize;
         let mut state = self.state();
         let joined = state.known.look(row, now, || self.room.for_field());
         state.is_unwritten |= joined.is_new;
-        if state.newest.is_none() || state.sampled_at != now {
-            state.sampled_at = now;
+        if state.newest[place].is_none() || state.sampled_at[place] != now {
+            state.sampled_at[place] = now;
             if let Some(sample) = sample() {
-                self.keep(&mut state, sample);
+                self.keep(&mut state.newest[place], sample);
             }
         }
         joined.had_room
     }
 
-    fn keep(&self, state: &mut State, sample: Sample) {
-        let old = state.newest.as_ref().map_or(0, |old| old.bytes());
+    fn keep(&self, place: &mut Option<Arc<Sample>>, sample: Sample) {
+        let old = place.as_ref().map_or(0, |old| old.bytes());
         if self.room.for_sample(old, sample.bytes()) {
-            state.newest = Some(Arc::new(sample));
+            *place = Some(Arc::new(sample));
         }
     }
 
@@ -102,8 +105,11 @@ impl Table {
         self.state().known.fields()
     }
 
-    pub fn newest(&self) -> Option<Arc<Sample>> {
-        self.state().newest.clone()
+    /// The newest of an operation, or else of any.
+    pub fn newest(&self, operation: Option<Operation>) -> Option<Arc<Sample>> {
+        let state = self.state();
+        let of_operation = operation.and_then(|operation| state.newest[operation as usize].clone());
+        of_operation.or_else(|| state.newest.iter().flatten().max_by_key(|sample| sample.timestamp_ms).cloned())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -130,10 +130,10 @@ fn the_newest_row_change_is_kept_as_it_came() {
     let mut partition = Partition::of(&catalogue);
     partition.note_value("T", &[("id", "1")], b"first");
     partition.note_value("T", &[("id", "2")], b"second");
-    assert_eq!(catalogue.newest("acme", "T").unwrap().value, b"first", "one a second");
+    assert_eq!(catalogue.newest("acme", "T", None).unwrap().value, b"first", "one a second");
     catalogue.tick(2_000);
     partition.note_value("T", &[("id", "3")], b"third");
-    let newest = catalogue.newest("acme", "T").unwrap();
+    let newest = catalogue.newest("acme", "T", None).unwrap();
     let expected = Sample {
         topic: "changes".into(),
         partition: 3,
@@ -147,7 +147,7 @@ fn the_newest_row_change_is_kept_as_it_came() {
     assert_eq!(newest.input().headers.first("origin"), Some(&b"Tasks"[..]));
     catalogue.tick(3_000);
     partition.note_value("T", &[("id", "4")], &[b' '; 64 * 1024]);
-    assert_eq!(catalogue.newest("acme", "T").unwrap().value, b"third", "one that is too large is not kept");
+    assert_eq!(catalogue.newest("acme", "T", None).unwrap().value, b"third", "one that is too large is not kept");
     assert_eq!(catalogue.room.sample_bytes.load(Ordering::Relaxed), newest.bytes());
 }
 

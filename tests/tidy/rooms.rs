@@ -50,6 +50,7 @@ pub const ROOMS: &[Room] = &[
             "deliver",
             "settle",
             "id",
+            "vocabulary",
             "lifecycle",
             "telemetry",
         ],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -21,9 +22,10 @@ use crate::definition::{Draft, Event, Payload, Webhook};
 use crate::id::{AccountId, EventId};
 use crate::matching::{self, Reason};
 use crate::render::{Renderer, preview};
+use crate::vocabulary::Operation;
 
 /// A row change to show a message of: one that is given, or the newest one of the event's table.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct PreviewRequest {
     /// A row change in the outhook format. Left out: the newest one of the table that this instance has read.
@@ -128,7 +130,8 @@ pub(super) async fn explain(
         let events: Vec<Event> = definitions.events_of(webhook.id).cloned().collect();
         Ok::<_, ApiError>((webhook, events))
     })?;
-    let record = api.record(&caller.account, asked.table.as_deref(), &asked)?;
+    let table = asked.table.as_deref().map(|table| (table, None));
+    let record = api.record(&caller.account, table, &asked)?;
     record.change(&caller.account, |change| {
         let verdicts = matching::explain(change, events.iter().map(|event| (&webhook, event)));
         let explained = |(event, verdict): (&Event, matching::Verdict)| Explained {
@@ -170,13 +173,19 @@ impl Record {
 }
 
 impl Api {
-    fn record(&self, account: &AccountId, table: Option<&str>, asked: &PreviewRequest) -> Result<Record, ApiError> {
+    /// The record of the change that is given, or else the newest one of a table, if possible of that operation.
+    fn record(
+        &self,
+        account: &AccountId,
+        table: Option<(&str, Option<Operation>)>,
+        asked: &PreviewRequest,
+    ) -> Result<Record, ApiError> {
         if let Some(change) = &asked.change {
             let sample = Sample {
                 topic: "preview".into(),
                 partition: 0,
                 offset: 0,
-                timestamp_ms: 0,
+                timestamp_ms: Timestamp::now().as_millisecond(),
                 key: None,
                 value: change.to_string().into_bytes(),
                 headers: Vec::new(),
@@ -184,10 +193,10 @@ impl Api {
             let settings = Settings { account: account.clone(), ..Settings::new(Format::Outhook) };
             return Ok(Record { sample: Arc::new(sample), settings: Arc::new(settings) });
         }
-        let table = table.ok_or_else(|| {
+        let (table, operation) = table.ok_or_else(|| {
             ApiError::body("Change or Table is required: a row change, or the table whose newest one is meant")
         })?;
-        let newest = self.catalogue.newest(account.as_str(), table);
+        let newest = self.catalogue.newest(account.as_str(), table, operation);
         let found = newest.and_then(|sample| {
             Some((self.decoding)(&sample.topic)).flatten().map(|settings| Record { sample, settings })
         });
@@ -204,7 +213,7 @@ impl Api {
         event: &Event,
         asked: &PreviewRequest,
     ) -> Result<PreviewAnswer, ApiError> {
-        let record = self.record(account, Some(&event.object_name), asked)?;
+        let record = self.record(account, Some((&event.object_name, Some(event.operation))), asked)?;
         let mut renderer = Renderer::new(self.attachment_url.clone());
         let warnings = self.warnings(account, event);
         record.change(account, |change| {

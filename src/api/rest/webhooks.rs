@@ -25,7 +25,7 @@ const OVERLAP: u32 = 86_400;
 const MAX_OVERLAP: u32 = 30 * 86_400;
 
 /// How a secret is replaced.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct SecretRequest {
     /// For how many seconds messages are signed with the old secret too. Left out: 86400, a day.
