@@ -96,8 +96,10 @@ fn misspelt<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'k String>) 
     // A request's type has no key that is left out when it is empty.
     let Ok(Value::Object(known)) = serde_json::to_value(T::default()) else { return Ok(()) };
     for key in keys.filter(|key| !known.contains_key(*key)) {
-        let is_near = |known: &&String| strsim::levenshtein(&known.to_lowercase(), &key.to_lowercase()) <= NEAR;
-        if let Some(meant) = known.keys().find(is_near) {
+        let alike = known.keys().filter(|known| known.len().abs_diff(key.len()) <= NEAR);
+        let far = |known: &String| strsim::levenshtein(&known.to_lowercase(), &key.to_lowercase());
+        let nearest = alike.map(|known| (far(known), known)).min();
+        if let Some((_, meant)) = nearest.filter(|(far, _)| *far <= NEAR) {
             return Err(format!("there is no field {key:?}; did you mean {meant}?"));
         }
     }
