@@ -258,11 +258,9 @@ fn secrets_in_the_topic_are_sealed_and_a_new_key_takes_over() {
 }
 
 #[test]
-fn a_replaced_row_counts_for_the_definition_that_is_written_by_then() {
-    // The order of a webhook's life over REST, all on one instance, with a change after each step.
+fn a_url_that_is_changed_counts_from_the_answer_on() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
-    let credentials = site.client(&[]);
-    let instance = site.start();
+    let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
     let id = api.post(LIST, &json!({"Name": "A", "OutgoingUrls": [receiver.url("/one")]})).text("Id");
     let events = format!("{LIST}/{id}/events");
