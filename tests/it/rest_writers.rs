@@ -272,3 +272,38 @@ fn a_url_that_is_changed_counts_from_the_answer_on() {
     receiver.wait("/two", 1, SOON);
     assert_eq!(receiver.requests("/one").len(), 1);
 }
+
+#[test]
+fn two_instances_that_are_written_to_all_the_time_take_turns_and_refuse_nobody() {
+    if !Broker::get().is_kafka_for("two instances that write definitions fence each other") {
+        return;
+    }
+    const CLIENTS: usize = 6;
+    const CREATES: usize = 25;
+    let site = Site::new(OUTHOOK, 1);
+    let credentials = site.client(&[]);
+    let instances = [site.launch(), site.launch()];
+    let apis: Vec<Api> = instances.iter().map(|instance| instance.api(&credentials)).collect();
+    let started = Instant::now();
+    let slowest = std::thread::scope(|scope| {
+        let client = |number: usize| {
+            let api = apis[number % 2].fork();
+            move || {
+                let mut slowest = Duration::ZERO;
+                for create in 0..CREATES {
+                    let asked = Instant::now();
+                    let name = format!("{number}-{create}");
+                    let made = api.post(LIST, &json!({"Name": name, "OutgoingUrls": ["https://a.example/"]}));
+                    assert_eq!(made.status, 201, "{made:?}");
+                    slowest = slowest.max(asked.elapsed());
+                }
+                slowest
+            }
+        };
+        let threads: Vec<_> = (0..2 * CLIENTS).map(|number| scope.spawn(client(number))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("every create is a 201")).max()
+    });
+    let (all, took) = (2 * CLIENTS * CREATES, started.elapsed());
+    println!("{all} creates by {CLIENTS} clients on each of two instances: {took:.1?}, the slowest {slowest:.1?}");
+    assert_eq!(agree(&apis[0], &apis[1]).len(), all);
+}
