@@ -126,7 +126,7 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
         Command::Explain(args) => {
             let config = beside_file(load(), args.file.as_deref())?;
             let definitions = definitions::load(args.file.as_deref(), config.as_ref()).await?;
-            print(&explain::run(&args, config.as_ref(), &definitions)?)
+            print(&explain::run(&args, config.as_ref(), &definitions.events)?)
         }
     }
 }

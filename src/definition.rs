@@ -1,4 +1,4 @@
-//! Webhooks and events as people define them: validated, compiled once, held as one state that a log of
+//! Webhooks, events and tables as people define them: validated, compiled once, held as one state that a log of
 //! records builds. Pure: no clock, no I/O.
 
 mod client;
@@ -6,6 +6,7 @@ mod draft;
 pub mod edit;
 mod endpoint;
 mod event;
+mod field_type;
 pub mod handling;
 mod keyring;
 pub mod plan;
@@ -15,6 +16,7 @@ pub mod rules;
 pub(crate) mod samples;
 mod secret;
 mod state;
+mod table;
 pub mod template;
 mod webhook;
 pub mod yaml;
@@ -23,9 +25,11 @@ pub use self::client::{Client, TokenKey};
 pub use self::draft::Draft;
 pub use self::endpoint::{BadUrl, Endpoint};
 pub use self::event::{Event, Payload};
+pub use self::field_type::{FieldType, UnknownFieldType};
 pub use self::handling::{Handling, HeaderText};
 pub use self::keyring::{BadKey, CannotOpen, Keyring};
 pub use self::record::{BadReason, BadRecord, Key, LogRecord, VERSION};
 pub use self::secret::{BadSecret, Secret};
 pub use self::state::{Applied, Changes, Definitions, TableKey};
+pub use self::table::{Table, TableField};
 pub use self::webhook::{OldSecret, Stamp, Webhook};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 /// The reason a text is no id.
@@ -83,6 +84,22 @@ short_id! {
 short_id! {
     /// An API client's id: 16 characters of a-z and 0-9.
     ClientId, 16
+}
+
+short_id! {
+    /// A declared table's id: 16 characters of a-z and 0-9, the same for the same account and name.
+    TableId, 16
+}
+
+impl TableId {
+    /// The id of a table of an account.
+    pub fn of(account: &AccountId, table: &str) -> Self {
+        // As a JSON array, in which no other account and table read the same.
+        let both = serde_json::to_vec(&(account, table)).expect("texts are JSON");
+        let mut first = [0; 16];
+        first.copy_from_slice(&digest(&SHA256, &both).as_ref()[..16]);
+        Self::from_random(first)
+    }
 }
 
 /// An account's id: any non-empty text; the tenant that webhooks, tables and row changes belong to.
@@ -165,5 +182,19 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "topic {} partition {} offset {}", self.topic, self.partition, self.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ids stand in topics, so they stay as they are.
+    #[test]
+    fn a_tables_id_is_made_of_its_account_and_name() {
+        let id = |account: &str, table: &str| TableId::of(&account.into(), table).to_string();
+        assert_eq!(id("acme", "MyCustomers"), "bxc4x2dw20ksd3gz");
+        assert_ne!(id("a", "bc"), id("ab", "c"));
+        assert_eq!(id("acme", "MyCustomers").parse(), Ok(TableId::of(&"acme".into(), "MyCustomers")));
     }
 }

@@ -15,7 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use self::body::{Body, Chosen, Step};
+pub use self::body::{Body, Chosen, Hidden, Step};
 pub use self::changed::Comparison;
 pub use self::counts::{Counts, EventCounts, Totals};
 pub use self::explain::{Reason, Verdict, Why, explain};

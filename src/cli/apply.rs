@@ -24,10 +24,10 @@ pub struct Args {
     /// Only shows what would change.
     #[arg(long)]
     dry_run: bool,
-    /// Deletes webhooks and events that the file does not name, in the accounts that it names.
+    /// Deletes webhooks, events and tables that the file does not name, in the accounts that it names.
     #[arg(long)]
     prune: bool,
-    /// The account of webhooks that name none. Without this option it is the one that all configured sources share.
+    /// The account of webhooks and tables that name none. Without this option it is the one that all configured sources share.
     #[arg(long)]
     account: Option<String>,
     /// Who is written down as having made the change.
@@ -136,6 +136,7 @@ struct Counts {
 impl Counts {
     fn of(plan: &Plan) -> Self {
         let mut counts = Self::default();
+        plan.tables.iter().for_each(|table| counts.add(table));
         for webhook in &plan.webhooks {
             counts.add(&webhook.webhook);
             webhook.events.iter().for_each(|event| counts.add(event));

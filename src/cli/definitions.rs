@@ -23,22 +23,30 @@ enum FileError {
     Record(#[from] BadRecord),
 }
 
-/// Events with their webhooks: of the file, if there is one, else those in Kafka.
-pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result<Vec<(Webhook, Event)>, Failure> {
+/// What is spoken of.
+#[derive(Default)]
+pub struct Loaded {
+    /// Events with their webhooks, by names.
+    pub events: Vec<(Webhook, Event)>,
+    pub definitions: Definitions,
+}
+
+/// The definitions of the file, if there is one, else those in Kafka.
+pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result<Loaded, Failure> {
     let definitions = match (file, config) {
         (Some(file), config) => of_file(file, config.unwrap_or(&Config::default()))?,
         (None, Some(config)) => store::read(&config.definitions, &config.kafka.client()).await?,
         (None, None) => Definitions::default(),
     };
     let webhook = |event: &Event| definitions.webhook(event.webhook).cloned();
-    let mut found: Vec<_> = definitions.events().filter_map(|event| Some((webhook(event)?, event.clone()))).collect();
+    let mut events: Vec<_> = definitions.events().filter_map(|event| Some((webhook(event)?, event.clone()))).collect();
     // Ids of a file's definitions are made anew each time: an order by names stays.
-    found.sort_by(|(webhook, event), (other_webhook, other_event)| {
+    events.sort_by(|(webhook, event), (other_webhook, other_event)| {
         let names = |webhook: &Webhook| (webhook.account.clone(), webhook.name.clone());
         let what = |event: &Event| (event.object_name.clone(), event.operation, event.object_fields.clone());
         (names(webhook), what(event)).cmp(&(names(other_webhook), what(other_event)))
     });
-    Ok(found)
+    Ok(Loaded { events, definitions })
 }
 
 /// What applying a file to nothing would make.

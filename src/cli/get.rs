@@ -11,7 +11,7 @@ use crate::store::{self, StoreError};
 /// Prints the definitions as the YAML that `apply` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Prints one account's webhooks only.
+    /// Prints one account's webhooks and tables only.
     #[arg(long)]
     account: Option<String>,
     /// Prints the webhooks' secrets too.

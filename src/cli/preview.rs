@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::change::{self, ChangeError};
+use super::definitions::Loaded;
 use crate::config::Config;
 use crate::decode::RowChange;
-use crate::definition::{Event, Webhook};
+use crate::definition::Webhook;
 use crate::id::EventId;
 use crate::matching::{self, Reason, Verdict};
 use crate::render::{self, BadAttachmentUrl, Message, NoPreview, Renderer};
@@ -49,13 +50,12 @@ pub enum PreviewError {
 ///
 /// # Errors
 /// There is no row change, no such event, nothing fires, or a definition is wrong.
-pub fn run(args: &Args, config: Option<&Config>, definitions: &[(Webhook, Event)]) -> Result<String, PreviewError> {
+pub fn run(args: &Args, config: Option<&Config>, loaded: &Loaded) -> Result<String, PreviewError> {
     let attachment_url = config.and_then(|config| config.render.attachment_url.as_deref());
     let mut renderer = Renderer::new(attachment_url.map(str::parse).transpose()?);
-    let mut shown =
-        args.change.read(config, |change| text(change, definitions, args.event, args.raw, &mut renderer))??;
+    let mut shown = args.change.read(config, |change| text(change, loaded, args.event, args.raw, &mut renderer))??;
     if !args.show_secrets {
-        for (webhook, _) in definitions {
+        for (webhook, _) in &loaded.events {
             shown = shown.replace(webhook.secret.expose(), "whsec_…");
         }
     }
@@ -68,17 +68,18 @@ pub fn run(args: &Args, config: Option<&Config>, definitions: &[(Webhook, Event)
 /// No such event, nothing fires, or a definition is wrong.
 pub fn text(
     change: &RowChange<'_>,
-    definitions: &[(Webhook, Event)],
+    loaded: &Loaded,
     only: Option<EventId>,
     raw: bool,
     renderer: &mut Renderer,
 ) -> Result<String, PreviewError> {
     let mut text = String::new();
-    for (webhook, event) in definitions {
+    for (webhook, event) in &loaded.events {
         let Some(verdict) = matching::explain(change, [(webhook, event)]).pop() else { continue };
         let shown = only.map_or(verdict.fires(), |only| only == event.id);
         if shown {
-            let messages = render::preview(renderer, webhook, event, change)
+            let table = loaded.definitions.table(&webhook.account, &event.object_name);
+            let messages = render::preview(renderer, webhook, event, table, change)
                 .map_err(|error| PreviewError::NoMessage { event: event.id, error })?;
             if raw { write_raw(&messages, &mut text) } else { write_shown(&verdict, webhook, &messages, &mut text) }
         }

@@ -4,7 +4,8 @@ use clap::Parser;
 use serde_json::json;
 
 use super::*;
-use crate::definition::{Event, Webhook};
+use crate::cli::definitions::Loaded;
+use crate::definition::{Changes, Definitions, Event, FieldType, LogRecord, Payload, Webhook, samples};
 use crate::render::Renderer;
 
 #[derive(Parser)]
@@ -33,6 +34,11 @@ fn definitions() -> Vec<(Webhook, Event)> {
     .to_vec()
 }
 
+/// The same, with nothing declared.
+fn loaded() -> Loaded {
+    Loaded { events: definitions(), definitions: Definitions::default() }
+}
+
 fn change() -> crate::decode::RowChange<'static> {
     use crate::decode::*;
     let row = |total| Row {
@@ -57,7 +63,7 @@ fn change() -> crate::decode::RowChange<'static> {
 
 #[test]
 fn preview_shows_what_is_sent_and_to_whom() {
-    let text = preview::text(&change(), &definitions(), None, false, &mut Renderer::default()).unwrap();
+    let text = preview::text(&change(), &loaded(), None, false, &mut Renderer::default()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "event evt001 of webhook whk001 (CRM)");
     assert!(lines[1].starts_with("message ") && lines[1].contains(" to https://example.com/a, call "));
@@ -73,9 +79,9 @@ fn preview_shows_what_is_sent_and_to_whom() {
 #[test]
 fn preview_of_a_named_event_shows_it_also_when_it_does_not_fire() {
     let named = Some("evt002".parse().unwrap());
-    let text = preview::text(&change(), &definitions(), named, false, &mut Renderer::default()).unwrap();
+    let text = preview::text(&change(), &loaded(), named, false, &mut Renderer::default()).unwrap();
     assert!(text.contains("not sent: none of its fields changed: \"note\" has the same value"), "{text}");
-    let raw = preview::text(&change(), &definitions(), named, true, &mut Renderer::default()).unwrap();
+    let raw = preview::text(&change(), &loaded(), named, true, &mut Renderer::default()).unwrap();
     assert_eq!(raw.lines().count(), 2, "each call has a body of its own");
     assert!(raw.lines().all(|line| line.starts_with("{\"id\":\"")), "{raw}");
 }
@@ -83,10 +89,27 @@ fn preview_of_a_named_event_shows_it_also_when_it_does_not_fire() {
 #[test]
 fn preview_says_when_there_is_nothing_to_show() {
     let mut renderer = Renderer::default();
-    let unknown = preview::text(&change(), &definitions(), Some("zzzzzz".parse().unwrap()), false, &mut renderer);
+    let unknown = preview::text(&change(), &loaded(), Some("zzzzzz".parse().unwrap()), false, &mut renderer);
     assert_eq!(unknown.unwrap_err().to_string(), "there is no event zzzzzz in the change's account");
-    let none = preview::text(&change(), &definitions()[1..], None, false, &mut renderer);
+    let second = Loaded { events: definitions().split_off(1), ..Loaded::default() };
+    let none = preview::text(&change(), &second, None, false, &mut renderer);
     assert!(none.unwrap_err().to_string().starts_with("no definition fires"));
+}
+
+#[test]
+fn preview_hides_what_is_declared_as_a_password() {
+    let mut loaded = loaded();
+    let table = LogRecord::table(&samples::table("orders", &[("note", FieldType::Password)]));
+    let key = table.key.to_string();
+    loaded.definitions.apply(key.as_bytes(), table.value.as_deref(), &mut Changes::default()).unwrap();
+    let shown = |loaded: &Loaded| {
+        let only = Some("evt001".parse().unwrap());
+        preview::text(&change(), loaded, only, true, &mut Renderer::default()).unwrap()
+    };
+    assert!(shown(&loaded).contains("x:"), "a template names it");
+    loaded.events[0].1.payload = Payload::Default;
+    let text = shown(&loaded);
+    assert!(text.contains("\"data\":[{\"total\":2.50}]") && !text.contains("x:"), "{text}");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Changes, Client, Definitions, Event, Key, LogRecord, TokenKey, Webhook};
-use crate::id::{AccountId, ClientId, EventId, WebhookId};
+use super::{Changes, Client, Definitions, Event, Key, LogRecord, Table, TokenKey, Webhook};
+use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
 /// The committed definitions with drafted records laid over them: what a write decides on that shares a
 /// transaction with others before it. Only looking at it costs nothing; nobody else sees it.
@@ -43,6 +43,7 @@ impl<'d> Draft<'d> {
         let record = match key {
             Key::Webhook(id) => self.webhook(id).map(LogRecord::webhook),
             Key::Event(id) => self.event(id).map(LogRecord::event),
+            Key::Table(id) => self.table(id).map(LogRecord::table),
             Key::Client(id) => self.client(id).map(LogRecord::client),
             Key::TokenKey => self.token_key().map(LogRecord::token_key),
         };
@@ -60,6 +61,10 @@ impl<'d> Draft<'d> {
 
     pub fn event(&self, id: EventId) -> Option<&Event> {
         self.side(Key::Event(id)).event(id)
+    }
+
+    pub fn table(&self, id: TableId) -> Option<&Table> {
+        self.side(Key::Table(id)).table_with_id(id)
     }
 
     pub fn client(&self, id: ClientId) -> Option<&Client> {
@@ -99,7 +104,7 @@ impl<'d> Draft<'d> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{event, webhook};
+    use super::super::samples::{event, table, webhook};
     use super::*;
     use crate::vocabulary::Operation;
 
@@ -128,6 +133,11 @@ mod tests {
         assert_eq!(draft.events_of("hook01".parse().unwrap()).count(), 0);
         assert_eq!(draft.events_of("hook02".parse().unwrap()).count(), 1);
         assert_eq!(draft.webhook_count(&"acme".into()), 2);
+
+        let declared = LogRecord::table(&table("T", &[]));
+        assert!(!draft.holds(std::slice::from_ref(&declared)));
+        draft.put(std::slice::from_ref(&declared));
+        assert!(draft.holds(&[declared]));
 
         draft.put(&[LogRecord::deletion(Key::Webhook("hook01".parse().unwrap()))]);
         assert!(draft.webhook("hook01".parse().unwrap()).is_none());

@@ -9,12 +9,12 @@ use serde_saphyr::Location;
 use self::planner::Planner;
 use super::rules::{Policy, Refusal};
 use super::yaml::File;
-use super::{Definitions, Event, Key, LogRecord, Stamp, Webhook};
+use super::{Definitions, Event, Key, LogRecord, Stamp, Table, Webhook};
 use crate::id::{AccountId, EventId};
 
 /// On what terms a file is applied.
 pub struct Terms<'t> {
-    /// The account of webhooks that name none; without one they are refused.
+    /// The account of webhooks and tables that name none; without one they are refused.
     pub account: Option<&'t AccountId>,
     /// Whether what the file does not name is deleted, in the accounts that it names.
     pub prune: bool,
@@ -31,7 +31,9 @@ pub struct Terms<'t> {
 pub struct Plan {
     /// Webhooks of which nothing changes are not in it.
     pub webhooks: Vec<WebhookPlan>,
-    /// Webhooks and events, in the accounts that the file names, that it does not name and that stay.
+    /// Declared tables of which nothing changes are not in it.
+    pub tables: Vec<Change<Table>>,
+    /// Webhooks, events and tables, in the accounts that the file names, that it does not name and that stay.
     pub unnamed: usize,
 }
 
@@ -93,12 +95,13 @@ impl fmt::Display for Problems {
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
-        self.webhooks.is_empty()
+        self.webhooks.is_empty() && self.tables.is_empty()
     }
 
     /// The records that carry the plan out; they belong into one transaction.
     pub fn records(&self) -> Vec<LogRecord> {
-        let mut records = Vec::new();
+        let table = |change: &Change<Table>| change.record(LogRecord::table, |table| Key::Table(table.id));
+        let mut records: Vec<LogRecord> = self.tables.iter().filter_map(table).collect();
         for plan in &self.webhooks {
             records.extend(plan.webhook.record(LogRecord::webhook, |webhook| Key::Webhook(webhook.id)));
             records.extend(plan.events.iter().filter_map(|e| e.record(LogRecord::event, |event| Key::Event(event.id))));
@@ -144,7 +147,11 @@ pub fn plan(definitions: &Definitions, file: &File, terms: &Terms<'_>) -> Result
     for entry in &file.webhooks {
         planner.webhook(entry);
     }
+    for entry in &file.tables {
+        planner.table(entry);
+    }
     planner.webhooks_not_named();
+    planner.tables_not_named();
     planner.finish()
 }
 

@@ -7,8 +7,8 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{BadSecret, CannotOpen, Client, Event, HeaderText, Keyring, Secret, TokenKey, Webhook};
-use crate::id::{BadId, ClientId, EventId, WebhookId};
+use super::{BadSecret, CannotOpen, Client, Event, HeaderText, Keyring, Secret, Table, TokenKey, Webhook};
+use crate::id::{AccountId, BadId, ClientId, EventId, TableId, WebhookId};
 
 /// The version of the shapes that this program writes and reads, each value's `"v"`. It changes only when a
 /// record can no longer be understood by ignoring the fields that are not known.
@@ -19,6 +19,7 @@ pub const VERSION: u32 = 1;
 pub enum Key {
     Webhook(WebhookId),
     Event(EventId),
+    Table(TableId),
     Client(ClientId),
     /// What signs tokens: there is one.
     TokenKey,
@@ -55,6 +56,8 @@ pub enum BadReason {
     Version(u32),
     #[error("its value holds the id {0}, which is not the key's")]
     OtherId(String),
+    #[error("its id is not that of table {table:?} of account {account:?}, which would be {expected}")]
+    NotOfTable { account: AccountId, table: String, expected: TableId },
     #[error(transparent)]
     Sealed(#[from] CannotOpen),
     #[error(transparent)]
@@ -68,6 +71,7 @@ impl Key {
         Ok(match kind {
             "webhook" => Some(Key::Webhook(id.parse()?)),
             "event" => Some(Key::Event(id.parse()?)),
+            "table" => Some(Key::Table(id.parse()?)),
             "client" => Some(Key::Client(id.parse()?)),
             "token-key" if id == "current" => Some(Key::TokenKey),
             _ => None,
@@ -80,6 +84,7 @@ impl fmt::Display for Key {
         match self {
             Key::Webhook(id) => write!(f, "webhook/{id}"),
             Key::Event(id) => write!(f, "event/{id}"),
+            Key::Table(id) => write!(f, "table/{id}"),
             Key::Client(id) => write!(f, "client/{id}"),
             Key::TokenKey => f.write_str("token-key/current"),
         }
@@ -93,6 +98,10 @@ impl LogRecord {
 
     pub fn event(event: &Event) -> Self {
         Self { key: Key::Event(event.id), value: Some(to_value(event)) }
+    }
+
+    pub fn table(table: &Table) -> Self {
+        Self { key: Key::Table(table.id), value: Some(to_value(table)) }
     }
 
     pub fn client(client: &Client) -> Self {
@@ -125,7 +134,7 @@ impl LogRecord {
                 let TokenKey { key, created } = from_value(value).expect(OWN);
                 to_value(&TokenKey { key: seal(key), created })
             }
-            Key::Event(_) | Key::Client(_) => value.to_vec(),
+            Key::Event(_) | Key::Table(_) | Key::Client(_) => value.to_vec(),
         })
     }
 
@@ -173,6 +182,18 @@ fn opened(record: Key, secret: String, keys: &Keyring) -> Result<Secret, BadReas
 pub(super) fn event_from_value(id: EventId, value: &[u8]) -> Result<Event, BadReason> {
     let event: Event = from_value(value)?;
     if event.id == id { Ok(event) } else { Err(BadReason::OtherId(event.id.into())) }
+}
+
+/// A table's id has to be that of its account and name: else one table could be declared twice.
+pub(super) fn table_from_value(id: TableId, value: &[u8]) -> Result<Table, BadReason> {
+    let table: Table = from_value(value)?;
+    if table.id != id {
+        return Err(BadReason::OtherId(table.id.into()));
+    }
+    match TableId::of(&table.account, &table.name) {
+        expected if expected == id => Ok(table),
+        expected => Err(BadReason::NotOfTable { account: table.account, table: table.name, expected }),
+    }
 }
 
 /// Reads the version first: of a newer value nothing else need be as this program expects it.

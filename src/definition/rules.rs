@@ -1,16 +1,19 @@
 //! The rules that a definition must keep: the one place where they are checked.
 //!
-//! [`webhook`] and [`event`] look at a definition alone, [`unique_name`] and [`Places`] at it among others.
+//! [`webhook`], [`event`] and [`table()`] look at a definition alone, [`unique_name`] and [`Places`] at it among others.
 //! Each refusal names the request field by the name that people write, the value, and what to do instead.
+
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+pub use self::table::{table, table_field};
 use super::template::{Template, TemplateError};
-use super::{BadSecret, BadUrl, Draft, Endpoint, Event, Payload, Webhook};
+use super::{BadSecret, BadUrl, Draft, Endpoint, Event, Payload, UnknownFieldType, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, Operation, UnknownEventSource};
 
-/// The longest name of an account, webhook, table or field, in characters.
+/// The longest name of an account, webhook, table or field, and the longest label, in characters.
 pub const MAX_NAME: usize = 255;
 /// The longest description, in characters.
 pub const MAX_DESCRIPTION: usize = 10_000;
@@ -18,9 +21,9 @@ pub const MAX_DESCRIPTION: usize = 10_000;
 pub const MAX_URL: usize = 2048;
 /// The most outgoing URLs of a webhook.
 pub const MAX_URLS: usize = 100;
-/// The most names in a list of fields.
+/// The most names in a list of fields, and the most fields of a table.
 pub const MAX_FIELDS: usize = 1000;
-/// The most bytes that a list of fields may have altogether. With [`MAX_TEMPLATE`] it keeps a definition under
+/// The most bytes that a list of fields, or the texts of a table's fields, may have altogether. With [`MAX_TEMPLATE`] it keeps a definition under
 /// the megabyte that Kafka takes in one record unless told otherwise.
 pub const MAX_FIELDS_BYTES: usize = 256 * 1024;
 /// The longest payload template, in bytes.
@@ -91,6 +94,8 @@ pub enum Refusal {
     TwoPayloads,
     #[error("CustomPayloadTemplate: {0}")]
     Template(#[from] TemplateError),
+    #[error("Type: {0}")]
+    FieldType(#[from] UnknownFieldType),
     #[error("the webhook has a {} event on {table:?} already, {other}: there can be one", .operation.event_type())]
     OnlyOne { operation: Operation, table: String, other: EventId },
     #[error(

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{Event, Payload, Secret, Stamp, Webhook};
-use crate::id::{EventId, WebhookId};
+use super::{Event, FieldType, Payload, Secret, Stamp, Table, TableField, Webhook};
+use crate::id::{AccountId, EventId, TableId, WebhookId};
 use crate::vocabulary::{EventSource, Operation};
 
 pub fn stamp() -> Stamp {
@@ -39,6 +39,29 @@ pub fn event(id: &str, webhook: &str, operation: Operation, table: &str, fields:
         event_sources: Vec::new(),
         payload: Payload::Default,
         enabled: true,
+        version: 1,
+        created: stamp(),
+        modified: None,
+    }
+}
+
+/// A declared table of `acme`.
+pub fn table(name: &str, fields: &[(&str, FieldType)]) -> Table {
+    let account = AccountId::from("acme");
+    let field = |(name, kind): &(&str, FieldType)| TableField {
+        name: (*name).to_owned(),
+        kind: *kind,
+        label: None,
+        description: None,
+        unique: false,
+        required: false,
+        editable: true,
+    };
+    Table {
+        id: TableId::of(&account, name),
+        account,
+        name: name.to_owned(),
+        fields: fields.iter().map(field).collect(),
         version: 1,
         created: stamp(),
         modified: None,
@@ -120,4 +143,29 @@ pub fn any_event() -> impl Strategy<Value = Event> {
             created: stamp(),
             modified: None,
         })
+}
+
+/// One of a few accounts and names, among them those of the events.
+pub fn any_table() -> impl Strategy<Value = Table> {
+    let field = (
+        (text(), proptest::sample::select(FieldType::ALL.to_vec())),
+        (proptest::option::of(text()), proptest::option::of(text()), any::<[bool; 3]>()),
+    );
+    let field = field.prop_map(|((name, kind), (label, description, [unique, required, editable]))| TableField {
+        name,
+        kind,
+        label,
+        description,
+        unique,
+        required,
+        editable,
+    });
+    let accounts = proptest::sample::select(vec!["acme", "zoo"]);
+    let names = proptest::sample::select(vec!["Orders", "My table", "t", "yes"]);
+    (accounts, names, proptest::collection::vec(field, 0..4)).prop_map(|(account, name, fields)| {
+        let account = AccountId::from(account);
+        let mut seen = std::collections::HashSet::new();
+        let fields = fields.into_iter().filter(|field| seen.insert(field.name.clone())).collect();
+        Table { id: TableId::of(&account, name), account, fields, ..table(name, &[]) }
+    })
 }

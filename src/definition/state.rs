@@ -3,14 +3,17 @@
 //! What a record says replaces whatever its key stood for before, so the last record of each key makes the
 //! state, in whatever order the keys come: a compacted log and a whole one give the same.
 
+mod declared;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::declared::Declared;
 use super::record::{self, BadReason, BadRecord, Key};
-use super::{Client, Event, Keyring, TokenKey, Webhook};
-use crate::id::{AccountId, ClientId, EventId, WebhookId};
+use super::{Client, Event, Keyring, Table, TokenKey, Webhook};
+use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
-/// All webhooks and events, findable by account and name, by webhook, and by table.
+/// All webhooks, events and declared tables, findable by account and name, by webhook, and by table.
 #[derive(Debug, Default, PartialEq)]
 pub struct Definitions {
     /// What opens the secrets in records.
@@ -23,6 +26,7 @@ pub struct Definitions {
     by_webhook: BTreeMap<WebhookId, BTreeSet<EventId>>,
     /// Events whose webhook is known: only it says which account the table is in.
     by_table: BTreeMap<TableKey, BTreeSet<EventId>>,
+    declared: Declared,
     clients: BTreeMap<ClientId, Client>,
     token_key: Option<TokenKey>,
 }
@@ -40,6 +44,15 @@ pub struct Changes {
     pub tables: BTreeSet<TableKey>,
     pub webhooks: BTreeSet<WebhookId>,
     pub events: BTreeSet<EventId>,
+    /// Tables whose declaration, and with it every rule on them, is no longer as it was.
+    pub declared: BTreeSet<TableKey>,
+}
+
+impl TableKey {
+    /// What a declared table goes by.
+    pub fn of(table: &Table) -> Self {
+        Self { account: table.account.clone(), table: table.name.clone() }
+    }
 }
 
 impl Changes {
@@ -48,6 +61,7 @@ impl Changes {
         self.tables.extend(definitions.by_table.keys().cloned());
         self.webhooks.extend(definitions.webhooks.keys());
         self.events.extend(definitions.events.keys());
+        self.declared.extend(definitions.declared.all().map(TableKey::of));
     }
 }
 
@@ -83,6 +97,11 @@ impl Definitions {
                 self.replace_event(id, event, changes);
                 outcome
             }
+            Ok(Some(Key::Table(id))) => {
+                let (table, outcome) = split(value.map(|value| record::table_from_value(id, value)));
+                self.declared.replace(id, table, changes);
+                outcome
+            }
             Ok(Some(Key::Client(id))) => {
                 self.clients.remove(&id);
                 let (client, outcome) = split(value.map(|value| record::client_from_value(id, value)));
@@ -110,6 +129,25 @@ impl Definitions {
 
     pub fn event(&self, id: EventId) -> Option<&Event> {
         self.events.get(&id)
+    }
+
+    /// A table's declaration.
+    pub fn table(&self, account: &AccountId, name: &str) -> Option<&Table> {
+        self.declared.by_name(account, name)
+    }
+
+    pub fn table_with_id(&self, id: TableId) -> Option<&Table> {
+        self.declared.by_id(id)
+    }
+
+    /// The tables that an account declares, by name.
+    pub fn tables_of(&self, account: &AccountId) -> impl Iterator<Item = &Table> {
+        self.declared.of(account)
+    }
+
+    /// All declared tables, by id.
+    pub fn declared(&self) -> impl ExactSizeIterator<Item = &Table> {
+        self.declared.all()
     }
 
     pub fn client(&self, id: ClientId) -> Option<&Client> {

@@ -1,19 +1,26 @@
 //! Definitions as people keep them in git: a YAML file with the names of the REST API.
 
-use std::collections::BTreeMap;
+mod table;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
-use super::{Definitions, Event, Payload, Webhook};
+pub use self::table::{FieldEntry, TableEntry};
+use super::{Definitions, Event, Payload, Table, Webhook};
 use crate::id::AccountId;
 
-/// A file of webhooks with their events.
+/// A file of webhooks with their events, and of declared tables.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct File {
+    #[serde(default)]
     pub webhooks: Vec<Spanned<WebhookEntry>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<Spanned<TableEntry>>,
 }
 
 /// A webhook in a file. It is known by its account and name; what the file leaves out is set back to its
@@ -90,11 +97,20 @@ pub struct BadFile(String);
 
 impl File {
     /// # Errors
-    /// The text is no YAML, or has a key that is unknown, missing or there twice, or a value of another type.
+    /// The text is empty or no YAML, or has a key that is unknown, missing or there twice, or a value of another type.
     pub fn parse(text: &str) -> Result<File, BadFile> {
         // The file is the operator's own, so its size and nesting need no limits.
         let options = serde_saphyr::options! { with_snippet: false, budget: None };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| BadFile(error.to_string()))
+        let bad = |error: serde_saphyr::Error| BadFile(error.to_string());
+        let file = serde_saphyr::from_str_with_options(text, options.clone()).map_err(bad)?;
+        if file == File::default() {
+            // Either list may be left out or empty, but a file that names none is a mistake.
+            let keys: HashMap<String, IgnoredAny> = serde_saphyr::from_str_with_options(text, options).map_err(bad)?;
+            if keys.is_empty() {
+                return Err(BadFile("line 1, column 1: the file is empty: it must have Webhooks or Tables".to_owned()));
+            }
+        }
+        Ok(file)
     }
 
     /// The definitions of one account, or of all, as a file that, applied, changes nothing.
@@ -105,7 +121,15 @@ impl File {
         };
         webhooks.sort_by_key(|webhook| (&webhook.account, &webhook.name));
         let entry = |webhook: &&Webhook| WebhookEntry::of(webhook, definitions.events_of(webhook.id), show_secrets);
-        File { webhooks: webhooks.iter().map(entry).map(nowhere).collect() }
+        let mut tables: Vec<&Table> = match account {
+            Some(account) => definitions.tables_of(account).collect(),
+            None => definitions.declared().collect(),
+        };
+        tables.sort_by_key(|table| (&table.account, &table.name));
+        File {
+            webhooks: webhooks.iter().map(entry).map(nowhere).collect(),
+            tables: tables.into_iter().map(TableEntry::of).map(nowhere).collect(),
+        }
     }
 
     /// The file's text.

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::definition::template::{
     DEFAULT_HEAD, Fixed, Member, OUT_HOOK, Op, Reference, Template, TemplateError, Varying,
 };
-use crate::definition::{Event, Payload, Webhook};
+use crate::definition::{Event, Payload, Table, Webhook};
 use crate::json;
 
 /// A body, ready to be written for any row change. Its `Debug` shows nothing of it: it holds the secret.
@@ -28,10 +28,17 @@ pub enum Step {
     Varying(Varying),
     /// An object of which some keys are known only when it is written.
     Object(Vec<Member<Step>>),
-    /// The members of the default payload's data: every field of the row.
-    AllFields,
+    /// The members of the default payload's data: every field of the row that is not hidden.
+    AllFields(Hidden),
     /// The members of the default payload's data: these fields.
     ChosenFields(Vec<Chosen>),
+}
+
+/// Fields that no default payload holds: those that are declared as passwords. Most tables have none.
+#[derive(Debug, Default)]
+pub struct Hidden {
+    /// Sorted.
+    names: Box<[Box<str>]>,
 }
 
 /// A field that a definition chose for the default payload.
@@ -42,14 +49,18 @@ pub struct Chosen {
 }
 
 impl Body {
+    /// `table` is the declaration of the event's table, if there is one.
+    ///
     /// # Errors
     /// The event's template breaks the grammar.
-    pub fn compile(webhook: &Webhook, event: &Event) -> Result<Body, TemplateError> {
+    pub fn compile(webhook: &Webhook, event: &Event, table: Option<&Table>) -> Result<Body, TemplateError> {
         let binder = Binder { webhook, event };
+        let hidden = Hidden::of(table);
         let steps = match &event.payload {
-            Payload::Default => binder.default_payload(Step::AllFields),
+            Payload::Default => binder.default_payload(Step::AllFields(hidden)),
             Payload::Fields(fields) => {
-                binder.default_payload(Step::ChosenFields(fields.iter().map(|name| Chosen::new(name)).collect()))
+                let shown = fields.iter().filter(|name| !hidden.has(name));
+                binder.default_payload(Step::ChosenFields(shown.map(|name| Chosen::new(name)).collect()))
             }
             Payload::Template(text) => binder.bind(Template::compile(text)?.ops()),
         };
@@ -63,6 +74,22 @@ impl Body {
     /// Whether each call of a message has a body of its own.
     pub fn uses_call_id(&self) -> bool {
         self.uses_call_id
+    }
+}
+
+impl Hidden {
+    fn of(table: Option<&Table>) -> Self {
+        let mut names: Vec<Box<str>> = table.into_iter().flat_map(Table::passwords).map(Box::from).collect();
+        names.sort_unstable();
+        Self { names: names.into() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    pub fn has(&self, field: &str) -> bool {
+        self.names.binary_search_by(|name| (**name).cmp(field)).is_ok()
     }
 }
 

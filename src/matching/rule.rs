@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{Body, EventCounts};
 use crate::definition::template::TemplateError;
-use crate::definition::{BadUrl, Endpoint, Event, HeaderText, OldSecret, Secret, Webhook};
+use crate::definition::{BadUrl, Endpoint, Event, HeaderText, OldSecret, Secret, Table, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
 
@@ -120,11 +120,24 @@ fn header((name, value): (&String, &HeaderText)) -> Result<(HeaderName, HeaderVa
 }
 
 impl Rule {
-    /// Compiles an event, whether it is active or not.
+    /// Compiles an event, whether it is active or not, on a table that is not declared.
     ///
     /// # Errors
     /// An unknown event source, or a template that breaks the grammar.
     pub fn compile(webhook: &Webhook, event: &Event, target: &Arc<Target>) -> Result<Rule, CompileError> {
+        Self::compile_on(None, webhook, event, target)
+    }
+
+    /// The same on a table with this declaration, if it has one.
+    ///
+    /// # Errors
+    /// An unknown event source, or a template that breaks the grammar.
+    pub fn compile_on(
+        table: Option<&Table>,
+        webhook: &Webhook,
+        event: &Event,
+        target: &Arc<Target>,
+    ) -> Result<Rule, CompileError> {
         let sources = event.event_sources.iter().map(|source| source.parse::<EventSource>());
         Ok(Rule {
             event: event.id,
@@ -132,7 +145,7 @@ impl Rule {
             object_name: event.object_name.as_str().into(),
             fields: event.object_fields.iter().map(|field| field.as_str().into()).collect(),
             sources: sources.collect::<Result<_, _>>()?,
-            body: Body::compile(webhook, event)?,
+            body: Body::compile(webhook, event, table)?,
             target: target.clone(),
             live: Live::default(),
         })

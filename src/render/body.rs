@@ -56,7 +56,8 @@ impl BodyWriter<'_> {
             }
             Step::Varying(varying) => self.varying(*varying),
             Step::Object(members) => return self.object(members),
-            Step::AllFields => self.all_fields(),
+            Step::AllFields(hidden) if hidden.is_empty() => self.all_fields(|_| true),
+            Step::AllFields(hidden) => self.all_fields(|field| !hidden.has(&field.name)),
             Step::ChosenFields(chosen) => self.chosen_fields(chosen),
         }
         Ok(())
@@ -91,9 +92,10 @@ impl BodyWriter<'_> {
         true
     }
 
-    fn all_fields(&mut self) {
+    /// Each kind of choice has code of its own, so that taking every field costs no look at its name.
+    fn all_fields(&mut self, is_shown: impl Fn(&Field<'_>) -> bool) {
         let mut separator = "\"";
-        for (field, value) in self.change.sent_fields() {
+        for (field, value) in self.change.sent_fields().filter(|(field, _)| is_shown(field)) {
             self.out.push_str(separator);
             key(field, self.out);
             self.out.push_str("\":");

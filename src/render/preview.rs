@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Message, Renderer, TooLarge};
 use crate::decode::RowChange;
-use crate::definition::{Event, Webhook};
+use crate::definition::{Event, Table, Webhook};
 use crate::matching::{CompileError, Rule, Target};
 
 /// Why there is no message to show.
@@ -16,7 +16,7 @@ pub enum NoPreview {
     TooLarge(#[from] TooLarge),
 }
 
-/// The messages, one for each URL of the webhook.
+/// The messages, one for each URL of the webhook. `table` is the declaration of the event's table, if there is one.
 ///
 /// # Errors
 /// The definition can't be made ready to fire, or the message is too large.
@@ -24,9 +24,10 @@ pub fn preview(
     renderer: &mut Renderer,
     webhook: &Webhook,
     event: &Event,
+    table: Option<&Table>,
     change: &RowChange<'_>,
 ) -> Result<Vec<Message>, NoPreview> {
-    let rule = Rule::compile(webhook, event, &Arc::new(Target::of(webhook)?))?;
+    let rule = Rule::compile_on(table, webhook, event, &Arc::new(Target::of(webhook)?))?;
     let messages: Result<_, TooLarge> = renderer.render(&rule, change).collect();
     Ok(messages?)
 }

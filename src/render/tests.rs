@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::decode::{Field, Identity, Row, UnknownChange, Value};
-use crate::definition::{Event, Payload, Secret, Webhook, samples};
+use crate::definition::{Event, FieldType, Payload, Secret, Webhook, samples};
 use crate::vocabulary::Operation;
 
 fn webhook() -> Webhook {
@@ -66,6 +66,28 @@ fn messages(rule: &Rule, change: &RowChange<'_>) -> Vec<Message> {
 
 fn body(rule: &Rule, change: &RowChange<'_>) -> String {
     String::from_utf8(messages(rule, change)[0].body.to_vec()).unwrap()
+}
+
+/// A rule on a table of which two fields are declared as passwords.
+fn rule_with_passwords(payload: Payload) -> Rule {
+    let fields = [("Pin", FieldType::Password), ("Id", FieldType::Integer), ("Password", FieldType::Password)];
+    let table = samples::table("MyCustomers", &fields);
+    let target = Arc::new(Target::of(&webhook()).unwrap());
+    Rule::compile_on(Some(&table), &webhook(), &event(payload), &target).unwrap()
+}
+
+#[test]
+fn a_password_is_in_no_default_payload_and_in_a_template_that_names_it() {
+    let change = update(row(&[("Password", "\"p\""), ("Id", "7"), ("Pin", "1"), ("Name", "\"Ada\"")]));
+    let data = |payload: Payload| {
+        let body = body(&rule_with_passwords(payload), &change);
+        body.split_once("\"data\":").map_or(body.clone(), |(_, data)| data.to_owned())
+    };
+    let names = |names: &[&str]| Payload::Fields(names.iter().map(|&name| name.to_owned()).collect());
+    assert_eq!(data(Payload::Default), r#"[{"Id":7,"Name":"Ada"}]}"#);
+    assert_eq!(data(names(&["Password", "Name", "Pin"])), r#"[{"Name":"Ada"}]}"#);
+    assert_eq!(data(names(&["Password"])), "[{}]}");
+    assert_eq!(data(Payload::Template("{'p':'[@field:Password]'}".to_owned())), r#"{"p":"p"}"#);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::definition::{Changes, Definitions, Event, Key, TableKey, Webhook};
+use crate::definition::{Changes, Definitions, Event, Key, Table, TableKey, Webhook};
 use crate::id::{EventId, WebhookId};
 use crate::matching::{CompileError, Index, Live, Rule, Target};
 
@@ -34,7 +34,7 @@ impl Compiler {
             self.failed.remove(&Key::Event(*event));
         }
         self.end(definitions, changes);
-        for table in &changes.tables {
+        for table in changes.tables.union(&changes.declared) {
             let rules = self.rules(definitions, table, changes);
             self.index.replace(table, rules);
         }
@@ -57,21 +57,24 @@ impl Compiler {
         }
     }
 
-    /// A table's rules, by their events' ids, like the events that they are made of.
+    /// A table's rules, by their events' ids, like the events that they are made of. What the table is declared as
+    /// is part of each of them.
     fn rules(&mut self, definitions: &Definitions, table: &TableKey, changes: &Changes) -> Vec<Arc<Rule>> {
         let before = self.index.rules(table.account.as_str(), &table.table);
         let before = before.as_ref().map_or(&[][..], |rules| rules.rules());
+        let declared = definitions.table(&table.account, &table.table);
+        let all_changed = changes.declared.contains(table);
         let rule = |(webhook, event): (&Webhook, &Event)| {
-            let changed = changes.events.contains(&event.id) || changes.webhooks.contains(&webhook.id);
+            let changed = all_changed || changes.events.contains(&event.id) || changes.webhooks.contains(&webhook.id);
             match before.binary_search_by_key(&event.id, |rule| rule.event) {
                 Ok(at) if !changed => Some(before[at].clone()),
-                _ => self.compile(webhook, event),
+                _ => self.compile(declared, webhook, event),
             }
         };
         definitions.active_events(table).filter_map(rule).collect()
     }
 
-    fn compile(&mut self, webhook: &Webhook, event: &Event) -> Option<Arc<Rule>> {
+    fn compile(&mut self, table: Option<&Table>, webhook: &Webhook, event: &Event) -> Option<Arc<Rule>> {
         let target = match self.target(webhook) {
             Ok(target) => target,
             Err(error) => {
@@ -79,7 +82,7 @@ impl Compiler {
                 return None;
             }
         };
-        match Rule::compile(webhook, event, &target) {
+        match Rule::compile_on(table, webhook, event, &target) {
             Ok(rule) => {
                 self.failed.remove(&Key::Event(event.id));
                 let live = self.live.entry(event.id);
@@ -106,8 +109,9 @@ impl Compiler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::samples::{event, webhook};
-    use crate::definition::{LogRecord, Payload};
+    use crate::definition::samples::{event, table, webhook};
+    use crate::definition::{FieldType, LogRecord, Payload};
+    use crate::matching::Step;
     use crate::vocabulary::Operation;
 
     struct State {
@@ -152,6 +156,45 @@ mod tests {
         assert_eq!(moved.len(), 2);
         assert!(moved.iter().all(|rule| &*rule.target.endpoints[0].url == "https://other.example/"));
         assert!(Arc::ptr_eq(&moved[0].target, &moved[1].target));
+    }
+
+    #[test]
+    fn a_declaration_is_part_of_every_rule_on_its_table_and_of_no_other() {
+        let index = Arc::new(Index::default());
+        let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index) };
+        let hook = webhook("hook01", "A");
+        let insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+        let delete = event("event2", "hook01", Operation::Delete, "T", &[]);
+        let other = event("event3", "hook01", Operation::Insert, "U", &[]);
+        let start =
+            [vec![LogRecord::webhook(&hook)], [&insert, &delete, &other].map(LogRecord::event).to_vec()].concat();
+        state.put(&start);
+        let hides = |state: &State, table: &str| -> Vec<bool> {
+            let rules = state.compiler.index.rules("acme", table).unwrap();
+            let hides = |step: &Step| matches!(step, Step::AllFields(hidden) if hidden.has("Password"));
+            rules.rules().iter().map(|rule| rule.body.steps().iter().any(hides)).collect()
+        };
+        let u = state.compiler.index.rules("acme", "U").unwrap();
+        assert_eq!(hides(&state, "T"), [false, false]);
+        let mut declared = table("T", &[("Password", FieldType::Password)]);
+        state.put(&[LogRecord::table(&declared)]);
+        assert_eq!((hides(&state, "T"), hides(&state, "U")), (vec![true, true], vec![false]));
+        assert!(Arc::ptr_eq(&u, &state.compiler.index.rules("acme", "U").unwrap()));
+
+        declared.fields[0].kind = FieldType::String;
+        state.put(&[LogRecord::table(&declared)]);
+        assert_eq!(hides(&state, "T"), [false, false]);
+        declared.fields[0].kind = FieldType::Password;
+        state.put(&[LogRecord::table(&declared)]);
+        let mut changes = Changes::default();
+        changes.add_all(&state.definitions);
+        state.definitions = Definitions::default();
+        for record in &start {
+            let key = record.key.to_string();
+            state.definitions.apply(key.as_bytes(), record.value.as_deref(), &mut changes).unwrap();
+        }
+        state.compiler.update(&state.definitions, &changes);
+        assert_eq!(hides(&state, "T"), [false, false], "in a log that is read anew it is declared no more");
     }
 
     #[test]

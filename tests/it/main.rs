@@ -9,6 +9,7 @@ mod rest;
 mod rest_writers;
 mod shutdown;
 mod stats;
+mod tables;
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use super::super::oauth::Caller;
 use crate::catalogue::Sample;
 use crate::decode::{Decoded, Decoder, Format, Input, RowChange, Settings, WholeTables};
 use crate::definition::edit::{self, EventWanted};
-use crate::definition::{Draft, Event, Payload, Webhook};
+use crate::definition::{Draft, Event, Payload, Table, TableField, Webhook};
 use crate::id::{AccountId, EventId};
 use crate::matching::{self, Reason};
 use crate::render::{Renderer, preview};
@@ -215,10 +215,11 @@ impl Api {
     ) -> Result<PreviewAnswer, ApiError> {
         let record = self.record(account, Some((&event.object_name, Some(event.operation))), asked)?;
         let mut renderer = Renderer::new(self.attachment_url.clone());
-        let warnings = self.warnings(account, event);
+        let table = self.store.with(|definitions| definitions.table(account, &event.object_name).cloned());
+        let warnings = self.warnings(account, event, table.as_ref());
         record.change(account, |change| {
             let verdict = matching::explain(change, [(webhook, event)]).pop();
-            let messages = preview(&mut renderer, webhook, event, change)
+            let messages = preview(&mut renderer, webhook, event, table.as_ref(), change)
                 .map_err(|error| ApiError::body(format!("the message can't be made: {error}")))?;
             let shown = messages.iter().map(|message| MessageShown {
                 message_id: message.id.to_string(),
@@ -232,22 +233,30 @@ impl Api {
         })?
     }
 
-    /// What an event names and the stream never showed.
-    fn warnings(&self, account: &AccountId, event: &Event) -> Vec<String> {
+    /// What an event names that is not declared and that the stream never showed, and what it names in vain.
+    fn warnings(&self, account: &AccountId, event: &Event, declared: Option<&Table>) -> Vec<String> {
         let table = &event.object_name;
-        let Some(known) = self.catalogue.fields(account.as_str(), table) else {
+        let seen = self.catalogue.fields(account.as_str(), table);
+        if seen.is_none() && declared.is_none() {
             return vec![format!(
                 "no row change of table {table:?} was ever seen: is the name spelt as in the stream?"
             )];
-        };
+        }
         let selected = event.object_fields.iter().map(|field| ("ObjectFields", field));
         let sent = match &event.payload {
             Payload::Fields(fields) => fields.as_slice(),
             Payload::Default | Payload::Template(_) => &[],
         };
+        let declared = |name: &str| declared.and_then(|table| table.field(name));
+        let was_seen = |name: &str| seen.iter().flatten().any(|field| field.name == name);
         let named = selected.chain(sent.iter().map(|field| ("CustomPayloadFields", field)));
-        let unknown = named.filter(|(_, name)| known.iter().all(|field| field.name != **name));
-        unknown.map(|(key, name)| format!("{key}: no field {name:?} of table {table:?} was ever seen")).collect()
+        let unknown = named.filter(|(_, name)| declared(name).is_none() && !was_seen(name));
+        let unknown = unknown.map(|(key, name)| format!("{key}: no field {name:?} of table {table:?} was ever seen"));
+        let hidden = sent.iter().filter(|name| declared(name).is_some_and(TableField::is_password));
+        let hidden = hidden.map(|name| {
+            format!("CustomPayloadFields: {name:?} is declared as PASSWORD, so it is not sent: only a template can")
+        });
+        unknown.chain(hidden).collect()
     }
 }
 

@@ -1,5 +1,6 @@
-//! `tables`: the tables and fields that are known, as Caspio's API names their types.
+//! `tables`: the tables and fields that are declared or were seen, as Caspio's API names their types.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,6 +11,8 @@ use utoipa::ToSchema;
 use super::super::Api;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
+use crate::catalogue;
+use crate::definition::{Table, TableField};
 
 /// The names of tables.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,13 +29,13 @@ pub(super) struct Fields {
     result: Vec<Field>,
 }
 
-/// A field. What nobody has declared is as the stream shows it.
+/// A field: as it is declared, else as the stream shows it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Field)]
 pub(super) struct Field {
     name: String,
-    /// STRING, TEXT, NUMBER, INTEGER, YES/NO, DATE/TIME, GUID and so on.
+    /// STRING, TEXT, PASSWORD, NUMBER, INTEGER, YES/NO, DATE/TIME, GUID and so on.
     #[serde(rename = "Type")]
     #[schema(example = "STRING")]
     kind: &'static str,
@@ -43,14 +46,18 @@ pub(super) struct Field {
     editable: bool,
 }
 
-/// List the tables that were seen in the stream.
+/// List the tables that are declared or were seen in the stream.
 #[utoipa::path(get, path = "/tables", tag = "Tables", operation_id = "listTables",
     responses((status = 200, body = Tables)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Tables> {
-    Json(Tables { result: api.catalogue.tables(caller.account.as_str()) })
+    let mut tables: BTreeSet<String> = api.catalogue.tables(caller.account.as_str()).into_iter().collect();
+    api.store.with(|definitions| {
+        tables.extend(definitions.tables_of(&caller.account).map(|table| table.name.clone()));
+    });
+    Json(Tables { result: tables.into_iter().collect() })
 }
 
-/// List a table's fields with the types of their values.
+/// List a table's fields: those that are declared, then those that were seen besides, with the types of their values.
 #[utoipa::path(get, path = "/tables/{table}/fields", tag = "Tables", operation_id = "listFields",
     params(("table" = String, Path)), responses((status = 200, body = Fields)))]
 pub(super) async fn fields(
@@ -58,17 +65,46 @@ pub(super) async fn fields(
     caller: Caller,
     Path(table): Path<String>,
 ) -> Result<Json<Fields>, ApiError> {
-    let fields = api.catalogue.fields(caller.account.as_str(), &table).ok_or_else(|| {
-        ApiError::not_found(format!("there is no table {table:?}: no row change of it was seen in the last 31 days"))
-    })?;
-    let shown = |field: crate::catalogue::Field| Field {
-        label: field.name.clone(),
-        name: field.name,
-        kind: field.kind.as_str(),
-        description: String::new(),
-        unique: false,
-        required: false,
-        editable: true,
-    };
-    Ok(Json(Fields { result: fields.into_iter().map(shown).collect() }))
+    let declared = api.store.with(|definitions| definitions.table(&caller.account, &table).cloned());
+    let seen = api.catalogue.fields(caller.account.as_str(), &table);
+    if declared.is_none() && seen.is_none() {
+        return Err(ApiError::not_found(format!(
+            "there is no table {table:?}: it is not declared, and no row change of it was seen in the last 31 days"
+        )));
+    }
+    Ok(Json(Fields { result: union(declared.as_ref(), seen.unwrap_or_default()) }))
+}
+
+/// The declared fields in their order, then the others as they were seen.
+fn union(declared: Option<&Table>, seen: Vec<catalogue::Field>) -> Vec<Field> {
+    let declared = declared.map_or(&[][..], |table| &table.fields);
+    let names: HashSet<&str> = declared.iter().map(|field| field.name.as_str()).collect();
+    let others = seen.into_iter().filter(|field| !names.contains(field.name.as_str())).map(Field::seen);
+    declared.iter().map(Field::declared).chain(others).collect()
+}
+
+impl Field {
+    fn declared(field: &TableField) -> Self {
+        Self {
+            name: field.name.clone(),
+            kind: field.kind.as_str(),
+            label: field.label.clone().unwrap_or_else(|| field.name.clone()),
+            description: field.description.clone().unwrap_or_default(),
+            unique: field.unique,
+            required: field.required,
+            editable: field.editable,
+        }
+    }
+
+    fn seen(field: catalogue::Field) -> Self {
+        Self {
+            label: field.name.clone(),
+            name: field.name,
+            kind: field.kind.as_str(),
+            description: String::new(),
+            unique: false,
+            required: false,
+            editable: true,
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! A plan as lines for people: `+` is created, `~` changed, `-` deleted. Secrets are not shown.
 
+mod tables;
+
 use std::fmt;
 
 use crate::definition::plan::{Change, Plan, WebhookPlan};
@@ -15,7 +17,8 @@ type Field = (&'static str, Option<String>);
 
 impl fmt::Display for Diff<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.plan.webhooks.iter().try_for_each(|webhook| self.webhook(f, webhook))
+        self.plan.webhooks.iter().try_for_each(|webhook| self.webhook(f, webhook))?;
+        self.plan.tables.iter().try_for_each(|table| self.table(f, table))
     }
 }
 

@@ -109,3 +109,45 @@ fn the_time_has_seven_decimals() {
     let now = crate::cli::stamp("me").at;
     assert_eq!((now.len(), &now[19..20], &now[27..]), ("2023-05-17T12:45:27.5286883Z".len(), ".", "Z"), "{now}");
 }
+
+#[test]
+fn a_declared_table_is_shown_field_by_field() {
+    let file = "
+Tables:
+- Name: T
+  Fields:
+  - {Name: a, Type: PASSWORD, Required: true, Label: \"L\\e\"}
+  - {Name: b, Type: TEXT, Unique: true, Editable: false}
+  - {Name: c, Type: TEXT}
+";
+    let made = plan_of(&Definitions::default(), file, false);
+    assert_eq!(
+        report(&made, false, false),
+        "+ table \"T\" in account \"acme\"\n\
+         +   field \"a\": PASSWORD, required, Label \"L\\u{1b}\"\n\
+         +   field \"b\": TEXT, unique, not editable\n\
+         +   field \"c\": TEXT\n\
+         applied: 1 created, 0 changed, 0 deleted\n"
+    );
+    let definitions = after(&made);
+    let changed = "
+Tables:
+- Name: T
+  Fields:
+  - {Name: c, Type: TEXT}
+  - {Name: a, Type: TEXT}
+  - {Name: d, Type: DATE/TIME}
+";
+    assert_eq!(
+        report(&plan_of(&definitions, changed, false), true, false),
+        "~ table \"T\" in account \"acme\"\n\
+         -   field \"b\": TEXT, unique, not editable\n\
+         -   field \"a\": PASSWORD, required, Label \"L\\u{1b}\"\n\
+         +   field \"a\": TEXT\n\
+         +   field \"d\": DATE/TIME\n\
+         ~   Fields: in another order\n\
+         would be applied: 0 created, 1 changed, 0 deleted\n"
+    );
+    let gone = report(&plan_of(&definitions, "Tables:\n- {Name: U, Fields: []}\n", true), false, false);
+    assert!(gone.ends_with("- table \"T\" in account \"acme\"\napplied: 1 created, 0 changed, 1 deleted\n"), "{gone}");
+}

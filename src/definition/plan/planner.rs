@@ -1,5 +1,7 @@
 //! Goes through a file, entry by entry, and collects what it changes and what is wrong with it.
 
+mod tables;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_saphyr::{Location, Spanned};
@@ -16,6 +18,8 @@ pub(super) struct Planner<'p> {
     terms: &'p Terms<'p>,
     /// The lines of the webhooks that the file names.
     named: HashMap<(AccountId, &'p str), u64>,
+    /// The lines of the tables that the file names.
+    named_tables: HashMap<(AccountId, &'p str), u64>,
     new_webhooks: HashSet<WebhookId>,
     new_events: HashSet<EventId>,
     plan: Plan,
@@ -31,6 +35,7 @@ impl<'p> Planner<'p> {
             definitions,
             terms,
             named: HashMap::new(),
+            named_tables: HashMap::new(),
             new_webhooks: HashSet::new(),
             new_events: HashSet::new(),
             plan: Plan::default(),
@@ -47,8 +52,7 @@ impl<'p> Planner<'p> {
     pub fn webhook(&mut self, entry: &'p Spanned<WebhookEntry>) {
         let (place, entry) = (entry.referenced, &entry.value);
         let subject = || format!("webhook {:?}", entry.name);
-        let Some(account) = entry.account.as_deref().map(AccountId::from).or_else(|| self.terms.account.cloned())
-        else {
+        let Some(account) = self.account(entry.account.as_deref()) else {
             return self.problem(place, subject(), Reason::NoAccount);
         };
         if let Some(line) = self.named.insert((account.clone(), &entry.name), place.line()) {
@@ -68,6 +72,16 @@ impl<'p> Planner<'p> {
         if !webhook.is_keep() || !events.is_empty() {
             self.plan.webhooks.push(WebhookPlan { webhook, secret_made, events });
         }
+    }
+
+    /// The account that an entry belongs to.
+    fn account(&self, named: Option<&str>) -> Option<AccountId> {
+        named.map(AccountId::from).or_else(|| self.terms.account.cloned())
+    }
+
+    /// The accounts that the file names.
+    fn accounts(&self) -> BTreeSet<AccountId> {
+        self.named.keys().chain(self.named_tables.keys()).map(|(account, _)| account.clone()).collect()
     }
 
     fn wanted_webhook(
@@ -218,8 +232,7 @@ impl<'p> Planner<'p> {
 
     /// Plans the webhooks that the file does not name, of the accounts that it names.
     pub fn webhooks_not_named(&mut self) {
-        let accounts: BTreeSet<AccountId> = self.named.keys().map(|(account, _)| account.clone()).collect();
-        for webhook in accounts.iter().flat_map(|account| self.definitions.webhooks_of(account)) {
+        for webhook in self.accounts().iter().flat_map(|account| self.definitions.webhooks_of(account)) {
             if self.named.contains_key(&(webhook.account.clone(), webhook.name.as_str())) {
                 continue;
             }

@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 
-use super::super::{Changes, rules, rules::Places, samples};
+use super::super::{Changes, FieldType, rules, rules::Places, samples};
 use super::*;
 
 const FILE: &str = "
@@ -180,6 +180,92 @@ fn a_new_id_is_never_one_that_is_taken() {
     assert_eq!(definitions.webhooks().len(), 3);
 }
 
+const TABLES: &str = "
+Tables:
+- Name: MyCustomers
+  Fields:
+  - {Name: Password, Type: password, Label: Secret word}
+  - {Name: Email, Type: Text, Unique: true, Required: true}
+  - {Name: Id, Type: RANDOM ID, Description: Made by itself, Editable: false}
+- Account: zoo
+  Name: MyCustomers
+  Fields: []
+";
+
+#[test]
+fn a_table_is_declared_changed_kept_and_pruned_like_a_webhook() {
+    let mut definitions = applied(TABLES);
+    let acme = AccountId::from("acme");
+    let before = definitions.table(&acme, "MyCustomers").unwrap().clone();
+    let [password, email, id] = &before.fields[..] else { panic!("three fields") };
+    assert_eq!((password.kind, password.label.as_deref()), (FieldType::Password, Some("Secret word")));
+    assert_eq!((email.unique, email.required, email.editable, id.editable), (true, true, true, false));
+    assert!(try_apply(&definitions, TABLES, true).unwrap().is_empty());
+
+    let file = TABLES.replace("Type: password", "Type: STRING");
+    let plan = try_apply(&definitions, &file, false).unwrap();
+    assert!(matches!(plan.tables[..], [Change::Update { .. }]) && plan.webhooks.is_empty());
+    carry_out(&mut definitions, &plan);
+    let after = definitions.table(&acme, "MyCustomers").unwrap();
+    assert_eq!((after.version, &after.modified, after.id), (2, &Some(samples::stamp()), before.id));
+    assert_eq!(after.passwords().count(), 0);
+
+    let other = "Tables:\n- Name: Other\n  Fields: []\n";
+    let plan = try_apply(&definitions, other, false).unwrap();
+    assert_eq!((plan.tables.len(), plan.unnamed), (1, 1));
+    let plan = try_apply(&definitions, other, true).unwrap();
+    assert!(matches!(plan.tables[..], [Change::Create(_), Change::Delete(_)]) && plan.unnamed == 0);
+    carry_out(&mut definitions, &plan);
+    let names =
+        |account: &str| definitions.tables_of(&account.into()).map(|table| table.name.clone()).collect::<Vec<_>>();
+    assert_eq!((names("acme"), names("zoo")), (vec!["Other".to_owned()], vec!["MyCustomers".to_owned()]));
+}
+
+#[test]
+fn all_problems_of_tables_are_told_with_their_lines() {
+    let long = "x".repeat(256);
+    let many: String = (0..1001).map(|n| format!("{{Name: f{n}, Type: TEXT}}, ")).collect();
+    let large: String =
+        (0..30).map(|n| format!("{{Name: f{n}, Type: TEXT, Description: {}}}, ", "x".repeat(9_999))).collect();
+    let file = format!(
+        "
+Tables:
+- Name: A
+  Fields:
+  - {{Name: a, Type: PASWORD}}
+  - {{Name: b, Type: TEXT}}
+  - {{Name: b, Type: TEXT}}
+  - {{Name: ' ', Type: TEXT}}
+  - {{Name: {long}, Type: TEXT}}
+  - {{Name: c, Type: TEXT, Label: {long}}}
+- Name: A
+  Fields: []
+- Name: ''
+  Fields: []
+- Name: Many
+  Fields: [{many}]
+- Name: Large
+  Fields: [{large}]
+"
+    );
+    let problems = problems(&Definitions::default(), &file);
+    let expected = [
+        "line 5, column 5: field \"a\" of table \"A\": Type: \"PASWORD\" is no type of a field: use STRING, TEXT, PASSWORD",
+        "line 7, column 5: field \"b\" of table \"A\": the file has it on line 6 already",
+        "line 8, column 5: field \" \" of table \"A\": Name is required",
+        &format!("line 9, column 5: field \"{long}\" of table \"A\": Name has 256 characters"),
+        "line 10, column 5: field \"c\" of table \"A\": Label has 256 characters",
+        "line 11, column 3: table \"A\": the file has it on line 3 already",
+        "line 13, column 3: table \"\": Name is required",
+        "line 15, column 3: table \"Many\": Fields has 1001 fields, and at most 1000",
+        "line 17, column 3: table \"Large\": Fields has 300050 bytes of names, labels and descriptions",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, start) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(start), "{problem}\n{start}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -188,6 +274,7 @@ proptest! {
     #[test]
     fn what_is_printed_applies_as_no_change(
         webhooks in proptest::collection::vec(samples::any_webhook(), 0..4),
+        tables in proptest::collection::vec(samples::any_table(), 0..4),
         events in proptest::collection::vec(samples::any_event(), 0..12),
         show_secrets in any::<bool>(),
     ) {
@@ -198,6 +285,10 @@ proptest! {
                 let record = LogRecord::webhook(webhook);
                 definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut changes).unwrap();
             }
+        }
+        for table in &tables {
+            let record = LogRecord::table(table);
+            definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut changes).unwrap();
         }
         for event in &events {
             let mut places = Places::default();

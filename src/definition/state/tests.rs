@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::samples::{self, event, webhook};
-use super::super::{LogRecord, VERSION};
+use super::super::samples::{self, event, table, webhook};
+use super::super::{FieldType, LogRecord, VERSION};
 use super::*;
 use crate::vocabulary::Operation;
 
@@ -131,10 +131,63 @@ fn other_kinds_and_unknown_fields_are_left_to_newer_programs() {
     assert_eq!(definitions.webhook("hook01".parse().unwrap()), Some(&webhook("hook01", "A")));
 }
 
+#[test]
+fn a_declared_table_is_found_by_account_and_name_until_it_is_deleted() {
+    let mut definitions = Definitions::default();
+    let (acme, zoo) = (AccountId::from("acme"), AccountId::from("zoo"));
+    let mut orders = table("Orders", &[("Card", FieldType::Password), ("Total", FieldType::Currency)]);
+    let mut changes = Changes::default();
+    let mut put = |definitions: &mut Definitions, record: LogRecord| {
+        changes = Changes::default();
+        let (key, value) = raw(record);
+        definitions.apply(key.as_bytes(), value.as_deref(), &mut changes).unwrap();
+        changes.declared.iter().map(|key| format!("{}/{}", key.account, key.table)).collect::<Vec<_>>()
+    };
+    assert_eq!(put(&mut definitions, LogRecord::table(&orders)), ["acme/Orders"]);
+    assert!(put(&mut definitions, LogRecord::table(&orders)).is_empty(), "nothing has changed");
+    assert_eq!(put(&mut definitions, LogRecord::table(&table("Admins", &[]))), ["acme/Admins"]);
+    assert_eq!(definitions.table(&acme, "Orders"), Some(&orders));
+    assert!(definitions.table(&zoo, "Orders").is_none() && definitions.table(&acme, "orders").is_none());
+    assert_eq!(definitions.tables_of(&acme).map(|table| &*table.name).collect::<Vec<_>>(), ["Admins", "Orders"]);
+
+    orders.fields.pop();
+    assert_eq!(put(&mut definitions, LogRecord::table(&orders)), ["acme/Orders"]);
+    assert_eq!(definitions.table(&acme, "Orders").unwrap().passwords().collect::<Vec<_>>(), ["Card"]);
+    assert_eq!(put(&mut definitions, LogRecord::deletion(Key::Table(orders.id))), ["acme/Orders"]);
+    assert!(definitions.table(&acme, "Orders").is_none());
+    assert_eq!((definitions.declared().len(), definitions.tables_of(&acme).count()), (1, 1));
+}
+
+#[test]
+fn a_table_record_has_the_id_of_its_account_and_name_and_a_known_type() {
+    let orders = table("Orders", &[("Card", FieldType::Password)]);
+    let value = String::from_utf8(LogRecord::table(&orders).value.unwrap()).unwrap();
+    assert!(value.contains(r#""fields":[{"name":"Card","type":"PASSWORD"}],"version":1"#), "{value}");
+    let (key, other) = (Key::Table(orders.id).to_string(), table("Admins", &[]).id);
+    let cases = [
+        (
+            key.clone(),
+            value.replace("\"acme\"", "\"zoo\""),
+            "its id is not that of table \"Orders\" of account \"zoo\"",
+        ),
+        (Key::Table(other).to_string(), value.clone(), "which is not the key's"),
+        (key.clone(), value.replace("PASSWORD", "SECRET"), "\"SECRET\" is no type of a field"),
+        ("table/short".to_owned(), value.clone(), "16 characters"),
+    ];
+    for (key, value, reason) in cases {
+        let mut definitions = built(&[raw(LogRecord::table(&orders))]);
+        let error = definitions.apply(key.as_bytes(), Some(value.as_bytes()), &mut Changes::default()).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
 fn any_record() -> impl Strategy<Value = Raw> {
     prop_oneof![
         4 => samples::any_webhook().prop_map(|webhook| raw(LogRecord::webhook(&webhook))),
         8 => samples::any_event().prop_map(|event| raw(LogRecord::event(&event))),
+        4 => samples::any_table().prop_map(|table| raw(LogRecord::table(&table))),
+        2 => samples::any_table().prop_map(|table| raw(LogRecord::deletion(Key::Table(table.id)))),
+        1 => samples::any_table().prop_map(|table| (Key::Table(table.id).to_string(), Some(b"{}".to_vec()))),
         1 => samples::webhook_id().prop_map(|id| raw(LogRecord::deletion(Key::Webhook(id)))),
         2 => samples::event_id().prop_map(|id| raw(LogRecord::deletion(Key::Event(id)))),
         1 => samples::webhook_id().prop_map(|id| (Key::Webhook(id).to_string(), Some(b"{\"v\":9}".to_vec()))),
@@ -167,16 +220,19 @@ proptest! {
 
     /// Whoever replaces the rules of the tables that are named after each record has those of the whole state.
     #[test]
-    fn every_change_of_a_tables_active_events_is_told(records in proptest::collection::vec(any_record(), 0..40)) {
+    fn every_change_of_a_tables_active_events_or_declaration_is_told(records in proptest::collection::vec(any_record(), 0..40)) {
         let mut definitions = Definitions::default();
-        let mut followed: BTreeMap<TableKey, Vec<(Webhook, Event)>> = BTreeMap::new();
-        let rules = |definitions: &Definitions, table: &TableKey| -> Vec<(Webhook, Event)> {
-            definitions.active_events(table).map(|(webhook, event)| (webhook.clone(), event.clone())).collect()
+        type Rules = Vec<(Webhook, Event, Option<Table>)>;
+        let mut followed: BTreeMap<TableKey, Rules> = BTreeMap::new();
+        let rules = |definitions: &Definitions, table: &TableKey| -> Rules {
+            let declared = definitions.table(&table.account, &table.table);
+            let rule = |(webhook, event): (&Webhook, &Event)| (webhook.clone(), event.clone(), declared.cloned());
+            definitions.active_events(table).map(rule).collect()
         };
         for (key, value) in &records {
             let mut changes = Changes::default();
             let _ = definitions.apply(key.as_bytes(), value.as_deref(), &mut changes);
-            for table in &changes.tables {
+            for table in changes.tables.union(&changes.declared) {
                 followed.insert(table.clone(), rules(&definitions, table));
             }
         }

@@ -1,5 +1,5 @@
 use super::super::samples;
-use super::super::{Changes, LogRecord};
+use super::super::{Changes, FieldType, LogRecord};
 use super::*;
 
 #[test]
@@ -12,7 +12,12 @@ fn errors_say_where_and_what_and_show_no_secret() {
         ("Webhooks:\n- Name: A\n  OutgoingUrls: []\n  CallThrottling: -1\n", "line 4", "u32"),
         ("Webhooks:\n- Name: A\n  OutgoingUrls: [\n", "line", ""),
         ("Hooks: []\n", "line 1", "Hooks"),
-        ("# nothing\n", "line", "end of input"),
+        ("Tables:\n- Name: A\n", "line 2", "Fields"),
+        ("Tables:\n- Name: A\n  Fields:\n  - Name: B\n", "line 4", "Type"),
+        ("Tables:\n- Name: A\n  Fields:\n  - {Name: B, Type: TEXT, Uniqe: true}\n", "line 4", "Uniqe"),
+        ("Tables:\n- Name: A\n  Fields:\n  - {Name: B, Type: TEXT, Unique: 7}\n", "line 4", "bool"),
+        ("# nothing\n", "line 1", "Webhooks or Tables"),
+        ("{}\n", "line 1", "Webhooks or Tables"),
     ];
     for (text, place, part) in cases {
         let error = File::parse(text).unwrap_err().to_string();
@@ -24,6 +29,8 @@ fn errors_say_where_and_what_and_show_no_secret() {
 #[test]
 fn a_file_without_webhooks_is_empty() {
     assert_eq!(File::parse("Webhooks: []\n").unwrap(), File::default());
+    assert_eq!(File::parse("Tables: []\n").unwrap(), File::default());
+    assert_eq!(File::default().print(), "Webhooks: []\n");
 }
 
 #[test]
@@ -48,4 +55,22 @@ fn prints_what_is_there_without_secrets_unless_asked() {
     assert!(shown.contains(&format!("Secret: {}", hook.secret.expose())), "{shown}");
     assert_eq!(File::of(&definitions, Some(&"zoo".into()), true), File::default());
     assert_eq!(format!("{:?}", SecretText("whsec_abc".to_owned())), "whsec_…");
+}
+
+#[test]
+fn a_declared_table_is_printed_without_what_goes_without_saying() {
+    let mut table = samples::table("Orders", &[("Card", FieldType::Password), ("At", FieldType::DateTime)]);
+    table.fields[0].label = Some("Card number".to_owned());
+    table.fields[1].required = true;
+    table.fields[1].editable = false;
+    let mut definitions = Definitions::default();
+    let record = LogRecord::table(&table);
+    let key = record.key.to_string();
+    definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+    assert_eq!(
+        File::of(&definitions, None, false).print(),
+        "Webhooks: []\nTables:\n- Account: acme\n  Name: Orders\n  Fields:\n  - Name: Card\n    Type: PASSWORD\n    \
+         Label: Card number\n  - Name: At\n    Type: DATE/TIME\n    Required: true\n    Editable: false\n"
+    );
+    assert_eq!(File::of(&definitions, Some(&"zoo".into()), true), File::default());
 }

@@ -1,0 +1,105 @@
+//! The part of the planner that is about declared tables.
+
+use std::collections::HashMap;
+
+use serde_saphyr::Spanned;
+
+use super::{Planner, Reason};
+use crate::definition::plan::Change;
+use crate::definition::yaml::{FieldEntry, TableEntry};
+use crate::definition::{Table, TableField, rules};
+use crate::id::{AccountId, TableId};
+
+impl<'p> Planner<'p> {
+    /// Plans a table that the file declares.
+    pub fn table(&mut self, entry: &'p Spanned<TableEntry>) {
+        let (place, entry) = (entry.referenced, &entry.value);
+        let subject = || format!("table {:?}", entry.name);
+        let Some(account) = self.account(entry.account.as_deref()) else {
+            return self.problem(place, subject(), Reason::NoAccount);
+        };
+        if let Some(line) = self.named_tables.insert((account.clone(), &entry.name), place.line()) {
+            return self.problem(place, subject(), Reason::Again(line));
+        }
+        // One problem at a time would be one try at a time.
+        let Some(fields) = self.fields(entry) else { return };
+        let before = self.definitions.table(&account, &entry.name);
+        let after = self.wanted_table(account, entry, fields, before);
+        if let Err(refusal) = rules::table(&after) {
+            return self.problem(place, subject(), refusal.into());
+        }
+        let change = Change::between(before, after, |table| {
+            table.modified = Some(self.terms.stamp.clone());
+            table.version += 1;
+        });
+        if !change.is_keep() {
+            self.plan.tables.push(change);
+        }
+    }
+
+    /// The fields that a table is to have; None if something is wrong with one of them.
+    fn fields(&mut self, table: &TableEntry) -> Option<Vec<TableField>> {
+        let mut lines: HashMap<&str, u64> = HashMap::new();
+        let mut fields = Some(Vec::with_capacity(table.fields.len()));
+        for Spanned { value: entry, referenced: place, .. } in &table.fields {
+            let wanted = match lines.insert(&entry.name, place.line()) {
+                Some(line) => Err(Reason::Again(line)),
+                None => wanted_field(entry),
+            };
+            match wanted {
+                Ok(field) => fields.iter_mut().for_each(|fields| fields.push(field.clone())),
+                Err(reason) => {
+                    fields = None;
+                    self.problem(*place, format!("field {:?} of table {:?}", entry.name, table.name), reason);
+                }
+            }
+        }
+        fields
+    }
+
+    fn wanted_table(
+        &self,
+        account: AccountId,
+        entry: &TableEntry,
+        fields: Vec<TableField>,
+        before: Option<&Table>,
+    ) -> Table {
+        Table {
+            id: TableId::of(&account, &entry.name),
+            account,
+            name: entry.name.clone(),
+            fields,
+            version: before.map_or(1, |before| before.version),
+            created: before.map_or_else(|| self.terms.stamp.clone(), |before| before.created.clone()),
+            modified: before.and_then(|before| before.modified.clone()),
+        }
+    }
+
+    /// Plans the declared tables that the file does not name, of the accounts that it names.
+    pub fn tables_not_named(&mut self) {
+        for table in self.accounts().iter().flat_map(|account| self.definitions.tables_of(account)) {
+            if self.named_tables.contains_key(&(table.account.clone(), table.name.as_str())) {
+                continue;
+            }
+            if self.terms.prune {
+                self.plan.tables.push(Change::Delete(table.clone()));
+            } else {
+                self.plan.unnamed += 1;
+            }
+        }
+    }
+}
+
+fn wanted_field(entry: &FieldEntry) -> Result<TableField, Reason> {
+    let field = TableField {
+        name: entry.name.clone(),
+        kind: entry.kind.parse().map_err(rules::Refusal::from)?,
+        label: entry.label.clone(),
+        description: entry.description.clone(),
+        unique: entry.unique.unwrap_or(false),
+        required: entry.required.unwrap_or(false),
+        editable: entry.editable.unwrap_or(true),
+    };
+    rules::table_field(&field)?;
+    Ok(field)
+}

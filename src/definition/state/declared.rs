@@ -1,0 +1,54 @@
+//! The declared tables among the definitions.
+
+use std::collections::BTreeMap;
+
+use super::{Changes, TableKey, remove_nested};
+use crate::definition::Table;
+use crate::id::{AccountId, TableId};
+
+/// All declared tables, findable by id and by account and name. An id is made of the other two, so there is
+/// one table for each.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Declared {
+    tables: BTreeMap<TableId, Table>,
+    by_name: BTreeMap<AccountId, BTreeMap<Box<str>, TableId>>,
+}
+
+impl Declared {
+    pub fn by_id(&self, id: TableId) -> Option<&Table> {
+        self.tables.get(&id)
+    }
+
+    pub fn by_name(&self, account: &AccountId, name: &str) -> Option<&Table> {
+        self.by_id(*self.by_name.get(account)?.get(name)?)
+    }
+
+    /// An account's, by name.
+    pub fn of(&self, account: &AccountId) -> impl Iterator<Item = &Table> {
+        self.by_name.get(account).into_iter().flat_map(BTreeMap::values).map(|id| &self.tables[id])
+    }
+
+    /// All of them, by id.
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &Table> {
+        self.tables.values()
+    }
+
+    /// Puts a table, whose id it is, in the place of what was there.
+    pub fn replace(&mut self, id: TableId, table: Option<Table>, changes: &mut Changes) {
+        if self.tables.get(&id) == table.as_ref() {
+            return;
+        }
+        if let Some(before) = self.tables.remove(&id) {
+            changes.declared.insert(TableKey::of(&before));
+            remove_nested(&mut self.by_name, &before.account, |names| {
+                names.remove(before.name.as_str());
+                names.is_empty()
+            });
+        }
+        if let Some(table) = table {
+            changes.declared.insert(TableKey::of(&table));
+            self.by_name.entry(table.account.clone()).or_default().insert(table.name.as_str().into(), id);
+            self.tables.insert(id, table);
+        }
+    }
+}
