@@ -24,6 +24,7 @@ use crate::telemetry::Metrics;
 
 pub use self::config::{Access, Config, TokenSecret};
 pub use self::listener::{BindError, Listener};
+pub use self::openapi::openapi;
 
 /// What requests are answered from.
 pub struct Api {
@@ -45,7 +46,7 @@ impl Api {
     pub fn router(self) -> Router {
         let (rest, document) = openapi::split();
         let mut framed = Router::new().merge(rest);
-        framed = framed.merge(openapi::router(document)).fallback(nothing_here);
+        framed = framed.merge(openapi::router(&document)).fallback(nothing_here);
         let framed = framed.layer(from_fn(error::frame));
         let open =
             operations::routes().into_iter().fold(Router::new(), |router, (path, route)| router.route(path, route));

@@ -31,7 +31,19 @@ pub const ROOMS: &[Room] = &[
     room("pipeline", &["source", "decode", "matching", "render", "deliver", "settle", "receipt", "vocabulary", "id"]),
     room(
         "api",
-        &["store", "definition", "matching", "render", "source", "deliver", "settle", "id", "lifecycle", "telemetry"],
+        &[
+            "store",
+            "definition",
+            "matching",
+            "render",
+            "source",
+            "deliver",
+            "settle",
+            "id",
+            "vocabulary",
+            "lifecycle",
+            "telemetry",
+        ],
     ),
     room(
         "config",
