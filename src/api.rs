@@ -28,6 +28,7 @@ use crate::telemetry::Metrics;
 pub use self::config::{Access, Config, TokenSecret};
 pub use self::listener::{BindError, Listener};
 pub use self::oauth::Guesses;
+pub use self::openapi::openapi;
 
 /// What requests are answered from.
 pub struct Api {
@@ -40,17 +41,20 @@ pub struct Api {
     pub policy: Policy,
     pub access: Access,
     /// How the records of a topic are read.
-    pub decoding: Box<dyn Fn(&str) -> Option<Arc<decode::Settings>> + Send + Sync>,
+    pub decoding: Decoding,
     pub attachment_url: Option<AttachmentUrl>,
     pub guesses: Guesses,
 }
+
+/// Says how the records of a topic are read; None for a topic of no source.
+pub type Decoding = Box<dyn Fn(&str) -> Option<Arc<decode::Settings>> + Send + Sync>;
 
 impl Api {
     /// Everything that is answered.
     pub fn router(self) -> Router {
         let (rest, document) = openapi::split();
         let mut framed = Router::new().merge(rest);
-        framed = framed.merge(openapi::router(document)).fallback(nothing_here);
+        framed = framed.merge(openapi::router(&document)).fallback(nothing_here);
         let framed = framed.layer(from_fn(error::frame));
         let open =
             operations::routes().into_iter().fold(Router::new(), |router, (path, route)| router.route(path, route));

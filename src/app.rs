@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::api::{Api, BindError, Guesses, Listener};
+use crate::api::{Api, BindError, Decoding, Guesses, Listener};
 use crate::catalogue::{self, Catalogue, Lookout};
 use crate::config::{self, Config};
 use crate::decode::{self, Decoder, WholeTables};
@@ -225,9 +225,7 @@ fn source(config: &Config) -> source::Config {
 }
 
 /// How a topic's records are read, for previews.
-fn decoding(
-    sources: &[(config::Source, Arc<decode::Settings>)],
-) -> Box<dyn Fn(&str) -> Option<Arc<decode::Settings>> + Send + Sync> {
+fn decoding(sources: &[(config::Source, Arc<decode::Settings>)]) -> Decoding {
     let sources = sources.to_vec();
     Box::new(move |topic| Some(sources.iter().find(|(source, _)| source.reads(topic))?.1.clone()))
 }

@@ -42,9 +42,11 @@ pub(super) struct ErrorBody {
     /// The request's path.
     resource: String,
     /// The same as in the header X-Caspio-Request-ID.
+    #[schema(format = "uuid")]
     request_id: String,
     /// Only of /oauth/token: the error as RFC 6749 names it.
     #[serde(rename = "error", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     oauth: Option<&'static str>,
 }
 

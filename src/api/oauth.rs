@@ -39,16 +39,25 @@ pub(super) struct Caller {
 #[serde(default)]
 pub(super) struct TokenRequest {
     /// client_credentials or refresh_token.
-    #[schema(required)]
+    #[schema(
+        required,
+        nullable = false,
+        pattern = "^(client_credentials|refresh_token)$",
+        example = "client_credentials"
+    )]
     grant_type: Option<String>,
     /// The client's id, unless it is in an Authorization header of the scheme Basic.
+    #[schema(nullable = false)]
     client_id: Option<String>,
     /// The client's secret, likewise.
+    #[schema(nullable = false)]
     client_secret: Option<String>,
     /// The refresh token, for the grant of that name.
+    #[schema(nullable = false)]
     refresh_token: Option<String>,
     /// Not looked at.
     #[serde(rename = "scope")]
+    #[schema(nullable = false)]
     _scope: Option<String>,
 }
 
@@ -57,7 +66,7 @@ pub(super) struct TokenRequest {
 #[schema(as = Token)]
 pub(super) struct TokenAnswer {
     access_token: String,
-    #[schema(example = "bearer")]
+    #[schema(pattern = "^bearer$", example = "bearer")]
     token_type: &'static str,
     /// Seconds.
     #[schema(example = 86399)]
@@ -68,7 +77,8 @@ pub(super) struct TokenAnswer {
 /// Exchange a client's credentials, or a refresh token, for a token.
 #[utoipa::path(post, path = "/oauth/token", tag = "Access", operation_id = "token",
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, body = TokenAnswer)), security(()))]
+    responses((status = 200, description = "A token, and one to get the next with.", body = TokenAnswer)),
+    security((), ("client" = [])))]
 pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
     let peer = request.extensions().get::<SocketAddr>().copied();
     let basic = basic(request.headers())?;

@@ -1,28 +1,37 @@
 //! The description of the API (OpenAPI 3.1), made of the code that answers, and a page to read and try it.
 
+mod errors;
+mod page;
+mod schemas;
+
 use std::sync::Arc;
 
-use axum::response::{Html, IntoResponse as _};
+use axum::Router;
 use axum::routing::get;
-use axum::{Json, Router};
-use utoipa::OpenApi as _;
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{ClientCredentials, Flow, OAuth2, Scopes, SecurityScheme};
-use utoipa::openapi::{
-    ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement, Server, ServerBuilder,
+use http::header::CONTENT_TYPE;
+use utoipa::openapi::path::{Operation, Parameter, PathItem};
+use utoipa::openapi::security::{
+    ClientCredentials, Flow, Http, HttpAuthScheme, OAuth2, Scopes, SecurityRequirement, SecurityScheme,
 };
+use utoipa::openapi::{Components, OpenApi, RefOr, Schema, Server, ServerBuilder};
+use utoipa::{OpenApi as _, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ErrorBody;
-use super::{Api, body, oauth, rest};
+use super::{Api, oauth, rest};
+
+/// What the names of the two ways to be known are in the document.
+const TOKEN: &str = "token";
+const CLIENT: &str = "client";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
         title = "Outhook",
         description = "Webhooks and their events: which row changes are sent to which URLs, and what is sent. \
-                       Compatible with the outgoing webhooks of Caspio's REST API.",
+                       Compatible with the outgoing webhooks of Caspio's REST API. The same is served under six base \
+                       paths. A method that a path does not know is answered with 405 and the header Allow.",
     ),
     components(schemas(ErrorBody)),
     tags(
@@ -35,73 +44,73 @@ use super::{Api, body, oauth, rest};
 )]
 struct Document;
 
+/// The document as it is served.
+pub fn openapi() -> String {
+    text(&split().1)
+}
+
+fn text(document: &OpenApi) -> String {
+    let mut text = document.to_pretty_json().expect("a document has only texts as keys");
+    text.push('\n');
+    text
+}
+
 /// The routes, and the document that describes them.
 pub(super) fn split() -> (Router<Arc<Api>>, OpenApi) {
-    let (below_base, mut document) =
-        OpenApiRouter::with_openapi(Document::openapi()).merge(rest::router()).split_for_parts();
-    for item in document.paths.paths.values_mut() {
-        for operation in
-            [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
-        {
-            describe_common(operation);
-        }
+    let described = OpenApiRouter::with_openapi(Document::openapi());
+    let (below_base, mut document) = described.merge(rest::router()).split_for_parts();
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        operation.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
+        operation.parameters.iter_mut().flatten().for_each(describe_id);
+        schemas::refine_bodies(operation);
+        errors::add(operation, false);
     }
-    let (token, of_token) = OpenApiRouter::new().routes(routes!(oauth::token)).split_for_parts();
-    let mut of_token = of_token;
+    let (token, mut of_token) = OpenApiRouter::new().routes(routes!(oauth::token)).split_for_parts();
     for item in of_token.paths.paths.values_mut() {
         item.servers = Some(vec![Server::new("/")]);
-        if let Some(operation) = &mut item.post {
-            add_errors(
-                operation,
-                &[
-                    (400, "A field is missing or wrong."),
-                    (401, "The client is not known."),
-                    (413, "The body is too large."),
-                    (429, "Too many wrong guesses."),
-                    (503, "No client was made yet, or the instance is busy."),
-                ],
-            );
-        }
+        operations(item).for_each(|operation| errors::add(operation, true));
     }
     document.merge(of_token);
     document.servers = Some(rest::BASES.iter().rev().map(|base| ServerBuilder::new().url(*base).build()).collect());
-    let flow = Flow::ClientCredentials(ClientCredentials::new("/oauth/token", Scopes::new()));
-    if let Some(components) = &mut document.components {
-        components.add_security_scheme("oauth", SecurityScheme::OAuth2(OAuth2::new([flow])));
-    }
+    let components = document.components.get_or_insert_default();
+    add_security(components);
+    errors::describe(components);
+    schemas::refine(&mut components.schemas);
     let router = rest::BASES.iter().fold(token, |router, base| router.nest(base, below_base.clone()));
     (router, document)
 }
 
-/// What every operation may answer besides.
-fn describe_common(operation: &mut Operation) {
-    operation.security = Some(vec![SecurityRequirement::new("oauth", [""; 0])]);
-    add_errors(
-        operation,
-        &[(401, "The token is missing, wrong or expired."), (503, "The definitions can't be written now.")],
-    );
-    if operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty()) {
-        add_errors(operation, &[(400, "The path can't be read."), (404, "It is not there, or not in this account.")]);
-    }
-    if operation.request_body.is_some() {
-        let too_large = format!("The body has more than {} bytes.", body::MAX_BODY);
-        add_errors(operation, &[(400, "A field is missing or wrong, or the body is no JSON."), (413, &too_large)]);
-    }
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem { get, post, put, patch, delete, .. } = item;
+    [get, post, put, patch, delete].into_iter().flatten()
 }
 
-fn add_errors(operation: &mut Operation, errors: &[(u16, &str)]) {
-    for (status, description) in errors {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
-        let response: RefOr<Response> =
-            ResponseBuilder::new().description(*description).content("application/json", content).build().into();
-        operation.responses.responses.insert(status.to_string(), response);
+fn add_security(components: &mut Components) {
+    let flow = Flow::ClientCredentials(ClientCredentials::new("/oauth/token", Scopes::new()));
+    let mut token = OAuth2::new([flow]);
+    token.description = Some("Authorization: Bearer, with a token of /oauth/token.".to_owned());
+    components.add_security_scheme(TOKEN, SecurityScheme::OAuth2(token));
+    components.add_security_scheme(CLIENT, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+}
+
+/// Every id looks the same, so it is said once and not at each path.
+fn describe_id(parameter: &mut RefOr<Parameter>) {
+    if let RefOr::T(Parameter { name, description, schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter
+        && name.ends_with("Id")
+    {
+        *description = Some("6 characters of a-z and 0-9.".to_owned());
+        schema.pattern = Some("^[a-z0-9]{6}$".to_owned());
     }
 }
 
 /// Serves the document, and the page.
-pub(super) fn router(document: OpenApi) -> Router<Arc<Api>> {
-    let document = Arc::new(document);
-    Router::new()
-        .route("/openapi.json", get(move || async move { Json(document.as_ref()).into_response() }))
-        .route("/docs", get(|| async { Html(include_str!("openapi/page.html")) }))
+pub(super) fn router(document: &OpenApi) -> Router<Arc<Api>> {
+    let document: Arc<str> = text(document).into();
+    let answer = move || async move { ([(CONTENT_TYPE, "application/json")], document.to_string()) };
+    page::routes().route("/openapi.json", get(answer))
 }
+
+/// The name of the body of a webhook's change, where its fields are described: see [`schemas`].
+#[derive(Debug, ToSchema)]
+#[schema(as = WebhookChangeRequest)]
+pub(super) struct WebhookChange {}

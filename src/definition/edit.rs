@@ -17,13 +17,14 @@ use crate::id::{AccountId, ClientId, EventId, WebhookId};
 #[schema(as = WebhookRequest)]
 pub struct WebhookWanted {
     /// Unique in the account, at most 255 characters.
-    #[schema(min_length = 1, max_length = 255, example = "Customers")]
+    #[schema(required, nullable = false, min_length = 1, max_length = 255, example = "Customers")]
     pub name: Option<String>,
     /// May be long and have newlines.
     #[schema(max_length = 10_000)]
     pub description: Option<String>,
     /// Where messages go: https, none twice.
-    #[schema(min_items = 1, max_items = 100, example = json!(["https://crm.example.com/hooks/customers"]))]
+    #[schema(required, nullable = false, min_items = 1, max_items = 100,
+        example = json!(["https://crm.example.com/hooks/customers"]))]
     pub outgoing_urls: Option<Vec<String>>,
     /// The most calls a second, over the whole group. Left out: no limit.
     #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
@@ -50,10 +51,10 @@ pub struct WebhookWanted {
 #[schema(as = EventRequest)]
 pub struct EventWanted {
     /// table.recordInsert, table.recordUpdate or table.recordDelete; the case of its letters is forgiven.
-    #[schema(required, example = "table.recordUpdate")]
+    #[schema(required, nullable = false, example = "table.recordUpdate")]
     pub event_type: Option<String>,
     /// The table.
-    #[schema(required, min_length = 1, max_length = 255, example = "MyCustomers")]
+    #[schema(required, nullable = false, min_length = 1, max_length = 255, example = "MyCustomers")]
     pub object_name: Option<String>,
     /// Only for table.recordUpdate: the fields whose change fires the event. Left out or empty: any field.
     #[schema(max_items = 1000)]

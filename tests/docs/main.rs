@@ -1,8 +1,9 @@
-//! What docs/ lists is what the code has: keys of the configuration and metrics, each with its text from where
-//! it is declared. `UPDATE_DOCS=1 cargo test --test docs` writes the lists anew.
+//! What docs/ lists is what the code has: keys of the configuration, metrics and the API's operations, each with its
+//! text from where it is declared. `UPDATE_DOCS=1 cargo test --test docs` writes the lists anew.
 
 mod configuration;
 mod metrics;
+mod openapi;
 
 use std::fs;
 

@@ -5,6 +5,8 @@ mod definitions;
 mod delivery;
 mod dev;
 mod harness_itself;
+mod hostile;
+mod page;
 mod rest;
 mod rest_writers;
 mod shutdown;

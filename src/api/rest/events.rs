@@ -4,29 +4,28 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use ring::digest::{SHA256, digest};
-use serde_json::json;
 use uuid::Builder;
 
 use super::super::Api;
 use super::super::body::Body;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
-use super::shapes::{EventChanged, EventCreated, EventRead};
+use super::shapes::{EventChanged, EventCreated, EventRead, Listed};
 use crate::definition::edit::{self, EventWanted};
 use crate::definition::{Draft, Event};
 use crate::id::AccountId;
 
 /// List a webhook's events, the oldest first.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/events", tag = "Events", operation_id = "listEvents",
-    params(("webhookId" = String, Path)), responses((status = 200, body = [EventRead])))]
+    params(("webhookId" = String, Path)),
+    responses((status = 200, description = "The events.", body = [EventRead])))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Listed<EventRead>>, ApiError> {
     let events = api.store.with(|definitions| {
         let webhook = edit::webhook(&Draft::on(definitions), &webhook, &caller.account)?.clone();
         let mut events: Vec<_> = definitions.events_of(webhook.id).collect();
@@ -34,13 +33,13 @@ pub(super) async fn list(
         let read = |event: &Event| read_of(&api, event.clone(), webhook.enabled, &caller.account);
         Ok::<Vec<_>, ApiError>(events.into_iter().map(read).collect())
     })?;
-    Ok(if caller.legacy { Json(json!({ "Result": events })).into_response() } else { Json(events).into_response() })
+    Ok(Json(Listed::of(events, caller.legacy)))
 }
 
 /// Create an event. The first row change after the answer fires it.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/events", tag = "Events", operation_id = "createEvent",
     params(("webhookId" = String, Path)), request_body = EventWanted,
-    responses((status = 201, body = EventCreated)))]
+    responses((status = 201, description = "It is created, and applied.", body = EventCreated)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -55,7 +54,7 @@ pub(super) async fn create(
 /// Read an event.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/events/{eventId}", tag = "Events",
     operation_id = "readEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
-    responses((status = 200, body = EventRead)))]
+    responses((status = 200, description = "The event.", body = EventRead)))]
 pub(super) async fn read(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -71,7 +70,7 @@ pub(super) async fn read(
 /// Replace all of an event but its id.
 #[utoipa::path(put, path = "/outgoingWebhooks/{webhookId}/events/{eventId}", tag = "Events",
     operation_id = "replaceEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
-    request_body = EventWanted, responses((status = 200, body = EventChanged)))]
+    request_body = EventWanted, responses((status = 200, description = "It is replaced, and applied.", body = EventChanged)))]
 pub(super) async fn replace(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -89,7 +88,7 @@ pub(super) async fn replace(
 /// Delete an event.
 #[utoipa::path(delete, path = "/outgoingWebhooks/{webhookId}/events/{eventId}", tag = "Events",
     operation_id = "deleteEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
-    responses((status = 204)))]
+    responses((status = 204, description = "It is deleted.")))]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     caller: Caller,

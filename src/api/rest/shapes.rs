@@ -19,6 +19,23 @@ pub(super) struct Counts {
     pub errors: u64,
 }
 
+/// A list: bare, or under a key for clients of the legacy kind.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Listed<T> {
+    Bare(Vec<T>),
+    Legacy {
+        #[serde(rename = "Result")]
+        result: Vec<T>,
+    },
+}
+
+impl<T> Listed<T> {
+    pub fn of(items: Vec<T>, legacy: bool) -> Self {
+        if legacy { Self::Legacy { result: items } } else { Self::Bare(items) }
+    }
+}
+
 /// Whether events fire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) enum Status {
@@ -55,15 +72,18 @@ pub(super) struct HandlingShown {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct WebhookCreated {
-    #[schema(example = "3f0zq9")]
+    #[schema(pattern = "^[a-z0-9]{6}$", example = "3f0zq9")]
     id: String,
     name: String,
+    #[schema(required)]
     description: Option<String>,
     outgoing_urls: Vec<String>,
+    #[schema(required, value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64)]
     call_throttling: Option<u32>,
     /// Receivers verify signatures with it. It is shown only here.
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwzDR3f3d4zvg=")]
     secret: String,
-    #[schema(example = "2023-05-17T12:45:27.5286883Z")]
+    #[schema(format = DateTime, example = "2023-05-17T12:45:27.5286883Z")]
     date_created: String,
     created_by: String,
     #[serde(flatten)]
@@ -75,20 +95,26 @@ pub(super) struct WebhookCreated {
 #[serde(rename_all = "PascalCase")]
 #[schema(as = WebhookChanged)]
 pub(super) struct WebhookShown {
-    #[schema(example = "3f0zq9")]
+    #[schema(pattern = "^[a-z0-9]{6}$", example = "3f0zq9")]
     id: String,
     name: String,
+    #[schema(required)]
     description: Option<String>,
     outgoing_urls: Vec<String>,
+    #[schema(required, value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64)]
     call_throttling: Option<u32>,
     /// Only for clients of the legacy kind.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     secret: Option<String>,
     /// Active if any of its events is, or if it has none.
     status: Status,
+    #[schema(format = DateTime, example = "2023-05-17T12:45:27.5286883Z")]
     date_created: String,
     created_by: String,
+    #[schema(required, format = DateTime)]
     last_modified: Option<String>,
+    #[schema(required)]
     modified_by: Option<String>,
     #[serde(flatten)]
     handling: HandlingShown,
@@ -108,6 +134,7 @@ pub(super) struct WebhookRead {
     /// The same as Status.
     enabled: bool,
     /// 1 when it was created, and one more with each change.
+    #[schema(value_type = i64, minimum = 1)]
     version: u32,
 }
 
@@ -115,22 +142,28 @@ pub(super) struct WebhookRead {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct EventCreated {
-    #[schema(example = "4040va")]
+    #[schema(pattern = "^[a-z0-9]{6}$", example = "4040va")]
     id: String,
     /// The event type, spelt as it was given.
     #[serde(rename = "Type")]
+    #[schema(example = "table.recordUpdate")]
     event_type: String,
     status: Status,
+    #[schema(example = "MyCustomers")]
     object_name: String,
     object_fields: Vec<String>,
     /// Left out if none were given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     event_sources: Vec<String>,
+    /// Null if none were given.
+    #[schema(required)]
     custom_payload_fields: Option<Vec<String>>,
     /// As it was given; left out if none was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     custom_payload_template: Option<String>,
+    #[schema(format = DateTime, example = "2023-05-17T12:45:27.5286883Z")]
     date_created: String,
     created_by: String,
 }
@@ -141,7 +174,9 @@ pub(super) struct EventCreated {
 pub(super) struct EventChanged {
     #[serde(flatten)]
     event: EventCreated,
+    #[schema(required, format = DateTime)]
     last_modified: Option<String>,
+    #[schema(required)]
     modified_by: Option<String>,
 }
 
@@ -153,10 +188,12 @@ pub(super) struct EventRead {
     #[serde(flatten)]
     event: EventChanged,
     /// The same for all events on a table.
+    #[schema(format = "uuid", example = "5f0c3a4e-8a55-8d0b-9c1f-6e2b7d9a1c34")]
     object_id: String,
     #[serde(flatten)]
     counts: Counts,
     /// 1 when it was created, and one more with each change.
+    #[schema(value_type = i64, minimum = 1)]
     version: u32,
 }
 

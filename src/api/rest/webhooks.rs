@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::ToSchema;
 
 use super::super::Api;
 use super::super::body::{Body, OptionalBody};
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
-use super::shapes::{WebhookCreated, WebhookRead, WebhookShown};
+use super::super::openapi::WebhookChange;
+use super::shapes::{Listed, WebhookCreated, WebhookRead, WebhookShown};
 use crate::definition::edit::{self, WebhookWanted};
 use crate::definition::{Definitions, Draft, Webhook};
 
@@ -29,7 +28,7 @@ const MAX_OVERLAP: u32 = 30 * 86_400;
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct SecretRequest {
     /// For how many seconds messages are signed with the old secret too. Left out: 86400, a day.
-    #[schema(maximum = 2_592_000)]
+    #[schema(minimum = 0, maximum = 2_592_000, example = 86_400)]
     overlap_seconds: Option<u32>,
 }
 
@@ -39,24 +38,25 @@ pub(super) struct SecretRequest {
 pub(super) struct SecretRegenerated {
     #[serde(flatten)]
     webhook: WebhookCreated,
-    /// Until when messages are signed with the old secret too.
+    /// Until when messages are signed with the old secret too; null if no longer.
+    #[schema(required, format = DateTime)]
     old_secret_valid_until: Option<String>,
 }
 
 /// List the webhooks of the account, by name.
 #[utoipa::path(get, path = "/outgoingWebhooks", tag = "Webhooks", operation_id = "listWebhooks",
-    responses((status = 200, body = [WebhookRead])))]
-pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Response {
+    responses((status = 200, description = "The webhooks.", body = [WebhookRead])))]
+pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Listed<WebhookRead>> {
     let webhooks: Vec<_> = api.store.with(|definitions| {
         let of_account = definitions.webhooks_of(&caller.account);
         of_account.map(|webhook| read_of(&api, definitions, webhook, caller.legacy)).collect()
     });
-    if caller.legacy { Json(json!({ "Result": webhooks })).into_response() } else { Json(webhooks).into_response() }
+    Json(Listed::of(webhooks, caller.legacy))
 }
 
 /// Create a webhook. The answer is the only one that holds its secret.
 #[utoipa::path(post, path = "/outgoingWebhooks", tag = "Webhooks", operation_id = "createWebhook",
-    request_body = WebhookWanted, responses((status = 201, body = WebhookCreated)))]
+    request_body = WebhookWanted, responses((status = 201, description = "It is created, and applied.", body = WebhookCreated)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -68,7 +68,7 @@ pub(super) async fn create(
 
 /// Read a webhook.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}", tag = "Webhooks", operation_id = "readWebhook",
-    params(("webhookId" = String, Path)), responses((status = 200, body = WebhookRead)))]
+    params(("webhookId" = String, Path)), responses((status = 200, description = "The webhook.", body = WebhookRead)))]
 pub(super) async fn read(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -82,8 +82,8 @@ pub(super) async fn read(
 
 /// Change what is given of a webhook. Enabled makes all of its events Active or Inactive.
 #[utoipa::path(put, path = "/outgoingWebhooks/{webhookId}", tag = "Webhooks", operation_id = "changeWebhook",
-    params(("webhookId" = String, Path)), request_body = WebhookWanted,
-    responses((status = 200, body = WebhookShown)))]
+    params(("webhookId" = String, Path)), request_body = WebhookChange,
+    responses((status = 200, description = "It is changed, and applied.", body = WebhookShown)))]
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -96,7 +96,7 @@ pub(super) async fn change(
 
 /// Delete a webhook with its events.
 #[utoipa::path(delete, path = "/outgoingWebhooks/{webhookId}", tag = "Webhooks", operation_id = "deleteWebhook",
-    params(("webhookId" = String, Path)), responses((status = 204)))]
+    params(("webhookId" = String, Path)), responses((status = 204, description = "It is deleted; nothing more is sent for it.")))]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -109,7 +109,7 @@ pub(super) async fn delete(
 /// Give a webhook another secret. For a while messages are signed with both.
 #[utoipa::path(patch, path = "/outgoingWebhooks/{webhookId}/regenerateSecret", tag = "Webhooks",
     operation_id = "regenerateSecret", params(("webhookId" = String, Path)), request_body = Option<SecretRequest>,
-    responses((status = 200, body = SecretRegenerated)))]
+    responses((status = 200, description = "It has a new secret.", body = SecretRegenerated)))]
 pub(super) async fn regenerate_secret(
     State(api): State<Arc<Api>>,
     caller: Caller,

@@ -1,0 +1,61 @@
+//! docs/openapi.json is the description of the API that the program serves.
+
+use std::fs;
+
+use serde_json::Value;
+
+const PAGE: &str = "docs/openapi.json";
+
+#[test]
+fn the_description_of_the_api_is_the_one_that_is_served() {
+    let expected = outhook::api::openapi();
+    let kept = fs::read_to_string(PAGE).unwrap_or_default();
+    if kept == expected {
+        return;
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(PAGE, expected).expect("it can be written");
+        return;
+    }
+    let line = kept.lines().zip(expected.lines()).take_while(|(kept, expected)| kept == expected).count();
+    panic!(
+        "{PAGE} is not what the code serves, from line {} on\n`UPDATE_DOCS=1 cargo test --test docs` writes it anew",
+        line + 1,
+    );
+}
+
+#[test]
+fn every_operation_and_answer_is_described_and_every_reference_leads_somewhere() {
+    let document: Value = serde_json::from_str(&outhook::api::openapi()).unwrap();
+    let mut operations = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let methods = ["get", "post", "put", "patch", "delete"];
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(key, _)| methods.contains(&key.as_str())) {
+            operations += 1;
+            for key in ["operationId", "summary", "tags"] {
+                assert!(!operation[key].is_null(), "{method} {path} has no {key}");
+            }
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let described = response["$ref"].is_string() || response["description"].is_string();
+                assert!(described, "{method} {path}: {status} has no description");
+            }
+        }
+    }
+    assert!(operations >= 12, "{operations}");
+    assert_references_lead(&document, &document);
+}
+
+#[track_caller]
+fn assert_references_lead(value: &Value, document: &Value) {
+    match value {
+        Value::Object(object) => {
+            if let Some(reference) = object.get("$ref").and_then(Value::as_str) {
+                let place = reference.strip_prefix('#').and_then(|place| document.pointer(place));
+                assert!(place.is_some(), "{reference} leads nowhere");
+            }
+            object.values().for_each(|inside| assert_references_lead(inside, document));
+        }
+        Value::Array(array) => array.iter().for_each(|inside| assert_references_lead(inside, document)),
+        _ => {}
+    }
+}

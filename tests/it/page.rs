@@ -1,0 +1,46 @@
+//! The page to read and try the API, in a real browser.
+
+use std::process::Command;
+
+use harness::Site;
+use serde_json::Value;
+
+use crate::OUTHOOK;
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+#[test]
+fn the_page_shows_every_operation_and_takes_nothing_from_elsewhere() {
+    let site = Site::new(OUTHOOK, 1);
+    let instance = site.start();
+    let url = format!("{}/docs", instance.base());
+    let page = harness::api::request("GET", &url, &[], b"");
+    assert_eq!((page.status, page.content_type.as_deref()), (200, Some("text/html; charset=utf-8")));
+    for elsewhere in ["http://", "https://", "src=", "@import", "url("] {
+        assert!(!page.text.contains(elsewhere), "{elsewhere}");
+    }
+    let document = harness::api::request("GET", &format!("{}/openapi.json", instance.base()), &[], b"").body;
+
+    let profile = tempfile::tempdir().unwrap();
+    let mut browser = Command::new("chromium");
+    browser.args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--dump-dom"]);
+    browser.arg(format!("--user-data-dir={}", profile.path().display())).arg(&url);
+    let Ok(shown) = browser.output() else {
+        eprintln!("NOT SHOWN without chromium: the page in a browser");
+        return;
+    };
+    let (dom, said) = (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
+    assert!(shown.status.success(), "{said}");
+    // What the policy forbids, or a mistake in the script, is told on the console.
+    assert!(!said.contains("CONSOLE"), "{said}");
+    let mut operations = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        assert!(dom.contains(&format!(">{path}<")), "{path} is not in the page:\n{dom}");
+        for operation in METHODS.iter().map(|method| &item[method]).filter(|operation| **operation != Value::Null) {
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(dom.contains(&format!("id=\"{id}\"")), "{id} is not in the page");
+            operations += 1;
+        }
+    }
+    assert!(operations >= 12, "{operations}");
+}
