@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::api::{Api, BindError, Decoding, Guesses, Listener};
 use crate::catalogue::{self, Catalogue, Lookout};
@@ -135,11 +135,15 @@ impl App {
         let gauges = tokio::spawn(read_gauges(budget.clone()));
         let mut stop = std::pin::pin!(stop);
         let mut left = Left { unsettled: 0, committed: true };
+        let mut locked_out = None;
         let caught_up = tokio::select! {
             biased;
             () = &mut stop => false,
             caught_up = store.caught_up() => {
                 caught_up?;
+                if store.status().locked_out {
+                    return Err(store.locked_out().await.into());
+                }
                 true
             }
         };
@@ -155,6 +159,10 @@ impl App {
                     stats.stop().await;
                     return Err(fatal.into());
                 }
+                error = store.locked_out() => {
+                    error!("{error}; stopping, so that instances which have the key go on");
+                    locked_out = Some(error);
+                }
                 () = async { source.assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
             }
             partitions_assigned.set(false);
@@ -166,7 +174,7 @@ impl App {
         gauges.abort();
         stop_listening.now();
         let _ = listening.await;
-        Ok(left)
+        locked_out.map_or(Ok(left), |error| Err(error.into()))
     }
 }
 

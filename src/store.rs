@@ -18,6 +18,7 @@ mod writer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
@@ -26,7 +27,7 @@ use self::follow::{FETCH_WAIT, Follower};
 use self::request::{Decision, Request};
 use self::state::State;
 use self::writer::Writer;
-use crate::definition::{Definitions, Draft, LogRecord};
+use crate::definition::{CannotOpen, Definitions, Draft, LogRecord};
 use crate::lifecycle::{self, Stop};
 use crate::matching::Index;
 
@@ -38,6 +39,9 @@ pub use self::writer::Unwritten;
 
 /// How many writes may wait for their turn; further ones wait to wait.
 const WAITING: usize = 1024;
+
+/// How long writes under way may take once a stop is asked for.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Why definitions can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,11 @@ pub enum StoreError {
         "topic {topic} could not be read to its end: nothing came for {seconds} seconds; the last trouble was: {trouble}"
     )]
     Stalled { topic: String, seconds: u64, trouble: String },
+    #[error(
+        "the definitions in topic {topic} are not known as a whole: of {record}, {why}. Add the key to \
+         definitions.secret_keys, behind the one that shall seal"
+    )]
+    Sealed { topic: String, record: String, why: CannotOpen },
     #[error("a thread for the definitions can't be started: {0}")]
     Thread(std::io::Error),
     #[error("the definitions are no longer followed: the store was stopped")]
@@ -89,8 +98,8 @@ impl Store {
         let mut log = Log::open(config, kafka, FETCH_WAIT)?;
         log.restart()?;
         let (stop, stopping) = lifecycle::stop();
-        let follower = Follower { topic: config.topic.clone(), log, state: state.clone(), stopping };
-        let writer = Writer::new(config, kafka, state.clone())?;
+        let follower = Follower { topic: config.topic.clone(), log, state: state.clone(), stopping: stopping.clone() };
+        let writer = Writer::new(config, kafka, state.clone())?.stopped_by(stopping.clone());
         let (requests, to_write) = mpsc::channel(WAITING);
         let threads = vec![
             spawn("definitions", move || follower.follow())?,
@@ -111,6 +120,18 @@ impl Store {
             biased;
             caught_up = status.wait_for(|status| status.caught_up) => caught_up.map(drop).map_err(|_| StoreError::Stopped),
             () = self.stop.asked() => Err(StoreError::Stopped),
+        }
+    }
+
+    /// Resolves when these definitions are not the whole any more, and says why: a secret is sealed with a key that
+    /// is not configured here. What was known before stays, for as long as it takes to stop.
+    pub async fn locked_out(&self) -> StoreError {
+        let mut status = self.status.clone();
+        // An error says that the store is gone, and with it the question.
+        let _ = status.wait_for(|status| status.locked_out).await;
+        match self.state.whole() {
+            Err(error) => error,
+            Ok(()) => std::future::pending().await,
         }
     }
 
@@ -143,14 +164,16 @@ impl Store {
         outcome.await.map_err(|_| StoreError::Stopped)?
     }
 
-    /// Writes what has been asked for, then stops following; resolves when the threads have ended.
+    /// Writes what has been asked for, as far as brokers take it soon, then stops following.
     pub async fn stop(&self) {
         self.stop.now();
         drop(self.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let ended = tokio::task::spawn_blocking(|| threads.into_iter().map(JoinHandle::join).all(|end| end.is_ok()));
-        if !matches!(ended.await, Ok(true)) {
-            tracing::error!("a thread that follows or writes the definitions had died");
+        match tokio::time::timeout(LAST_WRITES, ended).await {
+            Ok(Ok(true)) => {}
+            Ok(_) => tracing::error!("a thread that follows or writes the definitions had died"),
+            Err(_) => tracing::warn!("a write of definitions waits for brokers and is left; its client has no answer"),
         }
     }
 }

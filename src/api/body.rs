@@ -1,15 +1,19 @@
 //! Request bodies: JSON, and JSON with raw line breaks and tabs inside its texts, as the seed page writes them.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::error::Error as _;
 use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::StatusCode;
+use http_body_util::LengthLimitError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::error::ApiError;
 
@@ -44,14 +48,22 @@ impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for Opti
     }
 }
 
+/// A value of an object's first level as it was sent: a tree of values would change numbers that no float holds.
+pub(super) fn raw(body: &[u8], key: &str) -> Option<Box<RawValue>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let mut fields: HashMap<String, Box<RawValue>> = serde_json::from_str(&escape(text).text).ok()?;
+    fields.remove(key).filter(|value| value.get() != "null")
+}
+
 /// Reads a whole body.
 pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
     match tokio::time::timeout(ARRIVAL, to_bytes(request.into_body(), MAX_BODY)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => {
-            let message = format!("the body broke off, or is larger than {MAX_BODY} bytes");
+        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
+            let message = format!("the body is larger than {MAX_BODY} bytes");
             Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message))
         }
+        Ok(Err(_)) => Err(ApiError::body("the body broke off, or its chunks can't be read")),
         Err(_) => {
             let message = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", message))
@@ -85,8 +97,22 @@ pub(super) fn parse<T: DeserializeOwned + Serialize + Default>(body: &[u8]) -> R
     misspelt::<T>(fields.keys())?;
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
-        format!("{path}: {}", error.into_inner())
+        format!("{path}: {}", in_words(&error.into_inner().to_string()))
     })
+}
+
+/// Says in JSON's words what serde says in Rust's.
+fn in_words(error: &str) -> String {
+    let words = [
+        ("invalid type: sequence", "invalid type: list"),
+        ("expected a sequence", "expected a list"),
+        ("invalid type: map", "invalid type: object"),
+        ("expected a map", "expected an object"),
+        ("expected i64", "expected a whole number"),
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected a boolean", "expected true or false"),
+    ];
+    words.iter().fold(error.to_owned(), |error, (rust, json)| error.replace(rust, json))
 }
 
 /// How many letters a key may be off to be taken for a known one.
@@ -187,7 +213,7 @@ mod tests {
             ("[1]", "must be a JSON object"),
             ("{\"list\": [1]}", "list[0]: invalid type: integer `1`, expected a string"),
             ("{\"Test\": 1}", "there is no field \"Test\"; did you mean text?"),
-            ("{\"text\": {}}", "text: invalid type: map, expected a string"),
+            ("{\"text\": {}}", "text: invalid type: object, expected a string"),
         ];
         for (body, expected) in cases {
             let error = parse::<Shape>(body.as_bytes()).unwrap_err();

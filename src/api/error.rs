@@ -128,7 +128,9 @@ impl<E: Into<ApiError>> From<WriteError<E>> for ApiError {
             WriteError::Unwritten(cause) => {
                 // The text names brokers and topics, which are no API client's business.
                 tracing::error!("a request could not be written: {cause}");
-                Self::unavailable("the definitions can't be written now; nothing is changed, so try again")
+                Self::unavailable(
+                    "the definitions can't be written now: look whether the change was made, then try again",
+                )
             }
         }
     }

@@ -87,6 +87,13 @@ pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Resu
         ApiError::body(format!("the body is no form (application/x-www-form-urlencoded): {error}"))
             .oauth("invalid_request")
     })?;
+    if !matches!(form.grant_type.as_deref(), Some("client_credentials" | "refresh_token")) {
+        let given = form.grant_type.unwrap_or_default();
+        let message = format!(
+            "grant_type is {given:?}: use client_credentials or refresh_token, in a form (application/x-www-form-urlencoded)"
+        );
+        return Err(ApiError::body(message).oauth("unsupported_grant_type"));
+    }
     let (id, secret) = match (basic, &form.client_id, &form.client_secret) {
         (Some(basic), ..) => basic,
         (None, Some(id), Some(secret)) => (id.clone(), secret.clone()),
@@ -98,19 +105,11 @@ pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Resu
     api.knows_definitions()?;
     let client = api.authenticate(&id, &secret, peer)?;
     let key = api.token_key()?;
-    match form.grant_type.as_deref() {
-        Some("client_credentials") => {}
-        Some("refresh_token") => {
-            let owner = form.refresh_token.as_deref().and_then(|token| token::client_of(token, Kind::Refresh, &key));
-            if owner != Some(client.id) {
-                let message = "refresh_token is missing, expired or another client's: ask with client_credentials";
-                return Err(ApiError::body(message).oauth("invalid_grant"));
-            }
-        }
-        other => {
-            let given = other.unwrap_or_default();
-            let message = format!("grant_type is {given:?}: use client_credentials or refresh_token");
-            return Err(ApiError::body(message).oauth("unsupported_grant_type"));
+    if form.grant_type.as_deref() == Some("refresh_token") {
+        let owner = form.refresh_token.as_deref().and_then(|token| token::client_of(token, Kind::Refresh, &key));
+        if owner != Some(client.id) {
+            let message = "refresh_token is missing, expired or another client's: ask with client_credentials";
+            return Err(ApiError::body(message).oauth("invalid_grant"));
         }
     }
     let (lifetime, refresh) = (api.access.token_lifetime, api.access.refresh_lifetime);
@@ -144,16 +143,18 @@ impl Api {
         let id = id.parse::<ClientId>().ok();
         let known = self.store.with(|definitions| id.and_then(|id| definitions.client(id)).cloned());
         let guesser = (peer.map(|peer| peer.ip()), known.as_ref().map(|client| client.id));
+        // Who has the right secret is never kept out, whatever others guess from the same address.
+        if let Some(client) = known.filter(|client| client.has_secret(secret)) {
+            return Ok(client);
+        }
         if let Some(wait) = self.guesses.wait(guesser, Instant::now()) {
             let message = format!("too many wrong credentials: wait {} s", wait.as_secs() + 1);
             let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
             let retry_after = Some(wait + Duration::from_secs(1));
             return Err(ApiError { retry_after, ..error }.oauth("invalid_client"));
         }
-        known.filter(|client| client.has_secret(secret)).ok_or_else(|| {
-            self.guesses.failed(guesser, Instant::now());
-            ApiError::unauthorized("there is no client with this client_id and client_secret").oauth("invalid_client")
-        })
+        self.guesses.failed(guesser, Instant::now());
+        Err(ApiError::unauthorized("there is no client with this client_id and client_secret").oauth("invalid_client"))
     }
 
     /// Before the definitions are read to their end nothing can be said of them, nor of who asks.
@@ -191,7 +192,8 @@ impl FromRequestParts<Arc<Api>> for Caller {
             ));
         };
         api.knows_definitions()?;
-        let client = token::client_of(bearer, Kind::Access, &api.token_key()?);
+        // Without a key there is no client yet, so no token is good.
+        let client = api.token_key().ok().and_then(|key| token::client_of(bearer, Kind::Access, &key));
         let client = api.store.with(|definitions| client.and_then(|id| definitions.client(id)).cloned());
         let Some(Client { account, name, legacy, .. }) = client else {
             return Err(ApiError::unauthorized(

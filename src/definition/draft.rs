@@ -94,7 +94,8 @@ impl<'d> Draft<'d> {
             || self.touched.iter().filter_map(|key| if let Key::Webhook(id) = key { Some(*id) } else { None });
         let replaced = touched().filter(|id| of_account(self.committed.webhook(*id))).count();
         let drafted = touched().filter(|id| of_account(self.drafted.webhook(*id))).count();
-        self.committed.webhook_count(account) - replaced + drafted
+        // Names are counted there, and ids here: other hands may have given two webhooks one name.
+        (self.committed.webhook_count(account) + drafted).saturating_sub(replaced)
     }
 
     fn touches(&self, key: Key) -> bool {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::rules::{self, Places, Policy, Refusal};
@@ -29,18 +29,23 @@ pub struct WebhookWanted {
     /// The most calls a second, over the whole group. Left out: no limit.
     #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
     pub call_throttling: Option<i64>,
-    /// Ours: how long an attempt may take, in seconds. Left out: as the installation has it.
-    #[schema(minimum = 1, maximum = 120)]
-    pub timeout: Option<u32>,
-    /// Ours: the wait before each retry, in seconds. Left out: as the installation has it.
-    #[schema(max_items = 50, example = json!([0, 5, 30, 300]))]
-    pub retry_schedule: Option<Vec<u32>>,
+    /// Ours: how long an attempt may take, in seconds. null: as the installation has it.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 120)]
+    pub timeout: Option<Option<u32>>,
+    /// Ours: the wait before each retry, in seconds, 300 in sum. null: as the installation has it.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<u32>>, max_items = 50, example = json!([0, 5, 30, 60]))]
+    pub retry_schedule: Option<Option<Vec<u32>>>,
     /// Ours: headers that each request has, by name, such as an API key of the receiver. The value … keeps the one
-    /// that is there.
+    /// that is there. null: none.
+    #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<std::collections::HashMap<String, String>>, example = json!({"X-Api-Key": "…"}))]
-    pub headers: Option<BTreeMap<String, HeaderText>>,
-    /// Ours: whether the default payload holds the secret, as Caspio's does. Left out: true.
-    pub payload_secret: Option<bool>,
+    pub headers: Option<Option<BTreeMap<String, HeaderText>>>,
+    /// Ours: whether the default payload holds the secret, as Caspio's does. null: true.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<bool>)]
+    pub payload_secret: Option<Option<bool>>,
     /// Only when it is changed: makes all events of the webhook Active or Inactive.
     pub enabled: Option<bool>,
 }
@@ -50,7 +55,9 @@ pub struct WebhookWanted {
 #[serde(default, rename_all = "PascalCase")]
 #[schema(as = EventRequest)]
 pub struct EventWanted {
-    /// table.recordInsert, table.recordUpdate or table.recordDelete; the case of its letters is forgiven.
+    /// table.recordInsert, table.recordUpdate or table.recordDelete; the case of its letters is forgiven. `Type`, as
+    /// answers have it, is understood too.
+    #[serde(alias = "Type")]
     #[schema(required, nullable = false, example = "table.recordUpdate")]
     pub event_type: Option<String>,
     /// The table.
@@ -68,8 +75,10 @@ pub struct EventWanted {
     /// The payload as a template; excludes CustomPayloadFields.
     #[schema(max_length = 262_144)]
     pub custom_payload_template: Option<String>,
-    /// Left out: true.
+    /// Left out: true, unless Status says Inactive.
     pub enabled: Option<bool>,
+    /// Active or Inactive, as answers have it; Enabled comes first.
+    pub status: Option<String>,
 }
 
 /// Who asks, and with what.
@@ -117,6 +126,9 @@ impl fmt::Display for Missing {
 /// # Errors
 /// The first rule that it breaks.
 pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'_>) -> Decision<Webhook> {
+    if wanted.enabled == Some(false) {
+        return Err(Refusal::NothingToDisable.into());
+    }
     let missing = |field| Refusal::Missing { field };
     let webhook = Webhook {
         id: free(terms, WebhookId::from_random, |id| draft.webhook(id).is_none()),
@@ -136,7 +148,7 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
     rules::webhook(&webhook, terms.policy)?;
     rules::unique_name(&webhook, draft)?;
     rules::room_for_webhook(draft.webhook_count(terms.account), terms.policy)?;
-    Ok((vec![LogRecord::webhook(&webhook)], webhook))
+    Ok((vec![fitting(LogRecord::webhook(&webhook))?], webhook))
 }
 
 /// Changes what is given of a webhook; Enabled sets the status of all of its events.
@@ -161,7 +173,7 @@ pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms
     rules::webhook(&webhook, terms.policy)?;
     rules::unique_name(&webhook, draft)?;
     touch(&mut webhook.version, &mut webhook.modified, terms.stamp);
-    let mut records = vec![LogRecord::webhook(&webhook)];
+    let mut records = vec![fitting(LogRecord::webhook(&webhook))?];
     for event in draft.events_of(webhook.id) {
         if let Some(enabled) = wanted.enabled.filter(|enabled| *enabled != event.enabled) {
             let mut event = Event { enabled, ..event.clone() };
@@ -182,12 +194,21 @@ pub fn delete_webhook(draft: &Draft<'_>, id: &str, account: &AccountId) -> Decis
     Ok((events.chain([Key::Webhook(id)]).map(LogRecord::deletion).collect(), ()))
 }
 
-/// Gives a webhook another secret; messages are signed with the old one too until `until`, in seconds since 1970.
+/// Gives a webhook another secret at `now`; messages are signed with the old one too until `until`, both in seconds
+/// since 1970.
 ///
 /// # Errors
-/// It is not there.
-pub fn regenerate_secret(draft: &Draft<'_>, id: &str, until: Option<i64>, terms: &Terms<'_>) -> Decision<Webhook> {
+/// It is not there, or one before the old one is still good: receivers may know no other.
+pub fn regenerate_secret(
+    draft: &Draft<'_>,
+    id: &str,
+    (now, until): (i64, Option<i64>),
+    terms: &Terms<'_>,
+) -> Decision<Webhook> {
     let mut webhook = webhook(draft, id, terms.account)?.clone();
+    if until.is_some() && webhook.old_secret.as_ref().is_some_and(|old| now < old.until) {
+        return Err(Refusal::OldSecretStillGood.into());
+    }
     let old = std::mem::replace(&mut webhook.secret, Secret::from_random(bytes(terms)));
     webhook.old_secret = until.map(|until| OldSecret { secret: old, until });
     touch(&mut webhook.version, &mut webhook.modified, terms.stamp);
@@ -203,7 +224,7 @@ pub fn create_event(draft: &Draft<'_>, in_webhook: &str, wanted: &EventWanted, t
     let id = free(terms, EventId::from_random, |id| draft.event(id).is_none());
     let event = checked(draft, wanted_event(id, webhook, wanted, terms.stamp)?)?;
     rules::room_for_event(draft.events_of(webhook).count(), terms.policy)?;
-    Ok((vec![LogRecord::event(&event)], event))
+    Ok((vec![fitting(LogRecord::event(&event))?], event))
 }
 
 /// Replaces all of an event but its id.
@@ -221,7 +242,7 @@ pub fn replace_event(
     after.version = before.version;
     touch(&mut after.version, &mut after.modified, terms.stamp);
     let after = checked(draft, after)?;
-    Ok((vec![LogRecord::event(&after)], after))
+    Ok((vec![fitting(LogRecord::event(&after))?], after))
 }
 
 /// Deletes an event.
@@ -268,6 +289,7 @@ pub fn wanted_event(id: EventId, webhook: WebhookId, wanted: &EventWanted, creat
     let missing = |field| Refusal::Missing { field };
     let event_type = wanted.event_type.as_deref().ok_or(missing("EventType"))?;
     let operation = rules::operation(event_type)?;
+    let is_inactive = wanted.status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("inactive"));
     let event = Event {
         id,
         webhook,
@@ -277,7 +299,7 @@ pub fn wanted_event(id: EventId, webhook: WebhookId, wanted: &EventWanted, creat
         object_fields: wanted.object_fields.clone().unwrap_or_default(),
         event_sources: wanted.event_sources.clone().unwrap_or_default(),
         payload: rules::payload(wanted.custom_payload_fields.clone(), wanted.custom_payload_template.clone())?,
-        enabled: wanted.enabled.unwrap_or(true),
+        enabled: wanted.enabled.unwrap_or(!is_inactive),
         version: 1,
         created: created.clone(),
         modified: None,
@@ -305,15 +327,30 @@ pub fn event<'d>(draft: &'d Draft<'_>, (of, id): (&str, &str), account: &Account
     found.ok_or_else(|| Problem::NotFound(Missing::Event { webhook: of.to_string(), event: id.to_owned() }))
 }
 
+/// Tells a null, which is given, from what is left out.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// What is given of the handling, over what is there.
 fn handling(wanted: &WebhookWanted, before: Handling) -> Handling {
     let mut handling = before.clone();
-    handling.timeout = wanted.timeout.or(handling.timeout);
-    handling.retry = wanted.retry_schedule.clone().or(handling.retry);
-    handling.omit_secret = wanted.payload_secret.map_or(handling.omit_secret, |holds| !holds);
-    set(&mut handling.headers, &wanted.headers);
+    set(&mut handling.timeout, &wanted.timeout);
+    set(&mut handling.retry, &wanted.retry_schedule);
+    if let Some(headers) = &wanted.headers {
+        handling.headers = headers.clone().unwrap_or_default();
+    }
+    if let Some(holds) = wanted.payload_secret {
+        handling.omit_secret = holds == Some(false);
+    }
     handling.reveal(Some(&before));
     handling
+}
+
+/// Checks that a record is one that Kafka takes: characters that JSON escapes count several times in it.
+fn fitting(record: LogRecord) -> Result<LogRecord, Refusal> {
+    let bytes = record.value.as_ref().map_or(0, Vec::len);
+    if bytes > rules::MAX_RECORD { Err(Refusal::TooLarge { bytes }) } else { Ok(record) }
 }
 
 /// Holds an event against the others on its table.

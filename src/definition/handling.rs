@@ -1,6 +1,6 @@
 //! How a webhook wants its calls made, where it differs from the configuration: ours, beside what Caspio knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -38,15 +38,19 @@ pub const HIDDEN: &str = "…";
 pub const MAX_TIMEOUT: u32 = 120;
 /// The most retries.
 pub const MAX_RETRIES: usize = 50;
-/// The longest wait before a retry, in seconds: a day.
-pub const MAX_WAIT: u32 = 86_400;
+/// How long all waits may take together, in seconds: they are in memory, where they hold a place in the endpoint's
+/// queue and, with a full one, the partition.
+pub const MAX_WAITS: u32 = 300;
 /// The most headers.
 pub const MAX_HEADERS: usize = 20;
+/// The longest header name, in bytes.
+pub const MAX_HEADER_NAME: usize = 100;
 /// The longest header value, in bytes.
 pub const MAX_HEADER: usize = 4096;
 
 /// Headers that are ours, or of the connection.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 12] = [
+    "expect",
     "host",
     "content-type",
     "content-length",
@@ -95,12 +99,17 @@ impl Handling {
             if retry.len() > MAX_RETRIES {
                 return handling("RetrySchedule", format!("{} waits long", retry.len()), "at most 50 are allowed");
             }
-            if let Some(wait) = retry.iter().find(|wait| **wait > MAX_WAIT) {
-                return handling("RetrySchedule", format!("{wait} in one place"), "a wait is seconds, at most 86400");
+            let sum = retry.iter().fold(0_u32, |sum, wait| sum.saturating_add(*wait));
+            if sum > MAX_WAITS {
+                return handling("RetrySchedule", format!("{sum} in sum"), "its waits are seconds, at most 300 in sum");
             }
         }
         if self.headers.len() > MAX_HEADERS {
             return handling("Headers", format!("{} headers long", self.headers.len()), "at most 20 are allowed");
+        }
+        let mut names = HashSet::new();
+        if let Some(name) = self.headers.keys().find(|name| !names.insert(name.to_ascii_lowercase())) {
+            return Err(Refusal::Twice { field: "Headers", value: name.clone() });
         }
         self.headers.iter().try_for_each(|(name, value)| header(name, value))
     }
@@ -114,6 +123,13 @@ fn header(name: &str, HeaderText(value): &HeaderText) -> Result<(), Refusal> {
     }
     if RESERVED.contains(&&*lower) || RESERVED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
         return refused("it is set by Outhook or belongs to the connection");
+    }
+    if name.len() > MAX_HEADER_NAME {
+        return refused("a header's name has at most 100 characters");
+    }
+    // What stands for something else where definitions are kept, in the topic and in files.
+    if value.starts_with("sealed:") || value.starts_with("${") {
+        return refused("its value starts with sealed: or ${, which are read as something else");
     }
     if value == HIDDEN {
         return refused("its value is …, which stands for one that is there, and there is none");
@@ -150,6 +166,8 @@ mod tests {
             ("", "s3cret"),
             ("x", "s3cret\r\nx: y"),
             ("x", "s3crét"),
+            ("x", "sealed:v1:s3cret"),
+            ("x", "${s3cret}"),
             ("x", HIDDEN),
         ] {
             let error = headers(&[(name, value)]).check().unwrap_err().to_string();
@@ -159,7 +177,7 @@ mod tests {
             Handling { timeout: Some(0), ..Handling::default() },
             Handling { timeout: Some(121), ..Handling::default() },
             Handling { retry: Some(vec![1; 51]), ..Handling::default() },
-            Handling { retry: Some(vec![86_401]), ..Handling::default() },
+            Handling { retry: Some(vec![150, 151]), ..Handling::default() },
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
         }

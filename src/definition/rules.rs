@@ -26,6 +26,8 @@ pub const MAX_FIELDS: usize = 1000;
 /// The most bytes that a list of fields, or the texts of a table's fields, may have altogether. With [`MAX_TEMPLATE`] it keeps a definition under
 /// the megabyte that Kafka takes in one record unless told otherwise.
 pub const MAX_FIELDS_BYTES: usize = 256 * 1024;
+/// The largest definition as JSON, in bytes: a little under what Kafka takes in one record unless told otherwise.
+pub const MAX_RECORD: usize = 900_000;
 /// The longest payload template, in bytes.
 pub const MAX_TEMPLATE: usize = 256 * 1024;
 
@@ -71,9 +73,19 @@ pub enum Refusal {
     #[error("CallThrottling is {0}: it is calls a second, from 1 to 4294967295")]
     Calls(i64),
     #[error(
-        "nothing to change is given: send at least one of Name, Description, OutgoingUrls, CallThrottling, Enabled"
+        "nothing to change is given: send at least one of Name, Description, OutgoingUrls, CallThrottling, Enabled, \
+         Timeout, RetrySchedule, Headers, PayloadSecret"
     )]
     NothingGiven,
+    #[error("Enabled is false, but a new webhook has no events yet: create its events with Enabled false")]
+    NothingToDisable,
+    #[error("the definition has {bytes} bytes as JSON, and at most {MAX_RECORD} are allowed: make it smaller")]
+    TooLarge { bytes: usize },
+    #[error(
+        "the secret was replaced a short time ago and the one before it is still good, which receivers may need: wait, \
+         or send OverlapSeconds 0 to end it at once"
+    )]
+    OldSecretStillGood,
     #[error("the {owner} has {there} {things}, and at most {there} are allowed: delete one, or raise {key}")]
     Full { owner: &'static str, there: usize, things: &'static str, key: &'static str },
     #[error("{field} is {value}: {expected}")]

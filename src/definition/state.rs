@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use self::declared::Declared;
 use super::record::{self, BadReason, BadRecord, Key};
-use super::{Client, Event, Keyring, Table, TokenKey, Webhook};
+use super::{CannotOpen, Client, Event, Keyring, Table, TokenKey, Webhook};
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
 /// All webhooks, events and declared tables, findable by account and name, by webhook, and by table.
@@ -29,6 +29,8 @@ pub struct Definitions {
     declared: Declared,
     clients: BTreeMap<ClientId, Client>,
     token_key: Option<TokenKey>,
+    /// Records whose secrets can't be opened here, and why. What they stood for before stays: see `unopened`.
+    unopened: BTreeMap<Key, CannotOpen>,
 }
 
 /// What rules are looked up by.
@@ -83,13 +85,20 @@ impl Definitions {
     ///
     /// # Errors
     /// The record is no definition. What its key stood for before is gone all the same, as it would be after
-    /// a restart with a compacted log.
+    /// a restart with a compacted log; but not if only its secret can't be opened, for then these definitions are
+    /// not the whole, and nobody may go by them.
     pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>, changes: &mut Changes) -> Result<Applied, BadRecord> {
-        let outcome = match Key::parse(key) {
+        let parsed = Key::parse(key);
+        if let Ok(Some(key)) = parsed {
+            self.unopened.remove(&key);
+        }
+        let outcome = match parsed {
             Ok(None) => return Ok(Applied::Ignored),
             Ok(Some(Key::Webhook(id))) => {
                 let (webhook, outcome) = split(value.map(|value| record::webhook_from_value(id, value, &self.keys)));
-                self.replace_webhook(id, webhook, changes);
+                if self.is_opened(Key::Webhook(id), &outcome) {
+                    self.replace_webhook(id, webhook, changes);
+                }
                 outcome
             }
             Ok(Some(Key::Event(id))) => {
@@ -110,7 +119,9 @@ impl Definitions {
             }
             Ok(Some(Key::TokenKey)) => {
                 let (key, outcome) = split(value.map(|value| record::token_key_from_value(value, &self.keys)));
-                self.token_key = key;
+                if self.is_opened(Key::TokenKey, &outcome) {
+                    self.token_key = key;
+                }
                 outcome
             }
             // Nothing was kept under such a key, so nothing is wrong with deleting it.
@@ -121,6 +132,19 @@ impl Definitions {
             Ok(()) => Ok(Applied::Taken),
             Err(reason) => Err(BadRecord { key: String::from_utf8_lossy(key).into_owned(), reason }),
         }
+    }
+
+    /// Why these definitions are not the whole: a secret is sealed with a key that is not here. Whoever went by
+    /// them would send nothing for a webhook that is there, or write a second one of its name.
+    pub fn unopened(&self) -> Option<(Key, &CannotOpen)> {
+        self.unopened.first_key_value().map(|(key, why)| (*key, why))
+    }
+
+    /// Remembers a record that can't be opened.
+    fn is_opened(&mut self, key: Key, outcome: &Result<(), BadReason>) -> bool {
+        let Err(BadReason::Sealed(why)) = outcome else { return true };
+        self.unopened.insert(key, why.clone());
+        false
     }
 
     pub fn webhook(&self, id: WebhookId) -> Option<&Webhook> {
@@ -191,7 +215,7 @@ impl Definitions {
     }
 
     /// A webhook's events, by id.
-    pub fn events_of(&self, webhook: WebhookId) -> impl Iterator<Item = &Event> {
+    pub fn events_of(&self, webhook: WebhookId) -> impl Iterator<Item = &Event> + Clone {
         self.by_webhook.get(&webhook).into_iter().flatten().map(|id| &self.events[id])
     }
 

@@ -196,13 +196,14 @@ pub(super) fn is_missing_topic(error: &KafkaError) -> bool {
 /// Reads all definitions as they are now.
 ///
 /// # Errors
-/// The topic is missing or has several partitions, or the broker can't be reached.
+/// The topic is missing or has several partitions, the broker can't be reached, or secrets can't be opened.
 pub async fn read(config: &Config, kafka: &HashMap<String, String>) -> Result<Definitions, StoreError> {
     let mut log = Log::open(config, kafka, AT_END)?;
     let state = State::new(&config.topic, &config.secret_keys, None);
     tokio::task::spawn_blocking(move || {
         log.check()?;
         log.read_to_end(&state)?;
+        state.whole()?;
         Ok(state.into_definitions())
     })
     .await

@@ -36,15 +36,15 @@ pub(super) trait Request: Send {
 pub(super) struct Decision<T, E, D> {
     decide: D,
     decided: Option<Result<T, E>>,
-    /// What the last try was to write.
-    records: Vec<LogRecord>,
+    /// What the last try was to write, if it was not so already: to find it later says that the try went through.
+    tell_tale: Vec<LogRecord>,
     answer: oneshot::Sender<Result<T, WriteError<E>>>,
 }
 
 impl<T, E, D> Decision<T, E, D> {
     pub fn new(decide: D) -> (Self, oneshot::Receiver<Result<T, WriteError<E>>>) {
         let (answer, outcome) = oneshot::channel();
-        (Self { decide, decided: None, records: Vec::new(), answer }, outcome)
+        (Self { decide, decided: None, tell_tale: Vec::new(), answer }, outcome)
     }
 }
 
@@ -60,22 +60,23 @@ where
             return Vec::new();
         }
         // An earlier try's commit went through, and only its answer was lost.
-        if !self.records.is_empty() && draft.holds(&self.records) {
+        if !self.tell_tale.is_empty() && draft.holds(&self.tell_tale) {
             return Vec::new();
         }
         let (records, decided) = match (self.decide)(draft) {
             Ok((records, outcome)) => (records, Ok(outcome)),
             Err(refused) => (Vec::new(), Err(refused)),
         };
-        self.records.clone_from(&records);
+        self.tell_tale = if draft.holds(&records) { Vec::new() } else { records.clone() };
         self.decided = Some(decided);
         records
     }
 
     fn answer(self: Box<Self>, written: &Result<(), Arc<Unwritten>>) {
         let answer = match (self.decided, written) {
-            (Some(Err(refused)), _) => Err(WriteError::Refused(refused)),
+            // It may have been refused for what another was to write beside it, and was not.
             (_, Err(error)) => Err(WriteError::Unwritten(error.clone())),
+            (Some(Err(refused)), Ok(())) => Err(WriteError::Refused(refused)),
             (Some(Ok(outcome)), Ok(())) => Ok(outcome),
             // Nothing was decided, because nobody waited.
             (None, Ok(())) => return,

@@ -10,7 +10,7 @@ use rdkafka::message::BorrowedMessage;
 use tokio::sync::watch;
 
 use super::compile::Compiler;
-use super::{BadDefinition, Status};
+use super::{BadDefinition, Status, StoreError};
 use crate::definition::{Applied, Changes, Definitions, Keyring, LogRecord};
 use crate::matching::Index;
 
@@ -76,6 +76,19 @@ impl State {
         self.definitions.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Checks that the definitions are the whole.
+    ///
+    /// # Errors
+    /// A secret in them is sealed with a key that is not configured.
+    pub fn whole(&self) -> Result<(), StoreError> {
+        match self.definitions().unopened() {
+            None => Ok(()),
+            Some((key, why)) => {
+                Err(StoreError::Sealed { topic: self.topic.clone(), record: key.to_string(), why: why.clone() })
+            }
+        }
+    }
+
     /// The offset after the last record that was applied.
     pub fn next(&self) -> i64 {
         self.applying().next
@@ -92,17 +105,20 @@ impl State {
         self.apply(&mut applying, record.offset(), key, record.payload());
     }
 
-    /// Applies records that were committed at these offsets, and lets them take effect.
-    pub fn committed(&self, records: &[LogRecord], offsets: &[i64]) {
+    /// Applies records that were committed at these offsets, and lets them take effect; false if that is not for now,
+    /// because the log is being read from its start.
+    pub fn committed(&self, records: &[LogRecord], offsets: &[i64]) -> bool {
         let mut applying = self.applying();
+        if applying.reading.is_some() {
+            return false;
+        }
         for (record, offset) in records.iter().zip(offsets) {
             if *offset >= applying.next {
                 self.apply(&mut applying, *offset, record.key.to_string().as_bytes(), record.value.as_deref());
             }
         }
-        if applying.reading.is_none() {
-            self.take_effect(&mut applying);
-        }
+        self.take_effect(&mut applying);
+        true
     }
 
     /// The end of the log: what was read from its start is what is known, and everything takes effect.
@@ -167,6 +183,7 @@ impl State {
         let definitions = self.definitions();
         applying.status.webhooks = definitions.webhooks().len();
         applying.status.events = definitions.events().len();
+        applying.status.locked_out = definitions.unopened().is_some();
         if let Some(compiler) = &mut applying.compiler {
             compiler.update(&definitions, &changes);
             applying.status.name_bad(&applying.bad, compiler.failed());

@@ -35,6 +35,8 @@ const NAMED: usize = 100;
 pub struct Status {
     /// Whether the log has been read to its end once.
     pub caught_up: bool,
+    /// Whether a secret is sealed with a key that is not configured here, so that the definitions are not the whole.
+    pub locked_out: bool,
     /// Records read since the start.
     pub records: u64,
     /// Of those, the ones of kinds that this program does not know.

@@ -2,7 +2,8 @@
 //!
 //! A writer takes the id over (which fences whoever had it), reads the log to its end, decides on the state
 //! that it finds, and commits. As long as nobody takes the id away, what it wrote is all that came to the log, and
-//! it need only decide and commit. A writer that was fenced wrote nothing that anybody sees; it takes the id over
+//! it need only decide and commit. (A refusal writes nothing, so that one may go by a state that is as old as the
+//! follower's.) A writer that was fenced wrote nothing that anybody sees; it takes the id over
 //! again and decides anew. So of two writers that decide on the same state at most one commits.
 
 mod producer;
@@ -22,6 +23,7 @@ use super::request::Request;
 use super::state::State;
 use super::{Config, StoreError};
 use crate::definition::{Draft, LogRecord};
+use crate::lifecycle::Stopping;
 
 /// How often a write is begun before it is given up.
 const TRIES: u32 = 8;
@@ -62,13 +64,29 @@ pub(super) struct Writer {
     state: Arc<State>,
     /// Ours until another writer fences it.
     transactions: Option<Transactions>,
+    /// The offset that our next record has if nobody else has written since our last one.
+    expected: Option<i64>,
+    stopping: Option<Stopping>,
 }
 
 impl Writer {
     /// A writer that has not taken the id over yet; does not wait for a broker.
     pub fn new(config: &Config, kafka: &HashMap<String, String>, state: Arc<State>) -> Result<Self, StoreError> {
         let log = Log::open(config, kafka, AT_END)?;
-        Ok(Self { config: config.clone(), kafka: kafka.clone(), log, state, transactions: None })
+        Ok(Self {
+            config: config.clone(),
+            kafka: kafka.clone(),
+            log,
+            state,
+            transactions: None,
+            expected: None,
+            stopping: None,
+        })
+    }
+
+    /// Gives up early once a stop is asked for.
+    pub fn stopped_by(self, stopping: Stopping) -> Self {
+        Self { stopping: Some(stopping), ..self }
     }
 
     /// Checks that the topic is as it must be.
@@ -119,9 +137,10 @@ impl Writer {
                 Err(cut) => cut,
             };
             self.transactions = None;
+            let is_last = tries == TRIES || self.stopping.as_ref().is_some_and(Stopping::is_asked);
             match cut {
                 Cut::Failed(error) => return Err(error),
-                Cut::Again { step, source } if tries == TRIES => {
+                Cut::Again { step, source } if is_last => {
                     return Err(Unwritten::CutOff { topic: self.config.topic.clone(), step, source });
                 }
                 Cut::Again { step, source } => {
@@ -137,18 +156,37 @@ impl Writer {
             Some(ours) => ours,
             None => {
                 let ours = Transactions::take_over(&self.config.topic, &self.kafka)?;
-                self.log.read_to_end(&self.state).map_err(|error| Cut::Failed(error.into()))?;
+                self.expected = None;
+                self.read_to_end()?;
                 ours
             }
         };
+        self.state.whole().map_err(|error| Cut::Failed(error.into()))?;
         let records = self.decide(requests);
         if !records.is_empty() {
             let sealed = records.iter().map(|record| record.sealed(&self.config.secret_keys, &random));
             let offsets = transactions.commit(&records, sealed)?;
-            self.state.committed(&records, &offsets);
+            self.apply(&records, &offsets)?;
         }
         self.transactions = Some(transactions);
         Ok(())
+    }
+
+    /// Applies what was committed. Directly if it follows what this writer wrote before, so that nothing can be
+    /// between; else by reading the log, whatever came to it.
+    fn apply(&mut self, records: &[LogRecord], offsets: &[i64]) -> Result<(), Cut> {
+        let follows = self.expected.is_some() && self.expected == offsets.first().copied();
+        let in_a_row = offsets.len() == records.len() && offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        if !(follows && in_a_row && self.state.committed(records, offsets)) {
+            self.read_to_end()?;
+        }
+        // A marker of the commit stands behind the records of a transaction.
+        self.expected = offsets.last().filter(|last| in_a_row && **last >= 0).map(|last| last + 2);
+        Ok(())
+    }
+
+    fn read_to_end(&mut self) -> Result<(), Cut> {
+        self.log.read_to_end(&self.state).map_err(|error| Cut::Failed(error.into()))
     }
 
     /// Lets each decide on what the ones before it leave.

@@ -375,9 +375,6 @@ fn a_webhooks_own_timeout_retries_headers_and_payload_are_kept_to_and_their_valu
     assert_eq!(made.status, 201, "{made:?}");
     assert_eq!((&made.body["Timeout"], &made.body["Headers"]), (&1.into(), &json!({"X-Api-Key": "…"})));
     let one = format!("/v3/outgoingWebhooks/{}", made.text("Id"));
-    // What was read can be sent back as it is.
-    let read = api.get(&one);
-    assert_eq!(api.send("PUT", &one, read.text.as_bytes()).status, 200);
     assert_eq!(api.post(&format!("{one}/events"), &event("table.recordInsert", "orders")).status, 201);
     site.produce([order(1)]);
     receiver.wait("/fine", 1, SOON);
@@ -399,9 +396,77 @@ fn a_webhooks_own_timeout_retries_headers_and_payload_are_kept_to_and_their_valu
     ] {
         assert_eq!(api.put(&one, &refused).status, 400, "{refused}");
     }
+    let reset = api.put(&one, &json!({"Timeout": null, "PayloadSecret": null}));
+    assert_eq!((reset.body.get("Timeout"), reset.body.get("PayloadSecret")), (None, None), "{reset:?}");
+    assert_eq!(reset.body["RetrySchedule"], json!([0]), "what is not given stays");
     let (shown, whole) = (site.run(&["get"]).stdout, site.run(&["get", "--show-secrets"]).stdout);
     assert!(!shown.contains("k3y") && shown.contains("X-Api-Key") && whole.contains("k3y"), "{shown}");
     let before = Broker::get().read_all(&site.definitions).len();
     site.apply(&shown);
     assert_eq!(Broker::get().read_all(&site.definitions).len(), before, "what get prints is what apply takes");
+}
+
+#[test]
+fn what_was_read_can_be_sent_back_and_changes_nothing() {
+    let site = Site::new(OUTHOOK, 1);
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let wanted = json!({"Name": "A", "OutgoingUrls": ["https://a.example/"], "Headers": {"X-Key": "k"}, "Timeout": 9});
+    let one = format!("/v2/outgoingWebhooks/{}", api.post("/v2/outgoingWebhooks", &wanted).text("Id"));
+    let events = format!("{one}/events");
+    let mut off = event("table.recordUpdate", "T");
+    off["Enabled"] = false.into();
+    for wanted in [&off, &event("table.recordInsert", "T")] {
+        assert_eq!(api.post(&events, wanted).status, 201);
+    }
+    let without = |mut read: Value| {
+        ["LastModified", "ModifiedBy", "Version"]
+            .iter()
+            .for_each(|key| drop(read.as_object_mut().unwrap().remove(*key)));
+        read
+    };
+    let before = api.get(&one);
+    assert_eq!(api.send("PUT", &one, before.text.as_bytes()).status, 200);
+    assert_eq!(without(api.get(&one).body), without(before.body));
+    let all = api.get(&events);
+    let statuses =
+        |all: &Value| all.as_array().unwrap().iter().map(|event| event["Status"].clone()).collect::<Vec<_>>();
+    assert_eq!(statuses(&all.body), ["Inactive", "Active"]);
+    for event in all.body.as_array().unwrap() {
+        let path = format!("{events}/{}", event["Id"].as_str().unwrap());
+        assert_eq!(api.put(&path, event).status, 200);
+        assert_eq!(without(api.get(&path).body), without(event.clone()));
+    }
+    let on_creation = api
+        .post("/v2/outgoingWebhooks", &json!({"Name": "B", "OutgoingUrls": ["https://a.example/"], "Enabled": false}));
+    assert_eq!(on_creation.status, 400, "it would say nothing: {on_creation:?}");
+}
+
+#[test]
+fn a_preview_keeps_every_number_and_a_refusal_leaves_no_doubt() {
+    let site = Site::new(OUTHOOK, 1);
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let one = format!("/v2/outgoingWebhooks/{}", create(&api, "A"));
+    let made = api.post(&format!("{one}/events"), &event("table.recordInsert", "T"));
+    let change = r#"{"table":"T","operation":"insert","after":{"a":123456789012345678901234567890.50,"b":1.10}}"#;
+    let preview = format!("{one}/events/{}/preview", made.text("Id"));
+    let shown = api.send("POST", &preview, format!(r#"{{"Change": {change}}}"#).as_bytes());
+    assert!(
+        shown.status == 200 && shown.text.contains(r#"{"a":123456789012345678901234567890.50,"b":1.10}"#),
+        "{shown:?}"
+    );
+    assert_eq!(shown.body["Fires"], true);
+    assert!(shown.body["Warnings"][0].as_str().unwrap().contains("was ever seen"), "{shown:?}");
+    for (body, part) in [
+        ("{}", "no row change"),
+        (r#"{"Change": {"table": "T"}}"#, "operation"),
+        (r#"{"Change": {"account":"zoo","table":"T","operation":"insert","after":{}}}"#, "zoo"),
+        (r#"{"Change": 7}"#, "Change"),
+    ] {
+        let refused = api.send("POST", &preview, body.as_bytes());
+        assert!(matches!(refused.status, 400 | 404) && refused.text("Message").contains(part), "{body} {refused:?}");
+    }
+    let explained = api.send("POST", &format!("{one}/explain"), format!(r#"{{"Change": {change}}}"#).as_bytes());
+    assert_eq!(explained.body[0]["Fires"], true, "{explained:?}");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequest, Path, Request, State};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::super::Api;
-use super::super::body::Body;
+use super::super::body;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use crate::catalogue::Sample;
@@ -80,12 +80,12 @@ pub(super) struct Explained {
 /// Show the message that an event sends for a row change.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/events/{eventId}/preview", tag = "Previews",
     operation_id = "previewEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
-    request_body = PreviewRequest, responses((status = 200, body = PreviewAnswer)))]
+    request_body = PreviewRequest, responses((status = 200, description = "What would be sent, and why.", body = PreviewAnswer)))]
 pub(super) async fn of_event(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((webhook, event)): Path<(String, String)>,
-    Body(asked): Body<PreviewRequest>,
+    asked: Asked,
 ) -> Result<Json<PreviewAnswer>, ApiError> {
     let (webhook, event) = api.store.with(|definitions| {
         let draft = Draft::on(definitions);
@@ -98,18 +98,21 @@ pub(super) async fn of_event(
 /// Show the message that an event would send if it were created.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/preview", tag = "Previews",
     operation_id = "previewDraft", params(("webhookId" = String, Path)), request_body = PreviewRequest,
-    responses((status = 200, body = PreviewAnswer)))]
+    responses((status = 200, description = "What would be sent, and why.", body = PreviewAnswer)))]
 pub(super) async fn of_draft(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-    Body(asked): Body<PreviewRequest>,
+    asked: Asked,
 ) -> Result<Json<PreviewAnswer>, ApiError> {
     let webhook = api.store.with(|definitions| {
         Ok::<_, ApiError>(edit::webhook(&Draft::on(definitions), &webhook, &caller.account)?.clone())
     })?;
-    let wanted =
-        asked.event.as_ref().ok_or_else(|| ApiError::body("Event is required: the event as it would be created"))?;
+    let wanted = asked
+        .request
+        .event
+        .as_ref()
+        .ok_or_else(|| ApiError::body("Event is required: the event as it would be created"))?;
     let event = edit::wanted_event(EventId::from_random([0; 6]), webhook.id, wanted, &webhook.created)
         .map_err(|refusal| ApiError::body(format!("Event: {refusal}")))?;
     api.preview(&caller.account, &webhook, &event, &asked).map(Json)
@@ -118,19 +121,19 @@ pub(super) async fn of_draft(
 /// Say of each event of a webhook why it fires for a row change, or why not.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/explain", tag = "Previews", operation_id = "explain",
     params(("webhookId" = String, Path)), request_body = PreviewRequest,
-    responses((status = 200, body = [Explained])))]
+    responses((status = 200, description = "Each event of the webhook.", body = [Explained])))]
 pub(super) async fn explain(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-    Body(asked): Body<PreviewRequest>,
+    asked: Asked,
 ) -> Result<Json<Vec<Explained>>, ApiError> {
     let (webhook, events) = api.store.with(|definitions| {
         let webhook = edit::webhook(&Draft::on(definitions), &webhook, &caller.account)?.clone();
         let events: Vec<Event> = definitions.events_of(webhook.id).cloned().collect();
         Ok::<_, ApiError>((webhook, events))
     })?;
-    let table = asked.table.as_deref().map(|table| (table, None));
+    let table = asked.request.table.as_deref().map(|table| (table, None));
     let record = api.record(&caller.account, table, &asked)?;
     record.change(&caller.account, |change| {
         let verdicts = matching::explain(change, events.iter().map(|event| (&webhook, event)));
@@ -143,6 +146,22 @@ pub(super) async fn explain(
         };
         Json(events.iter().zip(verdicts).map(explained).collect())
     })
+}
+
+/// A request, and its change as it was sent.
+pub(super) struct Asked {
+    request: PreviewRequest,
+    change: Option<Box<RawValue>>,
+}
+
+impl<S: Sync> FromRequest<S> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let bytes = body::read(request).await?;
+        let request = body::parse(&bytes).map_err(ApiError::body)?;
+        Ok(Self { request, change: body::raw(&bytes, "Change") })
+    }
 }
 
 /// A record to read a row change from.
@@ -178,7 +197,7 @@ impl Api {
         &self,
         account: &AccountId,
         table: Option<(&str, Option<Operation>)>,
-        asked: &PreviewRequest,
+        asked: &Asked,
     ) -> Result<Record, ApiError> {
         if let Some(change) = &asked.change {
             let sample = Sample {
@@ -187,7 +206,7 @@ impl Api {
                 offset: 0,
                 timestamp_ms: Timestamp::now().as_millisecond(),
                 key: None,
-                value: change.to_string().into_bytes(),
+                value: change.get().as_bytes().to_vec(),
                 headers: Vec::new(),
             };
             let settings = Settings { account: account.clone(), ..Settings::new(Format::Outhook) };
@@ -201,7 +220,7 @@ impl Api {
             Some((self.decoding)(&sample.topic)).flatten().map(|settings| Record { sample, settings })
         });
         found.ok_or_else(|| {
-            let message = format!("this instance has read no row change of {table:?} yet: give one as Change");
+            let message = format!("this instance has kept no row change of {table:?}: give one as Change");
             ApiError::new(StatusCode::NOT_FOUND, "ObjectNotFound", message)
         })
     }
@@ -211,7 +230,7 @@ impl Api {
         account: &AccountId,
         webhook: &Webhook,
         event: &Event,
-        asked: &PreviewRequest,
+        asked: &Asked,
     ) -> Result<PreviewAnswer, ApiError> {
         let record = self.record(account, Some((&event.object_name, Some(event.operation))), asked)?;
         let mut renderer = Renderer::new(self.attachment_url.clone());

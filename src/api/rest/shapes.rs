@@ -130,9 +130,7 @@ pub(super) struct WebhookRead {
     /// How many events it has.
     events: usize,
     #[serde(flatten)]
-    counts: Counts,
-    /// The same as Status.
-    enabled: bool,
+    pub counts: Counts,
     /// 1 when it was created, and one more with each change.
     #[schema(value_type = i64, minimum = 1)]
     version: u32,
@@ -249,17 +247,11 @@ impl WebhookShown {
 }
 
 impl WebhookRead {
-    /// With its secret for clients of the legacy kind.
-    pub fn of<'e>(
-        webhook: &Webhook,
-        events: impl Iterator<Item = &'e Event> + Clone,
-        counts: Counts,
-        legacy: bool,
-    ) -> Self {
+    /// With no counts yet, and with its secret for clients of the legacy kind.
+    pub fn of<'e>(webhook: &Webhook, events: impl Iterator<Item = &'e Event> + Clone, legacy: bool) -> Self {
         let mut shown = WebhookShown::of(webhook, events.clone());
         shown.secret = legacy.then(|| webhook.secret.expose().to_owned());
-        let enabled = shown.status == Status::Active;
-        Self { webhook: shown, events: events.count(), counts, enabled, version: webhook.version }
+        Self { webhook: shown, events: events.count(), counts: Counts::default(), version: webhook.version }
     }
 }
 

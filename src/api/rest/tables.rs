@@ -48,7 +48,7 @@ pub(super) struct Field {
 
 /// List the tables that are declared or were seen in the stream.
 #[utoipa::path(get, path = "/tables", tag = "Tables", operation_id = "listTables",
-    responses((status = 200, body = Tables)))]
+    responses((status = 200, description = "The names.", body = Tables)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Tables> {
     let mut tables: BTreeSet<String> = api.catalogue.tables(caller.account.as_str()).into_iter().collect();
     api.store.with(|definitions| {
@@ -59,7 +59,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Ta
 
 /// List a table's fields: those that are declared, then those that were seen besides, with the types of their values.
 #[utoipa::path(get, path = "/tables/{table}/fields", tag = "Tables", operation_id = "listFields",
-    params(("table" = String, Path)), responses((status = 200, body = Fields)))]
+    params(("table" = String, Path)), responses((status = 200, description = "The fields.", body = Fields)))]
 pub(super) async fn fields(
     State(api): State<Arc<Api>>,
     caller: Caller,

@@ -17,6 +17,7 @@ use super::super::openapi::WebhookChange;
 use super::shapes::{Listed, WebhookCreated, WebhookRead, WebhookShown};
 use crate::definition::edit::{self, WebhookWanted};
 use crate::definition::{Definitions, Draft, Webhook};
+use crate::id::EventId;
 
 /// How long an old secret stays good unless told otherwise, in seconds: a day.
 const OVERLAP: u32 = 86_400;
@@ -47,10 +48,12 @@ pub(super) struct SecretRegenerated {
 #[utoipa::path(get, path = "/outgoingWebhooks", tag = "Webhooks", operation_id = "listWebhooks",
     responses((status = 200, description = "The webhooks.", body = [WebhookRead])))]
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Listed<WebhookRead>> {
-    let webhooks: Vec<_> = api.store.with(|definitions| {
+    let found: Vec<_> = api.store.with(|definitions| {
         let of_account = definitions.webhooks_of(&caller.account);
-        of_account.map(|webhook| read_of(&api, definitions, webhook, caller.legacy)).collect()
+        of_account.map(|webhook| found(definitions, webhook, caller.legacy)).collect()
     });
+    // Counts are added when nobody waits for the definitions any more.
+    let webhooks: Vec<_> = found.into_iter().map(|found| counted(&api, found)).collect();
     Json(Listed::of(webhooks, caller.legacy))
 }
 
@@ -74,10 +77,11 @@ pub(super) async fn read(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<WebhookRead>, ApiError> {
-    api.store.with(|definitions| {
-        let webhook = edit::webhook(&Draft::on(definitions), &id, &caller.account)?.clone();
-        Ok(Json(read_of(&api, definitions, &webhook, caller.legacy)))
-    })
+    let found = api.store.with(|definitions| {
+        let draft = Draft::on(definitions);
+        edit::webhook(&draft, &id, &caller.account).map(|webhook| found(definitions, webhook, caller.legacy))
+    })?;
+    Ok(Json(counted(&api, found)))
 }
 
 /// Change what is given of a webhook. Enabled makes all of its events Active or Inactive.
@@ -120,14 +124,22 @@ pub(super) async fn regenerate_secret(
     if overlap > MAX_OVERLAP {
         return Err(ApiError::body(format!("OverlapSeconds is {overlap}, and at most {MAX_OVERLAP} are allowed")));
     }
-    let until = (overlap > 0).then(|| Timestamp::now().as_second() + i64::from(overlap));
-    let changed = api.edit(&caller, move |draft, terms| edit::regenerate_secret(draft, &id, until, terms)).await?;
+    let now = Timestamp::now().as_second();
+    let until = (overlap > 0).then(|| now + i64::from(overlap));
+    let regenerate =
+        move |draft: &Draft<'_>, terms: &edit::Terms<'_>| edit::regenerate_secret(draft, &id, (now, until), terms);
+    let changed = api.edit(&caller, regenerate).await?;
     let old_secret_valid_until = until.and_then(|until| Timestamp::from_second(until).ok()).map(|at| at.to_string());
     Ok(Json(SecretRegenerated { webhook: WebhookCreated::of(changed), old_secret_valid_until }))
 }
 
-fn read_of(api: &Api, definitions: &Definitions, webhook: &Webhook, legacy: bool) -> WebhookRead {
-    let events: Vec<_> = definitions.events_of(webhook.id).collect();
-    let counts = api.counts(events.iter().map(|event| event.id));
-    WebhookRead::of(webhook, events.into_iter(), counts, legacy)
+/// A webhook without its counts, and the events that they are of.
+fn found(definitions: &Definitions, webhook: &Webhook, legacy: bool) -> (WebhookRead, Vec<EventId>) {
+    let events = definitions.events_of(webhook.id).map(|event| event.id).collect();
+    (WebhookRead::of(webhook, definitions.events_of(webhook.id), legacy), events)
+}
+
+fn counted(api: &Api, (mut read, events): (WebhookRead, Vec<EventId>)) -> WebhookRead {
+    read.counts = api.counts(events.into_iter());
+    read
 }

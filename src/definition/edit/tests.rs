@@ -130,10 +130,13 @@ fn enabled_sets_every_event() {
 fn a_new_secret_leaves_the_old_one_for_a_while() {
     let mut state = State::new();
     let before = state.webhook("A").unwrap();
-    let after = state.decide(|draft, terms| regenerate_secret(draft, before.id.as_str(), Some(99), terms)).unwrap();
+    let after =
+        state.decide(|draft, terms| regenerate_secret(draft, before.id.as_str(), (1, Some(99)), terms)).unwrap();
     assert_ne!(after.secret, before.secret);
     assert_eq!(after.old_secret, Some(OldSecret { secret: before.secret, until: 99 }));
-    let again = state.decide(|draft, terms| regenerate_secret(draft, before.id.as_str(), None, terms)).unwrap();
+    let again = state.decide(|draft, terms| regenerate_secret(draft, before.id.as_str(), (2, Some(99)), terms));
+    assert!(again.unwrap_err().contains("still good"));
+    let again = state.decide(|draft, terms| regenerate_secret(draft, before.id.as_str(), (2, None), terms)).unwrap();
     assert_eq!(again.old_secret, None);
 }
 

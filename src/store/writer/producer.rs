@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
@@ -36,6 +36,7 @@ impl Transactions {
             .set("transactional.id", topic)
             .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
             .set("message.timeout.ms", TRANSACTION.as_millis().to_string())
+            .set("delivery.report.only.error", "false")
             .set("linger.ms", "0")
             .create_with_context(Deliveries::default())
             .map_err(|source| StoreError::Client { topic: topic.to_owned(), source: source.into() })
@@ -115,6 +116,12 @@ impl Deliveries {
 }
 
 impl ClientContext for Deliveries {
+    // That another writer took over is how writers take turns, and librdkafka calls it fatal. What matters comes
+    // back from the steps.
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        tracing::debug!("definitions' producer: {facility}: {text}");
+    }
+
     // What matters of the client's errors comes back from the step that they cut off.
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("definitions' producer: {error}: {reason}");

@@ -106,3 +106,21 @@ async fn a_topic_of_several_partitions_and_a_broker_that_is_not_there_are_refuse
     let error = read(&config, &nowhere).await.unwrap_err().to_string();
     assert!(error.contains("bogus.property"), "{error}");
 }
+
+#[tokio::test]
+async fn what_is_there_already_is_written_again_all_the_same_when_a_try_is_cut_off() {
+    let (cluster, config, kafka) = broker(1);
+    let same =
+        || write(&config, &kafka, |_| Ok::<_, Infallible>((vec![LogRecord::webhook(&webhook("hook01", "A"))], ())));
+    same().await.unwrap();
+    // That it is there proves nothing about this write, which may be there to seal it anew.
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
+    let decisions = Arc::new(AtomicUsize::new(0));
+    let count = decisions.clone();
+    let written = write(&config, &kafka, move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok::<_, Infallible>((vec![LogRecord::webhook(&webhook("hook01", "A"))], ()))
+    });
+    written.await.unwrap();
+    assert_eq!(decisions.load(Ordering::Relaxed), 2);
+}
