@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Body;
-use crate::definition::template::TemplateError;
+use crate::definition::template::{Fixed, TemplateError};
 use crate::definition::{BadUrl, Endpoint, Event, OldSecret, Secret, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
@@ -84,6 +84,7 @@ impl Rule {
     /// # Errors
     /// An unknown event source, or a template that breaks the grammar.
     pub fn compile(webhook: &Webhook, event: &Event, target: &Arc<Target>) -> Result<Rule, CompileError> {
+        debug_assert_eq!(webhook.id, target.webhook, "an event's calls go where its webhook says");
         let sources = event.event_sources.iter().map(|source| source.parse::<EventSource>());
         Ok(Rule {
             event: event.id,
@@ -91,9 +92,21 @@ impl Rule {
             object_name: event.object_name.as_str().into(),
             fields: event.object_fields.iter().map(|field| field.as_str().into()).collect(),
             sources: sources.collect::<Result<_, _>>()?,
-            body: Body::compile(webhook, event)?,
+            body: Body::compile(event)?,
             target: target.clone(),
             live: Live::default(),
         })
+    }
+
+    /// What a parameter stands for that is known before any row changes.
+    pub fn fixed(&self, fixed: Fixed) -> &str {
+        match fixed {
+            Fixed::EventId => self.event.as_str(),
+            Fixed::WebhookId => self.target.webhook.as_str(),
+            Fixed::AccountId => self.target.account.as_str(),
+            Fixed::Secret => self.target.secret.expose(),
+            Fixed::EventType => self.operation.event_type(),
+            Fixed::ObjectName => &self.object_name,
+        }
     }
 }
