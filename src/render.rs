@@ -82,7 +82,7 @@ impl Renderer {
         self.buffer.clear();
         let attachment_url = self.attachment_url.as_ref();
         let mut writer =
-            BodyWriter { out: &mut self.buffer, limit: MAX_MESSAGE_BYTES, change, id, call, attachment_url };
+            BodyWriter { out: &mut self.buffer, limit: MAX_MESSAGE_BYTES, rule, change, id, call, attachment_url };
         let body = writer.run(rule.body.steps()).map(|()| Bytes::copy_from_slice(self.buffer.as_bytes()));
         if self.buffer.capacity() > KEPT_BYTES {
             self.buffer = String::new();

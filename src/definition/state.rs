@@ -19,7 +19,8 @@ pub struct Definitions {
     /// What opens the secrets in records.
     keys: Arc<Keyring>,
     webhooks: BTreeMap<WebhookId, Webhook>,
-    events: BTreeMap<EventId, Event>,
+    /// Boxed, because a map of many large values holds much room that is not taken.
+    events: BTreeMap<EventId, Box<Event>>,
     /// The rules allow a name once in an account; a log written by other hands may not keep them.
     by_name: BTreeMap<AccountId, BTreeMap<Box<str>, BTreeSet<WebhookId>>>,
     /// Events that wait for their webhook are in here too.
@@ -152,7 +153,7 @@ impl Definitions {
     }
 
     pub fn event(&self, id: EventId) -> Option<&Event> {
-        self.events.get(&id)
+        self.events.get(&id).map(Box::as_ref)
     }
 
     /// A table's declaration.
@@ -200,7 +201,7 @@ impl Definitions {
 
     /// All events, by id; those that wait for their webhook too.
     pub fn events(&self) -> impl ExactSizeIterator<Item = &Event> {
-        self.events.values()
+        self.events.values().map(Box::as_ref)
     }
 
     /// An account's webhooks, by name.
@@ -216,13 +217,13 @@ impl Definitions {
 
     /// A webhook's events, by id.
     pub fn events_of(&self, webhook: WebhookId) -> impl Iterator<Item = &Event> + Clone {
-        self.by_webhook.get(&webhook).into_iter().flatten().map(|id| &self.events[id])
+        self.by_webhook.get(&webhook).into_iter().flatten().map(|id| &*self.events[id])
     }
 
     /// Events whose webhook has not come, or is gone.
     pub fn orphans(&self) -> impl Iterator<Item = &Event> {
         let missing = self.by_webhook.iter().filter(|(webhook, _)| !self.webhooks.contains_key(webhook));
-        missing.flat_map(|(_, events)| events).map(|id| &self.events[id])
+        missing.flat_map(|(_, events)| events).map(|id| &*self.events[id])
     }
 
     /// The tables that have events, active or not.
@@ -233,7 +234,7 @@ impl Definitions {
     /// A table's events with their webhooks, by the events' ids, active or not.
     pub fn events_on(&self, table: &TableKey) -> impl Iterator<Item = (&Webhook, &Event)> {
         self.by_table.get(table).into_iter().flatten().map(|id| {
-            let event = &self.events[id];
+            let event = &*self.events[id];
             (&self.webhooks[&event.webhook], event)
         })
     }
@@ -282,7 +283,7 @@ impl Definitions {
     }
 
     fn replace_event(&mut self, id: EventId, event: Option<Event>, changes: &mut Changes) {
-        if self.events.get(&id) == event.as_ref() {
+        if self.event(id) == event.as_ref() {
             return;
         }
         changes.events.insert(id);
@@ -300,7 +301,7 @@ impl Definitions {
             if let Some(table) = self.table_of(&event) {
                 link(&mut self.by_table, table, id, changes);
             }
-            self.events.insert(id, event);
+            self.events.insert(id, Box::new(event));
         }
     }
 
@@ -314,7 +315,11 @@ impl Definitions {
 type ByTable = BTreeMap<TableKey, BTreeSet<EventId>>;
 
 fn link(by_table: &mut ByTable, table: TableKey, event: EventId, changes: &mut Changes) {
-    by_table.entry(table.clone()).or_default().insert(event);
+    if let Some(events) = by_table.get_mut(&table) {
+        events.insert(event);
+    } else {
+        by_table.insert(table.clone(), BTreeSet::from([event]));
+    }
     changes.tables.insert(table);
 }
 

@@ -1,8 +1,9 @@
 //! What a message's body is made of: one flat list of steps, whether it comes from a template or is the
-//! default payload. What is the same in every message of an event is text by now, so that most of a body is
-//! copied, not built.
+//! default payload. The steps name what is the same in every message of an event and do not hold it, so that all
+//! default payloads share theirs: there may be a million.
 
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use crate::definition::template::{
     DEFAULT_HEAD, Fixed, Member, OUT_HOOK, Op, Reference, Template, TemplateError, Varying,
@@ -10,9 +11,9 @@ use crate::definition::template::{
 use crate::definition::{Event, Payload, Table, Webhook};
 use crate::json;
 
-/// A body, ready to be written for any row change. Its `Debug` shows nothing of it: it holds the secret.
+/// A body, ready to be written for any row change.
 pub struct Body {
-    steps: Vec<Step>,
+    steps: Arc<[Step]>,
     uses_call_id: bool,
 }
 
@@ -24,6 +25,8 @@ pub enum Step {
     Value(Reference),
     /// A field's text inside a string.
     Spliced(Reference),
+    /// Text inside a string that is the same in every message of an event.
+    Fixed(Fixed),
     /// Text inside a string that each message has its own of.
     Varying(Varying),
     /// An object of which some keys are known only when it is written.
@@ -54,15 +57,18 @@ impl Body {
     /// # Errors
     /// The event's template breaks the grammar.
     pub fn compile(webhook: &Webhook, event: &Event, table: Option<&Table>) -> Result<Body, TemplateError> {
-        let binder = Binder { webhook, event };
+        static DEFAULT: LazyLock<Arc<[Step]>> =
+            LazyLock::new(|| default_payload(true, Step::AllFields(Hidden::default())).into());
         let hidden = Hidden::of(table);
+        let with_secret = !webhook.handling.omit_secret;
         let steps = match &event.payload {
-            Payload::Default => binder.default_payload(Step::AllFields(hidden)),
+            Payload::Default if with_secret && hidden.is_empty() => DEFAULT.clone(),
+            Payload::Default => default_payload(with_secret, Step::AllFields(hidden)).into(),
             Payload::Fields(fields) => {
-                let shown = fields.iter().filter(|name| !hidden.has(name));
-                binder.default_payload(Step::ChosenFields(shown.map(|name| Chosen::new(name)).collect()))
+                let shown = fields.iter().filter(|name| !hidden.has(name)).map(|name| Chosen::new(name));
+                default_payload(with_secret, Step::ChosenFields(shown.collect())).into()
             }
-            Payload::Template(text) => binder.bind(Template::compile(text)?.ops()),
+            Payload::Template(text) => steps_of(Template::compile(text)?.ops()).into(),
         };
         Ok(Body { uses_call_id: use_call_id(&steps), steps })
     }
@@ -116,61 +122,38 @@ fn use_call_id(steps: &[Step]) -> bool {
     })
 }
 
-/// Puts in what is known of an event before any row changes.
-struct Binder<'d> {
-    webhook: &'d Webhook,
-    event: &'d Event,
+/// The default payload's steps, with these of its data.
+fn default_payload(with_secret: bool, data: Step) -> Vec<Step> {
+    let mut steps = Vec::new();
+    text(&mut steps, "{");
+    let head = OUT_HOOK[..DEFAULT_HEAD].iter();
+    for (key, op) in head.filter(|(key, _)| with_secret || *key != "secret") {
+        text(&mut steps, &format!("\"{key}\":\""));
+        push(&mut steps, op);
+        text(&mut steps, "\",");
+    }
+    text(&mut steps, "\"data\":[{");
+    steps.push(data);
+    text(&mut steps, "}]}");
+    steps
 }
 
-impl Binder<'_> {
-    fn default_payload(&self, data: Step) -> Vec<Step> {
-        let mut steps = Vec::new();
-        text(&mut steps, "{");
-        let head = OUT_HOOK[..DEFAULT_HEAD].iter();
-        for (key, op) in head.filter(|(key, _)| *key != "secret" || !self.webhook.handling.omit_secret) {
-            text(&mut steps, &format!("\"{key}\":\""));
-            self.bind_one(op, &mut steps);
-            text(&mut steps, "\",");
-        }
-        text(&mut steps, "\"data\":[{");
-        steps.push(data);
-        text(&mut steps, "}]}");
-        steps
-    }
+fn steps_of(ops: &[Op]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    ops.iter().for_each(|op| push(&mut steps, op));
+    steps
+}
 
-    fn bind(&self, ops: &[Op]) -> Vec<Step> {
-        let mut steps = Vec::new();
-        ops.iter().for_each(|op| self.bind_one(op, &mut steps));
-        steps
-    }
-
-    fn bind_one(&self, op: &Op, steps: &mut Vec<Step>) {
-        match op {
-            Op::Text(literal) => text(steps, literal),
-            Op::Fixed(fixed) => {
-                let mut escaped = String::new();
-                json::escape(self.fixed(*fixed), &mut escaped);
-                text(steps, &escaped);
-            }
-            Op::Value(reference) => steps.push(Step::Value(reference.clone())),
-            Op::Spliced(reference) => steps.push(Step::Spliced(reference.clone())),
-            Op::Varying(varying) => steps.push(Step::Varying(*varying)),
-            Op::Object(members) => {
-                let bound =
-                    |member: &Member<Op>| Member { key: self.bind(&member.key), value: self.bind(&member.value) };
-                steps.push(Step::Object(members.iter().map(bound).collect()));
-            }
-        }
-    }
-
-    fn fixed(&self, fixed: Fixed) -> &str {
-        match fixed {
-            Fixed::EventId => self.event.id.as_str(),
-            Fixed::WebhookId => self.webhook.id.as_str(),
-            Fixed::AccountId => self.webhook.account.as_str(),
-            Fixed::Secret => self.webhook.secret.expose(),
-            Fixed::EventType => self.event.operation.event_type(),
-            Fixed::ObjectName => &self.event.object_name,
+fn push(steps: &mut Vec<Step>, op: &Op) {
+    match op {
+        Op::Text(literal) => text(steps, literal),
+        Op::Fixed(fixed) => steps.push(Step::Fixed(*fixed)),
+        Op::Value(reference) => steps.push(Step::Value(reference.clone())),
+        Op::Spliced(reference) => steps.push(Step::Spliced(reference.clone())),
+        Op::Varying(varying) => steps.push(Step::Varying(*varying)),
+        Op::Object(members) => {
+            let member = |member: &Member<Op>| Member { key: steps_of(&member.key), value: steps_of(&member.value) };
+            steps.push(Step::Object(members.iter().map(member).collect()));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::{Body, EventCounts};
-use crate::definition::template::TemplateError;
+use crate::definition::template::{Fixed, TemplateError};
 use crate::definition::{BadUrl, Endpoint, Event, HeaderText, OldSecret, Secret, Table, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
@@ -138,6 +138,7 @@ impl Rule {
         event: &Event,
         target: &Arc<Target>,
     ) -> Result<Rule, CompileError> {
+        debug_assert_eq!(webhook.id, target.webhook, "an event's calls go where its webhook says");
         let sources = event.event_sources.iter().map(|source| source.parse::<EventSource>());
         Ok(Rule {
             event: event.id,
@@ -149,5 +150,17 @@ impl Rule {
             target: target.clone(),
             live: Live::default(),
         })
+    }
+
+    /// What a parameter stands for that is known before any row changes.
+    pub fn fixed(&self, fixed: Fixed) -> &str {
+        match fixed {
+            Fixed::EventId => self.event.as_str(),
+            Fixed::WebhookId => self.target.webhook.as_str(),
+            Fixed::AccountId => self.target.account.as_str(),
+            Fixed::Secret => self.target.secret.expose(),
+            Fixed::EventType => self.operation.event_type(),
+            Fixed::ObjectName => &self.object_name,
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::vocabulary::Operation;
 /// The rules of one table, by what fires them. Numbers are places in `rules`.
 #[derive(Debug, Default)]
 pub struct TableRules {
-    rules: Vec<Arc<Rule>>,
+    rules: Box<[Arc<Rule>]>,
     inserts: Vec<u32>,
     deletes: Vec<u32>,
     /// Update events that any field fires.
@@ -34,7 +34,7 @@ impl TableRules {
                 }
             }
         }
-        table.rules = rules;
+        table.rules = rules.into();
         table
     }
 

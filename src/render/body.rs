@@ -9,13 +9,14 @@ use crate::decode::{Field, RowChange};
 use crate::definition::template::{Member, Reference, Varying};
 use crate::id::{CallId, MessageId};
 use crate::json::{self, Kind};
-use crate::matching::{Chosen, Step};
+use crate::matching::{Chosen, Rule, Step};
 
 /// One body being written.
 pub(super) struct BodyWriter<'a> {
     pub(super) out: &'a mut String,
     /// What `out` may hold at most, in bytes.
     pub(super) limit: usize,
+    pub(super) rule: &'a Rule,
     pub(super) change: &'a RowChange<'a>,
     pub(super) id: MessageId,
     pub(super) call: CallId,
@@ -54,6 +55,7 @@ impl BodyWriter<'_> {
             Step::Spliced(Reference::AttachmentUrl(name)) => {
                 self.attachment_url(name);
             }
+            Step::Fixed(fixed) => json::escape(self.rule.fixed(*fixed), self.out),
             Step::Varying(varying) => self.varying(*varying),
             Step::Object(members) => return self.object(members),
             Step::AllFields(hidden) if hidden.is_empty() => self.all_fields(|_| true),

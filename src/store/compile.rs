@@ -47,6 +47,10 @@ impl Compiler {
 
     /// Ends the events that are active no more, so that their calls that wait are not made.
     fn end(&mut self, definitions: &Definitions, changes: &Changes) {
+        // As at the start, when everything has changed and nothing can end.
+        if self.live.is_empty() {
+            return;
+        }
         let of_webhooks = changes.webhooks.iter().flat_map(|webhook| definitions.events_of(*webhook));
         for event in changes.events.iter().copied().chain(of_webhooks.map(|event| event.id)) {
             if !definitions.is_active(event)

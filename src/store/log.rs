@@ -19,6 +19,10 @@ use crate::definition::Definitions;
 pub(super) const PARTITION: i32 = 0;
 /// How long a broker may take to answer a question about the topic.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How many records the client reads ahead. When it has them it looks away for a while, by default for a second;
+/// that would be most of the time that reading many definitions takes.
+const AHEAD: &str = "20000";
+const LOOK_AWAY_MS: &str = "5";
 /// How long reading to the end may go on without anything coming.
 const STALL: Duration = Duration::from_secs(30);
 
@@ -75,6 +79,8 @@ impl Log {
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "earliest")
             .set("allow.auto.create.topics", "false")
+            .set("queued.min.messages", AHEAD)
+            .set("fetch.queue.backoff.ms", LOOK_AWAY_MS)
             .set("fetch.wait.max.ms", wait.as_millis().to_string());
         let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
         let consumer = client

@@ -1,0 +1,73 @@
+//! What it costs to find the events that a row change fires.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use outhook::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
+use outhook::matching::Index;
+use outhook::vocabulary::Operation;
+
+use super::made;
+
+/// How many row changes are matched.
+const CHANGES: usize = 300_000;
+/// The update events of a table: half of any field, half of fields of which one has changed.
+const FIRES: usize = 10;
+
+/// Nanoseconds a row change.
+pub struct Lookup {
+    pub one_table: f64,
+    pub all_tables: f64,
+}
+
+pub fn measure(index: &Index, definitions: usize) -> Lookup {
+    let tables: Vec<_> = made::tables(definitions).collect();
+    assert_eq!(index.table_count(), tables.len());
+    Lookup { one_table: nanoseconds(index, &tables[..1]), all_tables: nanoseconds(index, &tables) }
+}
+
+fn nanoseconds(index: &Index, tables: &[(String, String)]) -> f64 {
+    // A step that shares no divisor with their number, so that neighbours in memory do not follow each other.
+    let step = (7_919..).find(|step| gcd(*step, tables.len()) == 1).expect("there are primes enough");
+    let mut change = update();
+    let mut scratch = Vec::new();
+    let started = Instant::now();
+    for number in 0..CHANGES {
+        let (account, table) = &tables[number * step % tables.len()];
+        (change.account, change.table) = (account.into(), table.into());
+        let rules = index.rules(&change.account, &change.table).expect("the table has rules");
+        assert_eq!(black_box(rules.matches(&change, &mut scratch)).count(), FIRES);
+    }
+    started.elapsed().as_secs_f64() * 1e9 / CHANGES as f64
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// An update of one field in ten.
+fn update<'a>() -> RowChange<'a> {
+    const NAMES: [&str; 10] =
+        ["Order_ID", "Customer_ID", "Order_Status", "Total", "Currency", "City", "Zip", "Country", "Email", "Carrier"];
+    let row = |total: &'static str| Row {
+        fields: NAMES
+            .map(|name| {
+                let json = if name == "Total" { total } else { "\"some twenty letters\"" };
+                Field { name: name.into(), value: Value::new(json) }
+            })
+            .into(),
+    };
+    RowChange {
+        account: "".into(),
+        table: "".into(),
+        operation: Operation::Update,
+        source: None,
+        event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, digits: 6 },
+        sequence: Sequence::Offset { partition: 0, offset: 0 },
+        identity: Identity::Place { topic: "orders", partition: 0, offset: 0 },
+        before: Some(row("19.50")),
+        after: Some(row("21.00")),
+        trimmed: false,
+        unknown_change: UnknownChange::Fire,
+    }
+}
