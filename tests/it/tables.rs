@@ -129,7 +129,8 @@ fn a_changed_declaration_takes_effect_without_a_restart() {
     site.apply(&declared("PASSWORD"));
     effective();
     assert_eq!(has_password(4), [false, false]);
-    let file = site.file("yaml", &hooks(&receiver));
+    let other = format!("{}Tables:\n- {{Account: acme, Name: other, Fields: []}}\n", hooks(&receiver));
+    let file = site.file("yaml", &other);
     let pruned = site.run(&["apply", "--prune", "-f", &file.display().to_string()]);
     assert!(pruned.stdout.contains("- table \"members\" in account \"acme\""), "{}{}", pruned.stdout, pruned.stderr);
     effective();

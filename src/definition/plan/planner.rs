@@ -236,7 +236,8 @@ impl<'p> Planner<'p> {
             if self.named.contains_key(&(webhook.account.clone(), webhook.name.as_str())) {
                 continue;
             }
-            if !self.terms.prune {
+            // A file that names none is about declared tables.
+            if !self.terms.prune || self.named.is_empty() {
                 self.plan.unnamed += 1;
                 continue;
             }

@@ -210,6 +210,10 @@ fn a_table_is_declared_changed_kept_and_pruned_like_a_webhook() {
     assert_eq!((after.version, &after.modified, after.id), (2, &Some(samples::stamp()), before.id));
     assert_eq!(after.passwords().count(), 0);
 
+    let webhooks = "Webhooks:\n- Name: Only\n  OutgoingUrls: [https://a.example/]\n";
+    let plan = try_apply(&definitions, webhooks, true).unwrap();
+    assert!(plan.tables.is_empty() && plan.unnamed == 1, "a file without tables is not about them");
+
     let other = "Tables:\n- Name: Other\n  Fields: []\n";
     let plan = try_apply(&definitions, other, false).unwrap();
     assert_eq!((plan.tables.len(), plan.unnamed), (1, 1));

@@ -75,13 +75,14 @@ impl<'p> Planner<'p> {
         }
     }
 
-    /// Plans the declared tables that the file does not name, of the accounts that it names.
+    /// Plans the declared tables that the file does not name, of the accounts that it names. A file that declares none
+    /// is not about them: they stay.
     pub fn tables_not_named(&mut self) {
         for table in self.accounts().iter().flat_map(|account| self.definitions.tables_of(account)) {
             if self.named_tables.contains_key(&(table.account.clone(), table.name.as_str())) {
                 continue;
             }
-            if self.terms.prune {
+            if self.terms.prune && !self.named_tables.is_empty() {
                 self.plan.tables.push(Change::Delete(table.clone()));
             } else {
                 self.plan.unnamed += 1;
