@@ -137,13 +137,19 @@ fn field<'s>(schemas: &'s mut Schemas, schema: &str, field: &str) -> Option<&'s 
     }
 }
 
-/// The fields of a creation, of which any one, not null, is enough.
+/// What null sets back, which is a change too.
+const RESET_BY_NULL: [&str; 4] = ["Timeout", "RetrySchedule", "Headers", "PayloadSecret"];
+
+/// The fields of a creation, of which any one is enough, not null but where null says something.
 fn change_of(schemas: &Schemas) -> Object {
     let mut change = schemas.get(CREATION).and_then(|creation| flat(schemas, creation)).unwrap_or_default();
     let any: Vec<_> = change
         .properties
         .iter()
-        .map(|(name, _)| json!({"required": [name], "properties": {name: {"not": {"type": "null"}}}}))
+        .map(|(name, _)| match RESET_BY_NULL.contains(&name.as_str()) {
+            true => json!({"required": [name]}),
+            false => json!({"required": [name], "properties": {name: {"not": {"type": "null"}}}}),
+        })
         .collect();
     change.required.clear();
     change.properties.values_mut().for_each(may_be_null);
