@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use outhook::decode::{EventDate, Sequence};
 use outhook::definition::{Endpoint, Secret};
-use outhook::deliver::{Call, Config, Lanes, Outcome};
+use outhook::deliver::{Call, Cause, Config, Lanes, Onward, Outcome};
 use outhook::id::{CallId, MessageId, Place};
 use outhook::matching::{Live, Target};
 use outhook::receipt::{Book, Budget, Receipt};
@@ -160,17 +160,8 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],
         ..Config::default()
     };
-    let on_finished = {
-        let (delivered, all) = (delivered.clone(), all.clone());
-        Arc::new(move |call: Call, outcome: Outcome| {
-            assert!(matches!(outcome, Outcome::Delivered), "{outcome:?}");
-            call.receipt.settle();
-            if delivered.fetch_add(1, Ordering::SeqCst) + 1 == calls {
-                all.notify_one();
-            }
-        })
-    };
-    let lanes = Lanes::new(config, on_finished).unwrap();
+    let counts = Counts { delivered: delivered.clone(), calls, all: all.clone() };
+    let lanes = Lanes::new(config, &[Duration::from_secs(1)], Arc::new(counts)).unwrap();
     let (body, book, budget) = (body(), Arc::new(NoBook), Budget::new(1 << 30));
     let topic: Arc<str> = "changes".into();
     let target = Arc::new(Target {
@@ -198,10 +189,31 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         };
         let place = Place { topic: topic.clone(), partition: 0, offset: n as i64 };
         let receipt = Receipt::open(book.clone(), n as u64, budget.clone());
-        lanes.send(Call { message, place, appended_ms: 0, receipt, attempts: 0, offered: Instant::now() }).await;
+        lanes.send(Call { message, place, appended_ms: 0, receipt, attempts: 0, deferrals: 0, offered_ms: 0 }).await;
     }
     all.notified().await;
     lanes.stop().await;
+}
+
+/// Counts what is delivered; nothing else may happen here.
+struct Counts {
+    delivered: Arc<AtomicUsize>,
+    calls: usize,
+    all: Arc<Notify>,
+}
+
+impl Onward for Counts {
+    fn finished(&self, call: Call, outcome: Outcome) {
+        assert!(matches!(outcome, Outcome::Delivered), "{outcome:?}");
+        call.receipt.settle();
+        if self.delivered.fetch_add(1, Ordering::SeqCst) + 1 == self.calls {
+            self.all.notify_one();
+        }
+    }
+
+    fn wait(&self, _: Call, _: Duration, cause: Option<&Cause>) {
+        panic!("a call went to wait: {cause:?}");
+    }
 }
 
 struct NoBook;

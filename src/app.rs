@@ -1,6 +1,7 @@
 //! Builds every part from the configuration, binds, starts in order and stops in reverse. The only file
 //! that constructs.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use crate::decode::{self, Decoder, WholeTables};
 use crate::deliver::{self, Lanes};
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
-use crate::pipeline::{Counters, Pipeline};
+use crate::pipeline::{Counters, Pipeline, Resume};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
-use crate::settle::{self, Settle};
-use crate::source::{self, Handlers, Left, Source, Topics};
+use crate::settle::{self, Settle, Tiers};
+use crate::source::{self, Fatal, Handlers, Left, Source, Topics};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -32,8 +33,10 @@ const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
 
 /// An instance, built and bound, not yet reading.
 pub struct App {
-    source: source::Config,
+    changes: source::Config,
     stages: Stages,
+    retries: source::Config,
+    resumes: Resumes,
     store: Arc<Store>,
     stats: Arc<Stats>,
     listener: Listener,
@@ -52,7 +55,7 @@ pub enum Error {
     Deliver(String),
     #[error("render.attachment_url: {0}")]
     AttachmentUrl(#[from] BadAttachmentUrl),
-    #[error("[dead_letters]: {0}")]
+    #[error("{0}")]
     Settle(String),
     #[error("[definitions]: {0}")]
     Store(#[from] StoreError),
@@ -77,11 +80,11 @@ impl App {
         let partitions_assigned = readiness.condition("partitions assigned");
         let index = Arc::new(Index::default());
         let client = config.kafka.client();
-        let settle = Settle::new(&config.dead_letters, &client.clone().into_iter().collect()).map_err(Error::Settle)?;
-        let on_finished = settle.clone();
+        let kafka = client.clone().into_iter().collect();
+        let settle =
+            Settle::new(&config.dead_letters, &config.retries, &kafka, index.clone()).map_err(Error::Settle)?;
         let lanes =
-            Lanes::new(config.delivery.clone(), Arc::new(move |call, outcome| on_finished.finished(call, outcome)))
-                .map_err(Error::Deliver)?;
+            Lanes::new(config.delivery.clone(), &config.retries.tiers, settle.clone()).map_err(Error::Deliver)?;
         let store = Store::start(&config.definitions, &client, index.clone())?;
         let catalogue = Arc::<Catalogue>::default();
         let stats = Stats::start(&config.stats, &client, index.clone(), catalogue.clone())?;
@@ -96,6 +99,12 @@ impl App {
             settle,
             budget: Budget::new(config.memory.budget_bytes()),
         };
+        let resumes = Resumes {
+            tiers: config.retries.tiers(),
+            index: stages.index.clone(),
+            lanes: stages.lanes.clone(),
+            settle: stages.settle.clone(),
+        };
         let api = Api {
             metrics,
             readiness: readiness.clone(),
@@ -108,8 +117,20 @@ impl App {
             attachment_url: stages.attachment_url.clone(),
             guesses: Guesses::default(),
         };
-        let (source, router) = (source(config), api.router());
-        Ok(Self { source, stages, store, stats, listener, router, readiness, definitions_known, partitions_assigned })
+        let (changes, retries, router) = (changes(config), retries(config), api.router());
+        Ok(Self {
+            changes,
+            stages,
+            retries,
+            resumes,
+            store,
+            stats,
+            listener,
+            router,
+            readiness,
+            definitions_known,
+            partitions_assigned,
+        })
     }
 
     /// Where metrics and health are served.
@@ -128,7 +149,7 @@ impl App {
     /// The group can't be joined, or has shut this instance out, for a reason that waiting does not mend. What was
     /// not committed comes again.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Left, Error> {
-        let Self { source, stages, store, stats, listener, router, definitions_known, partitions_assigned, .. } = self;
+        let Self { store, stats, listener, router, definitions_known, partitions_assigned, stages, .. } = self;
         let (stop_listening, stopping) = lifecycle::stop();
         let listening = tokio::spawn(listener.serve(router, stopping));
         let (lanes, settle, budget) = (stages.lanes.clone(), stages.settle.clone(), stages.budget.clone());
@@ -150,11 +171,14 @@ impl App {
         if caught_up {
             definitions_known.set(true);
             info!(tables = stages.index.table_count(), "definitions caught up; joining the group");
-            let source = Source::start(&source, stages, budget)?;
+            let sources = Sources {
+                changes: Source::start(&self.changes, stages, budget.clone())?,
+                retries: Source::start(&self.retries, self.resumes, budget)?,
+            };
             tokio::select! {
                 biased;
                 () = &mut stop => {}
-                fatal = source.failed() => {
+                fatal = sources.failed() => {
                     partitions_assigned.set(false);
                     stats.stop().await;
                     return Err(fatal.into());
@@ -163,10 +187,10 @@ impl App {
                     error!("{error}; stopping, so that instances which have the key go on");
                     locked_out = Some(error);
                 }
-                () = async { source.assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
+                () = async { sources.assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
             }
             partitions_assigned.set(false);
-            left = drain(source, &lanes, &settle).await;
+            left = sources.drain(&lanes, &settle).await;
         }
         // Nothing is counted from here on but what outlasted the drain.
         stats.stop().await;
@@ -178,20 +202,41 @@ impl App {
     }
 }
 
-/// Stops in the order of the journey: no new records, no new attempts, dead letters acknowledged, then the
-/// last commit.
-async fn drain<H: Handlers>(source: Source<H>, lanes: &Lanes, settle: &Settle) -> Left {
-    let drained = source.drain().await;
-    if drained.left() > 0 {
-        warn!(records = drained.left(), "the drain deadline has passed");
+/// What is read: row changes, and calls that have waited.
+struct Sources {
+    changes: Source<Stages>,
+    retries: Source<Resumes>,
+}
+
+impl Sources {
+    async fn failed(&self) -> Fatal {
+        tokio::select! {
+            fatal = self.changes.failed() => fatal,
+            fatal = self.retries.failed() => fatal,
+        }
     }
-    let _ = tokio::time::timeout(LAST_ATTEMPTS, async {
-        lanes.stop().await;
-        settle.drained().await
-    })
-    .await;
-    settle.stop();
-    source.leave(drained).await
+
+    async fn assigned(&self) {
+        tokio::join!(self.changes.assigned(), self.retries.assigned());
+    }
+
+    /// Stops in the order of the journey: no new records, no new attempts, retries and dead letters acknowledged,
+    /// then the last commit.
+    async fn drain(self, lanes: &Lanes, settle: &Settle) -> Left {
+        let (changes, retries) = tokio::join!(self.changes.drain(), self.retries.drain());
+        let left = changes.left() + retries.left();
+        if left > 0 {
+            warn!(records = left, "the drain deadline has passed");
+        }
+        let _ = tokio::time::timeout(LAST_ATTEMPTS, async {
+            lanes.stop().await;
+            settle.drained().await
+        })
+        .await;
+        settle.stop();
+        let (changes, retries) = tokio::join!(self.changes.leave(changes), self.retries.leave(retries));
+        Left { unsettled: changes.unsettled + retries.unsettled, committed: changes.committed && retries.committed }
+    }
 }
 
 async fn read_gauges(budget: Arc<Budget>) {
@@ -217,15 +262,26 @@ pub fn describe_metrics() {
     describe_gauge!("outhook_budget_limit_bytes", Unit::Bytes, "What rendered messages may take in memory");
 }
 
-/// The source's view of the configuration.
-fn source(config: &Config) -> source::Config {
+/// The view that the source of row changes has of the configuration.
+fn changes(config: &Config) -> source::Config {
     let topics = config.sources.iter().map(|source| match &source.topics_regex {
         Some(pattern) => Topics::Regex(pattern.subscription()),
         None => Topics::List(source.topics.clone()),
     });
+    source("changes", config, config.kafka.consumer(&config.memory), topics.collect())
+}
+
+/// The same of the source of calls that have waited.
+fn retries(config: &Config) -> source::Config {
+    let topics = config.retries.tiers().iter().map(|tier| tier.topic.to_string()).collect();
+    source("retries", config, config.kafka.retries_consumer(&config.memory), vec![Topics::List(topics)])
+}
+
+fn source(name: &'static str, config: &Config, client: HashMap<String, String>, topics: Vec<Topics>) -> source::Config {
     source::Config {
-        client: config.kafka.consumer(&config.memory),
-        topics: topics.collect(),
+        name,
+        client,
+        topics,
         commit_interval: config.kafka.commit_interval,
         drain_deadline: config.drain.deadline,
         max_open_records: config.memory.max_open_records,
@@ -266,5 +322,22 @@ impl Handlers for Stages {
             counters: Counters::default(),
             fired: Vec::new(),
         })
+    }
+}
+
+/// What every partition of a retry topic is read by.
+struct Resumes {
+    tiers: Tiers,
+    index: Arc<Index>,
+    lanes: Arc<Lanes>,
+    settle: Arc<Settle>,
+}
+
+impl Handlers for Resumes {
+    type Handler = Resume;
+
+    fn for_topic(&self, topic: &str) -> Option<Resume> {
+        let tier = self.tiers.named(topic)?.clone();
+        Some(Resume::new(tier, self.index.clone(), self.lanes.clone(), self.settle.clone()))
     }
 }

@@ -46,6 +46,8 @@ pub struct Config {
     pub definitions: store::Config,
     /// The topic for what will not be tried again.
     pub dead_letters: settle::Config,
+    /// The topics in which calls wait for their next attempt.
+    pub retries: settle::Retries,
     /// The topic for what is counted, and for the tables and fields that were seen.
     pub stats: stats::Config,
     /// How calls are made.

@@ -1,10 +1,13 @@
 //! Stage 5: messages go to their endpoints, and each call ends in one outcome.
 //!
-//! One lane an endpoint: a bounded queue, as many calls at once as it has workers, each worker with a
-//! connection of its own. A lane's trouble stays in the lane.
+//! One lane an endpoint: a bounded queue, as many calls at once as the endpoint takes well, each worker with a
+//! connection of its own. A lane's trouble stays in the lane: what it can't take now goes to wait in a retry
+//! topic, where it costs nothing.
 
+mod breaker;
 mod classify;
 mod conclude;
+mod concurrency;
 mod config;
 mod connection;
 mod dial;
@@ -13,6 +16,7 @@ mod guard;
 mod health;
 mod lane;
 mod metrics;
+mod pace;
 mod retry_after;
 mod route;
 mod schedule;
@@ -27,7 +31,9 @@ mod worker;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{interval, timeout};
 
 use self::lane::Refusal;
 use self::shared::Shared;
@@ -49,9 +55,14 @@ pub struct Call {
     pub receipt: Receipt,
     /// Attempts made so far.
     pub attempts: u32,
-    /// When it was handed to its lane first.
-    pub offered: Instant,
+    /// How often its lane did not take it, which is no attempt.
+    pub deferrals: u32,
+    /// When it was first meant to go out, milliseconds since 1970.
+    pub offered_ms: i64,
 }
+
+/// What a call takes in memory beside its body, in bytes, roughly and rather too much.
+pub const CALL_BYTES: usize = 1024;
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +86,21 @@ pub struct Cause {
     pub text: String,
 }
 
-/// What becomes of finished calls: given by whoever builds the lanes, called from a lane's worker.
-pub type OnFinished = Arc<dyn Fn(Call, Outcome) + Send + Sync>;
+/// Where calls go that their lanes are done with. It is told by a lane's worker, so it must not wait.
+pub trait Onward: Send + Sync {
+    /// The call has ended.
+    fn finished(&self, call: Call, outcome: Outcome);
+
+    /// The call is to come again after a while, and has to outlast this process until then. `cause` is why its
+    /// last attempt failed, if one was made.
+    fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>);
+}
+
+/// How often lanes are looked after.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a lane that moves is waited for at once, before it is looked at again.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// All lanes of an instance. Dropping it stops them, without a wait.
 pub struct Lanes {
@@ -84,53 +108,80 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// Metrics go to the recorder that is installed by now.
+    /// Metrics go to the recorder that is installed by now. `tiers` are the delays of the retry topics: a wait that
+    /// is shorter than the shortest is spent in memory. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The settings contradict each other, or the certificate authorities can't be read.
-    pub fn new(config: Config, on_finished: OnFinished) -> Result<Arc<Self>, String> {
+    pub fn new(config: Config, tiers: &[Duration], onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
         config.check()?;
-        Ok(Arc::new(Self { shared: Shared::new(config, on_finished)? }))
-    }
-
-    /// Queues a call, or gives it back when its lane is full or all are stopping. Never waits. To be called
-    /// in a tokio runtime.
-    ///
-    /// # Errors
-    /// The lane takes no call now; it comes back.
-    #[expect(clippy::result_large_err, reason = "the error is the call itself, which the caller has to hand on")]
-    pub fn offer(&self, mut call: Call) -> Result<(), Call> {
-        loop {
-            let Some(lane) = self.shared.lane(endpoint(&call)) else { return Err(call) };
-            match lane.push(call) {
-                Ok(()) => return Ok(()),
-                Err(Refusal::Full(back)) => return Err(back),
-                // It has just ended for want of calls: another one takes its place.
-                Err(Refusal::Closed(back)) => call = back,
+        let shared = Shared::new(config, tiers, onward)?;
+        let looked_after = Arc::downgrade(&shared);
+        tokio::spawn(async move {
+            let mut looks = interval(LOOK);
+            loop {
+                looks.tick().await;
+                let Some(shared) = looked_after.upgrade().filter(|shared| !shared.is_stopping()) else { return };
+                shared.expire();
             }
-            self.shared.forget(&lane);
-        }
+        });
+        Ok(Arc::new(Self { shared }))
     }
 
-    /// Queues a call as soon as its lane has room; drops it unsettled when the lanes are stopping.
-    pub async fn send(&self, call: Call) {
-        let Err(mut call) = self.offer(call) else { return };
+    /// Queues a call. Waits while there are too many of them over all endpoints, and for a full lane only as long as
+    /// it moves: otherwise the call goes to wait in a retry topic. Drops it unsettled when the lanes are stopping.
+    pub async fn send(&self, mut call: Call) {
+        self.shared.room().await;
         while let Some(lane) = self.shared.lane(endpoint(&call)) {
+            call = match lane.push(call) {
+                Ok(()) => return,
+                Err(Refusal::Full(back)) => back,
+                Err(refusal) => match self.refused(&lane, refusal) {
+                    Some(back) => back,
+                    None => return,
+                },
+            };
             let mut room = pin!(lane.room());
             // From here on no room that becomes free is missed.
             room.as_mut().enable();
-            match lane.push(call) {
+            call = match lane.push(call) {
                 Ok(()) => return,
                 Err(Refusal::Full(back)) => {
-                    call = back;
-                    room.await;
+                    let _ = timeout(PATIENCE, room).await;
+                    back
                 }
-                Err(Refusal::Closed(back)) => {
-                    call = back;
-                    self.shared.forget(&lane);
-                }
+                Err(refusal) => match self.refused(&lane, refusal) {
+                    Some(back) => back,
+                    None => return,
+                },
+            };
+        }
+    }
+
+    /// Queues a call that has waited in a retry topic; a full lane sends it back there at once. Otherwise as above.
+    pub async fn resume(&self, mut call: Call) {
+        self.shared.room().await;
+        while let Some(lane) = self.shared.lane(endpoint(&call)) {
+            let Err(refusal) = lane.push(call) else { return };
+            match self.refused(&lane, refusal) {
+                Some(back) => call = back,
+                None => return,
             }
         }
+    }
+
+    /// Gives back a call that another lane may take; sends any other to wait.
+    fn refused(&self, lane: &Arc<lane::Lane>, refusal: Refusal) -> Option<Call> {
+        match refusal {
+            Refusal::Closed(call) => {
+                // It has just ended for want of calls: another one takes its place.
+                self.shared.forget(lane);
+                return Some(call);
+            }
+            Refusal::Full(call) | Refusal::Slow(call) => self.shared.defer(call, None),
+            Refusal::Failing(call, trouble) => self.shared.defer(call, trouble),
+        }
+        None
     }
 
     /// Starts no attempt from now on; returns when the ones under way have ended. What is still queued is
@@ -154,4 +205,15 @@ impl Drop for Lanes {
 
 fn endpoint(call: &Call) -> &Arc<Endpoint> {
     &call.message.target.endpoints[call.message.endpoint]
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64)
+}
+
+/// A number for the jitter. A call's id is a hash, so its bits are as good as random, and other ones serve
+/// each try.
+fn random(call: &Call) -> u32 {
+    (call.message.call.0.as_u128() >> ((call.attempts + call.deferrals) * 5 % 24)) as u32
 }

@@ -1,11 +1,11 @@
-//! One record's whole way, in order, on one screen.
+//! One record's whole way, in order, on one screen. A call that has waited comes back by [`Resume`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::SystemTime;
 
 use crate::catalogue::Lookout;
 use crate::decode::{Decoded, Decoder, Headers, Input};
-use crate::deliver::{Call, Lanes};
+use crate::deliver::{CALL_BYTES, Call, Lanes};
 use crate::matching::Index;
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
@@ -13,8 +13,10 @@ use crate::settle::Settle;
 use crate::source::{Handler, Record};
 
 pub use self::counters::{Counters, describe_metrics};
+pub use self::resume::Resume;
 
 mod counters;
+mod resume;
 
 /// The stages behind one partition. Shared parts are handles; the rest is this partition's own and is
 /// reused from record to record.
@@ -56,7 +58,7 @@ impl Handler for Pipeline {
                 match message {
                     Ok(message) => {
                         self.budget.room().await;
-                        let share = receipt.share(message.body.len());
+                        let share = receipt.share(message.body.len() + CALL_BYTES);
                         rule.live.counts().message_to(message.endpoint);
                         self.lanes.send(call(&record, message, share)).await;
                     }
@@ -85,7 +87,8 @@ fn input<'a>(record: &'a Record<'a>) -> Input<'a> {
 
 fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
     let (place, appended_ms) = (record.place(), record.timestamp_ms());
-    Call { message, place, appended_ms, receipt, attempts: 0, offered: Instant::now() }
+    let offered_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64);
+    Call { message, place, appended_ms, receipt, attempts: 0, deferrals: 0, offered_ms }
 }
 
 impl Headers for Record<'_> {

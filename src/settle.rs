@@ -1,81 +1,135 @@
-//! Stage 6: what each outcome means. A dead letter is written to its topic and acknowledged before its
+//! Stage 6: what each outcome means. A retry or a dead letter is written to its topic and acknowledged before its
 //! receipt settles; never the other way round.
 
 mod config;
 mod dead_letter;
+mod kept_call;
+mod outgoing;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
+use metrics::gauge;
 use rdkafka::ClientConfig;
 
-use self::dead_letter::DeadLetter;
 use self::writer::Writer;
 use crate::decode::{DecodeError, Input};
-use crate::deliver::{Call, Outcome};
+use crate::deliver::{Call, Cause, Onward, Outcome};
 use crate::id::MessageId;
-use crate::matching::Rule;
+use crate::matching::{Index, Rule};
 use crate::receipt::Receipt;
 use crate::render::TooLarge;
 
-pub use self::config::Config;
+pub use self::config::{Config, Retries};
+pub use self::kept_call::{KeptCall, NoCall, Until};
+pub use self::tiers::{Due, Tier, Tiers};
 pub use self::writer::{MAX_RECORD_BYTES, describe_metrics};
 
-/// Ends calls and records.
+/// Ends calls and records, or lets calls wait where they outlast this process.
 pub struct Settle {
-    writer: Arc<Writer>,
+    letters: Arc<Writer>,
+    letters_topic: Arc<str>,
+    retries: Arc<Writer>,
+    tiers: Tiers,
+    index: Arc<Index>,
 }
 
 impl Settle {
-    /// `client` says how the cluster is reached (brokers, security); what dead letters need beside it is set
-    /// here.
+    /// `client` says how the cluster is reached (brokers, security); what the producers need beside it is set
+    /// here. `index` says up to where the definitions are known.
     ///
     /// # Errors
     /// A contradictory setting, or one that the Kafka client refuses.
-    pub fn new(config: &Config, client: &ClientConfig) -> Result<Arc<Self>, String> {
-        config.check()?;
-        Ok(Arc::new(Self { writer: Writer::new(&config.topic, client)? }))
-    }
-
-    /// A call has ended: a delivered or cancelled one settles now, another becomes a dead letter first. Never
-    /// waits. To be called in a tokio runtime.
-    pub fn finished(&self, call: Call, outcome: Outcome) {
-        match outcome {
-            Outcome::Delivered | Outcome::Cancelled => call.receipt.settle(),
-            Outcome::Exhausted { cause } => {
-                let letter = DeadLetter::of_call(&call, &cause, Timestamp::now());
-                self.writer.write_then_settle(letter, call.receipt);
-            }
-        }
+    pub fn new(
+        letters: &Config,
+        retries: &Retries,
+        client: &ClientConfig,
+        index: Arc<Index>,
+    ) -> Result<Arc<Self>, String> {
+        letters.check()?;
+        retries.check()?;
+        Ok(Arc::new(Self {
+            letters: Writer::new("dead letters", gauge!("outhook_dead_letters_pending"), client)?,
+            letters_topic: letters.topic.as_str().into(),
+            retries: Writer::new("retries", gauge!("outhook_retries_pending"), client)?,
+            tiers: retries.tiers(),
+            index,
+        }))
     }
 
     /// A record can't be decoded. A share of its receipt holds the dead letter's bytes until it is written. Never
     /// waits. To be called in a tokio runtime.
     pub fn undecodable(&self, input: &Input<'_>, reason: &DecodeError, receipt: &Receipt) {
-        self.write(DeadLetter::undecodable(input, reason, Timestamp::now()), receipt);
+        self.bury(dead_letter::undecodable(input, reason, Timestamp::now()), receipt);
     }
 
     /// A message may not be sent; its dead letter holds the record. Otherwise as above.
     pub fn too_large(&self, input: &Input<'_>, rule: &Rule, message: MessageId, reason: &TooLarge, receipt: &Receipt) {
-        self.write(DeadLetter::too_large(input, rule, message, reason, Timestamp::now()), receipt);
+        self.bury(dead_letter::too_large(input, rule, message, reason, Timestamp::now()), receipt);
     }
 
-    fn write(&self, letter: DeadLetter, receipt: &Receipt) {
+    /// A record of a retry topic is no call that waits. Otherwise as above.
+    pub fn unreadable(&self, input: &Input<'_>, reason: &NoCall, receipt: &Receipt) {
+        self.bury(dead_letter::unreadable(input, &reason.to_string(), Timestamp::now()), receipt);
+    }
+
+    /// A call that has waited can't go out yet, because this instance does not know its definition yet. Its share of the
+    /// receipt holds its bytes until it waits again.
+    pub fn wait_again(&self, call: &KeptCall, definitions: i64, body: Bytes, share: Receipt) {
+        let tier = self.tiers.of(Duration::ZERO);
+        let until = Until { due_ms: in_ms(tier.delay), definitions };
+        self.retries.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
+    }
+
+    fn bury(&self, letter: outgoing::Outgoing, receipt: &Receipt) {
         let share = receipt.share(letter.size());
-        self.writer.write_then_settle(letter, share);
+        self.letters.write_then_settle(self.letters_topic.clone(), letter, share);
     }
 
-    /// Waits until every dead letter under way is acknowledged, or given up by [`Settle::stop`].
+    /// Waits until everything under way is acknowledged, or given up by [`Settle::stop`].
     pub async fn drained(&self) {
-        self.writer.drained().await;
+        self.letters.drained().await;
+        self.retries.drained().await;
     }
 
-    /// Gives up the dead letters that are not acknowledged yet: their receipts stay unsettled, so that their
-    /// records come again.
+    /// Gives up what is not acknowledged yet: its receipts stay unsettled, so that its records come again.
     pub fn stop(&self) {
-        self.writer.stop();
+        self.letters.stop();
+        self.retries.stop();
     }
+}
+
+impl Onward for Settle {
+    /// A delivered or cancelled call settles now, another becomes a dead letter first. To be called in a tokio
+    /// runtime.
+    fn finished(&self, call: Call, outcome: Outcome) {
+        match outcome {
+            Outcome::Delivered | Outcome::Cancelled => call.receipt.settle(),
+            Outcome::Exhausted { cause } => {
+                let letter = dead_letter::of_call(&call, &cause, Timestamp::now());
+                self.letters.write_then_settle(self.letters_topic.clone(), letter, call.receipt);
+            }
+        }
+    }
+
+    /// The call settles as soon as a retry topic has it. To be called in a tokio runtime.
+    fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>) {
+        let until = Until { due_ms: in_ms(wait), definitions: self.index.as_of() };
+        let mut record = KeptCall::of(&call).waiting(until, call.message.body.clone());
+        if let Some(cause) = cause {
+            record.headers = record.headers.cause(cause.class, &cause.text);
+        }
+        self.retries.write_then_settle(self.tiers.of(wait).topic.clone(), record, call.receipt);
+    }
+}
+
+/// The time after this wait, milliseconds since 1970.
+fn in_ms(wait: Duration) -> i64 {
+    Timestamp::now().as_millisecond().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
 }

@@ -14,6 +14,7 @@ mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers as _};
@@ -74,6 +75,12 @@ impl<'a> Record<'a> {
 
 /// What is done with a partition's records, one after the other.
 pub trait Handler: Send + 'static {
+    /// How long the record, and all behind it, has to wait before it is handled; None when its time has come. It is
+    /// asked again after that.
+    fn wait(&self, _: &Record<'_>) -> Option<Duration> {
+        None
+    }
+
     /// Hands the record on. May wait for room downstream; the partition waits with it.
     fn handle(&mut self, record: Record<'_>, receipt: Receipt) -> impl Future<Output = ()> + Send;
 }
@@ -95,7 +102,15 @@ pub fn describe_metrics() {
         Unit::Count,
         "Shares dropped unsettled: their records come again"
     );
-    describe_gauge!("outhook_assigned_partitions", Unit::Count, "Partitions that this instance owns");
-    describe_gauge!("outhook_open_records", Unit::Count, "Records read and not yet part of a settled prefix");
+    describe_gauge!(
+        "outhook_assigned_partitions",
+        Unit::Count,
+        "Partitions that this instance owns, of changes and of retries"
+    );
+    describe_gauge!(
+        "outhook_open_records",
+        Unit::Count,
+        "Records read and not yet part of a settled prefix, of changes and of retries"
+    );
     describe_gauge!("outhook_lag_records", Unit::Count, "Records in the partition behind the committed offset");
 }

@@ -15,7 +15,7 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     problems.extend(replication(config));
     problems.extend(config.memory.problems());
     problems.extend(config.render.problems());
-    let parts = [config.dead_letters.check(), config.delivery.check()];
+    let parts = [config.dead_letters.check(), config.retries.check(), config.delivery.check()];
     problems.extend(parts.into_iter().filter_map(Result::err).map(Problem::of_part));
     problems
 }
@@ -44,12 +44,12 @@ fn overlaps(sources: &[Source]) -> Vec<Problem> {
 }
 
 fn topic_names(config: &Config) -> Vec<Problem> {
-    let own = own_topics(config).map(|(key, topic)| (key.to_owned(), topic));
+    let own = own_topics(config).into_iter().map(|(key, topic)| (key.to_owned(), topic));
     let sources = config.sources.iter().enumerate();
-    let sources = sources
-        .flat_map(|(index, source)| source.topics.iter().map(move |topic| (format!("sources[{index}].topics"), topic)));
-    own.into_iter()
-        .chain(sources)
+    let sources = sources.flat_map(|(index, source)| {
+        source.topics.iter().map(move |topic| (format!("sources[{index}].topics"), topic.clone()))
+    });
+    own.chain(sources)
         .filter(|(_, topic)| !is_topic_name(topic))
         .map(|(key, topic)| {
             let help = "a topic has 1 to 249 of the characters a-z A-Z 0-9 . _ -; an expression goes into topics_regex";
@@ -65,12 +65,15 @@ fn is_topic_name(name: &str) -> bool {
 }
 
 /// The topics that Outhook writes, with the keys that name them.
-fn own_topics(config: &Config) -> [(&'static str, &String); 3] {
-    [
+fn own_topics(config: &Config) -> Vec<(&'static str, String)> {
+    let one = [
         ("definitions.topic", &config.definitions.topic),
         ("dead_letters.topic", &config.dead_letters.topic),
         ("stats.topic", &config.stats.topic),
-    ]
+    ];
+    let tiers = config.retries.tiers();
+    let tiers = tiers.iter().map(|tier| ("retries.topic", tier.topic.to_string()));
+    one.into_iter().map(|(key, topic)| (key, topic.clone())).chain(tiers).collect()
 }
 
 /// Outhook's own topics must be apart, and no source may read them: dead letters would breed.
@@ -98,6 +101,7 @@ fn replication(config: &Config) -> impl Iterator<Item = Problem> {
         ("definitions.replication_factor", config.definitions.replication_factor),
         ("dead_letters.replication_factor", config.dead_letters.replication_factor),
         ("stats.replication_factor", config.stats.replication_factor),
+        ("retries.replication_factor", config.retries.replication_factor),
     ];
     factors.into_iter().filter_map(|(key, factor)| {
         let factor = factor.filter(|factor| !(1..=i32::from(i16::MAX)).contains(factor))?;

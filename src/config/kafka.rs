@@ -18,6 +18,9 @@ use super::{Memory, Problem, Properties};
 /// and stay over the 6 seconds that brokers accept by default.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is fetched ahead of each partition of a retry topic, in KiB.
+const RETRIES_QUEUE_KIB: &str = "1024";
+
 /// librdkafka's own default for `max.poll.interval.ms`.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -27,7 +30,7 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 pub struct Kafka {
     /// Brokers to start from, as `host:port` with commas between them. Required.
     pub brokers: String,
-    /// The consumer group. Instances with the same group share the topics' partitions. Default "outhook".
+    /// The consumer group. Instances with the same group share the topics' partitions. The retry topics are read by a group of the same name with -retries behind it. Default "outhook".
     pub group: String,
     /// What brokers call this client in their logs and quotas. Default "outhook".
     pub client_id: String,
@@ -113,6 +116,15 @@ impl Kafka {
             set("heartbeat.interval.ms", (session / 3).as_millis().max(1).to_string());
             set("partition.assignment.strategy", "cooperative-sticky".to_owned());
         }
+        settings
+    }
+
+    /// The same for the member of the group that reads the retry topics: little of them is fetched ahead, since what is
+    /// not due only takes memory.
+    pub fn retries_consumer(&self, memory: &Memory) -> HashMap<String, String> {
+        let mut settings = self.consumer(memory);
+        settings.insert("group.id".to_owned(), format!("{}-retries", self.group));
+        settings.insert("queued.max.messages.kbytes".to_owned(), RETRIES_QUEUE_KIB.to_owned());
         settings
     }
 

@@ -7,7 +7,7 @@ use super::EventDate;
 impl EventDate {
     /// From RFC 3339 text; another offset than UTC's is converted, and the fraction keeps its digits.
     /// None when the text is no RFC 3339 time or has more than nine digits.
-    pub(super) fn from_rfc3339(text: &str) -> Option<Self> {
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
         let at = text.parse().ok()?;
         let fraction = text.split_once(['.', ',']).map_or("", |(_, rest)| rest);
         let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();

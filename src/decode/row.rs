@@ -171,6 +171,26 @@ impl fmt::Display for EventDate {
     }
 }
 
+impl Sequence {
+    /// Reads what its `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
+        match text.split('-').collect::<Vec<_>>()[..] {
+            [partition, offset] => Some(Sequence::Offset {
+                partition: i32::try_from(number(partition)?).ok()?,
+                offset: i64::try_from(number(offset)?).ok()?,
+            }),
+            [commit, lsn, after_delete @ ("0" | "1")] => Some(Sequence::Postgres {
+                commit: number(commit)?,
+                lsn: number(lsn)?,
+                after_delete: after_delete == "1",
+            }),
+            [file, pos, row] => Some(Sequence::Binlog { file: number(file)?, pos: number(pos)?, row: number(row)? }),
+            _ => None,
+        }
+    }
+}
+
 /// Hexadecimal of fixed width, so that texts compare like values.
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -33,7 +33,7 @@ pub struct WebhookWanted {
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 120)]
     pub timeout: Option<Option<u32>>,
-    /// Ours: the wait before each retry, in seconds, 300 in sum. null: as the installation has it.
+    /// Ours: the wait before each retry, in seconds, 30 days in sum. null: as the installation has it.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<Vec<u32>>, max_items = 50, example = json!([0, 5, 30, 60]))]
     pub retry_schedule: Option<Option<Vec<u32>>>,

@@ -38,9 +38,8 @@ pub const HIDDEN: &str = "…";
 pub const MAX_TIMEOUT: u32 = 120;
 /// The most retries.
 pub const MAX_RETRIES: usize = 50;
-/// How long all waits may take together, in seconds: they are in memory, where they hold a place in the endpoint's
-/// queue and, with a full one, the partition.
-pub const MAX_WAITS: u32 = 300;
+/// How long all waits may take together, in seconds: 30 days, as long as a dead letter would be kept.
+pub const MAX_WAITS: u32 = 30 * 86_400;
 /// The most headers.
 pub const MAX_HEADERS: usize = 20;
 /// The longest header name, in bytes.
@@ -101,7 +100,11 @@ impl Handling {
             }
             let sum = retry.iter().fold(0_u32, |sum, wait| sum.saturating_add(*wait));
             if sum > MAX_WAITS {
-                return handling("RetrySchedule", format!("{sum} in sum"), "its waits are seconds, at most 300 in sum");
+                return handling(
+                    "RetrySchedule",
+                    format!("{sum} in sum"),
+                    "its waits are seconds, at most 2592000 (30 days) in sum",
+                );
             }
         }
         if self.headers.len() > MAX_HEADERS {
@@ -177,7 +180,7 @@ mod tests {
             Handling { timeout: Some(0), ..Handling::default() },
             Handling { timeout: Some(121), ..Handling::default() },
             Handling { retry: Some(vec![1; 51]), ..Handling::default() },
-            Handling { retry: Some(vec![150, 151]), ..Handling::default() },
+            Handling { retry: Some(vec![2_592_000, 1]), ..Handling::default() },
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
         }

@@ -77,6 +77,16 @@ impl Class {
             Class::Protocol => "protocol",
         }
     }
+
+    /// Whether it says that the endpoint does not work, rather than that it does not like the message.
+    pub fn is_trouble(self) -> bool {
+        !matches!(self, Class::Status2xx | Class::Status3xx | Class::Status4xx | Class::Gone)
+    }
+
+    /// Whether fewer calls at once may help.
+    pub fn is_overload(self) -> bool {
+        matches!(self, Class::Status5xx | Class::TooManyRequests | Class::ConnectTimeout | Class::Timeout)
+    }
 }
 
 /// What an answer's status means. `retry_after` is what its Retry-After header asks for, if it has one.

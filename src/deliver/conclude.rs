@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::classify::{self, Class, Verdict};
 use super::failure::Failure;
-use super::lane::{Held, Lane};
+use super::lane::{Held, Lane, Shown};
 use super::schedule::Next;
 use super::{Call, Cause, Outcome, retry_after};
 use crate::matching::Target;
@@ -49,7 +49,10 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: R
         counts.error();
     }
     let after = match verdict {
-        Verdict::Delivered => return delivered(lane, held),
+        Verdict::Delivered => {
+            lane.learn(Shown::Works, took);
+            return delivered(lane, held);
+        }
         Verdict::Stop => {
             stop_webhook(lane, &held.call.message.target);
             None
@@ -58,12 +61,23 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: R
     };
     let cause = cause(lane, class, &head);
     tell_failure(lane, &held.call, &cause);
+    lane.learn(shown(class, after.flatten(), &cause), took);
+    let (target, random) = (&held.call.message.target, super::random(&held.call));
     let schedule = &lane.shared.schedule;
-    match after.map(|after| {
-        schedule.next(held.call.message.target.retry.as_deref(), held.call.attempts, after, random(&held.call))
-    }) {
-        Some(Next::Wait(wait)) => lane.push_later(held, wait),
+    match after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random)) {
+        Some(Next::Moment(wait)) => lane.push_later(held, wait),
+        Some(Next::Wait(wait)) => lane.shared.onward.wait(held.into_call(), wait, Some(&cause)),
         Some(Next::GiveUp) | None => exhausted(held, cause),
+    }
+}
+
+/// What a failed attempt shows of the endpoint.
+fn shown(class: Class, asked: Option<Duration>, cause: &Cause) -> Shown {
+    match asked {
+        Some(pause) if !pause.is_zero() => Shown::WantsPause(cause.clone(), pause),
+        _ if class.is_overload() => Shown::Overloaded(cause.clone()),
+        _ if class.is_trouble() => Shown::Fails(cause.clone()),
+        _ => Shown::Works,
     }
 }
 
@@ -92,8 +106,8 @@ fn exhausted(held: Held, cause: Cause) {
 
 /// Hands the call on before its room is free, so that no call is nowhere while lanes are waited for.
 fn finish(held: Held, outcome: Outcome) {
-    let Held { call, room } = held;
-    (room.lane().shared.on_finished)(call, outcome);
+    let Held { call, room, .. } = held;
+    room.lane().shared.onward.finished(call, outcome);
 }
 
 fn stop_webhook(lane: &Lane, target: &Target) {
@@ -129,10 +143,4 @@ fn tell_failure(lane: &Lane, call: &Call, cause: &Cause) {
 
 fn asked_wait(head: &Parts) -> Option<Duration> {
     retry_after::parse(head.headers.get(RETRY_AFTER)?.as_bytes(), SystemTime::now())
-}
-
-/// A number for the jitter. A call's id is a hash, so its bits are as good as random, and other ones serve
-/// each attempt.
-fn random(call: &Call) -> u32 {
-    (call.message.call.0.as_u128() >> (call.attempts * 5 % 24)) as u32
 }

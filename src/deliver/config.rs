@@ -11,10 +11,17 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Calls that may be under way to one endpoint at once. On HTTP/1.1 each has a connection of its own. Default 32.
+    /// The most calls that may be under way to one endpoint at once. Fewer are while it is slow or in trouble. On HTTP/1.1 each has a connection of its own. Default 32.
     pub concurrency: usize,
-    /// Calls that one endpoint may hold: queued, under way or waiting for a retry. Default 1024.
+    /// What trouble never takes the calls under way to one endpoint below. Default 1.
+    pub min_concurrency: usize,
+    /// Calls that may be in memory over all endpoints; at the limit partitions wait. Default 20000.
+    pub max_calls: usize,
+    /// Calls that one endpoint may hold in memory. What is over waits in a retry topic. Default 1024.
     pub queue_calls: usize,
+    /// How long a call may wait in memory for its endpoint; then it waits in a retry topic, which is no attempt. Default 1s.
+    #[serde(with = "duration")]
+    pub queue_wait: Duration,
     /// Bytes of message bodies that one endpoint may hold, exceeded by at most one message. Default 16777216 (16 MiB).
     pub queue_bytes: usize,
     /// How long looking up the name, connecting and the TLS handshake may take together. Default 5s.
@@ -31,10 +38,15 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Bytes of an answer's body that are read so that its connection can be used again; after more it is closed. Default 65536 (64 KiB).
     pub response_bytes: usize,
-    /// The wait before each retry, plus or minus a fifth. A call whose last retry fails becomes a dead letter. Default ["0s", "1s", "5s", "15s"].
+    /// The wait before each retry, and up to a fifth more. A call whose last retry fails becomes a dead letter. Default ["0s", "5s", "30s", "5m", "30m", "2h", "5h", "10h", "14h", "20h"].
     #[serde(deserialize_with = "durations")]
     pub retry: Vec<Duration>,
-    /// The longest wait that an endpoint's Retry-After header can ask for; a longer one is cut to it. Default 1m.
+    /// Failures in a row after which an endpoint gets no calls but a probe now and then, until one is answered; 0 is never. Default 20.
+    pub breaker_failures: u32,
+    /// The longest time between two probes, and the longest that an endpoint's Retry-After keeps all its calls waiting. Default 30s.
+    #[serde(with = "duration")]
+    pub breaker_pause: Duration,
+    /// The longest wait of a call that its endpoint's Retry-After header can ask for; a longer one is cut to it. Default 24h.
     #[serde(with = "duration")]
     pub retry_after_limit: Duration,
     /// Whether endpoints may have http URLs, over which messages and their secrets are readable on the way. Default false.
@@ -49,15 +61,20 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             concurrency: 32,
+            min_concurrency: 1,
+            max_calls: 20_000,
             queue_calls: 1024,
+            queue_wait: Duration::from_secs(1),
             queue_bytes: 16 * 1024 * 1024,
             connect_timeout: Duration::from_secs(5),
             first_byte_timeout: Duration::from_secs(15),
             timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(30),
             response_bytes: 64 * 1024,
-            retry: [0, 1, 5, 15].map(Duration::from_secs).to_vec(),
-            retry_after_limit: Duration::from_secs(60),
+            retry: [0, 5, 30, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000].map(Duration::from_secs).to_vec(),
+            breaker_failures: 20,
+            breaker_pause: Duration::from_secs(30),
+            retry_after_limit: Duration::from_secs(86_400),
             allow_http: false,
             allow_addresses: Vec::new(),
             ca_file: None,
@@ -73,12 +90,21 @@ impl Config {
     pub fn check(&self) -> Result<(), String> {
         let positive = [
             ("concurrency", self.concurrency > 0),
+            ("max_calls", self.max_calls > 0),
             ("queue_bytes", self.queue_bytes > 0),
+            ("queue_wait", !self.queue_wait.is_zero()),
             ("connect_timeout", !self.connect_timeout.is_zero()),
             ("first_byte_timeout", !self.first_byte_timeout.is_zero()),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, positive)| !positive) {
             return Err(format!("delivery.{name} is 0, so no call could ever be made: give it a value over 0"));
+        }
+        if self.min_concurrency > self.concurrency {
+            return Err(format!(
+                "delivery.min_concurrency is {} and delivery.concurrency {}: the least is more than the most, so lower \
+                 min_concurrency or raise concurrency",
+                self.min_concurrency, self.concurrency
+            ));
         }
         if self.queue_calls < self.concurrency {
             return Err(format!(

@@ -1,43 +1,53 @@
 //! An endpoint's lane: a bounded queue, and workers that are there while there is work.
 //!
-//! Everything a call needs room for is counted from the moment it is queued until it has ended, also while
-//! it is under way or waits for a retry, so that an endpoint never holds more than its share. A lane that
-//! has nothing left takes itself off the map of lanes.
+//! Everything a call needs room for is counted from the moment it is queued until it has left, also while it
+//! is under way or waits a moment for a retry, so that an endpoint never holds more than its share. A call that
+//! finds no room, or that has waited in the queue for too long, is not the partition's worry: it goes on to
+//! wait in a retry topic. A lane that has nothing left takes itself off the map of lanes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::Call;
+use super::breaker::Breaker;
+use super::concurrency::Concurrency;
 use super::health::Health;
+use super::pace::Pace;
 use super::route::Route;
 use super::shared::Shared;
-use super::worker;
+use super::{Call, Cause, worker};
 use crate::definition::Endpoint;
 
 pub(super) struct Lane {
     pub route: Route,
     pub health: Health,
     pub shared: Arc<Shared>,
+    born: Instant,
     state: Mutex<State>,
     /// Wakes those that wait for room, when a full lane has some again.
     room: Notify,
 }
 
-#[derive(Default)]
 struct State {
     queue: VecDeque<Held>,
     /// Calls that hold room, and the bytes of their bodies.
     calls: usize,
     bytes: usize,
+    /// Calls of which an attempt is under way.
+    under_way: usize,
     workers: usize,
     /// Workers without work. The one that came last is woken first, so that the others can end.
     parked: Vec<Arc<Notify>>,
     /// A call was turned away, and nobody has been told of room since.
     full: bool,
+    pace: Pace,
+    concurrency: Concurrency,
+    breaker: Breaker,
+    /// Why the endpoint failed last, as long as the breaker is open.
+    trouble: Option<Cause>,
     /// No call is taken any more: the lane is off the map, or all lanes are stopping.
     closed: bool,
 }
@@ -46,17 +56,25 @@ struct State {
 pub(super) struct Held {
     pub call: Call,
     pub room: Room,
+    /// When it was queued last, from the lane's birth.
+    queued: Duration,
 }
 
 /// Room in a lane; it is free again when this is dropped.
 pub(super) struct Room {
     lane: Arc<Lane>,
     bytes: usize,
+    under_way: bool,
 }
 
 /// Why a lane does not take a call; the call comes back.
 pub(super) enum Refusal {
+    /// There is no room, but there will be soon.
     Full(Call),
+    /// There is no room, and calls leave it slowly or not at all.
+    Slow(Call),
+    /// The endpoint fails, for this reason.
+    Failing(Call, Option<Cause>),
     Closed(Call),
 }
 
@@ -77,14 +95,43 @@ enum Hand {
     Busy,
 }
 
+/// What an attempt has shown of the endpoint.
+#[derive(Debug, Clone)]
+pub(super) enum Shown {
+    /// It answers as one that works, whatever it makes of this call.
+    Works,
+    /// It answers, and says that it is in trouble, or does not answer.
+    Fails(Cause),
+    /// The same, and less would be better.
+    Overloaded(Cause),
+    /// It wants no calls for so long.
+    WantsPause(Cause, Duration),
+}
+
 impl Lane {
     pub fn new(endpoint: Arc<Endpoint>, shared: Arc<Shared>) -> Arc<Self> {
         shared.metrics.lanes.increment(1.0);
+        let config = &shared.config;
+        let state = State {
+            queue: VecDeque::new(),
+            calls: 0,
+            bytes: 0,
+            under_way: 0,
+            workers: 0,
+            parked: Vec::new(),
+            full: false,
+            pace: Pace::default(),
+            concurrency: Concurrency::new(config.min_concurrency, config.concurrency),
+            breaker: Breaker::new(config.breaker_failures, config.breaker_pause),
+            trouble: None,
+            closed: false,
+        };
         Arc::new(Self {
             route: Route::new(endpoint),
             health: Health::default(),
             shared,
-            state: Mutex::default(),
+            born: Instant::now(),
+            state: Mutex::new(state),
             room: Notify::new(),
         })
     }
@@ -93,22 +140,28 @@ impl Lane {
     #[expect(clippy::result_large_err, reason = "being turned away is as common as being taken: not worth a box")]
     pub fn push(self: &Arc<Self>, call: Call) -> Result<(), Refusal> {
         let bytes = call.message.body.len();
-        let config = &self.shared.config;
+        let (config, now) = (&self.shared.config, self.born.elapsed());
         let hand = {
             let mut state = self.state();
             if state.closed {
                 return Err(Refusal::Closed(call));
             }
             if state.calls >= config.queue_calls || state.bytes >= config.queue_bytes {
-                state.full = true;
-                return Err(Refusal::Full(call));
+                return Err(if state.is_worth_waiting(config.queue_wait, now) {
+                    Refusal::Full(call)
+                } else {
+                    Refusal::Slow(call)
+                });
+            }
+            if !state.breaker.admits(now) {
+                return Err(Refusal::Failing(call, state.trouble.clone()));
             }
             state.calls += 1;
             state.bytes += bytes;
             self.shared.call_entered();
-            let room = Room { lane: self.clone(), bytes };
-            state.queue.push_back(Held { call, room });
-            state.hand(config.concurrency)
+            let room = Room { lane: self.clone(), bytes, under_way: false };
+            state.queue.push_back(Held { call, room, queued: now });
+            state.hand()
         };
         self.give_to(hand);
         Ok(())
@@ -119,8 +172,9 @@ impl Lane {
         self.room.notified()
     }
 
-    /// Queues a call once more after a while. It keeps its room, and holds no worker.
-    pub fn push_later(self: &Arc<Self>, held: Held, wait: Duration) {
+    /// Queues a call once more after a moment. It keeps its room, and holds no worker.
+    pub fn push_later(self: &Arc<Self>, mut held: Held, wait: Duration) {
+        held.room.rest();
         if wait.is_zero() {
             return self.push_again(held);
         }
@@ -138,29 +192,44 @@ impl Lane {
         });
     }
 
-    fn push_again(self: &Arc<Self>, held: Held) {
+    fn push_again(self: &Arc<Self>, mut held: Held) {
+        let now = self.born.elapsed();
         let mut state = self.state();
+        // In this order: giving a call's room back takes the lock.
         if state.closed {
-            // In this order: giving the call's room back takes the lock.
             drop(state);
-            drop(held);
-            return;
+            return drop(held);
         }
+        if !state.breaker.admits(now) {
+            let trouble = state.trouble.clone();
+            drop(state);
+            return self.shared.defer(held.into_call(), trouble);
+        }
+        held.queued = now;
         state.queue.push_back(held);
-        let hand = state.hand(self.shared.config.concurrency);
+        let hand = state.hand();
         drop(state);
         self.give_to(hand);
     }
 
     /// What a worker is to do next.
-    pub fn take(&self, wake: &Arc<Notify>) -> Task {
+    pub fn take(self: &Arc<Self>, wake: &Arc<Notify>) -> Task {
         let mut state = self.state();
-        if let Some(held) = state.queue.pop_front() {
-            return Task::Send(held);
-        }
-        if state.closed {
+        if state.closed && state.queue.is_empty() {
             state.workers -= 1;
             return Task::End;
+        }
+        if state.under_way < state.concurrency.allowed()
+            && let Some(mut held) = state.queue.pop_front()
+        {
+            held.room.under_way = true;
+            state.under_way += 1;
+            // Where more is allowed than before, there is work for another one.
+            let more = !state.queue.is_empty() && state.under_way < state.concurrency.allowed();
+            let hand = if more { state.hand() } else { Hand::Busy };
+            drop(state);
+            self.give_to(hand);
+            return Task::Send(held);
         }
         state.parked.push(wake.clone());
         Task::Park
@@ -180,6 +249,51 @@ impl Lane {
             self.shared.forget(self);
         }
         true
+    }
+
+    /// Takes in what an attempt has shown. When the endpoint turns out to fail, what is queued for it goes to wait
+    /// elsewhere.
+    pub fn learn(&self, shown: Shown, took: Duration) {
+        let now = self.born.elapsed();
+        let mut state = self.state();
+        let under_way = state.under_way;
+        let (opened, cause) = match shown {
+            Shown::Works => {
+                state.concurrency.answered(took, under_way, now);
+                state.breaker.succeeded();
+                state.trouble = None;
+                return;
+            }
+            Shown::Fails(cause) => (state.breaker.failed(now), cause),
+            Shown::Overloaded(cause) => {
+                state.concurrency.trouble(now);
+                (state.breaker.failed(now), cause)
+            }
+            Shown::WantsPause(cause, pause) => {
+                state.concurrency.trouble(now);
+                (state.breaker.pause(now, pause), cause)
+            }
+        };
+        if !state.breaker.is_open() {
+            return;
+        }
+        state.trouble = Some(cause.clone());
+        let queued = if opened { std::mem::take(&mut state.queue) } else { VecDeque::new() };
+        drop(state);
+        if opened {
+            self.shared.metrics.breakers_opened.increment(1);
+        }
+        queued.into_iter().for_each(|held| self.shared.defer(held.into_call(), Some(cause.clone())));
+    }
+
+    /// Sends what has been queued for too long to wait elsewhere: the endpoint does not keep up.
+    pub fn expire(&self) {
+        let latest = self.born.elapsed().saturating_sub(self.shared.config.queue_wait);
+        let mut state = self.state();
+        let expired = state.queue.iter().take_while(|held| held.queued < latest).count();
+        let expired: Vec<_> = state.queue.drain(..expired).collect();
+        drop(state);
+        expired.into_iter().for_each(|held| self.shared.defer(held.into_call(), None));
     }
 
     /// Drops what is queued, unsettled, and takes nothing more.
@@ -213,21 +327,43 @@ impl Lane {
 }
 
 impl State {
-    fn hand(&mut self, concurrency: usize) -> Hand {
+    fn hand(&mut self) -> Hand {
         if let Some(worker) = self.parked.pop() {
             Hand::Parked(worker)
-        } else if self.workers < concurrency {
+        } else if self.workers < self.concurrency.allowed() {
             self.workers += 1;
             Hand::New
         } else {
             Hand::Busy
         }
     }
+
+    /// Whether a full lane has room again soon.
+    fn is_worth_waiting(&mut self, queue_wait: Duration, now: Duration) -> bool {
+        if !std::mem::replace(&mut self.full, true) {
+            self.pace.full(now);
+        }
+        !self.breaker.is_open() && self.pace.moves(self.calls, queue_wait, now)
+    }
+}
+
+impl Held {
+    /// The call alone; its room is free.
+    pub fn into_call(self) -> Call {
+        self.call
+    }
 }
 
 impl Room {
-    pub fn lane(&self) -> &Lane {
+    pub fn lane(&self) -> &Arc<Lane> {
         &self.lane
+    }
+
+    /// No attempt is under way any more.
+    fn rest(&mut self) {
+        if std::mem::take(&mut self.under_way) {
+            self.lane.state().under_way -= 1;
+        }
     }
 }
 
@@ -235,8 +371,10 @@ impl Drop for Room {
     fn drop(&mut self) {
         let config = &self.lane.shared.config;
         let mut state = self.lane.state();
+        state.under_way -= usize::from(self.under_way);
         state.calls -= 1;
         state.bytes -= self.bytes;
+        state.pace.left();
         // Those who wait are told when a quarter is free, so that a lane which stays full wakes them once for
         // many calls.
         let roomy = state.calls <= config.queue_calls / 4 * 3 && state.bytes <= config.queue_bytes / 4 * 3;

@@ -17,6 +17,8 @@ pub(super) struct Metrics {
     pub in_flight: Gauge,
     pub lanes: Gauge,
     pub retries_waiting: Gauge,
+    pub deferred: Counter,
+    pub breakers_opened: Counter,
     pub opened_http1: Counter,
     pub opened_http2: Counter,
 }
@@ -34,6 +36,8 @@ impl Metrics {
             in_flight: gauge!("outhook_calls_in_flight"),
             lanes: gauge!("outhook_lanes"),
             retries_waiting: gauge!("outhook_retries_waiting"),
+            deferred: counter!("outhook_calls_deferred_total"),
+            breakers_opened: counter!("outhook_breakers_opened_total"),
             opened_http1: counter!("outhook_connections_opened_total", "protocol" => "http/1.1"),
             opened_http2: counter!("outhook_connections_opened_total", "protocol" => "h2"),
         }
@@ -59,8 +63,16 @@ pub fn describe_metrics() {
         Unit::Seconds,
         "To the 2xx answer, from the change in its source (event_date) or from the record's append to Kafka (append)"
     );
-    describe_gauge!("outhook_calls_in_flight", "Calls queued, under way or waiting for a retry");
+    describe_gauge!("outhook_calls_in_flight", "Calls in memory: queued, under way or waiting a moment for a retry");
     describe_gauge!("outhook_lanes", "Endpoints that calls are being sent to");
-    describe_gauge!("outhook_retries_waiting", "Calls that wait for their next attempt");
+    describe_gauge!("outhook_retries_waiting", "Calls that wait in memory for their next attempt");
+    describe_counter!(
+        "outhook_calls_deferred_total",
+        "Calls that found no place with their endpoint and went to wait in a retry topic, each time"
+    );
+    describe_counter!(
+        "outhook_breakers_opened_total",
+        "Times that an endpoint failed so often that calls are kept from it"
+    );
     describe_counter!("outhook_connections_opened_total", "Connections opened to endpoints, by protocol");
 }

@@ -7,21 +7,38 @@ use std::time::Duration;
 pub(super) struct Schedule {
     waits: Vec<Duration>,
     retry_after_limit: Duration,
+    /// The waits of calls that their lanes do not take, longer from time to time.
+    deferrals: Vec<Duration>,
+    /// What is shorter is waited for in memory.
+    shortest_tier: Duration,
 }
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
+    /// A wait that is too short to leave memory for.
+    Moment(Duration),
+    /// A wait in a retry topic.
     Wait(Duration),
     GiveUp,
 }
 
-/// By how much a wait may be longer or shorter, so that calls that failed together don't come back together.
+/// By how much a wait may be longer, so that calls that failed together don't come back together.
 const JITTER: f64 = 0.2;
 
+/// A deferral waits no longer than this, unless no tier is as short: the endpoint may work again at any time.
+const LONGEST_DEFERRAL: Duration = Duration::from_secs(300);
+
+/// A call whose endpoint fails is kept for so long even if its schedule is over sooner, so that a breaker that
+/// opens for a moment costs no message its attempts.
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+
 impl Schedule {
-    pub fn new(waits: Vec<Duration>, retry_after_limit: Duration) -> Self {
-        Self { waits, retry_after_limit }
+    /// `tiers` are the delays of the retry topics, the shortest first.
+    pub fn new(waits: Vec<Duration>, retry_after_limit: Duration, tiers: &[Duration]) -> Self {
+        let shortest_tier = tiers.first().copied().unwrap_or(Duration::MAX);
+        let short = tiers.iter().copied().filter(|tier| *tier <= LONGEST_DEFERRAL.max(shortest_tier));
+        Self { waits, retry_after_limit, deferrals: short.collect(), shortest_tier }
     }
 
     /// What follows after `attempts` attempts, all failed. `asked` is the endpoint's Retry-After: the wait is
@@ -33,14 +50,27 @@ impl Schedule {
         else {
             return Next::GiveUp;
         };
-        let spread = f64::from(random) / f64::from(u32::MAX);
-        let wait = stretch(*wait, 1.0 - JITTER + 2.0 * JITTER * spread);
-        let asked = asked.map_or(Duration::ZERO, |asked| {
-            // Only ever later than asked.
-            stretch(asked.min(self.retry_after_limit), 1.0 + JITTER * spread)
-        });
-        Next::Wait(wait.max(asked))
+        let asked = asked.map_or(Duration::ZERO, |asked| asked.min(self.retry_after_limit));
+        let wait = later((*wait).max(asked), random);
+        if wait < self.shortest_tier { Next::Moment(wait) } else { Next::Wait(wait) }
     }
+
+    /// How long a call waits that its lane has not taken for so many times.
+    pub fn deferral(&self, deferrals: u32, random: u32) -> Duration {
+        let place = (deferrals.max(1) as usize - 1).min(self.deferrals.len().saturating_sub(1));
+        later(self.deferrals.get(place).copied().unwrap_or(LONGEST_DEFERRAL), random)
+    }
+
+    /// How long a call may take as a whole, its endpoint failing all the time.
+    pub fn lifetime(&self, own: Option<&[Duration]>) -> Duration {
+        let sum = own.unwrap_or(&self.waits).iter().fold(Duration::ZERO, |sum, wait| sum.saturating_add(*wait));
+        stretch(sum, 1.0 + JITTER).max(SHORTEST_LIFE)
+    }
+}
+
+/// The wait and its jitter.
+fn later(wait: Duration, random: u32) -> Duration {
+    stretch(wait, 1.0 + JITTER * f64::from(random) / f64::from(u32::MAX))
 }
 
 fn stretch(wait: Duration, factor: f64) -> Duration {
@@ -54,39 +84,63 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(60);
-    const MIDDLE: u32 = u32::MAX / 2;
+    const TIERS: [Duration; 4] =
+        [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(300), Duration::from_secs(7200)];
 
     fn schedule() -> Schedule {
-        Schedule::new([0, 1, 5].map(Duration::from_secs).to_vec(), LIMIT)
+        Schedule::new([0, 1, 5].map(Duration::from_secs).to_vec(), LIMIT, &TIERS)
     }
 
     fn seconds(next: Next) -> f64 {
         match next {
-            Next::Wait(wait) => wait.as_secs_f64(),
+            Next::Moment(wait) | Next::Wait(wait) => wait.as_secs_f64(),
             Next::GiveUp => panic!("gave up"),
         }
     }
 
     #[test]
     fn one_wait_before_each_retry_then_no_more() {
-        assert_eq!(schedule().next(None, 1, None, 7), Next::Wait(Duration::ZERO));
-        assert!((seconds(schedule().next(None, 2, None, MIDDLE)) - 1.0).abs() < 0.001);
-        assert!((seconds(schedule().next(None, 3, None, MIDDLE)) - 5.0).abs() < 0.001);
+        assert_eq!(schedule().next(None, 1, None, 7), Next::Moment(Duration::ZERO));
+        assert_eq!(schedule().next(None, 2, None, 0), Next::Wait(Duration::from_secs(1)));
+        assert_eq!(schedule().next(None, 3, None, 0), Next::Wait(Duration::from_secs(5)));
         assert_eq!(schedule().next(None, 4, None, 7), Next::GiveUp);
         assert_eq!(schedule().next(None, 4, Some(Duration::from_secs(1)), 7), Next::GiveUp);
     }
 
     #[test]
-    fn the_jitter_is_a_fifth_either_way() {
-        assert!((seconds(schedule().next(None, 3, None, 0)) - 4.0).abs() < 0.001);
+    fn a_webhooks_own_waits_go_before() {
+        let own = [Duration::from_millis(900)];
+        assert_eq!(schedule().next(Some(&own), 1, None, 0), Next::Moment(own[0]));
+        assert_eq!(schedule().next(Some(&own), 2, None, 0), Next::GiveUp);
+        assert_eq!(schedule().next(Some(&[]), 1, None, 0), Next::GiveUp);
+    }
+
+    #[test]
+    fn the_jitter_is_up_to_a_fifth() {
+        assert!((seconds(schedule().next(None, 3, None, u32::MAX / 2)) - 5.5).abs() < 0.001);
         assert!((seconds(schedule().next(None, 3, None, u32::MAX)) - 6.0).abs() < 0.001);
     }
 
     #[test]
     fn an_endpoint_can_ask_for_more_but_not_for_less() {
         assert_eq!(seconds(schedule().next(None, 1, Some(Duration::from_secs(9)), 0)), 9.0);
-        assert_eq!(seconds(schedule().next(None, 3, Some(Duration::from_secs(1)), 0)), 4.0);
+        assert_eq!(seconds(schedule().next(None, 3, Some(Duration::from_secs(1)), 0)), 5.0);
         assert_eq!(seconds(schedule().next(None, 1, Some(Duration::MAX), 0)), 60.0);
+    }
+
+    #[test]
+    fn deferrals_wait_longer_from_time_to_time_up_to_five_minutes() {
+        let waits: Vec<_> = (1..=5).map(|deferrals| schedule().deferral(deferrals, 0).as_secs()).collect();
+        assert_eq!(waits, [1, 5, 300, 300, 300]);
+        let long = Schedule::new(vec![], LIMIT, &TIERS[3..]);
+        assert_eq!(long.deferral(1, 0), TIERS[3], "where there is no shorter tier");
+    }
+
+    #[test]
+    fn a_lifetime_covers_the_schedule_with_its_jitter() {
+        assert_eq!(schedule().lifetime(None), SHORTEST_LIFE);
+        assert_eq!(schedule().lifetime(Some(&[Duration::from_secs(100); 2])), Duration::from_secs(240));
+        assert!(schedule().lifetime(Some(&[Duration::MAX; 2])) > Duration::from_secs(1 << 40));
     }
 
     proptest! {
@@ -99,11 +153,11 @@ mod tests {
         ) {
             let waits: Vec<_> = waits.into_iter().map(Duration::from_secs).collect();
             let asked = asked.map(Duration::from_secs);
-            match Schedule::new(waits.clone(), LIMIT).next(None, attempts, asked, random) {
+            match Schedule::new(waits.clone(), LIMIT, &TIERS).next(None, attempts, asked, random) {
                 Next::GiveUp => prop_assert!(attempts == 0 || attempts as usize > waits.len()),
-                Next::Wait(wait) => {
+                Next::Moment(wait) | Next::Wait(wait) => {
                     let planned = waits[attempts as usize - 1];
-                    prop_assert!(wait.as_secs_f64() >= planned.as_secs_f64() * 0.799);
+                    prop_assert!(wait.as_secs_f64() >= planned.as_secs_f64() * 0.999);
                     prop_assert!(wait >= asked.unwrap_or_default().min(LIMIT));
                     prop_assert!(wait.as_secs_f64() <= planned.max(LIMIT).as_secs_f64() * 1.201);
                 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::Notify;
@@ -10,7 +11,7 @@ use super::dial::Dialer;
 use super::lane::Lane;
 use super::metrics::Metrics;
 use super::schedule::Schedule;
-use super::{Config, OnFinished};
+use super::{Call, Cause, Config, Onward, Outcome};
 use crate::definition::Endpoint;
 use crate::lifecycle::Stop;
 
@@ -19,25 +20,25 @@ pub(super) struct Shared {
     pub dialer: Dialer,
     pub schedule: Schedule,
     pub metrics: Metrics,
-    pub on_finished: OnFinished,
+    pub onward: Arc<dyn Onward>,
     /// By the endpoint's URL. Only lanes that have calls or workers are in it.
     lanes: DashMap<Arc<str>, Arc<Lane>>,
     in_flight: AtomicUsize,
-    /// Woken when the last call in flight has ended.
-    empty: Notify,
+    /// Woken when there is room for calls again, and when the last call in flight has left.
+    fewer: Notify,
     stop: Stop,
 }
 
 impl Shared {
-    pub fn new(config: Config, on_finished: OnFinished) -> Result<Arc<Self>, String> {
+    pub fn new(config: Config, tiers: &[Duration], onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
         Ok(Arc::new(Self {
             dialer: Dialer::new(&config)?,
-            schedule: Schedule::new(config.retry.clone(), config.retry_after_limit),
+            schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, tiers),
             metrics: Metrics::new(),
-            on_finished,
+            onward,
             lanes: DashMap::new(),
             in_flight: AtomicUsize::new(0),
-            empty: Notify::new(),
+            fewer: Notify::new(),
             stop: Stop::default(),
             config,
         }))
@@ -86,6 +87,28 @@ impl Shared {
         self.stop.asked().await;
     }
 
+    /// Sends a call that its lane does not take to wait in a retry topic, which is no attempt. One whose endpoint
+    /// has failed for longer than its whole schedule lasts has waited enough; `trouble` is why it failed.
+    pub fn defer(&self, mut call: Call, trouble: Option<Cause>) {
+        let age = Duration::from_millis(u64::try_from(super::now_ms().saturating_sub(call.offered_ms)).unwrap_or(0));
+        if let Some(cause) = trouble
+            && age > self.schedule.lifetime(call.message.target.retry.as_deref())
+        {
+            self.metrics.exhausted.increment(1);
+            return self.onward.finished(call, Outcome::Exhausted { cause });
+        }
+        call.deferrals = call.deferrals.saturating_add(1);
+        self.metrics.deferred.increment(1);
+        let wait = self.schedule.deferral(call.deferrals, super::random(&call));
+        self.onward.wait(call, wait, None);
+    }
+
+    /// Looks after all lanes: what has been queued for too long goes to wait elsewhere.
+    pub fn expire(&self) {
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();
+        lanes.iter().for_each(|lane| lane.expire());
+    }
+
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
@@ -97,21 +120,31 @@ impl Shared {
 
     pub fn call_left(&self) {
         self.metrics.in_flight.decrement(1.0);
-        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.empty.notify_waiters();
+        let left = self.in_flight.fetch_sub(1, Ordering::AcqRel) - 1;
+        if left == 0 || left + 1 == self.config.max_calls {
+            self.fewer.notify_waiters();
         }
+    }
+
+    /// Resolves when there is room for another call, whatever its lane.
+    pub async fn room(&self) {
+        self.until(|in_flight| in_flight < self.config.max_calls).await;
     }
 
     /// Resolves when no call is in flight.
     pub async fn empty(&self) {
-        loop {
-            let empty = self.empty.notified();
-            tokio::pin!(empty);
-            empty.as_mut().enable();
-            if self.in_flight() == 0 {
+        self.until(|in_flight| in_flight == 0).await;
+    }
+
+    async fn until(&self, holds: impl Fn(usize) -> bool) {
+        while !holds(self.in_flight()) {
+            let fewer = self.fewer.notified();
+            tokio::pin!(fewer);
+            fewer.as_mut().enable();
+            if holds(self.in_flight()) {
                 return;
             }
-            empty.await;
+            fewer.await;
         }
     }
 }

@@ -4,17 +4,24 @@
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use dashmap::DashMap;
 
-use super::{Counts, Rule, TableRules};
+use super::{Counts, Live, Rule, TableRules, Target};
 use crate::definition::TableKey;
+use crate::id::{EventId, WebhookId};
 
-/// All tables' rules; shared by the partitions that read it and the store that writes it.
+/// All tables' rules, and what calls that have waited need of them; shared by the partitions that read it and the
+/// store that writes it.
 #[derive(Debug, Default)]
 pub struct Index {
     tables: DashMap<TableKey, Arc<TableRules>>,
+    targets: DashMap<WebhookId, Arc<Target>>,
+    /// Of the active events.
+    live: DashMap<EventId, Live>,
     counts: Counts,
+    as_of: AtomicI64,
 }
 
 impl Index {
@@ -30,6 +37,52 @@ impl Index {
     /// A table's rules, as they are now. Allocates nothing.
     pub fn rules(&self, account: &str, table: &str) -> Option<Arc<TableRules>> {
         self.tables.get(&(account, table) as &dyn Parts).map(|rules| rules.clone())
+    }
+
+    /// Where a webhook's messages go, as it is now.
+    pub fn target(&self, webhook: WebhookId) -> Option<Arc<Target>> {
+        self.targets.get(&webhook).map(|target| target.clone())
+    }
+
+    /// An active event, as its messages see it.
+    pub fn live(&self, event: EventId) -> Option<Live> {
+        self.live.get(&event).map(|live| live.clone())
+    }
+
+    /// Replaces a webhook's target; None removes it.
+    pub fn set_target(&self, webhook: WebhookId, target: Option<Arc<Target>>) {
+        match target {
+            Some(target) => drop(self.targets.insert(webhook, target)),
+            None => drop(self.targets.remove(&webhook)),
+        }
+    }
+
+    /// An event is active. One that was so before keeps its own, so that its calls under way go on, and are heard
+    /// of when it ends later.
+    pub fn enliven(&self, event: EventId) -> Live {
+        self.live.entry(event).or_insert_with(|| Live::new(self.counts.of(event))).clone()
+    }
+
+    /// An event is not active any more: its calls that wait are not made.
+    pub fn end(&self, event: EventId) {
+        if let Some((_, live)) = self.live.remove(&event) {
+            live.end();
+        }
+    }
+
+    /// Whether no event is active.
+    pub fn is_idle(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Up to which offset of the definitions' log all of this is known. What an instance does not know may be known
+    /// to another one that has read further.
+    pub fn as_of(&self) -> i64 {
+        self.as_of.load(Ordering::Acquire)
+    }
+
+    pub fn set_as_of(&self, offset: i64) {
+        self.as_of.store(offset, Ordering::Release);
     }
 
     /// What is counted of the events that the rules are made of.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
 use rdkafka::ClientConfig;
@@ -66,7 +65,11 @@ impl Bench {
         client.set("bootstrap.servers", cluster.bootstrap_servers());
         // The mock's connection refusals are expected here.
         client.set("log_level", "0");
-        let settle = Settle::new(&config, &client).unwrap();
+        let retries = Retries::default();
+        for tier in retries.tiers().iter() {
+            cluster.create_topic(&tier.topic, 1, 1).unwrap();
+        }
+        let settle = Settle::new(&config, &retries, &client, Arc::default()).unwrap();
         Self { cluster, settle, book: Arc::default(), budget: Budget::new(1 << 20) }
     }
 
@@ -103,18 +106,23 @@ impl Bench {
             appended_ms: 0,
             receipt: self.receipt(),
             attempts: 5,
-            offered: Instant::now(),
+            deferrals: 0,
+            offered_ms: 1_767_323_046_000,
         }
     }
 
     async fn dead_letter(&self) -> OwnedMessage {
+        self.first_in("outhook.dead-letters").await
+    }
+
+    async fn first_in(&self, topic: &str) -> OwnedMessage {
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
             .set("group.id", "test")
             .set("auto.offset.reset", "earliest")
             .create()
             .unwrap();
-        consumer.subscribe(&["outhook.dead-letters"]).unwrap();
+        consumer.subscribe(&[topic]).unwrap();
         consumer.recv().await.unwrap().detach()
     }
 }
@@ -153,10 +161,13 @@ async fn an_exhausted_call_becomes_a_dead_letter_that_holds_all_a_redrive_needs(
     }
     let expected = [
         ("outhook-account", "acme"),
+        ("outhook-appended-ms", "0"),
         ("outhook-attempts", "5"),
         ("outhook-call", "00000000-0000-0000-0000-000000000002"),
         ("outhook-cause", "https://example.com answered 500 Internal Server Error"),
         ("outhook-class", "status_5xx"),
+        ("outhook-deferrals", "0"),
+        ("outhook-endpoint", "0/1"),
         ("outhook-event", "def456"),
         ("outhook-event-date", "2026-01-02T03:04:05Z"),
         ("outhook-kind", "call"),
@@ -170,6 +181,24 @@ async fn an_exhausted_call_becomes_a_dead_letter_that_holds_all_a_redrive_needs(
         ("outhook-webhook", "abc123"),
     ];
     assert_eq!(headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+}
+
+#[tokio::test]
+async fn a_call_that_waits_is_in_the_retry_topic_of_its_wait_and_settles_when_it_is_there() {
+    let bench = Bench::new();
+    let cause = Cause { class: "timeout", status: None, text: "no answer".to_owned() };
+    let before = Timestamp::now().as_millisecond();
+    bench.settle.wait(bench.call(), Duration::from_secs(6), Some(&cause));
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [0, 1, 0]);
+
+    let record = bench.first_in("outhook.retry.5s").await;
+    assert_eq!(record.payload(), Some(&b"{}"[..]));
+    let header = |name: &str| record.headers().unwrap().iter().find(|header| header.key == name)?.value;
+    assert_eq!(KeptCall::read(header), Ok(KeptCall::of(&bench.call())));
+    let until = Until::read(header).unwrap();
+    assert!((6000..16_000).contains(&(until.due_ms - before)), "{until:?}");
+    assert_eq!(header("outhook-cause"), Some(&b"no answer"[..]));
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
-//! Writes dead letters until they are acknowledged.
+//! Writes records until they are acknowledged.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use metrics::{Gauge, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Gauge, counter, describe_counter, describe_gauge};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
@@ -11,7 +11,7 @@ use rdkafka::util::Timeout;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use super::dead_letter::DeadLetter;
+use super::outgoing::{Kind, Outgoing};
 use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 use crate::render::MAX_MESSAGE_BYTES;
@@ -23,17 +23,21 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long one write may take before it counts as failed and is tried again.
 const WRITE_TIMEOUT_MS: &str = "30000";
 
-/// How often it is told that dead letters can't be written.
+/// How often it is told that records can't be written.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// The largest dead letter: a message as it was, and what its headers and framing add.
+/// The most that records take which wait in the client to be sent, beside what the byte budget counts, in KiB.
+const CLIENT_QUEUE_KIB: &str = "32768";
+
+/// The largest record: a message as it was, and what its headers and framing add.
 pub const MAX_RECORD_BYTES: usize = MAX_MESSAGE_BYTES + 2 * 1024 * 1024;
 
 pub(super) struct Writer {
+    /// What is written: `dead letters` or `retries`.
+    what: &'static str,
     settings: ClientConfig,
     producer: Mutex<FutureProducer>,
-    topic: String,
-    /// How many dead letters are under way.
+    /// How many records are under way.
     pending: watch::Sender<usize>,
     pending_gauge: Gauge,
     stop: Stop,
@@ -41,36 +45,37 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(topic: &str, client: &ClientConfig) -> Result<Arc<Self>, String> {
+    pub fn new(what: &'static str, pending_gauge: Gauge, client: &ClientConfig) -> Result<Arc<Self>, String> {
         let mut settings = client.clone();
         settings
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("compression.type", "lz4")
+            .set("linger.ms", "5")
             .set("message.timeout.ms", WRITE_TIMEOUT_MS)
+            .set("queue.buffering.max.kbytes", CLIENT_QUEUE_KIB)
             .set("message.max.bytes", MAX_RECORD_BYTES.to_string());
-        let producer =
-            settings.create().map_err(|reason| format!("the producer of dead letters can't be made: {reason}"))?;
+        let producer = settings.create().map_err(|reason| format!("the producer of {what} can't be made: {reason}"))?;
         Ok(Arc::new(Self {
+            what,
             settings,
             producer: Mutex::new(producer),
-            topic: topic.to_owned(),
             pending: watch::Sender::new(0),
-            pending_gauge: gauge!("outhook_dead_letters_pending"),
+            pending_gauge,
             stop: Stop::default(),
             last_told: Mutex::new(None),
         }))
     }
 
-    /// Writes the dead letter, however often that takes, then settles the receipt. When stopped before, it
+    /// Writes the record, however often that takes, then settles the receipt. When stopped before, it
     /// drops the receipt.
-    pub fn write_then_settle(self: &Arc<Self>, letter: DeadLetter, receipt: Receipt) {
+    pub fn write_then_settle(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, receipt: Receipt) {
         self.pending.send_modify(|pending| *pending += 1);
         self.pending_gauge.increment(1.0);
         let writer = self.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = writer.write(letter) => receipt.settle(),
+                () = writer.write(&topic, record) => receipt.settle(),
                 () = writer.stop.asked() => drop(receipt),
             }
             writer.pending_gauge.decrement(1.0);
@@ -87,40 +92,47 @@ impl Writer {
         self.stop.now();
     }
 
-    async fn write(&self, mut letter: DeadLetter) {
+    async fn write(&self, topic: &str, mut record: Outgoing) {
         let mut wait = FIRST_WAIT;
         loop {
-            match self.produce(&letter).await {
+            match self.produce(topic, &record).await {
                 Ok(()) => break,
                 // Waiting does not make it smaller.
-                Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) if letter.has_bytes() => {
-                    let (part, bytes) = letter.leave_out();
+                Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge))
+                    if record.has_spare_bytes() =>
+                {
+                    let (part, bytes) = record.leave_out();
                     error!(
-                        topic = self.topic,
+                        topic,
                         "the dead letter of {} is written without its {part} of {bytes} bytes, because the topic does \
                          not take it whole: raise the topic's max.message.bytes",
-                        letter.place
+                        record.place
                     );
                 }
                 Err(reason) => {
                     self.replace_broken_producer();
-                    self.tell(&letter, &reason);
+                    self.tell(topic, &record, &reason);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
         }
-        counter!("outhook_dead_letters_total", "kind" => letter.kind, "class" => letter.class).increment(1);
+        match record.kind {
+            Kind::DeadLetter { kind, class } => {
+                counter!("outhook_dead_letters_total", "kind" => kind, "class" => class).increment(1);
+            }
+            Kind::Retry => counter!("outhook_retries_total", "topic" => topic.to_owned()).increment(1),
+        }
     }
 
-    async fn produce(&self, letter: &DeadLetter) -> Result<(), KafkaError> {
+    async fn produce(&self, topic: &str, record: &Outgoing) -> Result<(), KafkaError> {
         let record = FutureRecord {
-            topic: &self.topic,
+            topic,
             partition: None,
-            payload: letter.value.as_deref(),
-            key: letter.key.as_deref(),
+            payload: record.value.as_deref(),
+            key: record.key.as_deref(),
             timestamp: None,
-            headers: Some(letter.headers.clone()),
+            headers: Some(record.headers.clone().into_inner()),
         };
         let producer = self.lock_producer().clone();
         match producer.send(record, Timeout::Never).await {
@@ -134,10 +146,10 @@ impl Writer {
     fn replace_broken_producer(&self) {
         let mut producer = self.lock_producer();
         if let Some((_, reason)) = producer.client().fatal_error() {
-            warn!(%reason, "the producer of dead letters is replaced after a fatal error");
+            warn!(%reason, "the producer of {} is replaced after a fatal error", self.what);
             match self.settings.create() {
                 Ok(new) => *producer = new,
-                Err(reason) => error!(%reason, "the producer of dead letters can't be made again"),
+                Err(reason) => error!(%reason, "the producer of {} can't be made again", self.what),
             }
         }
     }
@@ -146,15 +158,16 @@ impl Writer {
         self.producer.lock().expect("nothing that holds this lock can panic")
     }
 
-    fn tell(&self, letter: &DeadLetter, reason: &KafkaError) {
+    fn tell(&self, topic: &str, record: &Outgoing, reason: &KafkaError) {
         let mut last = self.last_told.lock().expect("nothing that holds this lock can panic");
         if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
             *last = Some(Instant::now());
             error!(
-                topic = self.topic,
+                topic,
                 pending = *self.pending.borrow(),
-                "dead letters can't be written, so their records' offsets wait: {reason} (for one, {})",
-                letter.place
+                "{} can't be written, so their records' offsets wait: {reason} (for one, {})",
+                self.what,
+                record.place
             );
         }
     }
@@ -164,4 +177,9 @@ impl Writer {
 pub fn describe_metrics() {
     describe_counter!("outhook_dead_letters_total", "Dead letters written and acknowledged, by kind and cause");
     describe_gauge!("outhook_dead_letters_pending", "Dead letters not acknowledged yet; their offsets wait");
+    describe_counter!("outhook_retries_total", "Calls that went to wait in a retry topic, by topic");
+    describe_gauge!(
+        "outhook_retries_pending",
+        "Calls on their way to a retry topic, not acknowledged yet; their offsets wait"
+    );
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 /// Which topics are read, as whom, and how a stop behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What is read, for metrics: `changes` or `retries`.
+    pub name: &'static str,
     /// Settings of the Kafka client, complete but for what the source owns (commits, rebalancing).
     pub client: HashMap<String, String>,
     pub topics: Vec<Topics>,

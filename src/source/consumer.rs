@@ -81,6 +81,7 @@ impl<H: Handlers> Source<H> {
     /// The client's settings or topics are refused; Kafka being away is no error, the client goes on trying.
     pub fn start(config: &Config, handlers: H, budget: Arc<Budget>) -> Result<Self, StartError> {
         let context = Context {
+            name: config.name,
             assignment: Assignment::new(handlers, budget, config),
             committing: Mutex::new(()),
             consumer: OnceLock::new(),
@@ -211,7 +212,7 @@ async fn commit_settled<H: Handlers>(consumer: Arc<BaseConsumer<Context<H>>>, ev
             let _turn = context.turn();
             let books = context.assignment.books();
             let open: usize = books.iter().map(|book| book.open_records()).sum();
-            metrics::gauge!("outhook_open_records").set(open as f64);
+            metrics::gauge!("outhook_open_records", "of" => context.name).set(open as f64);
             if let Err(error) = commit_due(&*committing, &books) {
                 debug!(%error, "a commit failed; its offsets go with the next one");
             }
@@ -264,6 +265,7 @@ fn count_commit(result: &KafkaResult<()>) {
 
 /// Turns the client's callbacks into what happens to the owned partitions.
 pub(super) struct Context<H: Handlers> {
+    name: &'static str,
     assignment: Assignment<H>,
     /// Held from choosing what to commit to its end: a commit that was overtaken by a later one, or by the
     /// partition's next owner, would put the group back.
@@ -324,7 +326,7 @@ impl<H: Handlers> ConsumerContext for Context<H> {
             }
             Rebalance::Error(error) => warn!(%error, "a rebalance failed; the client tries again"),
         }
-        metrics::gauge!("outhook_assigned_partitions").set(self.assignment.len() as f64);
+        metrics::gauge!("outhook_assigned_partitions", "of" => self.name).set(self.assignment.len() as f64);
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {

@@ -166,6 +166,13 @@ pub(super) async fn run<H: Handlers>(
         }
         match records.queue.poll(Duration::ZERO) {
             Some(Ok(message)) => {
+                // A record that is not due is not open either: when the partition is taken away it comes again.
+                while let Some(wait) = handler.wait(&Record { topic: &book.topic, message: &message }) {
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = stopping.asked() => return,
+                    }
+                }
                 let entry = book.open(message.offset()).await;
                 let receipt = Receipt::open(book.clone(), entry, budget.clone());
                 read.increment(1);

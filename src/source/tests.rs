@@ -91,6 +91,7 @@ fn client(broker: &Broker) -> HashMap<String, String> {
 
 fn join(broker: &Broker, seen: &Arc<Seen>) -> Source<Recorders> {
     let config = Config {
+        name: "changes",
         client: client(broker),
         topics: vec![Topics::List(vec![TOPIC.to_owned()])],
         commit_interval: Duration::from_millis(20),

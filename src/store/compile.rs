@@ -1,34 +1,29 @@
 //! Keeps the index of compiled rules at the definitions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::definition::{Changes, Definitions, Event, Key, Table, TableKey, Webhook};
-use crate::id::{EventId, WebhookId};
-use crate::matching::{CompileError, Index, Live, Rule, Target};
+use crate::id::WebhookId;
+use crate::matching::{Index, Rule, Target};
 
 /// Compiles what changed, and only that: one event may be one of many thousands on its table.
 pub(super) struct Compiler {
     index: Arc<Index>,
-    /// Made once a webhook, and shared by the rules of its events.
-    targets: HashMap<WebhookId, Arc<Target>>,
-    /// Of the active events. One that changes keeps its own, so that its calls under way go on, and are heard
-    /// of when it ends later.
-    live: HashMap<EventId, Live>,
     /// Definitions that can't be made ready to fire, and why.
     failed: BTreeMap<Key, String>,
 }
 
 impl Compiler {
     pub fn new(index: Arc<Index>) -> Self {
-        Self { index, targets: HashMap::new(), live: HashMap::new(), failed: BTreeMap::new() }
+        Self { index, failed: BTreeMap::new() }
     }
 
-    /// Replaces the rules of the tables that changed.
-    pub fn update(&mut self, definitions: &Definitions, changes: &Changes) {
+    /// Replaces the rules of the tables that changed; the definitions are those at this offset of the log.
+    pub fn update(&mut self, definitions: &Definitions, changes: &Changes, as_of: i64) {
         for webhook in &changes.webhooks {
-            self.targets.remove(webhook);
             self.failed.remove(&Key::Webhook(*webhook));
+            self.replace_target(*webhook, definitions.webhook(*webhook));
         }
         for event in &changes.events {
             self.failed.remove(&Key::Event(*event));
@@ -38,6 +33,20 @@ impl Compiler {
             let rules = self.rules(definitions, table, changes);
             self.index.replace(table, rules);
         }
+        self.index.set_as_of(as_of);
+    }
+
+    /// Made once a webhook, and shared by the rules of its events. It takes the place of the one before it without a
+    /// gap, in which calls that have waited would find none.
+    fn replace_target(&mut self, id: WebhookId, webhook: Option<&Webhook>) {
+        let target = webhook.and_then(|webhook| match Target::of(webhook) {
+            Ok(target) => Some(Arc::new(target)),
+            Err(error) => {
+                self.failed.insert(Key::Webhook(id), error.to_string());
+                None
+            }
+        });
+        self.index.set_target(id, target);
     }
 
     /// Definitions that can't be made ready to fire, and why.
@@ -48,15 +57,13 @@ impl Compiler {
     /// Ends the events that are active no more, so that their calls that wait are not made.
     fn end(&mut self, definitions: &Definitions, changes: &Changes) {
         // As at the start, when everything has changed and nothing can end.
-        if self.live.is_empty() {
+        if self.index.is_idle() {
             return;
         }
         let of_webhooks = changes.webhooks.iter().flat_map(|webhook| definitions.events_of(*webhook));
         for event in changes.events.iter().copied().chain(of_webhooks.map(|event| event.id)) {
-            if !definitions.is_active(event)
-                && let Some(live) = self.live.remove(&event)
-            {
-                live.end();
+            if !definitions.is_active(event) {
+                self.index.end(event);
             }
         }
     }
@@ -79,34 +86,18 @@ impl Compiler {
     }
 
     fn compile(&mut self, table: Option<&Table>, webhook: &Webhook, event: &Event) -> Option<Arc<Rule>> {
-        let target = match self.target(webhook) {
-            Ok(target) => target,
-            Err(error) => {
-                self.failed.insert(Key::Webhook(webhook.id), error.to_string());
-                return None;
-            }
-        };
+        // Why there is none has been told when it was made.
+        let target = self.index.target(webhook.id)?;
         match Rule::compile_on(table, webhook, event, &target) {
             Ok(rule) => {
                 self.failed.remove(&Key::Event(event.id));
-                let live = self.live.entry(event.id);
-                let live = live.or_insert_with(|| Live::new(self.index.counts().of(event.id))).clone();
-                Some(Arc::new(Rule { live, ..rule }))
+                Some(Arc::new(Rule { live: self.index.enliven(event.id), ..rule }))
             }
             Err(error) => {
                 self.failed.insert(Key::Event(event.id), error.to_string());
                 None
             }
         }
-    }
-
-    fn target(&mut self, webhook: &Webhook) -> Result<Arc<Target>, CompileError> {
-        if let Some(target) = self.targets.get(&webhook.id) {
-            return Ok(target.clone());
-        }
-        let target = Arc::new(Target::of(webhook)?);
-        self.targets.insert(webhook.id, target.clone());
-        Ok(target)
     }
 }
 
@@ -130,7 +121,7 @@ mod tests {
                 let key = record.key.to_string();
                 self.definitions.apply(key.as_bytes(), record.value.as_deref(), &mut changes).unwrap();
             }
-            self.compiler.update(&self.definitions, &changes);
+            self.compiler.update(&self.definitions, &changes, 0);
         }
 
         fn rules(&self) -> Vec<Arc<Rule>> {
@@ -197,7 +188,7 @@ mod tests {
             let key = record.key.to_string();
             state.definitions.apply(key.as_bytes(), record.value.as_deref(), &mut changes).unwrap();
         }
-        state.compiler.update(&state.definitions, &changes);
+        state.compiler.update(&state.definitions, &changes, 0);
         assert_eq!(hides(&state, "T"), [false, false], "in a log that is read anew it is declared no more");
     }
 

@@ -185,7 +185,7 @@ impl State {
         applying.status.events = definitions.events().len();
         applying.status.locked_out = definitions.unopened().is_some();
         if let Some(compiler) = &mut applying.compiler {
-            compiler.update(&definitions, &changes);
+            compiler.update(&definitions, &changes, applying.next);
             applying.status.name_bad(&applying.bad, compiler.failed());
             applying.status.publish_metrics();
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::settle::MAX_RECORD_BYTES;
@@ -29,6 +30,8 @@ enum Rule {
     Log,
     /// Not compacted: dead letters with the same key, or none, are all kept.
     Letters,
+    /// Not compacted, and with room for every call: one that can't be written keeps its record's offset waiting.
+    Retries,
     /// One partition and compacted: it is read from its start by every instance that starts, and of each count
     /// only the last record says anything.
     Counts,
@@ -56,9 +59,9 @@ pub struct Wrong {
 }
 
 /// The topics that a configuration needs.
-pub fn wanted(config: &Config) -> [Wanted; 3] {
+pub fn wanted(config: &Config) -> Vec<Wanted> {
     let (definitions, letters, stats) = (&config.definitions, &config.dead_letters, &config.stats);
-    [
+    let mut wanted = vec![
         Wanted {
             name: definitions.topic.clone(),
             key: "definitions.topic",
@@ -91,8 +94,24 @@ pub fn wanted(config: &Config) -> [Wanted; 3] {
             ],
             rule: Rule::Counts,
         },
-    ]
+    ];
+    wanted.extend(config.retries.tiers().iter().map(|tier| Wanted {
+        name: tier.topic.to_string(),
+        key: "retries.topic",
+        partitions: config.retries.partitions,
+        replication_factor: config.retries.replication_factor,
+        settings: vec![
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", (tier.delay * 2 + RETRIES_KEPT).as_millis().to_string()),
+            ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
+        ],
+        rule: Rule::Retries,
+    }));
+    wanted
 }
+
+/// How long a retry topic keeps its records beyond their delay: as long as all instances may be away.
+const RETRIES_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Wanted {
     /// Holds a topic that exists against what it has to be; `brokers` is for the command that mends it.
@@ -130,6 +149,10 @@ impl Wanted {
             Rule::Counts if !compacts => {
                 let why = "it would grow with every record, and every start reads all of it";
                 wrong(policy_found, "cleanup.policy = compact,delete", why, set_policy("[compact,delete]"))
+            }
+            Rule::Retries if compacts => {
+                let why = "compaction would delete calls that wait";
+                wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))
             }
             Rule::Letters if compacts => {
                 let why = "compaction would delete dead letters";

@@ -9,6 +9,7 @@ mod hostile;
 mod page;
 mod rest;
 mod rest_writers;
+mod retries;
 mod shutdown;
 mod stats;
 mod tables;

@@ -1,13 +1,14 @@
 //! Calls for tests, a book that remembers what became of their receipts, and lanes whose outcomes are heard.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::super::{Call, Config, Lanes, Outcome};
+use super::super::{Call, Cause, Config, Lanes, Onward, Outcome, now_ms};
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::id::{CallId, MessageId, Place};
@@ -79,7 +80,8 @@ pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
         appended_ms: 1_767_323_045_900,
         receipt: Receipt::open(book.clone(), n.into(), Budget::new(1 << 20)),
         attempts: 0,
-        offered: Instant::now(),
+        deferrals: 0,
+        offered_ms: now_ms(),
     }
 }
 
@@ -103,25 +105,50 @@ pub struct Heard {
 pub struct End {
     pub n: i64,
     pub attempts: u32,
-    pub outcome: Outcome,
+    pub deferrals: u32,
+    /// None for a call that went to wait.
+    pub outcome: Option<Outcome>,
+    pub wait: Duration,
 }
+
+/// Tells the test.
+struct Ears(mpsc::UnboundedSender<End>);
+
+impl Onward for Ears {
+    fn finished(&self, call: Call, outcome: Outcome) {
+        let Call { attempts, deferrals, receipt, place, .. } = call;
+        if outcome == Outcome::Delivered {
+            receipt.settle();
+        }
+        let _ = self.0.send(End { n: place.offset, attempts, deferrals, outcome: Some(outcome), wait: Duration::ZERO });
+    }
+
+    fn wait(&self, call: Call, wait: Duration, _: Option<&Cause>) {
+        let Call { attempts, deferrals, receipt, place, .. } = call;
+        receipt.settle();
+        let _ = self.0.send(End { n: place.offset, attempts, deferrals, outcome: None, wait });
+    }
+}
+
+/// The delay of the only retry topic: what waits less does so in memory.
+pub const TIER: Duration = Duration::from_secs(60);
 
 impl Heard {
     pub fn new(config: Config) -> Self {
         let (ends, ended) = mpsc::unbounded_channel();
-        let on_finished = Arc::new(move |call: Call, outcome: Outcome| {
-            let end = End { n: call.place.offset, attempts: call.attempts, outcome };
-            if matches!(end.outcome, Outcome::Delivered) {
-                call.receipt.settle();
-            }
-            let _ = ends.send(end);
-        });
-        Self { lanes: Lanes::new(config, on_finished).unwrap(), book: Arc::default(), ended }
+        Self { lanes: Lanes::new(config, &[TIER], Arc::new(Ears(ends))).unwrap(), book: Arc::default(), ended }
     }
 
-    /// Offers one call to the URL, which must be taken.
-    pub fn offer(&self, target: &Arc<Target>, n: u32) {
-        assert!(self.lanes.offer(call(target, n, &self.book)).is_ok(), "call {n} was turned away");
+    /// Sends one call to the URL.
+    pub async fn offer(&self, target: &Arc<Target>, n: u32) {
+        self.lanes.send(call(target, n, &self.book)).await;
+    }
+
+    /// The same with these calls, one after the other.
+    pub async fn offer_all(&self, target: &Arc<Target>, numbers: Range<u32>) {
+        for n in numbers {
+            self.offer(target, n).await;
+        }
     }
 
     /// The next end of a call.
@@ -132,15 +159,22 @@ impl Heard {
     /// The next end, which must be a delivery; the number of its attempts.
     pub async fn delivered(&mut self) -> u32 {
         let end = self.end().await;
-        assert!(matches!(end.outcome, Outcome::Delivered), "{:?}", end.outcome);
+        assert_eq!(end.outcome, Some(Outcome::Delivered));
         end.attempts
+    }
+
+    /// The next end, which must be a call that went to wait.
+    pub async fn waits(&mut self) -> End {
+        let end = self.end().await;
+        assert_eq!(end.outcome, None, "call {}", end.n);
+        end
     }
 
     /// The class of the next end, which must not be a delivery, and the number of its attempts.
     pub async fn exhausted(&mut self) -> (&'static str, u32) {
         let end = self.end().await;
         match end.outcome {
-            Outcome::Exhausted { cause } => (cause.class, end.attempts),
+            Some(Outcome::Exhausted { cause }) => (cause.class, end.attempts),
             other => panic!("{other:?}"),
         }
     }

@@ -2,12 +2,14 @@
 
 use std::future::ready;
 use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use super::super::lane::Task;
 use super::super::worker::Worker;
 use super::super::{Config, Outcome};
-use super::calls::{Heard, call, config, target};
+use super::calls::{Heard, TIER, call, config, target};
 use super::receiver::{Receiver, Reply};
 
 #[tokio::test]
@@ -16,7 +18,7 @@ async fn a_connection_is_used_again() {
     let mut heard = Heard::new(config());
     let target = target(&receiver.url("/"));
     for n in 0..20 {
-        heard.offer(&target, n);
+        heard.offer(&target, n).await;
         heard.delivered().await;
     }
     assert!(receiver.connections() <= 2, "{} connections", receiver.connections());
@@ -27,7 +29,7 @@ async fn no_more_calls_at_once_than_allowed() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let mut heard = Heard::new(Config { concurrency: 3, ..config() });
     let target = target(&receiver.url("/"));
-    (0..9).for_each(|n| heard.offer(&target, n));
+    heard.offer_all(&target, 0..9).await;
     for _ in 0..3 {
         receiver.heard().await;
     }
@@ -39,18 +41,15 @@ async fn no_more_calls_at_once_than_allowed() {
 }
 
 #[tokio::test]
-async fn a_full_lane_gives_a_call_back_and_send_waits_for_room() {
+async fn a_full_lane_that_moves_is_waited_for() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 4, ..config() });
     let target = target(&receiver.url("/"));
-    (0..4).for_each(|n| heard.offer(&target, n));
+    heard.offer_all(&target, 0..4).await;
     receiver.heard().await;
     assert_eq!(heard.lanes.in_flight(), 4);
-    let back = heard.lanes.offer(call(&target, 4, &heard.book)).expect_err("there was room for a fifth");
-    assert_eq!(back.place.offset, 4);
-
     let lanes = heard.lanes.clone();
-    let mut send = pin!(lanes.send(back));
+    let mut send = pin!(lanes.send(call(&target, 4, &heard.book)));
     tokio::select! {
         biased;
         () = &mut send => panic!("it did not wait"),
@@ -64,17 +63,131 @@ async fn a_full_lane_gives_a_call_back_and_send_waits_for_room() {
 }
 
 #[tokio::test]
+async fn a_full_lane_that_hangs_sends_calls_to_wait_soon_and_then_at_once() {
+    let mut receiver = Receiver::start(|_| Reply::Silence).await;
+    let long = Duration::from_secs(30);
+    let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 4, queue_wait: long, ..config() });
+    let target = target(&receiver.url("/"));
+    heard.offer_all(&target, 0..4).await;
+    receiver.heard().await;
+    let started = Instant::now();
+    heard.offer(&target, 4).await;
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let waits = heard.waits().await;
+    assert_eq!((waits.n, waits.attempts, waits.deferrals), (4, 0, 1));
+    assert!(waits.wait >= TIER && waits.wait <= TIER * 6 / 5, "{:?}", waits.wait);
+    // What is known to hang is not waited for again.
+    let started = Instant::now();
+    heard.offer_all(&target, 5..105).await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    for n in 5..105 {
+        assert_eq!(heard.waits().await.n, n);
+    }
+    assert_eq!(heard.lanes.in_flight(), 4);
+}
+
+#[tokio::test]
+async fn a_call_that_is_queued_for_too_long_goes_to_wait_elsewhere() {
+    let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
+    let wait = Duration::from_millis(50);
+    let mut heard = Heard::new(Config { concurrency: 1, queue_wait: wait, ..config() });
+    let target = target(&receiver.url("/"));
+    heard.offer_all(&target, 0..3).await;
+    receiver.heard().await;
+    for n in 1..3 {
+        let waits = heard.waits().await;
+        assert_eq!((waits.n, waits.attempts, waits.deferrals), (n, 0, 1));
+    }
+    assert_eq!(heard.lanes.in_flight(), 1, "the one that is under way stays");
+    receiver.release(1);
+    assert_eq!(heard.delivered().await, 1);
+}
+
+#[tokio::test]
 async fn bytes_are_bounded_too() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     // Bodies have 7 bytes; the limit is exceeded by at most one.
     let mut heard = Heard::new(Config { queue_bytes: 8, ..config() });
     let target = target(&receiver.url("/"));
-    (0..2).for_each(|n| heard.offer(&target, n));
-    assert!(heard.lanes.offer(call(&target, 2, &heard.book)).is_err());
+    heard.offer_all(&target, 0..3).await;
+    assert_eq!(heard.waits().await.n, 2);
     receiver.heard().await;
     receiver.release(2);
     heard.delivered().await;
     heard.delivered().await;
+}
+
+#[tokio::test]
+async fn no_more_calls_are_in_memory_than_allowed_over_all_lanes() {
+    let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
+    let mut heard = Heard::new(Config { max_calls: 3, ..config() });
+    let targets = ["/a", "/b", "/c", "/d"].map(|path| target(&receiver.url(path)));
+    for (target, n) in targets.iter().zip(0..3) {
+        heard.offer(target, n).await;
+    }
+    let lanes = heard.lanes.clone();
+    let mut send = pin!(lanes.send(call(&targets[3], 3, &heard.book)));
+    tokio::select! {
+        biased;
+        () = &mut send => panic!("it did not wait"),
+        _ = receiver.heard() => receiver.release(4),
+    }
+    send.await;
+    for _ in 0..4 {
+        heard.delivered().await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_again_and_again_gets_probes_alone() {
+    let works = Arc::new(AtomicBool::new(false));
+    let answer = works.clone();
+    let mut receiver =
+        Receiver::start(move |_| Reply::Status(if answer.load(Ordering::SeqCst) { 200 } else { 500 })).await;
+    let never = vec![Duration::from_secs(40); 9];
+    let limits = Config { concurrency: 1, breaker_failures: 3, retry: never, ..config() };
+    let mut heard = Heard::new(limits);
+    let target = target(&receiver.url("/"));
+    // The first three fail and wait in memory for their retries; the others are turned away.
+    heard.offer_all(&target, 0..3).await;
+    for _ in 0..3 {
+        receiver.heard().await;
+    }
+    let mut failing = 3;
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(900) {
+        heard.offer(&target, failing).await;
+        failing += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // One may have been queued before the third failure was known; it has gone to wait as well.
+    for _ in 3..failing {
+        let waits = heard.waits().await;
+        assert_eq!((waits.attempts, waits.deferrals), (0, 1));
+    }
+    works.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    heard.offer(&target, 1000).await;
+    assert_eq!(heard.delivered().await, 1, "the probe");
+    heard.offer_all(&target, 1001..1010).await;
+    for _ in 1001..1010 {
+        heard.delivered().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_endpoint_fails_longer_than_its_schedule_is_exhausted_with_the_reason() {
+    let receiver = Receiver::start(|_| Reply::Status(500)).await;
+    let mut heard = Heard::new(Config { breaker_failures: 1, retry: vec![], ..config() });
+    let target = target(&receiver.url("/"));
+    heard.offer(&target, 0).await;
+    assert_eq!(heard.exhausted().await, ("status_5xx", 1));
+    heard.offer(&target, 1).await;
+    assert_eq!(heard.waits().await.n, 1, "it is young");
+    let mut old = call(&target, 2, &heard.book);
+    old.offered_ms -= 61_000;
+    heard.lanes.resume(old).await;
+    assert_eq!(heard.exhausted().await, ("status_5xx", 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,7 +208,7 @@ async fn many_senders_to_a_small_lane_lose_nothing() {
     let mut seen = vec![false; (SENDERS * EACH) as usize];
     for _ in 0..SENDERS * EACH {
         let end = heard.end().await;
-        assert!(matches!(end.outcome, Outcome::Delivered));
+        assert_eq!(end.outcome, Some(Outcome::Delivered));
         assert!(!std::mem::replace(&mut seen[end.n as usize], true), "{} ended twice", end.n);
     }
     heard.lanes.stop().await;
@@ -108,19 +221,20 @@ async fn one_endpoint_does_not_hold_up_another() {
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 2, ..config() });
     let dead = target(&stuck.url("/"));
-    (0..2).for_each(|n| heard.offer(&dead, n));
+    heard.offer_all(&dead, 0..2).await;
     stuck.heard().await;
-    heard.offer(&target(&receiver.url("/")), 2);
+    heard.offer(&target(&receiver.url("/")), 2).await;
     assert_eq!(heard.end().await.n, 2);
 }
 
 #[tokio::test]
 async fn stop_lets_the_attempts_under_way_end_and_drops_the_rest_unsettled() {
-    let mut receiver = Receiver::start(|n| if n == 0 { Reply::RetryAfter(503, "50") } else { Reply::Held(200) }).await;
-    let mut heard = Heard::new(Config { concurrency: 1, ..config() });
+    let mut receiver = Receiver::start(|n| if n == 0 { Reply::Status(503) } else { Reply::Held(200) }).await;
+    let later = vec![Duration::from_secs(40)];
+    let mut heard = Heard::new(Config { concurrency: 1, retry: later, ..config() });
     let target = target(&receiver.url("/"));
     // One waits for a retry, one is under way, one is queued.
-    (0..3).for_each(|n| heard.offer(&target, n));
+    heard.offer_all(&target, 0..3).await;
     receiver.heard().await;
     receiver.heard().await;
     let lanes = heard.lanes.clone();
@@ -134,9 +248,9 @@ async fn stop_lets_the_attempts_under_way_end_and_drops_the_rest_unsettled() {
     stop.await;
     assert_eq!(heard.end().await.n, 1);
     assert_eq!((heard.book.settled(), heard.book.abandoned()), (1, 2));
-    assert!(heard.lanes.offer(call(&target, 3, &heard.book)).is_err());
+    heard.lanes.resume(call(&target, 3, &heard.book)).await;
     heard.lanes.send(call(&target, 4, &heard.book)).await;
-    assert_eq!(heard.lanes.in_flight(), 0);
+    assert_eq!((heard.lanes.in_flight(), heard.book.abandoned()), (0, 4));
 }
 
 #[tokio::test]
@@ -145,7 +259,7 @@ async fn a_lane_without_calls_ends_and_comes_again() {
     let mut heard = Heard::new(Config { idle_timeout: Duration::from_millis(20), ..config() });
     let target = target(&receiver.url("/"));
     for n in 0..2 {
-        heard.offer(&target, n);
+        heard.offer(&target, n).await;
         assert_eq!(heard.delivered().await, 1);
         // A worker closes its connection when it has ended.
         receiver.closed().await;

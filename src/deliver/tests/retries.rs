@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::{Config, Outcome};
-use super::calls::{Heard, SECRET, call, config, target};
+use super::calls::{Heard, SECRET, TIER, call, config, target};
 use super::receiver::{Receiver, Reply};
 use crate::matching::{Live, Totals};
 
@@ -14,9 +14,9 @@ use crate::matching::{Live, Totals};
 async fn a_delivery_is_what_standard_webhooks_says() {
     let mut receiver = Receiver::start(|_| Reply::Status(204)).await;
     let mut heard = Heard::new(config());
-    heard.offer(&target(&receiver.url("/hook/a%20b?key=1")), 7);
+    heard.offer(&target(&receiver.url("/hook/a%20b?key=1")), 7).await;
     let end = heard.end().await;
-    assert!(matches!(end.outcome, Outcome::Delivered));
+    assert_eq!(end.outcome, Some(Outcome::Delivered));
     assert_eq!((heard.book.settled(), heard.book.abandoned()), (1, 0));
 
     let request = receiver.heard().await;
@@ -44,7 +44,7 @@ async fn a_delivery_is_what_standard_webhooks_says() {
 async fn failures_are_retried_until_a_2xx() {
     let receiver = Receiver::start(|n| Reply::Status([503, 302, 200][n])).await;
     let mut heard = Heard::new(config());
-    heard.offer(&target(&receiver.url("/")), 1);
+    heard.offer(&target(&receiver.url("/")), 1).await;
     assert_eq!(heard.delivered().await, 3);
     assert_eq!(receiver.connections(), 1);
 }
@@ -57,7 +57,7 @@ async fn a_call_counts_once_and_every_failed_try_is_an_error() {
     for (n, calls, errors) in [(1, 1, 2), (2, 1, 0)] {
         let call = call(&target, n, &heard.book);
         let live = call.message.live.clone();
-        heard.lanes.offer(call).ok().unwrap();
+        heard.lanes.send(call).await;
         heard.delivered().await;
         assert_eq!(live.counts().read(), Totals { messages: 0, calls, errors });
     }
@@ -67,8 +67,8 @@ async fn a_call_counts_once_and_every_failed_try_is_an_error() {
 async fn after_the_last_retry_it_is_exhausted_and_not_settled() {
     let receiver = Receiver::start(|_| Reply::Status(404)).await;
     let mut heard = Heard::new(config());
-    heard.offer(&target(&receiver.url("/secret-token?key=secret")), 1);
-    let Outcome::Exhausted { cause } = heard.end().await.outcome else { panic!("delivered") };
+    heard.offer(&target(&receiver.url("/secret-token?key=secret")), 1).await;
+    let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("delivered") };
     assert_eq!((cause.class, cause.status), ("status_4xx", Some(404)));
     assert_eq!(cause.text, format!("http://{} answered 404 Not Found", receiver.address));
     assert_eq!(heard.book.settled(), 0);
@@ -79,11 +79,11 @@ async fn gone_stops_at_once() {
     let receiver = Receiver::start(|_| Reply::Status(410)).await;
     let mut heard = Heard::new(config());
     let stopped = target(&receiver.url("/"));
-    heard.offer(&stopped, 1);
+    heard.offer(&stopped, 1).await;
     assert_eq!(heard.exhausted().await, ("gone", 1));
-    heard.offer(&stopped, 2);
+    heard.offer(&stopped, 2).await;
     assert_eq!(heard.exhausted().await, ("gone", 0), "nothing more is sent for the webhook");
-    heard.offer(&target(&receiver.url("/")), 3);
+    heard.offer(&target(&receiver.url("/")), 3).await;
     assert_eq!(heard.exhausted().await, ("gone", 1), "another definition is tried");
 }
 
@@ -95,28 +95,40 @@ async fn a_call_whose_event_is_gone_is_cancelled_instead_of_retried() {
     let (under_way, queued) = (call(&target, 1, &heard.book), call(&target, 2, &heard.book));
     let events = [under_way.message.live.clone(), queued.message.live.clone()];
     for call in [under_way, queued] {
-        heard.lanes.offer(call).ok().unwrap();
+        heard.lanes.send(call).await;
     }
     receiver.heard().await;
     events.iter().for_each(Live::end);
     receiver.release(1);
     let ends = [heard.end().await, heard.end().await];
-    assert!(ends.iter().all(|end| end.outcome == Outcome::Cancelled));
+    assert!(ends.iter().all(|end| end.outcome == Some(Outcome::Cancelled)));
     assert_eq!(ends.map(|end| (end.n, end.attempts)), [(2, 0), (1, 1)]);
 }
 
 #[tokio::test]
-async fn retry_after_is_waited_for_and_holds_no_worker() {
+async fn retry_after_is_waited_for_and_keeps_all_calls_from_the_endpoint() {
     let mut receiver = Receiver::start(|n| if n == 0 { Reply::RetryAfter(429, "1") } else { Reply::Status(200) }).await;
     let mut heard = Heard::new(Config { concurrency: 1, ..config() });
     let target = target(&receiver.url("/"));
-    heard.offer(&target, 1);
+    heard.offer(&target, 1).await;
     let first = receiver.heard().await.at;
-    heard.offer(&target, 2);
-    assert_eq!(heard.end().await.n, 2);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    heard.offer(&target, 2).await;
+    assert_eq!(heard.waits().await.n, 2);
     assert_eq!(heard.end().await.n, 1);
-    receiver.heard().await;
     assert!(receiver.heard().await.at - first >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_wait_that_is_long_is_not_spent_in_memory() {
+    let receiver = Receiver::start(|_| Reply::RetryAfter(503, "120")).await;
+    let limits = Config { retry: vec![TIER, Duration::ZERO], ..config() };
+    let mut heard = Heard::new(limits);
+    heard.offer(&target(&receiver.url("/")), 1).await;
+    let waits = heard.waits().await;
+    assert_eq!((waits.attempts, waits.deferrals), (1, 0));
+    assert!(waits.wait >= TIER * 2 && waits.wait <= TIER * 12 / 5, "{:?}", waits.wait);
+    assert_eq!(heard.lanes.in_flight(), 0);
 }
 
 #[tokio::test]
@@ -128,8 +140,8 @@ async fn silence_is_a_timeout() {
     let whole = Config { connect_timeout: short, timeout: short, ..answer.clone() };
     for (config, what) in [(answer, "the answer took longer than 30ms"), (whole, "the attempt took longer than 30ms")] {
         let mut heard = Heard::new(config);
-        heard.offer(&target(&receiver.url("/")), 1);
-        let Outcome::Exhausted { cause } = heard.end().await.outcome else { panic!("an answer came") };
+        heard.offer(&target(&receiver.url("/")), 1).await;
+        let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("an answer came") };
         assert!(cause.class == "timeout" && cause.text.ends_with(what), "{}", cause.text);
     }
 }
@@ -142,7 +154,7 @@ async fn the_status_line_decides_and_a_slow_or_large_body_costs_the_connection()
         let mut heard = Heard::new(limits);
         let target = target(&receiver.url("/"));
         for n in 0..2 {
-            heard.offer(&target, n);
+            heard.offer(&target, n).await;
             assert_eq!(heard.delivered().await, 1);
         }
         assert_eq!(receiver.connections(), 2);
@@ -162,7 +174,7 @@ async fn what_is_no_http_is_told_from_a_broken_connection() {
             }
         });
         let mut heard = Heard::new(config());
-        heard.offer(&target(&url), 1);
+        heard.offer(&target(&url), 1).await;
         assert_eq!(heard.exhausted().await, (class, 3));
         server.abort();
     }
@@ -187,7 +199,7 @@ async fn a_stale_connection_costs_no_attempt() {
     let mut heard = Heard::new(Config { retry: vec![], ..config() });
     let target = target(&url);
     for n in 0..2 {
-        heard.offer(&target, n);
+        heard.offer(&target, n).await;
         assert_eq!(heard.delivered().await, 1);
     }
     server.await.unwrap();
@@ -199,7 +211,7 @@ async fn nobody_listens() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
     let mut heard = Heard::new(config());
-    heard.offer(&target(&url), 1);
+    heard.offer(&target(&url), 1).await;
     assert_eq!(heard.exhausted().await, ("connect", 3));
 }
 
@@ -215,7 +227,7 @@ async fn neither_http_nor_a_private_address_is_dialled_unless_allowed() {
         (no_loopback, by_name, "refused_address"),
     ] {
         let mut heard = Heard::new(config);
-        heard.offer(&target(&url), 1);
+        heard.offer(&target(&url), 1).await;
         assert_eq!(heard.exhausted().await, (class, 3));
     }
     assert_eq!(receiver.connections(), 0);

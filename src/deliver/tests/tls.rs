@@ -45,7 +45,7 @@ async fn deliver(protocols: &[&str], calls: u32) -> (Receiver, Version) {
         ..config()
     });
     let target = target(&format!("https://{}/hook", receiver.address));
-    (0..calls).for_each(|n| heard.offer(&target, n));
+    heard.offer_all(&target, 0..calls).await;
     let verifier = standardwebhooks::Webhook::new(SECRET).unwrap();
     let mut version = Version::HTTP_10;
     // As many at once as allowed, before the first is answered.
@@ -80,7 +80,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
     let (_, other_authority) = tls(&["h2"]);
     let receiver = Receiver::start_with(Some(acceptor), |_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { ca_file: Some(other_authority.path().to_owned()), ..config() });
-    heard.offer(&target(&format!("https://{}/", receiver.address)), 1);
+    heard.offer(&target(&format!("https://{}/", receiver.address)), 1).await;
     assert_eq!(heard.exhausted().await, ("tls", 3));
 }
 

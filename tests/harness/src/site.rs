@@ -32,6 +32,8 @@ pub struct Site {
     pub definitions: String,
     pub dead_letters: String,
     pub stats: String,
+    /// What the names of the retry topics begin with.
+    pub retries: String,
     pub group: String,
 }
 
@@ -56,6 +58,7 @@ impl Site {
             definitions: broker.unique("definitions"),
             dead_letters: broker.unique("dead-letters"),
             stats: broker.unique("stats"),
+            retries: broker.unique("retry"),
             group: broker.unique("group"),
         };
         broker.create_topic(&site.changes, partitions, &[]);
@@ -76,6 +79,10 @@ impl Site {
         site.set("definitions.topic", site.definitions.clone());
         site.set("dead_letters.topic", site.dead_letters.clone());
         site.set("stats.topic", site.stats.clone());
+        // As few as will do: every instance that starts looks at each of them.
+        site.set("retries.topic", site.retries.clone());
+        site.set("retries.tiers", vec!["200ms", "1s"]);
+        site.set("retries.partitions", 2);
         site.set("delivery.allow_http", true);
         site.set("delivery.allow_addresses", vec!["127.0.0.0/8"]);
         site

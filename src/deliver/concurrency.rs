@@ -1,0 +1,146 @@
+//! How many calls may be under way to an endpoint at once; pure. Times are counted from the lane's birth.
+//!
+//! Additive increase, multiplicative decrease, as TCP has it (RFC 5681), against two signs of trouble: answers
+//! that say so (429, 503) or do not come, and answers that come much later than this endpoint's usual ones.
+//! Until the first trouble the limit doubles from round to round.
+
+use std::time::Duration;
+
+/// Calls at once to an endpoint that nothing is known of yet.
+const START: f64 = 8.0;
+
+/// What trouble leaves of the limit.
+const DECREASE: f64 = 0.7;
+
+/// One decrease speaks for all the calls that were under way with it.
+const SETTLING: Duration = Duration::from_millis(100);
+
+/// An answer is late that takes this many times as long as usual, and this much longer.
+const LATE_FACTOR: f64 = 4.0;
+const LATE_AT_LEAST: f64 = 0.1;
+
+/// How fast what is usual follows answers that take longer: by a thousandth each.
+const DRIFT: f64 = 0.001;
+
+#[derive(Debug, Clone)]
+pub(super) struct Concurrency {
+    limit: f64,
+    lowest: f64,
+    highest: f64,
+    /// What an answer usually takes, in seconds.
+    usual: Option<f64>,
+    /// No trouble has been seen yet.
+    starting: bool,
+    decreased: Option<Duration>,
+}
+
+impl Concurrency {
+    /// Between these two, both at least 1.
+    pub fn new(lowest: usize, highest: usize) -> Self {
+        let (lowest, highest) = (lowest.max(1) as f64, highest.max(1) as f64);
+        Self { limit: START.clamp(lowest, highest), lowest, highest, usual: None, starting: true, decreased: None }
+    }
+
+    /// Calls that may be under way at once.
+    pub fn allowed(&self) -> usize {
+        self.limit as usize
+    }
+
+    /// An answer came after `took`, with so many calls under way, itself included.
+    pub fn answered(&mut self, took: Duration, under_way: usize, now: Duration) {
+        let took = took.as_secs_f64();
+        let usual = self.usual.get_or_insert(took);
+        let late = took > *usual * LATE_FACTOR && took > *usual + LATE_AT_LEAST;
+        *usual = if took < *usual { took } else { *usual + (took - *usual) * DRIFT };
+        if late {
+            self.trouble(now);
+        } else if under_way >= self.allowed() {
+            // More is worth trying only where what is allowed is used.
+            let more = if self.starting { 1.0 } else { 1.0 / self.limit };
+            self.limit = (self.limit + more).min(self.highest);
+        }
+    }
+
+    /// The endpoint says that it is asked for too much, or does not answer.
+    pub fn trouble(&mut self, now: Duration) {
+        self.starting = false;
+        if self.decreased.is_none_or(|decreased| now >= decreased + SETTLING) {
+            self.decreased = Some(now);
+            self.limit = (self.limit * DECREASE).max(self.lowest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const QUICK: Duration = Duration::from_millis(5);
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// What is allowed after so many answers, with all that is allowed in use.
+    fn after(limit: &mut Concurrency, answers: usize, took: Duration, now: Duration) -> usize {
+        (0..answers).for_each(|_| limit.answered(took, limit.allowed(), now));
+        limit.allowed()
+    }
+
+    #[test]
+    fn it_doubles_at_first_and_grows_by_one_a_round_later() {
+        let mut limit = Concurrency::new(1, 64);
+        assert_eq!(limit.allowed(), 8);
+        assert_eq!(after(&mut limit, 8, QUICK, at(0)), 16);
+        assert_eq!(after(&mut limit, 100, QUICK, at(0)), 64);
+        limit.trouble(at(0));
+        assert_eq!(limit.allowed(), 44);
+        assert_eq!(after(&mut limit, 46, QUICK, at(1)), 45);
+    }
+
+    #[test]
+    fn what_is_not_used_does_not_grow() {
+        let mut limit = Concurrency::new(1, 64);
+        (0..1000).for_each(|_| limit.answered(QUICK, 3, at(0)));
+        assert_eq!(limit.allowed(), 8);
+    }
+
+    #[test]
+    fn trouble_that_comes_together_counts_once() {
+        let mut limit = Concurrency::new(2, 32);
+        after(&mut limit, 100, QUICK, at(0));
+        (0..32).for_each(|_| limit.trouble(at(10)));
+        assert_eq!(limit.allowed(), 22);
+        (1..100).for_each(|round| limit.trouble(at(10 + round * 100)));
+        assert_eq!(limit.allowed(), 2);
+    }
+
+    #[test]
+    fn answers_that_come_late_count_as_trouble_and_slow_ones_do_not() {
+        let mut limit = Concurrency::new(1, 32);
+        after(&mut limit, 100, QUICK, at(0));
+        after(&mut limit, 1, at(400), at(1000));
+        assert_eq!(limit.allowed(), 22);
+        let mut slow = Concurrency::new(1, 32);
+        assert_eq!(after(&mut slow, 100, at(2000), at(0)), 32, "an endpoint that always takes 2 s is no trouble");
+    }
+
+    proptest! {
+        #[test]
+        fn it_stays_within_its_bounds(
+            lowest in 0usize..10,
+            more in 0usize..100,
+            steps in prop::collection::vec((any::<bool>(), 0u64..10_000, 0usize..200, 0u64..1000), 0..200),
+        ) {
+            let mut limit = Concurrency::new(lowest, lowest + more);
+            let mut now = Duration::ZERO;
+            for (trouble, took, under_way, passed) in steps {
+                now += at(passed);
+                if trouble { limit.trouble(now) } else { limit.answered(at(took), under_way, now) }
+                prop_assert!((lowest.max(1)..=(lowest + more).max(1)).contains(&limit.allowed()));
+            }
+        }
+    }
+}

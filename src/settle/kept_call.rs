@@ -1,0 +1,289 @@
+//! A call as topics keep it: a dead letter's, or one that waits for its next attempt.
+//!
+//! A record's value is the body as it was first rendered; all else is in its headers. Where the call goes and what
+//! signs it is looked up when its time comes, so that a webhook that has changed meanwhile gets it as it is now.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::outgoing::{Headers, Kind, Outgoing};
+use crate::decode::{EventDate, Sequence};
+use crate::deliver::Call;
+use crate::id::{AccountId, CallId, EventId, MessageId, Place, WebhookId};
+use crate::matching::{Live, Target};
+use crate::receipt::Receipt;
+use crate::render::Message;
+
+/// A call without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptCall {
+    pub account: AccountId,
+    pub webhook: WebhookId,
+    pub event: EventId,
+    pub message: MessageId,
+    pub call: CallId,
+    pub url: Arc<str>,
+    /// The URL's place among so many of its webhook.
+    pub endpoint: (usize, usize),
+    pub event_date: EventDate,
+    pub sequence: Sequence,
+    /// Where the row change's record stands, and when it was appended, milliseconds since 1970.
+    pub place: Place,
+    pub appended_ms: i64,
+    /// When it was first meant to go out, milliseconds since 1970.
+    pub offered_ms: i64,
+    pub attempts: u32,
+    pub deferrals: u32,
+}
+
+/// Until when a call waits, and who may end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Until {
+    /// When it is to go out, milliseconds since 1970.
+    pub due_ms: i64,
+    /// Up to which offset of their log the definitions were known to whoever sent it to wait: only who knows as much
+    /// may take it for one of a definition that is gone.
+    pub definitions: i64,
+}
+
+/// A record that is no call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it is no call: its header outhook-{header} is {problem}")]
+pub struct NoCall {
+    header: &'static str,
+    problem: &'static str,
+}
+
+impl KeptCall {
+    pub fn of(call: &Call) -> Self {
+        let (message, target) = (&call.message, &call.message.target);
+        Self {
+            account: target.account.clone(),
+            webhook: target.webhook,
+            event: message.event,
+            message: message.id,
+            call: message.call,
+            url: target.endpoints[message.endpoint].url.clone(),
+            endpoint: (message.endpoint, target.endpoints.len()),
+            event_date: message.event_date,
+            sequence: message.sequence,
+            place: call.place.clone(),
+            appended_ms: call.appended_ms,
+            offered_ms: call.offered_ms,
+            attempts: call.attempts,
+            deferrals: call.deferrals,
+        }
+    }
+
+    /// Reads a record's headers.
+    ///
+    /// # Errors
+    /// One is missing or unreadable: another program has written to the topic.
+    pub fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, NoCall> {
+        let read = Reader { header };
+        let offered: Timestamp = read.parsed("offered")?;
+        Ok(Self {
+            account: read.text("account")?.into(),
+            webhook: read.parsed("webhook")?,
+            event: read.parsed("event")?,
+            message: MessageId(read.parsed("message")?),
+            call: CallId(read.parsed("call")?),
+            url: read.text("url")?.into(),
+            endpoint: read.with("endpoint", endpoint)?,
+            event_date: read.with("event-date", EventDate::from_rfc3339)?,
+            sequence: read.with("sequence", Sequence::parse)?,
+            place: Place {
+                topic: read.text("topic")?.into(),
+                partition: read.parsed("partition")?,
+                offset: read.parsed("offset")?,
+            },
+            appended_ms: read.parsed("appended-ms")?,
+            offered_ms: offered.as_millisecond(),
+            attempts: read.parsed("attempts")?,
+            deferrals: read.parsed("deferrals")?,
+        })
+    }
+
+    pub(super) fn headers(&self, kind: &str) -> Headers {
+        let (endpoint, of) = self.endpoint;
+        Headers::new(kind)
+            .place(&self.place.topic, self.place.partition, self.place.offset)
+            .add("account", &self.account)
+            .add("webhook", self.webhook)
+            .add("event", self.event)
+            .add("message", self.message)
+            .add("call", self.call)
+            .add("url", &self.url)
+            .add("endpoint", format_args!("{endpoint}/{of}"))
+            .add("event-date", self.event_date)
+            .add("sequence", self.sequence)
+            .add("appended-ms", self.appended_ms)
+            .add("offered", Timestamp::from_millisecond(self.offered_ms).unwrap_or(Timestamp::UNIX_EPOCH))
+            .add("attempts", self.attempts)
+            .add("deferrals", self.deferrals)
+    }
+
+    /// The record of the call while it waits.
+    pub(super) fn waiting(&self, until: Until, body: Bytes) -> Outgoing {
+        let headers = self.headers("retry").add("due-ms", until.due_ms).add("definitions", until.definitions);
+        Outgoing {
+            kind: Kind::Retry,
+            place: self.place.to_string(),
+            // A hash, so that calls are spread evenly over the topic's partitions.
+            key: Some(Bytes::copy_from_slice(self.call.0.as_bytes())),
+            value: Some(body),
+            headers,
+        }
+    }
+
+    /// The place among the webhook's URLs of the one that it goes to now: its own, else the one that has taken its
+    /// place where their number is the same. None when its URL was taken away.
+    pub fn endpoint_of(&self, target: &Target) -> Option<usize> {
+        let same = target.endpoints.iter().position(|endpoint| endpoint.url == self.url);
+        let (place, of) = self.endpoint;
+        same.or_else(|| (of == target.endpoints.len() && place < of).then_some(place))
+    }
+
+    /// The call that it is again.
+    pub fn into_call(self, endpoint: usize, target: Arc<Target>, live: Live, body: Bytes, receipt: Receipt) -> Call {
+        let message = Message {
+            id: self.message,
+            call: self.call,
+            event: self.event,
+            target,
+            live,
+            endpoint,
+            event_date: self.event_date,
+            sequence: self.sequence,
+            body,
+        };
+        Call {
+            message,
+            place: self.place,
+            appended_ms: self.appended_ms,
+            receipt,
+            attempts: self.attempts,
+            deferrals: self.deferrals,
+            offered_ms: self.offered_ms,
+        }
+    }
+}
+
+impl Until {
+    /// Reads a retry record's headers.
+    ///
+    /// # Errors
+    /// One is missing or unreadable.
+    pub fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, NoCall> {
+        let read = Reader { header };
+        Ok(Self { due_ms: read.parsed("due-ms")?, definitions: read.parsed("definitions")? })
+    }
+}
+
+/// Reads headers, each of which says what is wrong with it.
+struct Reader<F> {
+    header: F,
+}
+
+impl<'a, F: Fn(&str) -> Option<&'a [u8]>> Reader<F> {
+    fn text(&self, name: &'static str) -> Result<&'a str, NoCall> {
+        let value = (self.header)(&format!("outhook-{name}")).ok_or(NoCall { header: name, problem: "missing" })?;
+        std::str::from_utf8(value).map_err(|_| NoCall { header: name, problem: "no text" })
+    }
+
+    fn with<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, NoCall> {
+        parse(self.text(name)?).ok_or(NoCall { header: name, problem: "not what it has to be" })
+    }
+
+    fn parsed<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, NoCall> {
+        self.with(name, |text| text.parse().ok())
+    }
+}
+
+fn endpoint(text: &str) -> Option<(usize, usize)> {
+    let (place, of) = text.split_once('/')?;
+    Some((place.parse().ok()?, of.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rdkafka::message::Headers as _;
+
+    use super::*;
+    use crate::definition::samples::webhook;
+
+    fn kept() -> KeptCall {
+        KeptCall {
+            account: "acme".into(),
+            webhook: "abc123".parse().unwrap(),
+            event: "def456".parse().unwrap(),
+            message: MessageId(uuid::Uuid::from_u128(1)),
+            call: CallId(uuid::Uuid::from_u128(2)),
+            url: "https://b.example/x?y=é".into(),
+            endpoint: (1, 3),
+            event_date: EventDate { at: "2026-01-02T03:04:05.670Z".parse().unwrap(), digits: 3 },
+            sequence: Sequence::Binlog { file: 12, pos: 345, row: 2 },
+            place: Place { topic: "changes".into(), partition: 3, offset: 9 },
+            appended_ms: 1_767_323_045_900,
+            offered_ms: 1_767_323_046_001,
+            attempts: 4,
+            deferrals: 2,
+        }
+    }
+
+    fn read(record: &Outgoing) -> (Result<KeptCall, NoCall>, Result<Until, NoCall>) {
+        let headers = record.headers.clone().into_inner();
+        let header = |name: &str| headers.iter().find(|header| header.key == name)?.value;
+        (KeptCall::read(header), Until::read(header))
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let until = Until { due_ms: 1_767_323_099_000, definitions: 77 };
+        let sequences = [
+            Sequence::Postgres { commit: u64::MAX, lsn: 0, after_delete: true },
+            Sequence::Postgres { commit: 1, lsn: 2, after_delete: false },
+            Sequence::Binlog { file: 1, pos: 2, row: 1 },
+            Sequence::Offset { partition: i32::MAX, offset: i64::MAX },
+        ];
+        for sequence in sequences {
+            let kept = KeptCall { sequence, ..kept() };
+            let record = kept.waiting(until, Bytes::from_static(b"{}"));
+            assert_eq!(read(&record), (Ok(kept), Ok(until)));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let none = KeptCall::read(|_| None).unwrap_err().to_string();
+        assert_eq!(none, "it is no call: its header outhook-offered is missing");
+        let bad = KeptCall::read(|_| Some(b"x")).unwrap_err().to_string();
+        assert_eq!(bad, "it is no call: its header outhook-offered is not what it has to be");
+    }
+
+    #[test]
+    fn it_goes_to_its_url_as_long_as_there_is_one() {
+        let to = |urls: &[&str]| {
+            let mut webhook = webhook("abc123", "A");
+            webhook.urls = urls.iter().map(|url| (*url).to_owned()).collect();
+            kept().endpoint_of(&Target::of(&webhook).unwrap())
+        };
+        let (a, b, c, d) =
+            ("https://a.example/", "https://b.example/x?y=é", "https://c.example/", "https://d.example/");
+        assert_eq!(to(&[a, b, c]), Some(1));
+        assert_eq!(to(&[b]), Some(0), "its own, wherever it stands");
+        assert_eq!(to(&[a, d, c]), Some(1), "the one that has taken its place");
+        assert_eq!(to(&[a, c]), None, "it was taken away");
+    }
+
+    proptest! {
+        #[test]
+        fn no_headers_make_it_panic(value: Vec<u8>) {
+            prop_assert!(KeptCall::read(|_| Some(&value[..])).is_err());
+            let _ = Until::read(|_| Some(&value[..]));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Which retry topic a call waits in, and when it has waited enough; pure.
+//!
+//! All records of one topic wait about equally long, so a partition's head is always the next that is due, and who
+//! reads it needs no timers but one. A wait between two delays is spent in the topic of the shorter one; what is then
+//! left of it, in the topics of ever shorter ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The retry topics, the one with the shortest delay first.
+#[derive(Debug, Clone)]
+pub struct Tiers(Arc<[Tier]>);
+
+/// One retry topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tier {
+    pub topic: Arc<str>,
+    pub delay: Duration,
+}
+
+/// What is to be done with the head of a retry topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    Now,
+    /// It, and so all behind it, is to be looked at again after this.
+    In(Duration),
+    /// It has waited its topic's delay, and for so long it is to wait in another one.
+    Elsewhere(Duration),
+}
+
+/// By which part of its delay a topic's head may keep those behind it waiting.
+const PATIENCE: u32 = 4;
+
+impl Tiers {
+    /// Topics for these delays, the shortest first. `prefix` is what their names begin with.
+    pub fn new(prefix: &str, delays: &[Duration]) -> Self {
+        let tier = |delay: &Duration| Tier { topic: format!("{prefix}.{}", name(*delay)).into(), delay: *delay };
+        Self(delays.iter().map(tier).collect())
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Tier> {
+        self.0.iter()
+    }
+
+    /// The tier of a topic.
+    pub fn named(&self, topic: &str) -> Option<&Tier> {
+        self.0.iter().find(|tier| &*tier.topic == topic)
+    }
+
+    /// The tier to wait in for so long: that of the longest delay that is not longer.
+    ///
+    /// # Panics
+    /// There is no tier; the configuration is refused then.
+    pub fn of(&self, wait: Duration) -> &Tier {
+        let longest = self.0.iter().rev().find(|tier| tier.delay <= wait);
+        longest.or(self.0.first()).expect("a configuration without retry topics is refused")
+    }
+}
+
+impl Tier {
+    /// What is to be done at `now_ms` with a record that was appended and is due at these times, in milliseconds since
+    /// 1970.
+    pub fn due(&self, appended_ms: i64, due_ms: i64, now_ms: i64) -> Due {
+        let millis = |millis: i64| Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+        let delay_ms = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
+        let waited_ms = appended_ms.saturating_add(delay_ms);
+        let left = millis(due_ms.saturating_sub(now_ms));
+        if left.is_zero() {
+            Due::Now
+        } else if due_ms <= waited_ms.saturating_add(delay_ms / i64::from(PATIENCE)) {
+            // A clock that was set back makes nobody wait for longer than a record of this topic ever may.
+            Due::In(left.min(self.delay + self.delay / PATIENCE))
+        } else if now_ms < waited_ms {
+            Due::In(millis(waited_ms.saturating_sub(now_ms)).min(self.delay))
+        } else {
+            Due::Elsewhere(left)
+        }
+    }
+}
+
+/// A delay as part of a topic's name: `500ms`, `5s`, `30m`, `2h`.
+fn name(delay: Duration) -> String {
+    let millis = delay.as_millis();
+    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+    match units.iter().find(|(_, unit)| millis % unit == 0) {
+        Some((letter, unit)) => format!("{}{letter}", millis / unit),
+        None => format!("{millis}ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tiers() -> Tiers {
+        Tiers::new("outhook.retry", &[1, 5, 30, 300, 7200].map(Duration::from_secs))
+    }
+
+    #[test]
+    fn topics_are_named_by_their_delay() {
+        let named: Vec<_> = tiers().iter().map(|tier| tier.topic.to_string()).collect();
+        assert_eq!(
+            named,
+            ["outhook.retry.1s", "outhook.retry.5s", "outhook.retry.30s", "outhook.retry.5m", "outhook.retry.2h"]
+        );
+        assert_eq!(name(Duration::from_millis(1500)), "1500ms");
+        assert_eq!(tiers().named("outhook.retry.5m").unwrap().delay, Duration::from_secs(300));
+    }
+
+    #[test]
+    fn a_wait_is_spent_in_the_longest_tier_that_is_not_longer() {
+        for (wait, topic) in [(0, "1s"), (1, "1s"), (4, "1s"), (6, "5s"), (299, "30s"), (100_000, "2h")] {
+            assert_eq!(&*tiers().of(Duration::from_secs(wait)).topic, format!("outhook.retry.{topic}"), "{wait}");
+        }
+    }
+
+    #[test]
+    fn what_is_nearly_due_is_waited_for_and_the_rest_of_a_long_wait_is_spent_elsewhere() {
+        let tier = tiers().named("outhook.retry.30s").unwrap().clone();
+        let at = |due: i64, now: i64| tier.due(1_000_000, 1_000_000 + due, 1_000_000 + now);
+        let seconds = Duration::from_secs;
+        assert_eq!(at(30_000, 30_000), Due::Now);
+        assert_eq!(at(30_000, 99_000), Due::Now);
+        assert_eq!(at(36_000, 10_000), Due::In(seconds(26)));
+        assert_eq!(at(36_000, 33_000), Due::In(seconds(3)));
+        assert_eq!(at(60_000, 10_000), Due::In(seconds(20)), "at its delay it is looked at again");
+        assert_eq!(at(60_000, 30_000), Due::Elsewhere(seconds(30)));
+        assert_eq!(at(30_000, -1_000_000), Due::In(seconds(30) + seconds(30) / 4), "a clock that was set back");
+    }
+
+    proptest! {
+        /// Through however many topics, a call comes out when it is due, and soon after.
+        #[test]
+        fn every_wait_ends_in_time(wait_ms in 0i64..500_000_000) {
+            let tiers = tiers();
+            let (mut now, due) = (0, wait_ms);
+            let mut tier = tiers.of(Duration::from_millis(wait_ms as u64));
+            let mut appended = now;
+            for _ in 0..1000 {
+                match tier.due(appended, due, now) {
+                    Due::Now => break,
+                    Due::In(wait) => now += wait.as_millis() as i64,
+                    Due::Elsewhere(wait) => {
+                        tier = tiers.of(wait);
+                        appended = now;
+                    }
+                }
+            }
+            prop_assert_eq!(tier.due(appended, due, now), Due::Now);
+            prop_assert!(now >= due && now <= due + 1, "due at {}, out at {}", due, now);
+        }
+
+        #[test]
+        fn no_times_make_it_panic(appended: i64, due: i64, now: i64) {
+            tiers().iter().for_each(|tier| drop(tier.due(appended, due, now)));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Calls that wait: in retry topics, through kills and changes of their definitions.
+
+use std::time::Duration;
+
+use harness::{Answer, Receiver, SECRET, Signature, Site, inserted_orders, order, webhooks};
+
+use crate::{OUTHOOK, SOON};
+
+#[test]
+fn a_call_that_waits_outlasts_the_instance_that_sent_it_to_wait() {
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.retry", vec!["0s", "3s"]);
+    site.set("kafka.session_timeout", "6s");
+    receiver.verify("/orders", SECRET);
+    receiver.answer_first("/orders", [Answer::Status(500), Answer::Status(500)]);
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    let first = site.start();
+    site.produce([order(1)]);
+    receiver.wait("/orders", 2, SOON);
+    // Once it waits in its topic, nothing is left to do for its row change.
+    site.await_settled(SOON);
+    first.kill();
+    let second = site.start();
+
+    let attempts = receiver.wait("/orders", 3, SOON);
+    assert!(attempts.iter().all(|attempt| attempt.signature == Signature::Good));
+    assert!(attempts.windows(2).all(|pair| pair[0].message_id == pair[1].message_id && pair[0].body == pair[1].body));
+    let waited = attempts[2].at - attempts[1].at;
+    assert!(waited >= Duration::from_secs(3), "tried again after {waited:?}");
+    assert_eq!(second.stop().code, Some(0));
+    assert_eq!(receiver.requests("/orders").len(), 3);
+}
+
+#[test]
+fn a_whole_schedule_runs_in_time_and_ends_in_a_dead_letter() {
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    let waits = [0, 300, 700, 1500, 2500];
+    site.set("delivery.retry", waits.map(|wait| format!("{wait}ms")).to_vec());
+    receiver.answer("/orders", Answer::Status(503));
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    let _instance = site.start();
+    site.produce([order(1)]);
+
+    let attempts = receiver.wait("/orders", 6, SOON);
+    for (pair, planned) in attempts.windows(2).zip(waits) {
+        let (waited, planned) = (pair[1].at - pair[0].at, Duration::from_millis(planned));
+        println!("planned {planned:?}, waited {waited:?}");
+        assert!(waited >= planned, "planned {planned:?}, waited {waited:?}");
+        assert!(waited <= planned * 6 / 5 + Duration::from_secs(2), "planned {planned:?}, waited {waited:?}");
+    }
+    harness::eventually("the dead letter is there", SOON, || {
+        let letters = harness::Broker::get().read_all(&site.dead_letters);
+        (letters.len() == 1 && letters[0].header("outhook-attempts") == Some("6")).then_some(())
+    });
+}
+
+#[test]
+fn a_retry_goes_where_its_webhook_says_now_with_the_body_of_then() {
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.retry", vec!["2s"]);
+    let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    receiver.answer("/old", Answer::Status(500));
+    receiver.verify("/new", other);
+    site.apply(&inserted_orders("shipping", &[receiver.url("/old")]));
+    let _instance = site.start();
+    site.produce([order(1)]);
+    let [before] = receiver.wait("/old", 1, SOON).try_into().expect("one attempt");
+    site.apply(&inserted_orders("shipping", &[receiver.url("/new")]).replace(SECRET, other));
+
+    let [after] = receiver.wait("/new", 1, SOON).try_into().expect("one attempt");
+    assert_eq!(after.signature, Signature::Good);
+    assert_eq!((before.message_id, before.body), (after.message_id, after.body));
+    assert_eq!(receiver.requests("/old").len(), 1);
+}
+
+#[test]
+fn what_waits_for_a_deleted_event_is_cancelled_and_for_another_is_not() {
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.retry", vec!["2s"]);
+    receiver.answer_first("/gone", [Answer::Status(500)]);
+    receiver.answer_first("/kept", [Answer::Status(500)]);
+    let events: &[&str] = &["EventType: table.recordInsert, ObjectName: orders"];
+    let (gone, kept) = ([receiver.url("/gone")], [receiver.url("/kept")]);
+    site.apply(&webhooks(&[("gone", &gone, events), ("kept", &kept, events)]));
+    let instance = site.start();
+    site.produce([order(1)]);
+    receiver.wait("/gone", 1, SOON);
+    receiver.wait("/kept", 1, SOON);
+    let file = site.file("yaml", &webhooks(&[("kept", &kept, events)]));
+    let pruned = site.run(&["apply", "--prune", "-f", &file.display().to_string()]);
+    assert_eq!(pruned.code, Some(0), "{}{}", pruned.stdout, pruned.stderr);
+
+    receiver.wait("/kept", 2, SOON);
+    harness::eventually("the other one is cancelled", SOON, || {
+        (instance.metrics().get(r#"outhook_calls_total{outcome="cancelled"}"#) == Some(&1.0)).then_some(())
+    });
+    assert_eq!(receiver.requests("/gone").len(), 1);
+    assert_eq!(harness::Broker::get().read_all(&site.dead_letters).len(), 0);
+}
+
+#[test]
+fn an_endpoint_that_hangs_holds_nobody_up_and_gets_everything_once_it_works() {
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.first_byte_timeout", "2s");
+    site.set("delivery.connect_timeout", "2s");
+    site.set("delivery.queue_calls", 64);
+    receiver.answer("/hangs", Answer::Hang);
+    let events: &[&str] = &["EventType: table.recordInsert, ObjectName: orders"];
+    let (hangs, sound) = ([receiver.url("/hangs")], [receiver.url("/sound")]);
+    site.apply(&webhooks(&[("hangs", &hangs, events), ("sound", &sound, events)]));
+    let instance = site.start();
+    site.produce((0..3000).map(order));
+
+    receiver.wait("/sound", 3000, SOON);
+    // Nothing of the source waits for the endpoint that hangs.
+    site.await_settled(SOON);
+    assert!(instance.metric("outhook_calls_deferred_total") > 2000.0);
+    receiver.answer("/hangs", Answer::Status(204));
+    harness::eventually("every message arrives", Duration::from_secs(60), || {
+        let requests = receiver.requests("/hangs");
+        let ids: std::collections::HashSet<_> = requests.iter().map(|request| &request.message_id).collect();
+        (ids.len() == 3000).then_some(())
+    });
+    assert_eq!(receiver.requests("/sound").len(), 3000);
+    assert_eq!(harness::Broker::get().read_all(&site.dead_letters).len(), 0);
+}
+
+#[test]
+fn what_is_no_call_in_a_retry_topic_becomes_a_dead_letter() {
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    receiver.answer_first("/orders", [Answer::Status(500), Answer::Status(500)]);
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    let _instance = site.start();
+    harness::Broker::get().produce(&format!("{}.200ms", site.retries), [("key", "nonsense")]);
+    let letter = harness::eventually("the dead letter is there", SOON, || {
+        harness::Broker::get().read_all(&site.dead_letters).into_iter().next()
+    });
+    assert_eq!(letter.value.as_deref(), Some(&b"nonsense"[..]));
+    assert_eq!(letter.header("outhook-cause"), Some("it is no call: its header outhook-offered is missing"));
+    assert_eq!(letter.header("outhook-topic"), Some(&*format!("{}.200ms", site.retries)));
+}
