@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use outhook::decode::{EventDate, Sequence};
 use outhook::definition::{Endpoint, Secret};
-use outhook::deliver::{Call, Cause, Config, Lanes, Onward, Outcome};
+use outhook::deliver::{Call, Cause, Config, Lanes, Onward, Outcome, Retries};
 use outhook::id::{CallId, MessageId, Place};
 use outhook::matching::{Live, Target};
 use outhook::receipt::{Book, Budget, Receipt};
@@ -161,14 +161,17 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         ..Config::default()
     };
     let counts = Counts { delivered: delivered.clone(), calls, all: all.clone() };
-    let lanes = Lanes::new(config, &[Duration::from_secs(1)], Arc::new(counts)).unwrap();
+    let retries = Retries { tiers: &[Duration::from_secs(1)], partitions: 1 };
+    let lanes = Lanes::new(config, retries, Arc::new(counts)).unwrap();
     let (body, book, budget) = (body(), Arc::new(NoBook), Budget::new(1 << 30));
     let topic: Arc<str> = "changes".into();
     let target = Arc::new(Target {
         webhook: "abc123".parse().unwrap(),
         account: "acme".into(),
         secret: Secret::from_random([7; 32]),
+        version: 1,
         old_secret: None,
+        call_throttling: None,
         timeout: None,
         retry: None,
         headers: Box::default(),

@@ -83,8 +83,11 @@ impl App {
         let kafka = client.clone().into_iter().collect();
         let settle =
             Settle::new(&config.dead_letters, &config.retries, &kafka, index.clone()).map_err(Error::Settle)?;
-        let lanes =
-            Lanes::new(config.delivery.clone(), &config.retries.tiers, settle.clone()).map_err(Error::Deliver)?;
+        let retry_topics = deliver::Retries {
+            tiers: &config.retries.tiers,
+            partitions: usize::try_from(config.retries.partitions).unwrap_or(1),
+        };
+        let lanes = Lanes::new(config.delivery.clone(), retry_topics, settle.clone()).map_err(Error::Deliver)?;
         let store = Store::start(&config.definitions, &client, index.clone())?;
         let catalogue = Arc::<Catalogue>::default();
         let stats = Stats::start(&config.stats, &client, index.clone(), catalogue.clone())?;

@@ -25,6 +25,7 @@ mod signature;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "what a test hears of has no size")]
 mod tests;
+mod throttle;
 mod timer;
 mod tls;
 mod worker;
@@ -44,6 +45,7 @@ use crate::render::Message;
 
 pub use self::config::Config;
 pub use self::metrics::describe_metrics;
+pub use self::throttle::Share;
 
 /// One message on its way to one URL.
 pub struct Call {
@@ -96,6 +98,15 @@ pub trait Onward: Send + Sync {
     fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>);
 }
 
+/// What lanes have to know of the retry topics.
+#[derive(Debug, Clone, Copy)]
+pub struct Retries<'t> {
+    /// Their delays, the shortest first: a wait that is shorter than that is spent in memory.
+    pub tiers: &'t [Duration],
+    /// How many partitions the first of them has.
+    pub partitions: usize,
+}
+
 /// How often lanes are looked after.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -108,14 +119,13 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// Metrics go to the recorder that is installed by now. `tiers` are the delays of the retry topics: a wait that
-    /// is shorter than the shortest is spent in memory. Must be called within a tokio runtime.
+    /// Metrics go to the recorder that is installed by now. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The settings contradict each other, or the certificate authorities can't be read.
-    pub fn new(config: Config, tiers: &[Duration], onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
+    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
         config.check()?;
-        let shared = Shared::new(config, tiers, onward)?;
+        let shared = Shared::new(config, retries, onward)?;
         let looked_after = Arc::downgrade(&shared);
         tokio::spawn(async move {
             let mut looks = interval(LOOK);
@@ -132,7 +142,7 @@ impl Lanes {
     /// it moves: otherwise the call goes to wait in a retry topic. Drops it unsettled when the lanes are stopping.
     pub async fn send(&self, mut call: Call) {
         self.shared.room().await;
-        while let Some(lane) = self.shared.lane(endpoint(&call)) {
+        while let Some(lane) = self.shared.lane(&call) {
             call = match lane.push(call) {
                 Ok(()) => return,
                 Err(Refusal::Full(back)) => back,
@@ -161,13 +171,19 @@ impl Lanes {
     /// Queues a call that has waited in a retry topic; a full lane sends it back there at once. Otherwise as above.
     pub async fn resume(&self, mut call: Call) {
         self.shared.room().await;
-        while let Some(lane) = self.shared.lane(endpoint(&call)) {
+        while let Some(lane) = self.shared.lane(&call) {
             let Err(refusal) = lane.push(call) else { return };
             match self.refused(&lane, refusal) {
                 Some(back) => call = back,
                 None => return,
             }
         }
+    }
+
+    /// This instance owns a partition of the first retry topic, and with it a share of the calls of webhooks that may
+    /// make only so many a second, for as long as what is returned lives.
+    pub fn own(&self, partition: i32) -> Share {
+        self.shared.throttle.own(partition, now())
     }
 
     /// Gives back a call that another lane may take; sends any other to wait.
@@ -207,9 +223,9 @@ fn endpoint(call: &Call) -> &Arc<Endpoint> {
     &call.message.target.endpoints[call.message.endpoint]
 }
 
-/// Milliseconds since 1970.
-fn now_ms() -> i64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64)
+/// The time since 1970.
+fn now() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }
 
 /// A number for the jitter. A call's id is a hash, so its bits are as good as random, and other ones serve

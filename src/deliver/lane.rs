@@ -17,11 +17,13 @@ use super::concurrency::Concurrency;
 use super::health::Health;
 use super::pace::Pace;
 use super::route::Route;
-use super::shared::Shared;
+use super::shared::{Key, Shared};
+use super::throttle::Turn;
 use super::{Call, Cause, worker};
 use crate::definition::Endpoint;
 
 pub(super) struct Lane {
+    pub key: Key,
     pub route: Route,
     pub health: Health,
     pub shared: Arc<Shared>,
@@ -41,6 +43,8 @@ struct State {
     workers: usize,
     /// Workers without work. The one that came last is woken first, so that the others can end.
     parked: Vec<Arc<Notify>>,
+    /// A worker waits until the next call may go out.
+    pausing: bool,
     /// A call was turned away, and nobody has been told of room since.
     full: bool,
     pace: Pace,
@@ -84,6 +88,8 @@ pub(super) enum Task {
     Send(Held),
     /// Until it is notified: it is on the list of those without work.
     Park,
+    /// Until the next call may go out; then [`Lane::pause_over`].
+    Pause(Duration),
     End,
 }
 
@@ -109,7 +115,7 @@ pub(super) enum Shown {
 }
 
 impl Lane {
-    pub fn new(endpoint: Arc<Endpoint>, shared: Arc<Shared>) -> Arc<Self> {
+    pub fn new(key: Key, endpoint: Arc<Endpoint>, shared: Arc<Shared>) -> Arc<Self> {
         shared.metrics.lanes.increment(1.0);
         let config = &shared.config;
         let state = State {
@@ -119,6 +125,7 @@ impl Lane {
             under_way: 0,
             workers: 0,
             parked: Vec::new(),
+            pausing: false,
             full: false,
             pace: Pace::default(),
             concurrency: Concurrency::new(config.min_concurrency, config.concurrency),
@@ -127,6 +134,7 @@ impl Lane {
             closed: false,
         };
         Arc::new(Self {
+            key,
             route: Route::new(endpoint),
             health: Health::default(),
             shared,
@@ -219,9 +227,17 @@ impl Lane {
             state.workers -= 1;
             return Task::End;
         }
-        if state.under_way < state.concurrency.allowed()
-            && let Some(mut held) = state.queue.pop_front()
-        {
+        if state.under_way < state.concurrency.allowed() {
+            match state.queue.front().map_or(Turn::Never, |held| self.shared.turn(&held.call)) {
+                Turn::Now => {}
+                Turn::In(wait) if !std::mem::replace(&mut state.pausing, true) => return Task::Pause(wait),
+                // Where this instance has no share of the webhook's calls, they soon go to wait elsewhere.
+                Turn::In(_) | Turn::Never => {
+                    state.parked.push(wake.clone());
+                    return Task::Park;
+                }
+            }
+            let mut held = state.queue.pop_front().expect("the queue has the call whose turn it is");
             held.room.under_way = true;
             state.under_way += 1;
             // Where more is allowed than before, there is work for another one.
@@ -233,6 +249,11 @@ impl Lane {
         }
         state.parked.push(wake.clone());
         Task::Park
+    }
+
+    /// The time for which a worker was to pause has passed.
+    pub fn pause_over(&self) {
+        self.state().pausing = false;
     }
 
     /// Whether a parked worker may end; false when it was woken at the same moment. The last one of a lane

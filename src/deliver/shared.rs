@@ -11,9 +11,18 @@ use super::dial::Dialer;
 use super::lane::Lane;
 use super::metrics::Metrics;
 use super::schedule::Schedule;
-use super::{Call, Cause, Config, Onward, Outcome};
-use crate::definition::Endpoint;
+use super::throttle::{Throttle, Turn};
+use super::{Call, Cause, Config, Onward, Outcome, Retries, now};
+use crate::id::WebhookId;
 use crate::lifecycle::Stop;
+
+/// What calls share a lane: those to one URL, but for those of a webhook that wants something of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    url: Arc<str>,
+    /// The webhook with its version, where its calls must not mix with those of others.
+    own: Option<(WebhookId, u32)>,
+}
 
 pub(super) struct Shared {
     pub config: Config,
@@ -21,19 +30,29 @@ pub(super) struct Shared {
     pub schedule: Schedule,
     pub metrics: Metrics,
     pub onward: Arc<dyn Onward>,
-    /// By the endpoint's URL. Only lanes that have calls or workers are in it.
-    lanes: DashMap<Arc<str>, Arc<Lane>>,
+    pub throttle: Arc<Throttle>,
+    /// Only lanes that have calls or workers are in it.
+    lanes: DashMap<Key, Arc<Lane>>,
     in_flight: AtomicUsize,
     /// Woken when there is room for calls again, and when the last call in flight has left.
     fewer: Notify,
     stop: Stop,
 }
 
+impl Key {
+    fn of(call: &Call) -> Self {
+        let target = &call.message.target;
+        let own = target.call_throttling.is_some().then_some((target.webhook, target.version));
+        Self { url: super::endpoint(call).url.clone(), own }
+    }
+}
+
 impl Shared {
-    pub fn new(config: Config, tiers: &[Duration], onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
+    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
         Ok(Arc::new(Self {
             dialer: Dialer::new(&config)?,
-            schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, tiers),
+            schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, retries.tiers),
+            throttle: Throttle::new(retries.partitions),
             metrics: Metrics::new(),
             onward,
             lanes: DashMap::new(),
@@ -44,23 +63,24 @@ impl Shared {
         }))
     }
 
-    /// An endpoint's lane, made when it is missing. None when all lanes are stopping.
-    pub fn lane(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Option<Arc<Lane>> {
-        if let Some(lane) = self.lanes.get(&endpoint.url) {
+    /// A call's lane, made when it is missing. None when all lanes are stopping.
+    pub fn lane(self: &Arc<Self>, call: &Call) -> Option<Arc<Lane>> {
+        let key = Key::of(call);
+        if let Some(lane) = self.lanes.get(&key) {
             return Some(lane.clone());
         }
         // Stopping is looked at under the map's lock: a lane made before `stop` goes through the map is found
         // there, one after that is not made.
-        let entry = self.lanes.entry(endpoint.url.clone());
+        let entry = self.lanes.entry(key.clone());
         if self.is_stopping() {
             return None;
         }
-        Some(entry.or_insert_with(|| Lane::new(endpoint.clone(), self.clone())).clone())
+        Some(entry.or_insert_with(|| Lane::new(key, super::endpoint(call).clone(), self.clone())).clone())
     }
 
     /// Takes a closed lane off the map, unless another has its place by now.
     pub fn forget(&self, lane: &Arc<Lane>) {
-        self.lanes.remove_if(&lane.route.endpoint.url, |_, other| Arc::ptr_eq(other, lane));
+        self.lanes.remove_if(&lane.key, |_, other| Arc::ptr_eq(other, lane));
     }
 
     /// Closes all lanes.
@@ -90,7 +110,7 @@ impl Shared {
     /// Sends a call that its lane does not take to wait in a retry topic, which is no attempt. One whose endpoint
     /// has failed for longer than its whole schedule lasts has waited enough; `trouble` is why it failed.
     pub fn defer(&self, mut call: Call, trouble: Option<Cause>) {
-        let age = Duration::from_millis(u64::try_from(super::now_ms().saturating_sub(call.offered_ms)).unwrap_or(0));
+        let age = now().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
         if let Some(cause) = trouble
             && age > self.schedule.lifetime(call.message.target.retry.as_deref())
         {
@@ -100,13 +120,26 @@ impl Shared {
         call.deferrals = call.deferrals.saturating_add(1);
         self.metrics.deferred.increment(1);
         let wait = self.schedule.deferral(call.deferrals, super::random(&call));
+        let target = &call.message.target;
+        let wait = match target.call_throttling {
+            // Each at a time of its own, so that they don't come back together.
+            Some(calls) => self.throttle.spread(target.webhook, calls, wait.min(self.schedule.deferral(1, 0)), now()),
+            None => wait,
+        };
         self.onward.wait(call, wait, None);
+    }
+
+    /// Whether a call may go out now, as its webhook's CallThrottling has it.
+    pub fn turn(&self, call: &Call) -> Turn {
+        let target = &call.message.target;
+        target.call_throttling.map_or(Turn::Now, |calls| self.throttle.take(target.webhook, calls, now()))
     }
 
     /// Looks after all lanes: what has been queued for too long goes to wait elsewhere.
     pub fn expire(&self) {
         let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();
         lanes.iter().for_each(|lane| lane.expire());
+        self.throttle.forget_idle(now());
     }
 
     pub fn in_flight(&self) -> usize {

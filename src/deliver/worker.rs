@@ -70,6 +70,10 @@ impl Worker {
             match self.take() {
                 Task::Send(held) => return Some(held),
                 Task::End => return None,
+                Task::Pause(wait) => {
+                    self.pause(wait).await;
+                    continue;
+                }
                 Task::Park => {}
             }
             let deadline = Instant::now() + self.lane.shared.config.idle_timeout;
@@ -82,6 +86,21 @@ impl Worker {
                 return None;
             }
         }
+    }
+
+    async fn pause(&mut self, wait: Duration) {
+        let lane = self.lane.clone();
+        let waited = async {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = lane.shared.stopped() => {}
+            }
+        };
+        match &mut self.connection {
+            Some(connection) => connection.beside(waited).await,
+            None => waited.await,
+        }
+        lane.pause_over();
     }
 
     pub fn take(&self) -> Task {

@@ -60,11 +60,15 @@ impl Live {
 #[derive(Debug)]
 pub struct Target {
     pub webhook: WebhookId,
+    /// Of its definition.
+    pub version: u32,
     pub account: AccountId,
     pub secret: Secret,
     /// What signs beside it for a while.
     pub old_secret: Option<OldSecret>,
     pub endpoints: Box<[Arc<Endpoint>]>,
+    /// The most calls a second, over the whole group.
+    pub call_throttling: Option<u32>,
     /// How long an attempt may take, if not as configured.
     pub timeout: Option<Duration>,
     /// The waits before retries, if not as configured.
@@ -96,10 +100,12 @@ impl Target {
         let endpoints = webhook.urls.iter().map(|url| Endpoint::parse(url).map(Arc::new));
         Ok(Target {
             webhook: webhook.id,
+            version: webhook.version,
             account: webhook.account.clone(),
             secret: webhook.secret.clone(),
             old_secret: webhook.old_secret.clone(),
             endpoints: endpoints.collect::<Result<_, _>>()?,
+            call_throttling: webhook.call_throttling,
             timeout: handling.timeout.map(seconds),
             retry: handling.retry.as_ref().map(|waits| waits.iter().copied().map(seconds).collect()),
             headers: handling.headers.iter().map(header).collect::<Result<_, _>>()?,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::super::{Call, Cause, Config, Lanes, Onward, Outcome, now_ms};
+use super::super::{Call, Cause, Config, Lanes, Onward, Outcome, Retries, now};
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::id::{CallId, MessageId, Place};
@@ -52,7 +52,9 @@ pub fn target(url: &str) -> Arc<Target> {
         webhook: "abc123".parse().unwrap(),
         account: "acme".into(),
         secret: Secret::try_from(SECRET.to_owned()).unwrap(),
+        version: 1,
         old_secret: None,
+        call_throttling: None,
         timeout: None,
         retry: None,
         headers: Box::default(),
@@ -81,7 +83,7 @@ pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
         receipt: Receipt::open(book.clone(), n.into(), Budget::new(1 << 20)),
         attempts: 0,
         deferrals: 0,
-        offered_ms: now_ms(),
+        offered_ms: now().as_millis() as i64,
     }
 }
 
@@ -136,7 +138,7 @@ pub const TIER: Duration = Duration::from_secs(60);
 impl Heard {
     pub fn new(config: Config) -> Self {
         let (ends, ended) = mpsc::unbounded_channel();
-        Self { lanes: Lanes::new(config, &[TIER], Arc::new(Ears(ends))).unwrap(), book: Arc::default(), ended }
+        Self { lanes: Lanes::new(config, Retries { tiers: &[TIER], partitions: 4 }, Arc::new(Ears(ends))).unwrap(), book: Arc::default(), ended }
     }
 
     /// Sends one call to the URL.

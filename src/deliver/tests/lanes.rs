@@ -272,7 +272,7 @@ async fn a_lane_without_calls_ends_and_comes_again() {
 async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
     let heard = Heard::new(config());
     let target = target("http://127.0.0.1:9/");
-    let lane = heard.lanes.shared.lane(&target.endpoints[0]).unwrap();
+    let lane = heard.lanes.shared.lane(&call(&target, 0, &heard.book)).unwrap();
     // The first call starts a worker, whose place is taken before it runs.
     lane.push(call(&target, 0, &heard.book)).ok().unwrap();
     let mut worker = Worker::new(lane.clone());
@@ -288,4 +288,40 @@ async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
         () = ready(()) => {}
     }
     assert_eq!(lane.parked(), 1);
+}
+
+#[tokio::test]
+async fn a_webhooks_calls_are_never_more_in_any_second_than_it_may_make() {
+    const CALLS: u32 = 40;
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut heard = Heard::new(Config { queue_wait: Duration::from_secs(60), ..config() });
+    let _shares = [0, 1, 2, 3].map(|partition| heard.lanes.own(partition));
+    let mut throttled = Arc::into_inner(target(&receiver.url("/"))).unwrap();
+    throttled.call_throttling = Some(20);
+    heard.offer_all(&Arc::new(throttled), 0..CALLS).await;
+    let mut arrived = Vec::new();
+    for _ in 0..CALLS {
+        heard.delivered().await;
+        arrived.push(receiver.heard().await.at);
+    }
+    let second = Duration::from_secs(1);
+    let most = arrived.iter().map(|from| arrived.iter().filter(|at| *at >= from && **at - *from < second).count()).max();
+    assert!(most <= Some(20), "{most:?} in a second");
+    let took = *arrived.last().unwrap() - arrived[0];
+    assert!(took < Duration::from_secs(4), "{CALLS} calls took {took:?}");
+}
+
+#[tokio::test]
+async fn an_instance_without_a_share_sends_throttled_calls_to_wait_each_for_a_time_of_its_own() {
+    let receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut heard = Heard::new(Config { queue_wait: Duration::from_millis(20), ..config() });
+    let mut throttled = Arc::into_inner(target(&receiver.url("/"))).unwrap();
+    throttled.call_throttling = Some(2);
+    heard.offer_all(&Arc::new(throttled), 0..3).await;
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        waits.push(heard.waits().await.wait);
+    }
+    assert!(waits.windows(2).all(|pair| pair[1] - pair[0] > Duration::from_secs(2)), "{waits:?}");
+    assert_eq!(receiver.connections(), 0);
 }

@@ -1,0 +1,107 @@
+//! CallThrottling: a webhook's calls a second over the whole group, without a word between its instances.
+//!
+//! Time is cut into slots, as many a second as calls are allowed, and every slot belongs to one partition of the
+//! first retry topic. A call may go out only in a slot of a partition that this instance owns, one in each; since the
+//! group gives every partition to one instance at a time, no two use the same slot. What finds no slot in time goes to
+//! wait in a retry topic, each for a time of its own, so that they come back evenly.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use self::slots::{Slot, Slots};
+use crate::id::WebhookId;
+
+mod slots;
+
+/// Who may send what when. Times are since 1970, by a clock that instances share.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    /// By partition: since when it is owned.
+    owned: Mutex<Vec<Option<Duration>>>,
+    webhooks: DashMap<WebhookId, Used>,
+}
+
+/// What has been given out of a webhook's time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    /// The end of the last slot in which a call went out.
+    until: Duration,
+    /// Until when calls that came too early are spread.
+    spread: Duration,
+}
+
+/// Whether a call may go out now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Now,
+    /// Not before this has passed.
+    In(Duration),
+    /// This instance has no share of the webhook's calls.
+    Never,
+}
+
+/// The ownership of one partition's slots, for as long as it lives.
+#[derive(Debug)]
+pub struct Share {
+    throttle: Arc<Throttle>,
+    partition: usize,
+}
+
+impl Throttle {
+    /// For so many partitions of the first retry topic.
+    pub fn new(partitions: usize) -> Arc<Self> {
+        Arc::new(Self { owned: Mutex::new(vec![None; partitions.max(1)]), webhooks: DashMap::new() })
+    }
+
+    /// This instance owns a partition from `now` on. One that is beyond those that were counted has no slots.
+    pub fn own(self: &Arc<Self>, partition: i32, now: Duration) -> Share {
+        let partition = usize::try_from(partition).unwrap_or(usize::MAX);
+        if let Some(since) = self.owned().get_mut(partition) {
+            *since = Some(now);
+        }
+        Share { throttle: self.clone(), partition }
+    }
+
+    /// Takes the slot of `now` for a call of a webhook that may make so many a second, or says when the next one is.
+    pub fn take(&self, webhook: WebhookId, calls_a_second: u32, now: Duration) -> Turn {
+        let owned = self.owned();
+        let slots = Slots::new(calls_a_second, &owned);
+        let mut used = self.webhooks.entry(webhook).or_default();
+        match slots.next(used.until, now) {
+            Some(Slot { starts, ends }) if starts <= now => {
+                used.until = ends;
+                Turn::Now
+            }
+            Some(Slot { starts, .. }) => Turn::In(starts - now),
+            None => Turn::Never,
+        }
+    }
+
+    /// How long a call waits for which there is no slot soon: at least `least`, and each longer than the one before.
+    pub fn spread(&self, webhook: WebhookId, calls_a_second: u32, least: Duration, now: Duration) -> Duration {
+        let apart = Slots::new(calls_a_second, &self.owned()).apart();
+        let mut used = self.webhooks.entry(webhook).or_default();
+        let due = used.spread.max(now + least);
+        used.spread = due + apart;
+        due - now
+    }
+
+    /// Forgets webhooks of which nothing is to be remembered any more.
+    pub fn forget_idle(&self, now: Duration) {
+        self.webhooks.retain(|_, used| used.until.max(used.spread) > now);
+    }
+
+    fn owned(&self) -> MutexGuard<'_, Vec<Option<Duration>>> {
+        self.owned.lock().expect("nothing that holds this lock can panic")
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if let Some(since) = self.throttle.owned().get_mut(self.partition) {
+            *since = None;
+        }
+    }
+}

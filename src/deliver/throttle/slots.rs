@@ -1,0 +1,117 @@
+//! The slots that time is cut into; pure.
+
+use std::time::Duration;
+
+/// A slot is a little longer than its share of a second, so that calls which are on their way for a little longer or
+/// shorter than others still don't arrive too many in any second.
+const SECOND: Duration = Duration::from_millis(1050);
+
+/// A partition's slots count from so long after it was taken over: whoever had it before may have used the last one.
+const TAKE_OVER: Duration = SECOND;
+
+/// The slots of a webhook, of which some are ours.
+pub(super) struct Slots<'o> {
+    /// By partition: since when it is owned.
+    owned: &'o [Option<Duration>],
+    /// In nanoseconds.
+    length: u64,
+}
+
+/// When a slot starts and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub starts: Duration,
+    pub ends: Duration,
+}
+
+impl<'o> Slots<'o> {
+    pub fn new(calls_a_second: u32, owned: &'o [Option<Duration>]) -> Self {
+        Self { owned, length: (nanos(SECOND) / u64::from(calls_a_second.max(1))).max(1) }
+    }
+
+    /// The first slot of ours that is not over at `now` and starts no sooner than `free`.
+    pub fn next(&self, free: Duration, now: Duration) -> Option<Slot> {
+        let partitions = self.owned.len() as u64;
+        let current = nanos(now) / self.length * self.length;
+        let first = |(partition, since): (u64, Duration)| {
+            let from = current.max(nanos(free)).max(nanos(since + TAKE_OVER)).div_ceil(self.length);
+            from.saturating_add((partition + partitions - from % partitions) % partitions)
+        };
+        let ours = (0..).zip(self.owned).filter_map(|(partition, since)| Some((partition, (*since)?)));
+        let number = ours.map(first).min()?;
+        let at = |number: u64| Duration::from_nanos(number.saturating_mul(self.length));
+        Some(Slot { starts: at(number), ends: at(number.saturating_add(1)) })
+    }
+
+    /// How far our slots are apart in the mean; as far as all of one partition's if none is ours.
+    pub fn apart(&self) -> Duration {
+        let ours = self.owned.iter().flatten().count().max(1) as u64;
+        Duration::from_nanos(self.length.saturating_mul(self.owned.len() as u64) / ours)
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LONG_AGO: Option<Duration> = Some(Duration::ZERO);
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    /// The times of the first slots of one owner from `NOW` on.
+    fn slots(calls: u32, owned: &[Option<Duration>], count: usize) -> Vec<Duration> {
+        let (slots, mut free) = (Slots::new(calls, owned), NOW);
+        let next = std::iter::from_fn(|| {
+            let slot = slots.next(free, NOW)?;
+            free = slot.ends;
+            Some(slot.starts)
+        });
+        next.take(count).collect()
+    }
+
+    #[test]
+    fn a_partition_that_was_just_taken_over_waits() {
+        let owned = [Some(NOW)];
+        let slot = Slots::new(100, &owned).next(Duration::ZERO, NOW).unwrap();
+        assert!(slot.starts >= NOW + TAKE_OVER && slot.starts < NOW + TAKE_OVER + Duration::from_millis(11));
+        assert_eq!(Slots::new(100, &[None, None]).next(Duration::ZERO, NOW), None);
+    }
+
+    #[test]
+    fn all_of_one_owner_are_all_there_are() {
+        let owned = [LONG_AGO; 4];
+        let times = slots(10, &owned, 50);
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(105)));
+        assert_eq!(Slots::new(10, &owned).apart(), Duration::from_millis(105));
+        assert_eq!(Slots::new(10, &[LONG_AGO, None, None, None]).apart(), Duration::from_millis(420));
+    }
+
+    proptest! {
+        /// However the partitions are spread over instances, no second has more slots than calls are allowed.
+        #[test]
+        fn no_second_has_too_many(calls in 1u32..200, owners in prop::collection::vec(0usize..3, 1..13)) {
+            let mut all: Vec<Duration> = (0..3).flat_map(|owner| {
+                let owned: Vec<_> = owners.iter().map(|of| (*of == owner).then_some(Duration::ZERO)).collect();
+                slots(calls, &owned, 3 * calls as usize)
+            }).collect();
+            all.sort();
+            prop_assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "a slot was used twice");
+            let most = all.iter().map(|from| {
+                all.iter().filter(|at| *at >= from && **at < *from + Duration::from_secs(1)).count()
+            }).max();
+            prop_assert!(most <= Some(calls as usize), "{most:?} of {calls}");
+        }
+
+        #[test]
+        fn no_numbers_make_it_panic(calls: u32, free: u64, now: u64, since: u64, partitions in 1usize..5) {
+            let owned = vec![Some(Duration::from_nanos(since)); partitions];
+            let slots = Slots::new(calls, &owned);
+            let _ = (slots.next(Duration::from_nanos(free), Duration::from_nanos(now)), slots.apart());
+        }
+    }
+}
