@@ -312,7 +312,7 @@ struct Stages {
 impl Handlers for Stages {
     type Handler = Pipeline;
 
-    fn for_topic(&self, topic: &str) -> Option<Pipeline> {
+    fn for_partition(&self, topic: &str, _: i32) -> Option<Pipeline> {
         let (_, settings) = self.sources.iter().find(|(source, _)| source.reads(topic))?;
         Some(Pipeline {
             decoder: Decoder::new(settings.clone(), self.whole_tables.clone()),
@@ -339,8 +339,10 @@ struct Resumes {
 impl Handlers for Resumes {
     type Handler = Resume;
 
-    fn for_topic(&self, topic: &str) -> Option<Resume> {
+    fn for_partition(&self, topic: &str, partition: i32) -> Option<Resume> {
         let tier = self.tiers.named(topic)?.clone();
-        Some(Resume::new(tier, self.index.clone(), self.lanes.clone(), self.settle.clone()))
+        let is_first = self.tiers.iter().next() == Some(&tier);
+        let share = is_first.then(|| self.lanes.own(partition));
+        Some(Resume::new(tier, share, self.index.clone(), self.lanes.clone(), self.settle.clone()))
     }
 }

@@ -1,10 +1,13 @@
 //! Stage 1: records come from their partitions, each with a receipt, and offsets are committed behind them.
 //!
 //! One task an assigned partition reads, hands the record on and opens the next; what has settled is
-//! committed in the background, as a contiguous prefix only. Revoked partitions drain to a deadline and
-//! commit; lost ones do neither.
+//! committed in the background, as a contiguous prefix only; what has settled beyond it goes with the commit as
+//! metadata, so that whoever goes on there passes it over. Revoked partitions drain to a deadline and commit; lost
+//! ones do neither.
 
 mod assignment;
+mod commits;
+mod completion;
 mod config;
 mod consumer;
 mod ledger;
@@ -89,13 +92,18 @@ pub trait Handler: Send + 'static {
 pub trait Handlers: Send + Sync + 'static {
     type Handler: Handler;
 
-    fn for_topic(&self, topic: &str) -> Option<Self::Handler>;
+    fn for_partition(&self, topic: &str, partition: i32) -> Option<Self::Handler>;
 }
 
 /// Registers the source's metrics with their units and descriptions.
 pub fn describe_metrics() {
     use metrics::{Unit, describe_counter, describe_gauge};
     describe_counter!("outhook_records_total", Unit::Count, "Records read, by topic");
+    describe_counter!(
+        "outhook_records_completed_before_total",
+        Unit::Count,
+        "Records passed over because they had settled before a restart or a move, by topic"
+    );
     describe_counter!("outhook_commits_total", Unit::Count, "Offset commits, by result");
     describe_counter!(
         "outhook_receipts_abandoned_total",

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use metrics::{Counter, counter};
 
 use super::input;
-use crate::deliver::{CALL_BYTES, Lanes, Onward as _};
+use crate::deliver::{CALL_BYTES, Lanes, Onward as _, Share};
 use crate::matching::Index;
 use crate::receipt::Receipt;
 use crate::settle::{Due, KeptCall, Settle, Tier, Until};
@@ -16,6 +16,8 @@ use crate::source::{Handler, Record};
 /// The stages behind one partition of a retry topic.
 pub struct Resume {
     tier: Tier,
+    /// What this partition gives of the calls of webhooks that may make only so many a second.
+    _share: Option<Share>,
     index: Arc<Index>,
     lanes: Arc<Lanes>,
     settle: Arc<Settle>,
@@ -23,9 +25,9 @@ pub struct Resume {
 }
 
 impl Resume {
-    pub fn new(tier: Tier, index: Arc<Index>, lanes: Arc<Lanes>, settle: Arc<Settle>) -> Self {
+    pub fn new(tier: Tier, share: Option<Share>, index: Arc<Index>, lanes: Arc<Lanes>, settle: Arc<Settle>) -> Self {
         let cancelled = counter!("outhook_calls_total", "outcome" => "cancelled");
-        Self { tier, index, lanes, settle, cancelled }
+        Self { tier, _share: share, index, lanes, settle, cancelled }
     }
 
     fn due(&self, record: &Record<'_>) -> Due {

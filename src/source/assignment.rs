@@ -12,12 +12,15 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use super::Handlers;
+use super::commits::Resumption;
 use super::consumer::Context;
+use super::ledger::Ledger;
 use super::partition::{self, PartitionBook, RecordQueue};
 use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
 
-type Key = (String, i32);
+/// A partition: its topic and number.
+pub(super) type Key = (String, i32);
 
 /// The partitions that this instance owns.
 pub(super) struct Assignment<H: Handlers> {
@@ -57,24 +60,35 @@ impl<H: Handlers> Assignment<H> {
     }
 
     /// Starts a task for each assigned partition. Called before Kafka's client begins to fetch them, so that
-    /// no record goes to the client's common queue.
-    pub(super) fn start(&self, consumer: &Arc<BaseConsumer<Context<H>>>, assigned: &TopicPartitionList) {
+    /// no record goes to the client's common queue. `resumption` is what the group knows of them.
+    pub(super) fn start(
+        &self,
+        consumer: &Arc<BaseConsumer<Context<H>>>,
+        assigned: &TopicPartitionList,
+        mut resumption: Resumption,
+    ) {
         self.with(|state| {
             if state.stop_by.is_some() {
                 return;
             }
             for element in assigned.elements() {
-                let (topic, partition) = (element.topic(), element.partition());
-                if let Some(started) = self.start_one(consumer, topic, partition) {
-                    state.owned.insert((topic.to_owned(), partition), started);
+                let key = (element.topic().to_owned(), element.partition());
+                if let Some(started) = self.start_one(consumer, &key, &mut resumption) {
+                    state.owned.insert(key, started);
                 }
             }
         });
         info!(partitions = assigned.count(), owned = self.len(), "partitions assigned");
     }
 
-    fn start_one(&self, consumer: &Arc<BaseConsumer<Context<H>>>, topic: &str, partition: i32) -> Option<Owned> {
-        let Some(handler) = self.handlers.for_topic(topic) else {
+    fn start_one(
+        &self,
+        consumer: &Arc<BaseConsumer<Context<H>>>,
+        key: &Key,
+        resumption: &mut Resumption,
+    ) -> Option<Owned> {
+        let (topic, partition) = (key.0.as_str(), key.1);
+        let Some(handler) = self.handlers.for_partition(topic, partition) else {
             error!(
                 topic,
                 partition, "no source reads this topic, though its pattern matches for Kafka: it is left unread"
@@ -85,7 +99,8 @@ impl<H: Handlers> Assignment<H> {
             warn!(topic, partition, "the partition has no queue; its records come once it is assigned again");
             return None;
         };
-        let book = PartitionBook::new(topic.into(), partition, self.max_open);
+        let ledger = Ledger::after(resumption.completions.remove(key));
+        let book = PartitionBook::new(topic.into(), partition, resumption.cluster.clone(), ledger, self.max_open);
         let (stop, stopping) = lifecycle::stop();
         let records = RecordQueue::<H>::new(queue);
         let reading = partition::run(stopping, book.clone(), records, self.budget.clone(), handler);
@@ -99,7 +114,7 @@ impl<H: Handlers> Assignment<H> {
         let (partitions, stop_by) = self.take(revoked);
         let deadline = stop_by.unwrap_or_else(|| Instant::now() + self.drain_deadline);
         self.runtime.block_on(drain(&partitions, deadline));
-        let left: usize = partitions.iter().map(|partition| partition.book.open_records()).sum();
+        let left: usize = partitions.iter().map(|partition| partition.book.unsettled()).sum();
         info!(partitions = revoked.count(), owned = self.len(), left, "partitions revoked");
         partitions.into_iter().map(|partition| partition.book).collect()
     }
@@ -135,7 +150,7 @@ impl<H: Handlers> Assignment<H> {
     }
 
     /// The next offset to commit of an owned partition, for the lag: None for one that is not owned, and inside
-    /// it None until a record has settled.
+    /// it None until a record was read.
     pub(super) fn position(&self, topic: &str, partition: i32) -> Option<Option<i64>> {
         self.with(|state| Some(state.owned.get(&(topic.to_owned(), partition))?.book.safe_offset()))
     }

@@ -1,31 +1,28 @@
-//! Kafka's client, its callbacks, and the commits.
+//! Kafka's client and its callbacks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
 use super::assignment::{Assignment, lag};
+use super::commits::{Commits, PATIENCE, commit_last, commit_settled, resumption};
 use super::partition::PartitionBook;
 use super::{Config, Handlers, Topics};
-use crate::lifecycle::{self, Stop, Stopping};
+use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
 
 /// How long the thread that serves Kafka's callbacks sleeps in one call.
 const POLL: Duration = Duration::from_millis(100);
-
-/// How long the last commit may take, and then leaving the group.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The consumer group member of this instance.
 pub struct Source<H: Handlers> {
@@ -83,7 +80,7 @@ impl<H: Handlers> Source<H> {
         let context = Context {
             name: config.name,
             assignment: Assignment::new(handlers, budget, config),
-            committing: Mutex::new(()),
+            commits: Commits::default(),
             consumer: OnceLock::new(),
             assigned: Notify::new(),
             fatal: watch::Sender::new(None),
@@ -159,7 +156,7 @@ pub struct Drained(Vec<Arc<PartitionBook>>);
 impl Drained {
     /// Records read that have not settled by now.
     pub fn left(&self) -> usize {
-        self.0.iter().map(|book| book.open_records()).sum()
+        self.0.iter().map(|book| book.unsettled()).sum()
     }
 }
 
@@ -195,90 +192,14 @@ fn serve_callbacks<H: Handlers>(
     })
 }
 
-/// Commits what has settled, again and again. librdkafka tells the result of a commit only to who waits for
-/// it (rdkafka sets no `offset_commit_cb`), so each one is waited for; otherwise one that failed in a
-/// rebalance would never be made up for once nothing more settles.
-async fn commit_settled<H: Handlers>(consumer: Arc<BaseConsumer<Context<H>>>, every: Duration, mut stopped: Stopping) {
-    let mut tick = tokio::time::interval(every);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stopped.asked() => return,
-        }
-        let committing = consumer.clone();
-        let commit = tokio::task::spawn_blocking(move || {
-            let context = committing.context();
-            let _turn = context.turn();
-            let books = context.assignment.books();
-            let open: usize = books.iter().map(|book| book.open_records()).sum();
-            metrics::gauge!("outhook_open_records", "of" => context.name).set(open as f64);
-            if let Err(error) = commit_due(&*committing, &books) {
-                debug!(%error, "a commit failed; its offsets go with the next one");
-            }
-        });
-        if let Err(error) = commit.await {
-            error!(%error, "a commit ended early");
-        }
-    }
-}
-
-/// Commits before leaving what is still owned. The group may be rebalancing, because another member has just
-/// left too, or its coordinator may be moving: both pass while the callbacks are still served. Whether it went
-/// through is in the books.
-fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
-    let deadline = Instant::now() + PATIENCE;
-    let context = consumer.context();
-    loop {
-        let turn = context.turn();
-        let Err(error) = commit_due(consumer, &context.assignment.books()) else { return };
-        drop(turn);
-        if Instant::now() > deadline {
-            return warn!(%error, "the last commit failed");
-        }
-        thread::sleep(POLL);
-    }
-}
-
-/// Commits the offsets that Kafka does not know yet.
-fn commit_due<C: ConsumerContext>(consumer: &BaseConsumer<C>, books: &[Arc<PartitionBook>]) -> KafkaResult<()> {
-    let due: Vec<_> = books.iter().filter_map(|book| Some((book, book.due()?))).collect();
-    if due.is_empty() {
-        return Ok(());
-    }
-    let mut offsets = TopicPartitionList::new();
-    for (book, offset) in &due {
-        offsets.add_partition_offset(&book.topic, book.partition, Offset::Offset(*offset))?;
-    }
-    let result = consumer.commit(&offsets, CommitMode::Sync);
-    count_commit(&result);
-    if result.is_ok() {
-        due.iter().for_each(|(book, offset)| book.committed(*offset));
-    }
-    result
-}
-
-fn count_commit(result: &KafkaResult<()>) {
-    let result = if result.is_ok() { "ok" } else { "failed" };
-    metrics::counter!("outhook_commits_total", "result" => result).increment(1);
-}
-
 /// Turns the client's callbacks into what happens to the owned partitions.
 pub(super) struct Context<H: Handlers> {
-    name: &'static str,
-    assignment: Assignment<H>,
-    /// Held from choosing what to commit to its end: a commit that was overtaken by a later one, or by the
-    /// partition's next owner, would put the group back.
-    committing: Mutex<()>,
+    pub(super) name: &'static str,
+    pub(super) assignment: Assignment<H>,
+    pub(super) commits: Commits,
     consumer: OnceLock<Weak<BaseConsumer<Context<H>>>>,
     assigned: Notify,
     fatal: watch::Sender<Option<Fatal>>,
-}
-
-impl<H: Handlers> Context<H> {
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.committing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<H: Handlers> ClientContext for Context<H> {
@@ -308,19 +229,18 @@ impl<H: Handlers> ConsumerContext for Context<H> {
             Rebalance::Assign(partitions) => {
                 // Without a handle the source is being dropped, and nothing is to be read any more.
                 if let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) {
-                    self.assignment.start(&consumer, partitions);
+                    self.assignment.start(&consumer, partitions, resumption(base, partitions));
                 }
             }
             Rebalance::Revoke(partitions) if base.assignment_lost() => {
                 self.assignment.lose(partitions);
                 // A commit under way is waited for: sent later, under a new generation, it could put back a
                 // partition that another member owns.
-                drop(self.turn());
+                drop(self.commits.turn());
             }
             Rebalance::Revoke(partitions) => {
                 let books = self.assignment.drain(partitions);
-                let _turn = self.turn();
-                if let Err(error) = commit_due(base, &books) {
+                if let Err(error) = self.commits.turn().commit(base, &books) {
                     warn!(%error, "the commit of revoked partitions failed: some of their records come again");
                 }
             }

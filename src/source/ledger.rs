@@ -1,6 +1,10 @@
 //! The in-order book of a partition's open records: what has settled, and so up to where may be committed.
 
 use std::collections::VecDeque;
+use std::iter;
+use std::ops::Range;
+
+use super::completion::{Completion, Mark};
 
 /// A record's offset is not greater than the one read before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,40 +19,70 @@ pub struct Ledger {
     entries: VecDeque<Entry>,
     /// The number of the first entry still in the book; entries are numbered from 0 in reading order.
     first: u64,
-    /// The offset after the last record of the settled prefix; None until one has settled.
+    /// The offset after the last record of the settled prefix, at first that of the first record; None until one was
+    /// read.
     safe: Option<i64>,
     /// Entries with an open share.
     under_way: usize,
+    /// Entries that have not settled, those that never will included.
+    unsettled: usize,
     /// The log went back, and the book has not begun anew: its offsets are of a log that is gone.
     rewound: bool,
+    /// What had settled before this book began, of the records that are still to be read.
+    before: Option<Completion>,
+    /// The latest timestamp of a record that was read.
+    newest: i64,
+    /// Grows whenever there may be something new to commit.
+    changes: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
-    offset: i64,
+    mark: Mark,
     /// Shares not settled yet.
     open: u32,
     /// A share was dropped unsettled: the entry keeps the prefix from growing for good.
     abandoned: bool,
 }
 
+impl Entry {
+    fn has_settled(&self) -> bool {
+        self.open == 0 && !self.abandoned
+    }
+}
+
 impl Ledger {
-    /// Enters the next record with one open share and returns its entry's number.
+    /// A book that goes on where another ended, with what the partition's last commit says of the records behind its
+    /// offset. That is forgotten unless the first record is the one that held the commit back: then this log, or this
+    /// offset, is not the one that the map was made for.
+    pub fn after(before: Option<Completion>) -> Self {
+        Self { before, ..Self::default() }
+    }
+
+    /// Enters the next record with one open share and returns its entry's number; None for a record that had settled
+    /// before this book began, with which nothing is to be done.
     ///
     /// # Errors
     /// The offset is not greater than the one before it: the partition's log was cut or made anew. From then on
     /// no offset is safe until [`Ledger::restart_at`].
-    pub fn open(&mut self, offset: i64) -> Result<u64, Rewound> {
+    pub fn open(&mut self, record: Mark) -> Result<Option<u64>, Rewound> {
         let after_last = match self.entries.back() {
-            Some(last) => offset > last.offset,
-            None => self.safe.is_none_or(|safe| offset >= safe),
+            Some(last) => record.offset > last.mark.offset,
+            None => self.safe.is_none_or(|safe| record.offset >= safe),
         };
-        if after_last && !self.rewound {
-            return Ok(self.push(offset));
+        if !after_last || self.rewound {
+            self.rewound = true;
+            self.safe = None;
+            return Err(Rewound);
         }
-        self.rewound = true;
-        self.safe = None;
-        Err(Rewound)
+        if self.safe.is_none() {
+            self.begin_with(record);
+        }
+        if self.before.as_mut().is_some_and(|before| before.has(record)) {
+            self.enter_settled(record);
+            return Ok(None);
+        }
+        Ok(Some(self.push(record)))
     }
 
     /// Forgets everything and enters a record at any offset, which is safe to commit at once: the group's own
@@ -57,19 +91,37 @@ impl Ledger {
     ///
     /// # Panics
     /// Something is still under way.
-    pub fn restart_at(&mut self, offset: i64) -> u64 {
+    pub fn restart_at(&mut self, record: Mark) -> u64 {
         assert_eq!(self.under_way, 0, "a ledger restarts only when nothing is under way");
         self.first += self.entries.len() as u64;
         self.entries.clear();
+        self.unsettled = 0;
         self.rewound = false;
-        self.safe = Some(offset);
-        self.push(offset)
+        self.before = None;
+        self.newest = 0;
+        self.begin_with(record);
+        self.push(record)
     }
 
-    fn push(&mut self, offset: i64) -> u64 {
-        self.entries.push_back(Entry { offset, open: 1, abandoned: false });
+    /// What comes before the first record is gone or was committed by others, so its own offset is safe.
+    fn begin_with(&mut self, record: Mark) {
+        self.safe = Some(record.offset);
+        self.before = self.before.take().filter(|before| before.begins_with(record));
+        self.changes += 1;
+    }
+
+    fn push(&mut self, mark: Mark) -> u64 {
+        self.newest = self.newest.max(mark.timestamp);
+        self.entries.push_back(Entry { mark, open: 1, abandoned: false });
         self.under_way += 1;
+        self.unsettled += 1;
         self.first + self.entries.len() as u64 - 1
+    }
+
+    fn enter_settled(&mut self, mark: Mark) {
+        self.entries.push_back(Entry { mark, open: 0, abandoned: false });
+        self.changes += 1;
+        self.advance();
     }
 
     /// Adds an open share to an entry that has one already.
@@ -81,9 +133,11 @@ impl Ledger {
     pub fn settle_share(&mut self, entry: u64) -> bool {
         let entry = self.entry(entry);
         entry.open -= 1;
-        let closed = entry.open == 0;
-        if closed {
-            self.under_way -= 1;
+        let (closed, settled) = (entry.open == 0, entry.has_settled());
+        self.under_way -= usize::from(closed);
+        if settled {
+            self.unsettled -= 1;
+            self.changes += 1;
             self.advance();
         }
         closed
@@ -99,14 +153,43 @@ impl Ledger {
         closed
     }
 
-    /// The offset that may be committed: that of the next record to read after a restart. None until a record has settled.
+    /// The offset that may be committed: that of the next record to read after a restart. None until a record was read.
     pub fn safe_offset(&self) -> Option<i64> {
         self.safe
+    }
+
+    /// The completion map to commit with the safe offset; empty text when nothing has settled beyond it. Looks at
+    /// every record in the book.
+    pub fn completion(&self, cluster: &str) -> String {
+        let Some(head) = self.entries.front() else { return String::new() };
+        let newest = self.before.as_ref().map_or(self.newest, |before| before.newest().max(self.newest));
+        let unread = self.before.iter().flat_map(Completion::remaining);
+        Completion::encode(cluster, head.mark, newest, self.settled_behind_head().chain(unread))
+    }
+
+    /// Runs of settled records. Between two of them that follow each other no offset has a record that is ever read.
+    fn settled_behind_head(&self) -> impl Iterator<Item = Range<i64>> {
+        let mut entries = self.entries.iter();
+        iter::from_fn(move || {
+            let first = entries.find(|entry| entry.has_settled())?;
+            let last = entries.by_ref().take_while(|entry| entry.has_settled()).last().unwrap_or(first);
+            Some(first.mark.offset..last.mark.offset + 1)
+        })
+    }
+
+    /// Grows whenever the safe offset or the completion map may have changed.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Records in the book: read, and not yet part of the settled prefix.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Records in the book that have not settled.
+    pub fn unsettled(&self) -> usize {
+        self.unsettled
     }
 
     /// Whether some record still has an open share: something is under way that may settle.
@@ -115,9 +198,9 @@ impl Ledger {
     }
 
     fn advance(&mut self) {
-        while let Some(entry) = self.entries.front().filter(|entry| entry.open == 0 && !entry.abandoned) {
+        while let Some(entry) = self.entries.front().filter(|entry| entry.has_settled()) {
             if !self.rewound {
-                self.safe = Some(entry.offset + 1);
+                self.safe = Some(entry.mark.offset + 1);
             }
             self.entries.pop_front();
             self.first += 1;
@@ -131,101 +214,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn only_a_contiguous_prefix_is_safe() {
-        let mut ledger = Ledger::default();
-        let (a, b, c) = (ledger.open(10).unwrap(), ledger.open(11).unwrap(), ledger.open(15).unwrap());
-        ledger.settle_share(b);
-        assert_eq!(ledger.safe_offset(), None);
-        ledger.settle_share(a);
-        assert_eq!(ledger.safe_offset(), Some(12));
-        ledger.settle_share(c);
-        assert_eq!(ledger.safe_offset(), Some(16));
-        assert_eq!(ledger.len(), 0);
-    }
-
-    #[test]
-    fn an_abandoned_share_holds_the_prefix_for_good() {
-        let mut ledger = Ledger::default();
-        let (a, b) = (ledger.open(1).unwrap(), ledger.open(2).unwrap());
-        ledger.add_share(a);
-        ledger.settle_share(a);
-        ledger.abandon_share(a);
-        ledger.settle_share(b);
-        assert_eq!(ledger.safe_offset(), None);
-        assert!(!ledger.is_under_way());
-    }
-
-    #[test]
-    fn a_log_that_went_back_starts_a_new_book() {
-        let mut ledger = Ledger::default();
-        let before = ledger.open(5).unwrap();
-        assert_eq!(ledger.open(5), Err(Rewound));
-        ledger.settle_share(before);
-        assert_eq!(ledger.open(3), Err(Rewound));
-        assert_eq!(ledger.safe_offset(), None, "what has settled is of a log that is gone");
-        let after = ledger.restart_at(3);
-        assert_eq!(ledger.safe_offset(), Some(3));
-        assert!(after > before);
-        ledger.settle_share(after);
-        assert_eq!(ledger.safe_offset(), Some(4));
-    }
-
-    /// What happens to one record: its offset's gap to the one before, its shares, and whether one is dropped.
-    fn record() -> impl Strategy<Value = (i64, u32, bool)> {
-        (1..4i64, 1..4u32, prop::bool::weighted(0.05))
-    }
-
-    proptest! {
-        #[test]
-        fn the_safe_offset_never_passes_an_unsettled_record(
-            records in prop::collection::vec(record(), 1..60),
-            order in prop::collection::vec(any::<prop::sample::Index>(), 200),
-        ) {
-            let mut ledger = Ledger::default();
-            let mut offset = 0;
-            // (entry, offset, shares still to end, whether the last one is dropped)
-            let mut open = Vec::new();
-            for (gap, shares, dropped) in records {
-                offset += gap;
-                let entry = ledger.open(offset).unwrap();
-                (1..shares).for_each(|_| ledger.add_share(entry));
-                open.push((entry, offset, shares, dropped));
-            }
-            let last = offset;
-            let mut lowest_dropped = i64::MAX;
-            let mut safe = None;
-            for pick in order {
-                if open.is_empty() {
-                    break;
-                }
-                let at = pick.index(open.len());
-                let (entry, offset, shares, dropped) = &mut open[at];
-                *shares -= 1;
-                if *shares == 0 && *dropped {
-                    ledger.abandon_share(*entry);
-                    lowest_dropped = lowest_dropped.min(*offset);
-                    open.remove(at);
-                } else {
-                    ledger.settle_share(*entry);
-                    if *shares == 0 {
-                        open.remove(at);
-                    }
-                }
-                let lowest_open = open.iter().map(|(_, offset, ..)| *offset).min().unwrap_or(i64::MAX).min(lowest_dropped);
-                let now = ledger.safe_offset();
-                prop_assert!(now >= safe, "it went back from {safe:?} to {now:?}");
-                safe = now;
-                prop_assert!(safe.is_none_or(|safe| safe <= lowest_open), "{safe:?} passes {lowest_open}");
-            }
-            if open.is_empty() && lowest_dropped == i64::MAX {
-                prop_assert_eq!(safe, Some(last + 1));
-            }
-        }
-    }
-}
+mod tests;

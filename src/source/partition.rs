@@ -1,15 +1,14 @@
 //! One task an assigned partition: the next record, its entry in the book, its receipt, and on.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::Message as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::completion::Mark;
 use super::consumer::Context;
 use super::ledger::{Ledger, Rewound};
 use super::{Handler, Handlers, Record};
@@ -24,37 +23,72 @@ const IDLE_POLL: Duration = Duration::from_millis(500);
 pub(super) struct PartitionBook {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
+    /// The Kafka cluster's id, of which completion maps are.
+    cluster: Arc<str>,
     ledger: Mutex<Ledger>,
     /// The prefix grew, or something else that a waiter looks at.
     moved: Notify,
-    /// The offset that Kafka has acknowledged; -1 before the first.
-    committed: AtomicI64,
+    /// What Kafka has acknowledged.
+    committed: Mutex<Option<Commit>>,
     max_open: usize,
 }
 
+/// What a commit says of a partition.
+#[derive(Debug, Clone)]
+pub(super) struct Commit {
+    /// The offset of the next record to read.
+    pub(super) offset: i64,
+    /// What has settled beyond it, as the commit's metadata.
+    pub(super) completion: String,
+    /// Up to which of the ledger's changes this is so.
+    changes: u64,
+}
+
+impl Commit {
+    fn says_the_same(&self, other: &Commit) -> bool {
+        (self.offset, &self.completion) == (other.offset, &other.completion)
+    }
+}
+
 impl PartitionBook {
-    pub(super) fn new(topic: Arc<str>, partition: i32, max_open: usize) -> Arc<Self> {
+    pub(super) fn new(
+        topic: Arc<str>,
+        partition: i32,
+        cluster: Arc<str>,
+        ledger: Ledger,
+        max_open: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             topic,
             partition,
-            ledger: Mutex::default(),
+            cluster,
+            ledger: Mutex::new(ledger),
             moved: Notify::new(),
-            committed: AtomicI64::new(-1),
+            committed: Mutex::default(),
             max_open,
         })
     }
 
-    /// The offset to commit, if Kafka has not acknowledged it yet.
-    pub(super) fn due(&self) -> Option<i64> {
-        self.safe_offset().filter(|safe| *safe != self.committed.load(Ordering::Acquire))
+    /// What to commit, if Kafka has not acknowledged it yet.
+    pub(super) fn due(&self) -> Option<Commit> {
+        let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = self.with(|ledger| {
+            let (offset, changes) = (ledger.safe_offset()?, ledger.changes());
+            // Nothing has changed for most partitions, most of the time, and a map costs a look at every open record.
+            if committed.as_ref().is_some_and(|committed| committed.changes == changes) {
+                return None;
+            }
+            Some(Commit { offset, completion: ledger.completion(&self.cluster), changes })
+        });
+        due.filter(|due| !committed.as_ref().is_some_and(|committed| committed.says_the_same(due)))
     }
 
-    /// Kafka has acknowledged an offset.
-    pub(super) fn committed(&self, offset: i64) {
-        self.committed.store(offset, Ordering::Release);
+    /// Kafka has acknowledged a commit.
+    pub(super) fn committed(&self, commit: Commit) {
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
     }
 
-    /// The offset that may be committed; None until a record has settled.
+    /// The offset that may be committed; None until a record was read.
     pub(super) fn safe_offset(&self) -> Option<i64> {
         self.with(|ledger| ledger.safe_offset())
     }
@@ -62,6 +96,11 @@ impl PartitionBook {
     /// Records read and not yet part of the settled prefix.
     pub(super) fn open_records(&self) -> usize {
         self.with(|ledger| ledger.len())
+    }
+
+    /// Records read that have not settled.
+    pub(super) fn unsettled(&self) -> usize {
+        self.with(|ledger| ledger.unsettled())
     }
 
     /// Waits until nothing is under way that may still settle.
@@ -88,16 +127,16 @@ impl PartitionBook {
         }
     }
 
-    /// Opens the record's entry. When the log went back (a topic made anew, or cut), everything under way
-    /// ends first and the book begins anew.
-    async fn open(&self, offset: i64) -> u64 {
-        match self.with(|ledger| ledger.open(offset)) {
+    /// Opens the record's entry; None when the record had settled before this assignment. When the log went back (a
+    /// topic made anew, or cut), everything under way ends first and the book begins anew.
+    async fn open(&self, record: Mark) -> Option<u64> {
+        match self.with(|ledger| ledger.open(record)) {
             Ok(entry) => entry,
             Err(Rewound) => {
-                let (topic, partition) = (&self.topic, self.partition);
+                let (topic, partition, offset) = (&self.topic, self.partition, record.offset);
                 warn!(%topic, partition, offset, "the partition's offsets went back: was the topic made anew?");
                 self.idle().await;
-                self.with(|ledger| ledger.restart_at(offset))
+                Some(self.with(|ledger| ledger.restart_at(record)))
             }
         }
     }
@@ -151,6 +190,7 @@ pub(super) async fn run<H: Handlers>(
     mut handler: H::Handler,
 ) {
     let read = metrics::counter!("outhook_records_total", "topic" => book.topic.to_string());
+    let completed = metrics::counter!("outhook_records_completed_before_total", "topic" => book.topic.to_string());
     loop {
         let room = async {
             book.room().await;
@@ -173,10 +213,13 @@ pub(super) async fn run<H: Handlers>(
                         () = stopping.asked() => return,
                     }
                 }
-                let entry = book.open(message.offset()).await;
-                let receipt = Receipt::open(book.clone(), entry, budget.clone());
                 read.increment(1);
-                handler.handle(Record { topic: &book.topic, message: &message }, receipt).await;
+                let record = Record { topic: &book.topic, message: &message };
+                let mark = Mark { offset: record.offset(), timestamp: record.timestamp_ms() };
+                match book.open(mark).await {
+                    Some(entry) => handler.handle(record, Receipt::open(book.clone(), entry, budget.clone())).await,
+                    None => completed.increment(1),
+                }
                 tokio::task::coop::consume_budget().await;
             }
             Some(Err(error)) => report(&book, &error),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
@@ -64,7 +65,7 @@ struct Recorders(Arc<Seen>);
 impl Handlers for Recorders {
     type Handler = Recorder;
 
-    fn for_topic(&self, topic: &str) -> Option<Recorder> {
+    fn for_partition(&self, topic: &str, _: i32) -> Option<Recorder> {
         assert_eq!(topic, TOPIC);
         Some(Recorder(self.0.clone()))
     }
@@ -161,7 +162,27 @@ async fn an_open_record_holds_the_commit_back_and_comes_again() {
     let first = Seen::keeping(["r2"]);
     let source = join(&broker, &first);
     first.until(5).await;
-    assert_eq!(stop(source).await, 3, "r2 and the two behind it");
+    assert_eq!(stop(source).await, 1, "the two behind it have settled");
+    assert_eq!(committed(&broker).await[0], Some(2));
+
+    produce(&broker, [(0, "r5".to_owned())]).await;
+    let second = Seen::keeping([]);
+    let source = join(&broker, &second);
+    second.until(2).await;
+    assert_eq!(second.values(), ["r2", "r5"].map(String::from).into(), "what has settled does not come again");
+    assert_eq!(stop(source).await, 0);
+    assert_eq!(committed(&broker).await[0], Some(6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_takes_no_maps_gets_offsets_all_the_same() {
+    let broker = broker();
+    produce(&broker, (0..5).map(|n| (0, format!("r{n}")))).await;
+    broker.request_errors(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE]);
+    let first = Seen::keeping(["r2"]);
+    let source = join(&broker, &first);
+    first.until(5).await;
+    stop(source).await;
     assert_eq!(committed(&broker).await[0], Some(2));
 
     let second = Seen::keeping([]);

@@ -150,6 +150,15 @@ impl Wanted {
                 let why = "it would grow with every record, and every start reads all of it";
                 wrong(policy_found, "cleanup.policy = compact,delete", why, set_policy("[compact,delete]"))
             }
+            // Instances that count them differently would share CallThrottling's slots wrongly.
+            Rule::Retries if partitions != self.partitions as usize => wrong(
+                counted(partitions, "partition"),
+                "as many as retries.partitions says",
+                "each of them is a share of what CallThrottling allows",
+                format!(
+                    "set retries.partitions = {partitions} on all instances, or name other topics in retries.topic"
+                ),
+            ),
             Rule::Retries if compacts => {
                 let why = "compaction would delete calls that wait";
                 wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))

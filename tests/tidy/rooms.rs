@@ -81,6 +81,7 @@ pub const ROOMS: &[Room] = &[
 
 /// Modules of rooms with effects that have none themselves.
 pub const PURE_MODULES: &[&str] = &[
+    "source::completion",
     "source::ledger",
     "deliver::classify",
     "deliver::schedule",

@@ -138,7 +138,11 @@ pub const TIER: Duration = Duration::from_secs(60);
 impl Heard {
     pub fn new(config: Config) -> Self {
         let (ends, ended) = mpsc::unbounded_channel();
-        Self { lanes: Lanes::new(config, Retries { tiers: &[TIER], partitions: 4 }, Arc::new(Ears(ends))).unwrap(), book: Arc::default(), ended }
+        Self {
+            lanes: Lanes::new(config, Retries { tiers: &[TIER], partitions: 4 }, Arc::new(Ears(ends))).unwrap(),
+            book: Arc::default(),
+            ended,
+        }
     }
 
     /// Sends one call to the URL.

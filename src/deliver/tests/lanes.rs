@@ -305,7 +305,8 @@ async fn a_webhooks_calls_are_never_more_in_any_second_than_it_may_make() {
         arrived.push(receiver.heard().await.at);
     }
     let second = Duration::from_secs(1);
-    let most = arrived.iter().map(|from| arrived.iter().filter(|at| *at >= from && **at - *from < second).count()).max();
+    let most =
+        arrived.iter().map(|from| arrived.iter().filter(|at| *at >= from && **at - *from < second).count()).max();
     assert!(most <= Some(20), "{most:?} in a second");
     let took = *arrived.last().unwrap() - arrived[0];
     assert!(took < Duration::from_secs(4), "{CALLS} calls took {took:?}");

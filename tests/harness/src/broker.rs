@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Headers as _, Message as _, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
@@ -213,6 +213,12 @@ impl Broker {
 
     /// What a group has committed, by partition; None where it never did.
     pub fn committed(&self, group: &str, topic: &str) -> Vec<Option<i64>> {
+        let commits = self.commits(group, topic).into_iter();
+        commits.map(|commit| commit.map(|(offset, _)| offset)).collect()
+    }
+
+    /// The same with the commits' metadata.
+    pub fn commits(&self, group: &str, topic: &str) -> Vec<Option<(i64, String)>> {
         let consumer = self.consumer(&[("group.id", group)]);
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(topic, 0, self.partitions(topic) - 1);
@@ -221,10 +227,23 @@ impl Broker {
             .elements()
             .iter()
             .map(|element| match element.offset() {
-                Offset::Offset(offset) => Some(offset),
+                Offset::Offset(offset) => Some((offset, element.metadata().to_owned())),
                 _ => None,
             })
             .collect()
+    }
+
+    /// Commits for a group that has no members, as tools do.
+    ///
+    /// # Panics
+    /// The broker refuses it.
+    pub fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64, metadata: &str) {
+        let consumer = self.consumer(&[("group.id", group)]);
+        let mut commit = TopicPartitionList::new();
+        let mut element = commit.add_partition(topic, partition);
+        element.set_offset(Offset::Offset(offset)).expect("the test's offset is one");
+        element.set_metadata(metadata);
+        consumer.commit(&commit, CommitMode::Sync).expect("the broker takes the commit");
     }
 
     /// The offset behind the last record, by partition.

@@ -1,0 +1,209 @@
+//! Commits: what the group is told of the owned partitions, and what it tells whoever is assigned them next.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tracing::{debug, error, info, warn};
+
+use super::Handlers;
+use super::assignment::Key;
+use super::completion::Completion;
+use super::consumer::Context;
+use super::partition::{Commit, PartitionBook};
+use crate::lifecycle::Stopping;
+
+/// How long the last commit is tried.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long newly assigned partitions wait for their completion maps. Their coordinator has just answered, so this is
+/// for one that moves or restarts at this very moment.
+const READ_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The pause before what failed is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A broker keeps all offsets of one commit in one batch of `__consumer_offsets`, of 1 MiB by default, and refuses the
+/// whole commit when they do not fit. This many have room with the largest maps.
+const PARTITIONS_IN_A_COMMIT: usize = 100;
+
+/// One commit at a time.
+#[derive(Default)]
+pub(super) struct Commits {
+    committing: Mutex<()>,
+    /// The broker takes no metadata of our size.
+    without_maps: AtomicBool,
+}
+
+/// The right to commit. Held from choosing what to commit to its end: a commit that was overtaken by a later one, or
+/// by the partition's next owner, would put the group back.
+pub(super) struct Turn<'a> {
+    commits: &'a Commits,
+    _committing: MutexGuard<'a, ()>,
+}
+
+impl Commits {
+    /// Waits for a commit under way.
+    pub(super) fn turn(&self) -> Turn<'_> {
+        Turn { commits: self, _committing: self.committing.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+}
+
+impl Turn<'_> {
+    /// Commits what Kafka does not know yet of these partitions.
+    pub(super) fn commit<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        books: &[Arc<PartitionBook>],
+    ) -> KafkaResult<()> {
+        let due: Vec<_> = books.iter().filter_map(|book| Some((book, book.due()?))).collect();
+        let results = due.chunks(PARTITIONS_IN_A_COMMIT).map(|some| {
+            let result = self.commit_some(consumer, some);
+            let word = if result.is_ok() { "ok" } else { "failed" };
+            metrics::counter!("outhook_commits_total", "result" => word).increment(1);
+            if result.is_ok() {
+                some.iter().for_each(|(book, commit)| book.committed(commit.clone()));
+            }
+            result
+        });
+        // Each is tried, whatever became of the one before.
+        results.fold(Ok(()), Result::and)
+    }
+
+    fn commit_some<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        due: &[(&Arc<PartitionBook>, Commit)],
+    ) -> KafkaResult<()> {
+        let without_maps = &self.commits.without_maps;
+        let result = commit(consumer, due, !without_maps.load(Ordering::Relaxed));
+        let code = result.as_ref().err().and_then(|error| error.rdkafka_error_code());
+        if code != Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
+            return result;
+        }
+        warn!(
+            "the broker's offset.metadata.max.bytes is less than its default, 4096: after a crash, records that had \
+             settled behind one that had not are sent again"
+        );
+        without_maps.store(true, Ordering::Relaxed);
+        commit(consumer, due, false)
+    }
+}
+
+fn commit<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    due: &[(&Arc<PartitionBook>, Commit)],
+    with_maps: bool,
+) -> KafkaResult<()> {
+    let mut offsets = TopicPartitionList::with_capacity(due.len());
+    for (book, commit) in due {
+        let mut element = offsets.add_partition(&book.topic, book.partition);
+        element.set_offset(Offset::Offset(commit.offset))?;
+        if with_maps && !commit.completion.is_empty() {
+            element.set_metadata(&commit.completion);
+        }
+    }
+    consumer.commit(&offsets, CommitMode::Sync)
+}
+
+/// Commits what has settled, again and again. librdkafka tells the result of a commit only to who waits for
+/// it (rdkafka sets no `offset_commit_cb`), so each one is waited for; otherwise one that failed in a
+/// rebalance would never be made up for once nothing more settles.
+pub(super) async fn commit_settled<H: Handlers>(
+    consumer: Arc<BaseConsumer<Context<H>>>,
+    every: Duration,
+    mut stopped: Stopping,
+) {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stopped.asked() => return,
+        }
+        let committing = consumer.clone();
+        let commit = tokio::task::spawn_blocking(move || {
+            let context = committing.context();
+            let turn = context.commits.turn();
+            let books = context.assignment.books();
+            let open: usize = books.iter().map(|book| book.open_records()).sum();
+            metrics::gauge!("outhook_open_records", "of" => context.name).set(open as f64);
+            if let Err(error) = turn.commit(&*committing, &books) {
+                debug!(%error, "a commit failed; its offsets go with the next one");
+            }
+        });
+        if let Err(error) = commit.await {
+            error!(%error, "a commit ended early");
+        }
+    }
+}
+
+/// Commits before leaving what is still owned. The group may be rebalancing, because another member has just
+/// left too, or its coordinator may be moving: both pass while the callbacks are still served. Whether it went
+/// through is in the books.
+pub(super) fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
+    let deadline = Instant::now() + PATIENCE;
+    let context = consumer.context();
+    loop {
+        let turn = context.commits.turn();
+        let Err(error) = turn.commit(consumer, &context.assignment.books()) else { return };
+        drop(turn);
+        if Instant::now() > deadline {
+            return warn!(%error, "the last commit failed");
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// What the group knows of partitions that have just been assigned.
+pub(super) struct Resumption {
+    /// The Kafka cluster's id; empty if it tells none.
+    pub(super) cluster: Arc<str>,
+    /// What had settled beyond the committed offsets.
+    pub(super) completions: HashMap<Key, Completion>,
+}
+
+/// Reads the completion maps of assigned partitions. It may block in the callback of a rebalance: librdkafka's own
+/// thread sends the request and takes the answer. Without an answer nothing is taken for settled.
+pub(super) fn resumption<C: ConsumerContext>(consumer: &BaseConsumer<C>, assigned: &TopicPartitionList) -> Resumption {
+    let cluster: Arc<str> = consumer.client().fetch_cluster_id(READ_PATIENCE).unwrap_or_default().into();
+    let completions = match committed(consumer, assigned) {
+        // Brokers keep metadata as text, so that of another program is readable too, though it is no map.
+        Ok(committed) => committed
+            .elements()
+            .iter()
+            .filter(|element| element.error().is_ok())
+            .filter_map(|element| {
+                let completion = Completion::decode(&cluster, element.metadata())?;
+                Some(((element.topic().to_owned(), element.partition()), completion))
+            })
+            .collect(),
+        Err(error) => {
+            warn!(%error, "the group does not tell what had settled behind its offsets: that is sent again");
+            HashMap::new()
+        }
+    };
+    if !completions.is_empty() {
+        info!(partitions = completions.len(), "records had settled behind the committed offsets and are passed over");
+    }
+    Resumption { cluster, completions }
+}
+
+fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &TopicPartitionList,
+) -> KafkaResult<TopicPartitionList> {
+    let deadline = Instant::now() + READ_PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match consumer.committed_offsets(partitions.clone(), left) {
+            Err(_) if Instant::now() + PAUSE < deadline => thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+}

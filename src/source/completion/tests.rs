@@ -1,0 +1,110 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const CLUSTER: &str = "b3V0aG9vay10ZXN0cy0wMQ";
+const HEAD: Mark = Mark { offset: 41, timestamp: 1_700_000_000_000 };
+
+fn encode(settled: &[Range<i64>]) -> String {
+    Completion::encode(CLUSTER, HEAD, HEAD.timestamp + 5, settled.iter().cloned())
+}
+
+fn at(offset: i64) -> Mark {
+    Mark { offset, ..HEAD }
+}
+
+#[test]
+fn a_map_is_written_as_documented() {
+    let text = Completion::encode("c", Mark { offset: 3, timestamp: 33 }, 0, [5..7, 8..108].into_iter());
+    assert_eq!(text, "outhook1:c:DhBABCBkD.");
+}
+
+#[test]
+fn nothing_settled_is_no_text() {
+    assert_eq!(encode(&[]), "");
+    assert_eq!(Completion::decode(CLUSTER, ""), None);
+}
+
+#[test]
+fn a_map_that_does_not_fit_keeps_its_lowest_offsets() {
+    let settled: Vec<_> = (0..10_000).map(|n| 42 + n * 3..44 + n * 3).collect();
+    let text = encode(&settled);
+    assert!(text.len() > MAX_BYTES - 2 && text.len() <= MAX_BYTES, "{} bytes", text.len());
+    let map = Completion::decode(CLUSTER, &text).unwrap();
+    assert!(map.settled.len() > 2000, "{} ranges", map.settled.len());
+    assert_eq!(map.settled, &settled[..map.settled.len()]);
+}
+
+#[test]
+fn what_this_program_did_not_write_for_this_cluster_is_no_map() {
+    let text = encode(&[50..60]);
+    assert!(Completion::decode(CLUSTER, &text).is_some());
+    assert_eq!(Completion::decode("another", &text), None);
+    assert_eq!(Completion::decode("", &text), None);
+    assert_eq!(Completion::decode(CLUSTER, &text.replace("outhook1", "outhook2")), None);
+    assert_eq!(Completion::decode(CLUSTER, &text.replace(':', ": ")), None);
+    for cut in 0..text.len() {
+        assert_eq!(Completion::decode(CLUSTER, &text[..cut]), None, "cut to {cut} bytes");
+    }
+    let too_large = format!("{PREFIX}{CLUSTER}:____________________.");
+    assert_eq!(Completion::decode(CLUSTER, &too_large), None);
+    let too_far = Completion::encode(CLUSTER, HEAD, 0, [i64::MAX - 1..i64::MAX].into_iter()).replace('.', "CC.");
+    assert_eq!(Completion::decode(CLUSTER, &too_far), None);
+}
+
+#[test]
+fn a_record_newer_than_the_map_ends_it() {
+    let mut map = Completion::decode(CLUSTER, &encode(&[42..50, 60..70])).unwrap();
+    assert!(map.has(at(42)) && map.has(at(45)) && !map.has(at(55)) && map.has(at(60)));
+    assert_eq!(map.remaining().collect::<Vec<_>>(), [61..70]);
+    assert!(map.has(Mark { offset: 61, timestamp: HEAD.timestamp + 5 }));
+    assert!(!map.has(Mark { offset: 62, timestamp: HEAD.timestamp + 6 }));
+    assert!(!map.has(at(63)), "its offsets were given anew");
+}
+
+/// Ranges in order and apart, as gaps and lengths from the head on.
+fn ranges() -> impl Strategy<Value = Vec<Range<i64>>> {
+    let gap = prop_oneof![8 => 1..10i64, 2 => 1..5000i64, 1 => 1..1i64 << 40];
+    let length = prop_oneof![8 => 1..10i64, 2 => 1..5000i64, 1 => 1..1i64 << 40];
+    prop::collection::vec((gap, length), 0..3000).prop_map(|pairs| {
+        let mut behind = HEAD.offset;
+        let range = |(gap, length)| {
+            let start = behind + gap;
+            behind = start + length;
+            start..behind
+        };
+        pairs.into_iter().map(range).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_is_read_back_from_the_lowest_offset_on(settled in ranges()) {
+        let text = encode(&settled);
+        prop_assert!(text.len() <= MAX_BYTES);
+        match Completion::decode(CLUSTER, &text) {
+            None => prop_assert!(settled.is_empty()),
+            Some(map) => {
+                prop_assert!(map.begins_with(HEAD));
+                prop_assert_eq!(map.newest(), HEAD.timestamp + 5);
+                prop_assert!(!map.settled.is_empty());
+                prop_assert_eq!(map.settled.clone(), settled[..map.settled.len()].to_vec());
+                prop_assert!(map.settled.len() == settled.len() || text.len() > MAX_BYTES - 20, "left out without need");
+            }
+        }
+    }
+
+    #[test]
+    fn any_text_can_be_read(text in ".*", digits in "[A-Za-z0-9_-]{0,60}", cut in any::<prop::sample::Index>()) {
+        let _ = Completion::decode("", &text);
+        if let Some(mut map) = Completion::decode("", &format!("{PREFIX}:{digits}.")) {
+            prop_assert!(map.head.offset >= 0);
+            prop_assert!(map.settled.iter().all(|range| range.start > map.head.offset && range.start <= range.end));
+            prop_assert!(!map.has(map.head));
+            prop_assert!(!map.has(Mark { offset: i64::MAX, timestamp: 0 }), "the offset behind the last one is no record's");
+        }
+        let whole = encode(&[50..60, 70..1000]);
+        let cut = cut.index(whole.len());
+        prop_assert_eq!(Completion::decode(CLUSTER, &whole[..cut]), None);
+    }
+}

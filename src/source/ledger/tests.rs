@@ -1,0 +1,237 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const CLUSTER: &str = "cluster";
+
+/// A record of a log in which one is written every ten milliseconds.
+fn at(offset: i64) -> Mark {
+    Mark { offset, timestamp: 1_000_000 + offset * 10 }
+}
+
+fn open<const N: usize>(ledger: &mut Ledger, offsets: [i64; N]) -> [u64; N] {
+    offsets.map(|offset| ledger.open(at(offset)).unwrap().unwrap())
+}
+
+/// The map that a book has committed.
+fn committed(ledger: &Ledger) -> Option<Completion> {
+    Completion::decode(CLUSTER, &ledger.completion(CLUSTER))
+}
+
+#[test]
+fn only_a_contiguous_prefix_is_safe() {
+    let mut ledger = Ledger::default();
+    assert_eq!(ledger.safe_offset(), None);
+    let [a, b, c] = open(&mut ledger, [10, 11, 15]);
+    ledger.settle_share(b);
+    assert_eq!(ledger.safe_offset(), Some(10), "what comes before the first record is nobody's");
+    ledger.settle_share(a);
+    assert_eq!(ledger.safe_offset(), Some(12));
+    ledger.settle_share(c);
+    assert_eq!(ledger.safe_offset(), Some(16));
+    assert_eq!((ledger.len(), ledger.unsettled()), (0, 0));
+}
+
+#[test]
+fn an_abandoned_share_holds_the_prefix_for_good() {
+    let mut ledger = Ledger::default();
+    let [a, b] = open(&mut ledger, [1, 2]);
+    ledger.add_share(a);
+    ledger.settle_share(a);
+    ledger.abandon_share(a);
+    ledger.settle_share(b);
+    assert_eq!(ledger.safe_offset(), Some(1));
+    assert_eq!((ledger.len(), ledger.unsettled()), (2, 1));
+    assert!(!ledger.is_under_way());
+}
+
+#[test]
+fn a_log_that_went_back_starts_a_new_book() {
+    let mut ledger = Ledger::default();
+    let [before] = open(&mut ledger, [5]);
+    assert_eq!(ledger.open(at(5)), Err(Rewound));
+    ledger.settle_share(before);
+    assert_eq!(ledger.open(at(3)), Err(Rewound));
+    assert_eq!(ledger.safe_offset(), None, "what has settled is of a log that is gone");
+    let after = ledger.restart_at(at(3));
+    assert_eq!(ledger.safe_offset(), Some(3));
+    assert!(after > before);
+    ledger.settle_share(after);
+    assert_eq!(ledger.safe_offset(), Some(4));
+}
+
+/// A book in which 10 is open and 11, 12, 20 to 29 have settled, 30 not.
+fn with_a_straggler() -> Ledger {
+    let mut ledger = Ledger::default();
+    open(&mut ledger, [10]);
+    for offset in [11, 12].into_iter().chain(20..30) {
+        let [entry] = open(&mut ledger, [offset]);
+        ledger.settle_share(entry);
+    }
+    let [abandoned] = open(&mut ledger, [30]);
+    ledger.abandon_share(abandoned);
+    ledger
+}
+
+#[test]
+fn what_had_settled_is_passed_over_and_the_prefix_grows_over_it() {
+    let mut ledger = Ledger::after(committed(&with_a_straggler()));
+    let straggler = ledger.open(at(10)).unwrap().unwrap();
+    assert_eq!(ledger.open(at(11)), Ok(None));
+    assert_eq!(ledger.open(at(12)), Ok(None));
+    let settled = |ledger: &Ledger| committed(ledger).unwrap().remaining().flatten().collect::<Vec<_>>();
+    assert_eq!(settled(&ledger), settled(&with_a_straggler()), "what is still to be read is not forgotten");
+    (20..30).for_each(|offset| assert_eq!(ledger.open(at(offset)), Ok(None)));
+    assert_eq!((ledger.len(), ledger.unsettled()), (13, 1));
+    ledger.settle_share(straggler);
+    assert_eq!(ledger.safe_offset(), Some(30));
+    assert!(ledger.open(at(30)).unwrap().is_some(), "an abandoned record never settles");
+}
+
+#[test]
+fn a_map_is_forgotten_when_the_log_is_another() {
+    let before = committed(&with_a_straggler());
+    let opens = |first: Mark, then: Mark| {
+        let mut ledger = Ledger::after(before.clone());
+        ledger.open(first).unwrap().unwrap();
+        ledger.open(then).unwrap().is_some()
+    };
+    assert!(!opens(at(10), at(11)));
+    assert!(opens(at(9), at(11)), "read from an earlier offset on");
+    assert!(opens(at(0), at(11)), "made anew, and read from its start");
+    assert!(opens(at(12), at(20)), "the straggler is not there any more");
+    assert!(opens(Mark { timestamp: 7, ..at(10) }, at(11)), "made anew, and longer than the old one");
+    assert!(
+        opens(at(10), Mark { timestamp: at(31).timestamp, ..at(11) }),
+        "cut behind the straggler, and written anew"
+    );
+
+    let mut ledger = Ledger::after(before);
+    let [entry] = open(&mut ledger, [10]);
+    ledger.settle_share(entry);
+    assert_eq!(ledger.open(at(5)), Err(Rewound));
+    ledger.restart_at(at(10));
+    assert!(ledger.open(at(11)).unwrap().is_some(), "made anew while it was read");
+}
+
+#[test]
+fn there_is_something_to_commit_only_after_a_change() {
+    let mut ledger = Ledger::default();
+    let mut last = ledger.changes();
+    let mut changed = |ledger: &Ledger| std::mem::replace(&mut last, ledger.changes()) != ledger.changes();
+    let [a, b, c] = open(&mut ledger, [1, 2, 3]);
+    assert!(changed(&ledger), "the first record's offset");
+    ledger.add_share(b);
+    ledger.settle_share(b);
+    open(&mut ledger, [4]);
+    assert!(!changed(&ledger));
+    ledger.settle_share(b);
+    assert!(changed(&ledger), "the map");
+    ledger.settle_share(a);
+    assert!(changed(&ledger), "the offset");
+    ledger.abandon_share(c);
+    assert!(!changed(&ledger));
+}
+
+/// What happens to one record: its offset's gap to the one before, its shares, and whether one is dropped.
+fn record() -> impl Strategy<Value = (i64, u32, bool)> {
+    (1..4i64, 1..4u32, prop::bool::weighted(0.05))
+}
+
+/// A partition's records, what is under way of them, and what became of the rest.
+#[derive(Default)]
+struct Model {
+    /// Offsets, in order, with their shares and whether the last share is dropped.
+    records: Vec<(i64, u32, bool)>,
+    /// Entries with their offsets, the shares still to end, and whether the last one is dropped.
+    open: Vec<(u64, i64, u32, bool)>,
+    settled: BTreeSet<i64>,
+}
+
+impl Model {
+    fn of(records: Vec<(i64, u32, bool)>) -> Self {
+        let mut offset = 0;
+        let placed = records.into_iter().map(|(gap, shares, dropped)| {
+            offset += gap;
+            (offset, shares, dropped)
+        });
+        Self { records: placed.collect(), ..Self::default() }
+    }
+
+    /// Reads the records from an offset on. Whatever is passed over must have settled.
+    fn read(&mut self, ledger: &mut Ledger, from: i64) {
+        self.open.clear();
+        for &(offset, shares, dropped) in self.records.iter().filter(|(offset, ..)| *offset >= from) {
+            match ledger.open(at(offset)).unwrap() {
+                None => assert!(self.settled.contains(&offset), "{offset} was lost"),
+                Some(entry) => {
+                    (1..shares).for_each(|_| ledger.add_share(entry));
+                    self.open.push((entry, offset, shares, dropped));
+                }
+            }
+        }
+    }
+
+    fn end_a_share(&mut self, ledger: &mut Ledger, pick: prop::sample::Index) {
+        let at = pick.index(self.open.len());
+        let (entry, offset, shares, dropped) = &mut self.open[at];
+        *shares -= 1;
+        let last = *shares == 0;
+        if last && *dropped {
+            ledger.abandon_share(*entry);
+        } else {
+            ledger.settle_share(*entry);
+            if last {
+                self.settled.insert(*offset);
+            }
+        }
+        if last {
+            self.open.remove(at);
+        }
+    }
+
+    fn lowest_unsettled(&self) -> Option<i64> {
+        self.records.iter().map(|(offset, ..)| *offset).find(|offset| !self.settled.contains(offset))
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_safe_offset_and_the_map_never_pass_an_unsettled_record(
+        records in prop::collection::vec(record(), 1..60),
+        lives in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..80), 1..4),
+    ) {
+        let mut model = Model::of(records);
+        let mut safe = None;
+        let mut before = None;
+        for life in lives {
+            // Whoever was killed left its last commit and nothing else.
+            let mut ledger = Ledger::after(before);
+            let resumed = safe.unwrap_or(0);
+            model.read(&mut ledger, resumed);
+            for pick in life {
+                if model.open.is_empty() {
+                    break;
+                }
+                model.end_a_share(&mut ledger, pick);
+                let now = ledger.safe_offset();
+                prop_assert!(now >= safe, "it went back from {safe:?} to {now:?}");
+                safe = now;
+                let lowest = model.lowest_unsettled();
+                prop_assert!(lowest.is_none_or(|lowest| safe <= Some(lowest)), "{safe:?} passes {lowest:?}");
+            }
+            // The map has each offset that has settled and no other that has a record.
+            before = committed(&ledger);
+            let mapped: BTreeSet<i64> = before.iter().flat_map(|map| map.remaining().flatten()).collect();
+            let from = ledger.safe_offset().unwrap_or(resumed);
+            for (offset, ..) in model.records.iter().filter(|(offset, ..)| *offset >= from) {
+                prop_assert_eq!(mapped.contains(offset), model.settled.contains(offset), "{}", offset);
+            }
+            let unsettled = model.records.iter().filter(|(offset, ..)| !model.settled.contains(offset)).count();
+            prop_assert_eq!(ledger.unsettled(), unsettled);
+            safe = Some(from);
+        }
+    }
+}

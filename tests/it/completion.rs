@@ -1,0 +1,177 @@
+//! What had settled behind a record that had not is not sent again, unless it is another log.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use harness::{Answer, Broker, Receiver, Request, Site, eventually, order, webhooks};
+
+use crate::{OUTHOOK, SOON};
+
+/// How often each message came, by path.
+type Arrivals = Arc<Mutex<HashMap<String, HashMap<String, usize>>>>;
+
+/// A site whose table `slow` has an endpoint that never answers, and a receiver that counts.
+fn with_a_straggler() -> (Site, Receiver, Arrivals) {
+    let arrivals = Arrivals::default();
+    let receiver = {
+        let arrivals = arrivals.clone();
+        Receiver::observed(move |Request { path, message_id, .. }: &Request| {
+            let mut arrivals = arrivals.lock().expect("no holder panics");
+            *arrivals.entry(path.clone()).or_default().entry(message_id.clone()).or_default() += 1;
+        })
+    };
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("delivery.first_byte_timeout", "60s");
+    site.set("delivery.timeout", "60s");
+    let urls = ["/slow", "/orders"].map(|path| [receiver.url(path)]);
+    let inserted = ["slow", "orders"].map(|table| format!("EventType: table.recordInsert, ObjectName: {table}"));
+    site.apply(&webhooks(&[("slow", &urls[0], &[&inserted[0]]), ("orders", &urls[1], &[&inserted[1]])]));
+    receiver.answer("/slow", Answer::Hang);
+    (site, receiver, arrivals)
+}
+
+fn straggler() -> (String, String) {
+    let change = r#"{"id":"straggler","table":"slow","operation":"insert","after":{"id":0}}"#;
+    ("straggler".to_owned(), change.to_owned())
+}
+
+/// Messages that came to a path, and requests in all.
+fn came(arrivals: &Arrivals, path: &str) -> (usize, usize) {
+    let arrivals = arrivals.lock().expect("no holder panics");
+    arrivals.get(path).map_or((0, 0), |of| (of.len(), of.values().sum()))
+}
+
+#[track_caller]
+fn await_messages(arrivals: &Arrivals, path: &str, count: usize, within: Duration) {
+    eventually(&format!("{count} messages come to {path}"), within, || (came(arrivals, path).0 >= count).then_some(()));
+}
+
+/// Waits until a commit says that so many records right behind the first one have settled, and returns it.
+#[track_caller]
+fn await_map(site: &Site, settled: usize) -> (i64, String) {
+    let mut end = String::new();
+    let mut rest = settled;
+    while rest > 0 {
+        let digit = rest % 32 + if rest >= 32 { 32 } else { 0 };
+        end.push(char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[digit]));
+        rest /= 32;
+    }
+    // None that has not, and then so many that have.
+    let end = format!("A{end}.");
+    eventually(&format!("a map that ends with {end}"), SOON, || {
+        let [commit] = Broker::get().commits(&site.group, &site.changes).try_into().expect("there is one partition");
+        commit.filter(|(_, metadata)| metadata.ends_with(&end))
+    })
+}
+
+#[test]
+fn what_settled_behind_a_straggler_is_not_sent_again_after_a_kill() {
+    const SETTLED: usize = 50_000;
+    const UNDER_WAY: usize = 8;
+    if !Broker::get().is_kafka_for("50,000 records in one partition") {
+        return;
+    }
+    let (mut site, receiver, arrivals) = with_a_straggler();
+    site.set("kafka.session_timeout", "6s");
+    site.set("delivery.concurrency", UNDER_WAY as i64);
+    site.produce([straggler()]);
+    site.produce((0..SETTLED).map(order));
+    let started = Instant::now();
+    let instance = site.start();
+    await_messages(&arrivals, "/orders", SETTLED, Duration::from_secs(120));
+    let (offset, map) = await_map(&site, SETTLED);
+    println!("{SETTLED} settled in {:.1?}; committed {offset} {map:?}", started.elapsed());
+    assert_eq!(offset, 0);
+
+    // And then some that are not, when it is killed.
+    receiver.answer("/orders", Answer::Hang);
+    site.produce((SETTLED..SETTLED + 100).map(order));
+    await_messages(&arrivals, "/orders", SETTLED + UNDER_WAY, SOON);
+    assert_eq!(came(&arrivals, "/slow"), (1, 1));
+    instance.kill();
+    let before = came(&arrivals, "/orders");
+    assert_eq!(before, (SETTLED + UNDER_WAY, SETTLED + UNDER_WAY));
+
+    receiver.answer("/orders", Answer::Status(204));
+    receiver.answer("/slow", Answer::Status(204));
+    let instance = site.start();
+    site.await_settled(SOON);
+    let (messages, requests) = came(&arrivals, "/orders");
+    let twice = requests - messages;
+    println!("{twice} of {messages} messages came twice, and {UNDER_WAY} were under way at the kill");
+    assert_eq!(messages, SETTLED + 100, "nothing is lost");
+    assert!(twice <= UNDER_WAY, "{twice} came twice");
+    assert_eq!(came(&arrivals, "/slow"), (1, 2), "the straggler comes again");
+    assert_eq!(instance.metric("outhook_records_completed_before_total"), SETTLED as f64);
+}
+
+/// A stop whose deadline passes leaves the straggler alone for whoever comes next, whichever way the group is run.
+#[test]
+fn what_settled_behind_a_straggler_is_not_sent_again_after_a_stop() {
+    for protocol in ["classic", "consumer"] {
+        if protocol == "consumer" && !Broker::get().is_kafka_for("the new group protocol") {
+            continue;
+        }
+        let (mut site, receiver, arrivals) = with_a_straggler();
+        site.set("kafka.group_protocol", protocol);
+        site.set("drain.deadline", "500ms");
+        site.produce([straggler()]);
+        site.produce((0..1000).map(order));
+        let instance = site.start();
+        await_messages(&arrivals, "/orders", 1000, SOON);
+        await_messages(&arrivals, "/slow", 1, SOON);
+        let ended = instance.stop();
+        let said = ended.stdout + &ended.stderr;
+        assert!(said.contains("1 records left uncommitted"), "{protocol}: {said}");
+
+        receiver.answer("/slow", Answer::Status(204));
+        let _instance = site.start();
+        site.await_settled(SOON);
+        assert_eq!(came(&arrivals, "/slow"), (1, 2), "{protocol}");
+        assert_eq!(came(&arrivals, "/orders"), (1000, 1000), "{protocol}");
+    }
+}
+
+#[test]
+fn a_map_of_a_topic_that_was_made_anew_loses_nothing() {
+    const RECORDS: usize = 100;
+    if !Broker::get().is_kafka_for("a topic that is deleted") {
+        return;
+    }
+    let (mut site, receiver, arrivals) = with_a_straggler();
+    site.set("drain.deadline", "500ms");
+    site.produce([straggler()]);
+    site.produce((0..RECORDS).map(order));
+    let instance = site.start();
+    await_messages(&arrivals, "/orders", RECORDS, SOON);
+    let (offset, map) = await_map(&site, RECORDS);
+    instance.stop();
+
+    let broker = Broker::get();
+    broker.delete_topic(&site.changes);
+    broker.create_topic(&site.changes, 1, &[]);
+    site.produce((RECORDS..3 * RECORDS).map(order));
+    // Kafka forgets the commits of a topic that is deleted, but for one that comes late.
+    broker.commit(&site.group, &site.changes, 0, offset, &map);
+    assert_eq!(broker.commits(&site.group, &site.changes), [Some((offset, map))]);
+
+    receiver.answer("/slow", Answer::Status(204));
+    let instance = site.start();
+    site.await_settled(SOON);
+    assert_eq!(came(&arrivals, "/orders"), (3 * RECORDS, 3 * RECORDS), "each record of the new topic is sent");
+    assert_eq!(instance.metric("outhook_records_completed_before_total"), 0.0);
+}
+
+/// Whatever another program leaves in the metadata, Outhook goes on.
+#[test]
+fn metadata_of_others_is_no_map() {
+    let (site, receiver, arrivals) = with_a_straggler();
+    site.produce((0..10).map(order));
+    let broker = Broker::get();
+    broker.commit(&site.group, &site.changes, 0, 3, "outhook1:é\u{0}…AAAA.");
+    receiver.answer("/slow", Answer::Status(204));
+    let _instance = site.start();
+    site.await_settled(SOON);
+    assert_eq!(came(&arrivals, "/orders"), (7, 7));
+}
