@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use outhook::decode::{EventDate, Sequence};
 use outhook::definition::{Endpoint, Secret};
-use outhook::deliver::{Call, Cause, Config, Lanes, Onward, Outcome, Retries};
+use outhook::deliver::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries};
 use outhook::id::{CallId, MessageId, Place};
 use outhook::matching::{Live, Target};
 use outhook::receipt::{Book, Budget, Receipt};
@@ -216,6 +216,10 @@ impl Onward for Counts {
 
     fn wait(&self, _: Call, _: Duration, cause: Option<&Cause>) {
         panic!("a call went to wait: {cause:?}");
+    }
+
+    fn tell(&self, _: &Call, endpoint: &str, news: &News<'_>) {
+        panic!("{endpoint}: {news:?}");
     }
 }
 

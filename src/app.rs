@@ -81,19 +81,26 @@ impl App {
         let index = Arc::new(Index::default());
         let client = config.kafka.client();
         let kafka = client.clone().into_iter().collect();
-        let settle =
-            Settle::new(&config.dead_letters, &config.retries, &kafka, index.clone()).map_err(Error::Settle)?;
+        let store = Store::start(&config.definitions, &client, index.clone())?;
+        let on_gone = {
+            let store = store.clone();
+            Box::new(move |webhook, version, cause| {
+                let store = store.clone();
+                tokio::spawn(async move { store.stop_webhook(webhook, version, cause).await });
+            })
+        };
+        let topics = (&config.dead_letters, &config.retries, &config.operator_events);
+        let settle = Settle::new(topics, &kafka, index.clone(), on_gone).map_err(Error::Settle)?;
         let retry_topics = deliver::Retries {
             tiers: &config.retries.tiers,
             partitions: usize::try_from(config.retries.partitions).unwrap_or(1),
         };
         let lanes = Lanes::new(config.delivery.clone(), retry_topics, settle.clone()).map_err(Error::Deliver)?;
-        let store = Store::start(&config.definitions, &client, index.clone())?;
         let catalogue = Arc::<Catalogue>::default();
         let stats = Stats::start(&config.stats, &client, index.clone(), catalogue.clone())?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
         let stages = Stages {
-            sources: config.sources.iter().map(|source| (source.clone(), Arc::new(source.settings()))).collect(),
+            sources: sources(config).map(|source| (source.clone(), Arc::new(source.settings()))).collect(),
             whole_tables: WholeTables::default(),
             index,
             catalogue,
@@ -267,11 +274,17 @@ pub fn describe_metrics() {
 
 /// The view that the source of row changes has of the configuration.
 fn changes(config: &Config) -> source::Config {
-    let topics = config.sources.iter().map(|source| match &source.topics_regex {
+    let topics = sources(config).map(|source| match source.topics_regex {
         Some(pattern) => Topics::Regex(pattern.subscription()),
-        None => Topics::List(source.topics.clone()),
+        None => Topics::List(source.topics),
     });
     source("changes", config, config.kafka.consumer(&config.memory), topics.collect())
+}
+
+/// Who writes row changes: the users, and Outhook itself.
+fn sources(config: &Config) -> impl Iterator<Item = config::Source> {
+    let own = config::Source::of_operator_events(&config.operator_events.topic);
+    config.sources.iter().cloned().chain([own])
 }
 
 /// The same of the source of calls that have waited.

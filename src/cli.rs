@@ -165,7 +165,7 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 
 /// When a command did something, and who: the time in RFC 3339 with 7 decimals, as the API writes it.
 fn stamp(by: &str) -> Stamp {
-    Stamp { at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string(), by: by.to_owned() }
+    Stamp::new(Timestamp::now(), by)
 }
 
 /// Fills bytes at random.

@@ -48,6 +48,8 @@ pub struct Config {
     pub dead_letters: settle::Config,
     /// The topics in which calls wait for their next attempt.
     pub retries: settle::Retries,
+    /// The topic for what operators should know of endpoints.
+    pub operator_events: settle::OperatorEvents,
     /// The topic for what is counted, and for the tables and fields that were seen.
     pub stats: stats::Config,
     /// How calls are made.

@@ -96,6 +96,22 @@ pub trait Onward: Send + Sync {
     /// The call is to come again after a while, and has to outlast this process until then. `cause` is why its
     /// last attempt failed, if one was made.
     fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>);
+
+    /// Something has happened that operators should know, at the endpoint of this call.
+    fn tell(&self, call: &Call, endpoint: &str, news: &News<'_>);
+}
+
+/// What operators should know of an endpoint.
+#[derive(Debug, Clone, Copy)]
+pub enum News<'n> {
+    /// It has begun to fail.
+    Failing(&'n Cause),
+    /// It works again, after so many failed attempts in this time.
+    Recovered { failures: u64, lasted: Duration },
+    /// A call was given up.
+    Exhausted(&'n Cause),
+    /// Its receiver wants nothing any more (410), so the webhook stops.
+    Gone(&'n Cause),
 }
 
 /// What lanes have to know of the retry topics.

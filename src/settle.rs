@@ -4,6 +4,7 @@
 mod config;
 mod dead_letter;
 mod kept_call;
+mod operator;
 mod outgoing;
 #[cfg(test)]
 mod tests;
@@ -18,15 +19,16 @@ use jiff::Timestamp;
 use metrics::gauge;
 use rdkafka::ClientConfig;
 
+use self::operator::Operator;
 use self::writer::Writer;
 use crate::decode::{DecodeError, Input};
-use crate::deliver::{Call, Cause, Onward, Outcome};
-use crate::id::MessageId;
+use crate::deliver::{Call, Cause, News, Onward, Outcome};
+use crate::id::{MessageId, WebhookId};
 use crate::matching::{Index, Rule};
 use crate::receipt::Receipt;
 use crate::render::TooLarge;
 
-pub use self::config::{Config, Retries};
+pub use self::config::{Config, OperatorEvents, Retries};
 pub use self::kept_call::{KeptCall, NoCall, Until};
 pub use self::tiers::{Due, Tier, Tiers};
 pub use self::writer::{MAX_RECORD_BYTES, describe_metrics};
@@ -37,29 +39,37 @@ pub struct Settle {
     letters_topic: Arc<str>,
     retries: Arc<Writer>,
     tiers: Tiers,
+    operator: Operator,
     index: Arc<Index>,
+    on_gone: OnGone,
 }
+
+/// What is done when a receiver wants nothing any more: with the webhook, its version, and the cause.
+pub type OnGone = Box<dyn Fn(WebhookId, u32, String) + Send + Sync>;
 
 impl Settle {
     /// `client` says how the cluster is reached (brokers, security); what the producers need beside it is set
-    /// here. `index` says up to where the definitions are known.
+    /// here. `index` says up to where the definitions are known, `on_gone` disables webhooks.
     ///
     /// # Errors
     /// A contradictory setting, or one that the Kafka client refuses.
     pub fn new(
-        letters: &Config,
-        retries: &Retries,
+        (letters, retries, operator): (&Config, &Retries, &OperatorEvents),
         client: &ClientConfig,
         index: Arc<Index>,
+        on_gone: OnGone,
     ) -> Result<Arc<Self>, String> {
         letters.check()?;
         retries.check()?;
+        let operator_writer = Writer::new("operator events", gauge!("outhook_operator_events_pending"), client)?;
         Ok(Arc::new(Self {
             letters: Writer::new("dead letters", gauge!("outhook_dead_letters_pending"), client)?,
             letters_topic: letters.topic.as_str().into(),
             retries: Writer::new("retries", gauge!("outhook_retries_pending"), client)?,
             tiers: retries.tiers(),
+            operator: Operator::new(&operator.topic, operator_writer),
             index,
+            on_gone,
         }))
     }
 
@@ -102,6 +112,7 @@ impl Settle {
     pub fn stop(&self) {
         self.letters.stop();
         self.retries.stop();
+        self.operator.stop();
     }
 }
 
@@ -126,6 +137,14 @@ impl Onward for Settle {
             record.headers = record.headers.cause(cause.class, &cause.text);
         }
         self.retries.write_then_settle(self.tiers.of(wait).topic.clone(), record, call.receipt);
+    }
+
+    fn tell(&self, call: &Call, endpoint: &str, news: &News<'_>) {
+        let target = &call.message.target;
+        if let News::Gone(cause) = news {
+            (self.on_gone)(target.webhook, target.version, cause.text.clone());
+        }
+        self.operator.tell(call, endpoint, news);
     }
 }
 

@@ -11,6 +11,7 @@ mod log;
 mod request;
 mod state;
 mod status;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -48,8 +48,7 @@ impl Api {
         caller: &Caller,
         decide: impl Fn(&Draft<'_>, &Terms<'_>) -> Decision<T> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let at = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string();
-        let stamp = Stamp { at, by: caller.name.clone() };
+        let stamp = Stamp::new(Timestamp::now(), &*caller.name);
         let (account, policy, random) = (caller.account.clone(), self.policy, SystemRandom::new());
         let written = self.store.write(move |draft| {
             let random =

@@ -70,6 +70,7 @@ fn own_topics(config: &Config) -> Vec<(&'static str, String)> {
         ("definitions.topic", &config.definitions.topic),
         ("dead_letters.topic", &config.dead_letters.topic),
         ("stats.topic", &config.stats.topic),
+        ("operator_events.topic", &config.operator_events.topic),
     ];
     let tiers = config.retries.tiers();
     let tiers = tiers.iter().map(|tier| ("retries.topic", tier.topic.to_string()));
@@ -102,6 +103,7 @@ fn replication(config: &Config) -> impl Iterator<Item = Problem> {
         ("dead_letters.replication_factor", config.dead_letters.replication_factor),
         ("stats.replication_factor", config.stats.replication_factor),
         ("retries.replication_factor", config.retries.replication_factor),
+        ("operator_events.replication_factor", config.operator_events.replication_factor),
     ];
     factors.into_iter().filter_map(|(key, factor)| {
         let factor = factor.filter(|factor| !(1..=i32::from(i16::MAX)).contains(factor))?;

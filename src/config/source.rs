@@ -56,6 +56,24 @@ fn default_placeholder() -> String {
 }
 
 impl Source {
+    /// The source of what Outhook tells operators.
+    pub fn of_operator_events(topic: &str) -> Self {
+        Self {
+            name: Some("operator events".to_owned()),
+            topics: vec![topic.to_owned()],
+            topics_regex: None,
+            format: Format::Outhook,
+            account: AccountId::default(),
+            event_source: None,
+            table_name: TableNaming::default(),
+            snapshot: SnapshotRows::default(),
+            unknown_change: UnknownChange::default(),
+            rows: RowsSent::default(),
+            unavailable_placeholder: default_placeholder(),
+            signal_table: None,
+        }
+    }
+
     /// Whether a topic is one of the source's.
     pub fn reads(&self, topic: &str) -> bool {
         self.topics.iter().any(|name| name == topic)

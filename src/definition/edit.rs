@@ -141,6 +141,7 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
         old_secret: None,
         handling: handling(wanted, Handling::default()),
         enabled: true,
+        stopped: None,
         version: 1,
         created: terms.stamp.clone(),
         modified: None,
@@ -169,7 +170,10 @@ pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms
     let before = std::mem::take(&mut webhook.handling);
     webhook.handling = handling(wanted, before);
     // A webhook may be off as a whole by its file; what turns its events on turns it on.
-    webhook.enabled |= wanted.enabled == Some(true);
+    if wanted.enabled == Some(true) {
+        webhook.enabled = true;
+        webhook.stopped = None;
+    }
     rules::webhook(&webhook, terms.policy)?;
     rules::unique_name(&webhook, draft)?;
     touch(&mut webhook.version, &mut webhook.modified, terms.stamp);
@@ -182,6 +186,17 @@ pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms
         }
     }
     Ok((records, webhook))
+}
+
+/// Disables a webhook, and with it all of its events, because a receiver wants nothing any more; `cause` is what is
+/// shown of that. Says nothing if it has changed since this version, or is gone: then the answer was not about it.
+pub fn stop_webhook(draft: &Draft<'_>, id: WebhookId, version: u32, cause: &str, stamp: &Stamp) -> Vec<LogRecord> {
+    let Some(webhook) = draft.webhook(id).filter(|webhook| webhook.enabled && webhook.version == version) else {
+        return Vec::new();
+    };
+    let mut webhook = Webhook { enabled: false, stopped: Some(cause.to_owned()), ..webhook.clone() };
+    touch(&mut webhook.version, &mut webhook.modified, stamp);
+    vec![LogRecord::webhook(&webhook)]
 }
 
 /// Deletes a webhook with its events.

@@ -1,5 +1,6 @@
 //! A webhook as it is stored.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Handling, Secret};
@@ -25,6 +26,9 @@ pub struct Webhook<S = Secret> {
     pub handling: Handling,
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Why it was disabled, if a receiver's answer did that (410). Whoever enables it takes this away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// 1 when it is made, and one more with each change.
     #[serde(default = "first")]
     pub version: u32,
@@ -63,6 +67,7 @@ impl<S> Webhook<S> {
             old_secret,
             handling: self.handling,
             enabled: self.enabled,
+            stopped: self.stopped,
             version: self.version,
             created: self.created,
             modified: self.modified,
@@ -76,6 +81,12 @@ pub struct Stamp {
     /// RFC 3339 in UTC with 7 decimals: `2023-05-17T12:45:27.5286883Z`.
     pub at: String,
     pub by: String,
+}
+
+impl Stamp {
+    pub fn new(at: Timestamp, by: impl Into<String>) -> Self {
+        Self { at: at.strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string(), by: by.into() }
+    }
 }
 
 /// What holds of a definition that does not say otherwise.

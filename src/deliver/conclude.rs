@@ -10,10 +10,10 @@ use tracing::{info, warn};
 
 use super::classify::{self, Class, Verdict};
 use super::failure::Failure;
+use super::health::Recovery;
 use super::lane::{Held, Lane, Shown};
 use super::schedule::Next;
-use super::{Call, Cause, Outcome, retry_after};
-use crate::matching::Target;
+use super::{Call, Cause, News, Outcome, retry_after};
 
 /// Ends a call that is no longer to be made, and gives back any other.
 pub(super) fn admit(lane: &Lane, held: Held) -> Option<Held> {
@@ -53,13 +53,13 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: R
             lane.learn(Shown::Works, took);
             return delivered(lane, held);
         }
-        Verdict::Stop => {
-            stop_webhook(lane, &held.call.message.target);
-            None
-        }
+        Verdict::Stop => None,
         Verdict::Retry { after } => Some(after),
     };
     let cause = cause(lane, class, &head);
+    if verdict == Verdict::Stop {
+        stop_webhook(lane, &held.call, &cause);
+    }
     tell_failure(lane, &held.call, &cause);
     lane.learn(shown(class, after.flatten(), &cause), took);
     let (target, random) = (&held.call.message.target, super::random(&held.call));
@@ -95,11 +95,14 @@ fn delivered(lane: &Lane, held: Held) {
             webhook = %held.call.message.target.webhook,
             "the endpoint works again, after {} failed attempts in {:.1?}", recovery.failures, recovery.lasted
         );
+        let Recovery { failures, lasted } = recovery;
+        tell(lane, &held.call, &News::Recovered { failures, lasted });
     }
     finish(held, Outcome::Delivered);
 }
 
 fn exhausted(held: Held, cause: Cause) {
+    tell(held.room.lane(), &held.call, &News::Exhausted(&cause));
     held.room.lane().shared.metrics.exhausted.increment(1);
     finish(held, Outcome::Exhausted { cause });
 }
@@ -110,15 +113,21 @@ fn finish(held: Held, outcome: Outcome) {
     room.lane().shared.onward.finished(call, outcome);
 }
 
-fn stop_webhook(lane: &Lane, target: &Target) {
+/// Told once by each instance that has calls under way; the definition is disabled once.
+fn stop_webhook(lane: &Lane, call: &Call, cause: &Cause) {
+    let target = &call.message.target;
     if !target.gone.swap(true, Ordering::Relaxed) {
         warn!(
             endpoint = &*lane.route.shown,
             webhook = %target.webhook,
-            "answered 410 Gone, so this instance sends nothing more for the webhook and its calls become dead \
-             letters: change the webhook's URLs, or disable or delete it; a change or a restart sends again"
+            "answered 410 Gone, so nothing more is sent for the webhook: change its URLs and enable it again, or delete it"
         );
+        tell(lane, call, &News::Gone(cause));
     }
+}
+
+fn tell(lane: &Lane, call: &Call, news: &News<'_>) {
+    lane.shared.onward.tell(call, &lane.route.shown, news);
 }
 
 fn cause(lane: &Lane, class: Class, head: &Result<Parts, Failure>) -> Cause {
@@ -138,6 +147,7 @@ fn tell_failure(lane: &Lane, call: &Call, cause: &Cause) {
             class = cause.class,
             "the endpoint fails: {}", cause.text
         );
+        tell(lane, call, &News::Failing(cause));
     }
 }
 

@@ -116,7 +116,7 @@ pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), A
 }
 
 fn stamp() -> Stamp {
-    Stamp { at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string(), by: "outhook dev".into() }
+    Stamp::new(Timestamp::now(), "outhook dev")
 }
 
 /// Fills bytes at random.

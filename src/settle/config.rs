@@ -81,6 +81,23 @@ impl Default for Retries {
     }
 }
 
+/// The topic for what operators should know of endpoints. Outhook reads it like a source, as row changes of the table
+/// outhook.endpoints in the account of the webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OperatorEvents {
+    /// The topic's name. Default "outhook.operator-events".
+    pub topic: String,
+    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    pub replication_factor: Option<i32>,
+}
+
+impl Default for OperatorEvents {
+    fn default() -> Self {
+        Self { topic: "outhook.operator-events".to_owned(), replication_factor: None }
+    }
+}
+
 /// The shortest delay of a retry topic: what is shorter is better waited for in memory.
 const SHORTEST_TIER: Duration = Duration::from_millis(100);
 /// The longest delay of the shortest tier: a call that its endpoint has no place for waits at least so long.

@@ -23,6 +23,7 @@ pub(super) struct Outgoing {
 pub(super) enum Kind {
     DeadLetter { kind: &'static str, class: &'static str },
     Retry,
+    OperatorEvent,
 }
 
 impl Outgoing {

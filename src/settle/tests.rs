@@ -69,7 +69,8 @@ impl Bench {
         for tier in retries.tiers().iter() {
             cluster.create_topic(&tier.topic, 1, 1).unwrap();
         }
-        let settle = Settle::new(&config, &retries, &client, Arc::default()).unwrap();
+        let topics = (&config, &retries, &OperatorEvents::default());
+        let settle = Settle::new(topics, &client, Arc::default(), Box::new(|_, _, _| ())).unwrap();
         Self { cluster, settle, book: Arc::default(), budget: Budget::new(1 << 20) }
     }
 

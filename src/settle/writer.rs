@@ -70,14 +70,29 @@ impl Writer {
     /// Writes the record, however often that takes, then settles the receipt. When stopped before, it
     /// drops the receipt.
     pub fn write_then_settle(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, receipt: Receipt) {
+        self.spawn(topic, record, |written| if written { receipt.settle() } else { drop(receipt) });
+    }
+
+    /// Writes the record, however often that takes, unless it is stopped before.
+    pub fn write(self: &Arc<Self>, topic: Arc<str>, record: Outgoing) {
+        self.spawn(topic, record, |_| ());
+    }
+
+    /// How many records are under way.
+    pub fn pending(&self) -> usize {
+        *self.pending.borrow()
+    }
+
+    fn spawn(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, then: impl FnOnce(bool) + Send + 'static) {
         self.pending.send_modify(|pending| *pending += 1);
         self.pending_gauge.increment(1.0);
         let writer = self.clone();
         tokio::spawn(async move {
-            tokio::select! {
-                () = writer.write(&topic, record) => receipt.settle(),
-                () = writer.stop.asked() => drop(receipt),
-            }
+            let written = tokio::select! {
+                () = writer.write_until_acknowledged(&topic, record) => true,
+                () = writer.stop.asked() => false,
+            };
+            then(written);
             writer.pending_gauge.decrement(1.0);
             writer.pending.send_modify(|pending| *pending -= 1);
         });
@@ -92,7 +107,7 @@ impl Writer {
         self.stop.now();
     }
 
-    async fn write(&self, topic: &str, mut record: Outgoing) {
+    async fn write_until_acknowledged(&self, topic: &str, mut record: Outgoing) {
         let mut wait = FIRST_WAIT;
         loop {
             match self.produce(topic, &record).await {
@@ -121,6 +136,7 @@ impl Writer {
             Kind::DeadLetter { kind, class } => {
                 counter!("outhook_dead_letters_total", "kind" => kind, "class" => class).increment(1);
             }
+            Kind::OperatorEvent => {}
             Kind::Retry => counter!("outhook_retries_total", "topic" => topic.to_owned()).increment(1),
         }
     }
@@ -177,9 +193,15 @@ impl Writer {
 pub fn describe_metrics() {
     describe_counter!("outhook_dead_letters_total", "Dead letters written and acknowledged, by kind and cause");
     describe_gauge!("outhook_dead_letters_pending", "Dead letters not acknowledged yet; their offsets wait");
+    describe_counter!("outhook_operator_events_total", "What operators should know of endpoints, by kind");
+    describe_counter!(
+        "outhook_operator_events_left_out_total",
+        "Operator events that were not written, because too many were on their way"
+    );
     describe_counter!("outhook_retries_total", "Calls that went to wait in a retry topic, by topic");
     describe_gauge!(
         "outhook_retries_pending",
         "Calls on their way to a retry topic, not acknowledged yet; their offsets wait"
     );
+    describe_gauge!("outhook_operator_events_pending", "Operator events on their way to their topic");
 }

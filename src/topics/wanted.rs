@@ -28,7 +28,7 @@ pub struct Wanted {
 enum Rule {
     /// One partition, because definitions have an order, and compacted, because the last one counts for ever.
     Log,
-    /// Not compacted: dead letters with the same key, or none, are all kept.
+    /// Not compacted: records with the same key, or none, are all kept.
     Letters,
     /// Not compacted, and with room for every call: one that can't be written keeps its record's offset waiting.
     Retries,
@@ -95,6 +95,15 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
             rule: Rule::Counts,
         },
     ];
+    let operator = &config.operator_events;
+    wanted.push(Wanted {
+        name: operator.topic.clone(),
+        key: "operator_events.topic",
+        partitions: 1,
+        replication_factor: operator.replication_factor,
+        settings: vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", RETRIES_KEPT.as_millis().to_string())],
+        rule: Rule::Letters,
+    });
     wanted.extend(config.retries.tiers().iter().map(|tier| Wanted {
         name: tier.topic.to_string(),
         key: "retries.topic",
@@ -164,7 +173,7 @@ impl Wanted {
                 wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))
             }
             Rule::Letters if compacts => {
-                let why = "compaction would delete dead letters";
+                let why = "compaction would delete all but the last of a key";
                 wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))
             }
             _ => Standing::Right { found: format!("{}, {policy_found}", counted(partitions, "partition")) },

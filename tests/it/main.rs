@@ -5,6 +5,7 @@ mod completion;
 mod definitions;
 mod delivery;
 mod dev;
+mod endpoint_news;
 mod harness_itself;
 mod hostile;
 mod page;

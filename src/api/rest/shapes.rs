@@ -109,6 +109,11 @@ pub(super) struct WebhookShown {
     secret: Option<String>,
     /// Active if any of its events is, or if it has none.
     status: Status,
+    /// Why all of its events are Inactive, if a receiver's answer did that (410 Gone). Enabled true, given in a PUT,
+    /// makes them Active again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    stopped_because: Option<String>,
     #[schema(format = DateTime, example = "2023-05-17T12:45:27.5286883Z")]
     date_created: String,
     created_by: String,
@@ -237,6 +242,7 @@ impl WebhookShown {
             call_throttling: webhook.call_throttling,
             secret: None,
             status: Status::of(webhook.enabled && any),
+            stopped_because: webhook.stopped,
             date_created: webhook.created.at,
             created_by: webhook.created.by,
             last_modified: modified.0,

@@ -107,6 +107,7 @@ impl<'p> Planner<'p> {
             handling: self.wanted_handling(entry, before)?,
             version: before.map_or(1, |before| before.version),
             enabled: entry.enabled.unwrap_or(true),
+            stopped: before.and_then(|before| before.stopped.clone()).filter(|_| entry.enabled == Some(false)),
             created: before.map_or_else(|| self.terms.stamp.clone(), |before| before.created.clone()),
             modified: before.and_then(|before| before.modified.clone()),
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::super::{Call, Cause, Config, Lanes, Onward, Outcome, Retries, now};
+use super::super::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries, now};
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::id::{CallId, MessageId, Place};
@@ -130,6 +130,8 @@ impl Onward for Ears {
         receipt.settle();
         let _ = self.0.send(End { n: place.offset, attempts, deferrals, outcome: None, wait });
     }
+
+    fn tell(&self, _: &Call, _: &str, _: &News<'_>) {}
 }
 
 /// The delay of the only retry topic: what waits less does so in memory.

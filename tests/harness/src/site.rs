@@ -79,6 +79,7 @@ impl Site {
         site.set("definitions.topic", site.definitions.clone());
         site.set("dead_letters.topic", site.dead_letters.clone());
         site.set("stats.topic", site.stats.clone());
+        site.set("operator_events.topic", broker.unique("operator-events"));
         // As few as will do: every instance that starts looks at each of them.
         site.set("retries.topic", site.retries.clone());
         site.set("retries.tiers", vec!["200ms", "1s"]);

@@ -1,0 +1,125 @@
+//! What operators should know, as row changes of a table of Outhook's own: an event on that table makes a webhook of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use metrics::counter;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::outgoing::{Headers, Kind, Outgoing};
+use super::writer::Writer;
+use crate::deliver::{Call, News};
+use crate::id::WebhookId;
+
+/// The table that the row changes are of, in every account.
+const TABLE: &str = "outhook.endpoints";
+
+/// What of one kind was told of a webhook is not told again for so long.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Webhooks that are remembered as told; beyond that all are forgotten.
+const REMEMBERED: usize = 100_000;
+
+/// Row changes that may be on their way to the topic; what is over is counted and left out.
+const PENDING: usize = 1000;
+
+pub(super) struct Operator {
+    topic: Arc<str>,
+    writer: Arc<Writer>,
+    told: Mutex<HashMap<(WebhookId, &'static str), Instant>>,
+}
+
+/// A row change in the `outhook` format.
+#[derive(Serialize)]
+struct RowChange<'r> {
+    id: String,
+    account: &'r str,
+    table: &'static str,
+    operation: &'static str,
+    time: Timestamp,
+    after: Row<'r>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row<'r> {
+    kind: &'static str,
+    webhook_id: WebhookId,
+    endpoint: &'r str,
+    /// Of the failure, as metrics count it.
+    class: Option<&'static str>,
+    cause: Option<&'r str>,
+    /// Failed attempts, and the seconds in which they failed, of an endpoint that works again.
+    failures: Option<u64>,
+    seconds: Option<f64>,
+    at: Timestamp,
+}
+
+impl Operator {
+    pub fn new(topic: &str, writer: Arc<Writer>) -> Self {
+        Self { topic: topic.into(), writer, told: Mutex::default() }
+    }
+
+    /// Writes the news, unless it was told just before, or is of a call that tells such news itself.
+    pub fn tell(&self, call: &Call, endpoint: &str, news: &News<'_>) {
+        let target = &call.message.target;
+        let (kind, cause) = match news {
+            News::Failing(cause) => ("failing", Some(*cause)),
+            News::Recovered { .. } => ("recovered", None),
+            News::Exhausted(cause) => ("exhausted", Some(*cause)),
+            News::Gone(cause) => ("disabled", Some(*cause)),
+        };
+        counter!("outhook_operator_events_total", "kind" => kind).increment(1);
+        let of_its_own = call.place.topic == self.topic;
+        if of_its_own || (kind == "exhausted" && self.was_told(target.webhook, kind)) {
+            return;
+        }
+        let (failures, seconds) = match news {
+            News::Recovered { failures, lasted } => (Some(*failures), Some(lasted.as_secs_f64())),
+            _ => (None, None),
+        };
+        let at = Timestamp::now();
+        let (class, cause) = cause.map(|cause| (cause.class, &*cause.text)).unzip();
+        let after = Row { kind, webhook_id: target.webhook, endpoint, class, cause, failures, seconds, at };
+        let change = RowChange {
+            id: Uuid::new_v4().to_string(),
+            account: target.account.as_str(),
+            table: TABLE,
+            operation: "insert",
+            time: at,
+            after,
+        };
+        let record = Outgoing {
+            kind: Kind::OperatorEvent,
+            place: endpoint.to_owned(),
+            key: Some(Bytes::copy_from_slice(endpoint.as_bytes())),
+            value: Some(serde_json::to_vec(&change).expect("texts and numbers are JSON").into()),
+            headers: Headers::new("operator-event"),
+        };
+        if self.writer.pending() < PENDING {
+            self.writer.write(self.topic.clone(), record);
+        } else {
+            counter!("outhook_operator_events_left_out_total").increment(1);
+        }
+    }
+
+    pub fn stop(&self) {
+        self.writer.stop();
+    }
+
+    fn was_told(&self, webhook: WebhookId, kind: &'static str) -> bool {
+        let mut told = self.told.lock().expect("nothing that holds this lock can panic");
+        if told.get(&(webhook, kind)).is_some_and(|at| at.elapsed() < QUIET) {
+            return true;
+        }
+        if told.len() >= REMEMBERED {
+            told.clear();
+        }
+        told.insert((webhook, kind), Instant::now());
+        false
+    }
+}
