@@ -3,6 +3,8 @@
 
 mod config;
 mod dead_letter;
+mod letter;
+mod reading;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -22,6 +24,8 @@ use crate::receipt::Receipt;
 use crate::render::TooLarge;
 
 pub use self::config::Config;
+pub use self::letter::{BadLetterId, Filter, Kind, Letter, LetterId, UrlPrefix, without_secrets};
+pub use self::reading::{Letters, Opened};
 pub use self::writer::{MAX_RECORD_BYTES, describe_metrics};
 
 /// Ends calls and records.

@@ -15,6 +15,9 @@ use crate::id::MessageId;
 use crate::matching::Rule;
 use crate::render::TooLarge;
 
+/// What the name of each header begins with.
+pub(super) const PREFIX: &str = "outhook-";
+
 /// What a dead letter's headers take in memory, and the little that is kept beside it.
 const OVERHEAD_BYTES: usize = 2 * 1024;
 
@@ -114,7 +117,7 @@ impl DeadLetter {
     }
 }
 
-/// A dead letter's headers: text, and each name with `outhook-` before it.
+/// A dead letter's headers: text, and each name with [`PREFIX`] before it. `letter` reads them.
 struct Headers(OwnedHeaders);
 
 impl Headers {
@@ -127,7 +130,7 @@ impl Headers {
     }
 
     fn add(self, name: &str, value: impl Display) -> Self {
-        let (name, value) = (format!("outhook-{name}"), value.to_string());
+        let (name, value) = (format!("{PREFIX}{name}"), value.to_string());
         Self(self.0.insert(Header { key: &name, value: Some(&value) }))
     }
 }
