@@ -18,7 +18,7 @@ use crate::matching::Index;
 use crate::pipeline::{Counters, Pipeline};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
-use crate::settle::{self, Settle};
+use crate::settle::{self, Letters, Settle};
 use crate::source::{self, Handlers, Left, Source, Topics};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store, StoreError};
@@ -102,6 +102,7 @@ impl App {
             store: store.clone(),
             stats: stats.clone(),
             catalogue: stages.catalogue.clone(),
+            letters: Letters::new(&config.dead_letters, &client),
             policy: config.policy(),
             access: config.api.clone(),
             decoding: decoding(&stages.sources),

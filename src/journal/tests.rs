@@ -44,7 +44,6 @@ fn client(brokers: &str) -> ClientConfig {
     client
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it is what looks at records")]
 fn value(record: &Record<'_>) -> Option<i64> {
     let value = std::str::from_utf8(record.value?).ok()?.parse().ok()?;
     assert_eq!(record.timestamp_ms, value);

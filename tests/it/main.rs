@@ -1,6 +1,7 @@
 //! The built program on a real broker, seen from outside: what it is given, what it sends, what it says.
 
 mod bad_input;
+mod dead_letters;
 mod definitions;
 mod delivery;
 mod dev;
