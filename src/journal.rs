@@ -47,7 +47,7 @@ pub struct Record<'r> {
 }
 
 /// Which part of a topic is of interest, by Kafka's timestamps in milliseconds since 1970. It spares reading the
-/// rest; records near its ends may be looked at too.
+/// rest; records near its ends may be looked at too. A partition's timestamps are taken to grow but for a minute.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Range {
     /// Nothing older.

@@ -19,11 +19,8 @@ struct Kind {
     header: Option<(&'static str, &'static str)>,
 }
 
-const INCORRECT: Kind = kind(
-    "Incorrect",
-    400,
-    "A field or a parameter is missing or wrong, or the body or the path can't be read. Message says where.",
-);
+const INCORRECT: Kind =
+    kind("Incorrect", 400, "A field or parameter is missing or wrong, or can't be read. Message says where.");
 const UNAUTHORIZED: Kind = Kind {
     header: Some(("WWW-Authenticate", "Bearer, with the realm")),
     ..kind("Unauthorized", 401, "A token is missing, wrong or expired, or the client is not known.")
@@ -37,11 +34,7 @@ const TIMEOUT: Kind = kind("RequestTimeout", 408, "The body did not arrive in ti
 const TOO_LARGE: Kind = kind("TooLarge", 413, "The body is larger than 1 MiB, or broke off.");
 const TOO_MANY: Kind = Kind {
     header: Some(("Retry-After", "Seconds to wait")),
-    ..kind(
-        "TooManyRequests",
-        429,
-        "Too many wrong credentials were sent from this address, or too much is being read at once.",
-    )
+    ..kind("TooManyRequests", 429, "Too many wrong credentials from this address, or too many reads at once.")
 };
 const UNAVAILABLE: Kind = Kind {
     header: Some(("Retry-After", "Seconds to wait")),

@@ -101,8 +101,11 @@ fn an_id_is_a_partition_and_an_offset() {
 
 proptest! {
     #[test]
-    fn no_header_makes_it_fail(names in vec(0..HEADERS.len(), 0..9), values in vec(vec(any::<u8>(), 0..20), 9), at in any::<i64>()) {
-        let headers: Vec<_> = names.iter().zip(&values).map(|(name, value)| (HEADERS[*name].0, value.as_slice())).collect();
+    fn no_header_makes_it_fail(
+        names in vec(0..HEADERS.len(), 0..9), values in vec(vec(any::<u8>(), 0..20), 9), at in any::<i64>(),
+    ) {
+        let named = names.iter().zip(&values).map(|(name, value)| (HEADERS[*name].0, value.as_slice()));
+        let headers = named.collect();
         let read = Letter::read(&Record { partition: 0, offset: 0, timestamp_ms: at, key: None, value: None, headers });
         let _ = (read.endpoint(), Filter::default().takes(&read));
     }
