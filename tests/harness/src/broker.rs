@@ -157,6 +157,21 @@ impl Broker {
         assert!(results.iter().all(Result::is_ok), "the topic can't be deleted: {results:?}");
     }
 
+    /// Deletes the records of each partition before an offset, as retention does; only real Kafka can.
+    ///
+    /// # Panics
+    /// The broker refuses it.
+    pub fn delete_before(&self, topic: &str, offset: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the settings are librdkafka's");
+        let mut before = TopicPartitionList::new();
+        for partition in 0..self.partitions(topic) {
+            before.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("it is an offset");
+        }
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let deleted = wait(admin.delete_records(&before, &options)).expect("the broker answers");
+        assert!(deleted.elements().iter().all(|element| element.error().is_ok()), "not deleted: {deleted:?}");
+    }
+
     /// Produces records with keys and values and waits until all are acknowledged.
     ///
     /// # Panics
