@@ -7,6 +7,7 @@ mod listener;
 mod oauth;
 mod openapi;
 mod operations;
+mod query;
 mod rest;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::decode;
 use crate::definition::rules::Policy;
 use crate::lifecycle::Readiness;
 use crate::render::AttachmentUrl;
+use crate::settle::Letters;
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -29,6 +31,7 @@ pub use self::config::{Access, Config, TokenSecret};
 pub use self::listener::{BindError, Listener};
 pub use self::oauth::Guesses;
 pub use self::openapi::openapi;
+pub use self::rest::{LetterShown, OpenedShown};
 
 /// What requests are answered from.
 pub struct Api {
@@ -37,6 +40,8 @@ pub struct Api {
     pub store: Arc<Store>,
     pub stats: Arc<Stats>,
     pub catalogue: Arc<Catalogue>,
+    /// What was given up.
+    pub letters: Letters,
     /// What definitions may be.
     pub policy: Policy,
     pub access: Access,

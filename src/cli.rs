@@ -5,6 +5,7 @@ pub mod apply;
 pub mod change;
 mod check;
 pub mod clients;
+mod dead_letters;
 mod definitions;
 mod dev;
 pub mod explain;
@@ -51,6 +52,8 @@ enum Command {
     #[command(subcommand)]
     Secrets(secrets::Secrets),
     Get(get::Args),
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
     Preview(preview::Args),
     Explain(explain::Args),
 }
@@ -68,6 +71,7 @@ To start:
 To find out:
   outhook explain --change row.json  why a row change fires or does not
   outhook preview --change row.json  the message it sends
+  outhook dead-letters list          what was given up, and why
 
 Every key of outhook.toml can be set in the environment: OUTHOOK__KAFKA__BROKERS is kafka.brokers.
 Exit codes: 0 done; 1 failed; 2 bad arguments or configuration; 3 stopped with records left uncommitted.";
@@ -114,6 +118,7 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
         Command::Apply(args) => Ok(apply::run(args, &load()?).await?),
         Command::Clients(command) => Ok(clients::run(command, &load()?).await?),
         Command::Secrets(command) => Ok(secrets::run(command, &load()?).await?),
+        Command::DeadLetters(command) => Ok(dead_letters::run(command, &load()?, terminal).await?),
         Command::Get(args) => {
             let config = load()?;
             Ok(get::run(args, &config.definitions, &config.kafka.client()).await?)

@@ -161,6 +161,19 @@ impl fmt::Display for MessageId {
     }
 }
 
+/// A text that is no message's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a message's id: it is a UUID, as the receiver's webhook-id has it")]
+pub struct BadMessageId(pub String);
+
+impl FromStr for MessageId {
+    type Err = BadMessageId;
+
+    fn from_str(text: &str) -> Result<Self, BadMessageId> {
+        uuid::Uuid::parse_str(text).map(Self).map_err(|_| BadMessageId(text.to_owned()))
+    }
+}
+
 /// One message to one URL: made from both, so that it too survives redelivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub uuid::Uuid);

@@ -7,6 +7,7 @@
 //! is the only module that knows this order; `app` the only one that constructs.
 
 pub mod id;
+pub mod journal;
 pub mod json;
 pub mod lifecycle;
 pub mod receipt;

@@ -4,8 +4,10 @@
 mod config;
 mod dead_letter;
 mod kept_call;
+mod letter;
 mod operator;
 mod outgoing;
+mod reading;
 #[cfg(test)]
 mod tests;
 mod tiers;
@@ -30,6 +32,8 @@ use crate::render::TooLarge;
 
 pub use self::config::{Config, OperatorEvents, Retries};
 pub use self::kept_call::{KeptCall, NoCall, Until};
+pub use self::letter::{BadLetterId, Filter, Kind, Letter, LetterId, UrlPrefix, without_secrets};
+pub use self::reading::{Letters, Opened};
 pub use self::tiers::{Due, Tier, Tiers};
 pub use self::writer::{MAX_RECORD_BYTES, describe_metrics};
 

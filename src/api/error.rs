@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::definition::edit::Problem;
+use crate::journal;
 use crate::store::WriteError;
 
 /// How long an answer may take.
@@ -57,6 +58,10 @@ impl ApiError {
 
     pub fn body(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "IncorrectBodyParameter", message)
+    }
+
+    pub fn query(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "IncorrectQueryParameter", message)
     }
 
     pub fn not_found(message: impl Into<String>) -> Self {
@@ -131,6 +136,24 @@ impl<E: Into<ApiError>> From<WriteError<E>> for ApiError {
                 Self::unavailable(
                     "the definitions can't be written now: look whether the change was made, then try again",
                 )
+            }
+        }
+    }
+}
+
+impl From<journal::Error> for ApiError {
+    fn from(error: journal::Error) -> Self {
+        match error {
+            journal::Error::Busy { .. } => {
+                let message = "this instance does as many such reads as it does at a time: try again in a moment";
+                let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
+                Self { retry_after: Some(Duration::from_secs(1)), ..error }
+            }
+            journal::Error::Cursor(error) => Self::query(format!("Cursor: {error}")),
+            cause => {
+                // The text names brokers and topics, which are no API client's business.
+                tracing::error!("a request could not be answered: {cause}");
+                Self::unavailable("what was kept of messages can't be read now: try again in a moment")
             }
         }
     }

@@ -38,6 +38,7 @@ const CLIENT: &str = "client";
         (name = "Webhooks", description = "Where messages go."),
         (name = "Events", description = "Which row changes fire, and what is sent."),
         (name = "Previews", description = "What would be sent, and why."),
+        (name = "Dead letters", description = "What was given up, and why."),
         (name = "Tables", description = "Tables and fields that were seen in the stream."),
         (name = "Access", description = "Tokens. `outhook clients create` makes a client."),
     ),
@@ -63,7 +64,8 @@ pub(super) fn split() -> (Router<Arc<Api>>, OpenApi) {
         operation.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
         operation.parameters.iter_mut().flatten().for_each(describe_id);
         schemas::refine_bodies(operation);
-        errors::add(operation, false);
+        let reads_topics = operation.tags.iter().flatten().any(|tag| tag == "Dead letters");
+        errors::add(operation, reads_topics);
     }
     let (token, mut of_token) = OpenApiRouter::new().routes(routes!(oauth::token)).split_for_parts();
     for item in of_token.paths.paths.values_mut() {
@@ -93,13 +95,16 @@ fn add_security(components: &mut Components) {
     components.add_security_scheme(CLIENT, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
 }
 
-/// Every id looks the same, so it is said once and not at each path.
+/// Ids of a kind look the same, so it is said once and not at each path.
 fn describe_id(parameter: &mut RefOr<Parameter>) {
-    if let RefOr::T(Parameter { name, description, schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter
-        && name.ends_with("Id")
-    {
-        *description = Some("6 characters of a-z and 0-9.".to_owned());
-        schema.pattern = Some("^[a-z0-9]{6}$".to_owned());
+    if let RefOr::T(Parameter { name, description, schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter {
+        let (form, pattern) = match name.as_str() {
+            "letterId" => ("Partition and offset in the topic of dead letters: 2:1044.", "^[0-9]+:[0-9]+$"),
+            "webhookId" | "eventId" | "EventId" => ("6 characters of a-z and 0-9.", "^[a-z0-9]{6}$"),
+            _ => return,
+        };
+        description.get_or_insert_with(|| form.to_owned());
+        schema.pattern = Some(pattern.to_owned());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Webhooks and events over REST, as Caspio's API has them, under each of its base paths.
 
+mod dead_letters;
 mod events;
 mod preview;
 mod shapes;
@@ -13,6 +14,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use self::dead_letters::{LetterShown, OpenedShown};
 use self::shapes::Counts;
 use super::Api;
 use super::error::ApiError;
@@ -37,6 +39,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(events::list, events::create))
         .routes(routes!(events::read, events::replace, events::delete))
         .routes(routes!(preview::of_event))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::read))
         .routes(routes!(tables::list))
         .routes(routes!(tables::fields))
 }

@@ -146,6 +146,9 @@ fn the_commands_are_as_the_help_shows_them() {
         "outhook topics check",
         "outhook apply -f webhooks.yaml --dry-run --prune --config x.toml",
         "outhook get",
+        "outhook dead-letters list --since 2h --class status_5xx --endpoint https://a.example --kind call --json",
+        "outhook dead-letters show 2:1044 --show-secrets",
+        "outhook dead-letters show 00000000-0000-0000-0000-000000000001",
         "outhook preview --change row.json",
         "outhook explain --change row.json -f webhooks.yaml",
     ] {
@@ -153,7 +156,14 @@ fn the_commands_are_as_the_help_shows_them() {
             panic!("{line}: {error}");
         }
     }
-    for line in ["outhook", "outhook runn", "outhook run --offline", "outhook topics"] {
+    for line in [
+        "outhook",
+        "outhook runn",
+        "outhook run --offline",
+        "outhook topics",
+        "outhook dead-letters show 2",
+        "outhook dead-letters list --limit 0",
+    ] {
         let error = Arguments::try_parse_from(line.split(' ')).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::outgoing::{Headers, Kind, Outgoing};
+use super::outgoing::{Headers, Kind, Outgoing, PREFIX};
 use crate::decode::{EventDate, Sequence};
 use crate::deliver::Call;
 use crate::id::{AccountId, CallId, EventId, MessageId, Place, WebhookId};
@@ -189,7 +189,7 @@ struct Reader<F> {
 
 impl<'a, F: Fn(&str) -> Option<&'a [u8]>> Reader<F> {
     fn text(&self, name: &'static str) -> Result<&'a str, NoCall> {
-        let value = (self.header)(&format!("outhook-{name}")).ok_or(NoCall { header: name, problem: "missing" })?;
+        let value = (self.header)(&format!("{PREFIX}{name}")).ok_or(NoCall { header: name, problem: "missing" })?;
         std::str::from_utf8(value).map_err(|_| NoCall { header: name, problem: "no text" })
     }
 

@@ -49,7 +49,10 @@ impl Outgoing {
     }
 }
 
-/// Headers of a record: text, and each name with `outhook-` before it.
+/// What the name of each header begins with.
+pub(super) const PREFIX: &str = "outhook-";
+
+/// Headers of a record: text, and each name with [`PREFIX`] before it. `letter` and `kept_call` read them.
 #[derive(Clone)]
 pub(super) struct Headers(OwnedHeaders);
 
@@ -67,7 +70,7 @@ impl Headers {
     }
 
     pub fn add(self, name: &str, value: impl Display) -> Self {
-        let (name, value) = (format!("outhook-{name}"), value.to_string());
+        let (name, value) = (format!("{PREFIX}{name}"), value.to_string());
         Self(self.0.insert(Header { key: &name, value: Some(&value) }))
     }
 

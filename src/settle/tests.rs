@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rdkafka::ClientConfig;
@@ -17,6 +18,7 @@ use crate::decode::{DecodeError, EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::deliver::Cause;
 use crate::id::{CallId, MessageId, Place};
+use crate::journal::Bounds;
 use crate::matching::{Live, Target};
 use crate::receipt::{Book, Budget};
 use crate::render::Message;
@@ -267,6 +269,39 @@ async fn a_dead_letter_that_is_still_too_large_leaves_its_key_out_too() {
     assert_eq!((record.key(), record.payload()), (None, None));
     let headers = headers(&record);
     assert_eq!((headers["outhook-value-left-out"].as_str(), headers["outhook-key-left-out"].as_str()), ("2", "6"));
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_back_whole() {
+    let bench = Bench::new();
+    bench.settle.finished(bench.call(), exhausted());
+    bench.settle.drained().await;
+    let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
+    let letters = Letters::new(&Config::default(), &client);
+    let bounds = Bounds { found: 9, bytes: u64::MAX, time: Duration::from_secs(30) };
+    let of = |webhook: &str| Filter { webhook: webhook.parse().ok(), ..Filter::default() };
+    assert!(letters.page(of("zzzzzz"), None, bounds).await.unwrap().found.is_empty());
+    let page = letters.page(of("abc123"), None, bounds).await.unwrap();
+    let [letter] = page.found.as_slice() else { panic!("one letter was written: {page:?}") };
+
+    let call = bench.call();
+    let message = &call.message;
+    assert_eq!(
+        (letter.kind, letter.class.as_deref(), letter.status),
+        (Some(Kind::Call), Some("status_5xx"), Some(500))
+    );
+    assert_eq!(
+        (letter.message, letter.call, letter.event),
+        (Some(message.id), Some(message.call), Some(message.event))
+    );
+    assert_eq!(letter.account, Some(message.target.account.clone()));
+    assert_eq!(letter.url.as_deref(), Some("https://example.com/hook?token=1"));
+    assert_eq!((letter.topic.as_deref(), letter.partition, letter.offset), (Some("changes"), Some(3), Some(9)));
+    assert_eq!((letter.attempts, letter.event_date.as_deref()), (Some(5), Some("2026-01-02T03:04:05Z")));
+    assert_eq!(letter.sequence.as_deref(), Some("00000003-0000000000000009"));
+    assert!(letter.cause.is_some() && letter.offered <= letter.ended && letter.ended <= Some(letter.written));
+    let opened = letters.open(letter.id, bounds.time).await.unwrap().unwrap();
+    assert_eq!((opened.key.as_deref(), opened.value.as_deref()), (Some(&b"abc123"[..]), Some(&b"{}"[..])));
 }
 
 #[tokio::test]

@@ -40,6 +40,9 @@ fn path() -> impl Strategy<Value = String> {
         format!("{list}/{WEBHOOK}/events"),
         format!("{list}/{WEBHOOK}/events/zzzzzz"),
         format!("{list}/{WEBHOOK}/regenerateSecret"),
+        format!("{list}/{WEBHOOK}/deadLetters"),
+        format!("{list}/{WEBHOOK}/deadLetters/0:0"),
+        format!("{list}/{WEBHOOK}/deadLetters?Cursor=MTo5OTk5OTk5OTk5&Since=2020-01-01T00:00:00Z"),
         format!("/integrations/rest/v3/outgoingWebhooks/{WEBHOOK}/events"),
         "/oauth/token".to_owned(),
     ];

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod completion;
+mod dead_letters;
 mod definitions;
 mod delivery;
 mod dev;

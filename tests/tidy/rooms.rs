@@ -17,6 +17,8 @@ pub const ROOMS: &[Room] = &[
     // Leaves that do touch the world: a drain watch, logs, the metrics' registry.
     room("lifecycle", &[]),
     room("telemetry", &[]),
+    // A topic read back from its end, whatever its records are.
+    room("journal", &["id"]),
     room("receipt", &["id"]),
     room("source", &["receipt", "id", "lifecycle", "telemetry"]),
     pure("decode", &["id", "vocabulary", "json"]),
@@ -27,7 +29,7 @@ pub const ROOMS: &[Room] = &[
     pure("render", &["matching", "definition", "decode", "id", "vocabulary", "json"]),
     // A message's target holds its endpoints and its secret, which are the definition's.
     room("deliver", &["render", "matching", "definition", "receipt", "id", "lifecycle", "telemetry"]),
-    room("settle", &["deliver", "render", "matching", "decode", "receipt", "id", "lifecycle", "telemetry"]),
+    room("settle", &["deliver", "render", "matching", "decode", "receipt", "journal", "id", "lifecycle", "telemetry"]),
     // What tables and fields were seen; the clock and the topic are handed in.
     room("catalogue", &["decode", "id", "vocabulary", "json"]),
     room(
@@ -49,6 +51,7 @@ pub const ROOMS: &[Room] = &[
             "source",
             "deliver",
             "settle",
+            "journal",
             "id",
             "vocabulary",
             "lifecycle",
@@ -83,6 +86,11 @@ pub const ROOMS: &[Room] = &[
 pub const PURE_MODULES: &[&str] = &[
     "source::completion",
     "source::ledger",
+    "journal::cursor",
+    "journal::merge",
+    "settle::letter",
+    "settle::letter::filter",
+    "settle::letter::secrets",
     "deliver::classify",
     "deliver::schedule",
     "deliver::guard",

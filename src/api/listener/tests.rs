@@ -13,6 +13,7 @@ use crate::catalogue::Catalogue;
 use crate::definition::rules::Policy;
 use crate::lifecycle::{self, Readiness, Stop};
 use crate::matching::Index;
+use crate::settle::{self, Letters};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
@@ -43,6 +44,7 @@ async fn start() -> Server {
         store: Store::start(&store::Config::default(), &kafka, index.clone()).unwrap(),
         stats: Stats::start(&stats::Config::default(), &kafka, index, catalogue.clone()).unwrap(),
         catalogue,
+        letters: Letters::new(&settle::Config::default(), &kafka),
         policy: Policy::default(),
         access: Access::default(),
         decoding: Box::new(|_| None),

@@ -20,7 +20,7 @@ struct Kind {
 }
 
 const INCORRECT: Kind =
-    kind("Incorrect", 400, "A field is missing or wrong, or the body or the path can't be read. Message says where.");
+    kind("Incorrect", 400, "A field or parameter is missing or wrong, or can't be read. Message says where.");
 const UNAUTHORIZED: Kind = Kind {
     header: Some(("WWW-Authenticate", "Bearer, with the realm")),
     ..kind("Unauthorized", 401, "A token is missing, wrong or expired, or the client is not known.")
@@ -34,11 +34,11 @@ const TIMEOUT: Kind = kind("RequestTimeout", 408, "The body did not arrive in ti
 const TOO_LARGE: Kind = kind("TooLarge", 413, "The body is larger than 1 MiB, or broke off.");
 const TOO_MANY: Kind = Kind {
     header: Some(("Retry-After", "Seconds to wait")),
-    ..kind("TooManyRequests", 429, "Too many wrong credentials were sent from this address.")
+    ..kind("TooManyRequests", 429, "Too many wrong credentials from this address, or too many reads at once.")
 };
 const UNAVAILABLE: Kind = Kind {
     header: Some(("Retry-After", "Seconds to wait")),
-    ..kind("Unavailable", 503, "Definitions can't be read or written now; nothing was changed unless Message says so.")
+    ..kind("Unavailable", 503, "Kafka can't be read or written now; nothing was changed unless Message says so.")
 };
 const KINDS: [Kind; 8] = [INCORRECT, UNAUTHORIZED, NOT_FOUND, NO_METHOD, TIMEOUT, TOO_LARGE, TOO_MANY, UNAVAILABLE];
 const _: () = assert!(MAX_BODY == 1024 * 1024, "TOO_LARGE says how large a body may be");
@@ -65,8 +65,8 @@ impl Kind {
     }
 }
 
-/// Adds to an operation what it may answer besides; one that gives tokens may also find that it is guessed at.
-pub(super) fn add(operation: &mut Operation, gives_tokens: bool) {
+/// Adds to an operation what it may answer besides; of some there may be too many at once.
+pub(super) fn add(operation: &mut Operation, may_be_too_many: bool) {
     let has_path = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
     let has_body = operation.request_body.is_some();
     let may = [
@@ -75,7 +75,7 @@ pub(super) fn add(operation: &mut Operation, gives_tokens: bool) {
         (NOT_FOUND, has_path),
         (TIMEOUT, has_body),
         (TOO_LARGE, has_body),
-        (TOO_MANY, gives_tokens),
+        (TOO_MANY, may_be_too_many),
         (UNAVAILABLE, true),
     ];
     let responses = &mut operation.responses.responses;

@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Headers as _, Message as _, Timestamp};
+use rdkafka::message::{DeliveryResult, Header, Headers as _, Message as _, OwnedHeaders, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
@@ -157,6 +157,21 @@ impl Broker {
         assert!(results.iter().all(Result::is_ok), "the topic can't be deleted: {results:?}");
     }
 
+    /// Deletes the records of each partition before an offset, as retention does; only real Kafka can.
+    ///
+    /// # Panics
+    /// The broker refuses it.
+    pub fn delete_before(&self, topic: &str, offset: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the settings are librdkafka's");
+        let mut before = TopicPartitionList::new();
+        for partition in 0..self.partitions(topic) {
+            before.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("it is an offset");
+        }
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let deleted = wait(admin.delete_records(&before, &options)).expect("the broker answers");
+        assert!(deleted.elements().iter().all(|element| element.error().is_ok()), "not deleted: {deleted:?}");
+    }
+
     /// Produces records with keys and values and waits until all are acknowledged.
     ///
     /// # Panics
@@ -177,6 +192,23 @@ impl Broker {
         let producer = self.producer();
         let record = BaseRecord { key, payload: value, ..BaseRecord::<[u8], [u8]>::to(topic) };
         send(&producer, record);
+        acknowledged(&producer);
+    }
+
+    /// Writes records as they are given, each into its partition; where they stood before does not matter.
+    ///
+    /// # Panics
+    /// One is not acknowledged.
+    pub fn append(&self, topic: &str, records: &[Stored]) {
+        let producer = self.producer();
+        for Stored { partition, timestamp_ms, key, value, headers, .. } in records {
+            let headers = headers
+                .iter()
+                .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+            let record =
+                BaseRecord::<[u8], [u8]>::to(topic).partition(*partition).timestamp(*timestamp_ms).headers(headers);
+            send(&producer, BaseRecord { key: key.as_deref(), payload: value.as_deref(), ..record });
+        }
         acknowledged(&producer);
     }
 

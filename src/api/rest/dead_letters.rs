@@ -1,0 +1,161 @@
+//! `outgoingWebhooks/{webhookId}/deadLetters`: what was given up of a webhook's messages, and why. Ours.
+
+mod shown;
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::super::Api;
+use super::super::error::ApiError;
+use super::super::oauth::Caller;
+use super::super::query::Query;
+use crate::definition::{Draft, edit};
+use crate::id::WebhookId;
+use crate::journal::{Bounds, Cursor};
+use crate::settle::{Filter, LetterId};
+
+pub use self::shown::{LetterShown, OpenedShown};
+
+/// How long the topic is read for one answer, well under what an answer may take.
+const TIME: Duration = Duration::from_secs(8);
+/// How many bytes of it are read for one answer.
+const BYTES: u64 = 256 * 1024 * 1024;
+/// How many letters an answer has unless told otherwise, and at most.
+const LIMIT: usize = 50;
+const MAX_LIMIT: usize = 200;
+/// How many bytes of a body are shown.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// Which letters are listed.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct LettersQuery {
+    /// Only of this event.
+    #[param(value_type = String, required = false)]
+    event_id: Option<String>,
+    /// Only of this class, which says how the last attempt ended: status_5xx, timeout, gone and so on.
+    #[param(value_type = String, required = false, pattern = "^[a-z0-9_]{1,40}$")]
+    class: Option<String>,
+    /// Only those written at this time or later.
+    #[param(value_type = String, required = false, format = DateTime)]
+    since: Option<String>,
+    /// Only those written before this time.
+    #[param(value_type = String, required = false, format = DateTime)]
+    until: Option<String>,
+    /// Only of this message: one for each URL that did not take it.
+    #[param(value_type = String, required = false, format = "uuid")]
+    message_id: Option<String>,
+    /// How many at most, 50 unless told otherwise.
+    #[param(value_type = u16, required = false, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// The NextCursor of the page before.
+    #[param(value_type = String, required = false, pattern = "^[A-Za-z0-9_-]+$")]
+    cursor: Option<String>,
+}
+
+/// Dead letters, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = DeadLetters)]
+pub(super) struct LettersPage {
+    /// There may be fewer than the limit, even none, and still a next page: looking for rare ones takes time.
+    result: Vec<LetterShown>,
+    /// What to send as Cursor for the next page; null when there is none.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// List what was given up of a webhook's messages, the newest first.
+#[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/deadLetters", tag = "Dead letters",
+    operation_id = "listDeadLetters", params(("webhookId" = String, Path), LettersQuery),
+    responses((status = 200, description = "A page of them.", body = LettersPage)))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(webhook): Path<String>,
+    Query(query): Query<LettersQuery>,
+) -> Result<Json<LettersPage>, ApiError> {
+    let webhook = api.webhook_id(&webhook, &caller)?;
+    let (filter, from, limit) = query.read()?;
+    let filter = Filter { account: Some(caller.account), webhook: Some(webhook), ..filter };
+    let page = api.letters.page(filter, from, Bounds { found: limit, bytes: BYTES, time: TIME }).await?;
+    let result = page.found.iter().map(LetterShown::of).collect();
+    Ok(Json(LettersPage { result, next_cursor: page.next.map(|next| next.to_string()) }))
+}
+
+/// Read a dead letter with its body.
+#[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/deadLetters/{letterId}", tag = "Dead letters",
+    operation_id = "readDeadLetter", params(("webhookId" = String, Path), ("letterId" = String, Path)),
+    responses((status = 200, description = "The letter.", body = OpenedShown)))]
+pub(super) async fn read(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((webhook, letter)): Path<(String, String)>,
+) -> Result<Json<OpenedShown>, ApiError> {
+    let webhook = api.webhook_id(&webhook, &caller)?;
+    let missing = || ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook}"));
+    let id = letter.parse::<LetterId>().map_err(|_| missing())?;
+    let own = Filter { account: Some(caller.account), webhook: Some(webhook), ..Filter::default() };
+    let opened = api.letters.open(id, TIME).await?.filter(|opened| own.takes(&opened.letter)).ok_or_else(missing)?;
+    Ok(Json(OpenedShown::of(&opened, false, MAX_BODY)))
+}
+
+impl Api {
+    /// The id of a webhook of the caller's account.
+    fn webhook_id(&self, id: &str, caller: &Caller) -> Result<WebhookId, ApiError> {
+        Ok(self.store.with(|definitions| {
+            edit::webhook(&Draft::on(definitions), id, &caller.account).map(|webhook| webhook.id)
+        })?)
+    }
+}
+
+impl LettersQuery {
+    /// What is asked for, from where on, and how many.
+    fn read(self) -> Result<(Filter, Option<Cursor>, usize), ApiError> {
+        let filter = Filter {
+            event: parsed("EventId", self.event_id.as_deref())?,
+            message: parsed("MessageId", self.message_id.as_deref())?,
+            class: self.class.map(class).transpose()?,
+            since: time("Since", self.since.as_deref())?,
+            until: time("Until", self.until.as_deref())?,
+            ..Filter::default()
+        };
+        let limit = self.limit.map_or(Ok(LIMIT), |limit| {
+            let number = limit.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
+            number.ok_or_else(|| ApiError::query(format!("Limit is {limit:?}: use a number from 1 to {MAX_LIMIT}")))
+        })?;
+        Ok((filter, parsed("Cursor", self.cursor.as_deref())?, limit))
+    }
+}
+
+fn parsed<T: FromStr<Err: Display>>(name: &str, given: Option<&str>) -> Result<Option<T>, ApiError> {
+    let read = |text: &str| text.parse().map_err(|error| ApiError::query(format!("{name}: {error}")));
+    given.map(read).transpose()
+}
+
+fn time(name: &str, given: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
+    let read = |text: &str| {
+        text.parse().map_err(|_| {
+            ApiError::query(format!("{name} is {text:?}: use a time of RFC 3339, such as 2026-11-24T15:00:00Z"))
+        })
+    };
+    given.map(read).transpose()
+}
+
+/// A class that nobody knows is no mistake: other versions have others.
+fn class(given: String) -> Result<String, ApiError> {
+    let of_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if (1..=40).contains(&given.len()) && given.bytes().all(of_word) {
+        return Ok(given);
+    }
+    Err(ApiError::query(format!("Class is {given:?}: a class is a word such as status_5xx or timeout")))
+}

@@ -1,0 +1,85 @@
+//! `outhook dead-letters show`: all that one letter holds, explained.
+
+use std::io::{self, Write as _};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::super::Terminal;
+use super::list::Search;
+use super::{DeadLettersError, text};
+use crate::api::OpenedShown;
+use crate::id::MessageId;
+use crate::settle::{Filter, LetterId, Letters, Opened};
+
+/// How long one letter may take to be read.
+const TIME: Duration = Duration::from_secs(20);
+/// How many letters of one message are shown: it has one for each URL that did not take it, and webhooks have at
+/// most 100 URLs.
+const OF_ONE_MESSAGE: usize = 100;
+
+/// What is shown.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A dead letter's id, such as 2:1044, or a message's id, which shows each letter of the message.
+    #[arg(value_name = "ID")]
+    id: Named,
+    /// Show the webhook's secret where the body holds it; without this option it is whsec_….
+    #[arg(long)]
+    show_secrets: bool,
+    /// Prints a JSON object a line, with the keys of the REST API.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a letter is called by.
+#[derive(Debug, Clone, Copy)]
+enum Named {
+    Letter(LetterId),
+    Message(MessageId),
+}
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let letter = text.parse().map(Self::Letter);
+        letter.or_else(|_| text.parse().map(Self::Message)).map_err(|_| {
+            format!("{text:?} is neither a dead letter's id, such as 2:1044, nor a message's, which is a UUID")
+        })
+    }
+}
+
+pub(super) async fn run(args: &Args, letters: &Letters, terminal: Terminal) -> Result<(), DeadLettersError> {
+    let ids = match args.id {
+        Named::Letter(id) => vec![id],
+        Named::Message(message) => of_message(message, letters, terminal).await?,
+    };
+    for id in ids {
+        let opened = letters.open(id, TIME).await?.ok_or(DeadLettersError::NoLetter(id))?;
+        io::stdout().write_all(shown(&opened, args).as_bytes())?;
+    }
+    Ok(())
+}
+
+async fn of_message(
+    message: MessageId,
+    letters: &Letters,
+    terminal: Terminal,
+) -> Result<Vec<LetterId>, DeadLettersError> {
+    let mut search = Search::new(Filter { message: Some(message), ..Filter::default() }, letters, terminal);
+    let mut ids = Vec::new();
+    while ids.len() < OF_ONE_MESSAGE
+        && let Some(found) = search.next(OF_ONE_MESSAGE - ids.len()).await?
+    {
+        ids.extend(found.iter().map(|letter| letter.id));
+    }
+    if ids.is_empty() { Err(DeadLettersError::NoMessage(message)) } else { Ok(ids) }
+}
+
+fn shown(opened: &Opened, args: &Args) -> String {
+    if !args.json {
+        return text::letter(opened, args.show_secrets);
+    }
+    let shown = OpenedShown::of(opened, args.show_secrets, usize::MAX);
+    serde_json::to_string(&shown).expect("a letter has only texts and numbers") + "\n"
+}

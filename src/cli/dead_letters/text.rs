@@ -1,0 +1,168 @@
+//! Dead letters as text: a table of many, and all of one.
+
+use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
+
+use jiff::Timestamp;
+
+use crate::settle::{Kind, Letter, Opened, without_secrets};
+
+const HEAD: [&str; 8] = ["ID", "WRITTEN (UTC)", "CLASS", "WEBHOOK", "EVENT", "TRIES", "ENDPOINT OR RECORD", "CAUSE"];
+const WRITES: &str = "writing to memory does not fail";
+
+/// A line a letter, under a head; the columns are as wide as their widest cell.
+pub(super) fn table(letters: &[Letter]) -> String {
+    if letters.is_empty() {
+        return "no dead letters\n".to_owned();
+    }
+    let rows: Vec<[String; 8]> = std::iter::once(HEAD.map(str::to_owned)).chain(letters.iter().map(row)).collect();
+    let mut widths = [0; HEAD.len()];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; 8]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row(letter: &Letter) -> [String; 8] {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    [
+        letter.id.to_string(),
+        letter.written.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        or_none(letter.class.as_deref().map(printable).map(Cow::into_owned)),
+        or_none(letter.webhook.map(String::from)),
+        or_none(letter.event.map(String::from)),
+        or_none(letter.attempts.map(|attempts| attempts.to_string())),
+        or_none(letter.endpoint().map(printable).map(Cow::into_owned).or_else(|| place(letter))),
+        or_none(letter.cause.as_deref().map(printable).map(Cow::into_owned)),
+    ]
+}
+
+/// Where the row change's record stands: topic and partition:offset.
+fn place(letter: &Letter) -> Option<String> {
+    Some(format!("{} {}:{}", printable(letter.topic.as_deref()?), letter.partition?, letter.offset?))
+}
+
+/// A text in one line that a terminal takes for nothing but text: a cause may quote what a receiver or a record said.
+fn printable(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
+}
+
+/// All of a letter: what its headers say, with what that means, then its body.
+pub(super) fn letter(opened: &Opened, show_secrets: bool) -> String {
+    let Opened { letter, key, value } = opened;
+    let mut text = format!("dead letter {}\n", letter.id);
+    let what = letter.kind.map(|kind| match kind {
+        Kind::Call => "a call: one message to one URL",
+        Kind::Record => "a record of which no message could be made",
+    });
+    line(&mut text, "what", what);
+    line(&mut text, "class", letter.class.as_deref().map(printable));
+    line(&mut text, "cause", letter.cause.as_deref().map(printable));
+    let attempts = letter.attempts.map(|attempts| match letter.status {
+        Some(status) => format!("{attempts}; the last answer had status {status}"),
+        None => attempts.to_string(),
+    });
+    line(&mut text, "attempts", attempts);
+    line(&mut text, "queued", letter.offered);
+    line(&mut text, "given up", letter.ended);
+    line(&mut text, "written", Some(letter.written));
+    line(&mut text, "account", letter.account.as_ref().map(|account| printable(account.as_str())));
+    line(&mut text, "webhook", letter.webhook);
+    line(&mut text, "event", letter.event);
+    line(&mut text, "message", letter.message.map(|id| format!("{id}, the receiver's webhook-id")));
+    line(&mut text, "call", letter.call);
+    line(&mut text, "url", letter.url.as_deref().map(printable));
+    line(&mut text, "event date", letter.event_date.as_deref().map(printable));
+    line(&mut text, "sequence", letter.sequence.as_deref().map(printable));
+    line(&mut text, "row change", place(letter).map(|place| format!("topic {place} (partition:offset)")));
+    let stamped = letter.timestamp.map(|at: Timestamp| format!("{at}, its record's Kafka timestamp"));
+    line(&mut text, "change of", stamped);
+    line(
+        &mut text,
+        "left out",
+        letter.value_left_out.map(|bytes| format!("the body, of {bytes} bytes: the topic did not take it")),
+    );
+    line(&mut text, "left out", letter.key_left_out.map(|bytes| format!("the key, of {bytes} bytes, likewise")));
+    let shown = |bytes: &[u8]| {
+        let shown = String::from_utf8_lossy(bytes).into_owned();
+        if show_secrets { shown } else { without_secrets(&shown).into_owned() }
+    };
+    if letter.kind != Some(Kind::Call) {
+        line(&mut text, "key", key.as_deref().map(|key| printable(&shown(key)).into_owned()));
+    }
+    match value {
+        Some(value) => writeln!(text, "body, {} bytes:\n{}", value.len(), shown(value)).expect(WRITES),
+        None => text.push_str("no body\n"),
+    }
+    text
+}
+
+fn line(text: &mut String, name: &str, value: Option<impl Display>) {
+    if let Some(value) = value {
+        writeln!(text, "  {name:10}  {value}").expect(WRITES);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Record;
+
+    fn opened(offset: i64, headers: &[(&str, &str)], value: &[u8]) -> Opened {
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        let record = Record { partition: 2, offset, timestamp_ms: 7_000, key: Some(b"k"), value: Some(value), headers };
+        Opened { letter: Letter::read(&record), key: Some(b"k".to_vec()), value: Some(value.to_vec()) }
+    }
+
+    const CALL: [(&str, &str); 8] = [
+        ("outhook-kind", "call"),
+        ("outhook-class", "status_5xx"),
+        ("outhook-cause", "https://a.example answered\n500"),
+        ("outhook-webhook", "abc123"),
+        ("outhook-event", "def456"),
+        ("outhook-url", "https://a.example/hook?token=1"),
+        ("outhook-attempts", "5"),
+        ("outhook-status", "500"),
+    ];
+    const RECORD: [(&str, &str); 5] = [
+        ("outhook-kind", "record"),
+        ("outhook-class", "undecodable"),
+        ("outhook-topic", "changes"),
+        ("outhook-partition", "3"),
+        ("outhook-offset", "9"),
+    ];
+
+    #[test]
+    fn a_table_is_aligned_and_each_letter_is_one_line_without_the_urls_token() {
+        let letters = [opened(1044, &CALL, b"{}").letter, opened(7, &RECORD, b"\xff").letter];
+        assert_eq!(
+            table(&letters),
+            "\
+ID      WRITTEN (UTC)        CLASS        WEBHOOK  EVENT   TRIES  ENDPOINT OR RECORD  CAUSE
+2:1044  1970-01-01 00:00:07  status_5xx   abc123   def456  5      https://a.example   https://a.example answered 500
+2:7     1970-01-01 00:00:07  undecodable  -        -       -      changes 3:9         -
+"
+        );
+        assert_eq!(table(&[]), "no dead letters\n");
+    }
+
+    #[test]
+    fn a_letter_is_shown_with_what_is_known_of_it_and_without_its_secret() {
+        let body = br#"{"secret":"whsec_AAAA","data":[]}"#;
+        let shown = letter(&opened(1044, &CALL, body), false);
+        assert!(shown.starts_with("dead letter 2:1044\n  what        a call: one message to one URL\n"), "{shown}");
+        assert!(shown.contains("  attempts    5; the last answer had status 500\n"), "{shown}");
+        assert!(shown.ends_with("body, 33 bytes:\n{\"secret\":\"whsec_…\",\"data\":[]}\n"), "{shown}");
+        assert!(!shown.contains("queued") && !shown.contains("  key"), "{shown}");
+        assert!(letter(&opened(1044, &CALL, body), true).contains("whsec_AAAA"));
+        let record = letter(&opened(7, &RECORD, b"\xff"), false);
+        assert!(record.contains("topic changes 3:9") && record.contains("  key         k\n"), "{record}");
+        assert!(record.ends_with("body, 1 bytes:\n\u{fffd}\n"), "{record}");
+    }
+}

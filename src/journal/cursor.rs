@@ -1,0 +1,95 @@
+//! Where a page of a topic begins, as a text that says nothing to whom it is given.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// Of each partition, in order, the offset that everything still to be looked at is below.
+///
+/// As a text it has only characters that a URL takes as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(Vec<i64>);
+
+/// A text that is no cursor, or not of this topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is not a cursor that an earlier page has given: leave it out to begin with the newest")]
+pub struct BadCursor;
+
+/// What a cursor's text begins with, so that another form can be told from it one day.
+const FORM: &str = "1:";
+
+impl Cursor {
+    pub(super) fn new(positions: Vec<i64>) -> Self {
+        Self(positions)
+    }
+
+    /// The positions in a topic of so many partitions. A partition that was added since has only records newer than
+    /// the first page: its position is its start.
+    ///
+    /// # Errors
+    /// It has positions in partitions that the topic does not have.
+    pub(super) fn positions(&self, partitions: usize) -> Result<Vec<i64>, BadCursor> {
+        if self.0.len() > partitions {
+            return Err(BadCursor);
+        }
+        let mut positions = self.0.clone();
+        positions.resize(partitions, 0);
+        Ok(positions)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let positions: Vec<String> = self.0.iter().map(i64::to_string).collect();
+        f.write_str(&URL_SAFE_NO_PAD.encode(format!("{FORM}{}", positions.join(","))))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadCursor)?;
+        let positions = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix(FORM)).ok_or(BadCursor)?;
+        let position = |text: &str| text.parse().ok().filter(|position: &i64| *position >= 0).ok_or(BadCursor);
+        positions.split(',').map(position).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_is_read_back_from_its_text(positions in vec(0..=i64::MAX, 1..20)) {
+            let cursor = Cursor::new(positions.clone());
+            let text = cursor.to_string();
+            prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
+            prop_assert_eq!(text.parse::<Cursor>(), Ok(cursor.clone()));
+            prop_assert_eq!(cursor.positions(positions.len()), Ok(positions.clone()));
+            prop_assert_eq!(cursor.positions(positions.len() - 1), Err(BadCursor));
+            prop_assert_eq!(cursor.positions(positions.len() + 2).unwrap()[positions.len()..].to_vec(), vec![0, 0]);
+        }
+
+        #[test]
+        fn any_other_text_is_refused_and_nothing_panics(text in ".{0,60}", inside in "(1:)?[0-9,:-]{0,12}") {
+            prop_assert!(text.parse::<Cursor>().is_err());
+            if let Ok(cursor) = URL_SAFE_NO_PAD.encode(&inside).parse::<Cursor>() {
+                prop_assert!(cursor.0.iter().all(|position| *position >= 0), "{:?}", cursor);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_has_a_position_that_is_no_less_than_0() {
+        for inside in ["1:", "1:-1", "1:1,", "2:1", "1", "", "1:9223372036854775808"] {
+            assert_eq!(URL_SAFE_NO_PAD.encode(inside).parse::<Cursor>(), Err(BadCursor), "{inside}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Partitions merged by time, from the newest record backwards. Pure: it says what is to be read next, and is told
+//! what was found.
+//!
+//! A log can be read forwards only, so each partition is read in chunks, the last one first, and what a chunk holds
+//! is turned round. Partitions go back through time side by side: a record that was found is given out once each
+//! other partition has one as well, is at its end, or is known to hold only older ones. So a page is complete as
+//! far as it goes, however rare the records are that are looked for.
+
+use std::collections::VecDeque;
+
+use super::Cursor;
+
+/// How many offsets a partition's first chunk has; few, because records may be large.
+const FIRST_CHUNK: i64 = 64;
+/// How many a chunk has at most, once many small records have gone by.
+const LARGEST_CHUNK: i64 = 16 * 1024;
+
+/// All partitions of a topic, by their numbers.
+pub(super) struct Merge<T> {
+    partitions: Vec<Partition<T>>,
+    /// How many bytes a chunk may have, unless it is a single record.
+    chunk_bytes: u64,
+    /// A partition is at its end when it has come to a record that is older.
+    since_ms: i64,
+}
+
+/// The offsets of a partition that may be looked at: from the first, and below the second.
+pub(super) type Span = (i64, i64);
+
+struct Partition<T> {
+    /// Nothing below this offset is looked at.
+    floor: i64,
+    /// Everything from this offset on was looked at.
+    before: i64,
+    /// What was found and not given out yet, the newest first.
+    found: VecDeque<Found<T>>,
+    /// When the oldest record was written that was looked at.
+    reached_ms: i64,
+    /// How many offsets the next chunk has.
+    chunk: i64,
+}
+
+struct Found<T> {
+    offset: i64,
+    timestamp_ms: i64,
+    what: T,
+}
+
+/// What is to be done next.
+pub(super) enum Next<T> {
+    /// This is the newest of all that was not given out yet.
+    Found(T),
+    /// These are to be read and handed to [`Merge::take`].
+    Read(Vec<Chunk<T>>),
+    /// All was given out.
+    End,
+}
+
+/// Some offsets of a partition, read from the first to the last.
+pub(super) struct Chunk<T> {
+    pub partition: usize,
+    /// The first offset.
+    pub from: i64,
+    /// The offset behind the last.
+    pub before: i64,
+    pub ended: Ended,
+    found: Vec<Found<T>>,
+    oldest_ms: Option<i64>,
+    bytes: u64,
+}
+
+/// How far the reading of a chunk has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    NotYet,
+    /// All of it was looked at.
+    Whole,
+    /// It has too many bytes: a smaller one is to be read instead.
+    TooLarge,
+}
+
+impl<T> Merge<T> {
+    /// `chunk_bytes` bounds what a chunk takes in memory; several are read together, one a partition.
+    pub fn new(spans: &[Span], since_ms: Option<i64>, chunk_bytes: u64) -> Self {
+        let partition = |&(floor, before): &Span| Partition {
+            floor,
+            before: before.max(floor),
+            found: VecDeque::new(),
+            reached_ms: i64::MAX,
+            chunk: FIRST_CHUNK,
+        };
+        let since_ms = since_ms.unwrap_or(i64::MIN);
+        Self { partitions: spans.iter().map(partition).collect(), chunk_bytes, since_ms }
+    }
+
+    pub fn next(&mut self) -> Next<T> {
+        let newest =
+            |(number, partition): (usize, &Partition<T>)| Some((partition.found.front()?.timestamp_ms, number));
+        let newest = self.partitions.iter().enumerate().filter_map(newest).max();
+        let may_be_newer = |partition: &Partition<T>| newest.is_none_or(|(at, _)| partition.reached_ms > at);
+        let unknown =
+            self.partitions.iter().enumerate().filter(|(_, partition)| {
+                partition.found.is_empty() && !partition.is_at_end() && may_be_newer(partition)
+            });
+        let chunks: Vec<_> = unknown.map(|(number, partition)| partition.next_chunk(number)).collect();
+        if !chunks.is_empty() {
+            return Next::Read(chunks);
+        }
+        let found = newest.and_then(|(_, number)| self.partitions[number].found.pop_front());
+        found.map_or(Next::End, |found| Next::Found(found.what))
+    }
+
+    /// Takes in what was read. A chunk that was not read to its end says nothing: its newest records are missing.
+    pub fn take(&mut self, chunk: Chunk<T>) {
+        let partition = &mut self.partitions[chunk.partition];
+        match chunk.ended {
+            Ended::NotYet => {}
+            Ended::TooLarge => partition.chunk = (partition.chunk / 4).max(1),
+            Ended::Whole => {
+                if chunk.bytes < self.chunk_bytes / 4 {
+                    partition.chunk = (partition.chunk * 2).min(LARGEST_CHUNK);
+                }
+                partition.before = chunk.from;
+                partition.found.extend(chunk.found.into_iter().rev());
+                partition.reached_ms = chunk.oldest_ms.unwrap_or(partition.reached_ms);
+                if partition.reached_ms < self.since_ms {
+                    partition.floor = partition.before;
+                }
+            }
+        }
+    }
+
+    /// How many bytes a chunk may have.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.chunk_bytes
+    }
+
+    /// Where the next page begins; None when all was given out.
+    pub fn cursor(&self) -> Option<Cursor> {
+        let at_end = |partition: &Partition<T>| partition.found.is_empty() && partition.is_at_end();
+        if self.partitions.iter().all(at_end) {
+            return None;
+        }
+        Some(Cursor::new(self.partitions.iter().map(Partition::position).collect()))
+    }
+}
+
+impl<T> Partition<T> {
+    fn is_at_end(&self) -> bool {
+        self.before <= self.floor
+    }
+
+    /// The offset that everything not given out yet is below.
+    fn position(&self) -> i64 {
+        match self.found.front() {
+            Some(found) => found.offset + 1,
+            // At the end it stays there, also when less is asked for with the next page.
+            None if self.is_at_end() => 0,
+            None => self.before,
+        }
+    }
+
+    fn next_chunk(&self, partition: usize) -> Chunk<T> {
+        let from = (self.before - self.chunk).max(self.floor);
+        Chunk::new(partition, (from, self.before))
+    }
+}
+
+impl<T> Chunk<T> {
+    pub fn new(partition: usize, (from, before): Span) -> Self {
+        Self { partition, from, before, ended: Ended::NotYet, found: Vec::new(), oldest_ms: None, bytes: 0 }
+    }
+
+    /// Whether a record of this offset belongs to it, and is still wanted.
+    pub fn wants(&self, offset: i64) -> bool {
+        self.ended == Ended::NotYet && (self.from..self.before).contains(&offset)
+    }
+
+    /// Takes the next record, with how large it is and what was made of it.
+    pub fn take(&mut self, (offset, timestamp_ms): (i64, i64), bytes: u64, what: Option<T>, chunk_bytes: u64) {
+        self.bytes += bytes;
+        self.oldest_ms.get_or_insert(timestamp_ms);
+        self.found.extend(what.map(|what| Found { offset, timestamp_ms, what }));
+        if self.bytes > chunk_bytes && self.before - self.from > 1 {
+            self.ended = Ended::TooLarge;
+        } else if offset + 1 >= self.before {
+            self.ended = Ended::Whole;
+        }
+    }
+
+    /// Nothing more comes: its last offsets hold no records, or the partition ends before them.
+    pub fn end(&mut self) {
+        if self.ended == Ended::NotYet {
+            self.ended = Ended::Whole;
+        }
+    }
+
+    /// The first record that was found in it.
+    pub fn into_first(self) -> Option<T> {
+        self.found.into_iter().next().map(|found| found.what)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Pages of partitions that are made up, against a plain sort.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// A record: its timestamp, its bytes, and whether it is looked for.
+type Made = (i64, u64, bool);
+
+/// What was given out of a record: its time, partition and offset.
+type Given = (i64, usize, i64);
+
+/// Reads a page as the reader does, from partitions in memory.
+fn page(
+    partitions: &[Vec<Made>],
+    from: Option<Cursor>,
+    chunk_bytes: u64,
+    count: usize,
+) -> (Vec<Given>, Option<Cursor>) {
+    let ends = || partitions.iter().map(|records| records.len() as i64);
+    let before = from.map_or_else(|| ends().collect(), |cursor| cursor.positions(partitions.len()).unwrap());
+    let spans: Vec<Span> = before.into_iter().map(|before| (0, before)).collect();
+    let mut merge = Merge::new(&spans, None, chunk_bytes);
+    let mut given = Vec::new();
+    while given.len() < count {
+        match merge.next() {
+            Next::Found(found) => given.push(found),
+            Next::Read(chunks) => {
+                chunks.into_iter().for_each(|chunk| merge.take(filled(chunk, partitions, chunk_bytes)))
+            }
+            Next::End => break,
+        }
+    }
+    (given, merge.cursor())
+}
+
+fn filled(mut chunk: Chunk<Given>, partitions: &[Vec<Made>], chunk_bytes: u64) -> Chunk<Given> {
+    let number = chunk.partition;
+    for (offset, &(at, bytes, wanted)) in (0..).zip(&partitions[number]) {
+        if chunk.wants(offset) {
+            chunk.take((offset, at), bytes, wanted.then_some((at, number, offset)), chunk_bytes);
+        }
+    }
+    chunk.end();
+    chunk
+}
+
+fn all_pages(partitions: &[Vec<Made>], chunk_bytes: u64, count: usize) -> Vec<Given> {
+    let (mut given, mut next) = page(partitions, None, chunk_bytes, count);
+    while let Some(cursor) = next {
+        let (more, then) = page(partitions, Some(cursor), chunk_bytes, count);
+        given.extend(more);
+        next = then;
+    }
+    given
+}
+
+fn wanted(partitions: &[Vec<Made>]) -> Vec<Given> {
+    let of_one = |(number, records): (usize, &Vec<Made>)| {
+        let numbered = (0..).zip(records.clone()).filter(|(_, (.., wanted))| *wanted);
+        numbered.map(|(offset, (at, ..))| (at, number, offset)).collect::<Vec<_>>()
+    };
+    partitions.iter().enumerate().flat_map(of_one).collect()
+}
+
+fn partitions() -> impl Strategy<Value = Vec<Vec<Made>>> {
+    let record = (0..1_000_i64, 0..2_000_u64, prop::bool::weighted(0.2));
+    vec(vec(record, 0..300), 1..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn pages_hold_every_record_once_and_the_newest_first(mut made in partitions(), limit in 1..40_usize, room in 1..9_000_u64) {
+        made.iter_mut().for_each(|records| records.sort_by_key(|(at, ..)| *at));
+        let given = all_pages(&made, room, limit);
+        prop_assert!(given.windows(2).all(|pair| pair[0].0 >= pair[1].0), "{:?}", given);
+        let mut expected = wanted(&made);
+        expected.sort_unstable();
+        let mut found = given;
+        found.sort_unstable();
+        prop_assert_eq!(found, expected);
+    }
+
+    /// Clocks differ, so a partition's timestamps do not only grow; no record may be lost over that.
+    #[test]
+    fn no_order_of_timestamps_loses_or_doubles_a_record(made in partitions(), limit in 1..40_usize, room in 1..9_000_u64) {
+        let mut found = all_pages(&made, room, limit);
+        let mut expected = wanted(&made);
+        found.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_partition_ends_where_its_records_are_older_than_what_is_asked_for() {
+    let mut merge = Merge::<Given>::new(&[(0, 10_000)], Some(9_950), u64::MAX);
+    let mut chunks = 0;
+    while let Next::Read(read) = merge.next() {
+        for mut chunk in read {
+            (chunk.from..chunk.before).for_each(|at| chunk.take((at, at), 1, None, u64::MAX));
+            merge.take(chunk);
+            chunks += 1;
+        }
+    }
+    assert_eq!((chunks, merge.cursor()), (1, None), "the first chunk begins with a record that is older");
+}
+
+#[test]
+fn a_chunk_that_broke_off_says_nothing_and_what_was_not_given_out_is_found_again() {
+    let mut merge = Merge::new(&[(0, 100), (0, 100)], None, u64::MAX);
+    let Next::Read(mut chunks) = merge.next() else { panic!("nothing was read yet") };
+    assert_eq!(chunks.iter().map(|chunk| (chunk.from, chunk.before)).collect::<Vec<_>>(), [(36, 100); 2]);
+    let (mut broken, mut whole) = (chunks.remove(0), chunks.remove(0));
+    broken.take((36, 1), 1, Some("lost?"), u64::MAX);
+    whole.take((98, 5), 1, Some("found"), u64::MAX);
+    whole.end();
+    merge.take(broken);
+    merge.take(whole);
+    assert!(matches!(merge.next(), Next::Read(chunks) if chunks.len() == 1 && chunks[0].partition == 0));
+    assert_eq!(merge.cursor(), Some(Cursor::new(vec![100, 99])));
+}
+
+#[test]
+fn chunks_become_small_where_records_are_large_and_grow_again() {
+    let mut merge = Merge::<()>::new(&[(0, 1_000)], None, 100);
+    let mut sizes = Vec::new();
+    for bytes in [60, 60, 60, 60, 1, 1] {
+        let Next::Read(mut chunks) = merge.next() else { panic!("there is more") };
+        let mut chunk = chunks.remove(0);
+        sizes.push(chunk.before - chunk.from);
+        for offset in chunk.from..chunk.before {
+            if chunk.wants(offset) {
+                chunk.take((offset, 0), bytes, None, 100);
+            }
+        }
+        merge.take(chunk);
+    }
+    assert_eq!(sizes, [64, 16, 4, 1, 1, 2]);
+}

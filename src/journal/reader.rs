@@ -1,0 +1,256 @@
+//! The Kafka client of one page: a consumer that belongs to no group's work and reads where it is told to.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Timestamp};
+
+use super::merge::{Chunk, Ended, Merge, Next, Span};
+use super::{Bounds, Cursor, Error, Page, Range, Record};
+
+/// How long a broker may take to answer a question about the topic.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long it is waited for records before the time is looked at.
+const POLL: Duration = Duration::from_millis(50);
+/// How much all chunks that are read together may take in memory.
+const MEMORY: u64 = 32 * 1024 * 1024;
+/// How far the clocks may differ of those who write to the topic: records are that much out of order.
+const CLOCKS_MS: i64 = 60_000;
+
+pub(super) struct Reader {
+    consumer: BaseConsumer<Reported>,
+    topic: String,
+    brokers: String,
+    started: Instant,
+    time: Duration,
+    looked_at: u64,
+    bytes: u64,
+    /// What the client told last of why it waits.
+    trouble: String,
+}
+
+/// The client's errors come out of its polls too, where they are looked at; so they are not logged.
+struct Reported;
+
+impl ClientContext for Reported {
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ConsumerContext for Reported {}
+
+impl Reader {
+    /// Makes the client; does not wait for a broker. `time` is how long all that is done with it may take.
+    pub fn open(topic: String, mut client: ClientConfig, (started, time): (Instant, Duration)) -> Result<Self, Error> {
+        client
+            // Assigning wants a group's name, though nothing is ever committed or joined.
+            .set("group.id", format!("{topic}.reader"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            // A place that was deleted meanwhile leads to the oldest record that is left.
+            .set("auto.offset.reset", "earliest")
+            .set("allow.auto.create.topics", "false")
+            .set("queued.max.messages.kbytes", (MEMORY / 4 / 1024).to_string())
+            // Every chunk is a new place to read from: neither the client nor the broker should look away for long.
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.wait.max.ms", "10");
+        let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
+        let consumer = client
+            .create_with_context::<_, BaseConsumer<Reported>>(Reported)
+            .map_err(|source| Error::Client { topic: topic.clone(), source: source.into() })?;
+        let trouble = "the brokers did not answer".to_owned();
+        Ok(Self { consumer, topic, brokers, started, time, looked_at: 0, bytes: 0, trouble })
+    }
+
+    /// See [`super::Journal::page`].
+    pub fn page<T>(
+        &mut self,
+        from: Option<Cursor>,
+        range: Range,
+        bounds: Bounds,
+        mut look: impl FnMut(&Record<'_>) -> Option<T>,
+    ) -> Result<Page<T>, Error> {
+        let spans = self.spans(from.as_ref(), range)?;
+        let since_ms = range.since_ms.map(|since| since.saturating_sub(CLOCKS_MS));
+        let mut merge = Merge::new(&spans, since_ms, MEMORY / spans.len().max(1) as u64);
+        let first = merge.cursor();
+        let mut found = Vec::new();
+        while found.len() < bounds.found && self.bytes < bounds.bytes && !self.is_late() {
+            match merge.next() {
+                Next::Found(what) => found.push(what),
+                Next::Read(mut chunks) => {
+                    self.read(&mut chunks, merge.chunk_bytes(), &mut look)?;
+                    chunks.into_iter().for_each(|chunk| merge.take(chunk));
+                }
+                Next::End => break,
+            }
+        }
+        let next = merge.cursor();
+        // Who asks again with the same cursor would get no further.
+        if next.is_some() && next == first && self.is_late() {
+            return Err(self.stalled());
+        }
+        Ok(Page { found, next, looked_at: self.looked_at })
+    }
+
+    /// See [`super::Journal::at`].
+    pub fn at<T>(
+        &mut self,
+        (partition, offset): (i32, i64),
+        mut look: impl FnMut(&Record<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let spans = self.spans(None, Range::default())?;
+        let Some((number, span)) = usize::try_from(partition).ok().and_then(|at| Some((at, spans.get(at)?))) else {
+            return Ok(None);
+        };
+        if !(span.0..span.1).contains(&offset) {
+            return Ok(None);
+        }
+        let mut chunk = [Chunk::new(number, (offset, offset + 1))];
+        self.read(&mut chunk, u64::MAX, &mut look)?;
+        let [chunk] = chunk;
+        if chunk.ended == Ended::NotYet { Err(self.stalled()) } else { Ok(chunk.into_first()) }
+    }
+
+    /// Which offsets of each partition are to be looked at.
+    fn spans(&self, from: Option<&Cursor>, range: Range) -> Result<Vec<Span>, Error> {
+        let partitions = self.partitions()?;
+        let (starts, ends) = (self.offsets(partitions, Offset::Beginning)?, self.offsets(partitions, Offset::End)?);
+        let since = range.since_ms.map(|at| self.offsets(partitions, Offset::Offset(at.max(0)))).transpose()?;
+        let until = range.until_ms.map(|at| at.saturating_add(CLOCKS_MS).max(0));
+        let until = until.map(|at| self.offsets(partitions, Offset::Offset(at))).transpose()?;
+        let from = from.map(|cursor| cursor.positions(partitions)).transpose()?;
+        let span = |at: usize| {
+            let of = |offsets: &Option<Vec<Option<i64>>>| offsets.as_ref().and_then(|offsets| offsets[at]);
+            let start = starts[at].unwrap_or(0);
+            let end = ends[at].unwrap_or(start);
+            // None of the broker is no offset: there may be no record of that time yet, or it can't tell.
+            let floor = of(&since).map_or(start, |since| since.max(start));
+            let before = of(&until).map_or(end, |until| until.min(end));
+            (floor, from.as_ref().map_or(before, |from| from[at].min(before)))
+        };
+        Ok((0..partitions).map(span).collect())
+    }
+
+    fn partitions(&self) -> Result<usize, Error> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), self.answer()).map_err(self.unreachable())?;
+        let found = metadata.topics().iter().find(|found| found.name() == self.topic);
+        match found.map_or(0, |found| found.partitions().len()) {
+            0 => Err(Error::NoTopic { topic: self.topic.clone() }),
+            partitions => Ok(partitions),
+        }
+    }
+
+    /// Of each partition the first or the next offset, or that of the first record since a time in milliseconds.
+    fn offsets(&self, partitions: usize, at: Offset) -> Result<Vec<Option<i64>>, Error> {
+        // What brokers are asked for stands in the same field as an offset: a time, or one of the two ends.
+        let asked = self.places((0..partitions).map(|partition| (partition, at)))?;
+        let told = self.consumer.offsets_for_times(asked, self.answer()).map_err(self.unreachable())?;
+        let mut offsets = vec![None; partitions];
+        for element in told.elements() {
+            element.error().map_err(self.unreachable())?;
+            if let (Ok(partition), Offset::Offset(offset)) = (usize::try_from(element.partition()), element.offset()) {
+                offsets[partition] = Some(offset);
+            }
+        }
+        Ok(offsets)
+    }
+
+    /// Reads chunks of several partitions until all have ended or the time is up.
+    fn read<T>(
+        &mut self,
+        chunks: &mut [Chunk<T>],
+        chunk_bytes: u64,
+        look: &mut impl FnMut(&Record<'_>) -> Option<T>,
+    ) -> Result<(), Error> {
+        let from = self.places(chunks.iter().map(|chunk| (chunk.partition, Offset::Offset(chunk.from))))?;
+        self.consumer.assign(&from).map_err(self.refused())?;
+        while chunks.iter().any(|chunk| chunk.ended == Ended::NotYet) && !self.is_late() {
+            let (partition, record) = match self.consumer.poll(POLL) {
+                None => continue,
+                Some(Ok(message)) => (message.partition(), Some(message)),
+                Some(Err(KafkaError::PartitionEOF(partition))) => (partition, None),
+                Some(Err(error)) => {
+                    self.trouble = error.to_string();
+                    continue;
+                }
+            };
+            let of_it = |chunk: &&mut Chunk<T>| i32::try_from(chunk.partition) == Ok(partition);
+            let Some(chunk) = chunks.iter_mut().find(of_it) else { continue };
+            match record {
+                Some(message) if chunk.wants(message.offset()) => {
+                    let bytes = look_at(&message, chunk, chunk_bytes, look);
+                    (self.looked_at, self.bytes) = (self.looked_at + 1, self.bytes + bytes);
+                }
+                // Of a chunk that is too large more comes than it takes.
+                Some(message) if message.offset() < chunk.before => {}
+                _ => chunk.end(),
+            }
+        }
+        self.consumer.unassign().map_err(self.refused())
+    }
+
+    fn places(&self, places: impl Iterator<Item = (usize, Offset)>) -> Result<TopicPartitionList, Error> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in places {
+            let partition = i32::try_from(partition).expect("a partition's number came from Kafka, as an i32");
+            list.add_partition_offset(&self.topic, partition, offset).map_err(self.refused())?;
+        }
+        Ok(list)
+    }
+
+    fn is_late(&self) -> bool {
+        self.started.elapsed() >= self.time
+    }
+
+    /// How long a question may take now.
+    fn answer(&self) -> Duration {
+        self.time.saturating_sub(self.started.elapsed()).clamp(POLL, ANSWER)
+    }
+
+    fn stalled(&self) -> Error {
+        Error::Stalled { topic: self.topic.clone(), time: self.time, trouble: self.trouble.clone() }
+    }
+
+    fn unreachable(&self) -> impl Fn(KafkaError) -> Error {
+        let (topic, brokers) = (self.topic.clone(), self.brokers.clone());
+        move |source| Error::Unreachable { topic: topic.clone(), brokers: brokers.clone(), source: source.into() }
+    }
+
+    fn refused(&self) -> impl Fn(KafkaError) -> Error {
+        let topic = self.topic.clone();
+        move |source| Error::Client { topic: topic.clone(), source: source.into() }
+    }
+}
+
+/// Shows a record and adds what was made of it to its chunk; returns how large it is.
+fn look_at<T>(
+    message: &BorrowedMessage<'_>,
+    chunk: &mut Chunk<T>,
+    chunk_bytes: u64,
+    look: &mut impl FnMut(&Record<'_>) -> Option<T>,
+) -> u64 {
+    let headers = message
+        .headers()
+        .map(|headers| headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect::<Vec<_>>());
+    let record = Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp_ms: match message.timestamp() {
+            Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => ms,
+            Timestamp::NotAvailable => 0,
+        },
+        key: message.key(),
+        value: message.payload(),
+        headers: headers.unwrap_or_default(),
+    };
+    let of_headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes = (message.key_len() + message.payload_len() + of_headers) as u64;
+    chunk.take((record.offset, record.timestamp_ms), bytes, look(&record), chunk_bytes);
+    bytes
+}

@@ -1,0 +1,115 @@
+//! A journal on librdkafka's own mock cluster.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
+
+use super::*;
+
+const TOPIC: &str = "letters";
+const BOUNDS: Bounds = Bounds { found: 1_000, bytes: u64::MAX, time: Duration::from_secs(30) };
+
+struct Bench {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    journal: Journal,
+}
+
+impl Bench {
+    fn new(partitions: i32) -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(TOPIC, partitions, 1).unwrap();
+        let journal = Journal::new(TOPIC, client(&cluster.bootstrap_servers()));
+        Self { cluster, journal }
+    }
+
+    /// Writes a record; its value is its timestamp.
+    async fn write(&self, partition: i32, at: i64) {
+        let producer: FutureProducer = client(&self.cluster.bootstrap_servers()).create().unwrap();
+        let value = at.to_string();
+        let record = FutureRecord::<(), _>::to(TOPIC).partition(partition).timestamp(at).payload(&value);
+        producer.send(record, Timeout::Never).await.unwrap();
+    }
+
+    async fn page(&self, from: Option<Cursor>, range: Range, found: usize) -> Page<i64> {
+        self.journal.page(from, range, Bounds { found, ..BOUNDS }, value).await.unwrap()
+    }
+}
+
+fn client(brokers: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", brokers).set("log_level", "0");
+    client
+}
+
+fn value(record: &Record<'_>) -> Option<i64> {
+    let value = std::str::from_utf8(record.value?).ok()?.parse().ok()?;
+    assert_eq!(record.timestamp_ms, value);
+    Some(value)
+}
+
+#[tokio::test]
+async fn pages_go_back_through_all_partitions_and_what_is_written_meanwhile_is_in_none() {
+    let bench = Bench::new(3);
+    assert_eq!(bench.page(None, Range::default(), 5).await.next, None, "an empty topic");
+    for (partition, at) in [(0, 1), (0, 4), (0, 7), (1, 2), (1, 5), (1, 8)] {
+        bench.write(partition, at).await;
+    }
+    let first = bench.page(None, Range::default(), 4).await;
+    assert_eq!((first.found, first.looked_at), (vec![8, 7, 5, 4], 6));
+    bench.write(2, 9).await;
+    bench.write(0, 10).await;
+    let cursor = first.next.unwrap().to_string().parse().unwrap();
+    let second = bench.page(Some(cursor), Range::default(), 4).await;
+    assert_eq!((second.found, second.next), (vec![2, 1], None));
+    assert_eq!(bench.page(None, Range::default(), 2).await.found, [10, 9]);
+}
+
+#[tokio::test]
+async fn one_record_is_read_by_its_place() {
+    let bench = Bench::new(2);
+    bench.write(1, 3).await;
+    bench.write(1, 4).await;
+    for (place, expected) in
+        [((1, 0), Some(3)), ((1, 1), Some(4)), ((1, 2), None), ((0, 0), None), ((7, 0), None), ((-1, 0), None)]
+    {
+        assert_eq!(bench.journal.at(place, BOUNDS.time, value).await.unwrap(), expected, "{place:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_range_ends_the_reading_where_records_are_older() {
+    let bench = Bench::new(1);
+    for minute in 0..100 {
+        bench.write(0, minute * 60_000).await;
+    }
+    let range = Range { since_ms: Some(95 * 60_000), until_ms: None };
+    let page = bench.page(None, range, 1_000).await;
+    assert!(page.next.is_none() && page.looked_at <= 64, "{page:?}");
+    assert_eq!(page.found[..5], [99, 98, 97, 96, 95].map(|minute| minute * 60_000));
+}
+
+#[tokio::test]
+async fn errors_say_what_is_wrong() {
+    let bench = Bench::new(1);
+    let from = Some(Cursor::new(vec![1, 2]));
+    let foreign = bench.journal.page(from, Range::default(), BOUNDS, value).await.unwrap_err();
+    assert!(foreign.to_string().contains("not a cursor that an earlier page has given"), "{foreign}");
+
+    let missing = Journal::new("missing", client(&bench.cluster.bootstrap_servers()));
+    let missing = missing.page(None, Range::default(), BOUNDS, value).await.unwrap_err();
+    assert!(missing.to_string().contains("there is no topic missing"), "{missing}");
+
+    let time = Duration::from_millis(300);
+    let nobody = Journal::new(TOPIC, client("127.0.0.1:9"));
+    let nobody = nobody.page(None, Range::default(), Bounds { time, ..BOUNDS }, value).await.unwrap_err();
+    assert!(nobody.to_string().contains("127.0.0.1:9"), "{nobody}");
+
+    let places: Vec<_> = (0..AT_ONCE).map(|_| bench.journal.place().unwrap()).collect();
+    let busy = bench.journal.at((0, 0), BOUNDS.time, value).await.unwrap_err();
+    assert!(matches!(busy, Error::Busy { .. }), "{busy}");
+    drop(places);
+    assert_eq!(bench.journal.at((0, 0), BOUNDS.time, value).await.unwrap(), None);
+}

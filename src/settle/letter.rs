@@ -1,0 +1,208 @@
+//! A dead letter as its record tells it: who, what and why. `dead_letter` writes what is read here; docs/delivery.md
+//! has the table of the headers.
+//!
+//! Reading is tolerant: older and newer programs write to the same topic, and others may, so whatever is missing or
+//! makes no sense is absent.
+
+mod filter;
+mod secrets;
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::outgoing::PREFIX;
+use crate::id::{AccountId, CallId, EventId, MessageId, WebhookId};
+use crate::journal::Record;
+
+pub use self::filter::{Filter, UrlPrefix};
+pub use self::secrets::without_secrets;
+
+/// How many bytes of a header are read; the longest that this program writes is a URL.
+const MAX_TEXT: usize = 8 * 1024;
+
+/// Where a dead letter stands in its topic, which is what it is called: `2:1044`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LetterId {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// A text that is no dead letter's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a dead letter's id: it has a partition and an offset, such as 2:1044")]
+pub struct BadLetterId(pub String);
+
+/// What was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One message to one URL.
+    Call,
+    /// A record that can't be decoded, or of which a message can't be made.
+    Record,
+}
+
+/// What the record of a dead letter says, but for its key and value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Letter {
+    pub id: LetterId,
+    /// When its topic took it.
+    pub written: Timestamp,
+    pub kind: Option<Kind>,
+    pub class: Option<String>,
+    pub cause: Option<String>,
+    /// Where the row change's record stands.
+    pub topic: Option<String>,
+    pub partition: Option<i32>,
+    pub offset: Option<i64>,
+    /// Of a record: its Kafka timestamp.
+    pub timestamp: Option<Timestamp>,
+    pub account: Option<AccountId>,
+    pub webhook: Option<WebhookId>,
+    pub event: Option<EventId>,
+    pub message: Option<MessageId>,
+    pub call: Option<CallId>,
+    /// The whole URL, which may hold a token.
+    pub url: Option<String>,
+    pub event_date: Option<String>,
+    pub sequence: Option<String>,
+    pub attempts: Option<u32>,
+    /// The status of the last answer.
+    pub status: Option<u16>,
+    /// When the call was first queued.
+    pub offered: Option<Timestamp>,
+    /// When it was given up.
+    pub ended: Option<Timestamp>,
+    /// How many bytes the value has; None if there is none.
+    pub bytes: Option<usize>,
+    /// How many bytes the value had that the topic did not take.
+    pub value_left_out: Option<u64>,
+    /// The same of the key.
+    pub key_left_out: Option<u64>,
+}
+
+impl Letter {
+    /// Reads a record's headers, of which there may be none.
+    pub fn read(record: &Record<'_>) -> Self {
+        let id = LetterId { partition: record.partition, offset: record.offset };
+        let written = Timestamp::from_millisecond(record.timestamp_ms).unwrap_or_default();
+        let mut letter = Self::without_headers(id, written, record.value.map(<[u8]>::len));
+        for (name, value) in &record.headers {
+            let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= MAX_TEXT);
+            if let (Some(name), Some(text)) = (name.strip_prefix(PREFIX), text) {
+                letter.take(name, text);
+            }
+        }
+        letter
+    }
+
+    fn without_headers(id: LetterId, written: Timestamp, bytes: Option<usize>) -> Self {
+        Self {
+            id,
+            written,
+            kind: None,
+            class: None,
+            cause: None,
+            topic: None,
+            partition: None,
+            offset: None,
+            timestamp: None,
+            account: None,
+            webhook: None,
+            event: None,
+            message: None,
+            call: None,
+            url: None,
+            event_date: None,
+            sequence: None,
+            attempts: None,
+            status: None,
+            offered: None,
+            ended: None,
+            bytes,
+            value_left_out: None,
+            key_left_out: None,
+        }
+    }
+
+    /// Takes a header; one of a name that only others know says nothing.
+    fn take(&mut self, name: &str, text: &str) {
+        let owned = || Some(text.to_owned());
+        match name {
+            "kind" => self.kind = text.parse().ok(),
+            "class" => self.class = owned(),
+            "cause" => self.cause = owned(),
+            "topic" => self.topic = owned(),
+            "partition" => self.partition = text.parse().ok(),
+            "offset" => self.offset = text.parse().ok(),
+            "timestamp" => self.timestamp = text.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            "account" => self.account = Some(text.into()),
+            "webhook" => self.webhook = text.parse().ok(),
+            "event" => self.event = text.parse().ok(),
+            "message" => self.message = text.parse().ok(),
+            "call" => self.call = Uuid::parse_str(text).ok().map(CallId),
+            "url" => self.url = owned(),
+            "event-date" => self.event_date = owned(),
+            "sequence" => self.sequence = owned(),
+            "attempts" => self.attempts = text.parse().ok(),
+            "status" => self.status = text.parse().ok(),
+            "offered" => self.offered = text.parse().ok(),
+            "ended" => self.ended = text.parse().ok(),
+            "value-left-out" => self.value_left_out = text.parse().ok(),
+            "key-left-out" => self.key_left_out = text.parse().ok(),
+            _ => {}
+        }
+    }
+
+    /// Scheme, host and port of its URL.
+    pub fn endpoint(&self) -> Option<&str> {
+        let url = self.url.as_deref()?;
+        let host = url.find("://")? + "://".len();
+        let end = url[host..].find(['/', '?']).map_or(url.len(), |at| host + at);
+        Some(&url[..end])
+    }
+}
+
+impl fmt::Display for LetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.partition, self.offset)
+    }
+}
+
+impl FromStr for LetterId {
+    type Err = BadLetterId;
+
+    fn from_str(text: &str) -> Result<Self, BadLetterId> {
+        let read = || {
+            let (partition, offset) = text.split_once(':')?;
+            // A sign would be another name for the same.
+            let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let both = digits(partition) && digits(offset);
+            both.then_some(Self { partition: partition.parse().ok()?, offset: offset.parse().ok()? })
+        };
+        read().ok_or_else(|| BadLetterId(text.to_owned()))
+    }
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Call => "call",
+            Kind::Record => "record",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = [Kind::Call, Kind::Record].into_iter().find(|kind| kind.as_str() == text);
+        known.ok_or_else(|| format!("{text:?} is no kind of dead letter: use call or record"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Which dead letters are meant: the same for whoever lists them, over REST or on the command line.
+
+use std::str::FromStr;
+
+use http::Uri;
+use jiff::Timestamp;
+
+use super::{Kind, Letter};
+use crate::id::{AccountId, EventId, MessageId, WebhookId};
+use crate::journal::Range;
+
+/// Which dead letters are meant: those that all of it is true of. The default is all there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub kind: Option<Kind>,
+    pub class: Option<String>,
+    pub account: Option<AccountId>,
+    pub webhook: Option<WebhookId>,
+    pub event: Option<EventId>,
+    pub message: Option<MessageId>,
+    pub endpoint: Option<UrlPrefix>,
+    /// Written at this time or later.
+    pub since: Option<Timestamp>,
+    /// Written before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl Filter {
+    /// Whether this letter is meant. What is asked for and absent in the letter is not.
+    pub fn takes(&self, letter: &Letter) -> bool {
+        fn is<T: PartialEq>(asked: &Option<T>, told: &Option<T>) -> bool {
+            asked.is_none() || asked == told
+        }
+        is(&self.kind, &letter.kind)
+            && is(&self.class, &letter.class)
+            && is(&self.account, &letter.account)
+            && is(&self.webhook, &letter.webhook)
+            && is(&self.event, &letter.event)
+            && is(&self.message, &letter.message)
+            && self.since.is_none_or(|since| letter.written >= since)
+            && self.until.is_none_or(|until| letter.written < until)
+            && self.endpoint.as_ref().is_none_or(|prefix| letter.url.as_deref().is_some_and(|url| prefix.begins(url)))
+    }
+
+    /// The part of the topic that they are in.
+    pub fn range(&self) -> Range {
+        let ms = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
+        Range { since_ms: ms(self.since), until_ms: ms(self.until) }
+    }
+}
+
+/// What URLs begin with: an endpoint (scheme, host and port) as a whole, and as much of the path as is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UrlPrefix {
+    https: bool,
+    /// In small letters.
+    host: String,
+    port: u16,
+    /// Path and query; at least a slash.
+    rest: String,
+}
+
+impl UrlPrefix {
+    /// Whether a URL begins with it. `https://a.example` begins neither `https://a.example.com/` nor
+    /// `https://a.example:8443/`.
+    pub fn begins(&self, url: &str) -> bool {
+        Self::read(url).is_some_and(|url| {
+            (url.https, &url.host, url.port) == (self.https, &self.host, self.port) && url.rest.starts_with(&self.rest)
+        })
+    }
+
+    fn read(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return None,
+        };
+        let authority = uri.authority()?;
+        let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
+        let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
+        let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+        Some(Self { https, host: authority.host().to_ascii_lowercase(), port, rest })
+    }
+}
+
+impl FromStr for UrlPrefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::read(text).ok_or_else(|| {
+            format!("{text:?} is not the beginning of a URL: use https://host, https://host:port, or more of it")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_begins_with_an_endpoint_as_a_whole_and_with_a_part_of_its_path() {
+        let begins = |prefix: &str, url: &str| prefix.parse::<UrlPrefix>().unwrap().begins(url);
+        for (prefix, url) in [
+            ("https://a.example", "https://a.example/hooks/1?token=x"),
+            ("https://A.example:443/", "https://a.EXAMPLE/hooks/1"),
+            ("https://a.example/hooks", "https://a.example/hooks/1"),
+            ("https://a.example/hooks/1?to", "https://a.example/hooks/1?token=x"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("https://a.example", "https://a.example?token=x"),
+        ] {
+            assert!(begins(prefix, url), "{prefix} {url}");
+        }
+        for (prefix, url) in [
+            ("https://a.example", "https://a.example.com/"),
+            ("https://a.example", "http://a.example/"),
+            ("https://a.example", "https://a.example:8443/"),
+            ("https://a.example/hooks/2", "https://a.example/hooks/1"),
+            ("https://a.example", "no url"),
+        ] {
+            assert!(!begins(prefix, url), "{prefix} {url}");
+        }
+        for bad in ["a.example", "ftp://a.example", "https://", "/hooks", "", "https:// a"] {
+            assert!(bad.parse::<UrlPrefix>().unwrap_err().contains("beginning of a URL"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Letters read from records as this program writes them, and from others.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Every header that this program writes.
+const HEADERS: [(&str, &str); 20] = [
+    ("outhook-kind", "call"),
+    ("outhook-class", "status_5xx"),
+    ("outhook-cause", "https://example.com answered 500 Internal Server Error"),
+    ("outhook-topic", "changes"),
+    ("outhook-partition", "3"),
+    ("outhook-offset", "9"),
+    ("outhook-account", "acme"),
+    ("outhook-webhook", "abc123"),
+    ("outhook-event", "def456"),
+    ("outhook-message", "00000000-0000-0000-0000-000000000001"),
+    ("outhook-call", "00000000-0000-0000-0000-000000000002"),
+    ("outhook-url", "https://example.com/hook?token=1"),
+    ("outhook-event-date", "2026-01-02T03:04:05Z"),
+    ("outhook-sequence", "00000003-0000000000000009"),
+    ("outhook-attempts", "5"),
+    ("outhook-offered", "2026-01-02T03:04:06Z"),
+    ("outhook-ended", "2026-01-02T03:04:07Z"),
+    ("outhook-status", "500"),
+    ("outhook-value-left-out", "12"),
+    ("outhook-key-left-out", "6"),
+];
+
+fn letter(headers: &[(&str, &[u8])]) -> Letter {
+    let (key, value) = (Some(&b"abc123"[..]), Some(&b"{}"[..]));
+    Letter::read(&Record { partition: 2, offset: 1044, timestamp_ms: 7_000, key, value, headers: headers.to_vec() })
+}
+
+fn whole() -> Vec<(&'static str, &'static [u8])> {
+    HEADERS.map(|(name, value)| (name, value.as_bytes())).to_vec()
+}
+
+#[test]
+fn each_header_is_read_and_what_is_missing_or_makes_no_sense_is_absent() {
+    let read = letter(&whole());
+    assert_eq!((read.id.to_string().as_str(), read.written.as_second(), read.bytes), ("2:1044", 7, Some(2)));
+    assert_eq!((read.kind, read.attempts, read.status), (Some(Kind::Call), Some(5), Some(500)));
+    assert_eq!((read.partition, read.offset, read.value_left_out), (Some(3), Some(9), Some(12)));
+    assert_eq!((read.webhook.unwrap().as_str(), read.endpoint()), ("abc123", Some("https://example.com")));
+    let nothing = letter(&[]);
+    for (name, value) in HEADERS {
+        let without: Vec<_> = whole().into_iter().filter(|(other, _)| *other != name).collect();
+        assert_ne!(letter(&without), read, "{name} is not read");
+        assert_ne!(letter(&[(name, value.as_bytes())]), nothing, "{name} alone is not read");
+        assert_eq!(letter(&[(name, b"\xff")]), nothing, "{name} is no text");
+    }
+    assert_eq!(letter(&[("outhook-attempts", b"many"), ("outhook-webhook", b"ABC"), ("class", b"x")]), nothing);
+    assert_eq!(letter(&[("outhook-cause", &b"x".repeat(MAX_TEXT + 1))]), nothing);
+    assert_eq!(letter(&[("outhook-timestamp", b"7000")]).timestamp, Some(nothing.written));
+}
+
+#[test]
+fn a_filter_takes_what_all_of_it_is_true_of() {
+    let read = letter(&whole());
+    let at = |second| Some(Timestamp::from_second(second).unwrap());
+    let takes = |filter: Filter| filter.takes(&read);
+    assert!(takes(Filter::default()));
+    let all = Filter {
+        kind: Some(Kind::Call),
+        class: Some("status_5xx".into()),
+        account: Some("acme".into()),
+        webhook: "abc123".parse().ok(),
+        event: "def456".parse().ok(),
+        message: "00000000-0000-0000-0000-000000000001".parse().ok(),
+        endpoint: "https://example.com/hook".parse().ok(),
+        since: at(7),
+        until: at(8),
+    };
+    assert!(takes(all.clone()));
+    assert!(!all.takes(&letter(&[])), "what is absent is not what is asked for");
+    for other in [
+        Filter { kind: Some(Kind::Record), ..all.clone() },
+        Filter { class: Some("gone".into()), ..all.clone() },
+        Filter { account: Some("zoo".into()), ..all.clone() },
+        Filter { webhook: "abc124".parse().ok(), ..all.clone() },
+        Filter { event: "def457".parse().ok(), ..all.clone() },
+        Filter { message: "00000000-0000-0000-0000-000000000002".parse().ok(), ..all.clone() },
+        Filter { endpoint: "https://example.com:8443".parse().ok(), ..all.clone() },
+        Filter { since: at(8), ..all.clone() },
+        Filter { until: at(7), ..all.clone() },
+    ] {
+        assert!(!takes(other.clone()), "{other:?}");
+    }
+}
+
+#[test]
+fn an_id_is_a_partition_and_an_offset() {
+    assert_eq!("0:17".parse(), Ok(LetterId { partition: 0, offset: 17 }));
+    for bad in ["", ":", "1:", ":1", "1", "-1:2", "1:+2", "1:2:3", "1: 2", "2147483648:0", "0:9223372036854775808"] {
+        assert!(bad.parse::<LetterId>().is_err(), "{bad}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_header_makes_it_fail(
+        names in vec(0..HEADERS.len(), 0..9), values in vec(vec(any::<u8>(), 0..20), 9), at in any::<i64>(),
+    ) {
+        let named = names.iter().zip(&values).map(|(name, value)| (HEADERS[*name].0, value.as_slice()));
+        let headers = named.collect();
+        let read = Letter::read(&Record { partition: 0, offset: 0, timestamp_ms: at, key: None, value: None, headers });
+        let _ = (read.endpoint(), Filter::default().takes(&read));
+    }
+}
