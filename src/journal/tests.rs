@@ -68,6 +68,28 @@ async fn pages_go_back_through_all_partitions_and_what_is_written_meanwhile_is_i
 }
 
 #[tokio::test]
+async fn a_page_that_may_read_next_to_nothing_still_comes_further() {
+    let bench = Bench::new(2);
+    for at in 0..200 {
+        bench.write((at % 2) as i32, at).await;
+    }
+    let bounds = Bounds { bytes: 1, ..BOUNDS };
+    let odd = |record: &Record<'_>| value(record).filter(|at| at % 2 == 1);
+    let (mut found, mut pages, mut next) = (Vec::new(), 0, None);
+    loop {
+        let page = bench.journal.page(next, Range::default(), bounds, odd).await.unwrap();
+        found.extend(page.found);
+        pages += 1;
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, (0..200).rev().filter(|at| at % 2 == 1).collect::<Vec<_>>());
+    assert!(pages > 1, "{pages}");
+}
+
+#[tokio::test]
 async fn one_record_is_read_by_its_place() {
     let bench = Bench::new(2);
     bench.write(1, 3).await;
