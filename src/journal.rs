@@ -61,7 +61,7 @@ pub struct Range {
 pub struct Bounds {
     /// How many records are found.
     pub found: usize,
-    /// How many bytes of records are looked at.
+    /// After how many bytes of records no more are read, as soon as the page has come further than its cursor.
     pub bytes: u64,
     /// How long it takes.
     pub time: Duration,

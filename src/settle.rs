@@ -1,5 +1,5 @@
 //! Stage 6: what each outcome means. A retry or a dead letter is written to its topic and acknowledged before its
-//! receipt settles; never the other way round.
+//! receipt settles; never the other way round. `reading` finds dead letters again.
 
 mod config;
 mod dead_letter;

@@ -80,9 +80,12 @@ impl Reader {
         let mut merge = Merge::new(&spans, since_ms, MEMORY / spans.len().max(1) as u64);
         let first = merge.cursor();
         let mut found = Vec::new();
-        while found.len() < bounds.found && self.bytes < bounds.bytes && !self.is_late() {
+        while found.len() < bounds.found {
             match merge.next() {
                 Next::Found(what) => found.push(what),
+                // What was read is given out first, and few large records may be more than the bytes of a page: who
+                // asks again with the same cursor would get no further.
+                Next::Read(_) if self.is_late() || self.bytes >= bounds.bytes && merge.cursor() != first => break,
                 Next::Read(mut chunks) => {
                     self.read(&mut chunks, merge.chunk_bytes(), &mut look)?;
                     chunks.into_iter().for_each(|chunk| merge.take(chunk));
@@ -91,7 +94,6 @@ impl Reader {
             }
         }
         let next = merge.cursor();
-        // Who asks again with the same cursor would get no further.
         if next.is_some() && next == first && self.is_late() {
             return Err(self.stalled());
         }

@@ -68,6 +68,29 @@ async fn pages_go_back_through_all_partitions_and_what_is_written_meanwhile_is_i
 }
 
 #[tokio::test]
+async fn a_page_that_may_read_next_to_nothing_still_comes_further() {
+    let bench = Bench::new(2);
+    // A time of 0 would be written as the time it is.
+    for at in 1..=200 {
+        bench.write((at % 2) as i32, at).await;
+    }
+    let bounds = Bounds { bytes: 1, ..BOUNDS };
+    let odd = |record: &Record<'_>| value(record).filter(|at| at % 2 == 1);
+    let (mut found, mut pages, mut next) = (Vec::new(), 0, None);
+    loop {
+        let page = bench.journal.page(next, Range::default(), bounds, odd).await.unwrap();
+        found.extend(page.found);
+        pages += 1;
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, (1..=200).rev().filter(|at| at % 2 == 1).collect::<Vec<_>>());
+    assert!(pages > 1, "{pages}");
+}
+
+#[tokio::test]
 async fn one_record_is_read_by_its_place() {
     let bench = Bench::new(2);
     bench.write(1, 3).await;
@@ -82,7 +105,7 @@ async fn one_record_is_read_by_its_place() {
 #[tokio::test]
 async fn a_range_ends_the_reading_where_records_are_older() {
     let bench = Bench::new(1);
-    for minute in 0..100 {
+    for minute in 1..100 {
         bench.write(0, minute * 60_000).await;
     }
     let range = Range { since_ms: Some(95 * 60_000), until_ms: None };

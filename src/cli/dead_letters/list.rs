@@ -16,7 +16,7 @@ use crate::settle::{Filter, Kind, Letter, Letters, UrlPrefix};
 /// How long is read before it is told how far it is.
 const TIME: Duration = Duration::from_secs(5);
 /// How many letters are taken at once, and how many bytes are read for them.
-const FOUND: usize = 1_000;
+const FOUND: usize = 10_000;
 const BYTES: u64 = 256 * 1024 * 1024;
 
 /// What is printed.
@@ -132,15 +132,13 @@ impl<'l> Search<'l> {
         if self.at_end {
             return Ok(None);
         }
+        self.tell();
         let bounds = Bounds { found: count.min(FOUND), bytes: BYTES, time: TIME };
         let page = self.letters.page(self.filter.clone(), self.from.take(), bounds).await;
         self.clear();
         let Page { found, next, looked_at } = page?;
         self.looked_at += looked_at;
         (self.at_end, self.from) = (next.is_none(), next);
-        if !self.at_end {
-            self.tell();
-        }
         Ok(Some(found))
     }
 
@@ -149,10 +147,10 @@ impl<'l> Search<'l> {
         self.at_end
     }
 
-    /// The line stays until there is more to say, and leaves no trace in what is printed.
+    /// The line stays while it is read on, and leaves no trace in what is printed.
     fn tell(&self) {
         if self.terminal.is_one && self.started.elapsed() >= TIME {
-            eprint!("\rlooked at {} dead letters, and goes on", self.looked_at);
+            eprint!("looked at {} dead letters, and goes on", self.looked_at);
         }
     }
 

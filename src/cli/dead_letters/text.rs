@@ -53,6 +53,11 @@ fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
 }
 
+/// The same of a text in several lines.
+fn lines(text: &str) -> String {
+    text.replace(|character: char| character.is_control() && !matches!(character, '\n' | '\t'), " ")
+}
+
 /// All of a letter: what its headers say, with what that means, then its body.
 pub(super) fn letter(opened: &Opened, show_secrets: bool) -> String {
     let Opened { letter, key, value } = opened;
@@ -97,7 +102,7 @@ pub(super) fn letter(opened: &Opened, show_secrets: bool) -> String {
         line(&mut text, "key", key.as_deref().map(|key| printable(&shown(key)).into_owned()));
     }
     match value {
-        Some(value) => writeln!(text, "body, {} bytes:\n{}", value.len(), shown(value)).expect(WRITES),
+        Some(value) => writeln!(text, "body, {} bytes:\n{}", value.len(), lines(&shown(value))).expect(WRITES),
         None => text.push_str("no body\n"),
     }
     text
@@ -161,8 +166,8 @@ ID      WRITTEN (UTC)        CLASS        WEBHOOK  EVENT   TRIES  ENDPOINT OR RE
         assert!(shown.ends_with("body, 33 bytes:\n{\"secret\":\"whsec_…\",\"data\":[]}\n"), "{shown}");
         assert!(!shown.contains("queued") && !shown.contains("  key"), "{shown}");
         assert!(letter(&opened(1044, &CALL, body), true).contains("whsec_AAAA"));
-        let record = letter(&opened(7, &RECORD, b"\xff"), false);
+        let record = letter(&opened(7, &RECORD, b"\xff\x1b[2J\na"), false);
         assert!(record.contains("topic changes 3:9") && record.contains("  key         k\n"), "{record}");
-        assert!(record.ends_with("body, 1 bytes:\n\u{fffd}\n"), "{record}");
+        assert!(record.ends_with("body, 7 bytes:\n\u{fffd} [2J\na\n"), "{record}");
     }
 }
