@@ -1,5 +1,6 @@
 //! An outgoing URL, checked and taken apart once.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use http::Uri;
@@ -45,6 +46,11 @@ impl Endpoint {
         let host = authority.host();
         if host.is_empty() {
             return Err(bad("it has no host"));
+        }
+        if let Some(inside) = host.strip_prefix('[')
+            && inside.trim_end_matches(']').parse::<Ipv6Addr>().is_err()
+        {
+            return Err(bad("what stands in brackets must be an IPv6 address, and without a zone"));
         }
         let port = match authority.port() {
             None if authority.as_str().ends_with(':') || authority.as_str().len() > host.len() => {

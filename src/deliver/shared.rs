@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::dial::Dialer;
 use super::lane::Lane;
 use super::metrics::Metrics;
+use super::resolve::Resolver;
 use super::schedule::Schedule;
 use super::{Config, OnFinished};
 use crate::definition::Endpoint;
@@ -31,7 +32,7 @@ pub(super) struct Shared {
 impl Shared {
     pub fn new(config: Config, on_finished: OnFinished) -> Result<Arc<Self>, String> {
         Ok(Arc::new(Self {
-            dialer: Dialer::new(&config)?,
+            dialer: Dialer::new(&config, Resolver::system())?,
             schedule: Schedule::new(config.retry.clone(), config.retry_after_limit),
             metrics: Metrics::new(),
             on_finished,

@@ -67,7 +67,16 @@ impl Receiver {
     }
 
     pub async fn start_with(tls: Option<TlsAcceptor>, reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", tls, reply).await
+    }
+
+    /// The same, at an address and port of one's choice.
+    pub async fn start_at(
+        address: &str,
+        tls: Option<TlsAcceptor>,
+        reply: impl Fn(usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (heard_by, heard) = mpsc::unbounded_channel();
         let (closed_by, closed) = mpsc::unbounded_channel();
