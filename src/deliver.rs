@@ -24,6 +24,7 @@ mod signature;
 mod tests;
 mod timer;
 mod tls;
+mod tokens;
 mod worker;
 
 use std::pin::pin;

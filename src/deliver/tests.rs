@@ -1,5 +1,6 @@
 //! Lanes against real servers on loopback. Signatures are checked by the `standardwebhooks` crate.
 
+mod authorization;
 mod calls;
 mod hostile;
 mod lanes;

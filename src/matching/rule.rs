@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Body, EventCounts};
+use super::{Authorization, Body, EventCounts};
 use crate::definition::template::{Fixed, TemplateError};
-use crate::definition::{BadUrl, Endpoint, Event, HeaderText, OldSecret, Secret, Table, Webhook};
+use crate::definition::{BadUrl, Endpoint, Event, HiddenText, OldSecret, Secret, Table, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
 
@@ -71,6 +71,8 @@ pub struct Target {
     pub retry: Option<Box<[Duration]>>,
     /// Headers that each request has beside our own.
     pub headers: Box<[(HeaderName, HeaderValue)]>,
+    /// What goes into the Authorization header.
+    pub authorization: Option<Authorization>,
     /// A receiver wants nothing any more (410). A definition that changed makes another target.
     pub gone: AtomicBool,
 }
@@ -103,6 +105,7 @@ impl Target {
             timeout: handling.timeout.map(seconds),
             retry: handling.retry.as_ref().map(|waits| waits.iter().copied().map(seconds).collect()),
             headers: handling.headers.iter().map(header).collect::<Result<_, _>>()?,
+            authorization: handling.authentication.as_ref().map(Authorization::of).transpose()?,
             gone: AtomicBool::new(false),
         })
     }
@@ -112,7 +115,7 @@ fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds.into())
 }
 
-fn header((name, value): (&String, &HeaderText)) -> Result<(HeaderName, HeaderValue), CompileError> {
+fn header((name, value): (&String, &HiddenText)) -> Result<(HeaderName, HeaderValue), CompileError> {
     let bad = || CompileError::Header(name.clone());
     let mut value = HeaderValue::from_str(&value.0).map_err(|_| bad())?;
     value.set_sensitive(true);

@@ -4,6 +4,7 @@ mod bad_input;
 mod definitions;
 mod delivery;
 mod dev;
+mod endpoints;
 mod harness_itself;
 mod hostile;
 mod page;

@@ -33,8 +33,12 @@ pub enum Reply {
     EndlessBody(u16),
     /// A head, and a body of so many bytes.
     Body(u16, usize),
+    /// A body with this text.
+    Text(u16, &'static str),
     /// Answers when [`Receiver::release`] allows one more.
     Held(u16),
+    /// The same with a text.
+    HeldText(u16, &'static str),
 }
 
 pub struct Heard {
@@ -117,6 +121,11 @@ impl Receiver {
         self.heard.recv().await.unwrap()
     }
 
+    /// Whether no further request has come.
+    pub fn not_heard(&mut self) -> bool {
+        self.heard.try_recv().is_err()
+    }
+
     /// Awaits the end of a connection.
     pub async fn closed(&mut self) {
         self.closed.recv().await.unwrap();
@@ -160,9 +169,14 @@ impl Script {
             Reply::Silence => pending().await,
             Reply::EndlessBody(status) => answer(status).body(Endless.boxed()).unwrap(),
             Reply::Body(status, size) => answer(status).body(full(size)).unwrap(),
+            Reply::Text(status, text) => answer(status).body(Full::new(Bytes::from(text)).boxed()).unwrap(),
             Reply::Held(status) => {
                 self.permits.acquire().await.unwrap().forget();
                 answer(status).body(full(0)).unwrap()
+            }
+            Reply::HeldText(status, text) => {
+                self.permits.acquire().await.unwrap().forget();
+                answer(status).body(Full::new(Bytes::from(text)).boxed()).unwrap()
             }
         }
     }
