@@ -20,6 +20,7 @@ mod secret;
 mod state;
 mod table;
 pub mod template;
+mod tls;
 mod webhook;
 pub mod yaml;
 
@@ -36,4 +37,5 @@ pub use self::record::{BadReason, BadRecord, Key, LogRecord, VERSION};
 pub use self::secret::{BadSecret, Secret};
 pub use self::state::{Applied, Changes, Definitions, TableKey};
 pub use self::table::{Table, TableField};
+pub use self::tls::{Tls, TlsSettings, authorities};
 pub use self::webhook::{OldSecret, Stamp, Webhook};

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::rules::{self, Places, Policy, Refusal};
 use super::{
-    Authentication, Client, Draft, Event, Handling, HiddenText, Key, LogRecord, OldSecret, Secret, Stamp, TokenKey,
-    Webhook,
+    Authentication, Client, Draft, Event, Handling, HiddenText, Key, LogRecord, OldSecret, Secret, Stamp, TlsSettings,
+    TokenKey, Webhook,
 };
 use crate::id::{AccountId, ClientId, EventId, WebhookId};
 
@@ -49,6 +49,10 @@ pub struct WebhookWanted {
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<Authentication>)]
     pub authentication: Option<Option<Authentication>>,
+    /// Ours: TLS of the webhook's own. null: the installation's.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<TlsSettings>)]
+    pub tls: Option<Option<TlsSettings>>,
     /// Ours: whether the default payload holds the secret, as Caspio's does. null: true.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<bool>)]
@@ -348,6 +352,7 @@ fn handling(wanted: &WebhookWanted, before: Handling) -> Handling {
         handling.headers = headers.clone().unwrap_or_default();
     }
     set(&mut handling.authentication, &wanted.authentication);
+    set(&mut handling.tls, &wanted.tls);
     if let Some(holds) = wanted.payload_secret {
         handling.omit_secret = holds == Some(false);
     }

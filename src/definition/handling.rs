@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::authentication::Authentication;
 use super::hidden::{HIDDEN, HiddenText};
 use super::rules::{Policy, Refusal};
+use super::tls::TlsSettings;
 
 /// How a webhook wants its calls made. What is not said is as the configuration has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub struct Handling {
     /// What is sent as the Authorization header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
+    /// TLS of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSettings>,
     /// Whether the default payload leaves the secret out.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub omit_secret: bool,
@@ -70,7 +74,8 @@ impl Handling {
     /// Every text of it that is kept like a secret, with the name of its field.
     pub fn secrets_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut HiddenText)> {
         let headers = self.headers.values_mut().map(|value| ("Headers", value));
-        headers.chain(self.authentication.iter_mut().map(Authentication::secret_mut))
+        let keys = self.tls.iter_mut().filter_map(|tls| Some(("Tls.ClientKey", tls.client_key.as_mut()?)));
+        headers.chain(self.authentication.iter_mut().map(Authentication::secret_mut)).chain(keys)
     }
 
     /// Puts the values that are there in place of those that are hidden.
@@ -80,6 +85,9 @@ impl Handling {
         }
         if let Some(authentication) = &mut self.authentication {
             authentication.reveal(before.and_then(|before| before.authentication.as_ref()));
+        }
+        if let Some(key) = self.tls.as_mut().and_then(|tls| tls.client_key.as_mut()) {
+            key.reveal(before.and_then(|before| before.tls.as_ref()?.client_key.as_ref()));
         }
     }
 
@@ -114,6 +122,9 @@ impl Handling {
             return Err(Refusal::Twice { field: "Headers", value: name.clone() });
         }
         self.headers.iter().try_for_each(|(name, value)| header(name, value))?;
+        if let Some(tls) = &self.tls {
+            tls.read()?;
+        }
         let Some(authentication) = &self.authentication else { return Ok(()) };
         if let Some(name) = self.headers.keys().find(|name| name.eq_ignore_ascii_case("authorization")) {
             let expected = "Authentication sets it, so leave one of the two out";

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
 pub use self::table::{FieldEntry, TableEntry};
-use super::{Authentication, Definitions, Event, Payload, Table, Webhook};
+use super::{Authentication, Definitions, Event, Payload, Table, TlsSettings, Webhook};
 use crate::id::AccountId;
 
 /// A file of webhooks with their events, and of declared tables.
@@ -49,6 +49,9 @@ pub struct WebhookEntry {
     /// Its secret may be `${NAME}` like a [`SecretText`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
+    /// Its key may be `${NAME}` too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_secret: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,6 +156,7 @@ impl WebhookEntry {
             retry_schedule: handling.retry,
             headers: handling.headers.into_iter().map(|(name, value)| (name, SecretText(value.0))).collect(),
             authentication: handling.authentication,
+            tls: handling.tls,
             payload_secret: handling.omit_secret.then_some(false),
             enabled: (!webhook.enabled).then_some(false),
             events: events.map(EventEntry::of).map(nowhere).collect(),

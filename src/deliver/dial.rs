@@ -16,7 +16,7 @@ use super::connection::{Connection, Http1};
 use super::failure::Failure;
 use super::guard::{Guard, Refused};
 use super::resolve::{Resolver, bare};
-use super::tls;
+use super::tls::Tls;
 use crate::definition::Endpoint;
 
 /// An HTTP/2 connection without calls is not pinged; one whose pings stay unanswered is closed, so that calls
@@ -28,7 +28,7 @@ const MAX_HEAD: usize = 64 * 1024;
 
 pub(super) struct Dialer {
     resolver: Resolver,
-    tls: TlsConnector,
+    tls: Tls,
     guard: Guard,
     allow_http: bool,
     pub connect_timeout: Duration,
@@ -40,16 +40,26 @@ impl Dialer {
     pub fn new(config: &Config, resolver: Resolver) -> Result<Self, String> {
         Ok(Self {
             resolver,
-            tls: tls::connector(config)?,
+            tls: Tls::new(config)?,
             guard: Guard::new(config.allow_addresses.clone(), config.deny_addresses.clone()),
             allow_http: config.allow_http,
             connect_timeout: config.connect_timeout,
         })
     }
 
-    /// A new connection to the endpoint. Gives up at the deadline, but leaves it to the caller to end a wait
+    /// What shakes hands with an endpoint.
+    pub fn connector(&self, endpoint: &Endpoint) -> TlsConnector {
+        self.tls.connector(endpoint.tls.as_deref())
+    }
+
+    /// A new connection to the endpoint, with its connector. Gives up at the deadline, but leaves it to the caller to end a wait
     /// that goes beyond it.
-    pub async fn dial(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Connection, Failure> {
+    pub async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        connector: &TlsConnector,
+        deadline: Instant,
+    ) -> Result<Connection, Failure> {
         if !endpoint.https {
             if !self.allow_http {
                 return Err(Failure::HttpRefused);
@@ -59,7 +69,7 @@ impl Dialer {
         let name = ServerName::try_from(bare(&endpoint.host).to_owned())
             .map_err(|reason| Failure::Tls(io::Error::other(reason)))?;
         let tcp = self.connect(endpoint, deadline).await?;
-        let tls = self.tls.connect(name, tcp).await.map_err(Failure::Tls)?;
+        let tls = connector.connect(name, tcp).await.map_err(Failure::Tls)?;
         match tls.get_ref().1.alpn_protocol() {
             Some(b"h2") => http2(tls).await,
             _ => http1(tls).await,

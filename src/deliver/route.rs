@@ -1,8 +1,8 @@
 //! How one endpoint is reached: what is the same in all requests to it, and its shared HTTP/2 connection.
 
 use std::fmt::{Display, Write as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::client::conn::http2;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
 
 use super::connection::{Body, Connection};
 use super::dial::Dialer;
@@ -39,6 +40,8 @@ pub(super) struct Route {
     pub shown: Box<str>,
     host: HeaderValue,
     path: Uri,
+    /// Made once, so that TLS sessions can be resumed.
+    connector: OnceLock<TlsConnector>,
     /// The connection that the lane's workers share when the endpoint speaks HTTP/2. The lock is held while
     /// it is dialled, so that the others wait for it instead of dialling too.
     shared: Mutex<Option<http2::SendRequest<Body>>>,
@@ -52,6 +55,7 @@ impl Route {
             shown: shown(&endpoint).into(),
             host: host(&endpoint),
             path: path(&endpoint),
+            connector: OnceLock::new(),
             shared: Mutex::default(),
             http1_only: AtomicBool::new(!endpoint.https),
             endpoint,
@@ -86,7 +90,8 @@ impl Route {
             // Whoever held the lock may have found out meanwhile that there is nothing to share.
             shared = (!self.http1_only.load(Ordering::Relaxed)).then_some(slot);
         }
-        let connection = dialer.dial(&self.endpoint, deadline).await?;
+        let connector = self.connector.get_or_init(|| dialer.connector(&self.endpoint));
+        let connection = dialer.dial(&self.endpoint, connector, deadline).await?;
         self.note_protocol(&connection, metrics);
         if let (Connection::Http2(sender), Some(slot)) = (&connection, &mut shared) {
             **slot = Some(sender.clone());

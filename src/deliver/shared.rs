@@ -21,7 +21,7 @@ pub(super) struct Shared {
     pub schedule: Schedule,
     pub metrics: Metrics,
     pub on_finished: OnFinished,
-    /// By the endpoint's URL. Only lanes that have calls or workers are in it.
+    /// By what endpoints share connections by. Only lanes that have calls or workers are in it.
     lanes: DashMap<Arc<str>, Arc<Lane>>,
     in_flight: AtomicUsize,
     /// Woken when the last call in flight has ended.
@@ -46,12 +46,12 @@ impl Shared {
 
     /// An endpoint's lane, made when it is missing. None when all lanes are stopping.
     pub fn lane(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Option<Arc<Lane>> {
-        if let Some(lane) = self.lanes.get(&endpoint.url) {
+        if let Some(lane) = self.lanes.get(&endpoint.lane) {
             return Some(lane.clone());
         }
         // Stopping is looked at under the map's lock: a lane made before `stop` goes through the map is found
         // there, one after that is not made.
-        let entry = self.lanes.entry(endpoint.url.clone());
+        let entry = self.lanes.entry(endpoint.lane.clone());
         if self.is_stopping() {
             return None;
         }
@@ -60,7 +60,7 @@ impl Shared {
 
     /// Takes a closed lane off the map, unless another has its place by now.
     pub fn forget(&self, lane: &Arc<Lane>) {
-        self.lanes.remove_if(&lane.route.endpoint.url, |_, other| Arc::ptr_eq(other, lane));
+        self.lanes.remove_if(&lane.route.endpoint.lane, |_, other| Arc::ptr_eq(other, lane));
     }
 
     /// Closes all lanes.

@@ -109,7 +109,8 @@ async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, NoToken> 
     let failed = |failure: Failure| no_token(source, failure.status(), format!("can't be asked: {failure}"));
     let asked = Instant::now();
     let deadline = asked + dialer.connect_timeout;
-    let mut connection = timeout_at(deadline, dialer.dial(&source.endpoint, deadline))
+    let connector = dialer.connector(&source.endpoint);
+    let mut connection = timeout_at(deadline, dialer.dial(&source.endpoint, &connector, deadline))
         .await
         .map_err(|_| no_token(source, None, format!("was not connected within {:?}", dialer.connect_timeout)))?
         .map_err(failed)?;

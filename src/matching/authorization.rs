@@ -2,14 +2,14 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use crate::definition::{Authentication, BadUrl, Endpoint};
+use crate::definition::{Authentication, BadUrl, Endpoint, Tls};
 
 /// What goes into the Authorization header of a webhook's calls.
 #[derive(Debug)]
@@ -30,9 +30,11 @@ pub struct TokenSource {
 }
 
 impl Authorization {
+    /// `tls` is the webhook's own; tokens are fetched with it too.
+    ///
     /// # Errors
     /// The token URL can't be called.
-    pub fn of(authentication: &Authentication) -> Result<Self, BadUrl> {
+    pub fn of(authentication: &Authentication, tls: Option<Arc<Tls>>) -> Result<Self, BadUrl> {
         Ok(match authentication {
             Authentication::Basic { username, password } => Self::Fixed(basic(username, &password.0)),
             Authentication::Bearer { token } => Self::Fixed(sensitive(&format!("Bearer {}", token.0))),
@@ -40,7 +42,7 @@ impl Authorization {
                 let scope = scope.as_deref().filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope));
                 let form: Vec<_> = [("grant_type", "client_credentials")].into_iter().chain(scope).collect();
                 Self::Fetched(TokenSource {
-                    endpoint: Endpoint::parse(token_url)?,
+                    endpoint: Endpoint::parse(token_url)?.with_tls(tls),
                     client: basic(&encoded(client_id), &encoded(&client_secret.0)),
                     form: serde_urlencoded::to_string(form).unwrap_or_default().into(),
                     kept: OnceLock::new(),
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     fn of(authentication: serde_json::Value) -> Authorization {
-        Authorization::of(&serde_json::from_value(authentication).unwrap()).unwrap()
+        Authorization::of(&serde_json::from_value(authentication).unwrap(), None).unwrap()
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::{Authorization, Body, EventCounts};
+use crate::definition::rules::Refusal;
 use crate::definition::template::{Fixed, TemplateError};
-use crate::definition::{BadUrl, Endpoint, Event, HiddenText, OldSecret, Secret, Table, Webhook};
+use crate::definition::{BadUrl, Endpoint, Event, HiddenText, OldSecret, Secret, Table, TlsSettings, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
 
@@ -82,6 +83,8 @@ pub struct Target {
 pub enum CompileError {
     #[error(transparent)]
     Url(#[from] BadUrl),
+    #[error(transparent)]
+    Tls(#[from] Refusal),
     #[error("its header {0:?} can't be sent")]
     Header(String),
     #[error("its event sources: {0}")]
@@ -92,20 +95,22 @@ pub enum CompileError {
 
 impl Target {
     /// # Errors
-    /// One of the webhook's URLs can't be called.
+    /// One of the webhook's URLs can't be called, or its TLS settings can't be read.
     pub fn of(webhook: &Webhook) -> Result<Target, CompileError> {
         let handling = &webhook.handling;
-        let endpoints = webhook.urls.iter().map(|url| Endpoint::parse(url).map(Arc::new));
+        let tls = handling.tls.as_ref().map(TlsSettings::read).transpose()?.map(Arc::new);
+        let endpoint = |url: &String| Ok::<_, BadUrl>(Arc::new(Endpoint::parse(url)?.with_tls(tls.clone())));
+        let authorization = |authentication| Authorization::of(authentication, tls.clone());
         Ok(Target {
             webhook: webhook.id,
             account: webhook.account.clone(),
             secret: webhook.secret.clone(),
             old_secret: webhook.old_secret.clone(),
-            endpoints: endpoints.collect::<Result<_, _>>()?,
+            endpoints: webhook.urls.iter().map(endpoint).collect::<Result<_, _>>()?,
             timeout: handling.timeout.map(seconds),
             retry: handling.retry.as_ref().map(|waits| waits.iter().copied().map(seconds).collect()),
             headers: handling.headers.iter().map(header).collect::<Result<_, _>>()?,
-            authorization: handling.authentication.as_ref().map(Authorization::of).transpose()?,
+            authorization: handling.authentication.as_ref().map(authorization).transpose()?,
             gone: AtomicBool::new(false),
         })
     }

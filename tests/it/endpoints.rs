@@ -88,6 +88,10 @@ fn what_can_not_authorize_a_call_is_refused_with_its_field() {
             json!({"Authentication": {"Bearer": {"Token": "s3cret"}}, "Headers": {"authorization": "s3cret"}}),
             "leave one of the two out",
         ),
+        (json!({"Tls": {}}), "Tls: it is empty"),
+        (json!({"Tls": {"CaCertificates": "s3cret"}}), "Tls.CaCertificates: it holds no certificate"),
+        (json!({"Tls": {"ClientKey": "s3cret"}}), "Tls.ClientCertificate: it is required"),
+        (json!({"Tls": {"CaCertificates": 1}}), "Tls.CaCertificates: invalid type"),
     ] {
         let refused = api.post(LIST, &wanted(settings));
         assert_eq!((refused.status, refused.text("Code").as_str()), (400, "IncorrectBodyParameter"), "{refused:?}");

@@ -122,6 +122,7 @@ impl<'p> Planner<'p> {
             retry: entry.retry_schedule.clone(),
             headers: entry.headers.iter().map(header).collect(),
             authentication: entry.authentication.clone(),
+            tls: entry.tls.clone(),
             omit_secret: entry.payload_secret == Some(false),
         };
         for (field, secret) in handling.secrets_mut() {

@@ -14,7 +14,7 @@ use crate::matching::{Authorization, Target};
 fn authorized(url: &str, authentication: Value) -> Arc<Target> {
     let mut target = Arc::into_inner(target(url)).unwrap();
     let authentication = serde_json::from_value(authentication).unwrap();
-    target.authorization = Some(Authorization::of(&authentication).unwrap());
+    target.authorization = Some(Authorization::of(&authentication, None).unwrap());
     Arc::new(target)
 }
 

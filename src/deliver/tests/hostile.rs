@@ -207,7 +207,7 @@ fn open() -> Config {
 async fn dial(url: &str, config: &Config, resolver: Resolver) -> Result<(), Failure> {
     let endpoint = Endpoint::parse(url).unwrap();
     let dialer = Dialer::new(config, resolver).unwrap();
-    dialer.dial(&endpoint, Instant::now() + Duration::from_secs(5)).await.map(drop)
+    dialer.dial(&endpoint, &dialer.connector(&endpoint), Instant::now() + Duration::from_secs(5)).await.map(drop)
 }
 
 async fn assert_refused(url: &str, refused: &Refused, resolver: Resolver) {
