@@ -175,6 +175,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         timeout: None,
         retry: None,
         headers: Box::default(),
+        authorization: None,
         endpoints: [Arc::new(Endpoint::parse(&format!("http://{address}/hook")).unwrap())].into(),
         gone: false.into(),
     });

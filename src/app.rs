@@ -19,7 +19,7 @@ use crate::matching::Index;
 use crate::pipeline::{Counters, Pipeline, Resume};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
-use crate::settle::{self, Letters, Settle, Tiers};
+use crate::settle::{self, Letters, OnGone, Settle, Tiers};
 use crate::source::{self, Fatal, Handlers, Left, Source, Topics};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store, StoreError};
@@ -82,15 +82,8 @@ impl App {
         let client = config.kafka.client();
         let kafka = client.clone().into_iter().collect();
         let store = Store::start(&config.definitions, &client, index.clone())?;
-        let on_gone = {
-            let store = store.clone();
-            Box::new(move |webhook, version, cause| {
-                let store = store.clone();
-                tokio::spawn(async move { store.stop_webhook(webhook, version, cause).await });
-            })
-        };
         let topics = (&config.dead_letters, &config.retries, &config.operator_events);
-        let settle = Settle::new(topics, &kafka, index.clone(), on_gone).map_err(Error::Settle)?;
+        let settle = Settle::new(topics, &kafka, index.clone(), disabling(&store)).map_err(Error::Settle)?;
         let retry_topics = deliver::Retries {
             tiers: &config.retries.tiers,
             partitions: usize::try_from(config.retries.partitions).unwrap_or(1),
@@ -248,6 +241,15 @@ impl Sources {
         let (changes, retries) = tokio::join!(self.changes.leave(changes), self.retries.leave(retries));
         Left { unsettled: changes.unsettled + retries.unsettled, committed: changes.committed && retries.committed }
     }
+}
+
+/// Disables webhooks whose receivers want nothing any more.
+fn disabling(store: &Arc<Store>) -> OnGone {
+    let store = store.clone();
+    Box::new(move |webhook, version, cause| {
+        let store = store.clone();
+        tokio::spawn(async move { store.stop_webhook(webhook, version, cause).await });
+    })
 }
 
 async fn read_gauges(budget: Arc<Budget>) {

@@ -1,6 +1,7 @@
 //! Webhooks, events and tables as people define them: validated, compiled once, held as one state that a log of
 //! records builds. Pure: no clock, no I/O.
 
+pub mod authentication;
 mod client;
 mod draft;
 pub mod edit;
@@ -8,6 +9,7 @@ mod endpoint;
 mod event;
 mod field_type;
 pub mod handling;
+mod hidden;
 mod keyring;
 pub mod plan;
 mod record;
@@ -18,18 +20,22 @@ mod secret;
 mod state;
 mod table;
 pub mod template;
+mod tls;
 mod webhook;
 pub mod yaml;
 
+pub use self::authentication::Authentication;
 pub use self::client::{Client, TokenKey};
 pub use self::draft::Draft;
 pub use self::endpoint::{BadUrl, Endpoint};
 pub use self::event::{Event, Payload};
 pub use self::field_type::{FieldType, UnknownFieldType};
-pub use self::handling::{Handling, HeaderText};
+pub use self::handling::Handling;
+pub use self::hidden::HiddenText;
 pub use self::keyring::{BadKey, CannotOpen, Keyring};
 pub use self::record::{BadReason, BadRecord, Key, LogRecord, VERSION};
 pub use self::secret::{BadSecret, Secret};
 pub use self::state::{Applied, Changes, Definitions, TableKey};
 pub use self::table::{Table, TableField};
+pub use self::tls::{Tls, TlsSettings, authorities};
 pub use self::webhook::{OldSecret, Stamp, Webhook};

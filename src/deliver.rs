@@ -17,6 +17,7 @@ mod health;
 mod lane;
 mod metrics;
 mod pace;
+mod resolve;
 mod retry_after;
 mod route;
 mod schedule;
@@ -28,6 +29,7 @@ mod tests;
 mod throttle;
 mod timer;
 mod tls;
+mod tokens;
 mod worker;
 
 use std::pin::pin;

@@ -4,6 +4,7 @@
 //! fields that changed and the rules that fire, not on how many definitions the table has. [`explain`] says
 //! the same slowly and in words. Pure: no clock, no I/O.
 
+mod authorization;
 mod body;
 mod changed;
 mod counts;
@@ -15,6 +16,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use self::authorization::{Authorization, TokenSource};
 pub use self::body::{Body, Chosen, Hidden, Step};
 pub use self::changed::Comparison;
 pub use self::counts::{Counts, EventCounts, Totals};

@@ -53,6 +53,7 @@ fn webhook(number: usize) -> LogRecord {
         old_secret: None,
         handling: Handling::default(),
         enabled: true,
+        stopped: None,
         version: 1,
         created: stamp(number),
         modified: None,

@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::rules::{self, Places, Policy, Refusal};
-use super::{Client, Draft, Event, Handling, HeaderText, Key, LogRecord, OldSecret, Secret, Stamp, TokenKey, Webhook};
+use super::{
+    Authentication, Client, Draft, Event, Handling, HiddenText, Key, LogRecord, OldSecret, Secret, Stamp, TlsSettings,
+    TokenKey, Webhook,
+};
 use crate::id::{AccountId, ClientId, EventId, WebhookId};
 
 /// A webhook as it is asked for. When it is created, Name and OutgoingUrls are required; when it is changed, what
@@ -41,7 +44,15 @@ pub struct WebhookWanted {
     /// that is there. null: none.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<std::collections::HashMap<String, String>>, example = json!({"X-Api-Key": "…"}))]
-    pub headers: Option<Option<BTreeMap<String, HeaderText>>>,
+    pub headers: Option<Option<BTreeMap<String, HiddenText>>>,
+    /// Ours: what is sent as the Authorization header. Excludes one in Headers. null: none.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<Authentication>)]
+    pub authentication: Option<Option<Authentication>>,
+    /// Ours: TLS of the webhook's own. null: the installation's.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<TlsSettings>)]
+    pub tls: Option<Option<TlsSettings>>,
     /// Ours: whether the default payload holds the secret, as Caspio's does. null: true.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<bool>)]
@@ -355,6 +366,8 @@ fn handling(wanted: &WebhookWanted, before: Handling) -> Handling {
     if let Some(headers) = &wanted.headers {
         handling.headers = headers.clone().unwrap_or_default();
     }
+    set(&mut handling.authentication, &wanted.authentication);
+    set(&mut handling.tls, &wanted.tls);
     if let Some(holds) = wanted.payload_secret {
         handling.omit_secret = holds == Some(false);
     }

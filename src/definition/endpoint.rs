@@ -1,8 +1,11 @@
 //! An outgoing URL, checked and taken apart once.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use http::Uri;
+
+use super::Tls;
 
 /// Where calls go: a URL that is http or https, has a host, no user info and no fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +16,10 @@ pub struct Endpoint {
     pub https: bool,
     pub host: Arc<str>,
     pub port: u16,
+    /// Its webhook's own TLS, if it has any.
+    pub tls: Option<Arc<Tls>>,
+    /// What it shares connections by: the URL, and with TLS of its own its fingerprint behind a `#`, which no URL has.
+    pub lane: Arc<str>,
 }
 
 /// Why a text is no outgoing URL.
@@ -46,6 +53,11 @@ impl Endpoint {
         if host.is_empty() {
             return Err(bad("it has no host"));
         }
+        if let Some(inside) = host.strip_prefix('[')
+            && inside.trim_end_matches(']').parse::<Ipv6Addr>().is_err()
+        {
+            return Err(bad("what stands in brackets must be an IPv6 address, and without a zone"));
+        }
         let port = match authority.port() {
             None if authority.as_str().ends_with(':') || authority.as_str().len() > host.len() => {
                 return Err(bad("its port is no number from 1 to 65535"));
@@ -62,7 +74,18 @@ impl Endpoint {
         if port == 0 {
             return Err(bad("its port is no number from 1 to 65535"));
         }
-        Ok(Endpoint { url: url.into(), host: host.into(), https, port, uri })
+        let url: Arc<str> = url.into();
+        Ok(Endpoint { lane: url.clone(), url, host: host.into(), https, port, tls: None, uri })
+    }
+
+    /// The same with a webhook's own TLS. It shares no connection with an endpoint of other TLS: on one that was
+    /// opened with it, others would be believed, or be taken for its webhook.
+    pub fn with_tls(mut self, tls: Option<Arc<Tls>>) -> Endpoint {
+        self.lane = match &tls {
+            Some(tls) => format!("{}#{}", self.url, tls.fingerprint).into(),
+            None => self.url.clone(),
+        };
+        Endpoint { tls, ..self }
     }
 }
 

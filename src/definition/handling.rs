@@ -1,11 +1,13 @@
 //! How a webhook wants its calls made, where it differs from the configuration: ours, beside what Caspio knows.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::Refusal;
+use super::authentication::Authentication;
+use super::hidden::{HIDDEN, HiddenText};
+use super::rules::{Policy, Refusal};
+use super::tls::TlsSettings;
 
 /// How a webhook wants its calls made. What is not said is as the configuration has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,19 +22,17 @@ pub struct Handling {
     /// Headers that each request has beside our own, by name. They may hold credentials, so they are sealed like
     /// secrets.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, HeaderText>,
+    pub headers: BTreeMap<String, HiddenText>,
+    /// What is sent as the Authorization header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
+    /// TLS of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSettings>,
     /// Whether the default payload leaves the secret out.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub omit_secret: bool,
 }
-
-/// A header's value. Its `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct HeaderText(pub String);
-
-/// What stands for a header's value where it is not shown; given back, it means the value that is there.
-pub const HIDDEN: &str = "…";
 
 /// The longest time that an attempt may take, in seconds.
 pub const MAX_TIMEOUT: u32 = 120;
@@ -70,26 +70,36 @@ impl Handling {
         *self == Self::default()
     }
 
+    /// Every text of it that is kept like a secret, with the name of its field.
+    pub fn secrets_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut HiddenText)> {
+        let headers = self.headers.values_mut().map(|value| ("Headers", value));
+        let keys = self.tls.iter_mut().filter_map(|tls| Some(("Tls.ClientKey", tls.client_key.as_mut()?)));
+        headers.chain(self.authentication.iter_mut().map(Authentication::secret_mut)).chain(keys)
+    }
+
     /// Puts the values that are there in place of those that are hidden.
     pub fn reveal(&mut self, before: Option<&Handling>) {
         for (name, value) in &mut self.headers {
-            if value.0 == HIDDEN
-                && let Some(there) = before.and_then(|before| before.headers.get(name))
-            {
-                value.clone_from(there);
-            }
+            value.reveal(before.and_then(|before| before.headers.get(name)));
+        }
+        if let Some(authentication) = &mut self.authentication {
+            authentication.reveal(before.and_then(|before| before.authentication.as_ref()));
+        }
+        if let Some(key) = self.tls.as_mut().and_then(|tls| tls.client_key.as_mut()) {
+            key.reveal(before.and_then(|before| before.tls.as_ref()?.client_key.as_ref()));
         }
     }
 
     /// The same with hidden values.
     pub fn hidden(&self) -> Self {
-        let headers = self.headers.keys().map(|name| (name.clone(), HeaderText(HIDDEN.to_owned()))).collect();
-        Self { headers, ..self.clone() }
+        let mut hidden = self.clone();
+        hidden.secrets_mut().for_each(|(_, secret)| HIDDEN.clone_into(&mut secret.0));
+        hidden
     }
 
     /// # Errors
     /// The first rule that it breaks.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self, policy: Policy) -> Result<(), Refusal> {
         let handling = |field, value: String, expected| Err(Refusal::Handling { field, value, expected });
         if let Some(timeout) = self.timeout.filter(|timeout| !(1..=MAX_TIMEOUT).contains(timeout)) {
             return handling("Timeout", timeout.to_string(), "it is seconds, from 1 to 120");
@@ -114,11 +124,20 @@ impl Handling {
         if let Some(name) = self.headers.keys().find(|name| !names.insert(name.to_ascii_lowercase())) {
             return Err(Refusal::Twice { field: "Headers", value: name.clone() });
         }
-        self.headers.iter().try_for_each(|(name, value)| header(name, value))
+        self.headers.iter().try_for_each(|(name, value)| header(name, value))?;
+        if let Some(tls) = &self.tls {
+            tls.read()?;
+        }
+        let Some(authentication) = &self.authentication else { return Ok(()) };
+        if let Some(name) = self.headers.keys().find(|name| name.eq_ignore_ascii_case("authorization")) {
+            let expected = "Authentication sets it, so leave one of the two out";
+            return Err(Refusal::Header { name: name.clone(), expected });
+        }
+        authentication.check(policy)
     }
 }
 
-fn header(name: &str, HeaderText(value): &HeaderText) -> Result<(), Refusal> {
+fn header(name: &str, value: &HiddenText) -> Result<(), Refusal> {
     let refused = |expected| Err(Refusal::Header { name: name.to_owned(), expected });
     let lower = name.to_ascii_lowercase();
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
@@ -130,23 +149,14 @@ fn header(name: &str, HeaderText(value): &HeaderText) -> Result<(), Refusal> {
     if name.len() > MAX_HEADER_NAME {
         return refused("a header's name has at most 100 characters");
     }
-    // What stands for something else where definitions are kept, in the topic and in files.
-    if value.starts_with("sealed:") || value.starts_with("${") {
-        return refused("its value starts with sealed: or ${, which are read as something else");
+    if let Err(expected) = value.check() {
+        return refused(expected);
     }
-    if value == HIDDEN {
-        return refused("its value is …, which stands for one that is there, and there is none");
-    }
+    let HiddenText(value) = value;
     if value.len() > MAX_HEADER || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return refused("its value must be visible ASCII, at most 4096 bytes");
     }
     Ok(())
-}
-
-impl fmt::Debug for HeaderText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(HIDDEN)
-    }
 }
 
 #[cfg(test)]
@@ -154,13 +164,13 @@ mod tests {
     use super::*;
 
     fn headers(headers: &[(&str, &str)]) -> Handling {
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), HeaderText((*value).to_owned())));
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), HiddenText((*value).to_owned())));
         Handling { headers: headers.collect(), ..Handling::default() }
     }
 
     #[test]
     fn what_can_not_be_sent_is_refused_by_name_and_never_shows_a_value() {
-        assert_eq!(headers(&[("X-Api-Key", "s3cret"), ("Authorization", "Bearer x")]).check(), Ok(()));
+        assert_eq!(headers(&[("X-Api-Key", "s3cret"), ("Authorization", "Bearer x")]).check(Policy::default()), Ok(()));
         for (name, value) in [
             ("Webhook-Id", "s3cret"),
             ("HOST", "s3cret"),
@@ -173,7 +183,7 @@ mod tests {
             ("x", "${s3cret}"),
             ("x", HIDDEN),
         ] {
-            let error = headers(&[(name, value)]).check().unwrap_err().to_string();
+            let error = headers(&[(name, value)]).check(Policy::default()).unwrap_err().to_string();
             assert!(error.contains(&format!("{name:?}")) && !error.contains("s3cr"), "{error}");
         }
         for bad in [
@@ -182,9 +192,21 @@ mod tests {
             Handling { retry: Some(vec![1; 51]), ..Handling::default() },
             Handling { retry: Some(vec![2_592_000, 1]), ..Handling::default() },
         ] {
-            assert!(bad.check().is_err(), "{bad:?}");
+            assert!(bad.check(Policy::default()).is_err(), "{bad:?}");
         }
         assert!(!format!("{:?}", headers(&[("x", "s3cret")])).contains("s3cret"));
+    }
+
+    #[test]
+    fn an_authorization_header_and_authentication_exclude_each_other() {
+        let token = HiddenText("s3cret".to_owned());
+        let bearer = Some(Authentication::Bearer { token });
+        let both = Handling { authentication: bearer.clone(), ..headers(&[("AUTHORIZATION", "Bearer x")]) };
+        let error = both.check(Policy::default()).unwrap_err().to_string();
+        assert!(error.contains("\"AUTHORIZATION\"") && error.contains("leave one of the two out"), "{error}");
+        let one = Handling { authentication: bearer, ..headers(&[("X-Api-Key", "s3cret")]) };
+        assert_eq!(one.check(Policy::default()), Ok(()));
+        assert!(!serde_json::to_string(&one.hidden()).unwrap().contains("s3cret"));
     }
 
     #[test]
@@ -193,7 +215,7 @@ mod tests {
         let mut after = headers(&[("x", HIDDEN), ("y", "three"), ("z", HIDDEN)]);
         after.reveal(Some(&before));
         assert_eq!(after, headers(&[("x", "one"), ("y", "three"), ("z", HIDDEN)]));
-        assert!(after.check().is_err());
+        assert!(after.check(Policy::default()).is_err());
         assert_eq!(before.hidden(), headers(&[("x", HIDDEN), ("y", HIDDEN)]));
     }
 }

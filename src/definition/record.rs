@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{BadSecret, CannotOpen, Client, Event, HeaderText, Keyring, Secret, Table, TokenKey, Webhook};
+use super::{BadSecret, CannotOpen, Client, Event, HiddenText, Keyring, Secret, Table, TokenKey, Webhook};
 use crate::id::{AccountId, BadId, ClientId, EventId, TableId, WebhookId};
 
 /// The version of the shapes that this program writes and reads, each value's `"v"`. It changes only when a
@@ -125,7 +125,7 @@ impl LogRecord {
             Key::Webhook(_) => {
                 let webhook: Webhook<String> = from_value(value).expect(OWN);
                 let Ok(mut webhook) = webhook.with_secrets(|secret| Ok::<_, Infallible>(seal(secret)));
-                for HeaderText(value) in webhook.handling.headers.values_mut() {
+                for (_, HiddenText(value)) in webhook.handling.secrets_mut() {
                     *value = seal(std::mem::take(value));
                 }
                 to_value(&webhook)
@@ -159,7 +159,7 @@ pub(super) fn webhook_from_value(id: WebhookId, value: &[u8], keys: &Keyring) ->
     if webhook.id != id {
         return Err(BadReason::OtherId(webhook.id.into()));
     }
-    for HeaderText(value) in webhook.handling.headers.values_mut() {
+    for (_, HiddenText(value)) in webhook.handling.secrets_mut() {
         *value = keys.open(&Key::Webhook(id).to_string(), std::mem::take(value))?;
     }
     webhook.with_secrets(|secret| opened(Key::Webhook(id), secret, keys))

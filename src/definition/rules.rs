@@ -74,7 +74,7 @@ pub enum Refusal {
     Calls(i64),
     #[error(
         "nothing to change is given: send at least one of Name, Description, OutgoingUrls, CallThrottling, Enabled, \
-         Timeout, RetrySchedule, Headers, PayloadSecret"
+         Timeout, RetrySchedule, Headers, Authentication, Tls, PayloadSecret"
     )]
     NothingGiven,
     #[error("Enabled is false, but a new webhook has no events yet: create its events with Enabled false")]
@@ -92,6 +92,8 @@ pub enum Refusal {
     Handling { field: &'static str, value: String, expected: &'static str },
     #[error("Headers has {name:?}: {expected}")]
     Header { name: String, expected: &'static str },
+    #[error("{field}: {reason}")]
+    Part { field: &'static str, reason: String },
     #[error("Secret: {0}")]
     Secret(#[from] BadSecret),
     #[error("Name {name:?} is taken in account {account:?}, by webhook {other}")]
@@ -204,7 +206,7 @@ pub fn webhook(webhook: &Webhook, policy: Policy) -> Result<(), Refusal> {
     if webhook.call_throttling == Some(0) {
         return Err(Refusal::NoCalls);
     }
-    webhook.handling.check()
+    webhook.handling.check(policy)
 }
 
 /// Checks that no other webhook of the account has the name.

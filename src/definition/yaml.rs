@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
 pub use self::table::{FieldEntry, TableEntry};
-use super::{Definitions, Event, Payload, Table, Webhook};
+use super::{Authentication, Definitions, Event, Payload, Table, TlsSettings, Webhook};
 use crate::id::AccountId;
 
 /// A file of webhooks with their events, and of declared tables.
@@ -46,6 +46,12 @@ pub struct WebhookEntry {
     pub retry_schedule: Option<Vec<u32>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, SecretText>,
+    /// Its secret may be `${NAME}` like a [`SecretText`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
+    /// Its key may be `${NAME}` too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_secret: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,11 +83,9 @@ pub struct EventEntry {
 #[serde(transparent)]
 pub struct SecretText(pub String);
 
-impl SecretText {
-    /// The name of the variable that holds the secret, if it is kept in one.
-    pub fn variable(&self) -> Option<&str> {
-        self.0.strip_prefix("${")?.strip_suffix('}')
-    }
+/// The name in a text that is `${NAME}`.
+pub(super) fn variable(text: &str) -> Option<&str> {
+    text.strip_prefix("${")?.strip_suffix('}')
 }
 
 impl fmt::Debug for SecretText {
@@ -151,6 +155,8 @@ impl WebhookEntry {
             timeout: handling.timeout,
             retry_schedule: handling.retry,
             headers: handling.headers.into_iter().map(|(name, value)| (name, SecretText(value.0))).collect(),
+            authentication: handling.authentication,
+            tls: handling.tls,
             payload_secret: handling.omit_secret.then_some(false),
             enabled: (!webhook.enabled).then_some(false),
             events: events.map(EventEntry::of).map(nowhere).collect(),

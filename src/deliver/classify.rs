@@ -33,12 +33,13 @@ pub(super) enum Class {
     Tls,
     RefusedAddress,
     HttpRefused,
+    Token,
     Broken,
     Protocol,
 }
 
 impl Class {
-    pub const ALL: [Class; 16] = [
+    pub const ALL: [Class; 17] = [
         Class::Status2xx,
         Class::Status3xx,
         Class::Status4xx,
@@ -53,6 +54,7 @@ impl Class {
         Class::Tls,
         Class::RefusedAddress,
         Class::HttpRefused,
+        Class::Token,
         Class::Broken,
         Class::Protocol,
     ];
@@ -73,6 +75,7 @@ impl Class {
             Class::Tls => "tls",
             Class::RefusedAddress => "refused_address",
             Class::HttpRefused => "http_refused",
+            Class::Token => "token",
             Class::Broken => "broken",
             Class::Protocol => "protocol",
         }
@@ -127,6 +130,8 @@ pub(super) fn failure(failure: &Failure) -> (Class, Verdict) {
         // Here and where the connection broke, the receiver may have acted on the message; it knows it again
         // by its id.
         Failure::Timeout(_) => Class::Timeout,
+        // The endpoint has heard nothing; its authorization server's trouble passes, or people mend the credentials.
+        Failure::NoToken(_) => Class::Token,
         Failure::Broken(_) => Class::Broken,
         Failure::Protocol(_) => Class::Protocol,
     };

@@ -134,7 +134,7 @@ fn cause(lane: &Lane, class: Class, head: &Result<Parts, Failure>) -> Cause {
     let shown = &lane.route.shown;
     let (status, text) = match head {
         Ok(head) => (Some(head.status.as_u16()), format!("{shown} answered {}", head.status)),
-        Err(failure) => (None, format!("{shown}: {failure}")),
+        Err(failure) => (failure.status(), format!("{shown}: {failure}")),
     };
     Cause { class: class.as_str(), status, text }
 }

@@ -53,6 +53,8 @@ pub struct Config {
     pub allow_http: bool,
     /// Networks that may be dialled although they are private, loopback or otherwise not public, such as "10.1.0.0/16". Default none.
     pub allow_addresses: Vec<IpNet>,
+    /// Networks that are never dialled, be they public or in `allow_addresses`, such as "198.51.100.0/24". Default none.
+    pub deny_addresses: Vec<IpNet>,
     /// A PEM file with the certificate authorities that endpoints are checked against. Default: those of the system.
     pub ca_file: Option<PathBuf>,
 }
@@ -77,6 +79,7 @@ impl Default for Config {
             retry_after_limit: Duration::from_secs(86_400),
             allow_http: false,
             allow_addresses: Vec::new(),
+            deny_addresses: Vec::new(),
             ca_file: None,
         }
     }

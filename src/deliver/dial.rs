@@ -1,7 +1,7 @@
 //! Opens connections: looks the name up, filters the addresses, connects, shakes hands.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -15,16 +15,20 @@ use super::Config;
 use super::connection::{Connection, Http1};
 use super::failure::Failure;
 use super::guard::{Guard, Refused};
-use super::tls;
+use super::resolve::{Resolver, bare};
+use super::tls::Tls;
 use crate::definition::Endpoint;
 
 /// An HTTP/2 connection without calls is not pinged; one whose pings stay unanswered is closed, so that calls
 /// don't wait for their timeouts on a dead path.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest head of an answer on HTTP/1.1, in bytes; on HTTP/2 hyper keeps to 16 KiB by itself.
+const MAX_HEAD: usize = 64 * 1024;
 
 pub(super) struct Dialer {
-    tls: TlsConnector,
+    resolver: Resolver,
+    tls: Tls,
     guard: Guard,
     allow_http: bool,
     pub connect_timeout: Duration,
@@ -33,29 +37,39 @@ pub(super) struct Dialer {
 impl Dialer {
     /// # Errors
     /// The certificate authorities can't be read.
-    pub fn new(config: &Config) -> Result<Self, String> {
+    pub fn new(config: &Config, resolver: Resolver) -> Result<Self, String> {
         Ok(Self {
-            tls: tls::connector(config)?,
-            guard: Guard::new(config.allow_addresses.clone()),
+            resolver,
+            tls: Tls::new(config)?,
+            guard: Guard::new(config.allow_addresses.clone(), config.deny_addresses.clone()),
             allow_http: config.allow_http,
             connect_timeout: config.connect_timeout,
         })
     }
 
-    /// A new connection to the endpoint. Gives up at the deadline, but leaves it to the caller to end a wait
+    /// What shakes hands with an endpoint.
+    pub fn connector(&self, endpoint: &Endpoint) -> TlsConnector {
+        self.tls.connector(endpoint.tls.as_deref())
+    }
+
+    /// A new connection to the endpoint, with its connector. Gives up at the deadline, but leaves it to the caller to end a wait
     /// that goes beyond it.
-    pub async fn dial(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Connection, Failure> {
+    pub async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        connector: &TlsConnector,
+        deadline: Instant,
+    ) -> Result<Connection, Failure> {
         if !endpoint.https {
             if !self.allow_http {
                 return Err(Failure::HttpRefused);
             }
             return http1(self.connect(endpoint, deadline).await?).await;
         }
-        // The brackets of an IPv6 address belong to the URL alone.
         let name = ServerName::try_from(bare(&endpoint.host).to_owned())
             .map_err(|reason| Failure::Tls(io::Error::other(reason)))?;
         let tcp = self.connect(endpoint, deadline).await?;
-        let tls = self.tls.connect(name, tcp).await.map_err(Failure::Tls)?;
+        let tls = connector.connect(name, tcp).await.map_err(Failure::Tls)?;
         match tls.get_ref().1.alpn_protocol() {
             Some(b"h2") => http2(tls).await,
             _ => http1(tls).await,
@@ -63,9 +77,11 @@ impl Dialer {
     }
 
     /// Connects to the first address that may be dialled and answers. Each gets an equal share of what is left
-    /// of the time, so that one dead address does not use up all of it.
+    /// of the time, so that one dead address does not use up all of it. The name is looked up once, and what
+    /// is dialled are the addresses that were checked: a name whose answer changes meanwhile gains nothing.
     async fn connect(&self, endpoint: &Endpoint, deadline: Instant) -> Result<TcpStream, Failure> {
-        let addresses = self.allowed(look_up(endpoint).await.map_err(Failure::Resolve)?)?;
+        let addresses = self.resolver.look_up(&endpoint.host, endpoint.port).await.map_err(Failure::Resolve)?;
+        let addresses = self.allowed(addresses)?;
         let mut last = io::Error::from(io::ErrorKind::TimedOut);
         for (tried, address) in addresses.iter().enumerate() {
             let now = Instant::now();
@@ -103,23 +119,13 @@ impl Dialer {
     }
 }
 
-async fn look_up(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
-    let host = bare(&endpoint.host);
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, endpoint.port)]);
-    }
-    Ok(tokio::net::lookup_host((host, endpoint.port)).await?.collect())
-}
-
-fn bare(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
-}
-
 async fn http1<S>(stream: S) -> Result<Connection, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+    let (sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Broken(error.to_string()))?;
     Ok(Connection::Http1(Http1::new(sender, connection)))

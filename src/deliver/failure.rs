@@ -21,10 +21,33 @@ pub(super) enum Failure {
     Tls(std::io::Error),
     #[error("{} took longer than {:?}", .0.stage, .0.allowed)]
     Timeout(Limit),
+    #[error(transparent)]
+    NoToken(#[from] NoToken),
     #[error("the connection broke before an answer came: {0}")]
     Broken(String),
     #[error("its answer is no HTTP: {0}")]
     Protocol(String),
+}
+
+/// Why a webhook's token could not be fetched.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("no token: {from} {reason}")]
+pub(super) struct NoToken {
+    /// The token endpoint's scheme, host and port.
+    pub from: Box<str>,
+    /// Its answer's status, if that is the reason.
+    pub status: Option<u16>,
+    pub reason: Box<str>,
+}
+
+impl Failure {
+    /// The HTTP status of whoever stood in the way of the endpoint's own.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Failure::NoToken(NoToken { status, .. }) => *status,
+            _ => None,
+        }
+    }
 }
 
 /// How long an attempt or a part of it may take, and when that is over.

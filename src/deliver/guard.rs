@@ -12,34 +12,52 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Guard {
     allowed: Vec<IpNet>,
+    denied: Vec<IpNet>,
 }
 
-/// An address that may not be dialled, and what kind it is.
+/// Why an address may not be dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{address} is {kind}; to allow it, add its network to delivery.allow_addresses")]
-pub(super) struct Refused {
-    pub address: IpAddr,
-    pub kind: &'static str,
+pub(super) enum Refused {
+    #[error("{address} is {kind}; to allow it, add its network to delivery.allow_addresses")]
+    NotPublic { address: IpAddr, kind: &'static str },
+    #[error("{address} is in {network}, which delivery.deny_addresses names")]
+    Denied { address: IpAddr, network: IpNet },
 }
 
 impl Guard {
-    /// `allowed` are the networks that may be dialled whatever they are.
-    pub fn new(allowed: Vec<IpNet>) -> Self {
-        Self { allowed }
+    /// `allowed` are the networks that may be dialled whatever they are, but for those of `denied`.
+    pub fn new(allowed: Vec<IpNet>, denied: Vec<IpNet>) -> Self {
+        Self { allowed, denied }
     }
 
     /// # Errors
-    /// The address is not public and in none of the allowed networks.
+    /// The address is in a denied network, or it is not public and in none of the allowed ones.
     pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
-        let meant = address.to_canonical();
-        if self.allowed.iter().any(|network| network.contains(&meant) || network.contains(&address)) {
+        let meant = meant(address);
+        let contains = |network: &&IpNet| network.contains(&meant) || network.contains(&address);
+        if let Some(network) = self.denied.iter().find(contains) {
+            return Err(Refused::Denied { address, network: *network });
+        }
+        if self.allowed.iter().any(|network| contains(&network)) {
             return Ok(());
         }
         let kind = match meant {
             IpAddr::V4(v4) => kind_of_v4(v4),
             IpAddr::V6(v6) => kind_of_v6(v6),
         };
-        kind.map_or(Ok(()), |kind| Err(Refused { address, kind }))
+        kind.map_or(Ok(()), |kind| Err(Refused::NotPublic { address, kind }))
+    }
+}
+
+/// The IPv4 address that an IPv6 one leads to, be it mapped (RFC 4291) or behind NAT64 (RFC 6052), through which
+/// an IPv6-only network reaches public IPv4; any other address itself.
+fn meant(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if NAT64.contains(&v6) => {
+            let [.., a, b, c, d] = v6.octets();
+            Ipv4Addr::new(a, b, c, d).into()
+        }
+        other => other,
     }
 }
 
@@ -66,7 +84,7 @@ const V4: [(Ipv4Net, &str); 17] = [
 ];
 
 /// What is not public in IPv6; the first that fits names the kind. Outside 2000::/3 nothing is public.
-const V6: [(Ipv6Net, &str); 14] = [
+const V6: [(Ipv6Net, &str); 16] = [
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "the unspecified address"),
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "the loopback address"),
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 96), "an IPv4-compatible address"),
@@ -74,6 +92,8 @@ const V6: [(Ipv6Net, &str); 14] = [
     (v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), "a discard address"),
     (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), "a Teredo address"),
     (v6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48), "a benchmarking address"),
+    (v6([0x2001, 0x10, 0, 0, 0, 0, 0, 0], 28), "an ORCHID, which is no address to dial"),
+    (v6([0x2001, 0x20, 0, 0, 0, 0, 0, 0], 28), "an ORCHID, which is no address to dial"),
     (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "an address for protocol assignments"),
     (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "a documentation address"),
     (v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), "a 6to4 address"),
@@ -91,11 +111,6 @@ fn kind_of_v4(address: Ipv4Addr) -> Option<&'static str> {
 }
 
 fn kind_of_v6(address: Ipv6Addr) -> Option<&'static str> {
-    // An IPv6-only network reaches public IPv4 through NAT64 (RFC 6052): what counts is the address inside.
-    if NAT64.contains(&address) {
-        let [.., a, b, c, d] = address.octets();
-        return kind_of_v4(Ipv4Addr::new(a, b, c, d));
-    }
     match V6.iter().find(|(network, _)| network.contains(&address)) {
         Some((_, kind)) => Some(kind),
         None if PUBLIC_V6.contains(&address) => None,

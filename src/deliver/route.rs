@@ -1,16 +1,17 @@
 //! How one endpoint is reached: what is the same in all requests to it, and its shared HTTP/2 connection.
 
 use std::fmt::{Display, Write as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::client::conn::http2;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
 
 use super::connection::{Body, Connection};
 use super::dial::Dialer;
@@ -39,6 +40,8 @@ pub(super) struct Route {
     pub shown: Box<str>,
     host: HeaderValue,
     path: Uri,
+    /// Made once, so that TLS sessions can be resumed.
+    connector: OnceLock<TlsConnector>,
     /// The connection that the lane's workers share when the endpoint speaks HTTP/2. The lock is held while
     /// it is dialled, so that the others wait for it instead of dialling too.
     shared: Mutex<Option<http2::SendRequest<Body>>>,
@@ -48,17 +51,11 @@ pub(super) struct Route {
 
 impl Route {
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
-        let scheme = if endpoint.https { "https" } else { "http" };
-        let default_port = if endpoint.https { 443 } else { 80 };
-        let authority = match endpoint.port {
-            port if port == default_port => endpoint.host.to_string(),
-            port => format!("{}:{port}", endpoint.host),
-        };
-        let path = endpoint.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         Self {
-            shown: format!("{scheme}://{authority}").into(),
-            host: HeaderValue::try_from(authority).expect("a URL's host and port have only visible ASCII"),
-            path: Uri::from(path),
+            shown: shown(&endpoint).into(),
+            host: host(&endpoint),
+            path: path(&endpoint),
+            connector: OnceLock::new(),
             shared: Mutex::default(),
             http1_only: AtomicBool::new(!endpoint.https),
             endpoint,
@@ -93,7 +90,8 @@ impl Route {
             // Whoever held the lock may have found out meanwhile that there is nothing to share.
             shared = (!self.http1_only.load(Ordering::Relaxed)).then_some(slot);
         }
-        let connection = dialer.dial(&self.endpoint, deadline).await?;
+        let connector = self.connector.get_or_init(|| dialer.connector(&self.endpoint));
+        let connection = dialer.dial(&self.endpoint, connector, deadline).await?;
         self.note_protocol(&connection, metrics);
         if let (Connection::Http2(sender), Some(slot)) = (&connection, &mut shared) {
             **slot = Some(sender.clone());
@@ -108,7 +106,14 @@ impl Route {
     }
 
     /// The request of one attempt, made at `now`, in seconds since 1970.
-    pub fn request(&self, message: &Message, connection: &Connection, signer: &mut Signer, now: u64) -> Request<Body> {
+    pub fn request(
+        &self,
+        message: &Message,
+        authorization: Option<&HeaderValue>,
+        connection: &Connection,
+        signer: &mut Signer,
+        now: u64,
+    ) -> Request<Body> {
         let buffer = &mut BytesMut::with_capacity(VALUES_LEN);
         let id = text(buffer, message.id);
         let timestamp = text(buffer, now);
@@ -121,7 +126,7 @@ impl Route {
         let mut request = Request::new(Body::new(message.body.clone()));
         *request.method_mut() = Method::POST;
         let headers = request.headers_mut();
-        headers.reserve(8);
+        headers.reserve(9);
         let uri = match connection {
             Connection::Http1(_) => {
                 headers.insert(HOST, self.host.clone());
@@ -139,8 +144,40 @@ impl Route {
         for (name, value) in &message.target.headers {
             headers.insert(name.clone(), value.clone());
         }
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
         *request.uri_mut() = uri.clone();
         request
+    }
+}
+
+/// An endpoint as logs and dead letters show it: scheme, host and port.
+pub(super) fn shown(endpoint: &Endpoint) -> String {
+    let scheme = if endpoint.https { "https" } else { "http" };
+    format!("{scheme}://{}", authority(endpoint))
+}
+
+/// A request in the form that HTTP/1.1 has: the path alone, and the host as a header.
+pub(super) fn in_origin_form<B>(endpoint: &Endpoint, request: &mut Request<B>) {
+    *request.uri_mut() = path(endpoint);
+    request.headers_mut().insert(HOST, host(endpoint));
+}
+
+fn path(endpoint: &Endpoint) -> Uri {
+    Uri::from(endpoint.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")))
+}
+
+fn host(endpoint: &Endpoint) -> HeaderValue {
+    HeaderValue::try_from(authority(endpoint)).expect("a URL's host and port have only visible ASCII")
+}
+
+/// Host and port, which is left out where it goes without saying.
+fn authority(endpoint: &Endpoint) -> String {
+    let default_port = if endpoint.https { 443 } else { 80 };
+    match endpoint.port {
+        port if port == default_port => endpoint.host.to_string(),
+        port => format!("{}:{port}", endpoint.host),
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::dial::Dialer;
 use super::lane::Lane;
 use super::metrics::Metrics;
+use super::resolve::Resolver;
 use super::schedule::Schedule;
 use super::throttle::{Throttle, Turn};
 use super::{Call, Cause, Config, Onward, Outcome, Retries, now};
@@ -19,7 +20,8 @@ use crate::lifecycle::Stop;
 /// What calls share a lane: those to one URL, but for those of a webhook that wants something of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    url: Arc<str>,
+    /// What its endpoint shares connections by.
+    endpoint: Arc<str>,
     /// The webhook with its version, where its calls must not mix with those of others.
     own: Option<(WebhookId, u32)>,
 }
@@ -43,14 +45,14 @@ impl Key {
     fn of(call: &Call) -> Self {
         let target = &call.message.target;
         let own = target.call_throttling.is_some().then_some((target.webhook, target.version));
-        Self { url: super::endpoint(call).url.clone(), own }
+        Self { endpoint: super::endpoint(call).lane.clone(), own }
     }
 }
 
 impl Shared {
     pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
         Ok(Arc::new(Self {
-            dialer: Dialer::new(&config)?,
+            dialer: Dialer::new(&config, Resolver::system())?,
             schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, retries.tiers),
             throttle: Throttle::new(retries.partitions),
             metrics: Metrics::new(),

@@ -1,7 +1,10 @@
 //! Lanes against real servers on loopback. Signatures are checked by the `standardwebhooks` crate.
 
+mod authorization;
 mod calls;
+mod hostile;
 mod lanes;
 mod receiver;
 mod retries;
+mod slow;
 mod tls;

@@ -1,58 +1,82 @@
-//! Who is believed on TLS: the certificate authorities of the system, or those of a file.
+//! Who is believed on TLS, and what we show: as the installation says, or a webhook for itself.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsConnector;
 use tracing::warn;
 
 use super::Config;
+use crate::definition;
 
-/// Offers HTTP/2 first, then HTTP/1.1 (ALPN, RFC 7301).
-///
-/// # Errors
-/// There is no certificate authority to check endpoints against, so that no https call could succeed. Where
-/// http is allowed it is only warned of.
-pub(super) fn connector(config: &Config) -> Result<TlsConnector, String> {
+/// Makes connectors. All offer HTTP/2 first, then HTTP/1.1 (ALPN, RFC 7301).
+pub(super) struct Tls {
+    believed: Believed,
+    connector: TlsConnector,
+}
+
+/// Whose certificates are believed.
+#[derive(Clone)]
+enum Believed {
+    System(Arc<Verifier>),
+    Authorities(Arc<RootCertStore>),
+}
+
+impl Tls {
+    /// # Errors
+    /// There is no certificate authority to check endpoints against, so that no https call could succeed. Where
+    /// http is allowed it is only warned of.
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let believed = match &config.ca_file {
+            Some(path) => Believed::Authorities(Arc::new(authorities_in(path)?)),
+            None => match Verifier::new(Arc::new(default_provider())) {
+                Ok(verifier) => Believed::System(Arc::new(verifier)),
+                Err(reason) if config.allow_http => {
+                    warn!(%reason, "no certificate authorities found, so calls to https URLs will fail: install \
+                         ca-certificates or set delivery.ca_file");
+                    Believed::Authorities(Arc::new(RootCertStore::empty()))
+                }
+                Err(reason) => {
+                    return Err(format!(
+                        "the system's certificate authorities can't be read ({reason}): install ca-certificates or \
+                         set delivery.ca_file"
+                    ));
+                }
+            },
+        };
+        Ok(Self { connector: connector(believed.clone(), None), believed })
+    }
+
+    /// What connects with the TLS of a webhook's own, if it has any. To be kept: its connections can be resumed.
+    pub fn connector(&self, own: Option<&definition::Tls>) -> TlsConnector {
+        let Some(own) = own else { return self.connector.clone() };
+        let believed = own.authorities.clone().map_or_else(|| self.believed.clone(), Believed::Authorities);
+        connector(believed, own.identity.clone())
+    }
+}
+
+fn connector(believed: Believed, identity: Option<Arc<SingleCertAndKey>>) -> TlsConnector {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring's suites serve both TLS 1.2 and 1.3");
-    let builder = match &config.ca_file {
-        Some(path) => builder.with_root_certificates(authorities_in(path)?),
-        None => match builder.clone().with_platform_verifier() {
-            Ok(builder) => builder,
-            Err(reason) if config.allow_http => {
-                warn!(%reason, "no certificate authorities found, so calls to https URLs will fail: install \
-                     ca-certificates or set delivery.ca_file");
-                builder.with_root_certificates(RootCertStore::empty())
-            }
-            Err(reason) => {
-                return Err(format!(
-                    "the system's certificate authorities can't be read ({reason}): install ca-certificates or set \
-                     delivery.ca_file"
-                ));
-            }
-        },
+    let builder = match believed {
+        Believed::System(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
+        Believed::Authorities(authorities) => builder.with_root_certificates(authorities),
     };
-    let mut tls = builder.with_no_client_auth();
+    let mut tls = match identity {
+        Some(identity) => builder.with_client_cert_resolver(identity),
+        None => builder.with_no_client_auth(),
+    };
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(tls)))
+    TlsConnector::from(Arc::new(tls))
 }
 
 fn authorities_in(path: &Path) -> Result<RootCertStore, String> {
-    let unusable = |reason: &dyn std::fmt::Display| format!("delivery.ca_file {}: {reason}", path.display());
-    let mut authorities = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|reason| unusable(&reason))? {
-        let certificate = certificate.map_err(|reason| unusable(&reason))?;
-        authorities.add(certificate).map_err(|reason| unusable(&reason))?;
-    }
-    if authorities.is_empty() {
-        return Err(unusable(&"it holds no certificate (-----BEGIN CERTIFICATE-----)"));
-    }
-    Ok(authorities)
+    let pem = std::fs::read(path).map_err(|reason| reason.to_string());
+    let authorities = pem.and_then(|pem| definition::authorities(&pem));
+    authorities.map_err(|reason| format!("delivery.ca_file {}: {reason}", path.display()))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::Response;
+use http::{HeaderValue, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
@@ -15,6 +15,8 @@ use super::failure::{Failure, Limit, Stage};
 use super::lane::{Held, Lane, Task};
 use super::signature::Signer;
 use super::timer::Timer;
+use super::tokens;
+use crate::matching::Authorization;
 use crate::render::Message;
 
 /// How long the rest of an answer may take: a new connection is had sooner than that.
@@ -118,18 +120,44 @@ impl Worker {
         may_end
     }
 
-    /// One attempt: a connection, the request, the head of the answer.
+    /// One attempt: with a token, where the webhook's calls have one. A token that is refused was perhaps revoked, so
+    /// a new one gets the same attempt's second chance.
     async fn attempt(&mut self, message: &Message) -> Result<Response<Incoming>, Failure> {
         let limit = Limit::new(Stage::Attempt, message.target.timeout.unwrap_or(self.lane.shared.config.timeout));
+        let source = match &message.target.authorization {
+            None => return self.send(message, None, limit).await,
+            Some(Authorization::Fixed(authorization)) => return self.send(message, Some(authorization), limit).await,
+            Some(Authorization::Fetched(source)) => source,
+        };
+        let lane = self.lane.clone();
+        let token = Box::pin(tokens::token(source, &lane.shared.dialer, limit, None)).await?;
+        let answer = self.send(message, Some(&token.authorization), limit).await?;
+        if !token.is_refused(&answer) || !token.is_worth_renewing() {
+            return Ok(answer);
+        }
+        self.read_to_end(answer.into_body()).await;
+        let token = Box::pin(tokens::token(source, &lane.shared.dialer, limit, Some(&token))).await?;
+        let answer = self.send(message, Some(&token.authorization), limit).await?;
+        token.is_refused(&answer);
+        Ok(answer)
+    }
+
+    /// A connection, the request, the head of the answer.
+    async fn send(
+        &mut self,
+        message: &Message,
+        authorization: Option<&HeaderValue>,
+        limit: Limit,
+    ) -> Result<Response<Incoming>, Failure> {
         let reused = self.connect(limit).await?;
-        match self.exchange(message, limit).await {
+        match self.exchange(message, authorization, limit).await {
             // An endpoint may close an idle connection just as a request goes out on it, which says nothing
             // about the endpoint. So the request goes out once more, in the same attempt, on a new connection.
             // Should the first have been read after all, the message comes twice: delivery is at-least-once
             // anyway, and the receiver knows it again by its id.
             Err(Failure::Broken(_)) if reused => {
                 self.connect(limit).await?;
-                self.exchange(message, limit).await
+                self.exchange(message, authorization, limit).await
             }
             answer => answer,
         }
@@ -149,10 +177,15 @@ impl Worker {
     }
 
     /// Sends the request and awaits the head of its answer. A connection that failed is not used again.
-    async fn exchange(&mut self, message: &Message, attempt: Limit) -> Result<Response<Incoming>, Failure> {
+    async fn exchange(
+        &mut self,
+        message: &Message,
+        authorization: Option<&HeaderValue>,
+        attempt: Limit,
+    ) -> Result<Response<Incoming>, Failure> {
         let mut connection = self.connection.take().expect("made sure of by connect");
         let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_secs());
-        let request = self.lane.route.request(message, &connection, &mut self.signer, now);
+        let request = self.lane.route.request(message, authorization, &connection, &mut self.signer, now);
         // A webhook that says how long an attempt may take means the wait for the answer above all.
         let limit = match message.target.timeout {
             Some(_) => attempt,

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Body, EventCounts};
+use super::{Authorization, Body, EventCounts};
+use crate::definition::rules::Refusal;
 use crate::definition::template::{Fixed, TemplateError};
-use crate::definition::{BadUrl, Endpoint, Event, HeaderText, OldSecret, Secret, Table, Webhook};
+use crate::definition::{BadUrl, Endpoint, Event, HiddenText, OldSecret, Secret, Table, TlsSettings, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
 
@@ -75,6 +76,8 @@ pub struct Target {
     pub retry: Option<Box<[Duration]>>,
     /// Headers that each request has beside our own.
     pub headers: Box<[(HeaderName, HeaderValue)]>,
+    /// What goes into the Authorization header.
+    pub authorization: Option<Authorization>,
     /// A receiver wants nothing any more (410). A definition that changed makes another target.
     pub gone: AtomicBool,
 }
@@ -84,6 +87,8 @@ pub struct Target {
 pub enum CompileError {
     #[error(transparent)]
     Url(#[from] BadUrl),
+    #[error(transparent)]
+    Tls(#[from] Refusal),
     #[error("its header {0:?} can't be sent")]
     Header(String),
     #[error("its event sources: {0}")]
@@ -94,21 +99,24 @@ pub enum CompileError {
 
 impl Target {
     /// # Errors
-    /// One of the webhook's URLs can't be called.
+    /// One of the webhook's URLs can't be called, or its TLS settings can't be read.
     pub fn of(webhook: &Webhook) -> Result<Target, CompileError> {
         let handling = &webhook.handling;
-        let endpoints = webhook.urls.iter().map(|url| Endpoint::parse(url).map(Arc::new));
+        let tls = handling.tls.as_ref().map(TlsSettings::read).transpose()?.map(Arc::new);
+        let endpoint = |url: &String| Ok::<_, BadUrl>(Arc::new(Endpoint::parse(url)?.with_tls(tls.clone())));
+        let authorization = |authentication| Authorization::of(authentication, tls.clone());
         Ok(Target {
             webhook: webhook.id,
             version: webhook.version,
             account: webhook.account.clone(),
             secret: webhook.secret.clone(),
             old_secret: webhook.old_secret.clone(),
-            endpoints: endpoints.collect::<Result<_, _>>()?,
+            endpoints: webhook.urls.iter().map(endpoint).collect::<Result<_, _>>()?,
             call_throttling: webhook.call_throttling,
             timeout: handling.timeout.map(seconds),
             retry: handling.retry.as_ref().map(|waits| waits.iter().copied().map(seconds).collect()),
             headers: handling.headers.iter().map(header).collect::<Result<_, _>>()?,
+            authorization: handling.authentication.as_ref().map(authorization).transpose()?,
             gone: AtomicBool::new(false),
         })
     }
@@ -118,7 +126,7 @@ fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds.into())
 }
 
-fn header((name, value): (&String, &HeaderText)) -> Result<(HeaderName, HeaderValue), CompileError> {
+fn header((name, value): (&String, &HiddenText)) -> Result<(HeaderName, HeaderValue), CompileError> {
     let bad = || CompileError::Header(name.clone());
     let mut value = HeaderValue::from_str(&value.0).map_err(|_| bad())?;
     value.set_sensitive(true);

@@ -91,6 +91,7 @@ impl Bench {
             timeout: None,
             retry: None,
             headers: Box::default(),
+            authorization: None,
             endpoints: [Arc::new(Endpoint::parse("https://example.com/hook?token=1").unwrap())].into(),
             gone: false.into(),
         };

@@ -82,7 +82,7 @@ impl Tier {
 fn name(delay: Duration) -> String {
     let millis = delay.as_millis();
     let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    match units.iter().find(|(_, unit)| millis % unit == 0) {
+    match units.iter().find(|(_, unit)| millis.is_multiple_of(*unit)) {
         Some((letter, unit)) => format!("{}{letter}", millis / unit),
         None => format!("{millis}ms"),
     }

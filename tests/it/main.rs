@@ -7,6 +7,7 @@ mod definitions;
 mod delivery;
 mod dev;
 mod endpoint_news;
+mod endpoints;
 mod harness_itself;
 mod hostile;
 mod page;

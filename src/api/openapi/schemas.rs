@@ -138,7 +138,7 @@ fn field<'s>(schemas: &'s mut Schemas, schema: &str, field: &str) -> Option<&'s 
 }
 
 /// What null sets back, which is a change too.
-const RESET_BY_NULL: [&str; 4] = ["Timeout", "RetrySchedule", "Headers", "PayloadSecret"];
+const RESET_BY_NULL: [&str; 6] = ["Timeout", "RetrySchedule", "Headers", "Authentication", "Tls", "PayloadSecret"];
 
 /// The fields of a creation, of which any one is enough, not null but where null says something.
 fn change_of(schemas: &Schemas) -> Object {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::definition::{Event, Handling, Payload, Webhook};
+use crate::definition::{Authentication, Event, Handling, Payload, TlsSettings, Webhook};
 
 /// What was sent for an event, or all events of a webhook, in the last 30 days.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -63,6 +63,12 @@ pub(super) struct HandlingShown {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false)]
     headers: BTreeMap<String, String>,
+    /// What is sent as the Authorization header, its secret hidden.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authentication: Option<Authentication>,
+    /// TLS of its own, its key hidden.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsSettings>,
     /// False where the default payload leaves the secret out.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_secret: Option<bool>,
@@ -218,11 +224,13 @@ impl WebhookCreated {
 
 impl HandlingShown {
     fn of(handling: &Handling) -> Self {
-        let Handling { timeout, retry, headers, omit_secret } = handling.hidden();
+        let Handling { timeout, retry, headers, authentication, tls, omit_secret } = handling.hidden();
         Self {
             timeout,
             retry_schedule: retry,
             headers: headers.into_iter().map(|(name, value)| (name, value.0)).collect(),
+            authentication,
+            tls,
             payload_secret: omit_secret.then_some(false),
         }
     }

@@ -8,8 +8,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{Change, Plan, Problem, Problems, Reason, Terms, WebhookPlan};
 use crate::definition::rules::{self, Places};
-use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
-use crate::definition::{BadSecret, Definitions, Draft, Event, Handling, HeaderText, Secret, Webhook};
+use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry, variable};
+use crate::definition::{BadSecret, Definitions, Draft, Event, Handling, HiddenText, Secret, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::Operation;
 
@@ -117,31 +117,35 @@ impl<'p> Planner<'p> {
     }
 
     fn wanted_handling(&self, entry: &WebhookEntry, before: Option<&Webhook>) -> Result<Handling, Reason> {
-        let header =
-            |(name, text): (&String, &SecretText)| Ok((name.clone(), HeaderText(self.resolved("Headers", text)?)));
+        let header = |(name, text): (&String, &SecretText)| (name.clone(), HiddenText(text.0.clone()));
         let mut handling = Handling {
             timeout: entry.timeout,
             retry: entry.retry_schedule.clone(),
-            headers: entry.headers.iter().map(header).collect::<Result<_, Reason>>()?,
+            headers: entry.headers.iter().map(header).collect(),
+            authentication: entry.authentication.clone(),
+            tls: entry.tls.clone(),
             omit_secret: entry.payload_secret == Some(false),
         };
+        for (field, secret) in handling.secrets_mut() {
+            secret.0 = self.resolved(field, &secret.0)?;
+        }
         handling.reveal(before.map(|before| &before.handling));
         Ok(handling)
     }
 
     /// A text, or what the environment variable holds that it names.
-    fn resolved(&self, field: &'static str, text: &SecretText) -> Result<String, Reason> {
-        match text.variable() {
+    fn resolved(&self, field: &'static str, text: &str) -> Result<String, Reason> {
+        match variable(text) {
             Some(name) => {
                 let no_variable = || Reason::NoVariable { field, name: name.to_owned() };
                 (self.terms.variable)(name).ok_or_else(no_variable)
             }
-            None => Ok(text.0.clone()),
+            None => Ok(text.to_owned()),
         }
     }
 
     fn given_secret(&self, text: &SecretText) -> Result<Secret, Reason> {
-        Secret::try_from(self.resolved("Secret", text)?).map_err(|bad: BadSecret| Reason::Rule(bad.into()))
+        Secret::try_from(self.resolved("Secret", &text.0)?).map_err(|bad: BadSecret| Reason::Rule(bad.into()))
     }
 
     /// What happens to a webhook's events; those that stay as they are are left out.

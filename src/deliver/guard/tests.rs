@@ -28,7 +28,7 @@ const PUBLIC: [&str; 24] = [
     "64:ff9b::8.8.8.8",
 ];
 
-const REFUSED: [(&str, &str); 53] = [
+const REFUSED: [(&str, &str); 55] = [
     ("0.0.0.0", "this network"),
     ("0.1.2.3", "this network"),
     ("10.0.0.1", "private"),
@@ -72,7 +72,9 @@ const REFUSED: [(&str, &str); 53] = [
     ("2001::1", "Teredo"),
     ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "Teredo"),
     ("2001:2::1", "benchmarking"),
-    ("2001:10::1", "protocol"),
+    ("2001:1::1", "protocol"),
+    ("2001:10::1", "ORCHID"),
+    ("2001:2f:ffff::1", "ORCHID"),
     ("2001:db8::1", "documentation"),
     ("2002:7f00:1::1", "6to4"),
     ("3fff::1", "documentation"),
@@ -83,6 +85,10 @@ const REFUSED: [(&str, &str); 53] = [
     ("ff02::1", "multicast"),
     ("5f00::1", "reserved"),
 ];
+
+fn networks(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -99,18 +105,31 @@ fn public_addresses_pass() {
 fn everything_else_is_refused_and_named() {
     for (text, kind) in REFUSED {
         let refused = Guard::default().check(address(text)).expect_err(text);
-        assert!(refused.kind.contains(kind), "{text} is called {}", refused.kind);
-        assert!(refused.to_string().contains("delivery.allow_addresses"));
+        let refused = refused.to_string();
+        assert!(refused.contains(kind) && refused.contains("delivery.allow_addresses"), "{text}: {refused}");
     }
 }
 
 #[test]
 fn an_allowed_network_opens_only_itself() {
-    let guard = Guard::new(vec!["127.0.0.0/8".parse().unwrap(), "fd12::/16".parse().unwrap()]);
+    let guard = Guard::new(networks(&["127.0.0.0/8", "fd12::/16"]), vec![]);
     for text in ["127.0.0.1", "::ffff:127.0.0.1", "fd12::7"] {
         assert_eq!(guard.check(address(text)), Ok(()), "{text}");
     }
     for text in ["10.0.0.1", "::1", "fd13::7"] {
         assert!(guard.check(address(text)).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_denied_network_is_closed_whatever_else_is_said_of_it_and_in_every_disguise() {
+    let guard =
+        Guard::new(networks(&["10.0.0.0/8", "::/0"]), networks(&["10.9.0.0/16", "8.8.8.0/24", "2606:4700::/32"]));
+    for text in ["10.9.1.2", "8.8.8.8", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "::ffff:10.9.1.2", "2606:4700::1111"] {
+        let refused = guard.check(address(text)).expect_err(text).to_string();
+        assert!(refused.contains("delivery.deny_addresses"), "{refused}");
+    }
+    for text in ["10.8.1.2", "8.8.4.4", "2606:4701::1"] {
+        assert_eq!(guard.check(address(text)), Ok(()), "{text}");
     }
 }

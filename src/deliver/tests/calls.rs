@@ -58,6 +58,7 @@ pub fn target(url: &str) -> Arc<Target> {
         timeout: None,
         retry: None,
         headers: Box::default(),
+        authorization: None,
         endpoints: [Arc::new(Endpoint::parse(url).unwrap())].into(),
         gone: false.into(),
     })

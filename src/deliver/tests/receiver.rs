@@ -33,8 +33,12 @@ pub enum Reply {
     EndlessBody(u16),
     /// A head, and a body of so many bytes.
     Body(u16, usize),
+    /// A body with this text.
+    Text(u16, &'static str),
     /// Answers when [`Receiver::release`] allows one more.
     Held(u16),
+    /// The same with a text.
+    HeldText(u16, &'static str),
 }
 
 pub struct Heard {
@@ -67,7 +71,16 @@ impl Receiver {
     }
 
     pub async fn start_with(tls: Option<TlsAcceptor>, reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", tls, reply).await
+    }
+
+    /// The same, at an address and port of one's choice.
+    pub async fn start_at(
+        address: &str,
+        tls: Option<TlsAcceptor>,
+        reply: impl Fn(usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (heard_by, heard) = mpsc::unbounded_channel();
         let (closed_by, closed) = mpsc::unbounded_channel();
@@ -106,6 +119,11 @@ impl Receiver {
     /// The next request.
     pub async fn heard(&mut self) -> Heard {
         self.heard.recv().await.unwrap()
+    }
+
+    /// Whether no further request has come.
+    pub fn not_heard(&mut self) -> bool {
+        self.heard.try_recv().is_err()
     }
 
     /// Awaits the end of a connection.
@@ -151,9 +169,14 @@ impl Script {
             Reply::Silence => pending().await,
             Reply::EndlessBody(status) => answer(status).body(Endless.boxed()).unwrap(),
             Reply::Body(status, size) => answer(status).body(full(size)).unwrap(),
+            Reply::Text(status, text) => answer(status).body(Full::new(Bytes::from(text)).boxed()).unwrap(),
             Reply::Held(status) => {
                 self.permits.acquire().await.unwrap().forget();
                 answer(status).body(full(0)).unwrap()
+            }
+            Reply::HeldText(status, text) => {
+                self.permits.acquire().await.unwrap().forget();
+                answer(status).body(Full::new(Bytes::from(text)).boxed()).unwrap()
             }
         }
     }

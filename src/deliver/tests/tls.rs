@@ -3,36 +3,82 @@
 use std::sync::Arc;
 
 use http::Version;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
 use tempfile::NamedTempFile;
 use tokio_rustls::TlsAcceptor;
 
 use super::super::Config;
 use super::calls::{Heard, SECRET, config, target};
 use super::receiver::{Receiver, Reply};
+use crate::definition::{Endpoint, HiddenText, TlsSettings};
+use crate::matching::{Authorization, Target};
 
-/// A server's side of TLS for `localhost`, and the file with the authority that signed it.
+/// A certificate authority made for the test.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for these names, and its key.
+    fn signs(&self, names: &[&str]) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        (CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap(), key)
+    }
+
+    /// A server's side of TLS for loopback, which asks for certificates of the clients' authority, if it has one.
+    fn serves(&self, protocols: &[&str], clients: Option<&Authority>) -> TlsAcceptor {
+        let (certificate, key) = self.signs(&["localhost", "127.0.0.1"]);
+        let provider = Arc::new(default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let believed = Arc::new(crate::definition::authorities(clients.pem().as_bytes()).unwrap());
+                let verifier = WebPkiClientVerifier::builder_with_provider(believed, provider).build().unwrap();
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let mut server = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        server.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(server))
+    }
+}
+
+/// A server's side of TLS, and the file with the authority that signed it.
 fn tls(protocols: &[&str]) -> (TlsAcceptor, NamedTempFile) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
-
-    let mut server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-        .unwrap();
-    server.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let authority = Authority::new();
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), authority.pem()).unwrap();
-    (TlsAcceptor::from(Arc::new(server)), file)
+    (authority.serves(protocols, None), file)
+}
+
+/// A webhook at the URL with TLS of its own.
+fn with_tls(url: &str, ca: Option<&Authority>, identity: Option<(Certificate, KeyPair)>) -> Arc<Target> {
+    let (certificate, key) = identity.map(|(certificate, key)| (certificate.pem(), key.serialize_pem())).unzip();
+    let settings = TlsSettings {
+        ca_certificates: ca.map(Authority::pem),
+        client_certificate: certificate,
+        client_key: key.map(HiddenText),
+    };
+    let tls = Arc::new(settings.read().unwrap());
+    let mut target = Arc::into_inner(target(url)).unwrap();
+    target.endpoints = [Arc::new(Endpoint::parse(url).unwrap().with_tls(Some(tls)))].into();
+    Arc::new(target)
 }
 
 async fn deliver(protocols: &[&str], calls: u32) -> (Receiver, Version) {
@@ -88,6 +134,68 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
 fn a_file_without_certificates_is_named() {
     let file = NamedTempFile::new().unwrap();
     let config = Config { ca_file: Some(file.path().to_owned()), ..config() };
-    let error = super::super::tls::connector(&config).err().unwrap();
+    let error = super::super::tls::Tls::new(&config).err().unwrap();
     assert!(error.contains(&file.path().display().to_string()) && error.contains("no certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn a_webhook_believes_its_own_authority_and_no_other() {
+    let (its, other) = (Authority::new(), Authority::new());
+    let receiver = Receiver::start_with(Some(its.serves(&["h2"], None)), |_| Reply::Status(200)).await;
+    let url = format!("https://{}/", receiver.address);
+    let mut heard = Heard::new(Config { retry: vec![], ..config() });
+    heard.offer(&with_tls(&url, Some(&its), None), 1).await;
+    assert_eq!(heard.delivered().await, 1);
+    // At the same URL, while that connection is open, whoever does not believe it is not served by it.
+    heard.offer(&with_tls(&url, Some(&other), None), 2).await;
+    assert_eq!(heard.exhausted().await, ("tls", 1));
+    heard.offer(&target(&url), 3).await;
+    assert_eq!(heard.exhausted().await, ("tls", 1));
+    heard.offer(&with_tls(&url, Some(&its), None), 4).await;
+    assert_eq!(heard.delivered().await, 1);
+    assert_eq!(receiver.connections(), 3, "the same settings share a connection");
+}
+
+#[tokio::test]
+async fn a_webhook_shows_its_own_certificate_and_another_at_the_same_url_does_not_pass_for_it() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    for protocols in [["h2"], ["http/1.1"]] {
+        let acceptor = servers.serves(&protocols, Some(&clients));
+        let receiver = Receiver::start_with(Some(acceptor), |_| Reply::Status(200)).await;
+        let url = format!("https://{}/", receiver.address);
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), servers.pem()).unwrap();
+        let ca_file = Some(file.path().to_owned());
+        let mut heard = Heard::new(Config { retry: vec![], ca_file, ..config() });
+        // The installation's authorities are believed where the webhook has none of its own.
+        for ca in [None, Some(&servers)] {
+            heard.offer(&with_tls(&url, ca, Some(clients.signs(&["us"]))), 1).await;
+            assert_eq!(heard.delivered().await, 1);
+        }
+        for stranger in [target(&url), with_tls(&url, None, Some(servers.signs(&["us"])))] {
+            heard.offer(&stranger, 2).await;
+            let (class, _) = heard.exhausted().await;
+            // On TLS 1.3 a client hears of the refusal only with the answer to its request.
+            assert!(["tls", "broken"].contains(&class), "{class}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_fetched_with_the_webhooks_own_tls() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let token = r#"{"access_token":"one","token_type":"bearer"}"#;
+    let acceptor = servers.serves(&["h2"], Some(&clients));
+    let tokens = Receiver::start_with(Some(acceptor), move |_| Reply::Text(200, token)).await;
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut heard = Heard::new(Config { retry: vec![], ..config() });
+    let mut target =
+        Arc::into_inner(with_tls(&receiver.url("/"), Some(&servers), Some(clients.signs(&["us"])))).unwrap();
+    let token_url = format!("https://{}/token", tokens.address);
+    let oauth = serde_json::json!({"OAuth2": {"TokenUrl": token_url, "ClientId": "us", "ClientSecret": "s3cret"}});
+    let authentication = serde_json::from_value(oauth).unwrap();
+    target.authorization = Some(Authorization::of(&authentication, target.endpoints[0].tls.clone()).unwrap());
+    heard.offer(&Arc::new(target), 1).await;
+    assert_eq!(heard.delivered().await, 1);
+    assert_eq!(receiver.heard().await.head.headers["authorization"], "Bearer one");
 }

@@ -1,0 +1,210 @@
+//! How an endpoint knows who calls, beside the signature: the settings of a webhook, and the rules that they keep.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::hidden::HiddenText;
+use super::rules::{MAX_URL, Policy, Refusal};
+use super::{BadUrl, Endpoint};
+
+/// What is sent as the Authorization header of each request: one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum Authentication {
+    /// A user name and a password (RFC 7617).
+    #[serde(rename_all = "PascalCase")]
+    Basic {
+        /// Without a colon.
+        #[schema(max_length = 255)]
+        username: String,
+        /// Shown as …, which sent back keeps the one that is there.
+        #[schema(value_type = String, max_length = 4096)]
+        password: HiddenText,
+    },
+    /// A token that does not change (RFC 6750).
+    #[serde(rename_all = "PascalCase")]
+    Bearer {
+        /// Shown as …, which sent back keeps the one that is there.
+        #[schema(value_type = String, min_length = 1, max_length = 4096)]
+        token: HiddenText,
+    },
+    /// Tokens that are fetched with a client's credentials (RFC 6749, 4.4).
+    #[serde(rename_all = "PascalCase")]
+    OAuth2 {
+        /// Where tokens are fetched: https, like an outgoing URL.
+        #[schema(max_length = 2048, example = "https://login.example.com/oauth/token")]
+        token_url: String,
+        #[schema(min_length = 1, max_length = 255)]
+        client_id: String,
+        /// Shown as …, which sent back keeps the one that is there.
+        #[schema(value_type = String, min_length = 1, max_length = 4096)]
+        client_secret: HiddenText,
+        /// What the token is asked for; nothing is asked for when it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(max_length = 1024)]
+        scope: Option<String>,
+    },
+}
+
+/// The longest user name or client id, in bytes.
+pub const MAX_ID: usize = 255;
+/// The longest password, token or client secret, in bytes.
+pub const MAX_CREDENTIAL: usize = 4096;
+/// The longest scope, in bytes.
+pub const MAX_SCOPE: usize = 1024;
+
+impl Authentication {
+    /// The part of it that is kept like a secret, and its name.
+    pub fn secret_mut(&mut self) -> (&'static str, &mut HiddenText) {
+        match self {
+            Self::Basic { password, .. } => ("Authentication.Basic.Password", password),
+            Self::Bearer { token } => ("Authentication.Bearer.Token", token),
+            Self::OAuth2 { client_secret, .. } => ("Authentication.OAuth2.ClientSecret", client_secret),
+        }
+    }
+
+    /// The same, to be looked at.
+    pub fn secret(&self) -> &HiddenText {
+        match self {
+            Self::Basic { password: secret, .. }
+            | Self::Bearer { token: secret }
+            | Self::OAuth2 { client_secret: secret, .. } => secret,
+        }
+    }
+
+    /// Puts the secret that is there in place of one that is hidden; that of another kind stays hidden.
+    pub fn reveal(&mut self, before: Option<&Authentication>) {
+        let same_kind = before.filter(|before| std::mem::discriminant(*before) == std::mem::discriminant(self));
+        self.secret_mut().1.reveal(same_kind.map(Authentication::secret));
+    }
+
+    /// # Errors
+    /// The first rule that it breaks.
+    pub(super) fn check(&self, policy: Policy) -> Result<(), Refusal> {
+        match self {
+            Self::Basic { username, password } => {
+                let named = username.len() <= MAX_ID && !username.contains(':') && !has_controls(username);
+                let expected = "at most 255 bytes, without a colon and control characters";
+                keep(named, "Authentication.Basic.Username", expected)?;
+                let sendable = !has_controls(&password.0);
+                credential("Authentication.Basic.Password", password, sendable, "it has no control characters")
+            }
+            Self::Bearer { token } => {
+                let sendable = !token.0.is_empty() && token.0.bytes().all(|byte| byte.is_ascii_graphic());
+                credential("Authentication.Bearer.Token", token, sendable, "it is visible ASCII without spaces")
+            }
+            Self::OAuth2 { token_url, client_id, client_secret, scope } => {
+                self::token_url(token_url, policy)?;
+                let named = (1..=MAX_ID).contains(&client_id.len()) && is_text(client_id);
+                keep(named, "Authentication.OAuth2.ClientId", "it is 1 to 255 characters of ASCII")?;
+                let sendable = !client_secret.0.is_empty() && is_text(&client_secret.0);
+                credential(
+                    "Authentication.OAuth2.ClientSecret",
+                    client_secret,
+                    sendable,
+                    "it is ASCII, and not empty",
+                )?;
+                let asked = scope.as_ref().is_none_or(|scope| scope.len() <= MAX_SCOPE && is_text(scope));
+                keep(asked, "Authentication.OAuth2.Scope", "it is at most 1024 characters of ASCII")
+            }
+        }
+    }
+}
+
+fn token_url(url: &str, policy: Policy) -> Result<(), Refusal> {
+    const FIELD: &str = "Authentication.OAuth2.TokenUrl";
+    keep(url.len() <= MAX_URL, FIELD, "it has at most 2048 bytes")?;
+    let endpoint =
+        Endpoint::parse(url).map_err(|bad: BadUrl| Refusal::Part { field: FIELD, reason: bad.to_string() })?;
+    let expected = "it is http, over which the client's secret can be read on the way: use https, or allow http in \
+                    the configuration";
+    keep(endpoint.https || policy.allow_http, FIELD, expected)
+}
+
+/// Checks a secret; a refusal does not show it.
+fn credential(field: &'static str, secret: &HiddenText, sendable: bool, expected: &'static str) -> Result<(), Refusal> {
+    secret.check().map_err(|reason| Refusal::Part { field, reason: reason.to_owned() })?;
+    keep(secret.0.len() <= MAX_CREDENTIAL, field, "it has at most 4096 bytes")?;
+    keep(sendable, field, expected)
+}
+
+fn keep(kept: bool, field: &'static str, expected: &str) -> Result<(), Refusal> {
+    if kept { Ok(()) } else { Err(Refusal::Part { field, reason: expected.to_owned() }) }
+}
+
+/// What RFC 6749 allows in a client's id and secret.
+fn is_text(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+fn has_controls(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(json: serde_json::Value) -> Authentication {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn oauth(token_url: &str, id: &str, secret: &str) -> Authentication {
+        read(json!({"OAuth2": {"TokenUrl": token_url, "ClientId": id, "ClientSecret": secret}}))
+    }
+
+    #[test]
+    fn what_can_not_be_sent_is_refused_by_name_and_never_shows_a_secret() {
+        let policy = Policy::default();
+        let basic = |name: &str, password: &str| read(json!({"Basic": {"Username": name, "Password": password}}));
+        let bearer = |token: &str| read(json!({"Bearer": {"Token": token}}));
+        let url = "https://a.example/token";
+        for good in [basic("ann", "pässword: x"), basic("", ""), bearer("s3cret"), oauth(url, "id", "s3cret")] {
+            assert_eq!(good.check(policy), Ok(()), "{good:?}");
+            assert!(!format!("{good:?}").contains("s3cret"));
+        }
+        let long = "s3cret".repeat(1000);
+        for (bad, field) in [
+            (basic("a:b", "s3cret"), "Basic.Username"),
+            (basic("a", "s3cret\n"), "Basic.Password"),
+            (basic("a", "…"), "Basic.Password"),
+            (basic("a", "sealed:v1:s3cret"), "Basic.Password"),
+            (bearer(""), "Bearer.Token"),
+            (bearer("s3cret s3cret"), "Bearer.Token"),
+            (bearer(&long), "Bearer.Token"),
+            (bearer("${s3cret}"), "Bearer.Token"),
+            (oauth("http://a.example/", "id", "s3cret"), "OAuth2.TokenUrl"),
+            (oauth("https://u:s3cret@a.example/", "id", "s3cret"), "OAuth2.TokenUrl"),
+            (oauth("nonsense", "id", "s3cret"), "OAuth2.TokenUrl"),
+            (oauth(url, "", "s3cret"), "OAuth2.ClientId"),
+            (oauth(url, "id", ""), "OAuth2.ClientSecret"),
+            (oauth(url, "id", "s3crét"), "OAuth2.ClientSecret"),
+        ] {
+            let error = bad.check(policy).unwrap_err().to_string();
+            assert!(error.contains(field) && !error.contains("s3cr"), "{error}");
+        }
+        assert_eq!(oauth("http://a.example/", "id", "x").check(Policy { allow_http: true, ..policy }), Ok(()));
+    }
+
+    #[test]
+    fn a_hidden_secret_is_the_one_that_is_there_if_it_is_of_the_same_kind() {
+        let url = "https://a.example/token";
+        let there = oauth(url, "id", "s3cret");
+        let mut again = oauth("https://b.example/token", "id", "…");
+        again.reveal(Some(&there));
+        assert_eq!(again.secret(), there.secret());
+        let mut other = read(json!({"Bearer": {"Token": "…"}}));
+        other.reveal(Some(&there));
+        assert!(other.secret().is_hidden() && other.check(Policy::default()).is_err());
+    }
+
+    #[test]
+    fn it_is_one_of_them() {
+        for none in
+            [json!({}), json!({"Digest": {}}), json!({"Bearer": {}}), json!({"Bearer": {"Token": "a"}, "Basic": {}})]
+        {
+            assert!(serde_json::from_value::<Authentication>(none.clone()).is_err(), "{none}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A webhook's own TLS: whom the certificates of its endpoints are checked against, and the certificate that we show.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ring::digest::{Context, SHA256};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{Error, InconsistentKeys, RootCertStore};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::hidden::HiddenText;
+use super::rules::Refusal;
+
+/// The longest text of each, in bytes.
+pub const MAX_PEM: usize = 64 * 1024;
+
+/// TLS as a webhook has it of its own; PEM texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "PascalCase")]
+#[schema(as = Tls)]
+pub struct TlsSettings {
+    /// The authorities that are believed instead of the installation's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 65_536, example = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n")]
+    pub ca_certificates: Option<String>,
+    /// The certificate that we show, and those between it and its authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 65_536, example = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n")]
+    pub client_certificate: Option<String>,
+    /// Its key. Shown as …, which sent back keeps the one that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, max_length = 65_536, example = "…")]
+    pub client_key: Option<HiddenText>,
+}
+
+/// The same, read. Its `Debug` shows the fingerprint alone.
+pub struct Tls {
+    /// None: the installation's.
+    pub authorities: Option<Arc<RootCertStore>>,
+    pub identity: Option<Arc<SingleCertAndKey>>,
+    /// The same for the same settings, and for no others: 32 hexadecimal digits.
+    pub fingerprint: Box<str>,
+}
+
+const CA: &str = "Tls.CaCertificates";
+const CERTIFICATE: &str = "Tls.ClientCertificate";
+const KEY: &str = "Tls.ClientKey";
+
+impl TlsSettings {
+    /// # Errors
+    /// The first of them that is no PEM of what it should be, or that lacks the other.
+    pub fn read(&self) -> Result<Tls, Refusal> {
+        let authorities = match &self.ca_certificates {
+            Some(pem) => Some(authorities(short(CA, pem)?.as_bytes()).map_err(|reason| bad(CA, reason))?),
+            None => None,
+        };
+        let identity = match (&self.client_certificate, &self.client_key) {
+            (None, None) if authorities.is_none() => {
+                return Err(bad("Tls", "it is empty: give CaCertificates or a ClientCertificate, or leave it out"));
+            }
+            (None, None) => None,
+            (Some(_), None) => return Err(bad(KEY, "it is required with a ClientCertificate")),
+            (None, Some(_)) => return Err(bad(CERTIFICATE, "it is required with a ClientKey")),
+            (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
+        };
+        Ok(Tls {
+            authorities: authorities.map(Arc::new),
+            identity: identity.map(|key| Arc::new(SingleCertAndKey::from(key))),
+            fingerprint: self.fingerprint(),
+        })
+    }
+
+    fn fingerprint(&self) -> Box<str> {
+        let mut digest = Context::new(&SHA256);
+        let key = self.client_key.as_ref().map(|key| &key.0);
+        for text in [self.ca_certificates.as_ref(), self.client_certificate.as_ref(), key] {
+            // With its length, so that no two settings run together into the same text.
+            digest.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_be_bytes());
+            digest.update(text.map_or(&[], |text| text.as_bytes()));
+        }
+        digest.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    }
+}
+
+/// The authorities of a PEM text.
+///
+/// # Errors
+/// It holds none, or one that can't be read.
+pub fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut authorities = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|reason| reason.to_string())?;
+        authorities.add(certificate).map_err(|reason| reason.to_string())?;
+    }
+    if authorities.is_empty() {
+        return Err("it holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned());
+    }
+    Ok(authorities)
+}
+
+fn identity(certificate: &str, key: &HiddenText) -> Result<CertifiedKey, Refusal> {
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(short(CERTIFICATE, certificate)?.as_bytes()).collect();
+    let chain = chain.map_err(|reason| bad(CERTIFICATE, reason.to_string()))?;
+    if chain.is_empty() {
+        return Err(bad(CERTIFICATE, "it holds no certificate (-----BEGIN CERTIFICATE-----)"));
+    }
+    // What is wrong with a key is said in words that hold nothing of it.
+    key.check().map_err(|reason| bad(KEY, reason))?;
+    let no_key = || bad(KEY, "it holds no private key (-----BEGIN PRIVATE KEY-----) that can be read");
+    let key = PrivateKeyDer::from_pem_slice(short(KEY, &key.0)?.as_bytes()).map_err(|_| no_key())?;
+    let key = default_provider().key_provider.load_private_key(key).map_err(|_| no_key())?;
+    let identity = CertifiedKey::new(chain, key);
+    match identity.keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(identity),
+        Err(Error::InconsistentKeys(_)) => Err(bad(KEY, "it is not the key of the first ClientCertificate")),
+        Err(reason) => Err(bad(CERTIFICATE, reason.to_string())),
+    }
+}
+
+fn short<'t>(field: &'static str, pem: &'t str) -> Result<&'t str, Refusal> {
+    if pem.len() > MAX_PEM { Err(bad(field, "it has at most 65536 bytes")) } else { Ok(pem) }
+}
+
+fn bad(field: &'static str, reason: impl Into<String>) -> Refusal {
+    Refusal::Part { field, reason: reason.into() }
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+impl Eq for Tls {}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tls").field(&self.fingerprint).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+    use super::*;
+
+    fn made() -> (String, String) {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["us.example".to_owned()]).unwrap();
+        (cert.pem(), signing_key.serialize_pem())
+    }
+
+    fn settings(ca: Option<&str>, certificate: Option<&str>, key: Option<&str>) -> TlsSettings {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        TlsSettings {
+            ca_certificates: owned(ca),
+            client_certificate: owned(certificate),
+            client_key: owned(key).map(HiddenText),
+        }
+    }
+
+    #[test]
+    fn what_is_no_pem_is_named_and_never_shown() {
+        let ((certificate, key), (_, other_key)) = (made(), made());
+        let (certificate, key) = (Some(&*certificate), Some(&*key));
+        for good in [settings(certificate, None, None), settings(certificate, certificate, key)] {
+            assert!(good.read().is_ok(), "{:?}", good.read());
+        }
+        let long = "s3cret".repeat(20_000);
+        let broken = "-----BEGIN CERTIFICATE-----\nczNjcmV0\n-----END CERTIFICATE-----\n";
+        for (bad, field) in [
+            (settings(None, None, None), "Tls: it is empty"),
+            (settings(Some("s3cret"), None, None), "Tls.CaCertificates: it holds no"),
+            (settings(Some(broken), None, None), "Tls.CaCertificates"),
+            (settings(key, None, None), "Tls.CaCertificates: it holds no"),
+            (settings(Some(&long), None, None), "Tls.CaCertificates: it has at most"),
+            (settings(None, certificate, None), "Tls.ClientKey: it is required"),
+            (settings(None, None, key), "Tls.ClientCertificate: it is required"),
+            (settings(None, Some(broken), key), "Tls.ClientCertificate"),
+            (settings(None, Some("s3cret"), key), "Tls.ClientCertificate: it holds no"),
+            (settings(None, certificate, Some("s3cret")), "Tls.ClientKey: it holds no"),
+            (settings(None, certificate, Some("…")), "Tls.ClientKey: its value is …"),
+            (settings(None, certificate, Some(&other_key)), "Tls.ClientKey: it is not the key"),
+        ] {
+            let error = bad.read().unwrap_err().to_string();
+            assert!(error.contains(field) && !error.contains("s3cret"), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_tells_settings_apart() {
+        let print = |ca, certificate, key| settings(ca, certificate, key).fingerprint();
+        let all = [
+            print(None, None, None),
+            print(Some(""), None, None),
+            print(Some("a"), Some("b"), None),
+            print(Some("ab"), None, None),
+            print(Some("a"), None, Some("b")),
+            print(None, Some("a"), Some("b")),
+        ];
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), all.len());
+        assert_eq!(print(Some("a"), Some("b"), Some("c")), print(Some("a"), Some("b"), Some("c")));
+    }
+}

@@ -1,0 +1,156 @@
+//! Calls with an Authorization header: one that stays the same, and tokens of a real token endpoint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::{Config, Outcome};
+use super::calls::{Heard, config, target};
+use super::receiver::{Receiver, Reply};
+use crate::matching::{Authorization, Target};
+
+/// A webhook at the URL whose calls are authorized so.
+fn authorized(url: &str, authentication: Value) -> Arc<Target> {
+    let mut target = Arc::into_inner(target(url)).unwrap();
+    let authentication = serde_json::from_value(authentication).unwrap();
+    target.authorization = Some(Authorization::of(&authentication, None).unwrap());
+    Arc::new(target)
+}
+
+/// With the tokens of an endpoint.
+fn with_tokens_of(url: &str, tokens: &Receiver) -> Arc<Target> {
+    let token_url = tokens.url("/token?tenant=s3cret");
+    authorized(
+        url,
+        json!({"OAuth2": {"TokenUrl": token_url, "ClientId": "us", "ClientSecret": "s3cret", "Scope": "a b"}}),
+    )
+}
+
+const GOOD: &str = r#"{"access_token":"one","token_type":"bearer","expires_in":3600}"#;
+const BETTER: &str = r#"{"access_token":"two","token_type":"Bearer","expires_in":3600}"#;
+
+#[tokio::test]
+async fn basic_and_bearer_are_sent_with_each_request() {
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut heard = Heard::new(config());
+    for (authentication, expected) in [
+        (json!({"Basic": {"Username": "Aladdin", "Password": "open sesame"}}), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        (json!({"Bearer": {"Token": "abc"}}), "Bearer abc"),
+    ] {
+        heard.offer(&authorized(&receiver.url("/"), authentication), 1).await;
+        assert_eq!(heard.delivered().await, 1);
+        assert_eq!(receiver.heard().await.head.headers["authorization"], expected);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_once_for_all_calls_that_wait_for_it() {
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut tokens = Receiver::start(|_| Reply::HeldText(200, GOOD)).await;
+    let mut heard = Heard::new(config());
+    let target = with_tokens_of(&receiver.url("/"), &tokens);
+    heard.offer_all(&target, 0..20).await;
+
+    let asked = tokens.heard().await;
+    assert_eq!((asked.head.method.as_str(), asked.head.uri.to_string().as_str()), ("POST", "/token?tenant=s3cret"));
+    assert_eq!(&asked.body[..], b"grant_type=client_credentials&scope=a+b");
+    for (name, value) in [
+        ("authorization", "Basic dXM6czNjcmV0"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("host", &tokens.address.to_string()),
+    ] {
+        assert_eq!(asked.head.headers[name], value);
+    }
+    tokens.release(20);
+    for _ in 0..20 {
+        assert_eq!(heard.delivered().await, 1);
+        assert_eq!(receiver.heard().await.head.headers["authorization"], "Bearer one");
+    }
+    assert!(tokens.not_heard(), "it is asked once");
+}
+
+#[tokio::test]
+async fn a_token_is_not_used_when_its_time_is_nearly_over() {
+    let short = r#"{"access_token":"short","token_type":"bearer","expires_in":0}"#;
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let tokens = Receiver::start(move |n| Reply::Text(200, [short, GOOD][n])).await;
+    let mut heard = Heard::new(config());
+    let target = with_tokens_of(&receiver.url("/"), &tokens);
+    for (n, expected) in ["Bearer short", "Bearer one", "Bearer one"].into_iter().enumerate() {
+        heard.offer(&target, n as u32).await;
+        assert_eq!(heard.delivered().await, 1);
+        assert_eq!(receiver.heard().await.head.headers["authorization"], expected);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_revoked_is_fetched_anew_within_the_attempt() {
+    let mut receiver = Receiver::start(|n| Reply::Status([200, 401, 200, 200][n])).await;
+    let tokens = Receiver::start(|n| Reply::Text(200, [GOOD, BETTER][n])).await;
+    let mut heard = Heard::new(config());
+    let target = with_tokens_of(&receiver.url("/"), &tokens);
+    for n in 0..3 {
+        heard.offer(&target, n).await;
+        assert_eq!(heard.delivered().await, 1);
+    }
+    for expected in ["Bearer one", "Bearer one", "Bearer two", "Bearer two"] {
+        assert_eq!(receiver.heard().await.head.headers["authorization"], expected);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_no_token_does_not_make_us_ask_for_one_after_the_other() {
+    let receiver = Receiver::start(|_| Reply::Status(401)).await;
+    let mut tokens = Receiver::start(|_| Reply::Text(200, GOOD)).await;
+    let mut heard = Heard::new(Config { retry: vec![Duration::ZERO; 5], ..config() });
+    heard.offer(&with_tokens_of(&receiver.url("/"), &tokens), 1).await;
+    assert_eq!(heard.exhausted().await, ("status_4xx", 6));
+    tokens.heard().await;
+    assert!(tokens.not_heard(), "the first one was never taken, and is young");
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_fails_is_named_by_its_host_and_asked_once_for_all() {
+    let receiver = Receiver::start(|_| Reply::Status(200)).await;
+    for (reply, status, words) in [
+        (Reply::Text(401, r#"{"error":"invalid_client"}"#), Some(401), "answered 401 Unauthorized: invalid_client"),
+        (Reply::Text(400, "s3cret"), Some(400), "answered 400 Bad Request"),
+        (Reply::Text(200, r#"{"s3cret":1}"#), None, "no JSON object with an access_token"),
+        (Reply::Body(200, 65_537), None, "answered too much"),
+        (Reply::Silence, None, "took longer than 300ms"),
+    ] {
+        let mut tokens = Receiver::start(move |_| reply).await;
+        let short = Duration::from_millis(300);
+        let mut heard = Heard::new(Config {
+            retry: vec![],
+            timeout: short,
+            connect_timeout: short,
+            first_byte_timeout: short,
+            ..config()
+        });
+        let target = with_tokens_of(&receiver.url("/"), &tokens);
+        heard.offer_all(&target, 0..5).await;
+        for _ in 0..5 {
+            let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("delivered") };
+            assert_eq!((cause.class, cause.status), ("token", status), "{}", cause.text);
+            let from = format!("no token: http://{} ", tokens.address);
+            assert!(cause.text.contains(&from) && cause.text.contains(words), "{}", cause.text);
+            assert!(!cause.text.contains("s3cret"), "{}", cause.text);
+        }
+        tokens.heard().await;
+        assert!(matches!(reply, Reply::Silence) || tokens.not_heard(), "its trouble is shared");
+    }
+    assert_eq!(receiver.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_token_endpoint_is_dialled_like_any_other() {
+    let receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let tokens = Receiver::start_at("127.0.0.2:0", None, |_| Reply::Text(200, GOOD)).await;
+    let mut heard = Heard::new(Config { deny_addresses: vec!["127.0.0.2/32".parse().unwrap()], ..config() });
+    heard.offer(&with_tokens_of(&receiver.url("/"), &tokens), 1).await;
+    let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("delivered") };
+    assert!(cause.class == "token" && cause.text.contains("delivery.deny_addresses"), "{}", cause.text);
+    assert_eq!((tokens.connections(), receiver.connections()), (0, 0));
+}

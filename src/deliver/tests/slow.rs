@@ -1,0 +1,107 @@
+//! Receivers that answer byte by byte, without end, or too much: each is cut by a limit, and holds no other up.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::super::{Config, Outcome};
+use super::calls::{Heard, config, target};
+
+/// What a receiver says: some at once, then a byte at a time, or as fast as it can, without end.
+#[derive(Clone, Copy)]
+struct Slow {
+    at_once: &'static [u8],
+    without_end: u8,
+    pause: Option<Duration>,
+}
+
+const PAUSE: Option<Duration> = Some(Duration::from_millis(5));
+
+/// Serves every connection so, and tells for how long each lasted after its request.
+async fn serve(slow: Slow) -> (String, mpsc::UnboundedReceiver<Duration>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (ends, ended) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let ends = ends.clone();
+            tokio::spawn(async move {
+                read_request(&mut stream).await;
+                let began = Instant::now();
+                let portion = vec![slow.without_end; if slow.pause.is_some() { 1 } else { 4096 }];
+                let mut open = stream.write_all(slow.at_once).await.is_ok();
+                while open {
+                    open = stream.write_all(&portion).await.is_ok();
+                    if let Some(pause) = slow.pause {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+                let _ = ends.send(began.elapsed());
+            });
+        }
+    });
+    (url, ended)
+}
+
+#[tokio::test]
+async fn a_status_line_or_headers_that_come_byte_by_byte_are_a_timeout() {
+    for at_once in [&b"HTTP/1.1 200 "[..], b"HTTP/1.1 200 OK\r\nx-slow: "] {
+        let (url, mut ended) = serve(Slow { at_once, without_end: b'0', pause: PAUSE }).await;
+        let limit = Duration::from_millis(200);
+        let mut heard = Heard::new(Config { first_byte_timeout: limit, retry: vec![], ..config() });
+        heard.offer(&target(&url), 1).await;
+        let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("delivered") };
+        assert_eq!(cause.class, "timeout", "{}", cause.text);
+        let lasted = ended.recv().await.unwrap();
+        assert!(lasted >= limit && lasted < limit * 20, "its connection is closed then: {lasted:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_byte_by_byte_or_never_ends_costs_its_connection_and_nothing_else() {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
+    for pause in [PAUSE, None] {
+        let (url, mut ended) = serve(Slow { at_once: head, without_end: b'x', pause }).await;
+        let mut heard = Heard::new(Config { concurrency: 1, ..config() });
+        let target = target(&url);
+        for n in 0..2 {
+            heard.offer(&target, n).await;
+            assert_eq!(heard.delivered().await, 1, "the status line has decided");
+            let lasted = ended.recv().await.unwrap();
+            assert!(lasted < Duration::from_secs(5), "{lasted:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn headers_without_end_are_cut_at_their_limit() {
+    for at_once in [&b"HTTP/1.1 200 OK\r\nx-huge: "[..], b"HTTP/1.1 200"] {
+        let (url, mut ended) = serve(Slow { at_once, without_end: b'1', pause: None }).await;
+        let mut heard = Heard::new(Config { retry: vec![], ..config() });
+        heard.offer(&target(&url), 1).await;
+        assert_eq!(heard.exhausted().await, ("protocol", 1));
+        ended.recv().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn too_many_headers_are_no_answer() {
+    let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let answer: &'static [u8] = format!("HTTP/1.1 200 OK\r\n{many}\r\n").into_bytes().leak();
+    let (url, _ended) = serve(Slow { at_once: answer, without_end: b' ', pause: PAUSE }).await;
+    let mut heard = Heard::new(Config { retry: vec![], ..config() });
+    heard.offer(&target(&url), 1).await;
+    assert_eq!(heard.exhausted().await, ("protocol", 1));
+}
+
+/// Reads to the end of one of the test calls' bodies.
+async fn read_request(stream: &mut TcpStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"}") {
+        assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+    }
+}

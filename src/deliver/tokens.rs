@@ -1,0 +1,219 @@
+//! A webhook's token, fetched with its client's credentials: kept until shortly before it ends, and fetched by
+//! one attempt for all that wait for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use super::connection::Connection;
+use super::dial::Dialer;
+use super::failure::{Failure, Limit, NoToken};
+use super::route::shown;
+use crate::matching::TokenSource;
+
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The largest answer with a token, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+/// How long a token is good whose answer does not say so.
+const LIFETIME: Duration = Duration::from_secs(300);
+/// The longest that a token is kept, whatever its answer says.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// A token is not used in the last tenth of its time, nor in its last half minute: a request takes a while.
+const MARGIN: Duration = Duration::from_secs(30);
+/// For so long a token's source is not asked again after it gave none, or gave one that was refused at once.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A token of a webhook, as its requests have it.
+pub(super) struct Token {
+    pub authorization: HeaderValue,
+    fetched: Instant,
+    good_until: Instant,
+    /// It was accepted: being refused later, it was revoked.
+    accepted: AtomicBool,
+}
+
+/// What is kept between calls. The lock is held while a token is fetched, so that the others wait for it instead of
+/// fetching too.
+#[derive(Default)]
+struct Kept(Mutex<Last>);
+
+#[derive(Default)]
+enum Last {
+    #[default]
+    Nothing,
+    Token(Arc<Token>),
+    Failed(Instant, NoToken),
+}
+
+impl Token {
+    /// Whether the endpoint does not take the token.
+    pub fn is_refused(&self, answer: &Response<Incoming>) -> bool {
+        let refused = answer.status() == StatusCode::UNAUTHORIZED;
+        if !refused {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
+        refused
+    }
+
+    /// Whether a new token may do better: one that was fetched just now and never taken says that it won't.
+    pub fn is_worth_renewing(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed) || self.fetched.elapsed() >= PAUSE
+    }
+}
+
+/// The webhook's token, but for `refused`: the one that is kept, or a new one.
+///
+/// # Errors
+/// [`Failure::NoToken`].
+pub(super) async fn token(
+    source: &TokenSource,
+    dialer: &Dialer,
+    attempt: Limit,
+    refused: Option<&Arc<Token>>,
+) -> Result<Arc<Token>, Failure> {
+    let kept: &Kept = source.kept();
+    let asking = async {
+        let mut last = kept.0.lock().await;
+        match &*last {
+            Last::Token(token)
+                if token.good_until > Instant::now() && !refused.is_some_and(|it| Arc::ptr_eq(it, token)) =>
+            {
+                return Ok(token.clone());
+            }
+            Last::Failed(at, why) if at.elapsed() < PAUSE => return Err(why.clone()),
+            _ => {}
+        }
+        let fetched = fetch(source, dialer).await.map(Arc::new);
+        *last = match &fetched {
+            Ok(token) => Last::Token(token.clone()),
+            Err(why) => Last::Failed(Instant::now(), why.clone()),
+        };
+        fetched
+    };
+    let late = |_| Err(no_token(source, None, format!("took longer than {:?}", attempt.allowed)));
+    Ok(timeout_at(attempt.deadline, asking).await.unwrap_or_else(late)?)
+}
+
+async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, NoToken> {
+    let failed = |failure: Failure| no_token(source, failure.status(), format!("can't be asked: {failure}"));
+    let asked = Instant::now();
+    let deadline = asked + dialer.connect_timeout;
+    let connector = dialer.connector(&source.endpoint);
+    let mut connection = timeout_at(deadline, dialer.dial(&source.endpoint, &connector, deadline))
+        .await
+        .map_err(|_| no_token(source, None, format!("was not connected within {:?}", dialer.connect_timeout)))?
+        .map_err(failed)?;
+    let answer = connection.exchange(request(source, &connection)).await.map_err(failed)?;
+    let status = answer.status();
+    let body = connection.beside(Limited::new(answer.into_body(), MAX_ANSWER).collect()).await;
+    let body = body.map_err(|_| no_token(source, None, "broke off, or answered too much".to_owned()))?.to_bytes();
+    if !status.is_success() {
+        return Err(no_token(source, Some(status.as_u16()), format!("answered {status}{}", error_word(&body))));
+    }
+    granted(&body, asked).map_err(|reason| no_token(source, None, format!("gave an answer that is no token: {reason}")))
+}
+
+fn request(source: &TokenSource, connection: &Connection) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(source.form.clone()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = source.endpoint.uri.clone();
+    if let Connection::Http1(_) = connection {
+        super::route::in_origin_form(&source.endpoint, &mut request);
+    }
+    let headers = request.headers_mut();
+    headers.insert(AUTHORIZATION, source.client.clone());
+    headers.insert(CONTENT_TYPE, FORM);
+    headers.insert(ACCEPT, JSON);
+    request
+}
+
+/// Reads a token (RFC 6749, 5.1). An error does not show it.
+fn granted(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
+    #[derive(Deserialize)]
+    struct Granted {
+        access_token: String,
+        #[serde(default)]
+        token_type: Option<String>,
+        #[serde(default)]
+        expires_in: Value,
+    }
+    let granted: Granted = serde_json::from_slice(body).map_err(|_| "it is no JSON object with an access_token")?;
+    if granted.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+        return Err("its token_type is not bearer");
+    }
+    let unsendable = "its access_token can't stand in a header";
+    let mut authorization =
+        HeaderValue::from_str(&format!("Bearer {}", granted.access_token)).map_err(|_| unsendable)?;
+    authorization.set_sensitive(true);
+    let lifetime = lifetime(&granted.expires_in);
+    let good_until = asked + lifetime - MARGIN.min(lifetime / 10);
+    Ok(Token { authorization, fetched: asked, good_until, accepted: AtomicBool::new(false) })
+}
+
+/// Some servers write the seconds as a text.
+fn lifetime(expires_in: &Value) -> Duration {
+    let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.parse().ok());
+    let lifetime = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    lifetime.unwrap_or(LIFETIME).min(MAX_LIFETIME)
+}
+
+/// The word that says why there is no token (RFC 6749, 5.2), if it is one; a longer text may hold anything.
+fn error_word(body: &[u8]) -> String {
+    let word = serde_json::from_slice::<Value>(body).ok().and_then(|body| Some(body["error"].as_str()?.to_owned()));
+    let is_word =
+        |word: &String| word.len() <= 40 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    word.filter(is_word).map_or(String::new(), |word| format!(": {word}"))
+}
+
+fn no_token(source: &TokenSource, status: Option<u16>, reason: String) -> NoToken {
+    NoToken { from: shown(&source.endpoint).into(), status, reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_kept_until_shortly_before_its_end() {
+        let now = Instant::now();
+        let good_for = |expires_in: &str| {
+            let body = format!("{{\"access_token\":\"abc\",\"token_type\":\"Bearer\",\"expires_in\":{expires_in}}}");
+            granted(body.as_bytes(), now).unwrap().good_until - now
+        };
+        let seconds = Duration::from_secs;
+        assert_eq!(good_for("3600"), seconds(3570));
+        assert_eq!(good_for("\"3600\""), seconds(3570));
+        assert_eq!(good_for("10"), seconds(9));
+        for odd in ["null", "-1", "\"soon\"", "{}", "1e300"] {
+            assert_eq!(good_for(odd), seconds(270), "{odd}");
+        }
+        assert_eq!(good_for("1e9"), seconds(24 * 3600 - 30));
+    }
+
+    #[test]
+    fn what_is_no_token_is_told_without_being_shown() {
+        for body in [
+            "",
+            "[]",
+            "{\"access_token\":7}",
+            "{\"access_token\":\"s3cret\\n\"}",
+            "{\"access_token\":\"s3cret\",\"token_type\":\"mac\"}",
+        ] {
+            let error = granted(body.as_bytes(), Instant::now()).err().unwrap();
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        assert_eq!(error_word(b"{\"error\":\"invalid_client\"}"), ": invalid_client");
+        assert_eq!(error_word(b"{\"error\":\"the secret s3cret is wrong\"}"), "");
+    }
+}

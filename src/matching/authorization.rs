@@ -1,0 +1,115 @@
+//! How a webhook's calls are authorized, made ready: a header that stays the same, or where tokens are fetched.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::definition::{Authentication, BadUrl, Endpoint, Tls};
+
+/// What goes into the Authorization header of a webhook's calls.
+#[derive(Debug)]
+pub enum Authorization {
+    /// The same in each request.
+    Fixed(HeaderValue),
+    Fetched(Box<TokenSource>),
+}
+
+/// Where tokens are fetched, and with what (RFC 6749, 4.4).
+pub struct TokenSource {
+    pub endpoint: Endpoint,
+    /// The client's credentials, as the Authorization header of the request for a token (RFC 6749, 2.3.1).
+    pub client: HeaderValue,
+    /// The body of that request.
+    pub form: Bytes,
+    kept: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl Authorization {
+    /// `tls` is the webhook's own; tokens are fetched with it too.
+    ///
+    /// # Errors
+    /// The token URL can't be called.
+    pub fn of(authentication: &Authentication, tls: Option<Arc<Tls>>) -> Result<Self, BadUrl> {
+        Ok(match authentication {
+            Authentication::Basic { username, password } => Self::Fixed(basic(username, &password.0)),
+            Authentication::Bearer { token } => Self::Fixed(sensitive(&format!("Bearer {}", token.0))),
+            Authentication::OAuth2 { token_url, client_id, client_secret, scope } => {
+                let scope = scope.as_deref().filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope));
+                let form: Vec<_> = [("grant_type", "client_credentials")].into_iter().chain(scope).collect();
+                Self::Fetched(Box::new(TokenSource {
+                    endpoint: Endpoint::parse(token_url)?.with_tls(tls),
+                    client: basic(&encoded(client_id), &encoded(&client_secret.0)),
+                    form: serde_urlencoded::to_string(form).unwrap_or_default().into(),
+                    kept: OnceLock::new(),
+                }))
+            }
+        })
+    }
+}
+
+impl TokenSource {
+    /// What delivery keeps of this source between calls, of whatever type it likes, as long as it is the same one
+    /// each time: it ends with the definition, so nobody has to forget it.
+    pub fn kept<T: Any + Send + Sync + Default>(&self) -> &T {
+        let kept = self.kept.get_or_init(|| Box::new(T::default()));
+        kept.downcast_ref().expect("delivery keeps one type alone")
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenSource").field("url", &self.endpoint.url).finish_non_exhaustive()
+    }
+}
+
+fn basic(name: &str, password: &str) -> HeaderValue {
+    sensitive(&format!("Basic {}", STANDARD.encode(format!("{name}:{password}"))))
+}
+
+/// A text as a form has it.
+fn encoded(text: &str) -> String {
+    serde_urlencoded::to_string([("", text)]).unwrap_or_default().split_off(1)
+}
+
+fn sensitive(text: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(authentication: serde_json::Value) -> Authorization {
+        Authorization::of(&serde_json::from_value(authentication).unwrap(), None).unwrap()
+    }
+
+    #[test]
+    fn what_stays_the_same_is_made_once() {
+        let basic = of(json!({"Basic": {"Username": "Aladdin", "Password": "open sesame"}}));
+        // RFC 7617, section 2.
+        assert!(matches!(&basic, Authorization::Fixed(value) if value == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+        let bearer = of(json!({"Bearer": {"Token": "abc"}}));
+        assert!(matches!(&bearer, Authorization::Fixed(value) if value == "Bearer abc"));
+        assert!(!format!("{basic:?}{bearer:?}").contains("abc"), "no Debug shows them");
+    }
+
+    #[test]
+    fn a_request_for_a_token_is_a_form_with_the_clients_credentials() {
+        let url = "https://login.example/token";
+        let credentials = json!({"TokenUrl": url, "ClientId": "a:b", "ClientSecret": "c d%", "Scope": "x y"});
+        let Authorization::Fetched(source) = of(json!({"OAuth2": credentials})) else { panic!("a header") };
+        assert_eq!(&source.form[..], b"grant_type=client_credentials&scope=x+y");
+        assert_eq!(source.client, format!("Basic {}", STANDARD.encode("a%3Ab:c+d%25")));
+        assert!(!format!("{source:?}").contains("c d"));
+        assert!(std::ptr::eq(source.kept::<u8>(), source.kept::<u8>()));
+    }
+}
