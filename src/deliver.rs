@@ -13,6 +13,7 @@ mod guard;
 mod health;
 mod lane;
 mod metrics;
+mod proxy;
 mod resolve;
 mod retry_after;
 mod route;
