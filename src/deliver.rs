@@ -17,6 +17,7 @@ mod health;
 mod lane;
 mod metrics;
 mod pace;
+mod proxy;
 mod resolve;
 mod retry_after;
 mod route;

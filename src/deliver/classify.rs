@@ -34,12 +34,13 @@ pub(super) enum Class {
     RefusedAddress,
     HttpRefused,
     Token,
+    Proxy,
     Broken,
     Protocol,
 }
 
 impl Class {
-    pub const ALL: [Class; 17] = [
+    pub const ALL: [Class; 18] = [
         Class::Status2xx,
         Class::Status3xx,
         Class::Status4xx,
@@ -55,6 +56,7 @@ impl Class {
         Class::RefusedAddress,
         Class::HttpRefused,
         Class::Token,
+        Class::Proxy,
         Class::Broken,
         Class::Protocol,
     ];
@@ -76,6 +78,7 @@ impl Class {
             Class::RefusedAddress => "refused_address",
             Class::HttpRefused => "http_refused",
             Class::Token => "token",
+            Class::Proxy => "proxy",
             Class::Broken => "broken",
             Class::Protocol => "protocol",
         }
@@ -132,6 +135,7 @@ pub(super) fn failure(failure: &Failure) -> (Class, Verdict) {
         Failure::Timeout(_) => Class::Timeout,
         // The endpoint has heard nothing; its authorization server's trouble passes, or people mend the credentials.
         Failure::NoToken(_) => Class::Token,
+        Failure::Proxy { .. } => Class::Proxy,
         Failure::Broken(_) => Class::Broken,
         Failure::Protocol(_) => Class::Protocol,
     };

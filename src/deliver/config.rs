@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::Deserialize;
 
+use super::proxy::{Direct, Proxy};
+
 /// How calls are made.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -55,6 +57,10 @@ pub struct Config {
     pub allow_addresses: Vec<IpNet>,
     /// Networks that are never dialled, be they public or in `allow_addresses`, such as "198.51.100.0/24". Default none.
     pub deny_addresses: Vec<IpNet>,
+    /// The proxy through which endpoints are reached, by CONNECT, as http://host:port or http://user:password@host:port. Default none.
+    pub proxy: Option<Proxy>,
+    /// Networks, and hosts with those below them, that are reached without the proxy, such as "10.1.0.0/16" or "corp.example". Default none.
+    pub no_proxy: Vec<Direct>,
     /// A PEM file with the certificate authorities that endpoints are checked against. Default: those of the system.
     pub ca_file: Option<PathBuf>,
 }
@@ -80,6 +86,8 @@ impl Default for Config {
             allow_http: false,
             allow_addresses: Vec::new(),
             deny_addresses: Vec::new(),
+            proxy: None,
+            no_proxy: Vec::new(),
             ca_file: None,
         }
     }

@@ -15,6 +15,7 @@ use super::Config;
 use super::connection::{Connection, Http1};
 use super::failure::Failure;
 use super::guard::{Guard, Refused};
+use super::proxy::Egress;
 use super::resolve::{Resolver, bare};
 use super::tls::Tls;
 use crate::definition::Endpoint;
@@ -24,12 +25,13 @@ use crate::definition::Endpoint;
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest head of an answer on HTTP/1.1, in bytes; on HTTP/2 hyper keeps to 16 KiB by itself.
-const MAX_HEAD: usize = 64 * 1024;
+pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 pub(super) struct Dialer {
     resolver: Resolver,
     tls: Tls,
     guard: Guard,
+    egress: Egress,
     allow_http: bool,
     pub connect_timeout: Duration,
 }
@@ -41,6 +43,7 @@ impl Dialer {
         Ok(Self {
             resolver,
             tls: Tls::new(config)?,
+            egress: Egress { proxy: config.proxy.clone(), direct: config.no_proxy.clone() },
             guard: Guard::new(config.allow_addresses.clone(), config.deny_addresses.clone()),
             allow_http: config.allow_http,
             connect_timeout: config.connect_timeout,
@@ -82,21 +85,36 @@ impl Dialer {
     async fn connect(&self, endpoint: &Endpoint, deadline: Instant) -> Result<TcpStream, Failure> {
         let addresses = self.resolver.look_up(&endpoint.host, endpoint.port).await.map_err(Failure::Resolve)?;
         let addresses = self.allowed(addresses)?;
-        let mut last = io::Error::from(io::ErrorKind::TimedOut);
+        let mut last = Failure::Connect(io::ErrorKind::TimedOut.into());
         for (tried, address) in addresses.iter().enumerate() {
             let now = Instant::now();
             let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
-            match timeout_at(now + share, TcpStream::connect(address)).await {
+            match timeout_at(now + share, self.reach(&endpoint.host, *address)).await {
                 Ok(Ok(stream)) => {
                     // Without it small writes wait for acknowledgements: 44 ms a call on HTTP/2.
                     stream.set_nodelay(true).map_err(Failure::Connect)?;
                     return Ok(stream);
                 }
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not answer")),
+                Ok(Err(failure)) => last = failure,
+                Err(_) => last = self.no_answer(&endpoint.host, *address),
             }
         }
-        Err(Failure::Connect(last))
+        Err(last)
+    }
+
+    async fn reach(&self, host: &str, address: SocketAddr) -> Result<TcpStream, Failure> {
+        match self.egress.proxy(host, address.ip()) {
+            Some(proxy) => proxy.tunnel(address, &self.resolver).await,
+            None => TcpStream::connect(address).await.map_err(Failure::Connect),
+        }
+    }
+
+    fn no_answer(&self, host: &str, address: SocketAddr) -> Failure {
+        let reason = format!("{address} does not answer");
+        match self.egress.proxy(host, address.ip()) {
+            Some(proxy) => proxy.failed(None, format!("gave no answer in time to CONNECT {address}")),
+            None => Failure::Connect(io::Error::new(io::ErrorKind::TimedOut, reason)),
+        }
     }
 
     fn allowed(&self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Failure> {

@@ -23,6 +23,8 @@ pub(super) enum Failure {
     Timeout(Limit),
     #[error(transparent)]
     NoToken(#[from] NoToken),
+    #[error("the proxy {proxy} {reason}")]
+    Proxy { proxy: Box<str>, status: Option<u16>, reason: Box<str> },
     #[error("the connection broke before an answer came: {0}")]
     Broken(String),
     #[error("its answer is no HTTP: {0}")]
@@ -44,7 +46,7 @@ impl Failure {
     /// The HTTP status of whoever stood in the way of the endpoint's own.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Failure::NoToken(NoToken { status, .. }) => *status,
+            Failure::NoToken(NoToken { status, .. }) | Failure::Proxy { status, .. } => *status,
             _ => None,
         }
     }

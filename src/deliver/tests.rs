@@ -4,6 +4,7 @@ mod authorization;
 mod calls;
 mod hostile;
 mod lanes;
+mod proxy;
 mod receiver;
 mod retries;
 mod slow;

@@ -1,0 +1,227 @@
+//! The proxy through which endpoints are reached, where there is one: asked to CONNECT to an address that the guard
+//! has let through. It is given no name, so that what it would look up itself can't differ from what was checked.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::{HeaderValue, Method, Request, Uri};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::dial::MAX_HEAD;
+use super::failure::Failure;
+use super::resolve::Resolver;
+
+/// A proxy's URL. Its `Debug` shows no password.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Proxy {
+    host: Box<str>,
+    port: u16,
+    authorization: Option<HeaderValue>,
+}
+
+/// What is reached without the proxy: a network, or a host with those below it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum Direct {
+    Network(IpNet),
+    Host(Box<str>),
+}
+
+/// Why a text is no proxy. It does not show the text, which may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a proxy is http://host:port or http://user:password@host:port, with %40 and the like for what a URL can't hold"
+)]
+pub struct BadProxy;
+
+/// Which endpoints are reached through which proxy.
+pub(super) struct Egress {
+    pub proxy: Option<Proxy>,
+    pub direct: Vec<Direct>,
+}
+
+impl Egress {
+    /// The proxy for an address of a host; None where there is none between.
+    pub fn proxy(&self, host: &str, address: IpAddr) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| !self.direct.iter().any(|direct| direct.holds(host, address)))
+    }
+}
+
+impl Direct {
+    fn holds(&self, host: &str, address: IpAddr) -> bool {
+        match self {
+            Direct::Network(network) => network.contains(&address.to_canonical()) || network.contains(&address),
+            Direct::Host(name) => {
+                let host = host.trim_end_matches('.').to_ascii_lowercase();
+                host.strip_suffix(&**name).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+            }
+        }
+    }
+}
+
+impl Proxy {
+    /// A connection to the address, through the proxy.
+    ///
+    /// # Errors
+    /// [`Failure::Proxy`]: it can't be reached, or refuses.
+    pub(super) async fn tunnel(&self, to: SocketAddr, resolver: &Resolver) -> Result<TcpStream, Failure> {
+        let stream =
+            self.connect(resolver).await.map_err(|error| self.failed(None, format!("can't be reached: {error}")))?;
+        let broke_off = |error: hyper::Error| self.failed(None, format!("gave no answer: {error}"));
+        let (mut sender, connection) =
+            http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
+        // Aborted with this future, so that a proxy that never answers holds nothing.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection.with_upgrades());
+        let answer = sender.send_request(self.request(to)).await.map_err(broke_off)?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(self.failed(Some(status.as_u16()), format!("answered {status} to CONNECT {to}")));
+        }
+        let tunnel = hyper::upgrade::on(answer).await.map_err(broke_off)?;
+        match tunnel.downcast::<TokioIo<TcpStream>>() {
+            // Whoever is behind the tunnel says nothing before we do.
+            Ok(parts) if parts.read_buf.is_empty() => Ok(parts.io.into_inner()),
+            _ => Err(self.failed(None, "sent more than its answer".to_owned())),
+        }
+    }
+
+    /// What is told of a failure of the proxy.
+    pub(super) fn failed(&self, status: Option<u16>, reason: String) -> Failure {
+        Failure::Proxy { proxy: format!("{}:{}", self.host, self.port).into(), status, reason: reason.into() }
+    }
+
+    /// The operator has chosen it, so that its address is not held against the guard.
+    async fn connect(&self, resolver: &Resolver) -> io::Result<TcpStream> {
+        let addresses = resolver.look_up(&self.host, self.port).await?;
+        let stream = TcpStream::connect(&addresses[..]).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn request(&self, to: SocketAddr) -> Request<Empty<Bytes>> {
+        let to = to.to_string();
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = Method::CONNECT;
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::from_str(&to).expect("an address is visible ASCII"));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+        *request.uri_mut() = Uri::try_from(to).expect("an address with a port is an authority");
+        request
+    }
+}
+
+impl TryFrom<String> for Proxy {
+    type Error = BadProxy;
+
+    fn try_from(url: String) -> Result<Self, BadProxy> {
+        let uri: Uri = url.parse().map_err(|_| BadProxy)?;
+        if uri.scheme_str() != Some("http") || uri.path() != "/" || uri.query().is_some() {
+            return Err(BadProxy);
+        }
+        let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or(BadProxy)?;
+        let port = authority.port_u16().filter(|port| *port != 0).ok_or(BadProxy)?;
+        let authorization = match authority.as_str().rsplit_once('@') {
+            Some((credentials, _)) => Some(authorization(credentials)?),
+            None => None,
+        };
+        Ok(Self { host: authority.host().into(), port, authorization })
+    }
+}
+
+/// A user and a password of a URL as a header (RFC 7617).
+fn authorization(credentials: &str) -> Result<HeaderValue, BadProxy> {
+    let (user, password) = credentials.split_once(':').ok_or(BadProxy)?;
+    let plain = [percent_decode_str(user).collect(), vec![b':'], percent_decode_str(password).collect()].concat();
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(plain))).map_err(|_| BadProxy)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl From<String> for Direct {
+    fn from(text: String) -> Self {
+        let address = text.parse().map(|address: IpAddr| address.into());
+        match text.parse().or(address) {
+            Ok(network) => Direct::Network(network),
+            Err(_) => Direct::Host(text.trim_start_matches("*.").trim_matches('.').to_ascii_lowercase().into()),
+        }
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = if self.authorization.is_some() { "…@" } else { "" };
+        write!(f, "http://{user}{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxys_password_is_used_and_never_shown() {
+        let proxy = Proxy::try_from("http://us:p%40ss:w%C3%B6rd@proxy.example:3128".to_owned()).unwrap();
+        assert_eq!(format!("{proxy:?}"), "http://…@proxy.example:3128");
+        assert_eq!(proxy.authorization.unwrap(), format!("Basic {}", STANDARD.encode("us:p@ss:wörd")));
+        let plain = Proxy::try_from("http://[::1]:3128/".to_owned()).unwrap();
+        assert_eq!((format!("{plain:?}").as_str(), plain.authorization), ("http://[::1]:3128", None));
+        for bad in [
+            "",
+            "proxy:3128",
+            "https://s3cret@proxy:3128",
+            "http://proxy",
+            "http://proxy:0",
+            "http://proxy:3128/s3cret",
+            "http://s3cret@proxy:3128",
+            "socks5://us:s3cret@proxy:3128",
+        ] {
+            let error = Proxy::try_from(bad.to_owned()).unwrap_err().to_string();
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_reached_directly_is_a_network_or_a_host_with_those_below_it() {
+        let direct = ["10.0.0.0/8", "192.168.1.1", "Internal.example", ".corp", "*.lan"];
+        let direct = direct.map(|text| Direct::from(text.to_owned())).to_vec();
+        let proxy = Some(Proxy::try_from("http://proxy:1".to_owned()).unwrap());
+        let egress = Egress { proxy, direct };
+        let directly = |host: &str, address: &str| egress.proxy(host, address.parse().unwrap()).is_none();
+        for (host, address) in [
+            ("a.example", "10.1.2.3"),
+            ("a.example", "::ffff:10.1.2.3"),
+            ("a.example", "192.168.1.1"),
+            ("internal.example", "8.8.8.8"),
+            ("A.INTERNAL.example.", "8.8.8.8"),
+            ("host.corp", "8.8.8.8"),
+            ("host.lan", "8.8.8.8"),
+        ] {
+            assert!(directly(host, address), "{host} {address}");
+        }
+        for (host, address) in [
+            ("a.example", "11.1.2.3"),
+            ("a.example", "192.168.1.2"),
+            ("notinternal.example", "8.8.8.8"),
+            ("internal.example.org", "8.8.8.8"),
+        ] {
+            assert!(!directly(host, address), "{host} {address}");
+        }
+        assert!(Egress { proxy: None, direct: vec![] }.proxy("a", "8.8.8.8".parse().unwrap()).is_none());
+    }
+}
