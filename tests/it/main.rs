@@ -6,6 +6,7 @@ mod delivery;
 mod dev;
 mod harness_itself;
 mod hostile;
+mod kafka_trouble;
 mod page;
 mod rest;
 mod rest_writers;
