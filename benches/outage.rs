@@ -33,40 +33,54 @@ const BUDGET_MIB: u64 = 32;
 /// that write retries and dead letters (32 MiB each).
 const BESIDE_MIB: u64 = 160;
 
-/// Seconds without an endpoint, and row changes a second.
-const FULL: (usize, usize) = (600, 4000);
-const SMALL: (usize, usize) = (8, 3000);
+/// How long a full run is without an endpoint, in seconds, if this is set.
+const SECONDS: &str = "OUTHOOK_OUTAGE_SECONDS";
+
+struct Size {
+    seconds: usize,
+    /// Row changes a second.
+    rate: usize,
+    /// Calls that find no endpoint again and again wait for up to the longest of these, or 5 minutes.
+    tiers: &'static [&'static str],
+}
+
+const FULL: Size = Size { seconds: 600, rate: 4000, tiers: &["1s", "5s", "30s", "5m"] };
+const SMALL: Size = Size { seconds: 8, rate: 3000, tiers: &["1s", "5s", "10s"] };
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
         Some("endpoints") => endpoints::run(args[2].parse().expect("a kind of trouble")),
-        _ if args.iter().any(|arg| arg == "--test") => both(SMALL),
-        _ => both(FULL),
+        _ if args.iter().any(|arg| arg == "--test") => both(&SMALL),
+        _ => {
+            let seconds = std::env::var(SECONDS).ok().map(|seconds| seconds.parse().expect("a number of seconds"));
+            both(&Size { seconds: seconds.unwrap_or(FULL.seconds), ..FULL });
+        }
     }
 }
 
-fn both((seconds, rate): (usize, usize)) {
-    println!("broker: {:?}; {rate} row changes a second for {seconds} s, no endpoint works", Broker::get().kind());
+fn both(size: &Size) {
+    let (kind, Size { seconds, rate, .. }) = (Broker::get().kind(), size);
+    println!("broker: {kind:?}; {rate} row changes a second for {seconds} s, no endpoint works");
     for trouble in [Trouble::Refuses, Trouble::Hangs] {
-        outage(trouble, seconds, rate);
+        outage(trouble, size);
     }
 }
 
-fn outage(trouble: Trouble, seconds: usize, rate: usize) {
+fn outage(trouble: Trouble, size: &Size) {
     let endpoints = Endpoints::start(trouble);
-    let site = site(&endpoints);
+    let site = site(size, &endpoints);
     let instance = site.start();
-    let changes = seconds * rate;
+    let changes = size.seconds * size.rate;
     let over = AtomicBool::new(false);
     let (highest, back) = thread::scope(|scope| {
         let watching = scope.spawn(|| watch(&instance, &over));
-        feed::feed(Broker::get().bootstrap(), &site.changes, changes, rate, ENDPOINTS);
+        feed::feed(Broker::get().bootstrap(), &site.changes, changes, size.rate, ENDPOINTS);
         site.await_settled(Duration::from_secs(120));
         println!("  {trouble:?}: every row change is settled; {}", told(&instance));
-        endpoints.recover();
+        endpoints.get("/recover");
         let recovered = Instant::now();
-        let patience = Duration::from_secs(120 + changes as u64 / 500);
+        let patience = Duration::from_secs(600 + changes as u64 / 500);
         eventually("everything arrives once the endpoints work again", patience, || {
             thread::sleep(Duration::from_millis(200));
             (endpoints.report().distinct >= changes).then_some(())
@@ -84,10 +98,10 @@ fn outage(trouble: Trouble, seconds: usize, rate: usize) {
     assert!(highest <= (BUDGET_MIB + BESIDE_MIB) as f64, "more than the budget and {BESIDE_MIB} MiB");
 }
 
-fn site(endpoints: &Endpoints) -> Site {
+fn site(size: &Size, endpoints: &Endpoints) -> Site {
     let mut site = Site::new(env!("CARGO_BIN_EXE_outhook"), PARTITIONS);
     site.set("memory.budget_mib", BUDGET_MIB as i64);
-    site.set("retries.tiers", vec!["1s", "5s", "10s"]);
+    site.set("retries.tiers", size.tiers.to_vec());
     site.set("retries.partitions", 4);
     // Longer than any outage here, so that no call gives up.
     site.set("delivery.retry", [vec!["0s"], vec!["10s"; 200]].concat());

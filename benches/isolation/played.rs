@@ -52,12 +52,8 @@ impl Endpoints {
         self.get("/").parse().expect("a report")
     }
 
-    /// Nothing is the matter with any of them from now on.
-    pub fn recover(&self) {
-        self.get("/recover");
-    }
-
-    fn get(&self, path: &str) -> String {
+    /// Asks for a report at `/`; at `/recover`, that nothing is the matter from now on.
+    pub fn get(&self, path: &str) -> String {
         harness::api::request("GET", &format!("http://127.0.0.1:{}{path}", self.sound), &[], b"").text
     }
 }

@@ -154,7 +154,10 @@ impl Trouble {
             assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
         }
         assert_eq!(self.broker.read_all(&self.site.dead_letters).len(), 0);
-        println!("{written} orders to two endpoints; {} came again", self.heard.lock().expect("no holder panics").repeated);
+        println!(
+            "{written} orders to two endpoints; {} came again",
+            self.heard.lock().expect("no holder panics").repeated
+        );
     }
 }
 
