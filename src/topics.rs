@@ -6,13 +6,31 @@ mod wanted;
 pub use self::cluster::{Cluster, Error};
 pub use self::wanted::{Standing, Wanted, Wrong, counted, wanted};
 
+use tracing::warn;
+
 use crate::config::Config;
 
+/// How often a cluster that answers but does not do as it is asked is asked.
+const TRIES: usize = 3;
+
 /// Creates the topics that are missing and refuses those that are wrong; returns the names of the created.
+///
+/// A broker that has just died is named as the one to ask for a while still, and who asks it waits in vain. So an
+/// instance that starts meanwhile asks again, as a new client, which is told of another one by then.
 ///
 /// # Errors
 /// The cluster can't be reached, a topic can't be created, or one is not as it has to be.
 pub async fn ensure(config: &Config) -> Result<Vec<String>, Error> {
+    for _ in 1..TRIES {
+        match try_to_ensure(config).await {
+            Err(error @ (Error::Describe { .. } | Error::Create { .. })) => warn!("{error}; trying again"),
+            ended => return ended,
+        }
+    }
+    try_to_ensure(config).await
+}
+
+async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
     let cluster = Cluster::connect(&config.kafka).await?;
     let mut created = Vec::new();
     for topic in wanted(config) {

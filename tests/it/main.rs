@@ -10,6 +10,7 @@ mod endpoint_news;
 mod endpoints;
 mod harness_itself;
 mod hostile;
+mod kafka_trouble;
 mod page;
 mod rest;
 mod rest_writers;

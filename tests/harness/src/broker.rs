@@ -19,6 +19,9 @@ use crate::eventually;
 /// How long one request to the broker may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long records may take to be acknowledged: longer than tests keep brokers away.
+const WRITE_PATIENCE: Duration = Duration::from_secs(120);
+
 /// What chooses the broker: `required` is real Kafka or nothing, `embedded` never real Kafka.
 const CHOICE: &str = "OUTHOOK_TEST_KAFKA";
 
@@ -235,6 +238,8 @@ impl Broker {
             match consumer.poll(PATIENCE) {
                 Some(Ok(message)) => records.push(stored(&message)),
                 Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+                // A broker that is away; the client reads on from the partition's next leader.
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
                 Some(Err(error)) => panic!("the topic {topic} can't be read: {error}"),
                 None => panic!("the topic {topic} did not come to its end in {PATIENCE:?}"),
             }
@@ -318,7 +323,10 @@ impl Broker {
 
     fn producer(&self) -> BaseProducer<Acknowledgements> {
         let mut config = self.client();
-        config.set("linger.ms", "5").set("compression.type", "lz4").set("message.timeout.ms", "30000");
+        config.set("linger.ms", "5").set("compression.type", "lz4");
+        config.set("message.timeout.ms", WRITE_PATIENCE.as_millis().to_string());
+        // A write that is tried again because its broker has gone leaves no record twice.
+        config.set("enable.idempotence", "true");
         config.create_with_context(Acknowledgements::default()).expect("the settings are librdkafka's")
     }
 }
@@ -349,7 +357,7 @@ fn send(producer: &BaseProducer<Acknowledgements>, mut record: BaseRecord<'_, [u
 }
 
 fn acknowledged(producer: &BaseProducer<Acknowledgements>) {
-    producer.flush(PATIENCE).expect("the broker acknowledges in time");
+    producer.flush(WRITE_PATIENCE).expect("the broker acknowledges in time");
     if let Some(error) = producer.context().0.lock().expect("no holder panics").take() {
         panic!("a record was not acknowledged: {error}");
     }

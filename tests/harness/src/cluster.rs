@@ -73,6 +73,11 @@ impl Cluster {
         Broker::at(self.bootstrap(), Kind::Kafka, self.nodes.len() as i32)
     }
 
+    /// The same for a [`Site`](crate::Site), which borrows its broker for as long as the test process lives.
+    pub fn site_broker(&self) -> &'static Broker {
+        Box::leak(Box::new(self.broker()))
+    }
+
     /// Ends a broker by SIGTERM, so that it hands its partitions over, or by SIGKILL.
     pub fn stop(&mut self, node: usize, signal: &str) {
         let process = self.nodes[node].process.take().expect("only a running broker is stopped");
@@ -87,6 +92,19 @@ impl Cluster {
     pub fn restart(&mut self, node: usize) -> Result<(), String> {
         self.launch(node);
         self.await_brokers(self.nodes.iter().filter(|node| node.process.is_some()).count())
+    }
+
+    /// Starts all stopped brokers again: none is in the cluster until most of its controllers run.
+    ///
+    /// # Errors
+    /// As of [`Cluster::restart`].
+    pub fn restart_all(&mut self) -> Result<(), String> {
+        (0..self.nodes.len()).for_each(|node| {
+            if self.nodes[node].process.is_none() {
+                self.launch(node);
+            }
+        });
+        self.await_brokers(self.nodes.len())
     }
 
     fn format(&self, node: usize) -> Result<(), String> {

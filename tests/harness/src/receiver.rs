@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
+use std::error::Error as _;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use standardwebhooks::Webhook;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
@@ -35,6 +38,8 @@ pub struct Request {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub signature: Signature,
+    /// What it is answered.
+    pub answer: Answer,
     pub at: Instant,
 }
 
@@ -59,6 +64,18 @@ pub enum Answer {
     Hang,
     /// Nothing, with the connection closed.
     Close,
+    /// Bytes that are no HTTP, with the connection closed after them.
+    Garbage,
+}
+
+impl Answer {
+    /// Whether it says that the message has been taken.
+    pub fn is_success(&self) -> bool {
+        match self {
+            Self::Status(status) | Self::With(status, ..) | Self::Late(_, status) => (200..300).contains(status),
+            Self::Hang | Self::Close | Self::Garbage => false,
+        }
+    }
 }
 
 type Observer = Box<dyn Fn(&Request) + Send + Sync>;
@@ -176,14 +193,18 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| receive(request, &shared));
+    let service = service_fn(|request| Box::pin(receive(request, &shared)));
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // An error is a client that was killed, or an answer that closes the connection.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let Err(error) = poll_fn(|context| connection.poll_without_shutdown(context)).await else { return };
+    if let Some(Closed(last_words)) = error.source().and_then(|source| source.downcast_ref()) {
+        let _ = connection.into_parts().io.into_inner().write_all(last_words).await;
+    }
 }
 
-/// Closing the connection is an error to hyper.
+/// Closing the connection is an error to hyper. These bytes are the last on it.
 #[derive(Debug)]
-struct Closed;
+struct Closed(&'static [u8]);
 
 impl std::fmt::Display for Closed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -196,7 +217,7 @@ impl std::error::Error for Closed {}
 async fn receive(request: http::Request<Incoming>, shared: &Shared) -> Result<Response<Empty<Bytes>>, Closed> {
     let (head, body) = request.into_parts();
     // A body that ends early is no request: its client was killed while sending.
-    let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
+    let body = body.collect().await.map_err(|_| Closed(b""))?.to_bytes();
     match shared.record(head, body) {
         Answer::Status(status) => Ok(response(status)),
         Answer::With(status, name, value) => {
@@ -209,7 +230,8 @@ async fn receive(request: http::Request<Incoming>, shared: &Shared) -> Result<Re
             Ok(response(status))
         }
         Answer::Hang => std::future::pending().await,
-        Answer::Close => Err(Closed),
+        Answer::Close => Err(Closed(b"")),
+        Answer::Garbage => Err(Closed(b"\x16\x03\x01 HTP/1.l 2OO 0K\n\n\0{]")),
     }
 }
 
@@ -235,6 +257,7 @@ impl Shared {
             Some(Ok(())) => Signature::Good,
             Some(Err(error)) => Signature::Bad(error.to_string()),
         };
+        let answer = answer.unwrap_or(Answer::Status(204));
         let id = head.headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
         self.keep(Request {
             path: path.to_owned(),
@@ -242,9 +265,10 @@ impl Shared {
             headers: head.headers,
             body,
             signature,
+            answer: answer.clone(),
             at: Instant::now(),
         });
-        answer.unwrap_or(Answer::Status(204))
+        answer
     }
 
     fn keep(&self, request: Request) {

@@ -20,7 +20,7 @@ use crate::{Broker, eventually, free_port};
 /// How long a command, a start or a stop may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An installation on the shared broker, with one source of the `outhook` format.
+/// An installation on a broker, with one source of the `outhook` format.
 pub struct Site {
     program: &'static str,
     broker: &'static Broker,
@@ -46,7 +46,11 @@ pub struct Instance {
 impl Site {
     /// Topics and configuration for `program`, which is `env!("CARGO_BIN_EXE_outhook")` of the test.
     pub fn new(program: &'static str, partitions: i32) -> Site {
-        let broker = Broker::get();
+        Site::on(Broker::get(), program, partitions)
+    }
+
+    /// The same on another broker than the shared one.
+    pub fn on(broker: &'static Broker, program: &'static str, partitions: i32) -> Site {
         let directory = tempfile::Builder::new().prefix("outhook-site-").tempdir().expect("a temporary directory");
         let mut site = Site {
             program,
@@ -190,11 +194,19 @@ impl Instance {
     /// It ends or does not become ready; the message has what it said.
     #[track_caller]
     pub fn await_ready(&mut self) {
+        let ready = self.is_ready_before_it_ends();
+        assert!(ready, "the instance has ended:\n{}", self.said());
+    }
+
+    /// Waits until it says that it is ready; false if it has ended before, with the reason in what it said.
+    ///
+    /// # Panics
+    /// It does neither in time.
+    #[track_caller]
+    pub fn is_ready_before_it_ends(&mut self) -> bool {
         eventually("the instance is ready", PATIENCE, || {
-            let process = &mut self.process;
-            assert!(process.is_running(), "the instance has ended:\n{}{}", process.stdout(), process.stderr());
-            self.is_ready().then_some(())
-        });
+            if self.process.is_running() { self.is_ready().then_some(true) } else { Some(false) }
+        })
     }
 
     /// Where it listens: `http://127.0.0.1:12345`.

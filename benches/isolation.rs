@@ -1,0 +1,141 @@
+//! A hundred endpoints whose messages come from the same partitions, ten of which are in trouble: what the
+//! other ninety notice of it.
+//!
+//! The built program gets row changes from Kafka at a fixed rate that it holds easily, one table an endpoint,
+//! in turn. The endpoints are a process of their own; its ninety sound ones count and time what comes, from the
+//! moment a row change was handed to the producer. Each kind of trouble has its runs beside as many in which all
+//! hundred answer. The bench fails if the ninety got less than they should, later than they should, or not all.
+
+#[path = "isolation/endpoints.rs"]
+mod endpoints;
+#[path = "isolation/feed.rs"]
+mod feed;
+#[path = "isolation/played.rs"]
+mod played;
+
+use std::time::Duration;
+
+use harness::{Broker, Instance, Site, eventually};
+
+use endpoints::Trouble;
+use played::Endpoints;
+
+const ENDPOINTS: usize = 100;
+const TROUBLED: usize = 10;
+const PARTITIONS: i32 = 12;
+/// Row changes a second, each of which is one message.
+const RATE: usize = 3000;
+
+/// How large a run is, and what it demands.
+struct Size {
+    rounds: usize,
+    seconds: usize,
+    /// How long an endpoint's answer may take.
+    timeout: &'static str,
+    /// Of the goodput without trouble, at least.
+    goodput: f64,
+    /// Of the 99th percentile without trouble, at most; one under `unseen` is good enough in any case.
+    late: f64,
+    unseen: Duration,
+}
+
+const FULL: Size =
+    Size { rounds: 3, seconds: 20, timeout: "15s", goodput: 0.95, late: 2.0, unseen: Duration::from_millis(20) };
+/// A machine that builds other things meanwhile may stop for a moment in one run and not in the other.
+const SMALL: Size =
+    Size { rounds: 1, seconds: 4, timeout: "1s", goodput: 0.9, late: 4.0, unseen: Duration::from_millis(250) };
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    match args.get(1).map(String::as_str) {
+        Some("endpoints") => endpoints::run(args[2].parse().expect("a kind of trouble")),
+        _ if args.iter().any(|arg| arg == "--test") => compare(&SMALL),
+        _ => compare(&FULL),
+    }
+}
+
+/// What the sound endpoints had of a run.
+struct Outcome {
+    /// Their messages a second, as long as row changes came.
+    goodput: f64,
+    p50: Duration,
+    p99: Duration,
+}
+
+fn compare(size: &Size) {
+    println!(
+        "broker: {:?}; {RATE} messages a second to {ENDPOINTS} endpoints for {} s; latencies are from the producer on; \
+         the best of {}",
+        Broker::get().kind(),
+        size.seconds,
+        size.rounds
+    );
+    let mut failures = Vec::new();
+    for trouble in [Trouble::Refuses, Trouble::Hangs, Trouble::Trickles] {
+        let rounds: Vec<_> = (0..size.rounds).map(|_| [run(size, Trouble::None), run(size, trouble)]).collect();
+        let [without, with] = [0, 1].map(|side| best(rounds.iter().map(|round| &round[side])));
+        let goodput = with.goodput / without.goodput;
+        let late = with.p99.as_secs_f64() / without.p99.as_secs_f64();
+        println!(
+            "{trouble:?}: goodput {goodput:.3} of {:.0}/s; p99 {late:.2} of {:.1?}; p50 {:.2} of {:.1?}",
+            without.goodput,
+            without.p99,
+            with.p50.as_secs_f64() / without.p50.as_secs_f64(),
+            without.p50,
+        );
+        if goodput < size.goodput {
+            failures.push(format!("{trouble:?}: goodput {goodput:.3}, less than {}", size.goodput));
+        }
+        if late > size.late && with.p99 > size.unseen {
+            failures.push(format!("{trouble:?}: p99 {late:.2} times, more than {}", size.late));
+        }
+    }
+    assert!(failures.is_empty(), "the sound endpoints notice the others: {failures:#?}");
+}
+
+/// The best of each number: whatever else the machine did is not the program's.
+fn best<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Outcome {
+    let better = |one: Outcome, other: &Outcome| Outcome {
+        goodput: one.goodput.max(other.goodput),
+        p50: one.p50.min(other.p50),
+        p99: one.p99.min(other.p99),
+    };
+    outcomes.fold(Outcome { goodput: 0.0, p50: Duration::MAX, p99: Duration::MAX }, better)
+}
+
+fn run(size: &Size, trouble: Trouble) -> Outcome {
+    let endpoints = Endpoints::start(trouble);
+    let site = site(size, &endpoints);
+    let instance = site.start();
+    let changes = size.seconds * RATE;
+    feed::feed(Broker::get().bootstrap(), &site.changes, changes, RATE, ENDPOINTS);
+    let in_time = endpoints.report().distinct;
+    let expected = (0..changes).filter(|change| change % ENDPOINTS >= TROUBLED).count();
+    eventually("all messages of the sound endpoints arrive", Duration::from_secs(60), || {
+        (endpoints.report().distinct >= expected).then_some(())
+    });
+    let report = endpoints.report();
+    assert_eq!((report.count, report.distinct), (expected, expected), "each message once");
+    println!("  {trouble:?}: {in_time} of {expected} in time; {report:.1?}; {}", told(&instance));
+    Outcome { goodput: in_time as f64 / size.seconds as f64, p50: report.p50, p99: report.p99 }
+}
+
+fn site(size: &Size, endpoints: &Endpoints) -> Site {
+    let mut site = Site::new(env!("CARGO_BIN_EXE_outhook"), PARTITIONS);
+    site.set("retries.tiers", vec!["1s", "5s", "30s", "5m", "30m"]);
+    site.set("delivery.first_byte_timeout", size.timeout);
+    site.set("delivery.connect_timeout", size.timeout.min("5s"));
+    site.apply(&played::webhooks(endpoints));
+    site
+}
+
+/// What the program says of the run.
+fn told(instance: &Instance) -> String {
+    let metric = |name| instance.metric(name);
+    format!(
+        "{:.0} attempts, {:.0} calls deferred, {:.0} MiB resident",
+        metric("outhook_attempts_total"),
+        metric("outhook_calls_deferred_total"),
+        metric("process_resident_memory_bytes") / f64::from(1 << 20),
+    )
+}

@@ -1,0 +1,198 @@
+//! The hundred endpoints: sound ones on one port, which count and time what they get, and those in trouble on
+//! another.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Notify;
+
+/// What is the matter with the endpoints on the second port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    /// They accept no connection.
+    Refuses,
+    /// They take the request and never answer.
+    Hangs,
+    /// They answer one byte a second.
+    Trickles,
+}
+
+/// What the sound endpoints got so far, with latencies from the producer on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Messages, and how many of them there are when each is counted once.
+    pub count: usize,
+    pub distinct: usize,
+    pub p50: Duration,
+    pub p99: Duration,
+    pub longest: Duration,
+}
+
+#[derive(Default)]
+struct Seen {
+    numbers: HashSet<u64>,
+    repeated: usize,
+    micros: Vec<u64>,
+}
+
+static RECOVERED: Notify = Notify::const_new();
+
+static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
+
+/// Serves on two ports of its own, which it prints, until it is killed.
+pub fn run(trouble: Trouble) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let sound = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let port = |address: std::io::Result<std::net::SocketAddr>| address.expect("a bound address").port();
+        println!("{} {}", port(sound.local_addr()), port(socket.local_addr()));
+        tokio::join!(serve(&sound, Trouble::None), async {
+            // As long as nobody listens on a bound socket, connecting to it is refused.
+            if trouble == Trouble::Refuses {
+                RECOVERED.notified().await;
+            }
+            let troubled = socket.listen(1024).expect("a bound socket can listen");
+            if trouble != Trouble::Refuses {
+                tokio::select! {
+                    () = serve(&troubled, trouble) => {}
+                    () = RECOVERED.notified() => {}
+                }
+            }
+            serve(&troubled, Trouble::None).await;
+        });
+    });
+}
+
+async fn serve(listener: &TcpListener, trouble: Trouble) {
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        stream.set_nodelay(true).expect("nodelay");
+        match trouble {
+            Trouble::None | Trouble::Refuses => {
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
+            }
+            Trouble::Hangs => drop(tokio::spawn(hang(stream))),
+            Trouble::Trickles => drop(tokio::spawn(trickle(stream))),
+        }
+    }
+}
+
+async fn hang(mut stream: TcpStream) {
+    let mut buffer = [0; 4096];
+    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+}
+
+async fn trickle(mut stream: TcpStream) {
+    let mut buffer = [0; 4096];
+    let _ = stream.read(&mut buffer).await;
+    for byte in b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if stream.write_all(&[*byte]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.method() == Method::GET {
+        if request.uri().path() == "/recover" {
+            RECOVERED.notify_one();
+        }
+        return Ok(Response::new(Full::from(report().to_string())));
+    }
+    if let Ok(body) = request.into_body().collect().await {
+        note(&body.to_bytes());
+    }
+    Ok(Response::new(Full::default()))
+}
+
+fn note(body: &[u8]) {
+    let now = now_micros();
+    let message: serde_json::Value = serde_json::from_slice(body).expect("a message is JSON");
+    let row = &message["data"][0];
+    let number = |name: &str| row[name].as_u64().expect("a row has its number and its moment");
+    // Where some are sound, what the others get is not looked at.
+    let troubled = number("id") % (crate::ENDPOINTS as u64) < crate::TROUBLED as u64;
+    if !troubled || crate::TROUBLED == crate::ENDPOINTS {
+        let mut seen = SEEN.lock().expect("nobody panics with the lock");
+        let seen = seen.get_or_insert_default();
+        if seen.numbers.insert(number("id")) {
+            seen.micros.push(now.saturating_sub(number("sent")));
+        } else {
+            seen.repeated += 1;
+        }
+    }
+}
+
+fn report() -> Report {
+    let mut seen = SEEN.lock().expect("nobody panics with the lock");
+    let seen = seen.get_or_insert_default();
+    let mut micros = seen.micros.clone();
+    micros.sort_unstable();
+    let part = |part: f64| {
+        let place = ((micros.len() as f64 * part) as usize).min(micros.len().saturating_sub(1));
+        Duration::from_micros(micros.get(place).copied().unwrap_or(0))
+    };
+    let distinct = seen.numbers.len();
+    let count = distinct + seen.repeated;
+    Report { count, distinct, p50: part(0.5), p99: part(0.99), longest: part(1.0) }
+}
+
+/// Microseconds since 1970: the clock of a machine is the same for all its processes.
+pub fn now_micros() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_micros() as u64)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = [self.p50, self.p99, self.longest].map(|latency| latency.as_micros());
+        write!(f, "{} {} {} {} {}", self.count, self.distinct, micros[0], micros[1], micros[2])
+    }
+}
+
+impl FromStr for Report {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+        let number = |place: usize| numbers.get(place).copied().unwrap_or(0);
+        let [p50, p99, longest] = [2, 3, 4].map(|place| Duration::from_micros(number(place)));
+        Ok(Self { count: number(0) as usize, distinct: number(1) as usize, p50, p99, longest })
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Refuses => "refuses",
+            Self::Hangs => "hangs",
+            Self::Trickles => "trickles",
+        })
+    }
+}
+
+impl FromStr for Trouble {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::None, Self::Refuses, Self::Hangs, Self::Trickles];
+        all.into_iter().find(|trouble| trouble.to_string() == text).ok_or_else(|| format!("no kind of trouble: {text}"))
+    }
+}

@@ -1,0 +1,46 @@
+//! Row changes at a fixed rate, for one table after the other.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+
+use crate::endpoints::now_micros;
+
+/// How often a handful of row changes is written.
+const TICK: Duration = Duration::from_millis(5);
+
+/// The table of an endpoint.
+pub fn table(endpoint: usize) -> String {
+    format!("table_{endpoint}")
+}
+
+/// Writes `changes` inserts at `rate` a second, each with the moment at which it was handed to the producer.
+pub fn feed(brokers: &str, topic: &str, changes: usize, rate: usize, tables: usize) {
+    let producer: BaseProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("linger.ms", "1")
+        .create()
+        .expect("the settings are librdkafka's");
+    let started = Instant::now();
+    let mut made = 0;
+    while made < changes {
+        let due = changes.min((started.elapsed().as_secs_f64() * rate as f64) as usize);
+        for number in made..due {
+            let (key, value) = (number.to_string(), insert(number, tables));
+            let sent = producer.send(BaseRecord::to(topic).key(&key).payload(&value));
+            sent.map_err(|(error, _)| error).expect("the producer's queue holds a second's row changes");
+        }
+        made = made.max(due);
+        producer.poll(TICK);
+        std::thread::sleep(TICK);
+    }
+    producer.flush(Duration::from_secs(30)).expect("Kafka acknowledges in time");
+}
+
+fn insert(number: usize, tables: usize) -> String {
+    let (table, sent) = (table(number % tables), now_micros());
+    format!(
+        r#"{{"table":"{table}","operation":"insert","after":{{"id":{number},"sent":{sent},"email":"customer-{number}@example.com","first_name":"Ada","last_name":"Lovelace","status":"active","credit":12.50,"notes":"prefers calls in the morning"}}}}"#
+    )
+}

@@ -1,0 +1,66 @@
+//! The process that plays the endpoints, seen from the bench that starts it.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::endpoints::{Report, Trouble};
+use crate::{ENDPOINTS, TROUBLED, feed};
+
+/// A webhook for each endpoint, which gets the inserts of its own table.
+pub fn webhooks(endpoints: &Endpoints) -> String {
+    let webhook = |number| {
+        let event = format!("EventType: table.recordInsert, ObjectName: {}", feed::table(number));
+        (format!("endpoint {number}"), [endpoints.url(number)], event)
+    };
+    let named: Vec<_> = (0..ENDPOINTS).map(webhook).collect();
+    let events: Vec<_> = named.iter().map(|(_, _, event)| [event.as_str()]).collect();
+    let all = named.iter().zip(&events).map(|((name, url, _), event)| (name.as_str(), &url[..], &event[..]));
+    harness::webhooks(&all.collect::<Vec<_>>())
+}
+
+/// The process; it ends when this is dropped.
+pub struct Endpoints {
+    process: Child,
+    sound: u16,
+    troubled: u16,
+}
+
+impl Endpoints {
+    pub fn start(trouble: Trouble) -> Self {
+        let this = std::env::current_exe().expect("the bench's own path");
+        let mut command = Command::new(this);
+        let mut process = command
+            .args(["endpoints", &trouble.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the endpoints start");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the endpoints print their ports");
+        let (sound, troubled) = line.trim().split_once(' ').expect("two ports");
+        let port = |text: &str| text.parse().expect("a port");
+        Self { process, sound: port(sound), troubled: port(troubled) }
+    }
+
+    /// The URL of an endpoint, the first of which are in trouble.
+    pub fn url(&self, number: usize) -> String {
+        let port = if number < TROUBLED { self.troubled } else { self.sound };
+        format!("http://127.0.0.1:{port}/{number}")
+    }
+
+    pub fn report(&self) -> Report {
+        self.get("/").parse().expect("a report")
+    }
+
+    /// Asks for a report at `/`; at `/recover`, that nothing is the matter from now on.
+    pub fn get(&self, path: &str) -> String {
+        harness::api::request("GET", &format!("http://127.0.0.1:{}{path}", self.sound), &[], b"").text
+    }
+}
+
+impl Drop for Endpoints {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,135 @@
+//! Full input while all endpoints are dead: what the program takes of memory meanwhile, and whether everything
+//! arrives once they work again.
+//!
+//! Row changes are written as fast as Kafka takes them, up to a rate, and all of the hundred endpoints refuse
+//! connections, or hang. The resident set is read all the time. Then the endpoints come back; the bench fails
+//! if one message is missing, or if memory was ever over its budget and what the program needs beside it.
+
+#[path = "isolation/endpoints.rs"]
+mod endpoints;
+#[path = "isolation/feed.rs"]
+mod feed;
+#[path = "isolation/played.rs"]
+mod played;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::{Broker, Instance, Site, eventually};
+
+use endpoints::Trouble;
+use played::Endpoints;
+
+const ENDPOINTS: usize = 100;
+/// All of them are.
+const TROUBLED: usize = ENDPOINTS;
+const PARTITIONS: i32 = 12;
+
+/// `memory.budget_mib`, small enough that a backlog would not fit.
+const BUDGET_MIB: u64 = 32;
+/// What the program may take beside its budget, in MiB: code, threads, the definitions, connections, what
+/// librdkafka has fetched ahead (1 MiB a partition, of changes and of retries) and the queues of the producers
+/// that write retries and dead letters (32 MiB each).
+const BESIDE_MIB: u64 = 160;
+
+/// How long a full run is without an endpoint, in seconds, if this is set.
+const SECONDS: &str = "OUTHOOK_OUTAGE_SECONDS";
+
+struct Size {
+    seconds: usize,
+    /// Row changes a second.
+    rate: usize,
+    /// Calls that find no endpoint again and again wait for up to the longest of these, or 5 minutes.
+    tiers: &'static [&'static str],
+}
+
+const FULL: Size = Size { seconds: 600, rate: 4000, tiers: &["1s", "5s", "30s", "5m"] };
+const SMALL: Size = Size { seconds: 8, rate: 3000, tiers: &["1s", "5s", "10s"] };
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    match args.get(1).map(String::as_str) {
+        Some("endpoints") => endpoints::run(args[2].parse().expect("a kind of trouble")),
+        _ if args.iter().any(|arg| arg == "--test") => both(&SMALL),
+        _ => {
+            let seconds = std::env::var(SECONDS).ok().map(|seconds| seconds.parse().expect("a number of seconds"));
+            both(&Size { seconds: seconds.unwrap_or(FULL.seconds), ..FULL });
+        }
+    }
+}
+
+fn both(size: &Size) {
+    let (kind, Size { seconds, rate, .. }) = (Broker::get().kind(), size);
+    println!("broker: {kind:?}; {rate} row changes a second for {seconds} s, no endpoint works");
+    for trouble in [Trouble::Refuses, Trouble::Hangs] {
+        outage(trouble, size);
+    }
+}
+
+fn outage(trouble: Trouble, size: &Size) {
+    let endpoints = Endpoints::start(trouble);
+    let site = site(size, &endpoints);
+    let instance = site.start();
+    let changes = size.seconds * size.rate;
+    let over = AtomicBool::new(false);
+    let (highest, back) = thread::scope(|scope| {
+        let watching = scope.spawn(|| watch(&instance, &over));
+        feed::feed(Broker::get().bootstrap(), &site.changes, changes, size.rate, ENDPOINTS);
+        site.await_settled(Duration::from_secs(120));
+        println!("  {trouble:?}: every row change is settled; {}", told(&instance));
+        endpoints.get("/recover");
+        let recovered = Instant::now();
+        let patience = Duration::from_secs(600 + changes as u64 / 500);
+        eventually("everything arrives once the endpoints work again", patience, || {
+            thread::sleep(Duration::from_millis(200));
+            (endpoints.report().distinct >= changes).then_some(())
+        });
+        over.store(true, Ordering::Release);
+        (watching.join().expect("the watch does not panic"), recovered.elapsed())
+    });
+    let letters = Broker::get().read_all(&site.dead_letters).len();
+    println!(
+        "{trouble:?}: {changes} messages, {} came twice; at most {highest:.0} MiB resident with a budget of {BUDGET_MIB}; \
+         all there {back:.1?} after the recovery",
+        endpoints.report().count - changes
+    );
+    assert_eq!(letters, 0, "nothing had to become a dead letter");
+    assert!(highest <= (BUDGET_MIB + BESIDE_MIB) as f64, "more than the budget and {BESIDE_MIB} MiB");
+}
+
+fn site(size: &Size, endpoints: &Endpoints) -> Site {
+    let mut site = Site::new(env!("CARGO_BIN_EXE_outhook"), PARTITIONS);
+    site.set("memory.budget_mib", BUDGET_MIB as i64);
+    site.set("retries.tiers", size.tiers.to_vec());
+    site.set("retries.partitions", 4);
+    // Longer than any outage here, so that no call gives up.
+    site.set("delivery.retry", [vec!["0s"], vec!["10s"; 200]].concat());
+    site.set("delivery.breaker_pause", "5s");
+    site.apply(&played::webhooks(endpoints));
+    site
+}
+
+/// The largest resident set, in MiB, until it is over.
+fn watch(instance: &Instance, over: &AtomicBool) -> f64 {
+    let mut highest = 0.0_f64;
+    while !over.load(Ordering::Acquire) {
+        highest = highest.max(resident(instance));
+        thread::sleep(Duration::from_millis(250));
+    }
+    highest
+}
+
+fn resident(instance: &Instance) -> f64 {
+    instance.metric("process_resident_memory_bytes") / f64::from(1 << 20)
+}
+
+fn told(instance: &Instance) -> String {
+    let metric = |name| instance.metric(name);
+    format!(
+        "{:.0} attempts, {:.0} calls deferred, {:.0} MiB resident",
+        metric("outhook_attempts_total"),
+        metric("outhook_calls_deferred_total"),
+        resident(instance),
+    )
+}

@@ -1,0 +1,114 @@
+//! The webhooks of a turmoil: those that stay, and guests that come and go meanwhile.
+
+use std::time::Duration;
+
+use harness::{Credentials, Instance, Receiver, SECRET, Site, eventually, webhooks};
+
+/// How long every instance may take to know a change.
+const SOON: Duration = Duration::from_secs(30);
+
+/// What is defined now.
+pub struct Definitions {
+    residents: Vec<Webhook>,
+    guests: Vec<Webhook>,
+    credentials: Credentials,
+    number: usize,
+}
+
+#[derive(Clone)]
+struct Webhook {
+    name: String,
+    url: String,
+    event: String,
+    enabled: bool,
+}
+
+impl Definitions {
+    /// Applies the webhooks that stay: each with its path, without the slash as its name, and its table.
+    pub fn new(site: &Site, receiver: &Receiver, residents: &[(&str, &str)]) -> Self {
+        let residents = residents.iter().map(|(path, table)| Webhook::new(receiver, path, table)).collect();
+        let this = Self { residents, guests: Vec::new(), credentials: site.client(&[]), number: 0 };
+        this.apply(site);
+        this
+    }
+
+    /// The path of the guest that comes next.
+    pub fn next_path(&self) -> String {
+        format!("/guest-{}", self.number + 1)
+    }
+
+    /// Adds a webhook, and returns its path once all instances know it.
+    pub fn welcome<'a>(
+        &mut self,
+        site: &Site,
+        receiver: &Receiver,
+        table: &str,
+        instances: impl Iterator<Item = &'a Instance>,
+    ) -> String {
+        let path = self.next_path();
+        self.number += 1;
+        receiver.verify(&path, SECRET);
+        let guest = Webhook::new(receiver, &path, table);
+        self.guests.push(guest.clone());
+        self.apply(site);
+        self.await_known(instances, &guest);
+        path
+    }
+
+    /// Disables or deletes the guest that has been there for longest, and returns its path once all instances know
+    /// it; None when there is no guest.
+    pub fn dismiss<'a>(
+        &mut self,
+        site: &Site,
+        delete: bool,
+        instances: impl Iterator<Item = &'a Instance>,
+    ) -> Option<String> {
+        let place = self.guests.iter().position(|guest| guest.enabled)?;
+        self.guests[place].enabled = false;
+        let guest = self.guests[place].clone();
+        if delete {
+            self.guests.remove(place);
+        }
+        self.apply(site);
+        self.await_known(instances, &guest);
+        Some(format!("/{}", guest.name))
+    }
+
+    fn apply(&self, site: &Site) {
+        let all: Vec<_> = self.residents.iter().chain(&self.guests).collect();
+        let yaml: String = all.iter().map(|webhook| webhook.yaml()).collect();
+        let file = site.file("yaml", &format!("Webhooks:\n{yaml}"));
+        let applied = site.run(&["apply", "--prune", "-f", &file.display().to_string()]);
+        assert_eq!(applied.code, Some(0), "{}{}", applied.stdout, applied.stderr);
+    }
+
+    /// Waits until each instance shows a webhook as it is to be.
+    fn await_known<'a>(&self, instances: impl Iterator<Item = &'a Instance>, webhook: &Webhook) {
+        const LIST: &str = "/v3/outgoingWebhooks";
+        for instance in instances {
+            let api = instance.api(&self.credentials);
+            eventually(&format!("{} is known", webhook.name), SOON, || {
+                let list = api.get(LIST).body;
+                let shown = list.as_array()?.iter().find(|shown| shown["Name"] == webhook.name.as_str());
+                let Some(shown) = shown else { return (!webhook.enabled).then_some(()) };
+                let id = shown["Id"].as_str().expect("a webhook has an id");
+                let events = api.get(&format!("{LIST}/{id}/events")).body;
+                let active = events.as_array()?.iter().any(|event| event["Status"] == "Active");
+                (active == webhook.enabled).then_some(())
+            });
+        }
+    }
+}
+
+impl Webhook {
+    fn new(receiver: &Receiver, path: &str, table: &str) -> Self {
+        let event = format!("EventType: table.recordInsert, ObjectName: {table}");
+        Self { name: path[1..].to_owned(), url: receiver.url(path), event, enabled: true }
+    }
+
+    fn yaml(&self) -> String {
+        let yaml = webhooks(&[(&self.name, std::slice::from_ref(&self.url), &[&self.event])]);
+        let yaml = yaml.strip_prefix("Webhooks:\n").expect("a file begins with its key");
+        yaml.replace("    Events:\n", &format!("    Enabled: {}\n    Events:\n", self.enabled))
+    }
+}

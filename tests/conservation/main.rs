@@ -1,0 +1,39 @@
+//! What goes in comes out, whatever happens on the way: the oracle tests, on real Kafka with several instances.
+//!
+//! Each prints its seed, and takes it back from the environment to do the same in the same order again. What a
+//! machine does between two steps is not part of the seed.
+
+mod definitions;
+mod kills;
+mod oracle;
+mod random;
+mod turmoil;
+
+use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// The program under test.
+const OUTHOOK: &str = env!("CARGO_BIN_EXE_outhook");
+
+/// The seed of whatever is left to chance, if this is set.
+const SEED: &str = "OUTHOOK_CONSERVATION_SEED";
+
+/// The seed of a test, which is printed with the way to have it again.
+fn seed() -> u64 {
+    let now = || SystemTime::UNIX_EPOCH.elapsed().expect("the clock is past 1970").as_nanos() as u64;
+    let seed = from_environment(SEED).unwrap_or_else(now);
+    println!("seed {seed}; {SEED}={seed} takes the same steps");
+    seed
+}
+
+fn from_environment<T: FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// These tests measure themselves against the clock, so they take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,168 @@
+//! Brokers that go and come back while row changes flow: the program goes on by itself, loses nothing, and commits
+//! nothing that is not settled.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use harness::{Answer, Broker, Cluster, Instance, Receiver, Site, Stored, eventually, order, webhooks};
+
+use crate::OUTHOOK;
+
+/// How long brokers are away.
+const AWAY: Duration = Duration::from_secs(20);
+/// How long Kafka, its clients and the program may take to be themselves again.
+const RECOVERY: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[test]
+fn leader_moves_a_broker_away_and_all_brokers_away_lose_nothing() {
+    if !Broker::get().is_kafka_for("leader moves, and brokers that are away") {
+        return;
+    }
+    let cluster = Cluster::start(3).expect("three brokers start where one does");
+    let mut trouble = Trouble::start(cluster);
+    let done = Arc::new(AtomicBool::new(false));
+    let feeding = trouble.feed(done.clone());
+    thread::sleep(Duration::from_secs(2));
+
+    for node in 0..3 {
+        trouble.cluster.stop(node, "TERM");
+        trouble.cluster.restart(node).expect("a broker starts again on its data");
+    }
+    trouble.goes_on("after every leader has moved");
+
+    trouble.cluster.stop(1, "KILL");
+    trouble.goes_on("with a broker away");
+    trouble.cluster.restart(1).expect("a broker starts again on its data");
+    trouble.goes_on("with that broker back");
+
+    (0..3).for_each(|node| trouble.cluster.stop(node, "KILL"));
+    thread::sleep(AWAY);
+    trouble.cluster.restart_all().expect("brokers start again on their data");
+    trouble.goes_on("after all brokers were away");
+
+    done.store(true, Ordering::Release);
+    feeding.join().expect("every row change is acknowledged");
+    trouble.end();
+}
+
+struct Trouble {
+    cluster: Cluster,
+    broker: &'static Broker,
+    site: Arc<Site>,
+    heard: Arc<Mutex<Heard>>,
+    instances: [Instance; 2],
+    /// Row changes that are acknowledged.
+    written: Arc<AtomicUsize>,
+    _receiver: Receiver,
+}
+
+/// The orders that each path has taken, and how often one came again.
+#[derive(Default)]
+struct Heard {
+    sound: HashSet<usize>,
+    failing: HashSet<usize>,
+    repeated: usize,
+}
+
+impl Trouble {
+    /// Two webhooks: one endpoint works, and every other attempt at the second fails, so that retry topics are in use.
+    fn start(cluster: Cluster) -> Self {
+        let broker = cluster.site_broker();
+        let mut site = Site::on(broker, OUTHOOK, 6);
+        site.set("kafka.session_timeout", "6s");
+        site.set("delivery.retry", vec!["200ms"; 20]);
+        let heard = Arc::<Mutex<Heard>>::default();
+        let observing = heard.clone();
+        let receiver = Receiver::observed(move |request| {
+            if request.answer.is_success() {
+                let mut heard = observing.lock().expect("no holder panics");
+                let order = number(&request.body);
+                let taken = if request.path == "/sound" { &mut heard.sound } else { &mut heard.failing };
+                let new = taken.insert(order);
+                heard.repeated += usize::from(!new);
+            }
+        });
+        receiver.answer_first("/failing", (0..20_000).map(|n| Answer::Status(if n % 2 == 0 { 500 } else { 204 })));
+        let events: &[&str] = &["EventType: table.recordInsert, ObjectName: orders"];
+        let (sound, failing) = ([receiver.url("/sound")], [receiver.url("/failing")]);
+        site.apply(&webhooks(&[("sound", &sound, events), ("failing", &failing, events)]));
+        let instances = [site.start(), site.start()];
+        let (site, written) = (Arc::new(site), Arc::default());
+        Self { cluster, broker, site, heard, instances, written, _receiver: receiver }
+    }
+
+    /// Writes orders until it is told that this is done, also while no broker takes them.
+    fn feed(&self, done: Arc<AtomicBool>) -> thread::JoinHandle<()> {
+        let (site, written) = (self.site.clone(), self.written.clone());
+        thread::spawn(move || {
+            while !done.load(Ordering::Acquire) {
+                let first = written.load(Ordering::Acquire);
+                site.produce((first..first + 20).map(order));
+                written.store(first + 20, Ordering::Release);
+                thread::sleep(PAUSE);
+            }
+        })
+    }
+
+    /// Row changes are written again, and all that were written so far arrive.
+    #[track_caller]
+    fn goes_on(&self, when: &str) {
+        let before = self.written.load(Ordering::Acquire);
+        let more = eventually(&format!("row changes are written {when}"), RECOVERY, || {
+            Some(self.written.load(Ordering::Acquire)).filter(|written| *written >= before + 40)
+        });
+        eventually(&format!("{more} orders arrive {when}"), RECOVERY, || {
+            let heard = self.heard.lock().expect("no holder panics");
+            let all = |taken: &HashSet<usize>| (0..more).all(|order| taken.contains(&order));
+            (all(&heard.sound) && all(&heard.failing)).then_some(())
+        });
+        self.committed_is_settled();
+        println!("{more} orders arrived {when}");
+    }
+
+    /// Whatever is committed was taken, or waits in a retry topic.
+    fn committed_is_settled(&self) {
+        let committed = self.broker.committed(&self.site.group, &self.site.changes);
+        let heard = self.heard.lock().expect("no holder panics").sound.clone();
+        let waiting: HashSet<usize> = ["200ms", "1s"]
+            .iter()
+            .flat_map(|tier| self.broker.read_all(&format!("{}.{tier}", self.site.retries)))
+            .map(|kept| number(kept.value.as_deref().expect("a call is kept with its body")))
+            .collect();
+        let behind = |record: &&Stored| committed[record.partition as usize].is_some_and(|end| record.offset < end);
+        let records = self.broker.read_all(&self.site.changes);
+        for record in records.iter().filter(behind) {
+            let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+            let order: usize = key.and_then(|key| key.parse().ok()).expect("an order's key is its number");
+            assert!(heard.contains(&order) || waiting.contains(&order), "{order} is committed and not settled");
+        }
+    }
+
+    fn end(self) {
+        self.site.await_settled(RECOVERY);
+        let written = self.written.load(Ordering::Acquire);
+        eventually("every order arrives", RECOVERY, || {
+            let heard = self.heard.lock().expect("no holder panics");
+            (heard.sound.len() == written && heard.failing.len() == written).then_some(())
+        });
+        for instance in self.instances {
+            let ended = instance.stop();
+            assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        }
+        assert_eq!(self.broker.read_all(&self.site.dead_letters).len(), 0);
+        println!(
+            "{written} orders to two endpoints; {} came again",
+            self.heard.lock().expect("no holder panics").repeated
+        );
+    }
+}
+
+/// The number of the order in a message's body.
+fn number(body: &[u8]) -> usize {
+    let message: serde_json::Value = serde_json::from_slice(body).expect("a message's body is JSON");
+    message["data"][0]["id"].as_u64().expect("an order has a number") as usize
+}
