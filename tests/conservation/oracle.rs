@@ -158,3 +158,51 @@ fn says_why(letter: &Stored) -> bool {
     let says = |name| letter.header(name).is_some_and(|value| !value.is_empty());
     says("outhook-class") && says("outhook-cause") && letter.header("outhook-kind") == Some("call")
 }
+
+/// A judge that believes everything would let any program pass.
+#[test]
+fn the_judge_tells_what_is_wrong() {
+    let request = |path: &str, change: usize, message_id: &str, answer: harness::Answer| Request {
+        path: path.to_owned(),
+        message_id: message_id.to_owned(),
+        headers: http::HeaderMap::new(),
+        body: format!(r#"{{"objectName":"orders","data":[{{"id":{change}}}]}}"#).into(),
+        signature: if change == 7 { Signature::Bad("forged".to_owned()) } else { Signature::Good },
+        answer,
+        at: std::time::Instant::now(),
+    };
+    let good = harness::Answer::Status(204);
+    let letter = |change: usize, cause: &str| Stored {
+        partition: 0,
+        offset: 0,
+        timestamp_ms: 0,
+        key: None,
+        value: Some(format!(r#"{{"data":[{{"id":{change}}}]}}"#).into_bytes()),
+        headers: [
+            ("url", "http://127.0.0.1:1/a"),
+            ("kind", "call"),
+            ("class", "timeout"),
+            ("cause", cause),
+            ("message", "m"),
+        ]
+        .map(|(name, value)| (format!("outhook-{name}"), value.to_owned()))
+        .into(),
+    };
+    let mut oracle = Oracle::default();
+    oracle.expect("/a", "orders");
+    oracle.expect("/b", "returns");
+    oracle.expect("/c", "orders");
+    oracle.silence("/c");
+    oracle.arrived(&request("/a", 0, "m", good.clone()));
+    oracle.arrived(&request("/a", 0, "m", good.clone()));
+    oracle.arrived(&request("/a", 1, "m", harness::Answer::Status(500)));
+    oracle.arrived(&request("/a", 1, "other", harness::Answer::Hang));
+    for (path, change) in [("/a", 7), ("/b", 0), ("/c", 0), ("/d", 0)] {
+        oracle.arrived(&request(path, change, "m", good.clone()));
+    }
+    let expected = [0, 1, 2, 3, 7].map(|change| (change, "/a".to_owned()));
+    let verdict = oracle.verdict(expected, &[letter(2, "no answer"), letter(3, "")]);
+    assert_eq!((verdict.expected, verdict.delivered, verdict.dead, verdict.lost), (5, 2, 2, 1));
+    assert_eq!((verdict.duplicates, verdict.renamed), (1, 1));
+    assert_eq!((verdict.badly_signed, verdict.causeless, verdict.uncalled_for.len()), (1, 1, 3));
+}

@@ -17,7 +17,7 @@ use crate::{OUTHOOK, from_environment, seed, turn};
 const SECONDS: &str = "OUTHOOK_CONSERVATION_SECONDS";
 
 /// Row changes that are written at once, and how long until the next are.
-const BATCH: usize = 50;
+const BATCH: usize = 150;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Longer than an attempt may take, so none that was under way before can arrive after.
