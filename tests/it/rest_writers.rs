@@ -173,9 +173,13 @@ fn a_definition_made_on_one_instance_fires_on_the_other_within_a_second() {
     const TRIES: usize = 100;
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     let credentials = site.client(&[]);
-    // One partition: the first instance consumes it, the second only takes part.
-    let consumes = site.start();
-    let writes = site.launch();
+    // One partition: one instance consumes it, and the definitions are written on the other.
+    let (first, second) = (site.start(), site.start());
+    site.produce([("k", r#"{"table":"T","operation":"insert","after":{"id":1}}"#)]);
+    site.await_settled(SOON);
+    let read = format!("outhook_records_total{{topic=\"{}\"}}", site.changes);
+    let is_first = first.metrics().get(&read).is_some_and(|read| *read > 0.0);
+    let (consumes, writes) = if is_first { (first, second) } else { (second, first) };
     let api = writes.api(&credentials);
     let id = api.post(LIST, &json!({"Name": "A", "OutgoingUrls": [receiver.url("/a")]})).text("Id");
     let mut delays = Vec::new();
