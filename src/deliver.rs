@@ -66,8 +66,8 @@ pub struct Call {
     pub offered_ms: i64,
 }
 
-/// What a call takes in memory beside its body, in bytes, roughly and rather too much.
-pub const CALL_BYTES: usize = 1024;
+/// What a call takes in memory beside its body, in bytes, roughly: most while it is written to a retry topic.
+pub const CALL_BYTES: usize = 4096;
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -93,10 +93,11 @@ impl Settle {
         self.bury(dead_letter::unreadable(input, &reason.to_string(), Timestamp::now()), receipt);
     }
 
-    /// A call that has waited can't go out yet, because this instance does not know its definition yet. Its share of the
-    /// receipt holds its bytes until it waits again.
-    pub fn wait_again(&self, call: &KeptCall, definitions: i64, body: Bytes, share: Receipt) {
-        let tier = self.tiers.of(Duration::ZERO);
+    /// A call that has waited can't go out on this instance now, because its definition is not known or not ready here.
+    /// Its share of the receipt holds its bytes until it waits again.
+    pub fn wait_again(&self, mut call: KeptCall, definitions: i64, body: Bytes, share: Receipt) {
+        let tier = self.tiers.after(call.deferrals);
+        call.deferrals = call.deferrals.saturating_add(1);
         let until = Until { due_ms: in_ms(tier.delay), definitions };
         self.retries.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
     }

@@ -79,8 +79,8 @@ impl<'a> Record<'a> {
 /// What is done with a partition's records, one after the other.
 pub trait Handler: Send + 'static {
     /// How long the record, and all behind it, has to wait before it is handled; None when its time has come. It is
-    /// asked again after that.
-    fn wait(&self, _: &Record<'_>) -> Option<Duration> {
+    /// asked again after that, with how long it has waited so far.
+    fn wait(&self, _: &Record<'_>, _: Duration) -> Option<Duration> {
         None
     }
 

@@ -125,6 +125,8 @@ impl Kafka {
         let mut settings = self.consumer(memory);
         settings.insert("group.id".to_owned(), format!("{}-retries", self.group));
         settings.insert("queued.max.messages.kbytes".to_owned(), RETRIES_QUEUE_KIB.to_owned());
+        // Whatever a new group skips of the changes: a call that waits is never skipped.
+        settings.insert("auto.offset.reset".to_owned(), "earliest".to_owned());
         settings
     }
 

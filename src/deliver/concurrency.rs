@@ -1,7 +1,7 @@
 //! How many calls may be under way to an endpoint at once; pure. Times are counted from the lane's birth.
 //!
 //! Additive increase, multiplicative decrease, as TCP has it (RFC 5681), against two signs of trouble: answers
-//! that say so (429, 503) or do not come, and answers that come much later than this endpoint's usual ones.
+//! that say so (429, 5xx) or do not come, and answers that come much later than this endpoint's usual ones.
 //! Until the first trouble the limit doubles from round to round.
 
 use std::time::Duration;

@@ -17,7 +17,7 @@ use super::concurrency::Concurrency;
 use super::health::Health;
 use super::pace::Pace;
 use super::route::Route;
-use super::shared::{Key, Shared};
+use super::shared::{Key, Shared, Trouble};
 use super::throttle::Turn;
 use super::{Call, Cause, worker};
 use crate::definition::Endpoint;
@@ -50,8 +50,8 @@ struct State {
     pace: Pace,
     concurrency: Concurrency,
     breaker: Breaker,
-    /// Why the endpoint failed last, as long as the breaker is open.
-    trouble: Option<Cause>,
+    /// Why the endpoint failed last, and since when it fails.
+    trouble: Option<(Cause, Duration)>,
     /// No call is taken any more: the lane is off the map, or all lanes are stopping.
     closed: bool,
 }
@@ -78,7 +78,7 @@ pub(super) enum Refusal {
     /// There is no room, and calls leave it slowly or not at all.
     Slow(Call),
     /// The endpoint fails, for this reason.
-    Failing(Call, Option<Cause>),
+    Failing(Call, Option<Trouble>),
     Closed(Call),
 }
 
@@ -162,7 +162,7 @@ impl Lane {
                 });
             }
             if !state.breaker.admits(now) {
-                return Err(Refusal::Failing(call, state.trouble.clone()));
+                return Err(Refusal::Failing(call, state.trouble(now)));
             }
             state.calls += 1;
             state.bytes += bytes;
@@ -209,7 +209,7 @@ impl Lane {
             return drop(held);
         }
         if !state.breaker.admits(now) {
-            let trouble = state.trouble.clone();
+            let trouble = state.trouble(now);
             drop(state);
             return self.shared.defer(held.into_call(), trouble);
         }
@@ -295,16 +295,15 @@ impl Lane {
                 (state.breaker.pause(now, pause), cause)
             }
         };
-        if !state.breaker.is_open() {
-            return;
-        }
-        state.trouble = Some(cause.clone());
+        let since = state.trouble.as_ref().map_or(now, |(_, since)| *since);
+        state.trouble = Some((cause, since));
+        let trouble = state.trouble(now);
         let queued = if opened { std::mem::take(&mut state.queue) } else { VecDeque::new() };
         drop(state);
         if opened {
             self.shared.metrics.breakers_opened.increment(1);
         }
-        queued.into_iter().for_each(|held| self.shared.defer(held.into_call(), Some(cause.clone())));
+        queued.into_iter().for_each(|held| self.shared.defer(held.into_call(), trouble.clone()));
     }
 
     /// Sends what has been queued for too long to wait elsewhere: the endpoint does not keep up.
@@ -348,6 +347,11 @@ impl Lane {
 }
 
 impl State {
+    fn trouble(&self, now: Duration) -> Option<Trouble> {
+        let (cause, since) = self.trouble.as_ref()?;
+        Some(Trouble { cause: cause.clone(), lasted: now.saturating_sub(*since) })
+    }
+
     fn hand(&mut self) -> Hand {
         if let Some(worker) = self.parked.pop() {
             Hand::Parked(worker)
@@ -395,7 +399,9 @@ impl Drop for Room {
         state.under_way -= usize::from(self.under_way);
         state.calls -= 1;
         state.bytes -= self.bytes;
-        state.pace.left();
+        if self.under_way {
+            state.pace.left();
+        }
         // Those who wait are told when a quarter is free, so that a lane which stays full wakes them once for
         // many calls.
         let roomy = state.calls <= config.queue_calls / 4 * 3 && state.bytes <= config.queue_bytes / 4 * 3;

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// doubt for so long.
 const WINDOW: Duration = Duration::from_millis(100);
 
+/// How long a pace is remembered once the lane is no longer full.
+const MEMORY: Duration = Duration::from_secs(10);
+
 /// How fast calls leave a lane that is full.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pace {
@@ -16,12 +19,14 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The lane is full from now on: what was before says nothing.
+    /// The lane is full from now on. What it was like when it was full a moment ago still holds; what was longer
+    /// before says nothing.
     pub fn full(&mut self, now: Duration) {
-        *self = Self { since: now, left: 0, a_second: None };
+        let recent = now.saturating_sub(self.since) < MEMORY;
+        *self = Self { since: now, left: 0, a_second: self.a_second.filter(|_| recent) };
     }
 
-    /// A call has left the lane.
+    /// An attempt of a call that the lane held has ended.
     pub fn left(&mut self) {
         self.left = self.left.saturating_add(1);
     }
@@ -59,5 +64,16 @@ mod tests {
         (0..101).for_each(|_| pace.left());
         assert!(pace.moves(1000, SECOND, at(5300)));
         assert!(!pace.moves(1000, SECOND / 2, at(5301)));
+    }
+
+    #[test]
+    fn what_hung_a_moment_ago_is_not_believed_to_move() {
+        let mut pace = Pace::default();
+        pace.full(at(0));
+        assert!(!pace.moves(1000, SECOND, at(100)));
+        pace.full(at(1200));
+        assert!(!pace.moves(1000, SECOND, at(1201)));
+        pace.full(at(20_000));
+        assert!(pace.moves(1000, SECOND, at(20_001)));
     }
 }

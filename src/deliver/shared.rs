@@ -17,6 +17,13 @@ use super::{Call, Cause, Config, Onward, Outcome, Retries, now};
 use crate::id::WebhookId;
 use crate::lifecycle::Stop;
 
+/// Why an endpoint fails, and for how long it has failed with no answer of one that works.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub cause: Cause,
+    pub lasted: Duration,
+}
+
 /// What calls share a lane: those to one URL, but for those of a webhook that wants something of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -44,7 +51,9 @@ pub(super) struct Shared {
 impl Key {
     fn of(call: &Call) -> Self {
         let target = &call.message.target;
-        let own = target.call_throttling.is_some().then_some((target.webhook, target.version));
+        // Its throttling, or what only its own calls meet: its patience, and the credentials that it sends.
+        let is_own = target.call_throttling.is_some() || target.timeout.is_some() || target.authorization.is_some();
+        let own = is_own.then_some((target.webhook, target.version));
         Self { endpoint: super::endpoint(call).lane.clone(), own }
     }
 }
@@ -110,11 +119,11 @@ impl Shared {
     }
 
     /// Sends a call that its lane does not take to wait in a retry topic, which is no attempt. One whose endpoint
-    /// has failed for longer than its whole schedule lasts has waited enough; `trouble` is why it failed.
-    pub fn defer(&self, mut call: Call, trouble: Option<Cause>) {
+    /// has failed for longer than its whole schedule lasts, and that is older itself, has waited enough.
+    pub fn defer(&self, mut call: Call, trouble: Option<Trouble>) {
         let age = now().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
-        if let Some(cause) = trouble
-            && age > self.schedule.lifetime(call.message.target.retry.as_deref())
+        if let Some(Trouble { cause, lasted }) = trouble
+            && age.min(lasted) > self.schedule.lifetime(call.message.target.retry.as_deref())
         {
             self.metrics.exhausted.increment(1);
             return self.onward.finished(call, Outcome::Exhausted { cause });

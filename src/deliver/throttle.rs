@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use self::slots::{Slot, Slots};
+use self::slots::{SECOND, Slot, Slots};
 use crate::id::WebhookId;
 
 mod slots;
@@ -31,6 +31,9 @@ struct Used {
     /// Until when calls that came too early are spread.
     spread: Duration,
 }
+
+/// Calls that came too early are spread no further than this; what is over comes back with others.
+const LONGEST_SPREAD: Duration = Duration::from_secs(86_400);
 
 /// Whether a call may go out now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +72,9 @@ impl Throttle {
         let owned = self.owned();
         let slots = Slots::new(calls_a_second, &owned);
         let mut used = self.webhooks.entry(webhook).or_default();
-        match slots.next(used.until, now) {
+        // No slot that was taken ends later than that, but by a clock that has been set back since.
+        let free = if used.until > now + SECOND { Duration::ZERO } else { used.until };
+        match slots.next(free, now) {
             Some(Slot { starts, ends }) if starts <= now => {
                 used.until = ends;
                 Turn::Now
@@ -83,7 +88,7 @@ impl Throttle {
     pub fn spread(&self, webhook: WebhookId, calls_a_second: u32, least: Duration, now: Duration) -> Duration {
         let apart = Slots::new(calls_a_second, &self.owned()).apart();
         let mut used = self.webhooks.entry(webhook).or_default();
-        let due = used.spread.max(now + least);
+        let due = used.spread.min(now + LONGEST_SPREAD).max(now + least);
         used.spread = due + apart;
         due - now
     }

@@ -41,10 +41,10 @@ impl Resume {
 }
 
 impl Handler for Resume {
-    fn wait(&self, record: &Record<'_>) -> Option<Duration> {
+    fn wait(&self, record: &Record<'_>, waited: Duration) -> Option<Duration> {
         match self.due(record) {
-            Due::In(wait) => Some(wait),
-            Due::Now | Due::Elsewhere(_) => None,
+            Due::In(wait) if waited < self.tier.longest_wait() => Some(wait),
+            Due::In(_) | Due::Now | Due::Elsewhere(_) => None,
         }
     }
 
@@ -61,20 +61,22 @@ impl Handler for Resume {
         let share = receipt.share(body.len() + CALL_BYTES);
         receipt.settle();
         let (target, live) = (self.index.target(kept.webhook), self.index.live(kept.event));
+        // Its writer may have known more of the definitions than this instance does yet; or the event is active, and its
+        // webhook one that can't be made ready here.
+        if (live.is_none() && self.index.as_of() < until.definitions) || (live.is_some() && target.is_none()) {
+            return self.settle.wait_again(kept, until.definitions, body, share);
+        }
         let known = target.zip(live).and_then(|(target, live)| Some((kept.endpoint_of(&target)?, target, live)));
         let Some((endpoint, target, live)) = known else {
-            // Its writer may have known more of the definitions than this instance does yet.
-            if self.index.as_of() < until.definitions {
-                return self.settle.wait_again(&kept, until.definitions, body, share);
-            }
             // It was deleted or disabled, or its URL was taken away.
             self.cancelled.increment(1);
             return share.settle();
         };
         let call = kept.into_call(endpoint, target, live, body, share);
         match self.due(&record) {
-            Due::Elsewhere(wait) => self.settle.wait(call, wait, None),
-            Due::Now | Due::In(_) => self.lanes.resume(call).await,
+            Due::Now => self.lanes.resume(call).await,
+            // What is still not due has a time by another clock; behind it are others that may be.
+            Due::In(wait) | Due::Elsewhere(wait) => self.settle.wait(call, wait, None),
         }
     }
 }

@@ -28,6 +28,9 @@ pub enum Due {
     Elsewhere(Duration),
 }
 
+/// A call that can't be sent for a reason of this instance's is looked at again after this at the latest.
+const LONGEST_DEFERRAL: Duration = Duration::from_secs(300);
+
 /// By which part of its delay a topic's head may keep those behind it waiting.
 const PATIENCE: u32 = 4;
 
@@ -47,6 +50,12 @@ impl Tiers {
         self.0.iter().find(|tier| &*tier.topic == topic)
     }
 
+    /// The tier to wait in for the time after so many deferrals: a longer one each time, up to five minutes.
+    pub fn after(&self, deferrals: u32) -> &Tier {
+        let short = self.0.iter().take_while(|tier| tier.delay <= LONGEST_DEFERRAL).count().max(1);
+        &self.0[(deferrals as usize).min(short - 1)]
+    }
+
     /// The tier to wait in for so long: that of the longest delay that is not longer.
     ///
     /// # Panics
@@ -58,6 +67,11 @@ impl Tiers {
 }
 
 impl Tier {
+    /// How long a record may be at the head before it makes room for others, whatever the clocks say.
+    pub fn longest_wait(&self) -> Duration {
+        self.delay + self.delay / PATIENCE
+    }
+
     /// What is to be done at `now_ms` with a record that was appended and is due at these times, in milliseconds since
     /// 1970.
     pub fn due(&self, appended_ms: i64, due_ms: i64, now_ms: i64) -> Due {
@@ -68,8 +82,7 @@ impl Tier {
         if left.is_zero() {
             Due::Now
         } else if due_ms <= waited_ms.saturating_add(delay_ms / i64::from(PATIENCE)) {
-            // A clock that was set back makes nobody wait for longer than a record of this topic ever may.
-            Due::In(left.min(self.delay + self.delay / PATIENCE))
+            Due::In(left.min(self.longest_wait()))
         } else if now_ms < waited_ms {
             Due::In(millis(waited_ms.saturating_sub(now_ms)).min(self.delay))
         } else {
@@ -114,6 +127,12 @@ mod tests {
         for (wait, topic) in [(0, "1s"), (1, "1s"), (4, "1s"), (6, "5s"), (299, "30s"), (100_000, "2h")] {
             assert_eq!(&*tiers().of(Duration::from_secs(wait)).topic, format!("outhook.retry.{topic}"), "{wait}");
         }
+    }
+
+    #[test]
+    fn deferrals_wait_in_longer_tiers_up_to_five_minutes() {
+        let delays: Vec<_> = (0..6).map(|deferrals| tiers().after(deferrals).delay.as_secs()).collect();
+        assert_eq!(delays, [1, 5, 30, 300, 300, 300]);
     }
 
     #[test]

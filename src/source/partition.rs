@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::completion::Mark;
@@ -207,7 +208,8 @@ pub(super) async fn run<H: Handlers>(
         match records.queue.poll(Duration::ZERO) {
             Some(Ok(message)) => {
                 // A record that is not due is not open either: when the partition is taken away it comes again.
-                while let Some(wait) = handler.wait(&Record { topic: &book.topic, message: &message }) {
+                let seen = Instant::now();
+                while let Some(wait) = handler.wait(&Record { topic: &book.topic, message: &message }, seen.elapsed()) {
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = stopping.asked() => return,

@@ -86,12 +86,14 @@ impl Compiler {
     }
 
     fn compile(&mut self, table: Option<&Table>, webhook: &Webhook, event: &Event) -> Option<Arc<Rule>> {
+        // Active even if it can't be compiled here: then its calls that wait go on waiting.
+        let live = self.index.enliven(event.id);
         // Why there is none has been told when it was made.
         let target = self.index.target(webhook.id)?;
         match Rule::compile_on(table, webhook, event, &target) {
             Ok(rule) => {
                 self.failed.remove(&Key::Event(event.id));
-                Some(Arc::new(Rule { live: self.index.enliven(event.id), ..rule }))
+                Some(Arc::new(Rule { live, ..rule }))
             }
             Err(error) => {
                 self.failed.insert(Key::Event(event.id), error.to_string());

@@ -31,7 +31,7 @@ enum Rule {
     /// Not compacted: records with the same key, or none, are all kept.
     Letters,
     /// Not compacted, and with room for every call: one that can't be written keeps its record's offset waiting.
-    Retries,
+    Retries { delay: Duration },
     /// One partition and compacted: it is read from its start by every instance that starts, and of each count
     /// only the last record says anything.
     Counts,
@@ -114,7 +114,7 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
             ("retention.ms", (tier.delay * 2 + RETRIES_KEPT).as_millis().to_string()),
             ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
         ],
-        rule: Rule::Retries,
+        rule: Rule::Retries { delay: tier.delay },
     }));
     wanted
 }
@@ -130,13 +130,16 @@ impl Wanted {
         let wrong = |found: String, needed, why, mend| {
             Standing::Wrong(Wrong { topic: self.name.clone(), key: self.key, found, needed, why, mend })
         };
-        let set_policy = |policy: &str| {
+        let set = |setting: &str| {
             format!(
                 "kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics --entity-name {} \
-                 --add-config cleanup.policy={policy}",
+                 --add-config {setting}",
                 self.name
             )
         };
+        let set_policy = |policy: &str| set(&format!("cleanup.policy={policy}"));
+        // A retention of -1 is for ever, and no number here.
+        let number = |name: &str| settings.get(name)?.parse::<u64>().ok();
         let policy_found = format!("cleanup.policy = {policy}");
         match self.rule {
             Rule::Log if partitions != 1 => wrong(
@@ -160,7 +163,7 @@ impl Wanted {
                 wrong(policy_found, "cleanup.policy = compact,delete", why, set_policy("[compact,delete]"))
             }
             // Instances that count them differently would share CallThrottling's slots wrongly.
-            Rule::Retries if partitions != self.partitions as usize => wrong(
+            Rule::Retries { .. } if partitions != self.partitions as usize => wrong(
                 counted(partitions, "partition"),
                 "as many as retries.partitions says",
                 "each of them is a share of what CallThrottling allows",
@@ -168,7 +171,25 @@ impl Wanted {
                     "set retries.partitions = {partitions} on all instances, or name other topics in retries.topic"
                 ),
             ),
-            Rule::Retries if compacts => {
+            Rule::Retries { .. } if number("max.message.bytes").is_some_and(|most| most < MAX_RECORD_BYTES as u64) => {
+                wrong(
+                    format!("max.message.bytes = {}", settings["max.message.bytes"]),
+                    "room for the largest message",
+                    "a call that it does not take would keep its record's offset waiting for ever",
+                    set(&format!("max.message.bytes={MAX_RECORD_BYTES}")),
+                )
+            }
+            Rule::Retries { delay }
+                if number("retention.ms").is_some_and(|kept| u128::from(kept) < delay.as_millis() * 2) =>
+            {
+                wrong(
+                    format!("retention.ms = {}", settings["retention.ms"]),
+                    "twice its delay at least",
+                    "calls that wait would be deleted unseen",
+                    set(&format!("retention.ms={}", (delay * 2 + RETRIES_KEPT).as_millis())),
+                )
+            }
+            Rule::Retries { .. } if compacts => {
                 let why = "compaction would delete calls that wait";
                 wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A slot is a little longer than its share of a second, so that calls which are on their way for a little longer or
 /// shorter than others still don't arrive too many in any second.
-const SECOND: Duration = Duration::from_millis(1050);
+pub(super) const SECOND: Duration = Duration::from_millis(1050);
 
 /// A partition's slots count from so long after it was taken over: whoever had it before may have used the last one.
 const TAKE_OVER: Duration = SECOND;
@@ -34,7 +34,8 @@ impl<'o> Slots<'o> {
         let partitions = self.owned.len() as u64;
         let current = nanos(now) / self.length * self.length;
         let first = |(partition, since): (u64, Duration)| {
-            let from = current.max(nanos(free)).max(nanos(since + TAKE_OVER)).div_ceil(self.length);
+            let owned = nanos(since.min(now).saturating_add(TAKE_OVER));
+            let from = current.max(nanos(free)).max(owned).div_ceil(self.length);
             from.saturating_add((partition + partitions - from % partitions) % partitions)
         };
         let ours = (0..).zip(self.owned).filter_map(|(partition, since)| Some((partition, (*since)?)));
