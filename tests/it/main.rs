@@ -10,6 +10,7 @@ mod endpoint_news;
 mod harness_itself;
 mod hostile;
 mod page;
+mod redrive;
 mod rest;
 mod rest_writers;
 mod retries;
