@@ -47,8 +47,9 @@ fn redrive(site: &Site, arguments: &[&str]) -> Ended {
 
 /// Waits until everything that waits in the retry topics went out and was answered.
 fn await_resumed(site: &Site) {
+    let group = format!("{}-retries", site.group);
     for tier in ["200ms", "1s"] {
-        Broker::get().await_committed(&site.group, &format!("{}.{tier}", site.retries), SOON);
+        Broker::get().await_committed(&group, &format!("{}.{tier}", site.retries), SOON);
     }
 }
 
