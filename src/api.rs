@@ -22,7 +22,7 @@ use crate::decode;
 use crate::definition::rules::Policy;
 use crate::lifecycle::Readiness;
 use crate::render::AttachmentUrl;
-use crate::settle::Letters;
+use crate::settle::{Letters, Redrive};
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -42,6 +42,8 @@ pub struct Api {
     pub catalogue: Arc<Catalogue>,
     /// What was given up.
     pub letters: Letters,
+    /// Sends it out again.
+    pub redrive: Redrive,
     /// What definitions may be.
     pub policy: Policy,
     pub access: Access,

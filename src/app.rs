@@ -19,7 +19,7 @@ use crate::matching::Index;
 use crate::pipeline::{Counters, Pipeline, Resume};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
-use crate::settle::{self, Letters, OnGone, Settle, Tiers};
+use crate::settle::{self, Letters, OnGone, Redrive, Settle, Tiers};
 use crate::source::{self, Fatal, Handlers, Left, Source, Topics};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store, StoreError};
@@ -115,6 +115,7 @@ impl App {
             stats: stats.clone(),
             catalogue: stages.catalogue.clone(),
             letters: Letters::new(&config.dead_letters, &client),
+            redrive: Redrive::new(&config.dead_letters, &config.retries, &client),
             policy: config.policy(),
             access: config.api.clone(),
             decoding: decoding(&stages.sources),

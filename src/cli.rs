@@ -71,7 +71,7 @@ To start:
 To find out:
   outhook explain --change row.json  why a row change fires or does not
   outhook preview --change row.json  the message it sends
-  outhook dead-letters list          what was given up, and why
+  outhook dead-letters list          what was given up, and why; redrive sends it out again
 
 Every key of outhook.toml can be set in the environment: OUTHOOK__KAFKA__BROKERS is kafka.brokers.
 Exit codes: 0 done; 1 failed; 2 bad arguments or configuration; 3 stopped with records left uncommitted.";

@@ -132,7 +132,19 @@ impl Journal {
         T: Send + 'static,
         L: FnMut(&Record<'_>) -> Option<T> + Send + 'static,
     {
-        self.read(time, move |mut reader| reader.at(place, look)).await
+        Ok(self.each(vec![place], time, look).await?.pop().flatten())
+    }
+
+    /// The same of several places, in their order.
+    ///
+    /// # Errors
+    /// Too many read at once, or not all of them can be read in that time.
+    pub async fn each<T, L>(&self, places: Vec<(i32, i64)>, time: Duration, look: L) -> Result<Vec<Option<T>>, Error>
+    where
+        T: Send + 'static,
+        L: FnMut(&Record<'_>) -> Option<T> + Send + 'static,
+    {
+        self.read(time, move |mut reader| reader.each(&places, look)).await
     }
 
     /// Reads in a thread that may block.

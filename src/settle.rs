@@ -1,5 +1,5 @@
 //! Stage 6: what each outcome means. A retry or a dead letter is written to its topic and acknowledged before its
-//! receipt settles; never the other way round. `reading` finds dead letters again.
+//! receipt settles; never the other way round. `reading` finds dead letters again, `redrive` sends them out again.
 
 mod config;
 mod dead_letter;
@@ -8,6 +8,8 @@ mod letter;
 mod operator;
 mod outgoing;
 mod reading;
+mod redrive;
+mod redriven;
 #[cfg(test)]
 mod tests;
 mod tiers;
@@ -34,6 +36,8 @@ pub use self::config::{Config, OperatorEvents, Retries};
 pub use self::kept_call::{KeptCall, NoCall, Until};
 pub use self::letter::{BadLetterId, Filter, Kind, Letter, LetterId, UrlPrefix, without_secrets};
 pub use self::reading::{Letters, Opened};
+pub use self::redrive::{Candidate, Order, Outcomes, Redrive, Skipped};
+pub use self::redriven::Redriven;
 pub use self::tiers::{Due, Tier, Tiers};
 pub use self::writer::{MAX_RECORD_BYTES, describe_metrics};
 

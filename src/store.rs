@@ -33,7 +33,7 @@ use crate::lifecycle::{self, Stop};
 use crate::matching::Index;
 
 pub use self::config::Config;
-pub use self::log::{Log, Next, read};
+pub use self::log::{Log, Next, end, read};
 pub use self::request::WriteError;
 pub use self::status::{BadDefinition, Status, describe_metrics};
 pub use self::writer::Unwritten;
@@ -138,6 +138,11 @@ impl Store {
 
     pub fn status(&self) -> Arc<Status> {
         self.status.borrow().clone()
+    }
+
+    /// Up to which offset of their log the definitions are known here.
+    pub fn as_of(&self) -> i64 {
+        self.state.next()
     }
 
     /// Looks at the definitions. They can't change meanwhile, so it should be short.

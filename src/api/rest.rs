@@ -41,6 +41,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(preview::of_event))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::read))
+        .routes(routes!(dead_letters::redrive::many))
+        .routes(routes!(dead_letters::redrive::one))
         .routes(routes!(tables::list))
         .routes(routes!(tables::fields))
 }

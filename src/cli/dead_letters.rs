@@ -1,7 +1,8 @@
-//! `outhook dead-letters`: what was given up, and why.
+//! `outhook dead-letters`: what was given up, and why; and how it goes out again.
 
 mod list;
 mod moment;
+mod redrive;
 mod show;
 mod text;
 
@@ -12,9 +13,10 @@ use super::Terminal;
 use crate::config::Config;
 use crate::id::MessageId;
 use crate::journal;
-use crate::settle::{LetterId, Letters};
+use crate::settle::{LetterId, Letters, Redrive};
+use crate::store::{self, StoreError};
 
-/// Says what was given up, and why.
+/// Says what was given up, and why, and sends it out again.
 ///
 /// A call becomes a dead letter when its last attempt has failed; a record, when no message can be made of it. Each
 /// has an id: the partition and the offset where it stands in dead_letters.topic.
@@ -24,13 +26,17 @@ pub enum DeadLetters {
     List(Box<list::Args>),
     /// Prints all that one dead letter holds.
     Show(show::Args),
+    /// Sends dead letters out again: each with its message id and its body, as if it had never been tried.
+    Redrive(Box<redrive::Args>),
 }
 
-/// Why dead letters were not printed.
+/// Why dead letters were not printed, or not sent out again.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLettersError {
     #[error(transparent)]
     Read(#[from] journal::Error),
+    #[error(transparent)]
+    Definitions(#[from] StoreError),
     #[error(
         "there is no dead letter {0}: the topic's retention may have deleted it; `outhook dead-letters list` names \
          those that there are"
@@ -49,10 +55,16 @@ pub(super) async fn run(
     config: &Config,
     terminal: Terminal,
 ) -> Result<ExitCode, DeadLettersError> {
-    let letters = Letters::new(&config.dead_letters, &config.kafka.client());
+    let kafka = config.kafka.client();
+    let letters = Letters::new(&config.dead_letters, &kafka);
     match command {
         DeadLetters::List(args) => list::run(*args, &letters, terminal).await?,
         DeadLetters::Show(args) => show::run(&args, &letters, terminal).await?,
+        DeadLetters::Redrive(args) => {
+            let definitions = store::end(&config.definitions, &kafka).await?;
+            let redrive = Redrive::new(&config.dead_letters, &config.retries, &kafka);
+            return redrive::run(*args, (&letters, &redrive), definitions, terminal).await;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -100,13 +100,22 @@ impl Reader {
         Ok(Page { found, next, looked_at: self.looked_at })
     }
 
-    /// See [`super::Journal::at`].
-    pub fn at<T>(
+    /// See [`super::Journal::each`].
+    pub fn each<T>(
+        &mut self,
+        places: &[(i32, i64)],
+        mut look: impl FnMut(&Record<'_>) -> Option<T>,
+    ) -> Result<Vec<Option<T>>, Error> {
+        let spans = self.spans(None, Range::default())?;
+        places.iter().map(|place| self.at(*place, &spans, &mut look)).collect()
+    }
+
+    fn at<T>(
         &mut self,
         (partition, offset): (i32, i64),
-        mut look: impl FnMut(&Record<'_>) -> Option<T>,
+        spans: &[Span],
+        look: &mut impl FnMut(&Record<'_>) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        let spans = self.spans(None, Range::default())?;
         let Some((number, span)) = usize::try_from(partition).ok().and_then(|at| Some((at, spans.get(at)?))) else {
             return Ok(None);
         };
@@ -114,7 +123,7 @@ impl Reader {
             return Ok(None);
         }
         let mut chunk = [Chunk::new(number, (offset, offset + 1))];
-        self.read(&mut chunk, u64::MAX, &mut look)?;
+        self.read(&mut chunk, u64::MAX, look)?;
         let [chunk] = chunk;
         if chunk.ended == Ended::NotYet { Err(self.stalled()) } else { Ok(chunk.into_first()) }
     }

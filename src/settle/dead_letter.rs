@@ -7,6 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::kept_call::KeptCall;
+use super::letter::LetterId;
 use super::outgoing::{Headers, Kind, Outgoing};
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, Cause};
@@ -26,6 +27,25 @@ pub(super) fn of_call(call: &Call, cause: &Cause, now: Timestamp) -> Outgoing {
         place: call.place.to_string(),
         key: Some(Bytes::copy_from_slice(webhook.as_str().as_bytes())),
         value: Some(call.message.body.clone()),
+        headers,
+    }
+}
+
+/// The marker of a letter that was sent out again. It has the letter's key, so that retention deletes the letter first.
+pub(super) fn redriven(letter: LetterId, call: &KeptCall, by: &str) -> Outgoing {
+    let headers = Headers::new("redriven")
+        .add("letter", letter)
+        .add("account", &call.account)
+        .add("webhook", call.webhook)
+        .add("event", call.event)
+        .add("message", call.message)
+        .add("call", call.call)
+        .add("by", by);
+    Outgoing {
+        kind: Kind::Redriven,
+        place: format!("dead letter {letter}"),
+        key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
+        value: None,
         headers,
     }
 }

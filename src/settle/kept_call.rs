@@ -106,6 +106,17 @@ impl KeptCall {
         })
     }
 
+    /// Reads a dead letter's headers. Earlier versions wrote fewer: which place the URL had is not known then, so that
+    /// only the same URL counts.
+    ///
+    /// # Errors
+    /// As [`KeptCall::read`].
+    pub fn of_letter<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, NoCall> {
+        let has_appended = header("outhook-appended-ms").is_some();
+        let call = Self::read(|name| header(name).or_else(|| left_out_before(name)))?;
+        Ok(Self { appended_ms: if has_appended { call.appended_ms } else { call.offered_ms }, ..call })
+    }
+
     pub(super) fn headers(&self, kind: &str) -> Headers {
         let (endpoint, of) = self.endpoint;
         Headers::new(kind)
@@ -202,6 +213,15 @@ impl<'a, F: Fn(&str) -> Option<&'a [u8]>> Reader<F> {
     }
 }
 
+/// What a header says that letters of earlier versions lack.
+fn left_out_before(name: &str) -> Option<&'static [u8]> {
+    match name.strip_prefix(PREFIX)? {
+        "endpoint" => Some(b"0/0"),
+        "appended-ms" | "deferrals" => Some(b"0"),
+        _ => None,
+    }
+}
+
 fn endpoint(text: &str) -> Option<(usize, usize)> {
     let (place, of) = text.split_once('/')?;
     Some((place.parse().ok()?, of.parse().ok()?))
@@ -262,6 +282,25 @@ mod tests {
         assert_eq!(none, "it is no call: its header outhook-offered is missing");
         let bad = KeptCall::read(|_| Some(b"x")).unwrap_err().to_string();
         assert_eq!(bad, "it is no call: its header outhook-offered is not what it has to be");
+    }
+
+    #[test]
+    fn a_letter_of_an_earlier_version_is_a_call_for_the_same_url_only() {
+        let record = kept().waiting(Until { due_ms: 0, definitions: 0 }, Bytes::new());
+        let headers = record.headers.into_inner();
+        let without = |missing: &'static [&str]| {
+            let header = |name: &str| headers.iter().find(|header| header.key == name)?.value;
+            KeptCall::of_letter(|name| header(name).filter(|_| !missing.contains(&name)))
+        };
+        assert_eq!(without(&[]), Ok(kept()));
+        let older = without(&["outhook-endpoint", "outhook-appended-ms", "outhook-deferrals"]).unwrap();
+        assert_eq!((older.appended_ms, older.deferrals), (kept().offered_ms, 0));
+        let mut webhook = webhook("abc123", "A");
+        webhook.urls = vec!["https://other.example/".to_owned(); 3];
+        assert_eq!(older.endpoint_of(&Target::of(&webhook).unwrap()), None);
+        webhook.urls[2] = kept().url.to_string();
+        assert_eq!(older.endpoint_of(&Target::of(&webhook).unwrap()), Some(2));
+        assert!(without(&["outhook-url"]).is_err());
     }
 
     #[test]

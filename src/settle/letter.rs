@@ -42,6 +42,8 @@ pub enum Kind {
     Call,
     /// A record that can't be decoded, or of which a message can't be made.
     Record,
+    /// No letter, but a marker: another letter was sent out again.
+    Redriven,
 }
 
 /// What the record of a dead letter says, but for its key and value.
@@ -81,6 +83,10 @@ pub struct Letter {
     pub value_left_out: Option<u64>,
     /// The same of the key.
     pub key_left_out: Option<u64>,
+    /// Of a marker: which letter was sent out again.
+    pub letter: Option<LetterId>,
+    /// When it was last sent out again. Its own record does not say; `Redriven` finds it out.
+    pub redriven: Option<Timestamp>,
 }
 
 impl Letter {
@@ -124,6 +130,8 @@ impl Letter {
             bytes,
             value_left_out: None,
             key_left_out: None,
+            letter: None,
+            redriven: None,
         }
     }
 
@@ -152,6 +160,7 @@ impl Letter {
             "ended" => self.ended = text.parse().ok(),
             "value-left-out" => self.value_left_out = text.parse().ok(),
             "key-left-out" => self.key_left_out = text.parse().ok(),
+            "letter" => self.letter = text.parse().ok(),
             _ => {}
         }
     }
@@ -191,6 +200,7 @@ impl Kind {
         match self {
             Kind::Call => "call",
             Kind::Record => "record",
+            Kind::Redriven => "redriven",
         }
     }
 }
@@ -199,8 +209,8 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = [Kind::Call, Kind::Record].into_iter().find(|kind| kind.as_str() == text);
-        known.ok_or_else(|| format!("{text:?} is no kind of dead letter: use call or record"))
+        let known = [Kind::Call, Kind::Record, Kind::Redriven].into_iter().find(|kind| kind.as_str() == text);
+        known.ok_or_else(|| format!("{text:?} is no kind of dead letter: use call, record or redriven"))
     }
 }
 

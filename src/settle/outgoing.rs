@@ -21,9 +21,14 @@ pub(super) struct Outgoing {
 /// What a record is, for metrics and logs.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
-    DeadLetter { kind: &'static str, class: &'static str },
+    DeadLetter {
+        kind: &'static str,
+        class: &'static str,
+    },
     Retry,
     OperatorEvent,
+    /// The marker of a dead letter that was sent out again.
+    Redriven,
 }
 
 impl Outgoing {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::letter::{Filter, Letter, LetterId};
+use super::redrive::Candidate;
 use crate::journal::{Bounds, Cursor, Error, Journal, Page, Record};
 
 /// The dead letters in their topic.
@@ -47,5 +48,29 @@ impl Letters {
             Some(Opened { letter: Letter::read(record), key: owned(record.key), value: owned(record.value) })
         };
         self.journal.at((id.partition, id.offset), time, look).await
+    }
+
+    /// The same as [`Letters::page`], with what it takes to send them out again.
+    ///
+    /// # Errors
+    /// As [`Journal::page`].
+    pub async fn candidates(
+        &self,
+        filter: Filter,
+        from: Option<Cursor>,
+        bounds: Bounds,
+    ) -> Result<Page<Candidate>, Error> {
+        let range = filter.range();
+        let look = move |record: &Record<'_>| filter.takes(&Letter::read(record)).then(|| Candidate::read(record));
+        self.journal.page(from, range, bounds, look).await
+    }
+
+    /// Those of these ids, in their order; None for one that is not there (any more).
+    ///
+    /// # Errors
+    /// As [`Journal::each`].
+    pub async fn named(&self, ids: &[LetterId], time: Duration) -> Result<Vec<Option<Candidate>>, Error> {
+        let places = ids.iter().map(|id| (id.partition, id.offset)).collect();
+        self.journal.each(places, time, |record| Some(Candidate::read(record))).await
     }
 }

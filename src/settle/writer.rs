@@ -32,6 +32,20 @@ const CLIENT_QUEUE_KIB: &str = "32768";
 /// The largest record: a message as it was, and what its headers and framing add.
 pub const MAX_RECORD_BYTES: usize = MAX_MESSAGE_BYTES + 2 * 1024 * 1024;
 
+/// What a producer needs, beside how the cluster is reached, so that what it says is written is written.
+pub(super) fn settings(client: &ClientConfig, timeout_ms: &str) -> ClientConfig {
+    let mut settings = client.clone();
+    settings
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "5")
+        .set("message.timeout.ms", timeout_ms)
+        .set("queue.buffering.max.kbytes", CLIENT_QUEUE_KIB)
+        .set("message.max.bytes", MAX_RECORD_BYTES.to_string());
+    settings
+}
+
 pub(super) struct Writer {
     /// What is written: `dead letters` or `retries`.
     what: &'static str,
@@ -46,15 +60,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn new(what: &'static str, pending_gauge: Gauge, client: &ClientConfig) -> Result<Arc<Self>, String> {
-        let mut settings = client.clone();
-        settings
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("compression.type", "lz4")
-            .set("linger.ms", "5")
-            .set("message.timeout.ms", WRITE_TIMEOUT_MS)
-            .set("queue.buffering.max.kbytes", CLIENT_QUEUE_KIB)
-            .set("message.max.bytes", MAX_RECORD_BYTES.to_string());
+        let settings = settings(client, WRITE_TIMEOUT_MS);
         let producer = settings.create().map_err(|reason| format!("the producer of {what} can't be made: {reason}"))?;
         Ok(Arc::new(Self {
             what,
@@ -136,25 +142,14 @@ impl Writer {
             Kind::DeadLetter { kind, class } => {
                 counter!("outhook_dead_letters_total", "kind" => kind, "class" => class).increment(1);
             }
-            Kind::OperatorEvent => {}
+            Kind::OperatorEvent | Kind::Redriven => {}
             Kind::Retry => counter!("outhook_retries_total", "topic" => topic.to_owned()).increment(1),
         }
     }
 
     async fn produce(&self, topic: &str, record: &Outgoing) -> Result<(), KafkaError> {
-        let record = FutureRecord {
-            topic,
-            partition: None,
-            payload: record.value.as_deref(),
-            key: record.key.as_deref(),
-            timestamp: None,
-            headers: Some(record.headers.clone().into_inner()),
-        };
         let producer = self.lock_producer().clone();
-        match producer.send(record, Timeout::Never).await {
-            Ok(_) => Ok(()),
-            Err((reason, _)) => Err(reason),
-        }
+        produce(&producer, topic, record).await
     }
 
     /// After a fatal error, such as a sequence that the broker knows otherwise, an idempotent producer refuses
@@ -186,6 +181,22 @@ impl Writer {
                 record.place
             );
         }
+    }
+}
+
+/// Writes a record once; resolves when it is acknowledged.
+pub(super) async fn produce(producer: &FutureProducer, topic: &str, record: &Outgoing) -> Result<(), KafkaError> {
+    let record = FutureRecord {
+        topic,
+        partition: None,
+        payload: record.value.as_deref(),
+        key: record.key.as_deref(),
+        timestamp: None,
+        headers: Some(record.headers.clone().into_inner()),
+    };
+    match producer.send(record, Timeout::Never).await {
+        Ok(_) => Ok(()),
+        Err((reason, _)) => Err(reason),
     }
 }
 

@@ -216,6 +216,23 @@ pub async fn read(config: &Config, kafka: &HashMap<String, String>) -> Result<De
     .expect("reading the definitions does not panic")
 }
 
+/// Up to which offset definitions are written now: an instance that knows as much knows all that is known at this
+/// moment. Nobody's secrets are needed for that.
+///
+/// # Errors
+/// The topic is missing or has several partitions, or the broker can't be reached.
+pub async fn end(config: &Config, kafka: &HashMap<String, String>) -> Result<i64, StoreError> {
+    let mut log = Log::open(config, kafka, AT_END)?;
+    let state = State::new(&config.topic, &config.secret_keys, None);
+    tokio::task::spawn_blocking(move || {
+        log.check()?;
+        log.read_to_end(&state)?;
+        Ok(state.next())
+    })
+    .await
+    .expect("reading the definitions does not panic")
+}
+
 /// How long a broker may hold a request open at the end of the log for one who only wants to know that it is
 /// there: an end is told only with the answer.
 pub(super) const AT_END: Duration = Duration::from_millis(10);

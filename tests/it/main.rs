@@ -12,6 +12,7 @@ mod harness_itself;
 mod hostile;
 mod kafka_trouble;
 mod page;
+mod redrive;
 mod rest;
 mod rest_writers;
 mod retries;

@@ -45,6 +45,7 @@ async fn start() -> Server {
         stats: Stats::start(&stats::Config::default(), &kafka, index, catalogue.clone()).unwrap(),
         catalogue,
         letters: Letters::new(&settle::Config::default(), &kafka),
+        redrive: settle::Redrive::new(&settle::Config::default(), &settle::Retries::default(), &kafka),
         policy: Policy::default(),
         access: Access::default(),
         decoding: Box::new(|_| None),

@@ -1,5 +1,6 @@
 //! `outgoingWebhooks/{webhookId}/deadLetters`: what was given up of a webhook's messages, and why. Ours.
 
+pub(super) mod redrive;
 mod shown;
 
 use std::fmt::Display;
@@ -20,12 +21,14 @@ use super::super::query::Query;
 use crate::definition::{Draft, edit};
 use crate::id::WebhookId;
 use crate::journal::{Bounds, Cursor};
-use crate::settle::{Filter, LetterId};
+use crate::settle::{Filter, LetterId, Redriven};
 
 pub use self::shown::{LetterShown, OpenedShown};
 
 /// How long the topic is read for one answer, well under what an answer may take.
 const TIME: Duration = Duration::from_secs(8);
+/// How long it is read for what was redriven of the letters in an answer.
+const MARKERS: Duration = Duration::from_secs(5);
 /// How many bytes of it are read for one answer.
 const BYTES: u64 = 256 * 1024 * 1024;
 /// How many letters an answer has unless told otherwise, and at most.
@@ -87,7 +90,9 @@ pub(super) async fn list(
     let webhook = api.webhook_id(&webhook, &caller)?;
     let (filter, from, limit) = query.read()?;
     let filter = Filter { account: Some(caller.account), webhook: Some(webhook), ..filter };
-    let page = api.letters.page(filter, from, Bounds { found: limit, bytes: BYTES, time: TIME }).await?;
+    let mut redriven = Redriven::among(&filter);
+    let mut page = api.letters.page(filter, from, Bounds { found: limit, bytes: BYTES, time: TIME }).await?;
+    redriven.mark(&mut page.found, &api.letters, MARKERS).await?;
     let result = page.found.iter().map(LetterShown::of).collect();
     Ok(Json(LettersPage { result, next_cursor: page.next.map(|next| next.to_string()) }))
 }
@@ -105,7 +110,9 @@ pub(super) async fn read(
     let missing = || ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook}"));
     let id = letter.parse::<LetterId>().map_err(|_| missing())?;
     let own = Filter { account: Some(caller.account), webhook: Some(webhook), ..Filter::default() };
-    let opened = api.letters.open(id, TIME).await?.filter(|opened| own.takes(&opened.letter)).ok_or_else(missing)?;
+    let opened = api.letters.open(id, TIME).await?.filter(|opened| own.takes(&opened.letter));
+    let mut opened = opened.ok_or_else(missing)?;
+    Redriven::among(&own).mark(std::slice::from_mut(&mut opened.letter), &api.letters, MARKERS).await?;
     Ok(Json(OpenedShown::of(&opened, false, MAX_BODY)))
 }
 

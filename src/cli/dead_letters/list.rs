@@ -11,10 +11,12 @@ use super::{DeadLettersError, text};
 use crate::api::LetterShown;
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
 use crate::journal::{Bounds, Cursor, Page};
-use crate::settle::{Filter, Kind, Letter, Letters, UrlPrefix};
+use crate::settle::{Filter, Kind, Letter, Letters, Redriven, UrlPrefix};
 
 /// How long is read before it is told how far it is.
 const TIME: Duration = Duration::from_secs(5);
+/// How long it may take to find out what was redriven of them.
+const MARKERS: Duration = Duration::from_secs(60);
 /// How many letters are taken at once, and how many bytes are read for them.
 const FOUND: usize = 10_000;
 const BYTES: u64 = 256 * 1024 * 1024;
@@ -67,8 +69,8 @@ pub struct FilterArgs {
     /// Only of this account.
     #[arg(long)]
     account: Option<String>,
-    /// Only calls, or only records of which no message could be made.
-    #[arg(long, value_name = "call|record")]
+    /// Only calls, only records of which no message could be made, or the markers of letters that were redriven.
+    #[arg(long, value_name = "call|record|redriven")]
     kind: Option<Kind>,
 }
 
@@ -115,6 +117,7 @@ fn json_lines(letters: &[Letter]) -> String {
 pub(super) struct Search<'l> {
     filter: Filter,
     letters: &'l Letters,
+    redriven: Redriven,
     from: Option<Cursor>,
     at_end: bool,
     looked_at: u64,
@@ -124,7 +127,8 @@ pub(super) struct Search<'l> {
 
 impl<'l> Search<'l> {
     pub fn new(filter: Filter, letters: &'l Letters, terminal: Terminal) -> Self {
-        Self { filter, letters, from: None, at_end: false, looked_at: 0, terminal, started: Instant::now() }
+        let redriven = Redriven::among(&filter);
+        Self { filter, letters, redriven, from: None, at_end: false, looked_at: 0, terminal, started: Instant::now() }
     }
 
     /// Up to so many more; there may be none of them yet. None at the end.
@@ -136,7 +140,8 @@ impl<'l> Search<'l> {
         let bounds = Bounds { found: count.min(FOUND), bytes: BYTES, time: TIME };
         let page = self.letters.page(self.filter.clone(), self.from.take(), bounds).await;
         self.clear();
-        let Page { found, next, looked_at } = page?;
+        let Page { mut found, next, looked_at } = page?;
+        self.redriven.mark(&mut found, self.letters, MARKERS).await?;
         self.looked_at += looked_at;
         (self.at_end, self.from) = (next.is_none(), next);
         Ok(Some(found))

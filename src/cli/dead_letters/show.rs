@@ -9,7 +9,7 @@ use super::list::Search;
 use super::{DeadLettersError, text};
 use crate::api::OpenedShown;
 use crate::id::MessageId;
-use crate::settle::{Filter, LetterId, Letters, Opened};
+use crate::settle::{Filter, LetterId, Letters, Opened, Redriven};
 
 /// How long one letter may take to be read.
 const TIME: Duration = Duration::from_secs(20);
@@ -55,7 +55,9 @@ pub(super) async fn run(args: &Args, letters: &Letters, terminal: Terminal) -> R
         Named::Message(message) => of_message(message, letters, terminal).await?,
     };
     for id in ids {
-        let opened = letters.open(id, TIME).await?.ok_or(DeadLettersError::NoLetter(id))?;
+        let mut opened = letters.open(id, TIME).await?.ok_or(DeadLettersError::NoLetter(id))?;
+        let of_it = Filter { message: opened.letter.message, ..Filter::default() };
+        Redriven::among(&of_it).mark(std::slice::from_mut(&mut opened.letter), letters, TIME).await?;
         io::stdout().write_all(shown(&opened, args).as_bytes())?;
     }
     Ok(())

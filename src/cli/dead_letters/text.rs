@@ -39,8 +39,17 @@ fn row(letter: &Letter) -> [String; 8] {
         or_none(letter.event.map(String::from)),
         or_none(letter.attempts.map(|attempts| attempts.to_string())),
         or_none(letter.endpoint().map(printable).map(Cow::into_owned).or_else(|| place(letter))),
-        or_none(letter.cause.as_deref().map(printable).map(Cow::into_owned)),
+        or_none(cause(letter)),
     ]
+}
+
+/// What is most worth knowing of a letter that was sent out again is that it was.
+fn cause(letter: &Letter) -> Option<String> {
+    let cause = letter.cause.as_deref().map(printable).map(Cow::into_owned);
+    match letter.redriven {
+        Some(at) => Some(format!("redriven {}; {}", at.strftime("%Y-%m-%d %H:%M:%S"), cause.unwrap_or_default())),
+        None => cause,
+    }
 }
 
 /// Where the row change's record stands: topic and partition:offset.
@@ -65,6 +74,7 @@ pub(super) fn letter(opened: &Opened, show_secrets: bool) -> String {
     let what = letter.kind.map(|kind| match kind {
         Kind::Call => "a call: one message to one URL",
         Kind::Record => "a record of which no message could be made",
+        Kind::Redriven => "no letter, but a marker: another letter was redriven",
     });
     line(&mut text, "what", what);
     line(&mut text, "class", letter.class.as_deref().map(printable));
@@ -77,6 +87,8 @@ pub(super) fn letter(opened: &Opened, show_secrets: bool) -> String {
     line(&mut text, "queued", letter.offered);
     line(&mut text, "given up", letter.ended);
     line(&mut text, "written", Some(letter.written));
+    line(&mut text, "redriven", letter.redriven);
+    line(&mut text, "letter", letter.letter);
     line(&mut text, "account", letter.account.as_ref().map(|account| printable(account.as_str())));
     line(&mut text, "webhook", letter.webhook);
     line(&mut text, "event", letter.event);

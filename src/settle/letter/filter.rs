@@ -9,7 +9,8 @@ use super::{Kind, Letter};
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
 use crate::journal::Range;
 
-/// Which dead letters are meant: those that all of it is true of. The default is all there are.
+/// Which dead letters are meant: those that all of it is true of. The default is all there are, without the markers
+/// of those that were redriven: only who asks for that kind gets them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     pub kind: Option<Kind>,
@@ -31,7 +32,8 @@ impl Filter {
         fn is<T: PartialEq>(asked: &Option<T>, told: &Option<T>) -> bool {
             asked.is_none() || asked == told
         }
-        is(&self.kind, &letter.kind)
+        let kind = self.kind.is_some() || letter.kind != Some(Kind::Redriven);
+        kind && is(&self.kind, &letter.kind)
             && is(&self.class, &letter.class)
             && is(&self.account, &letter.account)
             && is(&self.webhook, &letter.webhook)

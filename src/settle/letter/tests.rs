@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Every header that this program writes.
-const HEADERS: [(&str, &str); 20] = [
+const HEADERS: [(&str, &str); 21] = [
     ("outhook-kind", "call"),
     ("outhook-class", "status_5xx"),
     ("outhook-cause", "https://example.com answered 500 Internal Server Error"),
@@ -27,6 +27,7 @@ const HEADERS: [(&str, &str); 20] = [
     ("outhook-status", "500"),
     ("outhook-value-left-out", "12"),
     ("outhook-key-left-out", "6"),
+    ("outhook-letter", "1:1043"),
 ];
 
 fn letter(headers: &[(&str, &[u8])]) -> Letter {
@@ -89,6 +90,14 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
     ] {
         assert!(!takes(other.clone()), "{other:?}");
     }
+}
+
+#[test]
+fn a_marker_is_taken_by_who_asks_for_markers_only() {
+    let marker = letter(&[("outhook-kind", b"redriven"), ("outhook-letter", b"1:1043")]);
+    assert_eq!(marker.letter, Some(LetterId { partition: 1, offset: 1043 }));
+    assert!(!Filter::default().takes(&marker));
+    assert!(Filter { kind: Some(Kind::Redriven), ..Filter::default() }.takes(&marker));
 }
 
 #[test]

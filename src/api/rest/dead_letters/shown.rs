@@ -68,6 +68,9 @@ pub struct LetterShown {
     /// How many bytes the body had that the topic did not take.
     #[schema(required)]
     body_left_out: Option<u64>,
+    /// When it was last sent out again. Null too if that could not be found out in a few seconds.
+    #[schema(required, format = DateTime)]
+    redriven: Option<String>,
 }
 
 /// A dead letter with its body.
@@ -111,6 +114,7 @@ impl LetterShown {
             offset: letter.offset,
             body_bytes: letter.bytes.map(|bytes| bytes as u64),
             body_left_out: letter.value_left_out,
+            redriven: text(letter.redriven),
         }
     }
 }

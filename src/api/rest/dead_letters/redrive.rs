@@ -1,0 +1,212 @@
+//! `deadLetters/redrive`: sends out again what was given up of a webhook's messages. Ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::super::super::Api;
+use super::super::super::body::{Body, OptionalBody};
+use super::super::super::error::ApiError;
+use super::super::super::oauth::Caller;
+use super::{class, parsed, time};
+use crate::id::WebhookId;
+use crate::journal::{Bounds, Cursor};
+use crate::settle::{Candidate, Filter, LetterId, Order, Outcomes, Redriven, Skipped};
+
+/// How long is read for letters, then for what was redriven before, and then for how long letters are begun. With ten
+/// seconds for the last ones that is less than an answer may take.
+const STEP: Duration = Duration::from_secs(5);
+/// How many letters a request redrives, and how many bytes of the topic are read for them.
+const PAGE: Bounds = Bounds { found: 1_000, bytes: 32 * 1024 * 1024, time: STEP };
+/// How many letters a request names: each is looked up by itself.
+const MAX_IDS: usize = 32;
+
+/// Which letters are sent out again: all that the conditions are true of, or those that are named. Times, ids and
+/// class are as in the list.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "PascalCase")]
+pub(in super::super) struct RedriveRequest {
+    /// The letters' ids. No condition beside them, and no cursor.
+    #[schema(max_items = 32, example = json!(["2:1044"]))]
+    ids: Option<Vec<String>>,
+    /// Only of this event.
+    event_id: Option<String>,
+    /// Only of this message.
+    message_id: Option<String>,
+    /// Only of this class.
+    #[schema(pattern = "^[a-z0-9_]{1,40}$")]
+    class: Option<String>,
+    /// Only those written at this time or later.
+    #[schema(format = DateTime)]
+    since: Option<String>,
+    /// Only those written before this time.
+    #[schema(format = DateTime)]
+    until: Option<String>,
+    /// The NextCursor of the answer before.
+    #[schema(pattern = "^[A-Za-z0-9_-]+$")]
+    cursor: Option<String>,
+    /// Those that were redriven before too.
+    again: Option<bool>,
+}
+
+/// Whether a letter is sent out again that was before.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "PascalCase")]
+pub(in super::super) struct RedriveOneRequest {
+    again: Option<bool>,
+}
+
+/// What became of letters.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = Redriven)]
+pub(in super::super) struct RedriveAnswer {
+    /// How many were sent out again.
+    redriven: usize,
+    skipped: Vec<SkippedShown>,
+    /// What to send as Cursor for those that are older; null when there are none.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// A letter that was not sent out again.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = SkippedDeadLetter)]
+struct SkippedShown {
+    #[schema(pattern = "^[0-9]+:[0-9]+$", example = "2:1044")]
+    id: String,
+    reason: String,
+}
+
+/// Send out again what was given up of a webhook's messages, up to 1000 letters, the newest first.
+#[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/deadLetters/redrive", tag = "Dead letters",
+    operation_id = "redriveDeadLetters", params(("webhookId" = String, Path)), request_body = RedriveRequest,
+    responses((status = 200, description = "What became of them.", body = RedriveAnswer)))]
+pub(in super::super) async fn many(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(webhook): Path<String>,
+    Body(request): Body<RedriveRequest>,
+) -> Result<Json<RedriveAnswer>, ApiError> {
+    let own = api.own(&webhook, &caller)?;
+    let again = request.again == Some(true);
+    let (filter, asked) = request.read(&own)?;
+    let ids = match asked {
+        Asked::Named(ids) => ids,
+        Asked::Page(from) => {
+            let page = api.letters.candidates(filter.clone(), from, PAGE).await?;
+            let outcomes = api.redrive_all(page.found, &filter, again, &caller).await?;
+            return Ok(Json(RedriveAnswer::of(&outcomes, page.next)));
+        }
+    };
+    let found = api.letters.named(&ids, STEP).await?;
+    let found: Vec<_> = found.into_iter().map(|found| found.filter(|found| own.takes(&found.letter))).collect();
+    let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
+    let mut outcomes: Outcomes = missing.map(|(id, _)| (*id, Err(Skipped::Missing))).collect();
+    outcomes.extend(api.redrive_all(found.into_iter().flatten().collect(), &own, again, &caller).await?);
+    Ok(Json(RedriveAnswer::of(&outcomes, None)))
+}
+
+/// Send a dead letter out again.
+#[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/deadLetters/{letterId}/redrive", tag = "Dead letters",
+    operation_id = "redriveDeadLetter", params(("webhookId" = String, Path), ("letterId" = String, Path)),
+    request_body = Option<RedriveOneRequest>,
+    responses((status = 200, description = "What became of it.", body = RedriveAnswer)))]
+pub(in super::super) async fn one(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((webhook, letter)): Path<(String, String)>,
+    OptionalBody(request): OptionalBody<RedriveOneRequest>,
+) -> Result<Json<RedriveAnswer>, ApiError> {
+    let own = api.own(&webhook, &caller)?;
+    let missing = || ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook:?}"));
+    let id = letter.parse::<LetterId>().map_err(|_| missing())?;
+    let found = api.letters.named(&[id], STEP).await?.pop().flatten();
+    let found = found.filter(|found| own.takes(&found.letter)).ok_or_else(missing)?;
+    let outcomes = api.redrive_all(vec![found], &own, request.again == Some(true), &caller).await?;
+    Ok(Json(RedriveAnswer::of(&outcomes, None)))
+}
+
+impl Api {
+    /// The letters of a webhook of the caller's account.
+    fn own(&self, webhook: &str, caller: &Caller) -> Result<Filter, ApiError> {
+        let webhook: WebhookId = self.webhook_id(webhook, caller)?;
+        Ok(Filter { account: Some(caller.account.clone()), webhook: Some(webhook), ..Filter::default() })
+    }
+
+    async fn redrive_all(
+        &self,
+        found: Vec<Candidate>,
+        filter: &Filter,
+        again: bool,
+        caller: &Caller,
+    ) -> Result<Outcomes, ApiError> {
+        let (definitions, by) = (self.store.as_of(), caller.name.clone());
+        let order = Order { again, dry_run: false, definitions, by, look: STEP, write: STEP };
+        Ok(self.redrive.send(found, &self.letters, &mut Redriven::among(filter), &order).await?)
+    }
+}
+
+/// Letters by their ids, or from a cursor on.
+enum Asked {
+    Named(Vec<LetterId>),
+    Page(Option<Cursor>),
+}
+
+impl RedriveRequest {
+    /// Which letters of those are asked for.
+    fn read(self, own: &Filter) -> Result<(Filter, Asked), ApiError> {
+        let of_body = |error: ApiError| ApiError::body(error.message);
+        let filter = Filter {
+            event: parsed("EventId", self.event_id.as_deref()).map_err(of_body)?,
+            message: parsed("MessageId", self.message_id.as_deref()).map_err(of_body)?,
+            class: self.class.map(class).transpose().map_err(of_body)?,
+            since: time("Since", self.since.as_deref()).map_err(of_body)?,
+            until: time("Until", self.until.as_deref()).map_err(of_body)?,
+            ..own.clone()
+        };
+        let from: Option<Cursor> = parsed("Cursor", self.cursor.as_deref()).map_err(of_body)?;
+        let Some(ids) = self.ids else { return Ok((filter, Asked::Page(from))) };
+        if filter != *own || from.is_some() {
+            return Err(ApiError::body("Ids stand alone: leave out the conditions and Cursor, or Ids"));
+        }
+        if ids.len() > MAX_IDS {
+            return Err(ApiError::body(format!("Ids has {} ids, but a request has at most {MAX_IDS}", ids.len())));
+        }
+        let read = |id: String| id.parse().map_err(|error| ApiError::body(format!("Ids: {error}")));
+        let mut ids = ids.into_iter().map(read).collect::<Result<Vec<LetterId>, _>>()?;
+        ids.sort_unstable();
+        ids.dedup();
+        Ok((filter, Asked::Named(ids)))
+    }
+}
+
+impl RedriveAnswer {
+    fn of(outcomes: &Outcomes, next: Option<Cursor>) -> Self {
+        let skipped = |(id, outcome): &(LetterId, Result<(), Skipped>)| {
+            let reason = outcome.as_ref().err()?;
+            Some(SkippedShown { id: id.to_string(), reason: shown(reason) })
+        };
+        Self {
+            redriven: outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count(),
+            skipped: outcomes.iter().filter_map(skipped).collect(),
+            next_cursor: next.map(|next| next.to_string()),
+        }
+    }
+}
+
+/// What Kafka's client says names brokers and topics, which are no API client's business.
+fn shown(reason: &Skipped) -> String {
+    match reason {
+        Skipped::Unwritten(cause) | Skipped::Unmarked(cause) => {
+            tracing::error!("a dead letter could not be redriven as it should: {cause}");
+            format!("{}: try again in a moment", reason.in_short())
+        }
+        reason => reason.to_string(),
+    }
+}

@@ -1,0 +1,163 @@
+//! `outhook dead-letters redrive`: sends letters out again, and says of each what became of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::Terminal;
+use super::DeadLettersError;
+use super::list::FilterArgs;
+use crate::journal::Bounds;
+use crate::settle::{Filter, LetterId, Letters, Order, Outcomes, Redrive, Redriven, Skipped};
+
+/// How many letters are read at once with their bodies, and sent out before the next are read.
+const PAGE: Bounds = Bounds { found: 1_000, bytes: 32 * 1024 * 1024, time: Duration::from_secs(10) };
+/// How many are read by their ids at once.
+const NAMED: usize = 32;
+/// Nobody waits for the end of a request: all is looked at, and all is written.
+const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Which letters are sent out again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  outhook dead-letters redrive --endpoint https://crm.example.com --since 2h --dry-run
+  outhook dead-letters redrive --webhook 3f0zq9 --class status_5xx
+  outhook dead-letters redrive 2:1044 2:1050
+
+A call goes out again with its message id and its body, to its webhook's URL as it is now, with all attempts before it.
+Which letters must be said: by ids, by at least one condition, or with --all. Doing it twice is safe: what was redriven
+before is passed over.")]
+pub struct Args {
+    /// The letters' ids, such as 2:1044.
+    #[arg(value_name = "ID", required_unless_present_any = ["all", "FilterArgs"], conflicts_with_all = ["all", "FilterArgs"])]
+    ids: Vec<LetterId>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// All that there are.
+    #[arg(long)]
+    all: bool,
+    /// Those that were redriven before too.
+    #[arg(long)]
+    again: bool,
+    /// Only shows what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    /// Who is written down as having redriven them.
+    #[arg(long, value_name = "NAME", default_value = "outhook dead-letters redrive")]
+    by: String,
+    /// Prints a JSON object for each letter, and the summary on standard error.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `definitions` is the offset that their log ends at.
+pub(super) async fn run(
+    args: Args,
+    (letters, redrive): (&Letters, &Redrive),
+    definitions: i64,
+    terminal: Terminal,
+) -> Result<ExitCode, DeadLettersError> {
+    let Args { mut ids, filter, all: _, again, dry_run, by, json } = args;
+    let (look, write) = (AS_LONG_AS_IT_TAKES, AS_LONG_AS_IT_TAKES);
+    let order = Order { again, dry_run, definitions, by, look, write };
+    let filter = Filter::from(filter);
+    let mut redriven = Redriven::among(&filter);
+    let mut told = Told { dry_run, json, terminal, redriven: 0, skipped: BTreeMap::new(), failed: false };
+    ids.sort_unstable();
+    ids.dedup();
+    for ids in ids.chunks(NAMED) {
+        let found = letters.named(ids, PAGE.time).await?;
+        let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
+        told.tell(&missing.map(|(id, _)| (*id, Err(Skipped::Missing))).collect())?;
+        let found = found.into_iter().flatten().collect();
+        told.tell(&redrive.send(found, letters, &mut redriven, &order).await?)?;
+    }
+    let mut from = None;
+    while ids.is_empty() {
+        let page = letters.candidates(filter.clone(), from, PAGE).await?;
+        told.tell(&redrive.send(page.found, letters, &mut redriven, &order).await?)?;
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    Ok(told.end()?)
+}
+
+/// What was said so far.
+struct Told {
+    dry_run: bool,
+    json: bool,
+    terminal: Terminal,
+    redriven: u64,
+    /// How many for which reason.
+    skipped: BTreeMap<&'static str, u64>,
+    failed: bool,
+}
+
+impl Told {
+    fn tell(&mut self, outcomes: &Outcomes) -> io::Result<()> {
+        self.clear();
+        let mut text = String::new();
+        for (id, outcome) in outcomes {
+            match outcome {
+                Ok(()) => self.redriven += 1,
+                Err(reason) => {
+                    *self.skipped.entry(reason.in_short()).or_default() += 1;
+                    self.failed |= reason.is_failure();
+                }
+            }
+            let reason = outcome.as_ref().err();
+            if self.json {
+                let reason = reason.map(ToString::to_string);
+                let redriven = outcome.is_ok() && !self.dry_run;
+                let line = json!({"Id": id.to_string(), "Redriven": redriven, "Reason": reason});
+                writeln!(text, "{line}").expect("writing to memory does not fail");
+            } else if let Some(reason) = reason {
+                writeln!(text, "{id}  skipped: {reason}").expect("writing to memory does not fail");
+            }
+        }
+        io::stdout().write_all(text.as_bytes())?;
+        self.progress();
+        Ok(())
+    }
+
+    fn end(self) -> io::Result<ExitCode> {
+        self.clear();
+        let summary = self.summary();
+        if self.json {
+            writeln!(io::stderr(), "{summary}")?
+        } else {
+            writeln!(io::stdout(), "{summary}")?
+        }
+        Ok(if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    fn summary(&self) -> String {
+        let done = if self.dry_run { "would be redriven" } else { "redriven" };
+        let mut text = format!("{} {done}, {} skipped", self.redriven, self.skipped.values().sum::<u64>());
+        for (number, (reason, count)) in self.skipped.iter().enumerate() {
+            let before = if number == 0 { ": " } else { ", " };
+            write!(text, "{before}{count} {reason}").expect("writing to memory does not fail");
+        }
+        text
+    }
+
+    /// The line stays while it goes on, and leaves no trace in what is printed.
+    fn progress(&self) {
+        if self.terminal.is_one {
+            eprint!("{}, and goes on", self.summary());
+        }
+    }
+
+    fn clear(&self) {
+        if self.terminal.is_one {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Sends dead letters out again: each as a call that waits and is due now, with the ids and the body that it had.
+//!
+//! A letter stays where it is. Once its call is acknowledged by the retry topic, a marker behind the letter says that
+//! it was redriven, and by whom. A crash between the two leaves a letter that goes out once more when it is redriven
+//! again, as the same message.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::FutureProducer;
+use tokio::task::JoinSet;
+
+use super::kept_call::{KeptCall, NoCall, Until};
+use super::letter::{Kind, Letter, LetterId};
+use super::outgoing::Outgoing;
+use super::reading::Letters;
+use super::redriven::Redriven;
+use super::{Config, Retries, dead_letter, writer};
+use crate::journal::{Error, Record};
+
+/// How many letters are under way at once.
+const AT_ONCE: usize = 64;
+/// How long a record may take to be acknowledged, in milliseconds.
+const ACKNOWLEDGED_MS: &str = "5000";
+
+/// Sends letters out again.
+pub struct Redrive {
+    letters_topic: Arc<str>,
+    retry_topic: Arc<str>,
+    producer: ClientConfig,
+}
+
+/// A letter, with the call that it is.
+#[derive(Debug)]
+pub struct Candidate {
+    pub letter: Letter,
+    call: Result<KeptCall, NoCall>,
+    body: Option<Bytes>,
+}
+
+/// How letters are sent out again.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Those that were redriven before too.
+    pub again: bool,
+    /// Only says what would be done.
+    pub dry_run: bool,
+    /// Up to which offset of their log the definitions are known to whoever orders it: no instance that knows less
+    /// takes a call for one of a definition that is gone.
+    pub definitions: i64,
+    /// Who it is, for people.
+    pub by: String,
+    /// How long it may be looked for what was redriven before.
+    pub look: Duration,
+    /// For how long further letters are begun. Those under way may take ten seconds longer.
+    pub write: Duration,
+}
+
+/// Why a letter was not sent out again.
+#[derive(Debug, thiserror::Error)]
+pub enum Skipped {
+    #[error("it is not there: the topic's retention may have deleted it")]
+    Missing,
+    #[error("it is no call, but a record of which no message could be made")]
+    Record,
+    #[error(transparent)]
+    Unreadable(#[from] NoCall),
+    #[error("its body was left out, because the topic of dead letters did not take it")]
+    NoBody,
+    #[error("it was redriven before, at {0}")]
+    Before(Timestamp),
+    #[error("whether it was redriven before could not be found out: too much was written since, or redriven")]
+    Unknown,
+    #[error("no time was left for it")]
+    NoTime,
+    #[error("the retry topic did not acknowledge it, though it may go out still: {0}")]
+    Unwritten(KafkaError),
+    #[error("it goes out, but that it was redriven could not be written down: {0}")]
+    Unmarked(KafkaError),
+}
+
+/// What became of letters, in their order.
+pub type Outcomes = Vec<(LetterId, Result<(), Skipped>)>;
+
+/// The two records of a letter.
+struct Pair {
+    call: Outgoing,
+    marker: Outgoing,
+}
+
+impl Candidate {
+    pub(super) fn read(record: &Record<'_>) -> Self {
+        let header = |name: &str| Some(record.headers.iter().find(|(header, _)| *header == name)?.1);
+        let letter = Letter::read(record);
+        let is_call = letter.kind == Some(Kind::Call);
+        let body = record.value.filter(|_| is_call).map(Bytes::copy_from_slice);
+        Self { letter, call: KeptCall::of_letter(header), body }
+    }
+
+    /// The records to write, unless there is a reason against it.
+    fn pair(self, redriven: &Redriven, is_known: bool, order: &Order, now: Timestamp) -> Result<Pair, Skipped> {
+        if self.letter.kind != Some(Kind::Call) {
+            return Err(Skipped::Record);
+        }
+        let (call, body) = (self.call?, self.body.ok_or(Skipped::NoBody)?);
+        if !order.again {
+            match redriven.at(self.letter.id) {
+                Some(at) => return Err(Skipped::Before(at)),
+                None if !is_known => return Err(Skipped::Unknown),
+                None => {}
+            }
+        }
+        let now_ms = now.as_millisecond();
+        let call = KeptCall { attempts: 0, deferrals: 0, offered_ms: now_ms, ..call };
+        let until = Until { due_ms: now_ms, definitions: order.definitions };
+        let marker = dead_letter::redriven(self.letter.id, &call, &order.by);
+        Ok(Pair { call: call.waiting(until, body), marker })
+    }
+}
+
+impl Redrive {
+    /// `client` says how the cluster is reached (brokers, security).
+    pub fn new(letters: &Config, retries: &Retries, client: &HashMap<String, String>) -> Self {
+        Self {
+            letters_topic: letters.topic.as_str().into(),
+            retry_topic: retries.tiers().of(Duration::ZERO).topic.clone(),
+            producer: writer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS),
+        }
+    }
+
+    /// Sends out those that there is no reason against. `redriven` is kept from one call to the next, so that markers
+    /// are read once.
+    ///
+    /// # Errors
+    /// What was redriven before can't be read, or the Kafka client can't be made.
+    pub async fn send(
+        &self,
+        candidates: Vec<Candidate>,
+        letters: &Letters,
+        redriven: &mut Redriven,
+        order: &Order,
+    ) -> Result<Outcomes, Error> {
+        let oldest = candidates.iter().map(|candidate| candidate.letter.written).min();
+        let is_known = match oldest.filter(|_| !order.again) {
+            Some(oldest) => redriven.look_back(oldest, letters, order.look).await?,
+            None => true,
+        };
+        let now = Timestamp::now();
+        let of_each = candidates.into_iter().map(|candidate| {
+            let id = candidate.letter.id;
+            (id, candidate.pair(redriven, is_known, order, now))
+        });
+        let of_each: Vec<_> = of_each.collect();
+        if order.dry_run || of_each.iter().all(|(_, pair)| pair.is_err()) {
+            return Ok(of_each.into_iter().map(|(id, pair)| (id, pair.map(drop))).collect());
+        }
+        let producer: FutureProducer = self
+            .producer
+            .create()
+            .map_err(|source| Error::Client { topic: self.retry_topic.to_string(), source: source.into() })?;
+        let outcomes = self.write(&producer, of_each, Instant::now() + order.write).await;
+        // It waits for its thread to end.
+        tokio::task::spawn_blocking(move || drop(producer));
+        Ok(outcomes)
+    }
+
+    async fn write(
+        &self,
+        producer: &FutureProducer,
+        of_each: Vec<(LetterId, Result<Pair, Skipped>)>,
+        until: Instant,
+    ) -> Outcomes {
+        let mut outcomes = Vec::with_capacity(of_each.len());
+        let mut of_each = of_each.into_iter().enumerate().peekable();
+        while of_each.peek().is_some() {
+            let mut under_way = JoinSet::new();
+            for (number, (id, pair)) in of_each.by_ref().take(AT_ONCE) {
+                match pair {
+                    Ok(_) if Instant::now() >= until => outcomes.push((number, (id, Err(Skipped::NoTime)))),
+                    Ok(pair) => {
+                        let topics = (self.retry_topic.clone(), self.letters_topic.clone());
+                        let producer = producer.clone();
+                        under_way.spawn(async move { (number, (id, pair.write(&producer, topics).await)) });
+                    }
+                    Err(reason) => outcomes.push((number, (id, Err(reason)))),
+                }
+            }
+            outcomes.extend(under_way.join_all().await);
+        }
+        outcomes.sort_by_key(|(number, _)| *number);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+}
+
+impl Pair {
+    /// The call first: what was not sent out is never marked.
+    async fn write(self, producer: &FutureProducer, (retry, letters): (Arc<str>, Arc<str>)) -> Result<(), Skipped> {
+        writer::produce(producer, &retry, &self.call).await.map_err(Skipped::Unwritten)?;
+        writer::produce(producer, &letters, &self.marker).await.map_err(Skipped::Unmarked)
+    }
+}
+
+impl Skipped {
+    /// The same in few words, for counts.
+    pub fn in_short(&self) -> &'static str {
+        match self {
+            Self::Missing => "not there",
+            Self::Record => "no call",
+            Self::Unreadable(_) => "incomplete",
+            Self::NoBody => "without body",
+            Self::Before(_) => "redriven before",
+            Self::Unknown => "not known whether redriven before",
+            Self::NoTime => "no time left",
+            Self::Unwritten(_) => "not acknowledged",
+            Self::Unmarked(_) => "sent, but not marked",
+        }
+    }
+
+    /// Whether something failed, rather than that there was a reason against it.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Missing | Self::Unknown | Self::NoTime | Self::Unwritten(_) | Self::Unmarked(_))
+    }
+}
