@@ -142,22 +142,16 @@ impl Wanted {
         let number = |name: &str| settings.get(name)?.parse::<u64>().ok();
         let policy_found = format!("cleanup.policy = {policy}");
         match self.rule {
-            Rule::Log if partitions != 1 => wrong(
+            Rule::Log | Rule::Counts if partitions != 1 => wrong(
                 format!("{partitions} partitions"),
                 "exactly 1",
-                "definitions have one order",
+                "every instance reads all of it, in one order",
                 format!("a topic never gets fewer partitions, so name another in {}", self.key),
             ),
             Rule::Log if policy != "compact" => {
                 let why = "definitions that are old would be deleted";
                 wrong(policy_found, "cleanup.policy = compact", why, set_policy("compact"))
             }
-            Rule::Counts if partitions != 1 => wrong(
-                format!("{partitions} partitions"),
-                "exactly 1",
-                "every instance reads all of it, from one partition",
-                format!("a topic never gets fewer partitions, so name another in {}", self.key),
-            ),
             Rule::Counts if !compacts => {
                 let why = "it would grow with every record, and every start reads all of it";
                 wrong(policy_found, "cleanup.policy = compact,delete", why, set_policy("[compact,delete]"))
@@ -189,11 +183,7 @@ impl Wanted {
                     set(&format!("retention.ms={}", (delay * 2 + RETRIES_KEPT).as_millis())),
                 )
             }
-            Rule::Retries { .. } if compacts => {
-                let why = "compaction would delete calls that wait";
-                wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))
-            }
-            Rule::Letters if compacts => {
+            Rule::Letters | Rule::Retries { .. } if compacts => {
                 let why = "compaction would delete all but the last of a key";
                 wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))
             }
@@ -253,6 +243,27 @@ mod tests {
             matches!(judged(1, 7, "delete"), Standing::Right { found } if found == "7 partitions, cleanup.policy = delete")
         );
         assert!(matches!(judged(1, 1, "compact,delete"), Standing::Wrong(wrong) if wrong.mend.ends_with("=delete")));
+    }
+
+    #[test]
+    fn retry_topics_keep_every_call_for_as_long_as_it_waits_however_large_it_is() {
+        let wanted = wanted(&Config::default());
+        let tier = wanted.iter().find(|topic| topic.name == "outhook.retry.5m").unwrap();
+        let judged = |partitions, settings: &[(&str, &str)]| {
+            let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            tier.judge(partitions, &settings, "b:9092")
+        };
+        let right = [("cleanup.policy", "delete"), ("max.message.bytes", "20000000"), ("retention.ms", "-1")];
+        assert!(matches!(judged(4, &right), Standing::Right { .. }));
+        for (partitions, setting, found) in [
+            (3, ("cleanup.policy", "delete"), "3 partitions"),
+            (4, ("cleanup.policy", "compact"), "cleanup.policy = compact"),
+            (4, ("max.message.bytes", "1048588"), "max.message.bytes = 1048588"),
+            (4, ("retention.ms", "599999"), "retention.ms = 599999"),
+        ] {
+            let Standing::Wrong(wrong) = judged(partitions, &[setting]) else { panic!("{found} loses calls") };
+            assert_eq!(wrong.found, found);
+        }
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::lane::Task;
+use super::super::shared::Trouble;
 use super::super::worker::Worker;
-use super::super::{Config, Outcome};
+use super::super::{Cause, Config, Outcome};
 use super::calls::{Heard, TIER, call, config, target};
 use super::receiver::{Receiver, Reply};
 
@@ -187,7 +188,14 @@ async fn a_call_whose_endpoint_fails_longer_than_its_schedule_is_exhausted_with_
     let mut old = call(&target, 2, &heard.book);
     old.offered_ms -= 61_000;
     heard.lanes.resume(old).await;
-    assert_eq!(heard.exhausted().await, ("status_5xx", 0));
+    assert_eq!(heard.waits().await.n, 2, "the endpoint has only just begun to fail");
+    for (age, lasted, is_over) in [(61, 59, false), (59, 61, false), (61, 61, true)] {
+        let mut call = call(&target, 3, &heard.book);
+        call.offered_ms -= age * 1000;
+        let cause = Cause { class: "status_5xx", status: Some(500), text: String::new() };
+        heard.lanes.shared.defer(call, Some(Trouble { cause, lasted: Duration::from_secs(lasted) }));
+        assert_eq!(heard.end().await.outcome.is_some(), is_over, "{age} s old, failing for {lasted} s");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
