@@ -35,6 +35,8 @@ const BESIDE_MIB: u64 = 160;
 
 /// How long a full run is without an endpoint, in seconds, if this is set.
 const SECONDS: &str = "OUTHOOK_OUTAGE_SECONDS";
+/// Which trouble alone a run is about, `Refuses` or `Hangs`, if this is set.
+const TROUBLE: &str = "OUTHOOK_OUTAGE_TROUBLE";
 
 struct Size {
     seconds: usize,
@@ -62,8 +64,11 @@ fn main() {
 fn both(size: &Size) {
     let (kind, Size { seconds, rate, .. }) = (Broker::get().kind(), size);
     println!("broker: {kind:?}; {rate} row changes a second for {seconds} s, no endpoint works");
+    let only = std::env::var(TROUBLE).ok();
     for trouble in [Trouble::Refuses, Trouble::Hangs] {
-        outage(trouble, size);
+        if only.as_ref().is_none_or(|only| *only == format!("{trouble:?}")) {
+            outage(trouble, size);
+        }
     }
 }
 

@@ -66,6 +66,11 @@ impl Limit {
         Self { stage, allowed, deadline: Instant::now() + allowed }
     }
 
+    /// How long ago it began.
+    pub fn since(&self) -> Duration {
+        self.allowed.saturating_sub(self.deadline.saturating_duration_since(Instant::now()))
+    }
+
     /// Whichever of the two is over first: a part takes no longer than its whole.
     pub fn within(self, whole: Limit) -> Limit {
         if whole.deadline < self.deadline { whole } else { self }

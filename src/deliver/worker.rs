@@ -7,20 +7,24 @@ use http::{HeaderValue, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::conclude::{admit, conclude};
 use super::connection::Connection;
 use super::failure::{Failure, Limit, Stage};
 use super::lane::{Held, Lane, Task};
 use super::signature::Signer;
+use super::throttle::Turn;
 use super::timer::Timer;
-use super::tokens;
+use super::{Call, tokens};
 use crate::matching::Authorization;
-use crate::render::Message;
 
 /// How long the rest of an answer may take: a new connection is had sooner than that.
 const REST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// For how long after its call was taken a request may go out in that turn. It is the little that calls may be early or
+/// late without being too many.
+const TURN_LASTS: Duration = Duration::from_millis(20);
 
 /// Works for a lane until there is no work for the idle time, or the lanes stop.
 pub(super) async fn run(lane: Arc<Lane>) {
@@ -28,7 +32,7 @@ pub(super) async fn run(lane: Arc<Lane>) {
     while let Some(held) = worker.next().await {
         let Some(held) = admit(&worker.lane, held) else { continue };
         let started = Instant::now();
-        let answer = worker.attempt(&held.call.message).await;
+        let answer = worker.attempt(&held.call).await;
         let (head, body) = match answer {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
@@ -49,6 +53,8 @@ pub(super) struct Worker {
     /// Notified when a call is queued for this worker while it is parked.
     wake: Arc<Notify>,
     connection: Option<Connection>,
+    /// The next request goes out in the turn that its call was taken in.
+    has_turn: bool,
     signer: Signer,
     answer: Timer,
     idle: Timer,
@@ -60,6 +66,7 @@ impl Worker {
             lane,
             wake: Arc::new(Notify::new()),
             connection: None,
+            has_turn: false,
             signer: Signer::default(),
             answer: Timer::new(),
             idle: Timer::new(),
@@ -122,22 +129,24 @@ impl Worker {
 
     /// One attempt: with a token, where the webhook's calls have one. A token that is refused was perhaps revoked, so
     /// a new one gets the same attempt's second chance.
-    async fn attempt(&mut self, message: &Message) -> Result<Response<Incoming>, Failure> {
-        let limit = Limit::new(Stage::Attempt, message.target.timeout.unwrap_or(self.lane.shared.config.timeout));
-        let source = match &message.target.authorization {
-            None => return self.send(message, None, limit).await,
-            Some(Authorization::Fixed(authorization)) => return self.send(message, Some(authorization), limit).await,
+    async fn attempt(&mut self, call: &Call) -> Result<Response<Incoming>, Failure> {
+        let target = &call.message.target;
+        let limit = Limit::new(Stage::Attempt, target.timeout.unwrap_or(self.lane.shared.config.timeout));
+        self.has_turn = true;
+        let source = match &target.authorization {
+            None => return self.send(call, None, limit).await,
+            Some(Authorization::Fixed(authorization)) => return self.send(call, Some(authorization), limit).await,
             Some(Authorization::Fetched(source)) => source,
         };
         let lane = self.lane.clone();
         let token = Box::pin(tokens::token(source, &lane.shared.dialer, limit, None)).await?;
-        let answer = self.send(message, Some(&token.authorization), limit).await?;
+        let answer = self.send(call, Some(&token.authorization), limit).await?;
         if !token.is_refused(&answer) || !token.is_worth_renewing() {
             return Ok(answer);
         }
         self.read_to_end(answer.into_body()).await;
         let token = Box::pin(tokens::token(source, &lane.shared.dialer, limit, Some(&token))).await?;
-        let answer = self.send(message, Some(&token.authorization), limit).await?;
+        let answer = self.send(call, Some(&token.authorization), limit).await?;
         token.is_refused(&answer);
         Ok(answer)
     }
@@ -145,19 +154,19 @@ impl Worker {
     /// A connection, the request, the head of the answer.
     async fn send(
         &mut self,
-        message: &Message,
+        call: &Call,
         authorization: Option<&HeaderValue>,
         limit: Limit,
     ) -> Result<Response<Incoming>, Failure> {
         let reused = self.connect(limit).await?;
-        match self.exchange(message, authorization, limit).await {
+        match self.exchange(call, authorization, limit).await {
             // An endpoint may close an idle connection just as a request goes out on it, which says nothing
             // about the endpoint. So the request goes out once more, in the same attempt, on a new connection.
             // Should the first have been read after all, the message comes twice: delivery is at-least-once
             // anyway, and the receiver knows it again by its id.
             Err(Failure::Broken(_)) if reused => {
                 self.connect(limit).await?;
-                self.exchange(message, authorization, limit).await
+                self.exchange(call, authorization, limit).await
             }
             answer => answer,
         }
@@ -179,10 +188,12 @@ impl Worker {
     /// Sends the request and awaits the head of its answer. A connection that failed is not used again.
     async fn exchange(
         &mut self,
-        message: &Message,
+        call: &Call,
         authorization: Option<&HeaderValue>,
         attempt: Limit,
     ) -> Result<Response<Incoming>, Failure> {
+        self.turn(call, attempt).await?;
+        let message = &call.message;
         let mut connection = self.connection.take().expect("made sure of by connect");
         let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_secs());
         let request = self.lane.route.request(message, authorization, &connection, &mut self.signer, now);
@@ -195,6 +206,24 @@ impl Worker {
         let answer = answer.unwrap_or(Err(Failure::Timeout(limit)))?;
         self.connection = Some(connection);
         Ok(answer)
+    }
+
+    /// Sees to it that a request goes out in a turn of its own, where its webhook may make only so many calls a second:
+    /// those that have waited together for a connection or a token would go out together, and a request that is sent
+    /// twice counts twice.
+    async fn turn(&mut self, call: &Call, attempt: Limit) -> Result<(), Failure> {
+        let has_turn = std::mem::take(&mut self.has_turn) && attempt.since() < TURN_LASTS;
+        if has_turn || call.message.target.call_throttling.is_none() {
+            return Ok(());
+        }
+        let lane = self.lane.clone();
+        let turn = async {
+            while let Turn::In(wait) = lane.shared.turn(call) {
+                tokio::time::sleep(wait).await;
+            }
+        };
+        // Without a share by now, the turn that it had is what counts.
+        timeout_at(attempt.deadline, turn).await.map_err(|_| Failure::Timeout(attempt))
     }
 
     /// Reads the rest of an answer, which is of no interest, so that its connection can be used again. One

@@ -1,5 +1,6 @@
 //! A plan as lines for people: `+` is created, `~` changed, `-` deleted. Secrets are not shown.
 
+mod handling;
 mod tables;
 
 use std::fmt;
@@ -30,13 +31,16 @@ impl Diff<'_> {
             Change::Create(webhook) => {
                 self.line(f, '+', 0, &title(webhook))?;
                 self.created(f, 1, webhook_fields(webhook))?;
+                self.created(f, 1, handling::fields(&webhook.handling))?;
             }
             Change::Update { before, after } => {
                 self.line(f, '~', 0, &title(after))?;
                 self.updated(f, 1, webhook_fields(before), webhook_fields(after))?;
-                if before.secret != after.secret {
-                    self.line(f, '~', 1, "Secret: another one")?;
-                }
+                self.updated(f, 1, handling::fields(&before.handling), handling::fields(&after.handling))?;
+                let secret = (before.secret != after.secret).then_some("Secret");
+                let others = handling::with_other_secrets(&before.handling, &after.handling);
+                let mut names = secret.into_iter().chain(others);
+                names.try_for_each(|name| self.line(f, '~', 1, &format!("{name}: another one")))?;
             }
             Change::Delete(webhook) => self.line(f, '-', 0, &title(webhook))?,
         }

@@ -93,6 +93,37 @@ fn what_changes_is_shown_line_by_line_and_colours_are_for_terminals() {
 }
 
 #[test]
+fn a_webhooks_own_settings_are_shown_without_what_is_secret() {
+    let file = |settings: &str| FILE.replace("  Events:", &format!("{settings}\n  Events:"));
+    let before = file(
+        "  Timeout: 7\n  RetrySchedule: [1, 5]\n  Headers: {X-Key: s3cret}\n  \
+         Authentication: {Bearer: {Token: s3cret}}",
+    );
+    let definitions = after(&plan_of(&Definitions::default(), &before, false));
+    let created = report(&plan_of(&Definitions::default(), &before, false), true, false);
+    let lines = "+   Timeout: 7\n\
+                 +   RetrySchedule: [1, 5]\n\
+                 +   Headers: {\"X-Key\":\"…\"}\n\
+                 +   Authentication: {\"Bearer\":{\"Token\":\"…\"}}\n";
+    assert!(created.contains(lines), "{created}");
+    let changed = file(
+        "  Headers: {X-Key: s3cret, X-Other: s3cret}\n  Authentication: {Bearer: {Token: s3cret-2}}\n  \
+         PayloadSecret: false",
+    );
+    assert_eq!(
+        report(&plan_of(&definitions, &changed, false), true, false),
+        "~ webhook \"Orders\" in account \"acme\"\n\
+         -   Timeout: 7\n\
+         -   RetrySchedule: [1, 5]\n\
+         -   Headers: {\"X-Key\":\"…\"}\n\
+         +   Headers: {\"X-Key\":\"…\",\"X-Other\":\"…\"}\n\
+         +   PayloadSecret: false\n\
+         ~   Authentication: another one\n\
+         would be applied: 0 created, 1 changed, 0 deleted\n"
+    );
+}
+
+#[test]
 fn nothing_to_change_says_so_and_what_stays_is_counted() {
     let definitions = after(&plan_of(&Definitions::default(), FILE, false));
     assert_eq!(report(&plan_of(&definitions, FILE, true), false, false), "nothing to change\n");

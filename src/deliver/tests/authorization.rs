@@ -154,3 +154,31 @@ async fn a_token_endpoint_is_dialled_like_any_other() {
     assert!(cause.class == "token" && cause.text.contains("delivery.deny_addresses"), "{}", cause.text);
     assert_eq!((tokens.connections(), receiver.connections()), (0, 0));
 }
+
+#[tokio::test]
+async fn calls_that_waited_together_for_a_token_still_go_out_one_after_the_other() {
+    const CALLS: u32 = 8;
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut tokens = Receiver::start(|_| Reply::HeldText(200, GOOD)).await;
+    let long = Duration::from_secs(20);
+    let patient =
+        Config { timeout: long, connect_timeout: long, first_byte_timeout: long, queue_wait: long, ..config() };
+    let mut heard = Heard::new(patient);
+    let _share = (0..4).map(|partition| heard.lanes.own(partition)).collect::<Vec<_>>();
+    let mut throttled = Arc::into_inner(with_tokens_of(&receiver.url("/"), &tokens)).unwrap();
+    throttled.call_throttling = Some(4);
+    heard.offer_all(&Arc::new(throttled), 0..CALLS).await;
+    tokens.heard().await;
+    // By then all of them have had their turn, and wait.
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    tokens.release(1);
+    let mut arrived = Vec::new();
+    for _ in 0..CALLS {
+        heard.delivered().await;
+        arrived.push(receiver.heard().await.at);
+    }
+    let second = Duration::from_secs(1);
+    let most =
+        arrived.iter().map(|from| arrived.iter().filter(|at| *at >= from && **at - *from < second).count()).max();
+    assert!(most <= Some(4), "{most:?} in a second");
+}

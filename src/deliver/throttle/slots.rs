@@ -6,6 +6,10 @@ use std::time::Duration;
 /// shorter than others still don't arrive too many in any second.
 pub(super) const SECOND: Duration = Duration::from_millis(1050);
 
+/// For how long after its start a slot may be used. A call that goes out later would be too near to those of the next
+/// slots, so it waits for the next one.
+const LATE: Duration = Duration::from_millis(25);
+
 /// A partition's slots count from so long after it was taken over: whoever had it before may have used the last one.
 const TAKE_OVER: Duration = SECOND;
 
@@ -29,13 +33,13 @@ impl<'o> Slots<'o> {
         Self { owned, length: (nanos(SECOND) / u64::from(calls_a_second.max(1))).max(1) }
     }
 
-    /// The first slot of ours that is not over at `now` and starts no sooner than `free`.
+    /// The first slot of ours that may still be used at `now` and starts no sooner than `free`.
     pub fn next(&self, free: Duration, now: Duration) -> Option<Slot> {
         let partitions = self.owned.len() as u64;
-        let current = nanos(now) / self.length * self.length;
+        let usable = nanos(now.saturating_sub(LATE.min(Duration::from_nanos(self.length))));
         let first = |(partition, since): (u64, Duration)| {
             let owned = nanos(since.min(now).saturating_add(TAKE_OVER));
-            let from = current.max(nanos(free)).max(owned).div_ceil(self.length);
+            let from = usable.max(nanos(free)).max(owned).div_ceil(self.length);
             from.saturating_add((partition + partitions - from % partitions) % partitions)
         };
         let ours = (0..).zip(self.owned).filter_map(|(partition, since)| Some((partition, (*since)?)));
@@ -106,6 +110,26 @@ mod tests {
                 all.iter().filter(|at| *at >= from && **at < *from + Duration::from_secs(1)).count()
             }).max();
             prop_assert!(most <= Some(calls as usize), "{most:?} of {calls}");
+        }
+
+        /// Calls that come whenever they like, and those for whom there is no slot at once as soon as there is one.
+        #[test]
+        fn no_second_has_too_many_of_calls_that_come_at_any_time(
+            calls in 1u32..200,
+            pauses in prop::collection::vec((0u64..1_000_000_000, any::<bool>()), 1..200),
+        ) {
+            let owned = [LONG_AGO; 4];
+            let slots = Slots::new(calls, &owned);
+            let (mut now, mut free, mut sent) = (NOW, Duration::ZERO, Vec::new());
+            for (pause, comes_again) in pauses {
+                now += Duration::from_nanos(if comes_again { pause % 20_000_000 } else { pause });
+                let slot = slots.next(free, now).unwrap();
+                now = now.max(slot.starts);
+                free = slot.ends;
+                sent.push(now);
+            }
+            let second = Duration::from_secs(1);
+            prop_assert!(sent.windows(calls as usize + 1).all(|some| some[calls as usize] - some[0] >= second));
         }
 
         #[test]
