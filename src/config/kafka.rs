@@ -21,6 +21,13 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is fetched ahead of each partition of a retry topic, in KiB.
 const RETRIES_QUEUE_KIB: &str = "1024";
 
+/// How much of a partition is fetched at once, in bytes as they are in the log. librdkafka holds what is fetched
+/// decompressed until all of it is consumed, and row changes are often a tenth of their size when compressed: with its
+/// default of 1 MiB that took more memory than all else.
+const FETCH_BYTES: &str = "262144";
+/// The same of a retry topic, where most of what is fetched waits for its time.
+const RETRIES_FETCH_BYTES: &str = "65536";
+
 /// librdkafka's own default for `max.poll.interval.ms`.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -102,6 +109,7 @@ impl Kafka {
         set("queued.max.messages.kbytes", memory.fetch_queue_kib().to_string());
         // librdkafka waits this long once its queue is full; its default of 1 s starves a small queue.
         set("fetch.queue.backoff.ms", "5".to_owned());
+        set("fetch.message.max.bytes", FETCH_BYTES.to_owned());
         settings.extend(self.client());
         let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
         set("group.id", self.group.clone());
@@ -125,6 +133,7 @@ impl Kafka {
         let mut settings = self.consumer(memory);
         settings.insert("group.id".to_owned(), format!("{}-retries", self.group));
         settings.insert("queued.max.messages.kbytes".to_owned(), RETRIES_QUEUE_KIB.to_owned());
+        settings.insert("fetch.message.max.bytes".to_owned(), RETRIES_FETCH_BYTES.to_owned());
         // Whatever a new group skips of the changes: a call that waits is never skipped.
         settings.insert("auto.offset.reset".to_owned(), "earliest".to_owned());
         settings
