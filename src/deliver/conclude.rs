@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::health::Recovery;
 use super::lane::{Held, Lane, Shown};
 use super::schedule::Next;
-use super::{Call, Cause, News, Outcome, retry_after};
+use super::{Call, Cause, News, Outcome, in_order, retry_after};
 
 /// Ends a call that is no longer to be made, and gives back any other.
 pub(super) fn admit(lane: &Lane, held: Held) -> Option<Held> {
@@ -61,10 +61,16 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: R
         stop_webhook(lane, &held.call, &cause);
     }
     tell_failure(lane, &held.call, &cause);
-    lane.learn(shown(class, after.flatten(), &cause), took);
+    let is_in_order = lane.key.is_in_order();
+    let shown = shown(class, after.flatten(), &cause);
+    lane.learn(if is_in_order { in_order::shown(shown, &cause) } else { shown }, took);
     let (target, random) = (&held.call.message.target, super::random(&held.call));
     let schedule = &lane.shared.schedule;
-    match after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random)) {
+    let next = after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random));
+    if is_in_order {
+        return in_order::failed(lane, held, took, next, cause);
+    }
+    match next {
         Some(Next::Moment(wait)) => lane.push_later(held, wait),
         Some(Next::Wait(wait)) => lane.shared.onward.wait(held.into_call(), wait, Some(&cause)),
         Some(Next::GiveUp) | None => exhausted(held, cause),
@@ -101,7 +107,7 @@ fn delivered(lane: &Lane, held: Held) {
     finish(held, Outcome::Delivered);
 }
 
-fn exhausted(held: Held, cause: Cause) {
+pub(super) fn exhausted(held: Held, cause: Cause) {
     tell(held.room.lane(), &held.call, &News::Exhausted(&cause));
     held.room.lane().shared.metrics.exhausted.increment(1);
     finish(held, Outcome::Exhausted { cause });

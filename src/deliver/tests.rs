@@ -3,6 +3,7 @@
 mod authorization;
 mod calls;
 mod hostile;
+mod in_order;
 mod lanes;
 mod proxy;
 mod receiver;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::super::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries, now};
 use crate::decode::{EventDate, Sequence};
-use crate::definition::{Endpoint, Secret};
+use crate::definition::{Endpoint, Order, Secret};
 use crate::id::{CallId, MessageId, Place};
 use crate::matching::{Live, Target};
 use crate::receipt::{Book, Budget, Receipt};
@@ -59,6 +59,7 @@ pub fn target(url: &str) -> Arc<Target> {
         retry: None,
         headers: Box::default(),
         authorization: None,
+        order: Order::None,
         endpoints: [Arc::new(Endpoint::parse(url).unwrap())].into(),
         gone: false.into(),
     })
@@ -85,6 +86,7 @@ pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
         attempts: 0,
         deferrals: 0,
         offered_ms: now().as_millis() as i64,
+        row: None,
     }
 }
 
@@ -142,7 +144,12 @@ impl Heard {
     pub fn new(config: Config) -> Self {
         let (ends, ended) = mpsc::unbounded_channel();
         Self {
-            lanes: Lanes::new(config, Retries { tiers: &[TIER], partitions: 4 }, Arc::new(Ears(ends))).unwrap(),
+            lanes: Lanes::new(
+                config,
+                Retries { tiers: &[TIER], partitions: 4, row_order_partitions: 4 },
+                Arc::new(Ears(ends)),
+            )
+            .unwrap(),
             book: Arc::default(),
             ended,
         }
