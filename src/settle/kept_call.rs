@@ -157,9 +157,10 @@ impl KeptCall {
         }
     }
 
-    /// The record of the call in the topic of row order, where all of its row are in one partition.
-    pub(super) fn in_order(&self, until: Until, body: Bytes) -> Outgoing {
-        let row = self.row.unwrap_or(Row::alone(self.call));
+    /// The record of the call in the topic of row order, where all of its row are in one partition. One that was made
+    /// when its webhook wanted no order is a row of its own.
+    pub(super) fn in_order(mut self, until: Until, body: Bytes) -> Outgoing {
+        let row = *self.row.get_or_insert(Row::alone(self.call));
         Outgoing { key: Some(Bytes::copy_from_slice(&row.bytes())), ..self.waiting(until, body) }
     }
 
