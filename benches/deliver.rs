@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use outhook::decode::{EventDate, Sequence};
-use outhook::definition::{Endpoint, Secret};
+use outhook::definition::{Endpoint, Order, Secret};
 use outhook::deliver::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries};
 use outhook::id::{CallId, MessageId, Place};
 use outhook::matching::{Live, Target};
@@ -162,7 +162,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         ..Config::default()
     };
     let counts = Counts { delivered: delivered.clone(), calls, all: all.clone() };
-    let retries = Retries { tiers: &[Duration::from_secs(1)], partitions: 1 };
+    let retries = Retries { tiers: &[Duration::from_secs(1)], partitions: 1, row_order_partitions: 1 };
     let lanes = Lanes::new(config, retries, Arc::new(counts)).unwrap();
     let (body, book, budget) = (body(), Arc::new(NoBook), Budget::new(1 << 30));
     let topic: Arc<str> = "changes".into();
@@ -177,6 +177,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         retry: None,
         headers: Box::default(),
         authorization: None,
+        order: Order::None,
         endpoints: [Arc::new(Endpoint::parse(&format!("http://{address}/hook")).unwrap())].into(),
         gone: false.into(),
     });
@@ -194,7 +195,9 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         };
         let place = Place { topic: topic.clone(), partition: 0, offset: n as i64 };
         let receipt = Receipt::open(book.clone(), n as u64, budget.clone());
-        lanes.send(Call { message, place, appended_ms: 0, receipt, attempts: 0, deferrals: 0, offered_ms: 0 }).await;
+        lanes
+            .send(Call { message, place, appended_ms: 0, receipt, attempts: 0, deferrals: 0, offered_ms: 0, row: None })
+            .await;
     }
     all.notified().await;
     lanes.stop().await;

@@ -17,7 +17,7 @@ use crate::deliver::{self, Lanes};
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
-use crate::pipeline::{Counters, Pipeline, Resume};
+use crate::pipeline::{Counters, Origin, Pipeline, Resume};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
 use crate::settle::{self, Letters, OnGone, Redrive, Settle, Tiers};
@@ -86,12 +86,13 @@ impl App {
         let client = config.kafka.client();
         let kafka = client.clone().into_iter().collect();
         let store = Store::start(&config.definitions, &client, index.clone())?;
-        let topics = (&config.dead_letters, &config.retries, &config.operator_events);
+        let topics = (&config.dead_letters, &config.retries, &config.row_order, &config.operator_events);
         let log = message_log::Writer::new(&config.message_log, &kafka).map_err(Error::Settle)?;
         let settle = Settle::new(topics, &kafka, index.clone(), disabling(&store), log).map_err(Error::Settle)?;
         let retry_topics = deliver::Retries {
             tiers: &config.retries.tiers,
             partitions: usize::try_from(config.retries.partitions).unwrap_or(1),
+            row_order_partitions: usize::try_from(config.row_order.partitions).unwrap_or(1),
         };
         let lanes = Lanes::new(config.delivery.clone(), retry_topics, settle.clone()).map_err(Error::Deliver)?;
         let catalogue = Arc::<Catalogue>::default();
@@ -109,6 +110,7 @@ impl App {
         };
         let resumes = Resumes {
             tiers: config.retries.tiers(),
+            row_order: config.row_order.topic.as_str().into(),
             index: stages.index.clone(),
             lanes: stages.lanes.clone(),
             settle: stages.settle.clone(),
@@ -302,7 +304,8 @@ fn sources(config: &Config) -> impl Iterator<Item = config::Source> {
 
 /// The same of the source of calls that have waited.
 fn retries(config: &Config) -> source::Config {
-    let topics = config.retries.tiers().iter().map(|tier| tier.topic.to_string()).collect();
+    let tiers = config.retries.tiers();
+    let topics = tiers.iter().map(|tier| tier.topic.to_string()).chain([config.row_order.topic.clone()]).collect();
     source("retries", config, config.kafka.retries_consumer(&config.memory), vec![Topics::List(topics)])
 }
 
@@ -354,9 +357,10 @@ impl Handlers for Stages {
     }
 }
 
-/// What every partition of a retry topic is read by.
+/// What every partition of a retry topic, and of the topic of row order, is read by.
 struct Resumes {
     tiers: Tiers,
+    row_order: Arc<str>,
     index: Arc<Index>,
     lanes: Arc<Lanes>,
     settle: Arc<Settle>,
@@ -366,9 +370,14 @@ impl Handlers for Resumes {
     type Handler = Resume;
 
     fn for_partition(&self, topic: &str, partition: i32) -> Option<Resume> {
-        let tier = self.tiers.named(topic)?.clone();
-        let is_first = self.tiers.iter().next() == Some(&tier);
-        let share = is_first.then(|| self.lanes.own(partition));
-        Some(Resume::new(tier, share, self.index.clone(), self.lanes.clone(), self.settle.clone()))
+        let (from, share) = match self.tiers.named(topic) {
+            Some(tier) => {
+                let is_first = self.tiers.iter().next() == Some(tier);
+                (Origin::Tier(tier.clone()), is_first.then(|| self.lanes.own(partition)))
+            }
+            None if topic == &*self.row_order => (Origin::RowOrder, Some(self.lanes.own_in_order(partition))),
+            None => return None,
+        };
+        Some(Resume::new(from, share, self.index.clone(), self.lanes.clone(), self.settle.clone()))
     }
 }

@@ -14,6 +14,7 @@ mod dial;
 mod failure;
 mod guard;
 mod health;
+mod in_order;
 mod lane;
 mod metrics;
 mod note;
@@ -22,6 +23,7 @@ mod proxy;
 mod resolve;
 mod retry_after;
 mod route;
+mod rows;
 mod schedule;
 mod shared;
 mod signature;
@@ -43,7 +45,7 @@ use tokio::time::{interval, timeout};
 use self::lane::Refusal;
 use self::shared::Shared;
 use crate::definition::Endpoint;
-use crate::id::Place;
+use crate::id::{Place, Row};
 use crate::message_log::{Entry, Status};
 use crate::receipt::Receipt;
 use crate::render::Message;
@@ -66,6 +68,8 @@ pub struct Call {
     pub deferrals: u32,
     /// When it was first meant to go out, milliseconds since 1970.
     pub offered_ms: i64,
+    /// The row that it is about, if its webhook wants row order: it goes out after all before it about the same row.
+    pub row: Option<Row>,
 }
 
 /// What a call takes in memory beside its body, in bytes, roughly: most while it is written to a retry topic.
@@ -133,6 +137,8 @@ pub struct Retries<'t> {
     pub tiers: &'t [Duration],
     /// How many partitions the first of them has.
     pub partitions: usize,
+    /// How many partitions the topic of row order has.
+    pub row_order_partitions: usize,
 }
 
 /// How often lanes are looked after.
@@ -214,6 +220,11 @@ impl Lanes {
         self.shared.throttle.own(partition, now())
     }
 
+    /// The same of a partition of the topic of row order, and of webhooks that want it.
+    pub fn own_in_order(&self, partition: i32) -> Share {
+        self.shared.row_order_throttle.own(partition, now())
+    }
+
     /// Gives back a call that another lane may take; sends any other to wait.
     fn refused(&self, lane: &Arc<lane::Lane>, refusal: Refusal) -> Option<Call> {
         match refusal {
@@ -224,6 +235,7 @@ impl Lanes {
             }
             Refusal::Full(call) | Refusal::Slow(call) => self.shared.defer(call, None),
             Refusal::Failing(call, trouble) => self.shared.defer(call, trouble),
+            Refusal::Behind { call, waiting, trouble } => in_order::turned_away(lane, call, waiting, &trouble),
         }
         None
     }

@@ -260,7 +260,8 @@ fn create_topics(broker: &Broker, config: &Config) -> Result<(), KafkaError> {
     broker.create_topic(&config.operator_events.topic, 1)?;
     broker.create_topic(&config.message_log.topic, 1)?;
     let partitions = config.retries.partitions;
-    config.retries.tiers().iter().try_for_each(|tier| broker.create_topic(&tier.topic, partitions))
+    config.retries.tiers().iter().try_for_each(|tier| broker.create_topic(&tier.topic, partitions))?;
+    broker.create_topic(&config.row_order.topic, config.row_order.partitions)
 }
 
 /// Ports of the loopback interface; 0 is any free one.

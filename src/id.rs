@@ -198,6 +198,46 @@ impl fmt::Display for Place {
     }
 }
 
+/// A row, as a webhook that wants its messages in row order tells it from others: by the key of its records in their
+/// partition. It stands in topics, where it says which partition a call goes to, so how it is made must never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Row(u64);
+
+impl Row {
+    /// The row of a record with this key. Records without a key are all about one row: any of them may be.
+    pub fn of(webhook: WebhookId, place: &Place, key: Option<&[u8]>) -> Self {
+        let mut text = format!("{webhook}/{}/{}/", place.topic, place.partition).into_bytes();
+        text.extend_from_slice(key.unwrap_or_default());
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest(&SHA256, &text).as_ref()[..8]);
+        Self(u64::from_be_bytes(first))
+    }
+
+    /// A row that no other call is about.
+    pub fn alone(call: CallId) -> Self {
+        Self(call.0.as_u64_pair().0)
+    }
+
+    /// What its records in a topic have as their key.
+    pub fn bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Row {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,5 +249,18 @@ mod tests {
         assert_eq!(id("acme", "MyCustomers"), "bxc4x2dw20ksd3gz");
         assert_ne!(id("a", "bc"), id("ab", "c"));
         assert_eq!(id("acme", "MyCustomers").parse(), Ok(TableId::of(&"acme".into(), "MyCustomers")));
+    }
+
+    #[test]
+    fn a_row_is_its_webhooks_and_its_partitions_and_stays_the_same() {
+        let row = |webhook: &str, partition, key: &[u8]| {
+            let place = Place { topic: "changes".into(), partition, offset: 7 };
+            Row::of(webhook.parse().unwrap(), &place, Some(key)).to_string()
+        };
+        assert_eq!(row("abc123", 3, b"k"), "764d972ddc85a145");
+        assert_eq!(row("abc123", 3, b"k").parse::<Row>().unwrap().to_string(), row("abc123", 3, b"k"));
+        for other in [row("abc124", 3, b"k"), row("abc123", 4, b"k"), row("abc123", 3, b"l"), row("abc123", 3, b"")] {
+            assert_ne!(row("abc123", 3, b"k"), other);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use crate::catalogue::Lookout;
 use crate::decode::{Decoded, Decoder, Headers, Input};
 use crate::deliver::{CALL_BYTES, Call, Lanes};
+use crate::id::Row;
 use crate::matching::Index;
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
@@ -13,7 +14,7 @@ use crate::settle::Settle;
 use crate::source::{Handler, Record};
 
 pub use self::counters::{Counters, describe_metrics};
-pub use self::resume::Resume;
+pub use self::resume::{Origin, Resume};
 
 mod counters;
 mod resume;
@@ -60,7 +61,11 @@ impl Handler for Pipeline {
                         self.budget.room().await;
                         let share = receipt.share(message.body.len() + CALL_BYTES);
                         rule.live.counts().message_to(message.endpoint);
-                        self.lanes.send(call(&record, message, share)).await;
+                        let call = call(&record, message, share);
+                        match call.row {
+                            Some(_) => self.settle.in_order(call).await,
+                            None => self.lanes.send(call).await,
+                        }
                     }
                     Err(error) => {
                         let message = messages.id();
@@ -88,7 +93,9 @@ fn input<'a>(record: &'a Record<'a>) -> Input<'a> {
 fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
     let (place, appended_ms) = (record.place(), record.timestamp_ms());
     let offered_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64);
-    Call { message, place, appended_ms, receipt, attempts: 0, deferrals: 0, offered_ms }
+    let target = &message.target;
+    let row = target.is_in_row_order().then(|| Row::of(target.webhook, &place, record.key()));
+    Call { message, place, appended_ms, receipt, attempts: 0, deferrals: 0, offered_ms, row }
 }
 
 impl Headers for Record<'_> {

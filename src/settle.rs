@@ -3,6 +3,7 @@
 
 mod config;
 mod dead_letter;
+mod in_order;
 mod kept_call;
 mod letter;
 mod logged;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 use metrics::gauge;
 use rdkafka::ClientConfig;
 
+use self::in_order::InOrder;
 use self::operator::Operator;
 use self::writer::Writer;
 use crate::decode::{DecodeError, Input};
@@ -34,7 +36,7 @@ use crate::message_log::{self, Entry, Status};
 use crate::receipt::Receipt;
 use crate::render::TooLarge;
 
-pub use self::config::{Config, OperatorEvents, Retries};
+pub use self::config::{Config, OperatorEvents, Retries, RowOrder};
 pub use self::kept_call::{KeptCall, NoCall, Until};
 pub use self::letter::{BadLetterId, Filter, Kind, Letter, LetterId, UrlPrefix};
 pub use self::reading::{Letters, Opened};
@@ -49,6 +51,7 @@ pub struct Settle {
     letters_topic: Arc<str>,
     retries: Arc<Writer>,
     tiers: Tiers,
+    in_order: InOrder,
     operator: Operator,
     message_log: Arc<message_log::Writer>,
     index: Arc<Index>,
@@ -60,12 +63,13 @@ pub type OnGone = Box<dyn Fn(WebhookId, u32, String) + Send + Sync>;
 
 impl Settle {
     /// `client` says how the cluster is reached (brokers, security); what the producers need beside it is set
-    /// here. `index` says up to where the definitions are known, `on_gone` disables webhooks.
+    /// here. `index` says up to where the definitions are known, `on_gone` disables webhooks. To be called in a tokio
+    /// runtime.
     ///
     /// # Errors
     /// A contradictory setting, or one that the Kafka client refuses.
     pub fn new(
-        (letters, retries, operator): (&Config, &Retries, &OperatorEvents),
+        (letters, retries, row_order, operator): (&Config, &Retries, &RowOrder, &OperatorEvents),
         client: &ClientConfig,
         index: Arc<Index>,
         on_gone: OnGone,
@@ -73,12 +77,14 @@ impl Settle {
     ) -> Result<Arc<Self>, String> {
         letters.check()?;
         retries.check()?;
+        row_order.check()?;
         let operator_writer = Writer::new("operator events", gauge!("outhook_operator_events_pending"), client)?;
         Ok(Arc::new(Self {
             letters: Writer::new("dead letters", gauge!("outhook_dead_letters_pending"), client)?,
             letters_topic: letters.topic.as_str().into(),
             retries: Writer::new("retries", gauge!("outhook_retries_pending"), client)?,
             tiers: retries.tiers(),
+            in_order: InOrder::start(&row_order.topic, client)?,
             operator: Operator::new(&operator.topic, operator_writer),
             message_log,
             index,
@@ -122,6 +128,14 @@ impl Settle {
         }
     }
 
+    /// A call whose webhook wants row order goes to the topic that has it, behind all that came before. It settles as
+    /// soon as that topic has it. Waits while too many are on their way there.
+    pub async fn in_order(&self, call: Call) {
+        let until = Until { due_ms: in_ms(Duration::ZERO), definitions: self.index.as_of() };
+        let record = KeptCall::of(&call).in_order(until, call.message.body.clone());
+        self.in_order.write_then_settle(record, call.receipt).await;
+    }
+
     fn bury(&self, letter: outgoing::Outgoing, receipt: &Receipt) {
         let share = receipt.share(letter.size());
         self.letters.write_then_settle(self.letters_topic.clone(), letter, share);
@@ -131,6 +145,7 @@ impl Settle {
     pub async fn drained(&self) {
         self.letters.drained().await;
         self.retries.drained().await;
+        self.in_order.drained().await;
     }
 
     /// Waits until what the message log has been told is written, or this time is over.
@@ -142,6 +157,7 @@ impl Settle {
     pub fn stop(&self) {
         self.letters.stop();
         self.retries.stop();
+        self.in_order.stop();
         self.operator.stop();
     }
 }

@@ -6,7 +6,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::topics::{Cluster, Standing, wanted};
 
-/// Creates or checks Outhook's own topics: definitions, dead letters, counts and retries.
+/// Creates or checks Outhook's own topics: definitions, dead letters, counts, retries and row order.
 ///
 /// `outhook run` creates what is missing by itself; this is for clusters where it may not.
 #[derive(Debug, clap::Subcommand)]

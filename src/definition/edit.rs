@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::rules::{self, Places, Policy, Refusal};
 use super::{
-    Authentication, Client, Draft, Event, Handling, HiddenText, Key, LogRecord, OldSecret, Secret, Stamp, TlsSettings,
-    TokenKey, Webhook,
+    Authentication, Client, Draft, Event, Handling, HiddenText, Key, LogRecord, OldSecret, Order, Secret, Stamp,
+    TlsSettings, TokenKey, Webhook,
 };
 use crate::id::{AccountId, ClientId, EventId, WebhookId};
 
@@ -57,6 +57,11 @@ pub struct WebhookWanted {
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<bool>)]
     pub payload_secret: Option<Option<bool>>,
+    /// Ours: whether messages about one row go out in the order of the row's changes (RowKey), or in none (None, the
+    /// same as null). The case of its letters is forgiven.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<Order>)]
+    pub order: Option<Option<Order>>,
     /// Only when it is changed: makes all events of the webhook Active or Inactive.
     pub enabled: Option<bool>,
 }
@@ -370,6 +375,9 @@ fn handling(wanted: &WebhookWanted, before: Handling) -> Handling {
     set(&mut handling.tls, &wanted.tls);
     if let Some(holds) = wanted.payload_secret {
         handling.omit_secret = holds == Some(false);
+    }
+    if let Some(order) = wanted.order {
+        handling.order = order.unwrap_or_default();
     }
     handling.reveal(Some(&before));
     handling

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::authentication::Authentication;
 use super::hidden::{HIDDEN, HiddenText};
+use super::order::Order;
 use super::rules::{Policy, Refusal};
 use super::tls::TlsSettings;
 
@@ -32,6 +33,9 @@ pub struct Handling {
     /// Whether the default payload leaves the secret out.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub omit_secret: bool,
+    /// In which order its messages go out.
+    #[serde(skip_serializing_if = "Order::is_none")]
+    pub order: Order,
 }
 
 /// The longest time that an attempt may take, in seconds.

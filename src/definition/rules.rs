@@ -74,7 +74,7 @@ pub enum Refusal {
     Calls(i64),
     #[error(
         "nothing to change is given: send at least one of Name, Description, OutgoingUrls, CallThrottling, Enabled, \
-         Timeout, RetrySchedule, Headers, Authentication, Tls, PayloadSecret"
+         Timeout, RetrySchedule, Headers, Authentication, Tls, PayloadSecret, Order"
     )]
     NothingGiven,
     #[error("Enabled is false, but a new webhook has no events yet: create its events with Enabled false")]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
 pub use self::table::{FieldEntry, TableEntry};
-use super::{Authentication, Definitions, Event, Payload, Table, TlsSettings, Webhook};
+use super::{Authentication, Definitions, Event, Order, Payload, Table, TlsSettings, Webhook};
 use crate::id::AccountId;
 
 /// A file of webhooks with their events, and of declared tables.
@@ -54,6 +54,8 @@ pub struct WebhookEntry {
     pub tls: Option<TlsSettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_secret: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -158,6 +160,7 @@ impl WebhookEntry {
             authentication: handling.authentication,
             tls: handling.tls,
             payload_secret: handling.omit_secret.then_some(false),
+            order: Some(handling.order).filter(|order| !order.is_none()),
             enabled: (!webhook.enabled).then_some(false),
             events: events.map(EventEntry::of).map(nowhere).collect(),
         }

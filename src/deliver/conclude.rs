@@ -15,7 +15,7 @@ use super::health::Recovery;
 use super::lane::{Held, Lane, Shown};
 use super::note::{self, Attempted, Note};
 use super::schedule::Next;
-use super::{Call, Cause, News, Outcome, retry_after};
+use super::{Call, Cause, News, Outcome, in_order, retry_after};
 use crate::message_log::Status;
 
 /// Ends a call that is no longer to be made, and gives back any other.
@@ -77,10 +77,14 @@ pub(super) fn conclude(
         stop_webhook(lane, &held.call, &cause);
     }
     tell_failure(lane, &held.call, &cause);
-    lane.learn(shown(class, after.flatten(), &cause), took);
+    let is_in_order = lane.key.is_in_order();
+    let shown = shown(class, after.flatten(), &cause);
+    lane.learn(if is_in_order { in_order::shown(shown, &cause) } else { shown }, took);
     let (target, random) = (&held.call.message.target, super::random(&held.call));
     let schedule = &lane.shared.schedule;
-    match after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random)) {
+    let next = after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random));
+    let (next, cause) = if is_in_order { in_order::next(lane, &mut held, took, next, cause) } else { (next, cause) };
+    match next {
         Some(Next::Moment(wait)) => {
             let note = note(&held.call, Status::WillRetry, Some(wait));
             lane.push_later(held, wait);
@@ -129,7 +133,7 @@ fn delivered(lane: &Lane, held: Held) {
     finish(held, Outcome::Delivered);
 }
 
-fn exhausted(held: Held, cause: Cause) {
+pub(super) fn exhausted(held: Held, cause: Cause) {
     tell(held.room.lane(), &held.call, &News::Exhausted(&cause));
     held.room.lane().shared.metrics.exhausted.increment(1);
     finish(held, Outcome::Exhausted { cause });

@@ -51,6 +51,11 @@ pub struct Config {
     /// The longest wait of a call that its endpoint's Retry-After header can ask for; a longer one is cut to it. Default 24h.
     #[serde(with = "duration")]
     pub retry_after_limit: Duration,
+    /// How long a message of a webhook with row order may keep those about the same row waiting, from its first attempt on; then it becomes a dead letter and they go on. Default 10m.
+    #[serde(with = "duration")]
+    pub order_patience: Duration,
+    /// Messages about one row that may wait in memory for the one before them. While that one fails, what is over becomes a dead letter. Default 1000.
+    pub order_parked: usize,
     /// Whether endpoints may have http URLs, over which messages and their secrets are readable on the way. Default false.
     pub allow_http: bool,
     /// Networks that may be dialled although they are private, loopback or otherwise not public, such as "10.1.0.0/16". Default none.
@@ -83,6 +88,8 @@ impl Default for Config {
             breaker_failures: 20,
             breaker_pause: Duration::from_secs(30),
             retry_after_limit: Duration::from_secs(86_400),
+            order_patience: Duration::from_secs(600),
+            order_parked: 1000,
             allow_http: false,
             allow_addresses: Vec::new(),
             deny_addresses: Vec::new(),
@@ -106,6 +113,7 @@ impl Config {
             ("queue_wait", !self.queue_wait.is_zero()),
             ("connect_timeout", !self.connect_timeout.is_zero()),
             ("first_byte_timeout", !self.first_byte_timeout.is_zero()),
+            ("order_parked", self.order_parked > 0),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, positive)| !positive) {
             return Err(format!("delivery.{name} is 0, so no call could ever be made: give it a value over 0"));

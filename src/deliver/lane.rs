@@ -3,7 +3,10 @@
 //! Everything a call needs room for is counted from the moment it is queued until it has left, also while it
 //! is under way or waits a moment for a retry, so that an endpoint never holds more than its share. A call that
 //! finds no room, or that has waited in the queue for too long, is not the partition's worry: it goes on to
-//! wait in a retry topic. A lane that has nothing left takes itself off the map of lanes.
+//! wait in a retry topic. A lane that has nothing left takes itself off the map of lanes. In a lane whose calls are in
+//! row order, those that wait for another one about their row hold room like the others; see `in_order`.
+
+mod room;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,15 +15,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+pub(super) use self::room::{Held, Room};
 use super::breaker::Breaker;
 use super::concurrency::Concurrency;
 use super::health::Health;
 use super::pace::Pace;
 use super::route::Route;
+use super::rows::Rows;
 use super::shared::{Key, Shared, Trouble};
 use super::throttle::Turn;
-use super::{Call, Cause, worker};
+use super::{Call, Cause, Config, worker};
 use crate::definition::Endpoint;
+use crate::id::Row;
 
 pub(super) struct Lane {
     pub key: Key,
@@ -35,6 +41,8 @@ pub(super) struct Lane {
 
 struct State {
     queue: VecDeque<Held>,
+    /// Only where calls are in row order: each row's are in the queue one at a time.
+    rows: Rows<Held>,
     /// Calls that hold room, and the bytes of their bodies.
     calls: usize,
     bytes: usize,
@@ -56,21 +64,6 @@ struct State {
     closed: bool,
 }
 
-/// A call with the room that it holds in its lane.
-pub(super) struct Held {
-    pub call: Call,
-    pub room: Room,
-    /// When it was queued last, from the lane's birth.
-    queued: Duration,
-}
-
-/// Room in a lane; it is free again when this is dropped.
-pub(super) struct Room {
-    lane: Arc<Lane>,
-    bytes: usize,
-    under_way: bool,
-}
-
 /// Why a lane does not take a call; the call comes back.
 pub(super) enum Refusal {
     /// There is no room, but there will be soon.
@@ -79,6 +72,12 @@ pub(super) enum Refusal {
     Slow(Call),
     /// The endpoint fails, for this reason.
     Failing(Call, Option<Trouble>),
+    /// In row order so many calls wait before it, and the endpoint fails.
+    Behind {
+        call: Call,
+        waiting: usize,
+        trouble: Cause,
+    },
     Closed(Call),
 }
 
@@ -118,8 +117,11 @@ impl Lane {
     pub fn new(key: Key, endpoint: Arc<Endpoint>, shared: Arc<Shared>) -> Arc<Self> {
         shared.metrics.lanes.increment(1.0);
         let config = &shared.config;
+        // In row order a call that is turned away has nowhere to wait.
+        let failures = if key.is_in_order() { 0 } else { config.breaker_failures };
         let state = State {
             queue: VecDeque::new(),
+            rows: Rows::default(),
             calls: 0,
             bytes: 0,
             under_way: 0,
@@ -129,7 +131,7 @@ impl Lane {
             full: false,
             pace: Pace::default(),
             concurrency: Concurrency::new(config.min_concurrency, config.concurrency),
-            breaker: Breaker::new(config.breaker_failures, config.breaker_pause),
+            breaker: Breaker::new(failures, config.breaker_pause),
             trouble: None,
             closed: false,
         };
@@ -149,27 +151,29 @@ impl Lane {
     pub fn push(self: &Arc<Self>, call: Call) -> Result<(), Refusal> {
         let bytes = call.message.body.len();
         let (config, now) = (&self.shared.config, self.born.elapsed());
+        let row = call.row.filter(|_| self.key.is_in_order());
         let hand = {
             let mut state = self.state();
-            if state.closed {
-                return Err(Refusal::Closed(call));
-            }
-            if state.calls >= config.queue_calls || state.bytes >= config.queue_bytes {
-                return Err(if state.is_worth_waiting(config.queue_wait, now) {
-                    Refusal::Full(call)
-                } else {
-                    Refusal::Slow(call)
-                });
-            }
-            if !state.breaker.admits(now) {
-                return Err(Refusal::Failing(call, state.trouble(now)));
-            }
+            let call = state.admit(call, row, config, now)?;
             state.calls += 1;
             state.bytes += bytes;
             self.shared.call_entered();
-            let room = Room { lane: self.clone(), bytes, under_way: false };
-            state.queue.push_back(Held { call, room, queued: now });
-            state.hand()
+            let room = Room { lane: self.clone(), bytes, under_way: false, row };
+            let held = Held { call, room, queued: now, tried: None };
+            let head = match row {
+                Some(row) => state.rows.enter(row, held),
+                None => Some(held),
+            };
+            match head {
+                Some(held) => {
+                    state.queue.push_back(held);
+                    state.hand()
+                }
+                None => {
+                    self.shared.metrics.row_order_parked.increment(1.0);
+                    Hand::Busy
+                }
+            }
         };
         self.give_to(hand);
         Ok(())
@@ -306,8 +310,28 @@ impl Lane {
         queued.into_iter().for_each(|held| self.shared.defer(held.into_call(), trouble.clone()));
     }
 
-    /// Sends what has been queued for too long to wait elsewhere: the endpoint does not keep up.
-    pub fn expire(&self) {
+    /// A row's head has failed, and will be tried again.
+    pub fn head_failed(&self, head: &Held, cause: &Cause) {
+        if let Some(row) = head.room.row {
+            self.state().rows.failed(row, cause);
+        }
+    }
+
+    /// How many calls wait for a row's head.
+    pub fn behind(&self, head: &Held) -> usize {
+        head.room.row.map_or(0, |row| self.state().rows.behind(row))
+    }
+
+    /// Sends what has been queued for too long to wait elsewhere: the endpoint does not keep up. In row order it stays,
+    /// unless this instance may not send it at all any more: then others read it by now.
+    pub fn expire(self: &Arc<Self>) {
+        if self.key.is_in_order() {
+            if self.shared.row_order_throttle.owns_nothing() && self.is_throttled() {
+                self.close();
+                self.shared.forget(self);
+            }
+            return;
+        }
         let latest = self.born.elapsed().saturating_sub(self.shared.config.queue_wait);
         let mut state = self.state();
         let expired = state.queue.iter().take_while(|held| held.queued < latest).count();
@@ -321,16 +345,33 @@ impl Lane {
         let mut state = self.state();
         state.closed = true;
         let queued = std::mem::take(&mut state.queue);
+        let rows = std::mem::take(&mut state.rows);
         let parked = std::mem::take(&mut state.parked);
         drop(state);
         parked.iter().for_each(|worker| worker.notify_one());
-        drop(queued);
+        self.shared.metrics.row_order_parked.decrement(rows.parked() as f64);
+        drop((queued, rows));
         self.room.notify_waiters();
+    }
+
+    /// Whether what is queued goes out only at a time of its own.
+    fn is_throttled(&self) -> bool {
+        let throttled = |held: &Held| held.call.message.target.call_throttling.is_some();
+        self.state().queue.front().is_some_and(throttled)
     }
 
     #[cfg(test)]
     pub fn parked(&self) -> usize {
         self.state().parked.len()
+    }
+
+    /// A row's head has left: the next of the row has its turn, if there is one.
+    fn go_on(&self, row: Row, state: &mut State) -> Hand {
+        let Some(mut next) = state.rows.leave(row) else { return Hand::Busy };
+        self.shared.metrics.row_order_parked.decrement(1.0);
+        next.queued = self.born.elapsed();
+        state.queue.push_back(next);
+        state.hand()
     }
 
     fn give_to(self: &Arc<Self>, hand: Hand) {
@@ -352,6 +393,33 @@ impl State {
         Some(Trouble { cause: cause.clone(), lasted: now.saturating_sub(*since) })
     }
 
+    /// Gives back a call that there is a place for.
+    #[expect(clippy::result_large_err, reason = "as for Lane::push")]
+    fn admit(&mut self, call: Call, row: Option<Row>, config: &Config, now: Duration) -> Result<Call, Refusal> {
+        let full = self.calls >= config.queue_calls || self.bytes >= config.queue_bytes;
+        match row {
+            _ if self.closed => Err(Refusal::Closed(call)),
+            Some(row) if full || self.rows.behind(row) >= config.order_parked => Err(self.behind(call, row, full)),
+            None if full && self.is_worth_waiting(config.queue_wait, now) => Err(Refusal::Full(call)),
+            None if full => Err(Refusal::Slow(call)),
+            _ if !self.breaker.admits(now) => Err(Refusal::Failing(call, self.trouble(now))),
+            _ => Ok(call),
+        }
+    }
+
+    /// A call finds no place, in a lane that is full or behind too many of its row.
+    fn behind(&mut self, call: Call, row: Row, full: bool) -> Refusal {
+        self.full |= full;
+        let (waiting, trouble) = match full {
+            true => (self.calls, self.trouble.as_ref().map(|(cause, _)| cause)),
+            false => (self.rows.behind(row) + 1, self.rows.trouble(row)),
+        };
+        match trouble.cloned() {
+            Some(trouble) => Refusal::Behind { call, waiting, trouble },
+            None => Refusal::Full(call),
+        }
+    }
+
     fn hand(&mut self) -> Hand {
         if let Some(worker) = self.parked.pop() {
             Hand::Parked(worker)
@@ -369,48 +437,6 @@ impl State {
             self.pace.full(now);
         }
         !self.breaker.is_open() && self.pace.moves(self.calls, queue_wait, now)
-    }
-}
-
-impl Held {
-    /// The call alone; its room is free.
-    pub fn into_call(self) -> Call {
-        self.call
-    }
-}
-
-impl Room {
-    pub fn lane(&self) -> &Arc<Lane> {
-        &self.lane
-    }
-
-    /// No attempt is under way any more.
-    fn rest(&mut self) {
-        if std::mem::take(&mut self.under_way) {
-            self.lane.state().under_way -= 1;
-        }
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let config = &self.lane.shared.config;
-        let mut state = self.lane.state();
-        state.under_way -= usize::from(self.under_way);
-        state.calls -= 1;
-        state.bytes -= self.bytes;
-        if self.under_way {
-            state.pace.left();
-        }
-        // Those who wait are told when a quarter is free, so that a lane which stays full wakes them once for
-        // many calls.
-        let roomy = state.calls <= config.queue_calls / 4 * 3 && state.bytes <= config.queue_bytes / 4 * 3;
-        let tell = roomy && std::mem::take(&mut state.full);
-        drop(state);
-        if tell {
-            self.lane.room.notify_waiters();
-        }
-        self.lane.shared.call_left();
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Metrics {
     pub in_flight: Gauge,
     pub lanes: Gauge,
     pub retries_waiting: Gauge,
+    pub row_order_parked: Gauge,
     pub deferred: Counter,
     pub breakers_opened: Counter,
     pub opened_http1: Counter,
@@ -36,6 +37,7 @@ impl Metrics {
             in_flight: gauge!("outhook_calls_in_flight"),
             lanes: gauge!("outhook_lanes"),
             retries_waiting: gauge!("outhook_retries_waiting"),
+            row_order_parked: gauge!("outhook_row_order_parked"),
             deferred: counter!("outhook_calls_deferred_total"),
             breakers_opened: counter!("outhook_breakers_opened_total"),
             opened_http1: counter!("outhook_connections_opened_total", "protocol" => "http/1.1"),
@@ -66,6 +68,10 @@ pub fn describe_metrics() {
     describe_gauge!("outhook_calls_in_flight", "Calls in memory: queued, under way or waiting a moment for a retry");
     describe_gauge!("outhook_lanes", "Endpoints that calls are being sent to");
     describe_gauge!("outhook_retries_waiting", "Calls that wait in memory for their next attempt");
+    describe_gauge!(
+        "outhook_row_order_parked",
+        "Calls in memory that wait for another one about the same row; many mean that an endpoint fails or a row changes fast"
+    );
     describe_counter!(
         "outhook_calls_deferred_total",
         "Calls that found no place with their endpoint and went to wait in a retry topic, each time"

@@ -30,8 +30,16 @@ pub(super) struct Trouble {
 pub(super) struct Key {
     /// What its endpoint shares connections by.
     endpoint: Arc<str>,
-    /// The webhook with its version, where its calls must not mix with those of others.
-    own: Option<(WebhookId, u32)>,
+    whose: Whose,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Whose {
+    Everybodys,
+    /// Those of a webhook as one version has it must not mix with those of others.
+    Own(WebhookId, u32),
+    /// Those of a webhook that wants row order: whatever its version, so that none overtakes those of the one before.
+    Ordered(WebhookId),
 }
 
 pub(super) struct Shared {
@@ -41,6 +49,8 @@ pub(super) struct Shared {
     pub metrics: Metrics,
     pub onward: Arc<dyn Onward>,
     pub throttle: Arc<Throttle>,
+    /// That of webhooks that want row order.
+    pub row_order_throttle: Arc<Throttle>,
     /// Only lanes that have calls or workers are in it.
     lanes: DashMap<Key, Arc<Lane>>,
     in_flight: AtomicUsize,
@@ -54,8 +64,17 @@ impl Key {
         let target = &call.message.target;
         // Its throttling, or what only its own calls meet: its patience, and the credentials that it sends.
         let is_own = target.call_throttling.is_some() || target.timeout.is_some() || target.authorization.is_some();
-        let own = is_own.then_some((target.webhook, target.version));
-        Self { endpoint: super::endpoint(call).lane.clone(), own }
+        let whose = match target.is_in_row_order() {
+            true => Whose::Ordered(target.webhook),
+            false if is_own => Whose::Own(target.webhook, target.version),
+            false => Whose::Everybodys,
+        };
+        Self { endpoint: super::endpoint(call).lane.clone(), whose }
+    }
+
+    /// Whether its calls go out in row order.
+    pub fn is_in_order(&self) -> bool {
+        matches!(self.whose, Whose::Ordered(_))
     }
 }
 
@@ -65,6 +84,7 @@ impl Shared {
             dialer: Dialer::new(&config, Resolver::system())?,
             schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, retries.tiers),
             throttle: Throttle::new(retries.partitions),
+            row_order_throttle: Throttle::new(retries.row_order_partitions),
             metrics: Metrics::new(),
             onward,
             lanes: DashMap::new(),
@@ -145,7 +165,8 @@ impl Shared {
     /// Whether a call may go out now, as its webhook's CallThrottling has it.
     pub fn turn(&self, call: &Call) -> Turn {
         let target = &call.message.target;
-        target.call_throttling.map_or(Turn::Now, |calls| self.throttle.take(target.webhook, calls, now()))
+        let throttle = if target.is_in_row_order() { &self.row_order_throttle } else { &self.throttle };
+        target.call_throttling.map_or(Turn::Now, |calls| throttle.take(target.webhook, calls, now()))
     }
 
     /// Looks after all lanes: what has been queued for too long goes to wait elsewhere.
@@ -153,6 +174,7 @@ impl Shared {
         let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();
         lanes.iter().for_each(|lane| lane.expire());
         self.throttle.forget_idle(now());
+        self.row_order_throttle.forget_idle(now());
     }
 
     pub fn in_flight(&self) -> usize {

@@ -4,6 +4,7 @@ mod authorization;
 mod calls;
 mod entries;
 mod hostile;
+mod in_order;
 mod lanes;
 mod proxy;
 mod receiver;

@@ -3,7 +3,9 @@
 //! Time is cut into slots, as many a second as calls are allowed, and every slot belongs to one partition of the
 //! first retry topic. A call may go out only in a slot of a partition that this instance owns, one in each; since the
 //! group gives every partition to one instance at a time, no two use the same slot. What finds no slot in time goes to
-//! wait in a retry topic, each for a time of its own, so that they come back evenly.
+//! wait in a retry topic, each for a time of its own, so that they come back evenly. The calls of a webhook that wants
+//! row order go out where they are read, so its slots belong to the partitions of that order's topic, and they wait for
+//! theirs in memory.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -53,7 +55,7 @@ pub struct Share {
 }
 
 impl Throttle {
-    /// For so many partitions of the first retry topic.
+    /// For so many partitions of their topic.
     pub fn new(partitions: usize) -> Arc<Self> {
         Arc::new(Self { owned: Mutex::new(vec![None; partitions.max(1)]), webhooks: DashMap::new() })
     }
@@ -91,6 +93,11 @@ impl Throttle {
         let due = used.spread.min(now + LONGEST_SPREAD).max(now + least);
         used.spread = due + apart;
         due - now
+    }
+
+    /// Whether this instance has no slots at all.
+    pub fn owns_nothing(&self) -> bool {
+        self.owned().iter().all(Option::is_none)
     }
 
     /// Forgets webhooks of which nothing is to be remembered any more.

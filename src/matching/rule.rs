@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use super::{Authorization, Body, EventCounts};
 use crate::definition::rules::Refusal;
 use crate::definition::template::{Fixed, TemplateError};
-use crate::definition::{BadUrl, Endpoint, Event, HiddenText, OldSecret, Secret, Table, TlsSettings, Webhook};
+use crate::definition::{BadUrl, Endpoint, Event, HiddenText, OldSecret, Order, Secret, Table, TlsSettings, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
 
@@ -78,6 +78,8 @@ pub struct Target {
     pub headers: Box<[(HeaderName, HeaderValue)]>,
     /// What goes into the Authorization header.
     pub authorization: Option<Authorization>,
+    /// In which order its messages go out.
+    pub order: Order,
     /// A receiver wants nothing any more (410). A definition that changed makes another target.
     pub gone: AtomicBool,
 }
@@ -117,8 +119,13 @@ impl Target {
             retry: handling.retry.as_ref().map(|waits| waits.iter().copied().map(seconds).collect()),
             headers: handling.headers.iter().map(header).collect::<Result<_, _>>()?,
             authorization: handling.authentication.as_ref().map(authorization).transpose()?,
+            order: handling.order,
             gone: AtomicBool::new(false),
         })
+    }
+    /// Whether messages about one row go out in the order of the row's changes.
+    pub fn is_in_row_order(&self) -> bool {
+        self.order == Order::RowKey
     }
 }
 

@@ -1,4 +1,5 @@
-//! Where dead letters go and where calls wait: the `[dead_letters]` and `[retries]` sections.
+//! Where dead letters go, where calls wait and where they get their order: the `[dead_letters]`, `[retries]` and
+//! `[row_order]` sections, and that of operator events.
 
 use std::time::Duration;
 
@@ -78,6 +79,38 @@ impl Default for Retries {
             partitions: 4,
             replication_factor: None,
         }
+    }
+}
+
+/// The topic through which the calls of webhooks go that want them in row order.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RowOrder {
+    /// The topic's name. Default "outhook.row-order".
+    pub topic: String,
+    /// How many partitions it is created with: so many instances can work on it. Another number later takes rows out of their order for a while. Default 4.
+    pub partitions: i32,
+    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    pub replication_factor: Option<i32>,
+}
+
+impl Default for RowOrder {
+    fn default() -> Self {
+        Self { topic: "outhook.row-order".to_owned(), partitions: 4, replication_factor: None }
+    }
+}
+
+impl RowOrder {
+    /// # Errors
+    /// A sentence that names the setting, its value and the mend.
+    pub fn check(&self) -> Result<(), String> {
+        if self.partitions < 1 {
+            return Err(format!(
+                "row_order.partitions is {}, but a topic has at least one: 4 is the default",
+                self.partitions
+            ));
+        }
+        Ok(())
     }
 }
 

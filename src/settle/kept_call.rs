@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::outgoing::{Headers, Kind, Outgoing, PREFIX};
 use crate::decode::{EventDate, Sequence};
 use crate::deliver::Call;
-use crate::id::{AccountId, CallId, EventId, MessageId, Place, WebhookId};
+use crate::id::{AccountId, CallId, EventId, MessageId, Place, Row, WebhookId};
 use crate::matching::{Live, Target};
 use crate::receipt::Receipt;
 use crate::render::Message;
@@ -36,6 +36,8 @@ pub struct KeptCall {
     pub offered_ms: i64,
     pub attempts: u32,
     pub deferrals: u32,
+    /// The row that it is about, if its webhook wanted row order when it was made.
+    pub row: Option<Row>,
 }
 
 /// Until when a call waits, and who may end it.
@@ -74,6 +76,7 @@ impl KeptCall {
             offered_ms: call.offered_ms,
             attempts: call.attempts,
             deferrals: call.deferrals,
+            row: call.row,
         }
     }
 
@@ -103,6 +106,7 @@ impl KeptCall {
             offered_ms: offered.as_millisecond(),
             attempts: read.parsed("attempts")?,
             deferrals: read.parsed("deferrals")?,
+            row: read.parsed_if_there("row")?,
         })
     }
 
@@ -119,7 +123,7 @@ impl KeptCall {
 
     pub(super) fn headers(&self, kind: &str) -> Headers {
         let (endpoint, of) = self.endpoint;
-        Headers::new(kind)
+        let headers = Headers::new(kind)
             .place(&self.place.topic, self.place.partition, self.place.offset)
             .add("account", &self.account)
             .add("webhook", self.webhook)
@@ -133,7 +137,11 @@ impl KeptCall {
             .add("appended-ms", self.appended_ms)
             .add("offered", Timestamp::from_millisecond(self.offered_ms).unwrap_or(Timestamp::UNIX_EPOCH))
             .add("attempts", self.attempts)
-            .add("deferrals", self.deferrals)
+            .add("deferrals", self.deferrals);
+        match self.row {
+            Some(row) => headers.add("row", row),
+            None => headers,
+        }
     }
 
     /// The record of the call while it waits.
@@ -147,6 +155,13 @@ impl KeptCall {
             value: Some(body),
             headers,
         }
+    }
+
+    /// The record of the call in the topic of row order, where all of its row are in one partition. One that was made
+    /// when its webhook wanted no order is a row of its own.
+    pub(super) fn in_order(mut self, until: Until, body: Bytes) -> Outgoing {
+        let row = *self.row.get_or_insert(Row::alone(self.call));
+        Outgoing { key: Some(Bytes::copy_from_slice(&row.bytes())), ..self.waiting(until, body) }
     }
 
     /// The place among the webhook's URLs of the one that it goes to now: its own, else the one that has taken its
@@ -178,6 +193,7 @@ impl KeptCall {
             attempts: self.attempts,
             deferrals: self.deferrals,
             offered_ms: self.offered_ms,
+            row: self.row,
         }
     }
 }
@@ -206,6 +222,13 @@ impl<'a, F: Fn(&str) -> Option<&'a [u8]>> Reader<F> {
 
     fn with<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, NoCall> {
         parse(self.text(name)?).ok_or(NoCall { header: name, problem: "not what it has to be" })
+    }
+
+    fn parsed_if_there<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, NoCall> {
+        match (self.header)(&format!("{PREFIX}{name}")) {
+            Some(_) => self.parsed(name).map(Some),
+            None => Ok(None),
+        }
     }
 
     fn parsed<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, NoCall> {
@@ -251,6 +274,7 @@ mod tests {
             offered_ms: 1_767_323_046_001,
             attempts: 4,
             deferrals: 2,
+            row: "00ff00ff00ff00ff".parse().ok(),
         }
     }
 
@@ -270,10 +294,22 @@ mod tests {
             Sequence::Offset { partition: i32::MAX, offset: i64::MAX },
         ];
         for sequence in sequences {
-            let kept = KeptCall { sequence, ..kept() };
+            let row = kept().row.filter(|_| matches!(sequence, Sequence::Binlog { .. }));
+            let kept = KeptCall { sequence, row, ..kept() };
             let record = kept.waiting(until, Bytes::from_static(b"{}"));
             assert_eq!(read(&record), (Ok(kept), Ok(until)));
         }
+    }
+
+    #[test]
+    fn calls_of_one_row_have_one_key() {
+        let until = Until { due_ms: 0, definitions: 0 };
+        let of = |call: u128, row| {
+            let kept = KeptCall { call: CallId(uuid::Uuid::from_u128(call)), row, ..kept() };
+            kept.in_order(until, Bytes::new()).key
+        };
+        assert_eq!(of(1 << 64, kept().row), of(2 << 64, kept().row));
+        assert_ne!(of(1 << 64, None), of(2 << 64, None), "what has no row waits for no other");
     }
 
     #[test]

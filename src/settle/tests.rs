@@ -17,11 +17,13 @@ use super::*;
 use crate::decode::{DecodeError, EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::deliver::Cause;
-use crate::id::{CallId, MessageId, Place};
+use crate::id::{CallId, MessageId, Place, Row};
 use crate::journal::Bounds;
 use crate::matching::{Live, Target};
 use crate::receipt::{Book, Budget};
 use crate::render::Message;
+
+mod in_order;
 
 #[derive(Default)]
 struct CountingBook {
@@ -71,7 +73,9 @@ impl Bench {
         for tier in retries.tiers().iter() {
             cluster.create_topic(&tier.topic, 1, 1).unwrap();
         }
-        let topics = (&config, &retries, &OperatorEvents::default());
+        let row_order = RowOrder::default();
+        cluster.create_topic(&row_order.topic, 2, 1).unwrap();
+        let topics = (&config, &retries, &row_order, &OperatorEvents::default());
         let nothing = message_log::Config { level: message_log::Level::Off, ..message_log::Config::default() };
         let log = message_log::Writer::new(&nothing, &client).unwrap();
         let settle = Settle::new(topics, &client, Arc::default(), Box::new(|_, _, _| ()), log).unwrap();
@@ -94,6 +98,7 @@ impl Bench {
             retry: None,
             headers: Box::default(),
             authorization: None,
+            order: crate::definition::Order::None,
             endpoints: [Arc::new(Endpoint::parse("https://example.com/hook?token=1").unwrap())].into(),
             gone: false.into(),
         };
@@ -116,6 +121,7 @@ impl Bench {
             attempts: 5,
             deferrals: 0,
             offered_ms: 1_767_323_046_000,
+            row: None,
         }
     }
 

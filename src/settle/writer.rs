@@ -17,14 +17,14 @@ use crate::receipt::Receipt;
 use crate::render::MAX_MESSAGE_BYTES;
 
 /// The wait after a write that failed, doubled up to the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How long one write may take before it counts as failed and is tried again.
 const WRITE_TIMEOUT_MS: &str = "30000";
 
 /// How often it is told that records can't be written.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+pub(super) const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The most that records take which wait in the client to be sent, beside what the byte budget counts, in KiB.
 const CLIENT_QUEUE_KIB: &str = "32768";
@@ -186,17 +186,21 @@ impl Writer {
 
 /// Writes a record once; resolves when it is acknowledged.
 pub(super) async fn produce(producer: &FutureProducer, topic: &str, record: &Outgoing) -> Result<(), KafkaError> {
-    let record = FutureRecord {
+    match producer.send(future_record(topic, record), Timeout::Never).await {
+        Ok(_) => Ok(()),
+        Err((reason, _)) => Err(reason),
+    }
+}
+
+/// The record as the client takes it.
+pub(super) fn future_record<'r>(topic: &'r str, record: &'r Outgoing) -> FutureRecord<'r, [u8], [u8]> {
+    FutureRecord {
         topic,
         partition: None,
         payload: record.value.as_deref(),
         key: record.key.as_deref(),
         timestamp: None,
         headers: Some(record.headers.clone().into_inner()),
-    };
-    match producer.send(record, Timeout::Never).await {
-        Ok(_) => Ok(()),
-        Err((reason, _)) => Err(reason),
     }
 }
 
@@ -213,6 +217,10 @@ pub fn describe_metrics() {
     describe_gauge!(
         "outhook_retries_pending",
         "Calls on their way to a retry topic, not acknowledged yet; their offsets wait"
+    );
+    describe_gauge!(
+        "outhook_row_order_pending",
+        "Calls on their way to the topic of row order, not acknowledged yet; their offsets wait"
     );
     describe_gauge!("outhook_operator_events_pending", "Operator events on their way to their topic");
 }

@@ -106,19 +106,34 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
         settings: vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", RETRIES_KEPT.as_millis().to_string())],
         rule: Rule::Letters,
     });
-    wanted.extend(config.retries.tiers().iter().map(|tier| Wanted {
-        name: tier.topic.to_string(),
-        key: "retries.topic",
+    let tiers = config.retries.tiers();
+    wanted.extend(tiers.iter().map(|tier| Wanted {
         partitions: config.retries.partitions,
         replication_factor: config.retries.replication_factor,
+        ..of_calls(&tier.topic, "retries.topic", tier.delay)
+    }));
+    wanted.push(Wanted {
+        partitions: config.row_order.partitions,
+        replication_factor: config.row_order.replication_factor,
+        ..of_calls(&config.row_order.topic, "row_order.topic", Duration::ZERO)
+    });
+    wanted
+}
+
+/// A topic of calls that wait for so long.
+fn of_calls(name: &str, key: &'static str, delay: Duration) -> Wanted {
+    Wanted {
+        name: name.to_owned(),
+        key,
+        partitions: 1,
+        replication_factor: None,
         settings: vec![
             ("cleanup.policy", "delete".to_owned()),
-            ("retention.ms", (tier.delay * 2 + RETRIES_KEPT).as_millis().to_string()),
+            ("retention.ms", (delay * 2 + RETRIES_KEPT).as_millis().to_string()),
             ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
         ],
-        rule: Rule::Retries { delay: tier.delay },
-    }));
-    wanted
+        rule: Rule::Retries { delay },
+    }
 }
 
 /// None where nothing is logged.

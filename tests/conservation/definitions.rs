@@ -21,10 +21,12 @@ struct Webhook {
     url: String,
     event: String,
     enabled: bool,
+    in_row_order: bool,
 }
 
 impl Definitions {
-    /// Applies the webhooks that stay: each with its path, without the slash as its name, and its table.
+    /// Applies the webhooks that stay: each with its path, without the slash as its name, and its table. Those whose
+    /// path begins with `/ordered` want row order.
     pub fn new(site: &Site, receiver: &Receiver, residents: &[(&str, &str)]) -> Self {
         let residents = residents.iter().map(|(path, table)| Webhook::new(receiver, path, table)).collect();
         let this = Self { residents, guests: Vec::new(), credentials: site.client(&[]), number: 0 };
@@ -103,12 +105,14 @@ impl Definitions {
 impl Webhook {
     fn new(receiver: &Receiver, path: &str, table: &str) -> Self {
         let event = format!("EventType: table.recordInsert, ObjectName: {table}");
-        Self { name: path[1..].to_owned(), url: receiver.url(path), event, enabled: true }
+        let in_row_order = path.starts_with("/ordered");
+        Self { name: path[1..].to_owned(), url: receiver.url(path), event, enabled: true, in_row_order }
     }
 
     fn yaml(&self) -> String {
         let yaml = webhooks(&[(&self.name, std::slice::from_ref(&self.url), &[&self.event])]);
         let yaml = yaml.strip_prefix("Webhooks:\n").expect("a file begins with its key");
-        yaml.replace("    Events:\n", &format!("    Enabled: {}\n    Events:\n", self.enabled))
+        let order = if self.in_row_order { "RowKey" } else { "None" };
+        yaml.replace("    Events:\n", &format!("    Enabled: {}\n    Order: {order}\n    Events:\n", self.enabled))
     }
 }

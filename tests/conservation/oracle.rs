@@ -15,6 +15,7 @@ pub struct Oracle {
     delivered: usize,
     paths: HashMap<String, Path>,
     badly_signed: usize,
+    out_of_order: usize,
     uncalled_for: Vec<String>,
 }
 
@@ -30,6 +31,10 @@ struct Heard {
 struct Path {
     table: &'static str,
     silent: bool,
+    /// Which row a change is of, where each row's are to come in their order.
+    row_of: Option<fn(usize) -> usize>,
+    /// By row: the newest change that has come.
+    newest: HashMap<usize, usize>,
 }
 
 /// How many messages of each kind.
@@ -46,6 +51,8 @@ pub struct Verdict {
     /// Came again under another message id.
     pub renamed: usize,
     pub badly_signed: usize,
+    /// Came for the first time behind a later change of its row, where order was asked for.
+    pub out_of_order: usize,
     /// Dead letters that don't say why.
     pub causeless: usize,
     /// What came to a path that nobody told of, from a table that is not its own, or after it had to stop.
@@ -55,7 +62,13 @@ pub struct Verdict {
 impl Oracle {
     /// From now on a path may get inserts of a table.
     pub fn expect(&mut self, path: &str, table: &'static str) {
-        self.paths.insert(path.to_owned(), Path { table, silent: false });
+        let path_of = Path { table, silent: false, row_of: None, newest: HashMap::new() };
+        self.paths.insert(path.to_owned(), path_of);
+    }
+
+    /// A path gets the changes of each row in their order.
+    pub fn expect_order(&mut self, path: &str, row_of: fn(usize) -> usize) {
+        self.paths.get_mut(path).expect("only a path that was told of has an order").row_of = Some(row_of);
     }
 
     /// From now on a path may get nothing.
@@ -71,6 +84,10 @@ impl Oracle {
             Some(path) if path.silent => self.uncalled_for.push(format!("{} of {change}, too late", request.path)),
             Some(path) if message["objectName"] == path.table => {}
             _ => self.uncalled_for.push(format!("{} of {change}: {}", request.path, message["objectName"])),
+        }
+        if !self.heard.contains_key(&(change, request.path.clone())) {
+            let path = self.paths.get_mut(&request.path);
+            self.out_of_order += usize::from(path.is_some_and(|path| path.comes_behind(change)));
         }
         let heard = self.heard.entry((change, request.path.clone())).or_insert_with(|| Heard {
             message_id: request.message_id.clone(),
@@ -106,6 +123,7 @@ impl Oracle {
             duplicates: self.heard.values().map(|heard| heard.taken.saturating_sub(1)).sum(),
             renamed: self.heard.values().filter(|heard| heard.renamed).count(),
             badly_signed: self.badly_signed,
+            out_of_order: self.out_of_order,
             causeless: letters.iter().filter(|letter| !says_why(letter)).count(),
             uncalled_for: self.uncalled_for.clone(),
             ..Verdict::default()
@@ -130,12 +148,22 @@ impl Oracle {
     }
 }
 
+impl Path {
+    /// Whether a change that comes for the first time was to come before another one that has come.
+    fn comes_behind(&mut self, change: usize) -> bool {
+        let Some(row_of) = self.row_of else { return false };
+        let newest = self.newest.entry(row_of(change)).or_insert(change);
+        *newest = change.max(*newest);
+        *newest > change
+    }
+}
+
 impl Verdict {
     /// Fails unless all that had to come has come or is a dead letter, and nothing else came.
     #[track_caller]
     pub fn assert_clean(&self) {
-        let Self { lost, renamed, badly_signed, causeless, uncalled_for, .. } = self;
-        assert_eq!((*lost, *renamed, *badly_signed, *causeless), (0, 0, 0, 0), "{self:?}");
+        let Self { lost, renamed, badly_signed, out_of_order, causeless, uncalled_for, .. } = self;
+        assert_eq!((*lost, *renamed, *badly_signed, *out_of_order, *causeless), (0, 0, 0, 0, 0), "{self:?}");
         assert!(uncalled_for.is_empty(), "{self:?}");
     }
 }
@@ -193,6 +221,7 @@ fn the_judge_tells_what_is_wrong() {
     oracle.expect("/b", "returns");
     oracle.expect("/c", "orders");
     oracle.silence("/c");
+    oracle.expect_order("/a", |change| change % 2);
     oracle.arrived(&request("/a", 0, "m", good.clone()));
     oracle.arrived(&request("/a", 0, "m", good.clone()));
     oracle.arrived(&request("/a", 1, "m", harness::Answer::Status(500)));
@@ -204,5 +233,8 @@ fn the_judge_tells_what_is_wrong() {
     let verdict = oracle.verdict(expected, &[letter(2, "no answer"), letter(3, "")]);
     assert_eq!((verdict.expected, verdict.delivered, verdict.dead, verdict.lost), (5, 2, 2, 1));
     assert_eq!((verdict.duplicates, verdict.renamed), (1, 1));
+    assert_eq!(verdict.out_of_order, 0);
+    oracle.arrived(&request("/a", 5, "m", good.clone()));
+    assert_eq!(oracle.verdict([], &[]).out_of_order, 1, "5 came behind 7");
     assert_eq!((verdict.badly_signed, verdict.causeless, verdict.uncalled_for.len()), (1, 1, 3));
 }

@@ -24,14 +24,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 const ATTEMPT: Duration = Duration::from_millis(2500);
 
 /// Where webhooks that stay send, and the rows of which table. The first endpoint always answers well, the second
-/// never; the moods of the others change.
-const RESIDENTS: [(&str, &str); 6] = [
+/// never; the moods of the others change. The last one wants row order.
+const RESIDENTS: [(&str, &str); 7] = [
     ("/well", "orders"),
     ("/never", "orders"),
     ("/moody-1", "orders"),
     ("/moody-2", "orders"),
     ("/moody-3", "returns"),
     ("/moody-4", "returns"),
+    ("/ordered", "returns"),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +122,7 @@ impl Turmoil {
             receiver.verify(path, SECRET);
             oracle.lock().expect("the oracle does not panic").expect(path, table);
         }
+        oracle.lock().expect("the oracle does not panic").expect_order("/ordered", row_of);
         receiver.answer("/never", Answer::Status(422));
         let definitions = Definitions::new(&site, &receiver, &RESIDENTS);
         let instances = (0..instances).map(|_| site.start()).collect();
@@ -290,6 +292,7 @@ fn site(broker: &'static Broker) -> Site {
     site.set("delivery.timeout", "2s");
     site.set("delivery.breaker_pause", "2s");
     site.set("delivery.queue_calls", 64);
+    site.set("delivery.order_patience", "5s");
     site
 }
 
@@ -297,9 +300,14 @@ fn table_of(change: usize) -> &'static str {
     if change % 3 == 2 { "returns" } else { "orders" }
 }
 
+/// The row that a change is of: there are 100, and each has changes of one table alone.
+fn row_of(change: usize) -> usize {
+    change % 300
+}
+
 /// An insert, as key and value of a record.
 fn change(number: usize) -> (String, String) {
     let table = table_of(number);
     let row = format!(r#"{{"id":{number},"item":"Café au lait \"grande\"","total":12.50,"note":null}}"#);
-    (number.to_string(), format!(r#"{{"id":"{number}","table":"{table}","operation":"insert","after":{row}}}"#))
+    (row_of(number).to_string(), format!(r#"{{"id":"{number}","table":"{table}","operation":"insert","after":{row}}}"#))
 }

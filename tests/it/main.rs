@@ -17,6 +17,7 @@ mod redrive;
 mod rest;
 mod rest_writers;
 mod retries;
+mod row_order;
 mod shutdown;
 mod stats;
 mod tables;

@@ -113,6 +113,7 @@ pub const PURE_MODULES: &[&str] = &[
     "deliver::classify",
     "deliver::schedule",
     "deliver::guard",
+    "deliver::rows",
     "catalogue::kinds",
     "catalogue::known",
     "stats::record",

@@ -138,7 +138,8 @@ fn field<'s>(schemas: &'s mut Schemas, schema: &str, field: &str) -> Option<&'s 
 }
 
 /// What null sets back, which is a change too.
-const RESET_BY_NULL: [&str; 6] = ["Timeout", "RetrySchedule", "Headers", "Authentication", "Tls", "PayloadSecret"];
+const RESET_BY_NULL: [&str; 7] =
+    ["Timeout", "RetrySchedule", "Headers", "Authentication", "Tls", "PayloadSecret", "Order"];
 
 /// The fields of a creation, of which any one is enough, not null but where null says something.
 fn change_of(schemas: &Schemas) -> Object {

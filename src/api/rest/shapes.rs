@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::definition::{Authentication, Event, Handling, Payload, TlsSettings, Webhook};
+use crate::definition::{Authentication, Event, Handling, Order, Payload, TlsSettings, Webhook};
 
 /// What was sent for an event, or all events of a webhook, in the last 30 days.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -72,6 +72,9 @@ pub(super) struct HandlingShown {
     /// False where the default payload leaves the secret out.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_secret: Option<bool>,
+    /// In which order messages go out, if in any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order: Option<Order>,
 }
 
 /// A webhook that was just created, with its secret.
@@ -224,7 +227,7 @@ impl WebhookCreated {
 
 impl HandlingShown {
     fn of(handling: &Handling) -> Self {
-        let Handling { timeout, retry, headers, authentication, tls, omit_secret } = handling.hidden();
+        let Handling { timeout, retry, headers, authentication, tls, omit_secret, order } = handling.hidden();
         Self {
             timeout,
             retry_schedule: retry,
@@ -232,6 +235,7 @@ impl HandlingShown {
             authentication,
             tls,
             payload_secret: omit_secret.then_some(false),
+            order: Some(order).filter(|order| !order.is_none()),
         }
     }
 }

@@ -125,6 +125,7 @@ impl<'p> Planner<'p> {
             authentication: entry.authentication.clone(),
             tls: entry.tls.clone(),
             omit_secret: entry.payload_secret == Some(false),
+            order: entry.order.unwrap_or_default(),
         };
         for (field, secret) in handling.secrets_mut() {
             secret.0 = self.resolved(field, &secret.0)?;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::super::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries, now};
 use crate::decode::{EventDate, Sequence};
-use crate::definition::{Endpoint, Secret};
+use crate::definition::{Endpoint, Order, Secret};
 use crate::id::{CallId, MessageId, Place};
 use crate::matching::{Live, Target};
 use crate::message_log::{Entry, Status};
@@ -60,6 +60,7 @@ pub fn target(url: &str) -> Arc<Target> {
         retry: None,
         headers: Box::default(),
         authorization: None,
+        order: Order::None,
         endpoints: [Arc::new(Endpoint::parse(url).unwrap())].into(),
         gone: false.into(),
     })
@@ -86,6 +87,7 @@ pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
         attempts: 0,
         deferrals: 0,
         offered_ms: now().as_millis() as i64,
+        row: None,
     }
 }
 
@@ -161,7 +163,8 @@ impl Heard {
         let (entries, logged) = mpsc::unbounded_channel();
         let ears = Arc::new(Ears { ends, entries });
         Self {
-            lanes: Lanes::new(config, Retries { tiers: &[TIER], partitions: 4 }, ears).unwrap(),
+            lanes: Lanes::new(config, Retries { tiers: &[TIER], partitions: 4, row_order_partitions: 4 }, ears)
+                .unwrap(),
             book: Arc::default(),
             ended,
             logged,

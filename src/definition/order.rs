@@ -1,0 +1,61 @@
+//! In which order a webhook's messages go out.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// In which order a webhook's messages go out; the case of its letters is forgiven.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String")]
+pub enum Order {
+    /// In none.
+    #[default]
+    None,
+    /// To each URL, those about one row in the order of the row's changes.
+    RowKey,
+}
+
+/// A text that is no order.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no order that messages can go out in: it is RowKey or None")]
+pub struct BadOrder(String);
+
+impl Order {
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+impl FromStr for Order {
+    type Err = BadOrder;
+
+    fn from_str(text: &str) -> Result<Self, BadOrder> {
+        let known = [("None", Self::None), ("RowKey", Self::RowKey)];
+        let found = known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        found.map(|(_, order)| order).ok_or_else(|| BadOrder(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Order {
+    type Error = BadOrder;
+
+    fn try_from(text: String) -> Result<Self, BadOrder> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_in_any_case_and_written_in_its_own() {
+        for (text, order) in [("\"rowkey\"", Order::RowKey), ("\"RowKey\"", Order::RowKey), ("\"NONE\"", Order::None)] {
+            assert_eq!(serde_json::from_str::<Order>(text).unwrap(), order);
+        }
+        assert_eq!(serde_json::to_string(&Order::RowKey).unwrap(), "\"RowKey\"");
+        let error = serde_json::from_str::<Order>("\"row key\"").unwrap_err().to_string();
+        assert!(error.starts_with("\"row key\" is no order that messages can go out in: it is RowKey or None"));
+    }
+}

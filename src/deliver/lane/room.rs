@@ -1,0 +1,74 @@
+//! The room that a call holds in its lane, from the moment it is queued until it has left.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::Call;
+use super::Lane;
+use crate::id::Row;
+
+/// A call with the room that it holds in its lane.
+pub(in crate::deliver) struct Held {
+    pub call: Call,
+    pub room: Room,
+    /// When it was queued last, from the lane's birth.
+    pub(super) queued: Duration,
+    /// When its first attempt began; only kept of calls in row order.
+    pub tried: Option<Instant>,
+}
+
+/// Room in a lane; it is free again when this is dropped.
+pub(in crate::deliver) struct Room {
+    pub(super) lane: Arc<Lane>,
+    pub(super) bytes: usize,
+    pub(super) under_way: bool,
+    /// The row of a call in row order: the next one of it has its turn once there is room again.
+    pub(super) row: Option<Row>,
+}
+
+impl Held {
+    /// The call alone; its room is free.
+    pub fn into_call(self) -> Call {
+        self.call
+    }
+}
+
+impl Room {
+    pub fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    /// No attempt is under way any more.
+    pub(super) fn rest(&mut self) {
+        if std::mem::take(&mut self.under_way) {
+            self.lane.state().under_way -= 1;
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let config = &self.lane.shared.config;
+        let mut state = self.lane.state();
+        state.under_way -= usize::from(self.under_way);
+        state.calls -= 1;
+        state.bytes -= self.bytes;
+        if self.under_way {
+            state.pace.left();
+        }
+        // At a stop nothing takes the place of what was dropped: it would come before it.
+        let hand = self.row.filter(|_| !self.lane.shared.is_stopping()).map(|row| self.lane.go_on(row, &mut state));
+        // Those who wait are told when a quarter is free, so that a lane which stays full wakes them once for
+        // many calls.
+        let roomy = state.calls <= config.queue_calls / 4 * 3 && state.bytes <= config.queue_bytes / 4 * 3;
+        let tell = roomy && std::mem::take(&mut state.full);
+        drop(state);
+        if let Some(hand) = hand {
+            self.lane.give_to(hand);
+        }
+        if tell {
+            self.lane.room.notify_waiters();
+        }
+        self.lane.shared.call_left();
+    }
+}

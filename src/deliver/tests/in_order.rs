@@ -1,0 +1,280 @@
+//! Calls in row order: one of a row at a time, a failed one first, and what becomes of the others meanwhile.
+
+use std::future::ready;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::super::{Call, Cause, Config, Outcome};
+use super::calls::{CountingBook, Heard, call, config, target};
+use super::receiver::{Receiver, Reply};
+use crate::definition::Order;
+use crate::matching::{Live, Target};
+
+/// A webhook that wants row order, as this version has it.
+fn ordered(url: &str, version: u32) -> Arc<Target> {
+    let target = Arc::into_inner(target(url)).unwrap();
+    Arc::new(Target { version, order: Order::RowKey, ..target })
+}
+
+/// The call with the number n, which is about the row of its last digit.
+fn about_a_row(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
+    Call { row: format!("{}", n % 10).parse().ok(), ..call(target, n, book) }
+}
+
+impl Heard {
+    async fn offer_in_order(&self, target: &Arc<Target>, numbers: impl IntoIterator<Item = u32>) {
+        for n in numbers {
+            self.lanes.send_in_order(about_a_row(target, n, &self.book)).await;
+        }
+    }
+
+    async fn given_up(&mut self) -> (i64, Cause) {
+        let end = self.end().await;
+        match end.outcome {
+            Some(Outcome::Exhausted { cause }) => (end.n, cause),
+            other => panic!("{}: {other:?}", end.n),
+        }
+    }
+}
+
+impl Receiver {
+    /// The numbers of the next calls that come.
+    async fn numbers(&mut self, count: usize) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        for _ in 0..count {
+            let body = self.heard().await.body;
+            numbers.push(std::str::from_utf8(&body[5..body.len() - 1]).unwrap().parse().unwrap());
+        }
+        numbers
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_fails_is_tried_again_before_those_behind_it_while_other_rows_go_on() {
+    let mut receiver = Receiver::start(|n| Reply::Status(if n == 0 { 500 } else { 200 })).await;
+    let retry = vec![Duration::from_millis(300); 3];
+    let mut heard = Heard::new(Config { retry, concurrency: 4, ..config() });
+    let target = ordered(&receiver.url("/"), 1);
+    heard.offer_in_order(&target, [10]).await;
+    assert_eq!(receiver.numbers(1).await, [10]);
+    heard.offer_in_order(&target, [20, 30, 11, 21]).await;
+    let came = receiver.numbers(5).await;
+    assert_eq!(came, [11, 21, 10, 20, 30]);
+    for _ in 0..5 {
+        heard.delivered().await;
+    }
+    assert_eq!((heard.book.settled(), heard.lanes.in_flight()), (5, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_rows_arrive_in_their_order_whatever_fails() {
+    const CALLS: u32 = 600;
+    let mut receiver = Receiver::start(|n| Reply::Status(if n % 3 == 2 { 500 } else { 200 })).await;
+    let retry = vec![Duration::from_millis(5); 40];
+    let mut heard = Heard::new(Config { retry, queue_calls: 40, breaker_failures: 1, ..config() });
+    let target = ordered(&receiver.url("/"), 1);
+    let (lanes, book) = (heard.lanes.clone(), heard.book.clone());
+    let sending = tokio::spawn(async move {
+        for n in 0..CALLS {
+            // What the endpoint refuses at the moment is no reason to give up here: see the tests below.
+            while lanes.in_flight() >= 40 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            lanes.send_in_order(about_a_row(&target, n, &book)).await;
+        }
+    });
+    let mut last = [None; 10];
+    let mut first_arrivals = 0;
+    while first_arrivals < CALLS {
+        let n = receiver.numbers(1).await[0];
+        let last = &mut last[n as usize % 10];
+        assert!(last.is_none_or(|last| last == n || last + 10 == n), "{n} after {last:?}");
+        first_arrivals += u32::from(*last != Some(n));
+        *last = Some(n);
+    }
+    sending.await.unwrap();
+    for _ in 0..CALLS {
+        heard.delivered().await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_fails_for_too_long_is_a_gap_and_its_row_goes_on_behind_it() {
+    let works = Arc::new(AtomicBool::new(false));
+    let answer = works.clone();
+    let mut receiver =
+        Receiver::start(move |_| Reply::Status(if answer.load(Ordering::SeqCst) { 200 } else { 503 })).await;
+    let patience = Duration::from_millis(300);
+    // Such a wait would be spent in a retry topic, were there no order.
+    let retry = vec![Duration::from_secs(120); 9];
+    let mut heard = Heard::new(Config { retry, order_patience: patience, ..config() });
+    let target = ordered(&receiver.url("/"), 1);
+    let started = Instant::now();
+    heard.offer_in_order(&target, [10, 20, 30]).await;
+    let (n, cause) = heard.given_up().await;
+    works.store(true, Ordering::SeqCst);
+    assert!(started.elapsed() >= patience && started.elapsed() < patience * 10, "{:?}", started.elapsed());
+    assert_eq!((n, cause.class, cause.status), (10, "status_5xx", Some(503)));
+    let story = "answered 503 Service Unavailable; given up after 2 attempts in ";
+    assert!(cause.text.contains(story), "{}", cause.text);
+    assert!(cause.text.ends_with("while 2 calls waited behind it in its row's order"), "{}", cause.text);
+    // The next may have been tried before the endpoint worked; it has a patience of its own.
+    for _ in 0..2 {
+        heard.delivered().await;
+    }
+    let mut came = receiver.numbers(4).await;
+    came.dedup();
+    assert_eq!(came, [10, 20, 30]);
+}
+
+#[tokio::test]
+async fn the_calls_of_a_new_version_do_not_overtake_those_of_the_one_before() {
+    let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
+    let mut heard = Heard::new(config());
+    let [old, new] = [1, 2].map(|version| ordered(&receiver.url("/"), version));
+    heard.offer_in_order(&old, [10, 20]).await;
+    heard.offer_in_order(&new, [30]).await;
+    assert_eq!(receiver.numbers(1).await, [10]);
+    assert_eq!(heard.lanes.shared.lane_count(), 1);
+    receiver.release(3);
+    assert_eq!(receiver.numbers(2).await, [20, 30]);
+    for _ in 0..3 {
+        heard.delivered().await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_lane_is_waited_for_while_its_endpoint_works_however_slow() {
+    let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
+    let wait = Duration::from_millis(20);
+    let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 3, queue_wait: wait, ..config() });
+    let target = ordered(&receiver.url("/"), 1);
+    heard.offer_in_order(&target, [10, 20, 11]).await;
+    receiver.heard().await;
+    let lanes = heard.lanes.clone();
+    let mut send = pin!(lanes.send_in_order(about_a_row(&target, 12, &heard.book)));
+    tokio::select! {
+        () = &mut send => panic!("it did not wait"),
+        () = tokio::time::sleep(Duration::from_millis(600)) => receiver.release(4),
+    }
+    send.await;
+    for _ in 0..4 {
+        heard.delivered().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_finds_no_place_behind_others_of_a_failing_endpoint_is_given_up_with_the_reason() {
+    // What an endpoint does not like keeps others waiting like what it can't do.
+    let receiver = Receiver::start(|_| Reply::Status(422)).await;
+    let retry = vec![Duration::from_secs(30)];
+    let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 3, order_parked: 1, retry, ..config() });
+    let target = ordered(&receiver.url("/"), 1);
+    heard.offer_in_order(&target, [10, 20, 30]).await;
+    let (n, cause) = heard.given_up().await;
+    assert_eq!((n, cause.class, cause.status), (30, "row_order", Some(422)));
+    let story = "not tried, because 2 calls wait before it in their rows' order, for which there is no more room, and \
+                 the endpoint fails: http://";
+    assert!(cause.text.starts_with(story) && cause.text.ends_with("422 Unprocessable Entity"), "{}", cause.text);
+    // Another row has a place left, and then the whole lane is full.
+    heard.offer_in_order(&target, [11, 12]).await;
+    let (n, cause) = heard.given_up().await;
+    assert!(n == 12 && cause.text.contains("because 3 calls wait before it"), "{n} {}", cause.text);
+    assert_eq!(heard.lanes.in_flight(), 3);
+}
+
+#[tokio::test]
+async fn an_event_that_ends_cancels_its_calls_and_the_row_goes_on() {
+    let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
+    let mut heard = Heard::new(config());
+    let target = ordered(&receiver.url("/"), 1);
+    let ending = about_a_row(&target, 20, &heard.book);
+    let event = ending.message.live.clone();
+    heard.offer_in_order(&target, [10]).await;
+    heard.lanes.send_in_order(ending).await;
+    heard.offer_in_order(&target, [30]).await;
+    receiver.heard().await;
+    Live::end(&event);
+    receiver.release(2);
+    assert_eq!(heard.delivered().await, 1);
+    let end = heard.end().await;
+    assert_eq!((end.n, end.outcome), (20, Some(Outcome::Cancelled)));
+    assert_eq!(heard.end().await.n, 30);
+}
+
+#[tokio::test]
+async fn a_pause_that_the_endpoint_asks_for_is_the_rows_own_and_410_ends_them_all() {
+    let mut receiver = Receiver::start(|n| match n {
+        0 => Reply::RetryAfter(429, "1"),
+        1 | 2 => Reply::Status(200),
+        _ => Reply::Status(410),
+    })
+    .await;
+    let mut heard = Heard::new(Config { concurrency: 1, ..config() });
+    let target = ordered(&receiver.url("/"), 1);
+    heard.offer_in_order(&target, [10]).await;
+    let first = receiver.heard().await.at;
+    heard.offer_in_order(&target, [11, 20, 30]).await;
+    assert_eq!(receiver.numbers(1).await, [11]);
+    let second = receiver.heard().await.at;
+    assert!(second - first >= Duration::from_secs(1), "{:?}", second - first);
+    heard.delivered().await;
+    assert_eq!(heard.delivered().await, 2);
+    assert_eq!(receiver.numbers(1).await, [20]);
+    for n in [20, 30] {
+        let (given_up, cause) = heard.given_up().await;
+        assert_eq!((given_up, cause.class), (n, "gone"));
+    }
+    assert!(receiver.not_heard());
+}
+
+#[tokio::test]
+async fn at_a_stop_nothing_goes_out_in_the_place_of_a_head_that_failed() {
+    let mut receiver = Receiver::start(|_| Reply::Held(500)).await;
+    let heard = Heard::new(config());
+    let target = ordered(&receiver.url("/"), 1);
+    heard.offer_in_order(&target, [10, 20, 30]).await;
+    receiver.heard().await;
+    let lanes = heard.lanes.clone();
+    let mut stop = pin!(lanes.stop());
+    tokio::select! {
+        biased;
+        () = &mut stop => panic!("it did not wait for the attempt under way"),
+        () = ready(()) => {}
+    }
+    receiver.release(3);
+    stop.await;
+    assert!(receiver.not_heard());
+    assert_eq!((heard.book.settled(), heard.book.abandoned()), (0, 3));
+    heard.offer_in_order(&target, [40]).await;
+    assert_eq!(heard.book.abandoned(), 4);
+}
+
+#[tokio::test]
+async fn its_throttling_has_the_slots_of_the_topic_of_row_order() {
+    const CALLS: u32 = 20;
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut heard = Heard::new(Config { queue_wait: Duration::from_millis(20), ..config() });
+    let throttled = Arc::into_inner(ordered(&receiver.url("/"), 1)).unwrap();
+    let throttled = Arc::new(Target { call_throttling: Some(10), ..throttled });
+    let shares = [0, 1, 2, 3].map(|partition| heard.lanes.own_in_order(partition));
+    heard.offer_in_order(&throttled, 0..CALLS).await;
+    let mut arrived = Vec::new();
+    for _ in 0..CALLS {
+        heard.delivered().await;
+        arrived.push(receiver.heard().await.at);
+    }
+    let second = Duration::from_secs(1);
+    let most =
+        arrived.iter().map(|from| arrived.iter().filter(|at| *at >= from && **at - *from < second).count()).max();
+    assert!(most <= Some(10), "{most:?} in a second");
+    // Who has no slots any more has nothing to send either: its partitions are read by others.
+    drop(shares);
+    heard.offer_in_order(&throttled, CALLS..CALLS + 3).await;
+    while heard.book.abandoned() < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(heard.lanes.in_flight(), 0);
+}
