@@ -58,7 +58,15 @@ pub struct NoCall {
 
 impl KeptCall {
     pub fn of(call: &Call) -> Self {
-        let (message, target) = (&call.message, &call.message.target);
+        let (attempts, deferrals) = (call.attempts, call.deferrals);
+        let first = Self::first(&call.message, call.place.clone(), call.appended_ms, call.offered_ms);
+        Self { attempts, deferrals, ..first }
+    }
+
+    /// The call of a message that was never tried. `place` is the row change's record, appended at `appended_ms`; both
+    /// times are in milliseconds since 1970.
+    pub fn first(message: &Message, place: Place, appended_ms: i64, offered_ms: i64) -> Self {
+        let target = &message.target;
         Self {
             account: target.account.clone(),
             webhook: target.webhook,
@@ -69,11 +77,11 @@ impl KeptCall {
             endpoint: (message.endpoint, target.endpoints.len()),
             event_date: message.event_date,
             sequence: message.sequence,
-            place: call.place.clone(),
-            appended_ms: call.appended_ms,
-            offered_ms: call.offered_ms,
-            attempts: call.attempts,
-            deferrals: call.deferrals,
+            place,
+            appended_ms,
+            offered_ms,
+            attempts: 0,
+            deferrals: 0,
         }
     }
 
@@ -147,6 +155,13 @@ impl KeptCall {
             value: Some(body),
             headers,
         }
+    }
+
+    /// The record of the call when it is sent out again: due now, as if it had never been tried.
+    pub(super) fn due(self, now: Timestamp, definitions: i64, body: Bytes) -> Outgoing {
+        let now_ms = now.as_millisecond();
+        let call = Self { attempts: 0, deferrals: 0, offered_ms: now_ms, ..self };
+        call.waiting(Until { due_ms: now_ms, definitions }, body)
     }
 
     /// The place among the webhook's URLs of the one that it goes to now: its own, else the one that has taken its

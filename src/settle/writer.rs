@@ -204,6 +204,10 @@ pub(super) async fn produce(producer: &FutureProducer, topic: &str, record: &Out
 pub fn describe_metrics() {
     describe_counter!("outhook_dead_letters_total", "Dead letters written and acknowledged, by kind and cause");
     describe_gauge!("outhook_dead_letters_pending", "Dead letters not acknowledged yet; their offsets wait");
+    describe_counter!(
+        "outhook_redriven_total",
+        "Calls that somebody sent out again over this instance's API, by how: redrive of a dead letter, or resend"
+    );
     describe_counter!("outhook_operator_events_total", "What operators should know of endpoints, by kind");
     describe_counter!(
         "outhook_operator_events_left_out_total",
