@@ -4,7 +4,8 @@
 //! (`source`), becomes a row change (`decode`), is held against the definitions (`matching`), turned into
 //! messages (`render`), sent (`deliver`) and, when nothing is left to do, settled (`settle`) so that its
 //! offset can be committed. On its way the `catalogue` sees it, and `stats` sums what became of it. `pipeline`
-//! is the only module that knows this order; `app` the only one that constructs.
+//! is the only module that knows this order; `app` the only one that constructs. `replay` reads records of the
+//! past once more.
 
 pub mod id;
 pub mod journal;
@@ -31,6 +32,8 @@ pub mod settle;
 pub mod catalogue;
 
 pub mod pipeline;
+
+pub mod replay;
 
 pub mod store;
 

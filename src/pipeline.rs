@@ -1,4 +1,5 @@
-//! One record's whole way, in order, on one screen. A call that has waited comes back by [`Resume`].
+//! One record's whole way, in order, on one screen. A call that has waited comes back by [`Resume`]; a record that is
+//! read once more, for some events only, goes by [`Replay`].
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,9 +14,11 @@ use crate::settle::Settle;
 use crate::source::{Handler, Record};
 
 pub use self::counters::{Counters, describe_metrics};
+pub use self::replay::{Replay, Replayed};
 pub use self::resume::Resume;
 
 mod counters;
+mod replay;
 mod resume;
 
 /// The stages behind one partition. Shared parts are handles; the rest is this partition's own and is

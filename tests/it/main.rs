@@ -13,6 +13,7 @@ mod hostile;
 mod kafka_trouble;
 mod page;
 mod redrive;
+mod replay;
 mod rest;
 mod rest_writers;
 mod retries;

@@ -36,6 +36,8 @@ pub const ROOMS: &[Room] = &[
         "pipeline",
         &["source", "decode", "matching", "render", "deliver", "settle", "catalogue", "receipt", "vocabulary", "id"],
     ),
+    // Records of the past go a pipeline's way once more.
+    room("replay", &["pipeline", "settle", "render", "decode", "journal", "id"]),
     // It sums what is counted by event, and keeps that and the catalogue in a topic, which it reads like the store's.
     room("stats", &["store", "matching", "catalogue", "id", "lifecycle", "telemetry"]),
     room(
@@ -51,6 +53,7 @@ pub const ROOMS: &[Room] = &[
             "source",
             "deliver",
             "settle",
+            "replay",
             "journal",
             "id",
             "vocabulary",
@@ -88,6 +91,7 @@ pub const PURE_MODULES: &[&str] = &[
     "source::ledger",
     "journal::cursor",
     "journal::merge",
+    "replay::range",
     "settle::letter",
     "settle::letter::filter",
     "settle::letter::secrets",
