@@ -22,6 +22,7 @@ use outhook::definition::{Endpoint, Secret};
 use outhook::deliver::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries};
 use outhook::id::{CallId, MessageId, Place};
 use outhook::matching::{Live, Target};
+use outhook::message_log::{Entry, Status};
 use outhook::receipt::{Book, Budget, Receipt};
 use outhook::render::Message;
 use tokio::net::{TcpListener, TcpStream};
@@ -221,6 +222,14 @@ impl Onward for Counts {
 
     fn tell(&self, _: &Call, endpoint: &str, news: &News<'_>) {
         panic!("{endpoint}: {news:?}");
+    }
+
+    fn logs(&self, _: Status, _: u32) -> Option<usize> {
+        None
+    }
+
+    fn log(&self, entry: Entry) {
+        panic!("{entry:?}");
     }
 }
 

@@ -21,6 +21,7 @@ use crate::catalogue::Catalogue;
 use crate::decode;
 use crate::definition::rules::Policy;
 use crate::lifecycle::Readiness;
+use crate::message_log::MessageLog;
 use crate::render::AttachmentUrl;
 use crate::settle::{Letters, Redrive};
 use crate::stats::Stats;
@@ -42,6 +43,8 @@ pub struct Api {
     pub catalogue: Arc<Catalogue>,
     /// What was given up.
     pub letters: Letters,
+    /// What became of every attempt.
+    pub message_log: MessageLog,
     /// Sends it out again.
     pub redrive: Redrive,
     /// What definitions may be.

@@ -16,6 +16,7 @@ use crate::decode::{self, Decoder, WholeTables};
 use crate::deliver::{self, Lanes};
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
+use crate::message_log::{self, MessageLog};
 use crate::pipeline::{Counters, Pipeline, Resume};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
@@ -30,6 +31,9 @@ const GAUGES: Duration = Duration::from_secs(1);
 
 /// How long attempts that outlasted the drain deadline may still end by themselves.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
+
+/// How long the message log may take to write what it has been told by the end.
+const LAST_ENTRIES: Duration = Duration::from_secs(1);
 
 /// An instance, built and bound, not yet reading.
 pub struct App {
@@ -83,7 +87,8 @@ impl App {
         let kafka = client.clone().into_iter().collect();
         let store = Store::start(&config.definitions, &client, index.clone())?;
         let topics = (&config.dead_letters, &config.retries, &config.operator_events);
-        let settle = Settle::new(topics, &kafka, index.clone(), disabling(&store)).map_err(Error::Settle)?;
+        let log = message_log::Writer::new(&config.message_log, &kafka).map_err(Error::Settle)?;
+        let settle = Settle::new(topics, &kafka, index.clone(), disabling(&store), log).map_err(Error::Settle)?;
         let retry_topics = deliver::Retries {
             tiers: &config.retries.tiers,
             partitions: usize::try_from(config.retries.partitions).unwrap_or(1),
@@ -115,6 +120,7 @@ impl App {
             stats: stats.clone(),
             catalogue: stages.catalogue.clone(),
             letters: Letters::new(&config.dead_letters, &client),
+            message_log: MessageLog::new(&config.message_log, &client),
             redrive: Redrive::new(&config.dead_letters, &config.retries, &client),
             policy: config.policy(),
             access: config.api.clone(),
@@ -240,6 +246,8 @@ impl Sources {
         .await;
         settle.stop();
         let (changes, retries) = tokio::join!(self.changes.leave(changes), self.retries.leave(retries));
+        // Last, so that it has what the last attempts told meanwhile.
+        settle.logged(LAST_ENTRIES).await;
         Left { unsettled: changes.unsettled + retries.unsettled, committed: changes.committed && retries.committed }
     }
 }
@@ -269,6 +277,7 @@ pub fn describe_metrics() {
     crate::pipeline::describe_metrics();
     deliver::describe_metrics();
     settle::describe_metrics();
+    message_log::describe_metrics();
     store::describe_metrics();
     stats::describe_metrics();
     catalogue::describe_metrics();

@@ -28,7 +28,7 @@ pub use self::source::Source;
 pub use self::topic_pattern::TopicPattern;
 use crate::definition::rules::Policy;
 use crate::id::AccountId;
-use crate::{api, deliver, settle, stats, store, telemetry};
+use crate::{api, deliver, message_log, settle, stats, store, telemetry};
 
 /// What names of environment variables start with that override keys: `OUTHOOK__KAFKA__BROKERS` is
 /// `kafka.brokers`.
@@ -50,6 +50,8 @@ pub struct Config {
     pub retries: settle::Retries,
     /// The topic for what operators should know of endpoints.
     pub operator_events: settle::OperatorEvents,
+    /// The topic for what became of every attempt.
+    pub message_log: message_log::Config,
     /// The topic for what is counted, and for the tables and fields that were seen.
     pub stats: stats::Config,
     /// How calls are made.

@@ -17,6 +17,7 @@ pub mod rules;
 #[cfg(test)]
 pub(crate) mod samples;
 mod secret;
+mod secret_text;
 mod state;
 mod table;
 pub mod template;
@@ -35,6 +36,7 @@ pub use self::hidden::HiddenText;
 pub use self::keyring::{BadKey, CannotOpen, Keyring};
 pub use self::record::{BadReason, BadRecord, Key, LogRecord, VERSION};
 pub use self::secret::{BadSecret, Secret};
+pub use self::secret_text::without_secrets;
 pub use self::state::{Applied, Changes, Definitions, TableKey};
 pub use self::table::{Table, TableField};
 pub use self::tls::{Tls, TlsSettings, authorities};

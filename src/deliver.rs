@@ -16,6 +16,7 @@ mod guard;
 mod health;
 mod lane;
 mod metrics;
+mod note;
 mod pace;
 mod proxy;
 mod resolve;
@@ -43,6 +44,7 @@ use self::lane::Refusal;
 use self::shared::Shared;
 use crate::definition::Endpoint;
 use crate::id::Place;
+use crate::message_log::{Entry, Status};
 use crate::receipt::Receipt;
 use crate::render::Message;
 
@@ -102,6 +104,13 @@ pub trait Onward: Send + Sync {
 
     /// Something has happened that operators should know, at the endpoint of this call.
     fn tell(&self, call: &Call, endpoint: &str, news: &News<'_>);
+
+    /// How many bytes of its answer the message log wants of an attempt, by how the call stands after so many; None
+    /// if it wants to hear nothing of it, so that nothing is made ready.
+    fn logs(&self, status: Status, attempts: u32) -> Option<usize>;
+
+    /// An attempt is over, or a call has ended without one.
+    fn log(&self, entry: Entry);
 }
 
 /// What operators should know of an endpoint.

@@ -258,6 +258,7 @@ fn create_topics(broker: &Broker, config: &Config) -> Result<(), KafkaError> {
     broker.create_topic(&config.dead_letters.topic, 1)?;
     broker.create_topic(&config.stats.topic, 1)?;
     broker.create_topic(&config.operator_events.topic, 1)?;
+    broker.create_topic(&config.message_log.topic, 1)?;
     let partitions = config.retries.partitions;
     config.retries.tiers().iter().try_for_each(|tier| broker.create_topic(&tier.topic, partitions))
 }

@@ -152,7 +152,7 @@ impl fmt::Debug for AccountId {
 
 /// What one match sends: the same row change and event give the same id, however often the change is
 /// published or read again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MessageId(pub uuid::Uuid);
 
 impl fmt::Display for MessageId {
@@ -175,7 +175,7 @@ impl FromStr for MessageId {
 }
 
 /// One message to one URL: made from both, so that it too survives redelivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CallId(pub uuid::Uuid);
 
 impl fmt::Display for CallId {
@@ -185,7 +185,7 @@ impl fmt::Display for CallId {
 }
 
 /// Where a record stands in Kafka.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
     pub topic: Arc<str>,
     pub partition: i32,

@@ -9,6 +9,7 @@
 mod cursor;
 mod merge;
 mod reader;
+mod retention;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::reader::Reader;
 
 pub use self::cursor::{BadCursor, Cursor};
+pub use self::retention::days;
 
 /// How many reads of a journal an instance does at the same time: each takes a thread, connections to brokers and
 /// tens of megabytes.
@@ -63,13 +65,21 @@ pub struct Record<'r> {
 }
 
 /// Which part of a topic is of interest, by Kafka's timestamps in milliseconds since 1970. It spares reading the
-/// rest; records near its ends may be looked at too. A partition's timestamps are taken to grow but for a minute.
+/// rest; records near its ends may be looked at too, and those of other keys in the same partition. A partition's timestamps are taken to grow but for a minute.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Range {
     /// Nothing older.
     pub since_ms: Option<i64>,
     /// Only what is older.
     pub until_ms: Option<i64>,
+    /// Only the partition that records of this key are in, as [`partition_of`] says.
+    pub key: Option<u128>,
+}
+
+/// Which of so many partitions the records of a key are in, for topics that are written so. The key is as good as
+/// random, such as a message's id.
+pub fn partition_of(key: u128, partitions: usize) -> usize {
+    usize::try_from(key % partitions.max(1) as u128).unwrap_or(0)
 }
 
 /// What a page ends at, whichever comes first.

@@ -3,14 +3,15 @@
 //! The journey of a row change, in the order of the modules below: a record comes from its partition
 //! (`source`), becomes a row change (`decode`), is held against the definitions (`matching`), turned into
 //! messages (`render`), sent (`deliver`) and, when nothing is left to do, settled (`settle`) so that its
-//! offset can be committed. On its way the `catalogue` sees it, and `stats` sums what became of it. `pipeline`
-//! is the only module that knows this order; `app` the only one that constructs. `replay` reads records of the
-//! past once more.
+//! offset can be committed. On its way the `catalogue` sees it, `stats` sums what became of it, and the
+//! `message_log` says it of each attempt. `pipeline` is the only module that knows this order; `app` the only one
+//! that constructs. `replay` reads records of the past once more.
 
 pub mod id;
 pub mod journal;
 pub mod json;
 pub mod lifecycle;
+pub mod message_log;
 pub mod receipt;
 pub mod telemetry;
 pub mod vocabulary;

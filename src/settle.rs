@@ -7,6 +7,7 @@ mod dead_letter;
 mod due_calls;
 mod kept_call;
 mod letter;
+mod logged;
 mod operator;
 mod outgoing;
 mod reading;
@@ -31,13 +32,14 @@ use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, Cause, News, Onward, Outcome};
 use crate::id::{MessageId, WebhookId};
 use crate::matching::{Index, Rule};
+use crate::message_log::{self, Entry, Status};
 use crate::receipt::Receipt;
 use crate::render::TooLarge;
 
 pub use self::config::{Config, OperatorEvents, Retries};
 pub use self::due_calls::{DueCalls, Unwritten};
 pub use self::kept_call::{KeptCall, NoCall, Until};
-pub use self::letter::{BadLetterId, Filter, Kind, Letter, LetterId, UrlPrefix, without_secrets};
+pub use self::letter::{BadLetterId, Filter, Kind, Letter, LetterId, UrlPrefix};
 pub use self::reading::{Letters, Opened};
 pub use self::redrive::{Candidate, Order, Outcomes, Redrive, Skipped};
 pub use self::redriven::Redriven;
@@ -51,6 +53,7 @@ pub struct Settle {
     retries: Arc<Writer>,
     tiers: Tiers,
     operator: Operator,
+    message_log: Arc<message_log::Writer>,
     index: Arc<Index>,
     on_gone: OnGone,
 }
@@ -69,6 +72,7 @@ impl Settle {
         client: &ClientConfig,
         index: Arc<Index>,
         on_gone: OnGone,
+        message_log: Arc<message_log::Writer>,
     ) -> Result<Arc<Self>, String> {
         letters.check()?;
         retries.check()?;
@@ -79,6 +83,7 @@ impl Settle {
             retries: Writer::new("retries", gauge!("outhook_retries_pending"), client)?,
             tiers: retries.tiers(),
             operator: Operator::new(&operator.topic, operator_writer),
+            message_log,
             index,
             on_gone,
         }))
@@ -92,7 +97,11 @@ impl Settle {
 
     /// A message may not be sent; its dead letter holds the record. Otherwise as above.
     pub fn too_large(&self, input: &Input<'_>, rule: &Rule, message: MessageId, reason: &TooLarge, receipt: &Receipt) {
-        self.bury(dead_letter::too_large(input, rule, message, reason, Timestamp::now()), receipt);
+        let now = Timestamp::now();
+        if self.message_log.wants(Status::Exhausted, 0).is_some() {
+            self.message_log.write(&logged::too_large(input, rule, message, now));
+        }
+        self.bury(dead_letter::too_large(input, rule, message, reason, now), receipt);
     }
 
     /// A record of a retry topic is no call that waits. Otherwise as above.
@@ -109,6 +118,13 @@ impl Settle {
         self.retries.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
     }
 
+    /// A call that has waited is not to go out any more.
+    pub fn cancelled(&self, call: &KeptCall) {
+        if self.message_log.wants(Status::Cancelled, call.attempts).is_some() {
+            self.message_log.write(&logged::cancelled(call, Timestamp::now()));
+        }
+    }
+
     fn bury(&self, letter: outgoing::Outgoing, receipt: &Receipt) {
         let share = receipt.share(letter.size());
         self.letters.write_then_settle(self.letters_topic.clone(), letter, share);
@@ -118,6 +134,11 @@ impl Settle {
     pub async fn drained(&self) {
         self.letters.drained().await;
         self.retries.drained().await;
+    }
+
+    /// Waits until what the message log has been told is written, or this time is over.
+    pub async fn logged(&self, within: Duration) {
+        self.message_log.clone().flush(within).await;
     }
 
     /// Gives up what is not acknowledged yet: its receipts stay unsettled, so that its records come again.
@@ -157,6 +178,14 @@ impl Onward for Settle {
             (self.on_gone)(target.webhook, target.version, cause.text.clone());
         }
         self.operator.tell(call, endpoint, news);
+    }
+
+    fn logs(&self, status: Status, attempts: u32) -> Option<usize> {
+        self.message_log.wants(status, attempts)
+    }
+
+    fn log(&self, entry: Entry) {
+        self.message_log.write(&entry);
     }
 }
 

@@ -39,6 +39,7 @@ const CLIENT: &str = "client";
         (name = "Events", description = "Which row changes fire, and what is sent."),
         (name = "Previews", description = "What would be sent, and why."),
         (name = "Dead letters", description = "What was given up, and why."),
+        (name = "Messages", description = "What became of every attempt."),
         (name = "Tables", description = "Tables and fields that were seen in the stream."),
         (name = "Access", description = "Tokens. `outhook clients create` makes a client."),
     ),
@@ -64,7 +65,7 @@ pub(super) fn split() -> (Router<Arc<Api>>, OpenApi) {
         operation.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
         operation.parameters.iter_mut().flatten().for_each(describe_id);
         schemas::refine_bodies(operation);
-        let reads_topics = operation.tags.iter().flatten().any(|tag| tag == "Dead letters");
+        let reads_topics = operation.tags.iter().flatten().any(|tag| tag == "Dead letters" || tag == "Messages");
         errors::add(operation, reads_topics);
     }
     let (token, mut of_token) = OpenApiRouter::new().routes(routes!(oauth::token)).split_for_parts();
@@ -95,11 +96,14 @@ fn add_security(components: &mut Components) {
     components.add_security_scheme(CLIENT, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
 }
 
+const UUID: &str = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$";
+
 /// Ids of a kind look the same, so it is said once and not at each path.
 fn describe_id(parameter: &mut RefOr<Parameter>) {
     if let RefOr::T(Parameter { name, description, schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter {
         let (form, pattern) = match name.as_str() {
             "letterId" => ("Partition and offset in the topic of dead letters: 2:1044.", "^[0-9]+:[0-9]+$"),
+            "messageId" => ("A UUID, as the receiver's webhook-id has it.", UUID),
             "webhookId" | "eventId" | "EventId" => ("6 characters of a-z and 0-9.", "^[a-z0-9]{6}$"),
             _ => return,
         };

@@ -1,7 +1,11 @@
 //! Query parameters where they choose what is answered: one that is not known would be left out silently.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
@@ -17,4 +21,32 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
         // What is a field for serde is a parameter for whoever sends it.
         read.map(Self).map_err(|error| ApiError::query(error.to_string().replacen("field", "parameter", 1)))
     }
+}
+
+/// How many things a page has unless told otherwise, and at most.
+const LIMIT: usize = 50;
+const MAX_LIMIT: usize = 200;
+
+/// How many things a page is to have.
+pub(super) fn limit(given: Option<&str>) -> Result<usize, ApiError> {
+    given.map_or(Ok(LIMIT), |limit| {
+        let number = limit.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
+        number.ok_or_else(|| ApiError::query(format!("Limit is {limit:?}: use a number from 1 to {MAX_LIMIT}")))
+    })
+}
+
+/// A parameter of a kind that says itself what is wrong.
+pub(super) fn parsed<T: FromStr<Err: Display>>(name: &str, given: Option<&str>) -> Result<Option<T>, ApiError> {
+    let read = |text: &str| text.parse().map_err(|error| ApiError::query(format!("{name}: {error}")));
+    given.map(read).transpose()
+}
+
+/// A parameter that is a time.
+pub(super) fn time(name: &str, given: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
+    let read = |text: &str| {
+        text.parse().map_err(|_| {
+            ApiError::query(format!("{name} is {text:?}: use a time of RFC 3339, such as 2026-11-24T15:00:00Z"))
+        })
+    };
+    given.map(read).transpose()
 }

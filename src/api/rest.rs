@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod events;
+mod messages;
 mod preview;
 mod shapes;
 mod tables;
@@ -43,6 +44,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(dead_letters::read))
         .routes(routes!(dead_letters::redrive::many))
         .routes(routes!(dead_letters::redrive::one))
+        .routes(routes!(messages::list))
+        .routes(routes!(messages::read))
         .routes(routes!(tables::list))
         .routes(routes!(tables::fields))
 }

@@ -15,7 +15,8 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     problems.extend(replication(config));
     problems.extend(config.memory.problems());
     problems.extend(config.render.problems());
-    let parts = [config.dead_letters.check(), config.retries.check(), config.delivery.check()];
+    let parts =
+        [config.dead_letters.check(), config.retries.check(), config.message_log.check(), config.delivery.check()];
     problems.extend(parts.into_iter().filter_map(Result::err).map(Problem::of_part));
     problems
 }
@@ -71,6 +72,7 @@ fn own_topics(config: &Config) -> Vec<(&'static str, String)> {
         ("dead_letters.topic", &config.dead_letters.topic),
         ("stats.topic", &config.stats.topic),
         ("operator_events.topic", &config.operator_events.topic),
+        ("message_log.topic", &config.message_log.topic),
     ];
     let tiers = config.retries.tiers();
     let tiers = tiers.iter().map(|tier| ("retries.topic", tier.topic.to_string()));
@@ -104,6 +106,7 @@ fn replication(config: &Config) -> impl Iterator<Item = Problem> {
         ("stats.replication_factor", config.stats.replication_factor),
         ("retries.replication_factor", config.retries.replication_factor),
         ("operator_events.replication_factor", config.operator_events.replication_factor),
+        ("message_log.replication_factor", config.message_log.replication_factor),
     ];
     factors.into_iter().filter_map(|(key, factor)| {
         let factor = factor.filter(|factor| !(1..=i32::from(i16::MAX)).contains(factor))?;

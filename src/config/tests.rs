@@ -184,8 +184,8 @@ fn contradictions_show_both_values() {
             "outhook.toml:6:1: the topic \"changes\" is in sources[0].topics and matches sources[1].topics_regex, \"chan.*\"",
         ),
         (
-            "[[sources]]\ntopics_regex = 'outhook\\.d.*s'\nformat = \"debezium\"\n[dead_letters]\ntopic = \"dead\"",
-            "outhook.toml:8:1: sources[1] reads /outhook\\.d.*s/, and with it definitions.topic, \"outhook.definitions\"",
+            "[[sources]]\ntopics_regex = 'outhook\\.def.*s'\nformat = \"debezium\"\n[dead_letters]\ntopic = \"dead\"",
+            "outhook.toml:8:1: sources[1] reads /outhook\\.def.*s/, and with it definitions.topic, \"outhook.definitions\"",
         ),
         (
             "[dead_letters]\ntopic = \"outhook.definitions\"",

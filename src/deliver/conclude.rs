@@ -1,5 +1,6 @@
 //! What comes before and after an attempt: whether it is made, and whether its call is finished or queued again.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,27 +13,37 @@ use super::classify::{self, Class, Verdict};
 use super::failure::Failure;
 use super::health::Recovery;
 use super::lane::{Held, Lane, Shown};
+use super::note::{self, Attempted, Note};
 use super::schedule::Next;
 use super::{Call, Cause, News, Outcome, retry_after};
+use crate::message_log::Status;
 
 /// Ends a call that is no longer to be made, and gives back any other.
 pub(super) fn admit(lane: &Lane, held: Held) -> Option<Held> {
     let message = &held.call.message;
     if message.live.has_ended() {
         lane.shared.metrics.cancelled.increment(1);
+        note::end(&*lane.shared.onward, &held.call, Status::Cancelled, None);
         finish(held, Outcome::Cancelled);
         return None;
     }
     if message.target.gone.load(Ordering::Relaxed) {
         let text = format!("not sent to {}: webhook {} is stopped by a 410", lane.route.shown, message.target.webhook);
+        note::end(&*lane.shared.onward, &held.call, Status::Exhausted, Some(Class::Gone.as_str()));
         exhausted(held, Cause { class: Class::Gone.as_str(), status: None, text });
         return None;
     }
     Some(held)
 }
 
-/// Classifies, counts and tells how an attempt ended, and acts on it.
-pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: Result<Parts, Failure>) {
+/// Classifies, counts and tells how an attempt ended, and acts on it. What is returned is for the message log, once
+/// the answer's body has come. `peer` is what was dialled.
+pub(super) fn conclude(
+    lane: &Arc<Lane>,
+    mut held: Held,
+    (peer, took): (Option<SocketAddr>, Duration),
+    head: Result<Parts, Failure>,
+) -> Option<Note> {
     held.call.attempts += 1;
     let counts = held.call.message.live.counts();
     if held.call.attempts == 1 {
@@ -48,10 +59,15 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: R
     if !matches!(verdict, Verdict::Delivered) {
         counts.error();
     }
+    let code = head.as_ref().map_or_else(Failure::status, |head| Some(head.status.as_u16()));
+    let attempted = Attempted { peer, took, class, code };
+    let note = |call: &Call, status, wait| Note::of(&*lane.shared.onward, call, (status, wait), attempted);
     let after = match verdict {
         Verdict::Delivered => {
             lane.learn(Shown::Works, took);
-            return delivered(lane, held);
+            let note = note(&held.call, Status::Delivered, None);
+            delivered(lane, held);
+            return note;
         }
         Verdict::Stop => None,
         Verdict::Retry { after } => Some(after),
@@ -65,9 +81,21 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, took: Duration, head: R
     let (target, random) = (&held.call.message.target, super::random(&held.call));
     let schedule = &lane.shared.schedule;
     match after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random)) {
-        Some(Next::Moment(wait)) => lane.push_later(held, wait),
-        Some(Next::Wait(wait)) => lane.shared.onward.wait(held.into_call(), wait, Some(&cause)),
-        Some(Next::GiveUp) | None => exhausted(held, cause),
+        Some(Next::Moment(wait)) => {
+            let note = note(&held.call, Status::WillRetry, Some(wait));
+            lane.push_later(held, wait);
+            note
+        }
+        Some(Next::Wait(wait)) => {
+            let note = note(&held.call, Status::WillRetry, Some(wait));
+            lane.shared.onward.wait(held.into_call(), wait, Some(&cause));
+            note
+        }
+        Some(Next::GiveUp) | None => {
+            let note = note(&held.call, Status::Exhausted, None);
+            exhausted(held, cause);
+            note
+        }
     }
 }
 

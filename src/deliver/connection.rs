@@ -1,6 +1,7 @@
 //! A connection to an endpoint, and one request on it.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 
 use bytes::Bytes;
@@ -16,7 +17,14 @@ pub(super) type Body = Full<Bytes>;
 /// An open connection. One of HTTP/1.1 belongs to one worker; one of HTTP/2 is shared by the lane's workers.
 pub(super) enum Connection {
     Http1(Http1),
-    Http2(http2::SendRequest<Body>),
+    Http2(Http2),
+}
+
+/// An HTTP/2 connection; every clone is the same one.
+#[derive(Clone)]
+pub(super) struct Http2 {
+    pub sender: http2::SendRequest<Body>,
+    pub peer: Option<SocketAddr>,
 }
 
 /// An HTTP/1.1 connection that is driven by the task which uses it: an answer wakes one task, not two, and a
@@ -24,6 +32,7 @@ pub(super) enum Connection {
 pub(super) struct Http1 {
     sender: http1::SendRequest<Body>,
     driver: Driver,
+    peer: Option<SocketAddr>,
 }
 
 /// None when the connection is closed.
@@ -33,10 +42,11 @@ impl Http1 {
     pub fn new(
         sender: http1::SendRequest<Body>,
         connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
+        peer: Option<SocketAddr>,
     ) -> Self {
         // Why a connection ended is told to the request on it; on an idle one it matters to nobody.
         let connection = async { drop(connection.await) };
-        Self { sender, driver: Driver(Some(Box::pin(connection))) }
+        Self { sender, driver: Driver(Some(Box::pin(connection))), peer }
     }
 }
 
@@ -57,14 +67,22 @@ impl Driver {
 }
 
 impl Connection {
+    /// What was dialled: with a proxy between, the proxy.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Connection::Http1(http1) => http1.peer,
+            Connection::Http2(http2) => http2.peer,
+        }
+    }
+
     /// Whether another request can be sent now.
     pub async fn is_ready(&mut self) -> bool {
         match self {
-            Connection::Http1(Http1 { sender, driver }) => {
+            Connection::Http1(Http1 { sender, driver, .. }) => {
                 driver.beside(async {}).await;
                 driver.0.is_some() && sender.is_ready()
             }
-            Connection::Http2(sender) => !sender.is_closed(),
+            Connection::Http2(http2) => !http2.sender.is_closed(),
         }
     }
 
@@ -83,12 +101,12 @@ impl Connection {
     /// came is no answer.
     pub async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
         let answer = match self {
-            Connection::Http1(Http1 { sender, driver }) => {
+            Connection::Http1(Http1 { sender, driver, .. }) => {
                 driver.beside(sender.ready()).await.map_err(|error| failure(&error))?;
                 let answer = sender.send_request(request);
                 driver.beside(answer).await
             }
-            Connection::Http2(sender) => sender.send_request(request).await,
+            Connection::Http2(http2) => http2.sender.send_request(request).await,
         };
         answer.map_err(|error| failure(&error))
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::Config;
-use super::connection::{Connection, Http1};
+use super::connection::{Connection, Http1, Http2};
 use super::failure::Failure;
 use super::guard::{Guard, Refused};
 use super::proxy::Egress;
@@ -67,15 +67,18 @@ impl Dialer {
             if !self.allow_http {
                 return Err(Failure::HttpRefused);
             }
-            return http1(self.connect(endpoint, deadline).await?).await;
+            let tcp = self.connect(endpoint, deadline).await?;
+            let peer = tcp.peer_addr().ok();
+            return http1(tcp, peer).await;
         }
         let name = ServerName::try_from(bare(&endpoint.host).to_owned())
             .map_err(|reason| Failure::Tls(io::Error::other(reason)))?;
         let tcp = self.connect(endpoint, deadline).await?;
+        let peer = tcp.peer_addr().ok();
         let tls = connector.connect(name, tcp).await.map_err(Failure::Tls)?;
         match tls.get_ref().1.alpn_protocol() {
-            Some(b"h2") => http2(tls).await,
-            _ => http1(tls).await,
+            Some(b"h2") => http2(tls, peer).await,
+            _ => http1(tls, peer).await,
         }
     }
 
@@ -137,7 +140,7 @@ impl Dialer {
     }
 }
 
-async fn http1<S>(stream: S) -> Result<Connection, Failure>
+async fn http1<S>(stream: S, peer: Option<SocketAddr>) -> Result<Connection, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -146,10 +149,10 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Broken(error.to_string()))?;
-    Ok(Connection::Http1(Http1::new(sender, connection)))
+    Ok(Connection::Http1(Http1::new(sender, connection, peer)))
 }
 
-async fn http2<S>(stream: S) -> Result<Connection, Failure>
+async fn http2<S>(stream: S, peer: Option<SocketAddr>) -> Result<Connection, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -162,5 +165,5 @@ where
         .map_err(|error| Failure::Broken(error.to_string()))?;
     // It ends when its last sender is gone; why it broke, those that wait for an answer on it are told.
     tokio::spawn(connection);
-    Ok(Connection::Http2(sender))
+    Ok(Connection::Http2(Http2 { sender, peer }))
 }

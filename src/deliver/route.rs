@@ -8,12 +8,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use hyper::client::conn::http2;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::connection::{Body, Connection};
+use super::connection::{Body, Connection, Http2};
 use super::dial::Dialer;
 use super::failure::{Failure, Limit, Stage};
 use super::metrics::Metrics;
@@ -44,7 +43,7 @@ pub(super) struct Route {
     connector: OnceLock<TlsConnector>,
     /// The connection that the lane's workers share when the endpoint speaks HTTP/2. The lock is held while
     /// it is dialled, so that the others wait for it instead of dialling too.
-    shared: Mutex<Option<http2::SendRequest<Body>>>,
+    shared: Mutex<Option<Http2>>,
     /// The endpoint is known not to speak HTTP/2: nothing is worth waiting for.
     http1_only: AtomicBool,
 }
@@ -84,7 +83,7 @@ impl Route {
         let mut shared = None;
         if !self.http1_only.load(Ordering::Relaxed) {
             let slot = self.shared.lock().await;
-            if let Some(open) = slot.as_ref().filter(|open| !open.is_closed()) {
+            if let Some(open) = slot.as_ref().filter(|open| !open.sender.is_closed()) {
                 return Ok((Connection::Http2(open.clone()), true));
             }
             // Whoever held the lock may have found out meanwhile that there is nothing to share.
@@ -93,8 +92,8 @@ impl Route {
         let connector = self.connector.get_or_init(|| dialer.connector(&self.endpoint));
         let connection = dialer.dial(&self.endpoint, connector, deadline).await?;
         self.note_protocol(&connection, metrics);
-        if let (Connection::Http2(sender), Some(slot)) = (&connection, &mut shared) {
-            **slot = Some(sender.clone());
+        if let (Connection::Http2(open), Some(slot)) = (&connection, &mut shared) {
+            **slot = Some(open.clone());
         }
         Ok((connection, false))
     }

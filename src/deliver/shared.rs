@@ -13,9 +13,10 @@ use super::metrics::Metrics;
 use super::resolve::Resolver;
 use super::schedule::Schedule;
 use super::throttle::{Throttle, Turn};
-use super::{Call, Cause, Config, Onward, Outcome, Retries, now};
+use super::{Call, Cause, Config, Onward, Outcome, Retries, note, now};
 use crate::id::WebhookId;
 use crate::lifecycle::Stop;
+use crate::message_log::Status;
 
 /// Why an endpoint fails, and for how long it has failed with no answer of one that works.
 #[derive(Debug, Clone)]
@@ -126,6 +127,7 @@ impl Shared {
             && age.min(lasted) > self.schedule.lifetime(call.message.target.retry.as_deref())
         {
             self.metrics.exhausted.increment(1);
+            note::end(&*self.onward, &call, Status::Exhausted, Some(cause.class));
             return self.onward.finished(call, Outcome::Exhausted { cause });
         }
         call.deferrals = call.deferrals.saturating_add(1);

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod calls;
+mod entries;
 mod hostile;
 mod lanes;
 mod proxy;

@@ -1,5 +1,6 @@
 //! A lane's worker: takes the next call, sends it, says how it ended, and ends itself when nothing comes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,7 @@ use super::conclude::{admit, conclude};
 use super::connection::Connection;
 use super::failure::{Failure, Limit, Stage};
 use super::lane::{Held, Lane, Task};
+use super::note::Note;
 use super::signature::Signer;
 use super::timer::Timer;
 use super::tokens;
@@ -37,9 +39,13 @@ pub(super) async fn run(lane: Arc<Lane>) {
             Err(failure) => (Err(failure), None),
         };
         // The status line decides: a body that is slow to come delays nobody but this worker.
-        conclude(&worker.lane, held, started.elapsed(), head);
-        if let Some(body) = body {
-            worker.read_to_end(body).await;
+        let note = conclude(&worker.lane, held, (worker.peer, started.elapsed()), head);
+        let begun = match body {
+            Some(body) => worker.read_to_end(body, note.as_ref().map_or(0, Note::wanted)).await,
+            None => Vec::new(),
+        };
+        if let Some(note) = note {
+            note.tell(&*worker.lane.shared.onward, &begun);
         }
     }
 }
@@ -49,6 +55,8 @@ pub(super) struct Worker {
     /// Notified when a call is queued for this worker while it is parked.
     wake: Arc<Notify>,
     connection: Option<Connection>,
+    /// What the attempt under way has dialled.
+    peer: Option<SocketAddr>,
     signer: Signer,
     answer: Timer,
     idle: Timer,
@@ -60,6 +68,7 @@ impl Worker {
             lane,
             wake: Arc::new(Notify::new()),
             connection: None,
+            peer: None,
             signer: Signer::default(),
             answer: Timer::new(),
             idle: Timer::new(),
@@ -123,6 +132,7 @@ impl Worker {
     /// One attempt: with a token, where the webhook's calls have one. A token that is refused was perhaps revoked, so
     /// a new one gets the same attempt's second chance.
     async fn attempt(&mut self, message: &Message) -> Result<Response<Incoming>, Failure> {
+        self.peer = None;
         let limit = Limit::new(Stage::Attempt, message.target.timeout.unwrap_or(self.lane.shared.config.timeout));
         let source = match &message.target.authorization {
             None => return self.send(message, None, limit).await,
@@ -135,7 +145,7 @@ impl Worker {
         if !token.is_refused(&answer) || !token.is_worth_renewing() {
             return Ok(answer);
         }
-        self.read_to_end(answer.into_body()).await;
+        self.read_to_end(answer.into_body(), 0).await;
         let token = Box::pin(tokens::token(source, &lane.shared.dialer, limit, Some(&token))).await?;
         let answer = self.send(message, Some(&token.authorization), limit).await?;
         token.is_refused(&answer);
@@ -184,6 +194,7 @@ impl Worker {
         attempt: Limit,
     ) -> Result<Response<Incoming>, Failure> {
         let mut connection = self.connection.take().expect("made sure of by connect");
+        self.peer = connection.peer();
         let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_secs());
         let request = self.lane.route.request(message, authorization, &connection, &mut self.signer, now);
         // A webhook that says how long an attempt may take means the wait for the answer above all.
@@ -197,26 +208,33 @@ impl Worker {
         Ok(answer)
     }
 
-    /// Reads the rest of an answer, which is of no interest, so that its connection can be used again. One
-    /// whose body is too large or too slow is closed.
-    async fn read_to_end(&mut self, body: Incoming) {
+    /// Reads the rest of an answer, so that its connection can be used again, and returns what of it came among so
+    /// many bytes; more is of no interest. One whose body is too large or too slow is closed.
+    async fn read_to_end(&mut self, body: Incoming, keep: usize) -> Vec<u8> {
+        let mut begun = Vec::new();
         if body.is_end_stream() {
-            return;
+            return begun;
         }
-        let Some(mut connection) = self.connection.take() else { return };
-        let reading = connection.beside(ends_within(body, self.lane.shared.config.response_bytes));
-        if self.answer.limit(Instant::now() + REST_TIMEOUT, reading).await == Some(true) {
+        let Some(mut connection) = self.connection.take() else { return begun };
+        let reading = ends_within(body, self.lane.shared.config.response_bytes, |data| {
+            let room = keep.saturating_sub(begun.len());
+            begun.extend_from_slice(&data[..data.len().min(room)]);
+        });
+        if self.answer.limit(Instant::now() + REST_TIMEOUT, connection.beside(reading)).await == Some(true) {
             self.connection = Some(connection);
         }
+        begun
     }
 }
 
-/// Whether a body ends, without an error, within so many bytes.
-async fn ends_within(mut body: Incoming, limit: usize) -> bool {
+/// Whether a body ends, without an error, within so many bytes, each of which is shown.
+async fn ends_within(mut body: Incoming, limit: usize, mut show: impl FnMut(&[u8])) -> bool {
     let mut read = 0;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };
-        read += frame.data_ref().map_or(0, bytes::Bytes::len);
+        let Some(data) = frame.data_ref() else { continue };
+        show(data);
+        read += data.len();
         if read > limit {
             return false;
         }

@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Timestamp};
 
 use super::merge::{Chunk, Ended, Merge, Next, Span};
-use super::{Bounds, Cursor, Error, Extent, Page, Range, Record, Spans};
+use super::{Bounds, Cursor, Error, Extent, Page, Range, Record, Spans, partition_of};
 
 /// How long a broker may take to answer a question about the topic.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -203,9 +203,13 @@ impl Reader {
         let until = range.until_ms.map(|at| at.saturating_add(CLOCKS_MS).max(0));
         let until = until.map(|at| self.offsets(partitions, Offset::Offset(at))).transpose()?;
         let from = from.map(|cursor| cursor.positions(partitions)).transpose()?;
+        let only = range.key.map(|key| partition_of(key, partitions));
         let span = |at: usize| {
             let of = |offsets: &Option<Vec<Option<i64>>>| offsets.as_ref().and_then(|offsets| offsets[at]);
             let start = starts[at].unwrap_or(0);
+            if only.is_some_and(|only| only != at) {
+                return (start, start);
+            }
             let end = ends[at].unwrap_or(start);
             // None of the broker is no offset: there may be no record of that time yet, or it can't tell.
             let floor = of(&since).map_or(start, |since| since.max(start));

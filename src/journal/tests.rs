@@ -108,7 +108,7 @@ async fn a_range_ends_the_reading_where_records_are_older() {
     for minute in 1..100 {
         bench.write(0, minute * 60_000).await;
     }
-    let range = Range { since_ms: Some(95 * 60_000), until_ms: None };
+    let range = Range { since_ms: Some(95 * 60_000), ..Range::default() };
     let page = bench.page(None, range, 1_000).await;
     assert!(page.next.is_none() && page.looked_at <= 64, "{page:?}");
     assert_eq!(page.found[..5], [99, 98, 97, 96, 95].map(|minute| minute * 60_000));
@@ -154,6 +154,19 @@ async fn offsets_that_are_not_written_yet_end_the_reading() {
     let bench = Bench::new(1);
     bench.write(0, 1).await;
     assert_eq!(forward(&bench, Spans::from([(0, (0, 99))]), 9).await, (vec![(0, 0)], Spans::new()));
+}
+
+#[tokio::test]
+async fn of_a_key_one_partition_is_read_also_from_a_cursor_on() {
+    let bench = Bench::new(3);
+    for at in 1..=9 {
+        bench.write((at % 3) as i32, at).await;
+    }
+    let range = Range { key: Some(7), ..Range::default() };
+    let first = bench.page(None, range, 2).await;
+    assert_eq!((first.found, first.looked_at), (vec![7, 4], 3));
+    let second = bench.page(first.next, range, 2).await;
+    assert_eq!((second.found, second.next), (vec![1], None));
 }
 
 #[tokio::test]

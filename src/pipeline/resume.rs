@@ -70,6 +70,7 @@ impl Handler for Resume {
         let Some((endpoint, target, live)) = known else {
             // It was deleted or disabled, or its URL was taken away.
             self.cancelled.increment(1);
+            self.settle.cancelled(&kept);
             return share.settle();
         };
         let call = kept.into_call(endpoint, target, live, body, share);

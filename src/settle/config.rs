@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
-use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
+use serde::de::Deserializer;
 
 use super::Tiers;
+use crate::journal::days;
 
 /// The topic for what will not be tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -141,11 +141,4 @@ fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>
     #[derive(Deserialize)]
     struct Wait(#[serde(with = "duration")] Duration);
     Ok(Vec::<Wait>::deserialize(deserializer)?.into_iter().map(|wait| wait.0).collect())
-}
-
-/// Reads a duration that may be in days, each of 24 hours.
-fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let span = Span::deserialize(deserializer)?;
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(D::Error::custom)?;
-    Duration::try_from(duration).map_err(D::Error::custom)
 }

@@ -5,7 +5,6 @@
 //! makes no sense is absent.
 
 mod filter;
-mod secrets;
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +17,6 @@ use crate::id::{AccountId, CallId, EventId, MessageId, WebhookId};
 use crate::journal::Record;
 
 pub use self::filter::{Filter, UrlPrefix};
-pub use self::secrets::without_secrets;
 
 /// How many bytes of a header are read; the longest that this program writes is a URL.
 const MAX_TEXT: usize = 8 * 1024;

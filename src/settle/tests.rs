@@ -72,7 +72,9 @@ impl Bench {
             cluster.create_topic(&tier.topic, 1, 1).unwrap();
         }
         let topics = (&config, &retries, &OperatorEvents::default());
-        let settle = Settle::new(topics, &client, Arc::default(), Box::new(|_, _, _| ())).unwrap();
+        let nothing = message_log::Config { level: message_log::Level::Off, ..message_log::Config::default() };
+        let log = message_log::Writer::new(&nothing, &client).unwrap();
+        let settle = Settle::new(topics, &client, Arc::default(), Box::new(|_, _, _| ()), log).unwrap();
         Self { cluster, settle, book: Arc::default(), budget: Budget::new(1 << 20) }
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::message_log::{self, Level};
 use crate::settle::MAX_RECORD_BYTES;
 use crate::stats;
 
@@ -95,6 +96,7 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
             rule: Rule::Counts,
         },
     ];
+    wanted.extend(message_log(&config.message_log));
     let operator = &config.operator_events;
     wanted.push(Wanted {
         name: operator.topic.clone(),
@@ -117,6 +119,21 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
         rule: Rule::Retries { delay: tier.delay },
     }));
     wanted
+}
+
+/// None where nothing is logged.
+fn message_log(config: &message_log::Config) -> Option<Wanted> {
+    (config.level != Level::Off).then(|| Wanted {
+        name: config.topic.clone(),
+        key: "message_log.topic",
+        partitions: config.partitions,
+        replication_factor: config.replication_factor,
+        settings: vec![
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", config.retention.as_millis().to_string()),
+        ],
+        rule: Rule::Letters,
+    })
 }
 
 /// How long a retry topic keeps its records beyond their delay: as long as all instances may be away.
@@ -243,6 +260,17 @@ mod tests {
             matches!(judged(1, 7, "delete"), Standing::Right { found } if found == "7 partitions, cleanup.policy = delete")
         );
         assert!(matches!(judged(1, 1, "compact,delete"), Standing::Wrong(wrong) if wrong.mend.ends_with("=delete")));
+    }
+
+    #[test]
+    fn the_message_log_has_a_topic_unless_it_is_off() {
+        let names = |level| {
+            let message_log = message_log::Config { level, ..message_log::Config::default() };
+            wanted(&Config { message_log, ..Config::default() })
+                .into_iter()
+                .any(|topic| topic.key == "message_log.topic")
+        };
+        assert_eq!([Level::All, Level::Failures, Level::Off].map(names), [true, true, false]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod endpoints;
 mod harness_itself;
 mod hostile;
 mod kafka_trouble;
+mod message_log;
 mod page;
 mod redrive;
 mod replay;

@@ -13,6 +13,7 @@ use crate::catalogue::Catalogue;
 use crate::definition::rules::Policy;
 use crate::lifecycle::{self, Readiness, Stop};
 use crate::matching::Index;
+use crate::message_log::{self, MessageLog};
 use crate::settle::{self, Letters};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store};
@@ -45,6 +46,7 @@ async fn start() -> Server {
         stats: Stats::start(&stats::Config::default(), &kafka, index, catalogue.clone()).unwrap(),
         catalogue,
         letters: Letters::new(&settle::Config::default(), &kafka),
+        message_log: MessageLog::new(&message_log::Config::default(), &kafka),
         redrive: settle::Redrive::new(&settle::Config::default(), &settle::Retries::default(), &kafka),
         policy: Policy::default(),
         access: Access::default(),

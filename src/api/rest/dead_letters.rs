@@ -3,21 +3,18 @@
 pub(super) mod redrive;
 mod shown;
 
-use std::fmt::Display;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::Api;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
-use super::super::query::Query;
+use super::super::query::{Query, limit, parsed, time};
 use crate::definition::{Draft, edit};
 use crate::id::WebhookId;
 use crate::journal::{Bounds, Cursor};
@@ -31,9 +28,6 @@ const TIME: Duration = Duration::from_secs(8);
 const MARKERS: Duration = Duration::from_secs(5);
 /// How many bytes of it are read for one answer.
 const BYTES: u64 = 256 * 1024 * 1024;
-/// How many letters an answer has unless told otherwise, and at most.
-const LIMIT: usize = 50;
-const MAX_LIMIT: usize = 200;
 /// How many bytes of a body are shown.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -118,7 +112,7 @@ pub(super) async fn read(
 
 impl Api {
     /// The id of a webhook of the caller's account.
-    fn webhook_id(&self, id: &str, caller: &Caller) -> Result<WebhookId, ApiError> {
+    pub(super) fn webhook_id(&self, id: &str, caller: &Caller) -> Result<WebhookId, ApiError> {
         Ok(self.store.with(|definitions| {
             edit::webhook(&Draft::on(definitions), id, &caller.account).map(|webhook| webhook.id)
         })?)
@@ -136,26 +130,9 @@ impl LettersQuery {
             until: time("Until", self.until.as_deref())?,
             ..Filter::default()
         };
-        let limit = self.limit.map_or(Ok(LIMIT), |limit| {
-            let number = limit.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
-            number.ok_or_else(|| ApiError::query(format!("Limit is {limit:?}: use a number from 1 to {MAX_LIMIT}")))
-        })?;
+        let limit = limit(self.limit.as_deref())?;
         Ok((filter, parsed("Cursor", self.cursor.as_deref())?, limit))
     }
-}
-
-fn parsed<T: FromStr<Err: Display>>(name: &str, given: Option<&str>) -> Result<Option<T>, ApiError> {
-    let read = |text: &str| text.parse().map_err(|error| ApiError::query(format!("{name}: {error}")));
-    given.map(read).transpose()
-}
-
-fn time(name: &str, given: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
-    let read = |text: &str| {
-        text.parse().map_err(|_| {
-            ApiError::query(format!("{name} is {text:?}: use a time of RFC 3339, such as 2026-11-24T15:00:00Z"))
-        })
-    };
-    given.map(read).transpose()
 }
 
 /// A class that nobody knows is no mistake: other versions have others.

@@ -5,7 +5,8 @@ use std::fmt::{Display, Write as _};
 
 use jiff::Timestamp;
 
-use crate::settle::{Kind, Letter, Opened, without_secrets};
+use crate::definition::without_secrets;
+use crate::settle::{Kind, Letter, Opened};
 
 const HEAD: [&str; 8] = ["ID", "WRITTEN (UTC)", "CLASS", "WEBHOOK", "EVENT", "TRIES", "ENDPOINT OR RECORD", "CAUSE"];
 const WRITES: &str = "writing to memory does not fail";

@@ -13,6 +13,7 @@ use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::id::{CallId, MessageId, Place};
 use crate::matching::{Live, Target};
+use crate::message_log::{Entry, Status};
 use crate::receipt::{Book, Budget, Receipt};
 use crate::render::Message;
 
@@ -103,6 +104,7 @@ pub struct Heard {
     pub lanes: Arc<Lanes>,
     pub book: Arc<CountingBook>,
     ended: mpsc::UnboundedReceiver<End>,
+    logged: mpsc::UnboundedReceiver<Entry>,
 }
 
 pub struct End {
@@ -115,7 +117,13 @@ pub struct End {
 }
 
 /// Tells the test.
-struct Ears(mpsc::UnboundedSender<End>);
+struct Ears {
+    ends: mpsc::UnboundedSender<End>,
+    entries: mpsc::UnboundedSender<Entry>,
+}
+
+/// How much of an answer an entry has.
+pub const RESPONSE_BYTES: usize = 46;
 
 impl Onward for Ears {
     fn finished(&self, call: Call, outcome: Outcome) {
@@ -123,16 +131,25 @@ impl Onward for Ears {
         if outcome == Outcome::Delivered {
             receipt.settle();
         }
-        let _ = self.0.send(End { n: place.offset, attempts, deferrals, outcome: Some(outcome), wait: Duration::ZERO });
+        let _ =
+            self.ends.send(End { n: place.offset, attempts, deferrals, outcome: Some(outcome), wait: Duration::ZERO });
     }
 
     fn wait(&self, call: Call, wait: Duration, _: Option<&Cause>) {
         let Call { attempts, deferrals, receipt, place, .. } = call;
         receipt.settle();
-        let _ = self.0.send(End { n: place.offset, attempts, deferrals, outcome: None, wait });
+        let _ = self.ends.send(End { n: place.offset, attempts, deferrals, outcome: None, wait });
     }
 
     fn tell(&self, _: &Call, _: &str, _: &News<'_>) {}
+
+    fn logs(&self, _: Status, _: u32) -> Option<usize> {
+        Some(RESPONSE_BYTES)
+    }
+
+    fn log(&self, entry: Entry) {
+        let _ = self.entries.send(entry);
+    }
 }
 
 /// The delay of the only retry topic: what waits less does so in memory.
@@ -141,10 +158,13 @@ pub const TIER: Duration = Duration::from_secs(60);
 impl Heard {
     pub fn new(config: Config) -> Self {
         let (ends, ended) = mpsc::unbounded_channel();
+        let (entries, logged) = mpsc::unbounded_channel();
+        let ears = Arc::new(Ears { ends, entries });
         Self {
-            lanes: Lanes::new(config, Retries { tiers: &[TIER], partitions: 4 }, Arc::new(Ears(ends))).unwrap(),
+            lanes: Lanes::new(config, Retries { tiers: &[TIER], partitions: 4 }, ears).unwrap(),
             book: Arc::default(),
             ended,
+            logged,
         }
     }
 
@@ -163,6 +183,11 @@ impl Heard {
     /// The next end of a call.
     pub async fn end(&mut self) -> End {
         self.ended.recv().await.unwrap()
+    }
+
+    /// The next entry of the message log.
+    pub async fn entry(&mut self) -> Entry {
+        self.logged.recv().await.unwrap()
     }
 
     /// The next end, which must be a delivery; the number of its attempts.

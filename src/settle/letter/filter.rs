@@ -47,7 +47,7 @@ impl Filter {
     /// The part of the topic that they are in.
     pub fn range(&self) -> Range {
         let ms = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
-        Range { since_ms: ms(self.since), until_ms: ms(self.until) }
+        Range { since_ms: ms(self.since), until_ms: ms(self.until), key: None }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -58,6 +58,8 @@ pub enum Answer {
     Status(u16),
     /// A status, and a header with it.
     With(u16, &'static str, String),
+    /// A status with a body.
+    Body(u16, &'static str),
     /// A status after a while.
     Late(Duration, u16),
     /// Nothing, with the connection left open.
@@ -72,7 +74,9 @@ impl Answer {
     /// Whether it says that the message has been taken.
     pub fn is_success(&self) -> bool {
         match self {
-            Self::Status(status) | Self::With(status, ..) | Self::Late(_, status) => (200..300).contains(status),
+            Self::Status(status) | Self::With(status, ..) | Self::Body(status, _) | Self::Late(_, status) => {
+                (200..300).contains(status)
+            }
             Self::Hang | Self::Close | Self::Garbage => false,
         }
     }
@@ -214,7 +218,7 @@ impl std::fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
-async fn receive(request: http::Request<Incoming>, shared: &Shared) -> Result<Response<Empty<Bytes>>, Closed> {
+async fn receive(request: http::Request<Incoming>, shared: &Shared) -> Result<Response<Full<Bytes>>, Closed> {
     let (head, body) = request.into_parts();
     // A body that ends early is no request: its client was killed while sending.
     let body = body.collect().await.map_err(|_| Closed(b""))?.to_bytes();
@@ -225,6 +229,7 @@ async fn receive(request: http::Request<Incoming>, shared: &Shared) -> Result<Re
             response.headers_mut().insert(name, value.parse().expect("the test's header value is one"));
             Ok(response)
         }
+        Answer::Body(status, body) => Ok(response(status).map(|_| Full::from(body))),
         Answer::Late(wait, status) => {
             tokio::time::sleep(wait).await;
             Ok(response(status))
@@ -235,8 +240,8 @@ async fn receive(request: http::Request<Incoming>, shared: &Shared) -> Result<Re
     }
 }
 
-fn response(status: u16) -> Response<Empty<Bytes>> {
-    Response::builder().status(status).body(Empty::new()).expect("the test's status is one")
+fn response(status: u16) -> Response<Full<Bytes>> {
+    Response::builder().status(status).body(Full::default()).expect("the test's status is one")
 }
 
 impl Shared {

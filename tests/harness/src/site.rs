@@ -32,6 +32,7 @@ pub struct Site {
     pub definitions: String,
     pub dead_letters: String,
     pub stats: String,
+    pub message_log: String,
     /// What the names of the retry topics begin with.
     pub retries: String,
     pub group: String,
@@ -65,6 +66,7 @@ impl Site {
             definitions: broker.unique("definitions"),
             dead_letters: broker.unique("dead-letters"),
             stats: broker.unique("stats"),
+            message_log: broker.unique("deliveries"),
             retries: broker.unique("retry"),
             group: broker.unique("group"),
         };
@@ -87,6 +89,8 @@ impl Site {
         site.set("dead_letters.topic", site.dead_letters.clone());
         site.set("stats.topic", site.stats.clone());
         site.set("operator_events.topic", broker.unique("operator-events"));
+        site.set("message_log.topic", site.message_log.clone());
+        site.set("message_log.partitions", 2);
         // As few as will do: every instance that starts looks at each of them.
         site.set("retries.topic", site.retries.clone());
         site.set("retries.tiers", vec!["200ms", "1s"]);

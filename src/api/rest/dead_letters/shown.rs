@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::settle::{Kind, Letter, Opened, without_secrets};
+use crate::definition::without_secrets;
+use crate::settle::{Kind, Letter, Opened};
 
 /// What was given up, and why. What is not known of it is null.
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,4 +1,4 @@
-//! Bodies without the secrets that they may hold.
+//! Texts without the secrets of webhooks that they may hold: bodies that were sent, and answers that repeat them.
 
 use std::borrow::Cow;
 

@@ -1,0 +1,180 @@
+//! `outgoingWebhooks/{webhookId}/messages`: what became of a webhook's messages, from the message log. Ours.
+
+mod shown;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use self::shown::AttemptShown;
+use super::super::Api;
+use super::super::error::ApiError;
+use super::super::oauth::Caller;
+use super::super::query::{Query, limit, parsed, time};
+use crate::id::{MessageId, WebhookId};
+use crate::journal::{Bounds, Cursor};
+use crate::message_log::{Filter, Status, newest_of_calls};
+
+/// How long the topic is read for one answer, well under what an answer may take.
+const TIME: Duration = Duration::from_secs(8);
+/// How many bytes of it are read for a page, and for all attempts of a message.
+const PAGE_BYTES: u64 = 256 * 1024 * 1024;
+const MESSAGE_BYTES: u64 = 1024 * 1024 * 1024;
+/// How many attempts of a message are shown: as many as 20 of its URLs can have.
+const MAX_ATTEMPTS: usize = 1_000;
+
+/// Which messages are listed.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct MessagesQuery {
+    /// Only those that an attempt left so: Delivered, WillRetry, Exhausted, Cancelled; Failed is WillRetry or
+    /// Exhausted.
+    #[param(value_type = String, required = false, pattern = "^(Delivered|WillRetry|Exhausted|Cancelled|Failed)$")]
+    status: Option<String>,
+    /// Only of this event.
+    #[param(value_type = String, required = false)]
+    event_id: Option<String>,
+    /// Only attempts of this time or later.
+    #[param(value_type = String, required = false, format = DateTime)]
+    since: Option<String>,
+    /// Only attempts before this time.
+    #[param(value_type = String, required = false, format = DateTime)]
+    until: Option<String>,
+    /// Only this message.
+    #[param(value_type = String, required = false, format = "uuid")]
+    message_id: Option<String>,
+    /// How many attempts are looked for, 50 unless told otherwise.
+    #[param(value_type = u16, required = false, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// The NextCursor of the page before.
+    #[param(value_type = String, required = false, pattern = "^[A-Za-z0-9_-]+$")]
+    cursor: Option<String>,
+}
+
+/// Which attempts of a message are shown.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct MessageQuery {
+    /// Only attempts of this time or later.
+    #[param(value_type = String, required = false, format = DateTime)]
+    since: Option<String>,
+    /// Only attempts before this time: what is long ago is found sooner so.
+    #[param(value_type = String, required = false, format = DateTime)]
+    until: Option<String>,
+}
+
+/// Messages by URL, each with its newest attempt, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = Messages)]
+pub(super) struct MessagesPage {
+    /// One for each message and URL in this part of the log. A message whose attempts are far apart is in later pages
+    /// again, as it stood then. There may be fewer than the limit, even none, and still a next page.
+    result: Vec<AttemptShown>,
+    /// What to send as Cursor for the next page; null when there is none.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// A message with its attempts.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = Message)]
+pub(super) struct MessageShown {
+    #[schema(format = "uuid")]
+    message_id: String,
+    webhook_id: String,
+    event_id: String,
+    /// To all of its URLs, the oldest first.
+    attempts: Vec<AttemptShown>,
+    /// Whether the log was read as far back as it goes, or Since says.
+    complete: bool,
+}
+
+/// List a webhook's messages with what became of them, the newest first.
+#[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/messages", tag = "Messages",
+    operation_id = "listMessages", params(("webhookId" = String, Path), MessagesQuery),
+    responses((status = 200, description = "A page of them.", body = MessagesPage)))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(webhook): Path<String>,
+    Query(query): Query<MessagesQuery>,
+) -> Result<Json<MessagesPage>, ApiError> {
+    let (own, _) = api.messages_of(&webhook, caller)?;
+    let from: Option<Cursor> = parsed("Cursor", query.cursor.as_deref())?;
+    let found = limit(query.limit.as_deref())?;
+    let filter = Filter {
+        event: parsed("EventId", query.event_id.as_deref())?,
+        message: parsed("MessageId", query.message_id.as_deref())?,
+        status: query.status.as_deref().map(statuses).transpose()?.unwrap_or_default(),
+        ..between(own, query.since.as_deref(), query.until.as_deref())?
+    };
+    let page = api.message_log.page(filter, from, Bounds { found, bytes: PAGE_BYTES, time: TIME }).await?;
+    let result = newest_of_calls(page.found).iter().map(AttemptShown::of).collect();
+    Ok(Json(MessagesPage { result, next_cursor: page.next.map(|next| next.to_string()) }))
+}
+
+/// Read a message with its attempts to all URLs.
+#[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/messages/{messageId}", tag = "Messages",
+    operation_id = "readMessage", params(("webhookId" = String, Path), ("messageId" = String, Path), MessageQuery),
+    responses((status = 200, description = "The message.", body = MessageShown)))]
+pub(super) async fn read(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((webhook, message)): Path<(String, String)>,
+    Query(query): Query<MessageQuery>,
+) -> Result<Json<MessageShown>, ApiError> {
+    let (own, webhook) = api.messages_of(&webhook, caller)?;
+    let missing =
+        |place: &str| ApiError::not_found(format!("there is no message {message:?} of webhook {webhook} {place}"));
+    let id = message.parse::<MessageId>().map_err(|_| missing("in the message log"))?;
+    let filter = Filter { message: Some(id), ..between(own, query.since.as_deref(), query.until.as_deref())? };
+    let bounds = Bounds { found: MAX_ATTEMPTS, bytes: MESSAGE_BYTES, time: TIME };
+    let page = api.message_log.page(filter, None, bounds).await?;
+    let (mut entries, complete) = (page.found, page.next.is_none());
+    entries.sort_by_key(|entry| (entry.at, entry.attempts));
+    // What the client wrote twice.
+    entries.dedup();
+    let Some(first) = entries.first() else {
+        let place = if complete { "in the message log" } else { "in the newest of the log: Until looks further back" };
+        return Err(missing(place));
+    };
+    Ok(Json(MessageShown {
+        message_id: id.to_string(),
+        webhook_id: webhook.to_string(),
+        event_id: first.event.to_string(),
+        attempts: entries.iter().map(AttemptShown::of).collect(),
+        complete,
+    }))
+}
+
+impl Api {
+    /// The messages of a webhook of the caller's account.
+    fn messages_of(&self, webhook: &str, caller: Caller) -> Result<(Filter, WebhookId), ApiError> {
+        let webhook = self.webhook_id(webhook, &caller)?;
+        if !self.message_log.is_written() {
+            return Err(ApiError::not_found("there is no message log: message_log.level is off here"));
+        }
+        Ok((Filter::of(caller.account, webhook), webhook))
+    }
+}
+
+fn between(filter: Filter, since: Option<&str>, until: Option<&str>) -> Result<Filter, ApiError> {
+    let (since, until): (Option<Timestamp>, Option<Timestamp>) = (time("Since", since)?, time("Until", until)?);
+    Ok(Filter { since, until, ..filter })
+}
+
+fn statuses(given: &str) -> Result<Vec<Status>, ApiError> {
+    if given == "Failed" {
+        return Ok(vec![Status::WillRetry, Status::Exhausted]);
+    }
+    given.parse().map(|status| vec![status]).map_err(|error| ApiError::query(format!("Status: {error}, or Failed")))
+}

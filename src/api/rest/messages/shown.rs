@@ -1,0 +1,85 @@
+//! Entries of the message log as the API answers them.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::message_log::Entry;
+
+/// One attempt, or an end without one. What is not known of it is null.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = Attempt)]
+pub(super) struct AttemptShown {
+    /// What the receiver gets as webhook-id.
+    #[schema(format = "uuid")]
+    message_id: String,
+    event_id: String,
+    /// Null of a message that was too large to be made.
+    #[schema(required)]
+    call_id: Option<String>,
+    #[schema(required)]
+    url: Option<String>,
+    /// How the call stood then: Delivered, WillRetry, Exhausted or Cancelled.
+    #[schema(pattern = "^(Delivered|WillRetry|Exhausted|Cancelled)$", example = "Delivered")]
+    status: &'static str,
+    /// When the attempt ended, or the call without one.
+    #[schema(format = DateTime)]
+    at: String,
+    /// When the next attempt is due, and up to a fifth of the wait later.
+    #[schema(required, format = DateTime)]
+    next_attempt: Option<String>,
+    /// How many attempts were made so far.
+    attempts: u32,
+    /// How the attempt ended: status_2xx, status_5xx, timeout and so on; or why there was none.
+    #[schema(required, example = "status_2xx")]
+    class: Option<String>,
+    /// The answer's HTTP status. Null too where nothing was sent.
+    #[schema(required, example = 204)]
+    http_status: Option<u16>,
+    /// What was dialled, with the port; with a proxy between, the proxy.
+    #[schema(required, example = "192.0.2.1:443")]
+    address: Option<String>,
+    /// Milliseconds from the attempt's start to the answer's status line, or to the failure.
+    #[schema(required)]
+    latency_ms: Option<f64>,
+    /// How many bytes the body had that was sent.
+    #[schema(required)]
+    request_bytes: Option<u64>,
+    /// The first bytes of the answer's body, as text; secrets of the webhook in it are shown as ….
+    #[schema(required)]
+    response: Option<String>,
+    /// Of the webhook, as the attempt was made by it.
+    #[schema(required)]
+    version: Option<u32>,
+    /// Where the row change's record stands.
+    topic: String,
+    partition: i32,
+    offset: i64,
+}
+
+impl AttemptShown {
+    pub fn of(entry: &Entry) -> Self {
+        let attempt = entry.attempt.as_ref();
+        Self {
+            message_id: entry.message.to_string(),
+            event_id: entry.event.to_string(),
+            call_id: entry.call.map(|call| call.to_string()),
+            url: entry.url.as_deref().map(str::to_owned),
+            status: entry.status.as_str(),
+            at: entry.at.to_string(),
+            next_attempt: entry.next.as_ref().map(Timestamp::to_string),
+            attempts: entry.attempts,
+            class: entry.class.as_deref().map(str::to_owned),
+            http_status: attempt.and_then(|attempt| attempt.code),
+            address: attempt.and_then(|attempt| Some(attempt.address?.to_string())),
+            latency_ms: attempt.map(|attempt| attempt.latency_ms),
+            request_bytes: attempt.map(|attempt| attempt.request_bytes as u64),
+            response: attempt.and_then(|attempt| attempt.response.clone()),
+            version: entry.version,
+            topic: entry.source.topic.to_string(),
+            partition: entry.source.partition,
+            offset: entry.source.offset,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What the message log is told of calls: decided with the status line, and told when the answer has ended.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::classify::Class;
+use super::{Call, Onward};
+use crate::definition::without_secrets;
+use crate::matching::{Authorization, Target};
+use crate::message_log::{Attempt, Entry, Status};
+
+/// How much more of an answer is read than is shown, so that a secret at the end is known for one, in bytes.
+const SPARE: usize = 4096;
+
+/// An attempt, as it went.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempted {
+    /// What was dialled.
+    pub peer: Option<SocketAddr>,
+    pub took: Duration,
+    pub class: Class,
+    /// The HTTP status of whoever answered.
+    pub code: Option<u16>,
+}
+
+/// An entry that waits for its answer's body.
+pub(super) struct Note {
+    entry: Entry,
+    /// How much of the body it has, in bytes.
+    keep: usize,
+    target: Arc<Target>,
+}
+
+impl Note {
+    /// Of an attempt that the call has counted; the next one follows after this wait. None if it has no entry.
+    pub fn of(
+        onward: &dyn Onward,
+        call: &Call,
+        (status, wait): (Status, Option<Duration>),
+        attempted: Attempted,
+    ) -> Option<Self> {
+        let keep = onward.logs(status, call.attempts)?;
+        let entry = entry(call, status);
+        let Attempted { peer, took, class, code } = attempted;
+        let attempt = Attempt {
+            address: peer,
+            code,
+            latency_ms: (took.as_secs_f64() * 1e4).round() / 10.0,
+            request_bytes: call.message.body.len(),
+            response: None,
+        };
+        let next = wait.and_then(|wait| entry.at.checked_add(wait).ok());
+        let entry = Entry { next, class: Some(class.as_str().into()), attempt: Some(attempt), ..entry };
+        Some(Self { entry, keep, target: call.message.target.clone() })
+    }
+
+    /// How many bytes of the answer's body it wants to see.
+    pub fn wanted(&self) -> usize {
+        if self.keep == 0 { 0 } else { self.keep + SPARE }
+    }
+
+    /// Hands the entry on, with what the answer's body began with.
+    pub fn tell(mut self, onward: &dyn Onward, begun: &[u8]) {
+        if let Some(attempt) = self.entry.attempt.as_mut().filter(|_| !begun.is_empty()) {
+            attempt.response = Some(shown(begun, &self.target, self.keep));
+        }
+        onward.log(self.entry);
+    }
+}
+
+/// Tells of a call that ends without an attempt.
+pub(super) fn end(onward: &dyn Onward, call: &Call, status: Status, class: Option<&'static str>) {
+    if onward.logs(status, call.attempts).is_some() {
+        onward.log(Entry { class: class.map(Into::into), ..entry(call, status) });
+    }
+}
+
+fn entry(call: &Call, status: Status) -> Entry {
+    let (message, target) = (&call.message, &call.message.target);
+    let now = Timestamp::now();
+    Entry {
+        at: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
+        account: target.account.clone(),
+        webhook: target.webhook,
+        event: message.event,
+        message: message.id,
+        call: Some(message.call),
+        version: Some(target.version),
+        url: Some(target.endpoints[message.endpoint].url.clone()),
+        status,
+        next: None,
+        attempts: call.attempts,
+        class: None,
+        attempt: None,
+        source: call.place.clone(),
+    }
+}
+
+/// So many bytes of an answer as text. Receivers that send back what they got would put secrets into the log: those
+/// of webhooks are hidden, and what the webhook's own headers say.
+fn shown(begun: &[u8], target: &Target, keep: usize) -> String {
+    let text = String::from_utf8_lossy(begun);
+    let mut text = without_secrets(&text).into_owned();
+    let fixed = match &target.authorization {
+        Some(Authorization::Fixed(value)) => Some(value),
+        Some(Authorization::Fetched(_)) | None => None,
+    };
+    for value in target.headers.iter().map(|(_, value)| value).chain(fixed) {
+        if let Some(value) = value.to_str().ok().filter(|value| !value.is_empty() && text.contains(value)) {
+            text = text.replace(value, "…");
+        }
+    }
+    if text.len() > keep {
+        let end = (0..=keep).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}

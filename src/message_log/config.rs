@@ -1,0 +1,93 @@
+//! What is logged of messages, and where: the `[message_log]` section.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::journal::days;
+
+/// The topic for what became of every attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which attempts have an entry: all; failures, which is those that failed and the one that ends a call after them; or off. Default all.
+    pub level: Level,
+    /// The topic's name. Default "outhook.deliveries".
+    pub topic: String,
+    /// How many partitions it is created with. A message is found by reading one of them. Default 12.
+    pub partitions: i32,
+    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    pub replication_factor: Option<i32>,
+    /// How long entries are kept, for a topic that is created. Default 7d.
+    #[serde(deserialize_with = "days")]
+    pub retention: Duration,
+    /// How many bytes of an answer's body an entry has at most; 0 is none. Default 512.
+    pub response_bytes: usize,
+}
+
+/// Which attempts have an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    All,
+    /// Those that failed, and the one that ends a call after them.
+    Failures,
+    Off,
+}
+
+/// The most that an entry may have of an answer's body, in bytes.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            level: Level::All,
+            topic: "outhook.deliveries".to_owned(),
+            partitions: 12,
+            replication_factor: None,
+            retention: Duration::from_secs(7 * 24 * 60 * 60),
+            response_bytes: 512,
+        }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// A sentence that names the setting, its value and the mend.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { partitions, retention, response_bytes, .. } = self;
+        if *partitions < 1 {
+            return Err(format!(
+                "message_log.partitions is {partitions}, but a topic has at least one: 12 is the default"
+            ));
+        }
+        if retention.is_zero() {
+            return Err("message_log.retention is 0s, so entries would be deleted unseen: 7d is the default".into());
+        }
+        if *response_bytes > MAX_RESPONSE_BYTES {
+            return Err(format!(
+                "message_log.response_bytes is {response_bytes}, but an entry has at most {MAX_RESPONSE_BYTES} bytes \
+                 of an answer: 512 is the default"
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_is_refused_with_its_mend() {
+        assert_eq!(Config::default().check(), Ok(()));
+        for (config, part) in [
+            (Config { partitions: 0, ..Config::default() }, "message_log.partitions is 0"),
+            (Config { retention: Duration::ZERO, ..Config::default() }, "message_log.retention is 0s"),
+            (Config { response_bytes: 65_537, ..Config::default() }, "message_log.response_bytes is 65537"),
+        ] {
+            let refused = config.check().unwrap_err();
+            assert!(refused.starts_with(part) && refused.contains("is the default"), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Which entries are meant.
+
+use jiff::Timestamp;
+
+use super::entry::{Entry, Status};
+use crate::id::{AccountId, EventId, MessageId, WebhookId};
+use crate::journal::Range;
+
+/// Which entries are meant: those of a webhook that all of it is true of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    pub account: AccountId,
+    pub webhook: WebhookId,
+    pub event: Option<EventId>,
+    pub message: Option<MessageId>,
+    /// One of these; any if there are none.
+    pub status: Vec<Status>,
+    /// Of this time or later.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl Filter {
+    /// All of a webhook, which has to be one of this account.
+    pub fn of(account: AccountId, webhook: WebhookId) -> Self {
+        Self { account, webhook, event: None, message: None, status: Vec::new(), since: None, until: None }
+    }
+
+    pub fn takes(&self, entry: &Entry) -> bool {
+        self.webhook == entry.webhook
+            && self.account == entry.account
+            && self.event.is_none_or(|event| event == entry.event)
+            && self.message.is_none_or(|message| message == entry.message)
+            && (self.status.is_empty() || self.status.contains(&entry.status))
+            && self.since.is_none_or(|since| entry.at >= since)
+            && self.until.is_none_or(|until| entry.at < until)
+    }
+
+    /// The part of the topic that they are in.
+    pub fn range(&self) -> Range {
+        let ms = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
+        let key = self.message.map(|message| message.0.as_u128());
+        Range { since_ms: ms(self.since), until_ms: ms(self.until), key }
+    }
+}

@@ -1,0 +1,168 @@
+//! Entries there and back, and the log on librdkafka's own mock cluster.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use uuid::Uuid;
+
+use super::*;
+use crate::id::{CallId, MessageId, Place};
+use crate::journal::{Bounds, Record};
+
+const WHOLE: &str = concat!(
+    r#"{"at":"2026-11-24T15:00:00.123Z","account":"acme","webhook":"abc123","event":"def456","#,
+    r#""message":"00000000-0000-0000-0000-000000000007","call":"00000000-0000-0000-0000-000000000008","version":3,"#,
+    r#""url":"https://example.com/hook","status":"WillRetry","next":"2026-11-24T15:00:05Z","attempts":2,"#,
+    r#""class":"status_5xx","attempt":{"address":"192.0.2.1:443","code":503,"latency_ms":12.5,"request_bytes":321,"#,
+    r#""response":"try later"},"source":{"topic":"changes","partition":1,"offset":9}}"#
+);
+
+fn entry(message: u128) -> Entry {
+    Entry {
+        at: "2026-11-24T15:00:00.123Z".parse().unwrap(),
+        account: "acme".into(),
+        webhook: "abc123".parse().unwrap(),
+        event: "def456".parse().unwrap(),
+        message: MessageId(Uuid::from_u128(message)),
+        call: Some(CallId(Uuid::from_u128(8))),
+        version: Some(3),
+        url: Some("https://example.com/hook".into()),
+        status: Status::WillRetry,
+        next: Some("2026-11-24T15:00:05Z".parse().unwrap()),
+        attempts: 2,
+        class: Some("status_5xx".into()),
+        attempt: Some(Attempt {
+            address: Some("192.0.2.1:443".parse().unwrap()),
+            code: Some(503),
+            latency_ms: 12.5,
+            request_bytes: 321,
+            response: Some("try later".to_owned()),
+        }),
+        source: Place { topic: "changes".into(), partition: 1, offset: 9 },
+    }
+}
+
+fn read(value: &[u8]) -> Option<Entry> {
+    let headers = Vec::new();
+    Entry::read(&Record { partition: 0, offset: 0, timestamp_ms: 0, key: None, value: Some(value), headers })
+}
+
+/// The text stands in topics, so it stays as it is.
+#[test]
+fn an_entry_is_compact_json_and_read_back() {
+    assert_eq!(String::from_utf8(entry(7).value()).unwrap(), WHOLE);
+    assert_eq!(read(WHOLE.as_bytes()), Some(entry(7)));
+    let bare = Entry {
+        call: None,
+        version: None,
+        url: None,
+        next: None,
+        class: None,
+        attempt: None,
+        status: Status::Cancelled,
+        ..entry(7)
+    };
+    assert!(!String::from_utf8(bare.value()).unwrap().contains("null"));
+    assert_eq!(read(&bare.value()), Some(bare));
+    assert_eq!(read(&WHOLE.replace("\"version\":3,", "\"new\":[1],").into_bytes()).unwrap().version, None);
+}
+
+#[test]
+fn a_filter_takes_what_all_of_it_is_true_of() {
+    let all = Filter {
+        event: "def456".parse().ok(),
+        message: Some(MessageId(Uuid::from_u128(7))),
+        status: vec![Status::Exhausted, Status::WillRetry],
+        since: "2026-11-24T15:00:00.123Z".parse().ok(),
+        until: "2026-11-24T15:00:00.124Z".parse().ok(),
+        ..Filter::of("acme".into(), "abc123".parse().unwrap())
+    };
+    assert!(all.takes(&entry(7)));
+    for other in [
+        Filter { account: "zoo".into(), ..all.clone() },
+        Filter { webhook: "abc124".parse().unwrap(), ..all.clone() },
+        Filter { event: "def457".parse().ok(), ..all.clone() },
+        Filter { message: Some(MessageId(Uuid::from_u128(8))), ..all.clone() },
+        Filter { status: vec![Status::Delivered], ..all.clone() },
+        Filter { since: all.until, ..all.clone() },
+        Filter { until: all.since, ..all.clone() },
+    ] {
+        assert!(!other.takes(&entry(7)), "{other:?}");
+    }
+}
+
+#[test]
+fn of_a_call_the_newest_entry_is_kept_also_if_it_was_written_first() {
+    let at = |second: i64, call: u128, attempts| Entry {
+        at: jiff::Timestamp::from_second(second).unwrap(),
+        call: Some(CallId(Uuid::from_u128(call))),
+        attempts,
+        ..entry(7)
+    };
+    let newest = newest_of_calls(vec![at(3, 1, 2), at(2, 2, 1), at(9, 1, 3), at(1, 1, 1)]);
+    assert_eq!(newest, [at(9, 1, 3), at(2, 2, 1)]);
+}
+
+#[test]
+fn a_level_says_which_attempts_have_an_entry() {
+    let attempts = [(Status::Delivered, 1), (Status::Delivered, 2), (Status::WillRetry, 1), (Status::Cancelled, 0)];
+    for (level, expected) in
+        [(Level::All, [true; 4]), (Level::Failures, [false, true, true, true]), (Level::Off, [false; 4])]
+    {
+        let writer = Writer::new(&Config { level, ..Config::default() }, &ClientConfig::new()).unwrap();
+        assert_eq!(attempts.map(|(status, made)| writer.wants(status, made) == Some(512)), expected, "{level:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_is_found_in_the_one_partition_of_its_message() {
+    let (cluster, config) = (MockCluster::new(1).unwrap(), Config::default());
+    cluster.create_topic(&config.topic, 5, 1).unwrap();
+    let client = HashMap::from([("bootstrap.servers".to_owned(), cluster.bootstrap_servers())]);
+    let writer = Writer::new(&config, &client.clone().into_iter().collect()).unwrap();
+    for message in 0..20 {
+        writer.write(&entry(message));
+    }
+    writer.flush(std::time::Duration::from_secs(20)).await;
+
+    let log = MessageLog::new(&config, &client);
+    let bounds = Bounds { found: 100, bytes: u64::MAX, time: std::time::Duration::from_secs(20) };
+    let webhook = "abc123".parse().unwrap();
+    let all = log.page(Filter::of("acme".into(), webhook), None, bounds).await.unwrap();
+    assert_eq!((all.found.len(), all.next), (20, None));
+    let message = Some(MessageId(Uuid::from_u128(13)));
+    let one = log.page(Filter { message, ..Filter::of("acme".into(), webhook) }, None, bounds).await.unwrap();
+    assert_eq!((one.found, one.looked_at), (vec![entry(13)], 4));
+
+    let found = log.find(&"acme".into(), webhook, message.unwrap()).await.unwrap();
+    assert_eq!(found, Some(Origin { event: "def456".parse().unwrap(), place: entry(13).source }));
+    assert_eq!(log.find(&"zoo".into(), webhook, message.unwrap()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_away_holds_nobody_up_and_what_is_queued_is_bounded() {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", "127.0.0.1:9").set("log_level", "0");
+    let writer = Writer::new(&Config::default(), &client).unwrap();
+    let started = std::time::Instant::now();
+    for message in 0..60_000 {
+        writer.write(&entry(message));
+    }
+    // Sooner than the first entry is given up: none has made room for another.
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    let queued = writer.queued();
+    assert!((10_000..=50_000).contains(&queued), "{queued}");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_panic(value: Vec<u8>, cut in 0..WHOLE.len(), instead: u8) {
+        let _ = read(&value);
+        let mut nearly = WHOLE.as_bytes().to_vec();
+        nearly[cut] = instead;
+        let _ = read(&nearly);
+        prop_assert!(read(&WHOLE.as_bytes()[..cut]).is_none());
+    }
+}

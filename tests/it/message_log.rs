@@ -1,0 +1,227 @@
+//! The message log: what became of each attempt, over REST and in its topic; and that delivery never waits for it.
+
+use std::collections::HashSet;
+
+use harness::{Answer, Api, Broker, Instance, Receiver, Site, eventually, inserted_orders, order};
+use serde_json::Value;
+
+use crate::{OUTHOOK, SOON};
+
+/// A site with one webhook of acme; a call is tried three times.
+fn site(receiver: &Receiver, settings: &[(&str, &str)]) -> Site {
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("delivery.retry", vec!["0s"; 2]);
+    for (key, value) in settings {
+        site.set(key, *value);
+    }
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    site
+}
+
+/// The path of the only webhook's messages.
+fn messages(api: &Api) -> String {
+    let webhooks = api.get("/v3/outgoingWebhooks");
+    format!("/integrations/rest/v3/outgoingWebhooks/{}/messages", webhooks.body[0]["Id"].as_str().expect("a webhook"))
+}
+
+/// What a list has, once it has so much.
+#[track_caller]
+fn listed(api: &Api, path: &str, count: usize) -> Vec<Value> {
+    eventually(&format!("{path} has {count}"), SOON, || {
+        let list = api.get(path);
+        assert_eq!(list.status, 200, "{list:?}");
+        list.body["Result"].as_array().filter(|result| result.len() == count).cloned()
+    })
+}
+
+/// Every entry of the topic.
+fn entries(site: &Site) -> Vec<Value> {
+    let records = Broker::get().read_all(&site.message_log);
+    records.iter().map(|record| serde_json::from_slice(record.value.as_deref().unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn a_message_has_its_attempts_with_what_was_dialled_and_answered() {
+    let receiver = Receiver::start();
+    let site = site(&receiver, &[]);
+    receiver.answer_first("/orders", [Answer::Body(503, "later, please"), Answer::Status(500)]);
+    receiver.answer("/orders", Answer::Body(200, "thanks"));
+    let (of_acme, of_zoo) = (site.client(&["--account", "acme"]), site.client(&["--account", "zoo"]));
+    let instance = site.start();
+    let (acme, zoo) = (instance.api(&of_acme), instance.api(&of_zoo));
+    site.produce([order(1)]);
+    let sent = receiver.wait("/orders", 3, SOON);
+    let (path, id) = (messages(&acme), sent[0].message_id.clone());
+
+    let message = eventually("all attempts are logged", SOON, || {
+        let message = acme.get(&format!("{path}/{id}"));
+        message.body["Attempts"].as_array().is_some_and(|attempts| attempts.len() == 3).then_some(message)
+    });
+    assert_eq!(message.keys(), ["MessageId", "WebhookId", "EventId", "Attempts", "Complete"]);
+    assert_eq!((message.text("MessageId"), &message.body["Complete"]), (id.clone(), &Value::Bool(true)));
+    let address = receiver.url("").replace("http://", "");
+    let expected = [
+        ("WillRetry", 503, "status_5xx", Some("later, please")),
+        ("WillRetry", 500, "status_5xx", None),
+        ("Delivered", 200, "status_2xx", Some("thanks")),
+    ];
+    for (number, (attempt, (status, code, class, response))) in
+        message.body["Attempts"].as_array().unwrap().iter().zip(expected).enumerate()
+    {
+        assert_eq!((&attempt["Status"], &attempt["HttpStatus"]), (&status.into(), &code.into()), "{attempt}");
+        assert_eq!((&attempt["Class"], attempt["Response"].as_str()), (&class.into(), response), "{attempt}");
+        assert_eq!((&attempt["Attempts"], &attempt["MessageId"]), (&(number + 1).into(), &id.as_str().into()));
+        assert_eq!((&attempt["Address"], &attempt["Url"]), (&address.as_str().into(), &receiver.url("/orders").into()));
+        assert_eq!(attempt["RequestBytes"], sent[number].body.len());
+        assert!(attempt["LatencyMs"].as_f64().unwrap() > 0.0 && attempt["NextAttempt"].is_string() == (number < 2));
+        let place = (&attempt["Topic"], &attempt["Partition"], &attempt["Offset"]);
+        assert_eq!(place, (&site.changes.as_str().into(), &0.into(), &0.into()));
+    }
+    assert!(!message.text.contains("whsec_"));
+
+    // As a list has it: the message as it stands, and as it stood when it failed last.
+    let all = listed(&acme, &path, 1);
+    assert_eq!((&all[0]["Status"], &all[0]["Attempts"]), (&"Delivered".into(), &3.into()));
+    let failed = listed(&acme, &format!("{path}?Status=Failed"), 1);
+    assert_eq!((&failed[0]["Status"], &failed[0]["Attempts"]), (&"WillRetry".into(), &2.into()));
+    for foreign in [path.clone(), format!("{path}/{id}")] {
+        let refused = zoo.get(&foreign);
+        assert_eq!((refused.status, refused.text("Code").as_str()), (404, "ObjectNotFound"), "{foreign}");
+    }
+    assert_eq!(acme.with_token("").get(&path).status, 401);
+    let partitions: HashSet<_> =
+        Broker::get().read_all(&site.message_log).iter().map(|record| record.partition).collect();
+    assert_eq!(partitions.len(), 1);
+}
+
+#[test]
+fn queries_choose_messages_and_bad_ones_are_named() {
+    let receiver = Receiver::start();
+    let site = site(&receiver, &[]);
+    receiver.answer_first("/orders", [Answer::Status(410)]);
+    let credentials = site.client(&["--account", "acme"]);
+    let instance = site.start();
+    let acme = instance.api(&credentials);
+    let path = messages(&acme);
+    site.produce([order(1)]);
+    site.await_settled(SOON);
+    receiver.wait("/orders", 1, SOON);
+    let first = listed(&acme, &path, 1).remove(0);
+    let (event, id) = (first["EventId"].as_str().unwrap(), first["MessageId"].as_str().unwrap());
+    for (query, expected) in [
+        ("Status=Exhausted".to_owned(), 1),
+        ("Status=Failed".to_owned(), 1),
+        ("Status=Delivered".to_owned(), 0),
+        (format!("EventId={event}&MessageId={id}"), 1),
+        ("EventId=zzzzzz".to_owned(), 0),
+        ("Since=2026-01-01T00:00:00Z&Until=2126-01-01T00:00:00Z&Limit=200".to_owned(), 1),
+        ("Since=2126-01-01T00:00:00Z".to_owned(), 0),
+        ("Until=2026-01-01T00:00:00Z".to_owned(), 0),
+    ] {
+        let found = acme.get(&format!("{path}?{query}"));
+        assert_eq!((found.status, found.body["Result"].as_array().map(Vec::len)), (200, Some(expected)), "{query}");
+    }
+    for (query, part) in [
+        ("Colour=red", "unknown parameter `Colour`"),
+        ("Status=Lost", "Status: \"Lost\" is no status: use Delivered, WillRetry, Exhausted or Cancelled, or Failed"),
+        ("MessageId=7", "MessageId: \"7\" is not a message's id"),
+        ("Since=yesterday", "Since is \"yesterday\""),
+        ("Limit=201", "Limit is \"201\": use a number from 1 to 200"),
+        ("Cursor=garbage", "Cursor: this is not a cursor"),
+    ] {
+        let refused = acme.get(&format!("{path}?{query}"));
+        assert_eq!((refused.status, refused.text("Code").as_str()), (400, "IncorrectQueryParameter"), "{query}");
+        assert!(refused.text("Message").contains(part), "{query}: {refused:?}");
+    }
+    for missing in ["00000000-0000-0000-0000-000000000000", "x"] {
+        assert_eq!(acme.get(&format!("{path}/{missing}")).status, 404, "{missing}");
+    }
+    let elsewhere = acme.get(&format!("{path}/{id}?Until=2026-01-01T00:00:00Z"));
+    assert_eq!(elsewhere.status, 404, "{elsewhere:?}");
+}
+
+#[test]
+fn pages_go_back_through_all_messages() {
+    let receiver = Receiver::start();
+    let site = site(&receiver, &[]);
+    let credentials = site.client(&["--account", "acme"]);
+    let instance = site.start();
+    let acme = instance.api(&credentials);
+    site.produce((0..60).map(order));
+    receiver.wait("/orders", 60, SOON);
+    let path = messages(&acme);
+    listed(&acme, &format!("{path}?Limit=200"), 60);
+    let (mut found, mut next) = (HashSet::new(), Value::Null);
+    for pages in 0..4 {
+        let cursor = next.as_str().map_or(String::new(), |cursor| format!("&Cursor={cursor}"));
+        let page = acme.get(&format!("{path}?Limit=25{cursor}"));
+        found.extend(page.body["Result"].as_array().unwrap().iter().map(|message| message["MessageId"].to_string()));
+        next = page.body["NextCursor"].clone();
+        if next.is_null() {
+            assert_eq!(pages, 2);
+            break;
+        }
+    }
+    assert_eq!((found.len(), next), (60, Value::Null));
+}
+
+#[test]
+fn a_level_says_which_attempts_are_logged() {
+    let logged = |level: &str| -> (Site, Instance, Api) {
+        let receiver = Receiver::start();
+        let site = site(&receiver, &[("message_log.level", level)]);
+        receiver.answer_first("/orders", [Answer::Status(204), Answer::Status(500), Answer::Status(204)]);
+        let credentials = site.client(&["--account", "acme"]);
+        let instance = site.start();
+        for number in 1..=2 {
+            site.produce([order(number)]);
+            site.await_settled(SOON);
+        }
+        receiver.wait("/orders", 3, SOON);
+        let acme = instance.api(&credentials);
+        (site, instance, acme)
+    };
+    let (site, instance, _) = logged("failures");
+    assert_eq!(instance.stop().code, Some(0));
+    let kept = entries(&site);
+    let kept: Vec<_> =
+        kept.iter().map(|entry| (entry["status"].as_str().unwrap(), entry["attempts"].as_u64())).collect();
+    assert_eq!(kept, [("WillRetry", Some(1)), ("Delivered", Some(2))]);
+
+    let (_site, _instance, acme) = logged("off");
+    let refused = acme.get(&messages(&acme));
+    assert_eq!(refused.status, 404, "{refused:?}");
+    assert!(refused.text("Message").contains("message_log.level is off"), "{refused:?}");
+}
+
+#[test]
+fn a_stop_writes_what_was_logged() {
+    let receiver = Receiver::start();
+    let site = site(&receiver, &[]);
+    let instance = site.start();
+    site.produce((0..200).map(order));
+    receiver.wait("/orders", 200, SOON);
+    assert_eq!(instance.stop().code, Some(0));
+    assert_eq!(entries(&site).len(), 200);
+}
+
+#[test]
+fn a_topic_that_takes_nothing_holds_nothing_up_and_what_is_left_out_is_counted() {
+    if !Broker::get().is_kafka_for("a topic that takes no record of that size") {
+        return;
+    }
+    let receiver = Receiver::start();
+    let site = site(&receiver, &[]);
+    Broker::get().create_topic(&site.message_log, 1, &[("max.message.bytes", "10")]);
+    let instance = site.start();
+    site.produce((0..200).map(order));
+    site.await_settled(SOON);
+    assert_eq!(receiver.requests("/orders").len(), 200);
+    eventually("what is left out is counted", SOON, || {
+        (instance.metric("outhook_message_log_dropped_total") == 200.0).then_some(())
+    });
+    let said = instance.stop();
+    assert_eq!(said.code, Some(0));
+    let told = (said.stdout + &said.stderr).matches("entries of the message log are left out, while").count();
+    assert_eq!(told, 1, "told once a minute");
+}
