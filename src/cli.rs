@@ -11,7 +11,9 @@ mod dev;
 pub mod explain;
 mod failure;
 pub mod get;
+mod moment;
 pub mod preview;
+mod replay;
 mod run;
 pub mod secrets;
 mod topics;
@@ -54,6 +56,7 @@ enum Command {
     Get(get::Args),
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
+    Replay(Box<replay::Args>),
     Preview(preview::Args),
     Explain(explain::Args),
 }
@@ -73,8 +76,11 @@ To find out:
   outhook preview --change row.json  the message it sends
   outhook dead-letters list          what was given up, and why; redrive sends it out again
 
+To send again:
+  outhook replay --topic orders --from 2d --webhook 3f0zq9   what past row changes make; --help says more
+
 Every key of outhook.toml can be set in the environment: OUTHOOK__KAFKA__BROKERS is kafka.brokers.
-Exit codes: 0 done; 1 failed; 2 bad arguments or configuration; 3 stopped with records left uncommitted.";
+Exit codes: 0 done; 1 failed; 2 bad arguments or configuration; 3 stopped before all was done.";
 
 /// What standard error is.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +125,7 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
         Command::Clients(command) => Ok(clients::run(command, &load()?).await?),
         Command::Secrets(command) => Ok(secrets::run(command, &load()?).await?),
         Command::DeadLetters(command) => Ok(dead_letters::run(command, &load()?, terminal).await?),
+        Command::Replay(args) => Ok(replay::run(*args, &load()?, terminal).await?),
         Command::Get(args) => {
             let config = load()?;
             Ok(get::run(args, &config.definitions, &config.kafka.client()).await?)

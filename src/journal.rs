@@ -1,5 +1,5 @@
 //! A topic read back from its newest end, such as that of the dead letters: page by page over all partitions,
-//! the newest records first.
+//! the newest records first. Or read again from a place on, the oldest first, without a group and without a commit.
 //!
 //! Somebody asks now and then, so nothing is held in between: each page has a Kafka client of its own, which is
 //! made for it and given back at its end, and a cursor says where the next one goes on. A page is bounded in what
@@ -13,6 +13,8 @@ mod retention;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,20 @@ pub struct Journal {
     topic: String,
     client: ClientConfig,
     places: Arc<Semaphore>,
+}
+
+/// Offsets of partitions, by partition: from the first, and below the second.
+pub type Spans = BTreeMap<i32, (i64, i64)>;
+
+/// What a partition holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// The oldest offset that is left.
+    pub start: i64,
+    /// The offset behind the last record that is committed.
+    pub end: i64,
+    /// Of each time that was asked for, the first offset of that time or later; the end where there is none.
+    pub since: Vec<i64>,
 }
 
 /// A record, as it is looked at.
@@ -155,6 +171,32 @@ impl Journal {
         L: FnMut(&Record<'_>) -> Option<T> + Send + 'static,
     {
         self.read(time, move |mut reader| reader.each(&places, look)).await
+    }
+
+    /// What each partition holds now, by its number. `times` are Kafka's timestamps, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// Too many read at once, or the topic can't be looked up in that time.
+    pub async fn extents(&self, times: Vec<i64>, time: Duration) -> Result<Vec<Extent>, Error> {
+        self.read(time, move |reader| reader.extents(&times)).await
+    }
+
+    /// Shows the records of these offsets, each partition's from the oldest on, until `look` breaks off or the time is
+    /// up. Returns what `look` has made, and what is left of the offsets.
+    ///
+    /// # Errors
+    /// Too many read at once, or nothing could be read in that time.
+    pub async fn forward<S, L>(&self, spans: Spans, time: Duration, made: S, look: L) -> Result<(S, Spans), Error>
+    where
+        S: Send + 'static,
+        L: FnMut(&mut S, &Record<'_>) -> ControlFlow<()> + Send + 'static,
+    {
+        self.read(time, move |mut reader| reader.forward(spans, made, look)).await
+    }
+
+    /// The same for another topic of the cluster; both together read no more at a time.
+    pub fn of_topic(&self, topic: &str) -> Self {
+        Self { topic: topic.to_owned(), client: self.client.clone(), places: self.places.clone() }
     }
 
     /// Reads in a thread that may block.

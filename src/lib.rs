@@ -3,9 +3,9 @@
 //! The journey of a row change, in the order of the modules below: a record comes from its partition
 //! (`source`), becomes a row change (`decode`), is held against the definitions (`matching`), turned into
 //! messages (`render`), sent (`deliver`) and, when nothing is left to do, settled (`settle`) so that its
-//! offset can be committed. On its way the `catalogue` sees it, `stats` sums
-//! what became of it, and the `message_log` says it of each attempt. `pipeline`
-//! is the only module that knows this order; `app` the only one that constructs.
+//! offset can be committed. On its way the `catalogue` sees it, `stats` sums what became of it, and the
+//! `message_log` says it of each attempt. `pipeline` is the only module that knows this order; `app` the only one
+//! that constructs. `replay` reads records of the past once more.
 
 pub mod id;
 pub mod journal;
@@ -33,6 +33,8 @@ pub mod settle;
 pub mod catalogue;
 
 pub mod pipeline;
+
+pub mod replay;
 
 pub mod store;
 

@@ -1,4 +1,5 @@
-//! One record's whole way, in order, on one screen. A call that has waited comes back by [`Resume`].
+//! One record's whole way, in order, on one screen. A call that has waited comes back by [`Resume`]; a record that is
+//! read once more, for some events only, goes by [`Replay`].
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -6,17 +7,19 @@ use std::time::SystemTime;
 use crate::catalogue::Lookout;
 use crate::decode::{Decoded, Decoder, Headers, Input};
 use crate::deliver::{CALL_BYTES, Call, Lanes};
-use crate::id::Row;
-use crate::matching::Index;
+use crate::id::{Place, Row};
+use crate::matching::{Index, Target};
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
 use crate::settle::Settle;
 use crate::source::{Handler, Record};
 
 pub use self::counters::{Counters, describe_metrics};
+pub use self::replay::{Replay, Replayed};
 pub use self::resume::{Origin, Resume};
 
 mod counters;
+mod replay;
 mod resume;
 
 /// The stages behind one partition. Shared parts are handles; the rest is this partition's own and is
@@ -93,9 +96,13 @@ fn input<'a>(record: &'a Record<'a>) -> Input<'a> {
 fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
     let (place, appended_ms) = (record.place(), record.timestamp_ms());
     let offered_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64);
-    let target = &message.target;
-    let row = target.is_in_row_order().then(|| Row::of(target.webhook, &place, record.key()));
+    let row = row(&message.target, &place, record.key());
     Call { message, place, appended_ms, receipt, attempts: 0, deferrals: 0, offered_ms, row }
+}
+
+/// The row that a record is about, where its webhook wants row order.
+fn row(target: &Target, place: &Place, key: Option<&[u8]>) -> Option<Row> {
+    target.is_in_row_order().then(|| Row::of(target.webhook, place, key))
 }
 
 impl Headers for Record<'_> {

@@ -1,8 +1,10 @@
 //! Stage 6: what each outcome means. A retry or a dead letter is written to its topic and acknowledged before its
-//! receipt settles; never the other way round. `reading` finds dead letters again, `redrive` sends them out again.
+//! receipt settles; never the other way round. `reading` finds dead letters again, `redrive` sends them out again;
+//! `due_calls` takes calls that somebody orders.
 
 mod config;
 mod dead_letter;
+mod due_calls;
 mod in_order;
 mod kept_call;
 mod letter;
@@ -37,6 +39,7 @@ use crate::receipt::Receipt;
 use crate::render::TooLarge;
 
 pub use self::config::{Config, OperatorEvents, Retries, RowOrder};
+pub use self::due_calls::{DueCalls, Unwritten};
 pub use self::kept_call::{KeptCall, NoCall, Until};
 pub use self::letter::{BadLetterId, Filter, Kind, Letter, LetterId, UrlPrefix};
 pub use self::reading::{Letters, Opened};

@@ -33,7 +33,7 @@ use crate::lifecycle::{self, Stop};
 use crate::matching::Index;
 
 pub use self::config::Config;
-pub use self::log::{Log, Next, end, read};
+pub use self::log::{Log, Next, end, read, read_with_end};
 pub use self::request::WriteError;
 pub use self::status::{BadDefinition, Status, describe_metrics};
 pub use self::writer::Unwritten;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 
 use crate::endpoints::now_micros;
@@ -28,8 +29,13 @@ pub fn feed(brokers: &str, topic: &str, changes: usize, rate: usize, tables: usi
         let due = changes.min((started.elapsed().as_secs_f64() * rate as f64) as usize);
         for number in made..due {
             let (key, value) = (number.to_string(), insert(number, tables));
-            let sent = producer.send(BaseRecord::to(topic).key(&key).payload(&value));
-            sent.map_err(|(error, _)| error).expect("the producer's queue holds a second's row changes");
+            let mut record = BaseRecord::to(topic).key(&key).payload(&value);
+            // A machine that does not keep up with the rate writes as fast as it can.
+            while let Err((error, refused)) = producer.send(record) {
+                assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
+                producer.poll(TICK);
+                record = refused;
+            }
         }
         made = made.max(due);
         producer.poll(TICK);

@@ -1,7 +1,6 @@
 //! `outhook dead-letters`: what was given up, and why; and how it goes out again.
 
 mod list;
-mod moment;
 mod redrive;
 mod show;
 mod text;

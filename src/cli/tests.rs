@@ -149,6 +149,11 @@ fn the_commands_are_as_the_help_shows_them() {
         "outhook dead-letters list --since 2h --class status_5xx --endpoint https://a.example --kind call --json",
         "outhook dead-letters show 2:1044 --show-secrets",
         "outhook dead-letters show 00000000-0000-0000-0000-000000000001",
+        "outhook replay --topic orders --from 2026-11-24T10:00:00Z --to 2026-11-24T14:00:00Z --webhook 3f0zq9 --dry-run",
+        "outhook replay --topic orders --from 2d --event k2m4xa --event p07c1d",
+        "outhook replay --topic orders --partition 3 --from 1200 --to 1300 --webhook 3f0zq9",
+        "outhook replay --topic orders --from 0 --webhook 3f0zq9 --rate 50",
+        "outhook replay --topic orders --spans 0:1044-2000,2:980-1900 --webhook 3f0zq9 --json",
         "outhook preview --change row.json",
         "outhook explain --change row.json -f webhooks.yaml",
     ] {
@@ -163,6 +168,11 @@ fn the_commands_are_as_the_help_shows_them() {
         "outhook topics",
         "outhook dead-letters show 2",
         "outhook dead-letters list --limit 0",
+        "outhook replay --topic orders --from 2d",
+        "outhook replay --topic orders --webhook 3f0zq9",
+        "outhook replay --from 2d --webhook 3f0zq9",
+        "outhook replay --topic orders --from 0 --webhook 3f0zq9 --rate 0",
+        "outhook replay --topic orders --from 0 --spans 0:1-2 --webhook 3f0zq9",
     ] {
         let error = Arguments::try_parse_from(line.split(' ')).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");

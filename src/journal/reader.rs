@@ -1,5 +1,7 @@
 //! The Kafka client of one page: a consumer that belongs to no group's work and reads where it is told to.
 
+use std::collections::btree_map::Entry;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -10,7 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Timestamp};
 
 use super::merge::{Chunk, Ended, Merge, Next, Span};
-use super::{Bounds, Cursor, Error, Page, Range, Record, partition_of};
+use super::{Bounds, Cursor, Error, Extent, Page, Range, Record, Spans, partition_of};
 
 /// How long a broker may take to answer a question about the topic.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -108,6 +110,71 @@ impl Reader {
     ) -> Result<Vec<Option<T>>, Error> {
         let spans = self.spans(None, Range::default())?;
         places.iter().map(|place| self.at(*place, &spans, &mut look)).collect()
+    }
+
+    /// See [`super::Journal::extents`].
+    pub fn extents(&self, times: &[i64]) -> Result<Vec<Extent>, Error> {
+        let partitions = self.partitions()?;
+        let (starts, ends) = (self.offsets(partitions, Offset::Beginning)?, self.offsets(partitions, Offset::End)?);
+        let since = times.iter().map(|at| self.offsets(partitions, Offset::Offset((*at).max(0))));
+        let since = since.collect::<Result<Vec<_>, _>>()?;
+        let extent = |at: usize| {
+            let start = starts[at].unwrap_or(0);
+            let end = ends[at].unwrap_or(start);
+            // What was written since is behind the end.
+            let of_time = |offsets: &Vec<Option<i64>>| offsets[at].map_or(end, |offset| offset.clamp(start, end));
+            Extent { start, end, since: since.iter().map(of_time).collect() }
+        };
+        Ok((0..partitions).map(extent).collect())
+    }
+
+    /// See [`super::Journal::forward`].
+    pub fn forward<S>(
+        &mut self,
+        mut spans: Spans,
+        mut made: S,
+        mut look: impl FnMut(&mut S, &Record<'_>) -> ControlFlow<()>,
+    ) -> Result<(S, Spans), Error> {
+        spans.retain(|_, (from, before)| from < before);
+        let place = |(partition, (from, _)): (&i32, &(i64, i64))| {
+            Some((usize::try_from(*partition).ok()?, Offset::Offset(*from)))
+        };
+        let from = spans.iter().filter_map(place);
+        self.consumer.assign(&self.places(from)?).map_err(self.refused())?;
+        while !spans.is_empty() && !self.is_late() {
+            match self.consumer.poll(POLL) {
+                None => {}
+                Some(Ok(message)) => {
+                    let Entry::Occupied(mut span) = spans.entry(message.partition()) else { continue };
+                    let (from, before) = span.get_mut();
+                    let (offset, before) = (message.offset(), *before);
+                    *from = offset.saturating_add(1).min(before);
+                    if offset.saturating_add(1) >= before {
+                        span.remove();
+                        self.leave(message.partition())?;
+                    }
+                    self.looked_at += 1;
+                    if offset < before && look(&mut made, &record(&message)).is_break() {
+                        break;
+                    }
+                }
+                // What is left are no records, but marks of transactions or what compaction has taken away.
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(spans.remove(&partition)),
+                Some(Err(error)) => self.trouble = error.to_string(),
+            }
+        }
+        if self.looked_at == 0 && !spans.is_empty() && self.is_late() {
+            return Err(self.stalled());
+        }
+        self.consumer.unassign().map_err(self.refused())?;
+        Ok((made, spans))
+    }
+
+    /// Fetches no more of a partition whose end was reached.
+    fn leave(&self, partition: i32) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, partition);
+        self.consumer.pause(&list).map_err(self.refused())
     }
 
     fn at<T>(
@@ -250,10 +317,18 @@ fn look_at<T>(
     chunk_bytes: u64,
     look: &mut impl FnMut(&Record<'_>) -> Option<T>,
 ) -> u64 {
+    let record = record(message);
+    let of_headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes = (message.key_len() + message.payload_len() + of_headers) as u64;
+    chunk.take((record.offset, record.timestamp_ms), bytes, look(&record), chunk_bytes);
+    bytes
+}
+
+fn record<'r>(message: &'r BorrowedMessage<'_>) -> Record<'r> {
     let headers = message
         .headers()
         .map(|headers| headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect::<Vec<_>>());
-    let record = Record {
+    Record {
         partition: message.partition(),
         offset: message.offset(),
         timestamp_ms: match message.timestamp() {
@@ -263,9 +338,5 @@ fn look_at<T>(
         key: message.key(),
         value: message.payload(),
         headers: headers.unwrap_or_default(),
-    };
-    let of_headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let bytes = (message.key_len() + message.payload_len() + of_headers) as u64;
-    chunk.take((record.offset, record.timestamp_ms), bytes, look(&record), chunk_bytes);
-    bytes
+    }
 }

@@ -114,6 +114,48 @@ async fn a_range_ends_the_reading_where_records_are_older() {
     assert_eq!(page.found[..5], [99, 98, 97, 96, 95].map(|minute| minute * 60_000));
 }
 
+/// What forward reading shows, until there are so many.
+async fn forward(bench: &Bench, spans: Spans, most: usize) -> (Vec<(i32, i64)>, Spans) {
+    let look = move |seen: &mut Vec<_>, record: &Record<'_>| {
+        seen.push((record.partition, record.offset));
+        if seen.len() >= most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    bench.journal.forward(spans, BOUNDS.time, Vec::new(), look).await.unwrap()
+}
+
+#[tokio::test]
+async fn offsets_are_read_forwards_and_what_is_left_of_them_is_told() {
+    let bench = Bench::new(3);
+    for at in 1..=20 {
+        bench.write((at % 2) as i32, at).await;
+    }
+    let extents = bench.journal.extents(Vec::new(), BOUNDS.time).await.unwrap();
+    assert_eq!(extents.iter().map(|extent| (extent.start, extent.end)).collect::<Vec<_>>(), [(0, 10), (0, 10), (0, 0)]);
+
+    let spans = Spans::from([(0, (2, 8)), (1, (9, 10)), (2, (0, 0))]);
+    let (mut seen, left) = forward(&bench, spans.clone(), usize::MAX).await;
+    seen.sort_unstable();
+    assert_eq!(seen, [(0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (0, 7), (1, 9)]);
+    assert!(left.is_empty(), "{left:?}");
+
+    let (mut all, mut left) = (Vec::new(), spans);
+    while !left.is_empty() {
+        let (seen, then) = forward(&bench, left, 3).await;
+        assert!(seen.len() <= 3, "{seen:?}");
+        all.extend(seen);
+        left = then;
+    }
+    all.sort_unstable();
+    assert_eq!(all, seen, "in pieces the same, each once");
+}
+
+#[tokio::test]
+async fn offsets_that_are_not_written_yet_end_the_reading() {
+    let bench = Bench::new(1);
+    bench.write(0, 1).await;
+    assert_eq!(forward(&bench, Spans::from([(0, (0, 99))]), 9).await, (vec![(0, 0)], Spans::new()));
+}
+
 #[tokio::test]
 async fn of_a_key_one_partition_is_read_also_from_a_cursor_on() {
     let bench = Bench::new(3);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{Gauge, gauge};
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, Producer as _, PurgeConfig};
 use tokio::sync::{mpsc, watch};
@@ -26,9 +26,6 @@ const QUEUED: usize = 1024;
 
 /// How many calls are written and not acknowledged.
 const UNDER_WAY: usize = 4096;
-
-/// How long a client whose own queue is full is left alone.
-const QUEUE_FULL_WAIT: Duration = Duration::from_millis(10);
 
 /// A record, with what settles once it is acknowledged.
 struct Item {
@@ -156,20 +153,15 @@ impl Pump {
 
     /// Hands a record to the client. One that it does not take is the first to be written again.
     async fn write(&mut self, item: Item) -> Result<(), KafkaError> {
-        loop {
-            match self.producer.send_result(writer::future_record(&self.topic, &item.record)) {
-                Ok(delivery) => {
-                    self.under_way.push_back(Written { item, delivery, since: Instant::now() });
-                    self.count(|_| ());
-                    return Ok(());
-                }
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                    tokio::time::sleep(QUEUE_FULL_WAIT).await;
-                }
-                Err((reason, _)) => {
-                    self.again.push_front(item);
-                    return Err(reason);
-                }
+        match writer::begin(&self.producer, &self.topic, &item.record).await {
+            Ok(delivery) => {
+                self.under_way.push_back(Written { item, delivery, since: Instant::now() });
+                self.count(|_| ());
+                Ok(())
+            }
+            Err(reason) => {
+                self.again.push_front(item);
+                Err(reason)
             }
         }
     }
@@ -190,7 +182,7 @@ impl Pump {
         self.producer.purge(PurgeConfig::default().queue().inflight());
         let mut again = VecDeque::new();
         while let Some(Written { item, delivery, .. }) = self.under_way.pop_front() {
-            match outcome(delivery.await) {
+            match writer::outcome(delivery.await) {
                 Ok(()) => self.settle(item),
                 Err(_) => again.push_back(item),
             }
@@ -244,18 +236,9 @@ impl Pump {
 /// What becomes of the first that is under way. It may be asked for again if the answer is not awaited.
 async fn first(under_way: &mut VecDeque<Written>) -> Result<(), KafkaError> {
     match under_way.front_mut() {
-        Some(written) => outcome((&mut written.delivery).await),
+        Some(written) => writer::outcome((&mut written.delivery).await),
         None => std::future::pending().await,
     }
 }
 
 type Delivered = <DeliveryFuture as Future>::Output;
-
-/// A report that never comes is that of a client which is gone.
-fn outcome(delivered: Delivered) -> Result<(), KafkaError> {
-    match delivered {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err((reason, _))) => Err(reason),
-        Err(_) => Err(KafkaError::Canceled),
-    }
-}

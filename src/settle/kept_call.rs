@@ -60,7 +60,15 @@ pub struct NoCall {
 
 impl KeptCall {
     pub fn of(call: &Call) -> Self {
-        let (message, target) = (&call.message, &call.message.target);
+        let (attempts, deferrals) = (call.attempts, call.deferrals);
+        let first = Self::first(&call.message, call.place.clone(), call.row, (call.appended_ms, call.offered_ms));
+        Self { attempts, deferrals, ..first }
+    }
+
+    /// The call of a message that was never tried. `place` is the row change's record, appended at the first time
+    /// and meant to go out at the second; both are in milliseconds since 1970.
+    pub fn first(message: &Message, place: Place, row: Option<Row>, (appended_ms, offered_ms): (i64, i64)) -> Self {
+        let target = &message.target;
         Self {
             account: target.account.clone(),
             webhook: target.webhook,
@@ -71,12 +79,12 @@ impl KeptCall {
             endpoint: (message.endpoint, target.endpoints.len()),
             event_date: message.event_date,
             sequence: message.sequence,
-            place: call.place.clone(),
-            appended_ms: call.appended_ms,
-            offered_ms: call.offered_ms,
-            attempts: call.attempts,
-            deferrals: call.deferrals,
-            row: call.row,
+            place,
+            appended_ms,
+            offered_ms,
+            attempts: 0,
+            deferrals: 0,
+            row,
         }
     }
 
@@ -150,8 +158,11 @@ impl KeptCall {
         Outgoing {
             kind: Kind::Retry,
             place: self.place.to_string(),
-            // A hash, so that calls are spread evenly over the topic's partitions.
-            key: Some(Bytes::copy_from_slice(self.call.0.as_bytes())),
+            // Hashes, so that calls are spread evenly over the topic's partitions. All of a row are in one.
+            key: Some(match self.row {
+                Some(row) => Bytes::copy_from_slice(&row.bytes()),
+                None => Bytes::copy_from_slice(self.call.0.as_bytes()),
+            }),
             value: Some(body),
             headers,
         }
@@ -160,8 +171,15 @@ impl KeptCall {
     /// The record of the call in the topic of row order, where all of its row are in one partition. One that was made
     /// when its webhook wanted no order is a row of its own.
     pub(super) fn in_order(mut self, until: Until, body: Bytes) -> Outgoing {
-        let row = *self.row.get_or_insert(Row::alone(self.call));
-        Outgoing { key: Some(Bytes::copy_from_slice(&row.bytes())), ..self.waiting(until, body) }
+        self.row.get_or_insert(Row::alone(self.call));
+        self.waiting(until, body)
+    }
+
+    /// The record of the call when it is sent out again: due now, as if it had never been tried.
+    pub(super) fn due(self, now: Timestamp, definitions: i64, body: Bytes) -> Outgoing {
+        let now_ms = now.as_millisecond();
+        let call = Self { attempts: 0, deferrals: 0, offered_ms: now_ms, ..self };
+        call.waiting(Until { due_ms: now_ms, definitions }, body)
     }
 
     /// The place among the webhook's URLs of the one that it goes to now: its own, else the one that has taken its

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use metrics::counter;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 use tokio::task::JoinSet;
 
-use super::kept_call::{KeptCall, NoCall, Until};
+use super::kept_call::{KeptCall, NoCall};
 use super::letter::{Kind, Letter, LetterId};
 use super::outgoing::Outgoing;
 use super::reading::Letters;
@@ -115,11 +116,8 @@ impl Candidate {
                 None => {}
             }
         }
-        let now_ms = now.as_millisecond();
-        let call = KeptCall { attempts: 0, deferrals: 0, offered_ms: now_ms, ..call };
-        let until = Until { due_ms: now_ms, definitions: order.definitions };
         let marker = dead_letter::redriven(self.letter.id, &call, &order.by);
-        Ok(Pair { call: call.waiting(until, body), marker })
+        Ok(Pair { call: call.due(now, order.definitions, body), marker })
     }
 }
 
@@ -201,6 +199,7 @@ impl Pair {
     /// The call first: what was not sent out is never marked.
     async fn write(self, producer: &FutureProducer, (retry, letters): (Arc<str>, Arc<str>)) -> Result<(), Skipped> {
         writer::produce(producer, &retry, &self.call).await.map_err(Skipped::Unwritten)?;
+        counter!("outhook_redriven_total", "how" => "redrive").increment(1);
         writer::produce(producer, &letters, &self.marker).await.map_err(Skipped::Unmarked)
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use metrics::{Gauge, counter, describe_counter, describe_gauge};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 use tokio::sync::watch;
@@ -28,6 +29,9 @@ pub(super) const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The most that records take which wait in the client to be sent, beside what the byte budget counts, in KiB.
 const CLIENT_QUEUE_KIB: &str = "32768";
+
+/// How long a client whose own queue is full is left alone.
+const QUEUE_FULL_WAIT: Duration = Duration::from_millis(10);
 
 /// The largest record: a message as it was, and what its headers and framing add.
 pub const MAX_RECORD_BYTES: usize = MAX_MESSAGE_BYTES + 2 * 1024 * 1024;
@@ -192,8 +196,34 @@ pub(super) async fn produce(producer: &FutureProducer, topic: &str, record: &Out
     }
 }
 
+/// Hands a record to the client, behind all that it was handed before. Waits while the client's own queue is full.
+pub(super) async fn begin(
+    producer: &FutureProducer,
+    topic: &str,
+    record: &Outgoing,
+) -> Result<DeliveryFuture, KafkaError> {
+    loop {
+        match producer.send_result(future_record(topic, record)) {
+            Ok(delivery) => return Ok(delivery),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                tokio::time::sleep(QUEUE_FULL_WAIT).await;
+            }
+            Err((reason, _)) => return Err(reason),
+        }
+    }
+}
+
+/// What Kafka says of a record. A report that never comes is that of a client which is gone.
+pub(super) fn outcome(delivered: <DeliveryFuture as Future>::Output) -> Result<(), KafkaError> {
+    match delivered {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err((reason, _))) => Err(reason),
+        Err(_) => Err(KafkaError::Canceled),
+    }
+}
+
 /// The record as the client takes it.
-pub(super) fn future_record<'r>(topic: &'r str, record: &'r Outgoing) -> FutureRecord<'r, [u8], [u8]> {
+fn future_record<'r>(topic: &'r str, record: &'r Outgoing) -> FutureRecord<'r, [u8], [u8]> {
     FutureRecord {
         topic,
         partition: None,
@@ -208,6 +238,10 @@ pub(super) fn future_record<'r>(topic: &'r str, record: &'r Outgoing) -> FutureR
 pub fn describe_metrics() {
     describe_counter!("outhook_dead_letters_total", "Dead letters written and acknowledged, by kind and cause");
     describe_gauge!("outhook_dead_letters_pending", "Dead letters not acknowledged yet; their offsets wait");
+    describe_counter!(
+        "outhook_redriven_total",
+        "Calls that somebody sent out again over this instance's API, by how: redrive of a dead letter, or resend"
+    );
     describe_counter!("outhook_operator_events_total", "What operators should know of endpoints, by kind");
     describe_counter!(
         "outhook_operator_events_left_out_total",

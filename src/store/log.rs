@@ -204,16 +204,18 @@ pub(super) fn is_missing_topic(error: &KafkaError) -> bool {
 /// # Errors
 /// The topic is missing or has several partitions, the broker can't be reached, or secrets can't be opened.
 pub async fn read(config: &Config, kafka: &HashMap<String, String>) -> Result<Definitions, StoreError> {
-    let mut log = Log::open(config, kafka, AT_END)?;
-    let state = State::new(&config.topic, &config.secret_keys, None);
-    tokio::task::spawn_blocking(move || {
-        log.check()?;
-        log.read_to_end(&state)?;
-        state.whole()?;
-        Ok(state.into_definitions())
-    })
-    .await
-    .expect("reading the definitions does not panic")
+    Ok(read_with_end(config, kafka).await?.0)
+}
+
+/// The same, and up to which offset they are written: an instance that knows as much knows all of these.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_with_end(config: &Config, kafka: &HashMap<String, String>) -> Result<(Definitions, i64), StoreError> {
+    let state = to_end(config, kafka).await?;
+    state.whole()?;
+    let end = state.next();
+    Ok((state.into_definitions(), end))
 }
 
 /// Up to which offset definitions are written now: an instance that knows as much knows all that is known at this
@@ -222,15 +224,18 @@ pub async fn read(config: &Config, kafka: &HashMap<String, String>) -> Result<De
 /// # Errors
 /// The topic is missing or has several partitions, or the broker can't be reached.
 pub async fn end(config: &Config, kafka: &HashMap<String, String>) -> Result<i64, StoreError> {
+    Ok(to_end(config, kafka).await?.next())
+}
+
+async fn to_end(config: &Config, kafka: &HashMap<String, String>) -> Result<State, StoreError> {
     let mut log = Log::open(config, kafka, AT_END)?;
     let state = State::new(&config.topic, &config.secret_keys, None);
-    tokio::task::spawn_blocking(move || {
+    let reading = tokio::task::spawn_blocking(move || {
         log.check()?;
         log.read_to_end(&state)?;
-        Ok(state.next())
-    })
-    .await
-    .expect("reading the definitions does not panic")
+        Ok(state)
+    });
+    reading.await.expect("reading the definitions does not panic")
 }
 
 /// How long a broker may hold a request open at the end of the log for one who only wants to know that it is

@@ -14,6 +14,7 @@ mod kafka_trouble;
 mod message_log;
 mod page;
 mod redrive;
+mod replay;
 mod rest;
 mod rest_writers;
 mod retries;

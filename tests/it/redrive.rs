@@ -144,10 +144,14 @@ fn an_account_redrives_its_own_letters_over_rest_and_no_others() {
     }
     for (body, part) in [
         (json!({"Ids": ["x"]}), "is not a dead letter's id"),
+        (json!({}), "which letters are meant"),
+        (json!({"All": false, "Again": true}), "which letters are meant"),
+        (json!({"All": true, "Class": "timeout"}), "All stands alone"),
+        (json!({"Ids": ["0:1"], "All": true}), "Ids stand alone"),
         (json!({"Ids": ["0:1"], "Class": "timeout"}), "Ids stand alone"),
         (json!({"Ids": vec!["0:1"; 33]}), "at most 32"),
         (json!({"Since": "yesterday"}), "Since is"),
-        (json!({"Cursor": "garbage"}), "Cursor"),
+        (json!({"All": true, "Cursor": "garbage"}), "Cursor"),
     ] {
         let refused = post(&acme, "/redrive", body);
         assert_eq!((refused.status, refused.text("Code").as_str()), (400, "IncorrectBodyParameter"), "{refused:?}");
@@ -167,6 +171,9 @@ fn an_account_redrives_its_own_letters_over_rest_and_no_others() {
     assert_eq!((&named.body["Redriven"], named.body["Skipped"].as_array().unwrap().len()), (&1.into(), 2), "{named:?}");
     let rest = post(&acme, "/redrive", json!({"Class": "status_5xx"}));
     assert_eq!((&rest.body["Redriven"], rest.body["Skipped"].as_array().unwrap().len()), (&1.into(), 2), "{rest:?}");
+    let all = post(&acme, "/redrive", json!({"All": true}));
+    assert_eq!((&all.body["Redriven"], all.body["Skipped"].as_array().unwrap().len()), (&0.into(), 3), "{all:?}");
+    assert_eq!(instance.metrics()["outhook_redriven_total{how=\"redrive\"}"], 4.0);
     let listed = acme.get(&path(""));
     assert!(listed.body["Result"].as_array().unwrap().iter().all(|letter| letter["Redriven"].is_string()));
 

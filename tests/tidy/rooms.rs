@@ -52,6 +52,8 @@ pub const ROOMS: &[Room] = &[
         "pipeline",
         &["source", "decode", "matching", "render", "deliver", "settle", "catalogue", "receipt", "vocabulary", "id"],
     ),
+    // Records of the past go a pipeline's way once more.
+    room("replay", &["pipeline", "settle", "render", "decode", "journal", "id"]),
     // It sums what is counted by event, and keeps that and the catalogue in a topic, which it reads like the store's.
     room("stats", &["store", "matching", "catalogue", "id", "lifecycle", "telemetry"]),
     room(
@@ -67,6 +69,7 @@ pub const ROOMS: &[Room] = &[
             "source",
             "deliver",
             "settle",
+            "replay",
             "message_log",
             "journal",
             "id",
@@ -106,6 +109,7 @@ pub const PURE_MODULES: &[&str] = &[
     "source::ledger",
     "journal::cursor",
     "journal::merge",
+    "replay::range",
     "message_log::entry",
     "message_log::filter",
     "settle::letter",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::super::Terminal;
-use super::moment::moment;
+use super::super::moment::moment;
 use super::{DeadLettersError, text};
 use crate::api::LetterShown;
 use crate::id::{AccountId, EventId, MessageId, WebhookId};

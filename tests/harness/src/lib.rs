@@ -22,7 +22,7 @@ pub use self::cluster::Cluster;
 pub use self::fixture::{SECRET, inserted_orders, order, webhooks};
 pub use self::process::Ended;
 pub use self::receiver::{Answer, Receiver, Request, Signature};
-pub use self::site::{Instance, Site};
+pub use self::site::{Instance, Running, Site};
 
 /// Asks `probe` again and again until it has an answer.
 ///

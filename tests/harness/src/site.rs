@@ -39,6 +39,9 @@ pub struct Site {
     pub group: String,
 }
 
+/// A command of a site that has not ended yet.
+pub struct Running(Process);
+
 /// A running instance of a site.
 pub struct Instance {
     process: Process,
@@ -138,10 +141,15 @@ impl Site {
     /// Runs a command of the program with the site's configuration to its end.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Ended {
+        self.begin(arguments).wait()
+    }
+
+    /// Starts a command of the program with the site's configuration, and waits for nothing.
+    pub fn begin(&self, arguments: &[&str]) -> Running {
         let config = self.config(free_port());
         let mut command = Command::new(self.program);
         command.args(arguments).arg("--config").arg(config);
-        Process::spawn(&mut command, self.directory.path()).wait(PATIENCE)
+        Running(Process::spawn(&mut command, self.directory.path()))
     }
 
     /// Makes an API client, with further options of `outhook clients create`.
@@ -192,6 +200,22 @@ impl Site {
         let listen: Table = [("address".to_owned(), Value::from(format!("127.0.0.1:{port}")))].into_iter().collect();
         settings.insert("listen".to_owned(), listen.into());
         self.file("toml", &settings.to_string())
+    }
+}
+
+impl Running {
+    /// Does what Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.0.signal("INT");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// It has not ended in time.
+    #[track_caller]
+    pub fn wait(self) -> Ended {
+        self.0.wait(PATIENCE)
     }
 }
 

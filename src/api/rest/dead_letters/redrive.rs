@@ -25,12 +25,12 @@ const PAGE: Bounds = Bounds { found: 1_000, bytes: 32 * 1024 * 1024, time: STEP 
 /// How many letters a request names: each is looked up by itself.
 const MAX_IDS: usize = 32;
 
-/// Which letters are sent out again: all that the conditions are true of, or those that are named. Times, ids and
-/// class are as in the list.
+/// Which letters are sent out again: those that are named, those that the conditions are true of, or All. One of the
+/// three must be there. Times, ids and class are as in the list.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "PascalCase")]
 pub(in super::super) struct RedriveRequest {
-    /// The letters' ids. No condition beside them, and no cursor.
+    /// The letters' ids. Neither a condition nor All beside them, and no cursor.
     #[schema(max_items = 32, example = json!(["2:1044"]))]
     ids: Option<Vec<String>>,
     /// Only of this event.
@@ -46,7 +46,9 @@ pub(in super::super) struct RedriveRequest {
     /// Only those written before this time.
     #[schema(format = DateTime)]
     until: Option<String>,
-    /// The NextCursor of the answer before.
+    /// All of this webhook. No condition beside it.
+    all: Option<bool>,
+    /// The NextCursor of the answer before, beside what its request said.
     #[schema(pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
     /// Those that were redriven before too.
@@ -171,9 +173,20 @@ impl RedriveRequest {
             ..own.clone()
         };
         let from: Option<Cursor> = parsed("Cursor", self.cursor.as_deref()).map_err(of_body)?;
-        let Some(ids) = self.ids else { return Ok((filter, Asked::Page(from))) };
-        if filter != *own || from.is_some() {
-            return Err(ApiError::body("Ids stand alone: leave out the conditions and Cursor, or Ids"));
+        let (has_conditions, all) = (filter != *own, self.all == Some(true));
+        let Some(ids) = self.ids else {
+            return match (has_conditions, all) {
+                (true, true) => Err(ApiError::body("All stands alone: leave out the conditions, or All")),
+                // A request that forgot its conditions must not send everything.
+                (false, false) => Err(ApiError::body(
+                    "nothing says which letters are meant: give Ids, a condition (EventId, MessageId, Class, Since or \
+                     Until), or {\"All\": true} for all of this webhook",
+                )),
+                _ => Ok((filter, Asked::Page(from))),
+            };
+        };
+        if has_conditions || all || from.is_some() {
+            return Err(ApiError::body("Ids stand alone: leave out the conditions, All and Cursor, or Ids"));
         }
         if ids.len() > MAX_IDS {
             return Err(ApiError::body(format!("Ids has {} ids, but a request has at most {MAX_IDS}", ids.len())));

@@ -1,0 +1,293 @@
+//! `outhook replay`: records of the past are read once more, for a webhook that was made after them, a receiver that
+//! lost a day, or a template that is mended.
+
+mod chosen;
+mod told;
+
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use self::chosen::{Chosen, ChosenArgs, Unknown};
+use self::told::Told;
+use super::Terminal;
+use super::moment::moment;
+use crate::config::{Config, Source};
+use crate::decode::{Decoder, WholeTables};
+use crate::journal::{self, Journal, Spans};
+use crate::lifecycle::Signals;
+use crate::pipeline;
+use crate::render::{BadAttachmentUrl, Renderer};
+use crate::replay::{BadPlaces, BadRange, Edge, Places, Range, Replay, without_deleted};
+use crate::settle::{DueCalls, Unwritten};
+use crate::store::{self, StoreError};
+
+/// How many calls are read before they are written.
+const MOST_CALLS: usize = 1_000;
+
+/// Sends the messages that past row changes make.
+///
+/// Records of a source's topic are read once more, decoded, matched and rendered by the definitions as they are now.
+/// The calls go to wait in the first retry topic, and running instances send them at once. A message keeps its id: a
+/// receiver that had it knows it again. The consumer group, and what it has committed, stay as they are.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  outhook replay --topic orders --from 2026-11-24T10:00:00Z --to 2026-11-24T14:00:00Z --webhook 3f0zq9 --dry-run
+  outhook replay --topic orders --from 2d --event k2m4xa --event p07c1d
+  outhook replay --topic orders --partition 3 --from 1200 --to 1300 --webhook 3f0zq9
+  outhook replay --topic orders --from 0 --webhook 3f0zq9 --rate 50
+
+It ends where the topic ends when it starts, unless --to says where. Doing it twice is safe for receivers that
+deduplicate by webhook-id. Ctrl-C stops it in good order and prints the command that goes on.
+Exit codes: 0 done; 1 failed, or something was left out; 2 bad arguments; 3 stopped before its end.")]
+pub struct Args {
+    /// The topic to read; a source has to read it.
+    #[arg(long)]
+    topic: String,
+    /// Where to begin: 2026-11-24T10:00:00Z, 2026-11-24, how long ago, such as 90m or 2d, or an offset; 0 is the
+    /// beginning. A time is the first record with this Kafka timestamp or a later one.
+    #[arg(long, value_name = "WHEN|OFFSET", value_parser = edge, required_unless_present = "spans")]
+    from: Option<Edge>,
+    /// Where to end: likewise. What is found there is not replayed any more.
+    #[arg(long, value_name = "WHEN|OFFSET", value_parser = edge)]
+    to: Option<Edge>,
+    /// Only this partition. May be given more than once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    partition: Vec<i32>,
+    /// Exactly these offsets, PARTITION:FROM-BEFORE with commas between, as a run that was stopped prints them.
+    #[arg(long, value_name = "PLACES", conflicts_with_all = ["from", "to", "partition"])]
+    spans: Option<Places>,
+    #[command(flatten)]
+    chosen: ChosenArgs,
+    /// At most so many calls a second. Without it they are written as fast as they are read, and endpoints get them
+    /// as fast as they take them.
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU32>,
+    /// Reads all of it, and only says what would be sent.
+    #[arg(long)]
+    dry_run: bool,
+    /// Prints the summary as a JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nothing, or nothing more, was replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(
+        "no source reads topic {topic}: how its records are to be read is said by [[sources]], which has {sources}"
+    )]
+    NoSource { topic: String, sources: String },
+    #[error("there is no topic {topic}")]
+    NoTopic { topic: String },
+    #[error("none of the events is ready, so there is nothing to replay")]
+    NoneReady,
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    #[error(transparent)]
+    Range(#[from] BadRange),
+    #[error(transparent)]
+    Places(#[from] BadPlaces),
+    #[error("render.attachment_url: {0}")]
+    AttachmentUrl(#[from] BadAttachmentUrl),
+    #[error(transparent)]
+    Definitions(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] journal::Error),
+    #[error(transparent)]
+    Unwritten(Box<Unwritten>),
+    #[error("the output can't be written, or signals can't be heard: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// # Errors
+/// What is named is not there, or Kafka can't be read or written.
+pub(super) async fn run(args: Args, config: &Config, terminal: Terminal) -> Result<ExitCode, ReplayError> {
+    let mut signals = Signals::listen()?;
+    let range = args.range();
+    range.as_ref().map_or(Ok(()), Range::check)?;
+    let source = source(&args.topic, config)?;
+    let kafka = config.kafka.client();
+    let (definitions, as_of) = store::read_with_end(&config.definitions, &kafka).await?;
+    let chosen = args.chosen.choose(&definitions)?;
+    let mut told = Told::new(&args, terminal);
+    told.left_out(&chosen);
+    if chosen.ready().next().is_none() {
+        return Err(ReplayError::NoneReady);
+    }
+    let due = if args.dry_run { None } else { Some(open(config).await?) };
+    let journal = Journal::new(&args.topic, kafka.into_iter().collect());
+    let replay = Replay::new(&args.topic, journal, stages(&source, &chosen, config)?);
+    let spans = spans(&args, range.as_ref(), &replay, &mut told).await?;
+    told.begins(&chosen, &spans);
+    let outcome = go_through(&args, spans, (&replay, due.as_ref(), as_of), &mut signals, &mut told).await;
+    told.end(outcome)
+}
+
+/// How far it came.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// What is left of the offsets.
+    left: Spans,
+    /// What has stopped it, if it is not at its end.
+    stopped: Option<Stopped>,
+}
+
+#[derive(Debug)]
+enum Stopped {
+    Signal(&'static str),
+    Error(ReplayError),
+}
+
+/// Page by page: what was read is written, acknowledged and only then counts as done. A signal ends it after the page;
+/// a second one within, which leaves the page to be done again.
+async fn go_through(
+    args: &Args,
+    mut left: Spans,
+    (replay, due, definitions): (&Replay, Option<&DueCalls>, i64),
+    signals: &mut Signals,
+    told: &mut Told<'_>,
+) -> Outcome {
+    let most_calls = args.rate.map_or(MOST_CALLS, |rate| MOST_CALLS.min(rate.get() as usize));
+    let stop = |left, stopped| Outcome { left, stopped: Some(stopped) };
+    while !left.is_empty() {
+        let began = Instant::now();
+        let read = tokio::select! {
+            read = replay.read(left.clone(), most_calls) => read,
+            signal = signals.next() => return stop(left, Stopped::Signal(signal)),
+        };
+        let (mut page, then) = match read {
+            Ok(read) => read,
+            Err(error) => return stop(left, Stopped::Error(error.into())),
+        };
+        let mut signal = None;
+        if let Some(due) = due {
+            let mut writing = pin!(due.write(std::mem::take(&mut page.calls), definitions));
+            let unwritten = loop {
+                tokio::select! {
+                    unwritten = &mut writing => break unwritten,
+                    now = signals.next() => {
+                        if signal.replace(now).is_some() {
+                            return stop(left, Stopped::Signal(now));
+                        }
+                        told.stops(now);
+                    }
+                }
+            };
+            if let Some(failed) = told.refused(unwritten) {
+                return stop(left, Stopped::Error(ReplayError::Unwritten(Box::new(failed))));
+            }
+        }
+        left = then;
+        told.page(&page);
+        if let Some(signal) = signal {
+            return stop(left, Stopped::Signal(signal));
+        }
+        let pause = args.rate.filter(|_| due.is_some()).map(|rate| pause(page.sums.calls, rate, began.elapsed()));
+        tokio::select! {
+            () = tokio::time::sleep(pause.unwrap_or_default()) => {}
+            signal = signals.next() => return stop(left, Stopped::Signal(signal)),
+        }
+    }
+    Outcome::default()
+}
+
+/// How long to wait after so many calls, which took so long.
+fn pause(calls: u64, rate: NonZeroU32, took: Duration) -> Duration {
+    Duration::from_secs_f64(calls as f64 / f64::from(rate.get())).saturating_sub(took)
+}
+
+/// The offsets that are read.
+async fn spans(args: &Args, range: Option<&Range>, replay: &Replay, told: &mut Told<'_>) -> Result<Spans, ReplayError> {
+    let times = range.map(Range::times).unwrap_or_default();
+    let extents = replay.extents(times).await.map_err(|error| match error {
+        journal::Error::NoTopic { topic } => ReplayError::NoTopic { topic },
+        error => error.into(),
+    })?;
+    let mut spans = match (range, &args.spans) {
+        (Some(range), _) => range.spans(&extents)?,
+        (None, Some(places)) => places.0.clone(),
+        (None, None) => Spans::new(),
+    };
+    told.deleted(without_deleted(&mut spans, &extents)?);
+    Ok(spans)
+}
+
+/// The retry topic, which is checked to be there: a producer would have the broker make it as it makes any topic.
+async fn open(config: &Config) -> Result<DueCalls, ReplayError> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let kafka = config.kafka.client();
+    let due = DueCalls::open(&config.retries, &kafka)?;
+    Journal::new(due.topic(), kafka.into_iter().collect()).extents(Vec::new(), PATIENCE).await?;
+    Ok(due)
+}
+
+fn source(topic: &str, config: &Config) -> Result<Source, ReplayError> {
+    if topic == config.operator_events.topic {
+        return Ok(Source::of_operator_events(topic));
+    }
+    config.source_of(topic).cloned().ok_or_else(|| {
+        let sources: Vec<_> = config.sources.iter().map(ToString::to_string).collect();
+        let sources = if sources.is_empty() { "none".to_owned() } else { sources.join(", ") };
+        ReplayError::NoSource { topic: topic.to_owned(), sources }
+    })
+}
+
+/// What an instance that begins to read there would have.
+fn stages(source: &Source, chosen: &Chosen, config: &Config) -> Result<pipeline::Replay, ReplayError> {
+    let decoder = Decoder::new(source.settings().into(), WholeTables::default());
+    let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
+    Ok(pipeline::Replay::new(decoder, chosen.index.clone(), Renderer::new(attachment_url)))
+}
+
+impl Args {
+    fn range(&self) -> Option<Range> {
+        let partitions = (!self.partition.is_empty()).then(|| self.partition.clone());
+        Some(Range { from: self.from?, to: self.to, partitions })
+    }
+
+    /// The same for what is left.
+    fn going_on(&self, left: &Spans) -> String {
+        let Self { chosen, rate, .. } = self;
+        let mut words = vec!["outhook replay".to_owned(), format!("--topic {}", self.topic)];
+        words.push(format!("--spans {}", Places(left.clone())));
+        words.extend(chosen.webhook.iter().map(|id| format!("--webhook {id}")));
+        words.extend(chosen.event.iter().map(|id| format!("--event {id}")));
+        words.extend(rate.map(|rate| format!("--rate {rate}")));
+        words.join(" ")
+    }
+}
+
+/// An offset, or a moment.
+fn edge(text: &str) -> Result<Edge, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().map(Edge::Offset).map_err(|error| format!("{text} is no offset: {error}"));
+    }
+    moment(text).map(Edge::Time).map_err(|error| format!("{error}, or an offset"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_is_an_offset_or_a_moment() {
+        assert_eq!(edge("1200"), Ok(Edge::Offset(1200)));
+        assert_eq!(edge("2026-11-24T10:00:00Z"), Ok(Edge::Time("2026-11-24T10:00:00Z".parse().unwrap())));
+        assert!(matches!(edge("2d"), Ok(Edge::Time(_))));
+        for bad in ["", "-5", "yesterday", "99999999999999999999"] {
+            let error = edge(bad).unwrap_err();
+            assert!(error.contains("offset"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_kept_by_pauses() {
+        let rate = NonZeroU32::new(50).unwrap();
+        assert_eq!(pause(50, rate, Duration::from_millis(200)), Duration::from_millis(800));
+        assert_eq!(pause(0, rate, Duration::ZERO), Duration::ZERO);
+        assert_eq!(pause(10, rate, Duration::from_secs(1)), Duration::ZERO);
+    }
+}

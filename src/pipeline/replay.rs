@@ -1,0 +1,71 @@
+//! The way of a record that is read once more: from its bytes to the calls that it makes for the events that are
+//! meant. Nothing is sent here, and no receipt settles.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::row;
+use crate::decode::{DecodeError, Decoded, Decoder, Input};
+use crate::id::{EventId, MessageId, Place};
+use crate::matching::Index;
+use crate::render::{Renderer, TooLarge};
+use crate::settle::KeptCall;
+
+/// The pure stages for one topic; what they keep is reused from record to record.
+pub struct Replay {
+    decoder: Decoder,
+    index: Arc<Index>,
+    renderer: Renderer,
+    fired: Vec<u32>,
+}
+
+/// What one match makes again: the message that it made or would have made before, with the same ids.
+#[derive(Debug)]
+pub struct Replayed {
+    pub event: EventId,
+    pub message: MessageId,
+    /// One for each URL, with its body.
+    pub calls: Vec<(KeptCall, Bytes)>,
+    /// There are no calls from the URL on whose body has too many bytes.
+    pub too_large: Option<TooLarge>,
+}
+
+impl Replay {
+    pub fn new(decoder: Decoder, index: Arc<Index>, renderer: Renderer) -> Self {
+        Self { decoder, index, renderer, fired: Vec::new() }
+    }
+
+    /// The messages of one record, for those events that are meant; none for a record that fires nothing.
+    ///
+    /// # Errors
+    /// The record can't be decoded.
+    pub fn replay(
+        &mut self,
+        input: &Input<'_>,
+        is_meant: impl Fn(EventId) -> bool,
+    ) -> Result<Vec<Replayed>, DecodeError> {
+        let Decoded::Change(change) = self.decoder.decode(input)? else { return Ok(Vec::new()) };
+        let Some(rules) = self.index.rules(&change.account, &change.table) else { return Ok(Vec::new()) };
+        let place = Place { topic: input.topic.into(), partition: input.partition, offset: input.offset };
+        let offered_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64);
+        let mut replayed = Vec::new();
+        for rule in rules.matches(&change, &mut self.fired).filter(|rule| is_meant(rule.event)) {
+            let messages = self.renderer.render(rule, &change);
+            let mut made = Replayed { event: rule.event, message: messages.id(), calls: Vec::new(), too_large: None };
+            for message in messages {
+                match message {
+                    Ok(message) => {
+                        let row = row(&message.target, &place, input.key);
+                        let call = KeptCall::first(&message, place.clone(), row, (input.timestamp_ms, offered_ms));
+                        made.calls.push((call, message.body));
+                    }
+                    Err(error) => made.too_large = Some(error),
+                }
+            }
+            replayed.push(made);
+        }
+        Ok(replayed)
+    }
+}

@@ -1,0 +1,267 @@
+//! Which offsets are replayed: what people ask for, held against what the topic holds. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+use crate::journal::{Extent, Spans};
+
+/// Where a range begins or ends in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    Offset(i64),
+    /// At the first record with this Kafka timestamp or a later one.
+    Time(Timestamp),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Range {
+    pub from: Edge,
+    /// Nothing from here on; None is the topic's end as it is now.
+    pub to: Option<Edge>,
+    /// None is all.
+    pub partitions: Option<Vec<i32>>,
+}
+
+/// Offsets of partitions as people read and write them: `0:1044-2000,2:980-1900`, each from the first and below the
+/// second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places(pub Spans);
+
+/// Why there is no such range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadRange {
+    #[error("the range ends at {to}, and does not begin before that but at {from}")]
+    Reversed { from: Edge, to: Edge },
+    #[error("the topic has no partition {partition}: it has {count}, the first is 0")]
+    NoPartition { partition: i32, count: usize },
+    #[error(
+        "offset {offset} is another place in each of the topic's {count} partitions: name one with --partition, or \
+         give a time"
+    )]
+    WhichPartition { offset: i64, count: usize },
+    #[error("offset {from} of partition {partition} is not written yet: the next one is {end}")]
+    BehindEnd { partition: i32, from: i64, end: i64 },
+}
+
+/// A text that names no offsets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no offsets of partitions: use PARTITION:FROM-BEFORE, with commas between, such as 0:1044-2000")]
+pub struct BadPlaces(String);
+
+impl Range {
+    /// Checks what can be checked without the topic.
+    ///
+    /// # Errors
+    /// It ends before it begins.
+    pub fn check(&self) -> Result<(), BadRange> {
+        let is_reversed = match (self.from, self.to) {
+            (Edge::Offset(from), Some(Edge::Offset(to))) => from >= to,
+            (Edge::Time(from), Some(Edge::Time(to))) => from >= to,
+            _ => false,
+        };
+        match self.to {
+            Some(to) if is_reversed => Err(BadRange::Reversed { from: self.from, to }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The times that have to be looked up in the topic, in milliseconds since 1970.
+    pub fn times(&self) -> Vec<i64> {
+        let edges = [Some(self.from), self.to].into_iter().flatten();
+        edges.filter_map(|edge| if let Edge::Time(at) = edge { Some(at.as_millisecond()) } else { None }).collect()
+    }
+
+    /// The offsets that are meant, of each partition; `extents` are those of the topic, with [`Range::times`].
+    ///
+    /// # Errors
+    /// It names partitions or offsets that are not there, or ends before it begins.
+    pub fn spans(&self, extents: &[Extent]) -> Result<Spans, BadRange> {
+        let count = extents.len();
+        let all = || (0..count).filter_map(|partition| i32::try_from(partition).ok()).collect();
+        let partitions: Vec<i32> = self.partitions.clone().unwrap_or_else(all);
+        let mut spans = Spans::new();
+        let mut reversed = None;
+        for &partition in &partitions {
+            let (from, before) = self.span(partition, extent(partition, extents)?, partitions.len())?;
+            if let Some(to) = self.to.filter(|_| from > before) {
+                reversed = Some(BadRange::Reversed { from: self.from, to });
+            }
+            spans.insert(partition, (from, before.max(from)));
+        }
+        // A time may lie behind an offset in one partition and before it in another.
+        match reversed {
+            Some(error) if spans.values().all(|(from, before)| from == before) => Err(error),
+            _ => Ok(spans),
+        }
+    }
+
+    fn span(&self, partition: i32, extent: &Extent, partitions: usize) -> Result<(i64, i64), BadRange> {
+        let mut times = extent.since.iter().copied();
+        let mut place = |edge| match edge {
+            // The beginning is the same place everywhere.
+            Edge::Offset(0) => Ok(extent.start),
+            Edge::Offset(offset) if partitions > 1 => Err(BadRange::WhichPartition { offset, count: partitions }),
+            Edge::Offset(offset) => Ok(offset),
+            Edge::Time(_) => Ok(times.next().unwrap_or(extent.end)),
+        };
+        let from = place(self.from)?;
+        if from > extent.end {
+            return Err(BadRange::BehindEnd { partition, from, end: extent.end });
+        }
+        Ok((from, self.to.map_or(Ok(extent.end), &mut place)?.min(extent.end)))
+    }
+}
+
+/// Lets the offsets begin where the topic does, and returns how many of them retention has taken away.
+///
+/// # Errors
+/// A partition is not there.
+pub fn without_deleted(spans: &mut Spans, extents: &[Extent]) -> Result<i64, BadRange> {
+    let mut deleted = 0;
+    for (partition, (from, before)) in spans.iter_mut() {
+        let start = extent(*partition, extents)?.start.min(*before);
+        deleted += (start - *from).max(0);
+        *from = start.max(*from);
+    }
+    spans.retain(|_, (from, before)| from < before);
+    Ok(deleted)
+}
+
+fn extent(partition: i32, extents: &[Extent]) -> Result<&Extent, BadRange> {
+    let found = usize::try_from(partition).ok().and_then(|at| extents.get(at));
+    found.ok_or(BadRange::NoPartition { partition, count: extents.len() })
+}
+
+impl Places {
+    /// How many offsets these are.
+    pub fn count(&self) -> i64 {
+        self.0.values().map(|(from, before)| before - from).sum()
+    }
+}
+
+impl FromStr for Places {
+    type Err = BadPlaces;
+
+    fn from_str(text: &str) -> Result<Self, BadPlaces> {
+        let one = |place: &str| {
+            let (partition, offsets) = place.split_once(':')?;
+            let (from, before) = offsets.split_once('-')?;
+            // No sign: what u32 and u64 take and the narrower types hold.
+            let partition = i32::try_from(partition.parse::<u32>().ok()?).ok()?;
+            let offset = |text: &str| i64::try_from(text.parse::<u64>().ok()?).ok();
+            let (from, before) = (offset(from)?, offset(before)?);
+            (from < before).then_some((partition, (from, before)))
+        };
+        let places: Option<Vec<_>> = text.split(',').map(|place| one(place.trim())).collect();
+        let count = places.as_ref().map_or(0, Vec::len);
+        let spans: Option<Spans> = places.map(|places| places.into_iter().collect());
+        spans.filter(|spans| spans.len() == count).map(Self).ok_or_else(|| BadPlaces(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (partition, (from, before))) in self.0.iter().enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            write!(f, "{comma}{partition}:{from}-{before}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Edge::Offset(offset) => write!(f, "offset {offset}"),
+            Edge::Time(at) => at.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> Edge {
+        Edge::Time(text.parse().unwrap())
+    }
+
+    fn range(from: Edge, to: Option<Edge>, partitions: &[i32]) -> Range {
+        let partitions = (!partitions.is_empty()).then(|| partitions.to_vec());
+        Range { from, to, partitions }
+    }
+
+    fn extents() -> [Extent; 2] {
+        [Extent { start: 10, end: 50, since: vec![20, 40] }, Extent { start: 0, end: 7, since: vec![7, 7] }]
+    }
+
+    #[test]
+    fn a_range_is_of_times_or_of_the_offsets_of_one_partition() {
+        let (morning, noon) = (at("2026-11-24T10:00:00Z"), at("2026-11-24T12:00:00Z"));
+        let places = |range: Range| range.spans(&extents()).map(|spans| Places(spans).to_string());
+        let day = range(morning, Some(noon), &[]);
+        assert_eq!(day.times().len(), 2);
+        assert_eq!(places(day).unwrap(), "0:20-40,1:7-7");
+        assert_eq!(places(range(morning, None, &[0])).unwrap(), "0:20-50");
+        assert_eq!(places(range(Edge::Offset(0), None, &[])).unwrap(), "0:10-50,1:0-7");
+        assert_eq!(places(range(Edge::Offset(3), Some(Edge::Offset(99)), &[1])).unwrap(), "1:3-7");
+        let extent = [Extent { start: 10, end: 50, since: vec![40] }];
+        assert_eq!(range(Edge::Offset(30), Some(noon), &[]).spans(&extent), Ok(Spans::from([(0, (30, 40))])));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_range_is_named() {
+        let (morning, noon) = (at("2026-11-24T10:00:00Z"), at("2026-11-24T12:00:00Z"));
+        let reversed = range(noon, Some(morning), &[]).check().unwrap_err().to_string();
+        let expected =
+            "the range ends at 2026-11-24T10:00:00Z, and does not begin before that but at 2026-11-24T12:00:00Z";
+        assert_eq!(reversed, expected);
+        assert!(range(Edge::Offset(5), Some(Edge::Offset(5)), &[0]).check().is_err());
+        let says = |range: Range| range.spans(&extents()).unwrap_err().to_string();
+        assert!(says(range(morning, None, &[2])).contains("no partition 2: it has 2"));
+        assert!(says(range(Edge::Offset(3), None, &[])).contains("--partition"));
+        assert!(says(range(Edge::Offset(8), None, &[1])).contains("not written yet: the next one is 7"));
+        assert!(says(range(Edge::Offset(45), Some(morning), &[0])).contains("ends at 2026-11-24T10:00:00Z"));
+    }
+
+    #[test]
+    fn what_retention_has_deleted_is_counted_and_left_out() {
+        let mut spans = "0:4-20,1:0-7".parse::<Places>().unwrap().0;
+        assert_eq!(without_deleted(&mut spans, &extents()), Ok(6));
+        assert_eq!(Places(spans).to_string(), "0:10-20,1:0-7");
+        let mut gone = "0:4-9".parse::<Places>().unwrap().0;
+        assert_eq!((without_deleted(&mut gone, &extents()), gone.len()), (Ok(5), 0));
+        let mut missing = "5:0-1".parse::<Places>().unwrap().0;
+        assert!(without_deleted(&mut missing, &extents()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        for bad in ["", "0", "0:1", "0:2-1", "0:1-1", "-1:0-1", "0:-1-5", "0:1-2,0:3-4", "0:1-2,", "x:0-1"] {
+            assert_eq!(bad.parse::<Places>(), Err(BadPlaces(bad.to_owned())), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(spans: std::collections::BTreeMap<u16, (u32, u16)>) {
+            let spans: Spans = spans
+                .into_iter()
+                .map(|(partition, (from, more))| (partition.into(), (from.into(), i64::from(from) + i64::from(more) + 1)))
+                .collect();
+            prop_assume!(!spans.is_empty());
+            let places = Places(spans);
+            prop_assert_eq!(places.to_string().parse(), Ok(places));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text: String) {
+            let _ = text.parse::<Places>();
+        }
+    }
+}

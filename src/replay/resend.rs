@@ -1,0 +1,96 @@
+//! One message sent again: its record is read where it stands, and makes the same message once more.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use metrics::counter;
+
+use super::{Stages, input};
+use crate::decode::DecodeError;
+use crate::id::{EventId, MessageId, Place};
+use crate::journal::{Error, Journal, Record};
+use crate::pipeline::Replayed;
+use crate::render::TooLarge;
+use crate::settle::{DueCalls, Retries, Unwritten};
+
+/// How long the record is looked for.
+const READ: Duration = Duration::from_secs(5);
+
+/// Sends messages again, one by one.
+pub struct Resend {
+    journal: Journal,
+    stages: Stages,
+    retries: Retries,
+    client: HashMap<String, String>,
+}
+
+/// Why a message was not sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum NotResent {
+    #[error(transparent)]
+    Read(#[from] Error),
+    #[error("its row change was read from topic {topic}, which no source reads any more")]
+    NoSource { topic: String },
+    #[error("its row change is gone, by its topic's retention: if the message became a dead letter, redrive that")]
+    Gone,
+    #[error("where its row change stood is a record that can't be decoded: {0}")]
+    Undecodable(#[from] DecodeError),
+    #[error("its event does not fire for its row change any more: the event's definition has changed since")]
+    NoMatch,
+    #[error("where its row change stood is another one now: the topic was made anew, or is read in another way")]
+    Another,
+    #[error("by its event's definition as it is now, {0}")]
+    TooLarge(#[from] TooLarge),
+    #[error(transparent)]
+    Unwritten(#[from] Box<Unwritten>),
+}
+
+impl Resend {
+    /// `client` says how the cluster is reached (brokers, security).
+    pub fn new(stages: Stages, retries: &Retries, client: &HashMap<String, String>) -> Self {
+        let journal = Journal::new("", client.clone().into_iter().collect());
+        Self { journal, stages, retries: retries.clone(), client: client.clone() }
+    }
+
+    /// Sends the message of this event that the record at this place makes, to each URL that its webhook has now, and
+    /// returns to how many. The event should be active: calls of another one are cancelled. `definitions` is the
+    /// offset of their log up to which they are known here.
+    ///
+    /// # Errors
+    /// The record is gone or another one, it does not make this message any more, or Kafka does not take the calls;
+    /// then some may go out still.
+    pub async fn one(
+        &self,
+        place: &Place,
+        event: EventId,
+        message: MessageId,
+        definitions: i64,
+    ) -> Result<usize, NotResent> {
+        let replayed = self.replayed(place, event).await?;
+        if replayed.message != message {
+            return Err(NotResent::Another);
+        }
+        if let Some(too_large) = replayed.too_large {
+            return Err(too_large.into());
+        }
+        let calls = replayed.calls.len();
+        let due = DueCalls::open(&self.retries, &self.client)?;
+        let unwritten = due.write(replayed.calls, definitions).await;
+        due.close();
+        counter!("outhook_redriven_total", "how" => "resend").increment((calls - unwritten.len()) as u64);
+        match unwritten.into_iter().next() {
+            Some(unwritten) => Err(Box::new(unwritten).into()),
+            None => Ok(calls),
+        }
+    }
+
+    async fn replayed(&self, place: &Place, event: EventId) -> Result<Replayed, NotResent> {
+        let topic = place.topic.clone();
+        let no_source = NotResent::NoSource { topic: topic.to_string() };
+        let mut stages = (self.stages)(&topic).ok_or(no_source)?;
+        let journal = self.journal.of_topic(&topic);
+        let look = move |record: &Record<'_>| Some(stages.replay(&input(&topic, record), |fired| fired == event));
+        let found = journal.at((place.partition, place.offset), READ, look).await?;
+        found.ok_or(NotResent::Gone)??.pop().ok_or(NotResent::NoMatch)
+    }
+}

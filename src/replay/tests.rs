@@ -1,0 +1,142 @@
+//! Replays and resends on librdkafka's own mock cluster.
+
+use std::collections::HashMap;
+
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
+
+use super::*;
+use crate::decode::{Decoder, Format, Settings, WholeTables};
+use crate::definition::TableKey;
+use crate::definition::samples::{event, webhook};
+use crate::id::{EventId, MessageId, Place};
+use crate::matching::{Index, Rule, Target};
+use crate::render::Renderer;
+use crate::settle::Retries;
+use crate::vocabulary::Operation;
+
+const TOPIC: &str = "changes";
+const TIME: Duration = Duration::from_secs(30);
+
+struct Bench {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    index: Arc<Index>,
+}
+
+impl Bench {
+    /// A topic with these records, and an insert event of table `orders`.
+    async fn new(records: &[&str]) -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(TOPIC, 1, 1).unwrap();
+        for tier in Retries::default().tiers().iter() {
+            cluster.create_topic(&tier.topic, 1, 1).unwrap();
+        }
+        let webhook = webhook("crm001", "CRM");
+        let event = event("event1", "crm001", Operation::Insert, "orders", &[]);
+        let target = Arc::new(Target::of(&webhook).unwrap());
+        let rule = Rule::compile(&webhook, &event, &target).unwrap();
+        let index = Arc::new(Index::default());
+        index.replace(&TableKey { account: webhook.account, table: event.object_name }, vec![Arc::new(rule)]);
+        let bench = Self { cluster, index };
+        let producer: FutureProducer = bench.client().into_iter().collect::<ClientConfig>().create().unwrap();
+        for record in records {
+            producer.send(FutureRecord::<(), _>::to(TOPIC).payload(*record), Timeout::Never).await.unwrap();
+        }
+        bench
+    }
+
+    fn client(&self) -> HashMap<String, String> {
+        let brokers = ("bootstrap.servers".to_owned(), self.cluster.bootstrap_servers());
+        [brokers, ("log_level".to_owned(), "0".to_owned())].into()
+    }
+
+    fn stages(&self) -> Stages {
+        let index = self.index.clone();
+        let settings = Settings { account: "acme".into(), ..Settings::new(Format::Outhook) };
+        let decoder = move || Decoder::new(settings.clone().into(), WholeTables::default());
+        let of_topic = move || pipeline::Replay::new(decoder(), index.clone(), Renderer::default());
+        Box::new(move |topic| (topic == TOPIC).then(&of_topic))
+    }
+
+    fn replay(&self) -> Replay {
+        let journal = Journal::new(TOPIC, self.client().into_iter().collect());
+        Replay::new(TOPIC, journal, (self.stages())(TOPIC).unwrap())
+    }
+
+    fn resend(&self) -> Resend {
+        Resend::new(self.stages(), &Retries::default(), &self.client())
+    }
+
+    /// How many calls wait in the first retry topic.
+    async fn waiting(&self) -> i64 {
+        let first = Retries::default().tiers().of(Duration::ZERO).topic.clone();
+        let journal = Journal::new(&first, self.client().into_iter().collect());
+        journal.extents(Vec::new(), TIME).await.unwrap()[0].end
+    }
+}
+
+fn insert(table: &str, id: u32) -> String {
+    format!("{{\"table\":\"{table}\",\"operation\":\"insert\",\"after\":{{\"id\":{id}}}}}")
+}
+
+fn place(offset: i64) -> Place {
+    Place { topic: TOPIC.into(), partition: 0, offset }
+}
+
+fn event_id(id: &str) -> EventId {
+    id.parse().unwrap()
+}
+
+#[tokio::test]
+async fn pages_make_the_calls_of_chosen_events_and_tell_what_they_could_not_read() {
+    let orders: Vec<_> = (0..5).map(|id| insert("orders", id)).collect();
+    let other = insert("animals", 9);
+    let records: Vec<&str> = orders.iter().map(String::as_str).chain([other.as_str(), "{\"table\":"]).collect();
+    let bench = Bench::new(&records).await;
+    let replay = bench.replay();
+    let (mut left, mut sums, mut calls, mut troubles) =
+        (Spans::from([(0, (1, 7))]), Sums::default(), Vec::new(), Vec::new());
+    while !left.is_empty() {
+        let (page, then) = replay.read(left, 2).await.unwrap();
+        assert!(page.calls.len() <= 2, "{page:?}");
+        sums += page.sums;
+        calls.extend(page.calls);
+        troubles.extend(page.troubles);
+        left = then;
+    }
+    let expected = Sums { records: 6, fired: 4, messages: 4, calls: 4, undecodable: 1, too_large: 0 };
+    assert_eq!(sums, expected);
+    assert_eq!(calls.iter().map(|(call, _)| call.place.offset).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert!(troubles.len() == 1 && troubles[0].starts_with("0:6: the value is no outhook record"), "{troubles:?}");
+    assert_eq!(bench.waiting().await, 0, "reading writes nothing");
+}
+
+#[tokio::test]
+async fn a_message_is_sent_again_as_the_same_message_and_nothing_else() {
+    let (first, other) = (insert("orders", 1), insert("animals", 2));
+    let bench = Bench::new(&[&first, &other, "{\"table\":"]).await;
+    let (page, _) = bench.replay().read(Spans::from([(0, (0, 1))]), 9).await.unwrap();
+    let (call, _) = &page.calls[0];
+    let resend = bench.resend();
+    let one =
+        async |place: Place, event: &str, message: MessageId| resend.one(&place, event_id(event), message, 0).await;
+
+    assert_eq!(one(place(0), "event1", call.message).await.unwrap(), 1);
+    assert_eq!(bench.waiting().await, 1);
+    let foreign = MessageId(uuid::Uuid::from_u128(7));
+    let elsewhere = Place { topic: "elsewhere".into(), ..place(0) };
+    for (at, event, message, part) in [
+        (place(0), "event1", foreign, "is another one now"),
+        (place(0), "event2", call.message, "does not fire for its row change any more"),
+        (place(1), "event1", call.message, "does not fire for its row change any more"),
+        (place(2), "event1", call.message, "can't be decoded: the value is no outhook record"),
+        (place(9), "event1", call.message, "is gone, by its topic's retention"),
+        (elsewhere, "event1", call.message, "topic elsewhere, which no source reads any more"),
+    ] {
+        let error = one(at, event, message).await.unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    assert_eq!(bench.waiting().await, 1, "nothing else went out");
+}
