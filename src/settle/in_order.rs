@@ -240,5 +240,3 @@ async fn first(under_way: &mut VecDeque<Written>) -> Result<(), KafkaError> {
         None => std::future::pending().await,
     }
 }
-
-type Delivered = <DeliveryFuture as Future>::Output;
