@@ -23,6 +23,7 @@ use crate::definition::rules::Policy;
 use crate::lifecycle::Readiness;
 use crate::message_log::MessageLog;
 use crate::render::AttachmentUrl;
+use crate::replay::Resend;
 use crate::settle::{Letters, Redrive};
 use crate::stats::Stats;
 use crate::store::Store;
@@ -45,6 +46,8 @@ pub struct Api {
     pub letters: Letters,
     /// What became of every attempt.
     pub message_log: MessageLog,
+    /// Sends a message again.
+    pub resend: Resend,
     /// Sends it out again.
     pub redrive: Redrive,
     /// What definitions may be.

@@ -17,9 +17,10 @@ use crate::deliver::{self, Lanes};
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
-use crate::pipeline::{Counters, Origin, Pipeline, Resume};
+use crate::pipeline::{Counters, Origin, Pipeline, Replay, Resume};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
+use crate::replay::{self, Resend};
 use crate::settle::{self, Letters, OnGone, Redrive, Settle, Tiers};
 use crate::source::{self, Fatal, Handlers, Left, Source, Topics};
 use crate::stats::{self, Stats};
@@ -123,6 +124,7 @@ impl App {
             catalogue: stages.catalogue.clone(),
             letters: Letters::new(&config.dead_letters, &client),
             message_log: MessageLog::new(&config.message_log, &client),
+            resend: Resend::new(replaying(&stages), &config.retries, &client),
             redrive: Redrive::new(&config.dead_letters, &config.retries, &client),
             policy: config.policy(),
             access: config.api.clone(),
@@ -324,6 +326,16 @@ fn source(name: &'static str, config: &Config, client: HashMap<String, String>, 
 fn decoding(sources: &[(config::Source, Arc<decode::Settings>)]) -> Decoding {
     let sources = sources.to_vec();
     Box::new(move |topic| Some(sources.iter().find(|(source, _)| source.reads(topic))?.1.clone()))
+}
+
+/// How a record of a topic goes its way once more.
+fn replaying(stages: &Stages) -> replay::Stages {
+    let (decoding, whole_tables) = (decoding(&stages.sources), stages.whole_tables.clone());
+    let (index, attachment_url) = (stages.index.clone(), stages.attachment_url.clone());
+    Box::new(move |topic| {
+        let decoder = Decoder::new(decoding(topic)?, whole_tables.clone());
+        Some(Replay::new(decoder, index.clone(), Renderer::new(attachment_url.clone())))
+    })
 }
 
 /// What every partition's pipeline is made of.

@@ -46,6 +46,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(dead_letters::redrive::one))
         .routes(routes!(messages::list))
         .routes(routes!(messages::read))
+        .routes(routes!(messages::resend::resend))
         .routes(routes!(tables::list))
         .routes(routes!(tables::fields))
 }

@@ -225,3 +225,35 @@ fn a_topic_that_takes_nothing_holds_nothing_up_and_what_is_left_out_is_counted()
     let told = (said.stdout + &said.stderr).matches("entries of the message log are left out, while").count();
     assert_eq!(told, 1, "told once a minute");
 }
+
+#[test]
+fn a_message_is_sent_again_as_the_same_message_by_its_account_only() {
+    let receiver = Receiver::start();
+    let site = site(&receiver, &[]);
+    let (of_acme, of_zoo) = (site.client(&["--account", "acme"]), site.client(&["--account", "zoo"]));
+    let instance = site.start();
+    let (acme, zoo) = (instance.api(&of_acme), instance.api(&of_zoo));
+    site.produce([order(1), order(2)]);
+    let sent = receiver.wait("/orders", 2, SOON);
+    let path = messages(&acme);
+    listed(&acme, &path, 2);
+    let resend = |id: &str| format!("{path}/{id}/resend");
+    let id = sent[1].message_id.as_str();
+
+    let nothing = Value::Object(Default::default());
+    let unknown = resend("00000000-0000-8000-8000-000000000000");
+    for refused in [zoo.post(&resend(id), &nothing), acme.post(&unknown, &nothing), acme.post(&resend("x"), &nothing)] {
+        assert_eq!((refused.status, refused.text("Code").as_str()), (404, "ObjectNotFound"), "{refused:?}");
+    }
+    let again = acme.post(&resend(id), &nothing);
+    assert_eq!((again.status, &again.body["Calls"]), (200, &1.into()), "{again:?}");
+    let all = receiver.wait("/orders", 3, SOON);
+    assert_eq!((&all[2].message_id, &all[2].body), (&sent[1].message_id, &sent[1].body));
+    assert_eq!(instance.metrics()["outhook_redriven_total{how=\"resend\"}"], 1.0);
+
+    let webhook = path.trim_end_matches("/messages");
+    assert_eq!(acme.put(webhook, &serde_json::json!({"Enabled": false})).status, 200);
+    let refused = acme.post(&resend(id), &nothing);
+    assert_eq!((refused.status, refused.text("Code").as_str()), (409, "Conflict"), "{refused:?}");
+    assert!(refused.text("Message").contains("is not enabled"), "{refused:?}");
+}

@@ -30,6 +30,7 @@ const NO_METHOD: Kind = Kind {
     header: Some(("Allow", "The methods that the path knows")),
     ..kind("MethodNotAllowed", 405, "The path does not know the method.")
 };
+const CONFLICT: Kind = kind("Conflict", 409, "It can't be done as things are now. Message says why.");
 const TIMEOUT: Kind = kind("RequestTimeout", 408, "The body did not arrive in time.");
 const TOO_LARGE: Kind = kind("TooLarge", 413, "The body is larger than 1 MiB, or broke off.");
 const TOO_MANY: Kind = Kind {
@@ -40,7 +41,8 @@ const UNAVAILABLE: Kind = Kind {
     header: Some(("Retry-After", "Seconds to wait")),
     ..kind("Unavailable", 503, "Kafka can't be read or written now; nothing was changed unless Message says so.")
 };
-const KINDS: [Kind; 8] = [INCORRECT, UNAUTHORIZED, NOT_FOUND, NO_METHOD, TIMEOUT, TOO_LARGE, TOO_MANY, UNAVAILABLE];
+const KINDS: [Kind; 9] =
+    [INCORRECT, UNAUTHORIZED, NOT_FOUND, NO_METHOD, CONFLICT, TIMEOUT, TOO_LARGE, TOO_MANY, UNAVAILABLE];
 const _: () = assert!(MAX_BODY == 1024 * 1024, "TOO_LARGE says how large a body may be");
 
 const fn kind(name: &'static str, status: u16, when: &'static str) -> Kind {
@@ -69,10 +71,12 @@ impl Kind {
 pub(super) fn add(operation: &mut Operation, may_be_too_many: bool) {
     let has_path = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
     let has_body = operation.request_body.is_some();
+    let may_conflict = operation.operation_id.as_deref() == Some("resendMessage");
     let may = [
         (INCORRECT, has_path || has_body),
         (UNAUTHORIZED, true),
         (NOT_FOUND, has_path),
+        (CONFLICT, may_conflict),
         (TIMEOUT, has_body),
         (TOO_LARGE, has_body),
         (TOO_MANY, may_be_too_many),

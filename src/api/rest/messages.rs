@@ -1,5 +1,6 @@
 //! `outgoingWebhooks/{webhookId}/messages`: what became of a webhook's messages, from the message log. Ours.
 
+pub(super) mod resend;
 mod shown;
 
 use std::sync::Arc;
