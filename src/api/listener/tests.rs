@@ -14,6 +14,7 @@ use crate::definition::rules::Policy;
 use crate::lifecycle::{self, Readiness, Stop};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
+use crate::replay::Resend;
 use crate::settle::{self, Letters};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store};
@@ -48,6 +49,7 @@ async fn start() -> Server {
         letters: Letters::new(&settle::Config::default(), &kafka),
         message_log: MessageLog::new(&message_log::Config::default(), &kafka),
         redrive: settle::Redrive::new(&settle::Config::default(), &settle::Retries::default(), &kafka),
+        resend: Resend::new(Box::new(|_| None), &settle::Retries::default(), &kafka),
         policy: Policy::default(),
         access: Access::default(),
         decoding: Box::new(|_| None),
