@@ -18,7 +18,7 @@ fn webhook_id(site: &Site, name: &str) -> String {
     let records = Broker::get().read_all(&site.definitions).into_iter();
     let keys =
         records.filter(|record| is_named(&record.value)).filter_map(|record| String::from_utf8(record.key?).ok());
-    let id = keys.filter_map(|key| Some(key.strip_prefix("webhook/")?.to_owned())).last();
+    let id = keys.filter_map(|key| Some(key.strip_prefix("webhook/")?.to_owned())).next_back();
     id.expect("a webhook of this name is defined")
 }
 

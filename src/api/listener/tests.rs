@@ -14,6 +14,7 @@ use crate::definition::rules::Policy;
 use crate::lifecycle::{self, Readiness, Stop};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
+use crate::replay::Resend;
 use crate::settle::{self, Letters};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store};
@@ -47,6 +48,7 @@ async fn start() -> Server {
         catalogue,
         letters: Letters::new(&settle::Config::default(), &kafka),
         message_log: MessageLog::new(&message_log::Config::default(), &kafka),
+        resend: Resend::new(Box::new(|_| None), &settle::Retries::default(), &kafka),
         redrive: settle::Redrive::new(&settle::Config::default(), &settle::Retries::default(), &kafka),
         policy: Policy::default(),
         access: Access::default(),
