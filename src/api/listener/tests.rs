@@ -48,6 +48,7 @@ async fn start() -> Server {
         catalogue,
         letters: Letters::new(&settle::Config::default(), &kafka),
         message_log: MessageLog::new(&message_log::Config::default(), &kafka),
+        resend: Resend::new(Box::new(|_| None), &settle::Retries::default(), &kafka),
         redrive: settle::Redrive::new(&settle::Config::default(), &settle::Retries::default(), &kafka),
         resend: Resend::new(Box::new(|_| None), &settle::Retries::default(), &kafka),
         policy: Policy::default(),
