@@ -144,9 +144,7 @@ fn throttling_holds_for_a_webhook_in_order_over_two_instances() {
     let in_a_second = |from: &Request| {
         requests.iter().filter(|request| request.at >= from.at && request.at - from.at < second).count()
     };
-    // The first call of each instance may come late, for it waits for its connection.
-    let settled = requests.iter().filter(|request| request.at - requests[0].at >= second);
-    let most = settled.map(in_a_second).max();
+    let most = requests.iter().map(in_a_second).max();
     let times: Vec<_> = requests.iter().map(|request| request.at - requests[0].at).collect();
     assert!(most <= Some(10), "{most:?} in a second: {times:.3?}");
     let mut came = Came::default();

@@ -50,7 +50,6 @@ async fn start() -> Server {
         message_log: MessageLog::new(&message_log::Config::default(), &kafka),
         resend: Resend::new(Box::new(|_| None), &settle::Retries::default(), &kafka),
         redrive: settle::Redrive::new(&settle::Config::default(), &settle::Retries::default(), &kafka),
-        resend: Resend::new(Box::new(|_| None), &settle::Retries::default(), &kafka),
         policy: Policy::default(),
         access: Access::default(),
         decoding: Box::new(|_| None),
