@@ -3,7 +3,8 @@
 //! Everything a call needs room for is counted from the moment it is queued until it has left, also while it
 //! is under way or waits a moment for a retry, so that an endpoint never holds more than its share. A call that
 //! finds no room, or that has waited in the queue for too long, is not the partition's worry: it goes on to
-//! wait in a retry topic. A lane that has nothing left takes itself off the map of lanes. In a lane whose calls are in
+//! wait in a retry topic. A lane that has nothing left takes itself off the map of lanes, but for one whose endpoint
+//! fails, which is remembered for a while. In a lane whose calls are in
 //! row order, those that wait for another one about their row hold room like the others; see `in_order`.
 
 mod room;
@@ -27,6 +28,10 @@ use super::throttle::Turn;
 use super::{Call, Cause, Config, worker};
 use crate::definition::Endpoint;
 use crate::id::Row;
+
+/// For how long after its last failure a lane without calls remembers that its endpoint fails: a call that comes once in
+/// a while meets the same breaker, and its recovery is told as one.
+const MEMORY: Duration = Duration::from_secs(3600);
 
 pub(super) struct Lane {
     pub key: Key,
@@ -60,6 +65,7 @@ struct State {
     breaker: Breaker,
     /// Why the endpoint failed last, and since when it fails.
     trouble: Option<(Cause, Duration)>,
+    last_failed: Duration,
     /// No call is taken any more: the lane is off the map, or all lanes are stopping.
     closed: bool,
 }
@@ -133,6 +139,7 @@ impl Lane {
             concurrency: Concurrency::new(config.min_concurrency, config.concurrency),
             breaker: Breaker::new(failures, config.breaker_pause),
             trouble: None,
+            last_failed: Duration::ZERO,
             closed: false,
         };
         Arc::new(Self {
@@ -261,13 +268,13 @@ impl Lane {
     }
 
     /// Whether a parked worker may end; false when it was woken at the same moment. The last one of a lane
-    /// that has no calls takes the lane off the map.
+    /// that has no calls takes the lane off the map, unless its endpoint fails.
     pub fn leave(self: &Arc<Self>, wake: &Arc<Notify>) -> bool {
         let mut state = self.state();
         let Some(place) = state.parked.iter().position(|parked| Arc::ptr_eq(parked, wake)) else { return false };
         state.parked.remove(place);
         state.workers -= 1;
-        let last = state.workers == 0 && state.calls == 0;
+        let last = state.is_left() && state.trouble.is_none();
         state.closed |= last;
         drop(state);
         if last {
@@ -301,6 +308,7 @@ impl Lane {
         };
         let since = state.trouble.as_ref().map_or(now, |(_, since)| *since);
         state.trouble = Some((cause, since));
+        state.last_failed = now;
         let trouble = state.trouble(now);
         let queued = if opened { std::mem::take(&mut state.queue) } else { VecDeque::new() };
         drop(state);
@@ -322,9 +330,23 @@ impl Lane {
         head.room.row.map_or(0, |row| self.state().rows.behind(row))
     }
 
+    /// Takes a lane off the map that nothing is left of, when what is known of its failing endpoint is too old to be of
+    /// use.
+    fn end_if_left(self: &Arc<Self>) {
+        let now = self.born.elapsed();
+        let mut state = self.state();
+        let is_over = state.is_left() && (state.trouble.is_none() || now >= state.last_failed + MEMORY);
+        state.closed |= is_over;
+        drop(state);
+        if is_over {
+            self.shared.forget(self);
+        }
+    }
+
     /// Sends what has been queued for too long to wait elsewhere: the endpoint does not keep up. In row order it stays,
     /// unless this instance may not send it at all any more: then others read it by now.
     pub fn expire(self: &Arc<Self>) {
+        self.end_if_left();
         if self.key.is_in_order() {
             if self.shared.row_order_throttle.owns_nothing() && self.is_throttled() {
                 self.close();
@@ -388,6 +410,11 @@ impl Lane {
 }
 
 impl State {
+    /// Whether it has neither calls nor workers.
+    fn is_left(&self) -> bool {
+        self.workers == 0 && self.calls == 0
+    }
+
     fn trouble(&self, now: Duration) -> Option<Trouble> {
         let (cause, since) = self.trouble.as_ref()?;
         Some(Trouble { cause: cause.clone(), lasted: now.saturating_sub(*since) })

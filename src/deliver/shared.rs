@@ -51,7 +51,7 @@ pub(super) struct Shared {
     pub throttle: Arc<Throttle>,
     /// That of webhooks that want row order.
     pub row_order_throttle: Arc<Throttle>,
-    /// Only lanes that have calls or workers are in it.
+    /// Only lanes that have calls or workers are in it, and those whose endpoints fail.
     lanes: DashMap<Key, Arc<Lane>>,
     in_flight: AtomicUsize,
     /// Woken when there is room for calls again, and when the last call in flight has left.

@@ -277,6 +277,24 @@ async fn a_lane_without_calls_ends_and_comes_again() {
 }
 
 #[tokio::test]
+async fn a_lane_whose_endpoint_fails_is_remembered_when_its_calls_are_gone() {
+    let mut receiver = Receiver::start(|_| Reply::Status(500)).await;
+    let (idle, pause) = (Duration::from_millis(20), Duration::from_secs(60));
+    let once = Config { idle_timeout: idle, breaker_failures: 1, breaker_pause: pause, retry: vec![], ..config() };
+    let mut heard = Heard::new(once);
+    let target = target(&receiver.url("/"));
+    heard.offer(&target, 1).await;
+    assert_eq!(heard.exhausted().await, ("status_5xx", 1));
+    receiver.heard().await;
+    receiver.closed().await;
+    heard.lanes.shared.expire();
+    assert_eq!(heard.lanes.shared.lane_count(), 1);
+    heard.offer(&target, 2).await;
+    heard.waits().await;
+    assert!(receiver.not_heard(), "its breaker is open still");
+}
+
+#[tokio::test]
 async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
     let heard = Heard::new(config());
     let target = target("http://127.0.0.1:9/");
