@@ -132,13 +132,14 @@ async fn what_is_written_is_found_in_the_one_partition_of_its_message() {
     let webhook = "abc123".parse().unwrap();
     let all = log.page(Filter::of("acme".into(), webhook), None, bounds).await.unwrap();
     assert_eq!((all.found.len(), all.next), (20, None));
-    let message = Some(MessageId(Uuid::from_u128(13)));
-    let one = log.page(Filter { message, ..Filter::of("acme".into(), webhook) }, None, bounds).await.unwrap();
+    let message = MessageId(Uuid::from_u128(13));
+    let one =
+        log.page(Filter { message: Some(message), ..Filter::of("acme".into(), webhook) }, None, bounds).await.unwrap();
     assert_eq!((one.found, one.looked_at), (vec![entry(13)], 4));
 
-    let found = log.find(&"acme".into(), webhook, message.unwrap()).await.unwrap();
+    let found = log.find(&"acme".into(), webhook, message).await.unwrap();
     assert_eq!(found, Some(Origin { event: "def456".parse().unwrap(), place: entry(13).source }));
-    assert_eq!(log.find(&"zoo".into(), webhook, message.unwrap()).await.unwrap(), None);
+    assert_eq!(log.find(&"zoo".into(), webhook, message).await.unwrap(), None);
 }
 
 #[tokio::test]

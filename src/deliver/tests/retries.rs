@@ -150,7 +150,9 @@ async fn silence_is_a_timeout() {
 async fn the_status_line_decides_and_a_slow_or_large_body_costs_the_connection() {
     for reply in [Reply::EndlessBody(200), Reply::Body(200, 4096)] {
         let receiver = Receiver::start(move |_| reply).await;
-        let limits = Config { response_bytes: 4095, concurrency: 1, ..config() };
+        // The second call waits a second for the first one's body, and no clock is to send it elsewhere meanwhile.
+        let queue_wait = Duration::from_secs(10);
+        let limits = Config { response_bytes: 4095, concurrency: 1, queue_wait, ..config() };
         let mut heard = Heard::new(limits);
         let target = target(&receiver.url("/"));
         for n in 0..2 {
