@@ -14,6 +14,7 @@ mod process;
 mod receiver;
 mod site;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use self::api::{Api, ApiAnswer, Credentials};
@@ -40,8 +41,20 @@ pub fn eventually<T>(what: &str, within: Duration, mut probe: impl FnMut() -> Op
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on now.
+/// A port of 127.0.0.1 that nobody listens on now, nor is given to anybody's outgoing connection: those have ports from
+/// 32768 on (Linux' `ip_local_port_range`), and would now and then take that of a broker which is away, for good if it is
+/// the broker that they call.
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: std::ops::Range<u32> = 12_000..32_000;
+    // Test processes that run side by side begin at different ones.
+    let first = std::process::id().wrapping_mul(7919);
+    for _ in PORTS {
+        let next = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = (PORTS.start + next % (PORTS.end - PORTS.start)) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("loopback has no free port in {PORTS:?}");
 }
