@@ -162,7 +162,8 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         ..Config::default()
     };
     let counts = Counts { delivered: delivered.clone(), calls, all: all.clone() };
-    let retries = Retries { tiers: &[Duration::from_secs(1)], partitions: 1, row_order_partitions: 1 };
+    let retries =
+        Retries { tiers: &[Duration::from_secs(1)], partitions: 1, row_order_partitions: 1, row_order_bytes: 1 << 30 };
     let lanes = Lanes::new(config, retries, Arc::new(counts)).unwrap();
     let (body, book, budget) = (body(), Arc::new(NoBook), Budget::new(1 << 30));
     let topic: Arc<str> = "changes".into();
@@ -239,6 +240,10 @@ impl Onward for Counts {
 struct NoBook;
 
 impl Book for NoBook {
+    fn is_given_up(&self) -> bool {
+        false
+    }
+
     fn add_share(&self, _: u64) {}
     fn settle_share(&self, _: u64) {}
     fn abandon_share(&self, _: u64) {

@@ -94,6 +94,7 @@ impl App {
             tiers: &config.retries.tiers,
             partitions: usize::try_from(config.retries.partitions).unwrap_or(1),
             row_order_partitions: usize::try_from(config.row_order.partitions).unwrap_or(1),
+            row_order_bytes: usize::try_from(config.memory.budget_bytes() / 2).unwrap_or(usize::MAX),
         };
         let lanes = Lanes::new(config.delivery.clone(), retry_topics, settle.clone()).map_err(Error::Deliver)?;
         let catalogue = Arc::<Catalogue>::default();

@@ -139,6 +139,8 @@ pub struct Retries<'t> {
     pub partitions: usize,
     /// How many partitions the topic of row order has.
     pub row_order_partitions: usize,
+    /// How many bytes calls in row order may take in memory, over all lanes.
+    pub row_order_bytes: usize,
 }
 
 /// How often lanes are looked after.

@@ -66,6 +66,8 @@ pub trait Book: Send + Sync {
     fn settle_share(&self, entry: u64);
     /// A share was dropped: the entry will never be settled.
     fn abandon_share(&self, entry: u64);
+    /// Whether others read the partition by now, or may: whatever is open comes again there.
+    fn is_given_up(&self) -> bool;
 }
 
 /// A share of one record's entry in its partition's book, with the bytes that its message holds.
@@ -95,6 +97,11 @@ impl Receipt {
             bytes: bytes as u64,
             settled: false,
         }
+    }
+
+    /// Whether others read its partition by now, or may.
+    pub fn is_given_up(&self) -> bool {
+        self.book.is_given_up()
     }
 
     /// Nothing is left to do for this share.

@@ -21,6 +21,9 @@ use crate::message_log::Status;
 /// Ends a call that is no longer to be made, and gives back any other.
 pub(super) fn admit(lane: &Lane, held: Held) -> Option<Held> {
     let message = &held.call.message;
+    if is_others(lane, &held) {
+        return None;
+    }
     if message.live.has_ended() {
         lane.shared.metrics.cancelled.increment(1);
         note::end(&*lane.shared.onward, &held.call, Status::Cancelled, None);
@@ -34,6 +37,12 @@ pub(super) fn admit(lane: &Lane, held: Held) -> Option<Held> {
         return None;
     }
     Some(held)
+}
+
+/// Whether a call in row order is one that another instance sends by now, or will: it must not come behind what that one
+/// sends of its row, nor become a dead letter beside it. Unsettled, as it is dropped then, its record comes again there.
+fn is_others(lane: &Lane, held: &Held) -> bool {
+    lane.key.is_in_order() && held.call.receipt.is_given_up()
 }
 
 /// Classifies, counts and tells how an attempt ended, and acts on it. What is returned is for the message log, once
@@ -65,6 +74,7 @@ pub(super) fn conclude(
     let after = match verdict {
         Verdict::Delivered => {
             lane.learn(Shown::Works, took);
+            lane.head_worked(&held);
             let note = note(&held.call, Status::Delivered, None);
             delivered(lane, held);
             return note;
@@ -77,13 +87,16 @@ pub(super) fn conclude(
         stop_webhook(lane, &held.call, &cause);
     }
     tell_failure(lane, &held.call, &cause);
+    if is_others(lane, &held) {
+        return None;
+    }
     let is_in_order = lane.key.is_in_order();
     let shown = shown(class, after.flatten(), &cause);
     lane.learn(if is_in_order { in_order::shown(shown, &cause) } else { shown }, took);
     let (target, random) = (&held.call.message.target, super::random(&held.call));
     let schedule = &lane.shared.schedule;
     let next = after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random));
-    let (next, cause) = if is_in_order { in_order::next(lane, &mut held, took, next, cause) } else { (next, cause) };
+    let (next, cause) = if is_in_order { in_order::next(lane, &held, took, next, cause) } else { (next, cause) };
     match next {
         Some(Next::Moment(wait)) => {
             let note = note(&held.call, Status::WillRetry, Some(wait));

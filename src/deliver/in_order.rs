@@ -2,7 +2,7 @@
 //! places, because a retry topic would lose these. What can't wait there becomes a dead letter that says so.
 
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -63,28 +63,27 @@ pub(super) fn shown(shown: Shown, cause: &Cause) -> Shown {
 }
 
 /// What follows a row's head that has failed: it waits for its next attempt and its row with it, but no longer than
-/// the row may be kept waiting; then it is given up, and the row goes on.
+/// the row may be kept waiting; then it is given up, and the row goes on. Those behind it have one attempt each until
+/// one is delivered, so that a row which fails for good does not keep a place for days.
 pub(super) fn next(
     lane: &Lane,
-    held: &mut Held,
+    held: &Held,
     took: Duration,
     next: Option<Next>,
     cause: Cause,
 ) -> (Option<Next>, Cause) {
-    let now = Instant::now();
-    let since = *held.tried.get_or_insert(now.checked_sub(took).unwrap_or(now));
-    let patience = lane.shared.config.order_patience.saturating_sub(since.elapsed());
+    let lasted = lane.head_failed(held, took, &cause);
+    let patience = lane.shared.config.order_patience.saturating_sub(lasted);
     if let Some(Next::Moment(wait) | Next::Wait(wait)) = next
         && !patience.is_zero()
     {
-        lane.head_failed(held, &cause);
         return (Some(Next::Moment(wait.min(patience))), cause);
     }
     let text = format!(
-        "{}; given up after {} attempts in {:.1?}, while {} calls waited behind it in its row's order",
+        "{}; given up after {} attempts, its row failing for {lasted:.1?}, while {} calls waited behind it in its \
+         row's order",
         cause.text,
         held.call.attempts,
-        since.elapsed(),
         lane.behind(held)
     );
     (Some(Next::GiveUp), Cause { text, ..cause })

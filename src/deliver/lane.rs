@@ -33,6 +33,10 @@ use crate::id::Row;
 /// a while meets the same breaker, and its recovery is told as one.
 const MEMORY: Duration = Duration::from_secs(3600);
 
+/// By which part of the patience with a row its endpoint may fail before calls that find no place are given up: a
+/// receiver that starts anew is waited for.
+const BLIP: u32 = 20;
+
 pub(super) struct Lane {
     pub key: Key,
     pub route: Route,
@@ -157,16 +161,19 @@ impl Lane {
     #[expect(clippy::result_large_err, reason = "being turned away is as common as being taken: not worth a box")]
     pub fn push(self: &Arc<Self>, call: Call) -> Result<(), Refusal> {
         let bytes = call.message.body.len();
-        let (config, now) = (&self.shared.config, self.born.elapsed());
+        let now = self.born.elapsed();
         let row = call.row.filter(|_| self.key.is_in_order());
         let hand = {
             let mut state = self.state();
-            let call = state.admit(call, row, config, now)?;
+            let call = state.admit(call, row, &self.shared, now)?;
             state.calls += 1;
             state.bytes += bytes;
             self.shared.call_entered();
+            if row.is_some() {
+                self.shared.in_order.entered(bytes);
+            }
             let room = Room { lane: self.clone(), bytes, under_way: false, row };
-            let held = Held { call, room, queued: now, tried: None };
+            let held = Held { call, room, queued: now };
             let head = match row {
                 Some(row) => state.rows.enter(row, held),
                 None => Some(held),
@@ -318,10 +325,18 @@ impl Lane {
         queued.into_iter().for_each(|held| self.shared.defer(held.into_call(), trouble.clone()));
     }
 
-    /// A row's head has failed, and will be tried again.
-    pub fn head_failed(&self, head: &Held, cause: &Cause) {
+    /// A row's head has failed in an attempt that took so long. Returns for how long its row fails.
+    pub fn head_failed(&self, head: &Held, took: Duration, cause: &Cause) -> Duration {
+        let now = self.born.elapsed();
+        let began = now.saturating_sub(took);
+        let since = head.room.row.map_or(began, |row| self.state().rows.failed(row, began, cause));
+        now.saturating_sub(since)
+    }
+
+    /// A row's head was delivered.
+    pub fn head_worked(&self, head: &Held) {
         if let Some(row) = head.room.row {
-            self.state().rows.failed(row, cause);
+            self.state().rows.worked(row);
         }
     }
 
@@ -352,7 +367,12 @@ impl Lane {
                 self.close();
                 self.shared.forget(self);
             }
-            return;
+            // Whoever parked while this instance had no share is told that it may have one again.
+            let hand = match &mut *self.state() {
+                state if state.queue.is_empty() || state.pausing => Hand::Busy,
+                state => state.hand(),
+            };
+            return self.give_to(hand);
         }
         let latest = self.born.elapsed().saturating_sub(self.shared.config.queue_wait);
         let mut state = self.state();
@@ -422,11 +442,19 @@ impl State {
 
     /// Gives back a call that there is a place for.
     #[expect(clippy::result_large_err, reason = "as for Lane::push")]
-    fn admit(&mut self, call: Call, row: Option<Row>, config: &Config, now: Duration) -> Result<Call, Refusal> {
+    fn admit(&mut self, call: Call, row: Option<Row>, shared: &Shared, now: Duration) -> Result<Call, Refusal> {
+        let config = &shared.config;
         let full = self.calls >= config.queue_calls || self.bytes >= config.queue_bytes;
         match row {
             _ if self.closed => Err(Refusal::Closed(call)),
-            Some(row) if full || self.rows.behind(row) >= config.order_parked => Err(self.behind(call, row, full)),
+            Some(row) => {
+                // Some place is left in each lane, so that those which work go on when others have taken all.
+                let full = full || (self.calls >= config.min_concurrency && shared.in_order.is_full());
+                if full || self.rows.behind(row) >= config.order_parked {
+                    return Err(self.behind(call, (row, full), config, now));
+                }
+                Ok(call)
+            }
             None if full && self.is_worth_waiting(config.queue_wait, now) => Err(Refusal::Full(call)),
             None if full => Err(Refusal::Slow(call)),
             _ if !self.breaker.admits(now) => Err(Refusal::Failing(call, self.trouble(now))),
@@ -434,15 +462,16 @@ impl State {
         }
     }
 
-    /// A call finds no place, in a lane that is full or behind too many of its row.
-    fn behind(&mut self, call: Call, row: Row, full: bool) -> Refusal {
+    /// A call finds no place, in a lane that is full or behind too many of its row. It waits for one, unless there has
+    /// been nothing but failures for a while.
+    fn behind(&mut self, call: Call, (row, full): (Row, bool), config: &Config, now: Duration) -> Refusal {
         self.full |= full;
         let (waiting, trouble) = match full {
-            true => (self.calls, self.trouble.as_ref().map(|(cause, _)| cause)),
+            true => (self.calls, self.trouble.as_ref()),
             false => (self.rows.behind(row) + 1, self.rows.trouble(row)),
         };
-        match trouble.cloned() {
-            Some(trouble) => Refusal::Behind { call, waiting, trouble },
+        match trouble.filter(|(_, since)| now.saturating_sub(*since) >= config.order_patience / BLIP) {
+            Some((trouble, _)) => Refusal::Behind { call, waiting, trouble: trouble.clone() },
             None => Refusal::Full(call),
         }
     }

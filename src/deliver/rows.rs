@@ -4,6 +4,7 @@
 //! behind it in the order in which they came, until the head has left the lane.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use super::Cause;
 use crate::id::Row;
@@ -17,8 +18,8 @@ pub(super) struct Rows<T> {
 
 #[derive(Debug)]
 struct Line<T> {
-    /// Why the head's last attempt failed, if it did.
-    trouble: Option<Cause>,
+    /// Why the row's last attempt failed, and since when all of them have. It outlasts a head that is given up.
+    trouble: Option<(Cause, Duration)>,
     parked: VecDeque<T>,
 }
 
@@ -51,15 +52,22 @@ impl<T> Rows<T> {
             self.of.remove(&row);
             return None;
         };
-        line.trouble = None;
         self.parked -= 1;
         Some(next)
     }
 
-    /// The head of a row has failed, and will be tried again.
-    pub fn failed(&mut self, row: Row, cause: &Cause) {
+    /// The head of a row has failed in an attempt that began at this time. Returns since when the row fails.
+    pub fn failed(&mut self, row: Row, began: Duration, cause: &Cause) -> Duration {
+        let Some(line) = self.of.get_mut(&row) else { return began };
+        let since = line.trouble.as_ref().map_or(began, |(_, since)| *since);
+        line.trouble = Some((cause.clone(), since));
+        since
+    }
+
+    /// The head of a row was delivered.
+    pub fn worked(&mut self, row: Row) {
         if let Some(line) = self.of.get_mut(&row) {
-            line.trouble = Some(cause.clone());
+            line.trouble = None;
         }
     }
 
@@ -68,8 +76,8 @@ impl<T> Rows<T> {
         self.of.get(&row).map_or(0, |line| line.parked.len())
     }
 
-    /// Why the head of a row has failed, if it has.
-    pub fn trouble(&self, row: Row) -> Option<&Cause> {
+    /// Why a row fails, if it does, and since when.
+    pub fn trouble(&self, row: Row) -> Option<&(Cause, Duration)> {
         self.of.get(&row)?.trouble.as_ref()
     }
 
@@ -106,16 +114,22 @@ mod tests {
     }
 
     #[test]
-    fn a_rows_trouble_is_its_heads() {
+    fn a_rows_trouble_lasts_until_a_head_is_delivered() {
         let mut rows = Rows::default();
-        rows.failed(row(1), &cause());
+        let [first, second] = [1, 2].map(Duration::from_secs);
+        rows.failed(row(1), first, &cause());
         rows.enter(row(1), 'a');
         assert_eq!(rows.trouble(row(1)), None);
-        rows.failed(row(1), &cause());
+        assert_eq!(rows.failed(row(1), first, &cause()), first);
         rows.enter(row(1), 'b');
-        assert_eq!(rows.trouble(row(1)), Some(&cause()));
         rows.leave(row(1));
-        assert_eq!(rows.trouble(row(1)), None, "the next has not been tried yet");
+        assert_eq!(rows.failed(row(1), second, &cause()), first, "the row fails since its last head did");
+        assert_eq!(rows.trouble(row(1)), Some(&(cause(), first)));
+        rows.worked(row(1));
+        assert_eq!(rows.trouble(row(1)), None);
+        assert_eq!(rows.failed(row(1), second, &cause()), second);
+        rows.leave(row(1));
+        assert_eq!(rows.trouble(row(1)), None, "nobody waits for it");
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use super::metrics::Metrics;
 use super::resolve::Resolver;
 use super::schedule::Schedule;
 use super::throttle::{Throttle, Turn};
-use super::{Call, Cause, Config, Onward, Outcome, Retries, note, now};
+use super::{CALL_BYTES, Call, Cause, Config, Onward, Outcome, Retries, note, now};
 use crate::id::WebhookId;
 use crate::lifecycle::Stop;
 use crate::message_log::Status;
@@ -51,12 +51,43 @@ pub(super) struct Shared {
     pub throttle: Arc<Throttle>,
     /// That of webhooks that want row order.
     pub row_order_throttle: Arc<Throttle>,
+    pub in_order: InMemory,
     /// Only lanes that have calls or workers are in it, and those whose endpoints fail.
     lanes: DashMap<Key, Arc<Lane>>,
     in_flight: AtomicUsize,
     /// Woken when there is room for calls again, and when the last call in flight has left.
     fewer: Notify,
     stop: Stop,
+}
+
+/// The calls in row order that are in memory, over all lanes. They wait for their endpoints where they are, so they get
+/// but a part of the room, and the rest goes on.
+pub(super) struct InMemory {
+    max_calls: usize,
+    max_bytes: usize,
+    calls: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl InMemory {
+    fn new(max_calls: usize, max_bytes: usize) -> Self {
+        Self { max_calls, max_bytes, calls: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) >= self.max_calls || self.bytes.load(Ordering::Relaxed) >= self.max_bytes
+    }
+
+    /// A call has come whose body has so many bytes.
+    pub fn entered(&self, bytes: usize) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes + CALL_BYTES, Ordering::Relaxed);
+    }
+
+    pub fn left(&self, bytes: usize) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes + CALL_BYTES, Ordering::Relaxed);
+    }
 }
 
 impl Key {
@@ -85,6 +116,7 @@ impl Shared {
             schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, retries.tiers),
             throttle: Throttle::new(retries.partitions),
             row_order_throttle: Throttle::new(retries.row_order_partitions),
+            in_order: InMemory::new(config.max_calls / 2, retries.row_order_bytes),
             metrics: Metrics::new(),
             onward,
             lanes: DashMap::new(),

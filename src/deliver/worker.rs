@@ -8,7 +8,7 @@ use http::{HeaderValue, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::conclude::{admit, conclude};
 use super::connection::Connection;
@@ -169,6 +169,7 @@ impl Worker {
         limit: Limit,
     ) -> Result<Response<Incoming>, Failure> {
         let reused = self.connect(limit).await?;
+        let (reused, limit) = self.in_turn(call, reused, limit).await?;
         match self.exchange(call, authorization, limit).await {
             // An endpoint may close an idle connection just as a request goes out on it, which says nothing
             // about the endpoint. So the request goes out once more, in the same attempt, on a new connection.
@@ -176,6 +177,7 @@ impl Worker {
             // anyway, and the receiver knows it again by its id.
             Err(Failure::Broken(_)) if reused => {
                 self.connect(limit).await?;
+                let (_, limit) = self.in_turn(call, false, limit).await?;
                 self.exchange(call, authorization, limit).await
             }
             answer => answer,
@@ -202,7 +204,6 @@ impl Worker {
         authorization: Option<&HeaderValue>,
         attempt: Limit,
     ) -> Result<Response<Incoming>, Failure> {
-        self.turn(call, attempt).await?;
         let message = &call.message;
         let mut connection = self.connection.take().expect("made sure of by connect");
         self.peer = connection.peer();
@@ -221,20 +222,26 @@ impl Worker {
 
     /// Sees to it that a request goes out in a turn of its own, where its webhook may make only so many calls a second:
     /// those that have waited together for a connection or a token would go out together, and a request that is sent
-    /// twice counts twice.
-    async fn turn(&mut self, call: &Call, attempt: Limit) -> Result<(), Failure> {
-        let has_turn = std::mem::take(&mut self.has_turn) && attempt.since() < TURN_LASTS;
+    /// twice counts twice. The wait for the turn is not the endpoint's, so the limit begins anew behind it. True when the
+    /// connection was open before.
+    async fn in_turn(&mut self, call: &Call, reused: bool, limit: Limit) -> Result<(bool, Limit), Failure> {
+        let has_turn = std::mem::take(&mut self.has_turn) && limit.since() < TURN_LASTS;
         if has_turn || call.message.target.call_throttling.is_none() {
-            return Ok(());
+            return Ok((reused, limit));
         }
         let lane = self.lane.clone();
+        // Without a share by now, the turn that it had is what counts.
         let turn = async {
             while let Turn::In(wait) = lane.shared.turn(call) {
                 tokio::time::sleep(wait).await;
             }
         };
-        // Without a share by now, the turn that it had is what counts.
-        timeout_at(attempt.deadline, turn).await.map_err(|_| Failure::Timeout(attempt))
+        match &mut self.connection {
+            Some(connection) => connection.beside(turn).await,
+            None => turn.await,
+        }
+        let limit = Limit::new(limit.stage, limit.allowed);
+        Ok((self.connect(limit).await?, limit))
     }
 
     /// Reads the rest of an answer, so that its connection can be used again, and returns what of it came among so

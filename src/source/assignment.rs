@@ -114,6 +114,7 @@ impl<H: Handlers> Assignment<H> {
         let (partitions, stop_by) = self.take(revoked);
         let deadline = stop_by.unwrap_or_else(|| Instant::now() + self.drain_deadline);
         self.runtime.block_on(drain(&partitions, deadline));
+        partitions.iter().for_each(|partition| partition.book.give_up());
         let left: usize = partitions.iter().map(|partition| partition.book.unsettled()).sum();
         info!(partitions = revoked.count(), owned = self.len(), left, "partitions revoked");
         partitions.into_iter().map(|partition| partition.book).collect()
@@ -123,6 +124,7 @@ impl<H: Handlers> Assignment<H> {
     /// what is under way is not waited for.
     pub(super) fn lose(&self, lost: &TopicPartitionList) {
         let (partitions, _) = self.take(lost);
+        partitions.iter().for_each(|partition| partition.book.give_up());
         self.runtime.block_on(drain(&partitions, Instant::now()));
         warn!(partitions = lost.count(), "partitions lost: they come again on the instance that owns them now");
     }

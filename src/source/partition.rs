@@ -1,5 +1,6 @@
 //! One task an assigned partition: the next record, its entry in the book, its receipt, and on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub(super) struct PartitionBook {
     /// What Kafka has acknowledged.
     committed: Mutex<Option<Commit>>,
     max_open: usize,
+    given_up: AtomicBool,
 }
 
 /// What a commit says of a partition.
@@ -67,7 +69,13 @@ impl PartitionBook {
             moved: Notify::new(),
             committed: Mutex::default(),
             max_open,
+            given_up: AtomicBool::new(false),
         })
+    }
+
+    /// Others read the partition from now on, or may.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
     }
 
     /// What to commit, if Kafka has not acknowledged it yet.
@@ -148,6 +156,10 @@ impl PartitionBook {
 }
 
 impl Book for PartitionBook {
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
     fn add_share(&self, entry: u64) {
         self.with(|ledger| ledger.add_share(entry));
     }

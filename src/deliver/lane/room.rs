@@ -1,7 +1,7 @@
 //! The room that a call holds in its lane, from the moment it is queued until it has left.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::super::Call;
 use super::Lane;
@@ -13,8 +13,6 @@ pub(in crate::deliver) struct Held {
     pub room: Room,
     /// When it was queued last, from the lane's birth.
     pub(super) queued: Duration,
-    /// When its first attempt began; only kept of calls in row order.
-    pub tried: Option<Instant>,
 }
 
 /// Room in a lane; it is free again when this is dropped.
@@ -57,6 +55,9 @@ impl Drop for Room {
             state.pace.left();
         }
         // At a stop nothing takes the place of what was dropped: it would come before it.
+        if self.row.is_some() {
+            self.lane.shared.in_order.left(self.bytes);
+        }
         let hand = self.row.filter(|_| !self.lane.shared.is_stopping()).map(|row| self.lane.go_on(row, &mut state));
         // Those who wait are told when a quarter is free, so that a lane which stays full wakes them once for
         // many calls.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use crate::render::Message;
 pub struct CountingBook {
     settled: AtomicUsize,
     abandoned: AtomicUsize,
+    pub given_up: AtomicBool,
 }
 
 impl CountingBook {
@@ -36,6 +37,10 @@ impl CountingBook {
 
 impl Book for CountingBook {
     fn add_share(&self, _: u64) {}
+
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::SeqCst)
+    }
 
     fn settle_share(&self, _: u64) {
         self.settled.fetch_add(1, Ordering::SeqCst);
@@ -163,8 +168,12 @@ impl Heard {
         let (entries, logged) = mpsc::unbounded_channel();
         let ears = Arc::new(Ears { ends, entries });
         Self {
-            lanes: Lanes::new(config, Retries { tiers: &[TIER], partitions: 4, row_order_partitions: 4 }, ears)
-                .unwrap(),
+            lanes: Lanes::new(
+                config,
+                Retries { tiers: &[TIER], partitions: 4, row_order_partitions: 4, row_order_bytes: 1 << 20 },
+                ears,
+            )
+            .unwrap(),
             book: Arc::default(),
             ended,
             logged,

@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::{Call, Cause, Config, Outcome};
@@ -102,10 +102,7 @@ async fn many_rows_arrive_in_their_order_whatever_fails() {
 
 #[tokio::test]
 async fn a_head_that_fails_for_too_long_is_a_gap_and_its_row_goes_on_behind_it() {
-    let works = Arc::new(AtomicBool::new(false));
-    let answer = works.clone();
-    let mut receiver =
-        Receiver::start(move |_| Reply::Status(if answer.load(Ordering::SeqCst) { 200 } else { 503 })).await;
+    let mut receiver = Receiver::start(|n| Reply::Status(if n < 3 { 503 } else { 200 })).await;
     let patience = Duration::from_millis(300);
     // Such a wait would be spent in a retry topic, were there no order.
     let retry = vec![Duration::from_secs(120); 9];
@@ -114,19 +111,16 @@ async fn a_head_that_fails_for_too_long_is_a_gap_and_its_row_goes_on_behind_it()
     let started = Instant::now();
     heard.offer_in_order(&target, [10, 20, 30]).await;
     let (n, cause) = heard.given_up().await;
-    works.store(true, Ordering::SeqCst);
     assert!(started.elapsed() >= patience && started.elapsed() < patience * 10, "{:?}", started.elapsed());
     assert_eq!((n, cause.class, cause.status), (10, "status_5xx", Some(503)));
-    let story = "answered 503 Service Unavailable; given up after 2 attempts in ";
+    let story = "answered 503 Service Unavailable; given up after 2 attempts, its row failing for ";
     assert!(cause.text.contains(story), "{}", cause.text);
     assert!(cause.text.ends_with("while 2 calls waited behind it in its row's order"), "{}", cause.text);
-    // The next may have been tried before the endpoint worked; it has a patience of its own.
-    for _ in 0..2 {
-        heard.delivered().await;
-    }
-    let mut came = receiver.numbers(4).await;
-    came.dedup();
-    assert_eq!(came, [10, 20, 30]);
+    // The row still fails with the next one, which has no patience of its own.
+    let (n, cause) = heard.given_up().await;
+    assert!(n == 20 && cause.text.contains("given up after 1 attempts, its row failing for "), "{n}: {}", cause.text);
+    heard.delivered().await;
+    assert_eq!(receiver.numbers(4).await, [10, 10, 20, 30]);
 }
 
 #[tokio::test]
@@ -169,11 +163,14 @@ async fn a_full_lane_is_waited_for_while_its_endpoint_works_however_slow() {
 async fn a_call_that_finds_no_place_behind_others_of_a_failing_endpoint_is_given_up_with_the_reason() {
     // What an endpoint does not like keeps others waiting like what it can't do.
     let receiver = Receiver::start(|_| Reply::Status(422)).await;
-    let retry = vec![Duration::from_secs(30)];
-    let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 3, order_parked: 1, retry, ..config() });
+    let (retry, order_patience) = (vec![Duration::from_secs(30)], Duration::from_secs(10));
+    let few = Config { concurrency: 1, queue_calls: 3, order_parked: 1, ..config() };
+    let mut heard = Heard::new(Config { retry, order_patience, ..few });
     let target = ordered(&receiver.url("/"), 1);
+    let started = Instant::now();
     heard.offer_in_order(&target, [10, 20, 30]).await;
     let (n, cause) = heard.given_up().await;
+    assert!(started.elapsed() >= order_patience / 20, "what may be over soon is waited for");
     assert_eq!((n, cause.class, cause.status), (30, "row_order", Some(422)));
     let story = "not tried, because 2 calls wait before it in their rows' order, for which there is no more room, and \
                  the endpoint fails: http://";
@@ -277,4 +274,52 @@ async fn its_throttling_has_the_slots_of_the_topic_of_row_order() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(heard.lanes.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn what_others_read_by_now_is_left_to_them() {
+    let mut receiver = Receiver::start(|n| Reply::Held([200, 500][n])).await;
+    let mut heard = Heard::new(config());
+    let target = ordered(&receiver.url("/"), 1);
+    heard.offer_in_order(&target, [10, 20]).await;
+    assert_eq!(receiver.numbers(1).await, [10]);
+    receiver.release(1);
+    assert_eq!(heard.delivered().await, 1);
+    assert_eq!(receiver.numbers(1).await, [20]);
+    heard.offer_in_order(&target, [30]).await;
+    heard.book.given_up.store(true, Ordering::SeqCst);
+    receiver.release(1);
+    while heard.book.abandoned() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((heard.book.settled(), heard.lanes.in_flight()), (1, 0));
+    assert!(receiver.not_heard());
+}
+
+#[tokio::test]
+async fn endpoints_that_fail_in_order_leave_room_for_others() {
+    let dead = Receiver::start(|_| Reply::Silence).await;
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    // Of 40 calls in memory, 20 may be in row order.
+    let mut heard = Heard::new(Config { max_calls: 40, min_concurrency: 1, ..config() });
+    let failing = ordered(&dead.url("/"), 1);
+    let lanes = heard.lanes.clone();
+    let book = heard.book.clone();
+    let filling = tokio::spawn(async move {
+        for n in 0..60 {
+            lanes.send_in_order(about_a_row(&failing, n, &book)).await;
+        }
+    });
+    while heard.lanes.in_flight() < 20 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(heard.lanes.in_flight(), 20);
+    heard.offer(&target(&receiver.url("/")), 70).await;
+    heard.offer_in_order(&ordered(&receiver.url("/"), 1), [71]).await;
+    for _ in 0..2 {
+        heard.delivered().await;
+        receiver.heard().await;
+    }
+    filling.abort();
 }
