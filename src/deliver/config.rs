@@ -51,10 +51,10 @@ pub struct Config {
     /// The longest wait of a call that its endpoint's Retry-After header can ask for; a longer one is cut to it. Default 24h.
     #[serde(with = "duration")]
     pub retry_after_limit: Duration,
-    /// How long a message of a webhook with row order may keep those about the same row waiting, from its first attempt on; then it becomes a dead letter and they go on. Default 10m.
+    /// How long a row of a webhook with row order may fail, from the first attempt on that failed, before its first message becomes a dead letter and the next goes on. After a twentieth of it (30s) what finds no place behind failing messages becomes a dead letter too, instead of waiting. Default 10m.
     #[serde(with = "duration")]
     pub order_patience: Duration,
-    /// Messages about one row that may wait in memory for the one before them. While that one fails, what is over becomes a dead letter. Default 1000.
+    /// Messages about one row that may wait in memory for the one before them. Default 1000.
     pub order_parked: usize,
     /// Whether endpoints may have http URLs, over which messages and their secrets are readable on the way. Default false.
     pub allow_http: bool,
