@@ -329,12 +329,12 @@ fn decoding(sources: &[(config::Source, Arc<decode::Settings>)]) -> Decoding {
     Box::new(move |topic| Some(sources.iter().find(|(source, _)| source.reads(topic))?.1.clone()))
 }
 
-/// How a record of a topic goes its way once more.
+/// How a record of a topic goes its way once more: by what is known now, of which an old record must change nothing.
 fn replaying(stages: &Stages) -> replay::Stages {
     let (decoding, whole_tables) = (decoding(&stages.sources), stages.whole_tables.clone());
     let (index, attachment_url) = (stages.index.clone(), stages.attachment_url.clone());
     Box::new(move |topic| {
-        let decoder = Decoder::new(decoding(topic)?, whole_tables.clone());
+        let decoder = Decoder::new(decoding(topic)?, whole_tables.apart());
         Some(Replay::new(decoder, index.clone(), Renderer::new(attachment_url.clone())))
     })
 }

@@ -120,7 +120,7 @@ pub enum DecodeError {
 }
 
 /// Turns the records of one source's partition into row changes. Not shared between partitions: it keeps
-/// the last schema it compiled; what tables it saw whole is shared with its siblings.
+/// the last schema it compiled; what tables it saw whole is shared with those that have the same [`WholeTables`].
 pub struct Decoder {
     settings: Arc<Settings>,
     whole_tables: WholeTables,

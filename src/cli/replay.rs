@@ -251,13 +251,22 @@ impl Args {
     /// The same for what is left.
     fn going_on(&self, left: &Spans) -> String {
         let Self { chosen, rate, .. } = self;
+        let account = chosen.account.as_ref().map(|account| format!("--account {}", quoted(account.as_str())));
         let mut words = vec!["outhook replay".to_owned(), format!("--topic {}", self.topic)];
         words.push(format!("--spans {}", Places(left.clone())));
         words.extend(chosen.webhook.iter().map(|id| format!("--webhook {id}")));
         words.extend(chosen.event.iter().map(|id| format!("--event {id}")));
+        words.extend(account);
         words.extend(rate.map(|rate| format!("--rate {rate}")));
+        words.extend(self.dry_run.then(|| "--dry-run".to_owned()));
         words.join(" ")
     }
+}
+
+/// A text as one word of a shell's line: an account may be called anything.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@".contains(&byte);
+    if text.bytes().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// An offset, or a moment.
@@ -270,7 +279,40 @@ fn edge(text: &str) -> Result<Edge, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// The arguments of a line that has no quotes.
+    pub(super) fn args(line: &str) -> Args {
+        let words = line.split(' ').filter(|word| *word != "replay");
+        Line::try_parse_from(words).map(|line| line.args).unwrap()
+    }
+
+    #[test]
+    fn what_goes_on_asks_for_the_same_as_what_was_stopped() {
+        let left = Spans::from([(0, (3, 9)), (2, (0, 4))]);
+        let begun = args("outhook --topic orders --from 0 --webhook 3f0zq9 --event k2m4xa --rate 50");
+        let sends = "outhook replay --topic orders --spans 0:3-9,2:0-4 --webhook 3f0zq9 --event k2m4xa --rate 50";
+        assert_eq!(begun.going_on(&left), sends);
+        let begun = args("outhook --topic orders --from 0 --webhook 3f0zq9 --account acme --dry-run");
+        let reads = "outhook replay --topic orders --spans 0:3-9,2:0-4 --webhook 3f0zq9 --account acme --dry-run";
+        assert_eq!(begun.going_on(&left), reads);
+        assert_eq!(args(reads).going_on(&left), reads, "what is printed is understood");
+    }
+
+    #[test]
+    fn a_text_is_one_word_of_a_line() {
+        for (text, word) in [("acme-1", "acme-1"), ("Acme Inc", "'Acme Inc'"), ("O'Hara; ls", r"'O'\''Hara; ls'")] {
+            assert_eq!(quoted(text), word);
+        }
+    }
 
     #[test]
     fn an_edge_is_an_offset_or_a_moment() {

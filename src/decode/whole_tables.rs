@@ -10,6 +10,12 @@ use dashmap::DashSet;
 pub struct WholeTables(Arc<DashSet<Box<str>>>);
 
 impl WholeTables {
+    /// A copy that knows what is known now and learns for itself alone, for records that are read once more: what an
+    /// old update says of its table may have been true only then.
+    pub fn apart(&self) -> Self {
+        Self(Arc::new(DashSet::clone(&self.0)))
+    }
+
     pub(super) fn contain(&self, table: &str) -> bool {
         self.0.contains(table)
     }

@@ -53,7 +53,7 @@ pub struct Wrong {
     pub topic: String,
     pub key: &'static str,
     pub found: String,
-    pub needed: &'static str,
+    pub needed: String,
     pub why: &'static str,
     /// What to do, with the command where there is one.
     pub mend: String,
@@ -155,11 +155,17 @@ fn message_log(config: &message_log::Config) -> Option<Wanted> {
 const RETRIES_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Wanted {
+    /// The key that says how many partitions it has: it stands beside the one that names it.
+    fn partitions_key(&self) -> String {
+        format!("{}.partitions", self.key.trim_end_matches(".topic"))
+    }
+
     /// Holds a topic that exists against what it has to be; `brokers` is for the command that mends it.
     pub fn judge(&self, partitions: usize, settings: &BTreeMap<String, String>, brokers: &str) -> Standing {
         let policy = settings.get("cleanup.policy").map_or("unknown", String::as_str);
         let compacts = policy.split(',').any(|part| part.trim() == "compact");
-        let wrong = |found: String, needed, why, mend| {
+        let wrong = |found: String, needed: &str, why, mend| {
+            let needed = needed.to_owned();
             Standing::Wrong(Wrong { topic: self.name.clone(), key: self.key, found, needed, why, mend })
         };
         let set = |setting: &str| {
@@ -191,10 +197,12 @@ impl Wanted {
             // Instances that count them differently would share CallThrottling's slots wrongly.
             Rule::Retries { .. } if partitions != self.partitions as usize => wrong(
                 counted(partitions, "partition"),
-                "as many as retries.partitions says",
+                &format!("as many as {} says", self.partitions_key()),
                 "each of them is a share of what CallThrottling allows",
                 format!(
-                    "set retries.partitions = {partitions} on all instances, or name other topics in retries.topic"
+                    "set {} = {partitions} on all instances, or give {} another name",
+                    self.partitions_key(),
+                    self.key
                 ),
             ),
             Rule::Retries { .. } if number("max.message.bytes").is_some_and(|most| most < MAX_RECORD_BYTES as u64) => {
@@ -306,6 +314,18 @@ mod tests {
         ] {
             let Standing::Wrong(wrong) = judged(partitions, &[setting]) else { panic!("{found} loses calls") };
             assert_eq!(wrong.found, found);
+        }
+    }
+
+    #[test]
+    fn a_topic_of_calls_has_as_many_partitions_as_the_key_beside_its_own_says() {
+        let wanted = wanted(&Config::default());
+        for part in ["retries", "row_order"] {
+            let topic = wanted.iter().find(|topic| topic.key == format!("{part}.topic")).unwrap();
+            let Standing::Wrong(wrong) = topic.judge(3, &BTreeMap::new(), "b:9092") else { panic!("{part}") };
+            assert_eq!(wrong.needed, format!("as many as {part}.partitions says"));
+            let mend = format!("set {part}.partitions = 3 on all instances, or give {part}.topic another name");
+            assert_eq!(wrong.mend, mend);
         }
     }
 

@@ -69,13 +69,13 @@ impl<'a> Told<'a> {
 
     /// Counts the calls that are too large for the retry topic; the first other one that was not written is returned.
     pub fn refused(&mut self, unwritten: Vec<Unwritten>) -> Option<Unwritten> {
-        let (too_large, mut failed): (Vec<_>, Vec<_>) = unwritten.into_iter().partition(Unwritten::is_too_large);
+        let (too_large, failed): (Vec<_>, Vec<_>) = unwritten.into_iter().partition(Unwritten::is_too_large);
         self.refused += too_large.len() as u64;
         for unwritten in too_large {
             self.trouble(&unwritten.to_string());
             self.is_short = true;
         }
-        failed.pop()
+        failed.into_iter().next()
     }
 
     /// A page is done.
@@ -156,5 +156,48 @@ impl<'a> Told<'a> {
         if self.terminal.is_one {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+    use uuid::Uuid;
+
+    use super::super::tests::args;
+    use super::*;
+    use crate::decode::{EventDate, Sequence};
+    use crate::id::{CallId, MessageId, Place};
+    use crate::settle::KeptCall;
+
+    fn unwritten(offset: i64, code: RDKafkaErrorCode) -> Unwritten {
+        let call = KeptCall {
+            account: "acme".into(),
+            webhook: "abc123".parse().unwrap(),
+            event: "def456".parse().unwrap(),
+            message: MessageId(Uuid::from_u128(1)),
+            call: CallId(Uuid::from_u128(2)),
+            url: "https://b.example/".into(),
+            endpoint: (0, 1),
+            event_date: EventDate { at: "2026-11-24T10:00:00Z".parse().unwrap(), digits: 0 },
+            sequence: Sequence::Binlog { file: 1, pos: 2, row: 3 },
+            place: Place { topic: "orders".into(), partition: 0, offset },
+            appended_ms: 0,
+            offered_ms: 0,
+            attempts: 0,
+            deferrals: 0,
+            row: None,
+        };
+        Unwritten { call, cause: KafkaError::MessageProduction(code) }
+    }
+
+    #[test]
+    fn of_calls_that_are_not_written_the_large_ones_are_counted_and_the_first_other_one_is_the_error() {
+        let args = args("outhook --topic orders --from 0 --webhook 3f0zq9");
+        let mut told = Told::new(&args, Terminal { is_one: false, colours: false });
+        let (large, late) = (RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::MessageTimedOut);
+        let first = told.refused(vec![unwritten(1, large), unwritten(2, late), unwritten(3, late)]).unwrap();
+        assert_eq!((first.call.place.offset, told.refused, told.is_short), (2, 1, true));
+        assert!(told.refused(vec![unwritten(4, large)]).is_none());
     }
 }

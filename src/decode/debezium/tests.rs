@@ -94,6 +94,11 @@ fn a_delete_is_believed_whole_only_after_an_update_with_before() {
     assert!(believed(&mut sibling));
     let other = crate::decode::Settings { account: "other".into(), ..settings(Format::Debezium) };
     assert!(!believed(&mut Decoder::new(std::sync::Arc::new(other), first.whole_tables.clone())));
+    // One that is apart knows as much, and its siblings learn nothing from it.
+    let mut apart = Decoder::new(first.settings.clone(), first.whole_tables.apart());
+    assert!(believed(&mut apart));
+    change(&mut apart, &input(KEY, &bare_update));
+    assert!(!believed(&mut apart) && believed(&mut first));
     change(&mut sibling, &input(KEY, &bare_update));
     assert!(!believed(&mut first));
     let whole = crate::decode::Settings { rows: RowsSent::Whole, ..settings(Format::Debezium) };
