@@ -1,10 +1,13 @@
 //! What the message log is told of calls: decided with the status line, and told when the answer has ended.
 
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::classify::Class;
 use super::{Call, Onward};
@@ -14,6 +17,8 @@ use crate::message_log::{Attempt, Entry, Status};
 
 /// How much more of an answer is read than is shown, so that a secret at the end is known for one, in bytes.
 const SPARE: usize = 4096;
+/// A value that is shorter is not hidden, in bytes: it is no secret, and the text would be full of holes.
+const SHORTEST: usize = 4;
 
 /// An attempt, as it went.
 #[derive(Debug, Clone, Copy)]
@@ -104,13 +109,9 @@ fn entry(call: &Call, status: Status) -> Entry {
 fn shown(begun: &[u8], target: &Target, keep: usize) -> String {
     let text = String::from_utf8_lossy(begun);
     let mut text = without_secrets(&text).into_owned();
-    let fixed = match &target.authorization {
-        Some(Authorization::Fixed(value)) => Some(value),
-        Some(Authorization::Fetched(_)) | None => None,
-    };
-    for value in target.headers.iter().map(|(_, value)| value).chain(fixed) {
-        if let Some(value) = value.to_str().ok().filter(|value| !value.is_empty() && text.contains(value)) {
-            text = text.replace(value, "…");
+    for hidden in hidden(target) {
+        if text.contains(&hidden) {
+            text = text.replace(&hidden, "…");
         }
     }
     if text.len() > keep {
@@ -118,4 +119,72 @@ fn shown(begun: &[u8], target: &Target, keep: usize) -> String {
         text.truncate(end);
     }
     text
+}
+
+/// The values of the webhook's own headers and its fixed authorization, whose token is hidden without its scheme too.
+/// The longest is first, as it may begin with another.
+fn hidden(target: &Target) -> Vec<String> {
+    let fixed = match &target.authorization {
+        Some(Authorization::Fixed(value)) => Some((&AUTHORIZATION, value)),
+        Some(Authorization::Fetched(_)) | None => None,
+    };
+    let headers = target.headers.iter().map(|(name, value)| (name, value)).chain(fixed);
+    let headers = headers.filter_map(|(name, value)| Some((name, value.to_str().ok()?)));
+    let values = headers.flat_map(|(name, value)| {
+        let token = value.split_once(' ').filter(|_| name == AUTHORIZATION).map(|(_, token)| token.trim_start());
+        [Some(value), token].into_iter().flatten()
+    });
+    let mut hidden: Vec<_> = values.filter(|value| value.len() >= SHORTEST).flat_map(as_written).collect();
+    hidden.sort_unstable_by_key(|value| Reverse(value.len()));
+    hidden
+}
+
+/// A text as an answer may have it: as it is, and in JSON, where some write a slash with a backslash.
+fn as_written(text: &str) -> [String; 3] {
+    let json = Value::from(text).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    let slashed = json.replace('/', "\\/");
+    [text.to_owned(), json, slashed]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::definition::samples::webhook;
+
+    /// What is shown of an answer to a webhook with a header, and with this authentication.
+    fn shown_to(header: (&'static str, &'static str), authentication: Value, answer: &str) -> String {
+        let mut target = Target::of(&webhook("crm001", "CRM")).unwrap();
+        target.headers = [(header.0.parse().unwrap(), header.1.parse().unwrap())].into();
+        let authentication = serde_json::from_value(authentication).unwrap();
+        target.authorization = Some(Authorization::of(&authentication, None).unwrap());
+        shown(answer.as_bytes(), &target, answer.len())
+    }
+
+    #[test]
+    fn a_token_is_hidden_with_its_scheme_and_without() {
+        let bearer = || json!({"Bearer": {"Token": "abc123"}});
+        let basic = json!({"Basic": {"Username": "Aladdin", "Password": "open sesame"}});
+        let answer = "Bearer abc123, or abc123";
+        assert_eq!(shown_to(("x-key", "none"), bearer(), answer), "…, or …");
+        assert_eq!(shown_to(("x-key", "none"), basic, "no QWxhZGRpbjpvcGVuIHNlc2FtZQ== here"), "no … here");
+        assert_eq!(shown_to(("authorization", "Bearer other9"), bearer(), "other9, abc123"), "…, …");
+        assert_eq!(shown_to(("x-key", "my other9"), bearer(), "other9, my other9"), "other9, …");
+    }
+
+    #[test]
+    fn values_are_hidden_as_json_writes_them() {
+        let answer = r#"{"a":"k/9\"x","b":"k\/9\"x"} k/9"x"#;
+        let shown = shown_to(("x-key", r#"k/9"x"#), json!({"Bearer": {"Token": "abc123"}}), answer);
+        assert_eq!(shown, r#"{"a":"…","b":"…"} …"#);
+    }
+
+    #[test]
+    fn what_is_too_short_for_a_secret_stays_and_the_longer_of_two_is_hidden_whole() {
+        let bearer = |token: &str| json!({"Bearer": {"Token": token}});
+        assert_eq!(shown_to(("x-version", "1"), bearer("abc"), "abc 1.11 Bearer abc"), "abc 1.11 …");
+        assert_eq!(shown_to(("x-key", "abcd"), bearer("abcdefgh"), "abcdefgh abcd"), "… …");
+    }
 }

@@ -46,7 +46,9 @@ pub(super) struct AttemptShown {
     /// How many bytes the body had that was sent.
     #[schema(required)]
     request_bytes: Option<u64>,
-    /// The first bytes of the answer's body, as text; secrets of the webhook in it are shown as ….
+    /// The first bytes of the answer's body, as text. In it whsec_… stands for secrets, and … for values of the
+    /// webhook's Headers and of its Basic or Bearer Authentication; what is shorter than 4 bytes, and a token that
+    /// was fetched by OAuth2, stands there as it came.
     #[schema(required)]
     response: Option<String>,
     /// Of the webhook, as the attempt was made by it.
