@@ -7,6 +7,7 @@
 //! fails, which is remembered for a while. In a lane whose calls are in
 //! row order, those that wait for another one about their row hold room like the others; see `in_order`.
 
+mod admission;
 mod room;
 
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+pub(super) use self::admission::Refusal;
 pub(super) use self::room::{Held, Room};
 use super::breaker::Breaker;
 use super::concurrency::Concurrency;
@@ -25,17 +27,13 @@ use super::route::Route;
 use super::rows::Rows;
 use super::shared::{Key, Shared, Trouble};
 use super::throttle::Turn;
-use super::{Call, Cause, Config, worker};
+use super::{Call, Cause, worker};
 use crate::definition::Endpoint;
 use crate::id::Row;
 
 /// For how long after its last failure a lane without calls remembers that its endpoint fails: a call that comes once in
 /// a while meets the same breaker, and its recovery is told as one.
 const MEMORY: Duration = Duration::from_secs(3600);
-
-/// By which part of the patience with a row its endpoint may fail before calls that find no place are given up: a
-/// receiver that starts anew is waited for.
-const BLIP: u32 = 20;
 
 pub(super) struct Lane {
     pub key: Key,
@@ -72,23 +70,6 @@ struct State {
     last_failed: Duration,
     /// No call is taken any more: the lane is off the map, or all lanes are stopping.
     closed: bool,
-}
-
-/// Why a lane does not take a call; the call comes back.
-pub(super) enum Refusal {
-    /// There is no room, but there will be soon.
-    Full(Call),
-    /// There is no room, and calls leave it slowly or not at all.
-    Slow(Call),
-    /// The endpoint fails, for this reason.
-    Failing(Call, Option<Trouble>),
-    /// In row order so many calls wait before it, and the endpoint fails.
-    Behind {
-        call: Call,
-        waiting: usize,
-        trouble: Cause,
-    },
-    Closed(Call),
 }
 
 /// What a worker is to do next.
@@ -440,42 +421,6 @@ impl State {
         Some(Trouble { cause: cause.clone(), lasted: now.saturating_sub(*since) })
     }
 
-    /// Gives back a call that there is a place for.
-    #[expect(clippy::result_large_err, reason = "as for Lane::push")]
-    fn admit(&mut self, call: Call, row: Option<Row>, shared: &Shared, now: Duration) -> Result<Call, Refusal> {
-        let config = &shared.config;
-        let full = self.calls >= config.queue_calls || self.bytes >= config.queue_bytes;
-        match row {
-            _ if self.closed => Err(Refusal::Closed(call)),
-            Some(row) => {
-                // Some place is left in each lane, so that those which work go on when others have taken all.
-                let full = full || (self.calls >= config.min_concurrency && shared.in_order.is_full());
-                if full || self.rows.behind(row) >= config.order_parked {
-                    return Err(self.behind(call, (row, full), config, now));
-                }
-                Ok(call)
-            }
-            None if full && self.is_worth_waiting(config.queue_wait, now) => Err(Refusal::Full(call)),
-            None if full => Err(Refusal::Slow(call)),
-            _ if !self.breaker.admits(now) => Err(Refusal::Failing(call, self.trouble(now))),
-            _ => Ok(call),
-        }
-    }
-
-    /// A call finds no place, in a lane that is full or behind too many of its row. It waits for one, unless there has
-    /// been nothing but failures for a while.
-    fn behind(&mut self, call: Call, (row, full): (Row, bool), config: &Config, now: Duration) -> Refusal {
-        self.full |= full;
-        let (waiting, trouble) = match full {
-            true => (self.calls, self.trouble.as_ref()),
-            false => (self.rows.behind(row) + 1, self.rows.trouble(row)),
-        };
-        match trouble.filter(|(_, since)| now.saturating_sub(*since) >= config.order_patience / BLIP) {
-            Some((trouble, _)) => Refusal::Behind { call, waiting, trouble: trouble.clone() },
-            None => Refusal::Full(call),
-        }
-    }
-
     fn hand(&mut self) -> Hand {
         if let Some(worker) = self.parked.pop() {
             Hand::Parked(worker)
@@ -485,14 +430,6 @@ impl State {
         } else {
             Hand::Busy
         }
-    }
-
-    /// Whether a full lane has room again soon.
-    fn is_worth_waiting(&mut self, queue_wait: Duration, now: Duration) -> bool {
-        if !std::mem::replace(&mut self.full, true) {
-            self.pace.full(now);
-        }
-        !self.breaker.is_open() && self.pace.moves(self.calls, queue_wait, now)
     }
 }
 
