@@ -90,13 +90,8 @@ impl App {
         let topics = (&config.dead_letters, &config.retries, &config.row_order, &config.operator_events);
         let log = message_log::Writer::new(&config.message_log, &kafka).map_err(Error::Settle)?;
         let settle = Settle::new(topics, &kafka, index.clone(), disabling(&store), log).map_err(Error::Settle)?;
-        let retry_topics = deliver::Retries {
-            tiers: &config.retries.tiers,
-            partitions: usize::try_from(config.retries.partitions).unwrap_or(1),
-            row_order_partitions: usize::try_from(config.row_order.partitions).unwrap_or(1),
-            row_order_bytes: usize::try_from(config.memory.budget_bytes() / 2).unwrap_or(usize::MAX),
-        };
-        let lanes = Lanes::new(config.delivery.clone(), retry_topics, settle.clone()).map_err(Error::Deliver)?;
+        let lanes =
+            Lanes::new(config.delivery.clone(), calls_that_wait(config), settle.clone()).map_err(Error::Deliver)?;
         let catalogue = Arc::<Catalogue>::default();
         let stats = Stats::start(&config.stats, &client, index.clone(), catalogue.clone())?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
@@ -254,6 +249,16 @@ impl Sources {
         // Last, so that it has what the last attempts told meanwhile.
         settle.logged(LAST_ENTRIES).await;
         Left { unsettled: changes.unsettled + retries.unsettled, committed: changes.committed && retries.committed }
+    }
+}
+
+/// The view that the lanes have of where calls wait.
+fn calls_that_wait(config: &Config) -> deliver::Retries<'_> {
+    deliver::Retries {
+        tiers: &config.retries.tiers,
+        partitions: usize::try_from(config.retries.partitions).unwrap_or(1),
+        row_order_partitions: usize::try_from(config.row_order.partitions).unwrap_or(1),
+        row_order_bytes: usize::try_from(config.memory.budget_bytes() / 2).unwrap_or(usize::MAX),
     }
 }
 
