@@ -35,6 +35,9 @@ use crate::id::Row;
 /// a while meets the same breaker, and its recovery is told as one.
 const MEMORY: Duration = Duration::from_secs(3600);
 
+/// How often a call that waits in row order is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
 pub(super) struct Lane {
     pub key: Key,
     pub route: Route,
@@ -62,6 +65,8 @@ struct State {
     pausing: bool,
     /// A call was turned away, and nobody has been told of room since.
     full: bool,
+    /// When that was, in a lane whose calls are in row order.
+    full_since: Duration,
     pace: Pace,
     concurrency: Concurrency,
     breaker: Breaker,
@@ -120,6 +125,7 @@ impl Lane {
             parked: Vec::new(),
             pausing: false,
             full: false,
+            full_since: Duration::ZERO,
             pace: Pace::default(),
             concurrency: Concurrency::new(config.min_concurrency, config.concurrency),
             breaker: Breaker::new(failures, config.breaker_pause),
@@ -189,7 +195,7 @@ impl Lane {
         tokio::spawn(async move {
             lane.shared.metrics.retries_waiting.increment(1.0);
             let due = tokio::select! {
-                () = tokio::time::sleep(wait) => true,
+                due = lane.wait(&held, wait) => due,
                 () = lane.shared.stopped() => false,
             };
             lane.shared.metrics.retries_waiting.decrement(1.0);
@@ -197,6 +203,26 @@ impl Lane {
                 lane.push_again(held);
             }
         });
+    }
+
+    /// Waits, and says whether the call is to be queued then. One in row order is looked at all the while, since others
+    /// wait for it: it may have ended, or be sent by another instance by now.
+    async fn wait(&self, held: &Held, wait: Duration) -> bool {
+        if !self.key.is_in_order() {
+            tokio::time::sleep(wait).await;
+            return true;
+        }
+        let due = self.born.elapsed().saturating_add(wait);
+        loop {
+            if held.call.receipt.is_given_up() {
+                return false;
+            }
+            let left = due.saturating_sub(self.born.elapsed());
+            if left.is_zero() || held.call.message.live.has_ended() {
+                return true;
+            }
+            tokio::time::sleep(left.min(LOOK)).await;
+        }
     }
 
     fn push_again(self: &Arc<Self>, mut held: Held) {

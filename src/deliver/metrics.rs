@@ -66,7 +66,7 @@ pub fn describe_metrics() {
         "To the 2xx answer, from the change in its source (event_date) or from the record's append to Kafka (append)"
     );
     describe_gauge!("outhook_calls_in_flight", "Calls in memory: queued, under way or waiting a moment for a retry");
-    describe_gauge!("outhook_lanes", "Endpoints that calls are being sent to");
+    describe_gauge!("outhook_lanes", "Endpoints that calls are being sent to, or that failed less than an hour ago");
     describe_gauge!("outhook_retries_waiting", "Calls that wait in memory for their next attempt");
     describe_gauge!(
         "outhook_row_order_parked",

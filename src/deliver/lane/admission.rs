@@ -11,6 +11,9 @@ use crate::id::Row;
 /// receiver that starts anew is waited for.
 const BLIP: u32 = 20;
 
+/// So many calls of a lane are taken however many are in memory in other lanes.
+const PLACES: usize = 8;
+
 /// Why a lane does not take a call; the call comes back.
 pub(in crate::deliver) enum Refusal {
     /// There is no room, but there will be soon.
@@ -44,7 +47,7 @@ impl State {
             _ if self.closed => Err(Refusal::Closed(call)),
             Some(row) => {
                 // Some place is left in each lane, so that those which work go on when others have taken all.
-                let full = full || (self.calls >= config.min_concurrency && shared.in_order.is_full());
+                let full = full || (self.calls >= PLACES && shared.in_order.is_full());
                 if full || self.rows.behind(row) >= config.order_parked {
                     return Err(self.behind(call, (row, full), config, now));
                 }
@@ -60,9 +63,12 @@ impl State {
     /// A call finds no place, in a lane that is full or behind too many of its row. It waits for one, unless there has
     /// been nothing but failures for a while.
     fn behind(&mut self, call: Call, (row, full): (Row, bool), config: &Config, now: Duration) -> Refusal {
-        self.full |= full;
+        if full && !std::mem::replace(&mut self.full, true) {
+            self.full_since = now;
+        }
         let (waiting, trouble) = match full {
-            true => (self.calls, self.trouble.as_ref()),
+            // What failed before there were so many says nothing of them.
+            true => (self.calls, self.trouble.as_ref().filter(|_| self.last_failed > self.full_since)),
             false => (self.rows.behind(row) + 1, self.rows.trouble(row)),
         };
         match trouble.filter(|(_, since)| now.saturating_sub(*since) >= config.order_patience / BLIP) {

@@ -297,6 +297,53 @@ async fn what_others_read_by_now_is_left_to_them() {
 }
 
 #[tokio::test]
+async fn a_head_that_waits_is_dropped_when_others_read_it_and_cancelled_when_its_event_ends() {
+    let mut receiver = Receiver::start(|_| Reply::Status(500)).await;
+    let mut heard = Heard::new(Config { retry: vec![Duration::from_secs(120)], ..config() });
+    let target = ordered(&receiver.url("/"), 1);
+    let ending = about_a_row(&target, 11, &heard.book);
+    let event = ending.message.live.clone();
+    heard.lanes.send_in_order(ending).await;
+    heard.offer_in_order(&target, [12, 22]).await;
+    receiver.heard().await;
+    receiver.heard().await;
+    Live::end(&event);
+    let end = heard.end().await;
+    assert_eq!((end.n, end.outcome), (11, Some(Outcome::Cancelled)));
+    heard.book.given_up.store(true, Ordering::SeqCst);
+    while heard.lanes.in_flight() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // A cancelled call is settled by who hears of it, which is nobody here.
+    assert_eq!((heard.book.settled(), heard.book.abandoned()), (0, 3));
+}
+
+#[tokio::test]
+async fn what_failed_long_before_a_lane_was_full_gives_nothing_up() {
+    let mut receiver = Receiver::start(|n| if n == 0 { Reply::Status(422) } else { Reply::Held(200) }).await;
+    let order_patience = Duration::from_millis(400);
+    let few = Config { concurrency: 1, queue_calls: 3, retry: vec![Duration::from_secs(5)], ..config() };
+    let mut heard = Heard::new(Config { order_patience, ..few });
+    let target = ordered(&receiver.url("/"), 1);
+    heard.offer_in_order(&target, [1]).await;
+    assert_eq!(receiver.numbers(1).await, [1]);
+    // By then its endpoint has only failed for longer than is waited for.
+    tokio::time::sleep(order_patience / 4).await;
+    heard.offer_in_order(&target, [2, 3]).await;
+    receiver.heard().await;
+    let lanes = heard.lanes.clone();
+    let mut send = pin!(lanes.send_in_order(about_a_row(&target, 4, &heard.book)));
+    tokio::select! {
+        () = &mut send => panic!("it did not wait"),
+        () = tokio::time::sleep(Duration::from_millis(200)) => receiver.release(9),
+    }
+    send.await;
+    for _ in 0..4 {
+        heard.delivered().await;
+    }
+}
+
+#[tokio::test]
 async fn endpoints_that_fail_in_order_leave_room_for_others() {
     let dead = Receiver::start(|_| Reply::Silence).await;
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
