@@ -8,6 +8,7 @@
 //! row order, those that wait for another one about their row hold room like the others; see `in_order`.
 
 mod admission;
+mod again;
 mod room;
 
 use std::collections::VecDeque;
@@ -34,9 +35,6 @@ use crate::id::Row;
 /// For how long after its last failure a lane without calls remembers that its endpoint fails: a call that comes once in
 /// a while meets the same breaker, and its recovery is told as one.
 const MEMORY: Duration = Duration::from_secs(3600);
-
-/// How often a call that waits in row order is looked at.
-const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) struct Lane {
     pub key: Key,
@@ -183,66 +181,6 @@ impl Lane {
     /// Is woken when there is room again; to be enabled before the push that it is to make up for.
     pub fn room(&self) -> Notified<'_> {
         self.room.notified()
-    }
-
-    /// Queues a call once more after a moment. It keeps its room, and holds no worker.
-    pub fn push_later(self: &Arc<Self>, mut held: Held, wait: Duration) {
-        held.room.rest();
-        if wait.is_zero() {
-            return self.push_again(held);
-        }
-        let lane = self.clone();
-        tokio::spawn(async move {
-            lane.shared.metrics.retries_waiting.increment(1.0);
-            let due = tokio::select! {
-                due = lane.wait(&held, wait) => due,
-                () = lane.shared.stopped() => false,
-            };
-            lane.shared.metrics.retries_waiting.decrement(1.0);
-            if due {
-                lane.push_again(held);
-            }
-        });
-    }
-
-    /// Waits, and says whether the call is to be queued then. One in row order is looked at all the while, since others
-    /// wait for it: it may have ended, or be sent by another instance by now.
-    async fn wait(&self, held: &Held, wait: Duration) -> bool {
-        if !self.key.is_in_order() {
-            tokio::time::sleep(wait).await;
-            return true;
-        }
-        let due = self.born.elapsed().saturating_add(wait);
-        loop {
-            if held.call.receipt.is_given_up() {
-                return false;
-            }
-            let left = due.saturating_sub(self.born.elapsed());
-            if left.is_zero() || held.call.message.live.has_ended() {
-                return true;
-            }
-            tokio::time::sleep(left.min(LOOK)).await;
-        }
-    }
-
-    fn push_again(self: &Arc<Self>, mut held: Held) {
-        let now = self.born.elapsed();
-        let mut state = self.state();
-        // In this order: giving a call's room back takes the lock.
-        if state.closed {
-            drop(state);
-            return drop(held);
-        }
-        if !state.breaker.admits(now) {
-            let trouble = state.trouble(now);
-            drop(state);
-            return self.shared.defer(held.into_call(), trouble);
-        }
-        held.queued = now;
-        state.queue.push_back(held);
-        let hand = state.hand();
-        drop(state);
-        self.give_to(hand);
     }
 
     /// What a worker is to do next.
