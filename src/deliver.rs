@@ -175,32 +175,36 @@ impl Lanes {
     }
 
     /// Queues a call. Waits while there are too many of them over all endpoints, and for a full lane only as long as
-    /// it moves: otherwise the call goes to wait in a retry topic. Drops it unsettled when the lanes are stopping.
+    /// it moves: otherwise the call goes to wait in a retry topic. One in row order is queued behind all others of its
+    /// row, and waits for a full lane as long as its endpoint works: otherwise it is given up. Drops it unsettled when the
+    /// lanes are stopping.
     pub async fn send(&self, mut call: Call) {
         self.shared.room().await;
         while let Some(lane) = self.shared.lane(&call) {
-            call = match lane.push(call) {
+            let back = match lane.push(call) {
                 Ok(()) => return,
-                Err(Refusal::Full(back)) => back,
-                Err(refusal) => match self.refused(&lane, refusal) {
-                    Some(back) => back,
-                    None => return,
-                },
+                Err(Refusal::Full(back)) => self.send_when_roomy(&lane, back).await,
+                Err(refusal) => self.refused(&lane, refusal),
             };
-            let mut room = pin!(lane.room());
-            // From here on no room that becomes free is missed.
-            room.as_mut().enable();
-            call = match lane.push(call) {
-                Ok(()) => return,
-                Err(Refusal::Full(back)) => {
-                    let _ = timeout(PATIENCE, room).await;
-                    back
-                }
-                Err(refusal) => match self.refused(&lane, refusal) {
-                    Some(back) => back,
-                    None => return,
-                },
-            };
+            match back {
+                Some(back) => call = back,
+                None => return,
+            }
+        }
+    }
+
+    /// Queues a call in a lane that was full just now, or gives it back once there may be room.
+    async fn send_when_roomy(&self, lane: &Arc<lane::Lane>, call: Call) -> Option<Call> {
+        let mut room = pin!(lane.room());
+        // From here on no room that becomes free is missed.
+        room.as_mut().enable();
+        match lane.push(call) {
+            Ok(()) => None,
+            Err(Refusal::Full(back)) => {
+                let _ = timeout(PATIENCE, room).await;
+                Some(back)
+            }
+            Err(refusal) => self.refused(lane, refusal),
         }
     }
 

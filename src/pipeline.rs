@@ -95,9 +95,14 @@ fn input<'a>(record: &'a Record<'a>) -> Input<'a> {
 
 fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
     let (place, appended_ms) = (record.place(), record.timestamp_ms());
-    let offered_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64);
+    let offered_ms = now_ms();
     let row = row(&message.target, &place, record.key());
     Call { message, place, appended_ms, receipt, attempts: 0, deferrals: 0, offered_ms, row }
+}
+
+/// The time, milliseconds since 1970.
+fn now_ms() -> i64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64)
 }
 
 /// The row that a record is about, where its webhook wants row order.

@@ -97,23 +97,17 @@ pub(super) fn conclude(
     let schedule = &lane.shared.schedule;
     let next = after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random));
     let (next, cause) = if is_in_order { in_order::next(lane, &held, took, next, cause) } else { (next, cause) };
+    let (status, wait) = match next {
+        Some(Next::Moment(wait) | Next::Wait(wait)) => (Status::WillRetry, Some(wait)),
+        Some(Next::GiveUp) | None => (Status::Exhausted, None),
+    };
+    let note = note(&held.call, status, wait);
     match next {
-        Some(Next::Moment(wait)) => {
-            let note = note(&held.call, Status::WillRetry, Some(wait));
-            lane.push_later(held, wait);
-            note
-        }
-        Some(Next::Wait(wait)) => {
-            let note = note(&held.call, Status::WillRetry, Some(wait));
-            lane.shared.onward.wait(held.into_call(), wait, Some(&cause));
-            note
-        }
-        Some(Next::GiveUp) | None => {
-            let note = note(&held.call, Status::Exhausted, None);
-            exhausted(held, cause);
-            note
-        }
+        Some(Next::Moment(wait)) => lane.push_later(held, wait),
+        Some(Next::Wait(wait)) => lane.shared.onward.wait(held.into_call(), wait, Some(&cause)),
+        Some(Next::GiveUp) | None => exhausted(held, cause),
     }
+    note
 }
 
 /// What a failed attempt shows of the endpoint.
@@ -146,7 +140,7 @@ fn delivered(lane: &Lane, held: Held) {
     finish(held, Outcome::Delivered);
 }
 
-pub(super) fn exhausted(held: Held, cause: Cause) {
+fn exhausted(held: Held, cause: Cause) {
     tell(held.room.lane(), &held.call, &News::Exhausted(&cause));
     held.room.lane().shared.metrics.exhausted.increment(1);
     finish(held, Outcome::Exhausted { cause });

@@ -1,42 +1,15 @@
 //! What is different for calls in row order: they wait for room, and a row's head for its next attempt, at their
 //! places, because a retry topic would lose these. What can't wait there becomes a dead letter that says so.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
-use super::lane::{Held, Lane, Refusal, Shown};
+use super::lane::{Held, Lane, Shown};
 use super::schedule::Next;
-use super::{Call, Cause, Lanes, News, Outcome, PATIENCE, note};
+use super::{Call, Cause, News, Outcome, note};
 use crate::message_log::Status;
 
 /// The class of a dead letter of a call that found no place behind others whose endpoint fails.
 const CLASS: &str = "row_order";
-
-impl Lanes {
-    /// Queues a call behind all others of its row. Waits for a full lane as long as its endpoint works. Drops it
-    /// unsettled when the lanes are stopping.
-    pub async fn send_in_order(&self, mut call: Call) {
-        self.shared.room().await;
-        while let Some(lane) = self.shared.lane(&call) {
-            let mut room = pin!(lane.room());
-            // From here on no room that becomes free is missed.
-            room.as_mut().enable();
-            call = match lane.push(call) {
-                Ok(()) => return,
-                Err(Refusal::Full(back)) => {
-                    let _ = timeout(PATIENCE, room).await;
-                    back
-                }
-                Err(refusal) => match self.refused(&lane, refusal) {
-                    Some(back) => back,
-                    None => return,
-                },
-            };
-        }
-    }
-}
 
 /// A call finds no place behind so many others.
 pub(super) fn turned_away(lane: &Lane, call: Call, waiting: usize, trouble: &Cause) {

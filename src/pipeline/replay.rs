@@ -2,11 +2,10 @@
 //! meant. Nothing is sent here, and no receipt settles.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::row;
+use super::{now_ms, row};
 use crate::decode::{DecodeError, Decoded, Decoder, Input};
 use crate::id::{EventId, MessageId, Place};
 use crate::matching::Index;
@@ -49,7 +48,7 @@ impl Replay {
         let Decoded::Change(change) = self.decoder.decode(input)? else { return Ok(Vec::new()) };
         let Some(rules) = self.index.rules(&change.account, &change.table) else { return Ok(Vec::new()) };
         let place = Place { topic: input.topic.into(), partition: input.partition, offset: input.offset };
-        let offered_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64);
+        let offered_ms = now_ms();
         let mut replayed = Vec::new();
         for rule in rules.matches(&change, &mut self.fired).filter(|rule| is_meant(rule.event)) {
             let messages = self.renderer.render(rule, &change);

@@ -1,12 +1,12 @@
 //! The way of a call that has waited: from its retry topic, or from the topic of row order, back to its lane.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use metrics::{Counter, counter};
 
-use super::input;
+use super::{input, now_ms};
 use crate::deliver::{CALL_BYTES, Lanes, Onward as _, Share};
 use crate::id::{EventId, WebhookId};
 use crate::matching::{Index, Live, Target};
@@ -91,7 +91,7 @@ impl Resume {
         let is_in_order = target.is_in_row_order();
         let call = kept.into_call(endpoint, target, live, body(record), share);
         match &self.from {
-            Origin::RowOrder if is_in_order => self.lanes.send_in_order(call).await,
+            Origin::RowOrder if is_in_order => self.lanes.send(call).await,
             Origin::RowOrder => self.lanes.resume(call).await,
             Origin::Tier(tier) => match due(tier, record) {
                 // Its webhook has come to want an order since, or it was redriven.
@@ -105,7 +105,7 @@ impl Resume {
 }
 
 fn due(tier: &Tier, record: &Record<'_>) -> Due {
-    let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64);
+    let now = now_ms();
     match Until::read(|name| record.header(name)) {
         Ok(until) => tier.due(record.timestamp_ms(), until.due_ms, now),
         // What is no call that waits need not wait to be found out.

@@ -50,7 +50,8 @@ pub(super) struct InOrder {
 struct Pump {
     topic: Arc<str>,
     settings: ClientConfig,
-    producer: FutureProducer,
+    /// None until there is something to write, and after a failure: most have no webhook that wants row order.
+    producer: Option<FutureProducer>,
     queue: mpsc::Receiver<Item>,
     /// To be written before what is in the queue.
     again: VecDeque<Item>,
@@ -72,14 +73,15 @@ impl InOrder {
         // is passed over.
         let mut settings = writer::settings(client, "0");
         settings.set("enable.gapless.guarantee", "true");
-        let producer =
-            settings.create().map_err(|reason| format!("the producer of the topic {topic} can't be made: {reason}"))?;
+        settings
+            .create_native_config()
+            .map_err(|reason| format!("the producer of the topic {topic} can't be made: {reason}"))?;
         let (queue, records) = mpsc::channel(QUEUED);
         let (pending, stop) = (Arc::new(watch::Sender::new(0)), Arc::<Stop>::default());
         let pump = Pump {
             topic: topic.into(),
             settings,
-            producer,
+            producer: None,
             queue: records,
             again: VecDeque::new(),
             under_way: VecDeque::new(),
@@ -153,7 +155,14 @@ impl Pump {
 
     /// Hands a record to the client. One that it does not take is the first to be written again.
     async fn write(&mut self, item: Item) -> Result<(), KafkaError> {
-        match writer::begin(&self.producer, &self.topic, &item.record).await {
+        let producer = match self.producer.take().map_or_else(|| self.settings.create(), Ok) {
+            Ok(producer) => self.producer.insert(producer),
+            Err(reason) => {
+                self.again.push_front(item);
+                return Err(reason);
+            }
+        };
+        match writer::begin(producer, &self.topic, &item.record).await {
             Ok(delivery) => {
                 self.under_way.push_back(Written { item, delivery, since: Instant::now() });
                 self.count(|_| ());
@@ -176,10 +185,13 @@ impl Pump {
         Ok(None)
     }
 
-    /// Takes another producer, for which everything is to be written again that is not acknowledged by now.
+    /// Gives the producer up: everything that is not acknowledged by now is to be written again, by another one.
     async fn start_over(&mut self, reason: &KafkaError) {
         self.tell(format_args!("{reason}"));
-        self.producer.purge(PurgeConfig::default().queue().inflight());
+        let producer = self.producer.take();
+        if let Some(producer) = &producer {
+            producer.purge(PurgeConfig::default().queue().inflight());
+        }
         let mut again = VecDeque::new();
         while let Some(Written { item, delivery, .. }) = self.under_way.pop_front() {
             match writer::outcome(delivery.await) {
@@ -189,19 +201,10 @@ impl Pump {
         }
         again.append(&mut self.again);
         self.again = again;
-        loop {
-            tokio::time::sleep(self.wait).await;
-            self.wait = (self.wait * 2).min(LONGEST_WAIT);
-            match self.settings.create() {
-                Ok(new) => {
-                    let old = std::mem::replace(&mut self.producer, new);
-                    // It waits for its thread to end.
-                    tokio::task::spawn_blocking(move || drop(old));
-                    return;
-                }
-                Err(reason) => error!(%reason, "the producer of the topic {} can't be made again", self.topic),
-            }
-        }
+        // It waits for its thread to end.
+        tokio::task::spawn_blocking(move || drop(producer));
+        tokio::time::sleep(self.wait).await;
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
     }
 
     fn settle(&mut self, item: Item) {

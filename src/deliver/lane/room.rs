@@ -54,10 +54,10 @@ impl Drop for Room {
         if self.under_way {
             state.pace.left();
         }
-        // At a stop nothing takes the place of what was dropped: it would come before it.
         if self.row.is_some() {
             self.lane.shared.in_order.left(self.bytes);
         }
+        // At a stop nothing takes the place of what was dropped: it would come before it.
         let hand = self.row.filter(|_| !self.lane.shared.is_stopping()).map(|row| self.lane.go_on(row, &mut state));
         // Those who wait are told when a quarter is free, so that a lane which stays full wakes them once for
         // many calls.

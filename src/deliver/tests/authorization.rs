@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::{Config, Outcome};
-use super::calls::{Heard, config, target};
+use super::calls::{Heard, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
 use crate::matching::{Authorization, Target};
 
@@ -177,8 +177,6 @@ async fn calls_that_waited_together_for_a_token_still_go_out_one_after_the_other
         heard.delivered().await;
         arrived.push(receiver.heard().await.at);
     }
-    let second = Duration::from_secs(1);
-    let most =
-        arrived.iter().map(|from| arrived.iter().filter(|at| *at >= from && **at - *from < second).count()).max();
-    assert!(most <= Some(4), "{most:?} in a second");
+    let most = most_in_a_second(&arrived);
+    assert!(most <= 4, "{most} in a second");
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -224,4 +224,11 @@ impl Heard {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// How many of these were in the fullest second.
+pub fn most_in_a_second(times: &[Instant]) -> usize {
+    let second = Duration::from_secs(1);
+    let from = |from: &Instant| times.iter().filter(|at| *at >= from && **at - *from < second).count();
+    times.iter().map(from).max().unwrap_or(0)
 }

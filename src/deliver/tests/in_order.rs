@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::{Call, Cause, Config, Outcome};
-use super::calls::{CountingBook, Heard, call, config, target};
+use super::calls::{CountingBook, Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
 use crate::definition::Order;
 use crate::matching::{Live, Target};
@@ -26,7 +26,7 @@ fn about_a_row(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
 impl Heard {
     async fn offer_in_order(&self, target: &Arc<Target>, numbers: impl IntoIterator<Item = u32>) {
         for n in numbers {
-            self.lanes.send_in_order(about_a_row(target, n, &self.book)).await;
+            self.lanes.send(about_a_row(target, n, &self.book)).await;
         }
     }
 
@@ -82,7 +82,7 @@ async fn many_rows_arrive_in_their_order_whatever_fails() {
             while lanes.in_flight() >= 40 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            lanes.send_in_order(about_a_row(&target, n, &book)).await;
+            lanes.send(about_a_row(&target, n, &book)).await;
         }
     });
     let mut last = [None; 10];
@@ -148,7 +148,7 @@ async fn a_full_lane_is_waited_for_while_its_endpoint_works_however_slow() {
     heard.offer_in_order(&target, [10, 20, 11]).await;
     receiver.heard().await;
     let lanes = heard.lanes.clone();
-    let mut send = pin!(lanes.send_in_order(about_a_row(&target, 12, &heard.book)));
+    let mut send = pin!(lanes.send(about_a_row(&target, 12, &heard.book)));
     tokio::select! {
         () = &mut send => panic!("it did not wait"),
         () = tokio::time::sleep(Duration::from_millis(600)) => receiver.release(4),
@@ -190,7 +190,7 @@ async fn an_event_that_ends_cancels_its_calls_and_the_row_goes_on() {
     let ending = about_a_row(&target, 20, &heard.book);
     let event = ending.message.live.clone();
     heard.offer_in_order(&target, [10]).await;
-    heard.lanes.send_in_order(ending).await;
+    heard.lanes.send(ending).await;
     heard.offer_in_order(&target, [30]).await;
     receiver.heard().await;
     Live::end(&event);
@@ -263,10 +263,8 @@ async fn its_throttling_has_the_slots_of_the_topic_of_row_order() {
         heard.delivered().await;
         arrived.push(receiver.heard().await.at);
     }
-    let second = Duration::from_secs(1);
-    let most =
-        arrived.iter().map(|from| arrived.iter().filter(|at| *at >= from && **at - *from < second).count()).max();
-    assert!(most <= Some(10), "{most:?} in a second");
+    let most = most_in_a_second(&arrived);
+    assert!(most <= 10, "{most} in a second");
     // Who has no slots any more has nothing to send either: its partitions are read by others.
     drop(shares);
     heard.offer_in_order(&throttled, CALLS..CALLS + 3).await;
@@ -303,7 +301,7 @@ async fn a_head_that_waits_is_dropped_when_others_read_it_and_cancelled_when_its
     let target = ordered(&receiver.url("/"), 1);
     let ending = about_a_row(&target, 11, &heard.book);
     let event = ending.message.live.clone();
-    heard.lanes.send_in_order(ending).await;
+    heard.lanes.send(ending).await;
     heard.offer_in_order(&target, [12, 22]).await;
     receiver.heard().await;
     receiver.heard().await;
@@ -332,7 +330,7 @@ async fn what_failed_long_before_a_lane_was_full_gives_nothing_up() {
     heard.offer_in_order(&target, [2, 3]).await;
     receiver.heard().await;
     let lanes = heard.lanes.clone();
-    let mut send = pin!(lanes.send_in_order(about_a_row(&target, 4, &heard.book)));
+    let mut send = pin!(lanes.send(about_a_row(&target, 4, &heard.book)));
     tokio::select! {
         () = &mut send => panic!("it did not wait"),
         () = tokio::time::sleep(Duration::from_millis(200)) => receiver.release(9),
@@ -354,7 +352,7 @@ async fn endpoints_that_fail_in_order_leave_room_for_others() {
     let book = heard.book.clone();
     let filling = tokio::spawn(async move {
         for n in 0..60 {
-            lanes.send_in_order(about_a_row(&failing, n, &book)).await;
+            lanes.send(about_a_row(&failing, n, &book)).await;
         }
     });
     while heard.lanes.in_flight() < 20 {
