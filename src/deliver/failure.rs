@@ -66,9 +66,14 @@ impl Limit {
         Self { stage, allowed, deadline: Instant::now() + allowed }
     }
 
-    /// How long ago it began.
-    pub fn since(&self) -> Duration {
-        self.allowed.saturating_sub(self.deadline.saturating_duration_since(Instant::now()))
+    /// How long what it limits has taken by now.
+    pub fn took(&self) -> Duration {
+        (Instant::now() + self.allowed).saturating_duration_since(self.deadline)
+    }
+
+    /// The same limit for what stood still for so long.
+    pub fn put_off(self, wait: Duration) -> Limit {
+        Self { deadline: self.deadline + wait, ..self }
     }
 
     /// Whichever of the two is over first: a part takes no longer than its whole.

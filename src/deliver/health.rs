@@ -18,6 +18,7 @@ pub(super) struct Health {
 #[derive(Default)]
 struct Trouble {
     since: Option<Instant>,
+    last: Option<Instant>,
     failures: u64,
     told: bool,
     last_told: Option<Instant>,
@@ -36,6 +37,7 @@ impl Health {
         let mut trouble = self.trouble.lock().expect("no holder of this lock can panic");
         self.failing.store(true, Ordering::Relaxed);
         trouble.since.get_or_insert(now);
+        trouble.last = Some(now);
         trouble.failures += 1;
         let tell = !trouble.told && trouble.last_told.is_none_or(|last| now.duration_since(last) >= QUIET);
         if tell {
@@ -43,6 +45,12 @@ impl Health {
             trouble.last_told = Some(now);
         }
         tell
+    }
+
+    /// Whether it fails, and has done so in this time.
+    pub fn has_failed_within(&self, time: Duration, now: Instant) -> bool {
+        let last = || self.trouble.lock().expect("no holder of this lock can panic").last;
+        self.failing.load(Ordering::Relaxed) && last().is_some_and(|last| now.duration_since(last) < time)
     }
 
     /// An attempt succeeded: what is to be told of it, if anything.
@@ -62,6 +70,19 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remembers_a_failure_for_a_while_unless_it_works_again() {
+        let (health, start) = (Health::default(), Instant::now());
+        let hour = Duration::from_secs(3600);
+        assert!(!health.has_failed_within(hour, start));
+        health.failed(start);
+        assert!(health.has_failed_within(hour, start + hour - QUIET));
+        assert!(!health.has_failed_within(hour, start + hour));
+        health.failed(start + hour);
+        health.succeeded(start + hour);
+        assert!(!health.has_failed_within(hour, start + hour));
+    }
 
     #[test]
     fn tells_the_first_failure_and_the_recovery() {

@@ -10,6 +10,7 @@
 mod admission;
 mod again;
 mod room;
+mod turn;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -191,7 +192,7 @@ impl Lane {
             return Task::End;
         }
         if state.under_way < state.concurrency.allowed() {
-            match state.queue.front().map_or(Turn::Never, |held| self.shared.turn(&held.call)) {
+            match self.turn_of_first(&state) {
                 Turn::Now => {}
                 Turn::In(wait) if !std::mem::replace(&mut state.pausing, true) => return Task::Pause(wait),
                 // Where this instance has no share of the webhook's calls, they soon go to wait elsewhere.
@@ -226,11 +227,11 @@ impl Lane {
         let Some(place) = state.parked.iter().position(|parked| Arc::ptr_eq(parked, wake)) else { return false };
         state.parked.remove(place);
         state.workers -= 1;
-        let last = state.is_left() && state.trouble.is_none();
-        state.closed |= last;
+        let last = state.is_left();
         drop(state);
         if last {
-            self.shared.forget(self);
+            self.route.disconnect();
+            self.end_if_left();
         }
         true
     }
@@ -290,12 +291,10 @@ impl Lane {
         head.room.row.map_or(0, |row| self.state().rows.behind(row))
     }
 
-    /// Takes a lane off the map that nothing is left of, when what is known of its failing endpoint is too old to be of
-    /// use.
+    /// Takes a lane off the map that nothing is left of, unless its endpoint fails and that is worth knowing still.
     fn end_if_left(self: &Arc<Self>) {
-        let now = self.born.elapsed();
         let mut state = self.state();
-        let is_over = state.is_left() && (state.trouble.is_none() || now >= state.last_failed + MEMORY);
+        let is_over = state.is_left() && !self.health.has_failed_within(MEMORY, Instant::now());
         state.closed |= is_over;
         drop(state);
         if is_over {
@@ -339,12 +338,6 @@ impl Lane {
         self.shared.metrics.row_order_parked.decrement(rows.parked() as f64);
         drop((queued, rows));
         self.room.notify_waiters();
-    }
-
-    /// Whether what is queued goes out only at a time of its own.
-    fn is_throttled(&self) -> bool {
-        let throttled = |held: &Held| held.call.message.target.call_throttling.is_some();
-        self.state().queue.front().is_some_and(throttled)
     }
 
     #[cfg(test)]

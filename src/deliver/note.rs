@@ -1,5 +1,6 @@
 //! What the message log is told of calls: decided with the status line, and told when the answer has ended.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::classify::Class;
-use super::{Call, Onward};
+use super::{Call, Onward, tokens};
 use crate::definition::without_secrets;
 use crate::matching::{Authorization, Target};
 use crate::message_log::{Attempt, Entry, Status};
@@ -107,7 +108,7 @@ fn entry(call: &Call, status: Status) -> Entry {
 /// So many bytes of an answer as text. Receivers that send back what they got would put secrets into the log: those
 /// of webhooks are hidden, and what the webhook's own headers say.
 fn shown(begun: &[u8], target: &Target, keep: usize) -> String {
-    let text = String::from_utf8_lossy(begun);
+    let text = without_escapes(String::from_utf8_lossy(begun));
     let mut text = without_secrets(&text).into_owned();
     for hidden in hidden(target) {
         if text.contains(&hidden) {
@@ -121,14 +122,34 @@ fn shown(begun: &[u8], target: &Target, keep: usize) -> String {
     text
 }
 
-/// The values of the webhook's own headers and its fixed authorization, whose token is hidden without its scheme too.
+/// A text in which letters, digits and signs stand for themselves that some JSON writers escape (`\u003d`, which is `=`).
+fn without_escapes(text: Cow<'_, str>) -> Cow<'_, str> {
+    if !text.contains("\\u00") {
+        return text;
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut parts = text.split("\\u00");
+    plain.extend(parts.next());
+    for part in parts {
+        let sign = part.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()).map(char::from);
+        match sign.filter(|sign| sign.is_ascii_graphic() && !matches!(sign, '"' | '\\')) {
+            Some(sign) => plain.extend([sign.encode_utf8(&mut [0; 4]), &part[2..]]),
+            None => plain.extend(["\\u00", part]),
+        }
+    }
+    plain.into()
+}
+
+/// The values of the webhook's own headers and its authorization, whose token is hidden without its scheme too.
 /// The longest is first, as it may begin with another.
 fn hidden(target: &Target) -> Vec<String> {
-    let fixed = match &target.authorization {
-        Some(Authorization::Fixed(value)) => Some((&AUTHORIZATION, value)),
-        Some(Authorization::Fetched(_)) | None => None,
+    let authorization = match &target.authorization {
+        Some(Authorization::Fixed(value)) => Some(value.clone()),
+        Some(Authorization::Fetched(source)) => tokens::kept(source),
+        None => None,
     };
-    let headers = target.headers.iter().map(|(name, value)| (name, value)).chain(fixed);
+    let authorization = authorization.iter().map(|value| (&AUTHORIZATION, value));
+    let headers = target.headers.iter().map(|(name, value)| (name, value)).chain(authorization);
     let headers = headers.filter_map(|(name, value)| Some((name, value.to_str().ok()?)));
     let values = headers.flat_map(|(name, value)| {
         let token = value.split_once(' ').filter(|_| name == AUTHORIZATION).map(|(_, token)| token.trim_start());
@@ -179,6 +200,15 @@ mod tests {
         let answer = r#"{"a":"k/9\"x","b":"k\/9\"x"} k/9"x"#;
         let shown = shown_to(("x-key", r#"k/9"x"#), json!({"Bearer": {"Token": "abc123"}}), answer);
         assert_eq!(shown, r#"{"a":"…","b":"…"} …"#);
+    }
+
+    #[test]
+    fn what_json_need_not_escape_is_read_as_it_is_meant() {
+        let shown = shown_to(("x-key", "a/b=="), json!({"Bearer": {"Token": "abc123"}}), r"a\u002Fb\u003d\u003d");
+        assert_eq!(shown, "…");
+        for odd in [r"\u00", r"\u000a", r"\u0022", r"\u005c", r"\u00é", r"\u00+1", r"\u0020"] {
+            assert_eq!(shown_to(("x-key", "none"), json!({"Bearer": {"Token": "abc123"}}), odd), odd);
+        }
     }
 
     #[test]

@@ -98,6 +98,14 @@ impl Route {
         Ok((connection, false))
     }
 
+    /// Gives up the connection that workers share, when none of them is left.
+    pub fn disconnect(&self) {
+        // Whoever holds the lock is about to use it.
+        if let Ok(mut shared) = self.shared.try_lock() {
+            shared.take();
+        }
+    }
+
     fn note_protocol(&self, connection: &Connection, metrics: &Metrics) {
         let http1 = matches!(connection, Connection::Http1(_));
         self.http1_only.store(http1, Ordering::Relaxed);

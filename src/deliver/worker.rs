@@ -16,7 +16,6 @@ use super::failure::{Failure, Limit, Stage};
 use super::lane::{Held, Lane, Task};
 use super::note::Note;
 use super::signature::Signer;
-use super::throttle::Turn;
 use super::timer::Timer;
 use super::{Call, tokens};
 use crate::matching::Authorization;
@@ -33,17 +32,19 @@ pub(super) async fn run(lane: Arc<Lane>) {
     let mut worker = Worker::new(lane);
     while let Some(held) = worker.next().await {
         let Some(held) = admit(&worker.lane, held) else { continue };
-        let started = Instant::now();
-        let answer = worker.attempt(&held.call).await;
-        let (head, body) = match answer {
+        let (head, body) = match worker.attempt(&held.call).await {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
                 (Ok(head), Some(body))
             }
-            Err(failure) => (Err(failure), None),
+            Err(Unanswered::Failed(failure)) => (Err(failure), None),
+            Err(Unanswered::NoTurn) => {
+                worker.lane.put_off(held);
+                continue;
+            }
         };
         // The status line decides: a body that is slow to come delays nobody but this worker.
-        let note = conclude(&worker.lane, held, (worker.peer, started.elapsed()), head);
+        let note = conclude(&worker.lane, held, (worker.peer, worker.attempt.took()), head);
         let begun = match body {
             Some(body) => worker.read_to_end(body, note.as_ref().map_or(0, Note::wanted)).await,
             None => Vec::new(),
@@ -54,13 +55,28 @@ pub(super) async fn run(lane: Arc<Lane>) {
     }
 }
 
+/// Why an attempt has no answer.
+enum Unanswered {
+    Failed(Failure),
+    /// It was not made: this instance has no share of its webhook's calls by now.
+    NoTurn,
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Unanswered::Failed(failure)
+    }
+}
+
 pub(super) struct Worker {
     lane: Arc<Lane>,
     /// Notified when a call is queued for this worker while it is parked.
     wake: Arc<Notify>,
     connection: Option<Connection>,
-    /// The next request goes out in the turn that its call was taken in.
-    has_turn: bool,
+    /// The attempt under way, or the last one. Waits for a turn are not counted in it: they are not the endpoint's.
+    attempt: Limit,
+    /// Until when the next request goes out in a turn that its call has had.
+    turn_until: Option<Instant>,
     /// What the attempt under way has dialled.
     peer: Option<SocketAddr>,
     signer: Signer,
@@ -74,7 +90,8 @@ impl Worker {
             lane,
             wake: Arc::new(Notify::new()),
             connection: None,
-            has_turn: false,
+            attempt: Limit::new(Stage::Attempt, Duration::ZERO),
+            turn_until: None,
             peer: None,
             signer: Signer::default(),
             answer: Timer::new(),
@@ -138,25 +155,25 @@ impl Worker {
 
     /// One attempt: with a token, where the webhook's calls have one. A token that is refused was perhaps revoked, so
     /// a new one gets the same attempt's second chance.
-    async fn attempt(&mut self, call: &Call) -> Result<Response<Incoming>, Failure> {
+    async fn attempt(&mut self, call: &Call) -> Result<Response<Incoming>, Unanswered> {
         self.peer = None;
         let target = &call.message.target;
-        let limit = Limit::new(Stage::Attempt, target.timeout.unwrap_or(self.lane.shared.config.timeout));
-        self.has_turn = true;
+        self.attempt = Limit::new(Stage::Attempt, target.timeout.unwrap_or(self.lane.shared.config.timeout));
+        self.turn_until = Some(Instant::now() + TURN_LASTS);
         let source = match &target.authorization {
-            None => return self.send(call, None, limit).await,
-            Some(Authorization::Fixed(authorization)) => return self.send(call, Some(authorization), limit).await,
+            None => return self.send(call, None).await,
+            Some(Authorization::Fixed(authorization)) => return self.send(call, Some(authorization)).await,
             Some(Authorization::Fetched(source)) => source,
         };
         let lane = self.lane.clone();
-        let token = Box::pin(tokens::token(source, &lane.shared.dialer, limit, None)).await?;
-        let answer = self.send(call, Some(&token.authorization), limit).await?;
+        let token = Box::pin(tokens::token(source, &lane.shared.dialer, self.attempt, None)).await?;
+        let answer = self.send(call, Some(&token.authorization)).await?;
         if !token.is_refused(&answer) || !token.is_worth_renewing() {
             return Ok(answer);
         }
         self.read_to_end(answer.into_body(), 0).await;
-        let token = Box::pin(tokens::token(source, &lane.shared.dialer, limit, Some(&token))).await?;
-        let answer = self.send(call, Some(&token.authorization), limit).await?;
+        let token = Box::pin(tokens::token(source, &lane.shared.dialer, self.attempt, Some(&token))).await?;
+        let answer = self.send(call, Some(&token.authorization)).await?;
         token.is_refused(&answer);
         Ok(answer)
     }
@@ -166,33 +183,54 @@ impl Worker {
         &mut self,
         call: &Call,
         authorization: Option<&HeaderValue>,
-        limit: Limit,
-    ) -> Result<Response<Incoming>, Failure> {
-        let reused = self.connect(limit).await?;
-        let (reused, limit) = self.in_turn(call, reused, limit).await?;
-        match self.exchange(call, authorization, limit).await {
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let reused = self.connect_in_turn(call).await?;
+        match self.exchange(call, authorization).await {
             // An endpoint may close an idle connection just as a request goes out on it, which says nothing
             // about the endpoint. So the request goes out once more, in the same attempt, on a new connection.
             // Should the first have been read after all, the message comes twice: delivery is at-least-once
             // anyway, and the receiver knows it again by its id.
             Err(Failure::Broken(_)) if reused => {
-                self.connect(limit).await?;
-                let (_, limit) = self.in_turn(call, false, limit).await?;
-                self.exchange(call, authorization, limit).await
+                self.connect_in_turn(call).await?;
+                Ok(self.exchange(call, authorization).await?)
             }
-            answer => answer,
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Makes sure of a connection, and that the request goes out in a turn of its own, where its webhook may make only
+    /// so many calls a second: those that have waited together for a connection or a token would go out together, and a
+    /// request that is sent twice counts twice. True when the connection was open before.
+    async fn connect_in_turn(&mut self, call: &Call) -> Result<bool, Unanswered> {
+        loop {
+            let reused = self.connect().await?;
+            let has_turn = self.turn_until.take().is_some_and(|until| Instant::now() < until);
+            if has_turn || call.message.target.call_throttling.is_none() {
+                return Ok(reused);
+            }
+            let (lane, began) = (self.lane.clone(), Instant::now());
+            let turn = lane.await_turn(call);
+            let has_turn = match &mut self.connection {
+                Some(connection) => connection.beside(turn).await,
+                None => turn.await,
+            };
+            if !has_turn {
+                return Err(Unanswered::NoTurn);
+            }
+            self.attempt = self.attempt.put_off(began.elapsed());
+            self.turn_until = Some(Instant::now() + TURN_LASTS);
         }
     }
 
     /// Makes sure of a connection; true when it was open before.
-    async fn connect(&mut self, attempt: Limit) -> Result<bool, Failure> {
+    async fn connect(&mut self) -> Result<bool, Failure> {
         if let Some(connection) = &mut self.connection
             && connection.is_ready().await
         {
             return Ok(true);
         }
         let shared = &self.lane.shared;
-        let (connection, reused) = self.lane.route.connect(&shared.dialer, &shared.metrics, attempt).await?;
+        let (connection, reused) = self.lane.route.connect(&shared.dialer, &shared.metrics, self.attempt).await?;
         self.connection = Some(connection);
         Ok(reused)
     }
@@ -202,7 +240,6 @@ impl Worker {
         &mut self,
         call: &Call,
         authorization: Option<&HeaderValue>,
-        attempt: Limit,
     ) -> Result<Response<Incoming>, Failure> {
         let message = &call.message;
         let mut connection = self.connection.take().expect("made sure of by connect");
@@ -211,37 +248,13 @@ impl Worker {
         let request = self.lane.route.request(message, authorization, &connection, &mut self.signer, now);
         // A webhook that says how long an attempt may take means the wait for the answer above all.
         let limit = match message.target.timeout {
-            Some(_) => attempt,
-            None => Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(attempt),
+            Some(_) => self.attempt,
+            None => Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(self.attempt),
         };
         let answer = self.answer.limit(limit.deadline, connection.exchange(request)).await;
         let answer = answer.unwrap_or(Err(Failure::Timeout(limit)))?;
         self.connection = Some(connection);
         Ok(answer)
-    }
-
-    /// Sees to it that a request goes out in a turn of its own, where its webhook may make only so many calls a second:
-    /// those that have waited together for a connection or a token would go out together, and a request that is sent
-    /// twice counts twice. The wait for the turn is not the endpoint's, so the limit begins anew behind it. True when the
-    /// connection was open before.
-    async fn in_turn(&mut self, call: &Call, reused: bool, limit: Limit) -> Result<(bool, Limit), Failure> {
-        let has_turn = std::mem::take(&mut self.has_turn) && limit.since() < TURN_LASTS;
-        if has_turn || call.message.target.call_throttling.is_none() {
-            return Ok((reused, limit));
-        }
-        let lane = self.lane.clone();
-        // Without a share by now, the turn that it had is what counts.
-        let turn = async {
-            while let Turn::In(wait) = lane.shared.turn(call) {
-                tokio::time::sleep(wait).await;
-            }
-        };
-        match &mut self.connection {
-            Some(connection) => connection.beside(turn).await,
-            None => turn.await,
-        }
-        let limit = Limit::new(limit.stage, limit.allowed);
-        Ok((self.connect(limit).await?, limit))
     }
 
     /// Reads the rest of an answer, so that its connection can be used again, and returns what of it came among so

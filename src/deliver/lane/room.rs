@@ -1,6 +1,7 @@
 //! The room that a call holds in its lane, from the moment it is queued until it has left.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::Call;
@@ -25,6 +26,14 @@ pub(in crate::deliver) struct Room {
 }
 
 impl Held {
+    /// Whether it is not to be sent any more: its definition has ended, its receiver wants nothing, or others send it.
+    pub fn is_over(&self) -> bool {
+        let message = &self.call.message;
+        message.live.has_ended()
+            || message.target.gone.load(Ordering::Relaxed)
+            || self.room.row.is_some() && self.call.receipt.is_given_up()
+    }
+
     /// The call alone; its room is free.
     pub fn into_call(self) -> Call {
         self.call

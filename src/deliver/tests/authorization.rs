@@ -27,6 +27,17 @@ fn with_tokens_of(url: &str, tokens: &Receiver) -> Arc<Target> {
     )
 }
 
+/// That may make four calls a second.
+fn throttled(target: Arc<Target>) -> Arc<Target> {
+    Arc::new(Target { call_throttling: Some(4), ..Arc::into_inner(target).unwrap() })
+}
+
+/// Lets a call wait for a token for long.
+fn patient() -> Config {
+    let long = Duration::from_secs(20);
+    Config { timeout: long, connect_timeout: long, first_byte_timeout: long, queue_wait: long, ..config() }
+}
+
 const GOOD: &str = r#"{"access_token":"one","token_type":"bearer","expires_in":3600}"#;
 const BETTER: &str = r#"{"access_token":"two","token_type":"Bearer","expires_in":3600}"#;
 
@@ -160,14 +171,9 @@ async fn calls_that_waited_together_for_a_token_still_go_out_one_after_the_other
     const CALLS: u32 = 8;
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut tokens = Receiver::start(|_| Reply::HeldText(200, GOOD)).await;
-    let long = Duration::from_secs(20);
-    let patient =
-        Config { timeout: long, connect_timeout: long, first_byte_timeout: long, queue_wait: long, ..config() };
-    let mut heard = Heard::new(patient);
-    let _share = (0..4).map(|partition| heard.lanes.own(partition)).collect::<Vec<_>>();
-    let mut throttled = Arc::into_inner(with_tokens_of(&receiver.url("/"), &tokens)).unwrap();
-    throttled.call_throttling = Some(4);
-    heard.offer_all(&Arc::new(throttled), 0..CALLS).await;
+    let mut heard = Heard::new(patient());
+    let _shares = (0..4).map(|partition| heard.lanes.own(partition)).collect::<Vec<_>>();
+    heard.offer_all(&throttled(with_tokens_of(&receiver.url("/"), &tokens)), 0..CALLS).await;
     tokens.heard().await;
     // By then all of them have had their turn, and wait.
     tokio::time::sleep(Duration::from_millis(3500)).await;
@@ -179,4 +185,34 @@ async fn calls_that_waited_together_for_a_token_still_go_out_one_after_the_other
     }
     let most = most_in_a_second(&arrived);
     assert!(most <= 4, "{most} in a second");
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_a_token_when_their_share_is_lost_go_to_wait_elsewhere() {
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut tokens = Receiver::start(|_| Reply::HeldText(200, GOOD)).await;
+    let mut heard = Heard::new(patient());
+    let shares = (0..4).map(|partition| heard.lanes.own(partition)).collect::<Vec<_>>();
+    heard.offer_all(&throttled(with_tokens_of(&receiver.url("/"), &tokens)), 0..3).await;
+    tokens.heard().await;
+    // By then all of them have had their turn, and wait.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    drop(shares);
+    tokens.release(1);
+    for _ in 0..3 {
+        assert_eq!(heard.waits().await.attempts, 0);
+    }
+    drop(heard);
+    assert!(receiver.not_heard(), "whoever has the share sends them");
+}
+
+#[tokio::test]
+async fn a_token_that_a_receiver_sends_back_is_hidden_from_the_message_log() {
+    let receiver = Receiver::start(|_| Reply::Text(200, "you sent Bearer a-long-token, I mean a-long-token")).await;
+    let long = r#"{"access_token":"a-long-token","token_type":"bearer","expires_in":3600}"#;
+    let tokens = Receiver::start(move |_| Reply::Text(200, long)).await;
+    let mut heard = Heard::new(config());
+    heard.offer(&with_tokens_of(&receiver.url("/"), &tokens), 1).await;
+    let response = heard.entry().await.attempt.unwrap().response;
+    assert_eq!(response.as_deref(), Some("you sent …, I mean …"));
 }

@@ -12,6 +12,7 @@ use super::super::worker::Worker;
 use super::super::{Cause, Config, Outcome};
 use super::calls::{Heard, TIER, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
+use crate::matching::Target;
 
 #[tokio::test]
 async fn a_connection_is_used_again() {
@@ -292,6 +293,47 @@ async fn a_lane_whose_endpoint_fails_is_remembered_when_its_calls_are_gone() {
     heard.offer(&target, 2).await;
     heard.waits().await;
     assert!(receiver.not_heard(), "its breaker is open still");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_a_rare_call_is_remembered_as_one_that_fails() {
+    let mut receiver = Receiver::start(|n| Reply::Status(if n == 0 { 404 } else { 200 })).await;
+    let idle = Duration::from_millis(20);
+    let mut heard = Heard::new(Config { idle_timeout: idle, retry: vec![], ..config() });
+    let target = target(&receiver.url("/"));
+    heard.offer(&target, 1).await;
+    assert_eq!(heard.exhausted().await, ("status_4xx", 1));
+    receiver.closed().await;
+    heard.lanes.shared.expire();
+    assert_eq!(heard.lanes.shared.lane_count(), 1);
+    heard.offer(&target, 2).await;
+    heard.delivered().await;
+    receiver.closed().await;
+    heard.lanes.shared.expire();
+    assert_eq!(heard.lanes.shared.lane_count(), 0);
+}
+
+#[tokio::test]
+async fn calls_that_are_dropped_take_nobodys_turn() {
+    const DROPPED: u32 = 40;
+    let receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut heard = Heard::new(Config { queue_wait: Duration::from_secs(60), ..config() });
+    let _shares = (0..4).map(|partition| heard.lanes.own(partition)).collect::<Vec<_>>();
+    let slow = Arc::new(Target { call_throttling: Some(1), ..Arc::into_inner(target(&receiver.url("/"))).unwrap() });
+    for n in 0..DROPPED {
+        let call = call(&slow, n, &heard.book);
+        call.message.live.end();
+        heard.lanes.send(call).await;
+    }
+    heard.offer(&slow, DROPPED).await;
+    let all = async {
+        for _ in 0..DROPPED {
+            assert_eq!(heard.end().await.outcome, Some(Outcome::Cancelled));
+        }
+        heard.delivered().await
+    };
+    // With a turn for each it would take one second after the other.
+    assert_eq!(tokio::time::timeout(Duration::from_secs(20), all).await, Ok(1));
 }
 
 #[tokio::test]
