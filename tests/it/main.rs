@@ -6,6 +6,7 @@ mod dead_letters;
 mod definitions;
 mod delivery;
 mod dev;
+mod dialled;
 mod endpoint_news;
 mod endpoints;
 mod harness_itself;
