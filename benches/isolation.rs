@@ -15,7 +15,7 @@ mod played;
 
 use std::time::Duration;
 
-use harness::{Broker, Instance, Site, eventually};
+use harness::{Broker, Site, eventually};
 
 use endpoints::Trouble;
 use played::Endpoints;
@@ -116,7 +116,7 @@ fn run(size: &Size, trouble: Trouble) -> Outcome {
     });
     let report = endpoints.report();
     assert_eq!((report.count, report.distinct), (expected, expected), "each message once");
-    println!("  {trouble:?}: {in_time} of {expected} in time; {report:.1?}; {}", told(&instance));
+    println!("  {trouble:?}: {in_time} of {expected} in time; {report:.1?}; {}", played::told(&instance));
     Outcome { goodput: in_time as f64 / size.seconds as f64, p50: report.p50, p99: report.p99 }
 }
 
@@ -127,15 +127,4 @@ fn site(size: &Size, endpoints: &Endpoints) -> Site {
     site.set("delivery.connect_timeout", size.timeout.min("5s"));
     site.apply(&played::webhooks(endpoints));
     site
-}
-
-/// What the program says of the run.
-fn told(instance: &Instance) -> String {
-    let metric = |name| instance.metric(name);
-    format!(
-        "{:.0} attempts, {:.0} calls deferred, {:.0} MiB resident",
-        metric("outhook_attempts_total"),
-        metric("outhook_calls_deferred_total"),
-        metric("process_resident_memory_bytes") / f64::from(1 << 20),
-    )
 }

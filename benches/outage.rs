@@ -82,7 +82,7 @@ fn outage(trouble: Trouble, size: &Size) {
         let watching = scope.spawn(|| watch(&instance, &over));
         feed::feed(Broker::get().bootstrap(), &site.changes, changes, size.rate, ENDPOINTS);
         site.await_settled(Duration::from_secs(120));
-        println!("  {trouble:?}: every row change is settled; {}", told(&instance));
+        println!("  {trouble:?}: every row change is settled; {}", played::told(&instance));
         endpoints.get("/recover");
         let recovered = Instant::now();
         let patience = Duration::from_secs(600 + changes as u64 / 500);
@@ -119,22 +119,8 @@ fn site(size: &Size, endpoints: &Endpoints) -> Site {
 fn watch(instance: &Instance, over: &AtomicBool) -> f64 {
     let mut highest = 0.0_f64;
     while !over.load(Ordering::Acquire) {
-        highest = highest.max(resident(instance));
+        highest = highest.max(played::resident(instance));
         thread::sleep(Duration::from_millis(250));
     }
     highest
-}
-
-fn resident(instance: &Instance) -> f64 {
-    instance.metric("process_resident_memory_bytes") / f64::from(1 << 20)
-}
-
-fn told(instance: &Instance) -> String {
-    let metric = |name| instance.metric(name);
-    format!(
-        "{:.0} attempts, {:.0} calls deferred, {:.0} MiB resident",
-        metric("outhook_attempts_total"),
-        metric("outhook_calls_deferred_total"),
-        resident(instance),
-    )
 }

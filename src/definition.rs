@@ -32,7 +32,7 @@ pub use self::draft::Draft;
 pub use self::endpoint::{BadUrl, Endpoint};
 pub use self::event::{Event, Payload};
 pub use self::field_type::{FieldType, UnknownFieldType};
-pub use self::handling::Handling;
+pub use self::handling::{Handling, MAX_HEADER};
 pub use self::hidden::HiddenText;
 pub use self::keyring::{BadKey, CannotOpen, Keyring};
 pub use self::order::{BadOrder, Order};

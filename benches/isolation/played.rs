@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use harness::Instance;
+
 use crate::endpoints::{Report, Trouble};
 use crate::{ENDPOINTS, TROUBLED, feed};
 
@@ -16,6 +18,22 @@ pub fn webhooks(endpoints: &Endpoints) -> String {
     let events: Vec<_> = named.iter().map(|(_, _, event)| [event.as_str()]).collect();
     let all = named.iter().zip(&events).map(|((name, url, _), event)| (name.as_str(), &url[..], &event[..]));
     harness::webhooks(&all.collect::<Vec<_>>())
+}
+
+/// What the program says of a run.
+pub fn told(instance: &Instance) -> String {
+    let metric = |name| instance.metric(name);
+    format!(
+        "{:.0} attempts, {:.0} calls deferred, {:.0} MiB resident",
+        metric("outhook_attempts_total"),
+        metric("outhook_calls_deferred_total"),
+        resident(instance),
+    )
+}
+
+/// Its resident set, in MiB.
+pub fn resident(instance: &Instance) -> f64 {
+    instance.metric("process_resident_memory_bytes") / f64::from(1 << 20)
 }
 
 /// The process; it ends when this is dropped.

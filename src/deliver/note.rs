@@ -12,12 +12,13 @@ use serde_json::Value;
 
 use super::classify::Class;
 use super::{Call, Onward, tokens};
-use crate::definition::without_secrets;
+use crate::definition::{MAX_HEADER, without_secrets};
 use crate::matching::{Authorization, Target};
 use crate::message_log::{Attempt, Entry, Status};
 
-/// How much more of an answer is read than is shown, so that a secret at the end is known for one, in bytes.
-const SPARE: usize = 4096;
+/// How much more of an answer is read than is shown, so that a secret at the end is known for one, in bytes: the longest
+/// value of a header, of which each sign is escaped (`\u003d`).
+const SPARE: usize = 6 * MAX_HEADER;
 /// A value that is shorter is not hidden, in bytes: it is no secret, and the text would be full of holes.
 const SHORTEST: usize = 4;
 

@@ -5,12 +5,15 @@ use super::super::throttle::Turn;
 use super::{Held, Lane, State};
 
 impl Lane {
-    /// Waits until a call may go out; false if this instance has no share of its webhook's calls any more.
+    /// Waits until a call may go out; false if this instance has no share of its webhook's calls any more, or stops.
     pub async fn await_turn(&self, call: &Call) -> bool {
         loop {
             match self.shared.turn(call) {
                 Turn::Now => return true,
-                Turn::In(wait) => tokio::time::sleep(wait).await,
+                Turn::In(wait) => tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.shared.stopped() => return false,
+                },
                 Turn::Never => return false,
             }
         }
