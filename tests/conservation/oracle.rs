@@ -94,7 +94,7 @@ impl Oracle {
             self.uncalled_for.push(format!("{} of {change}: {}", request.path, message["objectName"]));
         }
         if let Some(pace) = &mut path.pace {
-            pace.arrived(request.at);
+            pace.arrived(request);
         }
         let heard = path.hear(change, &request.message_id);
         let is_first = !std::mem::replace(&mut heard.came, true);

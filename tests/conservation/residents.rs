@@ -16,7 +16,7 @@ const ORDERS: Resident =
 const RETURNS: Resident = Resident { table: "returns", is_moody: true, ..ORDERS };
 
 /// How many calls a second throttled webhooks may make: few, so that one too many is seen.
-const FEW: Option<usize> = Some(3);
+const FEW: Option<usize> = Some(2);
 
 /// The first endpoint always answers well, the second never. Those that are throttled have tables of their own, which
 /// are written as fast as they may send.

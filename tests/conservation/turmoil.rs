@@ -258,6 +258,7 @@ impl Turmoil {
         self.read_letters();
         let verdict = self.judge().verdict(self.expected());
         println!("{:6.1?} {verdict:?}", self.started.elapsed());
+        verdict.paces.iter().for_each(|pace| println!("       {pace}"));
         verdict
     }
 
@@ -268,7 +269,6 @@ impl Turmoil {
             self.read_letters();
             while waiting.next_if(|call| self.judge().is_settled(*call)).is_some() {}
             let Some((path, change)) = waiting.peek() else { return Some(()) };
-            self.tell();
             println!("{:6.1?} {path} waits for {change}", self.started.elapsed());
             thread::sleep(Duration::from_secs(3));
             None
@@ -282,7 +282,8 @@ impl Turmoil {
         let paces = judge.paces();
         drop(judge);
         let (at, changes) = (self.started.elapsed(), self.feed.total());
-        println!("{at:6.1?} {changes} row changes, {delivered} delivered, {dead} dead letters; {paces:?}");
+        println!("{at:6.1?} {changes} row changes, {delivered} delivered, {dead} dead letters");
+        paces.iter().for_each(|pace| println!("       {pace}"));
     }
 
     /// Shows the judge the dead letters that have come since it last saw them.

@@ -34,5 +34,9 @@ impl Verdict {
         assert_eq!((*lost, *renamed, *badly_signed, *out_of_order, *causeless), (0, 0, 0, 0, 0), "{self:?}");
         assert!(uncalled_for.is_empty(), "{self:?}");
         assert!(paces.iter().all(|pace| !pace.is_too_fast()), "{self:?}");
+        assert!(
+            paces.iter().all(Seen::is_full),
+            "a throttle that nothing pressed against was not shown to hold: {self:?}"
+        );
     }
 }

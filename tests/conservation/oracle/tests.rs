@@ -79,24 +79,34 @@ fn a_call_may_be_delivered_and_become_a_dead_letter_and_counts_once() {
     assert_eq!((verdict.delivered, verdict.dead, verdict.renamed), (2, 0, 1));
 }
 
-#[test]
-fn the_judge_counts_what_comes_in_a_second_whatever_it_is_answered() {
+/// What is seen of calls that came so many milliseconds after a start, and were signed in these seconds.
+fn seen(calls: &[(u64, &str)]) -> Seen {
     let mut oracle = Oracle::default();
     oracle.expect("/a", "orders");
     oracle.path("/a").pace = Some(Pace::new(2));
     let start = Instant::now();
-    let mut arrive = |ms: u64, answer: Answer| {
-        let at = start + Duration::from_millis(ms);
-        oracle.arrived(&Request { at, ..request("/a", 1, "m", answer) });
-        oracle.verdict([])
-    };
-    arrive(0, Answer::Status(204));
-    arrive(525, Answer::Hang);
-    arrive(1050, Answer::Status(204)).assert_clean();
-    let verdict = arrive(1575, Answer::Status(500));
-    verdict.assert_clean();
-    assert_eq!((verdict.paces[0].calls, verdict.paces[0].fullest_second), (4, 2));
-    let verdict = arrive(1580, Answer::Close);
-    assert_eq!(verdict.paces[0].fullest_second, 3);
-    assert!(std::panic::catch_unwind(|| verdict.assert_clean()).is_err());
+    for (answer, (ms, signed)) in [Answer::Status(204), Answer::Hang, Answer::Status(500)].iter().cycle().zip(calls) {
+        let mut request = request("/a", 1, "m", answer.clone());
+        request.at = start + Duration::from_millis(*ms);
+        request.headers.insert("webhook-timestamp", signed.parse().expect("digits are a header's value"));
+        oracle.arrived(&request);
+    }
+    oracle.paces().remove(0)
+}
+
+#[test]
+fn one_call_too_many_in_a_second_is_seen_whatever_it_is_answered() {
+    let even = seen(&[(0, "1"), (525, "1"), (1575, "2"), (1050, "2"), (3000, "4")]);
+    assert_eq!((even.calls, even.fullest_second, even.fullest_signed), (5, 2, 2));
+    assert_eq!(even.one_more_within, Some(Duration::from_millis(1050)), "in whatever order they are told");
+    assert!(!even.is_too_fast() && even.is_full());
+    let held_up = seen(&[(300, "1"), (525, "1"), (1050, "2")]);
+    assert!(!held_up.is_too_fast(), "the machine was busy: {held_up:?}");
+    assert_eq!(held_up.fullest_second, 3, "but it is told");
+    let near = seen(&[(0, "1"), (525, "2"), (550, "2")]);
+    assert!(near.is_too_fast(), "a slot was used twice: {near:?}");
+    let signed = seen(&[(0, "1"), (525, "1"), (1050, "1")]);
+    assert!(signed.is_too_fast(), "what was held up was sent too fast: {signed:?}");
+    let few = seen(&[(0, "1"), (5000, "6")]);
+    assert!(!few.is_full() && few.one_more_within.is_some());
 }

@@ -46,8 +46,8 @@ impl Broker {
         self.read_as(topic, "read_uncommitted")
     }
 
-    /// Shows what has come to a topic since it was read last, those of one partition in their order: for topics that are
-    /// too large to be read again and again, or to be kept.
+    /// Shows what has come to a topic since it was read last, each partition's records in their order: for topics that
+    /// are too large to be read again and again, or to be kept.
     pub fn read_on(&self, topic: &str, position: &mut Position, see: impl FnMut(Stored)) {
         self.read(topic, "read_committed", position, see);
     }
@@ -66,15 +66,20 @@ impl Broker {
             let next = position.next.get(&partition).map_or(Offset::Beginning, |next| Offset::Offset(*next));
             assignment.add_partition_offset(topic, partition, next).expect("where it was read to is an offset");
         }
+        // A topic that is written all the time has no end but the one that it had. Where a leader is away nobody knows
+        // that; and behind the last record there may be marks of transactions, which nobody is shown.
+        let end = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).map_or(i64::MAX, |(_, end)| end);
+        let mut open: HashMap<i32, i64> = (0..assignment.count() as i32).map(|of| (of, end(of))).collect();
         consumer.assign(&assignment).expect("the partitions were just listed");
-        let mut open = assignment.count();
-        while open > 0 {
+        while !open.is_empty() {
             match consumer.poll(PATIENCE) {
                 Some(Ok(message)) => {
-                    position.next.insert(message.partition(), message.offset() + 1);
+                    let (partition, next) = (message.partition(), message.offset() + 1);
+                    position.next.insert(partition, next);
+                    open.retain(|of, end| *of != partition || next < *end);
                     see(stored(&message));
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
                 // A broker that is away; the client reads on from the partition's next leader.
                 Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
                 Some(Err(error)) => panic!("the topic {topic} can't be read: {error}"),
