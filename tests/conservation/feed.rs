@@ -9,7 +9,7 @@ use crate::residents::{APART, RESIDENTS, Resident, SLOW_TABLES, change, table_of
 const BATCH: usize = 150;
 
 /// How many seconds' calls wait for a throttled webhook: enough that it always has some to send.
-const WAITING: usize = 10;
+const WAITING: usize = 20;
 
 /// How many row changes there are: those of slow tables behind the others.
 #[derive(Default)]
