@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use harness::{Credentials, Instance, Receiver, SECRET, Site, eventually, webhooks};
 
+use crate::residents::Resident;
+
 /// How long every instance may take to know a change.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -22,13 +24,17 @@ struct Webhook {
     event: String,
     enabled: bool,
     in_row_order: bool,
+    calls_a_second: Option<usize>,
 }
 
 impl Definitions {
-    /// Applies the webhooks that stay: each with its path, without the slash as its name, and its table. Those whose
-    /// path begins with `/ordered` want row order.
-    pub fn new(site: &Site, receiver: &Receiver, residents: &[(&str, &str)]) -> Self {
-        let residents = residents.iter().map(|(path, table)| Webhook::new(receiver, path, table)).collect();
+    /// Applies the webhooks that stay.
+    pub fn new(site: &Site, receiver: &Receiver, residents: &[Resident]) -> Self {
+        let residents = residents.iter().map(|resident| {
+            let Resident { in_row_order, calls_a_second, .. } = *resident;
+            Webhook { in_row_order, calls_a_second, ..Webhook::new(receiver, resident.path, resident.table) }
+        });
+        let residents = residents.collect();
         let this = Self { residents, guests: Vec::new(), credentials: site.client(&[]), number: 0 };
         this.apply(site);
         this
@@ -105,14 +111,16 @@ impl Definitions {
 impl Webhook {
     fn new(receiver: &Receiver, path: &str, table: &str) -> Self {
         let event = format!("EventType: table.recordInsert, ObjectName: {table}");
-        let in_row_order = path.starts_with("/ordered");
-        Self { name: path[1..].to_owned(), url: receiver.url(path), event, enabled: true, in_row_order }
+        let (name, url) = (path[1..].to_owned(), receiver.url(path));
+        Self { name, url, event, enabled: true, in_row_order: false, calls_a_second: None }
     }
 
     fn yaml(&self) -> String {
         let yaml = webhooks(&[(&self.name, std::slice::from_ref(&self.url), &[&self.event])]);
         let yaml = yaml.strip_prefix("Webhooks:\n").expect("a file begins with its key");
         let order = if self.in_row_order { "RowKey" } else { "None" };
-        yaml.replace("    Events:\n", &format!("    Enabled: {}\n    Order: {order}\n    Events:\n", self.enabled))
+        let throttling = self.calls_a_second.map(|calls| format!("    CallThrottling: {calls}\n")).unwrap_or_default();
+        let more = format!("    Enabled: {}\n    Order: {order}\n{throttling}    Events:\n", self.enabled);
+        yaml.replace("    Events:\n", &more)
     }
 }

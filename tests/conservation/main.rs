@@ -4,10 +4,14 @@
 //! machine does between two steps is not part of the seed.
 
 mod definitions;
+mod feed;
 mod kills;
 mod oracle;
+mod pace;
 mod random;
+mod residents;
 mod turmoil;
+mod verdict;
 
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,33 +1,36 @@
 //! Judges what arrived, and what became a dead letter, by what was sent.
 
-use std::collections::{HashMap, HashSet};
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use harness::{Request, Signature, Stored};
 use serde_json::Value;
 
-/// A row change and the path it goes to: what one call is to the judge.
-type Call = (usize, String);
+use crate::pace::{Pace, Seen};
+use crate::residents::{Resident, row_of};
+use crate::verdict::Verdict;
 
-/// Everything that the receiver was sent.
+/// A path and the row change that goes to it: what one call is to the judge.
+pub type Call<'a> = (&'a str, usize);
+
+/// Everything that the receiver was sent, and all that became a dead letter. In a long run these are millions, so of each
+/// it keeps as little as will do.
 #[derive(Default)]
 pub struct Oracle {
-    heard: HashMap<Call, Heard>,
-    delivered: usize,
     paths: HashMap<String, Path>,
+    delivered: usize,
+    dead_letters: usize,
     badly_signed: usize,
     out_of_order: usize,
+    causeless: usize,
     uncalled_for: Vec<String>,
 }
 
-/// What was heard of one call.
-struct Heard {
-    message_id: String,
-    /// How often it was answered with success.
-    taken: usize,
-    renamed: bool,
-}
-
-/// What is right for a path.
+/// What is right for a path, and what came to it.
+#[derive(Default)]
 struct Path {
     table: &'static str,
     silent: bool,
@@ -35,70 +38,91 @@ struct Path {
     row_of: Option<fn(usize) -> usize>,
     /// By row: the newest change that has come.
     newest: HashMap<usize, usize>,
+    /// Where only so many calls may come in a second.
+    pace: Option<Pace>,
+    /// By row change: what was heard of its call.
+    heard: HashMap<usize, Heard>,
+    delivered: usize,
+    /// Delivered or a dead letter.
+    settled: usize,
 }
 
-/// How many messages of each kind.
-#[derive(Debug, Default)]
-pub struct Verdict {
-    pub expected: usize,
-    pub delivered: usize,
-    /// Became a dead letter with a cause, and was never delivered.
-    pub dead: usize,
-    /// Neither.
-    pub lost: usize,
-    /// Delivered once more.
-    pub duplicates: usize,
-    /// Came again under another message id.
-    pub renamed: usize,
-    pub badly_signed: usize,
-    /// Came for the first time behind a later change of its row, where order was asked for.
-    pub out_of_order: usize,
-    /// Dead letters that don't say why.
-    pub causeless: usize,
-    /// What came to a path that nobody told of, from a table that is not its own, or after it had to stop.
-    pub uncalled_for: Vec<String>,
+/// What was heard of one call.
+struct Heard {
+    /// A hash of the message's id, which is the same for the same id.
+    message: u64,
+    /// How often it was answered with success.
+    taken: u32,
+    came: bool,
+    dead: bool,
+    renamed: bool,
 }
 
 impl Oracle {
     /// From now on a path may get inserts of a table.
     pub fn expect(&mut self, path: &str, table: &'static str) {
-        let path_of = Path { table, silent: false, row_of: None, newest: HashMap::new() };
-        self.paths.insert(path.to_owned(), path_of);
+        self.paths.insert(path.to_owned(), Path { table, ..Path::default() });
     }
 
-    /// A path gets the changes of each row in their order.
-    pub fn expect_order(&mut self, path: &str, row_of: fn(usize) -> usize) {
-        self.paths.get_mut(path).expect("only a path that was told of has an order").row_of = Some(row_of);
+    /// The same of a webhook that stays, with the order and the pace that it wants.
+    pub fn expect_resident(&mut self, resident: &Resident) {
+        self.expect(resident.path, resident.table);
+        let path = self.path(resident.path);
+        path.row_of = resident.in_row_order.then_some(row_of);
+        path.pace = resident.calls_a_second.map(Pace::new);
     }
 
     /// From now on a path may get nothing.
     pub fn silence(&mut self, path: &str) {
-        self.paths.get_mut(path).expect("only a path that was told of falls silent").silent = true;
+        self.path(path).silent = true;
+    }
+
+    fn path(&mut self, path: &str) -> &mut Path {
+        self.paths.get_mut(path).expect("only of a path that was told of more is told")
     }
 
     pub fn arrived(&mut self, request: &Request) {
         let message: Value = serde_json::from_slice(&request.body).expect("a message's body is JSON");
         let change = change_of(&message);
         self.badly_signed += usize::from(request.signature != Signature::Good);
-        match self.paths.get(&request.path) {
-            Some(path) if path.silent => self.uncalled_for.push(format!("{} of {change}, too late", request.path)),
-            Some(path) if message["objectName"] == path.table => {}
-            _ => self.uncalled_for.push(format!("{} of {change}: {}", request.path, message["objectName"])),
+        let Some(path) = self.paths.get_mut(&request.path) else {
+            return self.uncalled_for.push(format!("{} of {change}: {}", request.path, message["objectName"]));
+        };
+        if path.silent {
+            self.uncalled_for.push(format!("{} of {change}, too late", request.path));
+        } else if message["objectName"] != path.table {
+            self.uncalled_for.push(format!("{} of {change}: {}", request.path, message["objectName"]));
         }
-        if !self.heard.contains_key(&(change, request.path.clone())) {
-            let path = self.paths.get_mut(&request.path);
-            self.out_of_order += usize::from(path.is_some_and(|path| path.comes_behind(change)));
+        if let Some(pace) = &mut path.pace {
+            pace.arrived(request);
         }
-        let heard = self.heard.entry((change, request.path.clone())).or_insert_with(|| Heard {
-            message_id: request.message_id.clone(),
-            taken: 0,
-            renamed: false,
-        });
+        let heard = path.hear(change, &request.message_id);
+        let is_first = !std::mem::replace(&mut heard.came, true);
         if request.answer.is_success() {
-            self.delivered += usize::from(heard.taken == 0);
             heard.taken += 1;
+            if heard.taken == 1 {
+                path.settled += usize::from(!heard.dead);
+                path.delivered += 1;
+                self.delivered += 1;
+            }
         }
-        heard.renamed |= heard.message_id != request.message_id;
+        if is_first && path.comes_behind(change) {
+            self.out_of_order += 1;
+        }
+    }
+
+    /// A call became a dead letter.
+    pub fn died(&mut self, letter: &Stored) {
+        let (path, change) = call_of(letter);
+        self.dead_letters += 1;
+        self.causeless += usize::from(!says_why(letter));
+        let Some(path) = self.paths.get_mut(&path) else {
+            return self.uncalled_for.push(format!("a dead letter of {change} to {path}"));
+        };
+        let heard = path.hear(change, letter.header("outhook-message").unwrap_or_default());
+        if !std::mem::replace(&mut heard.dead, true) {
+            path.settled += usize::from(heard.taken == 0);
+        }
     }
 
     /// How many calls were delivered.
@@ -106,49 +130,70 @@ impl Oracle {
         self.delivered
     }
 
+    pub fn dead_letters(&self) -> usize {
+        self.dead_letters
+    }
+
     /// How many calls to a path were delivered.
     pub fn delivered_to(&self, path: &str) -> usize {
-        self.heard.iter().filter(|((_, other), heard)| other == path && heard.taken > 0).count()
+        self.paths[path].delivered
     }
 
-    /// The calls that were delivered.
-    pub fn was_delivered(&self, call: &Call) -> bool {
-        self.heard.get(call).is_some_and(|heard| heard.taken > 0)
+    /// How many calls to a path were delivered or are dead letters.
+    pub fn settled_to(&self, path: &str) -> usize {
+        self.paths[path].settled
     }
 
-    /// Judges by all that had to come and by the dead letters.
-    pub fn verdict(&self, expected: impl IntoIterator<Item = Call>, letters: &[Stored]) -> Verdict {
-        let dead: HashSet<Call> = letters.iter().map(call_of).collect();
+    /// Whether a call was delivered or is a dead letter.
+    pub fn is_settled(&self, (path, change): Call<'_>) -> bool {
+        self.paths[path].heard.get(&change).is_some_and(|heard| heard.taken > 0 || heard.dead)
+    }
+
+    /// What was seen where only so many calls may come in a second.
+    pub fn paces(&self) -> Vec<Seen> {
+        let seen = |(path, of): (&String, &Path)| Some(of.pace.as_ref()?.seen(path));
+        let mut paces: Vec<_> = self.paths.iter().filter_map(seen).collect();
+        paces.sort_by(|one, other| one.path.cmp(&other.path));
+        paces
+    }
+
+    /// Judges by all that had to come.
+    pub fn verdict<'a>(&self, expected: impl IntoIterator<Item = Call<'a>>) -> Verdict {
+        let heard = || self.paths.values().flat_map(|path| path.heard.values());
         let mut verdict = Verdict {
-            duplicates: self.heard.values().map(|heard| heard.taken.saturating_sub(1)).sum(),
-            renamed: self.heard.values().filter(|heard| heard.renamed).count(),
+            duplicates: heard().map(|heard| heard.taken.saturating_sub(1) as usize).sum(),
+            renamed: heard().filter(|heard| heard.renamed).count(),
             badly_signed: self.badly_signed,
             out_of_order: self.out_of_order,
-            causeless: letters.iter().filter(|letter| !says_why(letter)).count(),
+            causeless: self.causeless,
             uncalled_for: self.uncalled_for.clone(),
+            paces: self.paces(),
             ..Verdict::default()
         };
-        verdict.renamed += letters.iter().filter(|letter| self.is_renamed(letter)).count();
-        for call in expected {
+        for (path, change) in expected {
             verdict.expected += 1;
-            if self.was_delivered(&call) {
-                verdict.delivered += 1;
-            } else if dead.contains(&call) {
-                verdict.dead += 1;
-            } else {
-                verdict.lost += 1;
+            match self.paths[path].heard.get(&change) {
+                Some(heard) if heard.taken > 0 => verdict.delivered += 1,
+                Some(heard) if heard.dead => verdict.dead += 1,
+                _ => verdict.lost += 1,
             }
         }
         verdict
     }
-
-    fn is_renamed(&self, letter: &Stored) -> bool {
-        let heard = self.heard.get(&call_of(letter));
-        heard.is_some_and(|heard| letter.header("outhook-message") != Some(&heard.message_id))
-    }
 }
 
 impl Path {
+    /// What was heard of a change's call, of which there is news under this message id.
+    fn hear(&mut self, change: usize, message_id: &str) -> &mut Heard {
+        let mut hasher = DefaultHasher::new();
+        message_id.hash(&mut hasher);
+        let message = hasher.finish();
+        let new = Heard { message, taken: 0, came: false, dead: false, renamed: false };
+        let heard = self.heard.entry(change).or_insert(new);
+        heard.renamed |= heard.message != message;
+        heard
+    }
+
     /// Whether a change that comes for the first time was to come before another one that has come.
     fn comes_behind(&mut self, change: usize) -> bool {
         let Some(row_of) = self.row_of else { return false };
@@ -158,83 +203,21 @@ impl Path {
     }
 }
 
-impl Verdict {
-    /// Fails unless all that had to come has come or is a dead letter, and nothing else came.
-    #[track_caller]
-    pub fn assert_clean(&self) {
-        let Self { lost, renamed, badly_signed, out_of_order, causeless, uncalled_for, .. } = self;
-        assert_eq!((*lost, *renamed, *badly_signed, *out_of_order, *causeless), (0, 0, 0, 0, 0), "{self:?}");
-        assert!(uncalled_for.is_empty(), "{self:?}");
-    }
-}
-
 /// The number of the order in a message's body.
 fn change_of(message: &Value) -> usize {
     message["data"][0]["id"].as_u64().expect("a row has a number") as usize
 }
 
-/// The call that a dead letter or a record of a retry topic is of.
-pub fn call_of(record: &Stored) -> Call {
-    let body = record.value.as_deref().expect("a call is kept with its body");
+/// The path and the row change that a dead letter is of.
+fn call_of(letter: &Stored) -> (String, usize) {
+    let body = letter.value.as_deref().expect("a call is kept with its body");
     let message: Value = serde_json::from_slice(body).expect("a call's body is JSON");
-    let url = record.header("outhook-url").expect("a call is kept with its URL");
+    let url = letter.header("outhook-url").expect("a call is kept with its URL");
     let path = url.splitn(4, '/').nth(3).expect("a URL with a path");
-    (change_of(&message), format!("/{path}"))
+    (format!("/{path}"), change_of(&message))
 }
 
 fn says_why(letter: &Stored) -> bool {
     let says = |name| letter.header(name).is_some_and(|value| !value.is_empty());
     says("outhook-class") && says("outhook-cause") && letter.header("outhook-kind") == Some("call")
-}
-
-/// A judge that believes everything would let any program pass.
-#[test]
-fn the_judge_tells_what_is_wrong() {
-    let request = |path: &str, change: usize, message_id: &str, answer: harness::Answer| Request {
-        path: path.to_owned(),
-        message_id: message_id.to_owned(),
-        headers: http::HeaderMap::new(),
-        body: format!(r#"{{"objectName":"orders","data":[{{"id":{change}}}]}}"#).into(),
-        signature: if change == 7 { Signature::Bad("forged".to_owned()) } else { Signature::Good },
-        answer,
-        at: std::time::Instant::now(),
-    };
-    let good = harness::Answer::Status(204);
-    let letter = |change: usize, cause: &str| Stored {
-        partition: 0,
-        offset: 0,
-        timestamp_ms: 0,
-        key: None,
-        value: Some(format!(r#"{{"data":[{{"id":{change}}}]}}"#).into_bytes()),
-        headers: [
-            ("url", "http://127.0.0.1:1/a"),
-            ("kind", "call"),
-            ("class", "timeout"),
-            ("cause", cause),
-            ("message", "m"),
-        ]
-        .map(|(name, value)| (format!("outhook-{name}"), value.to_owned()))
-        .into(),
-    };
-    let mut oracle = Oracle::default();
-    oracle.expect("/a", "orders");
-    oracle.expect("/b", "returns");
-    oracle.expect("/c", "orders");
-    oracle.silence("/c");
-    oracle.expect_order("/a", |change| change % 2);
-    oracle.arrived(&request("/a", 0, "m", good.clone()));
-    oracle.arrived(&request("/a", 0, "m", good.clone()));
-    oracle.arrived(&request("/a", 1, "m", harness::Answer::Status(500)));
-    oracle.arrived(&request("/a", 1, "other", harness::Answer::Hang));
-    for (path, change) in [("/a", 7), ("/b", 0), ("/c", 0), ("/d", 0)] {
-        oracle.arrived(&request(path, change, "m", good.clone()));
-    }
-    let expected = [0, 1, 2, 3, 7].map(|change| (change, "/a".to_owned()));
-    let verdict = oracle.verdict(expected, &[letter(2, "no answer"), letter(3, "")]);
-    assert_eq!((verdict.expected, verdict.delivered, verdict.dead, verdict.lost), (5, 2, 2, 1));
-    assert_eq!((verdict.duplicates, verdict.renamed), (1, 1));
-    assert_eq!(verdict.out_of_order, 0);
-    oracle.arrived(&request("/a", 5, "m", good.clone()));
-    assert_eq!(oracle.verdict([], &[]).out_of_order, 1, "5 came behind 7");
-    assert_eq!((verdict.badly_signed, verdict.causeless, verdict.uncalled_for.len()), (1, 1, 3));
 }

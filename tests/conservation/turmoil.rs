@@ -1,39 +1,34 @@
 //! Everything at once: row changes all the time, endpoints in every kind of trouble, instances killed and stopped,
 //! brokers killed and restarted, definitions changed.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Broker, Cluster, Instance, Receiver, SECRET, Site, eventually};
+use harness::{Answer, Broker, Cluster, Instance, Position, Receiver, SECRET, Site, eventually};
 
 use crate::definitions::Definitions;
-use crate::oracle::{Oracle, Verdict};
+use crate::feed::Feed;
+use crate::oracle::{Call, Oracle};
 use crate::random::Random;
+use crate::residents::{NEVER, RESIDENTS};
+use crate::verdict::Verdict;
 use crate::{OUTHOOK, from_environment, seed, turn};
 
 /// For how many seconds row changes come and steps are taken, if this is set.
 const SECONDS: &str = "OUTHOOK_CONSERVATION_SECONDS";
 
-/// Row changes that are written at once, and how long until the next are.
-const BATCH: usize = 150;
+/// How long until the next row changes are written.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Longer than an attempt may take, so none that was under way before can arrive after.
 const ATTEMPT: Duration = Duration::from_millis(2500);
 
-/// Where webhooks that stay send, and the rows of which table. The first endpoint always answers well, the second
-/// never; the moods of the others change. The last one wants row order.
-const RESIDENTS: [(&str, &str); 7] = [
-    ("/well", "orders"),
-    ("/never", "orders"),
-    ("/moody-1", "orders"),
-    ("/moody-2", "orders"),
-    ("/moody-3", "returns"),
-    ("/moody-4", "returns"),
-    ("/ordered", "returns"),
-];
+/// How long what is left to do at the end may take, and for how long the run has been going besides: what has piled up
+/// takes no longer to be worked off.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -77,10 +72,11 @@ struct Turmoil {
     instances: Vec<Instance>,
     /// The broker that is away.
     away: Option<usize>,
-    /// The number of the next row change.
-    next: Arc<AtomicUsize>,
-    /// Guests that have not left, and the first row change that each must get.
+    feed: Arc<Feed>,
+    /// Guests that have not left, and how many row changes there were before each was there.
     guests: Vec<(String, &'static str, usize)>,
+    /// How far the judge has read the dead letters.
+    letters: RefCell<Position>,
     started: Instant,
 }
 
@@ -98,6 +94,8 @@ impl Turmoil {
         let mut deck = Vec::new();
         while turmoil.started.elapsed() < Duration::from_secs(seconds) {
             if deck.is_empty() {
+                turmoil.read_letters();
+                turmoil.tell();
                 deck = steps.to_vec();
                 turmoil.random.shuffle(&mut deck);
             }
@@ -118,12 +116,11 @@ impl Turmoil {
         let observing = oracle.clone();
         let receiver =
             Receiver::observed(move |request| observing.lock().expect("the oracle does not panic").arrived(request));
-        for (path, table) in RESIDENTS {
-            receiver.verify(path, SECRET);
-            oracle.lock().expect("the oracle does not panic").expect(path, table);
+        for resident in &RESIDENTS {
+            receiver.verify(resident.path, SECRET);
+            oracle.lock().expect("the oracle does not panic").expect_resident(resident);
         }
-        oracle.lock().expect("the oracle does not panic").expect_order("/ordered", row_of);
-        receiver.answer("/never", Answer::Status(422));
+        receiver.answer(NEVER, Answer::Status(422));
         let definitions = Definitions::new(&site, &receiver, &RESIDENTS);
         let instances = (0..instances).map(|_| site.start()).collect();
         let started = Instant::now();
@@ -137,20 +134,20 @@ impl Turmoil {
             definitions,
             instances,
             away: None,
-            next: Arc::default(),
+            feed: Arc::default(),
             guests: Vec::new(),
+            letters: RefCell::default(),
             started,
         }
     }
 
     /// Writes row changes until it is told that this is done.
     fn feed(&self, done: Arc<AtomicBool>) -> thread::JoinHandle<()> {
-        let (site, next) = (self.site.clone(), self.next.clone());
+        let (site, feed, oracle) = (self.site.clone(), self.feed.clone(), self.oracle.clone());
         thread::spawn(move || {
             while !done.load(Ordering::Acquire) {
-                // They are counted before they are written: what is defined by now, they must all go to.
-                let first = next.fetch_add(BATCH, Ordering::AcqRel);
-                site.produce((first..first + BATCH).map(change));
+                let changes = feed.next(&oracle.lock().expect("the oracle does not panic"));
+                site.produce(changes);
                 thread::sleep(PAUSE);
             }
         })
@@ -203,7 +200,8 @@ impl Turmoil {
             Answer::Late(Duration::from_millis(150), 200),
         ];
         let mood = self.random.pick(&moods);
-        let (path, _) = RESIDENTS[2 + self.random.below(RESIDENTS.len() - 2)];
+        let moody: Vec<_> = moody().collect();
+        let path = self.random.pick(&moody);
         self.receiver.answer(path, mood.clone());
         format!("{path} answers {mood:?}")
     }
@@ -225,7 +223,7 @@ impl Turmoil {
         let coming = self.definitions.next_path();
         self.judge().expect(&coming, table);
         let path = self.definitions.welcome(&self.site, &self.receiver, table, self.instances.iter());
-        self.guests.push((path.clone(), table, self.next.load(Ordering::Acquire)));
+        self.guests.push((path.clone(), table, self.feed.count(table)));
         format!("{path} of {table}")
     }
 
@@ -246,38 +244,71 @@ impl Turmoil {
         if self.away.is_some() {
             self.break_or_mend_a_broker();
         }
-        RESIDENTS[2..].iter().for_each(|(path, _)| self.receiver.answer(path, Answer::Status(204)));
-        let changes = self.next.load(Ordering::Acquire);
-        println!("{:6.1?} {changes} row changes are written, and all is well again", self.started.elapsed());
-        self.site.await_settled(Duration::from_secs(120));
-        eventually("every call is delivered or a dead letter", Duration::from_secs(180), || {
-            thread::sleep(Duration::from_secs(1));
-            (self.verdict(changes).lost == 0).then_some(())
-        });
+        moody().for_each(|path| self.receiver.answer(path, Answer::Status(204)));
+        println!("{:6.1?} all is well again", self.started.elapsed());
+        self.tell();
+        let patience = PATIENCE + self.started.elapsed();
+        self.site.await_settled(patience);
+        println!("{:6.1?} every row change is settled", self.started.elapsed());
+        self.await_calls(patience);
         for instance in std::mem::take(&mut self.instances) {
             let ended = instance.stop();
             assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
         }
-        let verdict = self.verdict(changes);
+        self.read_letters();
+        let verdict = self.judge().verdict(self.expected());
         println!("{:6.1?} {verdict:?}", self.started.elapsed());
+        verdict.paces.iter().for_each(|pace| println!("       {pace}"));
         verdict
     }
 
-    fn verdict(&self, changes: usize) -> Verdict {
-        let letters = self.broker.read_all(&self.site.dead_letters);
-        let residents = RESIDENTS.iter().map(|(path, table)| (path.to_owned(), *table, 0));
-        let guests = self.guests.iter().map(|(path, table, from)| (path.as_str(), *table, *from));
-        let expected = residents.chain(guests).flat_map(|(path, table, from)| {
-            (from..changes)
-                .filter(move |change| table_of(*change) == table)
-                .map(move |change| (change, path.to_owned()))
+    /// Waits until every call is delivered or a dead letter. A call that is so is not looked at again.
+    fn await_calls(&self, patience: Duration) {
+        let mut waiting = self.expected().peekable();
+        eventually("every call is delivered or a dead letter", patience, || {
+            self.read_letters();
+            while waiting.next_if(|call| self.judge().is_settled(*call)).is_some() {}
+            let Some((path, change)) = waiting.peek() else { return Some(()) };
+            println!("{:6.1?} {path} waits for {change}", self.started.elapsed());
+            thread::sleep(Duration::from_secs(3));
+            None
         });
-        self.judge().verdict(expected, &letters)
+    }
+
+    /// What the judge has heard of so far.
+    fn tell(&self) {
+        let judge = self.judge();
+        let (delivered, dead) = (judge.delivered(), judge.dead_letters());
+        let paces = judge.paces();
+        drop(judge);
+        let (at, changes) = (self.started.elapsed(), self.feed.total());
+        println!("{at:6.1?} {changes} row changes, {delivered} delivered, {dead} dead letters");
+        paces.iter().for_each(|pace| println!("       {pace}"));
+    }
+
+    /// Shows the judge the dead letters that have come since it last saw them.
+    fn read_letters(&self) {
+        let see = |letter| self.judge().died(&letter);
+        self.broker.read_on(&self.site.dead_letters, &mut self.letters.borrow_mut(), see);
+    }
+
+    /// Every call that is to be made.
+    fn expected(&self) -> impl Iterator<Item = Call<'_>> {
+        let residents = RESIDENTS.iter().map(|resident| (resident.path, resident.table, 0));
+        let guests = self.guests.iter().map(|(path, table, from)| (path.as_str(), *table, *from));
+        residents
+            .chain(guests)
+            .flat_map(|(path, table, from)| self.feed.of_table(table, from).map(move |change| (path, change)))
     }
 
     fn judge(&self) -> MutexGuard<'_, Oracle> {
         self.oracle.lock().expect("the oracle does not panic")
     }
+}
+
+/// Where the endpoints are whose answers change.
+fn moody() -> impl Iterator<Item = &'static str> {
+    RESIDENTS.iter().filter(|resident| resident.is_moody).map(|resident| resident.path)
 }
 
 /// Small queues and short waits, so that everything is met within a minute.
@@ -294,20 +325,4 @@ fn site(broker: &'static Broker) -> Site {
     site.set("delivery.queue_calls", 64);
     site.set("delivery.order_patience", "5s");
     site
-}
-
-fn table_of(change: usize) -> &'static str {
-    if change % 3 == 2 { "returns" } else { "orders" }
-}
-
-/// The row that a change is of: there are 100, and each has changes of one table alone.
-fn row_of(change: usize) -> usize {
-    change % 300
-}
-
-/// An insert, as key and value of a record.
-fn change(number: usize) -> (String, String) {
-    let table = table_of(number);
-    let row = format!(r#"{{"id":{number},"item":"Café au lait \"grande\"","total":12.50,"note":null}}"#);
-    (row_of(number).to_string(), format!(r#"{{"id":"{number}","table":"{table}","operation":"insert","after":{row}}}"#))
 }

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use harness::{Answer, Broker, Receiver, SECRET, Signature, order};
+use harness::{Answer, Broker, Position, Receiver, SECRET, Signature, order};
 
 use crate::SOON;
 
@@ -32,6 +32,26 @@ fn the_broker_keeps_what_it_is_given() {
     assert_eq!(values, expected);
     assert_eq!(broker.ends(&topic).iter().sum::<i64>(), 1001);
     assert_eq!(broker.committed("nobody", &topic), [None; 3]);
+}
+
+#[test]
+fn a_topic_is_read_on_from_where_it_was_read_to() {
+    let broker = Broker::get();
+    let topic = broker.unique("read-on");
+    broker.create_topic(&topic, 2, &[]);
+    let mut position = Position::default();
+    let mut read = || {
+        let mut keys = Vec::new();
+        broker.read_on(&topic, &mut position, |stored| keys.extend(stored.key));
+        keys.sort();
+        keys
+    };
+    assert_eq!(read(), [""; 0].map(Vec::from));
+    broker.produce(&topic, [("a", ""), ("b", ""), ("c", "")]);
+    assert_eq!(read(), ["a", "b", "c"].map(Vec::from));
+    broker.produce(&topic, [("d", "")]);
+    assert_eq!(read(), ["d"].map(Vec::from));
+    assert!(read().is_empty());
 }
 
 #[test]

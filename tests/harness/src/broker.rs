@@ -8,13 +8,16 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Headers as _, Message as _, OwnedHeaders, Timestamp};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
+pub use self::reading::{Position, Stored};
 use crate::cluster::Cluster;
 use crate::embedded::Embedded;
 use crate::eventually;
+
+mod reading;
 
 /// How long one request to the broker may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,25 +44,6 @@ pub enum Kind {
     Kafka,
     /// librdkafka's mock cluster: no fencing, no topic configuration, no admin requests.
     Embedded,
-}
-
-/// A record as it is kept in a topic.
-#[derive(Debug, Clone)]
-pub struct Stored {
-    pub partition: i32,
-    pub offset: i64,
-    /// Milliseconds since 1970.
-    pub timestamp_ms: i64,
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, String)>,
-}
-
-impl Stored {
-    /// The first header of a name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
 }
 
 impl Broker {
@@ -215,39 +199,6 @@ impl Broker {
         acknowledged(&producer);
     }
 
-    /// All records of a topic that a transaction has not left invisible, partition after partition.
-    pub fn read_all(&self, topic: &str) -> Vec<Stored> {
-        self.read_as(topic, "read_committed")
-    }
-
-    /// The same with the records of transactions that were aborted or are open still.
-    pub fn read_uncommitted(&self, topic: &str) -> Vec<Stored> {
-        self.read_as(topic, "read_uncommitted")
-    }
-
-    fn read_as(&self, topic: &str, isolation: &str) -> Vec<Stored> {
-        let consumer = self.consumer(&[("enable.partition.eof", "true"), ("isolation.level", isolation)]);
-        let mut assignment = TopicPartitionList::new();
-        for partition in 0..self.partitions(topic) {
-            assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("the beginning is an offset");
-        }
-        consumer.assign(&assignment).expect("the partitions were just listed");
-        let mut records = Vec::new();
-        let mut open = assignment.count();
-        while open > 0 {
-            match consumer.poll(PATIENCE) {
-                Some(Ok(message)) => records.push(stored(&message)),
-                Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
-                // A broker that is away; the client reads on from the partition's next leader.
-                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
-                Some(Err(error)) => panic!("the topic {topic} can't be read: {error}"),
-                None => panic!("the topic {topic} did not come to its end in {PATIENCE:?}"),
-            }
-        }
-        records.sort_by_key(|record| (record.partition, record.offset));
-        records
-    }
-
     /// What a group has committed, by partition; None where it never did.
     pub fn committed(&self, group: &str, topic: &str) -> Vec<Option<i64>> {
         let commits = self.commits(group, topic).into_iter();
@@ -363,24 +314,6 @@ fn acknowledged(producer: &BaseProducer<Acknowledgements>) {
     producer.flush(WRITE_PATIENCE).expect("the broker acknowledges in time");
     if let Some(error) = producer.context().0.lock().expect("no holder panics").take() {
         panic!("a record was not acknowledged: {error}");
-    }
-}
-
-fn stored(message: &rdkafka::message::BorrowedMessage<'_>) -> Stored {
-    let headers = message.headers().map(|headers| {
-        let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
-        headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
-    });
-    Stored {
-        partition: message.partition(),
-        offset: message.offset(),
-        timestamp_ms: match message.timestamp() {
-            Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => ms,
-            Timestamp::NotAvailable => 0,
-        },
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers: headers.unwrap_or_default(),
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use self::api::{Api, ApiAnswer, Credentials};
-pub use self::broker::{Broker, Kind, Stored};
+pub use self::broker::{Broker, Kind, Position, Stored};
 pub use self::cluster::Cluster;
 pub use self::fixture::{SECRET, inserted_orders, order, webhooks};
 pub use self::process::Ended;

@@ -1,0 +1,42 @@
+//! What the judge says.
+
+use crate::pace::Seen;
+
+/// How many messages of each kind.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub expected: usize,
+    pub delivered: usize,
+    /// Became a dead letter with a cause, and was never delivered.
+    pub dead: usize,
+    /// Neither.
+    pub lost: usize,
+    /// Delivered once more.
+    pub duplicates: usize,
+    /// Came again under another message id.
+    pub renamed: usize,
+    pub badly_signed: usize,
+    /// Came for the first time behind a later change of its row, where order was asked for.
+    pub out_of_order: usize,
+    /// Dead letters that don't say why.
+    pub causeless: usize,
+    /// What came to a path that nobody told of, from a table that is not its own, or after it had to stop.
+    pub uncalled_for: Vec<String>,
+    /// How near to each other calls came, where only so many may come in a second.
+    pub paces: Vec<Seen>,
+}
+
+impl Verdict {
+    /// Fails unless all that had to come has come or is a dead letter, nothing else came, and nothing came too fast.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        let Self { lost, renamed, badly_signed, out_of_order, causeless, uncalled_for, paces, .. } = self;
+        assert_eq!((*lost, *renamed, *badly_signed, *out_of_order, *causeless), (0, 0, 0, 0, 0), "{self:?}");
+        assert!(uncalled_for.is_empty(), "{self:?}");
+        assert!(paces.iter().all(|pace| !pace.is_too_fast()), "{self:?}");
+        assert!(
+            paces.iter().all(Seen::is_full),
+            "a throttle that nothing pressed against was not shown to hold: {self:?}"
+        );
+    }
+}
