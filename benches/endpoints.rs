@@ -65,7 +65,7 @@ const FULL: Size = Size {
     endpoints: ENDPOINTS,
     rate: ENDPOINTS,
     descriptors: 16_000,
-    wait: "2m",
+    wait: "4m",
     steady: Duration::from_secs(4),
     watched: Duration::from_secs(5),
     cpu: 0.02,
