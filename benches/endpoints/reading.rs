@@ -74,19 +74,20 @@ impl Reading {
     }
 }
 
-/// What part of a core the program uses in such a time, the first in which that is no more than `enough`; of the last
-/// one, if there is none.
+/// What part of a core the program uses in such a time, the first in which that is no more than `enough`; the least, if
+/// there is none.
 pub fn cpu(instance: &Instance, time: Duration, enough: f64) -> f64 {
-    let mut used = f64::INFINITY;
+    let mut least = f64::INFINITY;
     for _ in 0..CPU_ROUNDS {
         let (started, before) = (Instant::now(), Reading::of(instance));
         thread::sleep(time);
-        used = (Reading::of(instance).cpu_seconds - before.cpu_seconds) / started.elapsed().as_secs_f64();
+        let used = (Reading::of(instance).cpu_seconds - before.cpu_seconds) / started.elapsed().as_secs_f64();
+        least = least.min(used);
         if used <= enough {
             break;
         }
     }
-    used
+    least
 }
 
 impl fmt::Display for Reading {
