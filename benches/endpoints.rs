@@ -209,10 +209,20 @@ fn highest_while(instance: &Instance, work: impl FnOnce()) -> Reading {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let watching = scope.spawn(|| Reading::highest(instance, &over));
+        let ends = Ends(&over);
         work();
-        over.store(true, Ordering::Release);
+        drop(ends);
         watching.join().expect("the watch does not panic")
     })
+}
+
+/// Tells that it is over, also where a demand was not met: nobody may wait for the watch then.
+struct Ends<'o>(&'o AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 fn await_all(size: &Size, endpoints: &Endpoints, patience: Duration) {
