@@ -125,6 +125,6 @@ fn site(size: &Size, endpoints: &Endpoints) -> Site {
     site.set("retries.tiers", vec!["1s", "5s", "30s", "5m", "30m"]);
     site.set("delivery.first_byte_timeout", size.timeout);
     site.set("delivery.connect_timeout", size.timeout.min("5s"));
-    site.apply(&played::webhooks(endpoints));
+    site.apply(&played::webhooks(endpoints, ENDPOINTS));
     site
 }

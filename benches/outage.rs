@@ -115,7 +115,7 @@ fn site(size: &Size, endpoints: &Endpoints) -> Site {
     // Longer than any outage here, so that no call gives up.
     site.set("delivery.retry", [vec!["0s"], vec!["10s"; 200]].concat());
     site.set("delivery.breaker_pause", "5s");
-    site.apply(&played::webhooks(endpoints));
+    site.apply(&played::webhooks(endpoints, ENDPOINTS));
     site
 }
 

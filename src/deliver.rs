@@ -143,8 +143,11 @@ pub struct Retries<'t> {
     pub row_order_bytes: usize,
 }
 
-/// How often lanes are looked after.
+/// How often lanes that have calls are looked after.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How often lanes are looked at that are only remembered.
+const REVIEW: Duration = Duration::from_secs(60);
 
 /// How long a lane that moves is waited for at once, before it is looked at again.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -164,11 +167,14 @@ impl Lanes {
         let shared = Shared::new(config, retries, onward)?;
         let looked_after = Arc::downgrade(&shared);
         tokio::spawn(async move {
-            let mut looks = interval(LOOK);
+            let (mut looks, mut reviews) = (interval(LOOK), interval(REVIEW));
             loop {
-                looks.tick().await;
+                let review = tokio::select! {
+                    _ = looks.tick() => false,
+                    _ = reviews.tick() => true,
+                };
                 let Some(shared) = looked_after.upgrade().filter(|shared| !shared.is_stopping()) else { return };
-                shared.expire();
+                if review { shared.end_remembered() } else { shared.expire() }
             }
         });
         Ok(Arc::new(Self { shared }))

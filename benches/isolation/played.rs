@@ -6,15 +6,15 @@ use std::process::{Child, Command, Stdio};
 use harness::Instance;
 
 use crate::endpoints::{Report, Trouble};
-use crate::{ENDPOINTS, TROUBLED, feed};
+use crate::{TROUBLED, feed};
 
-/// A webhook for each endpoint, which gets the inserts of its own table.
-pub fn webhooks(endpoints: &Endpoints) -> String {
+/// A webhook for each of so many endpoints, which gets the inserts of its own table.
+pub fn webhooks(endpoints: &Endpoints, count: usize) -> String {
     let webhook = |number| {
         let event = format!("EventType: table.recordInsert, ObjectName: {}", feed::table(number));
         (format!("endpoint {number}"), [endpoints.url(number)], event)
     };
-    let named: Vec<_> = (0..ENDPOINTS).map(webhook).collect();
+    let named: Vec<_> = (0..count).map(webhook).collect();
     let events: Vec<_> = named.iter().map(|(_, _, event)| [event.as_str()]).collect();
     let all = named.iter().zip(&events).map(|((name, url, _), event)| (name.as_str(), &url[..], &event[..]));
     harness::webhooks(&all.collect::<Vec<_>>())

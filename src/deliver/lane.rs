@@ -62,6 +62,8 @@ struct State {
     parked: Vec<Arc<Notify>>,
     /// A worker waits until the next call may go out.
     pausing: bool,
+    /// It is on the list of lanes that are looked after.
+    looked_after: bool,
     /// A call was turned away, and nobody has been told of room since.
     full: bool,
     /// When that was, in a lane whose calls are in row order.
@@ -123,6 +125,7 @@ impl Lane {
             workers: 0,
             parked: Vec::new(),
             pausing: false,
+            looked_after: false,
             full: false,
             full_since: Duration::ZERO,
             pace: Pace::default(),
@@ -154,6 +157,9 @@ impl Lane {
             let call = state.admit(call, row, &self.shared, now)?;
             state.calls += 1;
             state.bytes += bytes;
+            if !std::mem::replace(&mut state.looked_after, true) {
+                self.shared.look_after(self.clone());
+            }
             self.shared.call_entered();
             if row.is_some() {
                 self.shared.in_order.entered(bytes);
@@ -292,7 +298,7 @@ impl Lane {
     }
 
     /// Takes a lane off the map that nothing is left of, unless its endpoint fails and that is worth knowing still.
-    fn end_if_left(self: &Arc<Self>) {
+    pub fn end_if_left(self: &Arc<Self>) {
         let mut state = self.state();
         let is_over = state.is_left() && !self.health.has_failed_within(MEMORY, Instant::now());
         state.closed |= is_over;
@@ -302,10 +308,26 @@ impl Lane {
         }
     }
 
+    /// Whether nothing is left of it but what it knows. It is looked after again when a call comes, and until then it
+    /// keeps no room for calls: very many lanes may be remembered.
+    fn rests(&self) -> bool {
+        let mut state = self.state();
+        let rests = state.is_left();
+        if rests {
+            state.looked_after = false;
+            (state.queue, state.rows, state.parked) = Default::default();
+        }
+        rests
+    }
+
     /// Sends what has been queued for too long to wait elsewhere: the endpoint does not keep up. In row order it stays,
-    /// unless this instance may not send it at all any more: then others read it by now.
-    pub fn expire(self: &Arc<Self>) {
-        self.end_if_left();
+    /// unless this instance may not send it at all any more: then others read it by now. False when there is nothing to
+    /// look after until a call comes.
+    pub fn expire(self: &Arc<Self>) -> bool {
+        if self.rests() {
+            self.end_if_left();
+            return false;
+        }
         if self.key.is_in_order() {
             if self.shared.row_order_throttle.owns_nothing() && self.is_throttled() {
                 self.close();
@@ -316,7 +338,8 @@ impl Lane {
                 state if state.queue.is_empty() || state.pausing => Hand::Busy,
                 state => state.hand(),
             };
-            return self.give_to(hand);
+            self.give_to(hand);
+            return true;
         }
         let latest = self.born.elapsed().saturating_sub(self.shared.config.queue_wait);
         let mut state = self.state();
@@ -324,6 +347,7 @@ impl Lane {
         let expired: Vec<_> = state.queue.drain(..expired).collect();
         drop(state);
         expired.into_iter().for_each(|held| self.shared.defer(held.into_call(), None));
+        true
     }
 
     /// Drops what is queued, unsettled, and takes nothing more.

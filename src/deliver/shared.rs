@@ -1,7 +1,7 @@
 //! What all lanes share, and the map of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -54,6 +54,9 @@ pub(super) struct Shared {
     pub in_order: InMemory,
     /// Only lanes that have calls or workers are in it, and those whose endpoints fail.
     lanes: DashMap<Key, Arc<Lane>>,
+    /// Those of them that have calls or workers, and so have to be looked after. Others are only remembered, and there
+    /// may be very many of them.
+    busy: Mutex<Vec<Arc<Lane>>>,
     in_flight: AtomicUsize,
     /// Woken when there is room for calls again, and when the last call in flight has left.
     fewer: Notify,
@@ -120,6 +123,7 @@ impl Shared {
             metrics: Metrics::new(),
             onward,
             lanes: DashMap::new(),
+            busy: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             fewer: Notify::new(),
             stop: Stop::default(),
@@ -155,11 +159,18 @@ impl Shared {
             lane.close();
             self.forget(&lane);
         }
+        // They hold this as it holds them.
+        self.busy().clear();
     }
 
     #[cfg(test)]
     pub fn lane_count(&self) -> usize {
         self.lanes.len()
+    }
+
+    #[cfg(test)]
+    pub fn busy_count(&self) -> usize {
+        self.busy().len()
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -201,12 +212,32 @@ impl Shared {
         target.call_throttling.map_or(Turn::Now, |calls| throttle.take(target.webhook, calls, now()))
     }
 
-    /// Looks after all lanes: what has been queued for too long goes to wait elsewhere.
+    /// Has a lane looked after that has calls again.
+    pub fn look_after(&self, lane: Arc<Lane>) {
+        self.busy().push(lane);
+    }
+
+    /// Looks after the lanes that are busy: what has been queued for too long goes to wait elsewhere.
     pub fn expire(&self) {
-        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();
-        lanes.iter().for_each(|lane| lane.expire());
+        let mut lanes = std::mem::take(&mut *self.busy());
+        lanes.retain(|lane| lane.expire());
+        let mut busy = self.busy();
+        if !self.is_stopping() {
+            busy.append(&mut lanes);
+        }
+        drop(busy);
         self.throttle.forget_idle(now());
         self.row_order_throttle.forget_idle(now());
+    }
+
+    /// Forgets the lanes that have been remembered for long enough.
+    pub fn end_remembered(&self) {
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();
+        lanes.iter().for_each(|lane| lane.end_if_left());
+    }
+
+    fn busy(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
+        self.busy.lock().expect("nothing that holds this lock can panic")
     }
 
     pub fn in_flight(&self) -> usize {

@@ -337,6 +337,28 @@ async fn calls_that_are_dropped_take_nobodys_turn() {
 }
 
 #[tokio::test]
+async fn a_lane_that_is_only_remembered_is_looked_after_again_when_calls_come() {
+    let mut receiver = Receiver::start(|n| if n == 0 { Reply::Status(500) } else { Reply::Held(200) }).await;
+    let (idle, wait) = (Duration::from_millis(20), Duration::from_millis(200));
+    let once = Config { concurrency: 1, idle_timeout: idle, queue_wait: wait, retry: vec![], ..config() };
+    let mut heard = Heard::new(once);
+    let target = target(&receiver.url("/"));
+    heard.offer(&target, 1).await;
+    assert_eq!(heard.exhausted().await, ("status_5xx", 1));
+    receiver.heard().await;
+    receiver.closed().await;
+    heard.lanes.shared.expire();
+    assert_eq!((heard.lanes.shared.lane_count(), heard.lanes.shared.busy_count()), (1, 0));
+    heard.offer(&target, 2).await;
+    assert_eq!(heard.lanes.shared.busy_count(), 1);
+    receiver.heard().await;
+    heard.offer(&target, 3).await;
+    assert_eq!(heard.waits().await.n, 3, "it was queued for too long");
+    receiver.release(1);
+    assert_eq!(heard.delivered().await, 1);
+}
+
+#[tokio::test]
 async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
     let heard = Heard::new(config());
     let target = target("http://127.0.0.1:9/");
