@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Answer, Receiver, SECRET, Signature, Site, inserted_orders, order, webhooks};
+use harness::{Answer, Broker, Receiver, SECRET, Signature, Site, inserted_orders, large_order, order, webhooks};
 
 use crate::{OUTHOOK, SOON};
 
@@ -138,4 +138,67 @@ fn what_is_no_call_in_a_retry_topic_becomes_a_dead_letter() {
     assert_eq!(letter.value.as_deref(), Some(&b"nonsense"[..]));
     assert_eq!(letter.header("outhook-cause"), Some("it is no call: its header outhook-offered is missing"));
     assert_eq!(letter.header("outhook-topic"), Some(&*format!("{}.200ms", site.retries)));
+}
+
+#[test]
+fn a_retry_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on() {
+    let broker = Broker::get();
+    if !broker.is_kafka_for("a topic that takes no records of that size") {
+        return;
+    }
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.retry", vec!["300ms"]);
+    receiver.answer("/probes", Answer::Status(500));
+    receiver.answer_first("/orders", vec![Answer::Status(500); 21]);
+    let inserts_of = |table: &str| format!("EventType: table.recordInsert, ObjectName: {table}");
+    let (probes, orders) = ([receiver.url("/probes")], [receiver.url("/orders")]);
+    site.apply(&webhooks(&[
+        ("probes", &probes, &[&inserts_of("probes")]),
+        ("orders", &orders, &[&inserts_of("orders")]),
+    ]));
+    let _instance = site.start();
+    let topic = format!("{}.200ms", site.retries);
+    broker.configure_topic(&topic, &[("max.message.bytes", "20000")]);
+    let too_large = |path: &str| {
+        let letters = broker.read_all(&site.dead_letters).into_iter();
+        let is_meant = |letter: &harness::Stored| {
+            letter.header("outhook-class") == Some("too_large")
+                && letter.header("outhook-url") == Some(&*receiver.url(path))
+        };
+        letters.filter(is_meant).collect::<Vec<_>>()
+    };
+    harness::eventually("the topic refuses what is too large", SOON, || {
+        let (key, change) = large_order(100, 20_000);
+        site.produce([(key, change.replace("\"orders\"", "\"probes\""))]);
+        site.await_settled(SOON);
+        too_large("/probes").pop()
+    });
+    // Together they are too large as well.
+    site.produce((0..20).map(|number| large_order(number, 2_000)).chain([large_order(20, 20_000)]));
+
+    let ids = |count| -> std::collections::HashSet<_> {
+        receiver.wait("/orders", count, SOON).into_iter().map(|request| request.message_id).collect()
+    };
+    let before = ids(41);
+    site.await_settled(SOON);
+    let letters = too_large("/orders");
+    let [letter] = letters.as_slice() else { panic!("one is too large: {letters:?}") };
+    let headers = ["kind", "class", "attempts"].map(|name| letter.header(&format!("outhook-{name}")));
+    assert_eq!(headers, [Some("call"), Some("too_large"), Some("1")]);
+    let cause = letter.header("outhook-cause").unwrap();
+    assert!(cause.starts_with(&format!("the topic {topic} takes no record of its size, ")), "{cause}");
+    assert!(cause.ends_with("answered 500 Internal Server Error"), "{cause}");
+    harness::eventually("the message log says how it ended", SOON, || {
+        let entries = broker.read_all(&site.message_log);
+        let ended = |entry: &harness::Stored| {
+            let entry = String::from_utf8_lossy(entry.value.as_deref().unwrap_or_default()).into_owned();
+            entry.contains(r#""status":"Exhausted""#) && entry.contains(r#""class":"too_large""#)
+        };
+        entries.iter().any(ended).then_some(())
+    });
+
+    broker.configure_topic(&topic, &[]);
+    let redriven = site.run(&["dead-letters", "redrive", "--endpoint", &orders[0]]);
+    assert_eq!(redriven.code, Some(0), "{}{}", redriven.stdout, redriven.stderr);
+    assert_eq!(ids(42), before, "it is the same message");
 }
