@@ -131,6 +131,19 @@ impl Settle {
         self.retries.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
     }
 
+    /// A call that has waited can never go out: the definitions have ended before its own, and `definitions` is where
+    /// they ended for whoever sent it to wait.
+    pub fn unknown(&self, call: &KeptCall, definitions: i64, body: Bytes, share: Receipt) {
+        let text = format!(
+            "its definition is not known: the definitions topic ends at offset {}, and ended at {definitions} when the \
+             call was sent to wait; was it restored from an older copy? redrive when the definition is back",
+            self.index.as_of()
+        );
+        let cause = Cause { class: "unknown_definition", status: None, text };
+        let letter = self.giving_up.letter(call, body, &cause);
+        self.letters.write_then_settle(self.giving_up.letters.clone(), letter, share);
+    }
+
     /// A call that has waited is not to go out any more.
     pub fn cancelled(&self, call: &KeptCall) {
         if self.message_log.wants(Status::Cancelled, call.attempts).is_some() {

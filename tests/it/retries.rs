@@ -202,3 +202,46 @@ fn a_retry_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on() 
     assert_eq!(redriven.code, Some(0), "{}{}", redriven.stdout, redriven.stderr);
     assert_eq!(ids(42), before, "it is the same message");
 }
+
+#[test]
+fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_known_soon_waits() {
+    let broker = Broker::get();
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.retry", vec!["1s"]);
+    receiver.answer_first("/orders", [Answer::Status(500)]);
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    let instance = site.start();
+    site.produce([order(1)]);
+    receiver.wait("/orders", 2, SOON);
+    let tier = format!("{}.1s", site.retries);
+    let waited = broker.read_all(&tier).remove(0);
+    // As whoever knew more definitions has written them, before the topic was restored without them.
+    let made = |event: &str, offered: Option<&str>| {
+        let mut record = waited.clone();
+        for (name, value) in &mut record.headers {
+            match name.as_str() {
+                "outhook-event" => event.clone_into(value),
+                "outhook-definitions" => "1000000".clone_into(value),
+                "outhook-offered" => offered.unwrap_or(value).to_owned().clone_into(value),
+                _ => {}
+            }
+        }
+        record
+    };
+    broker.append(&tier, &[made("zzzzzy", Some("2026-01-01T00:00:00Z")), made("zzzzzz", None)]);
+
+    let letter = harness::eventually("the dead letter is there", SOON, || broker.read_all(&site.dead_letters).pop());
+    let headers = ["kind", "class", "event"].map(|name| letter.header(&format!("outhook-{name}")));
+    assert_eq!(headers, [Some("call"), Some("unknown_definition"), Some("zzzzzy")]);
+    assert_eq!(letter.value, waited.value);
+    let cause = letter.header("outhook-cause").unwrap();
+    assert!(cause.contains("ended at 1000000 when the call was sent to wait; was it restored"), "{cause}");
+    let waits = |times: usize| {
+        let records = broker.read_all(&tier).into_iter().chain(broker.read_all(&format!("{}.200ms", site.retries)));
+        (records.filter(|record| record.header("outhook-event") == Some("zzzzzz")).count() >= times).then_some(())
+    };
+    harness::eventually("the other one waits on", SOON, || waits(3));
+    assert_eq!(broker.read_all(&site.dead_letters).len(), 1);
+    let cancelled = instance.metrics().get(r#"outhook_calls_total{outcome="cancelled"}"#).copied();
+    assert_eq!(cancelled.unwrap_or_default(), 0.0);
+}
