@@ -33,7 +33,7 @@ pub use self::config::{Access, Config, TokenSecret};
 pub use self::listener::{BindError, Listener};
 pub use self::oauth::Guesses;
 pub use self::openapi::openapi;
-pub use self::rest::{LetterShown, OpenedShown};
+pub use self::rest::{AttemptShown, LetterShown, MessageShown, OpenedShown};
 
 /// What requests are answered from.
 pub struct Api {

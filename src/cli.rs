@@ -11,11 +11,14 @@ mod dev;
 pub mod explain;
 mod failure;
 pub mod get;
+mod listing;
+mod messages;
 mod moment;
 pub mod preview;
 mod replay;
 mod run;
 pub mod secrets;
+mod text;
 mod topics;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -56,6 +59,8 @@ enum Command {
     Get(get::Args),
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
+    #[command(subcommand)]
+    Messages(messages::Messages),
     Replay(Box<replay::Args>),
     Preview(preview::Args),
     Explain(explain::Args),
@@ -74,6 +79,7 @@ To start:
 To find out:
   outhook explain --change row.json  why a row change fires or does not
   outhook preview --change row.json  the message it sends
+  outhook messages list              what became of each message; show tells its attempts, resend sends it again
   outhook dead-letters list          what was given up, and why; redrive sends it out again
 
 To send again:
@@ -125,6 +131,7 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
         Command::Clients(command) => Ok(clients::run(command, &load()?).await?),
         Command::Secrets(command) => Ok(secrets::run(command, &load()?).await?),
         Command::DeadLetters(command) => Ok(dead_letters::run(command, &load()?, terminal).await?),
+        Command::Messages(command) => Ok(messages::run(command, &load()?, terminal).await?),
         Command::Replay(args) => Ok(replay::run(*args, &load()?, terminal).await?),
         Command::Get(args) => {
             let config = load()?;

@@ -13,7 +13,7 @@ mod tests;
 mod writer;
 
 pub use self::config::{Config, Level};
-pub use self::entry::{Attempt, Entry, Status, newest_of_calls};
+pub use self::entry::{Attempt, Entry, Status, Statuses, newest_of_calls, oldest_first};
 pub use self::filter::Filter;
 pub use self::reading::{MessageLog, Origin};
 pub use self::writer::{Writer, describe_metrics};

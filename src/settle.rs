@@ -5,12 +5,14 @@
 mod config;
 mod dead_letter;
 mod due_calls;
+mod giving_up;
 mod in_order;
 mod kept_call;
 mod letter;
 mod logged;
 mod operator;
 mod outgoing;
+mod producer;
 mod reading;
 mod redrive;
 mod redriven;
@@ -27,6 +29,7 @@ use jiff::Timestamp;
 use metrics::gauge;
 use rdkafka::ClientConfig;
 
+use self::giving_up::GivingUp;
 use self::in_order::InOrder;
 use self::operator::Operator;
 use self::writer::Writer;
@@ -42,16 +45,17 @@ pub use self::config::{Config, OperatorEvents, Retries, RowOrder};
 pub use self::due_calls::{DueCalls, Unwritten};
 pub use self::kept_call::{KeptCall, NoCall, Until};
 pub use self::letter::{BadLetterId, Filter, Kind, Letter, LetterId, UrlPrefix};
+pub use self::producer::MAX_RECORD_BYTES;
 pub use self::reading::{Letters, Opened};
 pub use self::redrive::{Candidate, Order, Outcomes, Redrive, Skipped};
 pub use self::redriven::Redriven;
 pub use self::tiers::{Due, Tier, Tiers};
-pub use self::writer::{MAX_RECORD_BYTES, describe_metrics};
+pub use self::writer::describe_metrics;
 
 /// Ends calls and records, or lets calls wait where they outlast this process.
 pub struct Settle {
     letters: Arc<Writer>,
-    letters_topic: Arc<str>,
+    giving_up: Arc<GivingUp>,
     retries: Arc<Writer>,
     tiers: Tiers,
     in_order: InOrder,
@@ -81,13 +85,16 @@ impl Settle {
         letters.check()?;
         retries.check()?;
         row_order.check()?;
-        let operator_writer = Writer::new("operator events", gauge!("outhook_operator_events_pending"), client)?;
+        let giving_up = GivingUp::new(&letters.topic, message_log.clone());
+        let writer = |what, pending| Writer::new(what, pending, client, &giving_up);
+        let letters = writer("dead letters", gauge!("outhook_dead_letters_pending"))?;
+        let operator_writer = writer("operator events", gauge!("outhook_operator_events_pending"))?;
         Ok(Arc::new(Self {
-            letters: Writer::new("dead letters", gauge!("outhook_dead_letters_pending"), client)?,
-            letters_topic: letters.topic.as_str().into(),
-            retries: Writer::new("retries", gauge!("outhook_retries_pending"), client)?,
+            in_order: InOrder::start(&row_order.topic, client, letters.clone())?,
+            letters,
+            retries: writer("retries", gauge!("outhook_retries_pending"))?,
+            giving_up: giving_up.clone(),
             tiers: retries.tiers(),
-            in_order: InOrder::start(&row_order.topic, client)?,
             operator: Operator::new(&operator.topic, operator_writer),
             message_log,
             index,
@@ -124,10 +131,23 @@ impl Settle {
         self.retries.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
     }
 
+    /// A call that has waited can never go out: the definitions have ended before its own, and `definitions` is where
+    /// they ended for whoever sent it to wait.
+    pub fn unknown(&self, call: &KeptCall, definitions: i64, body: Bytes, share: Receipt) {
+        let text = format!(
+            "its definition is not known: the definitions topic ends at offset {}, and ended at {definitions} when the \
+             call was sent to wait; was it restored from an older copy? redrive when the definition is back",
+            self.index.as_of()
+        );
+        let cause = Cause { class: "unknown_definition", status: None, text };
+        let letter = self.giving_up.letter(call, body, &cause);
+        self.letters.write_then_settle(self.giving_up.letters.clone(), letter, share);
+    }
+
     /// A call that has waited is not to go out any more.
     pub fn cancelled(&self, call: &KeptCall) {
         if self.message_log.wants(Status::Cancelled, call.attempts).is_some() {
-            self.message_log.write(&logged::cancelled(call, Timestamp::now()));
+            self.message_log.write(&logged::ended(call, Status::Cancelled, None, Timestamp::now()));
         }
     }
 
@@ -141,14 +161,15 @@ impl Settle {
 
     fn bury(&self, letter: outgoing::Outgoing, receipt: &Receipt) {
         let share = receipt.share(letter.size());
-        self.letters.write_then_settle(self.letters_topic.clone(), letter, share);
+        self.letters.write_then_settle(self.giving_up.letters.clone(), letter, share);
     }
 
     /// Waits until everything under way is acknowledged, or given up by [`Settle::stop`].
     pub async fn drained(&self) {
-        self.letters.drained().await;
         self.retries.drained().await;
+        // What its topic does not take becomes a dead letter.
         self.in_order.drained().await;
+        self.letters.drained().await;
     }
 
     /// Waits until what the message log has been told is written, or this time is over.
@@ -173,7 +194,7 @@ impl Onward for Settle {
             Outcome::Delivered | Outcome::Cancelled => call.receipt.settle(),
             Outcome::Exhausted { cause } => {
                 let letter = dead_letter::of_call(&call, &cause, Timestamp::now());
-                self.letters.write_then_settle(self.letters_topic.clone(), letter, call.receipt);
+                self.letters.write_then_settle(self.giving_up.letters.clone(), letter, call.receipt);
             }
         }
     }

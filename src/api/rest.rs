@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::dead_letters::{LetterShown, OpenedShown};
+pub use self::messages::{AttemptShown, MessageShown};
 use self::shapes::Counts;
 use super::Api;
 use super::error::ApiError;

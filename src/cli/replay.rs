@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use self::chosen::{Chosen, ChosenArgs, Unknown};
+use self::chosen::{Chosen, Unknown};
 use self::told::Told;
 use super::Terminal;
 use super::moment::moment;
@@ -22,6 +22,8 @@ use crate::render::{BadAttachmentUrl, Renderer};
 use crate::replay::{BadPlaces, BadRange, Edge, Places, Range, Replay, without_deleted};
 use crate::settle::{DueCalls, Unwritten};
 use crate::store::{self, StoreError};
+
+pub(super) use self::chosen::ChosenArgs;
 
 /// How many calls are read before they are written.
 const MOST_CALLS: usize = 1_000;
@@ -224,7 +226,8 @@ async fn open(config: &Config) -> Result<DueCalls, ReplayError> {
     Ok(due)
 }
 
-fn source(topic: &str, config: &Config) -> Result<Source, ReplayError> {
+/// The source that reads a topic.
+pub(super) fn source(topic: &str, config: &Config) -> Result<Source, ReplayError> {
     if topic == config.operator_events.topic {
         return Ok(Source::of_operator_events(topic));
     }

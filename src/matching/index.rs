@@ -22,6 +22,7 @@ pub struct Index {
     live: DashMap<EventId, Live>,
     counts: Counts,
     as_of: AtomicI64,
+    end_seen_ms: AtomicI64,
 }
 
 impl Index {
@@ -83,6 +84,15 @@ impl Index {
 
     pub fn set_as_of(&self, offset: i64) {
         self.as_of.store(offset, Ordering::Release);
+    }
+
+    /// When it was last seen that the log has no more than that, milliseconds since 1970.
+    pub fn end_seen_ms(&self) -> i64 {
+        self.end_seen_ms.load(Ordering::Acquire)
+    }
+
+    pub fn set_end_seen_ms(&self, at: i64) {
+        self.end_seen_ms.store(at, Ordering::Release);
     }
 
     /// What is counted of the events that the rules are made of.

@@ -111,6 +111,13 @@ pub fn newest_of_calls(entries: Vec<Entry>) -> Vec<Entry> {
     newest
 }
 
+/// The entries of a message in the order of its attempts, and each once, though the client wrote it twice.
+pub fn oldest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.sort_by_key(|entry| (entry.at, entry.attempts));
+    entries.dedup();
+    entries
+}
+
 impl Status {
     const ALL: [Status; 4] = [Status::Delivered, Status::WillRetry, Status::Exhausted, Status::Cancelled];
 
@@ -130,5 +137,20 @@ impl FromStr for Status {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|status| status.as_str() == text);
         known.ok_or_else(|| format!("{text:?} is no status: use Delivered, WillRetry, Exhausted or Cancelled"))
+    }
+}
+
+/// Statuses as people ask for them: by the name of one, or by `Failed` for both that a failed attempt can leave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Statuses(pub Vec<Status>);
+
+impl FromStr for Statuses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "Failed" => Ok(Self(vec![Status::WillRetry, Status::Exhausted])),
+            text => text.parse().map(|status| Self(vec![status])).map_err(|error| format!("{error}, or Failed")),
+        }
     }
 }

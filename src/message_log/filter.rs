@@ -6,11 +6,11 @@ use super::entry::{Entry, Status};
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
 use crate::journal::Range;
 
-/// Which entries are meant: those of a webhook that all of it is true of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which entries are meant: those that all of it is true of. The default is all there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub account: AccountId,
-    pub webhook: WebhookId,
+    pub account: Option<AccountId>,
+    pub webhook: Option<WebhookId>,
     pub event: Option<EventId>,
     pub message: Option<MessageId>,
     /// One of these; any if there are none.
@@ -24,12 +24,12 @@ pub struct Filter {
 impl Filter {
     /// All of a webhook, which has to be one of this account.
     pub fn of(account: AccountId, webhook: WebhookId) -> Self {
-        Self { account, webhook, event: None, message: None, status: Vec::new(), since: None, until: None }
+        Self { account: Some(account), webhook: Some(webhook), ..Self::default() }
     }
 
     pub fn takes(&self, entry: &Entry) -> bool {
-        self.webhook == entry.webhook
-            && self.account == entry.account
+        self.webhook.is_none_or(|webhook| webhook == entry.webhook)
+            && self.account.as_ref().is_none_or(|account| *account == entry.account)
             && self.event.is_none_or(|event| event == entry.event)
             && self.message.is_none_or(|message| message == entry.message)
             && (self.status.is_empty() || self.status.contains(&entry.status))

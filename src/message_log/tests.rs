@@ -81,8 +81,8 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
     };
     assert!(all.takes(&entry(7)));
     for other in [
-        Filter { account: "zoo".into(), ..all.clone() },
-        Filter { webhook: "abc124".parse().unwrap(), ..all.clone() },
+        Filter { account: Some("zoo".into()), ..all.clone() },
+        Filter { webhook: "abc124".parse().ok(), ..all.clone() },
         Filter { event: "def457".parse().ok(), ..all.clone() },
         Filter { message: Some(MessageId(Uuid::from_u128(8))), ..all.clone() },
         Filter { status: vec![Status::Delivered], ..all.clone() },

@@ -8,7 +8,6 @@ use metrics::{Counter, counter};
 
 use super::{input, now_ms};
 use crate::deliver::{CALL_BYTES, Lanes, Onward as _, Share};
-use crate::id::{EventId, WebhookId};
 use crate::matching::{Index, Live, Target};
 use crate::receipt::Receipt;
 use crate::settle::{Due, KeptCall, Settle, Tier, Until};
@@ -17,6 +16,10 @@ use crate::source::{Handler, Record};
 /// How long a call in row order, and all behind it, waits for this instance to know as much as its writer did. An
 /// instance is behind by less than a second but where its definitions can't be read at all.
 const CATCH_UP: Duration = Duration::from_secs(60);
+
+/// How old a call is at least before it is given up because the definitions end before its own. Instances that lag
+/// behind have long come to the end by then, and what is restored slowly has its time.
+const RESTORED_IN: Duration = Duration::from_secs(600);
 
 /// How often it is looked whether it does.
 const LOOK: Duration = Duration::from_millis(50);
@@ -47,6 +50,8 @@ enum Known {
     Gone,
     /// Its writer knew more of the definitions than this instance does yet.
     NotYet,
+    /// Its writer knew more of the definitions than there are now.
+    Lost,
     /// The event is active, and its webhook one that can't be made ready here.
     NotReady,
 }
@@ -57,12 +62,13 @@ impl Resume {
         Self { from, _share: share, index, lanes, settle, cancelled }
     }
 
-    fn known(&self, webhook: WebhookId, event: EventId, until: Until) -> Known {
-        match (self.index.target(webhook), self.index.live(event)) {
+    fn known(&self, kept: &KeptCall, until: Until) -> Known {
+        match (self.index.target(kept.webhook), self.index.live(kept.event)) {
             (Some(target), Some(live)) => Known::As(target, live),
             (None, Some(_)) => Known::NotReady,
-            (_, None) if self.index.as_of() < until.definitions => Known::NotYet,
-            (_, None) => Known::Gone,
+            (_, None) if self.index.as_of() >= until.definitions => Known::Gone,
+            (_, None) if is_lost(kept, self.index.end_seen_ms()) => Known::Lost,
+            (_, None) => Known::NotYet,
         }
     }
 
@@ -74,7 +80,7 @@ impl Resume {
         if self.index.as_of() >= until.definitions {
             return false;
         }
-        KeptCall::read(header).is_ok_and(|kept| matches!(self.known(kept.webhook, kept.event, until), Known::NotYet))
+        KeptCall::read(header).is_ok_and(|kept| matches!(self.known(&kept, until), Known::NotYet))
     }
 
     fn cancel(&self, kept: &KeptCall, share: Receipt) {
@@ -102,6 +108,12 @@ impl Resume {
             },
         }
     }
+}
+
+/// Whether the definitions ended before that of a call when their end was last seen, long after the call was made. They
+/// only grow, so a call that is not among them by then never will be: their topic was restored from an older copy.
+fn is_lost(kept: &KeptCall, end_seen_ms: i64) -> bool {
+    end_seen_ms.saturating_sub(kept.offered_ms) > RESTORED_IN.as_millis() as i64
 }
 
 fn due(tier: &Tier, record: &Record<'_>) -> Due {
@@ -139,9 +151,10 @@ impl Handler for Resume {
         };
         let share = receipt.share(record.value().map_or(0, <[u8]>::len) + CALL_BYTES);
         receipt.settle();
-        match self.known(kept.webhook, kept.event, until) {
+        match self.known(&kept, until) {
             Known::As(target, live) => self.resume(&record, kept, target, live, share).await,
             Known::NotYet | Known::NotReady => self.settle.wait_again(kept, until.definitions, body(&record), share),
+            Known::Lost => self.settle.unknown(&kept, until.definitions, body(&record), share),
             Known::Gone => self.cancel(&kept, share),
         }
     }

@@ -15,18 +15,22 @@ use crate::id::MessageId;
 use crate::matching::Rule;
 use crate::render::TooLarge;
 
-/// A call given up at `now`. All of a webhook's have one key, so that they are redriven from one partition.
+/// A call given up at `now`.
 pub(super) fn of_call(call: &Call, cause: &Cause, now: Timestamp) -> Outgoing {
-    let mut headers = KeptCall::of(call).headers("call").cause(cause.class, &cause.text).add("ended", now);
+    of_kept(&KeptCall::of(call), call.message.body.clone(), cause, now)
+}
+
+/// The same of one that no lane has. All of a webhook's have one key, so that they are redriven from one partition.
+pub(super) fn of_kept(call: &KeptCall, body: Bytes, cause: &Cause, now: Timestamp) -> Outgoing {
+    let mut headers = call.headers("call").cause(cause.class, &cause.text).add("ended", now);
     if let Some(status) = cause.status {
         headers = headers.add("status", status);
     }
-    let webhook = call.message.target.webhook;
     Outgoing {
         kind: Kind::DeadLetter { kind: "call", class: cause.class },
         place: call.place.to_string(),
-        key: Some(Bytes::copy_from_slice(webhook.as_str().as_bytes())),
-        value: Some(call.message.body.clone()),
+        key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
+        value: Some(body),
         headers,
     }
 }

@@ -3,6 +3,9 @@
 //! One task writes them, one after the other, and awaits what Kafka says of each in the same order. What is not
 //! acknowledged when a write fails is written once more, all of it and in the same order, by a producer that is new:
 //! a call can be in the topic twice then, but never for the first time behind one that came after it.
+//!
+//! A call that the topic does not take for its size becomes a dead letter. What is refused is a batch, so what is to be
+//! written again is written one by one then, which says whose size it was.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +20,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::error;
 
 use super::outgoing::Outgoing;
-use super::writer::{self, FIRST_WAIT, LONGEST_WAIT, TELL_EVERY};
+use super::producer::{self, Renewed, is_too_large};
+use super::writer::{FIRST_WAIT, LONGEST_WAIT, TELL_EVERY, WRITE_TIMEOUT_MS, Writer};
 use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 
@@ -52,10 +56,13 @@ struct Pump {
     settings: ClientConfig,
     /// None until there is something to write, and after a failure: most have no webhook that wants row order.
     producer: Option<FutureProducer>,
+    /// For one record at a time.
+    alone: Renewed,
     queue: mpsc::Receiver<Item>,
     /// To be written before what is in the queue.
     again: VecDeque<Item>,
     under_way: VecDeque<Written>,
+    letters: Arc<Writer>,
     pending: Arc<watch::Sender<usize>>,
     pending_gauge: Gauge,
     /// How long the next failure is waited over.
@@ -64,15 +71,16 @@ struct Pump {
 }
 
 impl InOrder {
-    /// Must be called in a tokio runtime.
+    /// `letters` writes the dead letters. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// The Kafka client refuses its settings.
-    pub fn start(topic: &str, client: &ClientConfig) -> Result<Self, String> {
+    pub fn start(topic: &str, client: &ClientConfig, letters: Arc<Writer>) -> Result<Self, String> {
         // Of two records the second is never written without the first: neither one that takes long nor one that fails
-        // is passed over.
-        let mut settings = writer::settings(client, "0");
-        settings.set("enable.gapless.guarantee", "true");
+        // is passed over. One batch is under way at a time, since a broker that knows nothing of a producer yet takes
+        // a second batch though it has refused the first.
+        let mut settings = producer::settings(client, "0");
+        settings.set("enable.gapless.guarantee", "true").set("max.in.flight.requests.per.connection", "1");
         settings
             .create_native_config()
             .map_err(|reason| format!("the producer of the topic {topic} can't be made: {reason}"))?;
@@ -82,9 +90,11 @@ impl InOrder {
             topic: topic.into(),
             settings,
             producer: None,
+            alone: Renewed::new(producer::alone(&producer::settings(client, WRITE_TIMEOUT_MS))),
             queue: records,
             again: VecDeque::new(),
             under_way: VecDeque::new(),
+            letters,
             pending: pending.clone(),
             pending_gauge: gauge!("outhook_row_order_pending"),
             wait: FIRST_WAIT,
@@ -127,84 +137,113 @@ impl Pump {
     async fn run(&mut self) {
         let mut looks = tokio::time::interval(TELL_EVERY);
         loop {
-            let next = match self.again.pop_front() {
-                Some(item) => Ok(Some(item)),
-                None => tokio::select! {
-                    biased;
-                    outcome = first(&mut self.under_way), if !self.under_way.is_empty() => self.acknowledged(outcome),
-                    item = self.queue.recv(), if self.under_way.len() < UNDER_WAY => match item {
-                        Some(item) => Ok(Some(item)),
-                        None => return,
-                    },
-                    _ = looks.tick() => {
-                        self.look();
-                        Ok(None)
-                    }
+            if let Some(item) = self.again.pop_front() {
+                self.write(item).await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                outcome = first(&mut self.under_way), if !self.under_way.is_empty() => self.acknowledged(outcome).await,
+                item = self.queue.recv(), if self.under_way.len() < UNDER_WAY => match item {
+                    Some(item) => self.write(item).await,
+                    None => return,
                 },
-            };
-            let written = match next {
-                Ok(Some(item)) => self.write(item).await,
-                Ok(None) => Ok(()),
-                Err(reason) => Err(reason),
-            };
-            if let Err(reason) = written {
-                self.start_over(&reason).await;
+                _ = looks.tick() => self.look(),
             }
         }
     }
 
     /// Hands a record to the client. One that it does not take is the first to be written again.
-    async fn write(&mut self, item: Item) -> Result<(), KafkaError> {
-        let producer = match self.producer.take().map_or_else(|| self.settings.create(), Ok) {
-            Ok(producer) => self.producer.insert(producer),
-            Err(reason) => {
-                self.again.push_front(item);
-                return Err(reason);
-            }
-        };
-        match writer::begin(producer, &self.topic, &item.record).await {
+    async fn write(&mut self, item: Item) {
+        match self.begin(&item.record).await {
             Ok(delivery) => {
                 self.under_way.push_back(Written { item, delivery, since: Instant::now() });
                 self.count(|_| ());
-                Ok(())
             }
+            // The client looks at it alone, and has taken nothing.
+            Err(reason) if is_too_large(&reason) => self.bury(item),
             Err(reason) => {
                 self.again.push_front(item);
-                Err(reason)
+                self.start_over(None, &reason).await;
             }
         }
+    }
+
+    async fn begin(&mut self, record: &Outgoing) -> Result<DeliveryFuture, KafkaError> {
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => self.settings.create()?,
+        };
+        producer::begin(self.producer.insert(producer), &self.topic, record).await
     }
 
     /// What Kafka says of the first that is under way.
-    fn acknowledged(&mut self, outcome: Result<(), KafkaError>) -> Result<Option<Item>, KafkaError> {
-        outcome?;
-        if let Some(written) = self.under_way.pop_front() {
-            self.settle(written.item);
+    async fn acknowledged(&mut self, outcome: Result<(), KafkaError>) {
+        let Some(Written { item, .. }) = self.under_way.pop_front() else { return };
+        match outcome {
+            Ok(()) => {
+                self.settle(item);
+                self.wait = FIRST_WAIT;
+            }
+            Err(reason) => self.start_over(Some(item), &reason).await,
         }
-        self.wait = FIRST_WAIT;
-        Ok(None)
     }
 
-    /// Gives the producer up: everything that is not acknowledged by now is to be written again, by another one.
-    async fn start_over(&mut self, reason: &KafkaError) {
-        self.tell(format_args!("{reason}"));
+    /// Gives the producer up: everything that is not acknowledged by now is to be written again, by another one. The
+    /// reason is that of the item, if there is one, which was the first under way.
+    async fn start_over(&mut self, first: Option<Item>, reason: &KafkaError) {
         let producer = self.producer.take();
         if let Some(producer) = &producer {
             producer.purge(PurgeConfig::default().queue().inflight());
         }
-        let mut again = VecDeque::new();
+        let mut is_refused = is_too_large(reason);
+        let mut again: VecDeque<_> = first.into_iter().collect();
         while let Some(Written { item, delivery, .. }) = self.under_way.pop_front() {
-            match writer::outcome(delivery.await) {
+            match producer::outcome(delivery.await) {
                 Ok(()) => self.settle(item),
-                Err(_) => again.push_back(item),
+                Err(reason) => {
+                    is_refused |= is_too_large(&reason);
+                    again.push_back(item);
+                }
             }
         }
-        again.append(&mut self.again);
-        self.again = again;
         // It waits for its thread to end.
         tokio::task::spawn_blocking(move || drop(producer));
+        again.append(&mut self.again);
+        self.again = again;
+        if is_refused {
+            self.write_one_by_one().await;
+        } else {
+            self.fail(reason).await;
+        }
+    }
+
+    /// Writes what is to be written again. A record that is refused alone is itself too large.
+    async fn write_one_by_one(&mut self) {
+        while let Some(item) = self.again.pop_front() {
+            match self.alone.write(&self.topic, &item.record).await {
+                Ok(()) => {
+                    self.settle(item);
+                    self.wait = FIRST_WAIT;
+                }
+                Err(reason) if is_too_large(&reason) => self.bury(item),
+                Err(reason) => {
+                    self.again.push_front(item);
+                    self.fail(&reason).await;
+                }
+            }
+        }
+    }
+
+    async fn fail(&mut self, reason: &KafkaError) {
+        self.tell(format_args!("{reason}"));
         tokio::time::sleep(self.wait).await;
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
+    }
+
+    fn bury(&mut self, item: Item) {
+        self.letters.bury(&item.record, &self.topic, item.receipt);
+        self.count(|pending| *pending -= 1);
     }
 
     fn settle(&mut self, item: Item) {
@@ -239,7 +278,7 @@ impl Pump {
 /// What becomes of the first that is under way. It may be asked for again if the answer is not awaited.
 async fn first(under_way: &mut VecDeque<Written>) -> Result<(), KafkaError> {
     match under_way.front_mut() {
-        Some(written) => writer::outcome((&mut written.delivery).await),
+        Some(written) => producer::outcome((&mut written.delivery).await),
         None => std::future::pending().await,
     }
 }

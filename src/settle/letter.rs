@@ -162,14 +162,6 @@ impl Letter {
             _ => {}
         }
     }
-
-    /// Scheme, host and port of its URL.
-    pub fn endpoint(&self) -> Option<&str> {
-        let url = self.url.as_deref()?;
-        let host = url.find("://")? + "://".len();
-        let end = url[host..].find(['/', '?']).map_or(url.len(), |at| host + at);
-        Some(&url[..end])
-    }
 }
 
 impl fmt::Display for LetterId {

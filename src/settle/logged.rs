@@ -8,8 +8,8 @@ use crate::id::{MessageId, Place};
 use crate::matching::Rule;
 use crate::message_log::{Entry, Status};
 
-/// A call that was cancelled while it waited.
-pub(super) fn cancelled(call: &KeptCall, now: Timestamp) -> Entry {
+/// A call that ended so while no lane had it.
+pub(super) fn ended(call: &KeptCall, status: Status, class: Option<&'static str>, now: Timestamp) -> Entry {
     Entry {
         at: now,
         account: call.account.clone(),
@@ -19,10 +19,10 @@ pub(super) fn cancelled(call: &KeptCall, now: Timestamp) -> Entry {
         call: Some(call.call),
         version: None,
         url: Some(call.url.clone()),
-        status: Status::Cancelled,
+        status,
         next: None,
         attempts: call.attempts,
-        class: None,
+        class: class.map(Into::into),
         attempt: None,
         source: call.place.clone(),
     }

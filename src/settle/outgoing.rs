@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use bytes::Bytes;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 
 /// What a record's headers take in memory, and the little that is kept beside it.
 const OVERHEAD_BYTES: usize = 2 * 1024;
@@ -36,6 +36,12 @@ impl Outgoing {
     pub fn size(&self) -> usize {
         let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
         bytes(&self.key) + bytes(&self.value) + OVERHEAD_BYTES
+    }
+
+    /// What it takes as a record, but for its framing.
+    pub fn bytes(&self) -> usize {
+        let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        bytes(&self.key) + bytes(&self.value) + self.headers.bytes()
     }
 
     /// Whether there is anything that may be left out. A call that is to go out again needs all it has.
@@ -77,6 +83,15 @@ impl Headers {
     pub fn add(self, name: &str, value: impl Display) -> Self {
         let (name, value) = (format!("{PREFIX}{name}"), value.to_string());
         Self(self.0.insert(Header { key: &name, value: Some(&value) }))
+    }
+
+    /// The value of the first header of this whole name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().find(|header| header.key == name)?.value
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum()
     }
 
     pub fn into_inner(self) -> OwnedHeaders {

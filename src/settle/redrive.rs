@@ -21,7 +21,7 @@ use super::letter::{Kind, Letter, LetterId};
 use super::outgoing::Outgoing;
 use super::reading::Letters;
 use super::redriven::Redriven;
-use super::{Config, Retries, dead_letter, writer};
+use super::{Config, Retries, dead_letter, producer};
 use crate::journal::{Error, Record};
 
 /// How many letters are under way at once.
@@ -127,7 +127,7 @@ impl Redrive {
         Self {
             letters_topic: letters.topic.as_str().into(),
             retry_topic: retries.tiers().of(Duration::ZERO).topic.clone(),
-            producer: writer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS),
+            producer: producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS),
         }
     }
 
@@ -198,9 +198,9 @@ impl Redrive {
 impl Pair {
     /// The call first: what was not sent out is never marked.
     async fn write(self, producer: &FutureProducer, (retry, letters): (Arc<str>, Arc<str>)) -> Result<(), Skipped> {
-        writer::produce(producer, &retry, &self.call).await.map_err(Skipped::Unwritten)?;
+        producer::produce(producer, &retry, &self.call).await.map_err(Skipped::Unwritten)?;
         counter!("outhook_redriven_total", "how" => "redrive").increment(1);
-        writer::produce(producer, &letters, &self.marker).await.map_err(Skipped::Unmarked)
+        producer::produce(producer, &letters, &self.marker).await.map_err(Skipped::Unmarked)
     }
 }
 

@@ -129,6 +129,13 @@ impl Bench {
         }
     }
 
+    /// The broker takes none of the next records for its size. A record is written alone the second time, since the
+    /// first refusal may be that of its batch.
+    fn refuse_for_size(&self, times: usize) {
+        let refusals = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; times];
+        self.cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
+    }
+
     async fn dead_letter(&self) -> OwnedMessage {
         self.first_in("outhook.dead-letters").await
     }
@@ -262,9 +269,44 @@ async fn a_write_that_fails_is_tried_again() {
 }
 
 #[tokio::test]
+async fn what_is_refused_with_others_and_taken_alone_is_written_whole() {
+    let bench = Bench::new();
+    bench.refuse_for_size(1);
+    bench.settle.finished(bench.call(), exhausted());
+    bench.settle.drained().await;
+    assert_eq!(bench.dead_letter().await.payload(), Some(&b"{}"[..]));
+
+    bench.refuse_for_size(1);
+    bench.settle.wait(bench.call(), Duration::ZERO, None);
+    bench.settle.drained().await;
+    assert_eq!(bench.first_in("outhook.retry.1s").await.payload(), Some(&b"{}"[..]));
+}
+
+#[tokio::test]
+async fn a_call_too_large_for_its_retry_topic_becomes_a_dead_letter_that_can_be_redriven() {
+    let bench = Bench::new();
+    bench.refuse_for_size(2);
+    let cause = Cause { class: "timeout", status: None, text: "no answer".to_owned() };
+    bench.settle.wait(bench.call(), Duration::from_secs(6), Some(&cause));
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [0, 1, 0]);
+
+    let record = bench.dead_letter().await;
+    assert_eq!((record.key(), record.payload()), (Some(&b"abc123"[..]), Some(&b"{}"[..])));
+    let header = |name: &str| record.headers().unwrap().iter().find(|header| header.key == name)?.value;
+    assert_eq!(KeptCall::of_letter(header), Ok(KeptCall::of(&bench.call())));
+    let headers = headers(&record);
+    assert_eq!((&*headers["outhook-kind"], &*headers["outhook-class"]), ("call", "too_large"));
+    let (bytes, cause) = headers["outhook-cause"].split_once(" bytes").unwrap();
+    let bytes = bytes.strip_prefix("the topic outhook.retry.5s takes no record of its size, ").unwrap();
+    assert!((300..1000).contains(&bytes.parse::<usize>().unwrap()), "{bytes}");
+    assert_eq!(cause, ": raise its max.message.bytes, then redrive; its last attempt: no answer");
+}
+
+#[tokio::test]
 async fn a_dead_letter_too_large_for_its_topic_leaves_its_value_out() {
     let bench = Bench::new();
-    bench.cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    bench.refuse_for_size(2);
     bench.settle.finished(bench.call(), exhausted());
     bench.settle.drained().await;
     let record = bench.dead_letter().await;
@@ -275,7 +317,7 @@ async fn a_dead_letter_too_large_for_its_topic_leaves_its_value_out() {
 #[tokio::test]
 async fn a_dead_letter_that_is_still_too_large_leaves_its_key_out_too() {
     let bench = Bench::new();
-    bench.cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 2]);
+    bench.refuse_for_size(3);
     bench.settle.finished(bench.call(), exhausted());
     bench.settle.drained().await;
     let record = bench.dead_letter().await;

@@ -1,60 +1,37 @@
 //! Writes records until they are acknowledged.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, counter, describe_counter, describe_gauge};
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
-use rdkafka::util::Timeout;
+use rdkafka::error::KafkaError;
 use tokio::sync::watch;
-use tracing::{error, warn};
+use tracing::error;
 
+use super::giving_up::GivingUp;
 use super::outgoing::{Kind, Outgoing};
+use super::producer::{self, Renewed, is_too_large};
 use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
-use crate::render::MAX_MESSAGE_BYTES;
 
 /// The wait after a write that failed, doubled up to the longest.
 pub(super) const FIRST_WAIT: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How long one write may take before it counts as failed and is tried again.
-const WRITE_TIMEOUT_MS: &str = "30000";
+pub(super) const WRITE_TIMEOUT_MS: &str = "30000";
 
 /// How often it is told that records can't be written.
 pub(super) const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// The most that records take which wait in the client to be sent, beside what the byte budget counts, in KiB.
-const CLIENT_QUEUE_KIB: &str = "32768";
-
-/// How long a client whose own queue is full is left alone.
-const QUEUE_FULL_WAIT: Duration = Duration::from_millis(10);
-
-/// The largest record: a message as it was, and what its headers and framing add.
-pub const MAX_RECORD_BYTES: usize = MAX_MESSAGE_BYTES + 2 * 1024 * 1024;
-
-/// What a producer needs, beside how the cluster is reached, so that what it says is written is written.
-pub(super) fn settings(client: &ClientConfig, timeout_ms: &str) -> ClientConfig {
-    let mut settings = client.clone();
-    settings
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("compression.type", "lz4")
-        .set("linger.ms", "5")
-        .set("message.timeout.ms", timeout_ms)
-        .set("queue.buffering.max.kbytes", CLIENT_QUEUE_KIB)
-        .set("message.max.bytes", MAX_RECORD_BYTES.to_string());
-    settings
-}
-
 pub(super) struct Writer {
     /// What is written: `dead letters` or `retries`.
     what: &'static str,
-    settings: ClientConfig,
-    producer: Mutex<FutureProducer>,
+    producer: Renewed,
+    /// For what was refused for its size, perhaps only for that of what went with it.
+    alone: Renewed,
+    giving_up: Arc<GivingUp>,
     /// How many records are under way.
     pending: watch::Sender<usize>,
     pending_gauge: Gauge,
@@ -63,18 +40,32 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(what: &'static str, pending_gauge: Gauge, client: &ClientConfig) -> Result<Arc<Self>, String> {
-        let settings = settings(client, WRITE_TIMEOUT_MS);
-        let producer = settings.create().map_err(|reason| format!("the producer of {what} can't be made: {reason}"))?;
+    pub fn new(
+        what: &'static str,
+        pending_gauge: Gauge,
+        client: &ClientConfig,
+        giving_up: &Arc<GivingUp>,
+    ) -> Result<Arc<Self>, String> {
+        let settings = producer::settings(client, WRITE_TIMEOUT_MS);
+        let alone = Renewed::new(producer::alone(&settings));
+        let producer = Renewed::new(settings);
+        let _made = producer.get().map_err(|reason| format!("the producer of {what} can't be made: {reason}"))?;
         Ok(Arc::new(Self {
             what,
-            settings,
-            producer: Mutex::new(producer),
+            producer,
+            alone,
+            giving_up: giving_up.clone(),
             pending: watch::Sender::new(0),
             pending_gauge,
             stop: Stop::default(),
             last_told: Mutex::new(None),
         }))
+    }
+
+    /// Writes the dead letter of a call that this topic does not take for its size; otherwise as below.
+    pub fn bury(self: &Arc<Self>, record: &Outgoing, topic: &str, receipt: Receipt) {
+        let letter = self.giving_up.too_large(record, topic);
+        self.write_then_settle(self.giving_up.letters.clone(), letter, receipt);
     }
 
     /// Writes the record, however often that takes, then settles the receipt. When stopped before, it
@@ -99,7 +90,7 @@ impl Writer {
         let writer = self.clone();
         tokio::spawn(async move {
             let written = tokio::select! {
-                () = writer.write_until_acknowledged(&topic, record) => true,
+                () = writer.write_until_acknowledged(topic, record) => true,
                 () = writer.stop.asked() => false,
             };
             then(written);
@@ -117,60 +108,28 @@ impl Writer {
         self.stop.now();
     }
 
-    async fn write_until_acknowledged(&self, topic: &str, mut record: Outgoing) {
-        let mut wait = FIRST_WAIT;
+    /// A call that its topic does not take is written to the dead letters instead.
+    async fn write_until_acknowledged(&self, mut topic: Arc<str>, mut record: Outgoing) {
+        let (mut is_alone, mut wait) = (false, FIRST_WAIT);
         loop {
-            match self.produce(topic, &record).await {
+            let producer = if is_alone { &self.alone } else { &self.producer };
+            match producer.write(&topic, &record).await {
                 Ok(()) => break,
+                Err(reason) if is_too_large(&reason) && !is_alone => is_alone = true,
                 // Waiting does not make it smaller.
-                Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge))
-                    if record.has_spare_bytes() =>
-                {
-                    let (part, bytes) = record.leave_out();
-                    error!(
-                        topic,
-                        "the dead letter of {} is written without its {part} of {bytes} bytes, because the topic does \
-                         not take it whole: raise the topic's max.message.bytes",
-                        record.place
-                    );
+                Err(reason) if is_too_large(&reason) && record.has_spare_bytes() => leave_out(&topic, &mut record),
+                Err(reason) if is_too_large(&reason) && matches!(record.kind, Kind::Retry) => {
+                    record = self.giving_up.too_large(&record, &topic);
+                    topic = self.giving_up.letters.clone();
                 }
                 Err(reason) => {
-                    self.replace_broken_producer();
-                    self.tell(topic, &record, &reason);
+                    self.tell(&topic, &record, &reason);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
         }
-        match record.kind {
-            Kind::DeadLetter { kind, class } => {
-                counter!("outhook_dead_letters_total", "kind" => kind, "class" => class).increment(1);
-            }
-            Kind::OperatorEvent | Kind::Redriven => {}
-            Kind::Retry => counter!("outhook_retries_total", "topic" => topic.to_owned()).increment(1),
-        }
-    }
-
-    async fn produce(&self, topic: &str, record: &Outgoing) -> Result<(), KafkaError> {
-        let producer = self.lock_producer().clone();
-        produce(&producer, topic, record).await
-    }
-
-    /// After a fatal error, such as a sequence that the broker knows otherwise, an idempotent producer refuses
-    /// every record for ever.
-    fn replace_broken_producer(&self) {
-        let mut producer = self.lock_producer();
-        if let Some((_, reason)) = producer.client().fatal_error() {
-            warn!(%reason, "the producer of {} is replaced after a fatal error", self.what);
-            match self.settings.create() {
-                Ok(new) => *producer = new,
-                Err(reason) => error!(%reason, "the producer of {} can't be made again", self.what),
-            }
-        }
-    }
-
-    fn lock_producer(&self) -> MutexGuard<'_, FutureProducer> {
-        self.producer.lock().expect("nothing that holds this lock can panic")
+        count(&topic, record.kind);
     }
 
     fn tell(&self, topic: &str, record: &Outgoing, reason: &KafkaError) {
@@ -188,49 +147,23 @@ impl Writer {
     }
 }
 
-/// Writes a record once; resolves when it is acknowledged.
-pub(super) async fn produce(producer: &FutureProducer, topic: &str, record: &Outgoing) -> Result<(), KafkaError> {
-    match producer.send(future_record(topic, record), Timeout::Never).await {
-        Ok(_) => Ok(()),
-        Err((reason, _)) => Err(reason),
-    }
-}
-
-/// Hands a record to the client, behind all that it was handed before. Waits while the client's own queue is full.
-pub(super) async fn begin(
-    producer: &FutureProducer,
-    topic: &str,
-    record: &Outgoing,
-) -> Result<DeliveryFuture, KafkaError> {
-    loop {
-        match producer.send_result(future_record(topic, record)) {
-            Ok(delivery) => return Ok(delivery),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                tokio::time::sleep(QUEUE_FULL_WAIT).await;
-            }
-            Err((reason, _)) => return Err(reason),
-        }
-    }
-}
-
-/// What Kafka says of a record. A report that never comes is that of a client which is gone.
-pub(super) fn outcome(delivered: <DeliveryFuture as Future>::Output) -> Result<(), KafkaError> {
-    match delivered {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err((reason, _))) => Err(reason),
-        Err(_) => Err(KafkaError::Canceled),
-    }
-}
-
-/// The record as the client takes it.
-fn future_record<'r>(topic: &'r str, record: &'r Outgoing) -> FutureRecord<'r, [u8], [u8]> {
-    FutureRecord {
+fn leave_out(topic: &str, record: &mut Outgoing) {
+    let (part, bytes) = record.leave_out();
+    error!(
         topic,
-        partition: None,
-        payload: record.value.as_deref(),
-        key: record.key.as_deref(),
-        timestamp: None,
-        headers: Some(record.headers.clone().into_inner()),
+        "the dead letter of {} is written without its {part} of {bytes} bytes, because the topic does not take it \
+         whole: raise the topic's max.message.bytes",
+        record.place
+    );
+}
+
+fn count(topic: &str, kind: Kind) {
+    match kind {
+        Kind::DeadLetter { kind, class } => {
+            counter!("outhook_dead_letters_total", "kind" => kind, "class" => class).increment(1);
+        }
+        Kind::OperatorEvent | Kind::Redriven => {}
+        Kind::Retry => counter!("outhook_retries_total", "topic" => topic.to_owned()).increment(1),
     }
 }
 

@@ -36,6 +36,11 @@ impl Compiler {
         self.index.set_as_of(as_of);
     }
 
+    /// The log was seen to have no more than the last update.
+    pub fn at_end(&self, now_ms: i64) {
+        self.index.set_end_seen_ms(now_ms);
+    }
+
     /// Made once a webhook, and shared by the rules of its events. It takes the place of the one before it without a
     /// gap, in which calls that have waited would find none.
     fn replace_target(&mut self, id: WebhookId, webhook: Option<&Webhook>) {

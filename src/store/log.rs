@@ -97,9 +97,9 @@ impl Log {
     }
 
     /// Reads the last record once more: a topic that was made anew while nobody looked has another one there.
-    /// Kafka's client does not tell.
+    /// Kafka's client does not tell. It also tells the end of the log once more, if that is still where it was.
     pub fn look_back(&mut self) -> Result<(), StoreError> {
-        let Some((offset, _)) = self.last else { return Ok(()) };
+        let Some((offset, _)) = self.last else { return self.begin() };
         self.looking_back = true;
         self.assign(Offset::Offset(offset))
     }

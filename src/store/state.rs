@@ -131,6 +131,9 @@ impl State {
             *definitions = read;
         }
         self.take_effect(&mut applying);
+        if let Some(compiler) = &applying.compiler {
+            compiler.at_end(jiff::Timestamp::now().as_millisecond());
+        }
     }
 
     /// The log is read from its start again; what is known stays until its end.

@@ -31,7 +31,7 @@ enum Rule {
     Log,
     /// Not compacted: records with the same key, or none, are all kept.
     Letters,
-    /// Not compacted, and with room for every call: one that can't be written keeps its record's offset waiting.
+    /// Not compacted, and with room for every call: one that finds none becomes a dead letter.
     Retries { delay: Duration },
     /// One partition and compacted: it is read from its start by every instance that starts, and of each count
     /// only the last record says anything.
@@ -209,7 +209,7 @@ impl Wanted {
                 wrong(
                     format!("max.message.bytes = {}", settings["max.message.bytes"]),
                     "room for the largest message",
-                    "a call that it does not take would keep its record's offset waiting for ever",
+                    "a call that it does not take becomes a dead letter",
                     set(&format!("max.message.bytes={MAX_RECORD_BYTES}")),
                 )
             }

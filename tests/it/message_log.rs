@@ -165,6 +165,72 @@ fn pages_go_back_through_all_messages() {
     assert_eq!((found.len(), next), (60, Value::Null));
 }
 
+/// What a command prints, which ends with this code.
+#[track_caller]
+fn said(site: &Site, arguments: &[&str], code: i32) -> String {
+    let ended = site.run(&[&["messages"], arguments].concat());
+    assert_eq!(ended.code, Some(code), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+    ended.stdout + &ended.stderr
+}
+
+#[test]
+fn the_command_lists_and_shows_messages_and_sends_them_again() {
+    let receiver = Receiver::start();
+    let site = site(&receiver, &[]);
+    receiver.answer_first("/orders", [Answer::Body(503, "later, please"), Answer::Status(204)]);
+    let instance = site.start();
+    site.produce([order(1)]);
+    receiver.wait("/orders", 2, SOON);
+    site.await_settled(SOON);
+    site.produce([order(2)]);
+    let sent = receiver.wait("/orders", 3, SOON);
+    eventually("all attempts are logged", SOON, || (entries(&site).len() == 3).then_some(()));
+    let (first, second) = (sent[0].message_id.as_str(), sent[2].message_id.as_str());
+
+    let table = said(&site, &["list"], 0);
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].starts_with("MESSAGE ") && lines[1].starts_with(second) && lines[2].starts_with(first), "{table}");
+    assert!(lines.len() == 3 && lines[2].contains(" Delivered  status_2xx ") && lines[2].contains(" 2  "), "{table}");
+    let listed = |arguments: &[&str]| -> Vec<Value> {
+        let said = said(&site, &[&["list", "--json"], arguments].concat(), 0);
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let all = listed(&[]);
+    let (webhook, event) = (all[0]["WebhookId"].as_str().unwrap(), all[0]["EventId"].as_str().unwrap());
+    for (arguments, expected) in [
+        (&["--webhook", webhook, "--event", event, "--account", "acme"][..], vec![second, first]),
+        (&["--status", "Failed"], vec![first]),
+        (&["--status", "Exhausted"], vec![]),
+        (&["--message", second, "--since", "1h"], vec![second]),
+        (&["--since", "2126-01-01"], vec![]),
+        (&["--until", "2026-01-01"], vec![]),
+        (&["--account", "zoo"], vec![]),
+        (&["--limit", "1"], vec![second]),
+    ] {
+        let ids: Vec<_> = listed(arguments).iter().map(|call| call["MessageId"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(ids, expected, "{arguments:?}");
+    }
+    assert_eq!(said(&site, &["list", "--account", "zoo"], 0), "no messages\n");
+    assert!(said(&site, &["list", "--status", "Lost"], 2).contains("is no status: use Delivered, WillRetry,"));
+
+    let shown = said(&site, &["show", first], 0);
+    let (failed, delivered) = shown.split_once("\nattempt 2: Delivered\n").expect("it has both attempts");
+    assert!(failed.contains("\nattempt 1: WillRetry\n") && failed.contains("  answer      later, please\n"), "{shown}");
+    assert!(failed.contains(&format!("  address     {}\n", receiver.url("").replace("http://", ""))), "{shown}");
+    assert!(delivered.contains("  status      204\n") && delivered.contains("  class       status_2xx\n"), "{shown}");
+    let json: Value = serde_json::from_str(&said(&site, &["show", first, "--json"], 0)).unwrap();
+    assert_eq!((&json["MessageId"], json["Attempts"].as_array().map(Vec::len)), (&first.into(), Some(2)));
+    let unknown = "00000000-0000-8000-8000-000000000000";
+    assert!(said(&site, &["show", unknown], 1).contains("there is no message 00000000-"));
+
+    let resent = said(&site, &["resend", second], 0);
+    assert_eq!(resent, format!("{second}  sent again to its URL\n"));
+    let again = receiver.wait("/orders", 4, SOON).remove(3);
+    assert_eq!((&again.message_id, &again.body), (&sent[2].message_id, &sent[2].body));
+    assert!(said(&site, &["resend", unknown], 1).starts_with(&format!("{unknown}  skipped: there is no message ")));
+    assert_eq!(instance.stop().code, Some(0));
+}
+
 #[test]
 fn a_level_says_which_attempts_are_logged() {
     let logged = |level: &str| -> (Site, Instance, Api) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Answer, Receiver, SECRET, Signature, Site, inserted_orders, order, webhooks};
+use harness::{Answer, Broker, Receiver, SECRET, Signature, Site, inserted_orders, large_order, order, webhooks};
 
 use crate::{OUTHOOK, SOON};
 
@@ -138,4 +138,110 @@ fn what_is_no_call_in_a_retry_topic_becomes_a_dead_letter() {
     assert_eq!(letter.value.as_deref(), Some(&b"nonsense"[..]));
     assert_eq!(letter.header("outhook-cause"), Some("it is no call: its header outhook-offered is missing"));
     assert_eq!(letter.header("outhook-topic"), Some(&*format!("{}.200ms", site.retries)));
+}
+
+#[test]
+fn a_retry_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on() {
+    let broker = Broker::get();
+    if !broker.is_kafka_for("a topic that takes no records of that size") {
+        return;
+    }
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.retry", vec!["300ms"]);
+    receiver.answer("/probes", Answer::Status(500));
+    receiver.answer_first("/orders", vec![Answer::Status(500); 21]);
+    let inserts_of = |table: &str| format!("EventType: table.recordInsert, ObjectName: {table}");
+    let (probes, orders) = ([receiver.url("/probes")], [receiver.url("/orders")]);
+    site.apply(&webhooks(&[
+        ("probes", &probes, &[&inserts_of("probes")]),
+        ("orders", &orders, &[&inserts_of("orders")]),
+    ]));
+    let _instance = site.start();
+    let topic = format!("{}.200ms", site.retries);
+    broker.configure_topic(&topic, &[("max.message.bytes", "20000")]);
+    let too_large = |path: &str| {
+        let letters = broker.read_all(&site.dead_letters).into_iter();
+        let is_meant = |letter: &harness::Stored| {
+            letter.header("outhook-class") == Some("too_large")
+                && letter.header("outhook-url") == Some(&*receiver.url(path))
+        };
+        letters.filter(is_meant).collect::<Vec<_>>()
+    };
+    harness::eventually("the topic refuses what is too large", SOON, || {
+        let (key, change) = large_order(100, 20_000);
+        site.produce([(key, change.replace("\"orders\"", "\"probes\""))]);
+        site.await_settled(SOON);
+        too_large("/probes").pop()
+    });
+    // Together they are too large as well.
+    site.produce((0..20).map(|number| large_order(number, 2_000)).chain([large_order(20, 20_000)]));
+
+    let ids = |count| -> std::collections::HashSet<_> {
+        receiver.wait("/orders", count, SOON).into_iter().map(|request| request.message_id).collect()
+    };
+    let before = ids(41);
+    site.await_settled(SOON);
+    let letters = too_large("/orders");
+    let [letter] = letters.as_slice() else { panic!("one is too large: {letters:?}") };
+    let headers = ["kind", "class", "attempts"].map(|name| letter.header(&format!("outhook-{name}")));
+    assert_eq!(headers, [Some("call"), Some("too_large"), Some("1")]);
+    let cause = letter.header("outhook-cause").unwrap();
+    assert!(cause.starts_with(&format!("the topic {topic} takes no record of its size, ")), "{cause}");
+    assert!(cause.ends_with("answered 500 Internal Server Error"), "{cause}");
+    harness::eventually("the message log says how it ended", SOON, || {
+        let entries = broker.read_all(&site.message_log);
+        let ended = |entry: &harness::Stored| {
+            let entry = String::from_utf8_lossy(entry.value.as_deref().unwrap_or_default()).into_owned();
+            entry.contains(r#""status":"Exhausted""#) && entry.contains(r#""class":"too_large""#)
+        };
+        entries.iter().any(ended).then_some(())
+    });
+
+    broker.configure_topic(&topic, &[]);
+    let redriven = site.run(&["dead-letters", "redrive", "--endpoint", &orders[0]]);
+    assert_eq!(redriven.code, Some(0), "{}{}", redriven.stdout, redriven.stderr);
+    assert_eq!(ids(42), before, "it is the same message");
+}
+
+#[test]
+fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_known_soon_waits() {
+    let broker = Broker::get();
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.retry", vec!["1s"]);
+    receiver.answer_first("/orders", [Answer::Status(500)]);
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    let instance = site.start();
+    site.produce([order(1)]);
+    receiver.wait("/orders", 2, SOON);
+    let tier = format!("{}.1s", site.retries);
+    let waited = broker.read_all(&tier).remove(0);
+    // As whoever knew more definitions has written them, before the topic was restored without them.
+    let made = |event: &str, offered: Option<&str>| {
+        let mut record = waited.clone();
+        for (name, value) in &mut record.headers {
+            match name.as_str() {
+                "outhook-event" => event.clone_into(value),
+                "outhook-definitions" => "1000000".clone_into(value),
+                "outhook-offered" => offered.unwrap_or(value).to_owned().clone_into(value),
+                _ => {}
+            }
+        }
+        record
+    };
+    broker.append(&tier, &[made("zzzzzy", Some("2026-01-01T00:00:00Z")), made("zzzzzz", None)]);
+
+    let letter = harness::eventually("the dead letter is there", SOON, || broker.read_all(&site.dead_letters).pop());
+    let headers = ["kind", "class", "event"].map(|name| letter.header(&format!("outhook-{name}")));
+    assert_eq!(headers, [Some("call"), Some("unknown_definition"), Some("zzzzzy")]);
+    assert_eq!(letter.value, waited.value);
+    let cause = letter.header("outhook-cause").unwrap();
+    assert!(cause.contains("ended at 1000000 when the call was sent to wait; was it restored"), "{cause}");
+    let waits = |times: usize| {
+        let records = broker.read_all(&tier).into_iter().chain(broker.read_all(&format!("{}.200ms", site.retries)));
+        (records.filter(|record| record.header("outhook-event") == Some("zzzzzz")).count() >= times).then_some(())
+    };
+    harness::eventually("the other one waits on", SOON, || waits(3));
+    assert_eq!(broker.read_all(&site.dead_letters).len(), 1);
+    let cancelled = instance.metrics().get(r#"outhook_calls_total{outcome="cancelled"}"#).copied();
+    assert_eq!(cancelled.unwrap_or_default(), 0.0);
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use harness::{Answer, Broker, Instance, Receiver, Request, Site, eventually, order, webhooks};
+use harness::{Answer, Broker, Instance, Receiver, Request, Site, eventually, large_order, order, webhooks};
 use serde_json::{Value, json};
 
 use crate::{OUTHOOK, SOON};
@@ -125,6 +125,51 @@ fn a_dead_endpoint_in_order_holds_up_nobody_else_and_what_it_has_no_place_for_is
     let redriven = site.run(&["dead-letters", "redrive", "--all"]);
     assert_eq!(redriven.code, Some(0), "{}{}", redriven.stdout, redriven.stderr);
     receiver.wait("/dead", before + count, SOON);
+}
+
+#[test]
+fn what_is_too_large_for_the_topic_is_a_dead_letter_and_the_others_go_on_in_order() {
+    const CHANGES: usize = 400;
+    const MOST: usize = 20_000;
+    let broker = Broker::get();
+    if !broker.is_kafka_for("a topic that takes no records of that size") {
+        return;
+    }
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.apply(&in_row_order(&webhooks(&[("orders", &[receiver.url("/orders")], INSERTS)])));
+    let _instance = site.start();
+    let of_row = |number: usize, bytes| ((number % ROWS).to_string(), large_order(number, bytes).1);
+    let letters = || broker.read_all(&site.dead_letters);
+
+    broker.configure_topic(&site.row_order, &[("max.message.bytes", &MOST.to_string())]);
+    let mut number = 0;
+    let letter = eventually("the topic refuses what is too large", SOON, || {
+        site.produce([of_row(number, MOST)]);
+        site.await_settled(SOON);
+        number += 1;
+        letters().pop()
+    });
+    let cause = letter.header("outhook-cause").unwrap();
+    assert_eq!((letter.header("outhook-kind"), letter.header("outhook-class")), (Some("call"), Some("too_large")));
+    assert!(cause.contains(&site.row_order) && cause.contains("raise its max.message.bytes"), "{cause}");
+
+    // Many together are too large as well, though each of them is not.
+    let before = number - 1;
+    let is_large = |number: &usize| number.is_multiple_of(50);
+    let numbers = number..number + CHANGES;
+    let large = numbers.clone().filter(is_large).count();
+    site.produce(numbers.map(|number| of_row(number, if is_large(&number) { MOST } else { 500 })));
+    let mut came = Came::default();
+    receiver.wait("/orders", before + CHANGES - large, SOON).iter().for_each(|request| came.note(request));
+    came.assert_in_order();
+    eventually("the others are dead letters", SOON, || (letters().len() == 1 + large).then_some(()));
+    assert!(letters().iter().all(|letter| letter.header("outhook-class") == Some("too_large")));
+
+    broker.configure_topic(&site.row_order, &[]);
+    let redriven = site.run(&["dead-letters", "redrive", "--class", "too_large"]);
+    assert_eq!(redriven.code, Some(0), "{}{}", redriven.stdout, redriven.stderr);
+    let all: HashSet<_> = receiver.wait("/orders", before + CHANGES + 1, SOON).iter().map(number_of).collect();
+    assert_eq!(all.len(), number + CHANGES);
 }
 
 #[test]

@@ -12,14 +12,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use self::shown::AttemptShown;
+pub use self::shown::{AttemptShown, MessageShown};
 use super::super::Api;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::query::{Query, limit, parsed, time};
 use crate::id::{MessageId, WebhookId};
 use crate::journal::{Bounds, Cursor};
-use crate::message_log::{Filter, Status, newest_of_calls};
+use crate::message_log::{Filter, Statuses, newest_of_calls};
 
 /// How long the topic is read for one answer, well under what an answer may take.
 const TIME: Duration = Duration::from_secs(8);
@@ -84,21 +84,6 @@ pub(super) struct MessagesPage {
     next_cursor: Option<String>,
 }
 
-/// A message with its attempts.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "PascalCase")]
-#[schema(as = Message)]
-pub(super) struct MessageShown {
-    #[schema(format = "uuid")]
-    message_id: String,
-    webhook_id: String,
-    event_id: String,
-    /// To all of its URLs, the oldest first.
-    attempts: Vec<AttemptShown>,
-    /// Whether the log was read as far back as it goes, or Since says.
-    complete: bool,
-}
-
 /// List a webhook's messages with what became of them, the newest first.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/messages", tag = "Messages",
     operation_id = "listMessages", params(("webhookId" = String, Path), MessagesQuery),
@@ -115,7 +100,7 @@ pub(super) async fn list(
     let filter = Filter {
         event: parsed("EventId", query.event_id.as_deref())?,
         message: parsed("MessageId", query.message_id.as_deref())?,
-        status: query.status.as_deref().map(statuses).transpose()?.unwrap_or_default(),
+        status: parsed::<Statuses>("Status", query.status.as_deref())?.unwrap_or_default().0,
         ..between(own, query.since.as_deref(), query.until.as_deref())?
     };
     let page = api.message_log.page(filter, from, Bounds { found, bytes: PAGE_BYTES, time: TIME }).await?;
@@ -140,21 +125,11 @@ pub(super) async fn read(
     let filter = Filter { message: Some(id), ..between(own, query.since.as_deref(), query.until.as_deref())? };
     let bounds = Bounds { found: MAX_ATTEMPTS, bytes: MESSAGE_BYTES, time: TIME };
     let page = api.message_log.page(filter, None, bounds).await?;
-    let (mut entries, complete) = (page.found, page.next.is_none());
-    entries.sort_by_key(|entry| (entry.at, entry.attempts));
-    // What the client wrote twice.
-    entries.dedup();
-    let Some(first) = entries.first() else {
-        let place = if complete { "in the message log" } else { "in the newest of the log: Until looks further back" };
-        return Err(missing(place));
-    };
-    Ok(Json(MessageShown {
-        message_id: id.to_string(),
-        webhook_id: webhook.to_string(),
-        event_id: first.event.to_string(),
-        attempts: entries.iter().map(AttemptShown::of).collect(),
-        complete,
-    }))
+    let complete = page.next.is_none();
+    let shown = MessageShown::of(page.found, complete).ok_or_else(|| {
+        missing(if complete { "in the message log" } else { "in the newest of the log: Until looks further back" })
+    })?;
+    Ok(Json(shown))
 }
 
 impl Api {
@@ -171,11 +146,4 @@ impl Api {
 fn between(filter: Filter, since: Option<&str>, until: Option<&str>) -> Result<Filter, ApiError> {
     let (since, until): (Option<Timestamp>, Option<Timestamp>) = (time("Since", since)?, time("Until", until)?);
     Ok(Filter { since, until, ..filter })
-}
-
-fn statuses(given: &str) -> Result<Vec<Status>, ApiError> {
-    if given == "Failed" {
-        return Ok(vec![Status::WillRetry, Status::Exhausted]);
-    }
-    given.parse().map(|status| vec![status]).map_err(|error| ApiError::query(format!("Status: {error}, or Failed")))
 }

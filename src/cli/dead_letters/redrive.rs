@@ -21,6 +21,10 @@ const NAMED: usize = 32;
 /// Nobody waits for the end of a request: all is looked at, and all is written.
 const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What else says which letters: all of them, or a condition.
+const OTHERWISE: [&str; 10] =
+    ["all", "account", "webhook", "event", "message", "endpoint", "class", "since", "until", "kind"];
+
 /// Which letters are sent out again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -34,7 +38,7 @@ Which letters must be said: by ids, by at least one condition, or with --all. Do
 before is passed over.")]
 pub struct Args {
     /// The letters' ids, such as 2:1044.
-    #[arg(value_name = "ID", required_unless_present_any = ["all", "FilterArgs"], conflicts_with_all = ["all", "FilterArgs"])]
+    #[arg(value_name = "ID", required_unless_present_any = OTHERWISE, conflicts_with_all = OTHERWISE)]
     ids: Vec<LetterId>,
     #[command(flatten)]
     filter: FilterArgs,

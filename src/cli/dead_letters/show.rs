@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::super::Terminal;
-use super::list::Search;
+use super::list::search;
 use super::{DeadLettersError, text};
 use crate::api::OpenedShown;
 use crate::id::MessageId;
@@ -68,13 +68,9 @@ async fn of_message(
     letters: &Letters,
     terminal: Terminal,
 ) -> Result<Vec<LetterId>, DeadLettersError> {
-    let mut search = Search::new(Filter { message: Some(message), ..Filter::default() }, letters, terminal);
-    let mut ids = Vec::new();
-    while ids.len() < OF_ONE_MESSAGE
-        && let Some(found) = search.next(OF_ONE_MESSAGE - ids.len()).await?
-    {
-        ids.extend(found.iter().map(|letter| letter.id));
-    }
+    let filter = Filter { message: Some(message), ..Filter::default() };
+    let found = search(filter, letters, terminal).all(OF_ONE_MESSAGE).await?;
+    let ids: Vec<_> = found.iter().map(|letter| letter.id).collect();
     if ids.is_empty() { Err(DeadLettersError::NoMessage(message)) } else { Ok(ids) }
 }
 

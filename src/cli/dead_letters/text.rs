@@ -1,45 +1,27 @@
-//! Dead letters as text: a table of many, and all of one.
+//! Dead letters as text: a row of a table, and all of one.
 
 use std::borrow::Cow;
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use super::super::text::{WRITES, endpoint, line, lines, or_none, place, printable};
 use crate::definition::without_secrets;
 use crate::settle::{Kind, Letter, Opened};
 
-const HEAD: [&str; 8] = ["ID", "WRITTEN (UTC)", "CLASS", "WEBHOOK", "EVENT", "TRIES", "ENDPOINT OR RECORD", "CAUSE"];
-const WRITES: &str = "writing to memory does not fail";
+pub(super) const HEAD: [&str; 8] =
+    ["ID", "WRITTEN (UTC)", "CLASS", "WEBHOOK", "EVENT", "TRIES", "ENDPOINT OR RECORD", "CAUSE"];
 
-/// A line a letter, under a head; the columns are as wide as their widest cell.
-pub(super) fn table(letters: &[Letter]) -> String {
-    if letters.is_empty() {
-        return "no dead letters\n".to_owned();
-    }
-    let rows: Vec<[String; 8]> = std::iter::once(HEAD.map(str::to_owned)).chain(letters.iter().map(row)).collect();
-    let mut widths = [0; HEAD.len()];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let line = |row: &[String; 8]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
-}
-
-fn row(letter: &Letter) -> [String; 8] {
-    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    [
+pub(super) fn row(letter: &Letter) -> Vec<String> {
+    let endpoint = letter.url.as_deref().and_then(endpoint).map(|endpoint| printable(endpoint).into_owned());
+    vec![
         letter.id.to_string(),
         letter.written.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        or_none(letter.class.as_deref().map(printable).map(Cow::into_owned)),
-        or_none(letter.webhook.map(String::from)),
-        or_none(letter.event.map(String::from)),
-        or_none(letter.attempts.map(|attempts| attempts.to_string())),
-        or_none(letter.endpoint().map(printable).map(Cow::into_owned).or_else(|| place(letter))),
+        or_none(letter.class.as_deref().map(printable)),
+        or_none(letter.webhook),
+        or_none(letter.event),
+        or_none(letter.attempts),
+        or_none(endpoint.or_else(|| place_of(letter))),
         or_none(cause(letter)),
     ]
 }
@@ -53,19 +35,8 @@ fn cause(letter: &Letter) -> Option<String> {
     }
 }
 
-/// Where the row change's record stands: topic and partition:offset.
-fn place(letter: &Letter) -> Option<String> {
-    Some(format!("{} {}:{}", printable(letter.topic.as_deref()?), letter.partition?, letter.offset?))
-}
-
-/// A text in one line that a terminal takes for nothing but text: a cause may quote what a receiver or a record said.
-fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
-}
-
-/// The same of a text in several lines.
-fn lines(text: &str) -> String {
-    text.replace(|character: char| character.is_control() && !matches!(character, '\n' | '\t'), " ")
+fn place_of(letter: &Letter) -> Option<String> {
+    Some(place(letter.topic.as_deref()?, letter.partition?, letter.offset?))
 }
 
 /// All of a letter: what its headers say, with what that means, then its body.
@@ -98,7 +69,7 @@ pub(super) fn letter(opened: &Opened, show_secrets: bool) -> String {
     line(&mut text, "url", letter.url.as_deref().map(printable));
     line(&mut text, "event date", letter.event_date.as_deref().map(printable));
     line(&mut text, "sequence", letter.sequence.as_deref().map(printable));
-    line(&mut text, "row change", place(letter).map(|place| format!("topic {place} (partition:offset)")));
+    line(&mut text, "row change", place_of(letter).map(|place| format!("topic {place} (partition:offset)")));
     let stamped = letter.timestamp.map(|at: Timestamp| format!("{at}, its record's Kafka timestamp"));
     line(&mut text, "change of", stamped);
     line(
@@ -121,14 +92,9 @@ pub(super) fn letter(opened: &Opened, show_secrets: bool) -> String {
     text
 }
 
-fn line(text: &mut String, name: &str, value: Option<impl Display>) {
-    if let Some(value) = value {
-        writeln!(text, "  {name:10}  {value}").expect(WRITES);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::super::text::table;
     use super::*;
     use crate::journal::Record;
 
@@ -158,16 +124,15 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned_and_each_letter_is_one_line_without_the_urls_token() {
-        let letters = [opened(1044, &CALL, b"{}").letter, opened(7, &RECORD, b"\xff").letter];
+        let rows = [opened(1044, &CALL, b"{}"), opened(7, &RECORD, b"\xff")].map(|opened| row(&opened.letter));
         assert_eq!(
-            table(&letters),
+            table(&HEAD, &rows),
             "\
 ID      WRITTEN (UTC)        CLASS        WEBHOOK  EVENT   TRIES  ENDPOINT OR RECORD  CAUSE
 2:1044  1970-01-01 00:00:07  status_5xx   abc123   def456  5      https://a.example   https://a.example answered 500
 2:7     1970-01-01 00:00:07  undecodable  -        -       -      changes 3:9         -
 "
         );
-        assert_eq!(table(&[]), "no dead letters\n");
     }
 
     #[test]

@@ -16,8 +16,8 @@ impl Bench {
         call
     }
 
-    /// What came to each row, as the topic has it, once all calls are in it.
-    async fn rows(&self) -> HashMap<String, Vec<i64>> {
+    /// What came to each row, as the topic has it, once so many calls are in it.
+    async fn rows(&self, calls: usize) -> HashMap<String, Vec<i64>> {
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
             .set("group.id", "rows")
@@ -26,7 +26,7 @@ impl Bench {
             .unwrap();
         consumer.subscribe(&["outhook.row-order"]).unwrap();
         let mut rows = HashMap::<String, Vec<i64>>::new();
-        while rows.values().map(Vec::len).sum::<usize>() < CALLS as usize {
+        while rows.values().map(Vec::len).sum::<usize>() < calls {
             let record = consumer.recv().await.unwrap().detach();
             let headers = headers(&record);
             let (row, offset) = (headers["outhook-row"].clone(), headers["outhook-offset"].parse().unwrap());
@@ -41,11 +41,11 @@ impl Bench {
     }
 }
 
-/// Writes all calls while the broker answers some requests with these errors.
-async fn written_in_spite_of(errors: &[RDKafkaRespErr]) {
+/// Writes all calls while the broker answers some requests with these errors, from some calls on.
+async fn written_in_spite_of(errors: &[RDKafkaRespErr], from: &[i64]) -> Bench {
     let bench = Bench::new();
     for offset in 0..CALLS {
-        if offset % 100 == 50 {
+        if from.contains(&offset) {
             bench.cluster.request_errors(RDKafkaApiKey::Produce, errors);
         }
         bench.settle.in_order(bench.ordered(offset)).await;
@@ -56,29 +56,96 @@ async fn written_in_spite_of(errors: &[RDKafkaRespErr]) {
     }
     bench.settle.drained().await;
     assert_eq!(bench.book.counts(), [0, CALLS as usize, 0]);
-    for (row, offsets) in bench.rows().await {
-        assert!(offsets.is_sorted(), "row {row}: {offsets:?}");
+    bench
+}
+
+impl Bench {
+    /// All calls but so many are in the topic, and each row's in order.
+    async fn assert_in_order(&self, but: usize) -> HashMap<String, Vec<i64>> {
+        let rows = self.rows(CALLS as usize - but).await;
+        for (row, offsets) in &rows {
+            assert!(offsets.is_sorted(), "row {row}: {offsets:?}");
+        }
+        rows
+    }
+
+    /// Where the records of calls stand that became dead letters.
+    async fn dead(&self) -> Vec<i64> {
+        let client = [("bootstrap.servers".to_owned(), self.cluster.bootstrap_servers())].into();
+        let bounds = Bounds { found: 999, bytes: u64::MAX, time: Duration::from_secs(30) };
+        let page = Letters::new(&Config::default(), &client).page(Filter::default(), None, bounds).await.unwrap();
+        page.found.iter().map(|letter| letter.offset.unwrap()).collect()
     }
 }
 
+const THREE_TIMES: &[i64] = &[50, 150, 250];
+
 #[tokio::test]
 async fn calls_are_in_the_topic_in_the_order_in_which_they_came() {
-    written_in_spite_of(&[]).await;
+    written_in_spite_of(&[], THREE_TIMES).await.assert_in_order(0).await;
 }
 
 #[tokio::test]
 async fn requests_that_fail_and_are_tried_again_keep_the_order() {
-    written_in_spite_of(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 2]).await;
+    written_in_spite_of(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 2], THREE_TIMES)
+        .await
+        .assert_in_order(0)
+        .await;
 }
 
 #[tokio::test]
 async fn what_a_broker_refuses_is_written_again_before_what_came_behind_it() {
-    written_in_spite_of(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]).await;
+    written_in_spite_of(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED], THREE_TIMES)
+        .await
+        .assert_in_order(0)
+        .await;
 }
 
 #[tokio::test]
 async fn after_a_fatal_error_another_producer_goes_on_in_order() {
-    written_in_spite_of(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER]).await;
+    written_in_spite_of(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER], THREE_TIMES)
+        .await
+        .assert_in_order(0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_for_its_size_is_written_one_by_one() {
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE];
+    written_in_spite_of(&refused, &[50]).await.assert_in_order(0).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_alone_becomes_a_dead_letter_and_the_others_go_on_in_order() {
+    // One batch of each partition may be refused before the others are written one by one.
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 4];
+    let bench = written_in_spite_of(&refused, &[50]).await;
+    let dead = bench.dead().await;
+    assert!((2..=3).contains(&dead.len()), "{dead:?}");
+    let rows = bench.assert_in_order(dead.len()).await;
+    assert!(rows.values().flatten().all(|offset| !dead.contains(offset)), "{dead:?}: {rows:?}");
+
+    let letter = bench.dead_letter().await;
+    let headers = headers(&letter);
+    assert_eq!((&*headers["outhook-class"], letter.payload()), ("too_large", Some(&b"{}"[..])));
+    assert!(headers["outhook-cause"].starts_with("the topic outhook.row-order takes no record of its size, "));
+    let header = |name: &str| letter.headers().unwrap().iter().find(|header| header.key == name)?.value;
+    let call = bench.ordered(headers["outhook-offset"].parse().unwrap());
+    assert_eq!(KeptCall::of_letter(header), Ok(KeptCall::of(&call)), "it is redriven in the order of its row");
+}
+
+#[tokio::test]
+async fn what_the_client_itself_takes_for_too_large_becomes_a_dead_letter_at_once() {
+    let bench = Bench::new();
+    let mut call = bench.ordered(0);
+    call.message.body = vec![b' '; MAX_RECORD_BYTES + 1].into();
+    bench.settle.in_order(call).await;
+    bench.settle.in_order(bench.ordered(1)).await;
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [0, 2, 0]);
+    assert_eq!(bench.rows(1).await.into_values().collect::<Vec<_>>(), [[1]]);
+    let headers = headers(&bench.dead_letter().await);
+    assert_eq!(headers["outhook-value-left-out"], (MAX_RECORD_BYTES + 1).to_string());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -131,6 +131,19 @@ impl Broker {
         for result in results {
             result.unwrap_or_else(|(topic, code)| panic!("the topic {topic} can't be made: {code}"));
         }
+    }
+
+    /// Gives a topic these settings and no others, which only real Kafka can.
+    ///
+    /// # Panics
+    /// The broker refuses it.
+    pub fn configure_topic(&self, name: &str, config: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the settings are librdkafka's");
+        let wanted =
+            AlterConfig { specifier: ResourceSpecifier::Topic(name), entries: config.iter().copied().collect() };
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let results = wait(admin.alter_configs([&wanted], &options)).expect("the broker answers");
+        assert!(results.iter().all(Result::is_ok), "the topic can't be configured: {results:?}");
     }
 
     /// Deletes a topic, which only real Kafka can.

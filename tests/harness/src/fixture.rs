@@ -10,6 +10,18 @@ pub fn order(number: usize) -> (String, String) {
     (number.to_string(), format!(r#"{{"id":"{number}","table":"orders","operation":"insert","after":{row}}}"#))
 }
 
+/// The same with an item of so many bytes that compression hardly makes them fewer.
+pub fn large_order(number: usize, bytes: usize) -> (String, String) {
+    let mut state = number as u64 + 1;
+    let letters = std::iter::from_fn(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Some((b'a' + (state >> 33) as u8 % 26) as char)
+    });
+    let item: String = letters.take(bytes).collect();
+    let (key, change) = order(number);
+    (key, change.replace("Café au lait", &item))
+}
+
 /// A file of webhooks for `apply`: each with a name, its URLs and its events in YAML's short form, such as
 /// `EventType: table.recordInsert, ObjectName: orders`.
 pub fn webhooks(webhooks: &[(&str, &[String], &[&str])]) -> String {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 pub use self::api::{Api, ApiAnswer, Credentials};
 pub use self::broker::{Broker, Kind, Position, Stored};
 pub use self::cluster::Cluster;
-pub use self::fixture::{SECRET, inserted_orders, order, webhooks};
+pub use self::fixture::{SECRET, inserted_orders, large_order, order, webhooks};
 pub use self::process::Ended;
 pub use self::receiver::{Answer, Receiver, Request, Signature};
 pub use self::site::{Instance, Running, Site};

@@ -1,16 +1,16 @@
-//! Entries of the message log as the API answers them.
+//! Entries of the message log as the API answers them, and as the command line prints them as JSON.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::message_log::Entry;
+use crate::message_log::{Entry, oldest_first};
 
 /// One attempt, or an end without one. What is not known of it is null.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Attempt)]
-pub(super) struct AttemptShown {
+pub struct AttemptShown {
     /// What the receiver gets as webhook-id.
     #[schema(format = "uuid")]
     message_id: String,
@@ -83,5 +83,35 @@ impl AttemptShown {
             partition: entry.source.partition,
             offset: entry.source.offset,
         }
+    }
+}
+
+/// A message with its attempts.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = Message)]
+pub struct MessageShown {
+    #[schema(format = "uuid")]
+    message_id: String,
+    webhook_id: String,
+    event_id: String,
+    /// To all of its URLs, the oldest first.
+    attempts: Vec<AttemptShown>,
+    /// Whether the log was read as far back as it goes, or Since says.
+    complete: bool,
+}
+
+impl MessageShown {
+    /// Of all that was found of a message; None if that is nothing.
+    pub fn of(entries: Vec<Entry>, complete: bool) -> Option<Self> {
+        let entries = oldest_first(entries);
+        let first = entries.first()?;
+        Some(Self {
+            message_id: first.message.to_string(),
+            webhook_id: first.webhook.to_string(),
+            event_id: first.event.to_string(),
+            attempts: entries.iter().map(AttemptShown::of).collect(),
+            complete,
+        })
     }
 }

@@ -1,0 +1,88 @@
+//! `outhook messages list`: messages by URL with their newest attempts, as a table or as JSON lines.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+use super::super::Terminal;
+use super::super::listing::{ListArgs, Listed, Pages, Search, WhenArgs, WhoseArgs, list};
+use super::{Attempts, MessagesError, text};
+use crate::api::AttemptShown;
+use crate::id::{CallId, MessageId};
+use crate::journal::{self, Bounds, Cursor, Page};
+use crate::message_log::{Entry, Filter, MessageLog, Statuses, newest_of_calls};
+
+/// What is printed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  outhook messages list --since 2h
+  outhook messages list --webhook 3f0zq9 --status Failed --limit 1000
+  outhook messages list --status Exhausted --json | jq -r .MessageId
+  outhook messages show 5e0a3c1e-93d1-8e7b-9f0c-1d2e3f405162
+
+A message has a line for each URL that it went to, and stands there as its newest attempt left it. With --status,
+--since or --until it stands there as the newest of those attempts left it. Reading changes nothing.")]
+pub struct Args {
+    #[command(flatten)]
+    whose: WhoseArgs,
+    /// Only what an attempt left so. Failed is both WillRetry and Exhausted.
+    #[arg(long, value_name = "Delivered|WillRetry|Exhausted|Cancelled|Failed")]
+    status: Option<Statuses>,
+    #[command(flatten)]
+    when: WhenArgs,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+pub(super) async fn run(args: Args, log: &MessageLog, terminal: Terminal) -> Result<(), MessagesError> {
+    let WhoseArgs { account, webhook, event, message } = args.whose;
+    let WhenArgs { since, until } = args.when;
+    let status = args.status.unwrap_or_default().0;
+    let filter = Filter { account, webhook, event, message, status, since, until };
+    let calls = Calls { attempts: Attempts { filter, log }, found: HashSet::new() };
+    list(Search::new(calls, terminal), &args.list).await
+}
+
+/// The newest attempt of each call.
+struct Calls<'l> {
+    attempts: Attempts<'l>,
+    /// Those that are found already: what comes later is older.
+    found: HashSet<(MessageId, Option<CallId>)>,
+}
+
+impl Pages for Calls<'_> {
+    type Found = Entry;
+
+    async fn page(&mut self, from: Option<Cursor>, bounds: Bounds) -> Result<Page<Entry>, journal::Error> {
+        let mut page = self.attempts.page(from, bounds).await?;
+        page.found = newest_of_calls(page.found);
+        page.found.retain(|entry| self.found.insert((entry.message, entry.call)));
+        Ok(page)
+    }
+}
+
+/// An attempt, with whose it is.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Shown<'e> {
+    account: &'e str,
+    webhook_id: &'e str,
+    #[serde(flatten)]
+    attempt: AttemptShown,
+}
+
+impl Listed for Entry {
+    const WHAT: &'static str = "messages";
+    const HEAD: &'static [&'static str] = &text::HEAD;
+
+    fn row(&self) -> Vec<String> {
+        text::row(self)
+    }
+
+    fn json(&self) -> String {
+        let (account, webhook_id) = (self.account.as_str(), self.webhook.as_str());
+        let shown = Shown { account, webhook_id, attempt: AttemptShown::of(self) };
+        serde_json::to_string(&shown).expect("an attempt has only texts and numbers")
+    }
+}

@@ -1,0 +1,103 @@
+//! `outhook messages resend`: sends messages again, and says of each what became of it.
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::super::Terminal;
+use super::super::replay::{ChosenArgs, source};
+use super::{Attempts, MessagesError};
+use crate::config::Config;
+use crate::decode::{self, Decoder, WholeTables};
+use crate::definition::Definitions;
+use crate::id::MessageId;
+use crate::message_log::{Entry, MessageLog};
+use crate::pipeline;
+use crate::render::{AttachmentUrl, Renderer};
+use crate::replay::{Resend, Stages};
+use crate::store;
+
+/// Which messages are sent again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  outhook messages list --webhook 3f0zq9 --since 2h
+  outhook messages resend 5e0a3c1e-93d1-8e7b-9f0c-1d2e3f405162
+
+Its row change is read where it stands and makes the message once more, with the id that it had, by its event's
+definition as it is now; running instances send it, with all attempts before it. What became a dead letter has its
+body still: redrive that. To send all of a time again: outhook replay.")]
+pub struct Args {
+    /// The messages' ids: what their receivers got as webhook-id.
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<MessageId>,
+    /// Prints a JSON object for each message.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What messages are sent again by.
+struct Sending<'c> {
+    config: &'c Config,
+    definitions: Definitions,
+    /// The offset that the definitions end at.
+    as_of: i64,
+}
+
+pub(super) async fn run(
+    args: Args,
+    log: &MessageLog,
+    config: &Config,
+    terminal: Terminal,
+) -> Result<ExitCode, MessagesError> {
+    let (definitions, as_of) = store::read_with_end(&config.definitions, &config.kafka.client()).await?;
+    let sending = Sending { config, definitions, as_of };
+    let mut exit = ExitCode::SUCCESS;
+    for id in args.ids {
+        let newest = Attempts::of(id, log, terminal).all(1).await?.pop();
+        let sent = match newest {
+            Some(newest) => sending.send(&newest).await,
+            None => Err(MessagesError::NoMessage(id).into()),
+        };
+        if sent.is_err() {
+            exit = ExitCode::FAILURE;
+        }
+        writeln!(io::stdout(), "{}", told(id, sent, args.json))?;
+    }
+    Ok(exit)
+}
+
+impl Sending<'_> {
+    /// Sends the message of this entry; returns to how many URLs.
+    async fn send(&self, entry: &Entry) -> Result<usize, Box<dyn Error>> {
+        let event = ChosenArgs { event: vec![entry.event], ..ChosenArgs::default() };
+        let mut chosen = event.choose(&self.definitions)?;
+        if let Some(Err(reason)) = chosen.events.remove(&entry.event) {
+            return Err(format!("event {}: {reason}", entry.event).into());
+        }
+        let settings = Arc::<decode::Settings>::from(source(&entry.source.topic, self.config)?.settings());
+        let attachment_url: Option<AttachmentUrl> =
+            self.config.render.attachment_url.as_deref().map(str::parse).transpose()?;
+        let stages: Stages = Box::new(move |_| {
+            let decoder = Decoder::new(settings.clone(), WholeTables::default());
+            Some(pipeline::Replay::new(decoder, chosen.index.clone(), Renderer::new(attachment_url.clone())))
+        });
+        let resend = Resend::new(stages, &self.config.retries, &self.config.kafka.client());
+        Ok(resend.one(&entry.source, entry.event, entry.message, self.as_of).await?)
+    }
+}
+
+fn told(id: MessageId, sent: Result<usize, Box<dyn Error>>, as_json: bool) -> String {
+    match sent {
+        Ok(calls) if as_json => json!({"MessageId": id.to_string(), "Calls": calls, "Reason": null}).to_string(),
+        Err(reason) if as_json => {
+            json!({"MessageId": id.to_string(), "Calls": 0, "Reason": reason.to_string()}).to_string()
+        }
+        Ok(1) => format!("{id}  sent again to its URL"),
+        Ok(calls) => format!("{id}  sent again to {calls} URLs"),
+        Err(reason) => format!("{id}  skipped: {reason}"),
+    }
+}

@@ -1,0 +1,36 @@
+//! `outhook messages show`: a message with all of its attempts.
+
+use std::io::{self, Write as _};
+
+use super::super::Terminal;
+use super::{Attempts, MessagesError, text};
+use crate::api::MessageShown;
+use crate::id::MessageId;
+use crate::message_log::MessageLog;
+
+/// How many attempts are shown: as many as 100 URLs can have.
+const MOST: usize = 5_000;
+
+/// What is shown.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The message's id: what its receiver gets as webhook-id.
+    #[arg(value_name = "ID")]
+    id: MessageId,
+    /// Prints a JSON object, with the keys of the REST API.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, log: &MessageLog, terminal: Terminal) -> Result<(), MessagesError> {
+    let mut search = Attempts::of(args.id, log, terminal);
+    let entries = search.all(MOST).await?;
+    let missing = || MessagesError::NoMessage(args.id);
+    let shown = if args.json {
+        let shown = MessageShown::of(entries, search.is_at_end()).ok_or_else(missing)?;
+        serde_json::to_string(&shown).expect("a message has only texts and numbers") + "\n"
+    } else {
+        text::message(entries).ok_or_else(missing)?
+    };
+    Ok(io::stdout().write_all(shown.as_bytes())?)
+}

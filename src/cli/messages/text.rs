@@ -1,0 +1,126 @@
+//! Messages as text: a row of a table, and all attempts of one.
+
+use std::fmt::Write as _;
+
+use super::super::text::{WRITES, endpoint, line, or_none, place, printable};
+use crate::message_log::{Attempt, Entry, oldest_first};
+
+pub(super) const HEAD: [&str; 9] =
+    ["MESSAGE", "AT (UTC)", "STATUS", "CLASS", "WEBHOOK", "EVENT", "TRIES", "MS", "ENDPOINT"];
+
+pub(super) fn row(entry: &Entry) -> Vec<String> {
+    vec![
+        entry.message.to_string(),
+        entry.at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        entry.status.as_str().to_owned(),
+        or_none(entry.class.as_deref().map(printable)),
+        entry.webhook.to_string(),
+        entry.event.to_string(),
+        entry.attempts.to_string(),
+        or_none(entry.attempt.as_ref().map(|attempt| attempt.latency_ms)),
+        or_none(entry.url.as_deref().and_then(endpoint).map(printable)),
+    ]
+}
+
+/// A message and its attempts, the oldest first; None if nothing of it was found.
+pub(super) fn message(entries: Vec<Entry>) -> Option<String> {
+    let entries = oldest_first(entries);
+    let first = entries.first()?;
+    let mut text = format!("message {}, the receiver's webhook-id\n", first.message);
+    line(&mut text, "account", Some(printable(first.account.as_str())));
+    line(&mut text, "webhook", Some(first.webhook));
+    line(&mut text, "event", Some(first.event));
+    let source = &first.source;
+    let place = place(&source.topic, source.partition, source.offset);
+    line(&mut text, "row change", Some(format!("topic {place} (partition:offset)")));
+    for entry in &entries {
+        attempt(&mut text, entry);
+    }
+    Some(text)
+}
+
+fn attempt(text: &mut String, entry: &Entry) {
+    let what = match entry.attempt {
+        Some(_) => format!("attempt {}", entry.attempts),
+        None => format!("without another attempt after {}", entry.attempts),
+    };
+    writeln!(text, "{what}: {}", entry.status.as_str()).expect(WRITES);
+    line(text, "at", Some(entry.at));
+    line(text, "url", entry.url.as_deref().map(printable));
+    line(text, "class", entry.class.as_deref().map(printable));
+    if let Some(attempt) = &entry.attempt {
+        tried(text, attempt);
+    }
+    line(text, "next", entry.next);
+    line(text, "call", entry.call);
+    line(text, "version", entry.version.map(|version| format!("{version} of the webhook")));
+}
+
+fn tried(text: &mut String, attempt: &Attempt) {
+    line(text, "address", attempt.address);
+    line(text, "latency", Some(format!("{} ms", attempt.latency_ms)));
+    line(text, "sent", Some(format!("{} bytes", attempt.request_bytes)));
+    line(text, "status", attempt.code);
+    line(text, "answer", attempt.response.as_deref().map(printable));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::text::table;
+    use super::*;
+    use crate::journal::Record;
+
+    fn entry(at: &str, json: &str) -> Entry {
+        let json = format!(
+            r#"{{"at":"2026-11-24T{at}Z","account":"acme","webhook":"abc123","event":"def456",
+                "message":"00000000-0000-0000-0000-000000000007","url":"https://a.example/hook?token=1",
+                "source":{{"topic":"changes","partition":1,"offset":9}},{json}}}"#
+        );
+        let value = Some(json.as_bytes());
+        Entry::read(&Record { partition: 0, offset: 0, timestamp_ms: 0, key: None, value, headers: Vec::new() })
+            .unwrap()
+    }
+
+    fn failed() -> Entry {
+        entry(
+            "15:00:00.123",
+            r#""status":"WillRetry","attempts":1,"class":"status_5xx","next":"2026-11-24T15:00:05Z","attempt":
+                {"address":"192.0.2.1:443","code":503,"latency_ms":12.5,"request_bytes":321,"response":"try\nlater"}"#,
+        )
+    }
+
+    fn cancelled() -> Entry {
+        entry("15:00:04", r#""status":"Cancelled","attempts":1"#)
+    }
+
+    #[test]
+    fn a_table_has_a_line_for_each_without_the_urls_token() {
+        let rows = [failed(), cancelled()].map(|entry| row(&entry));
+        assert_eq!(
+            table(&HEAD, &rows),
+            "\
+MESSAGE                               AT (UTC)             STATUS     CLASS       WEBHOOK  EVENT   TRIES  MS    ENDPOINT
+00000000-0000-0000-0000-000000000007  2026-11-24 15:00:00  WillRetry  status_5xx  abc123   def456  1      12.5  https://a.example
+00000000-0000-0000-0000-000000000007  2026-11-24 15:00:04  Cancelled  -           abc123   def456  1      -     https://a.example
+"
+        );
+    }
+
+    #[test]
+    fn a_message_is_shown_with_each_attempt_once() {
+        let shown = message(vec![failed(), cancelled(), failed()]).unwrap();
+        assert!(shown.starts_with("message 00000000-0000-0000-0000-000000000007, the receiver's webhook-id\n"));
+        assert!(
+            shown.contains("  row change  topic changes 1:9 (partition:offset)\nattempt 1: WillRetry\n"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("  address     192.0.2.1:443\n  latency     12.5 ms\n  sent        321 bytes\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("  status      503\n  answer      try later\n  next        2026-11-24T15:00:05Z\n"));
+        assert_eq!(shown.matches("attempt 1: WillRetry").count(), 1, "{shown}");
+        assert!(shown.contains("without another attempt after 1: Cancelled\n"), "{shown}");
+        assert_eq!(message(Vec::new()), None);
+    }
+}
