@@ -49,7 +49,7 @@ impl Writer {
         let settings = producer::settings(client, WRITE_TIMEOUT_MS);
         let alone = Renewed::new(producer::alone(&settings));
         let producer = Renewed::new(settings);
-        let _made = producer.get().map_err(|reason| format!("the producer of {what} can't be made: {reason}"))?;
+        drop(producer.get().map_err(|reason| format!("the producer of {what} can't be made: {reason}"))?);
         Ok(Arc::new(Self {
             what,
             producer,
