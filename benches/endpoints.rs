@@ -13,9 +13,10 @@ mod feed;
 mod played;
 #[path = "endpoints/reading.rs"]
 mod reading;
+#[path = "endpoints/rest.rs"]
+mod rest;
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,8 @@ use harness::{Broker, Instance, Site, eventually};
 
 use endpoints::Trouble;
 use played::Endpoints;
-use reading::{MIB, Reading, cpu};
+use reading::{MIB, Reading, highest_while};
+use rest::{at_rest, cpu};
 
 const ENDPOINTS: usize = 100_000;
 /// What befalls the endpoints befalls all of them.
@@ -36,7 +38,7 @@ const IDLE: &str = "1s";
 const MAX_CALLS: i64 = 1000;
 
 /// What may stay of an endpoint that had a message, in bytes: its event's counts of the hour.
-const KEPT_BYTES: f64 = 512.0;
+const KEPT_BYTES: f64 = 768.0;
 /// What the program may take beside it, in MiB, when it has once worked, however few the endpoints are: the newest row
 /// changes of 10,000 tables, what Kafka's clients keep, and what the allocator has not given back yet.
 const BESIDE_MIB: f64 = 96.0;
@@ -82,7 +84,7 @@ const SMALL: Size = Size {
     endpoints: 2000,
     rate: 500,
     descriptors: 1000,
-    wait: "8s",
+    wait: "20s",
     steady: Duration::from_millis(500),
     watched: Duration::from_secs(1),
     cpu: 0.1,
@@ -127,19 +129,19 @@ fn working(size: &Size) -> f64 {
     let endpoints = Endpoints::start(Trouble::None);
     let site = site(size, &endpoints);
     let instance = site.start();
-    let before = Reading::at_rest(&instance, 0, size.steady);
+    let before = at_rest(&instance, 0, size.steady);
     let floor = cpu(&instance, size.watched, FLOOR);
     println!("started: {before}, {:.2} % of a core", floor * 100.0);
 
     let started = Instant::now();
-    let highest = highest_while(&instance, || {
+    let (highest, ()) = highest_while(&instance, || {
         feed::feed(Broker::get().bootstrap(), &site.changes, size.endpoints, size.rate, size.endpoints);
         await_all(size, &endpoints, Duration::from_secs(60 + size.endpoints as u64 / 500));
     });
     let took = started.elapsed();
     println!("all delivered once in {took:.1?}, {:.0} a second; at most {highest}", a_second(size, took));
 
-    let after = Reading::at_rest(&instance, 0, size.steady);
+    let after = at_rest(&instance, 0, size.steady);
     let used = cpu(&instance, size.watched, floor + size.cpu);
     println!(
         "idle: {after}, {:.2} % of a core; {:.0} bytes an endpoint more than at the start",
@@ -163,7 +165,7 @@ fn failing(size: &Size, floor: f64) {
 
     let started = Instant::now();
     let expected = 2.0 * size.endpoints as f64;
-    let highest = highest_while(&instance, || {
+    let (highest, ()) = highest_while(&instance, || {
         feed::feed(Broker::get().bootstrap(), &site.changes, size.endpoints, size.rate, size.endpoints);
         let patience = Duration::from_secs(60 + size.endpoints as u64 / 500);
         eventually("each endpoint has refused its message twice", patience, || {
@@ -172,7 +174,7 @@ fn failing(size: &Size, floor: f64) {
         });
     });
     println!("all refused twice in {:.1?}; at most {highest}; {}", started.elapsed(), played::told(&instance));
-    let remembering = Reading::at_rest(&instance, size.endpoints, size.steady);
+    let remembering = at_rest(&instance, size.endpoints, size.steady);
     let used = cpu(&instance, size.watched, floor + size.cpu);
     assert_eq!(attempts(), expected, "calls came back from their wait before the program was idle: wait longer");
 
@@ -180,7 +182,7 @@ fn failing(size: &Size, floor: f64) {
     let recovered = Instant::now();
     await_all(size, &endpoints, Duration::from_secs(300));
     let back = recovered.elapsed();
-    let forgotten = Reading::at_rest(&instance, 0, size.steady);
+    let forgotten = at_rest(&instance, 0, size.steady);
     let lane = each(size, forgotten, remembering);
     println!("remembered: {remembering}, {:.2} % of a core; {lane:.0} bytes a lane", used * 100.0);
     println!("all delivered once {back:.1?} after they came back, having waited {} each; then {forgotten}", size.wait);
@@ -202,27 +204,6 @@ fn site(size: &Size, endpoints: &Endpoints) -> Site {
     site.set("retries.partitions", 4);
     site.apply(&played::webhooks(endpoints, size.endpoints));
     site
-}
-
-/// The highest of each number while this is done.
-fn highest_while(instance: &Instance, work: impl FnOnce()) -> Reading {
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let watching = scope.spawn(|| Reading::highest(instance, &over));
-        let ends = Ends(&over);
-        work();
-        drop(ends);
-        watching.join().expect("the watch does not panic")
-    })
-}
-
-/// Tells that it is over, also where a demand was not met: nobody may wait for the watch then.
-struct Ends<'o>(&'o AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 fn await_all(size: &Size, endpoints: &Endpoints, patience: Duration) {

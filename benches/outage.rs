@@ -11,15 +11,17 @@ mod endpoints;
 mod feed;
 #[path = "isolation/played.rs"]
 mod played;
+#[path = "endpoints/reading.rs"]
+mod reading;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Broker, Instance, Site, eventually};
+use harness::{Broker, Site, eventually};
 
 use endpoints::Trouble;
 use played::Endpoints;
+use reading::highest_while;
 
 const ENDPOINTS: usize = 100;
 /// All of them are.
@@ -79,9 +81,7 @@ fn outage(trouble: Trouble, size: &Size) {
     let site = site(size, &endpoints);
     let instance = site.start();
     let changes = size.seconds * size.rate;
-    let over = AtomicBool::new(false);
-    let (seen, back) = thread::scope(|scope| {
-        let watching = scope.spawn(|| watch(&instance, &over));
+    let (highest, back) = highest_while(&instance, || {
         feed::feed(Broker::get().bootstrap(), &site.changes, changes, size.rate, ENDPOINTS);
         site.await_settled(Duration::from_secs(120));
         println!("  {trouble:?}: every row change is settled; {}", played::told(&instance));
@@ -92,19 +92,17 @@ fn outage(trouble: Trouble, size: &Size) {
             thread::sleep(Duration::from_millis(200));
             (endpoints.report().distinct >= changes).then_some(())
         });
-        over.store(true, Ordering::Release);
-        (watching.join().expect("the watch does not panic"), recovered.elapsed())
+        recovered.elapsed()
     });
     let letters = Broker::get().read_all(&site.dead_letters).len();
-    let Seen { resident, files } = seen;
     println!(
-        "{trouble:?}: {changes} messages, {} came twice; at most {resident:.0} MiB resident with a budget of {BUDGET_MIB}, \
-         and {files:.0} files open; all there {back:.1?} after the recovery",
+        "{trouble:?}: {changes} messages, {} came twice; at most {highest} with a budget of {BUDGET_MIB} MiB; all there \
+         {back:.1?} after the recovery",
         endpoints.report().count - changes
     );
     assert_eq!(letters, 0, "nothing had to become a dead letter");
-    let most = BUDGET_MIB as f64 + BESIDE_MIB + files * CONNECTION_MIB;
-    assert!(resident <= most, "more than {most:.0} MiB, its budget and what it needs beside it");
+    let most = BUDGET_MIB as f64 + BESIDE_MIB + highest.descriptors * CONNECTION_MIB;
+    assert!(highest.resident_mib <= most, "more than {most:.0} MiB, its budget and what it needs beside it");
 }
 
 fn site(size: &Size, endpoints: &Endpoints) -> Site {
@@ -117,23 +115,4 @@ fn site(size: &Size, endpoints: &Endpoints) -> Site {
     site.set("delivery.breaker_pause", "5s");
     site.apply(&played::webhooks(endpoints, ENDPOINTS));
     site
-}
-
-/// The most that was ever seen of it.
-struct Seen {
-    /// In MiB.
-    resident: f64,
-    /// Nearly all of them are connections.
-    files: f64,
-}
-
-/// Looks until it is over.
-fn watch(instance: &Instance, over: &AtomicBool) -> Seen {
-    let mut seen = Seen { resident: 0.0, files: 0.0 };
-    while !over.load(Ordering::Acquire) {
-        seen.resident = seen.resident.max(played::resident(instance));
-        seen.files = seen.files.max(instance.metric("process_open_fds"));
-        thread::sleep(Duration::from_millis(250));
-    }
-    seen
 }

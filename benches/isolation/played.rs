@@ -27,13 +27,8 @@ pub fn told(instance: &Instance) -> String {
         "{:.0} attempts, {:.0} calls deferred, {:.0} MiB resident",
         metric("outhook_attempts_total"),
         metric("outhook_calls_deferred_total"),
-        resident(instance),
+        metric("process_resident_memory_bytes") / f64::from(1 << 20),
     )
-}
-
-/// Its resident set, in MiB.
-pub fn resident(instance: &Instance) -> f64 {
-    instance.metric("process_resident_memory_bytes") / f64::from(1 << 20)
 }
 
 /// The process; it ends when this is dropped.
