@@ -6,7 +6,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::topics::{Cluster, Standing, wanted};
 
-/// Creates or checks Outhook's own topics: definitions, dead letters, counts, retries and row order.
+/// Creates or checks Outhook's own topics: definitions, retries, row order, dead letters, the message log, counts.
 ///
 /// `outhook run` creates what is missing by itself; this is for clusters where it may not.
 #[derive(Debug, clap::Subcommand)]

@@ -21,8 +21,8 @@ Examples:
   outhook messages list --status Exhausted --json | jq -r .MessageId
   outhook messages show 5e0a3c1e-93d1-8e7b-9f0c-1d2e3f405162
 
-A message has a line for each URL that it went to, and stands there as its newest attempt left it. With --status,
---since or --until it stands there as the newest of those attempts left it. Reading changes nothing.")]
+A message has a line for each URL that it went to, and stands there as its newest attempt left it, or
+the newest of those that --status, --since and --until are about. Reading changes nothing.")]
 pub struct Args {
     #[command(flatten)]
     whose: WhoseArgs,
