@@ -20,7 +20,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Broker, Instance, Site, eventually};
+use harness::{Broker, Site, eventually};
 
 use endpoints::Trouble;
 use played::Endpoints;

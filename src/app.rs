@@ -111,6 +111,7 @@ impl App {
             index: stages.index.clone(),
             lanes: stages.lanes.clone(),
             settle: stages.settle.clone(),
+            restored_within: config.definitions.restored_within,
         };
         let api = Api {
             metrics,
@@ -382,6 +383,7 @@ struct Resumes {
     index: Arc<Index>,
     lanes: Arc<Lanes>,
     settle: Arc<Settle>,
+    restored_within: Duration,
 }
 
 impl Handlers for Resumes {
@@ -396,6 +398,7 @@ impl Handlers for Resumes {
             None if topic == &*self.row_order => (Origin::RowOrder, Some(self.lanes.own_in_order(partition))),
             None => return None,
         };
-        Some(Resume::new(from, share, self.index.clone(), self.lanes.clone(), self.settle.clone()))
+        let (index, lanes, settle) = (self.index.clone(), self.lanes.clone(), self.settle.clone());
+        Some(Resume::new((from, share), index, lanes, settle, self.restored_within))
     }
 }

@@ -21,6 +21,6 @@ pub use self::body::{Body, Chosen, Hidden, Step};
 pub use self::changed::Comparison;
 pub use self::counts::{Counts, EventCounts, Totals};
 pub use self::explain::{Reason, Verdict, Why, explain};
-pub use self::index::Index;
+pub use self::index::{End, Index};
 pub use self::rule::{CompileError, Live, Rule, Target};
 pub use self::table::TableRules;

@@ -105,7 +105,8 @@ where
         io::stdout().write_all(table(P::Found::HEAD, &rows).as_bytes())?;
     }
     if !search.is_at_end() {
-        eprintln!("the newest {limit}; there may be more: --limit shows them");
+        // Whoever closed it does not want to know.
+        let _ = writeln!(io::stderr(), "the newest {limit}; there may be more: --limit shows them");
     }
     Ok(())
 }
@@ -159,13 +160,13 @@ impl<P: Pages> Search<P> {
     /// The line stays while it is read on, and leaves no trace in what is printed.
     fn tell(&self) {
         if self.terminal.is_one && self.started.elapsed() >= TIME {
-            eprint!("looked at {} records, and goes on", self.looked_at);
+            let _ = write!(io::stderr(), "looked at {} records, and goes on", self.looked_at);
         }
     }
 
     fn clear(&self) {
         if self.terminal.is_one && self.started.elapsed() >= TIME {
-            eprint!("\r\x1b[K");
+            let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What comes before and after an attempt: whether it is made, and whether its call is finished or queued again.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +12,7 @@ use super::classify::{self, Class, Verdict};
 use super::failure::Failure;
 use super::health::Recovery;
 use super::lane::{Held, Lane, Shown};
-use super::note::{self, Attempted, Note};
+use super::note::{self, Attempted, Note, Sent};
 use super::schedule::Next;
 use super::{Call, Cause, News, Outcome, in_order, retry_after};
 use crate::message_log::Status;
@@ -46,18 +45,14 @@ fn is_others(lane: &Lane, held: &Held) -> bool {
 }
 
 /// Classifies, counts and tells how an attempt ended, and acts on it. What is returned is for the message log, once
-/// the answer's body has come. `peer` is what was dialled.
-pub(super) fn conclude(
-    lane: &Arc<Lane>,
-    mut held: Held,
-    (peer, took): (Option<SocketAddr>, Duration),
-    head: Result<Parts, Failure>,
-) -> Option<Note> {
+/// the answer's body has come.
+pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, sent: Sent, head: Result<Parts, Failure>) -> Option<Note> {
     held.call.attempts += 1;
     let counts = held.call.message.live.counts();
     if held.call.attempts == 1 {
         counts.call();
     }
+    let took = sent.took;
     let (class, verdict) = match &head {
         Ok(head) => classify::status(head.status.as_u16(), asked_wait(head)),
         Err(failure) => classify::failure(failure),
@@ -69,7 +64,7 @@ pub(super) fn conclude(
         counts.error();
     }
     let code = head.as_ref().map_or_else(Failure::status, |head| Some(head.status.as_u16()));
-    let attempted = Attempted { peer, took, class, code };
+    let attempted = Attempted { sent, class, code };
     let note = |call: &Call, status, wait| Note::of(&*lane.shared.onward, call, (status, wait), attempted);
     let after = match verdict {
         Verdict::Delivered => {

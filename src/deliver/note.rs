@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::classify::Class;
-use super::{Call, Onward, tokens};
+use super::{Call, Onward};
 use crate::definition::{MAX_HEADER, without_secrets};
-use crate::matching::{Authorization, Target};
+use crate::matching::Target;
 use crate::message_log::{Attempt, Entry, Status};
 
 /// How much more of an answer is read than is shown, so that a secret at the end is known for one, in bytes: the longest
@@ -22,12 +23,18 @@ const SPARE: usize = 6 * MAX_HEADER;
 /// A value that is shorter is not hidden, in bytes: it is no secret, and the text would be full of holes.
 const SHORTEST: usize = 4;
 
-/// An attempt, as it went.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Attempted {
+/// What an attempt came to until there was an answer, or none.
+pub(super) struct Sent {
     /// What was dialled.
     pub peer: Option<SocketAddr>,
+    /// What it was authorized by, where the webhook's calls are.
+    pub authorization: Option<HeaderValue>,
     pub took: Duration,
+}
+
+/// An attempt, as it went.
+pub(super) struct Attempted {
+    pub sent: Sent,
     pub class: Class,
     /// The HTTP status of whoever answered.
     pub code: Option<u16>,
@@ -39,6 +46,7 @@ pub(super) struct Note {
     /// How much of the body it has, in bytes.
     keep: usize,
     target: Arc<Target>,
+    authorization: Option<HeaderValue>,
 }
 
 impl Note {
@@ -51,7 +59,7 @@ impl Note {
     ) -> Option<Self> {
         let keep = onward.logs(status, call.attempts)?;
         let entry = entry(call, status);
-        let Attempted { peer, took, class, code } = attempted;
+        let Attempted { sent: Sent { peer, authorization, took }, class, code } = attempted;
         let attempt = Attempt {
             address: peer,
             code,
@@ -61,7 +69,7 @@ impl Note {
         };
         let next = wait.and_then(|wait| entry.at.checked_add(wait).ok());
         let entry = Entry { next, class: Some(class.as_str().into()), attempt: Some(attempt), ..entry };
-        Some(Self { entry, keep, target: call.message.target.clone() })
+        Some(Self { entry, keep, target: call.message.target.clone(), authorization })
     }
 
     /// How many bytes of the answer's body it wants to see.
@@ -72,7 +80,7 @@ impl Note {
     /// Hands the entry on, with what the answer's body began with.
     pub fn tell(mut self, onward: &dyn Onward, begun: &[u8]) {
         if let Some(attempt) = self.entry.attempt.as_mut().filter(|_| !begun.is_empty()) {
-            attempt.response = Some(shown(begun, &self.target, self.keep));
+            attempt.response = Some(shown(begun, &self.target, self.authorization.as_ref(), self.keep));
         }
         onward.log(self.entry);
     }
@@ -108,10 +116,10 @@ fn entry(call: &Call, status: Status) -> Entry {
 
 /// So many bytes of an answer as text. Receivers that send back what they got would put secrets into the log: those
 /// of webhooks are hidden, and what the webhook's own headers say.
-fn shown(begun: &[u8], target: &Target, keep: usize) -> String {
+fn shown(begun: &[u8], target: &Target, authorization: Option<&HeaderValue>, keep: usize) -> String {
     let text = without_escapes(String::from_utf8_lossy(begun));
     let mut text = without_secrets(&text).into_owned();
-    for hidden in hidden(target) {
+    for hidden in hidden(target, authorization) {
         if text.contains(&hidden) {
             text = text.replace(&hidden, "…");
         }
@@ -141,15 +149,10 @@ fn without_escapes(text: Cow<'_, str>) -> Cow<'_, str> {
     plain.into()
 }
 
-/// The values of the webhook's own headers and its authorization, whose token is hidden without its scheme too.
-/// The longest is first, as it may begin with another.
-fn hidden(target: &Target) -> Vec<String> {
-    let authorization = match &target.authorization {
-        Some(Authorization::Fixed(value)) => Some(value.clone()),
-        Some(Authorization::Fetched(source)) => tokens::kept(source),
-        None => None,
-    };
-    let authorization = authorization.iter().map(|value| (&AUTHORIZATION, value));
+/// The values of the webhook's own headers and the authorization, whose token is hidden without its scheme too. The
+/// longest is first, as it may begin with another.
+fn hidden(target: &Target, authorization: Option<&HeaderValue>) -> Vec<String> {
+    let authorization = authorization.map(|value| (&AUTHORIZATION, value));
     let headers = target.headers.iter().map(|(name, value)| (name, value)).chain(authorization);
     let headers = headers.filter_map(|(name, value)| Some((name, value.to_str().ok()?)));
     let values = headers.flat_map(|(name, value)| {
@@ -175,14 +178,15 @@ mod tests {
 
     use super::*;
     use crate::definition::samples::webhook;
+    use crate::matching::Authorization;
 
     /// What is shown of an answer to a webhook with a header, and with this authentication.
     fn shown_to(header: (&'static str, &'static str), authentication: Value, answer: &str) -> String {
         let mut target = Target::of(&webhook("crm001", "CRM")).unwrap();
         target.headers = [(header.0.parse().unwrap(), header.1.parse().unwrap())].into();
         let authentication = serde_json::from_value(authentication).unwrap();
-        target.authorization = Some(Authorization::of(&authentication, None).unwrap());
-        shown(answer.as_bytes(), &target, answer.len())
+        let Authorization::Fixed(authorization) = Authorization::of(&authentication, None).unwrap() else { panic!() };
+        shown(answer.as_bytes(), &target, Some(&authorization), answer.len())
     }
 
     #[test]

@@ -114,11 +114,13 @@ impl Key {
 
 impl Shared {
     pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
+        // A call that waits for longer than any topic has to be written there again and again.
+        let longest_spread = retries.tiers.last().copied().unwrap_or_default();
         Ok(Arc::new(Self {
             dialer: Dialer::new(&config, Resolver::system())?,
             schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, retries.tiers),
-            throttle: Throttle::new(retries.partitions),
-            row_order_throttle: Throttle::new(retries.row_order_partitions),
+            throttle: Throttle::new(retries.partitions, longest_spread),
+            row_order_throttle: Throttle::new(retries.row_order_partitions, longest_spread),
             in_order: InMemory::new(config.max_calls / 2, retries.row_order_bytes),
             metrics: Metrics::new(),
             onward,

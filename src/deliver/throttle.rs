@@ -23,6 +23,7 @@ pub(super) struct Throttle {
     /// By partition: since when it is owned.
     owned: Mutex<Vec<Option<Duration>>>,
     webhooks: DashMap<WebhookId, Used>,
+    longest_spread: Duration,
 }
 
 /// What has been given out of a webhook's time.
@@ -33,9 +34,6 @@ struct Used {
     /// Until when calls that came too early are spread.
     spread: Duration,
 }
-
-/// Calls that came too early are spread no further than this; what is over comes back with others.
-const LONGEST_SPREAD: Duration = Duration::from_secs(86_400);
 
 /// Whether a call may go out now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +53,11 @@ pub struct Share {
 }
 
 impl Throttle {
-    /// For so many partitions of their topic.
-    pub fn new(partitions: usize) -> Arc<Self> {
-        Arc::new(Self { owned: Mutex::new(vec![None; partitions.max(1)]), webhooks: DashMap::new() })
+    /// For so many partitions of their topic. Calls that came too early are spread over `longest_spread`, and what is over
+    /// comes back with others.
+    pub fn new(partitions: usize, longest_spread: Duration) -> Arc<Self> {
+        let owned = Mutex::new(vec![None; partitions.max(1)]);
+        Arc::new(Self { owned, webhooks: DashMap::new(), longest_spread })
     }
 
     /// This instance owns a partition from `now` on. One that is beyond those that were counted has no slots.
@@ -90,7 +90,7 @@ impl Throttle {
     pub fn spread(&self, webhook: WebhookId, calls_a_second: u32, least: Duration, now: Duration) -> Duration {
         let apart = Slots::new(calls_a_second, &self.owned()).apart();
         let mut used = self.webhooks.entry(webhook).or_default();
-        let due = used.spread.min(now + LONGEST_SPREAD).max(now + least);
+        let due = used.spread.min(now + self.longest_spread).max(now + least);
         used.spread = due + apart;
         due - now
     }
@@ -115,5 +115,25 @@ impl Drop for Share {
         if let Some(since) = self.throttle.owned().get_mut(self.partition) {
             *since = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_spread_one_behind_the_other_but_not_too_far() {
+        let longest = Duration::from_secs(3);
+        let throttle = Throttle::new(2, longest);
+        let (webhook, now) = ("abc123".parse().unwrap(), Duration::from_secs(1_800_000_000));
+        let _shares = [0, 1].map(|partition| throttle.own(partition, Duration::ZERO));
+        let waits: Vec<_> = (0..20).map(|_| throttle.spread(webhook, 2, Duration::ZERO, now)).collect();
+        let apart = SECOND / 2;
+        assert!(waits[..5].windows(2).all(|pair| pair[1] - pair[0] == apart), "{waits:?}");
+        assert_eq!(waits[19], longest);
+        // Those that were too many keep the next ones waiting no longer.
+        let later = throttle.spread(webhook, 2, Duration::ZERO, now + Duration::from_secs(1));
+        assert_eq!(later, longest + apart - Duration::from_secs(1));
     }
 }

@@ -105,15 +105,6 @@ pub(super) async fn token(
     Ok(timeout_at(attempt.deadline, asking).await.unwrap_or_else(late)?)
 }
 
-/// What requests with the token that is kept have in their Authorization header; None while another is being fetched.
-pub(super) fn kept(source: &TokenSource) -> Option<HeaderValue> {
-    let kept: &Kept = source.kept();
-    match &*kept.0.try_lock().ok()? {
-        Last::Token(token) => Some(token.authorization.clone()),
-        Last::Nothing | Last::Failed(..) => None,
-    }
-}
-
 async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, NoToken> {
     let failed = |failure: Failure| no_token(source, failure.status(), format!("can't be asked: {failure}"));
     let asked = Instant::now();

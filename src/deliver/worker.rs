@@ -14,7 +14,7 @@ use super::conclude::{admit, conclude};
 use super::connection::Connection;
 use super::failure::{Failure, Limit, Stage};
 use super::lane::{Held, Lane, Task};
-use super::note::Note;
+use super::note::{Note, Sent};
 use super::signature::Signer;
 use super::timer::Timer;
 use super::{Call, tokens};
@@ -44,7 +44,8 @@ pub(super) async fn run(lane: Arc<Lane>) {
             }
         };
         // The status line decides: a body that is slow to come delays nobody but this worker.
-        let note = conclude(&worker.lane, held, (worker.peer, worker.attempt.took()), head);
+        let sent = Sent { peer: worker.peer, authorization: worker.authorization.take(), took: worker.attempt.took() };
+        let note = conclude(&worker.lane, held, sent, head);
         let begun = match body {
             Some(body) => worker.read_to_end(body, note.as_ref().map_or(0, Note::wanted)).await,
             None => Vec::new(),
@@ -77,8 +78,9 @@ pub(super) struct Worker {
     attempt: Limit,
     /// Until when the next request goes out in a turn that its call has had.
     turn_until: Option<Instant>,
-    /// What the attempt under way has dialled.
+    /// What the attempt under way has dialled, and what its requests were authorized by.
     peer: Option<SocketAddr>,
+    authorization: Option<HeaderValue>,
     signer: Signer,
     answer: Timer,
     idle: Timer,
@@ -93,6 +95,7 @@ impl Worker {
             attempt: Limit::new(Stage::Attempt, Duration::ZERO),
             turn_until: None,
             peer: None,
+            authorization: None,
             signer: Signer::default(),
             answer: Timer::new(),
             idle: Timer::new(),
@@ -156,7 +159,7 @@ impl Worker {
     /// One attempt: with a token, where the webhook's calls have one. A token that is refused was perhaps revoked, so
     /// a new one gets the same attempt's second chance.
     async fn attempt(&mut self, call: &Call) -> Result<Response<Incoming>, Unanswered> {
-        self.peer = None;
+        (self.peer, self.authorization) = (None, None);
         let target = &call.message.target;
         self.attempt = Limit::new(Stage::Attempt, target.timeout.unwrap_or(self.lane.shared.config.timeout));
         self.turn_until = Some(Instant::now() + TURN_LASTS);
@@ -202,24 +205,23 @@ impl Worker {
     /// so many calls a second: those that have waited together for a connection or a token would go out together, and a
     /// request that is sent twice counts twice. True when the connection was open before.
     async fn connect_in_turn(&mut self, call: &Call) -> Result<bool, Unanswered> {
-        loop {
-            let reused = self.connect().await?;
-            let has_turn = self.turn_until.take().is_some_and(|until| Instant::now() < until);
-            if has_turn || call.message.target.call_throttling.is_none() {
-                return Ok(reused);
-            }
-            let (lane, began) = (self.lane.clone(), Instant::now());
-            let turn = lane.await_turn(call);
-            let has_turn = match &mut self.connection {
-                Some(connection) => connection.beside(turn).await,
-                None => turn.await,
-            };
-            if !has_turn {
-                return Err(Unanswered::NoTurn);
-            }
-            self.attempt = self.attempt.put_off(began.elapsed());
-            self.turn_until = Some(Instant::now() + TURN_LASTS);
+        let reused = self.connect().await?;
+        let has_turn = self.turn_until.take().is_some_and(|until| Instant::now() < until);
+        if has_turn || call.message.target.call_throttling.is_none() {
+            return Ok(reused);
         }
+        let (lane, began) = (self.lane.clone(), Instant::now());
+        let turn = lane.await_turn(call);
+        let has_turn = match &mut self.connection {
+            Some(connection) => connection.beside(turn).await,
+            None => turn.await,
+        };
+        if !has_turn {
+            return Err(Unanswered::NoTurn);
+        }
+        self.attempt = self.attempt.put_off(began.elapsed());
+        // A connection that was closed meanwhile is opened again, which is late by that, but goes on.
+        Ok(self.connect().await?)
     }
 
     /// Makes sure of a connection; true when it was open before.
@@ -244,6 +246,7 @@ impl Worker {
         let message = &call.message;
         let mut connection = self.connection.take().expect("made sure of by connect");
         self.peer = connection.peer();
+        self.authorization = authorization.cloned();
         let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_secs());
         let request = self.lane.route.request(message, authorization, &connection, &mut self.signer, now);
         // A webhook that says how long an attempt may take means the wait for the answer above all.

@@ -3,8 +3,8 @@
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use dashmap::DashMap;
 
@@ -22,7 +22,18 @@ pub struct Index {
     live: DashMap<EventId, Live>,
     counts: Counts,
     as_of: AtomicI64,
-    end_seen_ms: AtomicI64,
+    end: Mutex<Option<End>>,
+}
+
+/// The end of the definitions' log, with times in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Behind the last record.
+    pub offset: i64,
+    /// When it was first seen there.
+    pub since_ms: i64,
+    /// When it was last seen there.
+    pub seen_ms: i64,
 }
 
 impl Index {
@@ -86,13 +97,20 @@ impl Index {
         self.as_of.store(offset, Ordering::Release);
     }
 
-    /// When it was last seen that the log has no more than that, milliseconds since 1970.
-    pub fn end_seen_ms(&self) -> i64 {
-        self.end_seen_ms.load(Ordering::Acquire)
+    /// That the log had no more than what is known, when it was last seen to end. None before that.
+    pub fn log_end(&self) -> Option<End> {
+        *self.lock_end()
     }
 
-    pub fn set_end_seen_ms(&self, at: i64) {
-        self.end_seen_ms.store(at, Ordering::Release);
+    /// The log is seen to have no more than what is known.
+    pub fn see_end(&self, now_ms: i64) {
+        let (mut end, offset) = (self.lock_end(), self.as_of());
+        let since_ms = end.filter(|end| end.offset == offset).map_or(now_ms, |end| end.since_ms);
+        *end = Some(End { offset, since_ms, seen_ms: now_ms });
+    }
+
+    fn lock_end(&self) -> MutexGuard<'_, Option<End>> {
+        self.end.lock().expect("nothing that holds this lock can panic")
     }
 
     /// What is counted of the events that the rules are made of.

@@ -8,7 +8,7 @@ use metrics::{Counter, counter};
 
 use super::{input, now_ms};
 use crate::deliver::{CALL_BYTES, Lanes, Onward as _, Share};
-use crate::matching::{Index, Live, Target};
+use crate::matching::{End, Index, Live, Target};
 use crate::receipt::Receipt;
 use crate::settle::{Due, KeptCall, Settle, Tier, Until};
 use crate::source::{Handler, Record};
@@ -16,10 +16,6 @@ use crate::source::{Handler, Record};
 /// How long a call in row order, and all behind it, waits for this instance to know as much as its writer did. An
 /// instance is behind by less than a second but where its definitions can't be read at all.
 const CATCH_UP: Duration = Duration::from_secs(60);
-
-/// How old a call is at least before it is given up because the definitions end before its own. Instances that lag
-/// behind have long come to the end by then, and what is restored slowly has its time.
-const RESTORED_IN: Duration = Duration::from_secs(600);
 
 /// How often it is looked whether it does.
 const LOOK: Duration = Duration::from_millis(50);
@@ -32,6 +28,9 @@ pub struct Resume {
     index: Arc<Index>,
     lanes: Arc<Lanes>,
     settle: Arc<Settle>,
+    /// How long the definitions' log must have ended where it does, since a call was made, before the call is given up
+    /// because its writer knew more of the log.
+    restored_within: Duration,
     cancelled: Counter,
 }
 
@@ -57,19 +56,36 @@ enum Known {
 }
 
 impl Resume {
-    pub fn new(from: Origin, share: Option<Share>, index: Arc<Index>, lanes: Arc<Lanes>, settle: Arc<Settle>) -> Self {
+    /// `restored_within` is `definitions.restored_within`.
+    pub fn new(
+        (from, share): (Origin, Option<Share>),
+        index: Arc<Index>,
+        lanes: Arc<Lanes>,
+        settle: Arc<Settle>,
+        restored_within: Duration,
+    ) -> Self {
         let cancelled = counter!("outhook_calls_total", "outcome" => "cancelled");
-        Self { from, _share: share, index, lanes, settle, cancelled }
+        Self { from, _share: share, index, lanes, settle, restored_within, cancelled }
     }
 
-    fn known(&self, kept: &KeptCall, until: Until) -> Known {
+    fn known(&self, kept: &KeptCall, until: Until, written_ms: i64) -> Known {
+        // In this order: what is found is at least as new as what it is judged by.
+        let (end, as_of) = (self.index.log_end(), self.index.as_of());
         match (self.index.target(kept.webhook), self.index.live(kept.event)) {
             (Some(target), Some(live)) => Known::As(target, live),
             (None, Some(_)) => Known::NotReady,
-            (_, None) if self.index.as_of() >= until.definitions => Known::Gone,
-            (_, None) if is_lost(kept, self.index.end_seen_ms()) => Known::Lost,
+            (_, None) if as_of >= until.definitions => Known::Gone,
+            (_, None) if end.is_some_and(|end| self.is_lost(kept, written_ms, end)) => Known::Lost,
             (_, None) => Known::NotYet,
         }
+    }
+
+    /// Whether the definitions' log, which ends before what a call's writer knew, has ended there for long since the call
+    /// was made, and was seen to after the call was written here. A log only grows, so what it lacks by then it will not
+    /// get: the topic was restored from an older copy.
+    fn is_lost(&self, kept: &KeptCall, written_ms: i64, end: End) -> bool {
+        let ended = end.seen_ms.saturating_sub(end.since_ms.max(kept.offered_ms));
+        end.seen_ms > written_ms && u128::try_from(ended).is_ok_and(|ended| ended > self.restored_within.as_millis())
     }
 
     /// Whether a call in row order is to wait for what its writer knew. Elsewhere it would lose its place.
@@ -80,7 +96,8 @@ impl Resume {
         if self.index.as_of() >= until.definitions {
             return false;
         }
-        KeptCall::read(header).is_ok_and(|kept| matches!(self.known(&kept, until), Known::NotYet))
+        let written_ms = record.timestamp_ms();
+        KeptCall::read(header).is_ok_and(|kept| matches!(self.known(&kept, until, written_ms), Known::NotYet))
     }
 
     fn cancel(&self, kept: &KeptCall, share: Receipt) {
@@ -108,12 +125,6 @@ impl Resume {
             },
         }
     }
-}
-
-/// Whether the definitions ended before that of a call when their end was last seen, long after the call was made. They
-/// only grow, so a call that is not among them by then never will be: their topic was restored from an older copy.
-fn is_lost(kept: &KeptCall, end_seen_ms: i64) -> bool {
-    end_seen_ms.saturating_sub(kept.offered_ms) > RESTORED_IN.as_millis() as i64
 }
 
 fn due(tier: &Tier, record: &Record<'_>) -> Due {
@@ -151,7 +162,7 @@ impl Handler for Resume {
         };
         let share = receipt.share(record.value().map_or(0, <[u8]>::len) + CALL_BYTES);
         receipt.settle();
-        match self.known(&kept, until) {
+        match self.known(&kept, until, record.timestamp_ms()) {
             Known::As(target, live) => self.resume(&record, kept, target, live, share).await,
             Known::NotYet | Known::NotReady => self.settle.wait_again(kept, until.definitions, body(&record), share),
             Known::Lost => self.settle.unknown(&kept, until.definitions, body(&record), share),

@@ -12,8 +12,7 @@ use rdkafka::producer::FutureProducer;
 
 use super::Retries;
 use super::kept_call::KeptCall;
-use super::outgoing::Outgoing;
-use super::producer::{self, Renewed, is_too_large};
+use super::producer::{self, is_too_large};
 use crate::journal::Error;
 
 /// How long a record may take to be acknowledged, in milliseconds: a broker may restart meanwhile.
@@ -23,8 +22,6 @@ const ACKNOWLEDGED_MS: &str = "15000";
 pub struct DueCalls {
     topic: Arc<str>,
     producer: FutureProducer,
-    /// For what was refused for its size, perhaps only for that of what went with it.
-    alone: Renewed,
 }
 
 /// A call that the topic did not acknowledge, though unless it is too large it may go out still.
@@ -50,9 +47,10 @@ impl DueCalls {
     pub fn open(retries: &Retries, client: &HashMap<String, String>) -> Result<Self, Error> {
         let topic = retries.tiers().of(Duration::ZERO).topic.clone();
         let settings = producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS);
+        let settings = producer::alone(&settings);
         let refused = |source: KafkaError| Error::Client { topic: topic.to_string(), source: source.into() };
         let producer = settings.create().map_err(refused)?;
-        Ok(Self { topic, producer, alone: Renewed::new(producer::alone(&settings)) })
+        Ok(Self { topic, producer })
     }
 
     pub fn topic(&self) -> &str {
@@ -69,27 +67,19 @@ impl DueCalls {
             let record = call.clone().due(now, definitions, body);
             // One after the other, so that those of a row that is kept in order stay in it.
             let begun = producer::begin(&self.producer, &self.topic, &record).await;
-            under_way.push((call, record, begun));
+            under_way.push((call, begun));
         }
         let mut unwritten = Vec::new();
-        for (call, record, begun) in under_way {
+        for (call, begun) in under_way {
             let written = match begun {
                 Ok(delivery) => producer::outcome(delivery.await),
                 Err(cause) => Err(cause),
             };
-            if let Err(cause) = self.written_alone(written, &record).await {
+            if let Err(cause) = written {
                 unwritten.push(Unwritten { call, cause });
             }
         }
         unwritten
-    }
-
-    /// What becomes of a record that is written once more if it was refused for its size.
-    async fn written_alone(&self, written: Result<(), KafkaError>, record: &Outgoing) -> Result<(), KafkaError> {
-        match written {
-            Err(cause) if is_too_large(&cause) => self.alone.write(&self.topic, record).await,
-            written => written,
-        }
     }
 
     /// Gives the client back without waiting for its thread to end.

@@ -212,6 +212,7 @@ impl Pump {
         again.append(&mut self.again);
         self.again = again;
         if is_refused {
+            self.tell(format_args!("{reason}; what was under way is written one by one, which is slow"));
             self.write_one_by_one().await;
         } else {
             self.fail(reason).await;

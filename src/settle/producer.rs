@@ -37,7 +37,7 @@ pub(super) fn settings(client: &ClientConfig, timeout_ms: &str) -> ClientConfig 
 }
 
 /// The same for one that writes each record in a batch of its own. A topic's max.message.bytes is that of batches, so
-/// only of such a one is known which record is too large.
+/// only of such a one is known which record is too large; and none of its records is refused for the size of another.
 pub(super) fn alone(settings: &ClientConfig) -> ClientConfig {
     let mut settings = settings.clone();
     settings.set("batch.num.messages", "1");
@@ -46,7 +46,9 @@ pub(super) fn alone(settings: &ClientConfig) -> ClientConfig {
 
 /// Whether a topic, or the client, does not take a record or its batch for its size.
 pub(super) fn is_too_large(reason: &KafkaError) -> bool {
-    matches!(reason, KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge))
+    use RDKafkaErrorCode::{MessageBatchTooLarge, MessageSizeTooLarge};
+    // The second is of a batch that is larger than the topic's segments.
+    matches!(reason, KafkaError::MessageProduction(MessageSizeTooLarge | MessageBatchTooLarge))
 }
 
 /// A producer that is made when there is something to write, and anew when it is broken.

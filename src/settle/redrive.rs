@@ -127,7 +127,7 @@ impl Redrive {
         Self {
             letters_topic: letters.topic.as_str().into(),
             retry_topic: retries.tiers().of(Duration::ZERO).topic.clone(),
-            producer: producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS),
+            producer: producer::alone(&producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS)),
         }
     }
 

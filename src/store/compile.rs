@@ -38,7 +38,7 @@ impl Compiler {
 
     /// The log was seen to have no more than the last update.
     pub fn at_end(&self, now_ms: i64) {
-        self.index.set_end_seen_ms(now_ms);
+        self.index.see_end(now_ms);
     }
 
     /// Made once a webhook, and shared by the rules of its events. It takes the place of the one before it without a

@@ -1,5 +1,8 @@
 //! Where definitions live: the `[definitions]` section.
 
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
 use serde::Deserialize;
 
 use crate::definition::Keyring;
@@ -16,6 +19,9 @@ pub struct Config {
     pub max_webhooks: usize,
     /// The most events of a webhook. Default 10000.
     pub max_events: usize,
+    /// How long the topic may be restored from a copy that is older than a call that waits: while its end has not been the same for so long, calls wait whose definitions it lacks; then they become dead letters. Default 10m.
+    #[serde(with = "duration::required")]
+    pub restored_within: Duration,
     /// Keys that seal webhooks' secrets in the topic, each the base64 of 32 bytes (`openssl rand -base64 32`). The first seals, all of them open, so a new key goes first. Default: none, and secrets stand there as they are.
     pub secret_keys: Keyring,
 }
@@ -27,6 +33,7 @@ impl Default for Config {
             replication_factor: None,
             max_webhooks: 100_000,
             max_events: 10_000,
+            restored_within: Duration::from_secs(600),
             secret_keys: Keyring::default(),
         }
     }

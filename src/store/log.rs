@@ -37,6 +37,8 @@ pub struct Log {
     last: Option<(i64, Timestamp)>,
     /// The last record is being read once more, to see whether it is still there.
     looking_back: bool,
+    /// The end has come since reading began, or began anew.
+    ended: bool,
     /// The topic was not there when it was last looked for.
     missing: bool,
 }
@@ -86,7 +88,7 @@ impl Log {
         let consumer = client
             .create_with_context::<_, BaseConsumer<Reported>>(Reported)
             .map_err(|source| StoreError::Client { topic: topic.clone(), source: source.into() })?;
-        Ok(Log { consumer, topic, brokers, next: 0, last: None, looking_back: false, missing: false })
+        Ok(Log { consumer, topic, brokers, next: 0, last: None, looking_back: false, ended: false, missing: false })
     }
 
     /// Begins to read after the last record that was read, at first at the start: the next [`Next::End`] is of an
@@ -99,12 +101,16 @@ impl Log {
     /// Reads the last record once more: a topic that was made anew while nobody looked has another one there.
     /// Kafka's client does not tell. It also tells the end of the log once more, if that is still where it was.
     pub fn look_back(&mut self) -> Result<(), StoreError> {
-        let Some((offset, _)) = self.last else { return self.begin() };
+        let Some((offset, _)) = self.last else {
+            // Asked again before it has come to its end, a slow reader would never get there.
+            return if self.ended { self.begin() } else { Ok(()) };
+        };
         self.looking_back = true;
         self.assign(Offset::Offset(offset))
     }
 
-    fn assign(&self, offset: Offset) -> Result<(), StoreError> {
+    fn assign(&mut self, offset: Offset) -> Result<(), StoreError> {
+        self.ended = false;
         let mut assignment = TopicPartitionList::new();
         assignment
             .add_partition_offset(&self.topic, PARTITION, offset)
@@ -137,7 +143,10 @@ impl Log {
                 self.last = Some((record.offset(), record.timestamp()));
                 Next::Record(record)
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => Next::End,
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                self.ended = true;
+                Next::End
+            }
             Some(Err(error)) => {
                 self.missing |= is_missing_topic(&error);
                 Next::Trouble(error)

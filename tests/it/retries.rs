@@ -208,6 +208,7 @@ fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_kno
     let broker = Broker::get();
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["1s"]);
+    site.set("definitions.restored_within", "8s");
     receiver.answer_first("/orders", [Answer::Status(500)]);
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
     let instance = site.start();
@@ -216,19 +217,19 @@ fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_kno
     let tier = format!("{}.1s", site.retries);
     let waited = broker.read_all(&tier).remove(0);
     // As whoever knew more definitions has written them, before the topic was restored without them.
-    let made = |event: &str, offered: Option<&str>| {
+    let made = |event: &str, offered: &str| {
         let mut record = waited.clone();
         for (name, value) in &mut record.headers {
             match name.as_str() {
                 "outhook-event" => event.clone_into(value),
                 "outhook-definitions" => "1000000".clone_into(value),
-                "outhook-offered" => offered.unwrap_or(value).to_owned().clone_into(value),
+                "outhook-offered" => offered.clone_into(value),
                 _ => {}
             }
         }
         record
     };
-    broker.append(&tier, &[made("zzzzzy", Some("2026-01-01T00:00:00Z")), made("zzzzzz", None)]);
+    broker.append(&tier, &[made("zzzzzy", "2026-01-01T00:00:00Z"), made("zzzzzz", "2100-01-01T00:00:00Z")]);
 
     let letter = harness::eventually("the dead letter is there", SOON, || broker.read_all(&site.dead_letters).pop());
     let headers = ["kind", "class", "event"].map(|name| letter.header(&format!("outhook-{name}")));

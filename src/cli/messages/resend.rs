@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::super::Terminal;
 use super::super::replay::{ChosenArgs, source};
+use super::super::text::printable;
 use super::{Attempts, MessagesError};
 use crate::config::Config;
 use crate::decode::{self, Decoder, WholeTables};
@@ -98,6 +99,6 @@ fn told(id: MessageId, sent: Result<usize, Box<dyn Error>>, as_json: bool) -> St
         }
         Ok(1) => format!("{id}  sent again to its URL"),
         Ok(calls) => format!("{id}  sent again to {calls} URLs"),
-        Err(reason) => format!("{id}  skipped: {reason}"),
+        Err(reason) => format!("{id}  skipped: {}", printable(&reason.to_string())),
     }
 }

@@ -47,8 +47,7 @@ pub struct AttemptShown {
     #[schema(required)]
     request_bytes: Option<u64>,
     /// The first bytes of the answer's body, as text. In it whsec_… stands for secrets, and … for values of the
-    /// webhook's Headers and of its Basic or Bearer Authentication; what is shorter than 4 bytes, and a token that
-    /// was fetched by OAuth2, stands there as it came.
+    /// webhook's Headers and for what its Authentication sent; what is shorter than 4 bytes stands there as it came.
     #[schema(required)]
     response: Option<String>,
     /// Of the webhook, as the attempt was made by it.
