@@ -90,7 +90,7 @@ impl Throttle {
     pub fn spread(&self, webhook: WebhookId, calls_a_second: u32, least: Duration, now: Duration) -> Duration {
         let apart = Slots::new(calls_a_second, &self.owned()).apart();
         let mut used = self.webhooks.entry(webhook).or_default();
-        let due = used.spread.min(now + self.longest_spread).max(now + least);
+        let due = used.spread.min(now + least + self.longest_spread).max(now + least);
         used.spread = due + apart;
         due - now
     }

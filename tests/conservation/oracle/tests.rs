@@ -103,7 +103,7 @@ fn one_call_too_many_in_a_second_is_seen_whatever_it_is_answered() {
     let held_up = seen(&[(300, "1"), (525, "1"), (1050, "2")]);
     assert!(!held_up.is_too_fast(), "the machine was busy: {held_up:?}");
     assert_eq!(held_up.fullest_second, 3, "but it is told");
-    let near = seen(&[(0, "1"), (525, "2"), (550, "2")]);
+    let near = seen(&[(0, "1"), (525, "2"), (550, "2"), (1050, "2")]);
     assert!(near.is_too_fast(), "a slot was used twice: {near:?}");
     let signed = seen(&[(0, "1"), (525, "1"), (1050, "1")]);
     assert!(signed.is_too_fast(), "what was held up was sent too fast: {signed:?}");
