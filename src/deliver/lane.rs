@@ -341,7 +341,10 @@ impl Lane {
             self.give_to(hand);
             return true;
         }
-        let latest = self.born.elapsed().saturating_sub(self.shared.config.queue_wait);
+        // Without a share there is nothing to wait for here.
+        let is_in_vain = self.shared.throttle.owns_nothing() && self.is_throttled();
+        let may_wait = if is_in_vain { Duration::ZERO } else { self.shared.config.queue_wait };
+        let latest = self.born.elapsed().saturating_sub(may_wait);
         let mut state = self.state();
         let expired = state.queue.iter().take_while(|held| held.queued < latest).count();
         let expired: Vec<_> = state.queue.drain(..expired).collect();

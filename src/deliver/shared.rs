@@ -199,9 +199,12 @@ impl Shared {
         self.metrics.deferred.increment(1);
         let wait = self.schedule.deferral(call.deferrals, super::random(&call));
         let target = &call.message.target;
+        let soon = self.schedule.deferral(1, 0);
         let wait = match target.call_throttling {
+            // Whoever reads it in the first retry topic has a share. In another one this instance would, again and again.
+            Some(_) if self.throttle.owns_nothing() => soon,
             // Each at a time of its own, so that they don't come back together.
-            Some(calls) => self.throttle.spread(target.webhook, calls, wait.min(self.schedule.deferral(1, 0)), now()),
+            Some(calls) => self.throttle.spread(target.webhook, calls, wait.min(soon), now()),
             None => wait,
         };
         self.onward.wait(call, wait, None);
