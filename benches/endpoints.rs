@@ -43,9 +43,10 @@ const KEPT_BYTES: f64 = 768.0;
 /// changes of 10,000 tables, what Kafka's clients keep, and what the allocator has not given back yet.
 const BESIDE_MIB: f64 = 96.0;
 /// What one lane may take whose endpoint fails and has no call, in bytes.
-const REMEMBERED_BYTES: f64 = 2560.0;
-/// By how much two resident sets may differ with nothing between them, in MiB.
-const STIR_MIB: f64 = 16.0;
+const REMEMBERED_BYTES: f64 = 2048.0;
+/// By how much two resident sets may differ with nothing between them, in MiB: Kafka's clients fetch as much or as little
+/// as comes.
+const STIR_MIB: f64 = 64.0;
 /// Connections to Kafka that are opened when they are first used.
 const BROKER_DESCRIPTORS: f64 = 32.0;
 
