@@ -2,9 +2,10 @@
 //! other ninety notice of it.
 //!
 //! The built program gets row changes from Kafka at a fixed rate that it holds easily, one table an endpoint,
-//! in turn. The endpoints are a process of their own; its ninety sound ones count and time what comes, from the
-//! moment a row change was handed to the producer. Each kind of trouble has its runs beside as many in which all
-//! hundred answer. The bench fails if the ninety got less than they should, later than they should, or not all.
+//! in turn. The endpoints are a process of their own; its ninety sound ones count what comes and, once all are
+//! warm, time it from the moment a row change was handed to the producer. Each kind of trouble has its runs beside
+//! as many in which all hundred answer. The bench fails if the ninety got less than they should, later than they
+//! should, or not all.
 
 #[path = "isolation/endpoints.rs"]
 mod endpoints;
@@ -32,6 +33,10 @@ struct Size {
     seconds: usize,
     /// How long an endpoint's answer may take.
     timeout: &'static str,
+    demands: Option<Demands>,
+}
+
+struct Demands {
     /// Of the goodput without trouble, at least.
     goodput: f64,
     /// Of the 99th percentile without trouble, at most; one under `unseen` is good enough in any case.
@@ -39,11 +44,14 @@ struct Size {
     unseen: Duration,
 }
 
-const FULL: Size =
-    Size { rounds: 3, seconds: 20, timeout: "15s", goodput: 0.95, late: 2.0, unseen: Duration::from_millis(20) };
-/// A machine that builds other things meanwhile may stop for a moment in one run and not in the other.
-const SMALL: Size =
-    Size { rounds: 1, seconds: 4, timeout: "1s", goodput: 0.9, late: 4.0, unseen: Duration::from_millis(250) };
+const FULL: Size = Size {
+    rounds: 3,
+    seconds: 20,
+    timeout: "15s",
+    demands: Some(Demands { goodput: 0.95, late: 2.0, unseen: Duration::from_millis(20) }),
+};
+/// Demands only that each message comes, and once: a few seconds beside others on a machine are no measure.
+const SMALL: Size = Size { rounds: 1, seconds: 4, timeout: "1s", demands: None };
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -64,8 +72,8 @@ struct Outcome {
 
 fn compare(size: &Size) {
     println!(
-        "broker: {:?}; {RATE} messages a second to {ENDPOINTS} endpoints for {} s; latencies are from the producer on; \
-         the best of {}",
+        "broker: {:?}; {RATE} messages a second to {ENDPOINTS} endpoints for {} s; latencies are from the producer on, without \
+         the first second; the best of {}",
         Broker::get().kind(),
         size.seconds,
         size.rounds
@@ -83,11 +91,12 @@ fn compare(size: &Size) {
             with.p50.as_secs_f64() / without.p50.as_secs_f64(),
             without.p50,
         );
-        if goodput < size.goodput {
-            failures.push(format!("{trouble:?}: goodput {goodput:.3}, less than {}", size.goodput));
+        let Some(demands) = &size.demands else { continue };
+        if goodput < demands.goodput {
+            failures.push(format!("{trouble:?}: goodput {goodput:.3}, less than {}", demands.goodput));
         }
-        if late > size.late && with.p99 > size.unseen {
-            failures.push(format!("{trouble:?}: p99 {late:.2} times, more than {}", size.late));
+        if late > demands.late && with.p99 > demands.unseen {
+            failures.push(format!("{trouble:?}: p99 {late:.2} times, more than {}", demands.late));
         }
     }
     assert!(failures.is_empty(), "the sound endpoints notice the others: {failures:#?}");

@@ -31,7 +31,7 @@ pub enum Trouble {
     Trickles,
 }
 
-/// What the sound endpoints got so far, with latencies from the producer on.
+/// What the sound endpoints got so far, with latencies from the producer on, of what was sent once all were warm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     /// Messages, and how many of them there are when each is counted once.
@@ -46,8 +46,16 @@ pub struct Report {
 struct Seen {
     numbers: HashSet<u64>,
     repeated: usize,
+    /// When the first of them was sent.
+    began: Option<u64>,
     micros: Vec<u64>,
 }
+
+/// As many connections as ninety machines would let wait: with less, a burst to them all is refused here.
+const BACKLOG: u32 = 4096;
+
+/// Microseconds in which the producer, the group and a hundred endpoints make their first connections.
+const WARM_UP: u64 = 1_000_000;
 
 static RECOVERED: Notify = Notify::const_new();
 
@@ -57,9 +65,8 @@ static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
 pub fn run(trouble: Trouble) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let sound = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let sound = free_socket().listen(BACKLOG).expect("a bound socket can listen");
+        let socket = free_socket();
         let port = |address: std::io::Result<std::net::SocketAddr>| address.expect("a bound address").port();
         println!("{} {}", port(sound.local_addr()), port(socket.local_addr()));
         tokio::join!(serve(&sound, Trouble::None), async {
@@ -67,7 +74,7 @@ pub fn run(trouble: Trouble) {
             if trouble == Trouble::Refuses {
                 RECOVERED.notified().await;
             }
-            let troubled = socket.listen(1024).expect("a bound socket can listen");
+            let troubled = socket.listen(BACKLOG).expect("a bound socket can listen");
             if trouble != Trouble::Refuses {
                 tokio::select! {
                     () = serve(&troubled, trouble) => {}
@@ -77,6 +84,12 @@ pub fn run(trouble: Trouble) {
             serve(&troubled, Trouble::None).await;
         });
     });
+}
+
+fn free_socket() -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    socket
 }
 
 async fn serve(listener: &TcpListener, trouble: Trouble) {
@@ -133,7 +146,9 @@ fn note(body: &[u8]) {
         let mut seen = SEEN.lock().expect("nobody panics with the lock");
         let seen = seen.get_or_insert_default();
         if seen.numbers.insert(number("id")) {
-            seen.micros.push(now.saturating_sub(number("sent")));
+            if number("sent") >= *seen.began.get_or_insert(number("sent")) + WARM_UP {
+                seen.micros.push(now.saturating_sub(number("sent")));
+            }
         } else {
             seen.repeated += 1;
         }

@@ -109,6 +109,9 @@ impl Kafka {
         set("queued.max.messages.kbytes", memory.fetch_queue_kib().to_string());
         // librdkafka waits this long once its queue is full; its default of 1 s starves a small queue.
         set("fetch.queue.backoff.ms", "5".to_owned());
+        // A partition that is assigned, or has room again, is not read before the broker has answered the request
+        // for the others: with librdkafka's default that is half a second where they are idle.
+        set("fetch.wait.max.ms", "100".to_owned());
         set("fetch.message.max.bytes", FETCH_BYTES.to_owned());
         settings.extend(self.client());
         let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);

@@ -1,5 +1,6 @@
 //! What an answer or an error means: delivered, retry, or stop; pure.
 
+use std::io;
 use std::time::Duration;
 
 use super::failure::{Failure, Limit, Stage};
@@ -127,8 +128,10 @@ pub(super) fn failure(failure: &Failure) -> (Class, Verdict) {
         Failure::HttpRefused => Class::HttpRefused,
         Failure::Resolve(_) => Class::Resolve,
         Failure::RefusedAddress(_) => Class::RefusedAddress,
-        Failure::Connect(_) => Class::Connect,
         Failure::Tls(_) => Class::Tls,
+        // An address that takes no connection may be asked for too many, one that refuses it is not.
+        Failure::Connect(reason) if reason.kind() == io::ErrorKind::TimedOut => Class::ConnectTimeout,
+        Failure::Connect(_) => Class::Connect,
         Failure::Timeout(Limit { stage: Stage::Connect, .. }) => Class::ConnectTimeout,
         // Here and where the connection broke, the receiver may have acted on the message; it knows it again
         // by its id.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use super::super::{Config, Outcome};
 use super::calls::{Heard, SECRET, TIER, call, config, target};
@@ -144,6 +145,28 @@ async fn silence_is_a_timeout() {
         let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("an answer came") };
         assert!(cause.class == "timeout" && cause.text.ends_with(what), "{}", cause.text);
     }
+}
+
+#[tokio::test]
+async fn an_address_that_takes_no_connection_is_a_timeout() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    // Nobody accepts, so that the queue is full after a connection or two, and who comes later hears nothing.
+    let mut queued = vec![];
+    while let Ok(stream) = timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+        queued.push(stream.unwrap());
+    }
+    let short = Config { connect_timeout: Duration::from_millis(100), retry: vec![], ..config() };
+    let mut heard = Heard::new(short);
+    heard.offer(&target(&format!("http://{address}/")), 1).await;
+    let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("it connected") };
+    assert!(
+        cause.class == "connect_timeout" && cause.text.contains(&format!("{address} does not answer")),
+        "{}",
+        cause.text
+    );
 }
 
 #[tokio::test]
