@@ -31,8 +31,6 @@ const RATE: usize = 3000;
 struct Size {
     rounds: usize,
     seconds: usize,
-    /// How long an endpoint's answer may take.
-    timeout: &'static str,
     demands: Option<Demands>,
 }
 
@@ -47,11 +45,10 @@ struct Demands {
 const FULL: Size = Size {
     rounds: 3,
     seconds: 20,
-    timeout: "15s",
     demands: Some(Demands { goodput: 0.95, late: 2.0, unseen: Duration::from_millis(20) }),
 };
 /// Demands only that each message comes, and once: a few seconds beside others on a machine are no measure.
-const SMALL: Size = Size { rounds: 1, seconds: 4, timeout: "1s", demands: None };
+const SMALL: Size = Size { rounds: 1, seconds: 4, demands: None };
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -114,7 +111,7 @@ fn best<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Outcome {
 
 fn run(size: &Size, trouble: Trouble) -> Outcome {
     let endpoints = Endpoints::start(trouble);
-    let site = site(size, &endpoints);
+    let site = site(&endpoints);
     let instance = site.start();
     let changes = size.seconds * RATE;
     feed::feed(Broker::get().bootstrap(), &site.changes, changes, RATE, ENDPOINTS);
@@ -129,11 +126,9 @@ fn run(size: &Size, trouble: Trouble) -> Outcome {
     Outcome { goodput: in_time as f64 / size.seconds as f64, p50: report.p50, p99: report.p99 }
 }
 
-fn site(size: &Size, endpoints: &Endpoints) -> Site {
+fn site(endpoints: &Endpoints) -> Site {
     let mut site = Site::new(env!("CARGO_BIN_EXE_outhook"), PARTITIONS);
     site.set("retries.tiers", vec!["1s", "5s", "30s", "5m", "30m"]);
-    site.set("delivery.first_byte_timeout", size.timeout);
-    site.set("delivery.connect_timeout", size.timeout.min("5s"));
     site.apply(&played::webhooks(endpoints, ENDPOINTS));
     site
 }

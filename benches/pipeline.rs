@@ -110,9 +110,14 @@ impl Drop for Killed {
     }
 }
 
-/// A command pinned to a core, where `taskset` is there.
+/// A command pinned to a core, where `taskset` and the core are there.
 fn pinned(core: &str, program: &str) -> Command {
-    if Command::new("taskset").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+    if Command::new("taskset")
+        .args(["-c", core, "true"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         let mut command = Command::new("taskset");
         command.args(["-c", core, program]);
         command

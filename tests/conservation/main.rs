@@ -7,7 +7,6 @@ mod definitions;
 mod feed;
 mod kills;
 mod oracle;
-mod pace;
 mod random;
 mod residents;
 mod turmoil;

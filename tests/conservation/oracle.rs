@@ -6,10 +6,10 @@ mod tests;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use harness::pace::{Pace, Seen};
 use harness::{Request, Signature, Stored};
 use serde_json::Value;
 
-use crate::pace::{Pace, Seen};
 use crate::residents::{Resident, row_of};
 use crate::verdict::Verdict;
 

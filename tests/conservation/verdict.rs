@@ -1,6 +1,6 @@
 //! What the judge says.
 
-use crate::pace::Seen;
+use harness::pace::Seen;
 
 /// How many messages of each kind.
 #[derive(Debug, Default)]

@@ -64,8 +64,8 @@ fn a_run_says_where_everything_is_and_ends_well() {
     let (summary, code) = dev.end();
     assert_eq!(code, Some(0), "{summary}");
     assert_eq!(summary["ok"], true);
-    assert!(summary["changes"].as_u64() > Some(500), "{summary}");
-    assert!(summary["delivered"].as_u64() > Some(200), "{summary}");
+    assert!(summary["changes"].as_u64() > Some(50), "{summary}");
+    assert!(summary["delivered"].as_u64() > Some(20), "{summary}");
 }
 
 #[test]

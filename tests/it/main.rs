@@ -29,5 +29,8 @@ use std::time::Duration;
 /// The program under test.
 const OUTHOOK: &str = env!("CARGO_BIN_EXE_outhook");
 
+/// Long after a change of a definition is in force everywhere: a second is promised, which `rest_writers` measures.
+const EFFECTIVE: Duration = Duration::from_secs(4);
+
 /// How long a test waits for what should happen at once: long, since the machine may be slow.
 const SOON: Duration = Duration::from_secs(30);

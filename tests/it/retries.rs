@@ -46,7 +46,7 @@ fn a_whole_schedule_runs_in_time_and_ends_in_a_dead_letter() {
         let (waited, planned) = (pair[1].at - pair[0].at, Duration::from_millis(planned));
         println!("planned {planned:?}, waited {waited:?}");
         assert!(waited >= planned, "planned {planned:?}, waited {waited:?}");
-        assert!(waited <= planned * 6 / 5 + Duration::from_secs(2), "planned {planned:?}, waited {waited:?}");
+        assert!(waited <= planned * 6 / 5 + Duration::from_secs(10), "planned {planned:?}, waited {waited:?}");
     }
     harness::eventually("the dead letter is there", SOON, || {
         let letters = harness::Broker::get().read_all(&site.dead_letters);

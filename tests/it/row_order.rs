@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use harness::pace::Pace;
 use harness::{Answer, Broker, Instance, Receiver, Request, Site, eventually, large_order, order, webhooks};
 use serde_json::{Value, json};
 
@@ -185,13 +186,10 @@ fn throttling_holds_for_a_webhook_in_order_over_two_instances() {
     });
     site.produce((0..CHANGES).map(change));
     let requests = receiver.wait("/orders", CHANGES, SOON);
-    let second = Duration::from_secs(1);
-    let in_a_second = |from: &Request| {
-        requests.iter().filter(|request| request.at >= from.at && request.at - from.at < second).count()
-    };
-    let most = requests.iter().map(in_a_second).max();
-    let times: Vec<_> = requests.iter().map(|request| request.at - requests[0].at).collect();
-    assert!(most <= Some(10), "{most:?} in a second: {times:.3?}");
+    let mut pace = Pace::new(10);
+    requests.iter().for_each(|request| pace.arrived(request));
+    let seen = pace.seen("/orders");
+    assert!(!seen.is_too_fast(), "{seen}");
     let mut came = Came::default();
     requests.iter().for_each(|request| came.note(request));
     came.assert_in_order();

@@ -1,11 +1,9 @@
 //! Declared tables: what the API tells of them, and what of their rows is not sent.
 
-use std::time::Duration;
-
 use harness::{Api, Broker, Receiver, Site, eventually, order, webhooks};
 use serde_json::{Value, json};
 
-use crate::{OUTHOOK, SOON};
+use crate::{EFFECTIVE, OUTHOOK, SOON};
 
 /// A field that is declared, or one that is not.
 fn field(name: &str, kind: &str, more: &Value) -> Value {
@@ -118,7 +116,7 @@ fn a_changed_declaration_takes_effect_without_a_restart() {
         site.produce([member(number)]);
         [data(&receiver, "/all", number), data(&receiver, "/chosen", number)].map(|data| data.get("Password").is_some())
     };
-    let effective = || std::thread::sleep(Duration::from_secs(1));
+    let effective = || std::thread::sleep(EFFECTIVE);
     assert_eq!(has_password(1), [true, true]);
     site.apply(&declared("PASSWORD"));
     effective();

@@ -132,12 +132,12 @@ async fn a_token_endpoint_that_fails_is_named_by_its_host_and_asked_once_for_all
         (Reply::Silence, None, "took longer than 300ms"),
     ] {
         let mut tokens = Receiver::start(move |_| reply).await;
-        let short = Duration::from_millis(300);
+        let limit = Duration::from_millis(if matches!(reply, Reply::Silence) { 300 } else { 60_000 });
         let mut heard = Heard::new(Config {
             retry: vec![],
-            timeout: short,
-            connect_timeout: short,
-            first_byte_timeout: short,
+            timeout: limit,
+            connect_timeout: limit,
+            first_byte_timeout: limit,
             ..config()
         });
         let target = with_tokens_of(&receiver.url("/"), &tokens);
@@ -181,7 +181,7 @@ async fn calls_that_waited_together_for_a_token_still_go_out_one_after_the_other
     let mut arrived = Vec::new();
     for _ in 0..CALLS {
         heard.delivered().await;
-        arrived.push(receiver.heard().await.at);
+        arrived.push(receiver.heard().await);
     }
     let most = most_in_a_second(&arrived);
     assert!(most <= 4, "{most} in a second");

@@ -392,12 +392,12 @@ async fn a_webhooks_calls_are_never_more_in_any_second_than_it_may_make() {
     let mut arrived = Vec::new();
     for _ in 0..CALLS {
         heard.delivered().await;
-        arrived.push(receiver.heard().await.at);
+        arrived.push(receiver.heard().await);
     }
     let most = most_in_a_second(&arrived);
     assert!(most <= 20, "{most} in a second");
-    let took = *arrived.last().unwrap() - arrived[0];
-    assert!(took < Duration::from_secs(4), "{CALLS} calls took {took:?}");
+    let took = arrived.last().unwrap().at - arrived[0].at;
+    assert!(took < Duration::from_secs(15), "{CALLS} calls took {took:?}");
 }
 
 #[tokio::test]

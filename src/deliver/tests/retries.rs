@@ -108,7 +108,7 @@ async fn a_call_whose_event_is_gone_is_cancelled_instead_of_retried() {
 
 #[tokio::test]
 async fn retry_after_is_waited_for_and_keeps_all_calls_from_the_endpoint() {
-    let mut receiver = Receiver::start(|n| if n == 0 { Reply::RetryAfter(429, "1") } else { Reply::Status(200) }).await;
+    let mut receiver = Receiver::start(|n| if n == 0 { Reply::RetryAfter(429, "2") } else { Reply::Status(200) }).await;
     let mut heard = Heard::new(Config { concurrency: 1, ..config() });
     let target = target(&receiver.url("/"));
     heard.offer(&target, 1).await;
@@ -117,7 +117,7 @@ async fn retry_after_is_waited_for_and_keeps_all_calls_from_the_endpoint() {
     heard.offer(&target, 2).await;
     assert_eq!(heard.waits().await.n, 2);
     assert_eq!(heard.end().await.n, 1);
-    assert!(receiver.heard().await.at - first >= Duration::from_secs(1));
+    assert!(receiver.heard().await.at - first >= Duration::from_secs(2));
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn an_address_that_takes_no_connection_is_a_timeout() {
     let address = listener.local_addr().unwrap();
     // Nobody accepts, so that the queue is full after a connection or two, and who comes later hears nothing.
     let mut queued = vec![];
-    while let Ok(stream) = timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+    while let Ok(stream) = timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
         queued.push(stream.unwrap());
     }
     let short = Config { connect_timeout: Duration::from_millis(100), retry: vec![], ..config() };

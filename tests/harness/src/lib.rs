@@ -10,6 +10,7 @@ mod cluster;
 mod embedded;
 mod fixture;
 mod jars;
+pub mod pace;
 mod process;
 mod receiver;
 mod site;

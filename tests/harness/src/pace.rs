@@ -2,13 +2,13 @@
 //!
 //! What decides is when calls were signed, which their instances do as they send them, and say to the second: machines as
 //! busy as these, where brokers, instances and the receiver share few cores, hold calls up on their way for most of a
-//! second. By two calls a second each has a slot of 525 ms and goes out up to 45 ms late, so that no second of the clock
+//! second. By two calls a second each has a slot of 525 ms and goes out up to 25 ms late, so that no second of the clock
 //! has three; but when slots are used twice, some have. When calls arrived is told beside it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use harness::Request;
+use crate::Request;
 
 /// When calls came to a path that may have only so many in a second.
 pub struct Pace {
