@@ -200,7 +200,7 @@ impl fmt::Display for Place {
 
 /// A row, as a webhook that wants its messages in row order tells it from others: by the key of its records in their
 /// partition. It stands in topics, where it says which partition a call goes to, so how it is made must never change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row(u64);
 
 impl Row {

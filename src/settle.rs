@@ -19,6 +19,7 @@ mod redriven;
 #[cfg(test)]
 mod tests;
 mod tiers;
+mod turns;
 mod writer;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub use self::reading::{Letters, Opened};
 pub use self::redrive::{Candidate, Order, Outcomes, Redrive, Skipped};
 pub use self::redriven::Redriven;
 pub use self::tiers::{Due, Tier, Tiers};
+pub use self::turns::Turns;
 pub use self::writer::describe_metrics;
 
 /// Ends calls and records, or lets calls wait where they outlast this process.

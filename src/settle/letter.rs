@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::outgoing::PREFIX;
-use crate::id::{AccountId, CallId, EventId, MessageId, WebhookId};
+use crate::id::{AccountId, CallId, EventId, MessageId, Row, WebhookId};
 use crate::journal::Record;
 
 pub use self::filter::{Filter, UrlPrefix};
@@ -64,6 +64,8 @@ pub struct Letter {
     pub event: Option<EventId>,
     pub message: Option<MessageId>,
     pub call: Option<CallId>,
+    /// The row that it is about, if its webhook wanted row order.
+    pub row: Option<Row>,
     /// The whole URL, which may hold a token.
     pub url: Option<String>,
     pub event_date: Option<String>,
@@ -102,6 +104,11 @@ impl Letter {
         letter
     }
 
+    /// Where the row change stands, then the letter: by this, letters about one row are in the order of its changes.
+    pub(super) fn change(&self) -> (Option<&str>, Option<i32>, Option<i64>, LetterId) {
+        (self.topic.as_deref(), self.partition, self.offset, self.id)
+    }
+
     fn without_headers(id: LetterId, written: Timestamp, bytes: Option<usize>) -> Self {
         Self {
             id,
@@ -118,6 +125,7 @@ impl Letter {
             event: None,
             message: None,
             call: None,
+            row: None,
             url: None,
             event_date: None,
             sequence: None,
@@ -149,6 +157,7 @@ impl Letter {
             "event" => self.event = text.parse().ok(),
             "message" => self.message = text.parse().ok(),
             "call" => self.call = Uuid::parse_str(text).ok().map(CallId),
+            "row" => self.row = text.parse().ok(),
             "url" => self.url = owned(),
             "event-date" => self.event_date = owned(),
             "sequence" => self.sequence = owned(),

@@ -3,6 +3,10 @@
 //! A letter stays where it is. Once its call is acknowledged by the retry topic, a marker behind the letter says that
 //! it was redriven, and by whom. A crash between the two leaves a letter that goes out once more when it is redriven
 //! again, as the same message.
+//!
+//! What is sent together goes in the order of the row changes, and each call is handed over behind the one before it:
+//! all calls of a row that is kept in order are in one partition of the retry topic, and arrive as they stand there.
+//! Only one that is not acknowledged may come behind those that are under way with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +18,6 @@ use metrics::counter;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
-use tokio::task::JoinSet;
 
 use super::kept_call::{KeptCall, NoCall};
 use super::letter::{Kind, Letter, LetterId};
@@ -85,8 +88,11 @@ pub enum Skipped {
     Unmarked(KafkaError),
 }
 
-/// What became of letters, in their order.
+/// What became of letters, in the order in which they were to go out.
 pub type Outcomes = Vec<(LetterId, Result<(), Skipped>)>;
+
+/// The records of letters that are to go out, and why others are not.
+type Pairs = Vec<(LetterId, Result<Pair, Skipped>)>;
 
 /// The two records of a letter.
 struct Pair {
@@ -131,18 +137,19 @@ impl Redrive {
         }
     }
 
-    /// Sends out those that there is no reason against. `redriven` is kept from one call to the next, so that markers
-    /// are read once.
+    /// Sends out those that there is no reason against, in the order of their row changes. `redriven` is kept from one
+    /// call to the next, so that markers are read once.
     ///
     /// # Errors
     /// What was redriven before can't be read, or the Kafka client can't be made.
     pub async fn send(
         &self,
-        candidates: Vec<Candidate>,
+        mut candidates: Vec<Candidate>,
         letters: &Letters,
         redriven: &mut Redriven,
         order: &Order,
     ) -> Result<Outcomes, Error> {
+        candidates.sort_by(|one, other| one.letter.change().cmp(&other.letter.change()));
         let oldest = candidates.iter().map(|candidate| candidate.letter.written).min();
         let is_known = match oldest.filter(|_| !order.again) {
             Some(oldest) => redriven.look_back(oldest, letters, order.look).await?,
@@ -153,7 +160,7 @@ impl Redrive {
             let id = candidate.letter.id;
             (id, candidate.pair(redriven, is_known, order, now))
         });
-        let of_each: Vec<_> = of_each.collect();
+        let of_each: Pairs = of_each.collect();
         if order.dry_run || of_each.iter().all(|(_, pair)| pair.is_err()) {
             return Ok(of_each.into_iter().map(|(id, pair)| (id, pair.map(drop))).collect());
         }
@@ -167,41 +174,56 @@ impl Redrive {
         Ok(outcomes)
     }
 
-    async fn write(
-        &self,
-        producer: &FutureProducer,
-        of_each: Vec<(LetterId, Result<Pair, Skipped>)>,
-        until: Instant,
-    ) -> Outcomes {
+    /// None is begun after that time, so what is left of a row is newer than what goes out of it.
+    async fn write(&self, producer: &FutureProducer, of_each: Pairs, until: Instant) -> Outcomes {
         let mut outcomes = Vec::with_capacity(of_each.len());
-        let mut of_each = of_each.into_iter().enumerate().peekable();
+        let mut of_each = of_each.into_iter().peekable();
         while of_each.peek().is_some() {
-            let mut under_way = JoinSet::new();
-            for (number, (id, pair)) in of_each.by_ref().take(AT_ONCE) {
-                match pair {
-                    Ok(_) if Instant::now() >= until => outcomes.push((number, (id, Err(Skipped::NoTime)))),
-                    Ok(pair) => {
-                        let topics = (self.retry_topic.clone(), self.letters_topic.clone());
-                        let producer = producer.clone();
-                        under_way.spawn(async move { (number, (id, pair.write(&producer, topics).await)) });
-                    }
-                    Err(reason) => outcomes.push((number, (id, Err(reason)))),
-                }
-            }
-            outcomes.extend(under_way.join_all().await);
+            let is_late = Instant::now() >= until;
+            let in_time = |pair: Pair| if is_late { Err(Skipped::NoTime) } else { Ok(pair) };
+            let some = of_each.by_ref().take(AT_ONCE).map(|(id, pair)| (id, pair.and_then(in_time))).collect();
+            outcomes.extend(self.write_some(producer, some).await);
         }
-        outcomes.sort_by_key(|(number, _)| *number);
-        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+        outcomes
+    }
+
+    /// The calls first: what was not sent out is never marked.
+    async fn write_some(&self, producer: &FutureProducer, some: Pairs) -> Outcomes {
+        let sent = in_turn(producer, &self.retry_topic, some, |pair| &pair.call, Skipped::Unwritten).await;
+        let count = sent.iter().filter(|(_, pair)| pair.is_ok()).count();
+        counter!("outhook_redriven_total", "how" => "redrive").increment(count as u64);
+        let marked = in_turn(producer, &self.letters_topic, sent, |pair| &pair.marker, Skipped::Unmarked).await;
+        marked.into_iter().map(|(id, pair)| (id, pair.map(drop))).collect()
     }
 }
 
-impl Pair {
-    /// The call first: what was not sent out is never marked.
-    async fn write(self, producer: &FutureProducer, (retry, letters): (Arc<str>, Arc<str>)) -> Result<(), Skipped> {
-        producer::produce(producer, &retry, &self.call).await.map_err(Skipped::Unwritten)?;
-        counter!("outhook_redriven_total", "how" => "redrive").increment(1);
-        producer::produce(producer, &letters, &self.marker).await.map_err(Skipped::Unmarked)
+/// Writes one record of each, one after the other, so that those of a row that is kept in order stay in it; leaves
+/// those whose record is acknowledged.
+async fn in_turn(
+    producer: &FutureProducer,
+    topic: &str,
+    of_each: Pairs,
+    record: fn(&Pair) -> &Outgoing,
+    failed: fn(KafkaError) -> Skipped,
+) -> Pairs {
+    let mut under_way = Vec::with_capacity(of_each.len());
+    for (id, pair) in of_each {
+        let begun = match &pair {
+            Ok(pair) => Some(producer::begin(producer, topic, record(pair)).await),
+            Err(_) => None,
+        };
+        under_way.push((id, pair, begun));
     }
+    let mut written = Vec::with_capacity(under_way.len());
+    for (id, pair, begun) in under_way {
+        let outcome = match begun {
+            Some(Ok(delivery)) => producer::outcome(delivery.await),
+            Some(Err(reason)) => Err(reason),
+            None => Ok(()),
+        };
+        written.push((id, pair.and_then(|pair| outcome.map(|()| pair).map_err(failed))));
+    }
+    written
 }
 
 impl Skipped {

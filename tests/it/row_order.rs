@@ -125,7 +125,37 @@ fn a_dead_endpoint_in_order_holds_up_nobody_else_and_what_it_has_no_place_for_is
     let (before, count) = (receiver.requests("/dead").len(), dead());
     let redriven = site.run(&["dead-letters", "redrive", "--all"]);
     assert_eq!(redriven.code, Some(0), "{}{}", redriven.stdout, redriven.stderr);
-    receiver.wait("/dead", before + count, SOON);
+    // Those that found no place were given up before those that had one and waited.
+    let mut again = Came::default();
+    receiver.wait("/dead", before + count, SOON)[before..].iter().for_each(|request| again.note(request));
+    again.assert_in_order();
+    assert_eq!(again.taken.len(), count);
+}
+
+#[test]
+fn what_is_redriven_arrives_in_order_too_however_much_it_is() {
+    // More than is read at once.
+    const CHANGES: usize = 1_500;
+    let (mut site, receiver) = (Site::new(OUTHOOK, 2), Receiver::start());
+    site.set("delivery.retry", vec!["0s"]);
+    receiver.answer("/orders", Answer::Status(500));
+    site.apply(&in_row_order(&webhooks(&[("orders", &[receiver.url("/orders")], INSERTS)])));
+    let _instance = site.start();
+    site.produce((0..CHANGES).map(change));
+    let letters = || Broker::get().read_all(&site.dead_letters);
+    let letters = eventually("all are given up", Duration::from_secs(90), || {
+        Some(letters()).filter(|letters| letters.len() == CHANGES)
+    });
+    receiver.answer("/orders", Answer::Status(204));
+    let before = receiver.requests("/orders").len();
+
+    let webhook = letters[0].header("outhook-webhook").expect("a call has its webhook");
+    let redriven = site.run(&["dead-letters", "redrive", "--webhook", webhook]);
+    assert_eq!((redriven.code, redriven.stdout), (Some(0), format!("{CHANGES} redriven, 0 skipped\n")));
+    let mut came = Came::default();
+    receiver.wait("/orders", before + CHANGES, SOON)[before..].iter().for_each(|request| came.note(request));
+    came.assert_in_order();
+    assert_eq!(came.taken.len(), CHANGES);
 }
 
 #[test]

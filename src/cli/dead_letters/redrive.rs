@@ -1,6 +1,9 @@
 //! `outhook dead-letters redrive`: sends letters out again, and says of each what became of it.
+//!
+//! All that are meant are found first, the newest first, and no more is kept of them than says when each goes out. Then
+//! they are read once more in that order, with their bodies, and sent out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -12,11 +15,13 @@ use super::super::Terminal;
 use super::DeadLettersError;
 use super::list::FilterArgs;
 use crate::journal::Bounds;
-use crate::settle::{Filter, LetterId, Letters, Order, Outcomes, Redrive, Redriven, Skipped};
+use crate::settle::{Filter, LetterId, Letters, Order, Outcomes, Redrive, Redriven, Skipped, Turns};
 
-/// How many letters are read at once with their bodies, and sent out before the next are read.
-const PAGE: Bounds = Bounds { found: 1_000, bytes: 32 * 1024 * 1024, time: Duration::from_secs(10) };
-/// How many are read by their ids at once.
+/// What is read at once when they are looked for.
+const PAGE: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
+/// How many letters are read with their bodies, and sent out before the next are read; and how many bytes of bodies.
+const BATCH: (usize, u64) = (1_000, 32 * 1024 * 1024);
+/// How many are looked up by their ids at once.
 const NAMED: usize = 32;
 /// Nobody waits for the end of a request: all is looked at, and all is written.
 const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(24 * 60 * 60);
@@ -35,7 +40,10 @@ Examples:
 
 A call goes out again with its message id and its body, to its webhook's URL as it is now, with all attempts before it.
 Which letters must be said: by ids, by at least one condition, or with --all. Doing it twice is safe: what was redriven
-before is passed over.")]
+before is passed over.
+
+The oldest go first. Of a webhook in row order, what one command redrives arrives in the order of each row's changes,
+but behind what has arrived meanwhile.")]
 pub struct Args {
     /// The letters' ids, such as 2:1044.
     #[arg(value_name = "ID", required_unless_present_any = OTHERWISE, conflicts_with_all = OTHERWISE)]
@@ -72,25 +80,56 @@ pub(super) async fn run(
     let filter = Filter::from(filter);
     let mut redriven = Redriven::among(&filter);
     let mut told = Told { dry_run, json, terminal, redriven: 0, skipped: BTreeMap::new(), failed: false };
-    ids.sort_unstable();
-    ids.dedup();
+    let turns = if ids.is_empty() {
+        meant((letters, &mut redriven), &filter, &order, &told).await?
+    } else {
+        ids.sort_unstable();
+        ids.dedup();
+        named(letters, &ids, &mut told).await?
+    };
+    let (most, most_bytes) = BATCH;
+    for ids in turns.batches(most, most_bytes) {
+        let found = letters.gathered(&ids, PAGE.time).await?;
+        let there: HashSet<_> = found.iter().map(|found| found.letter.id).collect();
+        told.missing(ids.into_iter().filter(|id| !there.contains(id)))?;
+        told.tell(&redrive.send(found, letters, &mut redriven, &order).await?)?;
+    }
+    Ok(told.end()?)
+}
+
+/// All that are meant.
+async fn meant(
+    (letters, redriven): (&Letters, &mut Redriven),
+    filter: &Filter,
+    order: &Order,
+    told: &Told,
+) -> Result<Turns, DeadLettersError> {
+    let (mut turns, mut from) = (Turns::default(), None);
+    loop {
+        let mut page = letters.page(filter.clone(), from, PAGE).await?;
+        page.found.iter().for_each(|letter| turns.add(letter));
+        told.looking(turns.count());
+        if !order.again {
+            // From the newest back, so that of too many markers those of the newest letters are known.
+            redriven.mark(&mut page.found, letters, order.look).await?;
+        }
+        from = page.next;
+        if from.is_none() {
+            return Ok(turns);
+        }
+    }
+}
+
+/// Those of these ids that are there.
+async fn named(letters: &Letters, ids: &[LetterId], told: &mut Told) -> Result<Turns, DeadLettersError> {
+    let mut turns = Turns::default();
     for ids in ids.chunks(NAMED) {
         let found = letters.named(ids, PAGE.time).await?;
         let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
-        told.tell(&missing.map(|(id, _)| (*id, Err(Skipped::Missing))).collect())?;
-        let found = found.into_iter().flatten().collect();
-        told.tell(&redrive.send(found, letters, &mut redriven, &order).await?)?;
+        told.missing(missing.map(|(id, _)| *id))?;
+        found.iter().flatten().for_each(|found| turns.add(&found.letter));
     }
-    let mut from = None;
-    while ids.is_empty() {
-        let page = letters.candidates(filter.clone(), from, PAGE).await?;
-        told.tell(&redrive.send(page.found, letters, &mut redriven, &order).await?)?;
-        from = page.next;
-        if from.is_none() {
-            break;
-        }
-    }
-    Ok(told.end()?)
+    Ok(turns)
 }
 
 /// What was said so far.
@@ -105,6 +144,10 @@ struct Told {
 }
 
 impl Told {
+    fn missing(&mut self, ids: impl Iterator<Item = LetterId>) -> io::Result<()> {
+        self.tell(&ids.map(|id| (id, Err(Skipped::Missing))).collect())
+    }
+
     fn tell(&mut self, outcomes: &Outcomes) -> io::Result<()> {
         self.clear();
         let mut text = String::new();
@@ -150,6 +193,14 @@ impl Told {
             write!(text, "{before}{count} {reason}").expect("writing to memory does not fail");
         }
         text
+    }
+
+    /// The same line while they are looked for.
+    fn looking(&self, found: usize) {
+        self.clear();
+        if self.terminal.is_one {
+            eprint!("{found} found, and looks for more");
+        }
     }
 
     /// The line stays while it goes on, and leaves no trace in what is printed.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Every header that this program writes.
-const HEADERS: [(&str, &str); 21] = [
+const HEADERS: [(&str, &str); 22] = [
     ("outhook-kind", "call"),
     ("outhook-class", "status_5xx"),
     ("outhook-cause", "https://example.com answered 500 Internal Server Error"),
@@ -18,6 +18,7 @@ const HEADERS: [(&str, &str); 21] = [
     ("outhook-event", "def456"),
     ("outhook-message", "00000000-0000-0000-0000-000000000001"),
     ("outhook-call", "00000000-0000-0000-0000-000000000002"),
+    ("outhook-row", "00ff00ff00ff00ff"),
     ("outhook-url", "https://example.com/hook?token=1"),
     ("outhook-event-date", "2026-01-02T03:04:05Z"),
     ("outhook-sequence", "00000003-0000000000000009"),

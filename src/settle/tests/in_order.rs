@@ -4,27 +4,28 @@ use std::collections::HashMap;
 
 use super::*;
 
+const TOPIC: &str = "outhook.row-order";
 const CALLS: i64 = 300;
 const ROWS: i64 = 7;
 
 impl Bench {
     /// The call of the record at this offset, about one of a few rows.
-    fn ordered(&self, offset: i64) -> Call {
+    pub(super) fn ordered(&self, offset: i64) -> Call {
         let mut call = self.call();
         call.place.offset = offset;
         call.row = Some(Row::of(call.message.target.webhook, &call.place, Some(&[(offset % ROWS) as u8])));
         call
     }
 
-    /// What came to each row, as the topic has it, once so many calls are in it.
-    async fn rows(&self, calls: usize) -> HashMap<String, Vec<i64>> {
+    /// What came to each row, as a topic has it, once so many calls are in it.
+    pub(super) async fn rows(&self, topic: &str, calls: usize) -> HashMap<String, Vec<i64>> {
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
             .set("group.id", "rows")
             .set("auto.offset.reset", "earliest")
             .create()
             .unwrap();
-        consumer.subscribe(&["outhook.row-order"]).unwrap();
+        consumer.subscribe(&[topic]).unwrap();
         let mut rows = HashMap::<String, Vec<i64>>::new();
         while rows.values().map(Vec::len).sum::<usize>() < calls {
             let record = consumer.recv().await.unwrap().detach();
@@ -62,7 +63,7 @@ async fn written_in_spite_of(errors: &[RDKafkaRespErr], from: &[i64]) -> Bench {
 impl Bench {
     /// All calls but so many are in the topic, and each row's in order.
     async fn assert_in_order(&self, but: usize) -> HashMap<String, Vec<i64>> {
-        let rows = self.rows(CALLS as usize - but).await;
+        let rows = self.rows(TOPIC, CALLS as usize - but).await;
         for (row, offsets) in &rows {
             assert!(offsets.is_sorted(), "row {row}: {offsets:?}");
         }
@@ -143,7 +144,7 @@ async fn what_the_client_itself_takes_for_too_large_becomes_a_dead_letter_at_onc
     bench.settle.in_order(bench.ordered(1)).await;
     bench.settle.drained().await;
     assert_eq!(bench.book.counts(), [0, 2, 0]);
-    assert_eq!(bench.rows(1).await.into_values().collect::<Vec<_>>(), [[1]]);
+    assert_eq!(bench.rows(TOPIC, 1).await.into_values().collect::<Vec<_>>(), [[1]]);
     let headers = headers(&bench.dead_letter().await);
     assert_eq!(headers["outhook-value-left-out"], (MAX_RECORD_BYTES + 1).to_string());
 }

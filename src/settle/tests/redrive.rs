@@ -1,0 +1,73 @@
+//! Dead letters of rows in order are sent out again on librdkafka's mock cluster.
+
+use super::*;
+
+const CALLS: i64 = 200;
+
+/// How the letters of those tests are sent out.
+fn order() -> Order {
+    let (look, write) = (Duration::from_secs(30), Duration::from_secs(30));
+    Order { again: false, dry_run: false, definitions: 0, by: "a test".to_owned(), look, write }
+}
+
+impl Bench {
+    /// These calls become dead letters, and all of them before any others.
+    async fn give_up(&self, offsets: impl Iterator<Item = i64>) {
+        offsets.for_each(|offset| self.settle.finished(self.ordered(offset), exhausted()));
+        self.settle.drained().await;
+    }
+}
+
+#[tokio::test]
+async fn rows_go_out_in_their_order_whatever_order_they_were_given_up_in() {
+    let bench = Bench::new();
+    // What found no place is given up before what waited in front of it.
+    bench.give_up((CALLS / 2..CALLS).step_by(2)).await;
+    bench.give_up((0..CALLS / 2).rev()).await;
+    bench.give_up((CALLS / 2 + 1..CALLS).step_by(2)).await;
+
+    let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
+    let (letters, filter) = (Letters::new(&Config::default(), &client), Filter::default());
+    let bounds = Bounds { found: 999, bytes: u64::MAX, time: Duration::from_secs(30) };
+    let page = letters.page(filter.clone(), None, bounds).await.unwrap();
+    let (mut turns, mut redriven) = (Turns::default(), Redriven::among(&filter));
+    page.found.iter().for_each(|letter| turns.add(letter));
+    assert_eq!(turns.count(), CALLS as usize);
+    let redrive = Redrive::new(&Config::default(), &Retries::default(), &client);
+    for ids in turns.batches(70, u64::MAX) {
+        let found = letters.gathered(&ids, bounds.time).await.unwrap();
+        assert_eq!(found.len(), ids.len());
+        let outcomes = redrive.send(found, &letters, &mut redriven, &order()).await.unwrap();
+        assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "{outcomes:?}");
+    }
+
+    let rows = bench.rows("outhook.retry.1s", CALLS as usize).await;
+    for (row, offsets) in &rows {
+        assert!(offsets.is_sorted(), "row {row}: {offsets:?}");
+    }
+    let mut again = Redriven::among(&filter);
+    let page = letters.candidates(filter, None, bounds).await.unwrap();
+    let outcomes = redrive.send(page.found, &letters, &mut again, &order()).await.unwrap();
+    let before = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Err(Skipped::Before(_))));
+    assert_eq!(before.count(), CALLS as usize, "each is marked");
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_is_not_marked_and_goes_out_when_it_is_redriven_again() {
+    let bench = Bench::new();
+    bench.give_up(0..1).await;
+    let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
+    let (letters, filter) = (Letters::new(&Config::default(), &client), Filter::default());
+    let redrive = Redrive::new(&Config::default(), &Retries::default(), &client);
+    let send = async || {
+        let bounds = Bounds { found: 9, bytes: u64::MAX, time: Duration::from_secs(30) };
+        let page = letters.candidates(filter.clone(), None, bounds).await.unwrap();
+        let mut redriven = Redriven::among(&filter);
+        redrive.send(page.found, &letters, &mut redriven, &order()).await.unwrap().pop().unwrap().1
+    };
+    bench.refuse_for_size(1);
+    let refused = send().await;
+    assert!(matches!(refused, Err(Skipped::Unwritten(_))), "{refused:?}");
+    assert!(send().await.is_ok());
+    assert!(matches!(send().await, Err(Skipped::Before(_))));
+}
