@@ -398,6 +398,14 @@ impl Handlers for Resumes {
             None if topic == &*self.row_order => (Origin::RowOrder, Some(self.lanes.own_in_order(partition))),
             None => return None,
         };
+        if share.as_ref().is_some_and(|share| !share.is_counted()) {
+            error!(
+                topic,
+                partition,
+                "the partition was added while this instance runs, and throttled calls in it wait: stop all instances, set \
+                 retries.partitions or row_order.partitions to the topic's number, and start them"
+            );
+        }
         let (index, lanes, settle) = (self.index.clone(), self.lanes.clone(), self.settle.clone());
         Some(Resume::new((from, share), index, lanes, settle, self.restored_within))
     }

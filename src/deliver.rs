@@ -218,6 +218,9 @@ impl Lanes {
     pub async fn resume(&self, mut call: Call) {
         self.shared.room().await;
         while let Some(lane) = self.shared.lane(&call) {
+            if lane.has_copy_of(&call) {
+                return call.receipt.settle();
+            }
             let Err(refusal) = lane.push(call) else { return };
             match self.refused(&lane, refusal) {
                 Some(back) => call = back,

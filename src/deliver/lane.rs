@@ -329,7 +329,7 @@ impl Lane {
             return false;
         }
         if self.key.is_in_order() {
-            if self.shared.row_order_throttle.owns_nothing() && self.is_throttled() {
+            if self.shared.row_order_throttle.reads_nothing() && self.throttling().is_some() {
                 self.close();
                 self.shared.forget(self);
             }
@@ -341,9 +341,14 @@ impl Lane {
             self.give_to(hand);
             return true;
         }
-        // Without a share there is nothing to wait for here.
-        let is_in_vain = self.shared.throttle.owns_nothing() && self.is_throttled();
-        let may_wait = if is_in_vain { Duration::ZERO } else { self.shared.config.queue_wait };
+        let (throttle, queue_wait) = (&self.shared.throttle, self.shared.config.queue_wait);
+        let may_wait = match self.throttling() {
+            // Without a share there is nothing to wait for here.
+            Some(_) if throttle.owns_nothing() => Duration::ZERO,
+            // The next slot may be further away than others wait, and then nothing would ever be here for it.
+            Some(calls) => queue_wait.max(throttle.apart(calls) * 2),
+            None => queue_wait,
+        };
         let latest = self.born.elapsed().saturating_sub(may_wait);
         let mut state = self.state();
         let expired = state.queue.iter().take_while(|held| held.queued < latest).count();

@@ -3,9 +3,15 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+/// How many look-ups there are at once. Each has a thread for as long as the system's resolver takes, though nobody may
+/// wait for it any more; there are 512, and what else may block, such as a commit, needs some of them.
+const LOOK_UPS: usize = 384;
 
 type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
@@ -16,10 +22,19 @@ pub(super) struct Resolver(Arc<dyn Fn(&str) -> Answer + Send + Sync>);
 impl Resolver {
     /// The system's own.
     pub fn system() -> Self {
-        Self::new(|name| {
-            let name = name.to_owned();
-            // It asks for a port, and gives it back with each address.
-            async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) }
+        let places = Arc::new(Semaphore::new(LOOK_UPS));
+        Self::new(move |name| {
+            let (name, places) = (name.to_owned(), places.clone());
+            async move {
+                let place = places.acquire_owned().await.map_err(io::Error::other)?;
+                let looking_up = tokio::task::spawn_blocking(move || {
+                    let _place = place;
+                    // It asks for a port, and gives it back with each address.
+                    let addresses = (name.as_str(), 0).to_socket_addrs()?;
+                    Ok(addresses.map(|address| address.ip()).collect())
+                });
+                looking_up.await.map_err(io::Error::other)?
+            }
         })
     }
 

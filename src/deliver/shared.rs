@@ -12,7 +12,7 @@ use super::lane::Lane;
 use super::metrics::Metrics;
 use super::resolve::Resolver;
 use super::schedule::Schedule;
-use super::throttle::{Throttle, Turn};
+use super::throttle::{Pace, Throttle, Turn};
 use super::{CALL_BYTES, Call, Cause, Config, Onward, Outcome, Retries, note, now};
 use crate::id::WebhookId;
 use crate::lifecycle::Stop;
@@ -187,6 +187,7 @@ impl Shared {
     /// Sends a call that its lane does not take to wait in a retry topic, which is no attempt. One whose endpoint
     /// has failed for longer than its whole schedule lasts, and that is older itself, has waited enough.
     pub fn defer(&self, mut call: Call, trouble: Option<Trouble>) {
+        let fails = trouble.is_some();
         let age = now().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
         if let Some(Trouble { cause, lasted }) = trouble
             && age.min(lasted) > self.schedule.lifetime(call.message.target.retry.as_deref())
@@ -201,10 +202,15 @@ impl Shared {
         let target = &call.message.target;
         let soon = self.schedule.deferral(1, 0);
         let wait = match target.call_throttling {
+            // No turn helps while its endpoint fails: it would be written again and again for days.
+            Some(_) if fails => wait,
             // Whoever reads it in the first retry topic has a share. In another one this instance would, again and again.
             Some(_) if self.throttle.owns_nothing() => soon,
             // Each at a time of its own, so that they don't come back together.
-            Some(calls) => self.throttle.spread(target.webhook, calls, wait.min(soon), now()),
+            Some(calls) => {
+                let pace = if call.deferrals == 1 { Pace::Group } else { Pace::Own };
+                self.throttle.spread(target.webhook, (calls, pace), wait.min(soon), now())
+            }
             None => wait,
         };
         self.onward.wait(call, wait, None);

@@ -7,6 +7,7 @@
 //! row order go out where they are read, so its slots belong to the partitions of that order's topic, and they wait for
 //! theirs in memory.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ mod slots;
 pub(super) struct Throttle {
     /// By partition: since when it is owned.
     owned: Mutex<Vec<Option<Duration>>>,
+    /// How many more partitions this instance reads, which have no slots.
+    uncounted: AtomicUsize,
     webhooks: DashMap<WebhookId, Used>,
     longest_spread: Duration,
 }
@@ -50,6 +53,16 @@ pub(super) enum Turn {
 pub struct Share {
     throttle: Arc<Throttle>,
     partition: usize,
+    is_counted: bool,
+}
+
+/// How fast calls come back that found no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// As fast as the whole group may send them: whoever has few slots may have made most of the calls.
+    Group,
+    /// As fast as this instance may send them.
+    Own,
 }
 
 impl Throttle {
@@ -57,16 +70,23 @@ impl Throttle {
     /// comes back with others.
     pub fn new(partitions: usize, longest_spread: Duration) -> Arc<Self> {
         let owned = Mutex::new(vec![None; partitions.max(1)]);
-        Arc::new(Self { owned, webhooks: DashMap::new(), longest_spread })
+        Arc::new(Self { owned, uncounted: AtomicUsize::new(0), webhooks: DashMap::new(), longest_spread })
     }
 
     /// This instance owns a partition from `now` on. One that is beyond those that were counted has no slots.
     pub fn own(self: &Arc<Self>, partition: i32, now: Duration) -> Share {
         let partition = usize::try_from(partition).unwrap_or(usize::MAX);
-        if let Some(since) = self.owned().get_mut(partition) {
-            *since = Some(now);
-        }
-        Share { throttle: self.clone(), partition }
+        let is_counted = match self.owned().get_mut(partition) {
+            Some(since) => {
+                *since = Some(now);
+                true
+            }
+            None => {
+                self.uncounted.fetch_add(1, Ordering::Relaxed);
+                false
+            }
+        };
+        Share { throttle: self.clone(), partition, is_counted }
     }
 
     /// Takes the slot of `now` for a call of a webhook that may make so many a second, or says when the next one is.
@@ -86,9 +106,23 @@ impl Throttle {
         }
     }
 
+    /// How far the slots of this instance are apart.
+    pub fn apart(&self, calls_a_second: u32) -> Duration {
+        Slots::new(calls_a_second, &self.owned()).apart()
+    }
+
     /// How long a call waits for which there is no slot soon: at least `least`, and each longer than the one before.
-    pub fn spread(&self, webhook: WebhookId, calls_a_second: u32, least: Duration, now: Duration) -> Duration {
-        let apart = Slots::new(calls_a_second, &self.owned()).apart();
+    pub fn spread(
+        &self,
+        webhook: WebhookId,
+        (calls_a_second, pace): (u32, Pace),
+        least: Duration,
+        now: Duration,
+    ) -> Duration {
+        let apart = match pace {
+            Pace::Group => slots::length(calls_a_second),
+            Pace::Own => self.apart(calls_a_second),
+        };
         let mut used = self.webhooks.entry(webhook).or_default();
         let due = used.spread.min(now + least + self.longest_spread).max(now + least);
         used.spread = due + apart;
@@ -98,6 +132,11 @@ impl Throttle {
     /// Whether this instance has no slots at all.
     pub fn owns_nothing(&self) -> bool {
         self.owned().iter().all(Option::is_none)
+    }
+
+    /// Whether this instance reads no partition of the topic, not even one without slots.
+    pub fn reads_nothing(&self) -> bool {
+        self.owns_nothing() && self.uncounted.load(Ordering::Relaxed) == 0
     }
 
     /// Forgets webhooks of which nothing is to be remembered any more.
@@ -110,10 +149,18 @@ impl Throttle {
     }
 }
 
+impl Share {
+    /// Whether its partition was there when partitions were counted, so that it has slots.
+    pub fn is_counted(&self) -> bool {
+        self.is_counted
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
-        if let Some(since) = self.throttle.owned().get_mut(self.partition) {
-            *since = None;
+        match self.throttle.owned().get_mut(self.partition) {
+            Some(since) => *since = None,
+            None => drop(self.throttle.uncounted.fetch_sub(1, Ordering::Relaxed)),
         }
     }
 }
@@ -128,12 +175,34 @@ mod tests {
         let throttle = Throttle::new(2, longest);
         let (webhook, now) = ("abc123".parse().unwrap(), Duration::from_secs(1_800_000_000));
         let _shares = [0, 1].map(|partition| throttle.own(partition, Duration::ZERO));
-        let waits: Vec<_> = (0..20).map(|_| throttle.spread(webhook, 2, Duration::ZERO, now)).collect();
+        let waits: Vec<_> = (0..20).map(|_| throttle.spread(webhook, (2, Pace::Own), Duration::ZERO, now)).collect();
         let apart = SECOND / 2;
         assert!(waits[..5].windows(2).all(|pair| pair[1] - pair[0] == apart), "{waits:?}");
         assert_eq!(waits[19], longest);
         // Those that were too many keep the next ones waiting no longer.
-        let later = throttle.spread(webhook, 2, Duration::ZERO, now + Duration::from_secs(1));
+        let later = throttle.spread(webhook, (2, Pace::Own), Duration::ZERO, now + Duration::from_secs(1));
         assert_eq!(later, longest + apart - Duration::from_secs(1));
+    }
+
+    #[test]
+    fn who_has_few_slots_spreads_first_by_those_of_the_group() {
+        let throttle = Throttle::new(4, Duration::from_secs(60));
+        let _share = throttle.own(0, Duration::ZERO);
+        let (webhook, now) = ("abc123".parse().unwrap(), Duration::from_secs(1_800_000_000));
+        let spread = |pace| throttle.spread(webhook, (10, pace), Duration::ZERO, now);
+        let waits = [Pace::Group, Pace::Group, Pace::Own, Pace::Own].map(spread);
+        let apart = [0, 105, 210, 630].map(Duration::from_millis);
+        assert_eq!(waits, apart);
+    }
+
+    #[test]
+    fn a_partition_that_was_not_counted_has_no_slots_but_is_read() {
+        let throttle = Throttle::new(2, Duration::from_secs(3));
+        let share = throttle.own(2, Duration::ZERO);
+        assert!(!share.is_counted() && throttle.owns_nothing() && !throttle.reads_nothing());
+        let counted = throttle.own(1, Duration::ZERO);
+        assert!(counted.is_counted() && !throttle.owns_nothing());
+        drop((share, counted));
+        assert!(throttle.reads_nothing());
     }
 }

@@ -17,6 +17,9 @@ use super::{Handler, Handlers, Record};
 use crate::lifecycle::Stopping;
 use crate::receipt::{Book, Budget, Receipt};
 
+/// How long is slept at most before it is asked again whether a record is due: the machine may have slept meanwhile, or
+/// its clock may have been set.
+const LOOK: Duration = Duration::from_secs(60);
 /// A wake-up that librdkafka failed to give costs no more than this.
 const IDLE_POLL: Duration = Duration::from_millis(500);
 
@@ -223,7 +226,7 @@ pub(super) async fn run<H: Handlers>(
                 let seen = Instant::now();
                 while let Some(wait) = handler.wait(&Record { topic: &book.topic, message: &message }, seen.elapsed()) {
                     tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
+                        () = tokio::time::sleep(wait.min(LOOK)) => {}
                         () = stopping.asked() => return,
                     }
                 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::super::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries, now};
+use super::receiver;
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, Order, Secret};
 use crate::id::{CallId, MessageId, Place};

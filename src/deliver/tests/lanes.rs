@@ -412,3 +412,53 @@ async fn an_instance_without_a_share_sends_throttled_calls_at_once_where_others_
     }
     assert_eq!(receiver.connections(), 0);
 }
+
+#[tokio::test]
+async fn a_throttled_call_waits_for_a_slot_that_is_further_away_than_others_wait() {
+    let receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut heard = Heard::new(Config { queue_wait: Duration::from_millis(20), ..config() });
+    // One slot in 2.1 s: a quarter of two calls a second.
+    let _share = heard.lanes.own(0);
+    let mut throttled = Arc::into_inner(target(&receiver.url("/"))).unwrap();
+    throttled.call_throttling = Some(2);
+    heard.offer(&Arc::new(throttled), 1).await;
+    assert_eq!(heard.delivered().await, 1);
+}
+
+#[tokio::test]
+async fn a_throttled_call_whose_endpoint_fails_waits_as_others_do() {
+    let receiver = Receiver::start(|_| Reply::Status(500)).await;
+    let mut heard = Heard::new(Config { breaker_failures: 1, retry: vec![], ..config() });
+    let _shares = [0, 1, 2, 3].map(|partition| heard.lanes.own(partition));
+    let mut throttled = Arc::into_inner(target(&receiver.url("/"))).unwrap();
+    throttled.call_throttling = Some(1);
+    let throttled = Arc::new(throttled);
+    heard.offer(&throttled, 0).await;
+    assert_eq!(heard.exhausted().await, ("status_5xx", 1));
+    heard.offer_all(&throttled, 1..31).await;
+    for _ in 1..31 {
+        let wait = heard.waits().await.wait;
+        // Those of one a second would wait for up to half a minute longer.
+        assert!(wait <= TIER * 6 / 5, "{wait:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_a_throttled_call_that_waits_already_takes_no_turn() {
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let mut heard = Heard::new(Config { queue_wait: Duration::from_secs(60), ..config() });
+    let _shares = [0, 1, 2, 3].map(|partition| heard.lanes.own(partition));
+    let mut throttled = Arc::into_inner(target(&receiver.url("/"))).unwrap();
+    throttled.call_throttling = Some(1);
+    let throttled = Arc::new(throttled);
+    for n in [1, 2, 2, 1] {
+        heard.lanes.resume(call(&throttled, n, &heard.book)).await;
+    }
+    assert_eq!(heard.book.settled(), 2, "the copies");
+    for _ in 0..2 {
+        heard.delivered().await;
+        receiver.heard().await;
+    }
+    assert_eq!((heard.book.settled(), heard.lanes.in_flight()), (4, 0));
+    assert!(receiver.not_heard());
+}

@@ -30,7 +30,7 @@ pub(super) struct Slot {
 
 impl<'o> Slots<'o> {
     pub fn new(calls_a_second: u32, owned: &'o [Option<Duration>]) -> Self {
-        Self { owned, length: (nanos(SECOND) / u64::from(calls_a_second.max(1))).max(1) }
+        Self { owned, length: nanos(length(calls_a_second)) }
     }
 
     /// The first slot of ours that may still be used at `now` and starts no sooner than `free`.
@@ -53,6 +53,11 @@ impl<'o> Slots<'o> {
         let ours = self.owned.iter().flatten().count().max(1) as u64;
         Duration::from_nanos(self.length.saturating_mul(self.owned.len() as u64) / ours)
     }
+}
+
+/// How long a slot is.
+pub(super) fn length(calls_a_second: u32) -> Duration {
+    (SECOND / calls_a_second.max(1)).max(Duration::from_nanos(1))
 }
 
 fn nanos(time: Duration) -> u64 {
