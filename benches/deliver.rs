@@ -28,11 +28,12 @@ use outhook::render::Message;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+/// A divisor of how many calls are made.
 const CONNECTIONS: usize = 32;
 const ROUNDS: usize = 5;
 
 fn main() {
-    let calls = if std::env::args().any(|argument| argument == "--test") { 400 } else { 40_000 };
+    let calls = if std::env::args().any(|argument| argument == "--test") { 640 } else { 40_000 };
     let receiver = Receiver::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut best = [Run::WORST; 2];
