@@ -53,7 +53,6 @@ pub(super) enum Turn {
 pub struct Share {
     throttle: Arc<Throttle>,
     partition: usize,
-    is_counted: bool,
 }
 
 /// How fast calls come back that found no slot.
@@ -76,17 +75,11 @@ impl Throttle {
     /// This instance owns a partition from `now` on. One that is beyond those that were counted has no slots.
     pub fn own(self: &Arc<Self>, partition: i32, now: Duration) -> Share {
         let partition = usize::try_from(partition).unwrap_or(usize::MAX);
-        let is_counted = match self.owned().get_mut(partition) {
-            Some(since) => {
-                *since = Some(now);
-                true
-            }
-            None => {
-                self.uncounted.fetch_add(1, Ordering::Relaxed);
-                false
-            }
-        };
-        Share { throttle: self.clone(), partition, is_counted }
+        match self.owned().get_mut(partition) {
+            Some(since) => *since = Some(now),
+            None => drop(self.uncounted.fetch_add(1, Ordering::Relaxed)),
+        }
+        Share { throttle: self.clone(), partition }
     }
 
     /// Takes the slot of `now` for a call of a webhook that may make so many a second, or says when the next one is.
@@ -152,7 +145,7 @@ impl Throttle {
 impl Share {
     /// Whether its partition was there when partitions were counted, so that it has slots.
     pub fn is_counted(&self) -> bool {
-        self.is_counted
+        self.partition < self.throttle.owned().len()
     }
 }
 
