@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use outhook::decode::{EventDate, Sequence};
 use outhook::definition::{Endpoint, Order, Secret};
 use outhook::deliver::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries};
-use outhook::id::{CallId, MessageId, Place};
+use outhook::id::{CallId, MessageId, Place, Step};
 use outhook::matching::{Live, Target};
 use outhook::message_log::{Entry, Status};
 use outhook::receipt::{Book, Budget, Receipt};
@@ -199,7 +199,17 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         let place = Place { topic: topic.clone(), partition: 0, offset: n as i64 };
         let receipt = Receipt::open(book.clone(), n as u64, budget.clone());
         lanes
-            .send(Call { message, place, appended_ms: 0, receipt, attempts: 0, deferrals: 0, offered_ms: 0, row: None })
+            .send(Call {
+                message,
+                place,
+                appended_ms: 0,
+                receipt,
+                attempts: 0,
+                deferrals: 0,
+                offered_ms: 0,
+                step: Step::FIRST,
+                row: None,
+            })
             .await;
     }
     all.notified().await;

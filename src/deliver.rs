@@ -45,7 +45,7 @@ use tokio::time::{interval, timeout};
 use self::lane::Refusal;
 use self::shared::Shared;
 use crate::definition::Endpoint;
-use crate::id::{Place, Row};
+use crate::id::{Place, Row, Step};
 use crate::message_log::{Entry, Status};
 use crate::receipt::Receipt;
 use crate::render::Message;
@@ -68,6 +68,7 @@ pub struct Call {
     pub deferrals: u32,
     /// When it was first meant to go out, milliseconds since 1970.
     pub offered_ms: i64,
+    pub step: Step,
     /// The row that it is about, if its webhook wants row order: it goes out after all before it about the same row.
     pub row: Option<Row>,
 }
@@ -218,9 +219,6 @@ impl Lanes {
     pub async fn resume(&self, mut call: Call) {
         self.shared.room().await;
         while let Some(lane) = self.shared.lane(&call) {
-            if lane.has_copy_of(&call) {
-                return call.receipt.settle();
-            }
             let Err(refusal) = lane.push(call) else { return };
             match self.refused(&lane, refusal) {
                 Some(back) => call = back,

@@ -184,6 +184,37 @@ impl fmt::Display for CallId {
     }
 }
 
+/// How far a call has come between the topics where calls wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// When a redrive, a resend or a replay made the call, milliseconds since 1970; None where its row change did.
+    pub requested_ms: Option<i64>,
+    /// How often it has been written to such a topic since; None once an earlier version has, which did not count.
+    pub writes: Option<u32>,
+}
+
+impl Step {
+    /// That of a call which its row change makes.
+    pub const FIRST: Self = Self { requested_ms: None, writes: Some(0) };
+
+    /// That of a call which is requested at a time, milliseconds since 1970.
+    pub fn requested(requested_ms: i64) -> Self {
+        Self { requested_ms: Some(requested_ms), ..Self::FIRST }
+    }
+
+    /// The next one: it is written once more.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self { writes: self.writes.map(|writes| writes.saturating_add(1)), ..self }
+    }
+
+    /// Whether a call at this step has come, by the same request, no further than one at the other.
+    pub fn is_no_further_than(self, other: Step) -> bool {
+        let pair = self.writes.zip(other.writes);
+        self.requested_ms == other.requested_ms && pair.is_some_and(|(writes, other)| writes <= other)
+    }
+}
+
 /// Where a record stands in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {

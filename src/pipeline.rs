@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::catalogue::Lookout;
 use crate::decode::{Decoded, Decoder, Headers, Input};
 use crate::deliver::{CALL_BYTES, Call, Lanes};
-use crate::id::{Place, Row};
+use crate::id::{Place, Row, Step};
 use crate::matching::{Index, Target};
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
@@ -18,6 +18,7 @@ pub use self::counters::{Counters, describe_metrics};
 pub use self::replay::{Replay, Replayed};
 pub use self::resume::{Origin, Resume};
 
+mod copies;
 mod counters;
 mod replay;
 mod resume;
@@ -97,7 +98,7 @@ fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
     let (place, appended_ms) = (record.place(), record.timestamp_ms());
     let offered_ms = now_ms();
     let row = row(&message.target, &place, record.key());
-    Call { message, place, appended_ms, receipt, attempts: 0, deferrals: 0, offered_ms, row }
+    Call { message, place, appended_ms, receipt, attempts: 0, deferrals: 0, offered_ms, step: Step::FIRST, row }
 }
 
 /// The time, milliseconds since 1970.

@@ -44,6 +44,8 @@ use crate::render::TooLarge;
 
 pub use self::config::{Config, OperatorEvents, Retries, RowOrder};
 pub use self::due_calls::{DueCalls, Unwritten};
+#[cfg(test)]
+pub use self::kept_call::samples;
 pub use self::kept_call::{KeptCall, NoCall, Until};
 pub use self::letter::{BadLetterId, Filter, Kind, Letter, LetterId, UrlPrefix};
 pub use self::producer::MAX_RECORD_BYTES;

@@ -17,6 +17,10 @@ pub fn describe_metrics() {
         "outhook_updates_without_before_total",
         "Updates of which the old row is unknown, by table; only of tables that have active events",
     );
+    count(
+        "outhook_retry_copies_total",
+        "Records of calls that wait, passed over because they are copies of ones before them, such as crashes leave",
+    );
     count("outhook_matches_total", "Row changes that fired an event, one for each event");
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics::{Counter, counter};
 
+use super::copies::Copies;
 use super::{input, now_ms};
 use crate::deliver::{CALL_BYTES, Lanes, Onward as _, Share};
 use crate::matching::{End, Index, Live, Target};
@@ -23,6 +24,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The stages behind one partition of such a topic.
 pub struct Resume {
     from: Origin,
+    copies: Copies,
     /// What this partition gives of the calls of webhooks that may make only so many a second.
     _share: Option<Share>,
     index: Arc<Index>,
@@ -32,6 +34,7 @@ pub struct Resume {
     /// because its writer knew more of the log.
     restored_within: Duration,
     cancelled: Counter,
+    copied: Counter,
 }
 
 /// Where calls come from.
@@ -65,7 +68,8 @@ impl Resume {
         restored_within: Duration,
     ) -> Self {
         let cancelled = counter!("outhook_calls_total", "outcome" => "cancelled");
-        Self { from, _share: share, index, lanes, settle, restored_within, cancelled }
+        let (copied, copies) = (counter!("outhook_retry_copies_total"), Copies::default());
+        Self { from, copies, copied, _share: share, index, lanes, settle, restored_within, cancelled }
     }
 
     fn known(&self, kept: &KeptCall, until: Until, written_ms: i64) -> Known {
@@ -160,6 +164,10 @@ impl Handler for Resume {
                 return receipt.settle();
             }
         };
+        if self.copies.passes_over(&kept, record.offset()) {
+            self.copied.increment(1);
+            return receipt.settle();
+        }
         let share = receipt.share(record.value().map_or(0, <[u8]>::len) + CALL_BYTES);
         receipt.settle();
         match self.known(&kept, until, record.timestamp_ms()) {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::outgoing::{Headers, Kind, Outgoing, PREFIX};
 use crate::decode::{EventDate, Sequence};
 use crate::deliver::Call;
-use crate::id::{AccountId, CallId, EventId, MessageId, Place, Row, WebhookId};
+use crate::id::{AccountId, CallId, EventId, MessageId, Place, Row, Step, WebhookId};
 use crate::matching::{Live, Target};
 use crate::receipt::Receipt;
 use crate::render::Message;
@@ -36,6 +36,7 @@ pub struct KeptCall {
     pub offered_ms: i64,
     pub attempts: u32,
     pub deferrals: u32,
+    pub step: Step,
     /// The row that it is about, if its webhook wanted row order when it was made.
     pub row: Option<Row>,
 }
@@ -60,9 +61,9 @@ pub struct NoCall {
 
 impl KeptCall {
     pub fn of(call: &Call) -> Self {
-        let (attempts, deferrals) = (call.attempts, call.deferrals);
+        let (attempts, deferrals, step) = (call.attempts, call.deferrals, call.step);
         let first = Self::first(&call.message, call.place.clone(), call.row, (call.appended_ms, call.offered_ms));
-        Self { attempts, deferrals, ..first }
+        Self { attempts, deferrals, step, ..first }
     }
 
     /// The call of a message that was never tried. `place` is the row change's record, appended at the first time
@@ -84,6 +85,7 @@ impl KeptCall {
             offered_ms,
             attempts: 0,
             deferrals: 0,
+            step: Step::FIRST,
             row,
         }
     }
@@ -114,19 +116,21 @@ impl KeptCall {
             offered_ms: offered.as_millisecond(),
             attempts: read.parsed("attempts")?,
             deferrals: read.parsed("deferrals")?,
+            step: Step { requested_ms: read.parsed_if_there("requested-ms")?, writes: read.parsed_if_there("writes")? },
             row: read.parsed_if_there("row")?,
         })
     }
 
-    /// Reads a dead letter's headers. Earlier versions wrote fewer: which place the URL had is not known then, so that
-    /// only the same URL counts.
+    /// Reads a dead letter's headers: the call has ended, and may begin anew. Earlier versions wrote fewer: which place the
+    /// URL had is not known then, so that only the same URL counts.
     ///
     /// # Errors
     /// As [`KeptCall::read`].
     pub fn of_letter<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, NoCall> {
         let has_appended = header("outhook-appended-ms").is_some();
         let call = Self::read(|name| header(name).or_else(|| left_out_before(name)))?;
-        Ok(Self { appended_ms: if has_appended { call.appended_ms } else { call.offered_ms }, ..call })
+        let appended_ms = if has_appended { call.appended_ms } else { call.offered_ms };
+        Ok(Self { appended_ms, step: Step::FIRST, ..call })
     }
 
     pub(super) fn headers(&self, kind: &str) -> Headers {
@@ -146,15 +150,14 @@ impl KeptCall {
             .add("offered", Timestamp::from_millisecond(self.offered_ms).unwrap_or(Timestamp::UNIX_EPOCH))
             .add("attempts", self.attempts)
             .add("deferrals", self.deferrals);
-        match self.row {
-            Some(row) => headers.add("row", row),
-            None => headers,
-        }
+        headers.add_if_there("row", self.row)
     }
 
     /// The record of the call while it waits.
     pub(super) fn waiting(&self, until: Until, body: Bytes) -> Outgoing {
         let headers = self.headers("retry").add("due-ms", until.due_ms).add("definitions", until.definitions);
+        let Step { requested_ms, writes } = self.step.next();
+        let headers = headers.add_if_there("requested-ms", requested_ms).add_if_there("writes", writes);
         Outgoing {
             kind: Kind::Retry,
             place: self.place.to_string(),
@@ -178,7 +181,8 @@ impl KeptCall {
     /// The record of the call when it is sent out again: due now, as if it had never been tried.
     pub(super) fn due(self, now: Timestamp, definitions: i64, body: Bytes) -> Outgoing {
         let now_ms = now.as_millisecond();
-        let call = Self { attempts: 0, deferrals: 0, offered_ms: now_ms, ..self };
+        let step = Step::requested(now_ms);
+        let call = Self { attempts: 0, deferrals: 0, offered_ms: now_ms, step, ..self };
         call.waiting(Until { due_ms: now_ms, definitions }, body)
     }
 
@@ -211,6 +215,7 @@ impl KeptCall {
             attempts: self.attempts,
             deferrals: self.deferrals,
             offered_ms: self.offered_ms,
+            step: self.step,
             row: self.row,
         }
     }
@@ -269,14 +274,10 @@ fn endpoint(text: &str) -> Option<(usize, usize)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rdkafka::message::Headers as _;
-
+pub mod samples {
     use super::*;
-    use crate::definition::samples::webhook;
 
-    fn kept() -> KeptCall {
+    pub fn kept() -> KeptCall {
         KeptCall {
             account: "acme".into(),
             webhook: "abc123".parse().unwrap(),
@@ -292,9 +293,20 @@ mod tests {
             offered_ms: 1_767_323_046_001,
             attempts: 4,
             deferrals: 2,
+            step: Step { requested_ms: Some(1_767_323_046_001), writes: Some(7) },
             row: "00ff00ff00ff00ff".parse().ok(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rdkafka::message::Headers as _;
+
+    use super::samples::kept;
+    use super::*;
+    use crate::definition::samples::webhook;
 
     fn read(record: &Outgoing) -> (Result<KeptCall, NoCall>, Result<Until, NoCall>) {
         let headers = record.headers.clone().into_inner();
@@ -305,17 +317,18 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let until = Until { due_ms: 1_767_323_099_000, definitions: 77 };
+        let uncounted = Step { requested_ms: None, writes: None };
         let sequences = [
-            Sequence::Postgres { commit: u64::MAX, lsn: 0, after_delete: true },
-            Sequence::Postgres { commit: 1, lsn: 2, after_delete: false },
-            Sequence::Binlog { file: 1, pos: 2, row: 1 },
-            Sequence::Offset { partition: i32::MAX, offset: i64::MAX },
+            (Sequence::Postgres { commit: u64::MAX, lsn: 0, after_delete: true }, Step::FIRST),
+            (Sequence::Postgres { commit: 1, lsn: 2, after_delete: false }, uncounted),
+            (Sequence::Binlog { file: 1, pos: 2, row: 1 }, Step::requested(i64::MIN)),
+            (Sequence::Offset { partition: i32::MAX, offset: i64::MAX }, kept().step),
         ];
-        for sequence in sequences {
+        for (sequence, step) in sequences {
             let row = kept().row.filter(|_| matches!(sequence, Sequence::Binlog { .. }));
-            let kept = KeptCall { sequence, row, ..kept() };
+            let kept = KeptCall { sequence, row, step, ..kept() };
             let record = kept.waiting(until, Bytes::from_static(b"{}"));
-            assert_eq!(read(&record), (Ok(kept), Ok(until)));
+            assert_eq!(read(&record), (Ok(KeptCall { step: step.next(), ..kept }), Ok(until)));
         }
     }
 
@@ -346,7 +359,7 @@ mod tests {
             let header = |name: &str| headers.iter().find(|header| header.key == name)?.value;
             KeptCall::of_letter(|name| header(name).filter(|_| !missing.contains(&name)))
         };
-        assert_eq!(without(&[]), Ok(kept()));
+        assert_eq!(without(&[]), Ok(KeptCall { step: Step::FIRST, ..kept() }));
         let older = without(&["outhook-endpoint", "outhook-appended-ms", "outhook-deferrals"]).unwrap();
         assert_eq!((older.appended_ms, older.deferrals), (kept().offered_ms, 0));
         let mut webhook = webhook("abc123", "A");

@@ -85,6 +85,13 @@ impl Headers {
         Self(self.0.insert(Header { key: &name, value: Some(&value) }))
     }
 
+    pub fn add_if_there(self, name: &str, value: Option<impl Display>) -> Self {
+        match value {
+            Some(value) => self.add(name, value),
+            None => self,
+        }
+    }
+
     /// The value of the first header of this whole name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.0.iter().find(|header| header.key == name)?.value

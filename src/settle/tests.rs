@@ -17,7 +17,7 @@ use super::*;
 use crate::decode::{DecodeError, EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::deliver::Cause;
-use crate::id::{CallId, MessageId, Place, Row};
+use crate::id::{CallId, MessageId, Place, Row, Step};
 use crate::journal::Bounds;
 use crate::matching::{Live, Target};
 use crate::receipt::{Book, Budget};
@@ -126,6 +126,7 @@ impl Bench {
             attempts: 5,
             deferrals: 0,
             offered_ms: 1_767_323_046_000,
+            step: Step::FIRST,
             row: None,
         }
     }
@@ -221,7 +222,7 @@ async fn a_call_that_waits_is_in_the_retry_topic_of_its_wait_and_settles_when_it
     let record = bench.first_in("outhook.retry.5s").await;
     assert_eq!(record.payload(), Some(&b"{}"[..]));
     let header = |name: &str| record.headers().unwrap().iter().find(|header| header.key == name)?.value;
-    assert_eq!(KeptCall::read(header), Ok(KeptCall::of(&bench.call())));
+    assert_eq!(KeptCall::read(header), Ok(KeptCall { step: Step::FIRST.next(), ..KeptCall::of(&bench.call()) }));
     let until = Until::read(header).unwrap();
     assert!((6000..16_000).contains(&(until.due_ms - before)), "{until:?}");
     assert_eq!(header("outhook-cause"), Some(&b"no answer"[..]));

@@ -31,6 +31,30 @@ fn a_call_that_waits_outlasts_the_instance_that_sent_it_to_wait() {
     assert_eq!(receiver.requests("/orders").len(), 3);
 }
 
+/// A crash leaves what was written and not committed to be written again.
+#[test]
+fn a_copy_of_a_call_that_waits_is_passed_over() {
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.retry", vec!["3s", "0s"]);
+    site.set("retries.tiers", vec!["3s"]);
+    receiver.answer_first("/orders", [Answer::Status(500)]);
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    let instance = site.start();
+    site.produce([order(1)]);
+    let (broker, tier) = (Broker::get(), format!("{}.3s", site.retries));
+    let waits = harness::eventually("the call waits", SOON, || broker.read_all(&tier).pop());
+    broker.append(&tier, &[waits.clone(), waits.clone()]);
+
+    let group = format!("{}-retries", site.group);
+    harness::eventually("all three are read", SOON, || {
+        let committed: i64 = broker.committed(&group, &tier).into_iter().flatten().sum();
+        (committed >= 3).then_some(())
+    });
+    assert_eq!(instance.metric("outhook_retry_copies_total"), 2.0);
+    assert_eq!(receiver.requests("/orders").len(), 2, "what failed, and once again");
+    assert_eq!(instance.stop().code, Some(0));
+}
+
 #[test]
 fn a_whole_schedule_runs_in_time_and_ends_in_a_dead_letter() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
@@ -217,10 +241,11 @@ fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_kno
     let tier = format!("{}.1s", site.retries);
     let waited = broker.read_all(&tier).remove(0);
     // As whoever knew more definitions has written them, before the topic was restored without them.
-    let made = |event: &str, offered: &str| {
+    let made = |call: &str, event: &str, offered: &str| {
         let mut record = waited.clone();
         for (name, value) in &mut record.headers {
             match name.as_str() {
+                "outhook-call" => call.clone_into(value),
                 "outhook-event" => event.clone_into(value),
                 "outhook-definitions" => "1000000".clone_into(value),
                 "outhook-offered" => offered.clone_into(value),
@@ -229,7 +254,9 @@ fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_kno
         }
         record
     };
-    broker.append(&tier, &[made("zzzzzy", "2026-01-01T00:00:00Z"), made("zzzzzz", "2100-01-01T00:00:00Z")]);
+    let lost = made("00000000-0000-8000-8000-000000000001", "zzzzzy", "2026-01-01T00:00:00Z");
+    let waiting = made("00000000-0000-8000-8000-000000000002", "zzzzzz", "2100-01-01T00:00:00Z");
+    broker.append(&tier, &[lost, waiting]);
 
     let letter = harness::eventually("the dead letter is there", SOON, || broker.read_all(&site.dead_letters).pop());
     let headers = ["kind", "class", "event"].map(|name| letter.header(&format!("outhook-{name}")));

@@ -167,7 +167,7 @@ mod tests {
     use super::super::tests::args;
     use super::*;
     use crate::decode::{EventDate, Sequence};
-    use crate::id::{CallId, MessageId, Place};
+    use crate::id::{CallId, MessageId, Place, Step};
     use crate::settle::KeptCall;
 
     fn unwritten(offset: i64, code: RDKafkaErrorCode) -> Unwritten {
@@ -186,6 +186,7 @@ mod tests {
             offered_ms: 0,
             attempts: 0,
             deferrals: 0,
+            step: Step::FIRST,
             row: None,
         };
         Unwritten { call, cause: KafkaError::MessageProduction(code) }

@@ -37,14 +37,6 @@ impl Lane {
         }
     }
 
-    /// Whether a call of a webhook that may make only so many a second is queued already. A crash leaves a call that was
-    /// on its way between retry topics there twice, and copies that took turns would have more of them made while they
-    /// wait. The one that is queued has not settled, so that the call comes again whatever becomes of this instance.
-    pub fn has_copy_of(&self, call: &Call) -> bool {
-        let is_copy = |held: &Held| held.call.message.call == call.message.call;
-        call.message.target.call_throttling.is_some() && self.state().queue.iter().any(is_copy)
-    }
-
     /// How many calls a second the webhook may make of whose calls the first is queued, if that is limited.
     pub(super) fn throttling(&self) -> Option<u32> {
         self.state().queue.front()?.call.message.target.call_throttling

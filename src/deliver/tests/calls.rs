@@ -12,7 +12,7 @@ use super::super::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries, n
 use super::receiver;
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, Order, Secret};
-use crate::id::{CallId, MessageId, Place};
+use crate::id::{CallId, MessageId, Place, Step};
 use crate::matching::{Live, Target};
 use crate::message_log::{Entry, Status};
 use crate::receipt::{Book, Budget, Receipt};
@@ -93,6 +93,7 @@ pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
         attempts: 0,
         deferrals: 0,
         offered_ms: now().as_millis() as i64,
+        step: Step::FIRST,
         row: None,
     }
 }

@@ -442,23 +442,3 @@ async fn a_throttled_call_whose_endpoint_fails_waits_as_others_do() {
         assert!(wait <= TIER * 6 / 5, "{wait:?}");
     }
 }
-
-#[tokio::test]
-async fn a_copy_of_a_throttled_call_that_waits_already_takes_no_turn() {
-    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
-    let mut heard = Heard::new(Config { queue_wait: Duration::from_secs(60), ..config() });
-    let _shares = [0, 1, 2, 3].map(|partition| heard.lanes.own(partition));
-    let mut throttled = Arc::into_inner(target(&receiver.url("/"))).unwrap();
-    throttled.call_throttling = Some(1);
-    let throttled = Arc::new(throttled);
-    for n in [1, 2, 2, 1] {
-        heard.lanes.resume(call(&throttled, n, &heard.book)).await;
-    }
-    assert_eq!(heard.book.settled(), 2, "the copies");
-    for _ in 0..2 {
-        heard.delivered().await;
-        receiver.heard().await;
-    }
-    assert_eq!((heard.book.settled(), heard.lanes.in_flight()), (4, 0));
-    assert!(receiver.not_heard());
-}
