@@ -3,6 +3,7 @@
 //! Each prints its seed, and takes it back from the environment to do the same in the same order again. What a
 //! machine does between two steps is not part of the seed.
 
+mod crashes;
 mod definitions;
 mod feed;
 mod kills;

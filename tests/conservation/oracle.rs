@@ -5,11 +5,14 @@ mod tests;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::{Duration, Instant};
 
 use harness::pace::{Pace, Seen};
 use harness::{Request, Signature, Stored};
+use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::crashes::{Again, Crash};
 use crate::residents::{Resident, row_of};
 use crate::verdict::Verdict;
 
@@ -27,6 +30,7 @@ pub struct Oracle {
     out_of_order: usize,
     causeless: usize,
     uncalled_for: Vec<String>,
+    crashes: Vec<Crash>,
 }
 
 /// What is right for a path, and what came to it.
@@ -42,6 +46,8 @@ struct Path {
     pace: Option<Pace>,
     /// By row change: what was heard of its call.
     heard: HashMap<usize, Heard>,
+    /// By row change: what was delivered more than once.
+    again: HashMap<usize, Again>,
     delivered: usize,
     /// Delivered or a dead letter.
     settled: usize,
@@ -53,8 +59,11 @@ struct Heard {
     message: u64,
     /// How often it was answered with success.
     taken: u32,
+    /// When it first was.
+    first: Option<Instant>,
     came: bool,
-    dead: bool,
+    /// How many dead letters it has.
+    letters: u32,
     renamed: bool,
 }
 
@@ -100,8 +109,12 @@ impl Oracle {
         let is_first = !std::mem::replace(&mut heard.came, true);
         if request.answer.is_success() {
             heard.taken += 1;
-            if heard.taken == 1 {
-                path.settled += usize::from(!heard.dead);
+            let first = *heard.first.get_or_insert(request.at);
+            if heard.taken > 1 {
+                let new = Again { made: made(&message, request.at), first, last: first };
+                path.again.entry(change).or_insert(new).last = request.at;
+            } else {
+                path.settled += usize::from(heard.letters == 0);
                 path.delivered += 1;
                 self.delivered += 1;
             }
@@ -120,9 +133,15 @@ impl Oracle {
             return self.uncalled_for.push(format!("a dead letter of {change} to {path}"));
         };
         let heard = path.hear(change, letter.header("outhook-message").unwrap_or_default());
-        if !std::mem::replace(&mut heard.dead, true) {
+        heard.letters += 1;
+        if heard.letters == 1 {
             path.settled += usize::from(heard.taken == 0);
         }
+    }
+
+    /// An instance or a broker was gone.
+    pub fn crashed(&mut self, crash: Crash) {
+        self.crashes.push(crash);
     }
 
     /// How many calls were delivered.
@@ -146,7 +165,7 @@ impl Oracle {
 
     /// Whether a call was delivered or is a dead letter.
     pub fn is_settled(&self, (path, change): Call<'_>) -> bool {
-        self.paths[path].heard.get(&change).is_some_and(|heard| heard.taken > 0 || heard.dead)
+        self.paths[path].heard.get(&change).is_some_and(|heard| heard.taken > 0 || heard.letters > 0)
     }
 
     /// What was seen where only so many calls may come in a second.
@@ -162,6 +181,8 @@ impl Oracle {
         let heard = || self.paths.values().flat_map(|path| path.heard.values());
         let mut verdict = Verdict {
             duplicates: heard().map(|heard| heard.taken.saturating_sub(1) as usize).sum(),
+            unexplained: self.unexplained(),
+            letters_again: heard().map(|heard| heard.letters.saturating_sub(1) as usize).sum(),
             renamed: heard().filter(|heard| heard.renamed).count(),
             badly_signed: self.badly_signed,
             out_of_order: self.out_of_order,
@@ -174,11 +195,23 @@ impl Oracle {
             verdict.expected += 1;
             match self.paths[path].heard.get(&change) {
                 Some(heard) if heard.taken > 0 => verdict.delivered += 1,
-                Some(heard) if heard.dead => verdict.dead += 1,
+                Some(heard) if heard.letters > 0 => verdict.dead += 1,
                 _ => verdict.lost += 1,
             }
         }
         verdict
+    }
+
+    /// How many messages came again though they were in flight at no crash.
+    fn unexplained(&self) -> usize {
+        let again = self.paths.values().flat_map(|path| path.again.values());
+        again.filter(|again| !self.crashes.iter().any(|crash| crash.explains(again))).count()
+    }
+
+    /// How many messages were delivered shortly before a crash, so that what a commit says of them may have been lost.
+    pub fn undone(&self) -> usize {
+        let first = self.paths.values().flat_map(|path| path.heard.values().filter_map(|heard| heard.first));
+        first.filter(|first| self.crashes.iter().any(|crash| crash.undid(*first))).count()
     }
 }
 
@@ -188,7 +221,7 @@ impl Path {
         let mut hasher = DefaultHasher::new();
         message_id.hash(&mut hasher);
         let message = hasher.finish();
-        let new = Heard { message, taken: 0, came: false, dead: false, renamed: false };
+        let new = Heard { message, taken: 0, first: None, came: false, letters: 0, renamed: false };
         let heard = self.heard.entry(change).or_insert(new);
         heard.renamed |= heard.message != message;
         heard
@@ -201,6 +234,13 @@ impl Path {
         *newest = change.max(*newest);
         *newest > change
     }
+}
+
+/// When the row change of a message that came at a time was written, by the date in its body.
+fn made(message: &Value, came: Instant) -> Instant {
+    let date = message["eventDate"].as_str().and_then(|date| date.parse().ok()).expect("a message has its date");
+    let age = Timestamp::now().duration_since(date);
+    came - Duration::try_from(age).unwrap_or_default()
 }
 
 /// The number of the order in a message's body.

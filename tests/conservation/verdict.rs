@@ -13,6 +13,10 @@ pub struct Verdict {
     pub lost: usize,
     /// Delivered once more.
     pub duplicates: usize,
+    /// How many messages that came again were in flight at no crash.
+    pub unexplained: usize,
+    /// Dead letters of calls that have one.
+    pub letters_again: usize,
     /// Came again under another message id.
     pub renamed: usize,
     pub badly_signed: usize,
@@ -38,5 +42,11 @@ impl Verdict {
             paces.iter().all(Seen::is_full),
             "a throttle that nothing pressed against was not shown to hold: {self:?}"
         );
+    }
+
+    /// Fails if more than one in a thousand messages came again though it was in flight at no crash.
+    #[track_caller]
+    pub fn assert_explained(&self) {
+        assert!(self.unexplained * 1000 <= self.delivered, "more than 0.1 % came again without a crash: {self:?}");
     }
 }

@@ -1,7 +1,5 @@
 //! A judge that believes everything would let any program pass.
 
-use std::time::{Duration, Instant};
-
 use harness::Answer;
 
 use super::*;
@@ -11,7 +9,8 @@ fn request(path: &str, change: usize, message_id: &str, answer: Answer) -> Reque
         path: path.to_owned(),
         message_id: message_id.to_owned(),
         headers: http::HeaderMap::new(),
-        body: format!(r#"{{"objectName":"orders","data":[{{"id":{change}}}]}}"#).into(),
+        body: format!(r#"{{"eventDate":"{}","objectName":"orders","data":[{{"id":{change}}}]}}"#, Timestamp::now())
+            .into(),
         signature: if change == 7 { Signature::Bad("forged".to_owned()) } else { Signature::Good },
         answer,
         at: Instant::now(),
@@ -62,8 +61,33 @@ fn the_judge_tells_what_is_wrong() {
     assert_eq!((verdict.duplicates, verdict.renamed), (1, 1));
     assert_eq!(verdict.out_of_order, 0);
     assert_eq!((verdict.badly_signed, verdict.causeless, verdict.uncalled_for.len()), (1, 1, 3));
+    assert_eq!((verdict.unexplained, verdict.letters_again), (1, 0), "nothing crashed: {verdict:?}");
     oracle.arrived(&request("/a", 5, "m", good));
     assert_eq!(oracle.verdict([]).out_of_order, 1, "5 came behind 7");
+}
+
+#[test]
+fn what_was_in_flight_at_a_crash_may_come_again() {
+    let mut oracle = Oracle::default();
+    oracle.expect("/a", "orders");
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let crash = |from, to| Crash { from: at(from), to: at(to), not_committed: Duration::from_secs(1) };
+    for seconds in [60, 70] {
+        let mut request = request("/a", 1, "m", Answer::Status(204));
+        request.at = at(seconds);
+        oracle.arrived(&request);
+    }
+    assert_eq!(oracle.verdict([]).unexplained, 1, "nothing crashed");
+    oracle.crashed(crash(63, 75));
+    assert_eq!(oracle.verdict([]).unexplained, 1, "it was delivered long before");
+    oracle.crashed(crash(60, 61));
+    assert_eq!(oracle.verdict([]).unexplained, 1, "its row change was written later");
+    oracle.crashed(crash(60, 75));
+    assert_eq!((oracle.verdict([]).unexplained, oracle.undone()), (0, 1));
+    oracle.died(&letter(2, "no answer", "m"));
+    oracle.died(&letter(2, "no answer", "m"));
+    assert_eq!(oracle.verdict([]).letters_again, 1);
 }
 
 #[test]

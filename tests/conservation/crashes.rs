@@ -1,0 +1,54 @@
+//! Which messages may come again: those that were in flight when something crashed.
+
+use std::time::{Duration, Instant};
+
+/// A time in which an instance or a broker was gone.
+#[derive(Debug, Clone, Copy)]
+pub struct Crash {
+    pub from: Instant,
+    pub to: Instant,
+    /// For how long before it what was delivered may not have been committed.
+    pub not_committed: Duration,
+}
+
+/// A message that came more than once.
+#[derive(Debug, Clone, Copy)]
+pub struct Again {
+    /// When its row change was written.
+    pub made: Instant,
+    /// When it was first answered with success, and when it last was.
+    pub first: Instant,
+    pub last: Instant,
+}
+
+impl Crash {
+    /// Whether a message was in flight: it was there before the crash was over, and not delivered long before.
+    pub fn explains(&self, again: &Again) -> bool {
+        again.made < self.to && again.first + self.not_committed > self.from && again.last > self.from
+    }
+
+    /// Whether a message that was delivered at a time may have been so without a commit that says so.
+    pub fn undid(&self, delivered: Instant) -> bool {
+        delivered < self.to && delivered + self.not_committed > self.from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_in_flight_may_come_again() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let crash = Crash { from: at(10), to: at(15), not_committed: Duration::from_secs(2) };
+        let explains =
+            |(made, first, last)| crash.explains(&Again { made: at(made), first: at(first), last: at(last) });
+        assert!(explains((0, 9, 16)), "not committed");
+        assert!(explains((14, 20, 30)), "on its way");
+        assert!(!explains((0, 8, 16)), "delivered long before");
+        assert!(!explains((15, 17, 18)), "made after");
+        assert!(!explains((0, 9, 10)), "it came again before");
+        assert!(crash.undid(at(9)) && crash.undid(at(14)) && !crash.undid(at(8)) && !crash.undid(at(15)));
+    }
+}
