@@ -3,6 +3,8 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -25,6 +27,8 @@ pub(super) enum Connection {
 pub(super) struct Http2 {
     pub sender: http2::SendRequest<Body>,
     pub peer: Option<SocketAddr>,
+    /// Why it ended, when it has broken.
+    pub broken: Arc<OnceLock<hyper::Error>>,
 }
 
 /// An HTTP/1.1 connection that is driven by the task which uses it: an answer wakes one task, not two, and a
@@ -35,8 +39,11 @@ pub(super) struct Http1 {
     peer: Option<SocketAddr>,
 }
 
-/// None when the connection is closed.
-struct Driver(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+enum Driver {
+    Open(Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>),
+    /// With the reason, if it broke.
+    Closed(Option<hyper::Error>),
+}
 
 impl Http1 {
     pub fn new(
@@ -44,9 +51,7 @@ impl Http1 {
         connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
         peer: Option<SocketAddr>,
     ) -> Self {
-        // Why a connection ended is told to the request on it; on an idle one it matters to nobody.
-        let connection = async { drop(connection.await) };
-        Self { sender, driver: Driver(Some(Box::pin(connection))), peer }
+        Self { sender, driver: Driver::Open(Box::pin(connection)), peer }
     }
 }
 
@@ -55,14 +60,45 @@ impl Driver {
     async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
-            if let Some(connection) = &mut self.0
-                && connection.as_mut().poll(context).is_ready()
+            if let Driver::Open(connection) = self
+                && let Poll::Ready(ended) = connection.as_mut().poll(context)
             {
-                self.0 = None;
+                *self = Driver::Closed(ended.err());
             }
             work.as_mut().poll(context)
         })
         .await
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Driver::Open(_))
+    }
+
+    fn broken(&self) -> Option<&hyper::Error> {
+        match self {
+            Driver::Open(_) => None,
+            Driver::Closed(broken) => broken.as_ref(),
+        }
+    }
+}
+
+impl Http2 {
+    /// Serves the connection until its last sender is gone, or it breaks.
+    pub fn serve(
+        sender: http2::SendRequest<Body>,
+        connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        let broken = Arc::<OnceLock<_>>::default();
+        let tell = broken.clone();
+        tokio::spawn(async move {
+            // Senders see the end of a connection when it is dropped, so that the reason has to be there before.
+            let mut connection = pin!(connection);
+            if let Err(reason) = connection.as_mut().await {
+                let _ = tell.set(reason);
+            }
+        });
+        Self { sender, peer, broken }
     }
 }
 
@@ -80,7 +116,7 @@ impl Connection {
         match self {
             Connection::Http1(Http1 { sender, driver, .. }) => {
                 driver.beside(async {}).await;
-                driver.0.is_some() && sender.is_ready()
+                driver.is_open() && sender.is_ready()
             }
             Connection::Http2(http2) => !http2.sender.is_closed(),
         }
@@ -100,20 +136,31 @@ impl Connection {
     /// [`Failure::Broken`] when the connection closed before an answer began, [`Failure::Protocol`] when what
     /// came is no answer.
     pub async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
-        let answer = match self {
+        match self {
             Connection::Http1(Http1 { sender, driver, .. }) => {
-                driver.beside(sender.ready()).await.map_err(|error| failure(&error))?;
-                let answer = sender.send_request(request);
-                driver.beside(answer).await
+                let answer = match driver.beside(sender.ready()).await {
+                    Ok(()) => {
+                        let answer = sender.send_request(request);
+                        driver.beside(answer).await
+                    }
+                    Err(closed) => Err(closed),
+                };
+                answer.map_err(|error| failure(&error, driver.broken()))
             }
-            Connection::Http2(http2) => http2.sender.send_request(request).await,
-        };
-        answer.map_err(|error| failure(&error))
+            Connection::Http2(Http2 { sender, broken, .. }) => {
+                sender.send_request(request).await.map_err(|error| failure(&error, broken.get()))
+            }
+        }
     }
 }
 
-fn failure(error: &hyper::Error) -> Failure {
-    let text = with_causes(error);
+/// Why there is no answer. A request that found its connection gone is not told why; the connection was.
+fn failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> Failure {
+    let text = match broken {
+        Some(why) if error.is_closed() || error.is_canceled() => return Failure::Broken(with_causes(why)),
+        None if error.is_closed() => return Failure::Broken("the endpoint closed it".to_owned()),
+        _ => with_causes(error),
+    };
     // What can't be parsed is the endpoint's fault; all else that goes wrong before a status line is the
     // connection's.
     if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {

@@ -163,7 +163,5 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Broken(error.to_string()))?;
-    // It ends when its last sender is gone; why it broke, those that wait for an answer on it are told.
-    tokio::spawn(connection);
-    Ok(Connection::Http2(Http2 { sender, peer }))
+    Ok(Connection::Http2(Http2::serve(sender, connection, peer)))
 }

@@ -1,17 +1,24 @@
 //! Calls over TLS, with a certificate authority made for the test.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Version;
+use bytes::Bytes;
+use http::{Request, Version};
+use http_body_util::Full;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use tempfile::NamedTempFile;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::super::Config;
+use super::super::dial::Dialer;
+use super::super::resolve::Resolver;
+use super::super::route::in_origin_form;
 use super::calls::{Heard, SECRET, config, target};
 use super::receiver::{Receiver, Reply};
 use crate::definition::{Endpoint, HiddenText, TlsSettings};
@@ -178,6 +185,30 @@ async fn a_webhook_shows_its_own_certificate_and_another_at_the_same_url_does_no
             // On TLS 1.3 a client hears of the refusal only with the answer to its request.
             assert!(["tls", "broken"].contains(&class), "{class}");
         }
+    }
+}
+
+/// On TLS 1.3 the refusal of a certificate comes after the handshake, and may so be there before the request is.
+#[tokio::test]
+async fn a_request_that_finds_its_connection_gone_says_what_broke_it() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    for protocols in [["h2"], ["http/1.1"]] {
+        let acceptor = servers.serves(&protocols, Some(&clients));
+        let receiver = Receiver::start_with(Some(acceptor), |_| Reply::Status(200)).await;
+        let url = format!("https://{}/", receiver.address);
+        let (target, dialer) =
+            (with_tls(&url, Some(&servers), None), Dialer::new(&config(), Resolver::system()).unwrap());
+        let endpoint = &target.endpoints[0];
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut connection = dialer.dial(endpoint, &dialer.connector(endpoint), deadline).await.unwrap();
+        // What the connection comes to meanwhile nobody asks.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let mut request = Request::post(&url).body(Full::new(Bytes::from("{}"))).unwrap();
+        if protocols == ["http/1.1"] {
+            in_origin_form(endpoint, &mut request);
+        }
+        let failure = connection.exchange(request).await.unwrap_err();
+        assert!(failure.to_string().contains("CertificateRequired"), "{protocols:?}: {failure}");
     }
 }
 
