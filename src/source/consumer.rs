@@ -53,7 +53,10 @@ pub struct Fatal {
 fn mend(code: RDKafkaErrorCode) -> &'static str {
     match code {
         RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId => {
-            "; another instance has the same kafka.instance_id: give each its own"
+            // librdkafka takes what Kafka does with the place that it gave up itself for another's doing
+            // (confluentinc/librdkafka#3437).
+            "; either another instance has the same kafka.instance_id, then give each its own, or Kafka was away for \
+             longer than kafka.session_timeout, then start this one again"
         }
         RDKafkaErrorCode::GroupAuthorizationFailed => "; allow this client Read on the group kafka.group",
         _ => "",
