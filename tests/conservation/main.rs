@@ -17,6 +17,8 @@ use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use harness::Site;
+
 /// The program under test.
 const OUTHOOK: &str = env!("CARGO_BIN_EXE_outhook");
 
@@ -34,6 +36,15 @@ fn seed() -> u64 {
 fn from_environment<T: FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Has the site's group run by a protocol, "classic" or "consumer", so that it takes a member for gone that it does not hear
+/// for 6 s. With the latter the brokers decide, and those of the tests have the same time.
+fn run_group(site: &mut Site, protocol: &str) {
+    site.set("kafka.group_protocol", protocol);
+    if protocol == "classic" {
+        site.set("kafka.session_timeout", "6s");
+    }
 }
 
 /// These tests measure themselves against the clock, so they take turns.

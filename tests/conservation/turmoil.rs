@@ -16,7 +16,7 @@ use crate::oracle::{Call, Oracle};
 use crate::random::Random;
 use crate::residents::{NEVER, RESIDENTS};
 use crate::verdict::Verdict;
-use crate::{OUTHOOK, from_environment, seed, turn};
+use crate::{OUTHOOK, from_environment, run_group, seed, turn};
 
 /// For how many seconds row changes come and steps are taken, if this is set.
 const SECONDS: &str = "OUTHOOK_CONSERVATION_SECONDS";
@@ -27,11 +27,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Longer than an attempt may take, so none that was under way before can arrive after.
 const ATTEMPT: Duration = Duration::from_millis(2500);
 
-/// After which time a group takes a member for gone that it does not hear, in seconds.
-const SESSION: u64 = 6;
-
-/// How long after a broker is back some member may still be taken for gone, and others go on where it was.
-const RECOVERY: Duration = Duration::from_secs(SESSION + 4);
+/// How long after a broker is back some member may still be taken for gone, and others go on where it was: a session, and
+/// some more.
+const RECOVERY: Duration = Duration::from_secs(10);
 
 /// How long what is left to do at the end may take, and for how long the run has been going besides: what has piled up
 /// takes no longer to be worked off.
@@ -51,7 +49,8 @@ enum Step {
 fn every_call_is_delivered_or_a_dead_letter_whatever_is_killed() {
     use Step::{Broker, Farewell, Guest, Kill, Mood, Stop};
     let steps = [Mood, Mood, Mood, Mood, Kill, Kill, Stop, Broker, Broker, Guest, Farewell];
-    let verdict = Turmoil::run(3, 60, &steps);
+    // With the classic protocol commits would wait while an instance joins in the wake of a kill.
+    let verdict = Turmoil::run(3, "consumer", 60, &steps);
     if let Some(verdict) = verdict {
         verdict.assert_clean();
         verdict.assert_explained();
@@ -61,7 +60,7 @@ fn every_call_is_delivered_or_a_dead_letter_whatever_is_killed() {
 #[test]
 fn without_kills_nothing_comes_twice() {
     use Step::{Farewell, Guest, Mood, Stop};
-    let verdict = Turmoil::run(2, 25, &[Mood, Mood, Mood, Mood, Mood, Stop, Guest, Farewell]);
+    let verdict = Turmoil::run(2, "classic", 25, &[Mood, Mood, Mood, Mood, Mood, Stop, Guest, Farewell]);
     if let Some(verdict) = verdict {
         verdict.assert_clean();
         assert!(verdict.duplicates * 1000 <= verdict.delivered, "more than 0.1 % came twice: {verdict:?}");
@@ -89,14 +88,14 @@ struct Turmoil {
 }
 
 impl Turmoil {
-    /// Takes steps for the given seconds; None where there is no real Kafka.
-    fn run(instances: usize, seconds: u64, steps: &[Step]) -> Option<Verdict> {
+    /// Takes steps for the given seconds, with a group that is run by the protocol; None where there is no real Kafka.
+    fn run(instances: usize, protocol: &str, seconds: u64, steps: &[Step]) -> Option<Verdict> {
         let _turn = turn();
         if !Broker::get().is_kafka_for("conservation in a turmoil") {
             return None;
         }
         let seconds = from_environment(SECONDS).unwrap_or(seconds);
-        let mut turmoil = Self::start(instances, Random(seed()));
+        let mut turmoil = Self::start(instances, protocol, Random(seed()));
         let done = Arc::new(AtomicBool::new(false));
         let feeding = turmoil.feed(done.clone());
         let mut deck = Vec::new();
@@ -116,10 +115,10 @@ impl Turmoil {
         Some(turmoil.end())
     }
 
-    fn start(instances: usize, random: Random) -> Self {
+    fn start(instances: usize, protocol: &str, random: Random) -> Self {
         let cluster = Cluster::start(3).expect("three brokers start where one does");
         let broker = cluster.site_broker();
-        let site = site(broker);
+        let site = site(broker, protocol);
         let oracle = Arc::<Mutex<Oracle>>::default();
         let observing = oracle.clone();
         let receiver =
@@ -166,9 +165,8 @@ impl Turmoil {
             Step::Mood => self.change_a_mood(),
             Step::Kill => {
                 let place = self.random.below(self.instances.len());
-                let now = Instant::now();
+                self.judge().crashed(Crash::now());
                 self.instances.swap_remove(place).kill();
-                self.crashed(now, now);
                 self.start_anew();
                 "killed with -9".to_owned()
             }
@@ -177,7 +175,7 @@ impl Turmoil {
                 let from = Instant::now();
                 let ended = self.instances.swap_remove(place).stop();
                 if ended.code != Some(0) {
-                    self.crashed(from, Instant::now());
+                    self.judge().crashed(Crash { from, to: Instant::now() });
                 }
                 self.start_anew();
                 format!("stopped: {:?}", ended.code)
@@ -187,11 +185,6 @@ impl Turmoil {
             Step::Farewell => self.dismiss_a_guest(),
         };
         println!("{:6.1?} {step:?}: {told}", self.started.elapsed());
-    }
-
-    /// Commits may have waited for a session before: while an instance joins, until one that was killed is taken for gone.
-    fn crashed(&self, from: Instant, to: Instant) {
-        self.judge().crashed(Crash { from, to, not_committed: Duration::from_secs(SESSION) });
     }
 
     /// Starts an instance, again and again if Kafka does not answer it in time, as who runs it would.
@@ -229,7 +222,7 @@ impl Turmoil {
     fn break_or_mend_a_broker(&mut self) -> String {
         if let Some((node, from)) = self.away.take() {
             self.cluster.restart(node).expect("a broker starts again on its data");
-            self.crashed(from, Instant::now() + RECOVERY);
+            self.judge().crashed(Crash { from, to: Instant::now() + RECOVERY });
             return format!("{node} is back");
         }
         let (node, signal) = (self.random.below(3), self.random.pick(&["KILL", "TERM"]));
@@ -332,9 +325,9 @@ fn moody() -> impl Iterator<Item = &'static str> {
 }
 
 /// Small queues and short waits, so that everything is met within a minute.
-fn site(broker: &'static Broker) -> Site {
+fn site(broker: &'static Broker, protocol: &str) -> Site {
     let mut site = Site::on(broker, OUTHOOK, 6);
-    site.set("kafka.session_timeout", format!("{SESSION}s"));
+    run_group(&mut site, protocol);
     site.set("drain.deadline", "8s");
     site.set("retries.tiers", vec!["200ms", "1s", "3s"]);
     site.set("delivery.retry", vec!["0s", "300ms", "1s", "2s", "3s", "3s"]);

@@ -72,7 +72,7 @@ fn what_was_in_flight_at_a_crash_may_come_again() {
     oracle.expect("/a", "orders");
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let crash = |from, to| Crash { from: at(from), to: at(to), not_committed: Duration::from_secs(1) };
+    let crash = |from, to| Crash { from: at(from), to: at(to) };
     for seconds in [60, 70] {
         let mut request = request("/a", 1, "m", Answer::Status(204));
         request.at = at(seconds);
