@@ -26,9 +26,9 @@ pub(super) enum Connection {
 #[derive(Clone)]
 pub(super) struct Http2 {
     pub sender: http2::SendRequest<Body>,
-    pub peer: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
     /// Why it ended, when it has broken.
-    pub broken: Arc<OnceLock<hyper::Error>>,
+    broken: Arc<OnceLock<hyper::Error>>,
 }
 
 /// An HTTP/1.1 connection that is driven by the task which uses it: an answer wakes one task, not two, and a
@@ -86,15 +86,14 @@ impl Http2 {
     /// Serves the connection until its last sender is gone, or it breaks.
     pub fn serve(
         sender: http2::SendRequest<Body>,
-        connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
+        mut connection: impl Future<Output = hyper::Result<()>> + Send + Unpin + 'static,
         peer: Option<SocketAddr>,
     ) -> Self {
         let broken = Arc::<OnceLock<_>>::default();
         let tell = broken.clone();
         tokio::spawn(async move {
             // Senders see the end of a connection when it is dropped, so that the reason has to be there before.
-            let mut connection = pin!(connection);
-            if let Err(reason) = connection.as_mut().await {
+            if let Err(reason) = (&mut connection).await {
                 let _ = tell.set(reason);
             }
         });
@@ -154,19 +153,17 @@ impl Connection {
     }
 }
 
-/// Why there is no answer. A request that found its connection gone is not told why; the connection was.
+/// Why there is no answer. A request that finds its connection gone is told no more than that; the connection was told
+/// why.
 fn failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> Failure {
-    let text = match broken {
-        Some(why) if error.is_closed() || error.is_canceled() => return Failure::Broken(with_causes(why)),
-        None if error.is_closed() => return Failure::Broken("the endpoint closed it".to_owned()),
-        _ => with_causes(error),
-    };
-    // What can't be parsed is the endpoint's fault; all else that goes wrong before a status line is the
-    // connection's.
-    if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
-        Failure::Protocol(text)
-    } else {
-        Failure::Broken(text)
+    // The last of these is said of a request that waited for the connection to allow one more.
+    let found_it_gone = error.is_closed() || error.is_canceled() || error.is_user();
+    match broken.filter(|why| !why.is_shutdown()) {
+        Some(why) if found_it_gone => Failure::Broken(with_causes(why)),
+        // What can't be parsed is the endpoint's fault; all else that goes wrong before a status line is the
+        // connection's.
+        _ if error.is_parse() => Failure::Protocol(with_causes(error)),
+        _ => Failure::Broken(with_causes(error)),
     }
 }
 

@@ -3,6 +3,7 @@
 mod authorization;
 mod calls;
 mod entries;
+mod gone;
 mod hostile;
 mod in_order;
 mod lanes;

@@ -1,34 +1,27 @@
 //! Calls over TLS, with a certificate authority made for the test.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Version};
-use http_body_util::Full;
+use http::Version;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use tempfile::NamedTempFile;
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::super::Config;
-use super::super::dial::Dialer;
-use super::super::resolve::Resolver;
-use super::super::route::in_origin_form;
 use super::calls::{Heard, SECRET, config, target};
 use super::receiver::{Receiver, Reply};
 use crate::definition::{Endpoint, HiddenText, TlsSettings};
 use crate::matching::{Authorization, Target};
 
 /// A certificate authority made for the test.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -46,7 +39,7 @@ impl Authority {
     }
 
     /// A server's side of TLS for loopback, which asks for certificates of the clients' authority, if it has one.
-    fn serves(&self, protocols: &[&str], clients: Option<&Authority>) -> TlsAcceptor {
+    pub fn serves(&self, protocols: &[&str], clients: Option<&Authority>) -> TlsAcceptor {
         let (certificate, key) = self.signs(&["localhost", "127.0.0.1"]);
         let provider = Arc::new(default_provider());
         let builder =
@@ -75,7 +68,7 @@ fn tls(protocols: &[&str]) -> (TlsAcceptor, NamedTempFile) {
 }
 
 /// A webhook at the URL with TLS of its own.
-fn with_tls(url: &str, ca: Option<&Authority>, identity: Option<(Certificate, KeyPair)>) -> Arc<Target> {
+pub fn with_tls(url: &str, ca: Option<&Authority>, identity: Option<(Certificate, KeyPair)>) -> Arc<Target> {
     let (certificate, key) = identity.map(|(certificate, key)| (certificate.pem(), key.serialize_pem())).unzip();
     let settings = TlsSettings {
         ca_certificates: ca.map(Authority::pem),
@@ -182,33 +175,9 @@ async fn a_webhook_shows_its_own_certificate_and_another_at_the_same_url_does_no
         for stranger in [target(&url), with_tls(&url, None, Some(servers.signs(&["us"])))] {
             heard.offer(&stranger, 2).await;
             let (class, _) = heard.exhausted().await;
-            // On TLS 1.3 a client hears of the refusal only with the answer to its request.
+            // On TLS 1.3 a client hears of the refusal only after the handshake.
             assert!(["tls", "broken"].contains(&class), "{class}");
         }
-    }
-}
-
-/// On TLS 1.3 the refusal of a certificate comes after the handshake, and may so be there before the request is.
-#[tokio::test]
-async fn a_request_that_finds_its_connection_gone_says_what_broke_it() {
-    let (servers, clients) = (Authority::new(), Authority::new());
-    for protocols in [["h2"], ["http/1.1"]] {
-        let acceptor = servers.serves(&protocols, Some(&clients));
-        let receiver = Receiver::start_with(Some(acceptor), |_| Reply::Status(200)).await;
-        let url = format!("https://{}/", receiver.address);
-        let (target, dialer) =
-            (with_tls(&url, Some(&servers), None), Dialer::new(&config(), Resolver::system()).unwrap());
-        let endpoint = &target.endpoints[0];
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let mut connection = dialer.dial(endpoint, &dialer.connector(endpoint), deadline).await.unwrap();
-        // What the connection comes to meanwhile nobody asks.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let mut request = Request::post(&url).body(Full::new(Bytes::from("{}"))).unwrap();
-        if protocols == ["http/1.1"] {
-            in_origin_form(endpoint, &mut request);
-        }
-        let failure = connection.exchange(request).await.unwrap_err();
-        assert!(failure.to_string().contains("CertificateRequired"), "{protocols:?}: {failure}");
     }
 }
 
