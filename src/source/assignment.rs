@@ -109,21 +109,28 @@ impl<H: Handlers> Assignment<H> {
     }
 
     /// Reads no further record of the revoked partitions, waits until what is under way has settled or the
-    /// deadline has passed. Returns their books, to be committed.
+    /// deadline has passed. Returns their books, to be committed once more. The partitions stay owned until they are struck
+    /// off, so that what settles meanwhile is committed.
     pub(super) fn drain(&self, revoked: &TopicPartitionList) -> Vec<Arc<PartitionBook>> {
-        let (partitions, stop_by) = self.take(revoked);
+        let (partitions, stop_by): (Vec<Owned>, _) = self
+            .with(|state| (keys(revoked).filter_map(|key| state.owned.get(&key).cloned()).collect(), state.stop_by));
         let deadline = stop_by.unwrap_or_else(|| Instant::now() + self.drain_deadline);
+        info!(partitions = revoked.count(), within = ?deadline - Instant::now(), "partitions are drained, to be given up");
         self.runtime.block_on(drain(&partitions, deadline));
         partitions.iter().for_each(|partition| partition.book.give_up());
-        let left: usize = partitions.iter().map(|partition| partition.book.unsettled()).sum();
-        info!(partitions = revoked.count(), owned = self.len(), left, "partitions revoked");
         partitions.into_iter().map(|partition| partition.book).collect()
+    }
+
+    /// Takes drained partitions off those that are owned.
+    pub(super) fn strike_off(&self, revoked: &TopicPartitionList) {
+        let left: usize = self.take(revoked).iter().map(|partition| partition.book.unsettled()).sum();
+        info!(partitions = revoked.count(), owned = self.len(), left, "partitions revoked");
     }
 
     /// Ends the tasks of lost partitions: another instance may own them already, so nothing is committed and
     /// what is under way is not waited for.
     pub(super) fn lose(&self, lost: &TopicPartitionList) {
-        let (partitions, _) = self.take(lost);
+        let partitions = self.take(lost);
         partitions.iter().for_each(|partition| partition.book.give_up());
         self.runtime.block_on(drain(&partitions, Instant::now()));
         warn!(partitions = lost.count(), "partitions lost: they come again on the instance that owns them now");
@@ -157,20 +164,22 @@ impl<H: Handlers> Assignment<H> {
         self.with(|state| Some(state.owned.get(&(topic.to_owned(), partition))?.book.safe_offset()))
     }
 
-    /// Takes partitions off those that are owned; with them, when a stop that has begun gives up.
-    fn take(&self, partitions: &TopicPartitionList) -> (Vec<Owned>, Option<Instant>) {
-        let elements = partitions.elements();
-        let keys = elements.iter().map(|element| (element.topic().to_owned(), element.partition()));
-        let (taken, stop_by): (Vec<Owned>, _) =
-            self.with(|state| (keys.filter_map(|key| state.owned.remove(&key)).collect(), state.stop_by));
+    fn take(&self, partitions: &TopicPartitionList) -> Vec<Owned> {
+        let taken: Vec<Owned> =
+            self.with(|state| keys(partitions).filter_map(|key| state.owned.remove(&key)).collect());
         // Its new owner tells the lag from now on.
         taken.iter().for_each(|partition| lag(&partition.book.topic, partition.book.partition).set(0.0));
-        (taken, stop_by)
+        taken
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn keys(partitions: &TopicPartitionList) -> impl Iterator<Item = Key> {
+    let elements = partitions.elements().into_iter();
+    elements.map(|element| (element.topic().to_owned(), element.partition()))
 }
 
 /// How far a partition's commits are behind its end.

@@ -53,10 +53,10 @@ pub struct Fatal {
 fn mend(code: RDKafkaErrorCode) -> &'static str {
     match code {
         RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId => {
-            // librdkafka takes what Kafka does with the place that it gave up itself for another's doing
-            // (confluentinc/librdkafka#3437).
+            // The second: a client that joins anew after its session has ended may be shut out by what it asked for
+            // under its former name (confluentinc/librdkafka#3437).
             "; either another instance has the same kafka.instance_id, then give each its own, or Kafka was away for \
-             longer than kafka.session_timeout, then start this one again"
+             longer than the group's session timeout, then start this one again"
         }
         RDKafkaErrorCode::GroupAuthorizationFailed => "; allow this client Read on the group kafka.group",
         _ => "",
@@ -243,9 +243,12 @@ impl<H: Handlers> ConsumerContext for Context<H> {
             }
             Rebalance::Revoke(partitions) => {
                 let books = self.assignment.drain(partitions);
-                if let Err(error) = self.commits.turn().commit(base, &books) {
+                let turn = self.commits.turn();
+                if let Err(error) = turn.commit(base, &books) {
                     warn!(%error, "the commit of revoked partitions failed: some of their records come again");
                 }
+                // Within the turn: whoever has the next one commits nothing of what others own by then.
+                self.assignment.strike_off(partitions);
             }
             Rebalance::Error(error) => warn!(%error, "a rebalance failed; the client tries again"),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{Answer, Broker, Receiver, Request, Site, eventually, order, webhooks};
@@ -12,7 +13,7 @@ use crate::{OUTHOOK, SOON};
 type Arrivals = Arc<Mutex<HashMap<String, HashMap<String, usize>>>>;
 
 /// A site whose table `slow` has an endpoint that never answers, and a receiver that counts.
-fn with_a_straggler() -> (Site, Receiver, Arrivals) {
+fn with_a_straggler(partitions: i32) -> (Site, Receiver, Arrivals) {
     let arrivals = Arrivals::default();
     let receiver = {
         let arrivals = arrivals.clone();
@@ -21,7 +22,7 @@ fn with_a_straggler() -> (Site, Receiver, Arrivals) {
             *arrivals.entry(path.clone()).or_default().entry(message_id.clone()).or_default() += 1;
         })
     };
-    let mut site = Site::new(OUTHOOK, 1);
+    let mut site = Site::new(OUTHOOK, partitions);
     site.set("delivery.first_byte_timeout", "60s");
     site.set("delivery.timeout", "60s");
     let urls = ["/slow", "/orders"].map(|path| [receiver.url(path)]);
@@ -31,9 +32,10 @@ fn with_a_straggler() -> (Site, Receiver, Arrivals) {
     (site, receiver, arrivals)
 }
 
-fn straggler() -> (String, String) {
-    let change = r#"{"id":"straggler","table":"slow","operation":"insert","after":{"id":0}}"#;
-    ("straggler".to_owned(), change.to_owned())
+fn straggler(number: usize) -> (String, String) {
+    let change =
+        format!(r#"{{"id":"straggler-{number}","table":"slow","operation":"insert","after":{{"id":{number}}}}}"#);
+    (number.to_string(), change)
 }
 
 /// Messages that came to a path, and requests in all.
@@ -72,10 +74,10 @@ fn what_settled_behind_a_straggler_is_not_sent_again_after_a_kill() {
     if !Broker::get().is_kafka_for("50,000 records in one partition") {
         return;
     }
-    let (mut site, receiver, arrivals) = with_a_straggler();
+    let (mut site, receiver, arrivals) = with_a_straggler(1);
     site.set("kafka.session_timeout", "6s");
     site.set("delivery.concurrency", UNDER_WAY as i64);
-    site.produce([straggler()]);
+    site.produce([straggler(0)]);
     site.produce((0..SETTLED).map(order));
     let started = Instant::now();
     let instance = site.start();
@@ -113,10 +115,10 @@ fn what_settled_behind_a_straggler_is_not_sent_again_after_a_stop() {
         if protocol == "consumer" && !Broker::get().is_kafka_for("the new group protocol") {
             continue;
         }
-        let (mut site, receiver, arrivals) = with_a_straggler();
+        let (mut site, receiver, arrivals) = with_a_straggler(1);
         site.set("kafka.group_protocol", protocol);
         site.set("drain.deadline", "500ms");
-        site.produce([straggler()]);
+        site.produce([straggler(0)]);
         site.produce((0..1000).map(order));
         let instance = site.start();
         await_messages(&arrivals, "/orders", 1000, SOON);
@@ -133,15 +135,49 @@ fn what_settled_behind_a_straggler_is_not_sent_again_after_a_stop() {
     }
 }
 
+/// A partition that goes to another instance is drained first, for as long as its stragglers take. What settles meanwhile
+/// is committed as ever, so that a kill in that time makes nothing of it come again.
+#[test]
+fn what_settles_while_partitions_are_drained_is_not_sent_again_after_a_kill() {
+    const EACH: usize = 8;
+    if !Broker::get().is_kafka_for("a partition that goes from one instance to another") {
+        return;
+    }
+    let (mut site, receiver, arrivals) = with_a_straggler(2);
+    site.set("kafka.session_timeout", "6s");
+    site.set("drain.deadline", "60s");
+    site.produce((0..EACH).map(straggler));
+    let first = site.start();
+    await_messages(&arrivals, "/slow", EACH, SOON);
+    // Under way until long after the drain has begun.
+    receiver.answer("/orders", Answer::Late(Duration::from_secs(10), 204));
+    site.produce((0..EACH).map(order));
+    await_messages(&arrivals, "/orders", EACH, SOON);
+    let second = site.launch();
+    // One of the two changes hands; of the retry topics more do.
+    let drained = r#""partitions are drained, to be given up","partitions":1,"#;
+    eventually("a drain begins", SOON, || first.said().contains(drained).then_some(()));
+    eventually("all orders are answered", SOON, || (first.metric("outhook_calls_total") >= EACH as f64).then_some(()));
+    thread::sleep(Duration::from_secs(1));
+    let said = first.said();
+    assert!(!said.contains(r#""partitions revoked","partitions":1,"#), "the drain is over: {said}");
+    first.kill();
+    receiver.answer("/slow", Answer::Status(204));
+    receiver.answer("/orders", Answer::Status(204));
+    site.await_settled(SOON);
+    assert_eq!(second.metric("outhook_records_completed_before_total"), EACH as f64);
+    assert_eq!((came(&arrivals, "/slow"), came(&arrivals, "/orders")), ((EACH, 2 * EACH), (EACH, EACH)));
+}
+
 #[test]
 fn a_map_of_a_topic_that_was_made_anew_loses_nothing() {
     const RECORDS: usize = 100;
     if !Broker::get().is_kafka_for("a topic that is deleted") {
         return;
     }
-    let (mut site, receiver, arrivals) = with_a_straggler();
+    let (mut site, receiver, arrivals) = with_a_straggler(1);
     site.set("drain.deadline", "500ms");
-    site.produce([straggler()]);
+    site.produce([straggler(0)]);
     site.produce((0..RECORDS).map(order));
     let instance = site.start();
     await_messages(&arrivals, "/orders", RECORDS, SOON);
@@ -166,7 +202,7 @@ fn a_map_of_a_topic_that_was_made_anew_loses_nothing() {
 /// Whatever another program leaves in the metadata, Outhook goes on.
 #[test]
 fn metadata_of_others_is_no_map() {
-    let (site, receiver, arrivals) = with_a_straggler();
+    let (site, receiver, arrivals) = with_a_straggler(1);
     site.produce((0..10).map(order));
     let broker = Broker::get();
     broker.commit(&site.group, &site.changes, 0, 3, "outhook1:é\u{0}…AAAA.");
