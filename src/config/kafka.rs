@@ -41,12 +41,12 @@ pub struct Kafka {
     pub group: String,
     /// What brokers call this client in their logs and quotas. Default "outhook".
     pub client_id: String,
-    /// How the group is run: "classic", with cooperative rebalancing by the members, or "consumer", by the broker (KIP-848, Kafka 4.0 and later), with which commits go on while an instance joins. Default "classic".
+    /// How the group is run: "classic", with cooperative rebalancing by the members, or "consumer", by the broker (KIP-848, Kafka 4.0 and later), with which commits go on when an instance joins in the wake of a crash. Default "classic".
     pub group_protocol: GroupProtocol,
     /// How long the group waits for a member that has crashed before others take over its partitions. Kafka's own default is 45s, all of it silence for those partitions. Only with group_protocol = "classic"; otherwise it is the broker's group.consumer.session.timeout.ms. Default: 10s.
     #[serde(with = "duration::optional")]
     pub session_timeout: Option<Duration>,
-    /// A name that stays the same over restarts makes the member static (KIP-345): a restart within session_timeout moves no partitions. Each instance needs its own. When Kafka has been away for longer than that, it may shut a static member out: `run` then ends with 1, to be started again. Default none.
+    /// A name that stays the same over restarts makes the member static (KIP-345): a restart within session_timeout moves no partitions. Each instance needs its own. When Kafka was away for longer than the session timeout, it may shut a static member out: `run` then ends with 1, to be started again. Default none.
     pub instance_id: Option<String>,
     /// How often offsets of settled records are committed. After a crash, what was settled since the last commit is sent again. Default 250ms.
     #[serde(with = "duration::required")]

@@ -36,7 +36,7 @@ impl Crash {
     }
 
     /// Whether a message that was delivered at a time may have been so without a commit that says so.
-    pub fn undid(&self, delivered: Instant) -> bool {
+    pub fn leaves_uncertain(&self, delivered: Instant) -> bool {
         delivered < self.to && delivered + NOT_COMMITTED > self.from
     }
 }
@@ -57,6 +57,11 @@ mod tests {
         assert!(!explains((0.0, 9.0, 16.0)), "delivered long before");
         assert!(!explains((15.0, 17.0, 18.0)), "made after");
         assert!(!explains((0.0, 9.5, 10.0)), "it came again before");
-        assert!(crash.undid(at(9.5)) && crash.undid(at(14.5)) && !crash.undid(at(9.0)) && !crash.undid(at(15.0)));
+        assert!(
+            crash.leaves_uncertain(at(9.5))
+                && crash.leaves_uncertain(at(14.5))
+                && !crash.leaves_uncertain(at(9.0))
+                && !crash.leaves_uncertain(at(15.0))
+        );
     }
 }

@@ -182,6 +182,7 @@ impl Oracle {
         let mut verdict = Verdict {
             duplicates: heard().map(|heard| heard.taken.saturating_sub(1) as usize).sum(),
             unexplained: self.unexplained(),
+            uncertain: self.uncertain(),
             letters_again: heard().map(|heard| heard.letters.saturating_sub(1) as usize).sum(),
             renamed: heard().filter(|heard| heard.renamed).count(),
             badly_signed: self.badly_signed,
@@ -208,10 +209,9 @@ impl Oracle {
         again.filter(|again| !self.crashes.iter().any(|crash| crash.explains(again))).count()
     }
 
-    /// How many messages were delivered shortly before a crash, so that what a commit says of them may have been lost.
-    pub fn undone(&self) -> usize {
+    fn uncertain(&self) -> usize {
         let first = self.paths.values().flat_map(|path| path.heard.values().filter_map(|heard| heard.first));
-        first.filter(|first| self.crashes.iter().any(|crash| crash.undid(*first))).count()
+        first.filter(|first| self.crashes.iter().any(|crash| crash.leaves_uncertain(*first))).count()
     }
 }
 

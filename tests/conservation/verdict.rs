@@ -15,6 +15,8 @@ pub struct Verdict {
     pub duplicates: usize,
     /// How many messages that came again were in flight at no crash.
     pub unexplained: usize,
+    /// How many messages were delivered during a crash or so shortly before it that a commit may not say so.
+    pub uncertain: usize,
     /// Dead letters of calls that have one.
     pub letters_again: usize,
     /// Came again under another message id.
