@@ -66,7 +66,7 @@ fn said(left: Left) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Left { unsettled: 0, committed: false } => {
-            warn!("settled, but the last commit failed: what was settled since the one before comes again");
+            warn!("settled, but not all of it could be committed: what is missing comes again");
         }
         Left { unsettled, .. } => warn!("deadline passed: {unsettled} records left uncommitted; they come again"),
     }

@@ -158,8 +158,10 @@ impl Connection {
 fn failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> Failure {
     // The last of these is said of a request that waited for the connection to allow one more.
     let found_it_gone = error.is_closed() || error.is_canceled() || error.is_user();
+    // That it could not be shut down is what came of its end.
     match broken.filter(|why| !why.is_shutdown()) {
         Some(why) if found_it_gone => Failure::Broken(with_causes(why)),
+        None if error.is_closed() || error.is_user() => Failure::Broken("the endpoint closed it".to_owned()),
         // What can't be parsed is the endpoint's fault; all else that goes wrong before a status line is the
         // connection's.
         _ if error.is_parse() => Failure::Protocol(with_causes(error)),

@@ -109,13 +109,18 @@ impl<H: Handlers> Assignment<H> {
     }
 
     /// Reads no further record of the revoked partitions, waits until what is under way has settled or the
-    /// deadline has passed. Returns their books, to be committed once more. The partitions stay owned until they are struck
-    /// off, so that what settles meanwhile is committed.
+    /// deadline has passed. Returns their books, to be committed once more. The partitions stay owned until they are
+    /// struck off, so that what settles meanwhile is committed.
     pub(super) fn drain(&self, revoked: &TopicPartitionList) -> Vec<Arc<PartitionBook>> {
-        let (partitions, stop_by): (Vec<Owned>, _) = self
-            .with(|state| (keys(revoked).filter_map(|key| state.owned.get(&key).cloned()).collect(), state.stop_by));
+        let (partitions, stop_by) = self.with(|state| {
+            let revoked = keys(revoked).filter_map(|key| state.owned.get(&key).cloned());
+            (revoked.collect::<Vec<_>>(), state.stop_by)
+        });
         let deadline = stop_by.unwrap_or_else(|| Instant::now() + self.drain_deadline);
-        info!(partitions = revoked.count(), within = ?deadline - Instant::now(), "partitions are drained, to be given up");
+        if stop_by.is_none() && partitions.iter().any(|partition| partition.book.is_under_way()) {
+            let (count, within) = (revoked.count(), self.drain_deadline);
+            info!(partitions = count, ?within, "partitions are drained, to be given up");
+        }
         self.runtime.block_on(drain(&partitions, deadline));
         partitions.iter().for_each(|partition| partition.book.give_up());
         partitions.into_iter().map(|partition| partition.book).collect()
@@ -196,6 +201,6 @@ async fn drain(partitions: &[Owned], deadline: Instant) {
             task.abort();
             stop.obeyed().await;
         }
-        let _ = timeout_at(deadline, book.idle()).await;
+        let _ = timeout_at(deadline, book.drained()).await;
     }
 }

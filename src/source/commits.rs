@@ -40,8 +40,8 @@ pub(super) struct Commits {
     without_maps: AtomicBool,
 }
 
-/// The right to commit. Held from choosing what to commit to its end: a commit that was overtaken by a later one, or
-/// by the partition's next owner, would put the group back.
+/// The right to commit. Held from choosing what to commit to its end, and until partitions that go to others are struck
+/// off: a commit that was overtaken by a later one, or by the partition's next owner, would put the group back.
 pub(super) struct Turn<'a> {
     commits: &'a Commits,
     _committing: MutexGuard<'a, ()>,

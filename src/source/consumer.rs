@@ -38,7 +38,7 @@ pub struct Source<H: Handlers> {
 pub struct Left {
     /// Records read that had not settled; they come again.
     pub unsettled: usize,
-    /// Whether the last commit went through; if not, what settled since the one before comes again.
+    /// Whether all that has settled is committed; if not, what is missing comes again.
     pub committed: bool,
 }
 
@@ -53,8 +53,8 @@ pub struct Fatal {
 fn mend(code: RDKafkaErrorCode) -> &'static str {
     match code {
         RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId => {
-            // The second: a client that joins anew after its session has ended may be shut out by what it asked for
-            // under its former name (confluentinc/librdkafka#3437).
+            // Kafka was away: a client that joins anew after its session has ended may be shut out by what it asked
+            // for before (confluentinc/librdkafka#3437).
             "; either another instance has the same kafka.instance_id, then give each its own, or Kafka was away for \
              longer than the group's session timeout, then start this one again"
         }

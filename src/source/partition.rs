@@ -79,6 +79,7 @@ impl PartitionBook {
     /// Others read the partition from now on, or may.
     pub(super) fn give_up(&self) {
         self.given_up.store(true, Ordering::Release);
+        self.moved.notify_waiters();
     }
 
     /// What to commit, if Kafka has not acknowledged it yet.
@@ -115,9 +116,19 @@ impl PartitionBook {
         self.with(|ledger| ledger.unsettled())
     }
 
-    /// Waits until nothing is under way that may still settle.
-    pub(super) async fn idle(&self) {
+    /// Whether something is under way that may still settle.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.with(|ledger| ledger.is_under_way())
+    }
+
+    /// Waits until nothing is.
+    async fn idle(&self) {
         self.wait_until(|ledger| !ledger.is_under_way()).await;
+    }
+
+    /// The same, unless others read the partition by then: what is under way is theirs.
+    pub(super) async fn drained(&self) {
+        self.wait_until(|ledger| !ledger.is_under_way() || self.is_given_up()).await;
     }
 
     async fn room(&self) {

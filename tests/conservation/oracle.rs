@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ pub struct Oracle {
     delivered: usize,
     dead_letters: usize,
     badly_signed: usize,
-    out_of_order: usize,
+    out_of_order: Vec<Behind>,
     causeless: usize,
     uncalled_for: Vec<String>,
     crashes: Vec<Crash>,
@@ -40,8 +41,8 @@ struct Path {
     silent: bool,
     /// Which row a change is of, where each row's are to come in their order.
     row_of: Option<fn(usize) -> usize>,
-    /// By row: the newest change that has come.
-    newest: HashMap<usize, usize>,
+    /// By row: the newest change that has come, and when.
+    newest: HashMap<usize, (usize, Instant)>,
     /// Where only so many calls may come in a second.
     pace: Option<Pace>,
     /// By row change: what was heard of its call.
@@ -51,6 +52,15 @@ struct Path {
     delivered: usize,
     /// Delivered or a dead letter.
     settled: usize,
+}
+
+/// A call that came for the first time behind one of a later change of its row.
+struct Behind {
+    path: String,
+    change: usize,
+    made: Instant,
+    at: Instant,
+    newest: (usize, Instant),
 }
 
 /// What was heard of one call.
@@ -64,6 +74,8 @@ struct Heard {
     came: bool,
     /// How many dead letters it has.
     letters: u32,
+    /// When the first of these was written.
+    given_up: Option<Instant>,
     renamed: bool,
 }
 
@@ -119,8 +131,9 @@ impl Oracle {
                 self.delivered += 1;
             }
         }
-        if is_first && path.comes_behind(change) {
-            self.out_of_order += 1;
+        if let Some(newest) = path.newer(change, request.at).filter(|_| is_first) {
+            let (path, at, made) = (request.path.clone(), request.at, made(&message, request.at));
+            self.out_of_order.push(Behind { path, change, made, at, newest });
         }
     }
 
@@ -135,6 +148,8 @@ impl Oracle {
         let heard = path.hear(change, letter.header("outhook-message").unwrap_or_default());
         heard.letters += 1;
         if heard.letters == 1 {
+            let written = Timestamp::from_millisecond(letter.timestamp_ms).expect("a broker keeps a time");
+            heard.given_up = Some(instant(written, Instant::now()));
             path.settled += usize::from(heard.taken == 0);
         }
     }
@@ -186,12 +201,19 @@ impl Oracle {
             letters_again: heard().map(|heard| heard.letters.saturating_sub(1) as usize).sum(),
             renamed: heard().filter(|heard| heard.renamed).count(),
             badly_signed: self.badly_signed,
-            out_of_order: self.out_of_order,
+            out_of_order: Vec::new(),
+            made_up: 0,
             causeless: self.causeless,
             uncalled_for: self.uncalled_for.clone(),
             paces: self.paces(),
             ..Verdict::default()
         };
+        for behind in &self.out_of_order {
+            match self.is_made_up(behind) {
+                true => verdict.made_up += 1,
+                false => verdict.out_of_order.push(behind.to_string()),
+            }
+        }
         for (path, change) in expected {
             verdict.expected += 1;
             match self.paths[path].heard.get(&change) {
@@ -201,6 +223,16 @@ impl Oracle {
             }
         }
         verdict
+    }
+
+    /// Whether a call that came behind a later one of its row had been given up before, which leaves a gap, and came
+    /// after all because of a crash.
+    fn is_made_up(&self, behind: &Behind) -> bool {
+        let given_up = self.paths[&behind.path].heard[&behind.change].given_up;
+        given_up.filter(|given_up| *given_up < behind.at).is_some_and(|first| {
+            let again = Again { made: behind.made, first, last: behind.at };
+            self.crashes.iter().any(|crash| crash.explains(&again))
+        })
     }
 
     /// How many messages came again though they were in flight at no crash.
@@ -215,32 +247,44 @@ impl Oracle {
     }
 }
 
+impl fmt::Display for Behind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, change, made, at, newest: (newest, came) } = self;
+        write!(f, "{path}: {change}, made {:.1?} before, came {:.1?} behind {newest}", *at - *made, *at - *came)
+    }
+}
+
 impl Path {
     /// What was heard of a change's call, of which there is news under this message id.
     fn hear(&mut self, change: usize, message_id: &str) -> &mut Heard {
         let mut hasher = DefaultHasher::new();
         message_id.hash(&mut hasher);
         let message = hasher.finish();
-        let new = Heard { message, taken: 0, first: None, came: false, letters: 0, renamed: false };
+        let new = Heard { message, taken: 0, first: None, came: false, letters: 0, given_up: None, renamed: false };
         let heard = self.heard.entry(change).or_insert(new);
         heard.renamed |= heard.message != message;
         heard
     }
 
-    /// Whether a change that comes for the first time was to come before another one that has come.
-    fn comes_behind(&mut self, change: usize) -> bool {
-        let Some(row_of) = self.row_of else { return false };
-        let newest = self.newest.entry(row_of(change)).or_insert(change);
-        *newest = change.max(*newest);
-        *newest > change
+    /// The newest change of a row that has come, and when, if it is newer than one that comes now.
+    fn newer(&mut self, change: usize, at: Instant) -> Option<(usize, Instant)> {
+        let newest = self.newest.entry(self.row_of?(change)).or_insert((change, at));
+        if change > newest.0 {
+            *newest = (change, at);
+        }
+        (newest.0 > change).then_some(*newest)
     }
 }
 
 /// When the row change of a message that came at a time was written, by the date in its body.
 fn made(message: &Value, came: Instant) -> Instant {
     let date = message["eventDate"].as_str().and_then(|date| date.parse().ok()).expect("a message has its date");
-    let age = Timestamp::now().duration_since(date);
-    came - Duration::try_from(age).unwrap_or_default()
+    instant(date, came)
+}
+
+/// A time by the clock, as an instant before one that is about now.
+fn instant(time: Timestamp, now: Instant) -> Instant {
+    now - Duration::try_from(Timestamp::now().duration_since(time)).unwrap_or_default()
 }
 
 /// The number of the order in a message's body.

@@ -55,7 +55,7 @@ fn every_call_is_delivered_or_a_dead_letter_whatever_is_killed() {
     let verdict = Turmoil::run(3, protocol, random, 60, &steps);
     if let Some(verdict) = verdict {
         verdict.assert_clean();
-        // With the classic one commits wait while an instance joins in the wake of a kill.
+        // With the classic one commits wait in a rebalance, for longest when an instance joins in the wake of a kill.
         if protocol == "consumer" {
             verdict.assert_explained();
         }

@@ -5,13 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use super::super::connection::Connection;
 use super::super::dial::Dialer;
 use super::super::resolve::Resolver;
 use super::super::route::in_origin_form;
-use super::calls::config;
+use super::calls::{config, target};
 use super::receiver::{Receiver, Reply};
 use super::tls::{Authority, with_tls};
 use crate::definition::Endpoint;
@@ -22,11 +24,15 @@ async fn late_request(endpoint: &Endpoint) -> String {
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut connection = dialer.dial(endpoint, &dialer.connector(endpoint), deadline).await.unwrap();
     sleep(Duration::from_millis(300)).await;
+    connection.exchange(request(endpoint, &connection)).await.unwrap_err().to_string()
+}
+
+fn request(endpoint: &Endpoint, connection: &Connection) -> Request<Full<Bytes>> {
     let mut request = Request::post(&endpoint.uri).body(Full::new(Bytes::from("{}"))).unwrap();
     if let Connection::Http1(_) = connection {
         in_origin_form(endpoint, &mut request);
     }
-    connection.exchange(request).await.unwrap_err().to_string()
+    request
 }
 
 /// On TLS 1.3 the refusal of a certificate comes after the handshake, and so may be there before the request is.
@@ -40,4 +46,27 @@ async fn they_say_what_broke_it() {
         let failure = late_request(&target.endpoints[0]).await;
         assert!(failure.contains("CertificateRequired"), "{protocol}: {failure}");
     }
+}
+
+#[tokio::test]
+async fn they_say_that_the_endpoint_closed_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = target(&format!("http://{}/", listener.local_addr().unwrap()));
+    let endpoint = &target.endpoints[0];
+    // It answers the first request, and closes the connection behind it without a word.
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut read = Vec::new();
+        while !read.ends_with(b"{}") {
+            stream.read_buf(&mut read).await.unwrap();
+        }
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    });
+    let dialer = Dialer::new(&config(), Resolver::system()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut connection = dialer.dial(endpoint, &dialer.connector(endpoint), deadline).await.unwrap();
+    connection.exchange(request(endpoint, &connection)).await.unwrap();
+    sleep(Duration::from_millis(300)).await;
+    let failure = connection.exchange(request(endpoint, &connection)).await.unwrap_err();
+    assert_eq!(failure.to_string(), "the connection broke before an answer came: the endpoint closed it");
 }

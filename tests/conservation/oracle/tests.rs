@@ -21,7 +21,7 @@ fn letter(change: usize, cause: &str, message_id: &str) -> Stored {
     Stored {
         partition: 0,
         offset: 0,
-        timestamp_ms: 0,
+        timestamp_ms: Timestamp::now().as_millisecond(),
         key: None,
         value: Some(format!(r#"{{"data":[{{"id":{change}}}]}}"#).into_bytes()),
         headers: [
@@ -59,11 +59,11 @@ fn the_judge_tells_what_is_wrong() {
     let verdict = oracle.verdict(expected);
     assert_eq!((verdict.expected, verdict.delivered, verdict.dead, verdict.lost), (5, 2, 2, 1));
     assert_eq!((verdict.duplicates, verdict.renamed), (1, 1));
-    assert_eq!(verdict.out_of_order, 0);
+    assert_eq!(verdict.out_of_order.len(), 0);
     assert_eq!((verdict.badly_signed, verdict.causeless, verdict.uncalled_for.len()), (1, 1, 3));
     assert_eq!((verdict.unexplained, verdict.letters_again), (1, 0), "nothing crashed: {verdict:?}");
     oracle.arrived(&request("/a", 5, "m", good));
-    assert_eq!(oracle.verdict([]).out_of_order, 1, "5 came behind 7");
+    assert_eq!(oracle.verdict([]).out_of_order.len(), 1, "5 came behind 7");
 }
 
 #[test]
@@ -89,6 +89,29 @@ fn what_was_in_flight_at_a_crash_may_come_again() {
     oracle.died(&letter(2, "no answer", "m"));
     oracle.died(&letter(2, "no answer", "m"));
     assert_eq!(oracle.verdict([]).letters_again, 1);
+}
+
+#[test]
+fn what_was_given_up_may_come_behind_later_ones_only_after_a_crash() {
+    let mut oracle = Oracle::default();
+    oracle.expect("/a", "orders");
+    oracle.path("/a").row_of = Some(|change| change % 2);
+    let start = Instant::now() - Duration::from_secs(10);
+    let mut given_up = letter(1, "no room", "m");
+    given_up.timestamp_ms -= 10_000;
+    oracle.died(&given_up);
+    for (change, seconds) in [(5, 2), (1, 4), (3, 4)] {
+        let mut request = request("/a", change, "m", Answer::Status(204));
+        request.at = start + Duration::from_secs(seconds);
+        oracle.arrived(&request);
+    }
+    oracle.died(&letter(3, "no answer", "m"));
+    assert_eq!(oracle.verdict([]).out_of_order.len(), 2, "nothing crashed");
+    oracle.crashed(Crash { from: start, to: start + Duration::from_secs(5) });
+    let verdict = oracle.verdict([]);
+    let [behind] = &verdict.out_of_order[..] else { panic!("the one that was not given up before stays") };
+    assert!(behind.starts_with("/a: 3, made ") && behind.ends_with(" came 2.0s behind 5"), "{behind}");
+    assert_eq!(verdict.made_up, 1);
 }
 
 #[test]

@@ -154,8 +154,8 @@ fn java(jars: &Path) -> Command {
     command
 }
 
-/// Members that run their group by the protocol "consumer" are taken for gone as soon as the tests let those be that run it
-/// by "classic": after 6 s.
+/// Members of groups that are run by the protocol "consumer" are taken for gone after 6 s, as the tests set it for those of
+/// "classic".
 fn properties_of_node(id: usize, port: u16, controller: u16, voters: &str, data: &Path) -> String {
     let brokers = voters.split(',').count();
     let replicas = brokers.min(3);
