@@ -41,7 +41,7 @@ pub struct Kafka {
     pub group: String,
     /// What brokers call this client in their logs and quotas. Default "outhook".
     pub client_id: String,
-    /// How the group is run: "classic", with cooperative rebalancing by the members, or "consumer", by the broker (KIP-848, Kafka 4.0 and later), with which commits go on in a rebalance. Default "classic".
+    /// How the group is run: "classic", with cooperative rebalancing by the members, or "consumer", by the broker (KIP-848, Kafka 4.0 and later), with which commits go on in a rebalance, but which has its own trouble when brokers fail (docs/delivery.md). Default "classic".
     pub group_protocol: GroupProtocol,
     /// How long the group waits for a member that has crashed before others take over its partitions. Kafka's own default is 45s, all of it silence for those partitions. Only with group_protocol = "classic"; otherwise it is the broker's group.consumer.session.timeout.ms. Default: 10s.
     #[serde(with = "duration::optional")]

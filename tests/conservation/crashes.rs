@@ -2,15 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// For how long before a crash what was delivered may not have been committed: that is done every quarter of a second,
-/// and the rest is for a machine that is busy.
-const NOT_COMMITTED: Duration = Duration::from_secs(1);
-
 /// A time in which an instance or a broker was gone.
 #[derive(Debug, Clone, Copy)]
 pub struct Crash {
     pub from: Instant,
     pub to: Instant,
+    /// For how long before it what was delivered may not have been committed.
+    pub not_committed: Duration,
 }
 
 /// A message that came more than once.
@@ -25,19 +23,19 @@ pub struct Again {
 
 impl Crash {
     /// That of an instance which is killed now.
-    pub fn now() -> Self {
+    pub fn now(not_committed: Duration) -> Self {
         let now = Instant::now();
-        Self { from: now, to: now }
+        Self { from: now, to: now, not_committed }
     }
 
     /// Whether a message was in flight: it was there before the crash was over, and not delivered long before.
     pub fn explains(&self, again: &Again) -> bool {
-        again.made < self.to && again.first + NOT_COMMITTED > self.from && again.last > self.from
+        again.made < self.to && again.first + self.not_committed > self.from && again.last > self.from
     }
 
     /// Whether a message that was delivered at a time may have been so without a commit that says so.
     pub fn leaves_uncertain(&self, delivered: Instant) -> bool {
-        delivered < self.to && delivered + NOT_COMMITTED > self.from
+        delivered < self.to && delivered + self.not_committed > self.from
     }
 }
 
@@ -48,8 +46,8 @@ mod tests {
     #[test]
     fn only_what_was_in_flight_may_come_again() {
         let start = Instant::now();
-        let at = |seconds| start + NOT_COMMITTED.mul_f64(seconds);
-        let crash = Crash { from: at(10.0), to: at(15.0) };
+        let at = |seconds| start + Duration::from_secs_f64(seconds);
+        let crash = Crash { from: at(10.0), to: at(15.0), not_committed: Duration::from_secs(1) };
         let explains =
             |(made, first, last)| crash.explains(&Again { made: at(made), first: at(first), last: at(last) });
         assert!(explains((0.0, 9.5, 16.0)), "not committed");

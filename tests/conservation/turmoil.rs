@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Longer than an attempt may take, so none that was under way before can arrive after.
 const ATTEMPT: Duration = Duration::from_millis(2500);
 
+/// For how long commits may wait: with the classic protocol until the group takes a member for gone that was killed.
+const NOT_COMMITTED: Duration = Duration::from_secs(6);
+
 /// How long after a broker is back some member may still be taken for gone, and others go on where it was: 6 s, and some
 /// more.
 const RECOVERY: Duration = Duration::from_secs(10);
@@ -49,24 +52,17 @@ enum Step {
 fn every_call_is_delivered_or_a_dead_letter_whatever_is_killed() {
     use Step::{Broker, Farewell, Guest, Kill, Mood, Stop};
     let steps = [Mood, Mood, Mood, Mood, Kill, Kill, Stop, Broker, Broker, Guest, Farewell];
-    let mut random = Random(seed());
-    let protocol = random.pick(&["consumer", "classic"]);
-    println!("the group is run by the protocol {protocol}");
-    let verdict = Turmoil::run(3, protocol, random, 60, &steps);
+    let verdict = Turmoil::run(3, 60, &steps);
     if let Some(verdict) = verdict {
         verdict.assert_clean();
-        // With the classic one commits wait in a rebalance, for longest when an instance joins in the wake of a kill.
-        if protocol == "consumer" {
-            verdict.assert_explained();
-        }
+        verdict.assert_explained();
     }
 }
 
 #[test]
 fn without_kills_nothing_comes_twice() {
     use Step::{Farewell, Guest, Mood, Stop};
-    let verdict =
-        Turmoil::run(2, "classic", Random(seed()), 25, &[Mood, Mood, Mood, Mood, Mood, Stop, Guest, Farewell]);
+    let verdict = Turmoil::run(2, 25, &[Mood, Mood, Mood, Mood, Mood, Stop, Guest, Farewell]);
     if let Some(verdict) = verdict {
         verdict.assert_clean();
         assert!(verdict.duplicates * 1000 <= verdict.delivered, "more than 0.1 % came twice: {verdict:?}");
@@ -94,14 +90,14 @@ struct Turmoil {
 }
 
 impl Turmoil {
-    /// Takes steps for the given seconds, with a group that is run by the protocol; None where there is no real Kafka.
-    fn run(instances: usize, protocol: &str, random: Random, seconds: u64, steps: &[Step]) -> Option<Verdict> {
+    /// Takes steps for the given seconds; None where there is no real Kafka.
+    fn run(instances: usize, seconds: u64, steps: &[Step]) -> Option<Verdict> {
         let _turn = turn();
         if !Broker::get().is_kafka_for("conservation in a turmoil") {
             return None;
         }
         let seconds = from_environment(SECONDS).unwrap_or(seconds);
-        let mut turmoil = Self::start(instances, protocol, random);
+        let mut turmoil = Self::start(instances, Random(seed()));
         let done = Arc::new(AtomicBool::new(false));
         let feeding = turmoil.feed(done.clone());
         let mut deck = Vec::new();
@@ -121,10 +117,10 @@ impl Turmoil {
         Some(turmoil.end())
     }
 
-    fn start(instances: usize, protocol: &str, random: Random) -> Self {
+    fn start(instances: usize, random: Random) -> Self {
         let cluster = Cluster::start(3).expect("three brokers start where one does");
         let broker = cluster.site_broker();
-        let site = site(broker, protocol);
+        let site = site(broker);
         let oracle = Arc::<Mutex<Oracle>>::default();
         let observing = oracle.clone();
         let receiver =
@@ -171,7 +167,7 @@ impl Turmoil {
             Step::Mood => self.change_a_mood(),
             Step::Kill => {
                 let place = self.random.below(self.instances.len());
-                self.judge().crashed(Crash::now());
+                self.judge().crashed(Crash::now(NOT_COMMITTED));
                 self.instances.swap_remove(place).kill();
                 self.start_anew();
                 "killed with -9".to_owned()
@@ -181,7 +177,7 @@ impl Turmoil {
                 let from = Instant::now();
                 let ended = self.instances.swap_remove(place).stop();
                 if ended.code != Some(0) {
-                    self.judge().crashed(Crash { from, to: Instant::now() });
+                    self.judge().crashed(Crash { from, to: Instant::now(), not_committed: NOT_COMMITTED });
                 }
                 self.start_anew();
                 format!("stopped: {:?}", ended.code)
@@ -228,7 +224,7 @@ impl Turmoil {
     fn break_or_mend_a_broker(&mut self) -> String {
         if let Some((node, from)) = self.away.take() {
             self.cluster.restart(node).expect("a broker starts again on its data");
-            self.judge().crashed(Crash { from, to: Instant::now() + RECOVERY });
+            self.judge().crashed(Crash { from, to: Instant::now() + RECOVERY, not_committed: NOT_COMMITTED });
             return format!("{node} is back");
         }
         let (node, signal) = (self.random.below(3), self.random.pick(&["KILL", "TERM"]));
@@ -331,9 +327,9 @@ fn moody() -> impl Iterator<Item = &'static str> {
 }
 
 /// Small queues and short waits, so that everything is met within a minute.
-fn site(broker: &'static Broker, protocol: &str) -> Site {
+fn site(broker: &'static Broker) -> Site {
     let mut site = Site::on(broker, OUTHOOK, 6);
-    run_group(&mut site, protocol);
+    run_group(&mut site, "classic");
     site.set("drain.deadline", "8s");
     site.set("retries.tiers", vec!["200ms", "1s", "3s"]);
     site.set("delivery.retry", vec!["0s", "300ms", "1s", "2s", "3s", "3s"]);

@@ -72,7 +72,7 @@ fn what_was_in_flight_at_a_crash_may_come_again() {
     oracle.expect("/a", "orders");
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let crash = |from, to| Crash { from: at(from), to: at(to) };
+    let crash = |from, to| Crash { from: at(from), to: at(to), not_committed: Duration::from_secs(1) };
     for seconds in [60, 70] {
         let mut request = request("/a", 1, "m", Answer::Status(204));
         request.at = at(seconds);
@@ -107,7 +107,8 @@ fn what_was_given_up_may_come_behind_later_ones_only_after_a_crash() {
     }
     oracle.died(&letter(3, "no answer", "m"));
     assert_eq!(oracle.verdict([]).out_of_order.len(), 2, "nothing crashed");
-    oracle.crashed(Crash { from: start, to: start + Duration::from_secs(5) });
+    let not_committed = Duration::from_secs(1);
+    oracle.crashed(Crash { from: start, to: start + Duration::from_secs(5), not_committed });
     let verdict = oracle.verdict([]);
     let [behind] = &verdict.out_of_order[..] else { panic!("the one that was not given up before stays") };
     assert!(behind.starts_with("/a: 3, made ") && behind.ends_with(" came 2.0s behind 5"), "{behind}");
