@@ -201,8 +201,6 @@ impl Oracle {
             letters_again: heard().map(|heard| heard.letters.saturating_sub(1) as usize).sum(),
             renamed: heard().filter(|heard| heard.renamed).count(),
             badly_signed: self.badly_signed,
-            out_of_order: Vec::new(),
-            made_up: 0,
             causeless: self.causeless,
             uncalled_for: self.uncalled_for.clone(),
             paces: self.paces(),

@@ -38,9 +38,11 @@ impl Verdict {
     /// Fails unless all that had to come has come or is a dead letter, nothing else came, and nothing came too fast.
     #[track_caller]
     pub fn assert_clean(&self) {
-        let Self { lost, renamed, badly_signed, out_of_order, causeless, uncalled_for, paces, .. } = self;
+        let Self { lost, renamed, badly_signed, out_of_order, made_up, causeless, uncalled_for, paces, .. } = self;
         assert_eq!((*lost, *renamed, *badly_signed, *causeless), (0, 0, 0, 0), "{self:?}");
         assert!(uncalled_for.is_empty() && out_of_order.is_empty(), "{self:?}");
+        // It could be, but was never seen to be the reason: the first such case is to be looked at.
+        assert_eq!(*made_up, 0, "{self:?}");
         assert!(paces.iter().all(|pace| !pace.is_too_fast()), "{self:?}");
         assert!(
             paces.iter().all(Seen::is_full),
