@@ -18,13 +18,16 @@ use super::receiver::{Receiver, Reply};
 use super::tls::{Authority, with_tls};
 use crate::definition::Endpoint;
 
-/// Why a request fails that goes out on a connection which nobody has looked at for a while.
-async fn late_request(endpoint: &Endpoint) -> String {
+async fn dialled(endpoint: &Endpoint) -> Connection {
     let dialer = Dialer::new(&config(), Resolver::system()).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
-    let mut connection = dialer.dial(endpoint, &dialer.connector(endpoint), deadline).await.unwrap();
+    dialer.dial(endpoint, &dialer.connector(endpoint), deadline).await.unwrap()
+}
+
+/// Why a request fails that goes out on a connection which nobody has looked at for a while.
+async fn late_failure(endpoint: &Endpoint, connection: &mut Connection) -> String {
     sleep(Duration::from_millis(300)).await;
-    connection.exchange(request(endpoint, &connection)).await.unwrap_err().to_string()
+    connection.exchange(request(endpoint, connection)).await.unwrap_err().to_string()
 }
 
 fn request(endpoint: &Endpoint, connection: &Connection) -> Request<Full<Bytes>> {
@@ -43,7 +46,8 @@ async fn they_say_what_broke_it() {
         let acceptor = servers.serves(&[protocol], Some(&clients));
         let receiver = Receiver::start_with(Some(acceptor), |_| Reply::Status(200)).await;
         let target = with_tls(&format!("https://{}/", receiver.address), Some(&servers), None);
-        let failure = late_request(&target.endpoints[0]).await;
+        let endpoint = &target.endpoints[0];
+        let failure = late_failure(endpoint, &mut dialled(endpoint).await).await;
         assert!(failure.contains("CertificateRequired"), "{protocol}: {failure}");
     }
 }
@@ -62,11 +66,8 @@ async fn they_say_that_the_endpoint_closed_it() {
         }
         stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
     });
-    let dialer = Dialer::new(&config(), Resolver::system()).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let mut connection = dialer.dial(endpoint, &dialer.connector(endpoint), deadline).await.unwrap();
+    let mut connection = dialled(endpoint).await;
     connection.exchange(request(endpoint, &connection)).await.unwrap();
-    sleep(Duration::from_millis(300)).await;
-    let failure = connection.exchange(request(endpoint, &connection)).await.unwrap_err();
-    assert_eq!(failure.to_string(), "the connection broke before an answer came: the endpoint closed it");
+    let failure = late_failure(endpoint, &mut connection).await;
+    assert_eq!(failure, "the connection broke before an answer came: the endpoint closed it");
 }
