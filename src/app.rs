@@ -326,6 +326,7 @@ fn source(name: &'static str, config: &Config, client: HashMap<String, String>, 
         commit_interval: config.kafka.commit_interval,
         drain_deadline: config.drain.deadline,
         max_open_records: config.memory.max_open_records,
+        max_uncommitted: config.kafka.max_uncommitted,
     }
 }
 

@@ -120,5 +120,10 @@ pub fn describe_metrics() {
         Unit::Count,
         "Records read and not yet part of a settled prefix, of changes and of retries"
     );
+    describe_gauge!(
+        "outhook_uncommitted_records",
+        Unit::Count,
+        "Records whose calls are done without a commit that says so yet, of changes and of retries: a crash sends them again"
+    );
     describe_gauge!("outhook_lag_records", Unit::Count, "Records in the partition behind the committed offset");
 }

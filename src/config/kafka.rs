@@ -51,6 +51,8 @@ pub struct Kafka {
     /// How often offsets of settled records are committed. After a crash, what was settled since the last commit is sent again. Default 250ms.
     #[serde(with = "duration::required")]
     pub commit_interval: Duration,
+    /// How many records of one partition may have calls that are done without a commit that says so. At half of it a commit does not wait for its turn; at the limit, which is reached when Kafka takes no commits, such as in a rebalance, the partition waits. So many, and what is under way, are sent again after a crash at most. Default 20000.
+    pub max_uncommitted: u64,
     /// Settings of librdkafka, passed on as they are: security above all. Those that Outhook must set itself are refused. Default none.
     pub properties: Properties,
 }
@@ -74,6 +76,7 @@ impl Default for Kafka {
             session_timeout: None,
             instance_id: None,
             commit_interval: Duration::from_millis(250),
+            max_uncommitted: 20_000,
             properties: Properties::default(),
         }
     }
@@ -169,6 +172,10 @@ impl Kafka {
         if self.commit_interval.is_zero() {
             let message = "kafka.commit_interval is 0s, so offsets would be committed without pause";
             problems.push(Problem::with("kafka.commit_interval", message, "100ms is already very often"));
+        }
+        if self.max_uncommitted == 0 {
+            let message = "kafka.max_uncommitted is 0, so no record could ever be read";
+            problems.push(Problem::with("kafka.max_uncommitted", message, "give it a value over 0, or leave it out"));
         }
         problems.extend(self.session_problem());
         let owned = self.owned_properties();

@@ -253,10 +253,10 @@ fn contradictions_in_kafka_show_both_values() {
 #[test]
 fn all_contradictions_come_at_once() {
     let error =
-        parse("[dead_letters]\npartitions = 0\n[drain]\ndeadline = \"1h\"\n[memory]\nmax_open_records = 0", &[])
+        parse("[kafka]\nmax_uncommitted = 0\n[dead_letters]\npartitions = 0\n[drain]\ndeadline = \"1h\"\n[memory]\nmax_open_records = 0", &[])
             .unwrap_err()
             .to_string();
-    assert_eq!(error.lines().count(), 4, "{error}");
+    assert_eq!(error.lines().count(), 5, "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
@@ -15,7 +16,7 @@ use super::Handlers;
 use super::commits::Resumption;
 use super::consumer::Context;
 use super::ledger::Ledger;
-use super::partition::{self, PartitionBook, RecordQueue};
+use super::partition::{self, Limits, PartitionBook, RecordQueue};
 use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
 
@@ -29,7 +30,8 @@ pub(super) struct Assignment<H: Handlers> {
     budget: Arc<Budget>,
     runtime: Handle,
     drain_deadline: Duration,
-    max_open: usize,
+    limits: Limits,
+    hurry: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -48,14 +50,16 @@ struct Owned {
 }
 
 impl<H: Handlers> Assignment<H> {
-    pub(super) fn new(handlers: H, budget: Arc<Budget>, config: &super::Config) -> Self {
+    /// `hurry` is told when the next commit is not to wait for its turn.
+    pub(super) fn new(handlers: H, budget: Arc<Budget>, config: &super::Config, hurry: Arc<Notify>) -> Self {
         Self {
             state: Mutex::default(),
             handlers,
             budget,
             runtime: Handle::current(),
             drain_deadline: config.drain_deadline,
-            max_open: config.max_open_records,
+            limits: Limits { open: config.max_open_records, uncommitted: config.max_uncommitted },
+            hurry,
         }
     }
 
@@ -100,7 +104,8 @@ impl<H: Handlers> Assignment<H> {
             return None;
         };
         let ledger = Ledger::after(resumption.completions.remove(key));
-        let book = PartitionBook::new(topic.into(), partition, resumption.cluster.clone(), ledger, self.max_open);
+        let (cluster, hurry) = (resumption.cluster.clone(), self.hurry.clone());
+        let book = PartitionBook::new(topic.into(), partition, cluster, ledger, self.limits, hurry);
         let (stop, stopping) = lifecycle::stop();
         let records = RecordQueue::<H>::new(queue);
         let reading = partition::run(stopping, book.clone(), records, self.budget.clone(), handler);

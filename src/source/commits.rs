@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
 
 use super::Handlers;
@@ -27,6 +28,9 @@ const READ_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The pause before what failed is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many commits fail one after the other before that is told: a few do in a rebalance.
+const FAILED_OFTEN: u32 = 10;
 
 /// A broker keeps all offsets of one commit in one batch of `__consumer_offsets`, of 1 MiB by default, and refuses the
 /// whole commit when they do not fit. This many have room with the largest maps.
@@ -47,6 +51,9 @@ pub(super) struct Turn<'a> {
     _committing: MutexGuard<'a, ()>,
 }
 
+/// What is to be committed of a partition.
+type Due<'a> = (&'a Arc<PartitionBook>, Commit);
+
 impl Commits {
     /// Waits for a commit under way.
     pub(super) fn turn(&self) -> Turn<'_> {
@@ -62,24 +69,27 @@ impl Turn<'_> {
         books: &[Arc<PartitionBook>],
     ) -> KafkaResult<()> {
         let due: Vec<_> = books.iter().filter_map(|book| Some((book, book.due()?))).collect();
-        let results = due.chunks(PARTITIONS_IN_A_COMMIT).map(|some| {
-            let result = self.commit_some(consumer, some);
-            let word = if result.is_ok() { "ok" } else { "failed" };
-            metrics::counter!("outhook_commits_total", "result" => word).increment(1);
-            if result.is_ok() {
-                some.iter().for_each(|(book, commit)| book.committed(commit.clone()));
-            }
-            result
-        });
+        let results = due.chunks(PARTITIONS_IN_A_COMMIT).map(|some| self.commit_together(consumer, some));
         // Each is tried, whatever became of the one before.
         results.fold(Ok(()), Result::and)
     }
 
-    fn commit_some<C: ConsumerContext>(
-        &self,
-        consumer: &BaseConsumer<C>,
-        due: &[(&Arc<PartitionBook>, Commit)],
-    ) -> KafkaResult<()> {
+    fn commit_together<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
+        let result = self.commit_some(consumer, due);
+        let code = result.as_ref().err().and_then(|error| error.rdkafka_error_code());
+        if due.len() > 1 && code.is_some_and(is_of_a_topic) {
+            // The others may have been taken, and their partitions must not wait for one that never will be.
+            return due.chunks(1).map(|one| self.commit_together(consumer, one)).fold(Ok(()), Result::and);
+        }
+        let word = if result.is_ok() { "ok" } else { "failed" };
+        metrics::counter!("outhook_commits_total", "result" => word).increment(1);
+        if result.is_ok() {
+            due.iter().for_each(|(book, commit)| book.committed(commit.clone()));
+        }
+        result
+    }
+
+    fn commit_some<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
         let without_maps = &self.commits.without_maps;
         let result = commit(consumer, due, !without_maps.load(Ordering::Relaxed));
         let code = result.as_ref().err().and_then(|error| error.rdkafka_error_code());
@@ -95,11 +105,12 @@ impl Turn<'_> {
     }
 }
 
-fn commit<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    due: &[(&Arc<PartitionBook>, Commit)],
-    with_maps: bool,
-) -> KafkaResult<()> {
+/// Whether a broker says this of some topics of a commit, whatever it makes of the others.
+fn is_of_a_topic(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::UnknownTopicOrPartition)
+}
+
+fn commit<C: ConsumerContext>(consumer: &BaseConsumer<C>, due: &[Due<'_>], with_maps: bool) -> KafkaResult<()> {
     let mut offsets = TopicPartitionList::with_capacity(due.len());
     for (book, commit) in due {
         let mut element = offsets.add_partition(&book.topic, book.partition);
@@ -111,34 +122,42 @@ fn commit<C: ConsumerContext>(
     consumer.commit(&offsets, CommitMode::Sync)
 }
 
-/// Commits what has settled, again and again. librdkafka tells the result of a commit only to who waits for
+/// Commits what has settled, again and again, and at once when told to `hurry`. librdkafka tells the result of a commit only to who waits for
 /// it (rdkafka sets no `offset_commit_cb`), so each one is waited for; otherwise one that failed in a
 /// rebalance would never be made up for once nothing more settles.
 pub(super) async fn commit_settled<H: Handlers>(
     consumer: Arc<BaseConsumer<Context<H>>>,
     every: Duration,
+    hurry: Arc<Notify>,
     mut stopped: Stopping,
 ) {
+    let mut failed = 0;
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
+            // One that fails may do so at once, and again.
+            () = hurry.notified(), if failed == 0 => {}
             () = stopped.asked() => return,
         }
         let committing = consumer.clone();
         let commit = tokio::task::spawn_blocking(move || {
             let context = committing.context();
             let turn = context.commits.turn();
-            let books = context.assignment.books();
-            let open: usize = books.iter().map(|book| book.open_records()).sum();
-            metrics::gauge!("outhook_open_records", "of" => context.name).set(open as f64);
-            if let Err(error) = turn.commit(&*committing, &books) {
-                debug!(%error, "a commit failed; its offsets go with the next one");
-            }
+            turn.commit(&*committing, &context.assignment.books())
         });
-        if let Err(error) = commit.await {
-            error!(%error, "a commit ended early");
+        match commit.await {
+            Ok(Ok(())) => failed = 0,
+            Ok(Err(error)) => {
+                failed += 1;
+                debug!(%error, "a commit failed; its offsets go with the next one");
+                if failed == FAILED_OFTEN {
+                    warn!(%error, "commits fail again and again: partitions wait once kafka.max_uncommitted is reached");
+                }
+                tick.reset_after(every.min(PAUSE));
+            }
+            Err(error) => error!(%error, "a commit ended early"),
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// Records of one partition that may be read and not yet part of the settled prefix.
     pub max_open_records: usize,
+    /// Records of one partition with calls that may have settled without the group knowing it.
+    pub max_uncommitted: u64,
 }
 
 /// One subscription.

@@ -80,9 +80,10 @@ impl<H: Handlers> Source<H> {
     /// # Errors
     /// The client's settings or topics are refused; Kafka being away is no error, the client goes on trying.
     pub fn start(config: &Config, handlers: H, budget: Arc<Budget>) -> Result<Self, StartError> {
+        let hurry = Arc::<Notify>::default();
         let context = Context {
             name: config.name,
-            assignment: Assignment::new(handlers, budget, config),
+            assignment: Assignment::new(handlers, budget, config, hurry.clone()),
             commits: Commits::default(),
             consumer: OnceLock::new(),
             assigned: Notify::new(),
@@ -101,7 +102,7 @@ impl<H: Handlers> Source<H> {
         let stopping = Arc::new(AtomicBool::new(false));
         let callbacks = serve_callbacks(consumer.clone(), stopping.clone()).map_err(StartError::Thread)?;
         let (stop_commits, stopped) = lifecycle::stop();
-        let commits = tokio::spawn(commit_settled(consumer.clone(), config.commit_interval, stopped));
+        let commits = tokio::spawn(commit_settled(consumer.clone(), config.commit_interval, hurry, stopped));
         Ok(Self { consumer, stopping, callbacks, stop_commits, commits })
     }
 
@@ -216,6 +217,11 @@ impl<H: Handlers> ClientContext for Context<H> {
                 }
             }
         }
+        let books = self.assignment.books();
+        let open: usize = books.iter().map(|book| book.open_records()).sum();
+        let uncommitted: u64 = books.iter().map(|book| book.uncommitted()).sum();
+        metrics::gauge!("outhook_open_records", "of" => self.name).set(open as f64);
+        metrics::gauge!("outhook_uncommitted_records", "of" => self.name).set(uncommitted as f64);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

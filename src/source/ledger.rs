@@ -34,6 +34,10 @@ pub struct Ledger {
     newest: i64,
     /// Grows whenever there may be something new to commit.
     changes: u64,
+    /// Records with calls that have settled, of all that were ever in the book.
+    done: u64,
+    /// How many of these a commit has told of, as far as its map had room.
+    acknowledged: u64,
 }
 
 #[derive(Debug)]
@@ -41,6 +45,8 @@ struct Entry {
     mark: Mark,
     /// Shares not settled yet.
     open: u32,
+    /// It has had more than its first share: something was made of it, and would be again.
+    has_calls: bool,
     /// A share was dropped unsettled: the entry keeps the prefix from growing for good.
     abandoned: bool,
 }
@@ -96,6 +102,7 @@ impl Ledger {
         self.first += self.entries.len() as u64;
         self.entries.clear();
         self.unsettled = 0;
+        self.acknowledged = self.done;
         self.rewound = false;
         self.before = None;
         self.newest = 0;
@@ -112,31 +119,34 @@ impl Ledger {
 
     fn push(&mut self, mark: Mark) -> u64 {
         self.newest = self.newest.max(mark.timestamp);
-        self.entries.push_back(Entry { mark, open: 1, abandoned: false });
+        self.entries.push_back(Entry { mark, open: 1, has_calls: false, abandoned: false });
         self.under_way += 1;
         self.unsettled += 1;
         self.first + self.entries.len() as u64 - 1
     }
 
     fn enter_settled(&mut self, mark: Mark) {
-        self.entries.push_back(Entry { mark, open: 0, abandoned: false });
+        self.entries.push_back(Entry { mark, open: 0, has_calls: false, abandoned: false });
         self.changes += 1;
         self.advance();
     }
 
     /// Adds an open share to an entry that has one already.
     pub fn add_share(&mut self, entry: u64) {
-        self.entry(entry).open += 1;
+        let entry = self.entry(entry);
+        entry.open += 1;
+        entry.has_calls = true;
     }
 
     /// Settles one share. Returns true if it was the entry's last one.
     pub fn settle_share(&mut self, entry: u64) -> bool {
         let entry = self.entry(entry);
         entry.open -= 1;
-        let (closed, settled) = (entry.open == 0, entry.has_settled());
+        let (closed, settled, has_calls) = (entry.open == 0, entry.has_settled(), entry.has_calls);
         self.under_way -= usize::from(closed);
         if settled {
             self.unsettled -= 1;
+            self.done += u64::from(has_calls);
             self.changes += 1;
             self.advance();
         }
@@ -180,6 +190,21 @@ impl Ledger {
     /// Grows whenever the safe offset or the completion map may have changed.
     pub fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// Records with calls that have settled, of all that were ever in the book.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// A commit has told of so many of them.
+    pub fn acknowledge(&mut self, done: u64) {
+        self.acknowledged = self.acknowledged.max(done);
+    }
+
+    /// Records with calls that have settled, of which no commit has told: after a crash they come again.
+    pub fn uncommitted(&self) -> u64 {
+        self.done - self.acknowledged
     }
 
     /// Records in the book: read, and not yet part of the settled prefix.

@@ -35,8 +35,19 @@ pub(super) struct PartitionBook {
     moved: Notify,
     /// What Kafka has acknowledged.
     committed: Mutex<Option<Commit>>,
-    max_open: usize,
+    limits: Limits,
+    /// Told when the next commit is not to wait for its turn.
+    hurry: Arc<Notify>,
     given_up: AtomicBool,
+}
+
+/// How far a partition may be read ahead.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Records read and not yet part of the settled prefix.
+    pub(super) open: usize,
+    /// Records with calls that have settled, of which no commit has told.
+    pub(super) uncommitted: u64,
 }
 
 /// What a commit says of a partition.
@@ -48,6 +59,8 @@ pub(super) struct Commit {
     pub(super) completion: String,
     /// Up to which of the ledger's changes this is so.
     changes: u64,
+    /// How many records with calls have settled by then.
+    done: u64,
 }
 
 impl Commit {
@@ -62,7 +75,8 @@ impl PartitionBook {
         partition: i32,
         cluster: Arc<str>,
         ledger: Ledger,
-        max_open: usize,
+        limits: Limits,
+        hurry: Arc<Notify>,
     ) -> Arc<Self> {
         Arc::new(Self {
             topic,
@@ -71,7 +85,8 @@ impl PartitionBook {
             ledger: Mutex::new(ledger),
             moved: Notify::new(),
             committed: Mutex::default(),
-            max_open,
+            limits,
+            hurry,
             given_up: AtomicBool::new(false),
         })
     }
@@ -84,21 +99,34 @@ impl PartitionBook {
 
     /// What to commit, if Kafka has not acknowledged it yet.
     pub(super) fn due(&self) -> Option<Commit> {
-        let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let due = self.with(|ledger| {
-            let (offset, changes) = (ledger.safe_offset()?, ledger.changes());
+            let (offset, changes, done) = (ledger.safe_offset()?, ledger.changes(), ledger.done());
             // Nothing has changed for most partitions, most of the time, and a map costs a look at every open record.
             if committed.as_ref().is_some_and(|committed| committed.changes == changes) {
                 return None;
             }
-            Some(Commit { offset, completion: ledger.completion(&self.cluster), changes })
-        });
-        due.filter(|due| !committed.as_ref().is_some_and(|committed| committed.says_the_same(due)))
+            Some(Commit { offset, completion: ledger.completion(&self.cluster), changes, done })
+        })?;
+        if committed.as_ref().is_some_and(|committed| committed.says_the_same(&due)) {
+            // The group has been told all that it can be: what has settled since was in the map that this book began
+            // with, or has no room in one.
+            self.acknowledge(due.done);
+            *committed = Some(due);
+            return None;
+        }
+        Some(due)
     }
 
     /// Kafka has acknowledged a commit.
     pub(super) fn committed(&self, commit: Commit) {
+        self.acknowledge(commit.done);
         *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
+    }
+
+    fn acknowledge(&self, done: u64) {
+        self.with(|ledger| ledger.acknowledge(done));
+        self.moved.notify_waiters();
     }
 
     /// The offset that may be committed; None until a record was read.
@@ -114,6 +142,11 @@ impl PartitionBook {
     /// Records read that have not settled.
     pub(super) fn unsettled(&self) -> usize {
         self.with(|ledger| ledger.unsettled())
+    }
+
+    /// Records with calls that have settled, of which no commit has told.
+    pub(super) fn uncommitted(&self) -> u64 {
+        self.with(|ledger| ledger.uncommitted())
     }
 
     /// Whether something is under way that may still settle.
@@ -132,7 +165,8 @@ impl PartitionBook {
     }
 
     async fn room(&self) {
-        self.wait_until(|ledger| ledger.len() < self.max_open).await;
+        let Limits { open, uncommitted } = self.limits;
+        self.wait_until(|ledger| ledger.len() < open && ledger.uncommitted() < uncommitted).await;
     }
 
     async fn wait_until(&self, holds: impl Fn(&Ledger) -> bool) {
@@ -179,8 +213,13 @@ impl Book for PartitionBook {
     }
 
     fn settle_share(&self, entry: u64) {
-        if self.with(|ledger| ledger.settle_share(entry)) {
+        let (closed, uncommitted) = self.with(|ledger| (ledger.settle_share(entry), ledger.uncommitted()));
+        if closed {
             self.moved.notify_waiters();
+            // Early enough that reading need not wait where Kafka acknowledges commits as fast as ever.
+            if uncommitted > self.limits.uncommitted / 2 && !self.is_given_up() {
+                self.hurry.notify_one();
+            }
         }
     }
 
@@ -263,5 +302,35 @@ pub(super) async fn run<H: Handlers>(
 fn report(book: &PartitionBook, error: &KafkaError) {
     if !matches!(error, KafkaError::PartitionEOF(_)) {
         warn!(topic = %book.topic, partition = book.partition, %error, "reading goes on by itself after a Kafka error");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More runs of settled records than one map has room for.
+    const RUNS: i64 = 3000;
+
+    #[test]
+    fn what_has_no_room_in_a_map_keeps_no_partition_waiting() {
+        let limits = Limits { open: 100_000, uncommitted: 10 };
+        let book = PartitionBook::new("changes".into(), 0, "cluster".into(), Ledger::default(), limits, Arc::default());
+        let open = |offset| book.with(|ledger| ledger.open(Mark { offset, timestamp: 0 })).unwrap().unwrap();
+        let entries: Vec<u64> = (0..2 * RUNS).map(open).collect();
+        let settle = |entry| {
+            book.add_share(entry);
+            book.settle_share(entry);
+            book.settle_share(entry);
+        };
+        entries.iter().skip(1).step_by(2).take(RUNS as usize - 1).for_each(|entry| settle(*entry));
+        assert_eq!(book.uncommitted(), RUNS as u64 - 1);
+        let full = book.due().unwrap();
+        book.committed(full);
+        assert_eq!(book.uncommitted(), 0);
+        settle(*entries.last().unwrap());
+        assert_eq!(book.uncommitted(), 1);
+        assert!(book.due().is_none(), "the map would say the same");
+        assert_eq!(book.uncommitted(), 0);
     }
 }

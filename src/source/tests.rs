@@ -53,6 +53,7 @@ impl Handler for Recorder {
         if self.0.keep.contains(value.as_str()) {
             self.0.kept.lock().unwrap().push(receipt);
         } else {
+            receipt.share(0).settle();
             receipt.settle();
         }
         self.0.values.lock().unwrap().push(value);
@@ -91,15 +92,23 @@ fn client(broker: &Broker) -> HashMap<String, String> {
 }
 
 fn join(broker: &Broker, seen: &Arc<Seen>) -> Source<Recorders> {
-    let config = Config {
+    join_with(seen, &config(broker))
+}
+
+fn join_with(seen: &Arc<Seen>, config: &Config) -> Source<Recorders> {
+    Source::start(config, Recorders(seen.clone()), Budget::new(1 << 20)).unwrap()
+}
+
+fn config(broker: &Broker) -> Config {
+    Config {
         name: "changes",
         client: client(broker),
         topics: vec![Topics::List(vec![TOPIC.to_owned()])],
         commit_interval: Duration::from_millis(20),
         drain_deadline: Duration::from_secs(1),
         max_open_records: 1000,
-    };
-    Source::start(&config, Recorders(seen.clone()), Budget::new(1 << 20)).unwrap()
+        max_uncommitted: 1000,
+    }
 }
 
 async fn produce(broker: &Broker, values: impl IntoIterator<Item = (i32, String)>) {
@@ -190,6 +199,57 @@ async fn a_broker_that_takes_no_maps_gets_offsets_all_the_same() {
     second.until(3).await;
     assert_eq!(second.values(), ["r2", "r3", "r4"].map(String::from).into());
     stop(source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_waits_while_the_group_takes_no_commits() {
+    let broker = broker();
+    produce(&broker, (0..100).map(|n| (0, format!("r{n}")))).await;
+    let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 10_000];
+    broker.request_errors(RDKafkaApiKey::OffsetCommit, &refusals);
+    let seen = Seen::keeping([]);
+    let source = join_with(&seen, &Config { max_uncommitted: 10, ..config(&broker) });
+    seen.until(10).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(seen.values().len(), 10, "so many come again after a crash now");
+    broker.clear_request_errors(RDKafkaApiKey::OffsetCommit);
+    seen.until(100).await;
+    assert_eq!(stop(source).await, 0);
+    assert_eq!(committed(&broker).await[0], Some(100));
+}
+
+/// Ten at a time, with commits once an hour but for those that are wanted.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_commit_comes_early_when_much_waits_for_it() {
+    let broker = broker();
+    produce(&broker, (0..100).map(|n| (0, format!("r{n}")))).await;
+    let seen = Seen::keeping([]);
+    let hour = Duration::from_secs(3600);
+    let source = join_with(&seen, &Config { max_uncommitted: 10, commit_interval: hour, ..config(&broker) });
+    tokio::time::timeout(Duration::from_secs(60), seen.until(100)).await.expect("without waiting for the hour to end");
+    stop(source).await;
+}
+
+/// A commit that the broker refuses for one of its topics may have been taken for the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_commits_are_refused_keeps_no_other_waiting() {
+    use RDKafkaRespErr::{
+        RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED as ALL, RD_KAFKA_RESP_ERR_NO_ERROR as NONE,
+        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as ONE,
+    };
+    let broker = broker();
+    produce(&broker, names(0..8)).await;
+    let seen = Seen::keeping([]);
+    let hour = Duration::from_secs(3600);
+    let source = join_with(&seen, &Config { commit_interval: hour, ..config(&broker) });
+    seen.until(8).await;
+    // Of all four together, of one, of three, and of whatever is tried after that.
+    let answers = [[ONE, ONE, NONE, NONE, NONE].as_slice(), &[ALL; 1000]].concat();
+    broker.request_errors(RDKafkaApiKey::OffsetCommit, &answers);
+    let drained = source.drain().await;
+    assert!(!source.leave(drained).await.committed);
+    let committed = committed(&broker).await;
+    assert_eq!(committed.iter().filter(|offset| **offset == Some(2)).count(), 3, "{committed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,15 +48,39 @@ fn an_abandoned_share_holds_the_prefix_for_good() {
 }
 
 #[test]
+fn what_was_sent_and_has_settled_is_uncommitted_until_that_is_acknowledged() {
+    let mut ledger = Ledger::default();
+    let [a, b, c] = open(&mut ledger, [1, 2, 3]);
+    for entry in [a, b, c] {
+        ledger.add_share(entry);
+        ledger.settle_share(entry);
+    }
+    assert_eq!(ledger.uncommitted(), 0, "all of it is under way");
+    ledger.settle_share(b);
+    ledger.settle_share(c);
+    assert_eq!((ledger.uncommitted(), ledger.done()), (2, 2), "settled behind one that has not is settled too");
+    ledger.acknowledge(2);
+    ledger.settle_share(a);
+    assert_eq!((ledger.uncommitted(), ledger.done()), (1, 3));
+    ledger.acknowledge(3);
+    let [without_calls] = open(&mut ledger, [4]);
+    ledger.settle_share(without_calls);
+    assert_eq!((ledger.uncommitted(), ledger.done()), (0, 3), "read again, it would send nothing");
+}
+
+#[test]
 fn a_log_that_went_back_starts_a_new_book() {
     let mut ledger = Ledger::default();
     let [before] = open(&mut ledger, [5]);
+    ledger.add_share(before);
+    ledger.settle_share(before);
     assert_eq!(ledger.open(at(5)), Err(Rewound));
     ledger.settle_share(before);
     assert_eq!(ledger.open(at(3)), Err(Rewound));
     assert_eq!(ledger.safe_offset(), None, "what has settled is of a log that is gone");
     let after = ledger.restart_at(at(3));
     assert_eq!(ledger.safe_offset(), Some(3));
+    assert_eq!(ledger.uncommitted(), 0, "what was sent of the log that is gone can't come again");
     assert!(after > before);
     ledger.settle_share(after);
     assert_eq!(ledger.safe_offset(), Some(4));
