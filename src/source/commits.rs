@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
@@ -31,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How many commits fail one after the other before that is told: a few do in a rebalance.
 const FAILED_OFTEN: u32 = 10;
+/// At most, so that it is told again once a minute, or less often.
+const FAILED_IN_A_MINUTE: u32 = 600;
 
 /// A broker keeps all offsets of one commit in one batch of `__consumer_offsets`, of 1 MiB by default, and refuses the
 /// whole commit when they do not fit. This many have room with the largest maps.
@@ -68,30 +70,35 @@ impl Turn<'_> {
         consumer: &BaseConsumer<C>,
         books: &[Arc<PartitionBook>],
     ) -> KafkaResult<()> {
-        let due: Vec<_> = books.iter().filter_map(|book| Some((book, book.due()?))).collect();
+        let mut due: Vec<_> = books.iter().filter_map(|book| Some((book, book.due()?))).collect();
+        due.sort_by(|(one, _), (other, _)| one.topic.cmp(&other.topic));
         let results = due.chunks(PARTITIONS_IN_A_COMMIT).map(|some| self.commit_together(consumer, some));
         // Each is tried, whatever became of the one before.
         results.fold(Ok(()), Result::and)
     }
 
     fn commit_together<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
-        let result = self.commit_some(consumer, due);
-        let code = result.as_ref().err().and_then(|error| error.rdkafka_error_code());
-        if due.len() > 1 && code.is_some_and(is_of_a_topic) {
-            // The others may have been taken, and their partitions must not wait for one that never will be.
-            return due.chunks(1).map(|one| self.commit_together(consumer, one)).fold(Ok(()), Result::and);
+        let result = self.commit_with_maps(consumer, due);
+        if let Some(error) = result.as_ref().err().filter(|error| is_of_a_topic(error)) {
+            let mut topics = due.chunk_by(|(one, _), (other, _)| one.topic == other.topic);
+            if topics.clone().count() > 1 {
+                // The others may have been taken, and their partitions must not wait for one that never will be.
+                return topics.map(|one| self.commit_together(consumer, one)).fold(Ok(()), Result::and);
+            }
+            debug!(topic = topics.next().map(|one| &*one[0].0.topic), %error, "commits of a topic are refused");
         }
-        let word = if result.is_ok() { "ok" } else { "failed" };
-        metrics::counter!("outhook_commits_total", "result" => word).increment(1);
         if result.is_ok() {
             due.iter().for_each(|(book, commit)| book.committed(commit.clone()));
         }
+        let word = if result.is_ok() { "ok" } else { "failed" };
+        metrics::counter!("outhook_commits_total", "result" => word).increment(1);
         result
     }
 
-    fn commit_some<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
+    /// With completion maps, as long as the broker takes them.
+    fn commit_with_maps<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
         let without_maps = &self.commits.without_maps;
-        let result = commit(consumer, due, !without_maps.load(Ordering::Relaxed));
+        let result = send(consumer, due, !without_maps.load(Ordering::Relaxed));
         let code = result.as_ref().err().and_then(|error| error.rdkafka_error_code());
         if code != Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
             return result;
@@ -101,16 +108,17 @@ impl Turn<'_> {
              settled behind one that had not are sent again"
         );
         without_maps.store(true, Ordering::Relaxed);
-        commit(consumer, due, false)
+        send(consumer, due, false)
     }
 }
 
 /// Whether a broker says this of some topics of a commit, whatever it makes of the others.
-fn is_of_a_topic(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::UnknownTopicOrPartition)
+fn is_of_a_topic(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::UnknownTopicOrPartition))
 }
 
-fn commit<C: ConsumerContext>(consumer: &BaseConsumer<C>, due: &[Due<'_>], with_maps: bool) -> KafkaResult<()> {
+fn send<C: ConsumerContext>(consumer: &BaseConsumer<C>, due: &[Due<'_>], with_maps: bool) -> KafkaResult<()> {
     let mut offsets = TopicPartitionList::with_capacity(due.len());
     for (book, commit) in due {
         let mut element = offsets.add_partition(&book.topic, book.partition);
@@ -122,8 +130,8 @@ fn commit<C: ConsumerContext>(consumer: &BaseConsumer<C>, due: &[Due<'_>], with_
     consumer.commit(&offsets, CommitMode::Sync)
 }
 
-/// Commits what has settled, again and again, and at once when told to `hurry`. librdkafka tells the result of a commit only to who waits for
-/// it (rdkafka sets no `offset_commit_cb`), so each one is waited for; otherwise one that failed in a
+/// Commits what has settled, again and again, and at once when told to `hurry`. librdkafka tells the result of a commit only
+/// to who waits for it (rdkafka sets no `offset_commit_cb`), so each one is waited for; otherwise one that failed in a
 /// rebalance would never be made up for once nothing more settles.
 pub(super) async fn commit_settled<H: Handlers>(
     consumer: Arc<BaseConsumer<Context<H>>>,
@@ -152,8 +160,9 @@ pub(super) async fn commit_settled<H: Handlers>(
             Ok(Err(error)) => {
                 failed += 1;
                 debug!(%error, "a commit failed; its offsets go with the next one");
-                if failed == FAILED_OFTEN {
-                    warn!(%error, "commits fail again and again: partitions wait once kafka.max_uncommitted is reached");
+                if failed % FAILED_IN_A_MINUTE == FAILED_OFTEN {
+                    let of = consumer.context().name;
+                    warn!(of, failed, %error, "commits fail: partitions wait once kafka.max_uncommitted is reached");
                 }
                 tick.reset_after(every.min(PAUSE));
             }

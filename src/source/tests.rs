@@ -15,6 +15,7 @@ use super::*;
 use crate::receipt::Budget;
 
 const TOPIC: &str = "changes";
+const OTHER_TOPIC: &str = "other-changes";
 const PARTITIONS: i32 = 4;
 
 type Broker = MockCluster<'static, DefaultProducerContext>;
@@ -67,7 +68,7 @@ impl Handlers for Recorders {
     type Handler = Recorder;
 
     fn for_partition(&self, topic: &str, _: i32) -> Option<Recorder> {
-        assert_eq!(topic, TOPIC);
+        assert!([TOPIC, OTHER_TOPIC].contains(&topic), "{topic}");
         Some(Recorder(self.0.clone()))
     }
 }
@@ -112,21 +113,29 @@ fn config(broker: &Broker) -> Config {
 }
 
 async fn produce(broker: &Broker, values: impl IntoIterator<Item = (i32, String)>) {
+    produce_to(TOPIC, broker, values).await;
+}
+
+async fn produce_to(topic: &str, broker: &Broker, values: impl IntoIterator<Item = (i32, String)>) {
     let producer: FutureProducer =
         ClientConfig::new().set("bootstrap.servers", broker.bootstrap_servers()).create().unwrap();
     for (partition, value) in values {
-        let record = FutureRecord::<str, str>::to(TOPIC).partition(partition).payload(&value);
+        let record = FutureRecord::<str, str>::to(topic).partition(partition).payload(&value);
         producer.send(record, Duration::from_secs(5)).await.unwrap();
     }
 }
 
 /// The group's committed offset of each partition; None where there is none.
 async fn committed(broker: &Broker) -> Vec<Option<i64>> {
+    committed_of(TOPIC, broker).await
+}
+
+async fn committed_of(topic: &'static str, broker: &Broker) -> Vec<Option<i64>> {
     let settings = client(broker);
     tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = settings.into_iter().collect::<ClientConfig>().create().unwrap();
         let mut partitions = TopicPartitionList::new();
-        partitions.add_partition_range(TOPIC, 0, PARTITIONS - 1);
+        partitions.add_partition_range(topic, 0, PARTITIONS - 1);
         let offsets = consumer.committed_offsets(partitions, Duration::from_secs(5)).unwrap();
         let raw = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
         offsets.elements().iter().map(|element| raw(element.offset())).collect()
@@ -232,24 +241,27 @@ async fn the_next_commit_comes_early_when_much_waits_for_it() {
 
 /// A commit that the broker refuses for one of its topics may have been taken for the others.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_whose_commits_are_refused_keeps_no_other_waiting() {
+async fn a_topic_whose_commits_are_refused_keeps_no_other_waiting() {
     use RDKafkaRespErr::{
         RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED as ALL, RD_KAFKA_RESP_ERR_NO_ERROR as NONE,
         RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as ONE,
     };
     let broker = broker();
+    broker.create_topic(OTHER_TOPIC, PARTITIONS, 1).unwrap();
     produce(&broker, names(0..8)).await;
+    produce_to(OTHER_TOPIC, &broker, names(8..16)).await;
     let seen = Seen::keeping([]);
-    let hour = Duration::from_secs(3600);
-    let source = join_with(&seen, &Config { commit_interval: hour, ..config(&broker) });
-    seen.until(8).await;
-    // Of all four together, of one, of three, and of whatever is tried after that.
-    let answers = [[ONE, ONE, NONE, NONE, NONE].as_slice(), &[ALL; 1000]].concat();
+    let (topics, hour) =
+        (vec![Topics::List(vec![TOPIC.to_owned(), OTHER_TOPIC.to_owned()])], Duration::from_secs(3600));
+    let source = join_with(&seen, &Config { topics, commit_interval: hour, ..config(&broker) });
+    seen.until(16).await;
+    // Of both together, of each, and of whatever is tried after that.
+    let answers = [[ONE, ONE, NONE].as_slice(), &[ALL; 1000]].concat();
     broker.request_errors(RDKafkaApiKey::OffsetCommit, &answers);
     let drained = source.drain().await;
     assert!(!source.leave(drained).await.committed);
-    let committed = committed(&broker).await;
-    assert_eq!(committed.iter().filter(|offset| **offset == Some(2)).count(), 3, "{committed:?}");
+    assert_eq!(committed_of(TOPIC, &broker).await, vec![None; 4], "the first by name is refused");
+    assert_eq!(committed_of(OTHER_TOPIC, &broker).await, vec![Some(2); 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,7 +45,7 @@ fn nothing_is_lost_when_an_instance_is_killed_again_and_again() {
         judged.kill(victim);
         victim = judged.site.start();
     }
-    judged.end(changes, [survivor, victim]).assert_explained();
+    assert_all_was_in_flight(&judged.end(changes, [survivor, victim]));
 }
 
 /// While the group has not noticed the first kill yet and a new member joins it, the other instance goes on, and is killed
@@ -58,7 +58,7 @@ fn what_comes_again_after_a_kill_in_the_wake_of_another_was_in_flight() {
     }
     let judged = Judged::start("consumer", |_| {});
     let (changes, instances) = judged.kill_one_in_the_wake_of_another();
-    judged.end(changes, instances).assert_explained();
+    assert_all_was_in_flight(&judged.end(changes, instances));
 }
 
 /// With the classic protocol, where commits wait then, the partitions wait with them: what comes again has a bound all the
@@ -79,10 +79,16 @@ fn no_more_comes_again_after_a_kill_than_may_be_uncommitted() {
     });
     let (changes, instances) = judged.kill_one_in_the_wake_of_another();
     let verdict = judged.end(changes, instances);
-    // Of each partition what is uncommitted and the record at hand, and what is in the queues.
+    // Of each partition what is uncommitted and the record at hand, and what is in the queues. That is much: an instance
+    // has half of the partitions, and its queues are full only while it catches up.
     let records = (PATHS.len() * PARTITIONS as usize + RETRY_PARTITIONS) * (UNCOMMITTED + 1);
     let after_a_kill = records + PATHS.len() * QUEUE;
     assert!(verdict.duplicates <= KILLS * after_a_kill, "more than {KILLS} times {after_a_kill}: {verdict:?}");
+}
+
+fn assert_all_was_in_flight(verdict: &Verdict) {
+    verdict.assert_explained();
+    assert!(verdict.duplicates <= verdict.uncertain, "more came again than may not be committed: {verdict:?}");
 }
 
 /// A site with two webhooks, and the judge of what they get.

@@ -330,6 +330,7 @@ fn moody() -> impl Iterator<Item = &'static str> {
 fn site(broker: &'static Broker) -> Site {
     let mut site = Site::on(broker, OUTHOOK, 6);
     run_group(&mut site, "classic");
+    site.set("kafka.max_uncommitted", 100);
     site.set("drain.deadline", "8s");
     site.set("retries.tiers", vec!["200ms", "1s", "3s"]);
     site.set("delivery.retry", vec!["0s", "300ms", "1s", "2s", "3s", "3s"]);
