@@ -145,7 +145,8 @@ impl Bench {
     async fn first_in(&self, topic: &str) -> OwnedMessage {
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
-            .set("group.id", "test")
+            // A group of its own: the mock keeps members that have left until their session ends.
+            .set("group.id", topic)
             .set("auto.offset.reset", "earliest")
             .create()
             .unwrap();

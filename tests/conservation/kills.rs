@@ -137,6 +137,8 @@ impl Judged {
     /// Kills both of two instances 3 s after one another, each replaced at once, and both once more; row changes come all
     /// the time. Returns how many there were, and who is alive.
     fn kill_one_in_the_wake_of_another(&self) -> (usize, [Instance; 2]) {
+        /// How many seconds before each time; the second, because the group has to come to rest first.
+        const CALM: [u64; KILLS / 2] = [3, 8];
         let mut instances = [self.site.start(), self.site.start()];
         let mut changes = 0;
         let mut feed_for = |seconds| {
@@ -147,14 +149,13 @@ impl Judged {
                 thread::sleep(Duration::from_millis(50));
             }
         };
-        for _ in 0..KILLS / instances.len() {
-            feed_for(3);
+        for calm in CALM {
+            feed_for(calm);
             for instance in &mut instances {
                 self.kill(std::mem::replace(instance, self.site.launch()));
                 feed_for(3);
             }
             instances.iter_mut().for_each(Instance::await_ready);
-            feed_for(8);
         }
         (changes, instances)
     }
