@@ -51,7 +51,7 @@ pub struct Kafka {
     /// How often offsets of settled records are committed. After a crash, what was settled since the last commit is sent again. Default 250ms.
     #[serde(with = "duration::required")]
     pub commit_interval: Duration,
-    /// How many records of one partition may have calls that are done without a commit that says so. At half of it a commit does not wait for its turn; at the limit, which is reached when Kafka takes no commits, such as in a rebalance, the partition waits. So many, and what was under way then, are sent again after a crash at most (docs/delivery.md). Default 20000.
+    /// How many records of one partition are done without a commit that says so until the partition is not read on, when Kafka takes no commits, such as in a rebalance. At half of it a commit does not wait for its turn. So many, and what was under way then, up to delivery.queue_calls of each endpoint, are sent again after a crash at most (docs/delivery.md). Default 20000.
     pub max_uncommitted: u64,
     /// Settings of librdkafka, passed on as they are: security above all. Those that Outhook must set itself are refused. Default none.
     pub properties: Properties,

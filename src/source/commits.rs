@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use super::Handlers;
@@ -28,6 +29,9 @@ const READ_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The pause before what failed is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a commit takes before that is told.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// How many commits fail one after the other before that is told: a few do in a rebalance.
 const FAILED_OFTEN: u32 = 10;
@@ -150,12 +154,20 @@ pub(super) async fn commit_settled<H: Handlers>(
             () = stopped.asked() => return,
         }
         let committing = consumer.clone();
-        let commit = tokio::task::spawn_blocking(move || {
+        let mut commit = tokio::task::spawn_blocking(move || {
             let context = committing.context();
             let turn = context.commits.turn();
             turn.commit(&*committing, &context.assignment.books())
         });
-        match commit.await {
+        let committed = match timeout(SLOW, &mut commit).await {
+            Ok(committed) => committed,
+            Err(_) => {
+                let of = consumer.context().name;
+                warn!(of, "a commit has no answer yet: partitions wait with it once kafka.max_uncommitted is reached");
+                commit.await
+            }
+        };
+        match committed {
             Ok(Ok(())) => failed = 0,
             Ok(Err(error)) => {
                 failed += 1;
@@ -181,7 +193,8 @@ pub(super) fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
         let turn = context.commits.turn();
         let Err(error) = turn.commit(consumer, &context.assignment.books()) else { return };
         drop(turn);
-        if Instant::now() > deadline {
+        // What is refused for its topic is so however often it is tried.
+        if is_of_a_topic(&error) || Instant::now() > deadline {
             return warn!(%error, "the last commit failed");
         }
         thread::sleep(PAUSE);
