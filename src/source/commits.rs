@@ -35,7 +35,7 @@ const SLOW: Duration = Duration::from_secs(3);
 
 /// How many commits fail one after the other before that is told: a few do in a rebalance.
 const FAILED_OFTEN: u32 = 10;
-/// At most, so that it is told again once a minute, or less often.
+/// How many fail in a minute at most, since there is a pause after each: so often it is told again.
 const FAILED_IN_A_MINUTE: u32 = 600;
 
 /// A broker keeps all offsets of one commit in one batch of `__consumer_offsets`, of 1 MiB by default, and refuses the
