@@ -13,24 +13,25 @@ const TOPIC: &str = "letters";
 const BOUNDS: Bounds = Bounds { found: 1_000, bytes: u64::MAX, time: Duration::from_secs(30) };
 
 struct Bench {
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    producer: FutureProducer,
     journal: Journal,
+    cluster: MockCluster<'static, DefaultProducerContext>,
 }
 
 impl Bench {
     fn new(partitions: i32) -> Self {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic(TOPIC, partitions, 1).unwrap();
-        let journal = Journal::new(TOPIC, client(&cluster.bootstrap_servers()));
-        Self { cluster, journal }
+        let client = client(&cluster.bootstrap_servers());
+        let producer = client.create().unwrap();
+        Self { producer, journal: Journal::new(TOPIC, client), cluster }
     }
 
     /// Writes a record; its value is its timestamp.
     async fn write(&self, partition: i32, at: i64) {
-        let producer: FutureProducer = client(&self.cluster.bootstrap_servers()).create().unwrap();
         let value = at.to_string();
         let record = FutureRecord::<(), _>::to(TOPIC).partition(partition).timestamp(at).payload(&value);
-        producer.send(record, Timeout::Never).await.unwrap();
+        self.producer.send(record, Timeout::Never).await.unwrap();
     }
 
     async fn page(&self, from: Option<Cursor>, range: Range, found: usize) -> Page<i64> {
@@ -71,7 +72,7 @@ async fn pages_go_back_through_all_partitions_and_what_is_written_meanwhile_is_i
 async fn a_page_that_may_read_next_to_nothing_still_comes_further() {
     let bench = Bench::new(2);
     // A time of 0 would be written as the time it is.
-    for at in 1..=40 {
+    for at in 1..=200 {
         bench.write((at % 2) as i32, at).await;
     }
     let bounds = Bounds { bytes: 1, ..BOUNDS };
@@ -86,7 +87,7 @@ async fn a_page_that_may_read_next_to_nothing_still_comes_further() {
             break;
         }
     }
-    assert_eq!(found, (1..=40).rev().filter(|at| at % 2 == 1).collect::<Vec<_>>());
+    assert_eq!(found, (1..=200).rev().filter(|at| at % 2 == 1).collect::<Vec<_>>());
     assert!(pages > 1, "{pages}");
 }
 
