@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// directory with it.
 const WATCH: &str = r#"read -r _ && exit; kill -9 "$1"; rm -rf "$2""#;
 
+/// How much of what a process said is shown where a test fails.
+const LAST_LINES: usize = 60;
+
 /// A running child process with its watcher.
 pub(crate) struct Process {
     child: Child,
@@ -116,9 +119,20 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// Of a test that fails, what its processes said last is most of the story.
     fn drop(&mut self) {
         self.reap();
+        if std::thread::panicking() {
+            let (stdout, stderr) = self.said.all();
+            let pid = self.child.id();
+            eprintln!("process {pid} said last:\n{}{}", last_lines(&stdout), last_lines(&stderr));
+        }
     }
+}
+
+fn last_lines(text: &str) -> &str {
+    let before = text.rmatch_indices('\n').nth(LAST_LINES);
+    before.map_or(text, |(end, _)| &text[end + 1..])
 }
 
 /// What a process said on stdout and stderr, read as it comes so that it never blocks on a full pipe.
