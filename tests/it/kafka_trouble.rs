@@ -1,5 +1,5 @@
-//! Brokers that go and come back while row changes flow: the program goes on by itself, loses nothing, and commits
-//! nothing that is not settled.
+//! Brokers that go and come back, or do not answer, while row changes flow: the program goes on by itself, loses
+//! nothing, and commits nothing that is not settled.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,13 +13,15 @@ use crate::OUTHOOK;
 
 /// How long brokers are away.
 const AWAY: Duration = Duration::from_secs(20);
+/// How long they take connections and do not answer.
+const SILENT: Duration = Duration::from_secs(6);
 /// How long Kafka, its clients and the program may take to be themselves again.
 const RECOVERY: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[test]
-fn leader_moves_a_broker_away_and_all_brokers_away_lose_nothing() {
-    if !Broker::get().is_kafka_for("leader moves, and brokers that are away") {
+fn brokers_that_restart_are_away_or_are_silent_lose_nothing() {
+    if !Broker::get().is_kafka_for("brokers that restart, are away or are silent") {
         return;
     }
     let cluster = Cluster::start(3).expect("three brokers start where one does");
@@ -43,6 +45,13 @@ fn leader_moves_a_broker_away_and_all_brokers_away_lose_nothing() {
     thread::sleep(AWAY);
     trouble.cluster.restart_all().expect("brokers start again on their data");
     trouble.goes_on("after all brokers were away");
+
+    trouble.cluster.signal_all("STOP");
+    thread::sleep(SILENT);
+    trouble.cluster.signal_all("CONT");
+    trouble.goes_on("after all brokers were silent");
+    let told = |instance: &Instance| instance.said().contains("a commit has no answer yet");
+    assert!(trouble.instances.iter().any(told), "a commit without an answer is told");
 
     done.store(true, Ordering::Release);
     feeding.join().expect("every row change is acknowledged");

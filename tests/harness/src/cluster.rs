@@ -85,6 +85,11 @@ impl Cluster {
         process.wait(Duration::from_secs(60));
     }
 
+    /// Sends a signal to all running brokers: `STOP`, and they take connections and answer nothing until `CONT`.
+    pub fn signal_all(&self, signal: &str) {
+        self.nodes.iter().filter_map(|node| node.process.as_ref()).for_each(|process| process.signal(signal));
+    }
+
     /// Starts a stopped broker again on its data, and waits until all that should run are in the cluster.
     ///
     /// # Errors
