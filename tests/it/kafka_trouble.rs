@@ -79,11 +79,12 @@ struct Heard {
 
 impl Trouble {
     /// Two webhooks: one endpoint works, and every other attempt at the second fails, so that retry topics are in use.
+    /// Whose attempt fails is chance, so some fail a dozen times in a row: the schedule is longer than that.
     fn start(cluster: Cluster) -> Self {
         let broker = cluster.site_broker();
         let mut site = Site::on(broker, OUTHOOK, 6);
         site.set("kafka.session_timeout", "6s");
-        site.set("delivery.retry", vec!["200ms"; 20]);
+        site.set("delivery.retry", vec!["200ms"; 60]);
         let heard = Arc::<Mutex<Heard>>::default();
         let observing = heard.clone();
         let receiver = Receiver::observed(move |request| {
@@ -124,11 +125,14 @@ impl Trouble {
         let more = eventually(&format!("row changes are written {when}"), RECOVERY, || {
             Some(self.written.load(Ordering::Acquire)).filter(|written| *written >= before + 40)
         });
-        eventually(&format!("{more} orders arrive {when}"), RECOVERY, || {
-            let heard = self.heard.lock().expect("no holder panics");
-            let all = |taken: &HashSet<usize>| (0..more).all(|order| taken.contains(&order));
-            (all(&heard.sound) && all(&heard.failing)).then_some(())
-        });
+        let all_of = |what: &str, taken: fn(&Heard) -> &HashSet<usize>| {
+            eventually(&format!("{more} orders {what} {when}"), RECOVERY, || {
+                let heard = self.heard.lock().expect("no holder panics");
+                (0..more).all(|order| taken(&heard).contains(&order)).then_some(())
+            });
+        };
+        all_of("arrive", |heard| &heard.sound);
+        all_of("arrive where the first attempt fails", |heard| &heard.failing);
         self.committed_is_settled();
         println!("{more} orders arrived {when}");
     }
