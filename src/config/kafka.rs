@@ -18,6 +18,12 @@ use super::{Memory, Problem, Properties};
 /// and stay over the 6 seconds that brokers accept by default.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a broker may take to answer, in milliseconds. One that is cut off or stands still takes connections for a
+/// long time and says nothing: its partitions have other leaders after 9 seconds (Kafka's
+/// `broker.session.timeout.ms`), but who waits for an answer does not ask for them. With librdkafka's default of a
+/// minute that was the time without webhooks.
+const ANSWER_MS: &str = "15000";
+
 /// What is fetched ahead of each partition of a retry topic, in KiB.
 const RETRIES_QUEUE_KIB: &str = "1024";
 
@@ -94,8 +100,8 @@ impl GroupProtocol {
 impl Kafka {
     /// librdkafka's settings for a client of any kind.
     pub fn client(&self) -> HashMap<String, String> {
-        let mut settings: HashMap<String, String> =
-            self.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut settings = HashMap::from([("socket.timeout.ms".to_owned(), ANSWER_MS.to_owned())]);
+        settings.extend(self.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
         settings.insert("bootstrap.servers".to_owned(), self.brokers.clone());
         settings.insert("client.id".to_owned(), self.client_id.clone());
         settings

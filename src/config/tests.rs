@@ -310,8 +310,12 @@ fn the_consumer_has_what_outhook_needs_and_what_the_user_chose() {
     assert_eq!(settings["partition.assignment.strategy"], "cooperative-sticky");
     assert_eq!(settings["queued.max.messages.kbytes"], "8192");
     assert_eq!(settings["fetch.wait.max.ms"], "100");
-    let patient = parse(SMALL, &[("OUTHOOK__KAFKA__PROPERTIES__FETCH_WAIT_MAX_MS", "500")]).unwrap();
-    assert_eq!(patient.kafka.consumer(&patient.memory)["fetch.wait.max.ms"], "500");
+    assert_eq!(config.kafka.client()["socket.timeout.ms"], "15000");
+    let longer =
+        ["FETCH_WAIT_MAX_MS", "SOCKET_TIMEOUT_MS"].map(|name| (format!("OUTHOOK__KAFKA__PROPERTIES__{name}"), "20000"));
+    let patient = parse(SMALL, &longer.each_ref().map(|(name, value)| (name.as_str(), *value))).unwrap();
+    let settings = patient.kafka.consumer(&patient.memory);
+    assert_eq!((&*settings["fetch.wait.max.ms"], &*settings["socket.timeout.ms"]), ("20000", "20000"));
 
     let config = parse(SMALL, &[("OUTHOOK__KAFKA__GROUP_PROTOCOL", "consumer")]).unwrap();
     let settings = config.kafka.consumer(&config.memory);

@@ -12,7 +12,7 @@ use harness::{Answer, Broker, Cluster, Instance, Receiver, Site, Stored, eventua
 use crate::OUTHOOK;
 
 /// How long brokers are away.
-const AWAY: Duration = Duration::from_secs(20);
+const AWAY: Duration = Duration::from_secs(12);
 /// How long they take connections and do not answer.
 const SILENT: Duration = Duration::from_secs(6);
 /// How long Kafka, its clients and the program may take to be themselves again.
@@ -41,14 +41,18 @@ fn brokers_that_restart_are_away_or_are_silent_lose_nothing() {
     trouble.cluster.restart(1).expect("a broker starts again on its data");
     trouble.goes_on("with that broker back");
 
+    trouble.cluster.signal(2, "STOP");
+    trouble.goes_on("with a silent broker");
+    trouble.cluster.signal(2, "CONT");
+
     (0..3).for_each(|node| trouble.cluster.stop(node, "KILL"));
     thread::sleep(AWAY);
     trouble.cluster.restart_all().expect("brokers start again on their data");
     trouble.goes_on("after all brokers were away");
 
-    trouble.cluster.signal_all("STOP");
+    (0..3).for_each(|node| trouble.cluster.signal(node, "STOP"));
     thread::sleep(SILENT);
-    trouble.cluster.signal_all("CONT");
+    (0..3).for_each(|node| trouble.cluster.signal(node, "CONT"));
     trouble.goes_on("after all brokers were silent");
     let told = |instance: &Instance| instance.said().contains("a commit has no answer yet");
     assert!(trouble.instances.iter().any(told), "a commit without an answer is told");

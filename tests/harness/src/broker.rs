@@ -290,9 +290,10 @@ impl Broker {
         config.set("linger.ms", "5").set("compression.type", "lz4");
         config.set("message.timeout.ms", WRITE_PATIENCE.as_millis().to_string());
         // A write that is tried again because its broker has gone leaves no record twice. It costs half a second at the
-        // start, and where there is one broker it is not killed.
+        // start, and where there is one broker it is not killed. One that says nothing is not waited for longer than others
+        // need to take its place.
         if self.replicas > 1 {
-            config.set("enable.idempotence", "true");
+            config.set("enable.idempotence", "true").set("socket.timeout.ms", "10000");
         }
         config.create_with_context(Acknowledgements::default()).expect("the settings are librdkafka's")
     }

@@ -85,9 +85,9 @@ impl Cluster {
         process.wait(Duration::from_secs(60));
     }
 
-    /// Sends a signal to all running brokers: `STOP`, and they take connections and answer nothing until `CONT`.
-    pub fn signal_all(&self, signal: &str) {
-        self.nodes.iter().filter_map(|node| node.process.as_ref()).for_each(|process| process.signal(signal));
+    /// Sends a signal to a running broker: `STOP`, and it takes connections and answers nothing until `CONT`.
+    pub fn signal(&self, node: usize, signal: &str) {
+        self.nodes[node].process.as_ref().expect("only a running broker is sent a signal").signal(signal);
     }
 
     /// Starts a stopped broker again on its data, and waits until all that should run are in the cluster.
