@@ -18,11 +18,11 @@ use super::{Memory, Problem, Properties};
 /// and stay over the 6 seconds that brokers accept by default.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a broker may take to answer, in milliseconds. One that is cut off or stands still takes connections for a
-/// long time and says nothing: its partitions have other leaders after 9 seconds (Kafka's
-/// `broker.session.timeout.ms`), but who waits for an answer does not ask for them. With librdkafka's default of a
-/// minute that was the time without webhooks.
-const ANSWER_MS: &str = "15000";
+/// How long a broker may take to answer, in milliseconds. One that hangs takes connections for a long time and says
+/// nothing: its partitions have other leaders after 9 seconds (Kafka's `broker.session.timeout.ms`), but librdkafka looks for
+/// them only once a request has timed out, with its own default after a minute. More than a rebalance takes with
+/// [`SESSION_TIMEOUT`] and the drain's deadline as they are: commits are answered behind it.
+const ANSWER_MS: &str = "20000";
 
 /// What is fetched ahead of each partition of a retry topic, in KiB.
 const RETRIES_QUEUE_KIB: &str = "1024";

@@ -62,6 +62,9 @@ pub(super) fn explain(key: &str, message: &str) -> (String, Option<String>) {
     } else if message.contains("\"friendly\"") {
         // The name of jiff's format for durations, which tells people nothing.
         (format!("{key} is no duration"), Some("write it as 500ms, 10s, 1m 30s or 2h".to_owned()))
+    } else if let Some((found, "i32" | "u16" | "u32" | "u64" | "usize")) = message.split_once(", expected ") {
+        // What is expected is the name of a type of Rust's.
+        (format!("{key}: {found}"), Some("write it as a whole number, not less than 0".to_owned()))
     } else {
         (format!("{key}: {message}"), None)
     }

@@ -139,6 +139,16 @@ fn values_of_the_wrong_kind_name_their_key_and_place() {
         let error = problem(SMALL, &[(&format!("OUTHOOK__{key}"), value)]);
         assert!(error.ends_with(" is no duration\nhelp: write it as 500ms, 10s, 1m 30s or 2h"), "{error}");
     }
+    for (value, found) in
+        [("-1", "value: integer `-1`"), ("'many'", "type: string \"many\""), ("1.5", "type: floating point `1.5`")]
+    {
+        assert_eq!(
+            problem(&format!("[kafka]\nmax_uncommitted = {value}"), &[]),
+            format!(
+                "outhook.toml:2:19: kafka.max_uncommitted: invalid {found}\nhelp: write it as a whole number, not less than 0"
+            )
+        );
+    }
     let error = problem(&small("event_source = \"Spreadsheet\""), &[]);
     assert!(
         error.starts_with("outhook.toml:8:16: sources[0].event_source: \"Spreadsheet\" is no event source"),
@@ -310,12 +320,12 @@ fn the_consumer_has_what_outhook_needs_and_what_the_user_chose() {
     assert_eq!(settings["partition.assignment.strategy"], "cooperative-sticky");
     assert_eq!(settings["queued.max.messages.kbytes"], "8192");
     assert_eq!(settings["fetch.wait.max.ms"], "100");
-    assert_eq!(config.kafka.client()["socket.timeout.ms"], "15000");
+    assert_eq!(config.kafka.client()["socket.timeout.ms"], "20000");
     let longer =
-        ["FETCH_WAIT_MAX_MS", "SOCKET_TIMEOUT_MS"].map(|name| (format!("OUTHOOK__KAFKA__PROPERTIES__{name}"), "20000"));
+        ["FETCH_WAIT_MAX_MS", "SOCKET_TIMEOUT_MS"].map(|name| (format!("OUTHOOK__KAFKA__PROPERTIES__{name}"), "30000"));
     let patient = parse(SMALL, &longer.each_ref().map(|(name, value)| (name.as_str(), *value))).unwrap();
     let settings = patient.kafka.consumer(&patient.memory);
-    assert_eq!((&*settings["fetch.wait.max.ms"], &*settings["socket.timeout.ms"]), ("20000", "20000"));
+    assert_eq!((&*settings["fetch.wait.max.ms"], &*settings["socket.timeout.ms"]), ("30000", "30000"));
 
     let config = parse(SMALL, &[("OUTHOOK__KAFKA__GROUP_PROTOCOL", "consumer")]).unwrap();
     let settings = config.kafka.consumer(&config.memory);

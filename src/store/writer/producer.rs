@@ -35,6 +35,8 @@ impl Transactions {
         let producer = client
             .set("transactional.id", topic)
             .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
+            // No step is waited for longer, and librdkafka refuses one longer than the transaction's.
+            .set("socket.timeout.ms", STEP.as_millis().to_string())
             .set("message.timeout.ms", TRANSACTION.as_millis().to_string())
             .set("delivery.report.only.error", "false")
             .set("linger.ms", "0")

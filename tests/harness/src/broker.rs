@@ -290,8 +290,8 @@ impl Broker {
         config.set("linger.ms", "5").set("compression.type", "lz4");
         config.set("message.timeout.ms", WRITE_PATIENCE.as_millis().to_string());
         // A write that is tried again because its broker has gone leaves no record twice. It costs half a second at the
-        // start, and where there is one broker it is not killed. One that says nothing is not waited for longer than others
-        // need to take its place.
+        // start, and where there is one broker it is not killed. One that hangs has other leaders for its partitions
+        // after 9 s.
         if self.replicas > 1 {
             config.set("enable.idempotence", "true").set("socket.timeout.ms", "10000");
         }
