@@ -321,11 +321,13 @@ fn the_consumer_has_what_outhook_needs_and_what_the_user_chose() {
     assert_eq!(settings["queued.max.messages.kbytes"], "8192");
     assert_eq!(settings["fetch.wait.max.ms"], "100");
     assert_eq!(config.kafka.client()["socket.timeout.ms"], "20000");
-    let longer =
-        ["FETCH_WAIT_MAX_MS", "SOCKET_TIMEOUT_MS"].map(|name| (format!("OUTHOOK__KAFKA__PROPERTIES__{name}"), "30000"));
-    let patient = parse(SMALL, &longer.each_ref().map(|(name, value)| (name.as_str(), *value))).unwrap();
+    let longer = [
+        ("OUTHOOK__KAFKA__PROPERTIES__FETCH_WAIT_MAX_MS", "500"),
+        ("OUTHOOK__KAFKA__PROPERTIES__SOCKET_TIMEOUT_MS", "30000"),
+    ];
+    let patient = parse(SMALL, &longer).unwrap();
     let settings = patient.kafka.consumer(&patient.memory);
-    assert_eq!((&*settings["fetch.wait.max.ms"], &*settings["socket.timeout.ms"]), ("30000", "30000"));
+    assert_eq!((&*settings["fetch.wait.max.ms"], &*settings["socket.timeout.ms"]), ("500", "30000"));
 
     let config = parse(SMALL, &[("OUTHOOK__KAFKA__GROUP_PROTOCOL", "consumer")]).unwrap();
     let settings = config.kafka.consumer(&config.memory);

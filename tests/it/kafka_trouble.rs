@@ -140,7 +140,7 @@ impl Trouble {
             });
         };
         all_of("arrive", |heard| &heard.sound);
-        all_of("arrive where the first attempt fails", |heard| &heard.failing);
+        all_of("arrive where half of the attempts fail", |heard| &heard.failing);
         self.committed_is_settled();
         println!("{more} orders arrived {when}");
     }

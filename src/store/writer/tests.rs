@@ -34,6 +34,15 @@ async fn each_write_decides_on_what_the_ones_before_left() {
 }
 
 #[tokio::test]
+async fn a_broker_may_be_given_longer_to_answer_than_a_transaction_may_last() {
+    let (_cluster, config, mut kafka) = broker(1);
+    kafka.insert("socket.timeout.ms".to_owned(), "120000".to_owned());
+    let record = LogRecord::webhook(&webhook("hook01", "A"));
+    write(&config, &kafka, move |_| Ok::<_, Infallible>((vec![record.clone()], ()))).await.unwrap();
+    assert_eq!(read(&config, &kafka).await.unwrap().webhooks().len(), 1);
+}
+
+#[tokio::test]
 async fn a_refusal_and_nothing_to_write_write_nothing() {
     let (_cluster, config, kafka) = broker(1);
     let refused = write::<(), _, _>(&config, &kafka, |_| Err(StoreError::Stopped)).await;
