@@ -2,6 +2,7 @@
 //! that constructs.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,16 +14,16 @@ use crate::api::{Api, BindError, Decoding, Guesses, Listener};
 use crate::catalogue::{self, Catalogue, Lookout};
 use crate::config::{self, Config};
 use crate::decode::{self, Decoder, WholeTables};
-use crate::deliver::{self, Lanes};
+use crate::deliver::{self, Lanes, Share};
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
-use crate::pipeline::{Counters, Origin, Pipeline, Replay, Resume};
+use crate::pipeline::{Counters, Definitions, Origin, Overflow, Pipeline, Replay, Resume};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
 use crate::replay::{self, Resend};
 use crate::settle::{self, Letters, OnGone, Redrive, Settle, Tiers};
-use crate::source::{self, Fatal, Handlers, Left, Source, Topics};
+use crate::source::{self, Fatal, Handlers, Left, Reads, Source, Topics};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -87,7 +88,8 @@ impl App {
         let client = config.kafka.client();
         let kafka = client.clone().into_iter().collect();
         let store = Store::start(&config.definitions, &client, index.clone())?;
-        let topics = (&config.dead_letters, &config.retries, &config.row_order, &config.operator_events);
+        let topics =
+            (&config.dead_letters, &config.retries, &config.overflow, &config.row_order, &config.operator_events);
         let log = message_log::Writer::new(&config.message_log, &kafka).map_err(Error::Settle)?;
         let settle = Settle::new(topics, &kafka, index.clone(), disabling(&store), log).map_err(Error::Settle)?;
         let lanes =
@@ -107,11 +109,11 @@ impl App {
         };
         let resumes = Resumes {
             tiers: config.retries.tiers(),
+            overflow: config.overflow.topic.as_str().into(),
             row_order: config.row_order.topic.as_str().into(),
-            index: stages.index.clone(),
+            definitions: Definitions::new(stages.index.clone(), config.definitions.restored_within),
             lanes: stages.lanes.clone(),
             settle: stages.settle.clone(),
-            restored_within: config.definitions.restored_within,
         };
         let api = Api {
             metrics,
@@ -257,7 +259,7 @@ impl Sources {
 fn calls_that_wait(config: &Config) -> deliver::Retries<'_> {
     deliver::Retries {
         tiers: &config.retries.tiers,
-        partitions: usize::try_from(config.retries.partitions).unwrap_or(1),
+        overflow_partitions: usize::try_from(config.overflow.partitions).unwrap_or(1),
         row_order_partitions: usize::try_from(config.row_order.partitions).unwrap_or(1),
         row_order_bytes: usize::try_from(config.memory.budget_bytes() / 2).unwrap_or(usize::MAX),
     }
@@ -314,7 +316,8 @@ fn sources(config: &Config) -> impl Iterator<Item = config::Source> {
 /// The same of the source of calls that have waited.
 fn retries(config: &Config) -> source::Config {
     let tiers = config.retries.tiers();
-    let topics = tiers.iter().map(|tier| tier.topic.to_string()).chain([config.row_order.topic.clone()]).collect();
+    let others = [&config.overflow.topic, &config.row_order.topic].map(String::clone);
+    let topics = tiers.iter().map(|tier| tier.topic.to_string()).chain(others).collect();
     source("retries", config, config.kafka.retries_consumer(&config.memory), vec![Topics::List(topics)])
 }
 
@@ -360,10 +363,11 @@ struct Stages {
 
 impl Handlers for Stages {
     type Handler = Pipeline;
+    type Backlog = Infallible;
 
-    fn for_partition(&self, topic: &str, _: i32) -> Option<Pipeline> {
+    fn for_partition(&self, topic: &str, _: i32) -> Option<Reads<Pipeline, Infallible>> {
         let (_, settings) = self.sources.iter().find(|(source, _)| source.reads(topic))?;
-        Some(Pipeline {
+        Some(Reads::InTurn(Pipeline {
             decoder: Decoder::new(settings.clone(), self.whole_tables.clone()),
             lookout: Lookout::new(self.catalogue.clone(), topic),
             index: self.index.clone(),
@@ -373,41 +377,51 @@ impl Handlers for Stages {
             budget: self.budget.clone(),
             counters: Counters::default(),
             fired: Vec::new(),
-        })
+        }))
     }
 }
 
-/// What every partition of a retry topic, and of the topic of row order, is read by.
+/// What every partition of a topic where calls wait is read by: a retry topic, the overflow log, the topic of row order.
 struct Resumes {
     tiers: Tiers,
+    overflow: Arc<str>,
     row_order: Arc<str>,
-    index: Arc<Index>,
+    definitions: Definitions,
     lanes: Arc<Lanes>,
     settle: Arc<Settle>,
-    restored_within: Duration,
 }
 
 impl Handlers for Resumes {
     type Handler = Resume;
+    type Backlog = Overflow;
 
-    fn for_partition(&self, topic: &str, partition: i32) -> Option<Resume> {
-        let (from, share) = match self.tiers.named(topic) {
-            Some(tier) => {
-                let is_first = self.tiers.iter().next() == Some(tier);
-                (Origin::Tier(tier.clone()), is_first.then(|| self.lanes.own(partition)))
-            }
-            None if topic == &*self.row_order => (Origin::RowOrder, Some(self.lanes.own_in_order(partition))),
-            None => return None,
-        };
-        if share.as_ref().is_some_and(|share| !share.is_counted()) {
-            error!(
-                topic,
-                partition,
-                "the partition was added while this instance runs, and throttled calls in it wait: stop all instances, set \
-                 retries.partitions or row_order.partitions to the topic's number, and start them"
-            );
+    fn for_partition(&self, topic: &str, partition: i32) -> Option<Reads<Resume, Overflow>> {
+        let (definitions, lanes, settle) = (self.definitions.clone(), self.lanes.clone(), self.settle.clone());
+        let resume =
+            |from, definitions| Some(Reads::InTurn(Resume::new(from, definitions, lanes.clone(), settle.clone())));
+        if let Some(tier) = self.tiers.named(topic) {
+            return resume((Origin::Tier(tier.clone()), None), definitions);
         }
-        let (index, lanes, settle) = (self.index.clone(), self.lanes.clone(), self.settle.clone());
-        Some(Resume::new((from, share), index, lanes, settle, self.restored_within))
+        if topic == &*self.row_order {
+            let share = counted(lanes.own_in_order(partition), topic, partition);
+            return resume((Origin::RowOrder, Some(share)), definitions);
+        }
+        (topic == &*self.overflow).then(|| {
+            let share = counted(lanes.own(partition), topic, partition);
+            Reads::InLines(Overflow::new(share, definitions, lanes, settle))
+        })
     }
+}
+
+/// Tells of a partition without a share of what CallThrottling allows.
+fn counted(share: Share, topic: &str, partition: i32) -> Share {
+    if !share.is_counted() {
+        error!(
+            topic,
+            partition,
+            "the partition was added while this instance runs, and throttled calls in it wait: stop all instances, set \
+             overflow.partitions or row_order.partitions to the topic's number, and start them"
+        );
+    }
+    share
 }

@@ -48,6 +48,8 @@ pub struct Config {
     pub dead_letters: settle::Config,
     /// The topics in which calls wait for their next attempt.
     pub retries: settle::Retries,
+    /// The topic in which calls wait for endpoints that take less than comes, or that fail.
+    pub overflow: settle::Overflow,
     /// The topic through which the calls of webhooks go that want them in row order.
     pub row_order: settle::RowOrder,
     /// The topic for what operators should know of endpoints.

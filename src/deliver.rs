@@ -6,6 +6,7 @@
 
 mod breaker;
 mod classify;
+mod clock;
 mod conclude;
 mod concurrency;
 mod config;
@@ -43,14 +44,15 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{interval, timeout};
 
 use self::lane::Refusal;
-use self::shared::Shared;
+use self::shared::{Shared, Why};
 use crate::definition::Endpoint;
-use crate::id::{Place, Row, Step};
+use crate::id::{Line, Place, Row, Step};
 use crate::message_log::{Entry, Status};
 use crate::receipt::Receipt;
 use crate::render::Message;
 
 pub use self::config::Config;
+pub use self::lane::Takes;
 pub use self::metrics::describe_metrics;
 pub use self::throttle::Share;
 
@@ -66,6 +68,8 @@ pub struct Call {
     pub attempts: u32,
     /// How often its lane did not take it, which is no attempt.
     pub deferrals: u32,
+    /// It was read from the overflow log, where it can go on waiting.
+    pub from_overflow: bool,
     /// When it was first meant to go out, milliseconds since 1970.
     pub offered_ms: i64,
     pub step: Step,
@@ -107,6 +111,10 @@ pub trait Onward: Send + Sync {
     /// last attempt failed, if one was made.
     fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>);
 
+    /// The call is to wait for its endpoint, in this line of calls that do, until the endpoint works and has a place, or in
+    /// any case until so much time has passed. Otherwise as above.
+    fn overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&Cause>);
+
     /// Something has happened that operators should know, at the endpoint of this call.
     fn tell(&self, call: &Call, endpoint: &str, news: &News<'_>);
 
@@ -136,8 +144,8 @@ pub enum News<'n> {
 pub struct Retries<'t> {
     /// Their delays, the shortest first: a wait that is shorter than that is spent in memory.
     pub tiers: &'t [Duration],
-    /// How many partitions the first of them has.
-    pub partitions: usize,
+    /// How many partitions the overflow log has.
+    pub overflow_partitions: usize,
     /// How many partitions the topic of row order has.
     pub row_order_partitions: usize,
     /// How many bytes calls in row order may take in memory, over all lanes.
@@ -150,8 +158,15 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How often lanes are looked at that are only remembered.
 const REVIEW: Duration = Duration::from_secs(60);
 
-/// How long a lane that moves is waited for at once, before it is looked at again.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long a full lane is waited for at once, before it is looked at again.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// A call that goes on waiting.
+pub struct Unplaced {
+    pub call: Call,
+    /// Its endpoint fails, so that it may wait elsewhere too.
+    pub is_failing: bool,
+}
 
 /// All lanes of an instance. Dropping it stops them, without a wait.
 pub struct Lanes {
@@ -166,6 +181,12 @@ impl Lanes {
     pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
         config.check()?;
         let shared = Shared::new(config, retries, onward)?;
+        let timed = Arc::downgrade(&shared);
+        tokio::spawn(async move {
+            while let Some(shared) = timed.upgrade().filter(|shared| !shared.is_stopping()) {
+                shared.clock.step().await;
+            }
+        });
         let looked_after = Arc::downgrade(&shared);
         tokio::spawn(async move {
             let (mut looks, mut reviews) = (interval(LOOK), interval(REVIEW));
@@ -182,7 +203,7 @@ impl Lanes {
     }
 
     /// Queues a call. Waits while there are too many of them over all endpoints, and for a full lane only as long as
-    /// it moves: otherwise the call goes to wait in a retry topic. One in row order is queued behind all others of its
+    /// that keeps no other waiting: otherwise the call goes to wait in the overflow log. One in row order is queued behind all others of its
     /// row, and waits for a full lane as long as its endpoint works: otherwise it is given up. Drops it unsettled when the
     /// lanes are stopping.
     pub async fn send(&self, mut call: Call) {
@@ -215,7 +236,7 @@ impl Lanes {
         }
     }
 
-    /// Queues a call that has waited in a retry topic; a full lane sends it back there at once. Otherwise as above.
+    /// Queues a call that has waited in a retry topic; what a lane does not take goes to wait in the overflow log.
     pub async fn resume(&self, mut call: Call) {
         self.shared.room().await;
         while let Some(lane) = self.shared.lane(&call) {
@@ -227,7 +248,39 @@ impl Lanes {
         }
     }
 
-    /// This instance owns a partition of the first retry topic, and with it a share of the calls of webhooks that may
+    /// Queues a call that waits in the overflow log, or gives it back to go on waiting there. One whose endpoint fails may
+    /// end by that.
+    pub fn offer(&self, mut call: Call) -> Result<(), Box<Unplaced>> {
+        loop {
+            let Some(lane) = self.shared.lane(&call) else { return Err(Unplaced { call, is_failing: false }.into()) };
+            match lane.push(call) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Closed(back)) => {
+                    self.shared.forget(&lane);
+                    call = back;
+                }
+                Err(Refusal::Failing(back, trouble)) => {
+                    return match self.shared.given_up(back, trouble.as_ref()) {
+                        Some(call) => Err(Unplaced { call, is_failing: true }.into()),
+                        None => Ok(()),
+                    };
+                }
+                Err(Refusal::Full(back) | Refusal::Slow(back) | Refusal::Behind { call: back, .. }) => {
+                    return Err(Unplaced { call: back, is_failing: false }.into());
+                }
+            }
+        }
+    }
+
+    /// How many of the calls that wait in a line of the overflow log may be offered now.
+    pub fn takes(&self, line: Line) -> Takes {
+        if self.shared.in_flight() >= self.shared.config.max_calls {
+            return Takes { calls: 0, only_due: true };
+        }
+        self.shared.takes(line)
+    }
+
+    /// This instance owns a partition of the overflow log, and with it a share of the calls of webhooks that may
     /// make only so many a second, for as long as what is returned lives.
     pub fn own(&self, partition: i32) -> Share {
         self.shared.throttle.own(partition, now())
@@ -246,8 +299,8 @@ impl Lanes {
                 self.shared.forget(lane);
                 return Some(call);
             }
-            Refusal::Full(call) | Refusal::Slow(call) => self.shared.defer(call, None),
-            Refusal::Failing(call, trouble) => self.shared.defer(call, trouble),
+            Refusal::Full(call) | Refusal::Slow(call) => self.shared.defer(call, Why::Full),
+            Refusal::Failing(call, trouble) => self.shared.defer(call, Why::Failing(trouble)),
             Refusal::Behind { call, waiting, trouble } => in_order::turned_away(lane, call, waiting, &trouble),
         }
         None

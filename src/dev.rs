@@ -261,6 +261,7 @@ fn create_topics(broker: &Broker, config: &Config) -> Result<(), KafkaError> {
     broker.create_topic(&config.message_log.topic, 1)?;
     let partitions = config.retries.partitions;
     config.retries.tiers().iter().try_for_each(|tier| broker.create_topic(&tier.topic, partitions))?;
+    broker.create_topic(&config.overflow.topic, config.overflow.partitions)?;
     broker.create_topic(&config.row_order.topic, config.row_order.partitions)
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
@@ -226,6 +227,36 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "topic {} partition {} offset {}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// The calls that wait for the same: for their endpoint, and for a turn of their webhook where it has its own. It stands
+/// in topics as their key, so how it is made must never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Line(pub u64);
+
+impl Line {
+    /// The line of calls to an endpoint, by all webhooks or one.
+    pub fn of(endpoint: &str, webhook: Option<WebhookId>) -> Self {
+        let mut text = endpoint.to_owned();
+        if let Some(webhook) = webhook {
+            text = format!("{webhook}/{text}");
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest(&SHA256, text.as_bytes()).as_ref()[..8]);
+        Self(u64::from_be_bytes(first))
+    }
+
+    /// What its records in a topic have as their key: all of them are in one partition, unless they are spread by their
+    /// calls.
+    pub fn key(self, spread: Option<CallId>) -> Bytes {
+        let call = spread.map(|call| call.0.into_bytes());
+        [call.as_ref().map_or(&[][..], |call| call), &self.0.to_be_bytes()].concat().into()
+    }
+
+    /// Reads a record's key.
+    pub fn from_key(key: &[u8]) -> Option<Self> {
+        Some(Self(u64::from_be_bytes(*key.last_chunk()?)))
     }
 }
 

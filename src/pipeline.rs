@@ -15,11 +15,15 @@ use crate::settle::Settle;
 use crate::source::{Handler, Record};
 
 pub use self::counters::{Counters, describe_metrics};
+pub use self::definitions::Definitions;
+pub use self::overflow::Overflow;
 pub use self::replay::{Replay, Replayed};
 pub use self::resume::{Origin, Resume};
 
 mod copies;
 mod counters;
+mod definitions;
+mod overflow;
 mod replay;
 mod resume;
 
@@ -98,7 +102,18 @@ fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
     let (place, appended_ms) = (record.place(), record.timestamp_ms());
     let offered_ms = now_ms();
     let row = row(&message.target, &place, record.key());
-    Call { message, place, appended_ms, receipt, attempts: 0, deferrals: 0, offered_ms, step: Step::FIRST, row }
+    Call {
+        message,
+        place,
+        appended_ms,
+        receipt,
+        attempts: 0,
+        deferrals: 0,
+        offered_ms,
+        step: Step::FIRST,
+        row,
+        from_overflow: false,
+    }
 }
 
 /// The time, milliseconds since 1970.

@@ -66,6 +66,10 @@ pub trait Book: Send + Sync {
     fn settle_share(&self, entry: u64);
     /// A share was dropped: the entry will never be settled.
     fn abandon_share(&self, entry: u64);
+    /// The entry's only share was put back: its record goes on waiting in its topic.
+    fn put_back(&self, entry: u64);
+    /// Whether the partition is being drained: what can wait in its topic is to be put back.
+    fn is_draining(&self) -> bool;
     /// Whether others read the partition by now, or may: whatever is open comes again there.
     fn is_given_up(&self) -> bool;
 }
@@ -102,6 +106,18 @@ impl Receipt {
     /// Whether others read its partition by now, or may.
     pub fn is_given_up(&self) -> bool {
         self.book.is_given_up()
+    }
+
+    /// Whether its partition is being drained.
+    pub fn is_draining(&self) -> bool {
+        self.book.is_draining()
+    }
+
+    /// The only share of its record is given back, with nothing done: the record goes on waiting in its topic, where it
+    /// is found again. The bytes return to the budget.
+    pub fn put_back(mut self) {
+        self.settled = true;
+        self.book.put_back(self.entry);
     }
 
     /// Nothing is left to do for this share.

@@ -33,16 +33,17 @@ use rdkafka::ClientConfig;
 use self::giving_up::GivingUp;
 use self::in_order::InOrder;
 use self::operator::Operator;
+use self::outgoing::Outgoing;
 use self::writer::Writer;
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, Cause, News, Onward, Outcome};
-use crate::id::{MessageId, WebhookId};
+use crate::id::{Line, MessageId, WebhookId};
 use crate::matching::{Index, Rule};
 use crate::message_log::{self, Entry, Status};
 use crate::receipt::Receipt;
 use crate::render::TooLarge;
 
-pub use self::config::{Config, OperatorEvents, Retries, RowOrder};
+pub use self::config::{Config, OperatorEvents, Overflow, Retries, RowOrder};
 pub use self::due_calls::{DueCalls, Unwritten};
 #[cfg(test)]
 pub use self::kept_call::samples;
@@ -62,6 +63,7 @@ pub struct Settle {
     giving_up: Arc<GivingUp>,
     retries: Arc<Writer>,
     tiers: Tiers,
+    overflow: Arc<str>,
     in_order: InOrder,
     operator: Operator,
     message_log: Arc<message_log::Writer>,
@@ -80,7 +82,7 @@ impl Settle {
     /// # Errors
     /// A contradictory setting, or one that the Kafka client refuses.
     pub fn new(
-        (letters, retries, row_order, operator): (&Config, &Retries, &RowOrder, &OperatorEvents),
+        (letters, retries, overflow, row_order, operator): (&Config, &Retries, &Overflow, &RowOrder, &OperatorEvents),
         client: &ClientConfig,
         index: Arc<Index>,
         on_gone: OnGone,
@@ -88,6 +90,7 @@ impl Settle {
     ) -> Result<Arc<Self>, String> {
         letters.check()?;
         retries.check()?;
+        overflow.check()?;
         row_order.check()?;
         let giving_up = GivingUp::new(&letters.topic, message_log.clone());
         let writer = |what, pending| Writer::new(what, pending, client, &giving_up);
@@ -99,6 +102,7 @@ impl Settle {
             retries: writer("retries", gauge!("outhook_retries_pending"))?,
             giving_up: giving_up.clone(),
             tiers: retries.tiers(),
+            overflow: overflow.topic.as_str().into(),
             operator: Operator::new(&operator.topic, operator_writer),
             message_log,
             index,
@@ -163,7 +167,17 @@ impl Settle {
         self.in_order.write_then_settle(record, call.receipt).await;
     }
 
-    fn bury(&self, letter: outgoing::Outgoing, receipt: &Receipt) {
+    /// The record of a call that waits for so long.
+    fn waiting(&self, call: &Call, wait: Duration, cause: Option<&Cause>) -> Outgoing {
+        let until = Until { due_ms: in_ms(wait), definitions: self.index.as_of() };
+        let mut record = KeptCall::of(call).waiting(until, call.message.body.clone());
+        if let Some(cause) = cause {
+            record.headers = record.headers.cause(cause.class, &cause.text);
+        }
+        record
+    }
+
+    fn bury(&self, letter: Outgoing, receipt: &Receipt) {
         let share = receipt.share(letter.size());
         self.letters.write_then_settle(self.giving_up.letters.clone(), letter, share);
     }
@@ -205,12 +219,16 @@ impl Onward for Settle {
 
     /// The call settles as soon as a retry topic has it. To be called in a tokio runtime.
     fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>) {
-        let until = Until { due_ms: in_ms(wait), definitions: self.index.as_of() };
-        let mut record = KeptCall::of(&call).waiting(until, call.message.body.clone());
-        if let Some(cause) = cause {
-            record.headers = record.headers.cause(cause.class, &cause.text);
-        }
+        let record = self.waiting(&call, wait, cause);
         self.retries.write_then_settle(self.tiers.of(wait).topic.clone(), record, call.receipt);
+    }
+
+    /// The call settles as soon as the overflow log has it. To be called in a tokio runtime.
+    fn overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&Cause>) {
+        // Those of a throttled webhook are spread over all partitions, as its slots are.
+        let spread = call.message.target.call_throttling.map(|_| call.message.call);
+        let record = Outgoing { key: Some(line.key(spread)), ..self.waiting(&call, wait, cause) };
+        self.retries.write_then_settle(self.overflow.clone(), record, call.receipt);
     }
 
     fn tell(&self, call: &Call, endpoint: &str, news: &News<'_>) {

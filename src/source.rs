@@ -6,15 +6,19 @@
 //! ones do neither.
 
 mod assignment;
+mod backlog;
 mod commits;
 mod completion;
 mod config;
 mod consumer;
 mod ledger;
+mod lines;
 mod partition;
+mod reread;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +26,7 @@ use std::time::Duration;
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 
-use crate::id::Place;
+use crate::id::{Line, Place};
 use crate::receipt::Receipt;
 
 pub use self::config::{Config, Topics};
@@ -88,11 +92,76 @@ pub trait Handler: Send + 'static {
     fn handle(&mut self, record: Record<'_>, receipt: Receipt) -> impl Future<Output = ()> + Send;
 }
 
-/// Makes the handler of each assigned partition; None for a topic that nothing here reads.
+/// What is done with a partition's records that wait in their topic until the line that each is in moves.
+pub trait Backlog: Send + 'static {
+    /// A record has come for the first time. None if nothing is to be done with it.
+    fn arrives(&mut self, record: &Record<'_>) -> Option<Spot>;
+
+    /// How a line moves now.
+    fn moves(&mut self, line: Line) -> Moves;
+
+    /// Whether every record that waits is to be offered once: something has changed that may end its wait.
+    fn wants_review(&mut self) -> bool;
+
+    /// Hands the record on, or gives the receipt back with nothing done: then it goes on waiting. What can wait elsewhere
+    /// goes there when the partition is crowded.
+    fn offer(
+        &mut self,
+        record: Record<'_>,
+        receipt: Receipt,
+        is_crowded: bool,
+    ) -> impl Future<Output = Result<(), Receipt>> + Send;
+}
+
+/// Where and how long a record waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    pub line: Line,
+    /// Before when it goes on only if the whole line does, milliseconds since 1970.
+    pub due_ms: i64,
+}
+
+/// How many records of a line may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moves {
+    pub places: usize,
+    /// Only those whose time has come.
+    pub only_due: bool,
+}
+
+/// How a partition's records are read.
+pub enum Reads<H, B> {
+    /// One after the other.
+    InTurn(H),
+    /// Each when its line moves.
+    InLines(B),
+}
+
+/// Says how each assigned partition is read; None for a topic that nothing here reads.
 pub trait Handlers: Send + Sync + 'static {
     type Handler: Handler;
+    type Backlog: Backlog;
 
-    fn for_partition(&self, topic: &str, partition: i32) -> Option<Self::Handler>;
+    fn for_partition(&self, topic: &str, partition: i32) -> Option<Reads<Self::Handler, Self::Backlog>>;
+}
+
+/// For a source whose records never wait in lines.
+impl Backlog for Infallible {
+    fn arrives(&mut self, _: &Record<'_>) -> Option<Spot> {
+        match *self {}
+    }
+
+    fn moves(&mut self, _: Line) -> Moves {
+        match *self {}
+    }
+
+    fn wants_review(&mut self) -> bool {
+        match *self {}
+    }
+
+    async fn offer(&mut self, _: Record<'_>, _: Receipt, _: bool) -> Result<(), Receipt> {
+        match *self {}
+    }
 }
 
 /// Registers the source's metrics with their units and descriptions.

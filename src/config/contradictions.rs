@@ -18,6 +18,7 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
     let parts = [
         config.dead_letters.check(),
         config.retries.check(),
+        config.overflow.check(),
         config.row_order.check(),
         config.message_log.check(),
         config.delivery.check(),
@@ -76,6 +77,7 @@ fn own_topics(config: &Config) -> Vec<(&'static str, String)> {
         ("definitions.topic", &config.definitions.topic),
         ("dead_letters.topic", &config.dead_letters.topic),
         ("stats.topic", &config.stats.topic),
+        ("overflow.topic", &config.overflow.topic),
         ("row_order.topic", &config.row_order.topic),
         ("operator_events.topic", &config.operator_events.topic),
         ("message_log.topic", &config.message_log.topic),
@@ -111,6 +113,7 @@ fn replication(config: &Config) -> impl Iterator<Item = Problem> {
         ("dead_letters.replication_factor", config.dead_letters.replication_factor),
         ("stats.replication_factor", config.stats.replication_factor),
         ("retries.replication_factor", config.retries.replication_factor),
+        ("overflow.replication_factor", config.overflow.replication_factor),
         ("row_order.replication_factor", config.row_order.replication_factor),
         ("operator_events.replication_factor", config.operator_events.replication_factor),
         ("message_log.replication_factor", config.message_log.replication_factor),

@@ -50,6 +50,14 @@ impl Breaker {
         }
     }
 
+    /// Whether a probe may go in now.
+    pub fn wants_probe(&self, now: Duration) -> bool {
+        match self.state {
+            State::Closed => false,
+            State::Open { until, .. } | State::Probing { until, .. } => now >= until,
+        }
+    }
+
     /// Whether calls are turned away, but for a probe.
     pub fn is_open(&self) -> bool {
         self.state != State::Closed

@@ -99,6 +99,8 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, sent: Sent, head: Resul
     let note = note(&held.call, status, wait);
     match next {
         Some(Next::Moment(wait)) => lane.push_later(held, wait),
+        // Until its endpoint works again, be that sooner or later than its next attempt would have been.
+        Some(Next::Wait(wait)) if lane.is_failing() => lane.shared.overflow(held.into_call(), wait, Some(&cause)),
         Some(Next::Wait(wait)) => lane.shared.onward.wait(held.into_call(), wait, Some(&cause)),
         Some(Next::GiveUp) | None => exhausted(held, cause),
     }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// Calls at once to an endpoint that nothing is known of yet.
-const START: f64 = 8.0;
+const START: f64 = 16.0;
 
 /// What trouble leaves of the limit.
 const DECREASE: f64 = 0.7;
@@ -61,6 +61,12 @@ impl Concurrency {
         }
     }
 
+    /// The endpoint works again: what it takes is found out anew, from at least as much as of one that nothing is known of.
+    pub fn recovered(&mut self) {
+        self.limit = self.limit.max(START.min(self.highest));
+        (self.starting, self.usual) = (true, None);
+    }
+
     /// The endpoint says that it is asked for too much, or does not answer.
     pub fn trouble(&mut self, now: Duration) {
         self.starting = false;
@@ -92,8 +98,8 @@ mod tests {
     #[test]
     fn it_doubles_at_first_and_grows_by_one_a_round_later() {
         let mut limit = Concurrency::new(1, 64);
-        assert_eq!(limit.allowed(), 8);
-        assert_eq!(after(&mut limit, 8, QUICK, at(0)), 16);
+        assert_eq!(limit.allowed(), 16);
+        assert_eq!(after(&mut limit, 16, QUICK, at(0)), 32);
         assert_eq!(after(&mut limit, 100, QUICK, at(0)), 64);
         limit.trouble(at(0));
         assert_eq!(limit.allowed(), 44);
@@ -104,7 +110,17 @@ mod tests {
     fn what_is_not_used_does_not_grow() {
         let mut limit = Concurrency::new(1, 64);
         (0..1000).for_each(|_| limit.answered(QUICK, 3, at(0)));
-        assert_eq!(limit.allowed(), 8);
+        assert_eq!(limit.allowed(), 16);
+    }
+
+    #[test]
+    fn what_works_again_is_found_out_as_fast_as_at_first() {
+        let mut limit = Concurrency::new(1, 256);
+        (0..99).for_each(|round| limit.trouble(at(round * 100)));
+        assert_eq!(limit.allowed(), 1);
+        limit.recovered();
+        assert_eq!(limit.allowed(), 16);
+        assert_eq!(after(&mut limit, 240, QUICK, at(10_000)), 256);
     }
 
     #[test]

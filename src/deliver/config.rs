@@ -73,7 +73,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            concurrency: 32,
+            concurrency: 256,
             min_concurrency: 1,
             max_calls: 20_000,
             queue_calls: 1024,
@@ -179,7 +179,7 @@ mod tests {
         let error = Config { connect_timeout: Duration::from_secs(40), ..Config::default() }.check().unwrap_err();
         assert!(error.contains("connect_timeout is 40s") && error.contains("timeout 20s"), "{error}");
         let error = Config { queue_calls: 8, ..Config::default() }.check().unwrap_err();
-        assert!(error.contains("queue_calls is 8") && error.contains("concurrency 32"), "{error}");
+        assert!(error.contains("queue_calls is 8") && error.contains("concurrency 256"), "{error}");
         let error = Config { concurrency: 0, ..Config::default() }.check().unwrap_err();
         assert!(error.contains("concurrency is 0"), "{error}");
     }

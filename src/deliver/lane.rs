@@ -27,7 +27,7 @@ use super::health::Health;
 use super::pace::Pace;
 use super::route::Route;
 use super::rows::Rows;
-use super::shared::{Key, Shared, Trouble};
+use super::shared::{Key, Shared, Trouble, Why};
 use super::throttle::Turn;
 use super::{Call, Cause, worker};
 use crate::definition::Endpoint;
@@ -36,6 +36,12 @@ use crate::id::Row;
 /// For how long after its last failure a lane without calls remembers that its endpoint fails: a call that comes once in
 /// a while meets the same breaker, and its recovery is told as one.
 const MEMORY: Duration = Duration::from_secs(3600);
+
+/// For how long calls are taken to wait in the overflow log after whoever reads it has said so.
+const BEHIND: Duration = Duration::from_millis(500);
+
+/// How long an endpoint has answered nothing but failures that is taken to fail, where they are too few for its breaker.
+const FAILING: Duration = Duration::from_secs(5);
 
 pub(super) struct Lane {
     pub key: Key,
@@ -66,6 +72,8 @@ struct State {
     looked_after: bool,
     /// A call was turned away, and nobody has been told of room since.
     full: bool,
+    /// With how many calls it was.
+    full_at: usize,
     /// When that was, in a lane whose calls are in row order.
     full_since: Duration,
     pace: Pace,
@@ -73,6 +81,10 @@ struct State {
     breaker: Breaker,
     /// Why the endpoint failed last, and since when it fails.
     trouble: Option<(Cause, Duration)>,
+    /// An attempt has shown that the endpoint works.
+    has_worked: bool,
+    /// Until when calls of it are taken to wait in the overflow log.
+    behind_until: Option<Duration>,
     last_failed: Duration,
     /// No call is taken any more: the lane is off the map, or all lanes are stopping.
     closed: bool,
@@ -95,6 +107,14 @@ enum Hand {
     New,
     /// All workers are busy, and look at the queue before they park.
     Busy,
+}
+
+/// How many calls a lane takes of those that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takes {
+    pub calls: usize,
+    /// Only those whose time has come, because it is not known that the endpoint works.
+    pub only_due: bool,
 }
 
 /// What an attempt has shown of the endpoint.
@@ -127,11 +147,14 @@ impl Lane {
             pausing: false,
             looked_after: false,
             full: false,
+            full_at: 0,
             full_since: Duration::ZERO,
             pace: Pace::default(),
             concurrency: Concurrency::new(config.min_concurrency, config.concurrency),
             breaker: Breaker::new(failures, config.breaker_pause),
             trouble: None,
+            has_worked: false,
+            behind_until: None,
             last_failed: Duration::ZERO,
             closed: false,
         };
@@ -250,9 +273,12 @@ impl Lane {
         let under_way = state.under_way;
         let (opened, cause) = match shown {
             Shown::Works => {
+                if state.breaker.is_open() {
+                    state.concurrency.recovered();
+                }
                 state.concurrency.answered(took, under_way, now);
                 state.breaker.succeeded();
-                state.trouble = None;
+                (state.trouble, state.has_worked) = (None, true);
                 return;
             }
             Shown::Fails(cause) => (state.breaker.failed(now), cause),
@@ -274,7 +300,28 @@ impl Lane {
         if opened {
             self.shared.metrics.breakers_opened.increment(1);
         }
-        queued.into_iter().for_each(|held| self.shared.defer(held.into_call(), trouble.clone()));
+        queued.into_iter().for_each(|held| self.shared.defer(held.into_call(), Why::Failing(trouble.clone())));
+    }
+
+    /// Whether the endpoint fails, and not one call: its calls wait until it works again.
+    pub fn is_failing(&self) -> bool {
+        let now = self.born.elapsed();
+        self.state().is_failing(now)
+    }
+
+    /// How many of the calls that wait in the overflow log the lane takes now. Tells it that there are some.
+    pub fn takes(&self) -> Takes {
+        let now = self.born.elapsed();
+        let config = &self.shared.config;
+        let mut state = self.state();
+        state.behind_until = Some(now + BEHIND);
+        if state.breaker.is_open() {
+            let is_wanted = state.breaker.wants_probe(now) && state.calls == 0;
+            return Takes { calls: usize::from(is_wanted), only_due: true };
+        }
+        let has_bytes = state.bytes < config.queue_bytes;
+        let places = if has_bytes { state.waiting_places(config).saturating_sub(state.calls) } else { 0 };
+        Takes { calls: places, only_due: !state.has_worked || state.trouble.is_some() }
     }
 
     /// A row's head has failed in an attempt that took so long. Returns for how long its row fails.
@@ -341,6 +388,7 @@ impl Lane {
             self.give_to(hand);
             return true;
         }
+        self.put_back();
         let (throttle, queue_wait) = (&self.shared.throttle, self.shared.config.queue_wait);
         let may_wait = match self.throttling() {
             // Without a share there is nothing to wait for here.
@@ -350,12 +398,26 @@ impl Lane {
             None => queue_wait,
         };
         let latest = self.born.elapsed().saturating_sub(may_wait);
-        let mut state = self.state();
-        let expired = state.queue.iter().take_while(|held| held.queued < latest).count();
-        let expired: Vec<_> = state.queue.drain(..expired).collect();
-        drop(state);
-        expired.into_iter().for_each(|held| self.shared.defer(held.into_call(), None));
+        // What comes from the overflow log keeps no row change open, and is not written there again.
+        let expired = self.drain_queue(|held| held.queued < latest && !held.call.from_overflow);
+        expired.into_iter().for_each(|held| self.shared.defer(held.into_call(), Why::Waited));
         true
+    }
+
+    /// Gives back what is queued and can go on waiting in its topic, where its partition is to be given up.
+    fn put_back(&self) {
+        let back = self.drain_queue(|held| held.call.from_overflow && held.call.receipt.is_draining());
+        back.into_iter().for_each(|held| held.into_call().receipt.put_back());
+    }
+
+    fn drain_queue(&self, which: impl Fn(&Held) -> bool) -> Vec<Held> {
+        let mut state = self.state();
+        if !state.queue.iter().any(&which) {
+            return Vec::new();
+        }
+        let (out, stay) = std::mem::take(&mut state.queue).into_iter().partition(which);
+        state.queue = stay;
+        out.into()
     }
 
     /// Drops what is queued, unsettled, and takes nothing more.
@@ -403,6 +465,10 @@ impl State {
     /// Whether it has neither calls nor workers.
     fn is_left(&self) -> bool {
         self.workers == 0 && self.calls == 0
+    }
+
+    fn is_failing(&self, now: Duration) -> bool {
+        self.breaker.is_open() || self.trouble(now).is_some_and(|trouble| trouble.lasted >= FAILING)
     }
 
     fn trouble(&self, now: Duration) -> Option<Trouble> {

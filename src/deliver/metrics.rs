@@ -4,6 +4,7 @@
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use super::classify::Class;
+use super::shared::Why;
 
 /// The handles; made when the recorder is installed.
 pub(super) struct Metrics {
@@ -18,7 +19,7 @@ pub(super) struct Metrics {
     pub lanes: Gauge,
     pub retries_waiting: Gauge,
     pub row_order_parked: Gauge,
-    pub deferred: Counter,
+    deferred: [Counter; 4],
     pub breakers_opened: Counter,
     pub opened_http1: Counter,
     pub opened_http2: Counter,
@@ -38,11 +39,22 @@ impl Metrics {
             lanes: gauge!("outhook_lanes"),
             retries_waiting: gauge!("outhook_retries_waiting"),
             row_order_parked: gauge!("outhook_row_order_parked"),
-            deferred: counter!("outhook_calls_deferred_total"),
+            deferred: ["failing", "full", "waited", "no_share"]
+                .map(|reason| counter!("outhook_calls_deferred_total", "reason" => reason)),
             breakers_opened: counter!("outhook_breakers_opened_total"),
             opened_http1: counter!("outhook_connections_opened_total", "protocol" => "http/1.1"),
             opened_http2: counter!("outhook_connections_opened_total", "protocol" => "h2"),
         }
+    }
+
+    pub fn deferred(&self, why: &Why) {
+        let place = match why {
+            Why::Failing(_) => 0,
+            Why::Full => 1,
+            Why::Waited => 2,
+            Why::NoShare => 3,
+        };
+        self.deferred[place].increment(1);
     }
 
     pub fn attempted(&self, class: Class) {
@@ -74,7 +86,7 @@ pub fn describe_metrics() {
     );
     describe_counter!(
         "outhook_calls_deferred_total",
-        "Calls that found no place with their endpoint and went to wait in a retry topic, each time"
+        "Calls that found no place with their endpoint and went to wait in the overflow log, by reason: the endpoint fails, takes less than comes, has kept them queued for too long, or this instance has no share of their webhook's CallThrottling"
     );
     describe_counter!(
         "outhook_breakers_opened_total",

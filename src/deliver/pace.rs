@@ -1,44 +1,70 @@
-//! Whether a full lane is worth waiting for; pure. Times are counted from the lane's birth.
+//! Whether a full lane keeps others waiting; pure. Times are those of the process's own [clock](super::clock).
+//!
+//! A lane is full because its endpoint takes less than comes, or because this process sends less than comes. Only the
+//! first is worth a detour, since the second is as fast as it can be: whoever waits for such a lane waits for the process
+//! itself. The two are told apart by what the process does meanwhile.
 
 use std::time::Duration;
 
-/// How long is measured before a pace is believed. A lane that has only just filled up has the benefit of the
-/// doubt for so long.
+use super::clock::Reading;
+
+/// How long is measured before a lane is taken for slow.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// How long a pace is remembered once the lane is no longer full.
-const MEMORY: Duration = Duration::from_secs(10);
+/// A lane that would empty itself in this time is not slow.
+const QUICK: Duration = Duration::from_millis(250);
+
+/// Part of the time that a process is idle which waits for an endpoint, at least.
+const IDLE: f64 = 0.4;
+
+/// For how long a lane is taken for slow without being measured again: longer each time that it is found slow soon after.
+const FIRST_TERM: Duration = Duration::from_secs(1);
+const LONGEST_TERM: Duration = Duration::from_secs(10);
 
 /// How fast calls leave a lane that is full.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pace {
-    since: Duration,
+    /// When the lane was found full first, since there was room.
+    since: Option<Reading>,
     left: u32,
-    /// Calls a second in the last whole window; None in the first.
-    a_second: Option<f64>,
+    term: Duration,
+    slow_until: Duration,
 }
 
 impl Pace {
-    /// The lane is full from now on. What it was like when it was full a moment ago still holds; what was longer
-    /// before says nothing.
-    pub fn full(&mut self, now: Duration) {
-        let recent = now.saturating_sub(self.since) < MEMORY;
-        *self = Self { since: now, left: 0, a_second: self.a_second.filter(|_| recent) };
-    }
-
     /// An attempt of a call that the lane held has ended.
     pub fn left(&mut self) {
         self.left = self.left.saturating_add(1);
     }
 
-    /// Whether so many calls will have left in this time.
-    pub fn moves(&mut self, calls: usize, within: Duration, now: Duration) -> bool {
-        let measured = now.saturating_sub(self.since);
-        if measured >= WINDOW {
-            let a_second = f64::from(self.left) / measured.as_secs_f64();
-            *self = Self { since: now, left: 0, a_second: Some(a_second) };
+    /// There is room again.
+    pub fn roomy(&mut self) {
+        self.since = None;
+    }
+
+    /// Whether the lane, which is full with so many calls, keeps others waiting for its endpoint's sake.
+    pub fn is_slow(&mut self, calls: usize, now: Reading) -> bool {
+        if now.running < self.slow_until {
+            return true;
         }
-        self.a_second.is_none_or(|a_second| a_second * within.as_secs_f64() >= calls as f64)
+        let Some(since) = self.since else {
+            (self.since, self.left) = (Some(now), 0);
+            return false;
+        };
+        let measured = now.running.saturating_sub(since.running);
+        if measured < WINDOW {
+            return false;
+        }
+        let idle = now.idle.saturating_sub(since.idle).as_secs_f64() / measured.as_secs_f64();
+        let leaves = f64::from(self.left) / measured.as_secs_f64() * QUICK.as_secs_f64();
+        (self.since, self.left) = (Some(now), 0);
+        if leaves >= calls as f64 || idle < IDLE {
+            return false;
+        }
+        let is_again = now.running < self.slow_until + LONGEST_TERM;
+        self.term = if is_again { (self.term * 2).clamp(FIRST_TERM, LONGEST_TERM) } else { FIRST_TERM };
+        self.slow_until = now.running + self.term;
+        true
     }
 }
 
@@ -46,34 +72,60 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn at(millis: u64) -> Duration {
-        Duration::from_millis(millis)
+    fn at(running: u64, idle: u64) -> Reading {
+        Reading { running: Duration::from_millis(running), idle: Duration::from_millis(idle) }
     }
 
     #[test]
-    fn a_lane_that_moves_is_worth_a_wait_and_one_that_hangs_is_not() {
+    fn a_lane_that_nothing_leaves_is_slow_once_it_was_measured() {
         let mut pace = Pace::default();
-        pace.full(at(5000));
-        assert!(pace.moves(1000, SECOND, at(5099)), "nothing is known yet");
-        assert!(!pace.moves(1000, SECOND, at(5100)), "nothing has left");
-        (0..99).for_each(|_| pace.left());
-        assert!(!pace.moves(1000, SECOND, at(5150)), "the last whole window counts");
-        assert!(!pace.moves(1000, SECOND, at(5200)));
-        (0..101).for_each(|_| pace.left());
-        assert!(pace.moves(1000, SECOND, at(5300)));
-        assert!(!pace.moves(1000, SECOND / 2, at(5301)));
+        assert!(!pace.is_slow(1000, at(20_000, 9000)));
+        assert!(!pace.is_slow(1000, at(20_099, 9099)), "nothing is known yet");
+        assert!(pace.is_slow(1000, at(20_100, 9100)));
+        assert!(pace.is_slow(1000, at(21_099, 9100)), "it is not measured again at once");
     }
 
     #[test]
-    fn what_hung_a_moment_ago_is_not_believed_to_move() {
+    fn one_that_would_be_empty_soon_is_not_slow() {
         let mut pace = Pace::default();
-        pace.full(at(0));
-        assert!(!pace.moves(1000, SECOND, at(100)));
-        pace.full(at(1200));
-        assert!(!pace.moves(1000, SECOND, at(1201)));
-        pace.full(at(20_000));
-        assert!(pace.moves(1000, SECOND, at(20_001)));
+        assert!(!pace.is_slow(1000, at(20_000, 0)));
+        (0..400).for_each(|_| pace.left());
+        assert!(!pace.is_slow(1000, at(20_100, 100)));
+        (0..399).for_each(|_| pace.left());
+        assert!(pace.is_slow(1000, at(20_200, 200)));
+    }
+
+    #[test]
+    fn who_has_no_time_for_calls_does_not_take_it_for_the_endpoints_fault() {
+        let mut pace = Pace::default();
+        assert!(!pace.is_slow(1000, at(20_000, 0)));
+        assert!(!pace.is_slow(1000, at(20_100, 39)));
+        assert!(pace.is_slow(1000, at(20_200, 80)), "each window by itself");
+    }
+
+    #[test]
+    fn what_goes_on_being_slow_is_measured_less_often() {
+        let mut pace = Pace::default();
+        let (mut now, mut idle, mut terms) = (20_000, 0, Vec::new());
+        for _ in 0..6 {
+            while !pace.is_slow(1000, at(now, idle)) {
+                (now, idle) = (now + 100, idle + 100);
+            }
+            // Nobody waits for it then, and the process is at work.
+            let found = now;
+            while pace.is_slow(1000, at(now, idle)) {
+                now += 100;
+            }
+            terms.push((now - found) / 1000);
+        }
+        assert_eq!(terms, [1, 2, 4, 8, 10, 10]);
+    }
+
+    #[test]
+    fn room_ends_what_was_measured() {
+        let mut pace = Pace::default();
+        assert!(!pace.is_slow(1000, at(20_000, 0)));
+        pace.roomy();
+        assert!(!pace.is_slow(1000, at(30_000, 10_000)));
     }
 }

@@ -7,8 +7,6 @@ use std::time::Duration;
 pub(super) struct Schedule {
     waits: Vec<Duration>,
     retry_after_limit: Duration,
-    /// The waits of calls that their lanes do not take, longer from time to time.
-    deferrals: Vec<Duration>,
     /// What is shorter is waited for in memory.
     shortest_tier: Duration,
 }
@@ -26,9 +24,6 @@ pub(super) enum Next {
 /// By how much a wait may be longer, so that calls that failed together don't come back together.
 const JITTER: f64 = 0.2;
 
-/// A deferral waits no longer than this, unless no tier is as short: the endpoint may work again at any time.
-const LONGEST_DEFERRAL: Duration = Duration::from_secs(300);
-
 /// A call whose endpoint fails is kept for so long even if its schedule is over sooner, so that a breaker that
 /// opens for a moment costs no message its attempts.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
@@ -37,8 +32,7 @@ impl Schedule {
     /// `tiers` are the delays of the retry topics, the shortest first.
     pub fn new(waits: Vec<Duration>, retry_after_limit: Duration, tiers: &[Duration]) -> Self {
         let shortest_tier = tiers.first().copied().unwrap_or(Duration::MAX);
-        let short = tiers.iter().copied().filter(|tier| *tier <= LONGEST_DEFERRAL.max(shortest_tier));
-        Self { waits, retry_after_limit, deferrals: short.collect(), shortest_tier }
+        Self { waits, retry_after_limit, shortest_tier }
     }
 
     /// What follows after `attempts` attempts, all failed. `asked` is the endpoint's Retry-After: the wait is
@@ -53,12 +47,6 @@ impl Schedule {
         let asked = asked.map_or(Duration::ZERO, |asked| asked.min(self.retry_after_limit));
         let wait = later((*wait).max(asked), random);
         if wait < self.shortest_tier { Next::Moment(wait) } else { Next::Wait(wait) }
-    }
-
-    /// How long a call waits that its lane has not taken for so many times.
-    pub fn deferral(&self, deferrals: u32, random: u32) -> Duration {
-        let place = (deferrals.max(1) as usize - 1).min(self.deferrals.len().saturating_sub(1));
-        later(self.deferrals.get(place).copied().unwrap_or(LONGEST_DEFERRAL), random)
     }
 
     /// How long a call may take as a whole, its endpoint failing all the time.
@@ -126,14 +114,6 @@ mod tests {
         assert_eq!(seconds(schedule().next(None, 1, Some(Duration::from_secs(9)), 0)), 9.0);
         assert_eq!(seconds(schedule().next(None, 3, Some(Duration::from_secs(1)), 0)), 5.0);
         assert_eq!(seconds(schedule().next(None, 1, Some(Duration::MAX), 0)), 60.0);
-    }
-
-    #[test]
-    fn deferrals_wait_longer_from_time_to_time_up_to_five_minutes() {
-        let waits: Vec<_> = (1..=5).map(|deferrals| schedule().deferral(deferrals, 0).as_secs()).collect();
-        assert_eq!(waits, [1, 5, 300, 300, 300]);
-        let long = Schedule::new(vec![], LIMIT, &TIERS[3..]);
-        assert_eq!(long.deferral(1, 0), TIERS[3], "where there is no shorter tier");
     }
 
     #[test]

@@ -7,14 +7,16 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
+use super::clock::Clock;
 use super::dial::Dialer;
 use super::lane::Lane;
+use super::lane::Takes;
 use super::metrics::Metrics;
 use super::resolve::Resolver;
 use super::schedule::Schedule;
-use super::throttle::{Pace, Throttle, Turn};
+use super::throttle::{Throttle, Turn};
 use super::{CALL_BYTES, Call, Cause, Config, Onward, Outcome, Retries, note, now};
-use crate::id::WebhookId;
+use crate::id::{Line, WebhookId};
 use crate::lifecycle::Stop;
 use crate::message_log::Status;
 
@@ -23,6 +25,18 @@ use crate::message_log::Status;
 pub(super) struct Trouble {
     pub cause: Cause,
     pub lasted: Duration,
+}
+
+/// Why a call goes to wait in the overflow log.
+pub(super) enum Why {
+    /// Its endpoint fails.
+    Failing(Option<Trouble>),
+    /// Its lane is full, and the endpoint takes less than comes.
+    Full,
+    /// It has been queued for too long.
+    Waited,
+    /// This instance has no share of its webhook's calls.
+    NoShare,
 }
 
 /// What calls share a lane: those to one URL, but for those of a webhook that wants something of its own.
@@ -42,6 +56,9 @@ enum Whose {
     Ordered(WebhookId),
 }
 
+/// How many calls go on at once of a line whose lane is not there: it is made for them.
+const UNKNOWN: usize = 16;
+
 pub(super) struct Shared {
     pub config: Config,
     pub dialer: Dialer,
@@ -52,8 +69,11 @@ pub(super) struct Shared {
     /// That of webhooks that want row order.
     pub row_order_throttle: Arc<Throttle>,
     pub in_order: InMemory,
+    pub clock: Clock,
     /// Only lanes that have calls or workers are in it, and those whose endpoints fail.
     lanes: DashMap<Key, Arc<Lane>>,
+    /// The newest of them by the line in which its calls wait.
+    lines: DashMap<Line, Arc<Lane>>,
     /// Those of them that have calls or workers, and so have to be looked after. Others are only remembered, and there
     /// may be very many of them.
     busy: Mutex<Vec<Arc<Lane>>>,
@@ -106,6 +126,15 @@ impl Key {
         Self { endpoint: super::endpoint(call).lane.clone(), whose }
     }
 
+    /// The line in which its calls wait, whatever version of its webhook they are of.
+    pub fn line(&self) -> Line {
+        let webhook = match self.whose {
+            Whose::Everybodys => None,
+            Whose::Own(webhook, _) | Whose::Ordered(webhook) => Some(webhook),
+        };
+        Line::of(&self.endpoint, webhook)
+    }
+
     /// Whether its calls go out in row order.
     pub fn is_in_order(&self) -> bool {
         matches!(self.whose, Whose::Ordered(_))
@@ -114,17 +143,17 @@ impl Key {
 
 impl Shared {
     pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
-        // A call that waits for longer than any topic has to be written there again and again.
-        let longest_spread = retries.tiers.last().copied().unwrap_or_default();
         Ok(Arc::new(Self {
             dialer: Dialer::new(&config, Resolver::system())?,
             schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, retries.tiers),
-            throttle: Throttle::new(retries.partitions, longest_spread),
-            row_order_throttle: Throttle::new(retries.row_order_partitions, longest_spread),
+            throttle: Throttle::new(retries.overflow_partitions),
+            row_order_throttle: Throttle::new(retries.row_order_partitions),
             in_order: InMemory::new(config.max_calls / 2, retries.row_order_bytes),
             metrics: Metrics::new(),
             onward,
+            clock: Clock::default(),
             lanes: DashMap::new(),
+            lines: DashMap::new(),
             busy: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             fewer: Notify::new(),
@@ -145,12 +174,25 @@ impl Shared {
         if self.is_stopping() {
             return None;
         }
-        Some(entry.or_insert_with(|| Lane::new(key, super::endpoint(call).clone(), self.clone())).clone())
+        let lane = entry.or_insert_with(|| {
+            let line = key.line();
+            let lane = Lane::new(key, super::endpoint(call).clone(), self.clone());
+            self.lines.insert(line, lane.clone());
+            lane
+        });
+        Some(lane.clone())
+    }
+
+    /// How many of the calls that wait in a line their lane takes now.
+    pub fn takes(&self, line: Line) -> Takes {
+        let lane = self.lines.get(&line).map(|lane| lane.clone());
+        lane.map_or(Takes { calls: UNKNOWN, only_due: true }, |lane| lane.takes())
     }
 
     /// Takes a closed lane off the map, unless another has its place by now.
     pub fn forget(&self, lane: &Arc<Lane>) {
         self.lanes.remove_if(&lane.key, |_, other| Arc::ptr_eq(other, lane));
+        self.lines.remove_if(&lane.key.line(), |_, other| Arc::ptr_eq(other, lane));
     }
 
     /// Closes all lanes.
@@ -184,36 +226,42 @@ impl Shared {
         self.stop.asked().await;
     }
 
-    /// Sends a call that its lane does not take to wait in a retry topic, which is no attempt. One whose endpoint
-    /// has failed for longer than its whole schedule lasts, and that is older itself, has waited enough.
-    pub fn defer(&self, mut call: Call, trouble: Option<Trouble>) {
-        let fails = trouble.is_some();
-        let age = now().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
-        if let Some(Trouble { cause, lasted }) = trouble
-            && age.min(lasted) > self.schedule.lifetime(call.message.target.retry.as_deref())
-        {
-            self.metrics.exhausted.increment(1);
-            note::end(&*self.onward, &call, Status::Exhausted, Some(cause.class));
-            return self.onward.finished(call, Outcome::Exhausted { cause });
-        }
-        call.deferrals = call.deferrals.saturating_add(1);
-        self.metrics.deferred.increment(1);
-        let wait = self.schedule.deferral(call.deferrals, super::random(&call));
-        let target = &call.message.target;
-        let soon = self.schedule.deferral(1, 0);
-        let wait = match target.call_throttling {
-            // No turn helps while its endpoint fails: it would be written again and again for days.
-            Some(_) if fails => wait,
-            // Whoever reads it in the first retry topic has a share. In another one this instance would, again and again.
-            Some(_) if self.throttle.owns_nothing() => soon,
-            // Each at a time of its own, so that they don't come back together.
-            Some(calls) => {
-                let pace = if call.deferrals == 1 { Pace::Group } else { Pace::Own };
-                self.throttle.spread(target.webhook, (calls, pace), wait.min(soon), now())
-            }
-            None => wait,
+    /// Sends a call that its lane does not take to wait in the overflow log, which is no attempt, unless it has waited
+    /// enough.
+    pub fn defer(&self, call: Call, why: Why) {
+        let trouble = match &why {
+            Why::Failing(trouble) => trouble.as_ref(),
+            _ => None,
         };
-        self.onward.wait(call, wait, None);
+        let Some(mut call) = self.given_up(call, trouble) else { return };
+        call.deferrals = call.deferrals.saturating_add(1);
+        self.metrics.deferred(&why);
+        self.overflow(call, Duration::ZERO, None);
+    }
+
+    /// Gives up a call whose endpoint has failed for longer than the call's whole schedule lasts, and that is older
+    /// itself; gives back any other.
+    pub fn given_up(&self, call: Call, trouble: Option<&Trouble>) -> Option<Call> {
+        let Some(Trouble { cause, lasted }) = trouble else { return Some(call) };
+        let age = now().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
+        if age.min(*lasted) <= self.schedule.lifetime(call.message.target.retry.as_deref()) {
+            return Some(call);
+        }
+        self.metrics.exhausted.increment(1);
+        note::end(&*self.onward, &call, Status::Exhausted, Some(cause.class));
+        self.onward.finished(call, Outcome::Exhausted { cause: cause.clone() });
+        None
+    }
+
+    /// Sends a call to wait for its endpoint, in any case for so long unless the endpoint works again before.
+    pub fn overflow(&self, call: Call, wait: Duration, cause: Option<&Cause>) {
+        let line = self.line(&call);
+        self.onward.overflow(call, line, wait, cause);
+    }
+
+    /// The line of the overflow log in which a call waits.
+    pub fn line(&self, call: &Call) -> Line {
+        Key::of(call).line()
     }
 
     /// Whether a call may go out now, as its webhook's CallThrottling has it.

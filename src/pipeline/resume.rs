@@ -7,9 +7,10 @@ use bytes::Bytes;
 use metrics::{Counter, counter};
 
 use super::copies::Copies;
+use super::definitions::{Definitions, Known};
 use super::{input, now_ms};
 use crate::deliver::{CALL_BYTES, Lanes, Onward as _, Share};
-use crate::matching::{End, Index, Live, Target};
+use crate::matching::{Live, Target};
 use crate::receipt::Receipt;
 use crate::settle::{Due, KeptCall, Settle, Tier, Until};
 use crate::source::{Handler, Record};
@@ -27,12 +28,9 @@ pub struct Resume {
     copies: Copies,
     /// What this partition gives of the calls of webhooks that may make only so many a second.
     _share: Option<Share>,
-    index: Arc<Index>,
+    definitions: Definitions,
     lanes: Arc<Lanes>,
     settle: Arc<Settle>,
-    /// How long the definitions' log must have ended where it does, since a call was made, before the call is given up
-    /// because its writer knew more of the log.
-    restored_within: Duration,
     cancelled: Counter,
     copied: Counter,
 }
@@ -45,51 +43,16 @@ pub enum Origin {
     RowOrder,
 }
 
-/// What this instance knows of a call's definition.
-enum Known {
-    As(Arc<Target>, Live),
-    /// It was deleted or disabled.
-    Gone,
-    /// Its writer knew more of the definitions than this instance does yet.
-    NotYet,
-    /// Its writer knew more of the definitions than there are now.
-    Lost,
-    /// The event is active, and its webhook one that can't be made ready here.
-    NotReady,
-}
-
 impl Resume {
-    /// `restored_within` is `definitions.restored_within`.
     pub fn new(
         (from, share): (Origin, Option<Share>),
-        index: Arc<Index>,
+        definitions: Definitions,
         lanes: Arc<Lanes>,
         settle: Arc<Settle>,
-        restored_within: Duration,
     ) -> Self {
         let cancelled = counter!("outhook_calls_total", "outcome" => "cancelled");
         let (copied, copies) = (counter!("outhook_retry_copies_total"), Copies::default());
-        Self { from, copies, copied, _share: share, index, lanes, settle, restored_within, cancelled }
-    }
-
-    fn known(&self, kept: &KeptCall, until: Until, written_ms: i64) -> Known {
-        // In this order: what is found is at least as new as what it is judged by.
-        let (end, as_of) = (self.index.log_end(), self.index.as_of());
-        match (self.index.target(kept.webhook), self.index.live(kept.event)) {
-            (Some(target), Some(live)) => Known::As(target, live),
-            (None, Some(_)) => Known::NotReady,
-            (_, None) if as_of >= until.definitions => Known::Gone,
-            (_, None) if end.is_some_and(|end| self.is_lost(kept, written_ms, end)) => Known::Lost,
-            (_, None) => Known::NotYet,
-        }
-    }
-
-    /// Whether the definitions' log, which ends before what a call's writer knew, has ended there for long since the call
-    /// was made, and was seen to after the call was written here. A log only grows, so what it lacks by then it will not
-    /// get: the topic was restored from an older copy.
-    fn is_lost(&self, kept: &KeptCall, written_ms: i64, end: End) -> bool {
-        let ended = end.seen_ms.saturating_sub(end.since_ms.max(kept.offered_ms));
-        end.seen_ms > written_ms && u128::try_from(ended).is_ok_and(|ended| ended > self.restored_within.as_millis())
+        Self { from, copies, copied, _share: share, definitions, lanes, settle, cancelled }
     }
 
     /// Whether a call in row order is to wait for what its writer knew. Elsewhere it would lose its place.
@@ -97,11 +60,12 @@ impl Resume {
         let header = |name: &str| record.header(name);
         let Ok(until) = Until::read(header) else { return false };
         // So it is for nearly all, and the rest need not be read twice.
-        if self.index.as_of() >= until.definitions {
+        if self.definitions.as_of() >= until.definitions {
             return false;
         }
         let written_ms = record.timestamp_ms();
-        KeptCall::read(header).is_ok_and(|kept| matches!(self.known(&kept, until, written_ms), Known::NotYet))
+        KeptCall::read(header)
+            .is_ok_and(|kept| matches!(self.definitions.known(&kept, until, written_ms), Known::NotYet))
     }
 
     fn cancel(&self, kept: &KeptCall, share: Receipt) {
@@ -140,7 +104,7 @@ fn due(tier: &Tier, record: &Record<'_>) -> Due {
     }
 }
 
-fn body(record: &Record<'_>) -> Bytes {
+pub(super) fn body(record: &Record<'_>) -> Bytes {
     Bytes::copy_from_slice(record.value().unwrap_or_default())
 }
 
@@ -170,7 +134,7 @@ impl Handler for Resume {
         }
         let share = receipt.share(record.value().map_or(0, <[u8]>::len) + CALL_BYTES);
         receipt.settle();
-        match self.known(&kept, until, record.timestamp_ms()) {
+        match self.definitions.known(&kept, until, record.timestamp_ms()) {
             Known::As(target, live) => self.resume(&record, kept, target, live, share).await,
             Known::NotYet | Known::NotReady => self.settle.wait_again(kept, until.definitions, body(&record), share),
             Known::Lost => self.settle.unknown(&kept, until.definitions, body(&record), share),

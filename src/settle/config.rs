@@ -82,6 +82,33 @@ impl Default for Retries {
     }
 }
 
+/// The topic in which calls wait that their endpoints don't take at once: because more comes than they take, or because
+/// they fail.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overflow {
+    /// The topic's name. Default "outhook.overflow".
+    pub topic: String,
+    /// How many partitions it is created with: so many instances can work on it, and each is a share of what CallThrottling allows. Default 16.
+    pub partitions: i32,
+    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    pub replication_factor: Option<i32>,
+}
+
+impl Default for Overflow {
+    fn default() -> Self {
+        Self { topic: "outhook.overflow".to_owned(), partitions: 16, replication_factor: None }
+    }
+}
+
+impl Overflow {
+    /// # Errors
+    /// A sentence that names the setting, its value and the fix.
+    pub fn check(&self) -> Result<(), String> {
+        at_least_one("overflow.partitions", self.partitions, 16)
+    }
+}
+
 /// The topic through which the calls of webhooks go that want them in row order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -104,13 +131,14 @@ impl RowOrder {
     /// # Errors
     /// A sentence that names the setting, its value and the mend.
     pub fn check(&self) -> Result<(), String> {
-        if self.partitions < 1 {
-            return Err(format!(
-                "row_order.partitions is {}, but a topic has at least one: 4 is the default",
-                self.partitions
-            ));
-        }
-        Ok(())
+        at_least_one("row_order.partitions", self.partitions, 4)
+    }
+}
+
+fn at_least_one(key: &str, partitions: i32, default: i32) -> Result<(), String> {
+    match partitions {
+        1.. => Ok(()),
+        _ => Err(format!("{key} is {partitions}, but a topic has at least one: {default} is the default")),
     }
 }
 

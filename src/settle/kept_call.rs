@@ -217,6 +217,7 @@ impl KeptCall {
             offered_ms: self.offered_ms,
             step: self.step,
             row: self.row,
+            from_overflow: false,
         }
     }
 }

@@ -49,6 +49,14 @@ impl Book for CountingBook {
     fn abandon_share(&self, _: u64) {
         self.abandoned.fetch_add(1, Ordering::SeqCst);
     }
+
+    fn put_back(&self, _: u64) {
+        unreachable!("what is written waits nowhere else");
+    }
+
+    fn is_draining(&self) -> bool {
+        false
+    }
 }
 
 impl CountingBook {
@@ -80,7 +88,7 @@ impl Bench {
         }
         let row_order = RowOrder::default();
         cluster.create_topic(&row_order.topic, 2, 1).unwrap();
-        let topics = (&config, &retries, &row_order, &OperatorEvents::default());
+        let topics = (&config, &retries, &Overflow::default(), &row_order, &OperatorEvents::default());
         let nothing = message_log::Config { level: message_log::Level::Off, ..message_log::Config::default() };
         let log = message_log::Writer::new(&nothing, &client).unwrap();
         let settle = Settle::new(topics, &client, Arc::default(), Box::new(|_, _, _| ()), log).unwrap();
@@ -128,6 +136,7 @@ impl Bench {
             offered_ms: 1_767_323_046_000,
             step: Step::FIRST,
             row: None,
+            from_overflow: false,
         }
     }
 

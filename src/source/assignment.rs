@@ -12,13 +12,17 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use super::Handlers;
 use super::commits::Resumption;
 use super::consumer::Context;
 use super::ledger::Ledger;
 use super::partition::{self, Limits, PartitionBook, RecordQueue};
+use super::reread::Rereader;
+use super::{Handlers, Reads, backlog};
 use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
+
+/// Records of one partition that may wait in lines, in some 100 bytes each.
+const WAITING: usize = 100_000;
 
 /// A partition: its topic and number.
 pub(super) type Key = (String, i32);
@@ -32,6 +36,7 @@ pub(super) struct Assignment<H: Handlers> {
     drain_deadline: Duration,
     limits: Limits,
     hurry: Arc<Notify>,
+    rereader: Arc<Rereader>,
 }
 
 #[derive(Default)]
@@ -60,6 +65,7 @@ impl<H: Handlers> Assignment<H> {
             drain_deadline: config.drain_deadline,
             limits: Limits { open: config.max_open_records, uncommitted: config.max_uncommitted },
             hurry,
+            rereader: Rereader::new(&config.client.clone().into_iter().collect()),
         }
     }
 
@@ -92,7 +98,7 @@ impl<H: Handlers> Assignment<H> {
         resumption: &mut Resumption,
     ) -> Option<Owned> {
         let (topic, partition) = (key.0.as_str(), key.1);
-        let Some(handler) = self.handlers.for_partition(topic, partition) else {
+        let Some(reads) = self.handlers.for_partition(topic, partition) else {
             error!(
                 topic,
                 partition, "no source reads this topic, though its pattern matches for Kafka: it is left unread"
@@ -105,11 +111,23 @@ impl<H: Handlers> Assignment<H> {
         };
         let ledger = Ledger::after(resumption.completions.remove(key));
         let (cluster, hurry) = (resumption.cluster.clone(), self.hurry.clone());
-        let book = PartitionBook::new(topic.into(), partition, cluster, ledger, self.limits, hurry);
+        let limits = match &reads {
+            Reads::InTurn(_) => self.limits,
+            Reads::InLines(_) => Limits { open: self.limits.open.min(WAITING), ..self.limits },
+        };
+        let book = PartitionBook::new(topic.into(), partition, cluster, ledger, limits, hurry);
         let (stop, stopping) = lifecycle::stop();
-        let records = RecordQueue::<H>::new(queue);
-        let reading = partition::run(stopping, book.clone(), records, self.budget.clone(), handler);
-        let task = self.runtime.spawn(reading).abort_handle();
+        let (records, budget) = (RecordQueue::<H>::new(queue), self.budget.clone());
+        let task = match reads {
+            Reads::InTurn(handler) => {
+                self.runtime.spawn(partition::run(stopping, book.clone(), records, budget, handler))
+            }
+            Reads::InLines(backlog) => {
+                let rereader = self.rereader.clone();
+                self.runtime.spawn(backlog::run(stopping, book.clone(), records, rereader, budget, backlog))
+            }
+        };
+        let task = task.abort_handle();
         Some(Owned { book, stop: Arc::new(stop), task })
     }
 
@@ -199,7 +217,10 @@ pub(super) fn lag(topic: &str, partition: i32) -> metrics::Gauge {
 
 /// Stops the reading, and waits until what is under way has settled or the deadline has passed.
 async fn drain(partitions: &[Owned], deadline: Instant) {
-    partitions.iter().for_each(|partition| partition.stop.now());
+    partitions.iter().for_each(|partition| {
+        partition.book.drain();
+        partition.stop.now();
+    });
     for Owned { book, stop, task } in partitions {
         if timeout_at(deadline, stop.obeyed()).await.is_err() {
             // The task still waits for room downstream: its record was not handed on and comes again.

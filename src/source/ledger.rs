@@ -49,11 +49,13 @@ struct Entry {
     has_calls: bool,
     /// A share was dropped unsettled: the entry keeps the prefix from growing for good.
     abandoned: bool,
+    /// Nothing is done with the record at present: it waits in its topic. See [`Ledger::park`].
+    parked: bool,
 }
 
 impl Entry {
     fn has_settled(&self) -> bool {
-        self.open == 0 && !self.abandoned
+        self.open == 0 && !self.abandoned && !self.parked
     }
 }
 
@@ -119,14 +121,14 @@ impl Ledger {
 
     fn push(&mut self, mark: Mark) -> u64 {
         self.newest = self.newest.max(mark.timestamp);
-        self.entries.push_back(Entry { mark, open: 1, has_calls: false, abandoned: false });
+        self.entries.push_back(Entry { mark, open: 1, has_calls: false, abandoned: false, parked: false });
         self.under_way += 1;
         self.unsettled += 1;
         self.first + self.entries.len() as u64 - 1
     }
 
     fn enter_settled(&mut self, mark: Mark) {
-        self.entries.push_back(Entry { mark, open: 0, has_calls: false, abandoned: false });
+        self.entries.push_back(Entry { mark, open: 0, has_calls: false, abandoned: false, parked: false });
         self.changes += 1;
         self.advance();
     }
@@ -151,6 +153,32 @@ impl Ledger {
             self.advance();
         }
         closed
+    }
+
+    /// Ends an entry's last share without settling it, because its record goes on waiting in its topic. The entry holds
+    /// the prefix, but is not under way: a stop does not wait for it. Returns true, as the entry has no share left.
+    ///
+    /// # Panics
+    /// Another share of it is open.
+    pub fn park(&mut self, entry: u64) -> bool {
+        let entry = self.entry(entry);
+        assert_eq!(entry.open, 1, "a record waits only when nothing was made of it");
+        (entry.open, entry.parked) = (0, true);
+        self.under_way -= 1;
+        self.unsettled -= 1;
+        true
+    }
+
+    /// Gives a parked entry its share back: something is to be done with its record.
+    ///
+    /// # Panics
+    /// It is not parked.
+    pub fn unpark(&mut self, entry: u64) {
+        let entry = self.entry(entry);
+        assert!(std::mem::take(&mut entry.parked), "only a parked entry is taken up again");
+        entry.open = 1;
+        self.under_way += 1;
+        self.unsettled += 1;
     }
 
     /// Ends one share without settling it: the entry never will. Returns true if it was the entry's last one.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::warn;
@@ -38,6 +39,7 @@ pub(super) struct PartitionBook {
     limits: Limits,
     /// Told when the next commit is not to wait for its turn.
     hurry: Arc<Notify>,
+    draining: AtomicBool,
     given_up: AtomicBool,
 }
 
@@ -48,6 +50,12 @@ pub(super) struct Limits {
     pub(super) open: usize,
     /// Records with calls that have settled, of which no commit has told.
     pub(super) uncommitted: u64,
+}
+
+impl Limits {
+    fn leave_room(self, ledger: &Ledger) -> bool {
+        ledger.len() < self.open && ledger.uncommitted() < self.uncommitted
+    }
 }
 
 /// What a commit says of a partition.
@@ -87,8 +95,14 @@ impl PartitionBook {
             committed: Mutex::default(),
             limits,
             hurry,
+            draining: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
         })
+    }
+
+    /// No further record is read, and what is under way is waited for.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
     }
 
     /// Others read the partition from now on, or may.
@@ -165,8 +179,22 @@ impl PartitionBook {
     }
 
     async fn room(&self) {
-        let Limits { open, uncommitted } = self.limits;
-        self.wait_until(|ledger| ledger.len() < open && ledger.uncommitted() < uncommitted).await;
+        self.wait_until(|ledger| self.limits.leave_room(ledger)).await;
+    }
+
+    /// Whether one more record may be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.with(|ledger| self.limits.leave_room(ledger))
+    }
+
+    /// How many records may be read and not yet part of the settled prefix.
+    pub(super) fn most_open(&self) -> usize {
+        self.limits.open
+    }
+
+    /// Something is to be done with a record that was put back.
+    pub(super) fn unpark(&self, entry: u64) {
+        self.with(|ledger| ledger.unpark(entry));
     }
 
     async fn wait_until(&self, holds: impl Fn(&Ledger) -> bool) {
@@ -186,7 +214,7 @@ impl PartitionBook {
 
     /// Opens the record's entry; None when the record had settled before this assignment. When the log went back (a
     /// topic made anew, or cut), everything under way ends first and the book begins anew.
-    async fn open(&self, record: Mark) -> Option<u64> {
+    pub(super) async fn open(&self, record: Mark) -> Option<u64> {
         match self.with(|ledger| ledger.open(record)) {
             Ok(entry) => entry,
             Err(Rewound) => {
@@ -206,6 +234,16 @@ impl PartitionBook {
 impl Book for PartitionBook {
     fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Acquire)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    fn put_back(&self, entry: u64) {
+        if self.with(|ledger| ledger.park(entry)) {
+            self.moved.notify_waiters();
+        }
     }
 
     fn add_share(&self, entry: u64) {
@@ -244,6 +282,16 @@ impl<H: Handlers> RecordQueue<H> {
         queue.set_nonempty_callback(move || wake.notify_one());
         Self { queue, arrived }
     }
+
+    /// The next record, if it is there.
+    pub(super) fn poll(&self) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+        self.queue.poll(Duration::ZERO)
+    }
+
+    /// Resolves when records have come.
+    pub(super) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
 }
 
 /// Reads the partition until told to stop. There is room before a record is taken, and one that was taken is
@@ -270,7 +318,7 @@ pub(super) async fn run<H: Handlers>(
         if stopping.is_asked() {
             return;
         }
-        match records.queue.poll(Duration::ZERO) {
+        match records.poll() {
             Some(Ok(message)) => {
                 // A record that is not due is not open either: when the partition is taken away it comes again.
                 let seen = Instant::now();
@@ -291,7 +339,7 @@ pub(super) async fn run<H: Handlers>(
             }
             Some(Err(error)) => report(&book, &error),
             None => tokio::select! {
-                _ = records.arrived.notified() => {}
+                () = records.arrived() => {}
                 _ = stopping.asked() => return,
                 _ = tokio::time::sleep(IDLE_POLL) => {}
             },
@@ -299,7 +347,7 @@ pub(super) async fn run<H: Handlers>(
     }
 }
 
-fn report(book: &PartitionBook, error: &KafkaError) {
+pub(super) fn report(book: &PartitionBook, error: &KafkaError) {
     if !matches!(error, KafkaError::PartitionEOF(_)) {
         warn!(topic = %book.topic, partition = book.partition, %error, "reading goes on by itself after a Kafka error");
     }

@@ -66,10 +66,11 @@ struct Recorders(Arc<Seen>);
 
 impl Handlers for Recorders {
     type Handler = Recorder;
+    type Backlog = Infallible;
 
-    fn for_partition(&self, topic: &str, _: i32) -> Option<Recorder> {
+    fn for_partition(&self, topic: &str, _: i32) -> Option<Reads<Recorder, Infallible>> {
         assert!([TOPIC, OTHER_TOPIC].contains(&topic), "{topic}");
-        Some(Recorder(self.0.clone()))
+        Some(Reads::InTurn(Recorder(self.0.clone())))
     }
 }
 

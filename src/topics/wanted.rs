@@ -112,6 +112,12 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
         replication_factor: config.retries.replication_factor,
         ..of_calls(&tier.topic, "retries.topic", tier.delay)
     }));
+    let longest_wait = tiers.iter().map(|tier| tier.delay).max().unwrap_or_default();
+    wanted.push(Wanted {
+        partitions: config.overflow.partitions,
+        replication_factor: config.overflow.replication_factor,
+        ..of_calls(&config.overflow.topic, "overflow.topic", longest_wait)
+    });
     wanted.push(Wanted {
         partitions: config.row_order.partitions,
         replication_factor: config.row_order.replication_factor,
@@ -320,7 +326,7 @@ mod tests {
     #[test]
     fn a_topic_of_calls_has_as_many_partitions_as_the_key_beside_its_own_says() {
         let wanted = wanted(&Config::default());
-        for part in ["retries", "row_order"] {
+        for part in ["retries", "overflow", "row_order"] {
             let topic = wanted.iter().find(|topic| topic.key == format!("{part}.topic")).unwrap();
             let Standing::Wrong(wrong) = topic.judge(3, &BTreeMap::new(), "b:9092") else { panic!("{part}") };
             assert_eq!(wrong.needed, format!("as many as {part}.partitions says"));

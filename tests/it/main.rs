@@ -13,6 +13,7 @@ mod harness_itself;
 mod hostile;
 mod kafka_trouble;
 mod message_log;
+mod overflow;
 mod page;
 mod redrive;
 mod replay;

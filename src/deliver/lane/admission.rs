@@ -18,7 +18,7 @@ const PLACES: usize = 8;
 pub(in crate::deliver) enum Refusal {
     /// There is no room, but there will be soon.
     Full(Call),
-    /// There is no room, and calls leave it slowly or not at all.
+    /// There is no room, and whoever waits for some keeps others waiting: the endpoint takes less than comes.
     Slow(Call),
     /// The endpoint fails, for this reason.
     Failing(Call, Option<Trouble>),
@@ -42,7 +42,8 @@ impl State {
         now: Duration,
     ) -> Result<Call, Refusal> {
         let config = &shared.config;
-        let full = self.calls >= config.queue_calls || self.bytes >= config.queue_bytes;
+        let most = self.places(config, now, call.from_overflow);
+        let full = self.calls >= most || self.bytes >= config.queue_bytes;
         match row {
             _ if self.closed => Err(Refusal::Closed(call)),
             Some(row) => {
@@ -53,8 +54,12 @@ impl State {
                 }
                 Ok(call)
             }
-            None if full && self.is_worth_waiting(config.queue_wait, now) => Err(Refusal::Full(call)),
-            None if full => Err(Refusal::Slow(call)),
+            None if self.breaker.is_open() && !self.breaker.wants_probe(now) => {
+                Err(Refusal::Failing(call, self.trouble(now)))
+            }
+            None if full && call.from_overflow => Err(Refusal::Full(call)),
+            None if full && self.is_slow(most, shared) => Err(Refusal::Slow(call)),
+            None if full => Err(Refusal::Full(call)),
             _ if !self.breaker.admits(now) => Err(Refusal::Failing(call, self.trouble(now))),
             _ => Ok(call),
         }
@@ -64,7 +69,7 @@ impl State {
     /// been nothing but failures for a while.
     fn behind(&mut self, call: Call, (row, full): (Row, bool), config: &Config, now: Duration) -> Refusal {
         if full && !std::mem::replace(&mut self.full, true) {
-            self.full_since = now;
+            (self.full_since, self.full_at) = (now, config.queue_calls);
         }
         let (waiting, trouble) = match full {
             // What failed before there were so many says nothing of them.
@@ -77,11 +82,31 @@ impl State {
         }
     }
 
-    /// Whether a full lane has room again soon.
-    fn is_worth_waiting(&mut self, queue_wait: Duration, now: Duration) -> bool {
-        if !std::mem::replace(&mut self.full, true) {
-            self.pace.full(now);
+    /// How many calls the lane may hold before it takes this one. Those that wait in the overflow log come in their turn:
+    /// while there are any, fresh ones go behind them rather than between.
+    fn places(&self, config: &Config, now: Duration, from_overflow: bool) -> usize {
+        let waiting = self.waiting_places(config);
+        match (from_overflow, self.is_behind(now)) {
+            (true, _) => waiting,
+            (false, true) => waiting / 2,
+            (false, false) => config.queue_calls,
         }
-        !self.breaker.is_open() && self.pace.moves(self.calls, queue_wait, now)
+    }
+
+    /// How many calls the lane may hold before it takes one that can wait in the overflow log: what keeps its workers
+    /// busy until more is read, and no more, since there may be very many such lanes.
+    pub(super) fn waiting_places(&self, config: &Config) -> usize {
+        (self.concurrency.allowed() * 2).max(PLACES).min(config.queue_calls)
+    }
+
+    /// Whether calls of this lane wait in the overflow log, as far as this instance reads it.
+    fn is_behind(&self, now: Duration) -> bool {
+        self.behind_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether a full lane keeps others waiting.
+    fn is_slow(&mut self, most: usize, shared: &Shared) -> bool {
+        (self.full, self.full_at) = (true, most);
+        !self.breaker.is_open() && self.pace.is_slow(self.calls, shared.clock.read())
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::shared::Why;
 use super::{Held, Lane};
 
 /// How often a call that waits in row order is looked at.
@@ -60,7 +61,7 @@ impl Lane {
         if !state.breaker.admits(now) {
             let trouble = state.trouble(now);
             drop(state);
-            return self.shared.defer(held.into_call(), trouble);
+            return self.shared.defer(held.into_call(), Why::Failing(trouble));
         }
         held.queued = now;
         state.queue.push_back(held);

@@ -70,8 +70,11 @@ impl Drop for Room {
         let hand = self.row.filter(|_| !self.lane.shared.is_stopping()).map(|row| self.lane.go_on(row, &mut state));
         // Those who wait are told when a quarter is free, so that a lane which stays full wakes them once for
         // many calls.
-        let roomy = state.calls <= config.queue_calls / 4 * 3 && state.bytes <= config.queue_bytes / 4 * 3;
+        let roomy = state.calls <= state.full_at / 4 * 3 && state.bytes <= config.queue_bytes / 4 * 3;
         let tell = roomy && std::mem::take(&mut state.full);
+        if tell {
+            state.pace.roomy();
+        }
         drop(state);
         if let Some(hand) = hand {
             self.lane.give_to(hand);

@@ -1,6 +1,7 @@
 //! When a lane's calls may go out, as their webhook's CallThrottling has it.
 
 use super::super::Call;
+use super::super::shared::Why;
 use super::super::throttle::Turn;
 use super::{Held, Lane, State};
 
@@ -23,7 +24,7 @@ impl Lane {
     /// is dropped, unsettled: whoever has its partition sends it.
     pub fn put_off(&self, held: Held) {
         if !self.key.is_in_order() {
-            self.shared.defer(held.into_call(), None);
+            self.shared.defer(held.into_call(), Why::NoShare);
         }
     }
 

@@ -12,7 +12,7 @@ use super::super::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries, n
 use super::receiver;
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, Order, Secret};
-use crate::id::{CallId, MessageId, Place, Step};
+use crate::id::{CallId, Line, MessageId, Place, Step};
 use crate::matching::{Live, Target};
 use crate::message_log::{Entry, Status};
 use crate::receipt::{Book, Budget, Receipt};
@@ -23,12 +23,18 @@ use crate::render::Message;
 pub struct CountingBook {
     settled: AtomicUsize,
     abandoned: AtomicUsize,
+    put_back: AtomicUsize,
     pub given_up: AtomicBool,
+    pub draining: AtomicBool,
 }
 
 impl CountingBook {
     pub fn settled(&self) -> usize {
         self.settled.load(Ordering::SeqCst)
+    }
+
+    pub fn put_back(&self) -> usize {
+        self.put_back.load(Ordering::SeqCst)
     }
 
     pub fn abandoned(&self) -> usize {
@@ -49,6 +55,14 @@ impl Book for CountingBook {
 
     fn abandon_share(&self, _: u64) {
         self.abandoned.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn put_back(&self, _: u64) {
+        self.put_back.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
     }
 }
 
@@ -95,6 +109,7 @@ pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
         offered_ms: now().as_millis() as i64,
         step: Step::FIRST,
         row: None,
+        from_overflow: false,
     }
 }
 
@@ -150,6 +165,10 @@ impl Onward for Ears {
         let _ = self.ends.send(End { n: place.offset, attempts, deferrals, outcome: None, wait });
     }
 
+    fn overflow(&self, call: Call, _: Line, wait: Duration, cause: Option<&Cause>) {
+        self.wait(call, wait, cause);
+    }
+
     fn tell(&self, _: &Call, _: &str, _: &News<'_>) {}
 
     fn logs(&self, _: Status, _: u32) -> Option<usize> {
@@ -172,7 +191,7 @@ impl Heard {
         Self {
             lanes: Lanes::new(
                 config,
-                Retries { tiers: &[TIER], partitions: 4, row_order_partitions: 4, row_order_bytes: 1 << 20 },
+                Retries { tiers: &[TIER], overflow_partitions: 4, row_order_partitions: 4, row_order_bytes: 1 << 20 },
                 ears,
             )
             .unwrap(),

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::lane::Task;
-use super::super::shared::Trouble;
+use super::super::shared::{Trouble, Why};
 use super::super::worker::Worker;
-use super::super::{Cause, Config, Outcome};
-use super::calls::{Heard, TIER, call, config, most_in_a_second, target};
+use super::super::{Call, Cause, Config, Outcome};
+use super::calls::{Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
 use crate::matching::Target;
 
@@ -77,7 +77,7 @@ async fn a_full_lane_that_hangs_sends_calls_to_wait_soon_and_then_at_once() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let waits = heard.waits().await;
     assert_eq!((waits.n, waits.attempts, waits.deferrals), (4, 0, 1));
-    assert!(waits.wait >= TIER && waits.wait <= TIER * 6 / 5, "{:?}", waits.wait);
+    assert_eq!(waits.wait, Duration::ZERO, "it goes on as soon as there is room");
     // What is known to hang is not waited for again.
     let started = Instant::now();
     heard.offer_all(&target, 5..105).await;
@@ -194,7 +194,8 @@ async fn a_call_whose_endpoint_fails_longer_than_its_schedule_is_exhausted_with_
         let mut call = call(&target, 3, &heard.book);
         call.offered_ms -= age * 1000;
         let cause = Cause { class: "status_5xx", status: Some(500), text: String::new() };
-        heard.lanes.shared.defer(call, Some(Trouble { cause, lasted: Duration::from_secs(lasted) }));
+        let trouble = Trouble { cause, lasted: Duration::from_secs(lasted) };
+        heard.lanes.shared.defer(call, Why::Failing(Some(trouble)));
         assert_eq!(heard.end().await.outcome.is_some(), is_over, "{age} s old, failing for {lasted} s");
     }
 }
@@ -408,7 +409,7 @@ async fn an_instance_without_a_share_sends_throttled_calls_at_once_where_others_
     throttled.call_throttling = Some(2);
     heard.offer_all(&Arc::new(throttled), 0..3).await;
     for _ in 0..3 {
-        assert_eq!(heard.waits().await.wait, TIER, "whoever reads that topic has a share");
+        assert_eq!(heard.waits().await.wait, Duration::ZERO, "whoever reads the overflow log has a share");
     }
     assert_eq!(receiver.connections(), 0);
 }
@@ -437,8 +438,50 @@ async fn a_throttled_call_whose_endpoint_fails_waits_as_others_do() {
     assert_eq!(heard.exhausted().await, ("status_5xx", 1));
     heard.offer_all(&throttled, 1..31).await;
     for _ in 1..31 {
-        let wait = heard.waits().await.wait;
-        // Those of one a second would wait for up to half a minute longer.
-        assert!(wait <= TIER * 6 / 5, "{wait:?}");
+        assert_eq!(heard.waits().await.wait, Duration::ZERO, "until its endpoint works again");
     }
+}
+
+#[tokio::test]
+async fn what_waits_in_the_overflow_log_comes_as_far_as_there_is_work_for_it_and_goes_back_when_its_partition_does() {
+    let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
+    let mut heard = Heard::new(Config { concurrency: 1, ..config() });
+    let target = target(&receiver.url("/"));
+    let mut taken = 0;
+    loop {
+        let waiting = Call { from_overflow: true, ..call(&target, taken, &heard.book) };
+        match heard.lanes.offer(waiting) {
+            Ok(()) => taken += 1,
+            Err(back) => break back.call.receipt.put_back(),
+        }
+    }
+    assert!((2..20).contains(&taken), "{taken}");
+    assert_eq!(heard.book.put_back(), 1, "the next one goes on waiting");
+    receiver.heard().await;
+    heard.book.draining.store(true, Ordering::SeqCst);
+    heard.lanes.shared.expire();
+    assert_eq!(heard.lanes.in_flight(), 1, "what is under way stays");
+    assert_eq!(heard.book.put_back(), taken as usize);
+    receiver.release(1);
+    assert_eq!(heard.delivered().await, 1);
+}
+
+#[tokio::test]
+async fn fresh_calls_go_behind_those_that_wait() {
+    let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
+    let mut heard = Heard::new(Config { concurrency: 1, queue_wait: Duration::from_secs(60), ..config() });
+    let target = target(&receiver.url("/"));
+    heard.offer(&target, 0).await;
+    receiver.heard().await;
+    let line = heard.lanes.shared.line(&call(&target, 0, &heard.book));
+    for n in 1.. {
+        heard.lanes.takes(line);
+        heard.offer(&target, n).await;
+        if heard.lanes.in_flight() <= n as usize {
+            break;
+        }
+        assert!(n < 20, "places are kept for what waits");
+    }
+    heard.waits().await;
+    assert!(heard.lanes.takes(line).calls > 0);
 }

@@ -35,6 +35,7 @@ pub struct Site {
     pub message_log: String,
     /// What the names of the retry topics begin with.
     pub retries: String,
+    pub overflow: String,
     pub row_order: String,
     pub group: String,
 }
@@ -69,6 +70,7 @@ impl Site {
             stats: broker.unique("stats"),
             message_log: broker.unique("deliveries"),
             retries: broker.unique("retry"),
+            overflow: broker.unique("overflow"),
             row_order: broker.unique("row-order"),
             group: broker.unique("group"),
         };
@@ -97,6 +99,8 @@ impl Site {
         site.set("retries.topic", site.retries.clone());
         site.set("retries.tiers", vec!["200ms", "1s"]);
         site.set("retries.partitions", 2);
+        site.set("overflow.topic", site.overflow.clone());
+        site.set("overflow.partitions", 2);
         site.set("row_order.topic", site.row_order.clone());
         site.set("row_order.partitions", 2);
         site.set("delivery.allow_http", true);

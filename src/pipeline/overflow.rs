@@ -1,0 +1,138 @@
+//! The way of a call that waits in the overflow log: to its lane, when that has a place.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::{Counter, counter};
+
+use super::copies::Copies;
+use super::definitions::{Definitions, Known};
+use super::input;
+use super::resume::body;
+use crate::deliver::{CALL_BYTES, Lanes, Onward as _, Share, Takes};
+use crate::id::Line;
+use crate::matching::{Live, Target};
+use crate::receipt::Receipt;
+use crate::settle::{KeptCall, Settle, Until};
+use crate::source::{Backlog, Moves, Record, Spot};
+
+/// How often all calls that wait are offered, at most and at least: some may have ended since by a change of their
+/// definitions, or have waited enough.
+const REVIEW_AT_MOST: Duration = Duration::from_secs(5);
+const REVIEW_AT_LEAST: Duration = Duration::from_secs(60);
+
+/// How long a call of a failing endpoint waits elsewhere when too many wait.
+const ELSEWHERE: Duration = Duration::from_secs(300);
+
+/// The stages behind one partition of the overflow log.
+pub struct Overflow {
+    /// What this partition gives of the calls of webhooks that may make only so many a second.
+    _share: Share,
+    copies: Copies,
+    definitions: Definitions,
+    lanes: Arc<Lanes>,
+    settle: Arc<Settle>,
+    /// When all that wait were offered last, and up to where the definitions were known.
+    reviewed: (Instant, i64),
+    cancelled: Counter,
+    copied: Counter,
+}
+
+impl Overflow {
+    pub fn new(share: Share, definitions: Definitions, lanes: Arc<Lanes>, settle: Arc<Settle>) -> Self {
+        let (cancelled, copied) =
+            (counter!("outhook_calls_total", "outcome" => "cancelled"), counter!("outhook_retry_copies_total"));
+        let reviewed = (Instant::now(), definitions.as_of());
+        Self { _share: share, copies: Copies::default(), definitions, lanes, settle, reviewed, cancelled, copied }
+    }
+
+    fn cancel(&self, kept: &KeptCall, share: Receipt) {
+        self.cancelled.increment(1);
+        self.settle.cancelled(kept);
+        share.settle();
+    }
+
+    /// Gives the call to its lane, or its receipt back.
+    async fn send(
+        &self,
+        record: &Record<'_>,
+        kept: KeptCall,
+        (target, live): (Arc<Target>, Live),
+        share: Receipt,
+        is_crowded: bool,
+    ) -> Result<(), Receipt> {
+        let Some(endpoint) = kept.endpoint_of(&target) else {
+            // Its URL was taken away.
+            self.cancel(&kept, share);
+            return Ok(());
+        };
+        let is_in_order = target.is_in_row_order();
+        let mut call = kept.into_call(endpoint, target, live, body(record), share);
+        if is_in_order {
+            // Its webhook has come to want an order since.
+            self.settle.in_order(call).await;
+            return Ok(());
+        }
+        call.from_overflow = true;
+        match self.lanes.offer(call) {
+            Ok(()) => Ok(()),
+            Err(unplaced) if unplaced.is_failing && is_crowded => {
+                self.settle.wait(unplaced.call, ELSEWHERE, None);
+                Ok(())
+            }
+            Err(unplaced) => Err(unplaced.call.receipt),
+        }
+    }
+}
+
+impl Backlog for Overflow {
+    fn arrives(&mut self, record: &Record<'_>) -> Option<Spot> {
+        let header = |name: &str| record.header(name);
+        // What is no call is found out when it is offered.
+        let line = record.key().and_then(Line::from_key).unwrap_or(Line(0));
+        let (Ok(kept), Ok(until)) = (KeptCall::read(header), Until::read(header)) else {
+            return Some(Spot { line, due_ms: 0 });
+        };
+        if self.copies.passes_over(&kept, record.offset()) {
+            self.copied.increment(1);
+            return None;
+        }
+        Some(Spot { line, due_ms: until.due_ms })
+    }
+
+    fn moves(&mut self, line: Line) -> Moves {
+        let Takes { calls, only_due } = self.lanes.takes(line);
+        Moves { places: calls, only_due }
+    }
+
+    fn wants_review(&mut self) -> bool {
+        let ((last, known), as_of) = (self.reviewed, self.definitions.as_of());
+        let since = last.elapsed();
+        let is_due = since >= REVIEW_AT_LEAST || since >= REVIEW_AT_MOST && as_of != known;
+        if is_due {
+            self.reviewed = (Instant::now(), as_of);
+        }
+        is_due
+    }
+
+    async fn offer(&mut self, record: Record<'_>, receipt: Receipt, is_crowded: bool) -> Result<(), Receipt> {
+        let header = |name: &str| record.header(name);
+        let (kept, until) = match (KeptCall::read(header), Until::read(header)) {
+            (Ok(kept), Ok(until)) => (kept, until),
+            (Err(reason), _) | (_, Err(reason)) => {
+                self.settle.unreadable(&input(&record), &reason, &receipt);
+                receipt.settle();
+                return Ok(());
+            }
+        };
+        let share = receipt.share(record.value().map_or(0, <[u8]>::len) + CALL_BYTES);
+        receipt.settle();
+        match self.definitions.known(&kept, until, record.timestamp_ms()) {
+            Known::As(target, live) => return self.send(&record, kept, (target, live), share, is_crowded).await,
+            Known::NotYet | Known::NotReady => self.settle.wait_again(kept, until.definitions, body(&record), share),
+            Known::Lost => self.settle.unknown(&kept, until.definitions, body(&record), share),
+            Known::Gone => self.cancel(&kept, share),
+        }
+        Ok(())
+    }
+}

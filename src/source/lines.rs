@@ -1,0 +1,205 @@
+//! The records of a partition that wait in their topic, each in the line of those that wait for the same; pure.
+//!
+//! Of a record that waits only its offset is kept: it is read again when its line moves. So very many can wait in little
+//! memory, one line keeps no other waiting, and each moves at its own pace.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::Moves;
+use crate::id::Line;
+
+/// How long a line rests that moved for nobody though it was said to.
+const REST: Duration = Duration::from_millis(250);
+
+/// How many records one plan has at most, so that what comes meanwhile is soon looked at.
+const PLANNED: usize = 4096;
+
+/// The records that wait.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    of: HashMap<Line, Queue>,
+    waiting: usize,
+    /// All are to be read again, whether or not their lines move; up to and without this offset.
+    review: Option<Review>,
+}
+
+/// The records of one line, by offset.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: BTreeMap<i64, Waiting>,
+    rests_until: Duration,
+}
+
+/// A record that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// Its entry in the partition's ledger.
+    pub entry: u64,
+    /// Before when it goes on only if its whole line does, milliseconds since 1970.
+    pub due_ms: i64,
+}
+
+/// How far a review has come.
+#[derive(Debug, Clone, Copy)]
+struct Review {
+    next: i64,
+    before: i64,
+}
+
+impl Lines {
+    /// A record waits from now on. Records may come in any order, as those do that are put back.
+    pub fn wait(&mut self, line: Line, offset: i64, waiting: Waiting) {
+        if self.of.entry(line).or_default().waiting.insert(offset, waiting).is_none() {
+            self.waiting += 1;
+        }
+    }
+
+    /// Takes a record out of its line; None if it does not wait there.
+    pub fn take(&mut self, line: Line, offset: i64) -> Option<Waiting> {
+        let queue = self.of.get_mut(&line)?;
+        let waiting = queue.waiting.remove(&offset)?;
+        self.waiting -= 1;
+        if queue.waiting.is_empty() {
+            self.of.remove(&line);
+        }
+        Some(waiting)
+    }
+
+    /// Whether records wait in a line, so that one that comes goes behind them.
+    pub fn has(&self, line: Line) -> bool {
+        self.of.contains_key(&line)
+    }
+
+    /// How many records wait.
+    pub fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// A record was read again and its line did not move: the line rests for a moment.
+    pub fn stood_still(&mut self, line: Line, now: Duration) {
+        if let Some(queue) = self.of.get_mut(&line) {
+            queue.rests_until = now + REST;
+        }
+    }
+
+    /// Plans to read every record again that waits now, a part in each plan.
+    pub fn review(&mut self) {
+        let last = self.of.values().filter_map(|queue| queue.waiting.keys().next_back()).max();
+        self.review = last.map(|last| Review { next: i64::MIN, before: last.saturating_add(1) });
+    }
+
+    /// Whether a review has not come to its end yet.
+    pub fn is_in_review(&self) -> bool {
+        self.review.is_some()
+    }
+
+    /// Which records are to be read again now, with their lines, in the order of their offsets: of each line the first of
+    /// those that may go, as many as there are places.
+    pub fn plan(&mut self, now: Duration, now_ms: i64, mut moves: impl FnMut(Line) -> Moves) -> BTreeMap<i64, Line> {
+        let mut plan = BTreeMap::new();
+        if let Some(Review { next, before }) = self.review {
+            let all = self.of.iter().flat_map(|(line, queue)| {
+                queue.waiting.range(next..before).take(PLANNED).map(|(offset, _)| (*offset, *line))
+            });
+            let mut all: Vec<_> = all.collect();
+            all.sort_unstable();
+            let is_whole = all.len() <= PLANNED;
+            plan.extend(all.into_iter().take(PLANNED));
+            let next = plan.keys().next_back().map_or(before, |last| last + 1);
+            self.review = (!is_whole).then_some(Review { next, before });
+        }
+        for (line, queue) in &self.of {
+            if now < queue.rests_until {
+                continue;
+            }
+            let Moves { places, only_due } = moves(*line);
+            let places = places.min(PLANNED.saturating_sub(plan.len()));
+            if places == 0 {
+                continue;
+            }
+            let may_go = queue.waiting.iter().filter(|(_, waiting)| !only_due || waiting.due_ms <= now_ms);
+            plan.extend(may_go.take(places).map(|(offset, _)| (*offset, *line)));
+        }
+        plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(9);
+
+    fn lines(waiting: &[(u64, i64, i64)]) -> Lines {
+        let mut lines = Lines::default();
+        for (line, offset, due_ms) in waiting {
+            lines.wait(Line(*line), *offset, Waiting { entry: *offset as u64, due_ms: *due_ms });
+        }
+        lines
+    }
+
+    fn offsets(plan: &BTreeMap<i64, Line>) -> Vec<i64> {
+        plan.keys().copied().collect()
+    }
+
+    #[test]
+    fn each_line_moves_by_itself_in_its_order() {
+        let mut lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0), (2, 13, 0), (1, 14, 0)]);
+        let places = |line: Line| Moves { places: if line == Line(1) { 2 } else { 0 }, only_due: false };
+        assert_eq!(offsets(&lines.plan(NOW, 0, places)), [10, 12]);
+        assert!(lines.take(Line(1), 10).is_some() && lines.take(Line(1), 10).is_none());
+        assert_eq!(offsets(&lines.plan(NOW, 0, places)), [12, 14]);
+        assert_eq!(lines.len(), 4);
+        lines.stood_still(Line(1), NOW);
+        assert_eq!(offsets(&lines.plan(NOW, 0, places)), [0; 0]);
+        assert_eq!(offsets(&lines.plan(NOW + REST, 0, places)), [12, 14]);
+    }
+
+    #[test]
+    fn where_nothing_but_what_is_due_may_go_the_rest_waits() {
+        let mut lines = lines(&[(1, 10, 500), (1, 11, 0), (1, 12, 100)]);
+        let plan = |lines: &mut Lines, only_due| offsets(&lines.plan(NOW, 100, |_| Moves { places: 9, only_due }));
+        assert_eq!(plan(&mut lines, true), [11, 12]);
+        assert_eq!(plan(&mut lines, false), [10, 11, 12]);
+    }
+
+    #[test]
+    fn a_review_reads_all_of_it_once() {
+        let still = |_| Moves { places: 0, only_due: false };
+        let waiting: Vec<_> = (0..10_000).map(|offset| (offset as u64 % 3, offset, i64::MAX)).collect();
+        let mut lines = lines(&waiting);
+        lines.review();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            seen.extend(offsets(&lines.plan(NOW, 0, still)));
+        }
+        assert_eq!(seen, (0..10_000).collect::<Vec<_>>());
+        assert_eq!(offsets(&lines.plan(NOW, 0, still)), [0; 0]);
+    }
+
+    proptest! {
+        /// Whatever comes and goes, what is counted waits, and a plan has what waits and no more than there are places.
+        #[test]
+        fn a_plan_has_only_what_waits(steps in prop::collection::vec((0u64..4, 0i64..40, any::<bool>()), 0..200)) {
+            let (mut lines, mut model) = (Lines::default(), BTreeMap::new());
+            for (line, offset, comes) in steps {
+                if comes && !model.contains_key(&offset) {
+                    lines.wait(Line(line), offset, Waiting { entry: 0, due_ms: 0 });
+                    model.insert(offset, line);
+                } else if lines.take(Line(line), offset).is_some() {
+                    prop_assert_eq!(model.remove(&offset), Some(line));
+                }
+                prop_assert_eq!(lines.len(), model.len());
+                let plan = lines.plan(NOW, 0, |_| Moves { places: 3, only_due: true });
+                for line in 0..4 {
+                    let expected = model.iter().filter(|(_, of)| **of == line).map(|(offset, _)| *offset).take(3);
+                    let planned = plan.iter().filter(|(_, of)| **of == Line(line)).map(|(offset, _)| *offset);
+                    prop_assert_eq!(planned.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+}

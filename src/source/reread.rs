@@ -1,0 +1,142 @@
+//! Reads records of owned partitions once more, wherever they stand in their topic.
+//!
+//! The group's consumer goes on at the end of the partition meanwhile. So this is a client of its own, which belongs to
+//! no group's work: a partition is assigned to it only while something of it is to be read, since a broker answers a
+//! request for several partitions late where one of them is idle.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Message as _};
+use tokio::sync::Notify;
+use tracing::warn;
+
+/// What a client that joins no group has no use for.
+const OF_MEMBERS: [&str; 6] = [
+    "group.protocol",
+    "group.instance.id",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "partition.assignment.strategy",
+    "statistics.interval.ms",
+];
+
+/// How far ahead it is read on to a record rather than looked for anew, in records.
+const NEAR: i64 = 2000;
+
+/// The client, made when it is needed first.
+pub(super) struct Rereader {
+    settings: ClientConfig,
+    consumer: Mutex<Option<Arc<BaseConsumer<Quiet>>>>,
+}
+
+/// One partition's place in it.
+pub(super) struct Reread {
+    consumer: Arc<BaseConsumer<Quiet>>,
+    topic: Arc<str>,
+    partition: i32,
+    queue: PartitionQueue<Quiet>,
+    /// Told when records have come.
+    pub(super) arrived: Arc<Notify>,
+    /// The offset after the last record that was read; None while the partition is not assigned.
+    position: Option<i64>,
+}
+
+pub(super) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        warn!(%error, reason, "the client that reads waiting calls again reports an error and goes on by itself");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+impl Rereader {
+    /// `client` are the settings of the group's consumer.
+    pub(super) fn new(client: &ClientConfig) -> Arc<Self> {
+        let mut settings = client.clone();
+        for name in OF_MEMBERS {
+            settings.remove(name);
+        }
+        let group = settings.get("group.id").unwrap_or("outhook").to_owned();
+        settings
+            // Assigning wants a group's name, though nothing is ever committed or joined.
+            .set("group.id", format!("{group}.reader"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // A record that is gone leads to the oldest one that is left.
+            .set("auto.offset.reset", "earliest")
+            .set("queued.max.messages.kbytes", "1024")
+            .set("fetch.message.max.bytes", "262144")
+            .set("fetch.wait.max.ms", "10");
+        Arc::new(Self { settings, consumer: Mutex::default() })
+    }
+
+    /// A partition's place in the client, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The Kafka client can't be made, or gives the partition no queue.
+    pub(super) fn of(&self, topic: &Arc<str>, partition: i32) -> KafkaResult<Reread> {
+        let mut made = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        let consumer = match &*made {
+            Some(consumer) => consumer.clone(),
+            None => made.insert(Arc::new(self.settings.create_with_context(Quiet)?)).clone(),
+        };
+        let mut queue = consumer
+            .split_partition_queue(topic, partition)
+            .ok_or_else(|| KafkaError::Subscription(format!("no queue of {topic} {partition}")))?;
+        let arrived = Arc::<Notify>::default();
+        let wake = arrived.clone();
+        queue.set_nonempty_callback(move || wake.notify_one());
+        Ok(Reread { consumer, topic: topic.clone(), partition, queue, arrived, position: None })
+    }
+}
+
+impl Reread {
+    /// The next record comes from this offset, or from the first one behind it that there is.
+    pub(super) fn go_to(&mut self, offset: i64) -> KafkaResult<()> {
+        if self.position.is_some_and(|position| (position..position + NEAR).contains(&offset)) {
+            return Ok(());
+        }
+        self.leave();
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))?;
+        self.consumer.incremental_assign(&place)?;
+        self.position = Some(offset);
+        Ok(())
+    }
+
+    /// The next record, if it is there.
+    pub(super) fn poll(&mut self) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+        // Events of the client itself: records come to the partition's own queue.
+        drop(self.consumer.poll(std::time::Duration::ZERO));
+        let polled = self.queue.poll(std::time::Duration::ZERO)?;
+        if let Ok(message) = &polled {
+            self.position = Some(message.offset() + 1);
+        }
+        Some(polled)
+    }
+
+    /// Fetches nothing until it is to go somewhere again.
+    pub(super) fn leave(&mut self) {
+        if self.position.take().is_some() {
+            let mut place = TopicPartitionList::new();
+            place.add_partition(&self.topic, self.partition);
+            if let Err(error) = self.consumer.incremental_unassign(&place) {
+                warn!(topic = %self.topic, partition = self.partition, %error, "a partition is still fetched");
+            }
+        }
+    }
+}
+
+impl Drop for Reread {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

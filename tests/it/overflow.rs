@@ -1,0 +1,175 @@
+//! Calls that wait for their endpoints in the overflow log: those of slow ones, of failing ones, of throttled webhooks.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use harness::{Answer, Broker, Instance, Receiver, Site, eventually, webhooks};
+
+use crate::{OUTHOOK, SOON};
+
+const INSERTS: &[&str] = &["EventType: table.recordInsert, ObjectName: slow"];
+const OTHERS: &[&str] = &["EventType: table.recordInsert, ObjectName: quick"];
+
+/// How long a call takes at the slow endpoint; eight are under way at once.
+const SLOW: Duration = Duration::from_millis(200);
+
+fn inserts(table: &str, ids: std::ops::Range<usize>) -> Vec<(String, String)> {
+    let record =
+        |id| (format!("{table}-{id}"), format!(r#"{{"table":"{table}","operation":"insert","after":{{"id":{id}}}}}"#));
+    ids.map(record).collect()
+}
+
+/// The slow endpoint and a quick one, with what makes a small backlog one.
+fn slow_and_quick(receiver: &Receiver) -> Site {
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("delivery.concurrency", 8);
+    site.set("delivery.queue_calls", 50);
+    receiver.answer("/slow", Answer::Late(SLOW, 204));
+    let (slow, quick) = ([receiver.url("/slow")], [receiver.url("/quick")]);
+    site.apply(&webhooks(&[("slow", &slow, INSERTS), ("quick", &quick, OTHERS)]));
+    site
+}
+
+fn distinct(receiver: &Receiver, path: &str) -> usize {
+    receiver.requests(path).into_iter().map(|request| request.message_id).collect::<HashSet<_>>().len()
+}
+
+/// How many records the overflow log, and the retry topics, were ever given.
+fn writes(site: &Site) -> (i64, i64) {
+    let end = |topic: &str| Broker::get().ends(topic).iter().sum::<i64>();
+    let tiers = ["200ms", "1s"].map(|tier| end(&format!("{}.{tier}", site.retries)));
+    (end(&site.overflow), tiers.iter().sum())
+}
+
+#[test]
+fn a_backlog_of_a_slow_endpoint_moves_at_its_pace_and_keeps_no_other_waiting() {
+    const CALLS: usize = 400;
+    let receiver = Receiver::start();
+    let site = slow_and_quick(&receiver);
+    site.produce(inserts("slow", 0..CALLS));
+    site.produce(inserts("quick", 0..10));
+    let instance = site.start();
+    receiver.wait("/quick", 10, SOON);
+    let slow = receiver.requests("/slow").len();
+    assert!(slow < CALLS / 2, "{slow} of {CALLS} calls of the slow endpoint came first");
+    let all = receiver.wait("/slow", CALLS, SOON * 2);
+    let took = all[CALLS - 1].at - all[0].at;
+    // As long as it takes eight at a time; and no pause in it was as long as a retry topic's.
+    let ideal = SLOW * (CALLS as u32 / 8 - 1);
+    println!("{CALLS} calls took {took:?}, at best {ideal:?}; written {:?}", writes(&site));
+    assert!(took < ideal * 2 + Duration::from_secs(5), "{took:?} instead of {ideal:?}");
+    let (overflow, retries) = writes(&site);
+    assert!(overflow > 0 && overflow <= CALLS as i64, "each is written once at most: {overflow}");
+    assert_eq!(retries, 0, "nothing has failed");
+    assert_eq!(instance.stop().code, Some(0));
+    assert_eq!((distinct(&receiver, "/slow"), receiver.requests("/slow").len()), (CALLS, CALLS));
+}
+
+#[test]
+fn a_stop_in_the_middle_of_an_overflow_is_clean_and_nothing_comes_twice() {
+    const CALLS: usize = 300;
+    let receiver = Receiver::start();
+    let site = slow_and_quick(&receiver);
+    site.produce(inserts("slow", 0..CALLS));
+    let first = site.start();
+    receiver.wait("/slow", 60, SOON);
+    eventually("the rest waits", SOON, || (waiting(&first) > 50.0).then_some(()));
+    let stopped = first.stop();
+    assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
+    let second = site.start();
+    receiver.wait("/slow", CALLS, SOON * 2);
+    assert_eq!(second.stop().code, Some(0));
+    assert_eq!((distinct(&receiver, "/slow"), receiver.requests("/slow").len()), (CALLS, CALLS));
+}
+
+#[test]
+fn a_kill_in_the_middle_of_an_overflow_loses_nothing() {
+    const CALLS: usize = 300;
+    let receiver = Receiver::start();
+    let mut site = slow_and_quick(&receiver);
+    site.set("kafka.session_timeout", "6s");
+    site.produce(inserts("slow", 0..CALLS));
+    let first = site.start();
+    receiver.wait("/slow", 60, SOON);
+    eventually("the rest waits", SOON, || (waiting(&first) > 50.0).then_some(()));
+    first.kill();
+    let _second = site.start();
+    eventually("all have come", SOON * 2, || (distinct(&receiver, "/slow") == CALLS).then_some(()));
+    site.await_settled(SOON);
+    let repeated = receiver.requests("/slow").len() - CALLS;
+    println!("{repeated} came twice");
+    assert!(repeated <= 70, "{repeated} came twice: more than were under way or queued, or delivered since a commit");
+}
+
+#[test]
+fn calls_of_an_endpoint_that_fails_wait_until_it_works_and_then_come_at_once() {
+    const CALLS: usize = 200;
+    let receiver = Receiver::start();
+    let mut site = slow_and_quick(&receiver);
+    site.set("delivery.breaker_failures", 3);
+    site.set("delivery.breaker_pause", "1s");
+    site.set("delivery.retry", vec!["0s", "10m", "10m"]);
+    receiver.answer("/slow", Answer::Status(500));
+    let instance = site.start();
+    site.produce(inserts("slow", 0..CALLS));
+    eventually("nearly all wait", SOON, || (waiting(&instance) > CALLS as f64 * 0.8).then_some(()));
+    site.await_settled(SOON);
+    let (overflow, retries) = writes(&site);
+    assert!(overflow + retries <= CALLS as i64 * 3 / 2, "{overflow} and {retries} written for {CALLS} calls");
+    receiver.answer("/slow", Answer::Status(204));
+    let well = Instant::now();
+    eventually("all have come", SOON, || (delivered(&receiver) == CALLS).then_some(()));
+    println!("all came {:?} after the endpoint was well", well.elapsed());
+    assert_eq!(instance.stop().code, Some(0));
+}
+
+#[test]
+fn a_throttled_backlog_moves_at_the_throttles_pace_and_is_written_once() {
+    const CALLS: usize = 200;
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    site.set("delivery.queue_wait", "100ms");
+    let throttled = webhooks(&[("slow", &[receiver.url("/slow")], INSERTS)])
+        .replace("Name: slow\n", "Name: slow\n    CallThrottling: 20\n");
+    site.apply(&throttled);
+    site.produce(inserts("slow", 0..CALLS));
+    let instance = site.start();
+    let all = receiver.wait("/slow", CALLS, SOON * 2);
+    let took = all[CALLS - 1].at - all[0].at;
+    println!("{CALLS} calls took {took:?} at 20 a second; written {:?}", writes(&site));
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let (overflow, retries) = writes(&site);
+    assert!(overflow <= CALLS as i64 && retries == 0, "{overflow} and {retries} written for {CALLS} calls");
+    assert_eq!(instance.stop().code, Some(0));
+}
+
+#[test]
+fn what_waits_for_a_deleted_webhook_is_cancelled() {
+    let receiver = Receiver::start();
+    let mut site = slow_and_quick(&receiver);
+    site.set("delivery.breaker_failures", 3);
+    receiver.answer("/slow", Answer::Hang);
+    site.set("delivery.first_byte_timeout", "500ms");
+    site.set("delivery.timeout", "500ms");
+    site.set("delivery.connect_timeout", "500ms");
+    let instance = site.start();
+    site.produce(inserts("slow", 0..100));
+    eventually("they wait", SOON, || (waiting(&instance) > 50.0).then_some(()));
+    let file = site.file("yaml", &webhooks(&[("quick", &[receiver.url("/quick")], OTHERS)]));
+    let pruned = site.run(&["apply", "--prune", "-f", &file.display().to_string()]);
+    assert_eq!(pruned.code, Some(0), "{}{}", pruned.stdout, pruned.stderr);
+    eventually("nothing waits any more", SOON, || (waiting(&instance) == 0.0).then_some(()));
+    site.await_settled(SOON);
+    assert_eq!(instance.stop().code, Some(0));
+}
+
+fn delivered(receiver: &Receiver) -> usize {
+    let taken = receiver.requests("/slow").into_iter().filter(|request| request.answer.is_success());
+    taken.map(|request| request.message_id).collect::<HashSet<_>>().len()
+}
+
+/// How many calls wait in the overflow log, as the instance tells.
+fn waiting(instance: &Instance) -> f64 {
+    let metrics = instance.metrics();
+    let overflow = metrics.iter().filter(|(name, _)| name.starts_with(r#"outhook_calls_waiting{where="overflow""#));
+    overflow.map(|(_, value)| value).sum()
+}
