@@ -1,0 +1,170 @@
+//! Endpoints that work, each at a pace of its own: what waits for them moves at that pace.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::Size;
+use crate::spec::{Endpoint, Report, Trouble, seconds};
+use crate::stage::{Measured, Stage, at_least};
+
+/// Of what the receiver takes, at least.
+pub const GOODPUT: f64 = 0.95;
+
+/// What a webhook's CallThrottling allows in a second.
+const THROTTLING: usize = 50;
+
+/// Waits longer than any healthy backlog here needs, so that one which does not move is told as such.
+fn patience(size: &Size, expected: usize, capacity: f64) -> Duration {
+    size.patience + Duration::from_secs_f64(2.0 * expected as f64 / capacity)
+}
+
+/// `changes` wait for endpoints like this one, in turn, and then an instance starts.
+fn drain(size: &Size, endpoint: Endpoint, webhooks: usize, changes: usize) -> (Stage, Measured) {
+    let stage = Stage::new(size, &vec![endpoint; webhooks]);
+    stage.apply();
+    stage.insert_in_turn(changes);
+    let instance = stage.site.start();
+    let patience = patience(size, changes, stage.capacity().unwrap_or(f64::INFINITY));
+    let measured = stage.measure(&instance, changes, || stage.wait_for(changes, patience));
+    (stage, measured)
+}
+
+/// An endpoint that takes `millis` for each request, and as many at once as make it a known number a second. It is
+/// measured from the first request to the last answer, which an ideal sender makes `changes / capacity`.
+///
+/// The number at once is within what an instance sends to an endpoint at once by default (256), and for ten endpoints
+/// the total is the same as for one, or nearly.
+pub fn delay(size: &Size, millis: u64, webhooks: usize) -> Vec<String> {
+    let (at_once, changes) = match (millis, webhooks) {
+        (20, 1) => (20, size.changes),
+        (20, _) => (2, size.changes),
+        (200, 1) => (160, size.changes),
+        (200, _) => (16, size.changes),
+        (_, 1) => (200, size.changes),
+        // Half as many last as long as half as many endpoints' would: 50 s in full.
+        _ => (20, size.changes / 2),
+    };
+    let (stage, measured) = drain(size, Endpoint::new(millis, at_once), webhooks, changes);
+    let capacity = stage.capacity().expect("it has a limit");
+    let goodput = measured.report.distinct() as f64 / measured.report.seconds();
+    let part = goodput / capacity;
+    println!("{millis} ms, {webhooks} webhooks: goodput {part:.3} of {capacity:.0}/s; {measured}");
+    demand(size, &measured, [at_least("goodput", part, GOODPUT)])
+}
+
+/// Endpoints that answer at once have no pace but the machine's. What the program reaches on it is taken from a first
+/// run with one webhook; in the second half of any run it must be as much, when all that had to be deferred has been.
+pub fn fast(size: &Size, webhooks: usize) -> Vec<String> {
+    static REFERENCE: OnceLock<f64> = OnceLock::new();
+    let endpoint = Endpoint::new(0, 0);
+    let reference = *REFERENCE.get_or_init(|| {
+        let (_, measured) = drain(size, endpoint, 1, size.fast_changes);
+        let reached = measured.report.distinct() as f64 / measured.report.seconds();
+        println!("0 ms, 1 webhooks, first run: {reached:.0}/s; {measured}");
+        reached
+    });
+    let (_, measured) = drain(size, endpoint, webhooks, size.fast_changes);
+    let Report { half, .. } = measured.report;
+    let second_half = measured.report.distinct() as f64 / 2.0 / seconds(half, measured.report.last());
+    let part = second_half / reference;
+    println!("0 ms, {webhooks} webhooks: second half {part:.3} of the first run's {reference:.0}/s; {measured}");
+    demand(size, &measured, [at_least("the second half's goodput", part, GOODPUT)])
+}
+
+/// The endpoint takes requests for a while and answers none of them, then works as before.
+pub fn stall(size: &Size) -> Vec<String> {
+    let (after, lasting) = size.stall;
+    let endpoint = Endpoint::new(200, 160).with(Trouble::Stalls { after, lasting });
+    let (stage, measured) = drain(size, endpoint, 1, size.changes);
+    let capacity = stage.capacity().expect("it has a limit");
+    let ideal = measured.report.distinct() as f64 / capacity + lasting.as_secs_f64();
+    let part = ideal / measured.report.seconds();
+    println!("stall of {lasting:?}: goodput {part:.3} of {capacity:.0}/s less the stall; {measured}");
+    demand(size, &measured, [at_least("goodput", part, GOODPUT)])
+}
+
+/// The endpoint answers each tenth request with 503 for a while, then works. What it takes is requests: those that it
+/// refused count, since they had their turn.
+pub fn unavailable(size: &Size) -> Vec<String> {
+    let lasting = size.unavailable;
+    let endpoint = Endpoint::new(200, 80).with(Trouble::Unavailable { lasting });
+    // Short waits, so that the last message is not one that waits for its schedule.
+    let size = &Size { retry: Some(&["0s", "1s", "1s", "2s", "2s", "5s", "5s", "5s", "10s", "10s"]), ..*size };
+    let (stage, measured) = drain(size, endpoint, 1, size.changes);
+    let (capacity, report) = (stage.capacity().expect("it has a limit"), &measured.report);
+    let part = (report.distinct() + report.refused()) as f64 / report.seconds() / capacity;
+    let well = report.first() + lasting.as_micros() as u64;
+    let after = (report.distinct() - report.before_well.min(report.distinct())) as f64;
+    let after = after / seconds(well, report.last()) / capacity;
+    println!(
+        "10 % are answered 503 for {lasting:?}: goodput {part:.3} of {capacity:.0}/s, {after:.3} afterwards; {} refused; \
+         {measured}",
+        report.refused()
+    );
+    let demands = [at_least("goodput", part, GOODPUT), at_least("goodput afterwards", after, GOODPUT)];
+    demand(size, &measured, demands)
+}
+
+/// A webhook with CallThrottling. An instance spaces calls by a twentieth more than they need, so that none is early:
+/// 0.952 is the most that there is.
+pub fn throttled(size: &Size) -> Vec<String> {
+    let stage = Stage::new(size, &[Endpoint::new(0, 0)]);
+    let secret = "    Secret:";
+    stage.site.apply(&stage.webhooks().replace(secret, &format!("    CallThrottling: {THROTTLING}\n{secret}")));
+    stage.insert_in_turn(size.throttled_changes);
+    let instance = stage.site.start();
+    let patience = patience(size, size.throttled_changes, THROTTLING as f64);
+    let changes = size.throttled_changes;
+    let measured = stage.measure(&instance, changes, || stage.wait_for(changes, patience));
+    // So many calls have one pause less between them.
+    let part = (measured.report.distinct() as f64 - 1.0) / measured.report.seconds() / THROTTLING as f64;
+    println!("CallThrottling: goodput {part:.3} of {THROTTLING}/s; {measured}");
+    demand(size, &measured, [at_least("goodput", part, GOODPUT)])
+}
+
+/// Messages for a fast endpoint whose row changes stand behind all those of a slow one.
+pub fn beside(size: &Size) -> Vec<String> {
+    const FRESH: usize = 100;
+    /// From the first request of the slow endpoint to the last answer of the fast one.
+    const SOON: f64 = 5.0;
+    let stage = Stage::new(size, &[Endpoint::new(200, 32), Endpoint::new(0, 0)]);
+    stage.apply();
+    let all = size.changes + FRESH;
+    stage.insert(0..size.changes, |_| 0);
+    stage.insert(size.changes..all, |_| 1);
+    let instance = stage.site.start();
+    let fresh = stage.receivers.wait_for(size.patience, |report| report.endpoints[1].distinct == FRESH);
+    let [slow, fast] = [0, 1].map(|number| fresh.endpoints[number]);
+    let late = |moment: Option<u64>| moment.map_or(f64::INFINITY, |moment| seconds(fresh.first(), moment));
+    println!(
+        "behind {} changes of a slow webhook: {} of {FRESH} messages of a fast one came, from {:.1} s to {:.1} s after the \
+         first of the slow one, which then had {}",
+        size.changes,
+        fast.distinct,
+        late(fast.first),
+        late(fast.last),
+        slow.distinct
+    );
+    let mut failures = Vec::new();
+    if fast.distinct < FRESH {
+        failures.push(format!("{} of {FRESH} messages of the fast webhook came", fast.distinct));
+    }
+    if size.demands {
+        // The slow one would take two minutes more, and other scenarios show that it gets everything.
+        let soon = (late(fast.last) > SOON).then(|| format!("the fast webhook waits for {:.1} s", late(fast.last)));
+        failures.extend(soon);
+        return failures;
+    }
+    failures.extend(stage.measure(&instance, all, || stage.wait_for(all, size.patience)).lost());
+    failures
+}
+
+/// What a scenario fails for: what is lost always, the rest in a full run.
+pub fn demand(size: &Size, measured: &Measured, further: impl IntoIterator<Item = Option<String>>) -> Vec<String> {
+    let mut failures = measured.lost();
+    if size.demands {
+        failures.extend(measured.too_much());
+        failures.extend(further.into_iter().flatten());
+    }
+    failures
+}
