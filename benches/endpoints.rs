@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use harness::{Broker, Site, eventually};
 
-use endpoints::Trouble;
+use endpoints::{Counted, Trouble};
 use played::Endpoints;
 use reading::{MIB, Reading, highest_while};
 use rest::{at_rest, cpu};
@@ -102,7 +102,9 @@ impl Size {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
-        Some("endpoints") => endpoints::run(args[2].parse().expect("a kind of trouble")),
+        Some("endpoints") => {
+            endpoints::run(args[2].parse().expect("a kind of trouble"), args[3].parse().expect("whom to count"))
+        }
         _ if args.iter().any(|arg| arg == "--test") => both(&SMALL),
         _ => both(&FULL),
     }
@@ -135,7 +137,7 @@ fn descriptor_limit() -> usize {
 /// Each endpoint gets one message, and then there is nothing to do. Returns what part of a core the program used when it
 /// had just started.
 fn working(size: &Size) -> f64 {
-    let endpoints = Endpoints::start(Trouble::None);
+    let endpoints = Endpoints::start(Trouble::None, TROUBLED, Counted::All);
     let site = site(size, &endpoints);
     let instance = site.start();
     let before = at_rest(&instance, 0, size.steady);
@@ -167,7 +169,7 @@ fn working(size: &Size) -> f64 {
 
 /// No endpoint accepts a connection, then there is nothing to do but to wait, and then all of them work again.
 fn failing(size: &Size, floor: f64) {
-    let endpoints = Endpoints::start(Trouble::Refuses);
+    let endpoints = Endpoints::start(Trouble::Refuses, TROUBLED, Counted::All);
     let site = site(size, &endpoints);
     let instance = site.start();
     let attempts = || instance.metric("outhook_attempts_total");

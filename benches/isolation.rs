@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use harness::{Broker, Site, eventually};
 
-use endpoints::Trouble;
+use endpoints::{Counted, Trouble};
 use played::Endpoints;
 
 const ENDPOINTS: usize = 100;
@@ -53,7 +53,9 @@ const SMALL: Size = Size { rounds: 1, seconds: 4, demands: None };
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
-        Some("endpoints") => endpoints::run(args[2].parse().expect("a kind of trouble")),
+        Some("endpoints") => {
+            endpoints::run(args[2].parse().expect("a kind of trouble"), args[3].parse().expect("whom to count"))
+        }
         _ if args.iter().any(|arg| arg == "--test") => compare(&SMALL),
         _ => compare(&FULL),
     }
@@ -110,7 +112,7 @@ fn best<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Outcome {
 }
 
 fn run(size: &Size, trouble: Trouble) -> Outcome {
-    let endpoints = Endpoints::start(trouble);
+    let endpoints = Endpoints::start(trouble, TROUBLED, Counted::Sound);
     let site = site(&endpoints);
     let instance = site.start();
     let changes = size.seconds * RATE;

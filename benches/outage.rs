@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use harness::{Broker, Site, eventually};
 
-use endpoints::Trouble;
+use endpoints::{Counted, Trouble};
 use played::Endpoints;
 use reading::highest_while;
 
@@ -56,7 +56,9 @@ const SMALL: Size = Size { seconds: 8, rate: 3000, tiers: &["1s", "5s", "10s"] }
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
-        Some("endpoints") => endpoints::run(args[2].parse().expect("a kind of trouble")),
+        Some("endpoints") => {
+            endpoints::run(args[2].parse().expect("a kind of trouble"), args[3].parse().expect("whom to count"))
+        }
         _ if args.iter().any(|arg| arg == "--test") => both(&SMALL),
         _ => {
             let seconds = std::env::var(SECONDS).ok().map(|seconds| seconds.parse().expect("a number of seconds"));
@@ -77,7 +79,7 @@ fn both(size: &Size) {
 }
 
 fn outage(trouble: Trouble, size: &Size) {
-    let endpoints = Endpoints::start(trouble);
+    let endpoints = Endpoints::start(trouble, TROUBLED, Counted::All);
     let site = site(size, &endpoints);
     let instance = site.start();
     let changes = size.seconds * size.rate;

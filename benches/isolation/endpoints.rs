@@ -29,6 +29,8 @@ pub enum Trouble {
     Hangs,
     /// They answer one byte a second.
     Trickles,
+    /// They work, but take 200 ms for each answer.
+    Slow,
 }
 
 /// What the sound endpoints got so far, with latencies from the producer on, of what was sent once all were warm.
@@ -61,15 +63,27 @@ static RECOVERED: Notify = Notify::const_new();
 
 static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
 
+/// How long an endpoint that is slow takes.
+const SLOW: Duration = Duration::from_millis(200);
+
+/// Whether the second port's messages count too, once they are answered: where there are others, what they get is
+/// looked at alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    Sound,
+    All,
+}
+
 /// Serves on two ports of its own, which it prints, until it is killed.
-pub fn run(trouble: Trouble) {
+pub fn run(trouble: Trouble, counted: Counted) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let sound = free_socket().listen(BACKLOG).expect("a bound socket can listen");
         let socket = free_socket();
         let port = |address: std::io::Result<std::net::SocketAddr>| address.expect("a bound address").port();
         println!("{} {}", port(sound.local_addr()), port(socket.local_addr()));
-        tokio::join!(serve(&sound, Trouble::None), async {
+        let of_troubled = counted == Counted::All;
+        tokio::join!(serve(&sound, Trouble::None, true), async {
             // As long as nobody listens on a bound socket, connecting to it is refused.
             if trouble == Trouble::Refuses {
                 RECOVERED.notified().await;
@@ -77,11 +91,11 @@ pub fn run(trouble: Trouble) {
             let troubled = socket.listen(BACKLOG).expect("a bound socket can listen");
             if trouble != Trouble::Refuses {
                 tokio::select! {
-                    () = serve(&troubled, trouble) => {}
+                    () = serve(&troubled, trouble, of_troubled) => {}
                     () = RECOVERED.notified() => {}
                 }
             }
-            serve(&troubled, Trouble::None).await;
+            serve(&troubled, Trouble::None, of_troubled).await;
         });
     });
 }
@@ -92,13 +106,15 @@ fn free_socket() -> TcpSocket {
     socket
 }
 
-async fn serve(listener: &TcpListener, trouble: Trouble) {
+async fn serve(listener: &TcpListener, trouble: Trouble, counts: bool) {
+    let wait = if trouble == Trouble::Slow { SLOW } else { Duration::ZERO };
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
         stream.set_nodelay(true).expect("nodelay");
         match trouble {
-            Trouble::None | Trouble::Refuses => {
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
+            Trouble::None | Trouble::Refuses | Trouble::Slow => {
+                let service = service_fn(move |request| answer(request, counts, wait));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
             Trouble::Hangs => drop(tokio::spawn(hang(stream))),
             Trouble::Trickles => drop(tokio::spawn(trickle(stream))),
@@ -122,14 +138,20 @@ async fn trickle(mut stream: TcpStream) {
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, counts: bool, wait: Duration) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.method() == Method::GET {
         if request.uri().path() == "/recover" {
             RECOVERED.notify_one();
         }
         return Ok(Response::new(Full::from(report().to_string())));
     }
-    if let Ok(body) = request.into_body().collect().await {
+    let body = request.into_body().collect().await;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    if let Ok(body) = body
+        && counts
+    {
         note(&body.to_bytes());
     }
     Ok(Response::new(Full::default()))
@@ -140,18 +162,14 @@ fn note(body: &[u8]) {
     let message: serde_json::Value = serde_json::from_slice(body).expect("a message is JSON");
     let row = &message["data"][0];
     let number = |name: &str| row[name].as_u64().expect("a row has its number and its moment");
-    // Where some are sound, what the others get is not looked at.
-    let troubled = number("id") % (crate::ENDPOINTS as u64) < crate::TROUBLED as u64;
-    if !troubled || crate::TROUBLED == crate::ENDPOINTS {
-        let mut seen = SEEN.lock().expect("nobody panics with the lock");
-        let seen = seen.get_or_insert_default();
-        if seen.numbers.insert(number("id")) {
-            if number("sent") >= *seen.began.get_or_insert(number("sent")) + WARM_UP {
-                seen.micros.push(now.saturating_sub(number("sent")));
-            }
-        } else {
-            seen.repeated += 1;
+    let mut seen = SEEN.lock().expect("nobody panics with the lock");
+    let seen = seen.get_or_insert_default();
+    if seen.numbers.insert(number("id")) {
+        if number("sent") >= *seen.began.get_or_insert(number("sent")) + WARM_UP {
+            seen.micros.push(now.saturating_sub(number("sent")));
         }
+    } else {
+        seen.repeated += 1;
     }
 }
 
@@ -199,6 +217,7 @@ impl fmt::Display for Trouble {
             Self::Refuses => "refuses",
             Self::Hangs => "hangs",
             Self::Trickles => "trickles",
+            Self::Slow => "slow",
         })
     }
 }
@@ -207,7 +226,22 @@ impl FromStr for Trouble {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let all = [Self::None, Self::Refuses, Self::Hangs, Self::Trickles];
+        let all = [Self::None, Self::Refuses, Self::Hangs, Self::Trickles, Self::Slow];
         all.into_iter().find(|trouble| trouble.to_string() == text).ok_or_else(|| format!("no kind of trouble: {text}"))
+    }
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::All { "all" } else { "sound" })
+    }
+}
+
+impl FromStr for Counted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let both = [Self::Sound, Self::All];
+        both.into_iter().find(|counted| counted.to_string() == text).ok_or_else(|| format!("no choice: {text}"))
     }
 }

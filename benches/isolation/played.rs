@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use harness::Instance;
 
-use crate::endpoints::{Report, Trouble};
-use crate::{TROUBLED, feed};
+use crate::endpoints::{Counted, Report, Trouble};
+use crate::feed;
 
 /// A webhook for each of so many endpoints, which gets the inserts of its own table.
 pub fn webhooks(endpoints: &Endpoints, count: usize) -> String {
@@ -36,14 +36,17 @@ pub struct Endpoints {
     process: Child,
     sound: u16,
     troubled: u16,
+    /// How many of them are, the first.
+    in_trouble: usize,
 }
 
 impl Endpoints {
-    pub fn start(trouble: Trouble) -> Self {
+    /// The first `in_trouble` of them are. `counted` says whose messages are reported.
+    pub fn start(trouble: Trouble, in_trouble: usize, counted: Counted) -> Self {
         let this = std::env::current_exe().expect("the bench's own path");
         let mut command = Command::new(this);
         let mut process = command
-            .args(["endpoints", &trouble.to_string()])
+            .args(["endpoints", &trouble.to_string(), &counted.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the endpoints start");
@@ -52,12 +55,12 @@ impl Endpoints {
         BufReader::new(stdout).read_line(&mut line).expect("the endpoints print their ports");
         let (sound, troubled) = line.trim().split_once(' ').expect("two ports");
         let port = |text: &str| text.parse().expect("a port");
-        Self { process, sound: port(sound), troubled: port(troubled) }
+        Self { process, sound: port(sound), troubled: port(troubled), in_trouble }
     }
 
     /// The URL of an endpoint, the first of which are in trouble.
     pub fn url(&self, number: usize) -> String {
-        let port = if number < TROUBLED { self.troubled } else { self.sound };
+        let port = if number < self.in_trouble { self.troubled } else { self.sound };
         format!("http://127.0.0.1:{port}/{number}")
     }
 
