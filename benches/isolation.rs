@@ -6,13 +6,20 @@
 //! warm, time it from the moment a row change was handed to the producer. Each kind of trouble has its runs beside
 //! as many in which all hundred answer. The bench fails if the ninety got less than they should, later than they
 //! should, or not all.
+//!
+//! Another part asks the same at the program's full speed (`isolation/full_speed.rs`). `cargo bench --bench isolation --
+//! steady` or `full-speed` runs one part alone.
 
 #[path = "isolation/endpoints.rs"]
 mod endpoints;
 #[path = "isolation/feed.rs"]
 mod feed;
+#[path = "isolation/full_speed.rs"]
+mod full_speed;
 #[path = "isolation/played.rs"]
 mod played;
+#[path = "endpoints/reading.rs"]
+mod reading;
 
 use std::time::Duration;
 
@@ -54,10 +61,23 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
         Some("endpoints") => {
-            endpoints::run(args[2].parse().expect("a kind of trouble"), args[3].parse().expect("whom to count"))
+            return endpoints::run(
+                args[2].parse().expect("a kind of trouble"),
+                args[3].parse().expect("whom to count"),
+            );
         }
-        _ if args.iter().any(|arg| arg == "--test") => compare(&SMALL),
-        _ => compare(&FULL),
+        Some("full-speed-here") if args[2] == "small" => return full_speed::compare(&full_speed::SMALL),
+        Some("full-speed-here") => return full_speed::compare(&full_speed::FULL),
+        _ => {}
+    }
+    let is_small = args.iter().any(|arg| arg == "--test");
+    let wanted: Vec<_> = args[1..].iter().filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|wanted| part.contains(wanted.as_str()));
+    if is_wanted("steady") {
+        compare(if is_small { &SMALL } else { &FULL });
+    }
+    if is_wanted("full-speed") {
+        full_speed::apart(is_small);
     }
 }
 
