@@ -13,7 +13,7 @@ use super::proxy::{Direct, Proxy};
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The most calls that may be under way to one endpoint at once. Fewer are while it is slow or in trouble. On HTTP/1.1 each has a connection of its own. Default 32.
+    /// The most calls that may be under way to one endpoint at once. Fewer are while it is slow or in trouble. On HTTP/1.1 each has a connection of its own. Default 256, or queue_calls where that is less.
     pub concurrency: usize,
     /// What trouble never takes the calls under way to one endpoint below. Default 1.
     pub min_concurrency: usize,
@@ -70,10 +70,13 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
 }
 
+/// The default of `concurrency`.
+const CONCURRENCY: usize = 256;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
-            concurrency: 256,
+            concurrency: CONCURRENCY,
             min_concurrency: 1,
             max_calls: 20_000,
             queue_calls: 1024,
@@ -101,6 +104,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Calls that may be under way to one endpoint at once: no more than it may hold.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.concurrency.min(self.queue_calls)
+    }
+
     /// Finds settings that contradict each other or can't work.
     ///
     /// # Errors
@@ -125,7 +133,7 @@ impl Config {
                 self.min_concurrency, self.concurrency
             ));
         }
-        if self.queue_calls < self.concurrency {
+        if self.queue_calls < self.concurrency && self.concurrency != CONCURRENCY {
             return Err(format!(
                 "delivery.queue_calls is {} and delivery.concurrency {}: an endpoint must be able to hold at least \
                  the calls that are under way, so raise queue_calls or lower concurrency",
@@ -178,8 +186,10 @@ mod tests {
     fn contradictions_name_both_values() {
         let error = Config { connect_timeout: Duration::from_secs(40), ..Config::default() }.check().unwrap_err();
         assert!(error.contains("connect_timeout is 40s") && error.contains("timeout 20s"), "{error}");
-        let error = Config { queue_calls: 8, ..Config::default() }.check().unwrap_err();
-        assert!(error.contains("queue_calls is 8") && error.contains("concurrency 256"), "{error}");
+        let few = Config { queue_calls: 8, ..Config::default() };
+        assert_eq!((few.check(), few.most_at_once()), (Ok(()), 8));
+        let error = Config { concurrency: 32, ..few }.check().unwrap_err();
+        assert!(error.contains("queue_calls is 8") && error.contains("concurrency 32"), "{error}");
         let error = Config { concurrency: 0, ..Config::default() }.check().unwrap_err();
         assert!(error.contains("concurrency is 0"), "{error}");
     }

@@ -150,7 +150,7 @@ impl Lane {
             full_at: 0,
             full_since: Duration::ZERO,
             pace: Pace::default(),
-            concurrency: Concurrency::new(config.min_concurrency, config.concurrency),
+            concurrency: Concurrency::new(config.min_concurrency, config.most_at_once()),
             breaker: Breaker::new(failures, config.breaker_pause),
             trouble: None,
             has_worked: false,

@@ -73,7 +73,7 @@ async fn many_rows_arrive_in_their_order_whatever_fails() {
     const CALLS: u32 = 600;
     let mut receiver = Receiver::start(|n| Reply::Status(if n % 3 == 2 { 500 } else { 200 })).await;
     let retry = vec![Duration::from_millis(5); 40];
-    let mut heard = Heard::new(Config { retry, queue_calls: 40, concurrency: 32, breaker_failures: 1, ..config() });
+    let mut heard = Heard::new(Config { retry, queue_calls: 40, breaker_failures: 1, ..config() });
     let target = ordered(&receiver.url("/"), 1);
     let (lanes, book) = (heard.lanes.clone(), heard.book.clone());
     let sending = tokio::spawn(async move {

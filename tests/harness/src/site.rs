@@ -37,8 +37,6 @@ pub struct Site {
     pub retries: String,
     pub overflow: String,
     pub row_order: String,
-    /// The topic of calls that a working endpoint has no place for.
-    pub overflow: String,
     pub group: String,
 }
 
@@ -74,7 +72,6 @@ impl Site {
             retries: broker.unique("retry"),
             overflow: broker.unique("overflow"),
             row_order: broker.unique("row-order"),
-            overflow: broker.unique("overflow"),
             group: broker.unique("group"),
         };
         broker.create_topic(&site.changes, partitions, &[]);
@@ -106,9 +103,6 @@ impl Site {
         site.set("overflow.partitions", 2);
         site.set("row_order.topic", site.row_order.clone());
         site.set("row_order.partitions", 2);
-        // To be enabled with the section [overflow], which a program without it refuses.
-        site.set("overflow.topic", site.overflow.clone());
-        site.set("overflow.partitions", 2);
         site.set("delivery.allow_http", true);
         site.set("delivery.allow_addresses", vec!["127.0.0.0/8"]);
         site
