@@ -1,8 +1,13 @@
 //! A call as topics keep it: a dead letter's, or one that waits for its next attempt.
 //!
-//! A record's value is the body as it was first rendered; all else is in its headers. Where the call goes and what
-//! signs it is looked up when its time comes, so that a webhook that has changed meanwhile gets it as it is now.
+//! A record's value is the body as it was first rendered; all else is in its headers: one each in a dead letter, which
+//! people read, and one for all where a call waits. Where the call goes and what signs it is looked up when its time
+//! comes, so that a webhook that has changed meanwhile gets it as it is now.
 
+mod packed;
+mod separate;
+
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,11 +58,31 @@ pub struct Until {
 
 /// A record that is no call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is no call: its header outhook-{header} is {problem}")]
+#[error("it is no call: {part} is {problem}")]
 pub struct NoCall {
-    header: &'static str,
+    part: Part,
     problem: &'static str,
 }
+
+/// What there is a problem with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Header(&'static str),
+    /// One of those in the packed header: which it is, counted from one, and what it says.
+    Field(usize, &'static str),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::Header(name) => write!(f, "its header {PREFIX}{name}"),
+            Part::Field(number, name) => write!(f, "field {number} ({name}) of its header {}", packed::HEADER),
+        }
+    }
+}
+
+/// The problem of what can't be parsed.
+const BAD: &str = "not what it has to be";
 
 impl KeptCall {
     pub fn of(call: &Call) -> Self {
@@ -90,35 +115,26 @@ impl KeptCall {
         }
     }
 
-    /// Reads a record's headers.
+    /// Reads the headers of a record that waits.
     ///
     /// # Errors
     /// One is missing or unreadable: another program has written to the topic.
     pub fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, NoCall> {
-        let read = Reader { header };
-        let offered: Timestamp = read.parsed("offered")?;
-        Ok(Self {
-            account: read.text("account")?.into(),
-            webhook: read.parsed("webhook")?,
-            event: read.parsed("event")?,
-            message: MessageId(read.parsed("message")?),
-            call: CallId(read.parsed("call")?),
-            url: read.text("url")?.into(),
-            endpoint: read.with("endpoint", endpoint)?,
-            event_date: read.with("event-date", EventDate::from_rfc3339)?,
-            sequence: read.with("sequence", Sequence::parse)?,
-            place: Place {
-                topic: read.text("topic")?.into(),
-                partition: read.parsed("partition")?,
-                offset: read.parsed("offset")?,
-            },
-            appended_ms: read.parsed("appended-ms")?,
-            offered_ms: offered.as_millisecond(),
-            attempts: read.parsed("attempts")?,
-            deferrals: read.parsed("deferrals")?,
-            step: Step { requested_ms: read.parsed_if_there("requested-ms")?, writes: read.parsed_if_there("writes")? },
-            row: read.parsed_if_there("row")?,
-        })
+        match header(packed::HEADER) {
+            Some(packed) => packed::read(packed).map(|(call, _)| call),
+            None => separate::read(header),
+        }
+    }
+
+    /// The same, and until when it waits.
+    ///
+    /// # Errors
+    /// As [`KeptCall::read`].
+    pub fn read_waiting<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<(Self, Until), NoCall> {
+        match header(packed::HEADER) {
+            Some(packed) => packed::read(packed),
+            None => Ok((separate::read(&header)?, separate::read_until(header)?)),
+        }
     }
 
     /// Reads a dead letter's headers: the call has ended, and may begin anew. Earlier versions wrote fewer: which place the
@@ -127,37 +143,17 @@ impl KeptCall {
     /// # Errors
     /// As [`KeptCall::read`].
     pub fn of_letter<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, NoCall> {
-        let has_appended = header("outhook-appended-ms").is_some();
-        let call = Self::read(|name| header(name).or_else(|| left_out_before(name)))?;
-        let appended_ms = if has_appended { call.appended_ms } else { call.offered_ms };
-        Ok(Self { appended_ms, step: Step::FIRST, ..call })
+        separate::read_letter(header)
     }
 
+    /// The headers of a dead letter.
     pub(super) fn headers(&self, kind: &str) -> Headers {
-        let (endpoint, of) = self.endpoint;
-        let headers = Headers::new(kind)
-            .place(&self.place.topic, self.place.partition, self.place.offset)
-            .add("account", &self.account)
-            .add("webhook", self.webhook)
-            .add("event", self.event)
-            .add("message", self.message)
-            .add("call", self.call)
-            .add("url", &self.url)
-            .add("endpoint", format_args!("{endpoint}/{of}"))
-            .add("event-date", self.event_date)
-            .add("sequence", self.sequence)
-            .add("appended-ms", self.appended_ms)
-            .add("offered", Timestamp::from_millisecond(self.offered_ms).unwrap_or(Timestamp::UNIX_EPOCH))
-            .add("attempts", self.attempts)
-            .add("deferrals", self.deferrals);
-        headers.add_if_there("row", self.row)
+        separate::write(self, kind)
     }
 
     /// The record of the call while it waits.
     pub(super) fn waiting(&self, until: Until, body: Bytes) -> Outgoing {
-        let headers = self.headers("retry").add("due-ms", until.due_ms).add("definitions", until.definitions);
-        let Step { requested_ms, writes } = self.step.next();
-        let headers = headers.add_if_there("requested-ms", requested_ms).add_if_there("writes", writes);
+        let headers = Headers::few("retry").add(packed::NAME, packed::write(self, self.step.next(), until));
         Outgoing {
             kind: Kind::Retry,
             place: self.place.to_string(),
@@ -228,47 +224,14 @@ impl Until {
     /// # Errors
     /// One is missing or unreadable.
     pub fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, NoCall> {
-        let read = Reader { header };
-        Ok(Self { due_ms: read.parsed("due-ms")?, definitions: read.parsed("definitions")? })
-    }
-}
-
-/// Reads headers, each of which says what is wrong with it.
-struct Reader<F> {
-    header: F,
-}
-
-impl<'a, F: Fn(&str) -> Option<&'a [u8]>> Reader<F> {
-    fn text(&self, name: &'static str) -> Result<&'a str, NoCall> {
-        let value = (self.header)(&format!("{PREFIX}{name}")).ok_or(NoCall { header: name, problem: "missing" })?;
-        std::str::from_utf8(value).map_err(|_| NoCall { header: name, problem: "no text" })
-    }
-
-    fn with<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, NoCall> {
-        parse(self.text(name)?).ok_or(NoCall { header: name, problem: "not what it has to be" })
-    }
-
-    fn parsed_if_there<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, NoCall> {
-        match (self.header)(&format!("{PREFIX}{name}")) {
-            Some(_) => self.parsed(name).map(Some),
-            None => Ok(None),
+        match header(packed::HEADER) {
+            Some(packed) => packed::read_until(packed),
+            None => separate::read_until(header),
         }
     }
-
-    fn parsed<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, NoCall> {
-        self.with(name, |text| text.parse().ok())
-    }
 }
 
-/// What a header says that letters of earlier versions lack.
-fn left_out_before(name: &str) -> Option<&'static [u8]> {
-    match name.strip_prefix(PREFIX)? {
-        "endpoint" => Some(b"0/0"),
-        "appended-ms" | "deferrals" => Some(b"0"),
-        _ => None,
-    }
-}
-
+/// Its text is `1/3`.
 fn endpoint(text: &str) -> Option<(usize, usize)> {
     let (place, of) = text.split_once('/')?;
     Some((place.parse().ok()?, of.parse().ok()?))
@@ -302,7 +265,6 @@ pub mod samples {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use rdkafka::message::Headers as _;
 
     use super::samples::kept;
@@ -345,33 +307,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
-        let none = KeptCall::read(|_| None).unwrap_err().to_string();
-        assert_eq!(none, "it is no call: its header outhook-offered is missing");
-        let bad = KeptCall::read(|_| Some(b"x")).unwrap_err().to_string();
-        assert_eq!(bad, "it is no call: its header outhook-offered is not what it has to be");
-    }
-
-    #[test]
-    fn a_letter_of_an_earlier_version_is_a_call_for_the_same_url_only() {
-        let record = kept().waiting(Until { due_ms: 0, definitions: 0 }, Bytes::new());
-        let headers = record.headers.into_inner();
-        let without = |missing: &'static [&str]| {
-            let header = |name: &str| headers.iter().find(|header| header.key == name)?.value;
-            KeptCall::of_letter(|name| header(name).filter(|_| !missing.contains(&name)))
-        };
-        assert_eq!(without(&[]), Ok(KeptCall { step: Step::FIRST, ..kept() }));
-        let older = without(&["outhook-endpoint", "outhook-appended-ms", "outhook-deferrals"]).unwrap();
-        assert_eq!((older.appended_ms, older.deferrals), (kept().offered_ms, 0));
-        let mut webhook = webhook("abc123", "A");
-        webhook.urls = vec!["https://other.example/".to_owned(); 3];
-        assert_eq!(older.endpoint_of(&Target::of(&webhook).unwrap()), None);
-        webhook.urls[2] = kept().url.to_string();
-        assert_eq!(older.endpoint_of(&Target::of(&webhook).unwrap()), Some(2));
-        assert!(without(&["outhook-url"]).is_err());
-    }
-
-    #[test]
     fn it_goes_to_its_url_as_long_as_there_is_one() {
         let to = |urls: &[&str]| {
             let mut webhook = webhook("abc123", "A");
@@ -384,13 +319,5 @@ mod tests {
         assert_eq!(to(&[b]), Some(0), "its own, wherever it stands");
         assert_eq!(to(&[a, d, c]), Some(1), "the one that has taken its place");
         assert_eq!(to(&[a, c]), None, "it was taken away");
-    }
-
-    proptest! {
-        #[test]
-        fn no_headers_make_it_panic(value: Vec<u8>) {
-            prop_assert!(KeptCall::read(|_| Some(&value[..])).is_err());
-            let _ = Until::read(|_| Some(&value[..]));
-        }
     }
 }

@@ -69,7 +69,16 @@ pub(super) struct Headers(OwnedHeaders);
 
 impl Headers {
     pub fn new(kind: &str) -> Self {
-        Self(OwnedHeaders::new_with_capacity(24)).add("kind", kind)
+        Self::with_room(24, kind)
+    }
+
+    /// The same for a record that has no more than about four.
+    pub fn few(kind: &str) -> Self {
+        Self::with_room(4, kind)
+    }
+
+    fn with_room(headers: usize, kind: &str) -> Self {
+        Self(OwnedHeaders::new_with_capacity(headers)).add("kind", kind)
     }
 
     pub fn cause(self, class: &str, text: &str) -> Self {

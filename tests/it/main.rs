@@ -24,6 +24,7 @@ mod row_order;
 mod shutdown;
 mod stats;
 mod tables;
+mod waiting;
 
 use std::time::Duration;
 

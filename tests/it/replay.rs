@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use harness::{Broker, Ended, Receiver, Request, Site, Stored, inserted_orders, order, webhooks};
 use serde_json::{Value, json};
 
-use crate::{OUTHOOK, SOON};
+use crate::{OUTHOOK, SOON, waiting};
 
 const ORDERS: usize = 12;
 
@@ -40,7 +40,7 @@ fn written(site: &Site) -> Vec<Stored> {
 
 fn offsets(calls: &[Stored]) -> Vec<i64> {
     let mut offsets: Vec<i64> =
-        calls.iter().map(|call| call.header("outhook-offset").unwrap().parse().unwrap()).collect();
+        calls.iter().map(|call| waiting::field(call, waiting::OFFSET).unwrap().parse().unwrap()).collect();
     offsets.sort_unstable();
     offsets
 }
@@ -156,7 +156,7 @@ fn a_replay_that_is_interrupted_says_how_to_go_on_and_nothing_is_lost_or_written
     let rest = site.run(&words[1..]);
     assert_eq!(rest.code, Some(0), "{}{}", rest.stdout, rest.stderr);
     let calls = written(&site);
-    let messages: BTreeSet<_> = calls.iter().map(|call| call.header("outhook-message").unwrap()).collect();
+    let messages: BTreeSet<_> = calls.iter().map(|call| waiting::field(call, waiting::MESSAGE).unwrap()).collect();
     assert_eq!((calls.len(), messages.len()), (MANY, MANY));
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{Answer, Broker, Receiver, SECRET, Signature, Site, inserted_orders, large_order, order, webhooks};
 
-use crate::{OUTHOOK, SOON};
+use crate::{OUTHOOK, SOON, waiting};
 
 #[test]
 fn a_call_that_waits_outlasts_the_instance_that_sent_it_to_wait() {
@@ -241,21 +241,17 @@ fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_kno
     let tier = format!("{}.1s", site.retries);
     let waited = broker.read_all(&tier).remove(0);
     // As whoever knew more definitions has written them, before the topic was restored without them.
-    let made = |call: &str, event: &str, offered: &str| {
-        let mut record = waited.clone();
-        for (name, value) in &mut record.headers {
-            match name.as_str() {
-                "outhook-call" => call.clone_into(value),
-                "outhook-event" => event.clone_into(value),
-                "outhook-definitions" => "1000000".clone_into(value),
-                "outhook-offered" => offered.clone_into(value),
-                _ => {}
-            }
-        }
-        record
+    let made = |call: &str, event: &str, offered_ms: &str| {
+        let fields = [
+            (waiting::CALL, call),
+            (waiting::EVENT, event),
+            (waiting::DEFINITIONS, "1000000"),
+            (waiting::OFFERED_MS, offered_ms),
+        ];
+        waiting::with(&waited, &fields)
     };
-    let lost = made("00000000-0000-8000-8000-000000000001", "zzzzzy", "2026-01-01T00:00:00Z");
-    let waiting = made("00000000-0000-8000-8000-000000000002", "zzzzzz", "2100-01-01T00:00:00Z");
+    let lost = made("00000000-0000-8000-8000-000000000001", "zzzzzy", "1767225600000");
+    let waiting = made("00000000-0000-8000-8000-000000000002", "zzzzzz", "4102444800000");
     broker.append(&tier, &[lost, waiting]);
 
     let letter = harness::eventually("the dead letter is there", SOON, || broker.read_all(&site.dead_letters).pop());
@@ -266,7 +262,8 @@ fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_kno
     assert!(cause.contains("ended at 1000000 when the call was sent to wait; was it restored"), "{cause}");
     let waits = |times: usize| {
         let records = broker.read_all(&tier).into_iter().chain(broker.read_all(&format!("{}.200ms", site.retries)));
-        (records.filter(|record| record.header("outhook-event") == Some("zzzzzz")).count() >= times).then_some(())
+        (records.filter(|record| waiting::field(record, waiting::EVENT) == Some("zzzzzz")).count() >= times)
+            .then_some(())
     };
     harness::eventually("the other one waits on", SOON, || waits(3));
     assert_eq!(broker.read_all(&site.dead_letters).len(), 1);

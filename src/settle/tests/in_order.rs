@@ -30,9 +30,10 @@ impl Bench {
         while rows.values().map(Vec::len).sum::<usize>() < calls {
             let record = consumer.recv().await.unwrap().detach();
             let headers = headers(&record);
-            let (row, offset) = (headers["outhook-row"].clone(), headers["outhook-offset"].parse().unwrap());
-            assert_eq!(record.key(), Some(&u64::from_str_radix(&row, 16).unwrap().to_be_bytes()[..]));
-            let row = rows.entry(row).or_default();
+            let call = KeptCall::read(|name| headers.get(name).map(String::as_bytes)).unwrap();
+            let (row, offset) = (call.row.unwrap(), call.place.offset);
+            assert_eq!(record.key(), Some(&row.bytes()[..]));
+            let row = rows.entry(row.to_string()).or_default();
             // It is the first time that counts.
             if !row.contains(&offset) {
                 row.push(offset);
