@@ -9,6 +9,7 @@ use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 const OVERHEAD_BYTES: usize = 2 * 1024;
 
 /// One record, ready to be written as often as it takes.
+#[derive(Clone)]
 pub(super) struct Outgoing {
     pub kind: Kind,
     /// Where the row change's record stands, for logs.
@@ -112,5 +113,11 @@ impl Headers {
 
     pub fn into_inner(self) -> OwnedHeaders {
         self.0
+    }
+}
+
+impl From<OwnedHeaders> for Headers {
+    fn from(headers: OwnedHeaders) -> Self {
+        Self(headers)
     }
 }

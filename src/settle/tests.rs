@@ -24,6 +24,7 @@ use crate::receipt::{Book, Budget};
 use crate::render::Message;
 
 mod in_order;
+mod many;
 mod redrive;
 
 #[derive(Default)]

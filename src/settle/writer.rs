@@ -1,17 +1,19 @@
 //! Writes records until they are acknowledged.
 
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, counter, describe_counter, describe_gauge};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::error;
 
 use super::giving_up::GivingUp;
 use super::outgoing::{Kind, Outgoing};
-use super::producer::{self, Renewed, is_too_large};
+use super::producer::{self, Renewed, is_queue_full, is_too_large};
 use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 
@@ -32,6 +34,8 @@ pub(super) struct Writer {
     /// For what was refused for its size, perhaps only for that of what went with it.
     alone: Renewed,
     giving_up: Arc<GivingUp>,
+    /// Where tasks are spawned from the client's thread.
+    runtime: Handle,
     /// How many records are under way.
     pending: watch::Sender<usize>,
     pending_gauge: Gauge,
@@ -39,7 +43,52 @@ pub(super) struct Writer {
     last_told: Mutex<Option<Instant>>,
 }
 
+/// A record under way, and what it settles. It counts until it is dropped.
+struct Pending {
+    writer: Arc<Writer>,
+    receipt: Option<Receipt>,
+}
+
+impl Pending {
+    fn new(writer: &Arc<Writer>, receipt: Option<Receipt>) -> Self {
+        writer.pending_gauge.increment(1.0);
+        writer.pending.send_modify(|pending| *pending += 1);
+        Self { writer: writer.clone(), receipt }
+    }
+
+    /// Its record is acknowledged.
+    fn settle(mut self) {
+        if let Some(receipt) = self.receipt.take() {
+            receipt.settle();
+        }
+    }
+
+    /// Its record was not acknowledged for this reason.
+    fn take_long(self, topic: Arc<str>, record: Outgoing, reason: KafkaError) {
+        let writer = self.writer.clone();
+        if writer.stop.is_asked() {
+            return;
+        }
+        writer.clone().runtime.spawn(async move {
+            tokio::select! {
+                () = writer.write_until_acknowledged(topic, record, reason) => self.settle(),
+                () = writer.stop.asked() => drop(self),
+            }
+        });
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // First, so that whoever waits for what is pending finds it settled, or not.
+        drop(self.receipt.take());
+        self.writer.pending_gauge.decrement(1.0);
+        self.writer.pending.send_modify(|pending| *pending -= 1);
+    }
+}
+
 impl Writer {
+    /// Must be called in a tokio runtime.
     pub fn new(
         what: &'static str,
         pending_gauge: Gauge,
@@ -49,12 +98,13 @@ impl Writer {
         let settings = producer::settings(client, WRITE_TIMEOUT_MS);
         let alone = Renewed::new(producer::alone(&settings));
         let producer = Renewed::new(settings);
-        drop(producer.get().map_err(|reason| format!("the producer of {what} can't be made: {reason}"))?);
+        producer.make().map_err(|reason| format!("the producer of {what} can't be made: {reason}"))?;
         Ok(Arc::new(Self {
             what,
             producer,
             alone,
             giving_up: giving_up.clone(),
+            runtime: Handle::current(),
             pending: watch::Sender::new(0),
             pending_gauge,
             stop: Stop::default(),
@@ -71,12 +121,12 @@ impl Writer {
     /// Writes the record, however often that takes, then settles the receipt. When stopped before, it
     /// drops the receipt.
     pub fn write_then_settle(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, receipt: Receipt) {
-        self.spawn(topic, record, |written| if written { receipt.settle() } else { drop(receipt) });
+        self.begin(topic, record, Some(receipt));
     }
 
     /// Writes the record, however often that takes, unless it is stopped before.
     pub fn write(self: &Arc<Self>, topic: Arc<str>, record: Outgoing) {
-        self.spawn(topic, record, |_| ());
+        self.begin(topic, record, None);
     }
 
     /// How many records are under way.
@@ -84,19 +134,25 @@ impl Writer {
         *self.pending.borrow()
     }
 
-    fn spawn(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, then: impl FnOnce(bool) + Send + 'static) {
-        self.pending.send_modify(|pending| *pending += 1);
-        self.pending_gauge.increment(1.0);
-        let writer = self.clone();
-        tokio::spawn(async move {
-            let written = tokio::select! {
-                () = writer.write_until_acknowledged(topic, record) => true,
-                () = writer.stop.asked() => false,
-            };
-            then(written);
-            writer.pending_gauge.decrement(1.0);
-            writer.pending.send_modify(|pending| *pending -= 1);
-        });
+    /// Hands the record to the client, together with what is to be done when it is acknowledged. Only one that is not
+    /// becomes a task: there can be many thousands a second.
+    fn begin(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, receipt: Option<Receipt>) {
+        if self.stop.is_asked() {
+            return;
+        }
+        let (pending, kind, to) = (Pending::new(self, receipt), record.kind, topic.clone());
+        let report = move |written: Result<(), (KafkaError, Outgoing)>| match written {
+            Ok(()) => {
+                count(&to, kind);
+                pending.settle();
+            }
+            Err((reason, record)) => pending.take_long(to, record, reason),
+        };
+        self.producer.begin(&topic, record, Box::new(report));
+        // What it was handed since [`Writer::stop`] has looked.
+        if self.stop.is_asked() {
+            self.purge();
+        }
     }
 
     pub async fn drained(&self) {
@@ -104,17 +160,29 @@ impl Writer {
         let _ = self.pending.subscribe().wait_for(|pending| *pending == 0).await;
     }
 
-    pub fn stop(&self) {
+    pub fn stop(self: &Arc<Self>) {
         self.stop.now();
+        self.purge();
     }
 
-    /// A call that its topic does not take is written to the dead letters instead.
-    async fn write_until_acknowledged(&self, mut topic: Arc<str>, mut record: Outgoing) {
-        let (mut is_alone, mut wait) = (false, FIRST_WAIT);
+    /// Has the client report what is not acknowledged. In a thread, since it waits for those of the client, which may be
+    /// looking up names.
+    fn purge(self: &Arc<Self>) {
+        if self.pending() > 0 {
+            let writer = self.clone();
+            thread::spawn(move || writer.producer.purge());
+        }
+    }
+
+    /// Writes what was not acknowledged for this reason. A call that its topic does not take is written to the dead
+    /// letters instead.
+    async fn write_until_acknowledged(&self, mut topic: Arc<str>, mut record: Outgoing, reason: KafkaError) {
+        self.producer.drop_broken();
+        let (mut is_alone, mut wait, mut written) = (false, FIRST_WAIT, Err(reason));
         loop {
-            let producer = if is_alone { &self.alone } else { &self.producer };
-            match producer.write(&topic, &record).await {
+            match written {
                 Ok(()) => break,
+                Err(reason) if is_queue_full(&reason) => {}
                 Err(reason) if is_too_large(&reason) && !is_alone => is_alone = true,
                 // Waiting does not make it smaller.
                 Err(reason) if is_too_large(&reason) && record.has_spare_bytes() => leave_out(&topic, &mut record),
@@ -128,6 +196,8 @@ impl Writer {
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
+            let producer = if is_alone { &self.alone } else { &self.producer };
+            written = producer.write(&topic, &record).await;
         }
         count(&topic, record.kind);
     }

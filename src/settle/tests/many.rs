@@ -1,0 +1,96 @@
+//! Many calls that go to wait at once: each receipt settles once, after its record is in the topic.
+
+use std::collections::HashSet;
+
+use super::*;
+
+const CALLS: usize = 3000;
+const TOPIC: &str = "outhook.retry.5s";
+
+impl Bench {
+    fn sends_to_wait(&self, number: usize, body: &Bytes) {
+        let mut call = self.call();
+        call.message.call = CallId(uuid::Uuid::from_u128(number as u128));
+        call.message.body = body.clone();
+        self.settle.wait(call, Duration::from_secs(6), None);
+    }
+
+    /// The calls in the topic, once all of them are there.
+    async fn waiting(&self, calls: usize) -> HashSet<CallId> {
+        let consumer: StreamConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.cluster.bootstrap_servers())
+            .set("group.id", "waiting")
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .unwrap();
+        consumer.subscribe(&[TOPIC]).unwrap();
+        let mut found = HashSet::new();
+        while found.len() < calls {
+            let record = consumer.recv().await.unwrap().detach();
+            let headers = headers(&record);
+            found.insert(KeptCall::read(|name| headers.get(name).map(String::as_bytes)).unwrap().call);
+        }
+        found
+    }
+}
+
+async fn all_settle_in_spite_of(error: RDKafkaRespErr) {
+    let bench = Bench::new();
+    let body = Bytes::from_static(b"{}");
+    for number in 0..CALLS {
+        if number % 1000 == 500 {
+            bench.cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
+        }
+        bench.sends_to_wait(number, &body);
+        // So that they go out in several requests.
+        if number % 100 == 0 {
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+    }
+    bench.settle.drained().await;
+    assert_eq!((bench.book.counts(), bench.settle.retries.pending()), ([0, CALLS, 0], 0));
+    assert_eq!(bench.waiting(CALLS).await.len(), CALLS);
+}
+
+#[tokio::test]
+async fn all_settle_though_requests_are_refused() {
+    all_settle_in_spite_of(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).await;
+}
+
+#[tokio::test]
+async fn all_settle_though_the_producer_breaks() {
+    all_settle_in_spite_of(RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER).await;
+}
+
+#[tokio::test]
+async fn what_the_client_has_no_room_for_is_written_later() {
+    let bench = Bench::new();
+    // More than the client's queue holds.
+    let body = Bytes::from(vec![b' '; 2 << 20]);
+    for number in 0..24 {
+        bench.sends_to_wait(number, &body);
+    }
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [0, 24, 0]);
+    assert_eq!(bench.waiting(24).await.len(), 24);
+}
+
+#[tokio::test]
+async fn none_settles_that_is_not_written_at_the_stop_nor_afterwards() {
+    let bench = Bench::new();
+    let body = Bytes::from_static(b"{}");
+    bench.cluster.broker_down(1).unwrap();
+    for number in 0..CALLS {
+        bench.sends_to_wait(number, &body);
+    }
+    assert_eq!(bench.settle.retries.pending(), CALLS);
+    bench.settle.stop();
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [0, 0, CALLS]);
+    bench.sends_to_wait(CALLS, &body);
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [0, 0, CALLS + 1]);
+    bench.cluster.broker_up(1).unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(bench.book.counts(), [0, 0, CALLS + 1]);
+}
