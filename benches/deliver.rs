@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use outhook::decode::{EventDate, Sequence};
 use outhook::definition::{Endpoint, Order, Secret};
 use outhook::deliver::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries};
-use outhook::id::{CallId, MessageId, Place, Step};
+use outhook::id::{CallId, Line, MessageId, Place, Step};
 use outhook::matching::{Live, Target};
 use outhook::message_log::{Entry, Status};
 use outhook::receipt::{Book, Budget, Receipt};
@@ -164,8 +164,12 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         ..Config::default()
     };
     let counts = Counts { delivered: delivered.clone(), calls, all: all.clone() };
-    let retries =
-        Retries { tiers: &[Duration::from_secs(1)], partitions: 1, row_order_partitions: 1, row_order_bytes: 1 << 30 };
+    let retries = Retries {
+        tiers: &[Duration::from_secs(1)],
+        overflow_partitions: 1,
+        row_order_partitions: 1,
+        row_order_bytes: 1 << 30,
+    };
     let lanes = Lanes::new(config, retries, Arc::new(counts)).unwrap();
     let (body, book, budget) = (body(), Arc::new(NoBook), Budget::new(1 << 30));
     let topic: Arc<str> = "changes".into();
@@ -209,6 +213,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
                 offered_ms: 0,
                 step: Step::FIRST,
                 row: None,
+                from_overflow: false,
             })
             .await;
     }
@@ -236,6 +241,10 @@ impl Onward for Counts {
         panic!("a call went to wait: {cause:?}");
     }
 
+    fn overflow(&self, call: Call, _: Line, wait: Duration, cause: Option<&Cause>) {
+        self.wait(call, wait, cause);
+    }
+
     fn tell(&self, _: &Call, endpoint: &str, news: &News<'_>) {
         panic!("{endpoint}: {news:?}");
     }
@@ -260,5 +269,11 @@ impl Book for NoBook {
     fn settle_share(&self, _: u64) {}
     fn abandon_share(&self, _: u64) {
         panic!("a call was lost");
+    }
+    fn put_back(&self, _: u64) {
+        panic!("a call was put back");
+    }
+    fn is_draining(&self) -> bool {
+        false
     }
 }

@@ -13,7 +13,7 @@ use crate::deliver::{CALL_BYTES, Lanes, Onward as _, Share, Takes};
 use crate::id::Line;
 use crate::matching::{Live, Target};
 use crate::receipt::Receipt;
-use crate::settle::{KeptCall, Settle, Until};
+use crate::settle::{KeptCall, Settle};
 use crate::source::{Backlog, Moves, Record, Spot};
 
 /// How often all calls that wait are offered, at most and at least: some may have ended since by a change of their
@@ -90,9 +90,7 @@ impl Backlog for Overflow {
         let header = |name: &str| record.header(name);
         // What is no call is found out when it is offered.
         let line = record.key().and_then(Line::from_key).unwrap_or(Line(0));
-        let (Ok(kept), Ok(until)) = (KeptCall::read(header), Until::read(header)) else {
-            return Some(Spot { line, due_ms: 0 });
-        };
+        let Ok((kept, until)) = KeptCall::read_waiting(header) else { return Some(Spot { line, due_ms: 0 }) };
         if self.copies.passes_over(&kept, record.offset()) {
             self.copied.increment(1);
             return None;
@@ -117,9 +115,9 @@ impl Backlog for Overflow {
 
     async fn offer(&mut self, record: Record<'_>, receipt: Receipt, is_crowded: bool) -> Result<(), Receipt> {
         let header = |name: &str| record.header(name);
-        let (kept, until) = match (KeptCall::read(header), Until::read(header)) {
-            (Ok(kept), Ok(until)) => (kept, until),
-            (Err(reason), _) | (_, Err(reason)) => {
+        let (kept, until) = match KeptCall::read_waiting(header) {
+            Ok(read) => read,
+            Err(reason) => {
                 self.settle.unreadable(&input(&record), &reason, &receipt);
                 receipt.settle();
                 return Ok(());

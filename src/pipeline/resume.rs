@@ -121,9 +121,9 @@ impl Handler for Resume {
 
     async fn handle(&mut self, record: Record<'_>, receipt: Receipt) {
         let header = |name: &str| record.header(name);
-        let (kept, until) = match (KeptCall::read(header), Until::read(header)) {
-            (Ok(kept), Ok(until)) => (kept, until),
-            (Err(reason), _) | (_, Err(reason)) => {
+        let (kept, until) = match KeptCall::read_waiting(header) {
+            Ok(read) => read,
+            Err(reason) => {
                 self.settle.unreadable(&input(&record), &reason, &receipt);
                 return receipt.settle();
             }
