@@ -19,7 +19,7 @@ const LONGEST_STEP: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     running: AtomicU64,
-    idle: AtomicU64,
+    busy: AtomicU64,
 }
 
 /// A reading of the clock.
@@ -27,30 +27,36 @@ pub(super) struct Clock {
 pub(super) struct Reading {
     /// How long the process has run.
     pub running: Duration,
-    /// How much of that its threads waited for something to do.
-    pub idle: Duration,
+    /// For how long its threads were at work, in the mean. It comes in portions, so that it says something only of many
+    /// steps; of a pause it has all.
+    pub busy: Duration,
+}
+
+impl Reading {
+    /// Part of the time since an earlier reading in which the process had nothing to do.
+    pub fn idle_since(self, earlier: Self) -> f64 {
+        let since = |of: fn(Self) -> Duration| of(self).saturating_sub(of(earlier)).as_secs_f64();
+        (1.0 - since(|reading| reading.busy) / since(|reading| reading.running)).max(0.0)
+    }
 }
 
 impl Clock {
     pub fn read(&self) -> Reading {
         let micros = |of: &AtomicU64| Duration::from_micros(of.load(Ordering::Relaxed));
-        Reading { running: micros(&self.running), idle: micros(&self.idle) }
+        Reading { running: micros(&self.running), busy: micros(&self.busy) }
     }
 
     /// Takes one step; returns once it is over.
     pub async fn step(&self) {
         let (began, busy) = (Instant::now(), busy());
         tokio::time::sleep(STEP).await;
-        let took = began.elapsed();
-        let (busy, threads) = (self::busy().saturating_sub(busy), Handle::current().metrics().num_workers().max(1));
-        let idle = 1.0 - (busy.as_secs_f64() / threads as f64 / took.as_secs_f64()).min(1.0);
-        self.add(took.min(LONGEST_STEP), idle);
+        let threads = Handle::current().metrics().num_workers().max(1) as u32;
+        self.add(began.elapsed().min(LONGEST_STEP), self::busy().saturating_sub(busy) / threads);
     }
 
-    fn add(&self, running: Duration, idle: f64) {
-        let micros = running.as_micros() as u64;
-        self.running.fetch_add(micros, Ordering::Relaxed);
-        self.idle.fetch_add((micros as f64 * idle) as u64, Ordering::Relaxed);
+    fn add(&self, running: Duration, busy: Duration) {
+        self.running.fetch_add(running.as_micros() as u64, Ordering::Relaxed);
+        self.busy.fetch_add(busy.as_micros() as u64, Ordering::Relaxed);
     }
 }
 
@@ -86,11 +92,11 @@ mod tests {
             clock.step().await;
         }
         let waited = clock.read();
-        assert!(waited.idle * 2 > waited.running, "{waited:?}");
+        assert!(waited.idle_since(Reading::default()) > 0.5, "{waited:?}");
         let work = || {
             tokio::spawn(async {
                 let began = Instant::now();
-                while began.elapsed() < Duration::from_millis(300) {
+                while began.elapsed() < Duration::from_millis(400) {
                     let slice = Instant::now();
                     while slice.elapsed() < Duration::from_millis(1) {}
                     tokio::task::yield_now().await;
@@ -98,12 +104,11 @@ mod tests {
             })
         };
         let work = [work(), work(), work(), work()];
-        for _ in 0..10 {
+        for _ in 0..30 {
             clock.step().await;
         }
         let worked = clock.read();
-        let (running, idle) = (worked.running - waited.running, worked.idle - waited.idle);
-        assert!(idle * 2 < running, "{running:?}, {idle:?} of it idle");
+        assert!(worked.idle_since(waited) < 0.5, "{waited:?}, {worked:?}");
         for work in work {
             work.await.unwrap();
         }

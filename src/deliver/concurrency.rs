@@ -1,7 +1,8 @@
 //! How many calls may be under way to an endpoint at once; pure. Times are counted from the lane's birth.
 //!
 //! Additive increase, multiplicative decrease, as TCP has it (RFC 5681), against two signs of trouble: answers
-//! that say so (429, 5xx) or do not come, and answers that come much later than this endpoint's usual ones.
+//! that say so (429, 5xx) or do not come, and answers that come much later than this endpoint's usual ones; both only
+//! where they are more than a few of all.
 //! Until the first trouble the limit doubles from round to round.
 
 use std::time::Duration;
@@ -12,6 +13,12 @@ const START: f64 = 16.0;
 /// What trouble leaves of the limit.
 const DECREASE: f64 = 0.7;
 
+/// Part of the answers that are trouble from which on fewer calls are better. What fails now and then, however few calls
+/// there are, is tried again; with fewer calls it would only be slower.
+const TROUBLED: f64 = 0.2;
+/// Of how many answers this is a part at least.
+const FEWEST: f64 = 4.0;
+
 /// One decrease speaks for all the calls that were under way with it.
 const SETTLING: Duration = Duration::from_millis(100);
 
@@ -19,8 +26,20 @@ const SETTLING: Duration = Duration::from_millis(100);
 const LATE_FACTOR: f64 = 4.0;
 const LATE_AT_LEAST: f64 = 0.1;
 
+/// Answers that take this many times as long as usual, and this much longer, wait for each other: with more calls at once
+/// they would only wait longer.
+const CROWDED_FACTOR: f64 = 1.5;
+const CROWDED_AT_LEAST: f64 = 0.005;
+
+/// An endpoint that answers fast needs few calls at once: so many are enough that make so many a second. More connections
+/// than that only cost time.
+const FEW: f64 = 32.0;
+const MOST_A_SECOND: f64 = 10_000.0;
+
 /// How fast what is usual follows answers that take longer: by a thousandth each.
 const DRIFT: f64 = 0.001;
+/// The same where they may take longer because there are more of them.
+const SLOW_DRIFT: f64 = DRIFT / 50.0;
 
 #[derive(Debug, Clone)]
 pub(super) struct Concurrency {
@@ -32,13 +51,23 @@ pub(super) struct Concurrency {
     /// No trouble has been seen yet.
     starting: bool,
     decreased: Option<Duration>,
+    /// Part of the last answers, about as many as may be under way at once, that were trouble.
+    troubled: f64,
 }
 
 impl Concurrency {
     /// Between these two, both at least 1.
     pub fn new(lowest: usize, highest: usize) -> Self {
         let (lowest, highest) = (lowest.max(1) as f64, highest.max(1) as f64);
-        Self { limit: START.clamp(lowest, highest), lowest, highest, usual: None, starting: true, decreased: None }
+        Self {
+            limit: START.clamp(lowest, highest),
+            lowest,
+            highest,
+            usual: None,
+            starting: true,
+            decreased: None,
+            troubled: 0.0,
+        }
     }
 
     /// Calls that may be under way at once.
@@ -50,25 +79,42 @@ impl Concurrency {
     pub fn answered(&mut self, took: Duration, under_way: usize, now: Duration) {
         let took = took.as_secs_f64();
         let usual = self.usual.get_or_insert(took);
+        let is_crowded = took > *usual * CROWDED_FACTOR + CROWDED_AT_LEAST;
         let late = took > *usual * LATE_FACTOR && took > *usual + LATE_AT_LEAST;
-        *usual = if took < *usual { took } else { *usual + (took - *usual) * DRIFT };
+        let drift = if is_crowded && !late { SLOW_DRIFT } else { DRIFT };
+        *usual = if took < *usual { took } else { *usual + (took - *usual) * drift };
         if late {
-            self.trouble(now);
-        } else if under_way >= self.allowed() {
-            // More is worth trying only where what is allowed is used.
+            return self.trouble(now);
+        }
+        self.note(0.0);
+        if under_way >= self.allowed() && !is_crowded && !self.is_enough() {
+            // More is worth trying only where what is allowed is used, and answers don't take longer for it already.
             let more = if self.starting { 1.0 } else { 1.0 / self.limit };
             self.limit = (self.limit + more).min(self.highest);
         }
     }
 
+    fn note(&mut self, trouble: f64) {
+        self.troubled += (trouble - self.troubled) / self.limit.max(FEWEST);
+    }
+
+    /// Whether what is allowed makes more calls a second than this process sends to one endpoint.
+    fn is_enough(&self) -> bool {
+        self.limit >= FEW && self.usual.is_none_or(|usual| self.limit >= usual * MOST_A_SECOND)
+    }
+
     /// The endpoint works again: what it takes is found out anew, from at least as much as of one that nothing is known of.
     pub fn recovered(&mut self) {
         self.limit = self.limit.max(START.min(self.highest));
-        (self.starting, self.usual) = (true, None);
+        (self.starting, self.usual, self.troubled) = (true, None, 0.0);
     }
 
     /// The endpoint says that it is asked for too much, or does not answer.
     pub fn trouble(&mut self, now: Duration) {
+        self.note(1.0);
+        if self.troubled < TROUBLED {
+            return;
+        }
         self.starting = false;
         if self.decreased.is_none_or(|decreased| now >= decreased + SETTLING) {
             self.decreased = Some(now);
@@ -83,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    const QUICK: Duration = Duration::from_millis(5);
+    const QUICK: Duration = Duration::from_millis(30);
 
     fn at(millis: u64) -> Duration {
         Duration::from_millis(millis)
@@ -101,9 +147,47 @@ mod tests {
         assert_eq!(limit.allowed(), 16);
         assert_eq!(after(&mut limit, 16, QUICK, at(0)), 32);
         assert_eq!(after(&mut limit, 100, QUICK, at(0)), 64);
-        limit.trouble(at(0));
+        (0..20).for_each(|_| limit.trouble(at(0)));
         assert_eq!(limit.allowed(), 44);
         assert_eq!(after(&mut limit, 46, QUICK, at(1)), 45);
+    }
+
+    #[test]
+    fn what_fails_now_and_then_is_no_sign_of_too_much() {
+        let mut limit = Concurrency::new(1, 64);
+        for answer in 0..10_000 {
+            if answer % 10 == 0 {
+                limit.trouble(at(answer))
+            } else {
+                limit.answered(QUICK, limit.allowed(), at(answer))
+            }
+        }
+        assert_eq!(limit.allowed(), 64);
+        for answer in 10_000..12_000 {
+            if answer % 3 == 0 { limit.trouble(at(answer)) } else { limit.answered(QUICK, limit.allowed(), at(answer)) }
+        }
+        assert!(limit.allowed() < 20, "{}", limit.allowed());
+    }
+
+    /// A receiver that takes so many calls at once keeps what is more waiting.
+    #[test]
+    fn it_finds_how_many_calls_a_receiver_takes_and_few_more() {
+        for (takes, each) in [(160, 200), (20, 20), (100, 1000)] {
+            let mut limit = Concurrency::new(1, 256);
+            for round in 0..100 {
+                let under_way = limit.allowed();
+                let took = at(each * (under_way as u64).max(takes) / takes);
+                (0..under_way).for_each(|_| limit.answered(took, limit.allowed(), at(round * each)));
+            }
+            let allowed = limit.allowed() as u64;
+            assert!((takes..=(takes * 2).max(64)).contains(&allowed), "{allowed} for {takes} in {each} ms");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_answers_fast_gets_few_connections() {
+        assert_eq!(after(&mut Concurrency::new(1, 256), 5000, at(1), at(0)), 32);
+        assert_eq!(after(&mut Concurrency::new(1, 256), 5000, at(10), at(0)), 100);
     }
 
     #[test]
@@ -137,7 +221,7 @@ mod tests {
     fn answers_that_come_late_count_as_trouble_and_slow_ones_do_not() {
         let mut limit = Concurrency::new(1, 32);
         after(&mut limit, 100, QUICK, at(0));
-        after(&mut limit, 1, at(400), at(1000));
+        after(&mut limit, 8, at(400), at(1000));
         assert_eq!(limit.allowed(), 22);
         let mut slow = Concurrency::new(1, 32);
         assert_eq!(after(&mut slow, 100, at(2000), at(0)), 32, "an endpoint that always takes 2 s is no trouble");

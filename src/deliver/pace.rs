@@ -55,7 +55,7 @@ impl Pace {
         if measured < WINDOW {
             return false;
         }
-        let idle = now.idle.saturating_sub(since.idle).as_secs_f64() / measured.as_secs_f64();
+        let idle = now.idle_since(since);
         let leaves = f64::from(self.left) / measured.as_secs_f64() * QUICK.as_secs_f64();
         (self.since, self.left) = (Some(now), 0);
         if leaves >= calls as f64 || idle < IDLE {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn at(running: u64, idle: u64) -> Reading {
-        Reading { running: Duration::from_millis(running), idle: Duration::from_millis(idle) }
+        Reading { running: Duration::from_millis(running), busy: Duration::from_millis(running - idle) }
     }
 
     #[test]
