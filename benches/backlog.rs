@@ -58,7 +58,7 @@ pub struct Size {
 
 const FULL: Size = Size {
     changes: 20_000,
-    fast_changes: 60_000,
+    fast_changes: 300_000,
     throttled_changes: 1_500,
     replayed_changes: 100_000,
     tiers: &["1s", "5s", "30s", "5m", "30m"],

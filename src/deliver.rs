@@ -155,6 +155,9 @@ pub struct Retries<'t> {
 /// How often lanes that have calls are looked after.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How often endpoints that fail are counted.
+const COUNT: Duration = Duration::from_secs(1);
+
 /// How often lanes are looked at that are only remembered.
 const REVIEW: Duration = Duration::from_secs(60);
 
@@ -189,14 +192,15 @@ impl Lanes {
         });
         let looked_after = Arc::downgrade(&shared);
         tokio::spawn(async move {
-            let (mut looks, mut reviews) = (interval(LOOK), interval(REVIEW));
+            let (mut looks, mut counts, mut reviews) = (interval(LOOK), interval(COUNT), interval(REVIEW));
             loop {
-                let review = tokio::select! {
-                    _ = looks.tick() => false,
-                    _ = reviews.tick() => true,
+                let act = tokio::select! {
+                    _ = looks.tick() => Shared::expire,
+                    _ = counts.tick() => Shared::count_failing,
+                    _ = reviews.tick() => Shared::end_remembered,
                 };
                 let Some(shared) = looked_after.upgrade().filter(|shared| !shared.is_stopping()) else { return };
-                if review { shared.end_remembered() } else { shared.expire() }
+                act(&shared);
             }
         });
         Ok(Arc::new(Self { shared }))

@@ -194,5 +194,20 @@ pub fn describe_metrics() {
         Unit::Count,
         "Records whose calls are done without a commit that says so yet, of changes and of retries: a crash sends them again"
     );
+    describe_gauge!(
+        "outhook_calls_waiting",
+        Unit::Count,
+        "Calls that wait for their endpoints in the overflow log, by the partition, of those that this instance owns"
+    );
+    describe_gauge!(
+        "outhook_oldest_waiting_call_seconds",
+        Unit::Seconds,
+        "For how long the oldest of these has waited"
+    );
+    describe_counter!(
+        "outhook_waiting_calls_lost_total",
+        Unit::Count,
+        "Calls that waited in the overflow log until its retention deleted them"
+    );
     describe_gauge!("outhook_lag_records", Unit::Count, "Records in the partition behind the committed offset");
 }

@@ -39,7 +39,7 @@ pub struct Measured {
     highest: Reading,
     /// Records in the topics in which calls wait.
     written: i64,
-    deferred: f64,
+    pub deferred: f64,
 }
 
 impl Stage {

@@ -13,15 +13,15 @@ use super::proxy::{Direct, Proxy};
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The most calls that may be under way to one endpoint at once. Fewer are while it is slow or in trouble. On HTTP/1.1 each has a connection of its own. Default 256, or queue_calls where that is less.
+    /// Max attempts under way to one endpoint at once, and never more than queue_calls. The limiter finds how many of them an endpoint takes. On HTTP/1.1 each has a connection of its own. Default 256.
     pub concurrency: usize,
     /// What trouble never takes the calls under way to one endpoint below. Default 1.
     pub min_concurrency: usize,
     /// Calls that may be in memory over all endpoints; at the limit partitions wait. Default 20000.
     pub max_calls: usize,
-    /// Calls that one endpoint may hold in memory. What is over waits in a retry topic. Default 1024.
+    /// Max calls in memory for one endpoint. More of them wait in the overflow log, or in their source where that keeps no other endpoint waiting. Default 1024.
     pub queue_calls: usize,
-    /// How long a call may wait in memory for its endpoint; then it waits in a retry topic, which is no attempt. Default 1s.
+    /// Max time that a call from a source or a retry topic is queued in memory; then it waits in the overflow log, which is no attempt, so that its record can be committed. Default 1s.
     #[serde(with = "duration")]
     pub queue_wait: Duration,
     /// Bytes of message bodies that one endpoint may hold, exceeded by at most one message. Default 16777216 (16 MiB).

@@ -11,6 +11,7 @@ mod admission;
 mod again;
 mod room;
 mod turn;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,6 +22,7 @@ use tokio::sync::futures::Notified;
 
 pub(super) use self::admission::Refusal;
 pub(super) use self::room::{Held, Room};
+pub use self::waiting::Takes;
 use super::breaker::Breaker;
 use super::concurrency::Concurrency;
 use super::health::Health;
@@ -36,12 +38,6 @@ use crate::id::Row;
 /// For how long after its last failure a lane without calls remembers that its endpoint fails: a call that comes once in
 /// a while meets the same breaker, and its recovery is told as one.
 const MEMORY: Duration = Duration::from_secs(3600);
-
-/// For how long calls are taken to wait in the overflow log after whoever reads it has said so.
-const BEHIND: Duration = Duration::from_millis(500);
-
-/// How long an endpoint has answered nothing but failures that is taken to fail, where they are too few for its breaker.
-const FAILING: Duration = Duration::from_secs(5);
 
 pub(super) struct Lane {
     pub key: Key,
@@ -107,14 +103,6 @@ enum Hand {
     New,
     /// All workers are busy, and look at the queue before they park.
     Busy,
-}
-
-/// How many calls a lane takes of those that wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Takes {
-    pub calls: usize,
-    /// Only those whose time has come, because it is not known that the endpoint works.
-    pub only_due: bool,
 }
 
 /// What an attempt has shown of the endpoint.
@@ -303,27 +291,6 @@ impl Lane {
         queued.into_iter().for_each(|held| self.shared.defer(held.into_call(), Why::Failing(trouble.clone())));
     }
 
-    /// Whether the endpoint fails, and not one call: its calls wait until it works again.
-    pub fn is_failing(&self) -> bool {
-        let now = self.born.elapsed();
-        self.state().is_failing(now)
-    }
-
-    /// How many of the calls that wait in the overflow log the lane takes now. Tells it that there are some.
-    pub fn takes(&self) -> Takes {
-        let now = self.born.elapsed();
-        let config = &self.shared.config;
-        let mut state = self.state();
-        state.behind_until = Some(now + BEHIND);
-        if state.breaker.is_open() {
-            let is_wanted = state.breaker.wants_probe(now) && state.calls == 0;
-            return Takes { calls: usize::from(is_wanted), only_due: true };
-        }
-        let has_bytes = state.bytes < config.queue_bytes;
-        let places = if has_bytes { state.waiting_places(config).saturating_sub(state.calls) } else { 0 };
-        Takes { calls: places, only_due: !state.has_worked || state.trouble.is_some() }
-    }
-
     /// A row's head has failed in an attempt that took so long. Returns for how long its row fails.
     pub fn head_failed(&self, head: &Held, took: Duration, cause: &Cause) -> Duration {
         let now = self.born.elapsed();
@@ -404,22 +371,6 @@ impl Lane {
         true
     }
 
-    /// Gives back what is queued and can go on waiting in its topic, where its partition is to be given up.
-    fn put_back(&self) {
-        let back = self.drain_queue(|held| held.call.from_overflow && held.call.receipt.is_draining());
-        back.into_iter().for_each(|held| held.into_call().receipt.put_back());
-    }
-
-    fn drain_queue(&self, which: impl Fn(&Held) -> bool) -> Vec<Held> {
-        let mut state = self.state();
-        if !state.queue.iter().any(&which) {
-            return Vec::new();
-        }
-        let (out, stay) = std::mem::take(&mut state.queue).into_iter().partition(which);
-        state.queue = stay;
-        out.into()
-    }
-
     /// Drops what is queued, unsettled, and takes nothing more.
     pub fn close(&self) {
         let mut state = self.state();
@@ -465,10 +416,6 @@ impl State {
     /// Whether it has neither calls nor workers.
     fn is_left(&self) -> bool {
         self.workers == 0 && self.calls == 0
-    }
-
-    fn is_failing(&self, now: Duration) -> bool {
-        self.breaker.is_open() || self.trouble(now).is_some_and(|trouble| trouble.lasted >= FAILING)
     }
 
     fn trouble(&self, now: Duration) -> Option<Trouble> {

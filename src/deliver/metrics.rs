@@ -17,6 +17,7 @@ pub(super) struct Metrics {
     pub from_append: Histogram,
     pub in_flight: Gauge,
     pub lanes: Gauge,
+    pub failing: Gauge,
     pub retries_waiting: Gauge,
     pub row_order_parked: Gauge,
     deferred: [Counter; 4],
@@ -37,6 +38,7 @@ impl Metrics {
             from_append: histogram!("outhook_delivery_seconds", "from" => "append"),
             in_flight: gauge!("outhook_calls_in_flight"),
             lanes: gauge!("outhook_lanes"),
+            failing: gauge!("outhook_endpoints_failing"),
             retries_waiting: gauge!("outhook_retries_waiting"),
             row_order_parked: gauge!("outhook_row_order_parked"),
             deferred: ["failing", "full", "waited", "no_share"]
@@ -79,6 +81,10 @@ pub fn describe_metrics() {
     );
     describe_gauge!("outhook_calls_in_flight", "Calls in memory: queued, under way or waiting a moment for a retry");
     describe_gauge!("outhook_lanes", "Endpoints that calls are being sent to, or that failed less than an hour ago");
+    describe_gauge!(
+        "outhook_endpoints_failing",
+        "Endpoints that fail now, as this instance sees it: the breaker is open, or nothing but failures came for 5 s"
+    );
     describe_gauge!("outhook_retries_waiting", "Calls that wait in memory for their next attempt");
     describe_gauge!(
         "outhook_row_order_parked",

@@ -289,6 +289,11 @@ impl Shared {
         self.row_order_throttle.forget_idle(now());
     }
 
+    /// Counts the endpoints that fail.
+    pub fn count_failing(&self) {
+        self.metrics.failing.set(self.lanes.iter().filter(|lane| lane.is_failing()).count() as f64);
+    }
+
     /// Forgets the lanes that have been remembered for long enough.
     pub fn end_remembered(&self) {
         let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();

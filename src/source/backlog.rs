@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use metrics::{Gauge, gauge};
 use rdkafka::message::BorrowedMessage;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -27,6 +28,9 @@ const BATCH: usize = 256;
 /// Part of the room for open records from which on what can go elsewhere goes there.
 const CROWDED: f64 = 0.75;
 
+/// How often it is told how long calls have waited, where nothing else changes.
+const TELL: Duration = Duration::from_secs(1);
+
 /// How often what can go elsewhere is looked for where it is crowded.
 const RELIEF: Duration = Duration::from_secs(1);
 
@@ -42,6 +46,8 @@ struct Task<B> {
     still: HashSet<Line>,
     born: Instant,
     looked: Option<Instant>,
+    /// When it was told how many wait, and how many.
+    told: Option<(Instant, usize)>,
     /// When all that waits was offered last.
     relieved: Option<Instant>,
     last: i64,
@@ -58,8 +64,7 @@ pub(super) async fn run<H: Handlers>(
     backlog: H::Backlog,
 ) {
     let mut reread = None;
-    let waiting =
-        metrics::gauge!("outhook_calls_waiting", "where" => "overflow", "partition" => book.partition.to_string());
+    let told = Told::of(book.partition);
     let mut task = Task::new(book, budget, backlog);
     while !stopping.is_asked() {
         let mut is_busy = task.arrivals(&arrivals).await;
@@ -68,7 +73,7 @@ pub(super) async fn run<H: Handlers>(
             tokio::task::yield_now().await;
             continue;
         }
-        waiting.set(task.lines.len() as f64);
+        task.tell(&told);
         let wait = if task.lines.len() == 0 { IDLE } else { LOOK };
         tokio::select! {
             () = arrivals.arrived() => {}
@@ -77,7 +82,29 @@ pub(super) async fn run<H: Handlers>(
             () = tokio::time::sleep(wait) => {}
         }
     }
-    waiting.set(0.0);
+}
+
+/// The gauges of a partition. Whoever reads it next tells them.
+struct Told {
+    waiting: Gauge,
+    oldest: Gauge,
+}
+
+impl Told {
+    fn of(partition: i32) -> Self {
+        let partition = partition.to_string();
+        Self {
+            waiting: gauge!("outhook_calls_waiting", "where" => "overflow", "partition" => partition.clone()),
+            oldest: gauge!("outhook_oldest_waiting_call_seconds", "where" => "overflow", "partition" => partition),
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.waiting.set(0.0);
+        self.oldest.set(0.0);
+    }
 }
 
 /// Resolves when records that are read again have come.
@@ -99,6 +126,7 @@ impl<B: Backlog> Task<B> {
             still: HashSet::new(),
             born: Instant::now(),
             looked: None,
+            told: None,
             relieved: None,
             last: i64::MIN,
         }
@@ -133,7 +161,7 @@ impl<B: Backlog> Task<B> {
         let Some(entry) = self.book.open(Mark { offset, timestamp: record.timestamp_ms() }).await else { return };
         let receipt = self.receipt(entry);
         let Some(place) = self.backlog.arrives(&record) else { return receipt.settle() };
-        let waiting = Waiting { entry, due_ms: place.due_ms };
+        let waiting = Waiting { entry, due_ms: place.due_ms, since_ms: record.timestamp_ms() };
         if self.lines.has(place.line) || place.due_ms > now_ms() || self.is_full() {
             receipt.put_back();
             return self.lines.wait(place.line, offset, waiting);
@@ -184,6 +212,18 @@ impl<B: Backlog> Task<B> {
             reread.leave();
         }
         any
+    }
+
+    /// Tells how many calls wait, and how long the oldest has.
+    fn tell(&mut self, told: &Told) {
+        let counted = self.lines.len();
+        if self.told.is_some_and(|(at, before)| before == counted && at.elapsed() < TELL) {
+            return;
+        }
+        self.told = Some((Instant::now(), counted));
+        told.waiting.set(counted as f64);
+        let age_ms = self.lines.oldest_ms().map_or(0, |since_ms| now_ms().saturating_sub(since_ms).max(0));
+        told.oldest.set(age_ms as f64 / 1e3);
     }
 
     fn make_plan(&mut self, is_crowded: bool) {

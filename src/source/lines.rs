@@ -38,6 +38,8 @@ pub(super) struct Waiting {
     pub entry: u64,
     /// Before when it goes on only if its whole line does, milliseconds since 1970.
     pub due_ms: i64,
+    /// When it was written, milliseconds since 1970.
+    pub since_ms: i64,
 }
 
 /// How far a review has come.
@@ -74,6 +76,11 @@ impl Lines {
     /// How many records wait.
     pub fn len(&self) -> usize {
         self.waiting
+    }
+
+    /// When the record was written that has waited longest, milliseconds since 1970. Looks at every line.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.of.values().filter_map(|queue| Some(queue.waiting.first_key_value()?.1.since_ms)).min()
     }
 
     /// A record was read again and its line did not move: the line rests for a moment.
@@ -136,7 +143,7 @@ mod tests {
     fn lines(waiting: &[(u64, i64, i64)]) -> Lines {
         let mut lines = Lines::default();
         for (line, offset, due_ms) in waiting {
-            lines.wait(Line(*line), *offset, Waiting { entry: *offset as u64, due_ms: *due_ms });
+            lines.wait(Line(*line), *offset, Waiting { entry: *offset as u64, due_ms: *due_ms, since_ms: 0 });
         }
         lines
     }
@@ -187,7 +194,7 @@ mod tests {
             let (mut lines, mut model) = (Lines::default(), BTreeMap::new());
             for (line, offset, comes) in steps {
                 if comes && !model.contains_key(&offset) {
-                    lines.wait(Line(line), offset, Waiting { entry: 0, due_ms: 0 });
+                    lines.wait(Line(line), offset, Waiting { entry: 0, due_ms: 0, since_ms: 0 });
                     model.insert(offset, line);
                 } else if lines.take(Line(line), offset).is_some() {
                     prop_assert_eq!(model.remove(&offset), Some(line));
