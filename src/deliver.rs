@@ -164,13 +164,6 @@ const REVIEW: Duration = Duration::from_secs(60);
 /// How long a full lane is waited for at once, before it is looked at again.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// A call that goes on waiting.
-pub struct Unplaced {
-    pub call: Call,
-    /// Its endpoint fails, so that it may wait elsewhere too.
-    pub is_failing: bool,
-}
-
 /// All lanes of an instance. Dropping it stops them, without a wait.
 pub struct Lanes {
     shared: Arc<Shared>,
@@ -252,36 +245,47 @@ impl Lanes {
         }
     }
 
-    /// Queues a call that waits in the overflow log, or gives it back to go on waiting there. One whose endpoint fails may
-    /// end by that.
-    pub fn offer(&self, mut call: Call) -> Result<(), Box<Unplaced>> {
-        loop {
-            let Some(lane) = self.shared.lane(&call) else { return Err(Unplaced { call, is_failing: false }.into()) };
+    /// Queues a call that waits in the overflow log, or gives it back to go on waiting there.
+    ///
+    /// # Errors
+    /// The call, if its lane has no place for it.
+    pub fn offer(&self, mut call: Call) -> Result<(), Box<Call>> {
+        while let Some(lane) = self.shared.lane(&call) {
+            self.shared.is_of_its_line(&lane);
             match lane.push(call) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Closed(back)) => {
                     self.shared.forget(&lane);
                     call = back;
                 }
-                Err(Refusal::Failing(back, trouble)) => {
-                    return match self.shared.given_up(back, trouble.as_ref()) {
-                        Some(call) => Err(Unplaced { call, is_failing: true }.into()),
-                        None => Ok(()),
-                    };
-                }
-                Err(Refusal::Full(back) | Refusal::Slow(back) | Refusal::Behind { call: back, .. }) => {
-                    return Err(Unplaced { call: back, is_failing: false }.into());
-                }
+                Err(
+                    Refusal::Failing(back, _)
+                    | Refusal::Full(back)
+                    | Refusal::Slow(back)
+                    | Refusal::Behind { call: back, .. },
+                ) => return Err(back.into()),
             }
         }
+        Err(call.into())
+    }
+
+    /// The line of the overflow log in which a call waits, as its webhook is now.
+    pub fn line(&self, call: &Call) -> Line {
+        self.shared.line(call)
+    }
+
+    /// Gives a call up that has waited in the overflow log for longer than its endpoint is waited for; gives back any
+    /// other.
+    pub fn review(&self, call: Call) -> Option<Box<Call>> {
+        let trouble = self.shared.known_lane(&call).and_then(|lane| lane.trouble());
+        self.shared.given_up(call, trouble.as_ref()).map(Box::new)
     }
 
     /// How many of the calls that wait in a line of the overflow log may be offered now.
     pub fn takes(&self, line: Line) -> Takes {
-        if self.shared.in_flight() >= self.shared.config.max_calls {
-            return Takes { calls: 0, only_due: true };
-        }
-        self.shared.takes(line)
+        let takes = self.shared.takes(line);
+        let has_room = self.shared.in_flight() < self.shared.config.max_calls;
+        Takes { calls: if has_room { takes.calls } else { 0 }, ..takes }
     }
 
     /// This instance owns a partition of the overflow log, and with it a share of the calls of webhooks that may

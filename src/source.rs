@@ -100,17 +100,28 @@ pub trait Backlog: Send + 'static {
     /// How a line moves now.
     fn moves(&mut self, line: Line) -> Moves;
 
-    /// Whether every record that waits is to be offered once: something has changed that may end its wait.
-    fn wants_review(&mut self) -> bool;
+    /// Whether every record that waits, of so many, is to be looked at once: something has changed that may end its wait.
+    fn wants_review(&mut self, waiting: usize) -> bool;
 
-    /// Hands the record on, or gives the receipt back with nothing done: then it goes on waiting. What can wait elsewhere
-    /// goes there when the partition is crowded.
-    fn offer(
+    /// Does with the record what its turn is for. Otherwise it goes on waiting: then the receipt comes back with nothing
+    /// done, and with the line in which the record waits from now on.
+    fn handle(
         &mut self,
         record: Record<'_>,
         receipt: Receipt,
-        is_crowded: bool,
-    ) -> impl Future<Output = Result<(), Receipt>> + Send;
+        turn: Turn,
+    ) -> impl Future<Output = Result<(), (Receipt, Line)>> + Send;
+}
+
+/// What a record that waits is read again for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Its line moves: it is handed on.
+    Go,
+    /// Its line stands, and too many wait: if it can wait elsewhere, it goes there.
+    MakeRoom,
+    /// Its line stands: it only ends if nothing is to be done with it any more.
+    Review,
 }
 
 /// Where and how long a record waits.
@@ -127,6 +138,8 @@ pub struct Moves {
     pub places: usize,
     /// Only those whose time has come.
     pub only_due: bool,
+    /// They can wait elsewhere.
+    pub can_leave: bool,
 }
 
 /// How a partition's records are read.
@@ -155,11 +168,11 @@ impl Backlog for Infallible {
         match *self {}
     }
 
-    fn wants_review(&mut self) -> bool {
+    fn wants_review(&mut self, _: usize) -> bool {
         match *self {}
     }
 
-    async fn offer(&mut self, _: Record<'_>, _: Receipt, _: bool) -> Result<(), Receipt> {
+    async fn handle(&mut self, _: Record<'_>, _: Receipt, _: Turn) -> Result<(), (Receipt, Line)> {
         match *self {}
     }
 }

@@ -342,17 +342,17 @@ impl Lane {
             self.end_if_left();
             return false;
         }
+        // Whoever parked while this instance had no share is told that it may have one again.
+        let hand = match &mut *self.state() {
+            state if state.queue.is_empty() || state.pausing => Hand::Busy,
+            state => state.hand(),
+        };
+        self.give_to(hand);
         if self.key.is_in_order() {
             if self.shared.row_order_throttle.reads_nothing() && self.throttling().is_some() {
                 self.close();
                 self.shared.forget(self);
             }
-            // Whoever parked while this instance had no share is told that it may have one again.
-            let hand = match &mut *self.state() {
-                state if state.queue.is_empty() || state.pausing => Hand::Busy,
-                state => state.hand(),
-            };
-            self.give_to(hand);
             return true;
         }
         self.put_back();

@@ -42,8 +42,9 @@ impl Pace {
         self.since = None;
     }
 
-    /// Whether the lane, which is full with so many calls, keeps others waiting for its endpoint's sake.
-    pub fn is_slow(&mut self, calls: usize, now: Reading) -> bool {
+    /// Whether the lane, which is full with so many calls, keeps others waiting for its endpoint's sake. Where calls wait
+    /// in the overflow log already, it does not matter how soon it would be empty: it is filled from there.
+    pub fn is_slow(&mut self, calls: usize, is_behind: bool, now: Reading) -> bool {
         if now.running < self.slow_until {
             return true;
         }
@@ -56,9 +57,11 @@ impl Pace {
             return false;
         }
         let idle = now.idle_since(since);
-        let leaves = f64::from(self.left) / measured.as_secs_f64() * QUICK.as_secs_f64();
-        (self.since, self.left) = (Some(now), 0);
-        if leaves >= calls as f64 || idle < IDLE {
+        let left = std::mem::take(&mut self.left);
+        self.since = Some(now);
+        let leaves = f64::from(left) / measured.as_secs_f64() * QUICK.as_secs_f64();
+        // What nothing leaves at all hangs, however busy the process is.
+        if left > 0 && (idle < IDLE || !is_behind && leaves >= calls as f64) {
             return false;
         }
         let is_again = now.running < self.slow_until + LONGEST_TERM;
@@ -79,28 +82,40 @@ mod tests {
     #[test]
     fn a_lane_that_nothing_leaves_is_slow_once_it_was_measured() {
         let mut pace = Pace::default();
-        assert!(!pace.is_slow(1000, at(20_000, 9000)));
-        assert!(!pace.is_slow(1000, at(20_099, 9099)), "nothing is known yet");
-        assert!(pace.is_slow(1000, at(20_100, 9100)));
-        assert!(pace.is_slow(1000, at(21_099, 9100)), "it is not measured again at once");
+        assert!(!pace.is_slow(1000, false, at(20_000, 9000)));
+        assert!(!pace.is_slow(1000, false, at(20_099, 9099)), "nothing is known yet");
+        assert!(pace.is_slow(1000, false, at(20_100, 9100)));
+        assert!(pace.is_slow(1000, false, at(21_099, 9100)), "it is not measured again at once");
     }
 
     #[test]
     fn one_that_would_be_empty_soon_is_not_slow() {
         let mut pace = Pace::default();
-        assert!(!pace.is_slow(1000, at(20_000, 0)));
+        assert!(!pace.is_slow(1000, false, at(20_000, 0)));
         (0..400).for_each(|_| pace.left());
-        assert!(!pace.is_slow(1000, at(20_100, 100)));
+        assert!(!pace.is_slow(1000, false, at(20_100, 100)));
         (0..399).for_each(|_| pace.left());
-        assert!(pace.is_slow(1000, at(20_200, 200)));
+        assert!(pace.is_slow(1000, false, at(20_200, 200)));
     }
 
     #[test]
     fn who_has_no_time_for_calls_does_not_take_it_for_the_endpoints_fault() {
         let mut pace = Pace::default();
-        assert!(!pace.is_slow(1000, at(20_000, 0)));
-        assert!(!pace.is_slow(1000, at(20_100, 39)));
-        assert!(pace.is_slow(1000, at(20_200, 80)), "each window by itself");
+        assert!(!pace.is_slow(1000, false, at(20_000, 0)));
+        pace.left();
+        assert!(!pace.is_slow(1000, false, at(20_100, 39)));
+        pace.left();
+        assert!(pace.is_slow(1000, false, at(20_200, 80)), "each window by itself");
+    }
+
+    #[test]
+    fn where_calls_wait_already_a_lane_that_would_be_empty_soon_is_slow_too() {
+        for (is_behind, idle, is_slow) in [(false, 100, false), (true, 100, true), (true, 30, false)] {
+            let mut pace = Pace::default();
+            assert!(!pace.is_slow(1000, is_behind, at(20_000, 0)));
+            (0..900).for_each(|_| pace.left());
+            assert_eq!(pace.is_slow(1000, is_behind, at(20_100, idle)), is_slow, "{is_behind}, {idle}");
+        }
     }
 
     #[test]
@@ -108,12 +123,13 @@ mod tests {
         let mut pace = Pace::default();
         let (mut now, mut idle, mut terms) = (20_000, 0, Vec::new());
         for _ in 0..6 {
-            while !pace.is_slow(1000, at(now, idle)) {
+            while !pace.is_slow(1000, false, at(now, idle)) {
                 (now, idle) = (now + 100, idle + 100);
             }
             // Nobody waits for it then, and the process is at work.
             let found = now;
-            while pace.is_slow(1000, at(now, idle)) {
+            while pace.is_slow(1000, false, at(now, idle)) {
+                pace.left();
                 now += 100;
             }
             terms.push((now - found) / 1000);
@@ -124,8 +140,8 @@ mod tests {
     #[test]
     fn room_ends_what_was_measured() {
         let mut pace = Pace::default();
-        assert!(!pace.is_slow(1000, at(20_000, 0)));
+        assert!(!pace.is_slow(1000, false, at(20_000, 0)));
         pace.roomy();
-        assert!(!pace.is_slow(1000, at(30_000, 10_000)));
+        assert!(!pace.is_slow(1000, false, at(30_000, 10_000)));
     }
 }

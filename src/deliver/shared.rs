@@ -56,9 +56,6 @@ enum Whose {
     Ordered(WebhookId),
 }
 
-/// How many calls go on at once of a line whose lane is not there: it is made for them.
-const UNKNOWN: usize = 16;
-
 pub(super) struct Shared {
     pub config: Config,
     pub dialer: Dialer,
@@ -183,10 +180,23 @@ impl Shared {
         Some(lane.clone())
     }
 
+    /// A lane is that of its line from now on: others may have had calls of older versions of its webhook since.
+    pub fn is_of_its_line(&self, lane: &Arc<Lane>) {
+        let line = lane.key.line();
+        if !self.lines.get(&line).is_some_and(|known| Arc::ptr_eq(&known, lane)) {
+            self.lines.insert(line, lane.clone());
+        }
+    }
+
+    /// A call's lane, if it is there.
+    pub fn known_lane(&self, call: &Call) -> Option<Arc<Lane>> {
+        Some(self.lanes.get(&Key::of(call))?.clone())
+    }
+
     /// How many of the calls that wait in a line their lane takes now.
     pub fn takes(&self, line: Line) -> Takes {
         let lane = self.lines.get(&line).map(|lane| lane.clone());
-        lane.map_or(Takes { calls: UNKNOWN, only_due: true }, |lane| lane.takes())
+        lane.map_or(Takes::UNKNOWN, |lane| lane.takes())
     }
 
     /// Takes a closed lane off the map, unless another has its place by now.

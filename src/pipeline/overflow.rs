@@ -7,19 +7,22 @@ use metrics::{Counter, counter};
 
 use super::copies::Copies;
 use super::definitions::{Definitions, Known};
-use super::input;
 use super::resume::body;
+use super::{input, now_ms};
 use crate::deliver::{CALL_BYTES, Lanes, Onward as _, Share, Takes};
 use crate::id::Line;
 use crate::matching::{Live, Target};
 use crate::receipt::Receipt;
-use crate::settle::{KeptCall, Settle};
-use crate::source::{Backlog, Moves, Record, Spot};
+use crate::settle::{KeptCall, Settle, Until};
+use crate::source::{Backlog, Moves, Record, Spot, Turn};
 
-/// How often all calls that wait are offered, at most and at least: some may have ended since by a change of their
+/// How often all calls that wait are looked at, at most and at least: some may have ended since by a change of their
 /// definitions, or have waited enough.
 const REVIEW_AT_MOST: Duration = Duration::from_secs(5);
 const REVIEW_AT_LEAST: Duration = Duration::from_secs(60);
+
+/// How much longer that is for each call that waits, so that it takes a small part of the time.
+const REVIEW_EACH: Duration = Duration::from_micros(300);
 
 /// How long a call of a failing endpoint waits elsewhere when too many wait.
 const ELSEWHERE: Duration = Duration::from_secs(300);
@@ -32,7 +35,7 @@ pub struct Overflow {
     definitions: Definitions,
     lanes: Arc<Lanes>,
     settle: Arc<Settle>,
-    /// When all that wait were offered last, and up to where the definitions were known.
+    /// When all that wait were looked at last, and up to where the definitions were known.
     reviewed: (Instant, i64),
     cancelled: Counter,
     copied: Counter,
@@ -59,8 +62,8 @@ impl Overflow {
         kept: KeptCall,
         (target, live): (Arc<Target>, Live),
         share: Receipt,
-        is_crowded: bool,
-    ) -> Result<(), Receipt> {
+        (turn, until): (Turn, Until),
+    ) -> Result<(), (Receipt, Line)> {
         let Some(endpoint) = kept.endpoint_of(&target) else {
             // Its URL was taken away.
             self.cancel(&kept, share);
@@ -74,13 +77,20 @@ impl Overflow {
             return Ok(());
         }
         call.from_overflow = true;
-        match self.lanes.offer(call) {
-            Ok(()) => Ok(()),
-            Err(unplaced) if unplaced.is_failing && is_crowded => {
-                self.settle.wait(unplaced.call, ELSEWHERE, None);
+        let back = match turn {
+            Turn::Go => self.lanes.offer(call).err(),
+            Turn::MakeRoom | Turn::Review => self.lanes.review(call),
+        };
+        match back {
+            None => Ok(()),
+            Some(call) if turn == Turn::MakeRoom => {
+                self.settle.wait(*call, until.left(now_ms()).max(ELSEWHERE), None);
                 Ok(())
             }
-            Err(unplaced) => Err(unplaced.call.receipt),
+            Some(call) => {
+                let line = self.lanes.line(&call);
+                Err((call.receipt, line))
+            }
         }
     }
 }
@@ -88,7 +98,7 @@ impl Overflow {
 impl Backlog for Overflow {
     fn arrives(&mut self, record: &Record<'_>) -> Option<Spot> {
         let header = |name: &str| record.header(name);
-        // What is no call is found out when it is offered.
+        // What is no call is found out when it is handled.
         let line = record.key().and_then(Line::from_key).unwrap_or(Line(0));
         let Ok((kept, until)) = KeptCall::read_waiting(header) else { return Some(Spot { line, due_ms: 0 }) };
         if self.copies.passes_over(&kept, record.offset()) {
@@ -99,21 +109,22 @@ impl Backlog for Overflow {
     }
 
     fn moves(&mut self, line: Line) -> Moves {
-        let Takes { calls, only_due } = self.lanes.takes(line);
-        Moves { places: calls, only_due }
+        let Takes { calls, only_due, is_failing } = self.lanes.takes(line);
+        Moves { places: calls, only_due, can_leave: is_failing }
     }
 
-    fn wants_review(&mut self) -> bool {
+    fn wants_review(&mut self, waiting: usize) -> bool {
         let ((last, known), as_of) = (self.reviewed, self.definitions.as_of());
         let since = last.elapsed();
-        let is_due = since >= REVIEW_AT_LEAST || since >= REVIEW_AT_MOST && as_of != known;
+        let at_most = REVIEW_AT_MOST + REVIEW_EACH * u32::try_from(waiting).unwrap_or(u32::MAX);
+        let is_due = since >= at_most && (as_of != known || since >= REVIEW_AT_LEAST);
         if is_due {
             self.reviewed = (Instant::now(), as_of);
         }
         is_due
     }
 
-    async fn offer(&mut self, record: Record<'_>, receipt: Receipt, is_crowded: bool) -> Result<(), Receipt> {
+    async fn handle(&mut self, record: Record<'_>, receipt: Receipt, turn: Turn) -> Result<(), (Receipt, Line)> {
         let header = |name: &str| record.header(name);
         let (kept, until) = match KeptCall::read_waiting(header) {
             Ok(read) => read,
@@ -126,7 +137,7 @@ impl Backlog for Overflow {
         let share = receipt.share(record.value().map_or(0, <[u8]>::len) + CALL_BYTES);
         receipt.settle();
         match self.definitions.known(&kept, until, record.timestamp_ms()) {
-            Known::As(target, live) => return self.send(&record, kept, (target, live), share, is_crowded).await,
+            Known::As(target, live) => return self.send(&record, kept, (target, live), share, (turn, until)).await,
             Known::NotYet | Known::NotReady => self.settle.wait_again(kept, until.definitions, body(&record), share),
             Known::Lost => self.settle.unknown(&kept, until.definitions, body(&record), share),
             Known::Gone => self.cancel(&kept, share),

@@ -9,6 +9,7 @@ mod separate;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -219,6 +220,11 @@ impl KeptCall {
 }
 
 impl Until {
+    /// How long the call waits still, at a time in milliseconds since 1970.
+    pub fn left(self, now_ms: i64) -> Duration {
+        Duration::from_millis(u64::try_from(self.due_ms.saturating_sub(now_ms)).unwrap_or(0))
+    }
+
     /// Reads a retry record's headers.
     ///
     /// # Errors

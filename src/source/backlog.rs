@@ -1,20 +1,21 @@
 //! One task an assigned partition whose records wait in lines: what comes is offered or waits; what waits is read again
 //! when its line moves.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use metrics::{Gauge, gauge};
+use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::completion::Mark;
-use super::lines::{Lines, Waiting};
+use super::lines::{Lines, Plan, Waiting};
 use super::partition::{PartitionBook, RecordQueue, report};
 use super::reread::{Reread, Rereader};
-use super::{Backlog, Handlers, Record};
+use super::{Backlog, Handlers, Record, Turn};
 use crate::id::Line;
 use crate::lifecycle::Stopping;
 use crate::receipt::{Budget, Receipt};
@@ -28,11 +29,15 @@ const BATCH: usize = 256;
 /// Part of the room for open records from which on what can go elsewhere goes there.
 const CROWDED: f64 = 0.75;
 
+/// How long it is waited after an error of the client.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// How often it is told how long calls have waited, where nothing else changes.
 const TELL: Duration = Duration::from_secs(1);
 
-/// How often what can go elsewhere is looked for where it is crowded.
-const RELIEF: Duration = Duration::from_secs(1);
+/// How many records may have settled behind the first that waits: about as many runs of them have room in a commit's map,
+/// and what has none comes again after a crash or a rebalance.
+const SETTLED: usize = 2000;
 
 /// What a partition's task works with.
 struct Task<B> {
@@ -41,16 +46,17 @@ struct Task<B> {
     backlog: B,
     lines: Lines,
     /// What is to be read again, the next one first.
-    plan: BTreeMap<i64, Line>,
-    /// Lines of the plan that did not move after all.
-    still: HashSet<Line>,
+    plan: Plan,
+    /// Lines that did not move after all, since the plan was made.
+    refused: HashSet<Line>,
     born: Instant,
-    looked: Option<Instant>,
+    /// When it is asked again which lines move.
+    look_at: Instant,
     /// When it was told how many wait, and how many.
     told: Option<(Instant, usize)>,
-    /// When all that waits was offered last.
-    relieved: Option<Instant>,
     last: i64,
+    /// The log went back since something was read again.
+    went_back: bool,
 }
 
 /// Reads the partition until told to stop. What waits then is not under way, and comes again. `stopping` comes first
@@ -74,7 +80,7 @@ pub(super) async fn run<H: Handlers>(
             continue;
         }
         task.tell(&told);
-        let wait = if task.lines.len() == 0 { IDLE } else { LOOK };
+        let wait = if task.lines.len() == 0 && task.book.has_room() { IDLE } else { LOOK };
         tokio::select! {
             () = arrivals.arrived() => {}
             () = again(reread.as_ref()) => {}
@@ -122,13 +128,13 @@ impl<B: Backlog> Task<B> {
             budget,
             backlog,
             lines: Lines::default(),
-            plan: BTreeMap::new(),
-            still: HashSet::new(),
+            plan: Plan::new(),
+            refused: HashSet::new(),
             born: Instant::now(),
-            looked: None,
+            look_at: Instant::now(),
             told: None,
-            relieved: None,
             last: i64::MIN,
+            went_back: false,
         }
     }
 
@@ -154,8 +160,8 @@ impl<B: Backlog> Task<B> {
         let record = Record { topic: &topic, message };
         let offset = record.offset();
         if offset <= self.last {
-            // The log went back. What waited is of a log that is gone.
-            (self.lines, self.plan) = Default::default();
+            // The log went back. What waited is of a log that is gone, and so is what was fetched of it.
+            (self.lines, self.plan, self.went_back) = (Lines::default(), Plan::new(), true);
         }
         self.last = offset;
         let Some(entry) = self.book.open(Mark { offset, timestamp: record.timestamp_ms() }).await else { return };
@@ -166,16 +172,20 @@ impl<B: Backlog> Task<B> {
             receipt.put_back();
             return self.lines.wait(place.line, offset, waiting);
         }
-        if let Err(receipt) = self.backlog.offer(record, receipt, false).await {
+        if let Err((receipt, line)) = self.backlog.handle(record, receipt, Turn::Go).await {
             receipt.put_back();
-            self.lines.wait(place.line, offset, waiting);
+            self.lines.wait(line, offset, waiting);
         }
     }
 
     /// Reads again some of what may go; true if there was any.
     async fn read_again(&mut self, reread: &mut Option<Reread>, rereader: &Rereader) -> bool {
-        let is_crowded = self.is_crowded();
-        self.make_plan(is_crowded);
+        if std::mem::take(&mut self.went_back)
+            && let Some(reread) = reread
+        {
+            reread.leave();
+        }
+        self.make_plan();
         let Some(first) = self.plan.keys().next().copied() else { return false };
         if self.is_full() {
             return false;
@@ -185,25 +195,31 @@ impl<B: Backlog> Task<B> {
             None => match rereader.of(&self.book.topic, self.book.partition) {
                 Ok(made) => reread.insert(made),
                 Err(error) => {
-                    error!(topic = %self.book.topic, %error, "waiting calls can't be read again");
-                    self.plan.clear();
+                    self.put_off(&error);
                     return false;
                 }
             },
         };
         if let Err(error) = reread.go_to(first) {
-            report(&self.book, &error);
+            self.put_off(&error);
             return false;
         }
         let topic = self.book.topic.clone();
         let mut any = false;
         for _ in 0..BATCH {
-            match reread.poll() {
-                Some(Ok(message)) => self.again(Record { topic: &topic, message: &message }, is_crowded).await,
-                Some(Err(error)) => report(&self.book, &error),
+            let is_in_place = match reread.poll() {
+                Some(Ok(message)) => self.again(Record { topic: &topic, message: &message }).await,
+                Some(Err(error)) => {
+                    report(&self.book, &error);
+                    true
+                }
                 None => break,
-            }
+            };
             any = true;
+            if !is_in_place {
+                self.drop_gone(reread).await;
+                break;
+            }
             if self.plan.is_empty() {
                 break;
             }
@@ -226,45 +242,60 @@ impl<B: Backlog> Task<B> {
         told.oldest.set(age_ms as f64 / 1e3);
     }
 
-    fn make_plan(&mut self, is_crowded: bool) {
-        if !self.plan.is_empty() || self.looked.is_some_and(|looked| looked.elapsed() < LOOK) || self.lines.len() == 0 {
+    fn make_plan(&mut self) {
+        let began = Instant::now();
+        if !self.plan.is_empty() || began < self.look_at || self.lines.len() == 0 {
             return;
         }
-        self.looked = Some(Instant::now());
-        self.still.clear();
-        let is_relief = is_crowded && self.relieved.is_none_or(|relieved| relieved.elapsed() >= RELIEF);
-        if self.backlog.wants_review() || is_relief {
-            self.relieved = Some(Instant::now());
+        self.refused.clear();
+        if self.backlog.wants_review(self.lines.len()) {
             self.lines.review();
         }
-        let (now, backlog) = (self.born.elapsed(), &mut self.backlog);
-        self.plan = self.lines.plan(now, now_ms(), |line| backlog.moves(line));
+        let (now, is_crowded, backlog) = (self.born.elapsed(), self.is_crowded(), &mut self.backlog);
+        self.plan = self.lines.plan(now, now_ms(), is_crowded, |line| backlog.moves(line));
+        // It takes long where there are very many lines, and then it is done less often.
+        self.look_at = began + LOOK.max(began.elapsed() * 20);
     }
 
-    /// A record was read again.
-    async fn again(&mut self, record: Record<'_>, is_crowded: bool) {
+    /// What waits can't be read again at present.
+    fn put_off(&mut self, error: &KafkaError) {
+        error!(topic = %self.book.topic, partition = self.book.partition, %error, "waiting calls can't be read again");
+        self.plan.clear();
+        self.look_at = Instant::now() + PAUSE;
+    }
+
+    /// A record was read again. False if one before it was to come first.
+    async fn again(&mut self, record: Record<'_>) -> bool {
         let offset = record.offset();
-        while let Some((gone, line)) = self.plan.first_key_value().map(|(gone, line)| (*gone, *line)) {
-            if gone >= offset {
-                break;
-            }
-            self.plan.pop_first();
-            self.gone(line, gone);
+        if self.plan.first_key_value().is_some_and(|(first, _)| *first < offset) {
+            return false;
         }
-        let Some(line) = self.plan.remove(&offset) else { return };
-        if self.still.contains(&line) && !is_crowded {
-            return;
+        let Some((line, turn)) = self.plan.remove(&offset) else { return true };
+        if turn == Turn::Go && self.refused.contains(&line) {
+            return true;
         }
-        let Some(waiting) = self.lines.take(line, offset) else { return };
+        let Some(waiting) = self.lines.take(line, offset) else { return true };
         self.book.unpark(waiting.entry);
         let receipt = self.receipt(waiting.entry);
-        if let Err(receipt) = self.backlog.offer(record, receipt, is_crowded).await {
+        if let Err((receipt, waits_in)) = self.backlog.handle(record, receipt, turn).await {
             receipt.put_back();
-            self.lines.wait(line, offset, waiting);
-            self.lines.stood_still(line, self.born.elapsed());
-            if !self.lines.is_in_review() {
-                self.still.insert(line);
+            self.lines.wait(waits_in, offset, waiting);
+            if turn != Turn::Review {
+                self.lines.stood_still(line, self.born.elapsed());
+                self.refused.insert(line);
             }
+        }
+        true
+    }
+
+    /// A record came before another that was to come first: that one is gone, unless the client has given out what it had
+    /// fetched for another place. What is there is read anew.
+    async fn drop_gone(&mut self, reread: &mut Reread) {
+        reread.leave();
+        let Some(first) = reread.first_offset().await else { return };
+        let still_there = self.plan.split_off(&first);
+        for (offset, (line, _)) in std::mem::replace(&mut self.plan, still_there) {
+            self.gone(line, offset);
         }
     }
 
@@ -291,7 +322,7 @@ impl<B: Backlog> Task<B> {
     /// would send too much of it again.
     fn is_crowded(&self) -> bool {
         let (open, most) = (self.book.open_records(), self.book.most_open());
-        open as f64 >= most as f64 * CROWDED || (open - self.lines.len().min(open)) * 5 > most
+        open as f64 >= most as f64 * CROWDED || open.saturating_sub(self.lines.len()) > SETTLED
     }
 }
 

@@ -6,14 +6,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::Moves;
+use super::{Moves, Turn};
 use crate::id::Line;
 
 /// How long a line rests that moved for nobody though it was said to.
 const REST: Duration = Duration::from_millis(250);
 
-/// How many records one plan has at most, so that what comes meanwhile is soon looked at.
-const PLANNED: usize = 4096;
+/// How many records one plan has at most for each kind of turn, so that what comes meanwhile is soon seen.
+const PLANNED: usize = 2048;
+
+/// How many of them each line may have at least.
+const LEAST_PART: usize = 16;
+
+/// What is to be read again, by offset.
+pub(super) type Plan = BTreeMap<i64, (Line, Turn)>;
 
 /// The records that wait.
 #[derive(Debug, Default)]
@@ -92,42 +98,53 @@ impl Lines {
 
     /// Plans to read every record again that waits now, a part in each plan.
     pub fn review(&mut self) {
+        if self.review.is_some() {
+            return;
+        }
         let last = self.of.values().filter_map(|queue| queue.waiting.keys().next_back()).max();
         self.review = last.map(|last| Review { next: i64::MIN, before: last.saturating_add(1) });
     }
 
-    /// Whether a review has not come to its end yet.
-    pub fn is_in_review(&self) -> bool {
-        self.review.is_some()
-    }
-
-    /// Which records are to be read again now, with their lines, in the order of their offsets: of each line the first of
-    /// those that may go, as many as there are places.
-    pub fn plan(&mut self, now: Duration, now_ms: i64, mut moves: impl FnMut(Line) -> Moves) -> BTreeMap<i64, Line> {
-        let mut plan = BTreeMap::new();
-        if let Some(Review { next, before }) = self.review {
-            let all = self.of.iter().flat_map(|(line, queue)| {
-                queue.waiting.range(next..before).take(PLANNED).map(|(offset, _)| (*offset, *line))
-            });
-            let mut all: Vec<_> = all.collect();
-            all.sort_unstable();
-            let is_whole = all.len() <= PLANNED;
-            plan.extend(all.into_iter().take(PLANNED));
-            let next = plan.keys().next_back().map_or(before, |last| last + 1);
-            self.review = (!is_whole).then_some(Review { next, before });
-        }
+    /// Which records are to be read again now, in the order of their offsets: of each line the first of those that may go,
+    /// as many as there are places; of those that can leave, where it is crowded; and of a review, the next part.
+    pub fn plan(&mut self, now: Duration, now_ms: i64, is_crowded: bool, mut moves: impl FnMut(Line) -> Moves) -> Plan {
+        let mut plan = self.next_of_review();
+        // Each line has a part of the plan, whatever the others have.
+        let part = (PLANNED / self.of.len().max(1)).max(LEAST_PART);
+        let (mut going, mut leaving) = (PLANNED, if is_crowded { PLANNED } else { 0 });
         for (line, queue) in &self.of {
             if now < queue.rests_until {
                 continue;
             }
-            let Moves { places, only_due } = moves(*line);
-            let places = places.min(PLANNED.saturating_sub(plan.len()));
-            if places == 0 {
-                continue;
+            let Moves { places, only_due, can_leave } = moves(*line);
+            let before = plan.len();
+            if can_leave && leaving > 0 {
+                plan.extend(queue.waiting.keys().take(leaving).map(|offset| (*offset, (*line, Turn::MakeRoom))));
+                leaving = leaving.saturating_sub(plan.len() - before);
             }
             let may_go = queue.waiting.iter().filter(|(_, waiting)| !only_due || waiting.due_ms <= now_ms);
-            plan.extend(may_go.take(places).map(|(offset, _)| (*offset, *line)));
+            let may_go = may_go.take(places.min(going).min(part)).map(|(offset, _)| (*offset, (*line, Turn::Go)));
+            let count = plan.len();
+            plan.extend(may_go);
+            going = going.saturating_sub(plan.len() - count);
         }
+        plan
+    }
+
+    /// The next part of a review.
+    fn next_of_review(&mut self) -> Plan {
+        let Some(Review { next, before }) = self.review else { return Plan::new() };
+        let waiting = |(line, queue): (&Line, &Queue)| {
+            let line = *line;
+            let next = queue.waiting.range(next..before).take(PLANNED);
+            next.map(move |(offset, _)| (*offset, (line, Turn::Review))).collect::<Vec<_>>()
+        };
+        let mut plan: Plan = self.of.iter().flat_map(waiting).collect();
+        let rest = plan.keys().nth(PLANNED).copied();
+        if let Some(rest) = rest {
+            plan.split_off(&rest);
+        }
+        self.review = rest.map(|next| Review { next, before });
         plan
     }
 }
@@ -148,43 +165,66 @@ mod tests {
         lines
     }
 
-    fn offsets(plan: &BTreeMap<i64, Line>) -> Vec<i64> {
+    fn moves(places: usize, only_due: bool) -> Moves {
+        Moves { places, only_due, can_leave: false }
+    }
+
+    fn offsets(plan: &Plan) -> Vec<i64> {
         plan.keys().copied().collect()
     }
 
     #[test]
     fn each_line_moves_by_itself_in_its_order() {
         let mut lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0), (2, 13, 0), (1, 14, 0)]);
-        let places = |line: Line| Moves { places: if line == Line(1) { 2 } else { 0 }, only_due: false };
-        assert_eq!(offsets(&lines.plan(NOW, 0, places)), [10, 12]);
+        let places = |line: Line| moves(if line == Line(1) { 2 } else { 0 }, false);
+        assert_eq!(offsets(&lines.plan(NOW, 0, false, places)), [10, 12]);
         assert!(lines.take(Line(1), 10).is_some() && lines.take(Line(1), 10).is_none());
-        assert_eq!(offsets(&lines.plan(NOW, 0, places)), [12, 14]);
+        assert_eq!(offsets(&lines.plan(NOW, 0, false, places)), [12, 14]);
         assert_eq!(lines.len(), 4);
         lines.stood_still(Line(1), NOW);
-        assert_eq!(offsets(&lines.plan(NOW, 0, places)), [0; 0]);
-        assert_eq!(offsets(&lines.plan(NOW + REST, 0, places)), [12, 14]);
+        assert_eq!(offsets(&lines.plan(NOW, 0, false, places)), [0; 0]);
+        assert_eq!(offsets(&lines.plan(NOW + REST, 0, false, places)), [12, 14]);
     }
 
     #[test]
     fn where_nothing_but_what_is_due_may_go_the_rest_waits() {
         let mut lines = lines(&[(1, 10, 500), (1, 11, 0), (1, 12, 100)]);
-        let plan = |lines: &mut Lines, only_due| offsets(&lines.plan(NOW, 100, |_| Moves { places: 9, only_due }));
+        let plan = |lines: &mut Lines, only_due| offsets(&lines.plan(NOW, 100, false, |_| moves(9, only_due)));
         assert_eq!(plan(&mut lines, true), [11, 12]);
         assert_eq!(plan(&mut lines, false), [10, 11, 12]);
     }
 
     #[test]
     fn a_review_reads_all_of_it_once() {
-        let still = |_| Moves { places: 0, only_due: false };
+        let still = |_| moves(0, false);
         let waiting: Vec<_> = (0..10_000).map(|offset| (offset as u64 % 3, offset, i64::MAX)).collect();
         let mut lines = lines(&waiting);
         lines.review();
         let mut seen = Vec::new();
-        for _ in 0..3 {
-            seen.extend(offsets(&lines.plan(NOW, 0, still)));
+        for _ in 0..5 {
+            seen.extend(offsets(&lines.plan(NOW, 0, false, still)));
         }
         assert_eq!(seen, (0..10_000).collect::<Vec<_>>());
-        assert_eq!(offsets(&lines.plan(NOW, 0, still)), [0; 0]);
+        assert_eq!(offsets(&lines.plan(NOW, 0, false, still)), [0; 0]);
+    }
+
+    #[test]
+    fn where_it_is_crowded_those_leave_that_can() {
+        let mut lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0)]);
+        let failing = |line| Moves { can_leave: line == Line(1), ..moves(0, true) };
+        assert!(lines.plan(NOW, 0, false, failing).is_empty());
+        let plan = lines.plan(NOW, 0, true, failing);
+        assert_eq!(plan, [(10, (Line(1), Turn::MakeRoom)), (12, (Line(1), Turn::MakeRoom))].into());
+    }
+
+    #[test]
+    fn a_line_that_moves_does_so_during_a_review() {
+        let waiting: Vec<_> = (0..10_000).map(|offset| (1, offset, 0)).chain([(2, 10_000, 0)]).collect();
+        let mut lines = lines(&waiting);
+        lines.review();
+        let plan = lines.plan(NOW, 0, false, |line| moves(usize::from(line == Line(2)), false));
+        assert_eq!(plan[&0], (Line(1), Turn::Review));
+        assert_eq!(plan[&10_000], (Line(2), Turn::Go));
     }
 
     proptest! {
@@ -200,10 +240,10 @@ mod tests {
                     prop_assert_eq!(model.remove(&offset), Some(line));
                 }
                 prop_assert_eq!(lines.len(), model.len());
-                let plan = lines.plan(NOW, 0, |_| Moves { places: 3, only_due: true });
+                let plan = lines.plan(NOW, 0, false, |_| moves(3, true));
                 for line in 0..4 {
                     let expected = model.iter().filter(|(_, of)| **of == line).map(|(offset, _)| *offset).take(3);
-                    let planned = plan.iter().filter(|(_, of)| **of == Line(line)).map(|(offset, _)| *offset);
+                    let planned = plan.iter().filter(|(_, (of, _))| *of == Line(line)).map(|(offset, _)| *offset);
                     prop_assert_eq!(planned.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
                 }
             }

@@ -5,6 +5,7 @@
 //! request for several partitions late where one of them is idle.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -28,6 +29,9 @@ const OF_MEMBERS: [&str; 6] = [
 
 /// How far ahead it is read on to a record rather than looked for anew, in records.
 const NEAR: i64 = 2000;
+
+/// How long a broker may take to say where a partition starts.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The client, made when it is needed first.
 pub(super) struct Rereader {
@@ -115,20 +119,42 @@ impl Reread {
     /// The next record, if it is there.
     pub(super) fn poll(&mut self) -> Option<KafkaResult<BorrowedMessage<'_>>> {
         // Events of the client itself: records come to the partition's own queue.
-        drop(self.consumer.poll(std::time::Duration::ZERO));
-        let polled = self.queue.poll(std::time::Duration::ZERO)?;
+        match self.consumer.poll(Duration::ZERO) {
+            None => {}
+            Some(Ok(_)) => warn!(topic = %self.topic, "a record came to no partition's queue; it is read again"),
+            Some(Err(error)) => warn!(%error, "the client that reads waiting calls again goes on by itself"),
+        }
+        let polled = self.queue.poll(Duration::ZERO)?;
         if let Ok(message) = &polled {
             self.position = Some(message.offset() + 1);
         }
         Some(polled)
     }
 
+    /// The offset of the first record that the partition has; None if no broker says.
+    pub(super) async fn first_offset(&self) -> Option<i64> {
+        let (consumer, topic, partition) = (self.consumer.clone(), self.topic.clone(), self.partition);
+        let asked = tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, partition, ANSWER));
+        match asked.await {
+            Ok(Ok((first, _))) => Some(first),
+            Ok(Err(error)) => {
+                warn!(topic = %self.topic, partition, %error, "it is not known where the partition starts");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Fetches nothing until it is to go somewhere again.
     pub(super) fn leave(&mut self) {
-        if self.position.take().is_some() {
-            let mut place = TopicPartitionList::new();
-            place.add_partition(&self.topic, self.partition);
-            if let Err(error) = self.consumer.incremental_unassign(&place) {
+        if self.position.is_none() {
+            return;
+        }
+        let mut place = TopicPartitionList::new();
+        place.add_partition(&self.topic, self.partition);
+        match self.consumer.incremental_unassign(&place) {
+            Ok(()) => self.position = None,
+            Err(error) => {
                 warn!(topic = %self.topic, partition = self.partition, %error, "a partition is still fetched");
             }
         }

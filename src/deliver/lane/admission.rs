@@ -58,7 +58,7 @@ impl State {
                 Err(Refusal::Failing(call, self.trouble(now)))
             }
             None if full && call.from_overflow => Err(Refusal::Full(call)),
-            None if full && self.is_slow(most, shared) => Err(Refusal::Slow(call)),
+            None if full && self.is_slow(most, shared, now) => Err(Refusal::Slow(call)),
             None if full => Err(Refusal::Full(call)),
             _ if !self.breaker.admits(now) => Err(Refusal::Failing(call, self.trouble(now))),
             _ => Ok(call),
@@ -82,8 +82,9 @@ impl State {
         }
     }
 
-    /// How many calls the lane may hold before it takes this one. Those that wait in the overflow log come in their turn:
-    /// while there are any, fresh ones go behind them rather than between.
+    /// How many calls the lane may hold before it takes this one. While calls wait in the overflow log, fresh ones get half
+    /// of the places that those get, which fill the rest: so they go behind them, and have places again when the log has
+    /// no more.
     fn places(&self, config: &Config, now: Duration, from_overflow: bool) -> usize {
         let waiting = self.waiting_places(config);
         match (from_overflow, self.is_behind(now)) {
@@ -105,8 +106,9 @@ impl State {
     }
 
     /// Whether a full lane keeps others waiting.
-    fn is_slow(&mut self, most: usize, shared: &Shared) -> bool {
+    fn is_slow(&mut self, most: usize, shared: &Shared, now: Duration) -> bool {
+        let is_behind = self.is_behind(now);
         (self.full, self.full_at) = (true, most);
-        !self.breaker.is_open() && self.pace.is_slow(self.calls, shared.clock.read())
+        !self.breaker.is_open() && self.pace.is_slow(self.calls, is_behind, shared.clock.read())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::shared::Trouble;
 use super::{Held, Lane, State};
 
 /// For how long calls are taken to wait in the overflow log after whoever reads it has said so.
@@ -16,6 +17,13 @@ pub struct Takes {
     pub calls: usize,
     /// Only those whose time has come, because it is not known that the endpoint works.
     pub only_due: bool,
+    /// The endpoint fails, so that they may as well wait elsewhere.
+    pub is_failing: bool,
+}
+
+impl Takes {
+    /// Of a line whose lane is not there: it is made for the first that come.
+    pub const UNKNOWN: Self = Self { calls: 16, only_due: true, is_failing: false };
 }
 
 impl Lane {
@@ -23,6 +31,13 @@ impl Lane {
     pub fn is_failing(&self) -> bool {
         let now = self.born.elapsed();
         self.state().is_failing(now)
+    }
+
+    /// Why the endpoint fails, if it does.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let now = self.born.elapsed();
+        let state = self.state();
+        state.is_failing(now).then(|| state.trouble(now))?
     }
 
     /// How many of the calls that wait in the overflow log the lane takes now. Tells it that there are some.
@@ -33,11 +48,12 @@ impl Lane {
         state.behind_until = Some(now + BEHIND);
         if state.breaker.is_open() {
             let is_wanted = state.breaker.wants_probe(now) && state.calls == 0;
-            return Takes { calls: usize::from(is_wanted), only_due: true };
+            return Takes { calls: usize::from(is_wanted), only_due: true, is_failing: true };
         }
         let has_bytes = state.bytes < config.queue_bytes;
         let places = if has_bytes { state.waiting_places(config).saturating_sub(state.calls) } else { 0 };
-        Takes { calls: places, only_due: !state.has_worked || state.trouble.is_some() }
+        let only_due = !state.has_worked || state.trouble.is_some();
+        Takes { calls: places, only_due, is_failing: state.is_failing(now) }
     }
 
     /// Gives back what is queued and can go on waiting in its topic, where its partition is to be given up.

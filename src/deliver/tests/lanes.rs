@@ -452,7 +452,7 @@ async fn what_waits_in_the_overflow_log_comes_as_far_as_there_is_work_for_it_and
         let waiting = Call { from_overflow: true, ..call(&target, taken, &heard.book) };
         match heard.lanes.offer(waiting) {
             Ok(()) => taken += 1,
-            Err(back) => break back.call.receipt.put_back(),
+            Err(back) => break back.receipt.put_back(),
         }
     }
     assert!((2..20).contains(&taken), "{taken}");
