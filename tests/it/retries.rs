@@ -172,6 +172,8 @@ fn a_retry_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on() 
     }
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["300ms"]);
+    // Where the breaker is open, calls wait in the overflow log.
+    site.set("delivery.breaker_failures", 0);
     receiver.answer("/probes", Answer::Status(500));
     receiver.answer_first("/orders", vec![Answer::Status(500); 21]);
     let inserts_of = |table: &str| format!("EventType: table.recordInsert, ObjectName: {table}");
