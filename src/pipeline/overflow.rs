@@ -83,7 +83,7 @@ impl Overflow {
         };
         match back {
             None => Ok(()),
-            Some(call) if turn == Turn::MakeRoom => {
+            Some(call) if turn == Turn::MakeRoom && self.lanes.takes(self.lanes.line(&call)).is_failing => {
                 self.settle.wait(*call, until.left(now_ms()).max(ELSEWHERE), None);
                 Ok(())
             }

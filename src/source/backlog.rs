@@ -32,8 +32,8 @@ const CROWDED: f64 = 0.75;
 /// How long it is waited after an error of the client.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often it is told how long calls have waited, where nothing else changes.
-const TELL: Duration = Duration::from_secs(1);
+/// How often it is told how many calls wait.
+const TELL: Duration = Duration::from_millis(200);
 
 /// How many records may have settled behind the first that waits: about as many runs of them have room in a commit's map,
 /// and what has none comes again after a crash or a rebalance.
@@ -52,8 +52,8 @@ struct Task<B> {
     born: Instant,
     /// When it is asked again which lines move.
     look_at: Instant,
-    /// When it was told how many wait, and how many.
-    told: Option<(Instant, usize)>,
+    /// When it was told how many wait.
+    told: Option<Instant>,
     last: i64,
     /// The log went back since something was read again.
     went_back: bool,
@@ -186,7 +186,12 @@ impl<B: Backlog> Task<B> {
             reread.leave();
         }
         self.make_plan();
-        let Some(first) = self.plan.keys().next().copied() else { return false };
+        let Some(first) = self.plan.keys().next().copied() else {
+            if let Some(reread) = reread {
+                reread.leave_when_idle();
+            }
+            return false;
+        };
         if self.is_full() {
             return false;
         }
@@ -224,20 +229,16 @@ impl<B: Backlog> Task<B> {
                 break;
             }
         }
-        if self.lines.len() == 0 {
-            reread.leave();
-        }
         any
     }
 
     /// Tells how many calls wait, and how long the oldest has.
     fn tell(&mut self, told: &Told) {
-        let counted = self.lines.len();
-        if self.told.is_some_and(|(at, before)| before == counted && at.elapsed() < TELL) {
+        if self.told.is_some_and(|at| at.elapsed() < TELL) {
             return;
         }
-        self.told = Some((Instant::now(), counted));
-        told.waiting.set(counted as f64);
+        self.told = Some(Instant::now());
+        told.waiting.set(self.lines.len() as f64);
         let age_ms = self.lines.oldest_ms().map_or(0, |since_ms| now_ms().saturating_sub(since_ms).max(0));
         told.oldest.set(age_ms as f64 / 1e3);
     }

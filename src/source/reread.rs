@@ -5,7 +5,7 @@
 //! request for several partitions late where one of them is idle.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -30,6 +30,9 @@ const OF_MEMBERS: [&str; 6] = [
 /// How far ahead it is read on to a record rather than looked for anew, in records.
 const NEAR: i64 = 2000;
 
+/// For how long a partition is fetched of which nothing is read.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// How long a broker may take to say where a partition starts.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,8 @@ pub(super) struct Reread {
     pub(super) arrived: Arc<Notify>,
     /// The offset after the last record that was read; None while the partition is not assigned.
     position: Option<i64>,
+    /// When a record was read last.
+    used: Instant,
 }
 
 pub(super) struct Quiet;
@@ -98,7 +103,7 @@ impl Rereader {
         let arrived = Arc::<Notify>::default();
         let wake = arrived.clone();
         queue.set_nonempty_callback(move || wake.notify_one());
-        Ok(Reread { consumer, topic: topic.clone(), partition, queue, arrived, position: None })
+        Ok(Reread { consumer, topic: topic.clone(), partition, queue, arrived, position: None, used: Instant::now() })
     }
 }
 
@@ -112,7 +117,7 @@ impl Reread {
         let mut place = TopicPartitionList::new();
         place.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))?;
         self.consumer.incremental_assign(&place)?;
-        self.position = Some(offset);
+        (self.position, self.used) = (Some(offset), Instant::now());
         Ok(())
     }
 
@@ -126,7 +131,7 @@ impl Reread {
         }
         let polled = self.queue.poll(Duration::ZERO)?;
         if let Ok(message) = &polled {
-            self.position = Some(message.offset() + 1);
+            (self.position, self.used) = (Some(message.offset() + 1), Instant::now());
         }
         Some(polled)
     }
@@ -142,6 +147,13 @@ impl Reread {
                 None
             }
             Err(_) => None,
+        }
+    }
+
+    /// Leaves when nothing was read for a while: at the end of a partition it would be asked for more all the time.
+    pub(super) fn leave_when_idle(&mut self) {
+        if self.position.is_some() && self.used.elapsed() >= IDLE {
+            self.leave();
         }
     }
 
