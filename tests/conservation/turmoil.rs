@@ -212,6 +212,7 @@ impl Turmoil {
             Answer::Close,
             Answer::Garbage,
             Answer::Late(Duration::from_millis(150), 200),
+            Answer::Late(Duration::from_millis(900), 200),
         ];
         let mood = self.random.pick(&moods);
         let moody: Vec<_> = moody().collect();
@@ -271,6 +272,9 @@ impl Turmoil {
             assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
         }
         self.read_letters();
+        let overflowed: i64 = self.broker.ends(&self.site.overflow).iter().sum();
+        println!("{:6.1?} {overflowed} calls went through the overflow log", self.started.elapsed());
+        assert!(overflowed > 0, "no call waited for its endpoint");
         let verdict = self.judge().verdict(self.expected());
         println!("{:6.1?} {verdict:?}", self.started.elapsed());
         verdict.paces.iter().for_each(|pace| println!("       {pace}"));
