@@ -73,10 +73,8 @@ impl Rereader {
         for name in OF_MEMBERS {
             settings.remove(name);
         }
-        let group = settings.get("group.id").unwrap_or("outhook").to_owned();
         settings
-            // Assigning wants a group's name, though nothing is ever committed or joined.
-            .set("group.id", format!("{group}.reader"))
+            // It has the group's name, because assigning wants one that the cluster allows, but neither joins nor commits.
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             // A record that is gone leads to the oldest one that is left.
