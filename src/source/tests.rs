@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 use super::*;
 use crate::receipt::Budget;
 
+mod waiting;
+
 const TOPIC: &str = "changes";
 const OTHER_TOPIC: &str = "other-changes";
 const PARTITIONS: i32 = 4;

@@ -1,0 +1,178 @@
+//! Records that wait in lines, on a broker that speaks the protocol.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+
+/// The lines of one member: how many records of each may go, and what went, in order.
+#[derive(Default)]
+struct Gates {
+    places: Mutex<HashMap<Line, usize>>,
+    gone: Mutex<Vec<String>>,
+    reviews: AtomicBool,
+    reviewed: Mutex<BTreeSet<String>>,
+}
+
+impl Gates {
+    /// So many more records of a line may go.
+    fn open(&self, line: u64, places: usize) {
+        *self.places.lock().unwrap().entry(Line(line)).or_default() += places;
+    }
+
+    async fn until(&self, count: usize) -> Vec<String> {
+        let all = async {
+            loop {
+                let gone = self.gone.lock().unwrap().clone();
+                if gone.len() >= count {
+                    return gone;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all).await.expect("the records go")
+    }
+}
+
+/// A record's line is the first digit of its value.
+struct Gated(Arc<Gates>);
+
+fn value(record: &Record<'_>) -> String {
+    String::from_utf8(record.value().unwrap().to_vec()).unwrap()
+}
+
+fn line_of(value: &str) -> Line {
+    Line(value[..1].parse().unwrap())
+}
+
+impl Backlog for Gated {
+    fn arrives(&mut self, record: &Record<'_>) -> Option<Spot> {
+        let value = value(record);
+        (!value.ends_with("copy")).then(|| Spot { line: line_of(&value), due_ms: 0 })
+    }
+
+    fn moves(&mut self, line: Line) -> Moves {
+        let places = self.0.places.lock().unwrap().get(&line).copied().unwrap_or(0);
+        Moves { places, only_due: false, can_leave: false }
+    }
+
+    fn wants_review(&mut self, _: usize) -> bool {
+        self.0.reviews.swap(false, Ordering::SeqCst)
+    }
+
+    async fn handle(&mut self, record: Record<'_>, receipt: Receipt, turn: Turn) -> Result<(), (Receipt, Line)> {
+        let value = value(&record);
+        let line = line_of(&value);
+        if turn == Turn::Review {
+            self.0.reviewed.lock().unwrap().insert(value);
+            return Err((receipt, line));
+        }
+        let mut places = self.0.places.lock().unwrap();
+        let Some(left) = places.get_mut(&line).filter(|left| **left > 0) else { return Err((receipt, line)) };
+        *left -= 1;
+        self.0.gone.lock().unwrap().push(value);
+        receipt.settle();
+        Ok(())
+    }
+}
+
+struct Gateways(Arc<Gates>);
+
+impl Handlers for Gateways {
+    type Handler = Recorder;
+    type Backlog = Gated;
+
+    fn for_partition(&self, _: &str, _: i32) -> Option<Reads<Recorder, Gated>> {
+        Some(Reads::InLines(Gated(self.0.clone())))
+    }
+}
+
+fn start(broker: &Broker, gates: &Arc<Gates>) -> Source<Gateways> {
+    Source::start(&config(broker), Gateways(gates.clone()), Budget::new(1 << 20)).unwrap()
+}
+
+async fn stop(source: Source<Gateways>) -> usize {
+    let drained = source.drain().await;
+    source.leave(drained).await.unsettled
+}
+
+/// Records of one partition, in turn of so many lines.
+fn in_turn(lines: u64, range: std::ops::Range<u64>) -> Vec<(i32, String)> {
+    range.map(|n| (0, format!("{}-{n}", n % lines))).collect()
+}
+
+fn of_line(records: &[(i32, String)], line: u64) -> Vec<String> {
+    let own = records.iter().filter(|(_, value)| line_of(value) == Line(line));
+    own.map(|(_, value)| value.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_line_moves_by_itself_and_in_its_order() {
+    let (broker, gates) = (broker(), Arc::<Gates>::default());
+    let records = in_turn(3, 0..300);
+    produce(&broker, records.clone()).await;
+    gates.open(1, 100);
+    let source = start(&broker, &gates);
+    assert_eq!(gates.until(100).await, of_line(&records, 1));
+    gates.open(2, 30);
+    assert_eq!(gates.until(130).await[100..], of_line(&records, 2)[..30]);
+    gates.open(0, 100);
+    gates.open(2, 70);
+    let all: BTreeSet<_> = gates.until(300).await.into_iter().collect();
+    assert_eq!(all.len(), 300, "each went once");
+    assert_eq!(stop(source).await, 0);
+    assert_eq!(committed(&broker).await[0], Some(300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_keeps_no_stop_waiting_and_comes_again_and_what_went_does_not() {
+    let (broker, first) = (broker(), Arc::<Gates>::default());
+    let records = in_turn(2, 0..100);
+    produce(&broker, records.clone()).await;
+    first.open(1, 50);
+    let source = start(&broker, &first);
+    first.until(50).await;
+    assert_eq!(stop(source).await, 0, "what waits is not left undone");
+    assert_eq!(committed(&broker).await[0], Some(0));
+
+    let second = Arc::<Gates>::default();
+    second.open(0, 50);
+    second.open(1, 50);
+    let source = start(&broker, &second);
+    assert_eq!(second.until(50).await, of_line(&records, 0));
+    assert_eq!(stop(source).await, 0);
+    assert_eq!(second.gone.lock().unwrap().len(), 50);
+    assert_eq!(committed(&broker).await[0], Some(100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_goes_behind_what_waits_and_copies_end() {
+    let (broker, gates) = (broker(), Arc::<Gates>::default());
+    produce(&broker, in_turn(1, 0..10)).await;
+    let source = start(&broker, &gates);
+    produce(&broker, [(0, "0-copy".to_owned())]).await;
+    produce(&broker, in_turn(1, 10..20)).await;
+    gates.open(0, 99);
+    assert_eq!(gates.until(20).await, of_line(&in_turn(1, 0..20), 0));
+    assert_eq!(stop(source).await, 0);
+    assert_eq!(committed(&broker).await[0], Some(21));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_review_shows_all_that_waits_and_moves_nothing() {
+    let (broker, gates) = (broker(), Arc::<Gates>::default());
+    let records = in_turn(2, 0..50);
+    produce(&broker, records.clone()).await;
+    let source = start(&broker, &gates);
+    let reviewed = async {
+        while gates.reviewed.lock().unwrap().len() < 50 {
+            gates.reviews.store(true, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), reviewed).await.expect("all are seen");
+    assert!(gates.gone.lock().unwrap().is_empty());
+    gates.open(0, 25);
+    assert_eq!(gates.until(25).await, of_line(&records, 0));
+    stop(source).await;
+}
