@@ -139,6 +139,13 @@ impl Settle {
         self.retries.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
     }
 
+    /// A call leaves the overflow log, where too many wait, for the longest retry topic of up to five minutes, or for a
+    /// longer one if its next attempt is not due before.
+    pub fn wait_elsewhere(&self, call: Call, left: Duration) {
+        let wait = left.max(self.tiers.after(u32::MAX).delay);
+        self.wait(call, wait, None);
+    }
+
     /// A call that has waited can never go out: the definitions have ended before its own, and `definitions` is where
     /// they ended for whoever sent it to wait.
     pub fn unknown(&self, call: &KeptCall, definitions: i64, body: Bytes, share: Receipt) {

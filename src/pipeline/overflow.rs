@@ -9,7 +9,7 @@ use super::copies::Copies;
 use super::definitions::{Definitions, Known};
 use super::resume::body;
 use super::{input, now_ms};
-use crate::deliver::{CALL_BYTES, Lanes, Onward as _, Share, Takes};
+use crate::deliver::{CALL_BYTES, Lanes, Share, Takes};
 use crate::id::Line;
 use crate::matching::{Live, Target};
 use crate::receipt::Receipt;
@@ -23,9 +23,6 @@ const REVIEW_AT_LEAST: Duration = Duration::from_secs(60);
 
 /// How much longer that is for each call that waits, so that it takes a small part of the time.
 const REVIEW_EACH: Duration = Duration::from_micros(300);
-
-/// How long a call of a failing endpoint waits elsewhere when too many wait.
-const ELSEWHERE: Duration = Duration::from_secs(300);
 
 /// The stages behind one partition of the overflow log.
 pub struct Overflow {
@@ -84,7 +81,7 @@ impl Overflow {
         match back {
             None => Ok(()),
             Some(call) if turn == Turn::MakeRoom && self.lanes.takes(self.lanes.line(&call)).is_failing => {
-                self.settle.wait(*call, until.left(now_ms()).max(ELSEWHERE), None);
+                self.settle.wait_elsewhere(*call, until.left(now_ms()));
                 Ok(())
             }
             Some(call) => {
