@@ -43,7 +43,7 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 pub struct Kafka {
     /// Brokers to start from, as `host:port` with commas between them. Required.
     pub brokers: String,
-    /// The consumer group. Instances with the same group share the topics' partitions. The retry topics and that of row order are read by a group of the same name with -retries behind it. Default "outhook".
+    /// The consumer group. Instances with the same group share the topics' partitions. The retry topics, the overflow log and the topic of row order are read by a group of the same name with -retries behind it. Default "outhook".
     pub group: String,
     /// What brokers call this client in their logs and quotas. Default "outhook".
     pub client_id: String,

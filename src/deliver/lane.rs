@@ -212,7 +212,7 @@ impl Lane {
             match self.turn_of_first(&state) {
                 Turn::Now => {}
                 Turn::In(wait) if !std::mem::replace(&mut state.pausing, true) => return Task::Pause(wait),
-                // Where this instance has no share of the webhook's calls, they soon go to wait elsewhere.
+                // Without a share of the webhook's calls, fresh ones soon go to the overflow log; `expire` wakes those that park.
                 Turn::In(_) | Turn::Never => {
                     state.parked.push(wake.clone());
                     return Task::Park;
