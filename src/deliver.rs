@@ -51,9 +51,11 @@ use crate::message_log::{Entry, Status};
 use crate::receipt::Receipt;
 use crate::render::Message;
 
+pub use self::breaker::Phase;
 pub use self::config::Config;
-pub use self::lane::Takes;
+pub use self::lane::{LaneStatus, Takes};
 pub use self::metrics::describe_metrics;
+pub use self::shared::line_of;
 pub use self::throttle::Share;
 
 /// One message on its way to one URL.
@@ -286,6 +288,16 @@ impl Lanes {
         let takes = self.shared.takes(line);
         let has_room = self.shared.in_flight() < self.shared.config.max_calls;
         Takes { calls: if has_room { takes.calls } else { 0 }, ..takes }
+    }
+
+    /// How each endpoint's lane stands that has calls, or whose endpoint failed less than an hour ago.
+    pub fn statuses(&self) -> Vec<LaneStatus> {
+        self.shared.statuses()
+    }
+
+    /// Lets the next call of a line pass to its endpoint, although its breaker is open.
+    pub fn probe_now(&self, line: Line) {
+        self.shared.probe_now(line);
     }
 
     /// This instance owns a partition of the overflow log, and with it a share of the calls of webhooks that may

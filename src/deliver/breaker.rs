@@ -6,6 +6,17 @@
 
 use std::time::Duration;
 
+/// What a breaker does with calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// They pass.
+    Closed,
+    /// They are turned away until the next probe, in so long.
+    Open(Duration),
+    /// The next one passes as a probe, or one is under way.
+    Probing,
+}
+
 /// The first wait before a probe, doubled by each probe that fails.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
@@ -55,6 +66,22 @@ impl Breaker {
         match self.state {
             State::Closed => false,
             State::Open { until, .. } | State::Probing { until, .. } => now >= until,
+        }
+    }
+
+    /// What it does with calls now.
+    pub fn phase(&self, now: Duration) -> Phase {
+        match self.state {
+            State::Closed => Phase::Closed,
+            State::Open { until, .. } if now < until => Phase::Open(until - now),
+            State::Open { .. } | State::Probing { .. } => Phase::Probing,
+        }
+    }
+
+    /// Lets the next call pass as a probe, whatever the wait. The wait after it is the one that would have come next.
+    pub fn probe_now(&mut self, now: Duration) {
+        if let State::Open { until, wait } = self.state {
+            self.state = State::Open { until: until.min(now), wait };
         }
     }
 
@@ -154,6 +181,20 @@ mod tests {
         assert!(breaker.admits(at(1)));
         assert!(!breaker.admits(at(1)));
         assert!(breaker.admits(at(2)));
+    }
+
+    #[test]
+    fn a_probe_can_be_asked_for_at_any_time() {
+        let mut breaker = Breaker::new(0, LONGEST);
+        breaker.probe_now(at(0));
+        assert_eq!(breaker.phase(at(0)), Phase::Closed);
+        breaker.pause(at(0), at(20));
+        assert_eq!(breaker.phase(at(5)), Phase::Open(at(15)));
+        breaker.probe_now(at(5));
+        assert_eq!(breaker.phase(at(5)), Phase::Probing);
+        assert!(breaker.admits(at(5)) && !breaker.admits(at(5)));
+        breaker.probe_now(at(5));
+        assert!(!breaker.admits(at(5)), "one probe is under way already");
     }
 
     #[test]

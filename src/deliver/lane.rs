@@ -10,6 +10,7 @@
 mod admission;
 mod again;
 mod room;
+mod status;
 mod turn;
 mod waiting;
 
@@ -22,6 +23,7 @@ use tokio::sync::futures::Notified;
 
 pub(super) use self::admission::Refusal;
 pub(super) use self::room::{Held, Room};
+pub use self::status::LaneStatus;
 pub use self::waiting::Takes;
 use super::breaker::Breaker;
 use super::concurrency::Concurrency;

@@ -9,8 +9,7 @@ use tokio::sync::Notify;
 
 use super::clock::Clock;
 use super::dial::Dialer;
-use super::lane::Lane;
-use super::lane::Takes;
+use super::lane::{Lane, LaneStatus, Takes};
 use super::metrics::Metrics;
 use super::resolve::Resolver;
 use super::schedule::Schedule;
@@ -18,6 +17,7 @@ use super::throttle::{Throttle, Turn};
 use super::{CALL_BYTES, Call, Cause, Config, Onward, Outcome, Retries, note, now};
 use crate::id::{Line, WebhookId};
 use crate::lifecycle::Stop;
+use crate::matching::Target;
 use crate::message_log::Status;
 
 /// Why an endpoint fails, and for how long it has failed with no answer of one that works.
@@ -112,7 +112,11 @@ impl InMemory {
 
 impl Key {
     fn of(call: &Call) -> Self {
-        let target = &call.message.target;
+        Self::to(&call.message.target, call.message.endpoint)
+    }
+
+    /// Of calls to one of a webhook's endpoints.
+    fn to(target: &Target, endpoint: usize) -> Self {
         // Its throttling, or what only its own calls meet: its patience, and the credentials that it sends.
         let is_own = target.call_throttling.is_some() || target.timeout.is_some() || target.authorization.is_some();
         let whose = match target.is_in_row_order() {
@@ -120,7 +124,7 @@ impl Key {
             false if is_own => Whose::Own(target.webhook, target.version),
             false => Whose::Everybodys,
         };
-        Self { endpoint: super::endpoint(call).lane.clone(), whose }
+        Self { endpoint: target.endpoints[endpoint].lane.clone(), whose }
     }
 
     /// The line in which its calls wait, whatever version of its webhook they are of.
@@ -136,6 +140,14 @@ impl Key {
     pub fn is_in_order(&self) -> bool {
         matches!(self.whose, Whose::Ordered(_))
     }
+}
+
+/// The line in which calls to one of a webhook's endpoints wait, by its place among them.
+///
+/// # Panics
+/// The webhook has no such endpoint.
+pub fn line_of(target: &Target, endpoint: usize) -> Line {
+    Key::to(target, endpoint).line()
 }
 
 impl Shared {
@@ -197,6 +209,17 @@ impl Shared {
     pub fn takes(&self, line: Line) -> Takes {
         let lane = self.lines.get(&line).map(|lane| lane.clone());
         lane.map_or(Takes::UNKNOWN, |lane| lane.takes())
+    }
+
+    /// How each lane stands.
+    pub fn statuses(&self) -> Vec<LaneStatus> {
+        self.lanes.iter().map(|lane| lane.status()).collect()
+    }
+
+    /// Lets the breaker of a line's lane send its next probe now.
+    pub fn probe_now(&self, line: Line) {
+        let lane = self.lines.get(&line).map(|lane| lane.clone());
+        lane.inspect(|lane| lane.probe_now());
     }
 
     /// Takes a closed lane off the map, unless another has its place by now.

@@ -75,7 +75,7 @@ impl Lane {
 }
 
 impl State {
-    fn is_failing(&self, now: Duration) -> bool {
+    pub(super) fn is_failing(&self, now: Duration) -> bool {
         self.breaker.is_open() || self.trouble(now).is_some_and(|trouble| trouble.lasted >= FAILING)
     }
 }
