@@ -15,6 +15,7 @@ use crate::catalogue::{self, Catalogue, Lookout};
 use crate::config::{self, Config};
 use crate::decode::{self, Decoder, WholeTables};
 use crate::deliver::{self, Lanes, Share};
+use crate::endpoints::Endpoints;
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
@@ -95,7 +96,8 @@ impl App {
         let lanes =
             Lanes::new(config.delivery.clone(), calls_that_wait(config), settle.clone()).map_err(Error::Deliver)?;
         let catalogue = Arc::<Catalogue>::default();
-        let stats = Stats::start(&config.stats, &client, index.clone(), catalogue.clone())?;
+        let endpoints = Endpoints::new(lanes.clone());
+        let stats = Stats::start(&config.stats, &client, index.clone(), (catalogue.clone(), endpoints.clone()))?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
         let stages = Stages {
             sources: sources(config).map(|source| (source.clone(), Arc::new(source.settings()))).collect(),
@@ -114,6 +116,7 @@ impl App {
             definitions: Definitions::new(stages.index.clone(), config.definitions.restored_within),
             lanes: stages.lanes.clone(),
             settle: stages.settle.clone(),
+            endpoints,
         };
         let api = Api {
             metrics,
@@ -389,6 +392,7 @@ struct Resumes {
     definitions: Definitions,
     lanes: Arc<Lanes>,
     settle: Arc<Settle>,
+    endpoints: Arc<Endpoints>,
 }
 
 impl Handlers for Resumes {
@@ -408,7 +412,7 @@ impl Handlers for Resumes {
         }
         (topic == &*self.overflow).then(|| {
             let share = counted(lanes.own(partition), topic, partition);
-            Reads::InLines(Overflow::new(share, definitions, lanes, settle))
+            Reads::InLines(Overflow::new((share, self.endpoints.partition(partition)), definitions, lanes, settle))
         })
     }
 }

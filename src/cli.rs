@@ -8,6 +8,7 @@ pub mod clients;
 mod dead_letters;
 mod definitions;
 mod dev;
+mod endpoints;
 pub mod explain;
 mod failure;
 pub mod get;
@@ -61,6 +62,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLetters),
     #[command(subcommand)]
     Messages(messages::Messages),
+    #[command(subcommand)]
+    Endpoints(endpoints::Endpoints),
     Replay(Box<replay::Args>),
     Preview(preview::Args),
     Explain(explain::Args),
@@ -81,6 +84,7 @@ To find out:
   outhook preview --change row.json  the message it sends
   outhook messages list              what became of each message; show tells its attempts, resend sends it again
   outhook dead-letters list          what was given up, and why; redrive sends it out again
+  outhook endpoints list             which endpoints work, which fail, and what waits for them; retry-now tries them
 
 To send again:
   outhook replay --topic orders --from 2d --webhook 3f0zq9   what past row changes make; --help says more
@@ -132,6 +136,7 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
         Command::Secrets(command) => Ok(secrets::run(command, &load()?).await?),
         Command::DeadLetters(command) => Ok(dead_letters::run(command, &load()?, terminal).await?),
         Command::Messages(command) => Ok(messages::run(command, &load()?, terminal).await?),
+        Command::Endpoints(command) => endpoints::run(command, &load()?).await,
         Command::Replay(args) => Ok(replay::run(*args, &load()?, terminal).await?),
         Command::Get(args) => {
             let config = load()?;

@@ -232,7 +232,7 @@ impl fmt::Display for Place {
 
 /// The calls that wait for the same: for their endpoint, and for a turn of their webhook where it has its own. It stands
 /// in topics as their key, so how it is made must never change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Line(pub u64);
 
 impl Line {

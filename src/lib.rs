@@ -4,7 +4,7 @@
 //! (`source`), becomes a row change (`decode`), is held against the definitions (`matching`), turned into
 //! messages (`render`), sent (`deliver`) and, when nothing is left to do, settled (`settle`) so that its
 //! offset can be committed. On its way the `catalogue` sees it, `stats` sums what became of it, and the
-//! `message_log` says it of each attempt. `pipeline` is the only module that knows this order; `app` the only one
+//! `message_log` says it of each attempt, and `endpoints` tells how each endpoint stands over the group. `pipeline` is the only module that knows this order; `app` the only one
 //! that constructs. `replay` reads records of the past once more.
 
 pub mod id;
@@ -29,6 +29,8 @@ pub mod render;
 pub mod deliver;
 
 pub mod settle;
+
+pub mod endpoints;
 
 pub mod catalogue;
 

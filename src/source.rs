@@ -100,6 +100,9 @@ pub trait Backlog: Send + 'static {
     /// How a line moves now.
     fn moves(&mut self, line: Line) -> Moves;
 
+    /// Tells what waits now, about once a second: the lines with the most records.
+    fn waiting(&mut self, lines: Vec<Waits>);
+
     /// Whether every record that waits, of so many, is to be looked at once: something has changed that may end its wait.
     fn wants_review(&mut self, waiting: usize) -> bool;
 
@@ -136,10 +139,21 @@ pub struct Spot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moves {
     pub places: usize,
-    /// Only those whose time has come.
+    /// Only those whose time has come,
     pub only_due: bool,
+    /// or that were written by then, milliseconds since 1970.
+    pub written_by_ms: i64,
     /// They can wait elsewhere.
     pub can_leave: bool,
+}
+
+/// The records of a line that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    pub line: Line,
+    pub records: usize,
+    /// When the oldest of them was written, milliseconds since 1970.
+    pub oldest_ms: i64,
 }
 
 /// How a partition's records are read.
@@ -165,6 +179,10 @@ impl Backlog for Infallible {
     }
 
     fn moves(&mut self, _: Line) -> Moves {
+        match *self {}
+    }
+
+    fn waiting(&mut self, _: Vec<Waits>) {
         match *self {}
     }
 

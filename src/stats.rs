@@ -1,5 +1,5 @@
 //! How many messages, calls and errors each event had in the last 30 days, over the whole group and across
-//! restarts; and what keeps the catalogue across them.
+//! restarts; and what keeps the catalogue across them, and carries what instances say of endpoints.
 //!
 //! Who counts adds to numbers in memory (`matching::Counts`). A thread of its own adds them up by hour, writes
 //! what changed to a compacted topic every few seconds, and follows that topic, where every other run's counts
@@ -8,6 +8,7 @@
 
 mod config;
 mod keeper;
+mod reading;
 mod record;
 mod sums;
 #[cfg(test)]
@@ -30,11 +31,13 @@ use self::record::Run;
 use self::sums::Sums;
 use self::writer::Writer;
 use crate::catalogue::Catalogue;
+use crate::endpoints::Endpoints;
 use crate::id::EventId;
 use crate::matching::Index;
 use crate::store::{Log, StoreError};
 
 pub use self::config::Config;
+pub use self::reading::{endpoints, retry_now};
 pub use crate::matching::Totals;
 
 /// How long records are kept by a topic that is created: a day longer than they count.
@@ -77,6 +80,7 @@ struct Shared {
     /// Holds what was counted and not yet added to the sums.
     index: Arc<Index>,
     catalogue: Arc<Catalogue>,
+    endpoints: Arc<Endpoints>,
 }
 
 impl Stats {
@@ -89,7 +93,7 @@ impl Stats {
         config: &Config,
         kafka: &HashMap<String, String>,
         index: Arc<Index>,
-        catalogue: Arc<Catalogue>,
+        (catalogue, endpoints): (Arc<Catalogue>, Arc<Endpoints>),
     ) -> Result<Arc<Self>, Error> {
         let topic = config.topic.clone();
         let of_log = crate::store::Config { topic: topic.clone(), ..crate::store::Config::default() };
@@ -99,7 +103,7 @@ impl Stats {
         log.restart()?;
         let writer = Writer::new(&topic, kafka)
             .map_err(|source| Error::Writer { topic: topic.clone(), source: Box::new(source) })?;
-        let shared = Arc::new(Shared { sums: Mutex::new(Sums::new(random_run()?)), index, catalogue });
+        let shared = Arc::new(Shared { sums: Mutex::new(Sums::new(random_run()?)), index, catalogue, endpoints });
         let (tell_caught_up, caught_up) = watch::channel(false);
         let stop = Arc::new(AtomicBool::new(false));
         let keeper = Keeper::new(topic, writer, shared.clone(), tell_caught_up);
@@ -194,6 +198,6 @@ pub fn describe_metrics() {
     describe_counter!(
         "outhook_stats_records_bad_total",
         Unit::Count,
-        "Records of the stats topic that are neither counts nor tables"
+        "Records of the stats topic that are neither counts, tables nor of endpoints"
     );
 }

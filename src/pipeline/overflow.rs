@@ -10,11 +10,12 @@ use super::definitions::{Definitions, Known};
 use super::resume::body;
 use super::{input, now_ms};
 use crate::deliver::{CALL_BYTES, Lanes, Share, Takes};
+use crate::endpoints::{PartitionReport, WaitingCalls};
 use crate::id::Line;
 use crate::matching::{Live, Target};
 use crate::receipt::Receipt;
 use crate::settle::{KeptCall, Settle, Until};
-use crate::source::{Backlog, Moves, Record, Spot, Turn};
+use crate::source::{Backlog, Moves, Record, Spot, Turn, Waits};
 
 /// How often all calls that wait are looked at, at most and at least: some may have ended since by a change of their
 /// definitions, or have waited enough.
@@ -28,6 +29,7 @@ const REVIEW_EACH: Duration = Duration::from_micros(300);
 pub struct Overflow {
     /// What this partition gives of the calls of webhooks that may make only so many a second.
     _share: Share,
+    report: PartitionReport,
     copies: Copies,
     definitions: Definitions,
     lanes: Arc<Lanes>,
@@ -39,11 +41,26 @@ pub struct Overflow {
 }
 
 impl Overflow {
-    pub fn new(share: Share, definitions: Definitions, lanes: Arc<Lanes>, settle: Arc<Settle>) -> Self {
+    pub fn new(
+        (share, report): (Share, PartitionReport),
+        definitions: Definitions,
+        lanes: Arc<Lanes>,
+        settle: Arc<Settle>,
+    ) -> Self {
         let (cancelled, copied) =
             (counter!("outhook_calls_total", "outcome" => "cancelled"), counter!("outhook_retry_copies_total"));
         let reviewed = (Instant::now(), definitions.as_of());
-        Self { _share: share, copies: Copies::default(), definitions, lanes, settle, reviewed, cancelled, copied }
+        Self {
+            _share: share,
+            report,
+            copies: Copies::default(),
+            definitions,
+            lanes,
+            settle,
+            reviewed,
+            cancelled,
+            copied,
+        }
     }
 
     fn cancel(&self, kept: &KeptCall, share: Receipt) {
@@ -107,7 +124,14 @@ impl Backlog for Overflow {
 
     fn moves(&mut self, line: Line) -> Moves {
         let Takes { calls, only_due, is_failing } = self.lanes.takes(line);
-        Moves { places: calls, only_due, can_leave: is_failing }
+        // An order to retry now is of what waited when it was given.
+        let written_by_ms = self.report.ordered_ms(line);
+        Moves { places: calls, only_due, written_by_ms, can_leave: is_failing }
+    }
+
+    fn waiting(&mut self, lines: Vec<Waits>) {
+        let of = |waits: Waits| WaitingCalls { line: waits.line, calls: waits.records, oldest_ms: waits.oldest_ms };
+        self.report.tell(lines.into_iter().map(of).collect());
     }
 
     fn wants_review(&mut self, waiting: usize) -> bool {

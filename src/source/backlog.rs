@@ -34,6 +34,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often it is told how many calls wait.
 const TELL: Duration = Duration::from_millis(200);
+/// How often it is told which lines have the most, and of how many.
+const TELL_LINES: Duration = Duration::from_secs(1);
+const MOST_LINES: usize = 500;
 
 /// How many records may have settled behind the first that waits: about as many runs of them have room in a commit's map,
 /// and what has none comes again after a crash or a rebalance.
@@ -52,8 +55,9 @@ struct Task<B> {
     born: Instant,
     /// When it is asked again which lines move.
     look_at: Instant,
-    /// When it was told how many wait.
+    /// When it was told how many wait, and which lines have the most.
     told: Option<Instant>,
+    told_lines: Option<Instant>,
     last: i64,
     /// The log went back since something was read again.
     went_back: bool,
@@ -133,6 +137,7 @@ impl<B: Backlog> Task<B> {
             born: Instant::now(),
             look_at: Instant::now(),
             told: None,
+            told_lines: None,
             last: i64::MIN,
             went_back: false,
         }
@@ -238,6 +243,10 @@ impl<B: Backlog> Task<B> {
             return;
         }
         self.told = Some(Instant::now());
+        if self.told_lines.is_none_or(|at| at.elapsed() >= TELL_LINES) {
+            self.told_lines = Some(Instant::now());
+            self.backlog.waiting(self.lines.waits(MOST_LINES));
+        }
         told.waiting.set(self.lines.len() as f64);
         let age_ms = self.lines.oldest_ms().map_or(0, |since_ms| now_ms().saturating_sub(since_ms).max(0));
         told.oldest.set(age_ms as f64 / 1e3);

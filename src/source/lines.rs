@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::{Moves, Turn};
+use super::{Moves, Turn, Waits};
 use crate::id::Line;
 
 /// How long a line rests that moved for nobody though it was said to.
@@ -89,6 +89,20 @@ impl Lines {
         self.of.values().filter_map(|queue| Some(queue.waiting.first_key_value()?.1.since_ms)).min()
     }
 
+    /// What waits in each line, of up to so many lines with the most records.
+    pub fn waits(&self, most: usize) -> Vec<Waits> {
+        let of = |(line, queue): (&Line, &Queue)| {
+            let oldest_ms = queue.waiting.first_key_value().map_or(0, |(_, first)| first.since_ms);
+            Waits { line: *line, records: queue.waiting.len(), oldest_ms }
+        };
+        let mut waits: Vec<_> = self.of.iter().map(of).collect();
+        if waits.len() > most {
+            waits.select_nth_unstable_by_key(most, |waits| std::cmp::Reverse(waits.records));
+            waits.truncate(most);
+        }
+        waits
+    }
+
     /// A record was read again and its line did not move: the line rests for a moment.
     pub fn stood_still(&mut self, line: Line, now: Duration) {
         if let Some(queue) = self.of.get_mut(&line) {
@@ -116,13 +130,14 @@ impl Lines {
             if now < queue.rests_until {
                 continue;
             }
-            let Moves { places, only_due, can_leave } = moves(*line);
+            let Moves { places, only_due, written_by_ms, can_leave } = moves(*line);
             let before = plan.len();
             if can_leave && leaving > 0 {
                 plan.extend(queue.waiting.keys().take(leaving).map(|offset| (*offset, (*line, Turn::MakeRoom))));
                 leaving = leaving.saturating_sub(plan.len() - before);
             }
-            let may_go = queue.waiting.iter().filter(|(_, waiting)| !only_due || waiting.due_ms <= now_ms);
+            let is_due = |waiting: &Waiting| waiting.due_ms <= now_ms || waiting.since_ms <= written_by_ms;
+            let may_go = queue.waiting.iter().filter(|(_, waiting)| !only_due || is_due(waiting));
             let may_go = may_go.take(places.min(going).min(part)).map(|(offset, _)| (*offset, (*line, Turn::Go)));
             let count = plan.len();
             plan.extend(may_go);
@@ -166,7 +181,7 @@ mod tests {
     }
 
     fn moves(places: usize, only_due: bool) -> Moves {
-        Moves { places, only_due, can_leave: false }
+        Moves { places, only_due, written_by_ms: i64::MIN, can_leave: false }
     }
 
     fn offsets(plan: &Plan) -> Vec<i64> {
@@ -192,6 +207,26 @@ mod tests {
         let plan = |lines: &mut Lines, only_due| offsets(&lines.plan(NOW, 100, false, |_| moves(9, only_due)));
         assert_eq!(plan(&mut lines, true), [11, 12]);
         assert_eq!(plan(&mut lines, false), [10, 11, 12]);
+    }
+
+    #[test]
+    fn what_was_written_by_a_time_may_go_before_it_is_due() {
+        let mut lines = Lines::default();
+        for offset in 0..4 {
+            lines.wait(Line(1), offset, Waiting { entry: 0, due_ms: i64::MAX, since_ms: offset * 10 });
+        }
+        let ordered = |written_by_ms| Moves { written_by_ms, ..moves(9, true) };
+        assert_eq!(offsets(&lines.plan(NOW, 100, false, |_| ordered(10))), [0, 1]);
+        assert!(lines.plan(NOW, 100, false, |_| ordered(-1)).is_empty());
+    }
+
+    #[test]
+    fn the_lines_with_the_most_records_are_told() {
+        let lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0), (3, 13, 0), (3, 14, 0)]);
+        let mut told = lines.waits(2);
+        told.sort_by_key(|waits| waits.line);
+        let expected = |line| Waits { line: Line(line), records: 2, oldest_ms: 0 };
+        assert_eq!(told, [expected(1), expected(3)]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::Shared;
 use super::record::{self, Count};
 use super::writer::{Writer, Written};
 use crate::catalogue;
+use crate::endpoints::{ORDER_PREFIX, REPORT_PREFIX};
 use crate::store::{Log, Next};
 
 /// How long the thread waits for a record before it looks at what else is to be done.
@@ -112,6 +113,7 @@ impl Keeper {
         if self.ticked.elapsed() >= TICK {
             self.ticked = Instant::now();
             self.shared.catalogue.tick(now_ms());
+            self.shared.endpoints.forget_old(now_ms());
         }
     }
 
@@ -123,6 +125,9 @@ impl Keeper {
         gauge!("outhook_stats_unwritten").set(self.shared.sums().unwritten_len() as f64);
         self.more_after = None;
         self.write_counts();
+        if let Some(report) = self.shared.endpoints.unwritten_report(now_ms(), last) {
+            self.writer.send(Written::Report(report));
+        }
         if self.is_caught_up() {
             let tables = self.shared.catalogue.unwritten(last);
             tables.into_iter().for_each(|table| self.writer.send(Written::Table(table)));
@@ -141,9 +146,10 @@ impl Keeper {
         for (written, outcome) in self.writer.outcomes(wait) {
             match (written, outcome) {
                 (Written::Count(count), Ok(())) => self.shared.sums().written(&count),
-                (Written::Table(_), Ok(())) => {}
+                (Written::Table(_) | Written::Report(_), Ok(())) => {}
                 (written, Err(error)) => {
                     counter!("outhook_stats_write_failures_total").increment(1);
+                    // The next report about endpoints says more than one that failed.
                     if let Written::Table(table) = written {
                         table.failed();
                     }
@@ -197,6 +203,10 @@ fn learn(shared: &Shared, key: &[u8], value: Option<&[u8]>) -> Result<(), String
         shared.sums().learn(count);
     } else if let Some(key) = key.strip_prefix(catalogue::PREFIX) {
         shared.catalogue.learn(key, value)?;
+    } else if let Some(key) = key.strip_prefix(REPORT_PREFIX) {
+        shared.endpoints.learn_report(key, value)?;
+    } else if let Some(key) = key.strip_prefix(ORDER_PREFIX) {
+        shared.endpoints.learn_order(key, value)?;
     }
     Ok(())
 }

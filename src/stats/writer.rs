@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 
 use super::record::Count;
 use crate::catalogue::Unwritten;
+use crate::endpoints;
 
 /// The one partition of the topic.
 const PARTITION: i32 = 0;
@@ -22,6 +23,7 @@ const WRITE_TIMEOUT_MS: &str = "10000";
 pub(super) enum Written {
     Count(Count),
     Table(Unwritten),
+    Report(endpoints::Unwritten),
 }
 
 /// What became of a record.
@@ -50,6 +52,7 @@ impl Writer {
         let (key, value) = match &written {
             Written::Count(count) => (count.key(), count.value()),
             Written::Table(table) => (table.key.clone(), table.value.clone()),
+            Written::Report(report) => (report.key.clone(), report.value.clone()),
         };
         let record = BaseRecord::with_opaque_to(&self.topic, Box::new(written)).partition(PARTITION);
         if let Err((error, refused)) = self.producer.send(record.key(&key).payload(&value)) {

@@ -124,6 +124,38 @@ fn calls_of_an_endpoint_that_fails_wait_until_it_works_and_then_come_at_once() {
 }
 
 #[test]
+fn endpoints_are_listed_with_what_waits_for_them_and_tried_when_somebody_says_so() {
+    const CALLS: usize = 50;
+    let receiver = Receiver::start();
+    let mut site = slow_and_quick(&receiver);
+    site.set("delivery.breaker_failures", 3);
+    // Without an order the next probe is a long time off.
+    site.set("delivery.breaker_pause", "10m");
+    site.set("delivery.retry", vec!["0s", "10m", "10m"]);
+    receiver.answer("/slow", Answer::With(503, "retry-after", "600".to_owned()));
+    let instance = site.start();
+    site.produce(inserts("slow", 0..CALLS));
+    eventually("nearly all wait", SOON, || (waiting(&instance) > CALLS as f64 * 0.8).then_some(()));
+    let list = || site.run(&["endpoints", "list", "--failing", "--json"]).stdout;
+    let told = eventually("it is reported", SOON, || {
+        let shown = serde_json::from_str::<serde_json::Value>(list().lines().next()?).ok()?;
+        (shown["Waiting"].as_u64()? > CALLS as u64 * 8 / 10).then_some(shown)
+    });
+    assert_eq!(
+        (&told["State"], &told["Breaker"], &told["Class"]),
+        (&"fails".into(), &"open".into(), &"status_5xx".into())
+    );
+    assert_eq!(list().lines().count(), 1, "the quick endpoint does not fail");
+    receiver.answer("/slow", Answer::Status(204));
+    let nothing = site.run(&["endpoints", "retry-now"]);
+    assert!(nothing.code == Some(1) && nothing.stderr.contains("--endpoint"), "{}", nothing.stderr);
+    let ordered = site.run(&["endpoints", "retry-now", "--endpoint", &receiver.url("/slow")]);
+    assert!(ordered.stdout.starts_with("1 endpoint is tried now"), "{}{}", ordered.stdout, ordered.stderr);
+    eventually("what waited has come", SOON, || (delivered(&receiver) > CALLS * 8 / 10).then_some(()));
+    assert_eq!(instance.stop().code, Some(0));
+}
+
+#[test]
 fn a_throttled_backlog_moves_at_the_throttles_pace_and_is_written_once() {
     const CALLS: usize = 200;
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());

@@ -24,7 +24,8 @@ impl Reader {
         let config = Config { topic: site.stats.clone(), replication_factor: None };
         let kafka = HashMap::from([("bootstrap.servers".to_owned(), Broker::get().bootstrap().to_owned())]);
         let catalogue = Arc::<Catalogue>::default();
-        let stats = Stats::start(&config, &kafka, Arc::new(Index::default()), catalogue.clone()).unwrap();
+        let stats =
+            Stats::start(&config, &kafka, Arc::new(Index::default()), (catalogue.clone(), Arc::default())).unwrap();
         eventually("the stats topic is read", SOON, || stats.is_caught_up().then_some(()));
         Self { stats, catalogue }
     }

@@ -46,16 +46,30 @@ pub const ROOMS: &[Room] = &[
             "telemetry",
         ],
     ),
+    // How endpoints stand on each instance; the clock and the topic are handed in.
+    room("endpoints", &["deliver", "id"]),
     // What tables and fields were seen; the clock and the topic are handed in.
     room("catalogue", &["decode", "id", "vocabulary", "json"]),
     room(
         "pipeline",
-        &["source", "decode", "matching", "render", "deliver", "settle", "catalogue", "receipt", "vocabulary", "id"],
+        &[
+            "source",
+            "decode",
+            "matching",
+            "render",
+            "deliver",
+            "settle",
+            "endpoints",
+            "catalogue",
+            "receipt",
+            "vocabulary",
+            "id",
+        ],
     ),
     // Records of the past go a pipeline's way once more.
     room("replay", &["pipeline", "settle", "render", "decode", "journal", "id"]),
     // It sums what is counted by event, and keeps that and the catalogue in a topic, which it reads like the store's.
-    room("stats", &["store", "matching", "catalogue", "id", "lifecycle", "telemetry"]),
+    room("stats", &["store", "matching", "catalogue", "endpoints", "journal", "id", "lifecycle", "telemetry"]),
     room(
         "api",
         &[

@@ -44,7 +44,7 @@ async fn start() -> Server {
         metrics: metrics(),
         readiness: readiness.clone(),
         store: Store::start(&store::Config::default(), &kafka, index.clone()).unwrap(),
-        stats: Stats::start(&stats::Config::default(), &kafka, index, catalogue.clone()).unwrap(),
+        stats: Stats::start(&stats::Config::default(), &kafka, index, (catalogue.clone(), Arc::default())).unwrap(),
         catalogue,
         letters: Letters::new(&settle::Config::default(), &kafka),
         message_log: MessageLog::new(&message_log::Config::default(), &kafka),

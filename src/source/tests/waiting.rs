@@ -53,8 +53,10 @@ impl Backlog for Gated {
 
     fn moves(&mut self, line: Line) -> Moves {
         let places = self.0.places.lock().unwrap().get(&line).copied().unwrap_or(0);
-        Moves { places, only_due: false, can_leave: false }
+        Moves { places, only_due: false, written_by_ms: i64::MIN, can_leave: false }
     }
+
+    fn waiting(&mut self, _: Vec<Waits>) {}
 
     fn wants_review(&mut self, _: usize) -> bool {
         self.0.reviews.swap(false, Ordering::SeqCst)

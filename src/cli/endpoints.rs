@@ -1,0 +1,245 @@
+//! `outhook endpoints`: which work, which fail, and what waits for them; and the order to try them now.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::text::{WRITES, endpoint, or_none, printable, table};
+use super::{Failure, print};
+use crate::config::Config;
+use crate::deliver::line_of;
+use crate::endpoints::{Breaker, EndpointStatus, Group, Order};
+use crate::id::{AccountId, Line, WebhookId};
+use crate::matching::Target;
+use crate::settle::UrlPrefix;
+use crate::{stats, store};
+
+/// Says which endpoints work, which fail, and what waits for them, and has them tried now.
+///
+/// Every instance reports how its endpoints stand to stats.topic every 5 seconds; these commands read the reports there.
+#[derive(Debug, clap::Subcommand)]
+pub enum Endpoints {
+    /// Prints how the endpoints of all webhooks stand over the whole group: those that fail first.
+    List(ListArgs),
+    /// Sends the calls that wait in the overflow log for an endpoint now, without waiting for its next probe.
+    #[command(name = "retry-now")]
+    RetryNow(RetryArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  outhook endpoints list --failing
+  outhook endpoints list --webhook 3f0zq9 --json | jq .Waiting
+
+Webhooks that send to the same URL share an endpoint, unless one has a CallThrottling, a timeout, an authentication or a
+row order of its own. Waiting are calls in the overflow log; those that wait for their next attempt in a retry topic are
+not counted.")]
+pub struct ListArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Only those that fail now.
+    #[arg(long)]
+    failing: bool,
+    /// Prints a JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  outhook endpoints retry-now --endpoint https://crm.example.com
+  outhook endpoints retry-now --all
+
+An endpoint that still fails gets one attempt of one call, as with any probe, and the rest goes on waiting. Once it
+answers, all that waits for it in the overflow log is sent. Calls in a retry topic keep their time.")]
+pub struct RetryArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Those of all webhooks.
+    #[arg(long, conflicts_with_all = ["account", "webhook", "endpoint"])]
+    all: bool,
+}
+
+/// Which endpoints are meant: those that all of it is true of.
+#[derive(Debug, clap::Args)]
+pub struct WhichArgs {
+    /// Only of this account's webhooks.
+    #[arg(long)]
+    account: Option<AccountId>,
+    /// Only of this webhook.
+    #[arg(long, value_name = "ID")]
+    webhook: Option<WebhookId>,
+    /// Only this endpoint: scheme, host and port, and as much of the path as is given.
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<UrlPrefix>,
+}
+
+/// One webhook's URL.
+struct Url {
+    account: AccountId,
+    webhook: WebhookId,
+    shown: String,
+    line: Line,
+}
+
+/// An endpoint as it is printed as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Shown<'a> {
+    /// Scheme, host and port: the rest of a URL may be secret.
+    endpoint: &'a str,
+    account_id: String,
+    webhook_id: String,
+    state: &'static str,
+    /// RFC 3339.
+    fails_since: Option<String>,
+    class: Option<&'a str>,
+    cause: Option<&'a str>,
+    breaker: &'static str,
+    instances: usize,
+    concurrency: usize,
+    under_way: usize,
+    queued: usize,
+    waiting: usize,
+    oldest_waiting_since: Option<String>,
+}
+
+/// # Errors
+/// The definitions or the reports can't be read, no endpoint is meant, or the order can't be written.
+pub(super) async fn run(command: Endpoints, config: &Config) -> Result<ExitCode, Failure> {
+    match command {
+        Endpoints::List(args) => list(&args, config).await,
+        Endpoints::RetryNow(args) => retry_now(&args, config).await,
+    }
+}
+
+async fn list(args: &ListArgs, config: &Config) -> Result<ExitCode, Failure> {
+    let urls = urls(&args.which, config).await?;
+    let now_ms = Timestamp::now().as_millisecond();
+    let group = stats::endpoints(&config.stats, &config.kafka.client(), now_ms).await?;
+    let mut found: Vec<_> = urls.iter().map(|url| (url, group.status(url.line, now_ms))).collect();
+    found.retain(|(_, status)| !args.failing || status.failing_on > 0);
+    found.sort_by_key(|(_, status)| std::cmp::Reverse((status.failing_on > 0, status.waiting)));
+    if args.json {
+        let json = |(url, status): &(&Url, EndpointStatus)| {
+            serde_json::to_string(&Shown::of(url, status)).expect("an endpoint has only texts and numbers") + "\n"
+        };
+        return print(&found.iter().map(json).collect::<String>());
+    }
+    print(&text(&found, &group, now_ms))
+}
+
+async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Failure> {
+    let WhichArgs { account, webhook, endpoint } = &args.which;
+    if !args.all && account.is_none() && webhook.is_none() && endpoint.is_none() {
+        let error = std::io::Error::other("no endpoint is named");
+        return Err(Failure::of(&error).help("name some with --endpoint, --webhook or --account, or all with --all"));
+    }
+    let mut lines: Vec<_> = urls(&args.which, config).await?.iter().map(|url| url.line).collect();
+    lines.sort_unstable();
+    lines.dedup();
+    if lines.is_empty() {
+        let error = std::io::Error::other("no webhook sends to such an endpoint");
+        return Err(Failure::of(&error).help("`outhook endpoints list` names those that there are"));
+    }
+    let (kafka, now_ms) = (config.kafka.client(), Timestamp::now().as_millisecond());
+    let group = stats::endpoints(&config.stats, &kafka, now_ms).await?;
+    let waiting: usize = lines.iter().map(|line| group.status(*line, now_ms).waiting).sum();
+    let orders: Vec<_> = lines.iter().map(|line| Order { line: *line, at_ms: now_ms }).collect();
+    stats::retry_now(&config.stats, &kafka, &orders).await?;
+    print(&format!(
+        "{} {} tried now; {waiting} {} waiting in the overflow log\n",
+        lines.len(),
+        if lines.len() == 1 { "endpoint is" } else { "endpoints are" },
+        if waiting == 1 { "call is" } else { "calls are" },
+    ))
+}
+
+/// The URLs of the webhooks that are meant, in the order of their webhooks.
+async fn urls(which: &WhichArgs, config: &Config) -> Result<Vec<Url>, Failure> {
+    let definitions = store::read(&config.definitions, &config.kafka.client()).await?;
+    let mut urls = Vec::new();
+    for webhook in definitions.webhooks() {
+        let is_meant = which.account.as_ref().is_none_or(|account| *account == webhook.account)
+            && which.webhook.is_none_or(|id| id == webhook.id);
+        // One that can't be made ready has no calls.
+        let Some(target) = is_meant.then(|| Target::of(webhook).ok()).flatten() else { continue };
+        for (place, to) in target.endpoints.iter().enumerate() {
+            if which.endpoint.as_ref().is_none_or(|prefix| prefix.begins(&to.url)) {
+                let shown = endpoint(&to.url).unwrap_or(&to.url).to_owned();
+                let (account, line) = (webhook.account.clone(), line_of(&target, place));
+                urls.push(Url { account, webhook: webhook.id, shown, line });
+            }
+        }
+    }
+    Ok(urls)
+}
+
+const HEAD: [&str; 8] = ["STATE", "SINCE", "ENDPOINT", "WEBHOOK", "UNDER WAY", "QUEUED", "WAITING", "CAUSE"];
+
+fn text(found: &[(&Url, EndpointStatus)], group: &Group, now_ms: i64) -> String {
+    if found.is_empty() {
+        return "no endpoints\n".to_owned();
+    }
+    let row = |(url, status): &(&Url, EndpointStatus)| {
+        vec![
+            state(status).to_owned(),
+            or_none(status.fails_since_ms.and_then(time)),
+            url.shown.clone(),
+            url.webhook.to_string(),
+            format!("{} of {}", status.under_way, status.concurrency),
+            status.queued.to_string(),
+            status.waiting.to_string(),
+            or_none(status.cause.as_ref().map(|(_, text)| printable(text))),
+        ]
+    };
+    let mut text = table(&HEAD, &found.iter().map(row).collect::<Vec<_>>());
+    let left_out = group.left_out(now_ms);
+    if left_out > 0 {
+        writeln!(text, "{left_out} endpoints with fewer calls are not in the instances' reports").expect(WRITES);
+    }
+    text
+}
+
+/// A word for how an endpoint stands.
+fn state(status: &EndpointStatus) -> &'static str {
+    match status {
+        EndpointStatus { failing_on: 1.., .. } => "fails",
+        EndpointStatus { fails_since_ms: Some(_), .. } => "troubled",
+        EndpointStatus { instances: 0, waiting: 0, .. } => "idle",
+        _ => "works",
+    }
+}
+
+fn time(ms: i64) -> Option<String> {
+    Some(Timestamp::from_second(ms.div_euclid(1000)).ok()?.to_string())
+}
+
+impl<'a> Shown<'a> {
+    fn of(url: &'a Url, status: &'a EndpointStatus) -> Self {
+        Self {
+            endpoint: &url.shown,
+            account_id: url.account.to_string(),
+            webhook_id: url.webhook.to_string(),
+            state: state(status),
+            fails_since: status.fails_since_ms.and_then(time),
+            class: status.cause.as_ref().map(|(class, _)| &**class),
+            cause: status.cause.as_ref().map(|(_, text)| &**text),
+            breaker: match status.breaker {
+                Breaker::Closed => "closed",
+                Breaker::Probing => "probing",
+                Breaker::Open => "open",
+            },
+            instances: status.instances,
+            concurrency: status.concurrency,
+            under_way: status.under_way,
+            queued: status.queued,
+            waiting: status.waiting,
+            oldest_waiting_since: status.oldest_ms.and_then(time),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! How endpoints stand over the whole group, and orders to retry their waiting calls now.
+//!
+//! Each instance knows its own lanes, and the calls that wait in its partitions of the overflow log. It writes a report
+//! of both to the stats topic every few seconds, and reads the reports of the others there, so that any of them can
+//! answer for the group, and so can a command. An order to retry now goes the same way to all of them.
+
+mod group;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+use crate::deliver::Lanes;
+use crate::id::Line;
+
+pub use self::group::{EndpointStatus, Group, SILENT_MS};
+pub use self::report::{Breaker, ORDER_PREFIX, Order, REPORT_PREFIX, Report, WaitingCalls};
+
+/// A record for the stats topic.
+#[derive(Debug, Clone)]
+pub struct Unwritten {
+    pub key: String,
+    pub value: String,
+}
+
+/// What this instance knows of endpoints, its own and that of the others. The default is that of an instance which sends
+/// nothing.
+#[derive(Default)]
+pub struct Endpoints {
+    /// What this run's reports have as their key.
+    run: String,
+    lanes: Option<Arc<Lanes>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What waits in each partition of the overflow log that this instance reads.
+    waiting: BTreeMap<i32, Vec<WaitingCalls>>,
+    group: Group,
+    /// The last report had something in it, so the next one is due even if it has nothing.
+    has_reported: bool,
+}
+
+impl Endpoints {
+    /// Those that these lanes send to.
+    pub fn new(lanes: Arc<Lanes>) -> Arc<Self> {
+        Arc::new(Self { run: Uuid::new_v4().to_string(), lanes: Some(lanes), state: Mutex::default() })
+    }
+
+    /// Takes in which calls wait in a partition of the overflow log, until what is returned is dropped.
+    pub fn partition(self: &Arc<Self>, partition: i32) -> PartitionReport {
+        PartitionReport { endpoints: self.clone(), partition }
+    }
+
+    /// Calls of this line that were written by then may go out although they are not due, milliseconds since 1970.
+    pub fn ordered_ms(&self, line: Line) -> i64 {
+        self.state().group.ordered_ms(line)
+    }
+
+    /// The report that the topic is to have now, if there is anything to tell. `is_last` is that of a run that ends.
+    pub fn unwritten_report(&self, now_ms: i64, is_last: bool) -> Option<Unwritten> {
+        let report = if is_last { Report { at_ms: now_ms, ..Report::default() } } else { self.report(now_ms) };
+        let has_some = !report.is_empty();
+        let had_some = std::mem::replace(&mut self.state().has_reported, has_some);
+        (has_some || had_some).then(|| report.record(&self.run))
+    }
+
+    /// Takes in a report of the topic; the key is what follows [`REPORT_PREFIX`].
+    ///
+    /// # Errors
+    /// It is no report; the text says why.
+    pub fn learn_report(&self, key: &str, value: &[u8]) -> Result<(), String> {
+        let report = Report::read(value)?;
+        if key != self.run {
+            self.state().group.learn_report(key, report);
+        }
+        Ok(())
+    }
+
+    /// Takes in an order of the topic; the key is what follows [`ORDER_PREFIX`].
+    ///
+    /// # Errors
+    /// It is no order; the text says why.
+    pub fn learn_order(&self, key: &str, value: &[u8]) -> Result<(), String> {
+        self.apply(Order::read(key, value)?);
+        Ok(())
+    }
+
+    /// Forgets what no longer matters: reports of instances that have fallen silent, orders that are long done.
+    pub fn forget_old(&self, now_ms: i64) {
+        self.state().group.forget_old(now_ms);
+    }
+
+    fn apply(&self, order: Order) {
+        let is_news = self.state().group.learn_order(order);
+        if let Some(lanes) = self.lanes.as_ref().filter(|_| is_news) {
+            lanes.probe_now(order.line);
+        }
+    }
+
+    fn report(&self, now_ms: i64) -> Report {
+        let waiting = self.state().waiting.values().flatten().copied().collect();
+        let lanes = self.lanes.as_ref().map(|lanes| lanes.statuses()).unwrap_or_default();
+        Report::of(lanes, waiting, now_ms)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says which calls wait in a partition of the overflow log.
+pub struct PartitionReport {
+    endpoints: Arc<Endpoints>,
+    partition: i32,
+}
+
+impl PartitionReport {
+    pub fn tell(&self, waiting: Vec<WaitingCalls>) {
+        self.endpoints.state().waiting.insert(self.partition, waiting);
+    }
+
+    /// As [`Endpoints::ordered_ms`].
+    pub fn ordered_ms(&self, line: Line) -> i64 {
+        self.endpoints.ordered_ms(line)
+    }
+}
+
+impl Drop for PartitionReport {
+    fn drop(&mut self) {
+        self.endpoints.state().waiting.remove(&self.partition);
+    }
+}

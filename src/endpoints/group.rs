@@ -1,0 +1,106 @@
+//! What the reports of all instances say together; pure.
+
+use std::collections::HashMap;
+
+use super::report::{Breaker, Order, Report};
+use crate::id::Line;
+
+/// After this an instance that reports no more counts as gone, in milliseconds. It reports every 5 s.
+pub const SILENT_MS: i64 = 20_000;
+/// How long an order matters, in milliseconds: no call waits longer in one place.
+const ORDER_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// The newest report of each run, and the newest order of each line.
+#[derive(Debug, Default)]
+pub struct Group {
+    reports: HashMap<String, Report>,
+    orders: HashMap<Line, i64>,
+}
+
+/// How an endpoint stands over the whole group.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EndpointStatus {
+    /// How many instances send to it, or did until lately.
+    pub instances: usize,
+    /// On how many of them it counts as failing.
+    pub failing_on: usize,
+    /// Since when it has only failed on one of them at least, milliseconds since 1970.
+    pub fails_since_ms: Option<i64>,
+    /// Class and text of its last failure.
+    pub cause: Option<(String, String)>,
+    /// The one that lets the least through.
+    pub breaker: Breaker,
+    /// Max attempts under way at once, over all instances.
+    pub concurrency: usize,
+    pub under_way: usize,
+    /// Calls in memory that are not under way.
+    pub queued: usize,
+    /// Calls that wait in the overflow log.
+    pub waiting: usize,
+    /// When the oldest of them was written there, milliseconds since 1970.
+    pub oldest_ms: Option<i64>,
+}
+
+impl Group {
+    /// Takes in a run's report, unless a newer one is known.
+    pub fn learn_report(&mut self, run: &str, report: Report) {
+        if self.reports.get(run).is_none_or(|known| known.at_ms <= report.at_ms) {
+            self.reports.insert(run.to_owned(), report);
+        }
+    }
+
+    /// Takes in an order; true if it is news.
+    pub fn learn_order(&mut self, Order { line, at_ms }: Order) -> bool {
+        let known = self.orders.entry(line).or_insert(i64::MIN);
+        let is_news = at_ms > *known;
+        *known = at_ms.max(*known);
+        is_news
+    }
+
+    /// When the newest order of a line was given; the least number if there is none.
+    pub fn ordered_ms(&self, line: Line) -> i64 {
+        self.orders.get(&line).copied().unwrap_or(i64::MIN)
+    }
+
+    pub fn forget_old(&mut self, now_ms: i64) {
+        self.reports.retain(|_, report| is_fresh(report, now_ms));
+        self.orders.retain(|_, at_ms| *at_ms >= now_ms - ORDER_MS);
+    }
+
+    /// How many endpoints the reports had no room for.
+    pub fn left_out(&self, now_ms: i64) -> usize {
+        self.fresh(now_ms).map(|report| report.left_out).sum()
+    }
+
+    /// How the endpoint of a line stands.
+    pub fn status(&self, line: Line, now_ms: i64) -> EndpointStatus {
+        let mut status = EndpointStatus::default();
+        for report in self.fresh(now_ms) {
+            for lane in report.lanes.iter().filter(|lane| lane.line == line) {
+                status.instances += 1;
+                status.failing_on += usize::from(lane.is_failing);
+                status.breaker = status.breaker.max(lane.breaker);
+                status.concurrency += lane.concurrency;
+                status.under_way += lane.under_way;
+                status.queued += lane.in_memory.saturating_sub(lane.under_way);
+                let is_first = lane.fails_since_ms.is_some_and(|since| status.fails_since_ms.is_none_or(|s| since < s));
+                if is_first {
+                    (status.fails_since_ms, status.cause) = (lane.fails_since_ms, lane.cause.clone());
+                }
+            }
+            for waiting in report.waiting.iter().filter(|waiting| waiting.line == line) {
+                status.waiting += waiting.calls;
+                status.oldest_ms = Some(status.oldest_ms.map_or(waiting.oldest_ms, |ms| ms.min(waiting.oldest_ms)));
+            }
+        }
+        status
+    }
+
+    fn fresh(&self, now_ms: i64) -> impl Iterator<Item = &Report> {
+        self.reports.values().filter(move |report| is_fresh(report, now_ms))
+    }
+}
+
+fn is_fresh(report: &Report, now_ms: i64) -> bool {
+    now_ms.saturating_sub(report.at_ms) <= SILENT_MS
+}

@@ -1,0 +1,160 @@
+//! The records of the stats topic about endpoints; pure.
+
+use serde::{Deserialize, Serialize};
+
+use super::Unwritten;
+use crate::deliver::{LaneStatus, Phase};
+use crate::id::Line;
+
+/// What keys of reports start with; the run's name follows.
+pub const REPORT_PREFIX: &str = "endpoints/";
+/// What keys of orders start with; the line follows, as 16 hexadecimal digits.
+pub const ORDER_PREFIX: &str = "retry-now/";
+
+/// Max endpoints in one report: about 100 kB. Those that fail and those with the most calls come first.
+const MOST: usize = 500;
+/// How long the text of a cause may be, in characters.
+const CAUSE: usize = 200;
+
+/// How the endpoints of one instance stand.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Report {
+    /// When it was made, milliseconds since 1970.
+    pub at_ms: i64,
+    pub lanes: Vec<LaneReport>,
+    pub waiting: Vec<WaitingCalls>,
+    /// How many endpoints there was no room for.
+    pub left_out: usize,
+}
+
+/// How one lane stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct LaneReport {
+    #[serde(with = "hex")]
+    pub line: Line,
+    /// Since when the endpoint has only failed, milliseconds since 1970.
+    pub fails_since_ms: Option<i64>,
+    /// Class and text of its last failure.
+    pub cause: Option<(String, String)>,
+    pub is_failing: bool,
+    pub breaker: Breaker,
+    pub concurrency: usize,
+    pub under_way: usize,
+    pub in_memory: usize,
+}
+
+/// What a breaker does with calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Breaker {
+    /// They pass.
+    #[default]
+    Closed,
+    /// One passes, to find out whether the endpoint works.
+    Probing,
+    /// They wait.
+    Open,
+}
+
+/// The calls of a line that wait in a partition of the overflow log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct WaitingCalls {
+    #[serde(with = "hex")]
+    pub line: Line,
+    pub calls: usize,
+    /// When the oldest of them was written there, milliseconds since 1970.
+    pub oldest_ms: i64,
+}
+
+/// An order to retry a line's waiting calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    pub line: Line,
+    /// When it was given, milliseconds since 1970: of calls that were written later it says nothing.
+    pub at_ms: i64,
+}
+
+impl Report {
+    /// The report of these lanes and calls.
+    pub(super) fn of(mut lanes: Vec<LaneStatus>, mut waiting: Vec<WaitingCalls>, at_ms: i64) -> Self {
+        let most_telling = |lane: &LaneStatus| std::cmp::Reverse((lane.is_failing, lane.in_memory));
+        let left_out = lanes.len().saturating_sub(MOST).max(waiting.len().saturating_sub(MOST));
+        lanes.sort_by_key(most_telling);
+        lanes.truncate(MOST);
+        waiting.sort_by_key(|waiting| std::cmp::Reverse(waiting.calls));
+        waiting.truncate(MOST);
+        let lanes = lanes.into_iter().map(|lane| LaneReport::of(lane, at_ms)).collect();
+        Self { at_ms, lanes, waiting, left_out }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty() && self.waiting.is_empty()
+    }
+
+    /// The record of a run's report.
+    pub(super) fn record(&self, run: &str) -> Unwritten {
+        let value = serde_json::to_string(self).expect("a report has only texts and numbers");
+        Unwritten { key: format!("{REPORT_PREFIX}{run}"), value }
+    }
+
+    /// # Errors
+    /// It is no report; the text says why.
+    pub fn read(value: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(value).map_err(|error| format!("it is no report about endpoints: {error}"))
+    }
+}
+
+impl LaneReport {
+    fn of(lane: LaneStatus, at_ms: i64) -> Self {
+        let LaneStatus { line, trouble, is_failing, breaker, concurrency, under_way, in_memory } = lane;
+        let since = |lasted: std::time::Duration| at_ms - i64::try_from(lasted.as_millis()).unwrap_or(0);
+        let breaker = match breaker {
+            Phase::Closed => Breaker::Closed,
+            Phase::Open(_) => Breaker::Open,
+            Phase::Probing => Breaker::Probing,
+        };
+        Self {
+            line,
+            fails_since_ms: trouble.as_ref().map(|(_, lasted)| since(*lasted)),
+            cause: trouble.map(|(cause, _)| (cause.class.to_owned(), cause.text.chars().take(CAUSE).collect())),
+            is_failing,
+            breaker,
+            concurrency,
+            under_way,
+            in_memory,
+        }
+    }
+}
+
+impl Order {
+    /// Key and value of its record.
+    pub fn record(self) -> Unwritten {
+        Unwritten { key: format!("{ORDER_PREFIX}{:016x}", self.line.0), value: self.at_ms.to_string() }
+    }
+
+    pub(super) fn read(key: &str, value: &[u8]) -> Result<Self, String> {
+        let line = u64::from_str_radix(key, 16).map_err(|_| format!("{ORDER_PREFIX}{key} names no line"))?;
+        let at_ms = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+        let at_ms = at_ms.ok_or("its value is no number of milliseconds")?;
+        Ok(Self { line: Line(line), at_ms })
+    }
+}
+
+/// A line as 16 hexadecimal digits: JSON numbers of 64 bits are not safe in every reader.
+mod hex {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::id::Line;
+
+    pub fn serialize<S: Serializer>(line: &Line, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:016x}", line.0))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Line, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16).map(Line).map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,70 @@
+use super::group::SILENT_MS;
+use super::report::{Breaker, LaneReport};
+use super::*;
+
+const LINE: Line = Line(0xfedc_ba98_7654_3210);
+
+fn lane(is_failing: bool, since: Option<i64>) -> LaneReport {
+    LaneReport {
+        line: LINE,
+        fails_since_ms: since,
+        cause: since.map(|since| ("timeout".to_owned(), format!("since {since}"))),
+        is_failing,
+        breaker: if is_failing { Breaker::Open } else { Breaker::Closed },
+        concurrency: 16,
+        under_way: 2,
+        in_memory: 5,
+    }
+}
+
+fn report(at_ms: i64, lanes: Vec<LaneReport>, calls: usize, oldest_ms: i64) -> Report {
+    Report { at_ms, lanes, waiting: vec![WaitingCalls { line: LINE, calls, oldest_ms }], left_out: 0 }
+}
+
+#[test]
+fn the_group_is_the_sum_of_its_instances() {
+    let mut group = Group::default();
+    group.learn_report("a", report(1000, vec![lane(true, Some(400))], 7, 900));
+    group.learn_report("b", report(1000, vec![lane(false, Some(300))], 5, 800));
+    group.learn_report("c", report(1000, vec![], 1, 950));
+    let status = group.status(LINE, 2000);
+    assert_eq!((status.instances, status.failing_on, status.breaker), (2, 1, Breaker::Open));
+    assert_eq!((status.fails_since_ms, status.cause.unwrap().1), (Some(300), "since 300".to_owned()));
+    assert_eq!((status.concurrency, status.under_way, status.queued), (32, 4, 6));
+    assert_eq!((status.waiting, status.oldest_ms), (13, Some(800)));
+    assert_eq!(group.status(Line(1), 2000), EndpointStatus::default());
+}
+
+#[test]
+fn an_instance_that_is_silent_counts_no_more_and_an_older_report_changes_nothing() {
+    let mut group = Group::default();
+    group.learn_report("a", report(1000, vec![], 7, 900));
+    group.learn_report("a", report(500, vec![], 3, 900));
+    assert_eq!(group.status(LINE, 1000).waiting, 7);
+    assert_eq!(group.status(LINE, 1001 + SILENT_MS).waiting, 0);
+}
+
+#[test]
+fn reports_and_orders_are_read_as_they_were_written() {
+    let written = report(1000, vec![lane(true, Some(400))], 7, 900);
+    let record = written.record("a");
+    assert_eq!(record.key, "endpoints/a");
+    assert_eq!(Report::read(record.value.as_bytes()), Ok(written));
+    assert!(Report::read(b"[1").is_err());
+    let order = Order { line: LINE, at_ms: 1234 };
+    let Unwritten { key, value } = order.record();
+    assert_eq!(key, "retry-now/fedcba9876543210");
+    assert_eq!(Order::read(&key[ORDER_PREFIX.len()..], value.as_bytes()), Ok(order));
+    assert!(Order::read("nothing", b"1").is_err() && Order::read("1", b"soon").is_err());
+}
+
+#[test]
+fn an_order_is_news_once() {
+    let mut group = Group::default();
+    let order = Order { line: LINE, at_ms: 1234 };
+    assert!(group.learn_order(order) && !group.learn_order(order));
+    assert!(!group.learn_order(Order { at_ms: 1, ..order }));
+    assert_eq!(group.ordered_ms(LINE), 1234);
+    group.forget_old(i64::MAX);
+    assert_eq!(group.ordered_ms(LINE), i64::MIN);
+}

@@ -1,0 +1,50 @@
+//! What commands read in the stats topic, and write to it, about endpoints.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+use super::Config;
+use crate::endpoints::{Group, Order, REPORT_PREFIX, Report, SILENT_MS, Unwritten};
+use crate::journal::{self, Bounds, Journal, Range};
+
+/// How long reading the reports may take, how many there are at most, and their bytes.
+const READ: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
+/// How long an order may take to be written, in milliseconds.
+const WRITE_MS: &str = "10000";
+
+/// How endpoints stand, as all instances have last reported. `now_ms` is milliseconds since 1970.
+///
+/// # Errors
+/// The topic can't be read.
+pub async fn endpoints(config: &Config, kafka: &HashMap<String, String>, now_ms: i64) -> Result<Group, journal::Error> {
+    let journal = Journal::new(&config.topic, kafka.clone().into_iter().collect());
+    let range = Range { since_ms: Some(now_ms - SILENT_MS), ..Range::default() };
+    let page = journal.page(None, range, READ, |record| {
+        let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(REPORT_PREFIX)?;
+        // One that a newer version wrote otherwise says nothing to this one.
+        Some((key.to_owned(), Report::read(record.value?).ok()?))
+    });
+    let mut group = Group::default();
+    page.await?.found.into_iter().for_each(|(run, report)| group.learn_report(&run, report));
+    Ok(group)
+}
+
+/// Has the waiting calls of these lines retried now, as every instance reads within about a second. Resolves when the
+/// topic has all orders.
+///
+/// # Errors
+/// The topic does not take one of them.
+pub async fn retry_now(config: &Config, kafka: &HashMap<String, String>, orders: &[Order]) -> Result<(), KafkaError> {
+    let mut client: ClientConfig = kafka.clone().into_iter().collect();
+    let producer: FutureProducer = client.set("acks", "all").set("message.timeout.ms", WRITE_MS).create()?;
+    for order in orders {
+        let Unwritten { key, value } = order.record();
+        let record = FutureRecord::to(&config.topic).partition(0).key(&key).payload(&value);
+        producer.send(record, Duration::from_secs(10)).await.map_err(|(error, _)| error)?;
+    }
+    Ok(())
+}
