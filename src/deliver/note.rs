@@ -63,7 +63,7 @@ impl Note {
         let attempt = Attempt {
             address: peer,
             code,
-            latency_ms: (took.as_secs_f64() * 1e4).round() / 10.0,
+            latency_ms: (took.as_secs_f64() * 1e6).round() / 1e3,
             request_bytes: call.message.body.len(),
             response: None,
         };
