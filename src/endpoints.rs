@@ -1,10 +1,11 @@
 //! How endpoints stand over the whole group, and orders to retry their waiting calls now.
 //!
 //! Each instance knows its own lanes, and the calls that wait in its partitions of the overflow log. It writes a report
-//! of both to the stats topic every few seconds, and reads the reports of the others there, so that any of them can
-//! answer for the group, and so can a command. An order to retry now goes the same way to all of them.
+//! of both to the stats topic every few seconds, so that a command can add up those of all instances. An order to retry
+//! now comes to every instance by the same topic.
 
 mod group;
+mod orders;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use self::orders::Orders;
 use crate::deliver::Lanes;
 use crate::id::Line;
 
@@ -27,13 +29,13 @@ pub struct Unwritten {
     pub value: String,
 }
 
-/// What this instance knows of endpoints, its own and that of the others. The default is that of an instance which sends
-/// nothing.
+/// The endpoints as this instance sees them. The default is that of an instance which sends nothing.
 #[derive(Default)]
 pub struct Endpoints {
     /// What this run's reports have as their key.
     run: String,
     lanes: Option<Arc<Lanes>>,
+    orders: Orders,
     state: Mutex<State>,
 }
 
@@ -41,7 +43,6 @@ pub struct Endpoints {
 struct State {
     /// What waits in each partition of the overflow log that this instance reads.
     waiting: BTreeMap<i32, Vec<WaitingCalls>>,
-    group: Group,
     /// The last report had something in it, so the next one is due even if it has nothing.
     has_reported: bool,
 }
@@ -49,7 +50,7 @@ struct State {
 impl Endpoints {
     /// Those that these lanes send to.
     pub fn new(lanes: Arc<Lanes>) -> Arc<Self> {
-        Arc::new(Self { run: Uuid::new_v4().to_string(), lanes: Some(lanes), state: Mutex::default() })
+        Arc::new(Self { run: Uuid::new_v4().to_string(), lanes: Some(lanes), ..Self::default() })
     }
 
     /// Takes in which calls wait in a partition of the overflow log, until what is returned is dropped.
@@ -57,29 +58,15 @@ impl Endpoints {
         PartitionReport { endpoints: self.clone(), partition }
     }
 
-    /// Calls of this line that were written by then may go out although they are not due, milliseconds since 1970.
-    pub fn ordered_ms(&self, line: Line) -> i64 {
-        self.state().group.ordered_ms(line)
-    }
-
-    /// The report that the topic is to have now, if there is anything to tell. `is_last` is that of a run that ends.
-    pub fn unwritten_report(&self, now_ms: i64, is_last: bool) -> Option<Unwritten> {
-        let report = if is_last { Report { at_ms: now_ms, ..Report::default() } } else { self.report(now_ms) };
+    /// The report that the topic is to have now, if there is anything to tell. At a stop the lanes are gone, so the last
+    /// one is empty.
+    pub fn unwritten_report(&self, now_ms: i64) -> Option<Unwritten> {
+        let statuses = self.lanes.as_ref().map(|lanes| lanes.statuses()).unwrap_or_default();
+        let mut state = self.state();
+        let report = Report::of(statuses, state.waiting.values().flatten().copied().collect(), now_ms);
         let has_some = !report.is_empty();
-        let had_some = std::mem::replace(&mut self.state().has_reported, has_some);
+        let had_some = std::mem::replace(&mut state.has_reported, has_some);
         (has_some || had_some).then(|| report.record(&self.run))
-    }
-
-    /// Takes in a report of the topic; the key is what follows [`REPORT_PREFIX`].
-    ///
-    /// # Errors
-    /// It is no report; the text says why.
-    pub fn learn_report(&self, key: &str, value: &[u8]) -> Result<(), String> {
-        let report = Report::read(value)?;
-        if key != self.run {
-            self.state().group.learn_report(key, report);
-        }
-        Ok(())
     }
 
     /// Takes in an order of the topic; the key is what follows [`ORDER_PREFIX`].
@@ -87,26 +74,17 @@ impl Endpoints {
     /// # Errors
     /// It is no order; the text says why.
     pub fn learn_order(&self, key: &str, value: &[u8]) -> Result<(), String> {
-        self.apply(Order::read(key, value)?);
-        Ok(())
-    }
-
-    /// Forgets what no longer matters: reports of instances that have fallen silent, orders that are long done.
-    pub fn forget_old(&self, now_ms: i64) {
-        self.state().group.forget_old(now_ms);
-    }
-
-    fn apply(&self, order: Order) {
-        let is_news = self.state().group.learn_order(order);
+        let order = Order::read(key, value)?;
+        let is_news = self.orders.learn(order);
         if let Some(lanes) = self.lanes.as_ref().filter(|_| is_news) {
             lanes.probe_now(order.line);
         }
+        Ok(())
     }
 
-    fn report(&self, now_ms: i64) -> Report {
-        let waiting = self.state().waiting.values().flatten().copied().collect();
-        let lanes = self.lanes.as_ref().map(|lanes| lanes.statuses()).unwrap_or_default();
-        Report::of(lanes, waiting, now_ms)
+    /// Forgets orders that are long done.
+    pub fn forget_old(&self, now_ms: i64) {
+        self.orders.forget_old(now_ms);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -125,9 +103,9 @@ impl PartitionReport {
         self.endpoints.state().waiting.insert(self.partition, waiting);
     }
 
-    /// As [`Endpoints::ordered_ms`].
+    /// Calls of this line that were written by then may go out although they are not due, milliseconds since 1970.
     pub fn ordered_ms(&self, line: Line) -> i64 {
-        self.endpoints.ordered_ms(line)
+        self.endpoints.orders.ordered_ms(line)
     }
 }
 

@@ -4,8 +4,9 @@
 //! (`source`), becomes a row change (`decode`), is held against the definitions (`matching`), turned into
 //! messages (`render`), sent (`deliver`) and, when nothing is left to do, settled (`settle`) so that its
 //! offset can be committed. On its way the `catalogue` sees it, `stats` sums what became of it, and the
-//! `message_log` says it of each attempt, and `endpoints` tells how each endpoint stands over the group. `pipeline` is the only module that knows this order; `app` the only one
-//! that constructs. `replay` reads records of the past once more.
+//! `message_log` says it of each attempt, and `endpoints` tells how each endpoint stands over the group. `pipeline`
+//! is the only module that knows this order; `app` the only one that constructs. `replay` reads records of the past
+//! once more.
 
 pub mod id;
 pub mod journal;

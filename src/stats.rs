@@ -198,6 +198,6 @@ pub fn describe_metrics() {
     describe_counter!(
         "outhook_stats_records_bad_total",
         Unit::Count,
-        "Records of the stats topic that are neither counts, tables nor of endpoints"
+        "Records of the stats topic that are no counts, tables, or orders to retry"
     );
 }

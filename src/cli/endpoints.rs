@@ -78,6 +78,15 @@ pub struct WhichArgs {
     endpoint: Option<UrlPrefix>,
 }
 
+/// Why there is nothing to try.
+#[derive(Debug, thiserror::Error)]
+enum NoEndpoint {
+    #[error("no endpoint is named")]
+    Named,
+    #[error("no webhook sends to such an endpoint")]
+    Found,
+}
+
 /// One webhook's URL.
 struct Url {
     account: AccountId,
@@ -136,15 +145,14 @@ async fn list(args: &ListArgs, config: &Config) -> Result<ExitCode, Failure> {
 async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Failure> {
     let WhichArgs { account, webhook, endpoint } = &args.which;
     if !args.all && account.is_none() && webhook.is_none() && endpoint.is_none() {
-        let error = std::io::Error::other("no endpoint is named");
-        return Err(Failure::of(&error).help("name some with --endpoint, --webhook or --account, or all with --all"));
+        let help = "name some with --endpoint, --webhook or --account, or all with --all";
+        return Err(Failure::of(&NoEndpoint::Named).help(help));
     }
     let mut lines: Vec<_> = urls(&args.which, config).await?.iter().map(|url| url.line).collect();
     lines.sort_unstable();
     lines.dedup();
     if lines.is_empty() {
-        let error = std::io::Error::other("no webhook sends to such an endpoint");
-        return Err(Failure::of(&error).help("`outhook endpoints list` names those that there are"));
+        return Err(Failure::of(&NoEndpoint::Found).help("`outhook endpoints list` names those that there are"));
     }
     let (kafka, now_ms) = (config.kafka.client(), Timestamp::now().as_millisecond());
     let group = stats::endpoints(&config.stats, &kafka, now_ms).await?;

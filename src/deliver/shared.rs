@@ -218,8 +218,9 @@ impl Shared {
 
     /// Lets the breaker of a line's lane send its next probe now.
     pub fn probe_now(&self, line: Line) {
-        let lane = self.lines.get(&line).map(|lane| lane.clone());
-        lane.inspect(|lane| lane.probe_now());
+        if let Some(lane) = self.lines.get(&line) {
+            lane.probe_now();
+        }
     }
 
     /// Takes a closed lane off the map, unless another has its place by now.

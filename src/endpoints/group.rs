@@ -2,19 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::report::{Breaker, Order, Report};
+use super::report::{Breaker, Report};
 use crate::id::Line;
 
 /// After this an instance that reports no more counts as gone, in milliseconds. It reports every 5 s.
 pub const SILENT_MS: i64 = 20_000;
-/// How long an order matters, in milliseconds: no call waits longer in one place.
-const ORDER_MS: i64 = 7 * 24 * 60 * 60 * 1000;
-
-/// The newest report of each run, and the newest order of each line.
+/// The newest report of each run.
 #[derive(Debug, Default)]
 pub struct Group {
     reports: HashMap<String, Report>,
-    orders: HashMap<Line, i64>,
 }
 
 /// How an endpoint stands over the whole group.
@@ -47,24 +43,6 @@ impl Group {
         if self.reports.get(run).is_none_or(|known| known.at_ms <= report.at_ms) {
             self.reports.insert(run.to_owned(), report);
         }
-    }
-
-    /// Takes in an order; true if it is news.
-    pub fn learn_order(&mut self, Order { line, at_ms }: Order) -> bool {
-        let known = self.orders.entry(line).or_insert(i64::MIN);
-        let is_news = at_ms > *known;
-        *known = at_ms.max(*known);
-        is_news
-    }
-
-    /// When the newest order of a line was given; the least number if there is none.
-    pub fn ordered_ms(&self, line: Line) -> i64 {
-        self.orders.get(&line).copied().unwrap_or(i64::MIN)
-    }
-
-    pub fn forget_old(&mut self, now_ms: i64) {
-        self.reports.retain(|_, report| is_fresh(report, now_ms));
-        self.orders.retain(|_, at_ms| *at_ms >= now_ms - ORDER_MS);
     }
 
     /// How many endpoints the reports had no room for.

@@ -60,11 +60,11 @@ fn reports_and_orders_are_read_as_they_were_written() {
 
 #[test]
 fn an_order_is_news_once() {
-    let mut group = Group::default();
+    let orders = Orders::default();
     let order = Order { line: LINE, at_ms: 1234 };
-    assert!(group.learn_order(order) && !group.learn_order(order));
-    assert!(!group.learn_order(Order { at_ms: 1, ..order }));
-    assert_eq!(group.ordered_ms(LINE), 1234);
-    group.forget_old(i64::MAX);
-    assert_eq!(group.ordered_ms(LINE), i64::MIN);
+    assert!(orders.learn(order) && !orders.learn(order));
+    assert!(!orders.learn(Order { at_ms: 1, ..order }));
+    assert_eq!(orders.ordered_ms(LINE), 1234);
+    orders.forget_old(i64::MAX);
+    assert_eq!(orders.ordered_ms(LINE), i64::MIN);
 }

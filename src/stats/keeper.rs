@@ -13,7 +13,7 @@ use super::Shared;
 use super::record::{self, Count};
 use super::writer::{Writer, Written};
 use crate::catalogue;
-use crate::endpoints::{ORDER_PREFIX, REPORT_PREFIX};
+use crate::endpoints::ORDER_PREFIX;
 use crate::store::{Log, Next};
 
 /// How long the thread waits for a record before it looks at what else is to be done.
@@ -125,7 +125,7 @@ impl Keeper {
         gauge!("outhook_stats_unwritten").set(self.shared.sums().unwritten_len() as f64);
         self.more_after = None;
         self.write_counts();
-        if let Some(report) = self.shared.endpoints.unwritten_report(now_ms(), last) {
+        if let Some(report) = self.shared.endpoints.unwritten_report(now_ms()) {
             self.writer.send(Written::Report(report));
         }
         if self.is_caught_up() {
@@ -203,8 +203,6 @@ fn learn(shared: &Shared, key: &[u8], value: Option<&[u8]>) -> Result<(), String
         shared.sums().learn(count);
     } else if let Some(key) = key.strip_prefix(catalogue::PREFIX) {
         shared.catalogue.learn(key, value)?;
-    } else if let Some(key) = key.strip_prefix(REPORT_PREFIX) {
-        shared.endpoints.learn_report(key, value)?;
     } else if let Some(key) = key.strip_prefix(ORDER_PREFIX) {
         shared.endpoints.learn_order(key, value)?;
     }

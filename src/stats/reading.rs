@@ -41,10 +41,14 @@ pub async fn endpoints(config: &Config, kafka: &HashMap<String, String>, now_ms:
 pub async fn retry_now(config: &Config, kafka: &HashMap<String, String>, orders: &[Order]) -> Result<(), KafkaError> {
     let mut client: ClientConfig = kafka.clone().into_iter().collect();
     let producer: FutureProducer = client.set("acks", "all").set("message.timeout.ms", WRITE_MS).create()?;
-    for order in orders {
+    let writes = orders.iter().map(|order| {
         let Unwritten { key, value } = order.record();
         let record = FutureRecord::to(&config.topic).partition(0).key(&key).payload(&value);
-        producer.send(record, Duration::from_secs(10)).await.map_err(|(error, _)| error)?;
+        producer.send_result(record).map_err(|(error, _)| error)
+    });
+    // All are on their way before the first is waited for.
+    for write in writes.collect::<Result<Vec<_>, _>>()? {
+        write.await.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
     }
     Ok(())
 }

@@ -30,6 +30,15 @@ fn slow_and_quick(receiver: &Receiver) -> Site {
     site
 }
 
+/// The same, with a breaker that opens after three failures and pauses for up to so long, and attempts far apart.
+fn with_breaker(receiver: &Receiver, pause: &str) -> Site {
+    let mut site = slow_and_quick(receiver);
+    site.set("delivery.breaker_failures", 3);
+    site.set("delivery.breaker_pause", pause);
+    site.set("delivery.retry", vec!["0s", "10m", "10m"]);
+    site
+}
+
 fn distinct(receiver: &Receiver, path: &str) -> usize {
     receiver.requests(path).into_iter().map(|request| request.message_id).collect::<HashSet<_>>().len()
 }
@@ -105,10 +114,7 @@ fn a_kill_in_the_middle_of_an_overflow_loses_nothing() {
 fn calls_of_an_endpoint_that_fails_wait_until_it_works_and_then_come_at_once() {
     const CALLS: usize = 200;
     let receiver = Receiver::start();
-    let mut site = slow_and_quick(&receiver);
-    site.set("delivery.breaker_failures", 3);
-    site.set("delivery.breaker_pause", "1s");
-    site.set("delivery.retry", vec!["0s", "10m", "10m"]);
+    let site = with_breaker(&receiver, "1s");
     receiver.answer("/slow", Answer::Status(500));
     let instance = site.start();
     site.produce(inserts("slow", 0..CALLS));
@@ -127,11 +133,8 @@ fn calls_of_an_endpoint_that_fails_wait_until_it_works_and_then_come_at_once() {
 fn endpoints_are_listed_with_what_waits_for_them_and_tried_when_somebody_says_so() {
     const CALLS: usize = 50;
     let receiver = Receiver::start();
-    let mut site = slow_and_quick(&receiver);
-    site.set("delivery.breaker_failures", 3);
     // Without an order the next probe is a long time off.
-    site.set("delivery.breaker_pause", "10m");
-    site.set("delivery.retry", vec!["0s", "10m", "10m"]);
+    let site = with_breaker(&receiver, "10m");
     receiver.answer("/slow", Answer::With(503, "retry-after", "600".to_owned()));
     let instance = site.start();
     site.produce(inserts("slow", 0..CALLS));
