@@ -15,7 +15,7 @@ use crate::catalogue::{self, Catalogue, Lookout};
 use crate::config::{self, Config};
 use crate::decode::{self, Decoder, WholeTables};
 use crate::deliver::{self, Lanes, Share};
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, OVERFLOW};
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
@@ -412,7 +412,12 @@ impl Handlers for Resumes {
         }
         (topic == &*self.overflow).then(|| {
             let share = counted(lanes.own(partition), topic, partition);
-            Reads::InLines(Overflow::new((share, self.endpoints.partition(partition)), definitions, lanes, settle))
+            Reads::InLines(Overflow::new(
+                (share, self.endpoints.partition(OVERFLOW, partition)),
+                definitions,
+                lanes,
+                settle,
+            ))
         })
     }
 }

@@ -10,7 +10,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::deliver::Lanes;
 use crate::id::Line;
 
 pub use self::group::{EndpointStatus, Group, SILENT_MS};
-pub use self::report::{Breaker, ORDER_PREFIX, Order, REPORT_PREFIX, Report, WaitingCalls};
+pub use self::report::{Breaker, ORDER_PREFIX, OVERFLOW, Order, REPORT_PREFIX, Report, WaitingCalls};
 
 /// A record for the stats topic.
 #[derive(Debug, Clone)]
@@ -41,8 +41,8 @@ pub struct Endpoints {
 
 #[derive(Default)]
 struct State {
-    /// What waits in each partition of the overflow log that this instance reads.
-    waiting: BTreeMap<i32, Vec<WaitingCalls>>,
+    /// What waits in each partition that this instance reads, by place and partition.
+    waiting: BTreeMap<(Arc<str>, i32), Vec<Waiting>>,
     /// The last report had something in it, so the next one is due even if it has nothing.
     has_reported: bool,
 }
@@ -53,9 +53,10 @@ impl Endpoints {
         Arc::new(Self { run: Uuid::new_v4().to_string(), lanes: Some(lanes), ..Self::default() })
     }
 
-    /// Takes in which calls wait in a partition of the overflow log, until what is returned is dropped.
-    pub fn partition(self: &Arc<Self>, partition: i32) -> PartitionReport {
-        PartitionReport { endpoints: self.clone(), partition }
+    /// Takes in which calls wait in a partition of a topic, until what is returned is dropped. `place` is [`OVERFLOW`], or
+    /// the delay of a retry topic.
+    pub fn partition(self: &Arc<Self>, place: &str, partition: i32) -> PartitionReport {
+        PartitionReport { endpoints: self.clone(), partition: (place.into(), partition) }
     }
 
     /// The report that the topic is to have now, if there is anything to tell. At a stop the lanes are gone, so the last
@@ -63,7 +64,7 @@ impl Endpoints {
     pub fn unwritten_report(&self, now_ms: i64) -> Option<Unwritten> {
         let statuses = self.lanes.as_ref().map(|lanes| lanes.statuses()).unwrap_or_default();
         let mut state = self.state();
-        let report = Report::of(statuses, state.waiting.values().flatten().copied().collect(), now_ms);
+        let report = Report::of(statuses, state.waiting_calls(), now_ms);
         let has_some = !report.is_empty();
         let had_some = std::mem::replace(&mut state.has_reported, has_some);
         (has_some || had_some).then(|| report.record(&self.run))
@@ -92,15 +93,44 @@ impl Endpoints {
     }
 }
 
-/// Says which calls wait in a partition of the overflow log.
+impl State {
+    /// What waits, by line and place.
+    fn waiting_calls(&self) -> Vec<WaitingCalls> {
+        let mut sums = HashMap::new();
+        for ((place, _), waiting) in &self.waiting {
+            for waiting in waiting {
+                let sum = sums.entry((waiting.line, place)).or_insert(Waiting { calls: 0, ..*waiting });
+                (sum.calls, sum.oldest_ms) = (sum.calls + waiting.calls, sum.oldest_ms.min(waiting.oldest_ms));
+            }
+        }
+        let of = |((line, place), sum): ((Line, &Arc<str>), Waiting)| WaitingCalls {
+            line,
+            place: place.to_string(),
+            calls: sum.calls,
+            oldest_ms: sum.oldest_ms,
+        };
+        sums.into_iter().map(of).collect()
+    }
+}
+
+/// Says which calls wait in a partition.
 pub struct PartitionReport {
     endpoints: Arc<Endpoints>,
-    partition: i32,
+    partition: (Arc<str>, i32),
+}
+
+/// The calls of a line that wait in one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    pub line: Line,
+    pub calls: usize,
+    /// When the oldest of them was written there, milliseconds since 1970.
+    pub oldest_ms: i64,
 }
 
 impl PartitionReport {
-    pub fn tell(&self, waiting: Vec<WaitingCalls>) {
-        self.endpoints.state().waiting.insert(self.partition, waiting);
+    pub fn tell(&self, waiting: Vec<Waiting>) {
+        self.endpoints.state().waiting.insert(self.partition.clone(), waiting);
     }
 
     /// Calls of this line that were written by then may go out although they are not due, milliseconds since 1970.

@@ -1,5 +1,6 @@
 //! `outhook endpoints`: which work, which fail, and what waits for them; and the order to try them now.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -114,6 +115,8 @@ struct Shown<'a> {
     under_way: usize,
     queued: usize,
     waiting: usize,
+    /// The same by place: `overflow`, or the delay of a retry topic.
+    waiting_in: &'a BTreeMap<String, usize>,
     oldest_waiting_since: Option<String>,
 }
 
@@ -132,7 +135,7 @@ async fn list(args: &ListArgs, config: &Config) -> Result<ExitCode, Failure> {
     let group = stats::endpoints(&config.stats, &config.kafka.client(), now_ms).await?;
     let mut found: Vec<_> = urls.iter().map(|url| (url, group.status(url.line, now_ms))).collect();
     found.retain(|(_, status)| !args.failing || status.failing_on > 0);
-    found.sort_by_key(|(_, status)| std::cmp::Reverse((status.failing_on > 0, status.waiting)));
+    found.sort_by_key(|(_, status)| std::cmp::Reverse((status.failing_on > 0, status.waiting_calls())));
     if args.json {
         let json = |(url, status): &(&Url, EndpointStatus)| {
             serde_json::to_string(&Shown::of(url, status)).expect("an endpoint has only texts and numbers") + "\n"
@@ -156,7 +159,7 @@ async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Failur
     }
     let (kafka, now_ms) = (config.kafka.client(), Timestamp::now().as_millisecond());
     let group = stats::endpoints(&config.stats, &kafka, now_ms).await?;
-    let waiting: usize = lines.iter().map(|line| group.status(*line, now_ms).waiting).sum();
+    let waiting: usize = lines.iter().map(|line| group.status(*line, now_ms).waiting_calls()).sum();
     let orders: Vec<_> = lines.iter().map(|line| Order { line: *line, at_ms: now_ms }).collect();
     stats::retry_now(&config.stats, &kafka, &orders).await?;
     print(&format!(
@@ -201,7 +204,7 @@ fn text(found: &[(&Url, EndpointStatus)], group: &Group, now_ms: i64) -> String 
             url.webhook.to_string(),
             format!("{} of {}", status.under_way, status.concurrency),
             status.queued.to_string(),
-            status.waiting.to_string(),
+            status.waiting_calls().to_string(),
             or_none(status.cause.as_ref().map(|(_, text)| printable(text))),
         ]
     };
@@ -218,7 +221,7 @@ fn state(status: &EndpointStatus) -> &'static str {
     match status {
         EndpointStatus { failing_on: 1.., .. } => "fails",
         EndpointStatus { fails_since_ms: Some(_), .. } => "troubled",
-        EndpointStatus { instances: 0, waiting: 0, .. } => "idle",
+        EndpointStatus { instances: 0, .. } if status.waiting_calls() == 0 => "idle",
         _ => "works",
     }
 }
@@ -246,7 +249,8 @@ impl<'a> Shown<'a> {
             concurrency: status.concurrency,
             under_way: status.under_way,
             queued: status.queued,
-            waiting: status.waiting,
+            waiting: status.waiting_calls(),
+            waiting_in: &status.waiting,
             oldest_waiting_since: status.oldest_ms.and_then(time),
         }
     }

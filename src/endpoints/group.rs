@@ -1,6 +1,6 @@
 //! What the reports of all instances say together; pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::report::{Breaker, Report};
 use crate::id::Line;
@@ -31,10 +31,17 @@ pub struct EndpointStatus {
     pub under_way: usize,
     /// Calls in memory that are not under way.
     pub queued: usize,
-    /// Calls that wait in the overflow log.
-    pub waiting: usize,
+    /// Calls that wait in topics, by place: [`super::OVERFLOW`], or the delay of a retry topic.
+    pub waiting: BTreeMap<String, usize>,
     /// When the oldest of them was written there, milliseconds since 1970.
     pub oldest_ms: Option<i64>,
+}
+
+impl EndpointStatus {
+    /// Calls that wait in topics.
+    pub fn waiting_calls(&self) -> usize {
+        self.waiting.values().sum()
+    }
 }
 
 impl Group {
@@ -67,7 +74,7 @@ impl Group {
                 }
             }
             for waiting in report.waiting.iter().filter(|waiting| waiting.line == line) {
-                status.waiting += waiting.calls;
+                *status.waiting.entry(waiting.place.clone()).or_default() += waiting.calls;
                 status.oldest_ms = Some(status.oldest_ms.map_or(waiting.oldest_ms, |ms| ms.min(waiting.oldest_ms)));
             }
         }

@@ -11,6 +11,9 @@ pub const REPORT_PREFIX: &str = "endpoints/";
 /// What keys of orders start with; the line follows, as 16 hexadecimal digits.
 pub const ORDER_PREFIX: &str = "retry-now/";
 
+/// The overflow log as a place where calls wait.
+pub const OVERFLOW: &str = "overflow";
+
 /// Max endpoints in one report: about 100 kB. Those that fail and those with the most calls come first.
 const MOST: usize = 500;
 /// How long the text of a cause may be, in characters.
@@ -57,12 +60,14 @@ pub enum Breaker {
     Open,
 }
 
-/// The calls of a line that wait in a partition of the overflow log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The calls of a line that wait in a topic, in the partitions of one instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct WaitingCalls {
     #[serde(with = "hex")]
     pub line: Line,
+    /// [`OVERFLOW`], or the delay of their retry topic, as in its name.
+    pub place: String,
     pub calls: usize,
     /// When the oldest of them was written there, milliseconds since 1970.
     pub oldest_ms: i64,

@@ -18,7 +18,12 @@ fn lane(is_failing: bool, since: Option<i64>) -> LaneReport {
 }
 
 fn report(at_ms: i64, lanes: Vec<LaneReport>, calls: usize, oldest_ms: i64) -> Report {
-    Report { at_ms, lanes, waiting: vec![WaitingCalls { line: LINE, calls, oldest_ms }], left_out: 0 }
+    Report {
+        at_ms,
+        lanes,
+        waiting: vec![WaitingCalls { line: LINE, place: OVERFLOW.to_owned(), calls, oldest_ms }],
+        left_out: 0,
+    }
 }
 
 #[test]
@@ -29,9 +34,9 @@ fn the_group_is_the_sum_of_its_instances() {
     group.learn_report("c", report(1000, vec![], 1, 950));
     let status = group.status(LINE, 2000);
     assert_eq!((status.instances, status.failing_on, status.breaker), (2, 1, Breaker::Open));
-    assert_eq!((status.fails_since_ms, status.cause.unwrap().1), (Some(300), "since 300".to_owned()));
+    assert_eq!((status.fails_since_ms, status.cause.clone().unwrap().1), (Some(300), "since 300".to_owned()));
     assert_eq!((status.concurrency, status.under_way, status.queued), (32, 4, 6));
-    assert_eq!((status.waiting, status.oldest_ms), (13, Some(800)));
+    assert_eq!((status.waiting_calls(), status.oldest_ms), (13, Some(800)));
     assert_eq!(group.status(Line(1), 2000), EndpointStatus::default());
 }
 
@@ -40,8 +45,8 @@ fn an_instance_that_is_silent_counts_no_more_and_an_older_report_changes_nothing
     let mut group = Group::default();
     group.learn_report("a", report(1000, vec![], 7, 900));
     group.learn_report("a", report(500, vec![], 3, 900));
-    assert_eq!(group.status(LINE, 1000).waiting, 7);
-    assert_eq!(group.status(LINE, 1001 + SILENT_MS).waiting, 0);
+    assert_eq!(group.status(LINE, 1000).waiting_calls(), 7);
+    assert_eq!(group.status(LINE, 1001 + SILENT_MS).waiting_calls(), 0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::definitions::{Definitions, Known};
 use super::resume::body;
 use super::{input, now_ms};
 use crate::deliver::{CALL_BYTES, Lanes, Share, Takes};
-use crate::endpoints::{PartitionReport, WaitingCalls};
+use crate::endpoints::{PartitionReport, Waiting};
 use crate::id::Line;
 use crate::matching::{Live, Target};
 use crate::receipt::Receipt;
@@ -130,7 +130,7 @@ impl Backlog for Overflow {
     }
 
     fn waiting(&mut self, lines: Vec<Waits>) {
-        let of = |waits: Waits| WaitingCalls { line: waits.line, calls: waits.records, oldest_ms: waits.oldest_ms };
+        let of = |waits: Waits| Waiting { line: waits.line, calls: waits.records, oldest_ms: waits.oldest_ms };
         self.report.tell(lines.into_iter().map(of).collect());
     }
 
