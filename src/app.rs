@@ -19,7 +19,7 @@ use crate::endpoints::{Endpoints, OVERFLOW};
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
-use crate::pipeline::{Counters, Definitions, Origin, Overflow, Pipeline, Replay, Resume};
+use crate::pipeline::{Counters, Definitions, Pipeline, Replay, RowOrder, Waiting, WaitsIn};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
 use crate::replay::{self, Resend};
@@ -396,29 +396,25 @@ struct Resumes {
 }
 
 impl Handlers for Resumes {
-    type Handler = Resume;
-    type Backlog = Overflow;
+    type Handler = RowOrder;
+    type Backlog = Waiting;
 
-    fn for_partition(&self, topic: &str, partition: i32) -> Option<Reads<Resume, Overflow>> {
+    fn for_partition(&self, topic: &str, partition: i32) -> Option<Reads<RowOrder, Waiting>> {
         let (definitions, lanes, settle) = (self.definitions.clone(), self.lanes.clone(), self.settle.clone());
-        let resume =
-            |from, definitions| Some(Reads::InTurn(Resume::new(from, definitions, lanes.clone(), settle.clone())));
-        if let Some(tier) = self.tiers.named(topic) {
-            return resume((Origin::Tier(tier.clone()), None), definitions);
-        }
         if topic == &*self.row_order {
             let share = counted(lanes.own_in_order(partition), topic, partition);
-            return resume((Origin::RowOrder, Some(share)), definitions);
+            return Some(Reads::InTurn(RowOrder::new(share, definitions, lanes, settle)));
         }
-        (topic == &*self.overflow).then(|| {
-            let share = counted(lanes.own(partition), topic, partition);
-            Reads::InLines(Overflow::new(
-                (share, self.endpoints.partition(OVERFLOW, partition)),
-                definitions,
-                lanes,
-                settle,
-            ))
-        })
+        let (name, place) = if let Some(tier) = self.tiers.named(topic) {
+            (tier.name(), WaitsIn::tier(tier.clone()))
+        } else if topic == &*self.overflow {
+            let _share = counted(lanes.own(partition), topic, partition);
+            (OVERFLOW.to_owned(), WaitsIn::Overflow { _share })
+        } else {
+            return None;
+        };
+        let report = self.endpoints.partition(&name, partition);
+        Some(Reads::InLines(Waiting::new((place, report), definitions, lanes, settle)))
     }
 }
 

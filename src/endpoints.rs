@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+pub use self::orders::Forward;
 use self::orders::Orders;
 use crate::deliver::Lanes;
 use crate::id::Line;
@@ -42,7 +43,7 @@ pub struct Endpoints {
 #[derive(Default)]
 struct State {
     /// What waits in each partition that this instance reads, by place and partition.
-    waiting: BTreeMap<(Arc<str>, i32), Vec<Waiting>>,
+    waiting: BTreeMap<(Arc<str>, i32), Vec<LineWaits>>,
     /// The last report had something in it, so the next one is due even if it has nothing.
     has_reported: bool,
 }
@@ -99,11 +100,11 @@ impl State {
         let mut sums = HashMap::new();
         for ((place, _), waiting) in &self.waiting {
             for waiting in waiting {
-                let sum = sums.entry((waiting.line, place)).or_insert(Waiting { calls: 0, ..*waiting });
+                let sum = sums.entry((waiting.line, place)).or_insert(LineWaits { calls: 0, ..*waiting });
                 (sum.calls, sum.oldest_ms) = (sum.calls + waiting.calls, sum.oldest_ms.min(waiting.oldest_ms));
             }
         }
-        let of = |((line, place), sum): ((Line, &Arc<str>), Waiting)| WaitingCalls {
+        let of = |((line, place), sum): ((Line, &Arc<str>), LineWaits)| WaitingCalls {
             line,
             place: place.to_string(),
             calls: sum.calls,
@@ -121,7 +122,7 @@ pub struct PartitionReport {
 
 /// The calls of a line that wait in one partition.
 #[derive(Debug, Clone, Copy)]
-pub struct Waiting {
+pub struct LineWaits {
     pub line: Line,
     pub calls: usize,
     /// When the oldest of them was written there, milliseconds since 1970.
@@ -129,13 +130,18 @@ pub struct Waiting {
 }
 
 impl PartitionReport {
-    pub fn tell(&self, waiting: Vec<Waiting>) {
+    pub fn tell(&self, waiting: Vec<LineWaits>) {
         self.endpoints.state().waiting.insert(self.partition.clone(), waiting);
     }
 
-    /// Calls of this line that were written by then may go out although they are not due, milliseconds since 1970.
-    pub fn ordered_ms(&self, line: Line) -> i64 {
-        self.endpoints.orders.ordered_ms(line)
+    /// Which calls of this line may go out although they are not due.
+    pub fn forward(&self, line: Line) -> Forward {
+        self.endpoints.orders.forward(line)
+    }
+
+    /// What the partition's topic is called among the places where calls wait.
+    pub fn place(&self) -> &str {
+        &self.partition.0
     }
 }
 

@@ -1,5 +1,5 @@
-//! One record's whole way, in order, on one screen. A call that has waited comes back by [`Resume`]; a record that is
-//! read once more, for some events only, goes by [`Replay`].
+//! One record's whole way, in order, on one screen. A call that has waited comes back by [`Waiting`], one in row
+//! order by [`RowOrder`]; a record that is read once more, for some events only, goes by [`Replay`].
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,16 +16,17 @@ use crate::source::{Handler, Record};
 
 pub use self::counters::{Counters, describe_metrics};
 pub use self::definitions::Definitions;
-pub use self::overflow::Overflow;
 pub use self::replay::{Replay, Replayed};
-pub use self::resume::{Origin, Resume};
+pub use self::row_order::RowOrder;
+pub use self::waiting::{Waiting, WaitsIn};
 
 mod copies;
 mod counters;
 mod definitions;
-mod overflow;
+mod kept_calls;
 mod replay;
-mod resume;
+mod row_order;
+mod waiting;
 
 /// The stages behind one partition. Shared parts are handles; the rest is this partition's own and is
 /// reused from record to record.

@@ -53,7 +53,7 @@ pub use self::producer::MAX_RECORD_BYTES;
 pub use self::reading::{Letters, Opened};
 pub use self::redrive::{Candidate, Order, Outcomes, Redrive, Skipped};
 pub use self::redriven::Redriven;
-pub use self::tiers::{Due, Tier, Tiers};
+pub use self::tiers::{Tier, Tiers};
 pub use self::turns::Turns;
 pub use self::writer::describe_metrics;
 

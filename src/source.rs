@@ -94,6 +94,16 @@ pub trait Handler: Send + 'static {
 
 /// What is done with a partition's records that wait in their topic until the line that each is in moves.
 pub trait Backlog: Send + 'static {
+    /// What their place is called in metrics.
+    fn place(&self) -> &str;
+
+    /// Whether records come in the order of their due times, and each goes on when that has come: lines only matter to
+    /// what goes before.
+    fn is_timed(&self) -> bool;
+
+    /// How many records may wait before no more are read.
+    fn reads_ahead(&self) -> usize;
+
     /// A record has come for the first time. None if nothing is to be done with it.
     fn arrives(&mut self, record: &Record<'_>) -> Option<Spot>;
 
@@ -141,7 +151,9 @@ pub struct Moves {
     pub places: usize,
     /// Only those whose time has come,
     pub only_due: bool,
-    /// or that were written by then, milliseconds since 1970.
+    /// or that were written from then,
+    pub written_from_ms: i64,
+    /// by then, milliseconds since 1970.
     pub written_by_ms: i64,
     /// They can wait elsewhere.
     pub can_leave: bool,
@@ -174,6 +186,18 @@ pub trait Handlers: Send + Sync + 'static {
 
 /// For a source whose records never wait in lines.
 impl Backlog for Infallible {
+    fn place(&self) -> &str {
+        match *self {}
+    }
+
+    fn is_timed(&self) -> bool {
+        match *self {}
+    }
+
+    fn reads_ahead(&self) -> usize {
+        match *self {}
+    }
+
     fn arrives(&mut self, _: &Record<'_>) -> Option<Spot> {
         match *self {}
     }
@@ -228,12 +252,13 @@ pub fn describe_metrics() {
     describe_gauge!(
         "outhook_calls_waiting",
         Unit::Count,
-        "Calls that wait for their endpoints in the overflow log, by the partition, of those that this instance owns"
+        "Calls that wait: in memory, in the overflow log, or in a retry topic, whose delay is its name here; by the \
+         partition, of those that this instance owns, up to 10000 of each of a retry topic's"
     );
     describe_gauge!(
         "outhook_oldest_waiting_call_seconds",
         Unit::Seconds,
-        "For how long the oldest of these has waited"
+        "For how long the oldest of those has waited that wait in topics"
     );
     describe_counter!(
         "outhook_waiting_calls_lost_total",

@@ -160,7 +160,7 @@ async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Failur
     let (kafka, now_ms) = (config.kafka.client(), Timestamp::now().as_millisecond());
     let group = stats::endpoints(&config.stats, &kafka, now_ms).await?;
     let waiting: usize = lines.iter().map(|line| group.status(*line, now_ms).waiting_calls()).sum();
-    let orders: Vec<_> = lines.iter().map(|line| Order { line: *line, at_ms: now_ms }).collect();
+    let orders: Vec<_> = lines.iter().map(|line| Order::of_all(*line, now_ms)).collect();
     stats::retry_now(&config.stats, &kafka, &orders).await?;
     print(&format!(
         "{} {} tried now; {waiting} {} waiting in the overflow log\n",

@@ -77,6 +77,8 @@ pub struct WaitingCalls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
     pub line: Line,
+    /// Of calls that were written earlier it says nothing, milliseconds since 1970.
+    pub from_ms: i64,
     /// When it was given, milliseconds since 1970: of calls that were written later it says nothing.
     pub at_ms: i64,
 }
@@ -134,16 +136,28 @@ impl LaneReport {
 }
 
 impl Order {
-    /// Key and value of its record.
+    /// An order about all calls of a line that were written by now.
+    pub fn of_all(line: Line, now_ms: i64) -> Self {
+        Self { line, from_ms: i64::MIN, at_ms: now_ms }
+    }
+
+    /// Key and value of its record: `from` and `at`, or `at` alone if it is about all.
     pub fn record(self) -> Unwritten {
-        Unwritten { key: format!("{ORDER_PREFIX}{:016x}", self.line.0), value: self.at_ms.to_string() }
+        let from = if self.from_ms == i64::MIN { String::new() } else { format!("{} ", self.from_ms) };
+        Unwritten { key: format!("{ORDER_PREFIX}{:016x}", self.line.0), value: format!("{from}{}", self.at_ms) }
     }
 
     pub(super) fn read(key: &str, value: &[u8]) -> Result<Self, String> {
         let line = u64::from_str_radix(key, 16).map_err(|_| format!("{ORDER_PREFIX}{key} names no line"))?;
-        let at_ms = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
-        let at_ms = at_ms.ok_or("its value is no number of milliseconds")?;
-        Ok(Self { line: Line(line), at_ms })
+        let value = std::str::from_utf8(value).unwrap_or_default();
+        let (from_ms, at_ms) = match value.split_once(' ') {
+            Some((from, at)) => (from.parse().ok(), at.parse().ok()),
+            None => (Some(i64::MIN), value.parse().ok()),
+        };
+        let (Some(from_ms), Some(at_ms)) = (from_ms, at_ms) else {
+            return Err("its value is not one or two numbers of milliseconds".to_owned());
+        };
+        Ok(Self { line: Line(line), from_ms, at_ms })
     }
 }
 

@@ -56,20 +56,36 @@ fn reports_and_orders_are_read_as_they_were_written() {
     assert_eq!(record.key, "endpoints/a");
     assert_eq!(Report::read(record.value.as_bytes()), Ok(written));
     assert!(Report::read(b"[1").is_err());
-    let order = Order { line: LINE, at_ms: 1234 };
+    let order = Order::of_all(LINE, 1234);
     let Unwritten { key, value } = order.record();
     assert_eq!(key, "retry-now/fedcba9876543210");
     assert_eq!(Order::read(&key[ORDER_PREFIX.len()..], value.as_bytes()), Ok(order));
+    let recovery = Order { from_ms: 17, ..order };
+    assert_eq!(Order::read(&key[ORDER_PREFIX.len()..], recovery.record().value.as_bytes()), Ok(recovery));
     assert!(Order::read("nothing", b"1").is_err() && Order::read("1", b"soon").is_err());
 }
 
 #[test]
 fn an_order_is_news_once() {
     let orders = Orders::default();
-    let order = Order { line: LINE, at_ms: 1234 };
+    let order = Order::of_all(LINE, 1234);
     assert!(orders.learn(order) && !orders.learn(order));
     assert!(!orders.learn(Order { at_ms: 1, ..order }));
-    assert_eq!(orders.ordered_ms(LINE), 1234);
+    let has = |written_ms| orders.forward(LINE).has(written_ms);
+    assert!(has(0) && has(1234) && !has(1235));
     orders.forget_old(i64::MAX);
-    assert_eq!(orders.ordered_ms(LINE), i64::MIN);
+    assert!(!has(0));
+}
+
+#[test]
+fn the_order_of_a_recovery_is_about_the_outage_and_adds_to_one_just_before() {
+    let orders = Orders::default();
+    let recovery = |from_ms, at_ms| Order { line: LINE, from_ms, at_ms };
+    let has = |written_ms| orders.forward(LINE).has(written_ms);
+    assert!(orders.learn(recovery(1_000, 9_000)));
+    assert!(!has(999) && has(1_000) && has(9_000));
+    assert!(orders.learn(Order::of_all(LINE, 200_000)) && orders.learn(recovery(190_000, 201_000)));
+    assert!(has(0) && has(201_000));
+    assert!(orders.learn(recovery(290_000, 301_000)));
+    assert!(!has(201_000) && has(290_000));
 }

@@ -18,21 +18,11 @@ pub struct Tier {
     pub delay: Duration,
 }
 
-/// What is to be done with the head of a retry topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
-    Now,
-    /// It, and so all behind it, is to be looked at again after this.
-    In(Duration),
-    /// It has waited its topic's delay, and for so long it is to wait in another one.
-    Elsewhere(Duration),
-}
-
 /// A call that can't be sent for a reason of this instance's is looked at again after this at the latest.
 const LONGEST_DEFERRAL: Duration = Duration::from_secs(300);
 
 /// By which part of its delay a topic's head may keep those behind it waiting.
-const PATIENCE: u32 = 4;
+const PATIENCE: i64 = 4;
 
 impl Tiers {
     /// Topics for these delays, the shortest first. `prefix` is what their names begin with.
@@ -67,27 +57,20 @@ impl Tiers {
 }
 
 impl Tier {
-    /// How long a record may be at the head before it makes room for others, whatever the clocks say.
-    pub fn longest_wait(&self) -> Duration {
-        self.delay + self.delay / PATIENCE
+    /// Its name among the places where calls wait: the delay.
+    pub fn name(&self) -> String {
+        name(self.delay)
     }
 
-    /// What is to be done at `now_ms` with a record that was appended and is due at these times, in milliseconds since
-    /// 1970.
-    pub fn due(&self, appended_ms: i64, due_ms: i64, now_ms: i64) -> Due {
-        let millis = |millis: i64| Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    /// Until when a record that was appended and is due at these times keeps those behind it waiting, in milliseconds since
+    /// 1970: until it is due, or, if that is later than the topic's delay by more than a part, until it has waited so
+    /// long; what is left it is to wait in another topic. That is never more than a wait from now, whatever the clocks say.
+    pub fn head_until_ms(&self, appended_ms: i64, due_ms: i64, now_ms: i64) -> i64 {
         let delay_ms = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
+        let longest_ms = delay_ms.saturating_add(delay_ms / PATIENCE);
         let waited_ms = appended_ms.saturating_add(delay_ms);
-        let left = millis(due_ms.saturating_sub(now_ms));
-        if left.is_zero() {
-            Due::Now
-        } else if due_ms <= waited_ms.saturating_add(delay_ms / i64::from(PATIENCE)) {
-            Due::In(left.min(self.longest_wait()))
-        } else if now_ms < waited_ms {
-            Due::In(millis(waited_ms.saturating_sub(now_ms)).min(self.delay))
-        } else {
-            Due::Elsewhere(left)
-        }
+        let until_ms = if due_ms <= appended_ms.saturating_add(longest_ms) { due_ms } else { waited_ms.min(due_ms) };
+        until_ms.min(now_ms.saturating_add(longest_ms))
     }
 }
 
@@ -138,15 +121,12 @@ mod tests {
     #[test]
     fn what_is_nearly_due_is_waited_for_and_the_rest_of_a_long_wait_is_spent_elsewhere() {
         let tier = tiers().named("outhook.retry.30s").unwrap().clone();
-        let at = |due: i64, now: i64| tier.due(1_000_000, 1_000_000 + due, 1_000_000 + now);
-        let seconds = Duration::from_secs;
-        assert_eq!(at(30_000, 30_000), Due::Now);
-        assert_eq!(at(30_000, 99_000), Due::Now);
-        assert_eq!(at(36_000, 10_000), Due::In(seconds(26)));
-        assert_eq!(at(36_000, 33_000), Due::In(seconds(3)));
-        assert_eq!(at(60_000, 10_000), Due::In(seconds(20)), "at its delay it is looked at again");
-        assert_eq!(at(60_000, 30_000), Due::Elsewhere(seconds(30)));
-        assert_eq!(at(30_000, -1_000_000), Due::In(seconds(30) + seconds(30) / 4), "a clock that was set back");
+        let until = |due: i64, now: i64| tier.head_until_ms(1_000_000, 1_000_000 + due, 1_000_000 + now) - 1_000_000;
+        assert_eq!(until(30_000, 0), 30_000);
+        assert_eq!(until(-5_000, 99_000), -5_000);
+        assert_eq!(until(36_000, 10_000), 36_000);
+        assert_eq!(until(60_000, 10_000), 30_000, "then it waits elsewhere");
+        assert_eq!(until(30_000, -1_000_000), -1_000_000 + 37_500, "a clock that was set back");
     }
 
     proptest! {
@@ -155,26 +135,20 @@ mod tests {
         fn every_wait_ends_in_time(wait_ms in 0i64..500_000_000) {
             let tiers = tiers();
             let (mut now, due) = (0, wait_ms);
-            let mut tier = tiers.of(Duration::from_millis(wait_ms as u64));
-            let mut appended = now;
-            for _ in 0..1000 {
-                match tier.due(appended, due, now) {
-                    Due::Now => break,
-                    Due::In(wait) => now += wait.as_millis() as i64,
-                    Due::Elsewhere(wait) => {
-                        tier = tiers.of(wait);
-                        appended = now;
-                    }
-                }
+            let mut topics = 0;
+            while now < due {
+                let tier = tiers.of(Duration::from_millis((due - now) as u64));
+                now = tier.head_until_ms(now, due, now).max(now);
+                topics += 1;
             }
-            prop_assert_eq!(tier.due(appended, due, now), Due::Now);
-            prop_assert!(now >= due && now <= due + 1, "due at {}, out at {}", due, now);
+            prop_assert_eq!(now, due);
+            prop_assert!(topics < 200, "{} topics", topics);
         }
 
         #[test]
         fn no_times_make_it_panic(appended: i64, due: i64, now: i64) {
             for tier in tiers().iter() {
-                let _ = tier.due(appended, due, now);
+                let _ = tier.head_until_ms(appended, due, now);
             }
         }
     }

@@ -22,6 +22,8 @@ use crate::receipt::{Budget, Receipt};
 
 /// How often it is asked which lines move.
 const LOOK: Duration = Duration::from_millis(10);
+/// How often at least it is where records go when they are due: something may let them go before.
+const LOOK_TIMED: Duration = Duration::from_millis(250);
 /// The same where nothing waits; what comes wakes the task.
 const IDLE: Duration = Duration::from_millis(500);
 /// How many records are read in a row before others have a turn.
@@ -74,7 +76,7 @@ pub(super) async fn run<H: Handlers>(
     backlog: H::Backlog,
 ) {
     let mut reread = None;
-    let told = Told::of(book.partition);
+    let told = Told::of(backlog.place(), book.partition);
     let mut task = Task::new(book, budget, backlog);
     while !stopping.is_asked() {
         let mut is_busy = task.arrivals(&arrivals).await;
@@ -84,12 +86,11 @@ pub(super) async fn run<H: Handlers>(
             continue;
         }
         task.tell(&told);
-        let wait = if task.lines.len() == 0 && task.book.has_room() { IDLE } else { LOOK };
         tokio::select! {
             () = arrivals.arrived() => {}
             () = again(reread.as_ref()) => {}
             () = stopping.asked() => {}
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(task.rest()) => {}
         }
     }
 }
@@ -101,11 +102,11 @@ struct Told {
 }
 
 impl Told {
-    fn of(partition: i32) -> Self {
-        let partition = partition.to_string();
+    fn of(place: &str, partition: i32) -> Self {
+        let labels = [("where", place.to_owned()), ("partition", partition.to_string())];
         Self {
-            waiting: gauge!("outhook_calls_waiting", "where" => "overflow", "partition" => partition.clone()),
-            oldest: gauge!("outhook_oldest_waiting_call_seconds", "where" => "overflow", "partition" => partition),
+            waiting: gauge!("outhook_calls_waiting", &labels),
+            oldest: gauge!("outhook_oldest_waiting_call_seconds", &labels),
         }
     }
 }
@@ -130,8 +131,8 @@ impl<B: Backlog> Task<B> {
         Self {
             book,
             budget,
+            lines: Lines::new(backlog.is_timed()),
             backlog,
-            lines: Lines::default(),
             plan: Plan::new(),
             refused: HashSet::new(),
             born: Instant::now(),
@@ -147,7 +148,7 @@ impl<B: Backlog> Task<B> {
     async fn arrivals<H: Handlers>(&mut self, arrivals: &RecordQueue<H>) -> bool {
         let mut any = false;
         for _ in 0..BATCH {
-            if !self.book.has_room() {
+            if !self.may_read() {
                 break;
             }
             match arrivals.poll() {
@@ -166,7 +167,7 @@ impl<B: Backlog> Task<B> {
         let offset = record.offset();
         if offset <= self.last {
             // The log went back. What waited is of a log that is gone, and so is what was fetched of it.
-            (self.lines, self.plan, self.went_back) = (Lines::default(), Plan::new(), true);
+            (self.lines, self.plan, self.went_back) = (Lines::new(self.backlog.is_timed()), Plan::new(), true);
         }
         self.last = offset;
         let Some(entry) = self.book.open(Mark { offset, timestamp: record.timestamp_ms() }).await else { return };
@@ -264,7 +265,31 @@ impl<B: Backlog> Task<B> {
         let (now, is_crowded, backlog) = (self.born.elapsed(), self.is_crowded(), &mut self.backlog);
         self.plan = self.lines.plan(now, now_ms(), is_crowded, |line| backlog.moves(line));
         // It takes long where there are very many lines, and then it is done less often.
-        self.look_at = began + LOOK.max(began.elapsed() * 20);
+        self.look_at = began + self.next_look().max(began.elapsed() * 20);
+    }
+
+    /// In how long it is to be asked again which lines move.
+    fn next_look(&self) -> Duration {
+        if !self.backlog.is_timed() {
+            return LOOK;
+        }
+        let first_due_ms = self.lines.first_due_ms().unwrap_or(i64::MAX);
+        let until_due = u64::try_from(first_due_ms.saturating_sub(now_ms())).unwrap_or(0);
+        Duration::from_millis(until_due).clamp(LOOK, LOOK_TIMED)
+    }
+
+    /// How long nothing is to be done, unless something comes.
+    fn rest(&self) -> Duration {
+        match self.plan.is_empty() {
+            true if self.lines.len() == 0 && self.may_read() => IDLE,
+            true => self.look_at.saturating_duration_since(Instant::now()).max(LOOK),
+            false => LOOK,
+        }
+    }
+
+    /// Whether one more record may be read.
+    fn may_read(&self) -> bool {
+        self.lines.len() < self.backlog.reads_ahead() && self.book.has_room()
     }
 
     /// What waits can't be read again at present.

@@ -26,6 +26,8 @@ pub(super) type Plan = BTreeMap<i64, (Line, Turn)>;
 pub(super) struct Lines {
     of: HashMap<Line, Queue>,
     waiting: usize,
+    /// Records come in the order of their due times.
+    is_timed: bool,
     /// All are to be read again, whether or not their lines move; up to and without this offset.
     review: Option<Review>,
 }
@@ -56,6 +58,11 @@ struct Review {
 }
 
 impl Lines {
+    /// `is_timed` if records come in the order of their due times.
+    pub fn new(is_timed: bool) -> Self {
+        Self { is_timed, ..Self::default() }
+    }
+
     /// A record waits from now on. Records may come in any order, as those do that are put back.
     pub fn wait(&mut self, line: Line, offset: i64, waiting: Waiting) {
         if self.of.entry(line).or_default().waiting.insert(offset, waiting).is_none() {
@@ -87,6 +94,11 @@ impl Lines {
     /// When the record was written that has waited longest, milliseconds since 1970. Looks at every line.
     pub fn oldest_ms(&self) -> Option<i64> {
         self.of.values().filter_map(|queue| Some(queue.waiting.first_key_value()?.1.since_ms)).min()
+    }
+
+    /// When the first record is due, of those that come in the order of their due times; milliseconds since 1970.
+    pub fn first_due_ms(&self) -> Option<i64> {
+        self.of.values().filter_map(|queue| Some(queue.waiting.first_key_value()?.1.due_ms)).min()
     }
 
     /// What waits in each line, of up to so many lines with the most records.
@@ -130,14 +142,20 @@ impl Lines {
             if now < queue.rests_until {
                 continue;
             }
-            let Moves { places, only_due, written_by_ms, can_leave } = moves(*line);
+            let Moves { places, only_due, written_from_ms, written_by_ms, can_leave } = moves(*line);
             let before = plan.len();
             if can_leave && leaving > 0 {
                 plan.extend(queue.waiting.keys().take(leaving).map(|offset| (*offset, (*line, Turn::MakeRoom))));
                 leaving = leaving.saturating_sub(plan.len() - before);
             }
-            let is_due = |waiting: &Waiting| waiting.due_ms <= now_ms || waiting.since_ms <= written_by_ms;
-            let may_go = queue.waiting.iter().filter(|(_, waiting)| !only_due || is_due(waiting));
+            let is_due = |waiting: &Waiting| waiting.due_ms <= now_ms;
+            let was_written = |waiting: &Waiting| (written_from_ms..=written_by_ms).contains(&waiting.since_ms);
+            // Behind these none is due or was written by then, where they come in that order.
+            let first = queue
+                .waiting
+                .iter()
+                .take_while(|(_, waiting)| !self.is_timed || is_due(waiting) || waiting.since_ms <= written_by_ms);
+            let may_go = first.filter(|(_, waiting)| !only_due || is_due(waiting) || was_written(waiting));
             let may_go = may_go.take(places.min(going).min(part)).map(|(offset, _)| (*offset, (*line, Turn::Go)));
             let count = plan.len();
             plan.extend(may_go);
@@ -181,7 +199,7 @@ mod tests {
     }
 
     fn moves(places: usize, only_due: bool) -> Moves {
-        Moves { places, only_due, written_by_ms: i64::MIN, can_leave: false }
+        Moves { places, only_due, written_from_ms: i64::MIN, written_by_ms: i64::MIN, can_leave: false }
     }
 
     fn offsets(plan: &Plan) -> Vec<i64> {
@@ -210,14 +228,22 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_by_a_time_may_go_before_it_is_due() {
-        let mut lines = Lines::default();
-        for offset in 0..4 {
-            lines.wait(Line(1), offset, Waiting { entry: 0, due_ms: i64::MAX, since_ms: offset * 10 });
+    fn what_was_written_in_a_time_may_go_before_it_is_due() {
+        for is_timed in [false, true] {
+            let mut lines = Lines::new(is_timed);
+            for offset in 0..4 {
+                lines.wait(Line(1), offset, Waiting { entry: 0, due_ms: 1000 + offset, since_ms: offset * 10 });
+            }
+            let plan = |lines: &mut Lines, written_from_ms, written_by_ms, now_ms| {
+                let moves = Moves { written_from_ms, written_by_ms, ..moves(9, true) };
+                offsets(&lines.plan(NOW, now_ms, false, |_| moves))
+            };
+            assert_eq!(plan(&mut lines, i64::MIN, 10, 100), [0, 1]);
+            assert_eq!(plan(&mut lines, 10, 25, 100), [1, 2]);
+            assert_eq!(plan(&mut lines, 20, 25, 1000), [0, 2]);
+            assert!(plan(&mut lines, i64::MIN, -1, 100).is_empty());
+            assert_eq!(lines.first_due_ms(), Some(1000));
         }
-        let ordered = |written_by_ms| Moves { written_by_ms, ..moves(9, true) };
-        assert_eq!(offsets(&lines.plan(NOW, 100, false, |_| ordered(10))), [0, 1]);
-        assert!(lines.plan(NOW, 100, false, |_| ordered(-1)).is_empty());
     }
 
     #[test]

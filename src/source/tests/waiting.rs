@@ -1,7 +1,7 @@
 //! Records that wait in lines, on a broker that speaks the protocol.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::*;
 
@@ -12,6 +12,10 @@ struct Gates {
     gone: Mutex<Vec<String>>,
     reviews: AtomicBool,
     reviewed: Mutex<BTreeSet<String>>,
+    /// Records go so long after they were written, whatever their lines have places for, and two are read ahead.
+    delay: Option<Duration>,
+    /// Those that were written by then go before, milliseconds since 1970.
+    written_by_ms: AtomicI64,
 }
 
 impl Gates {
@@ -46,14 +50,29 @@ fn line_of(value: &str) -> Line {
 }
 
 impl Backlog for Gated {
+    fn place(&self) -> &str {
+        "gated"
+    }
+
+    fn is_timed(&self) -> bool {
+        self.0.delay.is_some()
+    }
+
+    fn reads_ahead(&self) -> usize {
+        if self.is_timed() { 2 } else { usize::MAX }
+    }
+
     fn arrives(&mut self, record: &Record<'_>) -> Option<Spot> {
         let value = value(record);
-        (!value.ends_with("copy")).then(|| Spot { line: line_of(&value), due_ms: 0 })
+        let due_ms = self.0.delay.map_or(0, |delay| record.timestamp_ms() + delay.as_millis() as i64);
+        (!value.ends_with("copy")).then(|| Spot { line: line_of(&value), due_ms })
     }
 
     fn moves(&mut self, line: Line) -> Moves {
         let places = self.0.places.lock().unwrap().get(&line).copied().unwrap_or(0);
-        Moves { places, only_due: false, written_by_ms: i64::MIN, can_leave: false }
+        let places = if self.is_timed() { usize::MAX } else { places };
+        let written_by_ms = self.0.written_by_ms.load(Ordering::SeqCst);
+        Moves { places, only_due: self.is_timed(), written_from_ms: 1, written_by_ms, can_leave: false }
     }
 
     fn waiting(&mut self, _: Vec<Waits>) {}
@@ -177,4 +196,38 @@ async fn a_review_shows_all_that_waits_and_moves_nothing() {
     gates.open(0, 25);
     assert_eq!(gates.until(25).await, of_line(&records, 0));
     stop(source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_with_a_time_go_when_it_has_come() {
+    let delay = Duration::from_millis(600);
+    let (broker, gates) = (broker(), Arc::new(Gates { delay: Some(delay), ..Gates::default() }));
+    let records = in_turn(2, 0..20);
+    gates.open(0, 10);
+    gates.open(1, 10);
+    let source = start(&broker, &gates);
+    let written = std::time::Instant::now();
+    produce(&broker, records.clone()).await;
+    let all: Vec<_> = records.into_iter().map(|(_, value)| value).collect();
+    assert_eq!(gates.until(20).await, all);
+    // A timestamp has whole milliseconds.
+    assert!(written.elapsed() + Duration::from_millis(1) >= delay, "after {:?}", written.elapsed());
+    assert_eq!(stop(source).await, 0);
+    assert_eq!(committed(&broker).await[0], Some(20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_with_a_time_that_are_let_go_before_go_in_their_order() {
+    let delay = Some(Duration::from_secs(3600));
+    let (broker, gates) = (broker(), Arc::new(Gates { delay, ..Gates::default() }));
+    let records = in_turn(1, 0..20);
+    gates.open(0, 20);
+    produce(&broker, records.clone()).await;
+    let source = start(&broker, &gates);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(gates.gone.lock().unwrap().is_empty());
+    gates.written_by_ms.store(i64::MAX, Ordering::SeqCst);
+    assert_eq!(gates.until(20).await, of_line(&records, 0));
+    assert_eq!(stop(source).await, 0);
+    assert_eq!(committed(&broker).await[0], Some(20));
 }

@@ -1,0 +1,63 @@
+//! The way of a call in row order: from the topic that keeps the order to its lane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::definitions::{Definitions, Known};
+use super::kept_calls::KeptCalls;
+use crate::deliver::{Lanes, Share};
+use crate::receipt::Receipt;
+use crate::settle::{KeptCall, Settle, Until};
+use crate::source::{Handler, Record};
+
+/// How long a call, and all behind it, waits for this instance to know as much as its writer did. An instance is behind
+/// by less than a second but where its definitions can't be read at all.
+const CATCH_UP: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether it does.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The stages behind one partition of the topic of row order.
+pub struct RowOrder {
+    calls: KeptCalls,
+    lanes: Arc<Lanes>,
+    /// What this partition gives of the calls of webhooks that may make only so many a second.
+    _share: Share,
+}
+
+impl RowOrder {
+    pub fn new(share: Share, definitions: Definitions, lanes: Arc<Lanes>, settle: Arc<Settle>) -> Self {
+        Self { calls: KeptCalls::new(definitions, settle), lanes, _share: share }
+    }
+
+    /// Whether a call is to wait for what its writer knew. Elsewhere it would lose its place.
+    fn is_ahead(&self, record: &Record<'_>) -> bool {
+        let (header, definitions) = (|name: &str| record.header(name), &self.calls.definitions);
+        let Ok(until) = Until::read(header) else { return false };
+        // So it is for nearly all, and the rest need not be read twice.
+        if definitions.as_of() >= until.definitions {
+            return false;
+        }
+        let written_ms = record.timestamp_ms();
+        KeptCall::read(header).is_ok_and(|kept| matches!(definitions.known(&kept, until, written_ms), Known::NotYet))
+    }
+}
+
+impl Handler for RowOrder {
+    fn wait(&self, record: &Record<'_>, waited: Duration) -> Option<Duration> {
+        (waited < CATCH_UP && self.is_ahead(record)).then_some(LOOK)
+    }
+
+    async fn handle(&mut self, record: Record<'_>, receipt: Receipt) {
+        let Some((kept, until)) = self.calls.read(&record, &receipt) else { return receipt.settle() };
+        if self.calls.is_copy(&kept, record.offset()) {
+            return receipt.settle();
+        }
+        let Some(call) = self.calls.again(kept, until, &record, receipt) else { return };
+        match call.message.target.is_in_row_order() {
+            true => self.lanes.send(call).await,
+            // Its webhook wants no order any more.
+            false => self.lanes.resume(call).await,
+        }
+    }
+}
