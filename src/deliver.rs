@@ -21,6 +21,7 @@ mod metrics;
 mod note;
 mod pace;
 mod proxy;
+mod recovered;
 mod resolve;
 mod retry_after;
 mod route;
@@ -36,6 +37,7 @@ mod timer;
 mod tls;
 mod tokens;
 mod worker;
+mod workers;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -55,6 +57,7 @@ pub use self::breaker::Phase;
 pub use self::config::Config;
 pub use self::lane::{LaneStatus, Takes};
 pub use self::metrics::describe_metrics;
+pub use self::recovered::Recovery;
 pub use self::shared::line_of;
 pub use self::throttle::Share;
 
@@ -157,7 +160,7 @@ pub struct Retries<'t> {
 /// How often lanes that have calls are looked after.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How often endpoints that fail are counted.
+/// How often endpoints that fail, and calls that wait in memory, are counted.
 const COUNT: Duration = Duration::from_secs(1);
 
 /// How often lanes are looked at that are only remembered.
@@ -191,7 +194,7 @@ impl Lanes {
             loop {
                 let act = tokio::select! {
                     _ = looks.tick() => Shared::expire,
-                    _ = counts.tick() => Shared::count_failing,
+                    _ = counts.tick() => Shared::count,
                     _ = reviews.tick() => Shared::end_remembered,
                 };
                 let Some(shared) = looked_after.upgrade().filter(|shared| !shared.is_stopping()) else { return };
@@ -298,6 +301,11 @@ impl Lanes {
     /// Lets the next call of a line pass to its endpoint, although its breaker is open.
     pub fn probe_now(&self, line: Line) {
         self.shared.probe_now(line);
+    }
+
+    /// The endpoints that have come to work again since the last call of this.
+    pub fn take_recovered(&self) -> Vec<Recovery> {
+        self.shared.recovered.take()
     }
 
     /// This instance owns a partition of the overflow log, and with it a share of the calls of webhooks that may

@@ -129,6 +129,28 @@ impl Signals {
     }
 }
 
+/// How many files the process may have open, where that is limited. The limit is raised as far as it may be without
+/// more rights.
+#[cfg(unix)]
+pub fn max_open_files() -> Option<usize> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+        // Some systems allow less than they say: then it stays as it is.
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            limit = raised;
+        }
+    }
+    usize::try_from(limit.current?).ok()
+}
+
+/// The same where files are not limited so.
+#[cfg(not(unix))]
+pub fn max_open_files() -> Option<usize> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,8 @@ pub struct Config {
     pub concurrency: usize,
     /// What trouble never takes the calls under way to one endpoint below. Default 1.
     pub min_concurrency: usize,
+    /// Max connections to endpoints over all of them. Beyond it an endpoint that has calls gets one and no more. Default: as many files as the process may have open less 512, or half of them if that is more.
+    pub max_connections: Option<usize>,
     /// Calls that may be in memory over all endpoints; at the limit partitions wait. Default 20000.
     pub max_calls: usize,
     /// Max calls in memory for one endpoint. More of them wait in the overflow log, or in their source where that keeps no other endpoint waiting. Default 1024.
@@ -78,6 +80,7 @@ impl Default for Config {
         Self {
             concurrency: CONCURRENCY,
             min_concurrency: 1,
+            max_connections: None,
             max_calls: 20_000,
             queue_calls: 1024,
             queue_wait: Duration::from_secs(1),
@@ -116,6 +119,7 @@ impl Config {
     pub fn check(&self) -> Result<(), String> {
         let positive = [
             ("concurrency", self.concurrency > 0),
+            ("max_connections", self.max_connections != Some(0)),
             ("max_calls", self.max_calls > 0),
             ("queue_bytes", self.queue_bytes > 0),
             ("queue_wait", !self.queue_wait.is_zero()),

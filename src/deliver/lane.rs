@@ -9,6 +9,7 @@
 
 mod admission;
 mod again;
+mod hand;
 mod room;
 mod status;
 mod turn;
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 pub(super) use self::admission::Refusal;
+use self::hand::Hand;
 pub(super) use self::room::{Held, Room};
 pub use self::status::LaneStatus;
 pub use self::waiting::Takes;
@@ -33,7 +35,7 @@ use super::route::Route;
 use super::rows::Rows;
 use super::shared::{Key, Shared, Trouble, Why};
 use super::throttle::Turn;
-use super::{Call, Cause, worker};
+use super::{Call, Cause};
 use crate::definition::Endpoint;
 use crate::id::Row;
 
@@ -97,14 +99,6 @@ pub(super) enum Task {
     /// Until the next call may go out; then [`Lane::pause_over`].
     Pause(Duration),
     End,
-}
-
-/// Who takes a call that was just queued.
-enum Hand {
-    Parked(Arc<Notify>),
-    New,
-    /// All workers are busy, and look at the queue before they park.
-    Busy,
 }
 
 /// What an attempt has shown of the endpoint.
@@ -186,7 +180,7 @@ impl Lane {
             match head {
                 Some(held) => {
                     state.queue.push_back(held);
-                    state.hand()
+                    state.hand(&self.shared.workers)
                 }
                 None => {
                     self.shared.metrics.row_order_parked.increment(1.0);
@@ -208,6 +202,7 @@ impl Lane {
         let mut state = self.state();
         if state.closed && state.queue.is_empty() {
             state.workers -= 1;
+            self.shared.workers.left();
             return Task::End;
         }
         if state.under_way < state.concurrency.allowed() {
@@ -225,7 +220,7 @@ impl Lane {
             state.under_way += 1;
             // Where more is allowed than before, there is work for another one.
             let more = !state.queue.is_empty() && state.under_way < state.concurrency.allowed();
-            let hand = if more { state.hand() } else { Hand::Busy };
+            let hand = if more { state.hand(&self.shared.workers) } else { Hand::Busy };
             drop(state);
             self.give_to(hand);
             return Task::Send(held);
@@ -239,22 +234,6 @@ impl Lane {
         self.state().pausing = false;
     }
 
-    /// Whether a parked worker may end; false when it was woken at the same moment. The last one of a lane
-    /// that has no calls takes the lane off the map, unless its endpoint fails.
-    pub fn leave(self: &Arc<Self>, wake: &Arc<Notify>) -> bool {
-        let mut state = self.state();
-        let Some(place) = state.parked.iter().position(|parked| Arc::ptr_eq(parked, wake)) else { return false };
-        state.parked.remove(place);
-        state.workers -= 1;
-        let last = state.is_left();
-        drop(state);
-        if last {
-            self.route.disconnect();
-            self.end_if_left();
-        }
-        true
-    }
-
     /// Takes in what an attempt has shown. When the endpoint turns out to fail, what is queued for it goes to wait
     /// elsewhere.
     pub fn learn(&self, shown: Shown, took: Duration) {
@@ -265,6 +244,8 @@ impl Lane {
             Shown::Works => {
                 if state.breaker.is_open() {
                     state.concurrency.recovered();
+                    let lasted = state.trouble(now).map_or(Duration::ZERO, |trouble| trouble.lasted);
+                    self.shared.recovered.tell(self.key.line(), lasted);
                 }
                 state.concurrency.answered(took, under_way, now);
                 state.breaker.succeeded();
@@ -347,7 +328,7 @@ impl Lane {
         // Whoever parked while this instance had no share is told that it may have one again.
         let hand = match &mut *self.state() {
             state if state.queue.is_empty() || state.pausing => Hand::Busy,
-            state => state.hand(),
+            state => state.hand(&self.shared.workers),
         };
         self.give_to(hand);
         if self.key.is_in_order() {
@@ -398,15 +379,7 @@ impl Lane {
         self.shared.metrics.row_order_parked.decrement(1.0);
         next.queued = self.born.elapsed();
         state.queue.push_back(next);
-        state.hand()
-    }
-
-    fn give_to(self: &Arc<Self>, hand: Hand) {
-        match hand {
-            Hand::Parked(worker) => worker.notify_one(),
-            Hand::New => drop(tokio::spawn(worker::run(self.clone()))),
-            Hand::Busy => {}
-        }
+        state.hand(&self.shared.workers)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -423,17 +396,6 @@ impl State {
     fn trouble(&self, now: Duration) -> Option<Trouble> {
         let (cause, since) = self.trouble.as_ref()?;
         Some(Trouble { cause: cause.clone(), lasted: now.saturating_sub(*since) })
-    }
-
-    fn hand(&mut self) -> Hand {
-        if let Some(worker) = self.parked.pop() {
-            Hand::Parked(worker)
-        } else if self.workers < self.concurrency.allowed() {
-            self.workers += 1;
-            Hand::New
-        } else {
-            Hand::Busy
-        }
     }
 }
 

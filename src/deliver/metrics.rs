@@ -18,6 +18,7 @@ pub(super) struct Metrics {
     pub in_flight: Gauge,
     pub lanes: Gauge,
     pub failing: Gauge,
+    pub queued: Gauge,
     pub retries_waiting: Gauge,
     pub row_order_parked: Gauge,
     deferred: [Counter; 4],
@@ -39,6 +40,7 @@ impl Metrics {
             in_flight: gauge!("outhook_calls_in_flight"),
             lanes: gauge!("outhook_lanes"),
             failing: gauge!("outhook_endpoints_failing"),
+            queued: gauge!("outhook_calls_waiting", "where" => "memory"),
             retries_waiting: gauge!("outhook_retries_waiting"),
             row_order_parked: gauge!("outhook_row_order_parked"),
             deferred: ["failing", "full", "waited", "no_share"]

@@ -11,9 +11,11 @@ use super::clock::Clock;
 use super::dial::Dialer;
 use super::lane::{Lane, LaneStatus, Takes};
 use super::metrics::Metrics;
+use super::recovered::Recovered;
 use super::resolve::Resolver;
 use super::schedule::Schedule;
 use super::throttle::{Throttle, Turn};
+use super::workers::{self, Workers};
 use super::{CALL_BYTES, Call, Cause, Config, Onward, Outcome, Retries, note, now};
 use crate::id::{Line, WebhookId};
 use crate::lifecycle::Stop;
@@ -67,6 +69,8 @@ pub(super) struct Shared {
     pub row_order_throttle: Arc<Throttle>,
     pub in_order: InMemory,
     pub clock: Clock,
+    pub recovered: Recovered,
+    pub workers: Workers,
     /// Only lanes that have calls or workers are in it, and those whose endpoints fail.
     lanes: DashMap<Key, Arc<Lane>>,
     /// The newest of them by the line in which its calls wait.
@@ -161,6 +165,8 @@ impl Shared {
             metrics: Metrics::new(),
             onward,
             clock: Clock::default(),
+            recovered: Recovered::default(),
+            workers: Workers::new(config.max_connections.unwrap_or_else(workers::most_by_files)),
             lanes: DashMap::new(),
             lines: DashMap::new(),
             busy: Mutex::default(),
@@ -323,9 +329,15 @@ impl Shared {
         self.row_order_throttle.forget_idle(now());
     }
 
-    /// Counts the endpoints that fail.
-    pub fn count_failing(&self) {
-        self.metrics.failing.set(self.lanes.iter().filter(|lane| lane.is_failing()).count() as f64);
+    /// Counts the endpoints that fail, and the calls that wait in memory.
+    pub fn count(&self) {
+        let (failing, queued) = self
+            .lanes
+            .iter()
+            .map(|lane| lane.counts())
+            .fold((0, 0), |sum, (failing, queued)| (sum.0 + usize::from(failing), sum.1 + queued));
+        self.metrics.failing.set(failing as f64);
+        self.metrics.queued.set(queued as f64);
     }
 
     /// Forgets the lanes that have been remembered for long enough.

@@ -65,7 +65,7 @@ impl Lane {
         }
         held.queued = now;
         state.queue.push_back(held);
-        let hand = state.hand();
+        let hand = state.hand(&self.shared.workers);
         drop(state);
         self.give_to(hand);
     }

@@ -40,6 +40,13 @@ impl Lane {
         }
     }
 
+    /// Whether the endpoint fails, and how many calls wait here.
+    pub fn counts(&self) -> (bool, usize) {
+        let now = self.born.elapsed();
+        let state = self.state();
+        (state.is_failing(now), state.calls.saturating_sub(state.under_way))
+    }
+
     /// Lets the breaker send its next probe now.
     pub fn probe_now(&self) {
         let now = self.born.elapsed();

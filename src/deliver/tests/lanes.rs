@@ -43,6 +43,27 @@ async fn no_more_calls_at_once_than_allowed() {
 }
 
 #[tokio::test]
+async fn no_more_connections_than_allowed_over_all_lanes_but_one_for_each() {
+    let mut slow = Receiver::start(|_| Reply::Held(200)).await;
+    let quick = Receiver::start(|_| Reply::Status(200)).await;
+    let mut heard = Heard::new(Config { max_connections: Some(2), ..config() });
+    heard.offer_all(&target(&slow.url("/")), 0..9).await;
+    for _ in 0..2 {
+        slow.heard().await;
+    }
+    heard.offer_all(&target(&quick.url("/")), 9..12).await;
+    for _ in 0..3 {
+        heard.delivered().await;
+    }
+    assert_eq!((slow.connections(), quick.connections()), (2, 1));
+    slow.release(9);
+    for _ in 0..9 {
+        heard.delivered().await;
+    }
+    assert_eq!(slow.connections(), 2);
+}
+
+#[tokio::test]
 async fn a_full_lane_that_moves_is_waited_for() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 4, ..config() });
