@@ -1,8 +1,8 @@
 //! How endpoints stand over the whole group, and orders to retry their waiting calls now.
 //!
 //! Each instance knows its own lanes, and the calls that wait in its partitions of the overflow log. It writes a report
-//! of both to the stats topic every few seconds, so that a command can add up those of all instances. An order to retry
-//! now comes to every instance by the same topic.
+//! of both to the stats topic every few seconds, and reads those of all others there, so that each can tell how things
+//! stand over the group. An order to retry now comes to every instance by the same topic.
 
 mod group;
 mod orders;
@@ -23,6 +23,9 @@ use crate::id::Line;
 pub use self::group::{EndpointStatus, Group, SILENT_MS};
 pub use self::report::{Breaker, ORDER_PREFIX, OVERFLOW, Order, REPORT_PREFIX, Report, WaitingCalls};
 
+/// How many orders may wait to be written, which takes a moment as long as Kafka takes records.
+const MOST_ORDERS: usize = 10_000;
+
 /// A record for the stats topic.
 #[derive(Debug, Clone)]
 pub struct Unwritten {
@@ -38,7 +41,13 @@ pub struct Endpoints {
     lanes: Option<Arc<Lanes>>,
     orders: Orders,
     state: Mutex<State>,
+    /// What all instances have last reported, this one too.
+    group: Mutex<Group>,
 }
+
+/// An order was not taken: too many wait to be written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooManyOrders;
 
 #[derive(Default)]
 struct State {
@@ -46,6 +55,8 @@ struct State {
     waiting: BTreeMap<(Arc<str>, i32), Vec<LineWaits>>,
     /// The last report had something in it, so the next one is due even if it has nothing.
     has_reported: bool,
+    /// The newest orders that the topic is to have, by line.
+    unwritten_orders: BTreeMap<Line, Order>,
 }
 
 impl Endpoints {
@@ -76,17 +87,68 @@ impl Endpoints {
     /// # Errors
     /// It is no order; the text says why.
     pub fn learn_order(&self, key: &str, value: &[u8]) -> Result<(), String> {
-        let order = Order::read(key, value)?;
+        self.carry_out(Order::read(key, value)?);
+        Ok(())
+    }
+
+    /// Takes in an instance's report of the topic; the key is what follows [`REPORT_PREFIX`]. One that a newer version
+    /// wrote otherwise says nothing to this one.
+    pub fn learn_report(&self, key: &str, value: &[u8], now_ms: i64) {
+        if let Ok(report) = Report::read(value) {
+            let mut group = self.group();
+            group.learn_report(key, report);
+            // The topic has reports of runs that are long gone.
+            group.forget_silent(now_ms);
+        }
+    }
+
+    /// How the endpoint of a line stands over the group, as all instances have last reported.
+    pub fn status(&self, line: Line, now_ms: i64) -> EndpointStatus {
+        self.group().status(line, now_ms)
+    }
+
+    /// Has the waiting calls of these lines retried now: by this instance at once, by the others as soon as they read it.
+    ///
+    /// # Errors
+    /// Too many orders wait to be written; none of these is taken.
+    pub fn order(&self, lines: &[Line], now_ms: i64) -> Result<(), TooManyOrders> {
+        let orders = lines.iter().map(|line| Order { line: *line, at_ms: now_ms });
+        {
+            let mut state = self.state();
+            if state.unwritten_orders.len() + lines.len() > MOST_ORDERS {
+                return Err(TooManyOrders);
+            }
+            state.unwritten_orders.extend(orders.clone().map(|order| (order.line, order)));
+        }
+        orders.for_each(|order| self.carry_out(order));
+        Ok(())
+    }
+
+    /// The orders that the topic is to have now.
+    pub fn take_unwritten_orders(&self) -> Vec<Order> {
+        std::mem::take(&mut self.state().unwritten_orders).into_values().collect()
+    }
+
+    /// The topic did not take an order: it is written again, unless there is a newer one of its line.
+    pub fn order_failed(&self, order: Order) {
+        self.state().unwritten_orders.entry(order.line).or_insert(order);
+    }
+
+    /// Forgets orders that are long done, and instances that are gone.
+    pub fn forget_old(&self, now_ms: i64) {
+        self.orders.forget_old(now_ms);
+        self.group().forget_silent(now_ms);
+    }
+
+    fn carry_out(&self, order: Order) {
         let is_news = self.orders.learn(order);
         if let Some(lanes) = self.lanes.as_ref().filter(|_| is_news) {
             lanes.probe_now(order.line);
         }
-        Ok(())
     }
 
-    /// Forgets orders that are long done.
-    pub fn forget_old(&self, now_ms: i64) {
-        self.orders.forget_old(now_ms);
+    fn group(&self) -> MutexGuard<'_, Group> {
+        self.group.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

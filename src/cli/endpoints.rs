@@ -11,7 +11,7 @@ use super::text::{WRITES, endpoint, or_none, printable, table};
 use super::{Failure, print};
 use crate::config::Config;
 use crate::deliver::line_of;
-use crate::endpoints::{Breaker, EndpointStatus, Group, Order};
+use crate::endpoints::{EndpointStatus, Group, Order};
 use crate::id::{AccountId, Line, WebhookId};
 use crate::matching::Target;
 use crate::settle::UrlPrefix;
@@ -198,7 +198,7 @@ fn text(found: &[(&Url, EndpointStatus)], group: &Group, now_ms: i64) -> String 
     }
     let row = |(url, status): &(&Url, EndpointStatus)| {
         vec![
-            state(status).to_owned(),
+            status.state().to_owned(),
             or_none(status.fails_since_ms.and_then(time)),
             url.shown.clone(),
             url.webhook.to_string(),
@@ -216,16 +216,6 @@ fn text(found: &[(&Url, EndpointStatus)], group: &Group, now_ms: i64) -> String 
     text
 }
 
-/// A word for how an endpoint stands.
-fn state(status: &EndpointStatus) -> &'static str {
-    match status {
-        EndpointStatus { failing_on: 1.., .. } => "fails",
-        EndpointStatus { fails_since_ms: Some(_), .. } => "troubled",
-        EndpointStatus { instances: 0, .. } if status.waiting_calls() == 0 => "idle",
-        _ => "works",
-    }
-}
-
 fn time(ms: i64) -> Option<String> {
     Some(Timestamp::from_second(ms.div_euclid(1000)).ok()?.to_string())
 }
@@ -236,15 +226,11 @@ impl<'a> Shown<'a> {
             endpoint: &url.shown,
             account_id: url.account.to_string(),
             webhook_id: url.webhook.to_string(),
-            state: state(status),
+            state: status.state(),
             fails_since: status.fails_since_ms.and_then(time),
             class: status.cause.as_ref().map(|(class, _)| &**class),
             cause: status.cause.as_ref().map(|(_, text)| &**text),
-            breaker: match status.breaker {
-                Breaker::Closed => "closed",
-                Breaker::Probing => "probing",
-                Breaker::Open => "open",
-            },
+            breaker: status.breaker.as_str(),
             instances: status.instances,
             concurrency: status.concurrency,
             under_way: status.under_way,

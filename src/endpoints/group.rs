@@ -7,6 +7,7 @@ use crate::id::Line;
 
 /// After this an instance that reports no more counts as gone, in milliseconds. It reports every 5 s.
 pub const SILENT_MS: i64 = 20_000;
+
 /// The newest report of each run.
 #[derive(Debug, Default)]
 pub struct Group {
@@ -38,6 +39,16 @@ pub struct EndpointStatus {
 }
 
 impl EndpointStatus {
+    /// A word for how it stands: fails, troubled, works, or idle.
+    pub fn state(&self) -> &'static str {
+        match self {
+            Self { failing_on: 1.., .. } => "fails",
+            Self { fails_since_ms: Some(_), .. } => "troubled",
+            Self { instances: 0, .. } if self.waiting_calls() == 0 => "idle",
+            _ => "works",
+        }
+    }
+
     /// Calls that wait in topics.
     pub fn waiting_calls(&self) -> usize {
         self.waiting.values().sum()
@@ -50,6 +61,11 @@ impl Group {
         if self.reports.get(run).is_none_or(|known| known.at_ms <= report.at_ms) {
             self.reports.insert(run.to_owned(), report);
         }
+    }
+
+    /// Forgets instances that count as gone.
+    pub fn forget_silent(&mut self, now_ms: i64) {
+        self.reports.retain(|_, report| is_fresh(report, now_ms));
     }
 
     /// How many endpoints the reports had no room for.

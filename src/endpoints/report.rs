@@ -135,6 +135,17 @@ impl LaneReport {
     }
 }
 
+impl Breaker {
+    /// A word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Breaker::Closed => "closed",
+            Breaker::Probing => "probing",
+            Breaker::Open => "open",
+        }
+    }
+}
+
 impl Order {
     /// An order about all calls of a line that were written by now.
     pub fn of_all(line: Line, now_ms: i64) -> Self {

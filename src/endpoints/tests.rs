@@ -47,6 +47,62 @@ fn an_instance_that_is_silent_counts_no_more_and_an_older_report_changes_nothing
     group.learn_report("a", report(500, vec![], 3, 900));
     assert_eq!(group.status(LINE, 1000).waiting_calls(), 7);
     assert_eq!(group.status(LINE, 1001 + SILENT_MS).waiting_calls(), 0);
+    group.forget_silent(1001 + SILENT_MS);
+    assert_eq!(group.status(LINE, 1000).waiting_calls(), 0, "it is forgotten");
+}
+
+#[test]
+fn an_endpoint_that_fails_anywhere_fails_and_one_without_calls_is_idle() {
+    let state = |lanes: Vec<LaneReport>, calls| {
+        let mut group = Group::default();
+        group.learn_report("a", report(1000, lanes, calls, 900));
+        group.status(LINE, 1000).state()
+    };
+    assert_eq!(state(vec![lane(false, None), lane(true, Some(400))], 0), "fails");
+    assert_eq!(state(vec![lane(false, None), lane(false, Some(400))], 0), "troubled");
+    assert_eq!(state(vec![lane(false, None)], 7), "works");
+    assert_eq!(state(vec![], 7), "works", "calls wait, and no lane says that it fails");
+    assert_eq!(state(vec![], 0), "idle");
+}
+
+#[test]
+fn reports_are_learnt_until_they_are_old() {
+    let endpoints = Endpoints::default();
+    let record = report(1000, vec![], 7, 900).record("a");
+    let key = &record.key[REPORT_PREFIX.len()..];
+    endpoints.learn_report("b", b"of a newer program", 1000);
+    endpoints.learn_report(key, record.value.as_bytes(), 1001 + SILENT_MS);
+    assert_eq!(endpoints.status(LINE, 1000).waiting_calls(), 0, "it was too old to be kept");
+    endpoints.learn_report(key, record.value.as_bytes(), 1000);
+    assert_eq!(endpoints.status(LINE, 1000).waiting_calls(), 7);
+    endpoints.forget_old(1001 + SILENT_MS);
+    assert_eq!(endpoints.status(LINE, 1000).waiting_calls(), 0);
+}
+
+#[test]
+fn an_order_waits_until_the_topic_has_it_and_counts_here_at_once() {
+    let endpoints = Arc::new(Endpoints::default());
+    let partition = endpoints.partition(OVERFLOW, 0);
+    endpoints.order(&[LINE, Line(1)], 1000).unwrap();
+    assert_eq!(partition.ordered_ms(LINE), 1000);
+    let taken = endpoints.take_unwritten_orders();
+    assert_eq!(taken.iter().map(|order| order.line).collect::<Vec<_>>(), [Line(1), LINE]);
+    assert!(endpoints.take_unwritten_orders().is_empty());
+
+    endpoints.order(&[LINE], 2000).unwrap();
+    taken.into_iter().for_each(|order| endpoints.order_failed(order));
+    let again = endpoints.take_unwritten_orders().into_iter().map(|order| (order.line, order.at_ms));
+    assert_eq!(again.collect::<Vec<_>>(), [(Line(1), 1000), (LINE, 2000)], "the newest of each line");
+}
+
+#[test]
+fn no_more_orders_are_taken_than_there_is_room_for() {
+    let endpoints = Endpoints::default();
+    let lines: Vec<_> = (0..MOST_ORDERS as u64).map(Line).collect();
+    endpoints.order(&lines, 1000).unwrap();
+    assert_eq!(endpoints.order(&[LINE], 1000), Err(TooManyOrders));
+    endpoints.take_unwritten_orders();
+    assert_eq!(endpoints.order(&[LINE], 1000), Ok(()));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::Shared;
 use super::record::{self, Count};
 use super::writer::{Writer, Written};
 use crate::catalogue;
-use crate::endpoints::ORDER_PREFIX;
+use crate::endpoints::{ORDER_PREFIX, REPORT_PREFIX};
 use crate::store::{Log, Next};
 
 /// How long the thread waits for a record before it looks at what else is to be done.
@@ -60,6 +60,7 @@ impl Keeper {
             self.follow(&mut log);
             self.tick();
             if self.writer.is_idle() {
+                self.write_orders();
                 if self.more_after.is_some() {
                     self.write_counts();
                 } else if self.wrote.elapsed() >= WRITE {
@@ -125,6 +126,7 @@ impl Keeper {
         gauge!("outhook_stats_unwritten").set(self.shared.sums().unwritten_len() as f64);
         self.more_after = None;
         self.write_counts();
+        self.write_orders();
         if let Some(report) = self.shared.endpoints.unwritten_report(now_ms()) {
             self.writer.send(Written::Report(report));
         }
@@ -141,17 +143,26 @@ impl Keeper {
         counts.into_iter().for_each(|count| self.writer.send(Written::Count(count)));
     }
 
+    /// Sends the orders that somebody has given here. They do not wait for their turn: somebody waits for what they do.
+    fn write_orders(&mut self) {
+        let orders = self.shared.endpoints.take_unwritten_orders();
+        orders.into_iter().for_each(|order| self.writer.send(Written::Order(order)));
+    }
+
     /// Hears what became of what was sent; waits that long for it.
     fn hear(&mut self, wait: Duration) {
         for (written, outcome) in self.writer.outcomes(wait) {
             match (written, outcome) {
                 (Written::Count(count), Ok(())) => self.shared.sums().written(&count),
-                (Written::Table(_) | Written::Report(_), Ok(())) => {}
+                (Written::Table(_) | Written::Report(_) | Written::Order(_), Ok(())) => {}
                 (written, Err(error)) => {
                     counter!("outhook_stats_write_failures_total").increment(1);
-                    // The next report about endpoints says more than one that failed.
-                    if let Written::Table(table) = written {
-                        table.failed();
+                    match written {
+                        Written::Table(table) => table.failed(),
+                        Written::Order(order) => self.shared.endpoints.order_failed(order),
+                        // A count is written again until it is told as written, and the next report about endpoints says
+                        // more than one that failed.
+                        Written::Count(_) | Written::Report(_) => {}
                     }
                     self.report(&format!("it takes no records for now, so counts wait in memory: {error}"));
                 }
@@ -205,6 +216,8 @@ fn learn(shared: &Shared, key: &[u8], value: Option<&[u8]>) -> Result<(), String
         shared.catalogue.learn(key, value)?;
     } else if let Some(key) = key.strip_prefix(ORDER_PREFIX) {
         shared.endpoints.learn_order(key, value)?;
+    } else if let Some(key) = key.strip_prefix(REPORT_PREFIX) {
+        shared.endpoints.learn_report(key, value, now_ms());
     }
     Ok(())
 }

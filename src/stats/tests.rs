@@ -7,6 +7,8 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 
 use super::*;
+use crate::endpoints::{OVERFLOW, Waiting};
+use crate::id::Line;
 use crate::matching::EventCounts;
 
 struct Broker {
@@ -98,6 +100,31 @@ async fn instances_sum_what_all_counted_and_those_that_are_gone() {
     three.stats.stop().await;
     three.stats.stop().await;
     assert_eq!(three.totals(), [8, 8, 3]);
+}
+
+#[tokio::test]
+async fn instances_tell_each_other_of_their_endpoints_and_of_orders() {
+    let broker = Broker::new();
+    let start = || {
+        let endpoints = Arc::<Endpoints>::default();
+        let of_stats = (Arc::default(), endpoints.clone());
+        (Stats::start(&broker.config, &broker.kafka, Arc::default(), of_stats).unwrap(), endpoints)
+    };
+    let ((one, of_one), (two, of_two)) = (start(), start());
+    let now_ms = || jiff::Timestamp::now().as_millisecond();
+    let (line, ordered_ms) = (Line(1), now_ms());
+    let (read_by_one, read_by_two) = (of_one.partition(OVERFLOW, 0), of_two.partition(OVERFLOW, 1));
+    read_by_one.tell(vec![Waiting { line, calls: 3, oldest_ms: 1000 }]);
+    of_two.order(&[line], ordered_ms).unwrap();
+    assert_eq!(read_by_two.ordered_ms(line), ordered_ms, "its own orders it knows at once");
+    let begun = Instant::now();
+    while read_by_one.ordered_ms(line) != ordered_ms || of_two.status(line, now_ms()).waiting_calls() != 3 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "they have not told each other");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(of_two.status(line, now_ms()), of_one.status(line, now_ms()));
+    one.stop().await;
+    two.stop().await;
 }
 
 #[tokio::test]

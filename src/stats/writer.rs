@@ -1,4 +1,4 @@
-//! Writes counts and tables to the topic, and says what became of each record.
+//! Writes counts, tables, and what is said of endpoints to the topic, and says what became of each record.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 
 use super::record::Count;
 use crate::catalogue::Unwritten;
-use crate::endpoints;
+use crate::endpoints::{self, Order};
 
 /// The one partition of the topic.
 const PARTITION: i32 = 0;
@@ -24,6 +24,7 @@ pub(super) enum Written {
     Count(Count),
     Table(Unwritten),
     Report(endpoints::Unwritten),
+    Order(Order),
 }
 
 /// What became of a record.
@@ -53,6 +54,10 @@ impl Writer {
             Written::Count(count) => (count.key(), count.value()),
             Written::Table(table) => (table.key.clone(), table.value.clone()),
             Written::Report(report) => (report.key.clone(), report.value.clone()),
+            Written::Order(order) => {
+                let endpoints::Unwritten { key, value } = order.record();
+                (key, value)
+            }
         };
         let record = BaseRecord::with_opaque_to(&self.topic, Box::new(written)).partition(PARTITION);
         if let Err((error, refused)) = self.producer.send(record.key(&key).payload(&value)) {
