@@ -12,12 +12,13 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 pub use self::orders::Forward;
 use self::orders::Orders;
-use crate::deliver::Lanes;
+use crate::deliver::{Lanes, Recovery};
 use crate::id::Line;
 
 pub use self::group::{EndpointStatus, Group, SILENT_MS};
@@ -55,7 +56,7 @@ struct State {
     waiting: BTreeMap<(Arc<str>, i32), Vec<LineWaits>>,
     /// The last report had something in it, so the next one is due even if it has nothing.
     has_reported: bool,
-    /// The newest orders that the topic is to have, by line.
+    /// The orders that the topic is to have, by line.
     unwritten_orders: BTreeMap<Line, Order>,
 }
 
@@ -112,26 +113,34 @@ impl Endpoints {
     /// # Errors
     /// Too many orders wait to be written; none of these is taken.
     pub fn order(&self, lines: &[Line], now_ms: i64) -> Result<(), TooManyOrders> {
-        let orders = lines.iter().map(|line| Order { line: *line, at_ms: now_ms });
+        let orders = lines.iter().map(|line| Order::of_all(*line, now_ms));
         {
             let mut state = self.state();
             if state.unwritten_orders.len() + lines.len() > MOST_ORDERS {
                 return Err(TooManyOrders);
             }
-            state.unwritten_orders.extend(orders.clone().map(|order| (order.line, order)));
+            orders.clone().for_each(|order| state.write_later(order));
         }
         orders.for_each(|order| self.carry_out(order));
         Ok(())
     }
 
-    /// The orders that the topic is to have now.
-    pub fn take_unwritten_orders(&self) -> Vec<Order> {
+    /// The orders that the topic is to have now. Among them are those that an endpoint gives by working again: what was
+    /// written during its outage, anywhere in the group, is not to wait for its own time.
+    pub fn take_unwritten_orders(&self, now_ms: i64) -> Vec<Order> {
+        let recovered = self.lanes.as_ref().map(|lanes| lanes.take_recovered()).unwrap_or_default();
+        for Recovery { line, began, ended } in recovered {
+            let ago = |time: Duration| now_ms - i64::try_from(time.as_millis()).unwrap_or(0);
+            let order = Order { line, from_ms: ago(began), at_ms: ago(ended) };
+            self.carry_out(order);
+            self.state().write_later(order);
+        }
         std::mem::take(&mut self.state().unwritten_orders).into_values().collect()
     }
 
-    /// The topic did not take an order: it is written again, unless there is a newer one of its line.
+    /// The topic did not take an order: it is written again.
     pub fn order_failed(&self, order: Order) {
-        self.state().unwritten_orders.entry(order.line).or_insert(order);
+        self.state().write_later(order);
     }
 
     /// Forgets orders that are long done, and instances that are gone.
@@ -157,6 +166,12 @@ impl Endpoints {
 }
 
 impl State {
+    /// The topic is to have an order; it is one with another of its line that it does not have yet.
+    fn write_later(&mut self, order: Order) {
+        let one = self.unwritten_orders.entry(order.line).or_insert(order);
+        (one.from_ms, one.at_ms) = (one.from_ms.min(order.from_ms), one.at_ms.max(order.at_ms));
+    }
+
     /// What waits, by line and place.
     fn waiting_calls(&self) -> Vec<WaitingCalls> {
         let mut sums = HashMap::new();

@@ -24,7 +24,7 @@ use crate::{stats, store};
 pub enum Endpoints {
     /// Prints how the endpoints of all webhooks stand over the whole group: those that fail first.
     List(ListArgs),
-    /// Sends the calls that wait in the overflow log for an endpoint now, without waiting for its next probe.
+    /// Sends the calls that wait for an endpoint now, without waiting for its next probe or for their next attempts.
     #[command(name = "retry-now")]
     RetryNow(RetryArgs),
 }
@@ -36,8 +36,8 @@ Examples:
   outhook endpoints list --webhook 3f0zq9 --json | jq .Waiting
 
 Webhooks that send to the same URL share an endpoint, unless one has a CallThrottling, a timeout, an authentication or a
-row order of its own. Waiting are calls in the overflow log; those that wait for their next attempt in a retry topic are
-not counted.")]
+row order of its own. Waiting are calls in the overflow log and in retry topics, of which --json tells each. Of what waits
+in a partition of a retry topic the first 10000 are counted.")]
 pub struct ListArgs {
     #[command(flatten)]
     which: WhichArgs,
@@ -56,7 +56,8 @@ Examples:
   outhook endpoints retry-now --all
 
 An endpoint that still fails gets one attempt of one call, as with any probe, and the rest goes on waiting. Once it
-answers, all that waits for it in the overflow log is sent. Calls in a retry topic keep their time.")]
+answers, all that waits for it is sent. So it is without an order, too, when an endpoint works again that failed for more
+than 2 seconds: what failed meanwhile does not wait for its own next attempt.")]
 pub struct RetryArgs {
     #[command(flatten)]
     which: WhichArgs,
@@ -163,7 +164,7 @@ async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Failur
     let orders: Vec<_> = lines.iter().map(|line| Order::of_all(*line, now_ms)).collect();
     stats::retry_now(&config.stats, &kafka, &orders).await?;
     print(&format!(
-        "{} {} tried now; {waiting} {} waiting in the overflow log\n",
+        "{} {} tried now; {waiting} {} waiting\n",
         lines.len(),
         if lines.len() == 1 { "endpoint is" } else { "endpoints are" },
         if waiting == 1 { "call is" } else { "calls are" },

@@ -84,14 +84,14 @@ fn an_order_waits_until_the_topic_has_it_and_counts_here_at_once() {
     let endpoints = Arc::new(Endpoints::default());
     let partition = endpoints.partition(OVERFLOW, 0);
     endpoints.order(&[LINE, Line(1)], 1000).unwrap();
-    assert_eq!(partition.ordered_ms(LINE), 1000);
-    let taken = endpoints.take_unwritten_orders();
+    assert!(partition.forward(LINE).has(1000) && !partition.forward(LINE).has(1001));
+    let taken = endpoints.take_unwritten_orders(0);
     assert_eq!(taken.iter().map(|order| order.line).collect::<Vec<_>>(), [Line(1), LINE]);
-    assert!(endpoints.take_unwritten_orders().is_empty());
+    assert!(endpoints.take_unwritten_orders(0).is_empty());
 
     endpoints.order(&[LINE], 2000).unwrap();
     taken.into_iter().for_each(|order| endpoints.order_failed(order));
-    let again = endpoints.take_unwritten_orders().into_iter().map(|order| (order.line, order.at_ms));
+    let again = endpoints.take_unwritten_orders(0).into_iter().map(|order| (order.line, order.at_ms));
     assert_eq!(again.collect::<Vec<_>>(), [(Line(1), 1000), (LINE, 2000)], "the newest of each line");
 }
 
@@ -101,7 +101,7 @@ fn no_more_orders_are_taken_than_there_is_room_for() {
     let lines: Vec<_> = (0..MOST_ORDERS as u64).map(Line).collect();
     endpoints.order(&lines, 1000).unwrap();
     assert_eq!(endpoints.order(&[LINE], 1000), Err(TooManyOrders));
-    endpoints.take_unwritten_orders();
+    endpoints.take_unwritten_orders(0);
     assert_eq!(endpoints.order(&[LINE], 1000), Ok(()));
 }
 

@@ -145,7 +145,7 @@ impl Keeper {
 
     /// Sends the orders that somebody has given here. They do not wait for their turn: somebody waits for what they do.
     fn write_orders(&mut self) {
-        let orders = self.shared.endpoints.take_unwritten_orders();
+        let orders = self.shared.endpoints.take_unwritten_orders(now_ms());
         orders.into_iter().for_each(|order| self.writer.send(Written::Order(order)));
     }
 

@@ -7,7 +7,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 
 use super::*;
-use crate::endpoints::{OVERFLOW, Waiting};
+use crate::endpoints::{LineWaits, OVERFLOW};
 use crate::id::Line;
 use crate::matching::EventCounts;
 
@@ -114,11 +114,11 @@ async fn instances_tell_each_other_of_their_endpoints_and_of_orders() {
     let now_ms = || jiff::Timestamp::now().as_millisecond();
     let (line, ordered_ms) = (Line(1), now_ms());
     let (read_by_one, read_by_two) = (of_one.partition(OVERFLOW, 0), of_two.partition(OVERFLOW, 1));
-    read_by_one.tell(vec![Waiting { line, calls: 3, oldest_ms: 1000 }]);
+    read_by_one.tell(vec![LineWaits { line, calls: 3, oldest_ms: 1000 }]);
     of_two.order(&[line], ordered_ms).unwrap();
-    assert_eq!(read_by_two.ordered_ms(line), ordered_ms, "its own orders it knows at once");
+    assert_eq!(read_by_two.forward(line).by_ms, ordered_ms, "its own orders it knows at once");
     let begun = Instant::now();
-    while read_by_one.ordered_ms(line) != ordered_ms || of_two.status(line, now_ms()).waiting_calls() != 3 {
+    while read_by_one.forward(line).by_ms != ordered_ms || of_two.status(line, now_ms()).waiting_calls() != 3 {
         assert!(begun.elapsed() < Duration::from_secs(30), "they have not told each other");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -158,6 +158,63 @@ fn endpoints_are_listed_with_what_waits_for_them_and_tried_when_somebody_says_so
     assert_eq!(instance.stop().code, Some(0));
 }
 
+/// The one endpoint that the list has calls of, as JSON.
+fn listed(site: &Site) -> Option<serde_json::Value> {
+    let list = site.run(&["endpoints", "list", "--json"]).stdout;
+    let shown = list.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON object"));
+    shown.into_iter().find(|shown| shown["Waiting"].as_u64() > Some(0))
+}
+
+#[test]
+fn a_call_that_waits_for_its_next_attempt_is_listed_and_tried_when_somebody_says_so() {
+    let receiver = Receiver::start();
+    let mut site = with_breaker(&receiver, "1s");
+    site.set("retries.tiers", vec!["1s", "10m"]);
+    receiver.answer("/slow", Answer::Status(500));
+    let instance = site.start();
+    site.produce(inserts("slow", 0..1));
+    let told = eventually("it waits in its retry topic", SOON, || listed(&site));
+    assert_eq!(told["WaitingIn"], serde_json::json!({"10m": 1}), "{told}");
+    assert_ne!(told["State"], "fails", "one call is no sign of that");
+    receiver.answer("/slow", Answer::Status(204));
+    let ordered = site.run(&["endpoints", "retry-now", "--endpoint", &receiver.url("/slow")]);
+    assert!(ordered.stdout.contains("1 call is waiting"), "{}{}", ordered.stdout, ordered.stderr);
+    eventually("it has come", SOON, || (delivered(&receiver) == 1).then_some(()));
+    assert_eq!(instance.stop().code, Some(0));
+}
+
+#[test]
+fn what_waits_in_retry_topics_comes_forward_when_its_endpoint_works_again() {
+    let receiver = Receiver::start();
+    let mut site = with_breaker(&receiver, "1s");
+    site.set("retries.tiers", vec!["1s", "10m"]);
+    receiver.answer("/slow", Answer::Status(500));
+    let instances = [site.start(), site.start()];
+    // The first fails before its endpoint counts as failing, and so waits for its next attempt, which is far off.
+    site.produce(inserts("slow", 0..1));
+    eventually("it waits in its retry topic", SOON, || (waits_in(&instances, "10m") > 0.0).then_some(()));
+    site.produce(inserts("slow", 1..50));
+    eventually("the others wait in the log", SOON, || (waits_in(&instances, "overflow") > 30.0).then_some(()));
+    std::thread::sleep(Duration::from_secs(3));
+    receiver.answer("/slow", Answer::Status(204));
+    let well = Instant::now();
+    eventually("all have come", SOON, || (delivered(&receiver) == 50).then_some(()));
+    println!("all came {:?} after the endpoint was well", well.elapsed());
+    for instance in instances {
+        assert_eq!(instance.stop().code, Some(0));
+    }
+}
+
+/// How many calls wait at a place, by the metrics of the instances.
+fn waits_in(instances: &[Instance], place: &str) -> f64 {
+    let series = format!("outhook_calls_waiting{{where=\"{place}\"");
+    let of = |instance: &Instance| {
+        let metrics = instance.metrics();
+        metrics.iter().filter(|(name, _)| name.starts_with(&series)).map(|(_, value)| value).sum::<f64>()
+    };
+    instances.iter().map(of).sum()
+}
+
 #[test]
 fn a_throttled_backlog_moves_at_the_throttles_pace_and_is_written_once() {
     const CALLS: usize = 200;
@@ -204,7 +261,5 @@ fn delivered(receiver: &Receiver) -> usize {
 
 /// How many calls wait in the overflow log, as the instance tells.
 fn waiting(instance: &Instance) -> f64 {
-    let metrics = instance.metrics();
-    let overflow = metrics.iter().filter(|(name, _)| name.starts_with(r#"outhook_calls_waiting{where="overflow""#));
-    overflow.map(|(_, value)| value).sum()
+    waits_in(std::slice::from_ref(instance), "overflow")
 }
