@@ -20,6 +20,7 @@ use self::error::ApiError;
 use crate::catalogue::Catalogue;
 use crate::decode;
 use crate::definition::rules::Policy;
+use crate::endpoints::Endpoints;
 use crate::lifecycle::Readiness;
 use crate::message_log::MessageLog;
 use crate::render::AttachmentUrl;
@@ -42,6 +43,8 @@ pub struct Api {
     pub store: Arc<Store>,
     pub stats: Arc<Stats>,
     pub catalogue: Arc<Catalogue>,
+    /// How they stand, and orders to try them now.
+    pub endpoints: Arc<Endpoints>,
     /// What was given up.
     pub letters: Letters,
     /// What became of every attempt.

@@ -95,8 +95,7 @@ impl App {
         let settle = Settle::new(topics, &kafka, index.clone(), disabling(&store), log).map_err(Error::Settle)?;
         let lanes =
             Lanes::new(config.delivery.clone(), calls_that_wait(config), settle.clone()).map_err(Error::Deliver)?;
-        let catalogue = Arc::<Catalogue>::default();
-        let endpoints = Endpoints::new(lanes.clone());
+        let (catalogue, endpoints) = (Arc::<Catalogue>::default(), Endpoints::new(lanes.clone()));
         let stats = Stats::start(&config.stats, &client, index.clone(), (catalogue.clone(), endpoints.clone()))?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
         let stages = Stages {
@@ -116,7 +115,7 @@ impl App {
             definitions: Definitions::new(stages.index.clone(), config.definitions.restored_within),
             lanes: stages.lanes.clone(),
             settle: stages.settle.clone(),
-            endpoints,
+            endpoints: endpoints.clone(),
         };
         let api = Api {
             metrics,
@@ -124,6 +123,7 @@ impl App {
             store: store.clone(),
             stats: stats.clone(),
             catalogue: stages.catalogue.clone(),
+            endpoints,
             letters: Letters::new(&config.dead_letters, &client),
             message_log: MessageLog::new(&config.message_log, &client),
             resend: Resend::new(replaying(&stages), &config.retries, &client),

@@ -40,6 +40,7 @@ const CLIENT: &str = "client";
         (name = "Previews", description = "What would be sent, and why."),
         (name = "Dead letters", description = "What was given up, and why."),
         (name = "Messages", description = "What became of every attempt."),
+        (name = "Endpoints", description = "Which work, which fail, and what waits for them."),
         (name = "Tables", description = "Tables and fields that were seen in the stream."),
         (name = "Access", description = "Tokens. `outhook clients create` makes a client."),
     ),

@@ -1,6 +1,7 @@
 //! Webhooks and events over REST, as Caspio's API has them, under each of its base paths.
 
 mod dead_letters;
+mod endpoints;
 mod events;
 mod messages;
 mod preview;
@@ -48,6 +49,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(messages::list))
         .routes(routes!(messages::read))
         .routes(routes!(messages::resend::resend))
+        .routes(routes!(endpoints::list))
+        .routes(routes!(endpoints::retry_now))
         .routes(routes!(tables::list))
         .routes(routes!(tables::fields))
 }

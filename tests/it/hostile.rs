@@ -40,6 +40,8 @@ fn path() -> impl Strategy<Value = String> {
         format!("{list}/{WEBHOOK}/events"),
         format!("{list}/{WEBHOOK}/events/zzzzzz"),
         format!("{list}/{WEBHOOK}/regenerateSecret"),
+        format!("{list}/{WEBHOOK}/endpoints"),
+        format!("{list}/{WEBHOOK}/endpoints/retryNow"),
         format!("{list}/{WEBHOOK}/deadLetters"),
         format!("{list}/{WEBHOOK}/deadLetters/0:0"),
         format!("{list}/{WEBHOOK}/deadLetters?Cursor=MTo5OTk5OTk5OTk5&Since=2020-01-01T00:00:00Z"),
@@ -98,6 +100,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         "CustomPayloadFields",
         "CustomPayloadTemplate",
         "OverlapSeconds",
+        "Url",
     ];
     let object = vec((select(fields.to_vec()), value()), 0..6).prop_map(|pairs| {
         let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use harness::{Answer, Broker, Instance, Receiver, Site, eventually, webhooks};
+use serde_json::{Value, json};
 
 use crate::{OUTHOOK, SOON};
 
@@ -213,6 +214,57 @@ fn waits_in(instances: &[Instance], place: &str) -> f64 {
         metrics.iter().filter(|(name, _)| name.starts_with(&series)).map(|(_, value)| value).sum::<f64>()
     };
     instances.iter().map(of).sum()
+}
+
+#[test]
+fn an_account_sees_its_endpoints_over_rest_and_has_them_tried_by_whichever_instance_can() {
+    const CALLS: usize = 50;
+    let receiver = Receiver::start();
+    // Without an order the next probe is a long time off.
+    let site = with_breaker(&receiver, "10m");
+    receiver.answer("/slow", Answer::With(503, "retry-after", "600".to_owned()));
+    let (credentials, foreign) = (site.client(&[]), site.client(&["--account", "zoo"]));
+    let instances = [site.start(), site.start()];
+    site.produce(inserts("slow", 0..CALLS));
+    let all_waiting = || instances.iter().map(waiting).sum::<f64>();
+    eventually("nearly all wait", SOON, || (all_waiting() > CALLS as f64 * 0.8).then_some(()));
+    // The instance that is asked is not the one that reads what waits.
+    let [first, second] = &instances;
+    let asked = if waiting(first) > waiting(second) { second } else { first };
+    let api = asked.api(&credentials);
+    let webhooks = api.get("/v3/outgoingWebhooks").body;
+    let slow = webhooks.as_array().unwrap().iter().find(|webhook| webhook["Name"] == "slow").unwrap();
+    let path = format!("/v3/outgoingWebhooks/{}/endpoints", slow["Id"].as_str().unwrap());
+    let retry_now = format!("{path}/retryNow");
+    let told = eventually("it is reported", SOON, || {
+        let answer = api.get(&path);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let shown = answer.body["Result"][0].clone();
+        (shown["WaitingIn"]["overflow"].as_u64()? > CALLS as u64 * 8 / 10).then_some(shown)
+    });
+    let url = receiver.url("/slow");
+    assert_eq!((&told["Url"], &told["State"], &told["Class"]), (&json!(url), &"fails".into(), &"status_5xx".into()));
+    assert_eq!((&told["Breaker"], told["FailsSince"].is_string()), (&"open".into(), true), "{told}");
+    assert!(told["OldestWaitingSince"].is_string() && !told["Cause"].to_string().contains("/slow"), "{told}");
+
+    let theirs = asked.api(&foreign);
+    for answer in [theirs.get(&path), theirs.send("POST", &retry_now, b"")] {
+        assert_eq!((answer.status, answer.text("Code").as_str()), (404, "ObjectNotFound"), "{answer:?}");
+    }
+    let other = receiver.url("/quick");
+    let unknown = api.post(&retry_now, &json!({ "Url": other }));
+    assert_eq!((unknown.status, unknown.text("Code").as_str()), (400, "IncorrectBodyParameter"), "{unknown:?}");
+    assert!(unknown.text("Message").contains(&format!("Url is {other:?}")), "{unknown:?}");
+
+    receiver.answer("/slow", Answer::Status(204));
+    assert_eq!(delivered(&receiver), 0, "nothing was tried that nobody has ordered");
+    let ordered = api.post(&retry_now, &json!({ "Url": url }));
+    assert_eq!((ordered.status, &ordered.body["Endpoints"]), (202, &Value::from(1)), "{ordered:?}");
+    assert!(ordered.body["Waiting"].as_u64().unwrap() > CALLS as u64 * 8 / 10, "{ordered:?}");
+    eventually("what waited has come", SOON, || (delivered(&receiver) > CALLS * 8 / 10).then_some(()));
+    for instance in instances {
+        assert_eq!(instance.stop().code, Some(0));
+    }
 }
 
 #[test]

@@ -83,6 +83,7 @@ pub const ROOMS: &[Room] = &[
             "source",
             "deliver",
             "settle",
+            "endpoints",
             "replay",
             "message_log",
             "journal",

@@ -46,6 +46,7 @@ async fn start() -> Server {
         store: Store::start(&store::Config::default(), &kafka, index.clone()).unwrap(),
         stats: Stats::start(&stats::Config::default(), &kafka, index, (catalogue.clone(), Arc::default())).unwrap(),
         catalogue,
+        endpoints: Arc::default(),
         letters: Letters::new(&settle::Config::default(), &kafka),
         message_log: MessageLog::new(&message_log::Config::default(), &kafka),
         resend: Resend::new(Box::new(|_| None), &settle::Retries::default(), &kafka),

@@ -1,0 +1,237 @@
+//! `outgoingWebhooks/{webhookId}/endpoints`: how a webhook's endpoints stand, and the order to try them now. Ours.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::super::Api;
+use super::super::body::OptionalBody;
+use super::super::error::ApiError;
+use super::super::oauth::Caller;
+use crate::definition::{Draft, edit};
+use crate::deliver::line_of;
+use crate::endpoints::{EndpointStatus, TooManyOrders};
+use crate::id::Line;
+use crate::matching::Target;
+
+/// Endpoints of a webhook, in the order of its URLs.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = Endpoints)]
+pub(super) struct EndpointsShown {
+    result: Vec<EndpointShown>,
+}
+
+/// How an endpoint stands over the whole group. Webhooks that send to the very same URL share it, those of other accounts
+/// too, unless one has a CallThrottling, a Timeout, an Authentication, a Tls or an Order of its own: then the numbers are
+/// of all of them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = Endpoint)]
+struct EndpointShown {
+    #[schema(example = "https://crm.example.com/hooks/customers")]
+    url: String,
+    /// fails: nothing but a probe is sent, or all attempts failed lately. troubled: its last attempt failed. idle: there
+    /// is nothing to send. Otherwise works.
+    #[schema(pattern = "^(works|troubled|fails|idle)$", example = "fails")]
+    state: &'static str,
+    /// Since when it has only failed.
+    #[schema(required, format = DateTime)]
+    fails_since: Option<String>,
+    /// How its last attempt ended, if it failed: status_5xx, timeout and so on.
+    #[schema(required, example = "status_5xx")]
+    class: Option<String>,
+    /// The same in words.
+    #[schema(required, example = "https://crm.example.com answered 503 Service Unavailable")]
+    cause: Option<String>,
+    /// closed: calls pass. open: they wait. probing: one passes, to find out whether it works.
+    #[schema(pattern = "^(closed|probing|open)$", example = "open")]
+    breaker: &'static str,
+    /// How many instances send to it, or did until lately.
+    instances: usize,
+    /// How many attempts may be under way at once.
+    concurrency: usize,
+    /// Attempts under way.
+    under_way: usize,
+    /// Calls in memory that wait for their turn.
+    queued: usize,
+    /// Calls that wait in topics.
+    waiting: usize,
+    /// The same by place: overflow, or the delay of a retry topic.
+    #[schema(example = json!({"overflow": 1204}))]
+    waiting_in: BTreeMap<String, usize>,
+    /// When the oldest of them was written there.
+    #[schema(required, format = DateTime)]
+    oldest_waiting_since: Option<String>,
+}
+
+/// Which endpoints are tried.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct RetryNowRequest {
+    /// One of the webhook's URLs, as OutgoingUrls has it. Left out: all of them.
+    #[schema(example = "https://crm.example.com/hooks/customers")]
+    url: Option<String>,
+}
+
+/// What was ordered.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = RetryOrdered)]
+pub(super) struct RetryAnswer {
+    /// How many endpoints are tried.
+    endpoints: usize,
+    /// How many calls wait for them.
+    waiting: usize,
+}
+
+/// One of a webhook's URLs, and the line in which its calls wait.
+struct Url {
+    text: String,
+    /// None if the webhook can't be made ready, so that it has no calls.
+    line: Option<Line>,
+}
+
+/// List how the endpoints of a webhook stand, as all instances have reported within the last seconds.
+#[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/endpoints", tag = "Endpoints", operation_id = "listEndpoints",
+    params(("webhookId" = String, Path)),
+    responses((status = 200, description = "One for each URL of the webhook.", body = EndpointsShown)))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(webhook): Path<String>,
+) -> Result<Json<EndpointsShown>, ApiError> {
+    let now_ms = Timestamp::now().as_millisecond();
+    let shown = |url: Url| {
+        let status = url.line.map(|line| api.endpoints.status(line, now_ms)).unwrap_or_default();
+        EndpointShown::of(url.text, status)
+    };
+    let result = api.urls(&webhook, &caller)?.into_iter().map(shown).collect();
+    Ok(Json(EndpointsShown { result }))
+}
+
+/// Have the calls that wait for a webhook's endpoints tried now, without waiting for the next probe.
+///
+/// An endpoint that still fails gets one attempt. One that answers gets all that waits for it in the overflow log, of other
+/// webhooks too that share it. Calls in retry topics keep their time.
+#[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/endpoints/retryNow", tag = "Endpoints",
+    operation_id = "retryEndpointsNow", params(("webhookId" = String, Path)), request_body = Option<RetryNowRequest>,
+    responses((status = 202, description = "All instances are told within about a second.", body = RetryAnswer)))]
+pub(super) async fn retry_now(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(webhook): Path<String>,
+    OptionalBody(request): OptionalBody<RetryNowRequest>,
+) -> Result<(StatusCode, Json<RetryAnswer>), ApiError> {
+    let lines = request.chosen(api.urls(&webhook, &caller)?)?;
+    let now_ms = Timestamp::now().as_millisecond();
+    let waiting = lines.iter().map(|line| api.endpoints.status(*line, now_ms).waiting_calls()).sum();
+    api.endpoints.order(&lines, now_ms)?;
+    Ok((StatusCode::ACCEPTED, Json(RetryAnswer { endpoints: lines.len(), waiting })))
+}
+
+impl Api {
+    /// The URLs of a webhook of the caller's account, in its order.
+    fn urls(&self, id: &str, caller: &Caller) -> Result<Vec<Url>, ApiError> {
+        let found = self.store.with(|definitions| edit::webhook(&Draft::on(definitions), id, &caller.account).cloned());
+        let webhook = found?;
+        let target = Target::of(&webhook).ok();
+        let line = |place| target.as_ref().map(|target| line_of(target, place));
+        Ok(webhook.urls.into_iter().enumerate().map(|(place, text)| Url { text, line: line(place) }).collect())
+    }
+}
+
+impl RetryNowRequest {
+    /// The lines of the URLs that are meant.
+    fn chosen(&self, urls: Vec<Url>) -> Result<Vec<Line>, ApiError> {
+        let is_meant = |url: &Url| self.url.as_ref().is_none_or(|meant| *meant == url.text);
+        if let Some(meant) = &self.url
+            && !urls.iter().any(is_meant)
+        {
+            return Err(ApiError::body(format!(
+                "Url is {meant:?}, which is none of the webhook's OutgoingUrls: give one of them as it stands there, or \
+                 leave Url out for all"
+            )));
+        }
+        Ok(urls.into_iter().filter(is_meant).filter_map(|url| url.line).collect())
+    }
+}
+
+impl EndpointShown {
+    fn of(url: String, status: EndpointStatus) -> Self {
+        let (state, waiting) = (status.state(), status.waiting_calls());
+        let (class, cause) = status.cause.unzip();
+        Self {
+            url,
+            state,
+            fails_since: status.fails_since_ms.and_then(time),
+            class,
+            cause,
+            breaker: status.breaker.as_str(),
+            instances: status.instances,
+            concurrency: status.concurrency,
+            under_way: status.under_way,
+            queued: status.queued,
+            waiting,
+            waiting_in: status.waiting,
+            oldest_waiting_since: status.oldest_ms.and_then(time),
+        }
+    }
+}
+
+fn time(ms: i64) -> Option<String> {
+    Some(Timestamp::from_millisecond(ms).ok()?.to_string())
+}
+
+impl From<TooManyOrders> for ApiError {
+    fn from(TooManyOrders: TooManyOrders) -> Self {
+        Self::unavailable("Kafka does not take orders now, and too many wait to be written: try again in a moment")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_chooses_its_line_and_none_chooses_all() {
+        let urls = || {
+            let url = |(text, line): (&str, Option<u64>)| Url { text: text.to_owned(), line: line.map(Line) };
+            [("https://a.example/", Some(1)), ("https://b.example/", Some(2)), ("https://c.example/", None)].map(url)
+        };
+        let chosen = |url: Option<&str>| RetryNowRequest { url: url.map(str::to_owned) }.chosen(urls().into());
+        assert_eq!(chosen(None).unwrap(), [Line(1), Line(2)]);
+        assert_eq!(chosen(Some("https://b.example/")).unwrap(), [Line(2)]);
+        assert_eq!(chosen(Some("https://c.example/")).unwrap(), []);
+        let refused = chosen(Some("https://b.example")).unwrap_err();
+        assert!(refused.message.starts_with("Url is \"https://b.example\""), "{}", refused.message);
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn what_is_not_known_of_an_endpoint_is_null() {
+        let shown = |status| serde_json::to_value(EndpointShown::of("https://a.example/".to_owned(), status)).unwrap();
+        let idle = shown(EndpointStatus::default());
+        assert_eq!((&idle["State"], &idle["Breaker"]), (&"idle".into(), &"closed".into()));
+        for key in ["FailsSince", "Class", "Cause", "OldestWaitingSince"] {
+            assert_eq!(idle.get(key), Some(&serde_json::Value::Null), "{key}");
+        }
+        let failing = shown(EndpointStatus {
+            failing_on: 1,
+            fails_since_ms: Some(1_500),
+            cause: Some(("timeout".to_owned(), "no answer".to_owned())),
+            waiting: [("overflow".to_owned(), 3), ("5m".to_owned(), 4)].into(),
+            ..EndpointStatus::default()
+        });
+        assert_eq!((&failing["State"], &failing["FailsSince"]), (&"fails".into(), &"1970-01-01T00:00:01.5Z".into()));
+        assert_eq!((&failing["Class"], &failing["Cause"]), (&"timeout".into(), &"no answer".into()));
+        assert_eq!(failing["Waiting"], 7);
+        assert_eq!(failing["WaitingIn"], serde_json::json!({"overflow": 3, "5m": 4}));
+    }
+}
