@@ -64,7 +64,7 @@ struct EndpointShown {
     /// Calls that wait in topics.
     waiting: usize,
     /// The same by place: overflow, or the delay of a retry topic.
-    #[schema(example = json!({"overflow": 1204}))]
+    #[schema(example = json!({"overflow": 1204, "5m": 12}))]
     waiting_in: BTreeMap<String, usize>,
     /// When the oldest of them was written there.
     #[schema(required, format = DateTime)]
@@ -118,8 +118,8 @@ pub(super) async fn list(
 
 /// Have the calls that wait for a webhook's endpoints tried now, without waiting for the next probe.
 ///
-/// An endpoint that still fails gets one attempt. One that answers gets all that waits for it in the overflow log, of other
-/// webhooks too that share it. Calls in retry topics keep their time.
+/// An endpoint that still fails gets one attempt. One that answers gets all that waits for it, of other webhooks too that
+/// share it.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/endpoints/retryNow", tag = "Endpoints",
     operation_id = "retryEndpointsNow", params(("webhookId" = String, Path)), request_body = Option<RetryNowRequest>,
     responses((status = 202, description = "All instances are told within about a second.", body = RetryAnswer)))]
