@@ -59,13 +59,12 @@ fn index(definitions: usize) -> Index {
 
 /// An update of one field in twenty.
 fn update() -> RowChange<'static> {
-    let row = |total: &'static str| Row {
-        fields: NAMES
-            .map(|name| {
-                let json = if name == "total" { total } else { "\"some twenty letters\"" };
-                Field { name: name.into(), value: Value::new(json) }
-            })
-            .into(),
+    let row = |total: &'static str| {
+        let fields = NAMES.map(|name| {
+            let json = if name == "total" { total } else { "\"some twenty letters\"" };
+            Field { name: name.into(), value: Value::new(json) }
+        });
+        Row::new(fields.into())
     };
     RowChange {
         account: "acme".into(),

@@ -62,9 +62,7 @@ fn update() -> RowChange<'static> {
         sequence: Sequence::Postgres { commit: 26_000_000, lsn: 27_000_000, after_delete: true },
         identity: Identity::Debezium("shop 27052464 public.orders u {\"id\":4711}".to_owned()),
         before: None,
-        after: Some(Row {
-            fields: after.map(|(name, json)| Field { name: name.into(), value: Value::new(json) }).into(),
-        }),
+        after: Some(Row::new(after.map(|(name, json)| Field { name: name.into(), value: Value::new(json) }).into())),
         trimmed: false,
         unknown_change: UnknownChange::Fire,
     }

@@ -49,13 +49,12 @@ fn gcd(a: usize, b: usize) -> usize {
 fn update<'a>() -> RowChange<'a> {
     const NAMES: [&str; 10] =
         ["Order_ID", "Customer_ID", "Order_Status", "Total", "Currency", "City", "Zip", "Country", "Email", "Carrier"];
-    let row = |total: &'static str| Row {
-        fields: NAMES
-            .map(|name| {
-                let json = if name == "Total" { total } else { "\"some twenty letters\"" };
-                Field { name: name.into(), value: Value::new(json) }
-            })
-            .into(),
+    let row = |total: &'static str| {
+        let fields = NAMES.map(|name| {
+            let json = if name == "Total" { total } else { "\"some twenty letters\"" };
+            Field { name: name.into(), value: Value::new(json) }
+        });
+        Row::new(fields.into())
     };
     RowChange {
         account: "".into(),

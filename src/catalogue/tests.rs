@@ -8,7 +8,7 @@ use crate::vocabulary::Operation;
 
 fn row<'a>(fields: &[(&'a str, &'a str)]) -> Row<'a> {
     let field = |(name, json): &(&'a str, &'a str)| RowField { name: Cow::Borrowed(*name), value: Value::new(*json) };
-    Row { fields: fields.iter().map(field).collect() }
+    Row::new(fields.iter().map(field).collect())
 }
 
 fn change<'a>(table: &'a str, fields: &[(&'a str, &'a str)]) -> RowChange<'a> {

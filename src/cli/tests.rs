@@ -41,10 +41,9 @@ fn loaded() -> Loaded {
 
 fn change() -> crate::decode::RowChange<'static> {
     use crate::decode::*;
-    let row = |total| Row {
-        fields: [("total", total), ("note", "\"x:\\\"y\"")]
-            .map(|(name, json): (_, &str)| Field { name: name.into(), value: Value::new(json) })
-            .into(),
+    let row = |total| {
+        let fields = [("total", total), ("note", "\"x:\\\"y\"")];
+        Row::new(fields.map(|(name, json): (_, &str)| Field { name: name.into(), value: Value::new(json) }).into())
     };
     RowChange {
         account: "acme".into(),

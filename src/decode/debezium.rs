@@ -153,7 +153,7 @@ fn trim<'a>(
          connector write its keys with JsonConverter, or set rows = \"whole\" if its tables are sent whole",
     )?;
     let whole = row.fields.len();
-    row.fields.retain(|field| key.get(&field.name).is_some());
+    row.retain(|field| key.get(&field.name).is_some());
     Ok(row.fields.len() < whole)
 }
 

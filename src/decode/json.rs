@@ -39,7 +39,7 @@ impl<'de> Visitor<'de> for RowVisitor {
             let json: &'de RawValue = map.next_value()?;
             fields.push(Field { name, value: Value::new(json.get()) });
         }
-        Ok(Some(Row { fields }))
+        Ok(Some(Row::new(fields)))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {

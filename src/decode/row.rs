@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
@@ -70,13 +71,42 @@ impl Operation {
 #[derive(Debug, Default)]
 pub struct Row<'a> {
     pub fields: Vec<Field<'a>>,
+    /// Places of the fields by name, those of one name in their order; made for the first that is looked up among many.
+    by_name: OnceLock<Box<[u32]>>,
 }
 
+/// Among more fields than this one is looked up in an index: each field of a row may be looked up.
+const MANY: usize = 32;
+
 impl<'a> Row<'a> {
+    pub fn new(fields: Vec<Field<'a>>) -> Self {
+        Self { fields, by_name: OnceLock::new() }
+    }
+
     /// A field's value; of two with one name the last counts, as in any JSON object.
     pub fn get(&self, name: &str) -> Option<&Value<'a>> {
-        self.fields.iter().rev().find(|field| field.name == name).map(|field| &field.value)
+        if self.fields.len() <= MANY {
+            return self.fields.iter().rev().find(|field| field.name == name).map(|field| &field.value);
+        }
+        let by_name = self.by_name.get_or_init(|| index(&self.fields));
+        debug_assert_eq!(by_name.len(), self.fields.len(), "fields change no more once one was looked up");
+        let behind = by_name.partition_point(|place| *self.fields[*place as usize].name <= *name);
+        let last = &self.fields[*by_name.get(behind.checked_sub(1)?)? as usize];
+        (last.name == name).then_some(&last.value)
     }
+
+    /// Keeps the fields of which this holds.
+    pub fn retain(&mut self, holds: impl FnMut(&Field<'a>) -> bool) {
+        self.fields.retain(holds);
+        self.by_name = OnceLock::new();
+    }
+}
+
+fn index(fields: &[Field<'_>]) -> Box<[u32]> {
+    let places = 0..u32::try_from(fields.len()).expect("a record has fewer bytes than that");
+    let mut by_name: Box<[u32]> = places.collect();
+    by_name.sort_by(|one, other| fields[*one as usize].name.cmp(&fields[*other as usize].name));
+    by_name
 }
 
 #[derive(Debug)]
@@ -223,6 +253,25 @@ impl Identity<'_> {
                 out.extend_from_slice(&offset.to_be_bytes());
                 out.extend_from_slice(topic.as_bytes());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_fields_with_one_name_the_last_counts_however_many_there_are() {
+        for count in [4, MANY, MANY + 1, 1000] {
+            let name = |place: usize| format!("field{}", place % (count - 1));
+            let field = |place: usize| Field { name: name(place).into(), value: Value::new(place.to_string()) };
+            let mut row = Row::new((0..count).map(field).collect());
+            assert_eq!(row.get("field0").unwrap().json, (count - 1).to_string(), "{count}");
+            assert!((1..count - 1).all(|place| row.get(&name(place)).unwrap().json == place.to_string()), "{count}");
+            assert!(row.get("").is_none() && row.get("field").is_none() && row.get("g").is_none());
+            row.retain(|field| field.name != "field1");
+            assert!(row.get("field1").is_none() && row.get("field2").is_some());
         }
     }
 }

@@ -7,6 +7,7 @@ mod decimal;
 mod temporal;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -50,6 +51,8 @@ impl SchemaCache {
 pub(super) struct Schema {
     text: Box<str>,
     columns: Box<[Column]>,
+    /// Their places, for rows in another order.
+    by_name: HashMap<Box<str>, usize>,
 }
 
 struct Column {
@@ -64,14 +67,17 @@ impl Schema {
         let row = |side| envelope.fields.iter().find(|node| node.field == side);
         let fields = row("after").or_else(|| row("before")).map_or(&[][..], |row| &row.fields);
         let columns = fields.iter().map(|node| Column { name: node.field.as_str().into(), kind: Kind::of(node) });
-        Self { text: text.into(), columns: columns.collect() }
+        let columns: Vec<_> = columns.collect();
+        // The first of two with one name counts.
+        let by_name = columns.iter().enumerate().rev().map(|(place, column)| (column.name.clone(), place)).collect();
+        Self { text: text.into(), columns: columns.into(), by_name }
     }
 
     /// Rewrites the row's values by their types.
     pub(super) fn apply(&self, row: &mut Row<'_>) {
         for (at, field) in row.fields.iter_mut().enumerate() {
             let here = self.columns.get(at).filter(|column| *column.name == field.name);
-            let column = here.or_else(|| self.columns.iter().find(|column| *column.name == field.name));
+            let column = here.or_else(|| self.columns.get(*self.by_name.get(&*field.name)?));
             if let Some(column) = column
                 && field.value.available
             {

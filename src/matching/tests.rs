@@ -26,10 +26,10 @@ fn row(fields: &[(&'static str, &'static str)]) -> Row<'static> {
         "unavailable" => Value { available: false, ..Value::new("\"__debezium_unavailable_value\"") },
         json => Value::new(json),
     };
-    Row { fields: fields.iter().map(|(name, json)| Field { name: (*name).into(), value: value(json) }).collect() }
+    Row::new(fields.iter().map(|(name, json)| Field { name: (*name).into(), value: value(json) }).collect())
 }
 
-fn change(
+pub(super) fn change(
     operation: Operation,
     before: Option<&[(&'static str, &'static str)]>,
     after: Option<&[(&'static str, &'static str)]>,

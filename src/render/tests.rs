@@ -34,7 +34,7 @@ fn template(text: &str) -> Rule {
 
 fn row(fields: &[(&str, &str)]) -> Row<'static> {
     let field = |(name, json): &(&str, &str)| Field { name: (*name).to_owned().into(), value: value(json) };
-    Row { fields: fields.iter().map(field).collect() }
+    Row::new(fields.iter().map(field).collect())
 }
 
 fn value(json: &str) -> Value<'static> {
