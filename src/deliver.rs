@@ -11,6 +11,7 @@ mod conclude;
 mod concurrency;
 mod config;
 mod connection;
+mod counted;
 mod dial;
 mod failure;
 mod guard;

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
@@ -12,9 +13,14 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
+use super::dial::MAX_HEAD;
 use super::failure::Failure;
 
 pub(super) type Body = Full<Bytes>;
+
+/// How much may come before the end of an answer's head: the longest that is taken, and as much of interim ones (RFC
+/// 9110, 15.2). An endpoint that never ends those would keep a core busy until the attempt's time is over.
+const MAX_HEADS: usize = 2 * MAX_HEAD;
 
 /// An open connection. One of HTTP/1.1 belongs to one worker; one of HTTP/2 is shared by the lane's workers.
 pub(super) enum Connection {
@@ -37,6 +43,8 @@ pub(super) struct Http1 {
     sender: http1::SendRequest<Body>,
     driver: Driver,
     peer: Option<SocketAddr>,
+    /// How many bytes have come on it.
+    read: Arc<AtomicUsize>,
 }
 
 enum Driver {
@@ -50,8 +58,9 @@ impl Http1 {
         sender: http1::SendRequest<Body>,
         connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
         peer: Option<SocketAddr>,
+        read: Arc<AtomicUsize>,
     ) -> Self {
-        Self { sender, driver: Driver::Open(Box::pin(connection)), peer }
+        Self { sender, driver: Driver::Open(Box::pin(connection)), peer, read }
     }
 }
 
@@ -136,11 +145,11 @@ impl Connection {
     /// came is no answer.
     pub async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
         match self {
-            Connection::Http1(Http1 { sender, driver, .. }) => {
+            Connection::Http1(Http1 { sender, driver, read, .. }) => {
                 let answer = match driver.beside(sender.ready()).await {
                     Ok(()) => {
                         let answer = sender.send_request(request);
-                        driver.beside(answer).await
+                        driver.beside(heads_within(answer, read)).await?
                     }
                     Err(closed) => Err(closed),
                 };
@@ -151,6 +160,21 @@ impl Connection {
             }
         }
     }
+}
+
+/// Awaits an answer before which no more bytes may come than [`MAX_HEADS`].
+async fn heads_within<T>(answer: impl Future<Output = T>, read: &AtomicUsize) -> Result<T, Failure> {
+    let before = read.load(Ordering::Relaxed);
+    let mut answer = pin!(answer);
+    poll_fn(|context| match answer.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+        Poll::Pending if read.load(Ordering::Relaxed).wrapping_sub(before) > MAX_HEADS => {
+            let text = format!("interim answers (1xx) of more than {} KiB came, and no final one", MAX_HEADS / 1024);
+            Poll::Ready(Err(Failure::Protocol(text)))
+        }
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Why there is no answer. A request that finds its connection gone is told no more than that; the connection was told

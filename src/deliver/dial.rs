@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Config;
 use super::connection::{Connection, Http1, Http2};
+use super::counted::Counted;
 use super::failure::Failure;
 use super::guard::{Guard, Refused};
 use super::proxy::Egress;
@@ -144,12 +145,13 @@ async fn http1<S>(stream: S, peer: Option<SocketAddr>) -> Result<Connection, Fai
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let (stream, read) = Counted::new(stream);
     let (sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Broken(error.to_string()))?;
-    Ok(Connection::Http1(Http1::new(sender, connection, peer)))
+    Ok(Connection::Http1(Http1::new(sender, connection, peer, read)))
 }
 
 async fn http2<S>(stream: S, peer: Option<SocketAddr>) -> Result<Connection, Failure>

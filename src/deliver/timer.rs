@@ -20,6 +20,10 @@ impl Timer {
         let mut work = pin!(work);
         let mut set = false;
         poll_fn(|context| {
+            // Work that is never without something to do leaves the timer nothing of the task's cooperative budget.
+            if set && Instant::now() >= deadline {
+                return Poll::Ready(None);
+            }
             if let Poll::Ready(done) = work.as_mut().poll(context) {
                 return Poll::Ready(Some(done));
             }
@@ -29,5 +33,30 @@ impl Timer {
             self.0.as_mut().poll(context).map(|()| None)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_always_has_something_to_do_ends_at_its_deadline() {
+        let deadline = Instant::now() + Duration::from_millis(50);
+        let mut polls = 0;
+        // What a stream that never is without bytes does: it uses up the task's budget in each poll.
+        let busy = poll_fn(|context| {
+            polls += 1;
+            while tokio::task::coop::has_budget_remaining() {
+                let _ = pin!(tokio::task::coop::consume_budget()).poll(context);
+            }
+            context.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        let ended = tokio::time::timeout(Duration::from_secs(5), Timer::new().limit(deadline, busy)).await;
+        assert_eq!(ended, Ok(None));
+        assert!(polls > 1);
     }
 }

@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use super::super::{Config, Outcome};
 use super::calls::{Heard, config, target};
 
-/// What a receiver says: some at once, then a byte at a time, or as fast as it can, without end.
+/// What a receiver says: some at once, then the rest piece by piece, or as fast as it can, without end.
 #[derive(Clone, Copy)]
 struct Slow {
     at_once: &'static [u8],
-    without_end: u8,
+    without_end: &'static [u8],
     pause: Option<Duration>,
 }
 
@@ -32,7 +32,7 @@ async fn serve(slow: Slow) -> (String, mpsc::UnboundedReceiver<Duration>) {
             tokio::spawn(async move {
                 read_request(&mut stream).await;
                 let began = Instant::now();
-                let portion = vec![slow.without_end; if slow.pause.is_some() { 1 } else { 4096 }];
+                let portion = slow.without_end.repeat(if slow.pause.is_some() { 1 } else { 4096 });
                 let mut open = stream.write_all(slow.at_once).await.is_ok();
                 while open {
                     open = stream.write_all(&portion).await.is_ok();
@@ -50,7 +50,7 @@ async fn serve(slow: Slow) -> (String, mpsc::UnboundedReceiver<Duration>) {
 #[tokio::test]
 async fn a_status_line_or_headers_that_come_byte_by_byte_are_a_timeout() {
     for at_once in [&b"HTTP/1.1 200 "[..], b"HTTP/1.1 200 OK\r\nx-slow: "] {
-        let (url, mut ended) = serve(Slow { at_once, without_end: b'0', pause: PAUSE }).await;
+        let (url, mut ended) = serve(Slow { at_once, without_end: b"0", pause: PAUSE }).await;
         let limit = Duration::from_millis(200);
         let mut heard = Heard::new(Config { first_byte_timeout: limit, retry: vec![], ..config() });
         let offered = Instant::now();
@@ -67,7 +67,7 @@ async fn a_status_line_or_headers_that_come_byte_by_byte_are_a_timeout() {
 async fn a_body_that_comes_byte_by_byte_or_never_ends_costs_its_connection_and_nothing_else() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
     for pause in [PAUSE, None] {
-        let (url, mut ended) = serve(Slow { at_once: head, without_end: b'x', pause }).await;
+        let (url, mut ended) = serve(Slow { at_once: head, without_end: b"x", pause }).await;
         let mut heard = Heard::new(Config { concurrency: 1, ..config() });
         let target = target(&url);
         for n in 0..2 {
@@ -82,7 +82,7 @@ async fn a_body_that_comes_byte_by_byte_or_never_ends_costs_its_connection_and_n
 #[tokio::test]
 async fn headers_without_end_are_cut_at_their_limit() {
     for at_once in [&b"HTTP/1.1 200 OK\r\nx-huge: "[..], b"HTTP/1.1 200"] {
-        let (url, mut ended) = serve(Slow { at_once, without_end: b'1', pause: None }).await;
+        let (url, mut ended) = serve(Slow { at_once, without_end: b"1", pause: None }).await;
         let mut heard = Heard::new(Config { retry: vec![], ..config() });
         heard.offer(&target(&url), 1).await;
         assert_eq!(heard.exhausted().await, ("protocol", 1));
@@ -94,10 +94,34 @@ async fn headers_without_end_are_cut_at_their_limit() {
 async fn too_many_headers_are_no_answer() {
     let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
     let answer: &'static [u8] = format!("HTTP/1.1 200 OK\r\n{many}\r\n").into_bytes().leak();
-    let (url, _ended) = serve(Slow { at_once: answer, without_end: b' ', pause: PAUSE }).await;
+    let (url, _ended) = serve(Slow { at_once: answer, without_end: b" ", pause: PAUSE }).await;
     let mut heard = Heard::new(Config { retry: vec![], ..config() });
     heard.offer(&target(&url), 1).await;
     assert_eq!(heard.exhausted().await, ("protocol", 1));
+}
+
+const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\n\r\n";
+
+#[tokio::test]
+async fn interim_answers_without_end_are_cut_at_their_limit() {
+    let (url, mut ended) = serve(Slow { at_once: INTERIM, without_end: INTERIM, pause: None }).await;
+    let mut heard = Heard::new(Config { retry: vec![], ..config() });
+    heard.offer(&target(&url), 1).await;
+    let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("delivered") };
+    assert!(cause.class == "protocol" && cause.text.contains("interim answers"), "{}", cause.text);
+    let lasted = ended.recv().await.unwrap();
+    assert!(lasted < Duration::from_secs(5), "{lasted:?}");
+}
+
+#[tokio::test]
+async fn interim_answers_put_no_deadline_off() {
+    let (url, mut ended) = serve(Slow { at_once: INTERIM, without_end: INTERIM, pause: PAUSE }).await;
+    let limit = Duration::from_millis(200);
+    let mut heard = Heard::new(Config { first_byte_timeout: limit, retry: vec![], ..config() });
+    heard.offer(&target(&url), 1).await;
+    assert_eq!(heard.exhausted().await, ("timeout", 1));
+    let lasted = ended.recv().await.unwrap();
+    assert!(lasted >= limit && lasted < limit * 50, "{lasted:?}");
 }
 
 /// Reads to the end of one of the test calls' bodies.
