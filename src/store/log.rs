@@ -25,6 +25,8 @@ const AHEAD: &str = "20000";
 const LOOK_AWAY_MS: &str = "5";
 /// How long reading to the end may go on without anything coming.
 const STALL: Duration = Duration::from_secs(30);
+/// Why what was committed may not come.
+const NO_MARKER: &str = "a transaction was committed, and its marker is not in the log";
 
 /// A reader of the log, with committed records only. It belongs to no consumer group.
 pub struct Log {
@@ -170,7 +172,14 @@ impl Log {
 
     /// Reads from where the state is to the end, as it is after this call began.
     pub(super) fn read_to_end(&mut self, state: &State) -> Result<(), StoreError> {
+        self.read_past(i64::MIN, state)
+    }
+
+    /// The same, and on until a record that was committed at this offset has been read, or one behind it. A broker
+    /// acknowledges a commit before its marker stands in the log, and until then the log seems to end before the record.
+    pub(super) fn read_past(&mut self, committed: i64, state: &State) -> Result<(), StoreError> {
         self.next = state.next();
+        let mut is_remade = false;
         self.begin()?;
         let mut trouble = "the broker did not answer".to_owned();
         let mut last = Instant::now();
@@ -180,11 +189,14 @@ impl Log {
                     state.take(&record);
                     last = Instant::now();
                 }
+                // What was committed in a topic that is gone never comes.
+                Next::End if state.next() <= committed && !is_remade => trouble = NO_MARKER.to_owned(),
                 Next::End => {
                     state.at_end();
                     return Ok(());
                 }
                 Next::Remade => {
+                    is_remade = true;
                     state.restart();
                     self.restart()?;
                 }

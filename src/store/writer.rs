@@ -157,7 +157,7 @@ impl Writer {
             None => {
                 let ours = Transactions::take_over(&self.config.topic, &self.kafka)?;
                 self.expected = None;
-                self.read_to_end()?;
+                self.read(Log::read_to_end)?;
                 ours
             }
         };
@@ -178,15 +178,16 @@ impl Writer {
         let follows = self.expected.is_some() && self.expected == offsets.first().copied();
         let in_a_row = offsets.len() == records.len() && offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]);
         if !(follows && in_a_row && self.state.committed(records, offsets)) {
-            self.read_to_end()?;
+            let last = offsets.iter().max().copied().unwrap_or(i64::MIN);
+            self.read(|log, state| log.read_past(last, state))?;
         }
         // A marker of the commit stands behind the records of a transaction.
         self.expected = offsets.last().filter(|last| in_a_row && **last >= 0).map(|last| last + 2);
         Ok(())
     }
 
-    fn read_to_end(&mut self) -> Result<(), Cut> {
-        self.log.read_to_end(&self.state).map_err(|error| Cut::Failed(error.into()))
+    fn read(&mut self, read: impl FnOnce(&mut Log, &State) -> Result<(), StoreError>) -> Result<(), Cut> {
+        read(&mut self.log, &self.state).map_err(|error| Cut::Failed(error.into()))
     }
 
     /// Lets each decide on what the ones before it leave.

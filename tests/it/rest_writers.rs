@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use harness::{Api, Broker, Receiver, Site, eventually, inserted_orders, order};
+use harness::{Api, Broker, Cluster, Receiver, Site, eventually, inserted_orders, order};
 use serde_json::{Value, json};
 
 use crate::{OUTHOOK, SOON};
@@ -110,6 +110,35 @@ fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
     let instances = [site.start(), site.start()];
     let apis: Vec<Api> = instances.iter().map(|instance| instance.api(&credentials)).collect();
     assert_eq!(agree(&apis[0], &apis[1]), before, "after compaction and restart everything is as it was");
+}
+
+#[test]
+fn what_was_answered_is_known_to_the_next_request_though_the_marker_of_its_commit_comes_late() {
+    if !Broker::get().is_kafka_for("markers of transactions that come late") {
+        return;
+    }
+    const ROUNDS: usize = 200;
+    let late = Duration::from_millis(15)..Duration::from_millis(100);
+    let cluster = Cluster::with_late_markers(late).expect("a broker starts where one does");
+    let site = Site::on(cluster.site_broker(), OUTHOOK, 1);
+    let credentials = site.client(&[]);
+    let instances = [site.start(), site.start()];
+    let apis: Vec<Api> = instances.iter().map(|instance| instance.api(&credentials)).collect();
+    let mut wrong = Vec::new();
+    for round in 0..ROUNDS {
+        // Each takes over from the other.
+        let api = &apis[round % 2];
+        let webhook = json!({"Name": format!("round {round}"), "OutgoingUrls": ["https://a.example/"]});
+        let created = api.post(LIST, &webhook);
+        assert_eq!(created.status, 201, "round {round}: {created:?}");
+        let events = format!("{LIST}/{}/events", created.text("Id"));
+        let event = api.post(&events, &json!({"EventType": "table.recordInsert", "ObjectName": "orders"}));
+        let same_name = api.post(LIST, &webhook);
+        if (event.status, same_name.status) != (201, 400) {
+            wrong.push((round, event.status, same_name.status));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {ROUNDS} rounds (round, event, same name): {wrong:?}", wrong.len());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Real Apache Kafka (KRaft), started by the tests on free ports with its data in a temporary directory.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tempfile::TempDir;
 
 use crate::jars::kafka_jars;
+use crate::late::heard_late;
 use crate::process::Process;
 use crate::{Broker, Kind, eventually, free_port};
 
@@ -36,6 +38,30 @@ impl Cluster {
     /// # Errors
     /// Java, Maven or the jars are missing, or Kafka does not come up: with what it said.
     pub fn start(brokers: usize) -> Result<Cluster, String> {
+        Self::start_with(brokers, |_| String::new())
+    }
+
+    /// Starts one broker that has written the marker of a transaction only some time after it has acknowledged the commit.
+    ///
+    /// # Errors
+    /// As of [`Cluster::start`].
+    pub fn with_late_markers(late: Range<Duration>) -> Result<Cluster, String> {
+        // Markers are sent as from one broker to another, which in this cluster nothing else is.
+        let own = free_port();
+        let advertised = heard_late(own, late);
+        Self::start_with(1, |port| {
+            format!(
+                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BROKERS:PLAINTEXT
+inter.broker.listener.name=BROKERS
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{{controller}},BROKERS://127.0.0.1:{own}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},BROKERS://127.0.0.1:{advertised}
+"
+            )
+        })
+    }
+
+    /// `further` are lines of a node's properties, by its port; later lines replace earlier ones.
+    fn start_with(brokers: usize, further: impl Fn(u16) -> String) -> Result<Cluster, String> {
         let jars = kafka_jars()?;
         let directory = tempfile::Builder::new()
             .prefix("outhook-kafka-")
@@ -48,7 +74,8 @@ impl Cluster {
         for (&(port, controller), id) in ports.iter().zip(1..) {
             let data = directory.path().join(id.to_string());
             let properties = directory.path().join(format!("{id}.properties"));
-            let text = properties_of_node(id, port, controller, &voters.join(","), &data);
+            let further = further(port).replace("{controller}", &controller.to_string());
+            let text = properties_of_node(id, port, controller, &voters.join(","), &data) + &further;
             fs::write(&properties, text)
                 .map_err(|error| format!("{} can't be written: {error}", properties.display()))?;
             nodes.push(Node { port, properties, process: None });

@@ -10,6 +10,7 @@ mod cluster;
 mod embedded;
 mod fixture;
 mod jars;
+mod late;
 pub mod pace;
 mod process;
 mod receiver;
