@@ -46,6 +46,13 @@ impl Budget {
         self.limit
     }
 
+    /// Whether somebody who holds so many bytes has more than a fair part, where more than half of the limit is in use: a
+    /// quarter of what is left. So some is left for everybody else, however many hold theirs for long.
+    fn is_crowded_by(&self, bytes: u64) -> bool {
+        let used = self.used();
+        used > self.limit / 2 && bytes > self.limit.saturating_sub(used) / 4
+    }
+
     fn take(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::AcqRel);
     }
@@ -101,6 +108,11 @@ impl Receipt {
             bytes: bytes as u64,
             settled: false,
         }
+    }
+
+    /// Whether its bytes, with so many others that wait for the same, are more than a fair part of what memory is left.
+    pub fn crowds_memory(&self, others: usize) -> bool {
+        self.budget.is_crowded_by(self.bytes + others as u64)
     }
 
     /// Whether others read its partition by now, or may.

@@ -57,6 +57,11 @@ impl State {
             None if self.breaker.is_open() && !self.breaker.wants_probe(now) => {
                 Err(Refusal::Failing(call, self.trouble(now)))
             }
+            // What holds bytes for as long as its endpoint pleases must not take those of others.
+            None if call.receipt.crowds_memory(self.bytes) => match call.from_overflow {
+                true => Err(Refusal::Full(call)),
+                false => Err(Refusal::Slow(call)),
+            },
             None if full && call.from_overflow => Err(Refusal::Full(call)),
             None if full && self.is_slow(most, shared, now) => Err(Refusal::Slow(call)),
             None if full => Err(Refusal::Full(call)),

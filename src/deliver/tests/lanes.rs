@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use super::super::lane::Task;
 use super::super::shared::{Trouble, Why};
 use super::super::worker::Worker;
 use super::super::{Call, Cause, Config, Outcome};
-use super::calls::{Heard, call, config, most_in_a_second, target};
+use super::calls::{CountingBook, Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
 use crate::matching::Target;
+use crate::receipt::{Budget, Receipt};
 
 #[tokio::test]
 async fn a_connection_is_used_again() {
@@ -61,6 +64,35 @@ async fn no_more_connections_than_allowed_over_all_lanes_but_one_for_each() {
         heard.delivered().await;
     }
     assert_eq!(slow.connections(), 2);
+}
+
+#[tokio::test]
+async fn large_bodies_for_endpoints_that_hang_leave_memory_for_others() {
+    const BODY: usize = 100_000;
+    let (budget, book) = (Budget::new(1 << 20), Arc::<CountingBook>::default());
+    let large = |target: &Arc<Target>, n: u32| {
+        let mut call = call(target, n, &book);
+        let record = Receipt::open(book.clone(), n.into(), budget.clone());
+        call.receipt = record.share(BODY);
+        record.settle();
+        call.message.body = vec![b'x'; BODY].into();
+        call
+    };
+    let hanging = Receiver::start(|_| Reply::Silence).await;
+    let mut heard = Heard::new(config());
+    // Each has a lane of its own, for which it is the first call.
+    for n in 0..30 {
+        heard.lanes.send(large(&target(&hanging.url(&format!("/{n}"))), n)).await;
+    }
+    let mut deferred = 0;
+    while heard.lanes.in_flight() + deferred < 30 {
+        let waits = heard.waits().await;
+        assert_eq!((waits.attempts, waits.deferrals), (0, 1));
+        deferred += 1;
+    }
+    assert!(deferred >= 20, "{deferred}");
+    assert!(heard.lanes.in_flight() >= 5, "half of the memory is for anybody: {}", heard.lanes.in_flight());
+    timeout(Duration::from_secs(1), budget.room()).await.expect("there is room for others");
 }
 
 #[tokio::test]
