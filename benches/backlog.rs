@@ -89,7 +89,7 @@ const SMALL: Size = Size {
 
 type Scenario = (&'static str, fn(&Size) -> Vec<String>);
 
-const SCENARIOS: [Scenario; 14] = [
+const SCENARIOS: [Scenario; 15] = [
     ("delay-0-webhooks-1", |size| healthy::fast(size, 1)),
     ("delay-0-webhooks-10", |size| healthy::fast(size, 10)),
     ("delay-20-webhooks-1", |size| healthy::delay(size, 20, 1)),
@@ -98,6 +98,7 @@ const SCENARIOS: [Scenario; 14] = [
     ("delay-200-webhooks-10", |size| healthy::delay(size, 200, 10)),
     ("delay-1000-webhooks-1", |size| healthy::delay(size, 1000, 1)),
     ("delay-1000-webhooks-10", |size| healthy::delay(size, 1000, 10)),
+    ("starved", healthy::starved),
     ("stall", healthy::stall),
     ("unavailable", healthy::unavailable),
     ("throttled", healthy::throttled),

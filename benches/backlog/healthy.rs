@@ -70,6 +70,27 @@ pub fn fast(size: &Size, webhooks: usize) -> Vec<String> {
     failures
 }
 
+/// The instance runs for a tenth of the time, on whatever cores there are, so it is late with everything. That is not the
+/// endpoint's fault: nothing is deferred.
+pub fn starved(size: &Size) -> Vec<String> {
+    const RUN: Duration = Duration::from_millis(10);
+    const PAUSE: Duration = Duration::from_millis(90);
+    let changes = size.fast_changes / 10;
+    let stage = Stage::new(size, &[Endpoint::new(0, 0)]);
+    stage.apply();
+    stage.insert_in_turn(changes);
+    let instance = stage.site.start();
+    let patience = size.patience * 4;
+    let measured =
+        stage.measure(&instance, changes, || instance.pausing(RUN, PAUSE, || stage.wait_for(changes, patience)));
+    println!("runs {RUN:?}, pauses {PAUSE:?}: {:.0}/s; {measured}", changes as f64 / measured.report.seconds());
+    let mut failures = demand(size, &measured, []);
+    if size.demands && measured.deferred > 0.0 {
+        failures.push(format!("{} calls were deferred, though their endpoint works", measured.deferred));
+    }
+    failures
+}
+
 /// The endpoint takes requests for a while and answers none of them, then works as before.
 pub fn stall(size: &Size) -> Vec<String> {
     let (after, lasting) = size.stall;

@@ -7,7 +7,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -223,6 +224,15 @@ impl Running {
     }
 }
 
+/// Says so when it is dropped.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Instance {
     /// Waits until it says that it is ready.
     ///
@@ -286,6 +296,25 @@ impl Instance {
     /// What it wrote to stdout and stderr so far.
     pub fn said(&self) -> String {
         self.process.stdout() + &self.process.stderr()
+    }
+
+    /// Lets it run and pause in turn while something is done: what a busy machine, or a container's CPU quota, makes of
+    /// any process.
+    pub fn pausing<T>(&self, run: Duration, pause: Duration, work: impl FnOnce() -> T) -> T {
+        let is_done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    self.process.signal("STOP");
+                    thread::sleep(pause);
+                    self.process.signal("CONT");
+                    thread::sleep(run);
+                }
+            });
+            // Also when the work panics: the scope waits for the thread.
+            let _done = Done(&is_done);
+            work()
+        })
     }
 
     /// Asks it to stop.
