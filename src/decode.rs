@@ -74,6 +74,7 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> Headers for Vec<(N, V)> {
 
 /// What a record turned out to be.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are changes, and none is kept")]
 pub enum Decoded<'a> {
     Change(RowChange<'a>),
     /// Nothing that fires; counted by kind.

@@ -1,6 +1,6 @@
 //! How endpoints stand over the whole group, and orders to retry their waiting calls now.
 //!
-//! Each instance knows its own lanes, and the calls that wait in its partitions of the overflow log. It writes a report
+//! Each instance knows its own lanes, and the calls that wait in its partitions of the overflow log and of retry topics. It writes a report
 //! of both to the stats topic every few seconds, and reads those of all others there, so that each can tell how things
 //! stand over the group. An order to retry now comes to every instance by the same topic.
 
@@ -87,8 +87,10 @@ impl Endpoints {
     ///
     /// # Errors
     /// It is no order; the text says why.
-    pub fn learn_order(&self, key: &str, value: &[u8]) -> Result<(), String> {
-        self.carry_out(Order::read(key, value)?);
+    pub fn learn_order(&self, key: &str, value: &[u8], now_ms: i64) -> Result<(), String> {
+        let order = Order::read(key, value)?;
+        // By a clock that is ahead it would be about calls that have yet to be written, and they would never wait.
+        self.carry_out(Order { at_ms: order.at_ms.min(now_ms), ..order });
         Ok(())
     }
 
@@ -108,20 +110,22 @@ impl Endpoints {
         self.group().status(line, now_ms)
     }
 
-    /// Has the waiting calls of these lines retried now: by this instance at once, by the others as soon as they read it.
+    /// Has the waiting calls of these lines retried now: by this instance at once, by the others as soon as they read it. A
+    /// line of which that was ordered seconds ago is left as it is.
     ///
     /// # Errors
     /// Too many orders wait to be written; none of these is taken.
     pub fn order(&self, lines: &[Line], now_ms: i64) -> Result<(), TooManyOrders> {
-        let orders = lines.iter().map(|line| Order::of_all(*line, now_ms));
+        let wanted = lines.iter().filter(|line| !self.orders.is_recent(**line, now_ms));
+        let orders: Vec<_> = wanted.map(|line| Order::of_all(*line, now_ms)).collect();
         {
             let mut state = self.state();
-            if state.unwritten_orders.len() + lines.len() > MOST_ORDERS {
+            if state.unwritten_orders.len() + orders.len() > MOST_ORDERS {
                 return Err(TooManyOrders);
             }
-            orders.clone().for_each(|order| state.write_later(order));
+            orders.iter().for_each(|order| state.write_later(*order));
         }
-        orders.for_each(|order| self.carry_out(order));
+        orders.into_iter().for_each(|order| self.carry_out(order));
         Ok(())
     }
 

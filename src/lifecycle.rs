@@ -103,10 +103,11 @@ pub fn abort_on_panic() {
     }));
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT and SIGHUP, each of which asks for the same: a terminal that is closed is no reason to leave work open.
 pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -117,7 +118,11 @@ impl Signals {
     /// The operating system refuses the handlers.
     pub fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for the next signal and returns its name.
@@ -125,14 +130,15 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hang_up.recv() => "SIGHUP",
         }
     }
 }
 
-/// How many files the process may have open, where that is limited. The limit is raised as far as it may be without
-/// more rights.
+/// Raises the limit of files that the process may have open as far as that may be without more rights. Returns the limit;
+/// None where there is none.
 #[cfg(unix)]
-pub fn max_open_files() -> Option<usize> {
+pub fn raise_open_files() -> Option<usize> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -147,7 +153,7 @@ pub fn max_open_files() -> Option<usize> {
 
 /// The same where files are not limited so.
 #[cfg(not(unix))]
-pub fn max_open_files() -> Option<usize> {
+pub fn raise_open_files() -> Option<usize> {
     None
 }
 

@@ -55,9 +55,10 @@ Examples:
   outhook endpoints retry-now --endpoint https://crm.example.com
   outhook endpoints retry-now --all
 
-An endpoint that still fails gets one attempt of one call, as with any probe, and the rest goes on waiting. Once it
-answers, all that waits for it is sent. So it is without an order, too, when an endpoint works again that failed for more
-than 2 seconds: what failed meanwhile does not wait for its own next attempt.")]
+An endpoint whose breaker is open gets one attempt of one call from each instance, as with any probe, and the rest goes on
+waiting. Once it answers, all that waits for it is sent. An attempt before its time is not counted as one of the call's
+schedule, so an order makes no call end sooner. So it is without an order, too, when an endpoint works again that failed for more
+than 10 seconds: what failed meanwhile does not wait for its own next attempt.")]
 pub struct RetryArgs {
     #[command(flatten)]
     which: WhichArgs,

@@ -16,7 +16,7 @@ use crate::topics;
 /// The exit code of a stop that left records uncommitted.
 const LEFT: u8 = 3;
 
-/// Sends row changes to webhooks until SIGTERM or SIGINT (Ctrl-C).
+/// Sends row changes to webhooks until SIGTERM, SIGINT (Ctrl-C) or SIGHUP.
 ///
 /// A stop reads nothing more, waits up to drain.deadline for what is under way, commits and ends with exit
 /// code 0; 3 if the deadline passed first. What is left uncommitted comes again with the next start. A second

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::id::Line;
 
 /// A shorter failure is no outage: calls that failed in it are due soon anyway.
-const OUTAGE: Duration = Duration::from_secs(2);
+const OUTAGE: Duration = Duration::from_secs(10);
 
 /// An endpoint works again after an outage, in which its breaker was open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Recovery {
     pub ended: Duration,
 }
 
-/// The last outage of each line: when it began and ended.
+/// The outages of each line since somebody asked, as one: when it began and ended.
 #[derive(Default)]
 pub(super) struct Recovered(Mutex<HashMap<Line, (Instant, Instant)>>);
 
@@ -56,8 +56,8 @@ mod tests {
     fn an_outage_is_told_once_and_a_short_failure_is_none() {
         let recovered = Recovered::default();
         recovered.tell(Line(1), Duration::from_secs(60));
-        recovered.tell(Line(1), Duration::from_secs(3));
-        recovered.tell(Line(2), Duration::from_millis(900));
+        recovered.tell(Line(1), Duration::from_secs(30));
+        recovered.tell(Line(2), Duration::from_secs(9));
         let taken = recovered.take();
         assert_eq!(taken.len(), 1);
         assert_eq!(taken[0].line, Line(1));

@@ -15,7 +15,7 @@ use super::recovered::Recovered;
 use super::resolve::Resolver;
 use super::schedule::Schedule;
 use super::throttle::{Throttle, Turn};
-use super::workers::{self, Workers};
+use super::workers::Workers;
 use super::{CALL_BYTES, Call, Cause, Config, Onward, Outcome, Retries, note, now};
 use crate::id::{Line, WebhookId};
 use crate::lifecycle::Stop;
@@ -166,7 +166,7 @@ impl Shared {
             onward,
             clock: Clock::default(),
             recovered: Recovered::default(),
-            workers: Workers::new(config.max_connections.unwrap_or_else(workers::most_by_files)),
+            workers: Workers::for_process(config.max_connections)?,
             lanes: DashMap::new(),
             lines: DashMap::new(),
             busy: Mutex::default(),

@@ -9,9 +9,12 @@ use crate::id::Line;
 /// How long an order matters, in milliseconds: no call waits longer in one place.
 const ORDER_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
-/// Orders of a line that come within this time are one, in milliseconds: an endpoint that is tried on somebody's order
-/// recovers soon, which gives an order of its own.
+/// Orders of a line that come so soon after the first of them are one, in milliseconds: an endpoint that is tried on
+/// somebody's order recovers soon, and each instance that sees it gives an order of its own.
 const TOGETHER_MS: i64 = 60_000;
+
+/// How soon after an order about all calls of a line another one counts, in milliseconds.
+const AGAIN_MS: i64 = 10_000;
 
 /// Which calls go out before they are due: those that were written in this time, milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,33 +34,52 @@ impl Forward {
 
 /// What the newest orders of each line say together.
 #[derive(Debug, Default)]
-pub struct Orders(DashMap<Line, Forward>);
+pub struct Orders(DashMap<Line, Newest>);
+
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    forward: Forward,
+    /// When the first of the orders was given that are one.
+    first_ms: i64,
+}
 
 impl Orders {
-    /// Takes in an order; true if it is news.
+    /// Takes in an order; true if it says something new.
     pub fn learn(&self, Order { line, from_ms, at_ms }: Order) -> bool {
-        let order = Forward { from_ms, by_ms: at_ms };
-        match self.0.entry(line) {
+        let alone = Newest { forward: Forward { from_ms, by_ms: at_ms }, first_ms: at_ms };
+        let mut known = match self.0.entry(line) {
             Entry::Vacant(none) => {
-                none.insert(order);
+                none.insert(alone);
+                return true;
             }
-            Entry::Occupied(known) if at_ms <= known.get().by_ms => return false,
-            Entry::Occupied(mut known) => {
-                let before = known.get().by_ms;
-                let is_together = at_ms.saturating_sub(before) <= TOGETHER_MS;
-                let from_ms = if is_together { from_ms.min(known.get().from_ms) } else { from_ms };
-                known.insert(Forward { from_ms, ..order });
+            Entry::Occupied(known) => known,
+        };
+        let Newest { forward, first_ms } = *known.get();
+        let is_together = (first_ms - TOGETHER_MS..=first_ms + TOGETHER_MS).contains(&at_ms);
+        if !is_together {
+            let is_newer = at_ms > forward.by_ms;
+            if is_newer {
+                known.insert(alone);
             }
+            return is_newer;
         }
-        true
+        let wider = Forward { from_ms: from_ms.min(forward.from_ms), by_ms: at_ms.max(forward.by_ms) };
+        known.insert(Newest { forward: wider, first_ms: first_ms.min(at_ms) });
+        wider != forward
+    }
+
+    /// Whether all calls of a line were ordered so lately that it need not be done again.
+    pub fn is_recent(&self, line: Line, now_ms: i64) -> bool {
+        let apart = |forward: Forward| now_ms.saturating_sub(forward.by_ms);
+        self.0.get(&line).is_some_and(|newest| newest.forward.from_ms == i64::MIN && apart(newest.forward) < AGAIN_MS)
     }
 
     /// Which calls of a line the orders are about.
     pub fn forward(&self, line: Line) -> Forward {
-        self.0.get(&line).map_or(Forward::NONE, |forward| *forward)
+        self.0.get(&line).map_or(Forward::NONE, |newest| newest.forward)
     }
 
     pub fn forget_old(&self, now_ms: i64) {
-        self.0.retain(|_, forward| forward.by_ms >= now_ms - ORDER_MS);
+        self.0.retain(|_, newest| newest.forward.by_ms >= now_ms - ORDER_MS);
     }
 }

@@ -67,10 +67,16 @@ pub struct WaitingCalls {
     #[serde(with = "hex")]
     pub line: Line,
     /// [`OVERFLOW`], or the delay of their retry topic, as in its name.
+    #[serde(default = "overflow")]
     pub place: String,
     pub calls: usize,
     /// When the oldest of them was written there, milliseconds since 1970.
     pub oldest_ms: i64,
+}
+
+/// Where calls wait by reports of a version that knew no other place.
+fn overflow() -> String {
+    OVERFLOW.to_owned()
 }
 
 /// An order to retry a line's waiting calls.

@@ -89,10 +89,10 @@ fn an_order_waits_until_the_topic_has_it_and_counts_here_at_once() {
     assert_eq!(taken.iter().map(|order| order.line).collect::<Vec<_>>(), [Line(1), LINE]);
     assert!(endpoints.take_unwritten_orders(0).is_empty());
 
-    endpoints.order(&[LINE], 2000).unwrap();
+    endpoints.order(&[LINE], 20_000).unwrap();
     taken.into_iter().for_each(|order| endpoints.order_failed(order));
     let again = endpoints.take_unwritten_orders(0).into_iter().map(|order| (order.line, order.at_ms));
-    assert_eq!(again.collect::<Vec<_>>(), [(Line(1), 1000), (LINE, 2000)], "the newest of each line");
+    assert_eq!(again.collect::<Vec<_>>(), [(Line(1), 1000), (LINE, 20_000)], "the newest of each line");
 }
 
 #[test]
@@ -142,6 +142,28 @@ fn the_order_of_a_recovery_is_about_the_outage_and_adds_to_one_just_before() {
     assert!(!has(999) && has(1_000) && has(9_000));
     assert!(orders.learn(Order::of_all(LINE, 200_000)) && orders.learn(recovery(190_000, 201_000)));
     assert!(has(0) && has(201_000));
-    assert!(orders.learn(recovery(290_000, 301_000)));
-    assert!(!has(201_000) && has(290_000));
+    // Where the first is long ago, so that an endpoint that comes and goes does not add to it for ever.
+    assert!(orders.learn(recovery(255_000, 261_000)));
+    assert!(!has(201_000) && has(255_000));
+    assert!(!orders.learn(recovery(0, 100_000)), "one of long before");
+    assert!(orders.learn(recovery(250_000, 260_900)) && has(250_000), "another instance saw more of the outage");
+}
+
+#[test]
+fn an_order_of_a_clock_that_is_ahead_is_not_about_calls_to_come() {
+    let endpoints = Arc::new(Endpoints::default());
+    let partition = endpoints.partition(OVERFLOW, 0);
+    let Unwritten { key, value } = Order::of_all(LINE, 90_000).record();
+    endpoints.learn_order(&key[ORDER_PREFIX.len()..], value.as_bytes(), 1000).unwrap();
+    assert!(partition.forward(LINE).has(1000) && !partition.forward(LINE).has(1001));
+}
+
+#[test]
+fn an_order_that_was_just_given_is_not_given_again() {
+    let endpoints = Endpoints::default();
+    let given = |now_ms| {
+        endpoints.order(&[LINE], now_ms).unwrap();
+        endpoints.take_unwritten_orders(now_ms).len()
+    };
+    assert_eq!((given(1000), given(2000), given(11_000)), (1, 0, 1));
 }

@@ -14,10 +14,13 @@ use crate::receipt::Receipt;
 use crate::settle::{KeptCall, Settle, Tier, Until};
 use crate::source::{Backlog, Moves, Record, Spot, Turn, Waits};
 
-/// How often all calls that wait in the overflow log are looked at, at most and at least: some may have ended since by a
-/// change of their definitions, or have waited enough.
+/// How often all calls that wait are looked at, at most: some may have ended since by a change of their definitions, or be
+/// in another line.
 const REVIEW_AT_MOST: Duration = Duration::from_secs(5);
+/// How often those in the overflow log are looked at in any case: some may have waited enough.
 const REVIEW_AT_LEAST: Duration = Duration::from_secs(60);
+/// How often those in retry topics are, at most: they are due at some time anyway.
+const REVIEW_TIMED: Duration = Duration::from_secs(30);
 
 /// How much longer that is for each call that waits, so that it takes a small part of the time.
 const REVIEW_EACH: Duration = Duration::from_micros(300);
@@ -69,18 +72,27 @@ impl Waiting {
         }
     }
 
-    /// Hands a call of a retry topic on, or sends it to another one to wait for the rest of its time.
-    async fn resume(&self, call: Call, until: Until, written_ms: i64) {
+    /// Hands a call of a retry topic on, or sends it to another one to wait for the rest of its time. In a review it goes on
+    /// waiting where it is.
+    async fn resume(&self, mut call: Call, turn: Turn, until: Until, written_ms: i64) -> Result<(), (Receipt, Line)> {
+        if turn == Turn::Review {
+            let line = self.lanes.line(&call);
+            return Err((call.receipt, line));
+        }
         let left = until.left(now_ms());
-        let is_forward = || self.report.forward(self.lanes.line(&call)).has(written_ms);
-        if !left.is_zero() && !is_forward() {
-            return self.calls.settle.wait(call, left, None);
+        if !left.is_zero() {
+            if !self.report.forward(self.lanes.line(&call)).has(written_ms) {
+                self.calls.settle.wait(call, left, None);
+                return Ok(());
+            }
+            before_its_time(&mut call);
         }
         match call.message.target.is_in_row_order() {
             // Its webhook has come to want an order since, or it was redriven.
             true => self.calls.settle.in_order(call).await,
             false => self.lanes.resume(call).await,
         }
+        Ok(())
     }
 
     /// Gives a call of the overflow log to its lane, or its receipt back.
@@ -91,6 +103,9 @@ impl Waiting {
             return Ok(());
         }
         call.from_overflow = true;
+        if !until.left(now_ms()).is_zero() {
+            before_its_time(&mut call);
+        }
         let back = match turn {
             Turn::Go => self.lanes.offer(call).err(),
             Turn::MakeRoom | Turn::Review => self.lanes.review(call),
@@ -107,6 +122,12 @@ impl Waiting {
             }
         }
     }
+}
+
+/// An attempt that comes before its time is none of the call's schedule: however often its endpoint comes and goes, or
+/// somebody orders it to be tried, it is given up no earlier for that.
+fn before_its_time(call: &mut Call) {
+    call.attempts = call.attempts.saturating_sub(1);
 }
 
 impl Backlog for Waiting {
@@ -137,7 +158,10 @@ impl Backlog for Waiting {
         let due_ms = match &mut self.place {
             WaitsIn::Overflow { .. } => until.due_ms,
             WaitsIn::Tier { tier, last_ms } => {
-                *last_ms = tier.head_until_ms(written_ms, until.due_ms, now_ms()).max(*last_ms);
+                let now_ms = now_ms();
+                // A clock that was set back keeps nothing waiting for longer than the topic does.
+                let last = (*last_ms).min(tier.latest_ms(now_ms));
+                *last_ms = tier.goes_on_ms(written_ms, until.due_ms, now_ms).max(last);
                 *last_ms
             }
         };
@@ -163,7 +187,10 @@ impl Backlog for Waiting {
         let ((last, known), as_of) = (self.reviewed, self.calls.definitions.as_of());
         let since = last.elapsed();
         let at_most = REVIEW_AT_MOST + REVIEW_EACH * u32::try_from(waiting).unwrap_or(u32::MAX);
-        let is_due = !self.is_timed() && since >= at_most && (as_of != known || since >= REVIEW_AT_LEAST);
+        let is_due = match self.is_timed() {
+            true => since >= at_most.max(REVIEW_TIMED) && as_of != known,
+            false => since >= at_most && (as_of != known || since >= REVIEW_AT_LEAST),
+        };
         if is_due {
             self.reviewed = (Instant::now(), as_of);
         }
@@ -178,10 +205,7 @@ impl Backlog for Waiting {
         let Some(call) = self.calls.again(kept, until, &record, receipt) else { return Ok(()) };
         match self.place {
             WaitsIn::Overflow { .. } => self.offer(call, turn, until).await,
-            WaitsIn::Tier { .. } => {
-                self.resume(call, until, record.timestamp_ms()).await;
-                Ok(())
-            }
+            WaitsIn::Tier { .. } => self.resume(call, turn, until, record.timestamp_ms()).await,
         }
     }
 }

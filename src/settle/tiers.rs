@@ -1,8 +1,8 @@
 //! Which retry topic a call waits in, and when it has waited enough; pure.
 //!
-//! All records of one topic wait about equally long, so a partition's head is always the next that is due, and who
-//! reads it needs no timers but one. A wait between two delays is spent in the topic of the shorter one; what is then
-//! left of it, in the topics of ever shorter ones.
+//! All records of one topic wait about equally long, so they go on in the order in which they came. A wait
+//! between two delays is spent in the topic of the shorter one; what is then left of it, in the topics of ever shorter
+//! ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Tier {
 /// A call that can't be sent for a reason of this instance's is looked at again after this at the latest.
 const LONGEST_DEFERRAL: Duration = Duration::from_secs(300);
 
-/// By which part of its delay a topic's head may keep those behind it waiting.
+/// By which part of its delay a topic's record may keep those behind it waiting.
 const PATIENCE: i64 = 4;
 
 impl Tiers {
@@ -62,15 +62,21 @@ impl Tier {
         name(self.delay)
     }
 
-    /// Until when a record that was appended and is due at these times keeps those behind it waiting, in milliseconds since
-    /// 1970: until it is due, or, if that is later than the topic's delay by more than a part, until it has waited so
-    /// long; what is left it is to wait in another topic. That is never more than a wait from now, whatever the clocks say.
-    pub fn head_until_ms(&self, appended_ms: i64, due_ms: i64, now_ms: i64) -> i64 {
+    /// When a record goes on that was appended and is due at these times, in milliseconds since 1970: when it is due, or, if
+    /// that is later than the topic's delay by more than a part, when it has waited so long; what is left it is to wait in
+    /// another topic. That is never later than [`Tier::latest_ms`].
+    pub fn goes_on_ms(&self, appended_ms: i64, due_ms: i64, now_ms: i64) -> i64 {
         let delay_ms = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
         let longest_ms = delay_ms.saturating_add(delay_ms / PATIENCE);
         let waited_ms = appended_ms.saturating_add(delay_ms);
         let until_ms = if due_ms <= appended_ms.saturating_add(longest_ms) { due_ms } else { waited_ms.min(due_ms) };
-        until_ms.min(now_ms.saturating_add(longest_ms))
+        until_ms.min(self.latest_ms(now_ms))
+    }
+
+    /// When what comes now goes on at the latest, whatever the clocks say; milliseconds since 1970.
+    pub fn latest_ms(&self, now_ms: i64) -> i64 {
+        let delay_ms = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
+        now_ms.saturating_add(delay_ms.saturating_add(delay_ms / PATIENCE))
     }
 }
 
@@ -121,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_nearly_due_is_waited_for_and_the_rest_of_a_long_wait_is_spent_elsewhere() {
         let tier = tiers().named("outhook.retry.30s").unwrap().clone();
-        let until = |due: i64, now: i64| tier.head_until_ms(1_000_000, 1_000_000 + due, 1_000_000 + now) - 1_000_000;
+        let until = |due: i64, now: i64| tier.goes_on_ms(1_000_000, 1_000_000 + due, 1_000_000 + now) - 1_000_000;
         assert_eq!(until(30_000, 0), 30_000);
         assert_eq!(until(-5_000, 99_000), -5_000);
         assert_eq!(until(36_000, 10_000), 36_000);
@@ -138,7 +144,7 @@ mod tests {
             let mut topics = 0;
             while now < due {
                 let tier = tiers.of(Duration::from_millis((due - now) as u64));
-                now = tier.head_until_ms(now, due, now).max(now);
+                now = tier.goes_on_ms(now, due, now).max(now);
                 topics += 1;
             }
             prop_assert_eq!(now, due);
@@ -148,7 +154,7 @@ mod tests {
         #[test]
         fn no_times_make_it_panic(appended: i64, due: i64, now: i64) {
             for tier in tiers().iter() {
-                let _ = tier.head_until_ms(appended, due, now);
+                let _ = tier.goes_on_ms(appended, due, now);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use metrics::{Gauge, gauge};
+use metrics::{Counter, Gauge, counter, gauge};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tokio::time::Instant;
@@ -63,7 +63,14 @@ struct Task<B> {
     last: i64,
     /// The log went back since something was read again.
     went_back: bool,
+    /// When the plan was made, or something of it was read.
+    moved: Instant,
+    read: Counter,
+    completed: Counter,
 }
+
+/// How long what is to be read again may not come: then it is planned anew.
+const STUCK: Duration = Duration::from_secs(10);
 
 /// Reads the partition until told to stop. What waits then is not under way, and comes again. `stopping` comes first
 /// because it is dropped last: by then the queues are gone.
@@ -128,7 +135,11 @@ async fn again(reread: Option<&Reread>) {
 
 impl<B: Backlog> Task<B> {
     fn new(book: Arc<PartitionBook>, budget: Arc<Budget>, backlog: B) -> Self {
+        let topic = book.topic.to_string();
         Self {
+            read: counter!("outhook_records_total", "topic" => topic.clone()),
+            completed: counter!("outhook_records_completed_before_total", "topic" => topic),
+            moved: Instant::now(),
             book,
             budget,
             lines: Lines::new(backlog.is_timed()),
@@ -170,7 +181,10 @@ impl<B: Backlog> Task<B> {
             (self.lines, self.plan, self.went_back) = (Lines::new(self.backlog.is_timed()), Plan::new(), true);
         }
         self.last = offset;
-        let Some(entry) = self.book.open(Mark { offset, timestamp: record.timestamp_ms() }).await else { return };
+        self.read.increment(1);
+        let Some(entry) = self.book.open(Mark { offset, timestamp: record.timestamp_ms() }).await else {
+            return self.completed.increment(1);
+        };
         let receipt = self.receipt(entry);
         let Some(place) = self.backlog.arrives(&record) else { return receipt.settle() };
         let waiting = Waiting { entry, due_ms: place.due_ms, since_ms: record.timestamp_ms() };
@@ -198,7 +212,15 @@ impl<B: Backlog> Task<B> {
             }
             return false;
         };
-        if self.is_full() {
+        if self.is_full() || !self.book.may_settle_more() {
+            self.moved = Instant::now();
+            return false;
+        }
+        if self.moved.elapsed() >= STUCK {
+            // It may be gone, with nothing behind it that would tell.
+            let (topic, partition) = (&self.book.topic, self.book.partition);
+            warn!(%topic, partition, offset = first, "a waiting call does not come again; it is looked for once more");
+            (self.plan, self.moved) = (Plan::new(), Instant::now());
             return false;
         }
         let reread = match reread {
@@ -264,6 +286,7 @@ impl<B: Backlog> Task<B> {
         }
         let (now, is_crowded, backlog) = (self.born.elapsed(), self.is_crowded(), &mut self.backlog);
         self.plan = self.lines.plan(now, now_ms(), is_crowded, |line| backlog.moves(line));
+        self.moved = Instant::now();
         // It takes long where there are very many lines, and then it is done less often.
         self.look_at = began + self.next_look().max(began.elapsed() * 20);
     }
@@ -306,6 +329,7 @@ impl<B: Backlog> Task<B> {
             return false;
         }
         let Some((line, turn)) = self.plan.remove(&offset) else { return true };
+        self.moved = Instant::now();
         if turn == Turn::Go && self.refused.contains(&line) {
             return true;
         }

@@ -135,6 +135,8 @@ impl Lines {
     /// as many as there are places; of those that can leave, where it is crowded; and of a review, the next part.
     pub fn plan(&mut self, now: Duration, now_ms: i64, is_crowded: bool, mut moves: impl FnMut(Line) -> Moves) -> Plan {
         let mut plan = self.next_of_review();
+        // What goes early settles behind what waits, and there is only so much room for that.
+        let may_be_early = !(self.is_timed && is_crowded);
         // Each line has a part of the plan, whatever the others have.
         let part = (PLANNED / self.of.len().max(1)).max(LEAST_PART);
         let (mut going, mut leaving) = (PLANNED, if is_crowded { PLANNED } else { 0 });
@@ -150,12 +152,14 @@ impl Lines {
             }
             let is_due = |waiting: &Waiting| waiting.due_ms <= now_ms;
             let was_written = |waiting: &Waiting| (written_from_ms..=written_by_ms).contains(&waiting.since_ms);
-            // Behind these none is due or was written by then, where they come in that order.
+            let may_go = |waiting: &Waiting| !only_due || is_due(waiting) || may_be_early && was_written(waiting);
+            // Records of a timed partition are in the order of their due times, and of their writing: behind the first that
+            // is neither due nor written by then none is.
             let first = queue
                 .waiting
                 .iter()
                 .take_while(|(_, waiting)| !self.is_timed || is_due(waiting) || waiting.since_ms <= written_by_ms);
-            let may_go = first.filter(|(_, waiting)| !only_due || is_due(waiting) || was_written(waiting));
+            let may_go = first.filter(|(_, waiting)| may_go(waiting));
             let may_go = may_go.take(places.min(going).min(part)).map(|(offset, _)| (*offset, (*line, Turn::Go)));
             let count = plan.len();
             plan.extend(may_go);

@@ -187,6 +187,11 @@ impl PartitionBook {
         self.with(|ledger| self.limits.leave_room(ledger))
     }
 
+    /// Whether one more record may settle before a commit tells of those that have.
+    pub(super) fn may_settle_more(&self) -> bool {
+        self.with(|ledger| ledger.uncommitted() < self.limits.uncommitted)
+    }
+
     /// How many records may be read and not yet part of the settled prefix.
     pub(super) fn most_open(&self) -> usize {
         self.limits.open

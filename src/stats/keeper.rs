@@ -143,7 +143,8 @@ impl Keeper {
         counts.into_iter().for_each(|count| self.writer.send(Written::Count(count)));
     }
 
-    /// Sends the orders that somebody has given here. They do not wait for their turn: somebody waits for what they do.
+    /// Sends the orders that somebody, or an endpoint that works again, has given here. They do not wait for their turn: calls
+    /// wait for what they do.
     fn write_orders(&mut self) {
         let orders = self.shared.endpoints.take_unwritten_orders(now_ms());
         orders.into_iter().for_each(|order| self.writer.send(Written::Order(order)));
@@ -215,7 +216,7 @@ fn learn(shared: &Shared, key: &[u8], value: Option<&[u8]>) -> Result<(), String
     } else if let Some(key) = key.strip_prefix(catalogue::PREFIX) {
         shared.catalogue.learn(key, value)?;
     } else if let Some(key) = key.strip_prefix(ORDER_PREFIX) {
-        shared.endpoints.learn_order(key, value)?;
+        shared.endpoints.learn_order(key, value, now_ms())?;
     } else if let Some(key) = key.strip_prefix(REPORT_PREFIX) {
         shared.endpoints.learn_report(key, value, now_ms());
     }

@@ -118,8 +118,9 @@ pub(super) async fn list(
 
 /// Have the calls that wait for a webhook's endpoints tried now, without waiting for the next probe.
 ///
-/// An endpoint that still fails gets one attempt. One that answers gets all that waits for it, of other webhooks too that
-/// share it.
+/// An endpoint whose breaker is open gets one attempt from each instance. One that answers gets all that waits for it, of
+/// other webhooks too that share it. Such an attempt is not counted as one of a call's schedule. Within 10 seconds of an
+/// order another one is the same.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/endpoints/retryNow", tag = "Endpoints",
     operation_id = "retryEndpointsNow", params(("webhookId" = String, Path)), request_body = Option<RetryNowRequest>,
     responses((status = 202, description = "All instances are told within about a second.", body = RetryAnswer)))]
