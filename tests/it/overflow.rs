@@ -207,6 +207,28 @@ fn what_waits_in_retry_topics_comes_forward_when_its_endpoint_works_again() {
     }
 }
 
+#[test]
+fn large_messages_for_endpoints_that_hang_hold_no_other_up() {
+    let receiver = Receiver::start();
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("memory.budget_mib", 32);
+    let hanging: Vec<_> = (0..30).map(|number| format!("/slow/{number}")).collect();
+    hanging.iter().for_each(|path| receiver.answer(path, Answer::Hang));
+    let urls: Vec<_> = hanging.iter().map(|path| receiver.url(path)).collect();
+    site.apply(&webhooks(&[("slow", &urls, INSERTS), ("quick", &[receiver.url("/quick")], OTHERS)]));
+    let text = "x".repeat(900_000);
+    let large = |id| format!(r#"{{"table":"slow","operation":"insert","after":{{"id":{id},"text":"{text}"}}}}"#);
+    site.produce((0..2).map(|id| (format!("slow-{id}"), large(id))));
+    site.produce(inserts("quick", 0..20));
+    let instance = site.start();
+    let started = Instant::now();
+    receiver.wait("/quick", 20, SOON);
+    println!("the others came after {:?}", started.elapsed());
+    // An attempt at an endpoint that hangs takes 15 s.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    instance.kill();
+}
+
 /// How many calls wait at a place, by the metrics of the instances.
 fn waits_in(instances: &[Instance], place: &str) -> f64 {
     let series = format!("outhook_calls_waiting{{where=\"{place}\"");
