@@ -10,6 +10,7 @@ use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::LengthLimitError;
+use hyper::body::Body as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -57,12 +58,17 @@ pub(super) fn raw(body: &[u8], key: &str) -> Option<Box<RawValue>> {
 
 /// Reads a whole body.
 pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        let message = format!("the body is larger than {MAX_BODY} bytes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message)
+    };
+    // Known before it has come, if its length is told.
+    if request.body().size_hint().lower() > MAX_BODY as u64 {
+        return Err(too_large());
+    }
     match tokio::time::timeout(ARRIVAL, to_bytes(request.into_body(), MAX_BODY)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
-            let message = format!("the body is larger than {MAX_BODY} bytes");
-            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message))
-        }
+        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => Err(too_large()),
         Ok(Err(_)) => Err(ApiError::body("the body broke off, or its chunks can't be read")),
         Err(_) => {
             let message = format!("the body did not arrive within {} s", ARRIVAL.as_secs());

@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -163,15 +163,30 @@ impl From<journal::Error> for ApiError {
     }
 }
 
+const ONE_HOST: &str = "a request of HTTP/1.1 has one Host header: send it, once";
+
+/// Whether the request names its host as RFC 9112 (3.2) wants it: a proxy before this might take another one for it.
+fn names_one_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
+}
+
+async fn answer(request: Request, next: Next) -> Response {
+    tokio::time::timeout(TIME, next.run(request)).await.unwrap_or_else(|_| {
+        let seconds = TIME.as_secs();
+        let message = format!("no answer within {seconds} s; a change may still be made, so look before you try again");
+        ApiError::unavailable(message).into_response()
+    })
+}
+
 /// Gives every answer the request's id, every error its shape, and an end to all that takes too long.
 pub(super) async fn frame(request: Request, next: Next) -> Response {
     let request_id = Uuid::new_v4().hyphenated().to_string();
     let resource = request.uri().path().to_owned();
-    let mut response = tokio::time::timeout(TIME, next.run(request)).await.unwrap_or_else(|_| {
-        let seconds = TIME.as_secs();
-        let message = format!("no answer within {seconds} s; a change may still be made, so look before you try again");
-        ApiError::unavailable(message).into_response()
-    });
+    let mut response = match names_one_host(&request) {
+        true => answer(request, next).await,
+        false => ApiError::new(StatusCode::BAD_REQUEST, "IncorrectRequest", ONE_HOST).into_response(),
+    };
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         let known = response.extensions_mut().remove::<ApiError>();

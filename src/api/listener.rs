@@ -1,5 +1,7 @@
 //! One address, bound before anything starts and served until the stop.
 
+mod connections;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,16 +15,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
+use self::connections::{Connections, Entered};
 use super::Config;
 use crate::lifecycle::Stopping;
 
-/// Connections at a time; further ones wait in the kernel's queue.
+/// Connections at a time. For a further one another is closed that stands still, or it waits in the kernel's queue.
 const CONNECTIONS: u32 = 256;
 /// How long a request's head may take to arrive. It bounds idle connections too: between requests the next
 /// head is what is waited for.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How large a request's head may be.
 const HEAD_BYTES: usize = 16 * 1024;
+/// How often it is looked for a connection to close while all places are taken.
+const MAKE_ROOM: Duration = Duration::from_millis(250);
 /// How long answers under way may take once a stop is asked for.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// The pause after the operating system refuses a connection, most often for want of file descriptors.
@@ -63,10 +68,12 @@ impl Listener {
     /// Serves until the stop, then lets answers under way end.
     pub async fn serve(self, router: Router, mut stopping: Stopping) {
         let places = Arc::new(Semaphore::new(CONNECTIONS as usize));
-        loop {
+        let connections = Connections::new();
+        for number in 0.. {
             let next = async {
-                let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
-                (place, self.socket.accept().await)
+                // First who comes: only for them is a place needed.
+                let accepted = self.socket.accept().await;
+                (place(&places, &connections).await, accepted)
             };
             let (place, accepted) = tokio::select! {
                 biased;
@@ -78,7 +85,8 @@ impl Listener {
                     // An answer's last bytes go out at once.
                     let _ = stream.set_nodelay(true);
                     let router = router.clone().layer(Extension(peer));
-                    tokio::spawn(serve_one(stream, router, stopping.clone(), place));
+                    let entered = connections.enter(number, peer.ip());
+                    tokio::spawn(serve_one(stream, router, stopping.clone(), (place, entered)));
                 }
                 Err(error) => {
                     warn!(%error, "the listener can't accept a connection and tries again");
@@ -91,16 +99,35 @@ impl Listener {
     }
 }
 
-/// Serves one client's requests, one after the other; `place` is held as long as the connection.
-async fn serve_one(stream: TcpStream, router: Router, mut stopping: Stopping, place: OwnedSemaphorePermit) {
+/// A place for one more connection. Waits for one to be given up.
+async fn place(places: &Arc<Semaphore>, connections: &Connections) -> OwnedSemaphorePermit {
+    loop {
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            return place;
+        }
+        connections.make_room();
+        if let Ok(place) = tokio::time::timeout(MAKE_ROOM, places.clone().acquire_owned()).await {
+            return place.expect("the semaphore is never closed");
+        }
+    }
+}
+
+/// Serves one client's requests, one after the other; the place is held as long as the connection.
+async fn serve_one(
+    stream: TcpStream,
+    router: Router,
+    mut stopping: Stopping,
+    (place, entered): (OwnedSemaphorePermit, Entered),
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(entered.watch(stream)), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = entered.closed() => Ok(()),
         () = stopping.asked() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -109,7 +136,7 @@ async fn serve_one(stream: TcpStream, router: Router, mut stopping: Stopping, pl
     if let Err(error) = ended {
         debug!(%error, "a connection to the listener ended early");
     }
-    drop(place);
+    drop((entered, place));
 }
 
 #[cfg(test)]

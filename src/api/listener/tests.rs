@@ -144,3 +144,34 @@ async fn a_stop_ends_idle_connections_and_frees_the_address() {
     idle.read_to_end(&mut rest).await.unwrap();
     TcpListener::bind(server.address).await.expect("the address is free again");
 }
+
+#[tokio::test]
+async fn connections_that_never_read_keep_nobody_from_health_checks() {
+    let server = start().await;
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        // More answers than fit between the two, none of which is read.
+        let _ = stream.write_all("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(200).as_bytes()).await;
+        silent.push(stream);
+    }
+    for _ in 0..3 {
+        let live = tokio::time::timeout(Duration::from_secs(10), server.get_json("/health/live"));
+        assert_eq!(live.await.expect("it has a place"), (200, json!({"status": "live"})));
+    }
+}
+
+#[tokio::test]
+async fn a_request_names_one_host_and_says_how_long_it_is() {
+    let server = start().await;
+    for hosts in ["", "host: x\r\nhost: y\r\n"] {
+        let (status, body) =
+            server.send(&format!("GET /openapi.json HTTP/1.1\r\n{hosts}connection: close\r\n\r\n")).await;
+        assert!(status == 400 && body.contains("one Host header"), "{status} {body}");
+    }
+    assert_eq!(server.send("GET /openapi.json HTTP/1.0\r\n\r\n").await.0, 200);
+    // Its body never comes.
+    let large = "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\nconnection: close\r\ncontent-length: 99999999\r\n\r\n";
+    let answered = tokio::time::timeout(Duration::from_secs(5), server.send(large));
+    assert_eq!(answered.await.expect("at once").0, 413);
+}

@@ -1,0 +1,151 @@
+//! The connections of a listener: who holds a place, and who gives one up when all are taken.
+//!
+//! A client that opens all of them and does nothing, or never reads its answers, must not keep others from health checks
+//! and metrics. So a new one takes the place of that which has stood still for longest, among those of the address that
+//! has the most.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long a connection must have stood still to give its place up to another one.
+const STILL: Duration = Duration::from_secs(1);
+
+/// How long one may stand still in any case: neither has a byte come, nor has the client taken one.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// Those that are open.
+pub(super) struct Connections {
+    began: Instant,
+    open: Mutex<HashMap<u64, Arc<Open>>>,
+}
+
+struct Open {
+    peer: IpAddr,
+    /// When a byte last came or went, in milliseconds after the listener began.
+    moved_ms: AtomicU64,
+    close: Notify,
+}
+
+/// A connection's entry, until it is dropped.
+pub(super) struct Entered {
+    connections: Arc<Connections>,
+    number: u64,
+    open: Arc<Open>,
+}
+
+impl Connections {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { began: Instant::now(), open: Mutex::default() })
+    }
+
+    /// A connection has its place. `number` is another one for each.
+    pub fn enter(self: &Arc<Self>, number: u64, peer: IpAddr) -> Entered {
+        let open = Arc::new(Open { peer, moved_ms: AtomicU64::new(self.now_ms()), close: Notify::new() });
+        self.open().insert(number, open.clone());
+        Entered { connections: self.clone(), number, open }
+    }
+
+    /// All places are taken: closes the connection that can best be done without, if there is one.
+    pub fn make_room(&self) {
+        let before = self.now_ms().saturating_sub(STILL.as_millis() as u64);
+        let open = self.open();
+        let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
+        open.values().for_each(|open| *of_address.entry(open.peer).or_default() += 1);
+        let still = open.values().filter(|open| open.moved_ms.load(Ordering::Relaxed) <= before);
+        let first =
+            still.max_by_key(|open| (of_address[&open.peer], std::cmp::Reverse(open.moved_ms.load(Ordering::Relaxed))));
+        if let Some(open) = first {
+            open.close.notify_one();
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Open>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entered {
+    /// The connection's stream, which tells when it moves.
+    pub fn watch<S>(&self, stream: S) -> Watched<S> {
+        Watched { stream, connections: self.connections.clone(), open: self.open.clone() }
+    }
+
+    /// Resolves when it is to be closed, because another one needs its place or because it has stood still for too long.
+    pub async fn closed(&self) {
+        loop {
+            let still_ms = self.connections.now_ms().saturating_sub(self.open.moved_ms.load(Ordering::Relaxed));
+            let left = STALLED.saturating_sub(Duration::from_millis(still_ms));
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = self.open.close.notified() => return,
+                () = tokio::time::sleep(left) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.connections.open().remove(&self.number);
+    }
+}
+
+/// A stream that tells when bytes come or go.
+pub(super) struct Watched<S> {
+    stream: S,
+    connections: Arc<Connections>,
+    open: Arc<Open>,
+}
+
+impl<S> Watched<S> {
+    fn moved(&self) {
+        self.open.moved_ms.store(self.connections.now_ms(), Ordering::Relaxed);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            this.moved();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(context, data);
+        if matches!(polled, Poll::Ready(Ok(1..))) {
+            this.moved();
+        }
+        polled
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
