@@ -34,7 +34,7 @@ pub use self::config::{Access, Config, TokenSecret};
 pub use self::listener::{BindError, Listener};
 pub use self::oauth::Guesses;
 pub use self::openapi::openapi;
-pub use self::rest::{AttemptShown, LetterShown, MessageShown, OpenedShown};
+pub use self::rest::{AttemptShown, LetterShown, MessageShown, OpenedShown, Previews};
 
 /// What requests are answered from.
 pub struct Api {
@@ -60,6 +60,7 @@ pub struct Api {
     pub decoding: Decoding,
     pub attachment_url: Option<AttachmentUrl>,
     pub guesses: Guesses,
+    pub previews: Previews,
 }
 
 /// Says how the records of a topic are read; None for a topic of no source.

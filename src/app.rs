@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use crate::api::{Api, BindError, Decoding, Guesses, Listener};
+use crate::api::{Api, BindError, Decoding, Guesses, Listener, Previews};
 use crate::catalogue::{self, Catalogue, Lookout};
 use crate::config::{self, Config};
 use crate::decode::{self, Decoder, WholeTables};
@@ -82,10 +82,9 @@ impl App {
     pub async fn build(config: &Config, metrics: Metrics) -> Result<Self, Error> {
         describe_metrics();
         let listener = Listener::bind(&config.listen).await?;
-        let readiness = Readiness::default();
+        let (readiness, index) = (Readiness::default(), Arc::new(Index::default()));
         let definitions_known = readiness.condition("definitions caught up");
         let partitions_assigned = readiness.condition("partitions assigned");
-        let index = Arc::new(Index::default());
         let client = config.kafka.client();
         let kafka = client.clone().into_iter().collect();
         let store = Store::start(&config.definitions, &client, index.clone())?;
@@ -133,6 +132,7 @@ impl App {
             decoding: decoding(&stages.sources),
             attachment_url: stages.attachment_url.clone(),
             guesses: Guesses::default(),
+            previews: Previews::default(),
         };
         let (changes, retries, router) = (changes(config), retries(config), api.router());
         Ok(Self {

@@ -66,8 +66,9 @@ pub(super) fn split() -> (Router<Arc<Api>>, OpenApi) {
         operation.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
         operation.parameters.iter_mut().flatten().for_each(describe_id);
         schemas::refine_bodies(operation);
-        let reads_topics = operation.tags.iter().flatten().any(|tag| tag == "Dead letters" || tag == "Messages");
-        errors::add(operation, reads_topics);
+        let may_be_too_many =
+            operation.tags.iter().flatten().any(|tag| tag == "Dead letters" || tag == "Messages" || tag == "Previews");
+        errors::add(operation, may_be_too_many);
     }
     let (token, mut of_token) = OpenApiRouter::new().routes(routes!(oauth::token)).split_for_parts();
     for item in of_token.paths.paths.values_mut() {

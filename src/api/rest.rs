@@ -18,6 +18,7 @@ use utoipa_axum::routes;
 
 pub use self::dead_letters::{LetterShown, OpenedShown};
 pub use self::messages::{AttemptShown, MessageShown};
+pub use self::preview::Previews;
 use self::shapes::Counts;
 use super::Api;
 use super::error::ApiError;

@@ -79,7 +79,7 @@ pub fn text(
         let shown = only.map_or(verdict.fires(), |only| only == event.id);
         if shown {
             let table = loaded.definitions.table(&webhook.account, &event.object_name);
-            let messages = render::preview(renderer, webhook, event, table, change)
+            let messages = render::preview(renderer, webhook, event, table, change, usize::MAX)
                 .map_err(|error| PreviewError::NoMessage { event: event.id, error })?;
             if raw { write_raw(&messages, &mut text) } else { write_shown(&verdict, webhook, &messages, &mut text) }
         }

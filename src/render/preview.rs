@@ -16,7 +16,8 @@ pub enum NoPreview {
     TooLarge(#[from] TooLarge),
 }
 
-/// The messages, one for each URL of the webhook. `table` is the declaration of the event's table, if there is one.
+/// The messages, one for each URL of the webhook, but no more than have so many bytes together; the first has any.
+/// `table` is the declaration of the event's table, if there is one.
 ///
 /// # Errors
 /// The definition can't be made ready to fire, or the message is too large.
@@ -26,8 +27,38 @@ pub fn preview(
     event: &Event,
     table: Option<&Table>,
     change: &RowChange<'_>,
+    most_bytes: usize,
 ) -> Result<Vec<Message>, NoPreview> {
     let rule = Rule::compile_on(table, webhook, event, &Arc::new(Target::of(webhook)?))?;
-    let messages: Result<_, TooLarge> = renderer.render(&rule, change).collect();
-    Ok(messages?)
+    let (mut messages, mut bytes) = (Vec::new(), 0_usize);
+    for message in renderer.render(&rule, change) {
+        let message: Message = message?;
+        bytes = bytes.saturating_add(message.body.len());
+        if bytes > most_bytes && !messages.is_empty() {
+            break;
+        }
+        messages.push(message);
+    }
+    Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{row, update};
+    use super::*;
+    use crate::definition::{Payload, samples};
+    use crate::vocabulary::Operation;
+
+    #[test]
+    fn no_more_messages_are_shown_than_have_so_many_bytes_but_the_first() {
+        let urls = (0..100).map(|number| format!("https://{number}.example/")).collect();
+        let webhook = Webhook { urls, ..samples::webhook("whk001", "CRM") };
+        let payload = Payload::Template("{'text':'[@field:Text]'}".to_owned());
+        let event = Event { payload, ..samples::event("4040va", "whk001", Operation::Update, "MyCustomers", &[]) };
+        let text = format!("\"{}\"", "x".repeat(10_000));
+        let change = update(row(&[("Text", &text)]));
+        let shown =
+            |most_bytes| preview(&mut Renderer::default(), &webhook, &event, None, &change, most_bytes).unwrap().len();
+        assert_eq!((shown(usize::MAX), shown(55_000), shown(0)), (100, 5, 1));
+    }
 }

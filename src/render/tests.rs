@@ -32,7 +32,7 @@ fn template(text: &str) -> Rule {
     rule(Payload::Template(text.to_owned()))
 }
 
-fn row(fields: &[(&str, &str)]) -> Row<'static> {
+pub(super) fn row(fields: &[(&str, &str)]) -> Row<'static> {
     let field = |(name, json): &(&str, &str)| Field { name: (*name).to_owned().into(), value: value(json) };
     Row::new(fields.iter().map(field).collect())
 }
@@ -44,7 +44,7 @@ fn value(json: &str) -> Value<'static> {
     }
 }
 
-fn update(after: Row<'static>) -> RowChange<'static> {
+pub(super) fn update(after: Row<'static>) -> RowChange<'static> {
     RowChange {
         account: "acme".into(),
         table: "MyCustomers".into(),

@@ -35,7 +35,11 @@ const TIMEOUT: Kind = kind("RequestTimeout", 408, "The body did not arrive in ti
 const TOO_LARGE: Kind = kind("TooLarge", 413, "The body is larger than 1 MiB, or broke off.");
 const TOO_MANY: Kind = Kind {
     header: Some(("Retry-After", "Seconds to wait")),
-    ..kind("TooManyRequests", 429, "Too many wrong credentials from this address, or too many reads at once.")
+    ..kind(
+        "TooManyRequests",
+        429,
+        "Too many wrong credentials from this address, or too many reads or previews at once.",
+    )
 };
 const UNAVAILABLE: Kind = Kind {
     header: Some(("Retry-After", "Seconds to wait")),

@@ -1,14 +1,17 @@
 //! Previews: the exact message that an event sends for a row change, and why events fire or do not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{FromRequest, Path, Request, State};
+use dashmap::DashMap;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::ToSchema;
 
 use super::super::Api;
@@ -23,6 +26,9 @@ use crate::id::{AccountId, EventId};
 use crate::matching::{self, Reason};
 use crate::render::{Renderer, preview};
 use crate::vocabulary::Operation;
+
+/// How large the messages of a preview may be together, but for the first.
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// A row change to show a message of: one that is given, or the newest one of the event's table.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -92,7 +98,9 @@ pub(super) async fn of_event(
         let event = edit::event(&draft, (&webhook, &event), &caller.account)?.clone();
         Ok::<_, ApiError>((edit::webhook(&draft, &webhook, &caller.account)?.clone(), event))
     })?;
-    api.preview(&caller.account, &webhook, &event, &asked).map(Json)
+    in_background(api, caller.account, move |api, account| api.preview(account, &webhook, &event, &asked))
+        .await
+        .map(Json)
 }
 
 /// Show the message that an event would send if it were created.
@@ -115,7 +123,9 @@ pub(super) async fn of_draft(
         .ok_or_else(|| ApiError::body("Event is required: the event as it would be created"))?;
     let event = edit::wanted_event(EventId::from_random([0; 6]), webhook.id, wanted, &webhook.created)
         .map_err(|refusal| ApiError::body(format!("Event: {refusal}")))?;
-    api.preview(&caller.account, &webhook, &event, &asked).map(Json)
+    in_background(api, caller.account, move |api, account| api.preview(account, &webhook, &event, &asked))
+        .await
+        .map(Json)
 }
 
 /// Say of each event of a webhook why it fires for a row change, or why not.
@@ -133,19 +143,67 @@ pub(super) async fn explain(
         let events: Vec<Event> = definitions.events_of(webhook.id).cloned().collect();
         Ok::<_, ApiError>((webhook, events))
     })?;
-    let table = asked.request.table.as_deref().map(|table| (table, None));
-    let record = api.record(&caller.account, table, &asked)?;
-    record.change(&caller.account, |change| {
-        let verdicts = matching::explain(change, events.iter().map(|event| (&webhook, event)));
-        let explained = |(event, verdict): (&Event, matching::Verdict)| Explained {
-            event_id: event.id.to_string(),
-            event_type: event.operation.event_type(),
-            object_name: event.object_name.clone(),
-            fires: verdict.fires(),
-            reason: verdict.reason.to_string(),
-        };
-        Json(events.iter().zip(verdicts).map(explained).collect())
-    })
+    let explained = in_background(api, caller.account, move |api, account| {
+        let table = asked.request.table.as_deref().map(|table| (table, None));
+        api.record(account, table, &asked)?.change(account, |change| {
+            let verdicts = matching::explain(change, events.iter().map(|event| (&webhook, event)));
+            let explained = |(event, verdict): (&Event, matching::Verdict)| Explained {
+                event_id: event.id.to_string(),
+                event_type: event.operation.event_type(),
+                object_name: event.object_name.clone(),
+                fires: verdict.fires(),
+                reason: verdict.reason.to_string(),
+            };
+            events.iter().zip(verdicts).map(explained).collect()
+        })
+    });
+    explained.await.map(Json)
+}
+
+/// Previews at a time, over all accounts: each may take tens of megabytes, and a core for a while.
+const AT_ONCE: usize = 2;
+/// Of one account that are made or wait.
+const OF_ACCOUNT: usize = 8;
+
+/// Which previews are made.
+pub struct Previews {
+    places: Arc<Semaphore>,
+    of_accounts: DashMap<AccountId, Arc<Semaphore>>,
+}
+
+impl Default for Previews {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(AT_ONCE)), of_accounts: DashMap::new() }
+    }
+}
+
+impl Previews {
+    /// A place among those of an account.
+    fn of_account(&self, account: &AccountId) -> Result<OwnedSemaphorePermit, ApiError> {
+        let places = || Arc::new(Semaphore::new(OF_ACCOUNT));
+        let own = self.of_accounts.entry(account.clone()).or_insert_with(places).clone();
+        own.try_acquire_owned().map_err(|_| {
+            let message = format!("{OF_ACCOUNT} previews of this account are being made: try again in a moment");
+            let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
+            ApiError { retry_after: Some(Duration::from_secs(1)), ..error }
+        })
+    }
+}
+
+/// Makes a preview apart from the threads on which messages go out.
+async fn in_background<T: Send + 'static>(
+    api: Arc<Api>,
+    account: AccountId,
+    make: impl FnOnce(&Api, &AccountId) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let own = api.previews.of_account(&account)?;
+    let place = api.previews.places.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let made = tokio::task::spawn_blocking(move || {
+        // Held until it is done: who asked may be gone before.
+        let _places = (own, place);
+        make(&api, &account)
+    });
+    made.await.expect("a preview does not panic")
 }
 
 /// A request, and its change as it was sent.
@@ -238,7 +296,7 @@ impl Api {
         let warnings = self.warnings(account, event, table.as_ref());
         record.change(account, |change| {
             let verdict = matching::explain(change, [(webhook, event)]).pop();
-            let messages = preview(&mut renderer, webhook, event, table.as_ref(), change)
+            let messages = preview(&mut renderer, webhook, event, table.as_ref(), change, MOST_BYTES)
                 .map_err(|error| ApiError::body(format!("the message can't be made: {error}")))?;
             let shown = messages.iter().map(|message| MessageShown {
                 message_id: message.id.to_string(),
@@ -248,6 +306,10 @@ impl Api {
             });
             let reason = verdict.as_ref().map_or(String::new(), |verdict| verdict.reason.to_string());
             let fires = verdict.is_some_and(|verdict| matches!(verdict.reason, Reason::Fires(_)));
+            let left_out = webhook.urls.len().saturating_sub(messages.len());
+            let warning =
+                format!("the messages to {left_out} more URLs are left out: together they are too large to be shown");
+            let warnings = warnings.into_iter().chain((left_out > 0).then_some(warning)).collect();
             Ok(PreviewAnswer { fires, reason, messages: shown.collect(), warnings })
         })?
     }
