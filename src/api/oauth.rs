@@ -2,6 +2,7 @@
 //! caller.
 
 mod guesses;
+mod hmac;
 mod token;
 
 use std::net::SocketAddr;

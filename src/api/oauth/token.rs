@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
+use super::hmac;
 use crate::id::ClientId;
 
 /// What a token is good for.
@@ -26,6 +27,7 @@ struct Claims {
 
 /// Signs a token.
 pub(super) fn sign(client: ClientId, kind: Kind, lifetime: Duration, key: &[u8]) -> String {
+    hmac::install();
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     let claims = Claims { sub: client, kind, iat: now, exp: now + lifetime.as_secs() };
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(key))
@@ -34,6 +36,7 @@ pub(super) fn sign(client: ClientId, kind: Kind, lifetime: Duration, key: &[u8])
 
 /// The client of a token that is signed with the key, of that kind, and not expired.
 pub(super) fn client_of(token: &str, kind: Kind, key: &[u8]) -> Option<ClientId> {
+    hmac::install();
     let mut validation = Validation::new(Algorithm::HS256);
     validation.leeway = 0;
     let read = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(key), &validation).ok()?;
@@ -60,6 +63,21 @@ mod tests {
         // {"alg":"none"} with the claims of a good token.
         let claims = token.split('.').nth(1).unwrap();
         assert_eq!(client_of(&format!("eyJhbGciOiJub25lIn0.{claims}."), Kind::Access, KEY), None);
+    }
+
+    /// The time is compared as a number: one that can't be read as one is no time (CVE-2026-25537).
+    #[test]
+    fn a_time_that_is_no_number_is_refused() {
+        hmac::install();
+        let key = jsonwebtoken::EncodingKey::from_secret(KEY);
+        let client = ClientId::from_random([1; 16]);
+        let signed = |claims: serde_json::Value| jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
+        let good = signed(serde_json::json!({"sub": client, "use": "access", "iat": 1, "exp": 9_999_999_999_u64}));
+        assert_eq!(client_of(&good, Kind::Access, KEY), Some(client));
+        for exp in [serde_json::json!("9999999999"), serde_json::json!(null), serde_json::json!(-1)] {
+            let bad = signed(serde_json::json!({"sub": client, "use": "access", "iat": 1, "exp": exp}));
+            assert_eq!(client_of(&bad, Kind::Access, KEY), None, "{exp}");
+        }
     }
 
     #[test]
