@@ -15,6 +15,7 @@ mod counted;
 mod dial;
 mod failure;
 mod guard;
+mod hide;
 mod health;
 mod in_order;
 mod lane;
