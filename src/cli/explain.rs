@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::change::{self, ChangeError};
+use super::text::lines;
 use crate::config::Config;
 use crate::decode::RowChange;
 use crate::definition::{Event, Webhook};
@@ -35,7 +36,8 @@ pub fn text(change: &RowChange<'_>, definitions: &[(Webhook, Event)]) -> String 
         for verdict in matching::explain(change, [(webhook, event)]) {
             none = false;
             let (name, event_type, table) = (&webhook.name, event.operation.event_type(), &event.object_name);
-            writeln!(text, "{name:?}, {event_type} of {table:?}: {verdict}").expect("writing to memory does not fail");
+            writeln!(text, "{name:?}, {event_type} of {table:?}: {}", lines(&verdict.to_string()))
+                .expect("writing to memory does not fail");
         }
     }
     if none {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use super::text::lines;
 use crate::config;
 
 /// The exit code of what fails while it is done.
@@ -51,12 +52,12 @@ impl Failure {
         let mut text = String::new();
         for Message { error, causes, help } in &self.messages {
             // Writing to a String does not fail.
-            let _ = writeln!(text, "{red}error:{plain} {}", error.trim_end());
+            let _ = writeln!(text, "{red}error:{plain} {}", lines(error.trim_end()));
             for cause in causes {
-                let _ = writeln!(text, "  because: {cause}");
+                let _ = writeln!(text, "  because: {}", lines(cause));
             }
             if let Some(help) = help {
-                let _ = writeln!(text, "{cyan}help:{plain} {help}");
+                let _ = writeln!(text, "{cyan}help:{plain} {}", lines(help));
             }
         }
         text

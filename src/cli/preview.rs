@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::change::{self, ChangeError};
 use super::definitions::Loaded;
+use super::text::lines;
 use crate::config::Config;
 use crate::decode::RowChange;
 use crate::definition::Webhook;
@@ -53,7 +54,9 @@ pub enum PreviewError {
 pub fn run(args: &Args, config: Option<&Config>, loaded: &Loaded) -> Result<String, PreviewError> {
     let attachment_url = config.and_then(|config| config.render.attachment_url.as_deref());
     let mut renderer = Renderer::new(attachment_url.map(str::parse).transpose()?);
-    let mut shown = args.change.read(config, |change| text(change, loaded, args.event, args.raw, &mut renderer))??;
+    let shown = args.change.read(config, |change| text(change, loaded, args.event, args.raw, &mut renderer))??;
+    // What is raw is meant for no terminal.
+    let mut shown = if args.raw { shown } else { lines(&shown) };
     if !args.show_secrets {
         for (webhook, _) in &loaded.events {
             shown = shown.replace(webhook.secret.expose(), "whsec_…");

@@ -29,12 +29,19 @@ pub(super) fn or_none(value: Option<impl Display>) -> String {
 
 /// A text in one line that a terminal takes for nothing but text: a cause may quote what a receiver or a record said.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
+    if text.contains(steers) { text.replace(steers, " ").into() } else { text.into() }
 }
 
 /// The same of a text in several lines.
 pub(super) fn lines(text: &str) -> String {
-    text.replace(|character: char| character.is_control() && !matches!(character, '\n' | '\t'), " ")
+    text.replace(|character: char| steers(character) && !matches!(character, '\n' | '\t'), " ")
+}
+
+/// Whether a character does something to a terminal, or to the order in which others are shown.
+fn steers(character: char) -> bool {
+    let turns =
+        matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || turns
 }
 
 /// A line of what is known, under what it is of.
@@ -54,4 +61,16 @@ pub(super) fn endpoint(url: &str) -> Option<&str> {
 /// Where a row change's record stands: topic and partition:offset.
 pub(super) fn place(topic: &str, partition: i32, offset: i64) -> String {
     format!("{} {partition}:{offset}", printable(topic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2J\n\u{9b}b\u{202e}c\u{7f}é"), "a [2J  b c é");
+        assert_eq!(lines("a\r\n\tb\u{1b}"), "a \n\tb ");
+        assert_eq!(printable("plain"), "plain");
+    }
 }

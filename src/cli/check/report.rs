@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::super::text::lines;
+
 /// What a check has found.
 #[derive(Default)]
 pub(super) struct Report {
@@ -59,13 +61,13 @@ impl fmt::Display for Report {
                 Verdict::Warning => "warning",
                 Verdict::Wrong => "wrong",
             };
-            writeln!(f, "{verdict:<9}{subject:<15}{text}")?;
+            writeln!(f, "{verdict:<9}{subject:<15}{}", lines(text))?;
             if let Some(mend) = mend {
-                writeln!(f, "{:24}to mend it: {mend}", "")?;
+                writeln!(f, "{:24}to mend it: {}", "", lines(mend))?;
             }
         }
         for step in &self.plan {
-            writeln!(f, "run would {step}")?;
+            writeln!(f, "run would {}", lines(step))?;
         }
         match (self.count(Verdict::Wrong), self.count(Verdict::Warning)) {
             (0, 0) => writeln!(f, "all is right"),
@@ -81,14 +83,14 @@ mod tests {
     #[test]
     fn a_report_says_what_is_wrong_and_how_to_mend_it() {
         let mut report = Report::default();
-        report.right("broker", "b:9092 answers".to_owned());
+        report.right("broker", "b:9092 answers\u{1b}[2J".to_owned());
         report.warning("source", "no topic matches cdc.* yet".to_owned());
         report.planned("create the topic x".to_owned());
         assert!(!report.is_wrong(), "a warning is no reason not to run");
         report.wrong("topic", "x is wrong".to_owned(), "make it right".to_owned());
         assert!(report.is_wrong());
         let expected = "\
-right    broker         b:9092 answers
+right    broker         b:9092 answers [2J
 warning  source         no topic matches cdc.* yet
 wrong    topic          x is wrong
                         to mend it: make it right

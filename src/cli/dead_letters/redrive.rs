@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::Terminal;
+use super::super::text::lines;
 use super::DeadLettersError;
 use super::list::FilterArgs;
 use crate::journal::Bounds;
@@ -169,7 +170,7 @@ impl Told {
                 writeln!(text, "{id}  skipped: {reason}").expect("writing to memory does not fail");
             }
         }
-        io::stdout().write_all(text.as_bytes())?;
+        io::stdout().write_all(lines(&text).as_bytes())?;
         self.progress();
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::super::Terminal;
+use super::super::text::printable;
 use super::chosen::Chosen;
 use super::{Args, Outcome, ReplayError, Stopped};
 use crate::journal::Spans;
@@ -140,7 +141,7 @@ impl<'a> Told<'a> {
     fn trouble(&mut self, text: &str) {
         self.troubles += 1;
         match self.troubles {
-            ..=TOLD => eprintln!("{text}"),
+            ..=TOLD => eprintln!("{}", printable(text)),
             number if number == TOLD + 1 => eprintln!("and more, which are only counted"),
             _ => {}
         }
@@ -148,7 +149,7 @@ impl<'a> Told<'a> {
 
     fn warn(&mut self, text: &str) {
         self.is_short = true;
-        eprintln!("warning: {text}");
+        eprintln!("warning: {}", printable(text));
     }
 
     /// The line of progress leaves no trace in what is printed.
