@@ -26,6 +26,7 @@ pub use self::problem::Problem;
 pub use self::properties::Properties;
 pub use self::source::Source;
 pub use self::topic_pattern::TopicPattern;
+use crate::definition::guard::Guard;
 use crate::definition::rules::Policy;
 use crate::id::AccountId;
 use crate::{api, deliver, message_log, settle, stats, store, telemetry};
@@ -156,7 +157,9 @@ impl Config {
     /// What definitions may be, here.
     pub fn policy(&self) -> Policy {
         let store::Config { max_webhooks, max_events, .. } = self.definitions;
-        Policy { allow_http: self.delivery.allow_http, max_webhooks, max_events }
+        let deliver::Config { allow_http, allow_addresses, deny_addresses, .. } = &self.delivery;
+        let addresses = Guard::new(allow_addresses.clone(), deny_addresses.clone());
+        Policy { allow_http: *allow_http, max_webhooks, max_events, addresses }
     }
 
     /// The source that reads a topic: at most one, since sources that overlap are refused.

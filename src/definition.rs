@@ -8,6 +8,7 @@ pub mod edit;
 mod endpoint;
 mod event;
 mod field_type;
+pub mod guard;
 pub mod handling;
 mod hidden;
 mod keyring;

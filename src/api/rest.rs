@@ -64,11 +64,11 @@ impl Api {
         decide: impl Fn(&Draft<'_>, &Terms<'_>) -> Decision<T> + Send + 'static,
     ) -> Result<T, ApiError> {
         let stamp = Stamp::new(Timestamp::now(), &*caller.name);
-        let (account, policy, random) = (caller.account.clone(), self.policy, SystemRandom::new());
+        let (account, policy, random) = (caller.account.clone(), self.policy.clone(), SystemRandom::new());
         let written = self.store.write(move |draft| {
             let random =
                 |bytes: &mut [u8]| random.fill(bytes).expect("every system that this runs on gives random bytes");
-            decide(draft, &Terms { account: &account, policy, stamp: &stamp, random: &random })
+            decide(draft, &Terms { account: &account, policy: &policy, stamp: &stamp, random: &random })
         });
         Ok(written.await?)
     }

@@ -66,7 +66,7 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let dry_run = args.dry_run;
     let policy = config.policy();
     let account = args.account.as_deref().map(AccountId::from).or_else(|| config.only_account());
-    let make = move |definitions: &Definitions| make_plan(definitions, &file, &args, account.as_ref(), policy);
+    let make = move |definitions: &Definitions| make_plan(definitions, &file, &args, account.as_ref(), &policy);
     let (config, kafka) = (&config.definitions, &config.kafka.client());
     let plan = if dry_run {
         make(&store::read(config, kafka).await?).map_err(WriteError::Refused)
@@ -87,7 +87,7 @@ fn make_plan(
     file: &File,
     args: &Args,
     account: Option<&AccountId>,
-    policy: Policy,
+    policy: &Policy,
 ) -> Result<Plan, Problems> {
     let terms = Terms {
         account,

@@ -10,7 +10,7 @@ use self::report::Report;
 use super::{Failure, print};
 use crate::config::{Config, Source};
 use crate::decode::{Format, UnknownChange};
-use crate::definition::{Definitions, TableKey};
+use crate::definition::{Definitions, TableKey, rules};
 use crate::matching::Index;
 use crate::store::{Status, Store};
 use crate::topics::{Cluster, Standing, counted, wanted};
@@ -108,6 +108,7 @@ async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure
     store.with(|definitions| {
         counts(definitions, report);
         secrets(config, definitions, report);
+        never_called(config, definitions, report);
         unknown_changes(config, definitions, report);
     });
     bad(&config.definitions.topic, &status, report);
@@ -146,6 +147,17 @@ fn secrets(config: &Config, definitions: &Definitions, report: &mut Report) {
             counted(definitions.webhooks().len(), "webhook")
         );
         report.warning("definitions", warning);
+    }
+}
+
+/// What is written anew is refused if it names an address that is not dialled; what is there may be older than the
+/// configuration.
+fn never_called(config: &Config, definitions: &Definitions, report: &mut Report) {
+    let policy = config.policy();
+    for webhook in definitions.webhooks() {
+        if let Err(refusal) = rules::destinations(webhook, &policy) {
+            report.warning("definitions", format!("webhook {} of account {}: {refusal}", webhook.id, webhook.account));
+        }
     }
 }
 
@@ -195,5 +207,33 @@ fn bad(topic: &str, status: &Status, report: &mut Report) {
     if status.ignored > 0 {
         let records = counted(status.ignored as usize, "record");
         report.warning("definitions", format!("{records} of kinds that only a newer outhook knows"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::samples::webhook;
+    use crate::definition::{Changes, LogRecord};
+
+    #[test]
+    fn a_webhook_that_is_never_called_is_worth_a_look() {
+        let mut hook = webhook("hook01", "A");
+        hook.urls = vec!["https://a.example/".to_owned(), "https://10.1/".to_owned()];
+        let record = LogRecord::webhook(&hook);
+        let mut definitions = Definitions::default();
+        let (key, value) = (record.key.to_string(), record.value.as_deref());
+        definitions.apply(key.as_bytes(), value, &mut Changes::default()).unwrap();
+        let (mut report, mut config) = (Report::default(), Config::default());
+        never_called(&config, &definitions, &mut report);
+        let told = report.to_string();
+        assert!(
+            told.contains("webhook hook01 of account acme: OutgoingUrls: \"https://10.1/\" leads to 10.0.0.1"),
+            "{told}"
+        );
+        config.delivery.allow_addresses = vec!["10.0.0.0/8".parse().unwrap()];
+        let mut report = Report::default();
+        never_called(&config, &definitions, &mut report);
+        assert_eq!(report.to_string(), "all is right\n");
     }
 }

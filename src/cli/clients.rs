@@ -72,7 +72,7 @@ pub async fn run(command: Clients, config: &Config) -> Result<ExitCode, ClientsE
             let policy = config.policy();
             let made = store::write(&config.definitions, &kafka, move |draft: &Draft<'_>| {
                 let stamp = super::stamp("outhook clients");
-                let terms = Terms { account: &account, policy, stamp: &stamp, random: &super::random };
+                let terms = Terms { account: &account, policy: &policy, stamp: &stamp, random: &super::random };
                 Ok::<_, Problem>(edit::create_client(draft, &name, legacy, &terms))
             });
             let (client, secret) = made.await?;

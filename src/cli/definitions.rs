@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use crate::config::Config;
+use crate::definition::guard::Guard;
 use crate::definition::plan::{Problems, Terms, plan};
 use crate::definition::rules::Policy;
 use crate::definition::yaml::{BadFile, File};
 use crate::definition::{BadRecord, Changes, Definitions, Event, Stamp, Webhook};
+use crate::id::AccountId;
 use crate::store;
 
 /// Why a file gives no definitions.
@@ -34,7 +36,7 @@ pub struct Loaded {
 /// The definitions of the file, if there is one, else those in Kafka.
 pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result<Loaded, Failure> {
     let definitions = match (file, config) {
-        (Some(file), config) => of_file(file, config.unwrap_or(&Config::default()))?,
+        (Some(file), config) => of_file(file, config)?,
         (None, Some(config)) => store::read(&config.definitions, &config.kafka.client()).await?,
         (None, None) => Definitions::default(),
     };
@@ -50,15 +52,18 @@ pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result
 }
 
 /// What applying a file to nothing would make.
-fn of_file(path: &Path, config: &Config) -> Result<Definitions, FileError> {
+fn of_file(path: &Path, config: Option<&Config>) -> Result<Definitions, FileError> {
     let at = || path.to_owned();
     let text = super::read_text(path).map_err(|reason| FileError::Read { path: at(), reason })?;
     let file = File::parse(&text).map_err(|reason| FileError::Syntax { path: at(), reason })?;
-    let account = config.only_account();
+    let account = config.map_or_else(|| Some(AccountId::default()), Config::only_account);
+    // Nothing is sent: without a configuration it is not known what is refused, and http is shown in any case.
+    let policy = config.map_or_else(|| Policy { addresses: Guard::open(), ..Policy::default() }, Config::policy);
+    let policy = Policy { allow_http: true, ..policy };
     let terms = Terms {
         account: account.as_ref(),
         prune: false,
-        policy: Policy { allow_http: true, ..Policy::default() },
+        policy: &policy,
         stamp: &Stamp { at: "1970-01-01T00:00:00.0000000Z".to_owned(), by: "outhook preview".to_owned() },
         variable: &|name| std::env::var(name).ok(),
         random: &super::random,

@@ -49,6 +49,8 @@ pub enum Authentication {
 pub const MAX_ID: usize = 255;
 /// The longest password, token or client secret, in bytes.
 pub const MAX_CREDENTIAL: usize = 4096;
+/// The name of the field that says where tokens are fetched.
+pub(super) const TOKEN_URL: &str = "Authentication.OAuth2.TokenUrl";
 /// The longest scope, in bytes.
 pub const MAX_SCOPE: usize = 1024;
 
@@ -77,9 +79,17 @@ impl Authentication {
         self.secret_mut().1.reveal(same_kind.map(Authentication::secret));
     }
 
+    /// Where tokens are fetched, if they are.
+    pub fn token_url(&self) -> Option<&str> {
+        match self {
+            Self::OAuth2 { token_url, .. } => Some(token_url),
+            Self::Basic { .. } | Self::Bearer { .. } => None,
+        }
+    }
+
     /// # Errors
     /// The first rule that it breaks.
-    pub(super) fn check(&self, policy: Policy) -> Result<(), Refusal> {
+    pub(super) fn check(&self, policy: &Policy) -> Result<(), Refusal> {
         match self {
             Self::Basic { username, password } => {
                 let named = username.len() <= MAX_ID && !username.contains(':') && !has_controls(username);
@@ -110,14 +120,13 @@ impl Authentication {
     }
 }
 
-fn token_url(url: &str, policy: Policy) -> Result<(), Refusal> {
-    const FIELD: &str = "Authentication.OAuth2.TokenUrl";
-    keep(url.len() <= MAX_URL, FIELD, "it has at most 2048 bytes")?;
+fn token_url(url: &str, policy: &Policy) -> Result<(), Refusal> {
+    keep(url.len() <= MAX_URL, TOKEN_URL, "it has at most 2048 bytes")?;
     let endpoint =
-        Endpoint::parse(url).map_err(|bad: BadUrl| Refusal::Part { field: FIELD, reason: bad.to_string() })?;
+        Endpoint::parse(url).map_err(|bad: BadUrl| Refusal::Part { field: TOKEN_URL, reason: bad.to_string() })?;
     let expected = "it is http, over which the client's secret can be read on the way: use https, or allow http in \
                     the configuration";
-    keep(endpoint.https || policy.allow_http, FIELD, expected)
+    keep(endpoint.https || policy.allow_http, TOKEN_URL, expected)
 }
 
 /// Checks a secret; a refusal does not show it.
@@ -156,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_can_not_be_sent_is_refused_by_name_and_never_shows_a_secret() {
-        let policy = Policy::default();
+        let policy = &Policy::default();
         let basic = |name: &str, password: &str| read(json!({"Basic": {"Username": name, "Password": password}}));
         let bearer = |token: &str| read(json!({"Bearer": {"Token": token}}));
         let url = "https://a.example/token";
@@ -184,19 +193,19 @@ mod tests {
             let error = bad.check(policy).unwrap_err().to_string();
             assert!(error.contains(field) && !error.contains("s3cr"), "{error}");
         }
-        assert_eq!(oauth("http://a.example/", "id", "x").check(Policy { allow_http: true, ..policy }), Ok(()));
+        assert_eq!(oauth("http://a.example/", "id", "x").check(&Policy { allow_http: true, ..policy.clone() }), Ok(()));
     }
 
     #[test]
     fn a_hidden_secret_is_the_one_that_is_there_if_it_is_of_the_same_kind() {
         let url = "https://a.example/token";
         let there = oauth(url, "id", "s3cret");
-        let mut again = oauth("https://b.example/token", "id", "…");
+        let mut again = oauth("https://a.example/other", "id", "…");
         again.reveal(Some(&there));
         assert_eq!(again.secret(), there.secret());
         let mut other = read(json!({"Bearer": {"Token": "…"}}));
         other.reveal(Some(&there));
-        assert!(other.secret().is_hidden() && other.check(Policy::default()).is_err());
+        assert!(other.secret().is_hidden() && other.check(&Policy::default()).is_err());
     }
 
     #[test]

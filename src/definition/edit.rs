@@ -100,7 +100,7 @@ pub struct EventWanted {
 /// Who asks, and with what.
 pub struct Terms<'t> {
     pub account: &'t AccountId,
-    pub policy: Policy,
+    pub policy: &'t Policy,
     pub stamp: &'t Stamp,
     /// Fills its argument with random bytes, for ids and secrets.
     pub random: &'t dyn Fn(&mut [u8]),
@@ -168,6 +168,7 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
     Ok((vec![fitting(LogRecord::webhook(&webhook))?], webhook))
 }
 
+    rules::destinations(&webhook, terms.policy)?;
 /// Changes what is given of a webhook; Enabled sets the status of all of its events.
 ///
 /// # Errors
@@ -191,6 +192,9 @@ pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms
         webhook.stopped = None;
     }
     rules::webhook(&webhook, terms.policy)?;
+    if wanted.outgoing_urls.is_some() || wanted.authentication.is_some() {
+        rules::destinations(&webhook, terms.policy)?;
+    }
     rules::unique_name(&webhook, draft)?;
     touch(&mut webhook.version, &mut webhook.modified, terms.stamp);
     let mut records = vec![fitting(LogRecord::webhook(&webhook))?];

@@ -18,7 +18,7 @@ pub struct Terms<'t> {
     pub account: Option<&'t AccountId>,
     /// Whether what the file does not name is deleted, in the accounts that it names.
     pub prune: bool,
-    pub policy: Policy,
+    pub policy: &'t Policy,
     pub stamp: &'t Stamp,
     /// What `${NAME}` stands for in a secret.
     pub variable: &'t dyn Fn(&str) -> Option<String>,

@@ -3,11 +3,14 @@
 //! [`webhook`], [`event`] and [`table()`] look at a definition alone, [`unique_name`] and [`Places`] at it among others.
 //! Each refusal names the request field by the name that people write, the value, and what to do instead.
 
+mod destinations;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+pub use self::destinations::destinations;
 pub use self::table::{table, table_field};
+use super::guard::{Guard, Refused};
 use super::template::{Template, TemplateError};
 use super::{BadSecret, BadUrl, Draft, Endpoint, Event, Payload, UnknownFieldType, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
@@ -32,7 +35,7 @@ pub const MAX_RECORD: usize = 900_000;
 pub const MAX_TEMPLATE: usize = 256 * 1024;
 
 /// What an installation allows beyond what is safe everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Whether outgoing URLs may be http.
     pub allow_http: bool,
@@ -40,11 +43,13 @@ pub struct Policy {
     pub max_webhooks: usize,
     /// The most events of a webhook.
     pub max_events: usize,
+    /// Which addresses may be dialled.
+    pub addresses: Guard,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { allow_http: false, max_webhooks: 100_000, max_events: 10_000 }
+        Self { allow_http: false, max_webhooks: 100_000, max_events: 10_000, addresses: Guard::default() }
     }
 }
 
@@ -92,6 +97,12 @@ pub enum Refusal {
     Handling { field: &'static str, value: String, expected: &'static str },
     #[error("Headers has {name:?}: {expected}")]
     Header { name: String, expected: &'static str },
+    #[error(
+        "{field}: {url:?} leads to {}, which is {}, so it would never be called: give another host, or have its network \
+         allowed in the configuration (delivery.allow_addresses)",
+        .refused.address(), .refused.kind()
+    )]
+    Address { field: &'static str, url: String, refused: Refused },
     #[error("{field}: {reason}")]
     Part { field: &'static str, reason: String },
     #[error("Secret: {0}")]
@@ -156,7 +167,7 @@ pub fn call_throttling(calls: i64) -> Result<u32, Refusal> {
 ///
 /// # Errors
 /// [`Refusal::Full`].
-pub fn room_for_webhook(there: usize, policy: Policy) -> Result<(), Refusal> {
+pub fn room_for_webhook(there: usize, policy: &Policy) -> Result<(), Refusal> {
     let full = Refusal::Full { owner: "account", there, things: "webhooks", key: "definitions.max_webhooks" };
     if there < policy.max_webhooks { Ok(()) } else { Err(full) }
 }
@@ -165,7 +176,7 @@ pub fn room_for_webhook(there: usize, policy: Policy) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// [`Refusal::Full`].
-pub fn room_for_event(there: usize, policy: Policy) -> Result<(), Refusal> {
+pub fn room_for_event(there: usize, policy: &Policy) -> Result<(), Refusal> {
     let full = Refusal::Full { owner: "webhook", there, things: "events", key: "definitions.max_events" };
     if there < policy.max_events { Ok(()) } else { Err(full) }
 }
@@ -187,7 +198,7 @@ pub fn payload(fields: Option<Vec<String>>, template: Option<String>) -> Result<
 ///
 /// # Errors
 /// The first rule that it breaks.
-pub fn webhook(webhook: &Webhook, policy: Policy) -> Result<(), Refusal> {
+pub fn webhook(webhook: &Webhook, policy: &Policy) -> Result<(), Refusal> {
     name("Account", webhook.account.as_str())?;
     name("Name", &webhook.name)?;
     let description = webhook.description.as_deref().unwrap_or_default();

@@ -15,11 +15,11 @@ use super::Config;
 use super::connection::{Connection, Http1, Http2};
 use super::counted::Counted;
 use super::failure::Failure;
-use super::guard::{Guard, Refused};
 use super::proxy::Egress;
 use super::resolve::{Resolver, bare};
 use super::tls::Tls;
 use crate::definition::Endpoint;
+use crate::definition::guard::{Guard, Refused};
 
 /// An HTTP/2 connection without calls is not pinged; one whose pings stay unanswered is closed, so that calls
 /// don't wait for their timeouts on a dead path.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::guard::Refused;
+use crate::definition::guard::Refused;
 
 /// An attempt that ended without a status line.
 #[derive(Debug, thiserror::Error)]

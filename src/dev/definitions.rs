@@ -12,7 +12,6 @@ use super::sample::Change;
 use crate::config::Config;
 use crate::decode::Identity;
 use crate::definition::plan::{Problems, Terms, plan};
-use crate::definition::rules::Policy;
 use crate::definition::yaml::{BadFile, File};
 use crate::definition::{Definitions, Draft, Stamp, edit};
 use crate::id::{AccountId, ClientId, EventId, MessageId};
@@ -84,12 +83,12 @@ pub enum ApplyError {
 pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Definitions, ApplyError> {
     let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
     let file = File::parse(&include_str!("webhooks.yaml").replace("RECEIVER", &receiver.to_string()))?;
-    let stamp = stamp();
+    let (stamp, policy) = (stamp(), config.policy());
     let decide = move |draft: &Draft<'_>| {
         let terms = Terms {
             account: Some(&AccountId::from(ACCOUNT)),
             prune: false,
-            policy: Policy { allow_http: true, ..Policy::default() },
+            policy: &policy,
             stamp: &stamp,
             variable: &|_| None,
             random: &random,
@@ -108,7 +107,7 @@ pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), A
     let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
     let (account, stamp, policy) = (AccountId::from(ACCOUNT), stamp(), config.policy());
     let made = store::write(&config.definitions, &kafka, move |draft: &Draft<'_>| {
-        let terms = edit::Terms { account: &account, policy, stamp: &stamp, random: &random };
+        let terms = edit::Terms { account: &account, policy: &policy, stamp: &stamp, random: &random };
         Ok::<_, Problems>(edit::create_client(draft, "outhook dev", false, &terms))
     });
     let (client, secret) = made.await?;

@@ -157,6 +157,12 @@ fn what_breaks_a_rule_is_refused_with_field_and_value_and_nothing_of_it_is_kept(
             json!({"Name": "x", "OutgoingUrls": ["https://a.example"], "CallThrottling": -1}),
             "CallThrottling is -1",
         ),
+        (
+            "POST",
+            list,
+            json!({"Name": "x", "OutgoingUrls": ["https://0xa000001/hook"]}),
+            "OutgoingUrls: \"https://0xa000001/hook\" leads to 10.0.0.1, which is a private address",
+        ),
         ("POST", list, json!([]), "must be a JSON object"),
         ("PUT", "/v3/outgoingWebhooks/ID", json!({}), "at least one of"),
         ("POST", "EVENTS", json!({"ObjectName": "T"}), "EventType is required"),

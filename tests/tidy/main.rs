@@ -75,7 +75,7 @@ fn each_rule_finds_what_breaks_it() {
             "//! Doc.\nuse std::time::{Duration, Instant};\n",
             ":2: render is pure and may not name std::time::Instant",
         ),
-        ("src/deliver/guard.rs", "//! Doc.\nuse tokio::net;\n", ":2: deliver::guard is pure and may not name tokio"),
+        ("src/deliver/rows.rs", "//! Doc.\nuse tokio::net;\n", ":2: deliver::rows is pure and may not name tokio"),
         ("src/store.rs", "//! Doc.\nfn f() { std::env::var(N) }\n", ":2: store may not read the environment"),
         ("src/cellar.rs", "//! Doc.\n", "cellar is no room"),
         ("src/id.rs", "fn f() {}\n", "src/id.rs:1: the module has no //! doc"),

@@ -131,7 +131,6 @@ pub const PURE_MODULES: &[&str] = &[
     "settle::letter::filter",
     "deliver::classify",
     "deliver::schedule",
-    "deliver::guard",
     "deliver::rows",
     "catalogue::kinds",
     "catalogue::known",

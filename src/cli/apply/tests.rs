@@ -28,7 +28,7 @@ fn plan_of(definitions: &Definitions, file: &str, prune: bool) -> Plan {
     let terms = Terms {
         account: Some(&"acme".into()),
         prune,
-        policy: Policy::default(),
+        policy: &Policy::default(),
         stamp: &samples::stamp(),
         variable: &|_| None,
         random: &random,

@@ -1,5 +1,8 @@
 use std::cell::Cell;
 
+use serde_json::json;
+
+use super::super::guard::Guard;
 use super::super::samples::stamp;
 use super::super::{Changes, Definitions};
 use super::*;
@@ -23,7 +26,7 @@ impl State {
             bytes.fill(self.random.get());
         };
         let policy = Policy { max_events: 3, ..Policy::default() };
-        let terms = Terms { account: &account, policy, stamp: &stamp, random: &random };
+        let terms = Terms { account: &account, policy: &policy, stamp: &stamp, random: &random };
         let (records, made) = decide(&Draft::on(&self.definitions), &terms).map_err(|problem| problem.to_string())?;
         for record in records {
             let key = record.key.to_string();
@@ -151,4 +154,52 @@ fn the_first_client_brings_the_token_key() {
     state.decide(|draft, _| revoke_client(draft, client.id)).unwrap();
     assert!(state.decide(|draft, _| revoke_client(draft, client.id)).is_err());
     assert_eq!(state.definitions.clients().len(), 1);
+}
+
+#[test]
+fn an_address_that_is_never_dialled_is_refused_when_it_is_written() {
+    let mut state = State::new();
+    let webhook = state.webhook("A").unwrap();
+    for (host, meant) in [
+        ("10.0.0.1", "10.0.0.1, which is a private address"),
+        ("2130706433", "127.0.0.1, which is a loopback address"),
+        ("0x7f.1:8443", "127.0.0.1, which is a loopback address"),
+        ("[::ffff:169.254.169.254]", "which is a link-local (cloud metadata) address"),
+        ("localhost", "127.0.0.1, which is a loopback address"),
+    ] {
+        let url = format!("https://{host}/");
+        let wanted = WebhookWanted { name: Some("B".to_owned()), ..urls(&[&url]) };
+        let refused = state.decide(|draft, terms| create_webhook(draft, &wanted, terms)).unwrap_err();
+        assert!(
+            refused.starts_with(&format!("OutgoingUrls: {url:?} leads to ")) && refused.contains(meant),
+            "{refused}"
+        );
+        let token = json!({"Authentication": {"OAuth2": {"TokenUrl": url, "ClientId": "c", "ClientSecret": "s"}}});
+        for wanted in [urls(&[&url]), serde_json::from_value(token).unwrap()] {
+            let changed = state.decide(|draft, terms| change_webhook(draft, webhook.id.as_str(), &wanted, terms));
+            assert!(changed.unwrap_err().contains(meant), "{host}");
+        }
+    }
+    // What the configuration denies is told without its networks, and what is there already may be changed.
+    let denies = |terms: &Terms<'_>| {
+        let addresses = Guard::new(Vec::new(), vec!["8.8.0.0/16".parse().unwrap()]);
+        Policy { addresses, ..terms.policy.clone() }
+    };
+    let wanted = WebhookWanted { name: Some("C".to_owned()), ..urls(&["https://8.8.8.8/"]) };
+    let there = state.decide(|draft, terms| create_webhook(draft, &wanted, terms)).unwrap();
+    let refused = state.decide(|draft, terms| {
+        change_webhook(
+            draft,
+            there.id.as_str(),
+            &urls(&["https://8.8.8.8/"]),
+            &Terms { policy: &denies(terms), ..*terms },
+        )
+    });
+    let refused = refused.unwrap_err();
+    assert!(refused.contains("an address that this installation denies") && !refused.contains("8.8.0.0"), "{refused}");
+    let off = WebhookWanted { enabled: Some(false), ..WebhookWanted::default() };
+    let changed = state.decide(|draft, terms| {
+        change_webhook(draft, there.id.as_str(), &off, &Terms { policy: &denies(terms), ..*terms })
+    });
+    assert!(changed.is_ok(), "{changed:?}");
 }

@@ -112,6 +112,7 @@ impl<'p> Planner<'p> {
             modified: before.and_then(|before| before.modified.clone()),
         };
         rules::webhook(&webhook, self.terms.policy)?;
+        rules::destinations(&webhook, self.terms.policy)?;
         rules::unique_name(&webhook, &Draft::on(self.definitions))?;
         Ok(webhook)
     }

@@ -40,7 +40,7 @@ fn try_apply(definitions: &Definitions, file: &str, prune: bool) -> Result<Plan,
     let terms = Terms {
         account: Some(&"acme".into()),
         prune,
-        policy: Policy::default(),
+        policy: &Policy::default(),
         stamp: &samples::stamp(),
         variable: &|name| (name == "ZOO_SECRET").then(|| ZOO_SECRET.to_owned()),
         random: &random,
@@ -318,4 +318,11 @@ proptest! {
         };
         prop_assert_eq!(reprinted(&anew), reprinted(&definitions));
     }
+}
+
+#[test]
+fn a_file_names_no_address_that_is_never_dialled() {
+    let found = problems(&Definitions::default(), &FILE.replace("https://c.example/", "https://127.1/"));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("OutgoingUrls: \"https://127.1/\" leads to 127.0.0.1, which is a loopback"), "{found:?}");
 }

@@ -7,7 +7,7 @@ use super::*;
 fn refused_webhook(change: impl FnOnce(&mut Webhook)) -> String {
     let mut hook = samples::webhook("hook01", "A");
     change(&mut hook);
-    webhook(&hook, Policy::default()).unwrap_err().to_string()
+    webhook(&hook, &Policy::default()).unwrap_err().to_string()
 }
 
 fn refused_event(operation: Operation, change: impl FnOnce(&mut Event)) -> String {
@@ -22,7 +22,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_webhook_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
-    assert_eq!(webhook(&samples::webhook("hook01", "A"), Policy::default()), Ok(()));
+    assert_eq!(webhook(&samples::webhook("hook01", "A"), &Policy::default()), Ok(()));
     let cases = [
         (refused_webhook(|hook| hook.name.clear()), "Name is required"),
         (refused_webhook(|hook| hook.account = " ".into()), "Account is required"),
@@ -44,7 +44,7 @@ fn a_webhook_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
     }
     let mut plain = samples::webhook("hook01", "A");
     plain.urls = texts(&["http://a"]);
-    assert_eq!(webhook(&plain, Policy { allow_http: true, ..Policy::default() }), Ok(()));
+    assert_eq!(webhook(&plain, &Policy { allow_http: true, ..Policy::default() }), Ok(()));
 }
 
 #[test]

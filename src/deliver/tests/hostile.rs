@@ -15,6 +15,7 @@ use super::super::resolve::Resolver;
 use super::calls::config;
 use super::receiver::{Receiver, Reply};
 use crate::definition::Endpoint;
+use crate::definition::guard::Guard;
 
 /// How a URL is refused: with a text that has these words.
 #[derive(Debug)]
@@ -146,6 +147,15 @@ const ANSWERS: [(&[&str], &str); 31] = [
     (&[], "it has no address"),
 ];
 
+/// Of the tricks, those that are names until they are looked up.
+const NAMES: [&str; 5] = [
+    "http://4294967296/",
+    "http://127.0.0.256/",
+    "http://127.0.0.1.example/",
+    "http://xn--nxasmm1c/",
+    "http://a_b.example/",
+];
+
 #[tokio::test]
 async fn every_spelling_of_what_is_not_public_is_refused() {
     for (url, refused) in &SPELLINGS {
@@ -215,7 +225,13 @@ async fn assert_refused(url: &str, refused: &Refused, resolver: Resolver) {
         (AsUrl(words), Err(bad)) => ("", words, bad.to_string()),
         (AsUrl(_), Ok(endpoint)) => panic!("{url:?} is a URL, of host {:?}", endpoint.host),
         (_, Err(bad)) => panic!("{bad}"),
-        (ByAddress(words) | ByTls(words), Ok(_)) => {
+        (ByAddress(words) | ByTls(words), Ok(endpoint)) => {
+            // What a resolver takes for an address is refused when it is written too, for the same reason.
+            match Guard::default().check_host(&endpoint.host) {
+                Err(refused) if matches!(*words, "a loopback address") => assert!(refused.kind().contains("loopback")),
+                Err(refused) => assert!(refused.to_string().contains(words) || words.contains("dns name"), "{url}"),
+                Ok(()) => assert!(NAMES.contains(&url), "{url}"),
+            }
             let failure = dial(url, &open(), resolver).await.expect_err(url);
             (classify::failure(&failure).0.as_str(), words, failure.to_string())
         }

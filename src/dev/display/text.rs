@@ -94,7 +94,7 @@ pub(super) fn welcome(ready: &Ready, paint: Paint) -> String {
 
 {own_webhook}
   export OUTHOOK__KAFKA__BROKERS={broker}
-  export OUTHOOK__DELIVERY__ALLOW_HTTP=true
+  export OUTHOOK__DELIVERY__ALLOW_HTTP=true OUTHOOK__DELIVERY__ALLOW_ADDRESSES='[\"127.0.0.0/8\"]'
   outhook get > webhooks.yaml        # change it, then
   outhook apply -f webhooks.yaml
 

@@ -133,3 +133,33 @@ fn a_denied_network_is_closed_whatever_else_is_said_of_it_and_in_every_disguise(
         assert_eq!(guard.check(address(text)), Ok(()), "{text}");
     }
 }
+
+#[test]
+fn a_host_that_says_where_it_leads_is_checked_as_it_is_meant() {
+    let lead_to = [
+        ("10.0.0.1", "10.0.0.1"),
+        ("2130706433", "127.0.0.1"),
+        ("0X7F.1", "127.0.0.1"),
+        ("0177.0.0.01", "127.0.0.1"),
+        ("192.168.257.", "192.168.1.1"),
+        ("0", "0.0.0.0"),
+        ("4294967295", "255.255.255.255"),
+        ("[::ffff:169.254.169.254]", "::ffff:169.254.169.254"),
+        ("LocalHost.", "127.0.0.1"),
+        ("any.localhost", "127.0.0.1"),
+        ("ip6-loopback", "127.0.0.1"),
+    ];
+    for (host, expected) in lead_to {
+        let refused = Guard::default().check_host(host).expect_err(host);
+        assert_eq!(refused.address(), address(expected), "{host}");
+        assert_eq!(Guard::open().check_host(host), Ok(()), "{host}");
+    }
+    let public = ["8.8.8.8", "134744072", "[2606:4700::1]", "a.example", "localhost.example"];
+    let names = ["4294967296", "256.1.1.1", "1.2.3.4.5", "1..2", "08.1.1.1", "+1", "0x", "", "."];
+    for host in public.iter().chain(&names) {
+        assert_eq!(Guard::default().check_host(host), Ok(()), "{host}");
+    }
+    let guard = Guard::new(networks(&["::1/128"]), networks(&["8.8.0.0/16"]));
+    assert_eq!(guard.check_host("localhost"), Ok(()), "one of what it means may be dialled");
+    assert_eq!(guard.check_host("8.525320").unwrap_err().kind(), "an address that this installation denies");
+}

@@ -2,32 +2,72 @@
 //!
 //! A webhook's URL is chosen by a user, who must not reach through it what only this machine can reach.
 //! So not the name but the very address that is dialled is held against the special-purpose registries of
-//! the IANA (RFC 6890 and its successors), and nothing passes that is not public unicast.
+//! the IANA (RFC 6890 and its successors), and nothing passes that is not public unicast. A URL that says itself where it
+//! leads is refused when it is written already, so that nobody has to wait for its dead letters.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Decides which addresses may be dialled.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Guard {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guard {
     allowed: Vec<IpNet>,
     denied: Vec<IpNet>,
 }
 
 /// Why an address may not be dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub enum Refused {
     #[error("{address} is {kind}; to allow it, add its network to delivery.allow_addresses")]
     NotPublic { address: IpAddr, kind: &'static str },
     #[error("{address} is in {network}, which delivery.deny_addresses names")]
     Denied { address: IpAddr, network: IpNet },
 }
 
+impl Refused {
+    pub fn address(&self) -> IpAddr {
+        match self {
+            Refused::NotPublic { address, .. } | Refused::Denied { address, .. } => *address,
+        }
+    }
+
+    /// What kind of address it is, without what the configuration says of others.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Refused::NotPublic { kind, .. } => kind,
+            Refused::Denied { .. } => "an address that this installation denies",
+        }
+    }
+}
+
 impl Guard {
     /// `allowed` are the networks that may be dialled whatever they are, but for those of `denied`.
     pub fn new(allowed: Vec<IpNet>, denied: Vec<IpNet>) -> Self {
         Self { allowed, denied }
+    }
+
+    /// Lets any address pass, where nothing is dialled.
+    pub fn open() -> Self {
+        Self::new(vec![Ipv4Net::default().into(), Ipv6Net::default().into()], Vec::new())
+    }
+
+    /// Checks a URL's host as far as it says itself where it leads: an address, or this very machine. What another name
+    /// stands for may change, and is checked when it is dialled.
+    ///
+    /// # Errors
+    /// None of what it may mean may be dialled.
+    pub fn check_host(&self, host: &str) -> Result<(), Refused> {
+        let meant = match address_in(host) {
+            Some(address) => vec![address],
+            None if is_local(host) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            None => return Ok(()),
+        };
+        let refused: Vec<_> = meant.iter().filter_map(|address| self.check(*address).err()).collect();
+        match refused.first() {
+            Some(first) if refused.len() == meant.len() => Err(*first),
+            _ => Ok(()),
+        }
     }
 
     /// # Errors
@@ -47,6 +87,44 @@ impl Guard {
         };
         kind.map_or(Ok(()), |kind| Err(Refused::NotPublic { address, kind }))
     }
+}
+
+/// The address that a URL's host is, in any spelling that the system's resolver takes for one.
+pub fn address_in(host: &str) -> Option<IpAddr> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let bare = bare.strip_suffix('.').unwrap_or(bare);
+    bare.parse().ok().or_else(|| number(bare).map(IpAddr::V4))
+}
+
+/// An IPv4 address as inet_aton(3) reads it: one to four numbers, decimal, octal or hexadecimal, of which the last
+/// fills what is left.
+fn number(text: &str) -> Option<Ipv4Addr> {
+    let parts: Vec<u32> = text.split('.').map(part).collect::<Option<_>>()?;
+    let (last, bytes) = parts.split_last().filter(|(_, bytes)| bytes.len() < 4)?;
+    let left = 8 * (4 - bytes.len() as u32);
+    if left < 32 && *last >= 1 << left || bytes.iter().any(|byte| *byte > 255) {
+        return None;
+    }
+    let high = bytes.iter().enumerate().map(|(place, byte)| byte << (24 - 8 * place)).sum::<u32>();
+    Some(Ipv4Addr::from(high | last))
+}
+
+fn part(text: &str) -> Option<u32> {
+    let (digits, radix) = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.starts_with('0') => (text, 8),
+        None => (text, 10),
+    };
+    // A sign is none of their digits.
+    let digits = Some(digits).filter(|digits| digits.starts_with(|first: char| first.is_ascii_hexdigit()))?;
+    u32::from_str_radix(digits, radix).ok()
+}
+
+/// Names of this very machine (RFC 6761), and those that hosts files give it.
+fn is_local(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let last = host.rsplit('.').next().unwrap_or_default();
+    last == "localhost" || ["localhost.localdomain", "ip6-localhost", "ip6-loopback"].contains(&&*host)
 }
 
 /// The IPv4 address that an IPv6 one leads to, be it mapped (RFC 4291) or behind NAT64 (RFC 6052), through which
