@@ -96,6 +96,12 @@ pub fn address_in(host: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| number(bare).map(IpAddr::V4))
 }
 
+/// Whether whoever knows a URL's host may know what it stands for: a public address, or one that the host says itself.
+pub fn is_known(host: &str, address: IpAddr) -> bool {
+    let says = address_in(host).is_some_and(|said| said.to_canonical() == address.to_canonical());
+    says || is_local(host) && address.to_canonical().is_loopback() || Guard::default().check(address).is_ok()
+}
+
 /// An IPv4 address as inet_aton(3) reads it: one to four numbers, decimal, octal or hexadecimal, of which the last
 /// fills what is left.
 fn number(text: &str) -> Option<Ipv4Addr> {

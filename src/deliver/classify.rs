@@ -130,6 +130,7 @@ pub(super) fn failure(failure: &Failure) -> (Class, Verdict) {
         Failure::RefusedAddress(_) => Class::RefusedAddress,
         Failure::Tls(_) => Class::Tls,
         // An address that takes no connection may be asked for too many, one that refuses it is not.
+        Failure::NoAnswer(_) => Class::ConnectTimeout,
         Failure::Connect(reason) if reason.kind() == io::ErrorKind::TimedOut => Class::ConnectTimeout,
         Failure::Connect(_) => Class::Connect,
         Failure::Timeout(Limit { stage: Stage::Connect, .. }) => Class::ConnectTimeout,

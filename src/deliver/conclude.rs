@@ -81,7 +81,7 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, sent: Sent, head: Resul
     if verdict == Verdict::Stop {
         stop_webhook(lane, &held.call, &cause);
     }
-    tell_failure(lane, &held.call, &cause);
+    tell_failure(lane, &held.call, &cause, head.as_ref().err());
     if is_others(lane, &held) {
         return None;
     }
@@ -170,18 +170,20 @@ fn cause(lane: &Lane, class: Class, head: &Result<Parts, Failure>) -> Cause {
     let shown = &lane.route.shown;
     let (status, text) = match head {
         Ok(head) => (Some(head.status.as_u16()), format!("{shown} answered {}", head.status)),
-        Err(failure) => (failure.status(), format!("{shown}: {failure}")),
+        Err(failure) => (failure.status(), format!("{shown}: {}", failure.public())),
     };
     Cause { class: class.as_str(), status, text }
 }
 
-fn tell_failure(lane: &Lane, call: &Call, cause: &Cause) {
+/// Logs what operators may know of a failure, and tells what anybody may.
+fn tell_failure(lane: &Lane, call: &Call, cause: &Cause, failure: Option<&Failure>) {
     if lane.health.failed(Instant::now()) {
+        let text = failure.map_or_else(|| cause.text.clone(), |failure| format!("{}: {failure}", lane.route.shown));
         warn!(
             endpoint = &*lane.route.shown,
             webhook = %call.message.target.webhook,
             class = cause.class,
-            "the endpoint fails: {}", cause.text
+            "the endpoint fails: {text}"
         );
         tell(lane, call, &News::Failing(cause));
     }

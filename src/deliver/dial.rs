@@ -114,10 +114,9 @@ impl Dialer {
     }
 
     fn no_answer(&self, host: &str, address: SocketAddr) -> Failure {
-        let reason = format!("{address} does not answer");
         match self.egress.proxy(host, address.ip()) {
-            Some(proxy) => proxy.failed(None, format!("gave no answer in time to CONNECT {address}")),
-            None => Failure::Connect(io::Error::new(io::ErrorKind::TimedOut, reason)),
+            Some(proxy) => proxy.refused(address, None, "gave no answer in time".to_owned()),
+            None => Failure::NoAnswer(address),
         }
     }
 

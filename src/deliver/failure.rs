@@ -1,5 +1,10 @@
 //! Why an attempt got no answer.
+//!
+//! `Display` is for operators, whose logs may name any address. What clients see, in dead letters, the message log and
+//! endpoints' causes, is [`Failure::public`]: a webhook's URL may have any name in it, and whoever chose it must not
+//! learn what an internal name stands for, nor which proxy is between.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,8 +28,16 @@ pub(super) enum Failure {
     Timeout(Limit),
     #[error(transparent)]
     NoToken(#[from] NoToken),
-    #[error("the proxy {proxy} {reason}")]
-    Proxy { proxy: Box<str>, status: Option<u16>, reason: Box<str> },
+    #[error("can't connect: {0} does not answer")]
+    NoAnswer(SocketAddr),
+    #[error("the proxy {proxy} {reason}{}", connecting(*.to))]
+    Proxy {
+        proxy: Box<str>,
+        /// What it was asked to connect to.
+        to: Option<SocketAddr>,
+        status: Option<u16>,
+        reason: Box<str>,
+    },
     #[error("the connection broke before an answer came: {0}")]
     Broken(String),
     #[error("its answer is no HTTP: {0}")]
@@ -40,9 +53,38 @@ pub(super) struct NoToken {
     /// Its answer's status, if that is the reason.
     pub status: Option<u16>,
     pub reason: Box<str>,
+    /// The same reason for clients, where it is another text.
+    pub public: Option<Box<str>>,
+}
+
+impl NoToken {
+    fn public(&self) -> String {
+        format!("no token: {} {}", self.from, self.public.as_ref().unwrap_or(&self.reason))
+    }
 }
 
 impl Failure {
+    /// The text for clients, without addresses.
+    pub fn public(&self) -> String {
+        match self {
+            Failure::RefusedAddress(_) => {
+                "no address of it may be dialled: the operator's log says why, and can allow it".to_owned()
+            }
+            Failure::NoAnswer(_) => "can't connect: it does not answer".to_owned(),
+            Failure::Proxy { reason, to, .. } => {
+                format!("the proxy on the way to it {reason}{}", if to.is_some() { " to CONNECT" } else { "" })
+            }
+            Failure::NoToken(no_token) => no_token.public(),
+            Failure::HttpRefused
+            | Failure::Resolve(_)
+            | Failure::Connect(_)
+            | Failure::Tls(_)
+            | Failure::Timeout(_)
+            | Failure::Broken(_)
+            | Failure::Protocol(_) => self.to_string(),
+        }
+    }
+
     /// The HTTP status of whoever stood in the way of the endpoint's own.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -50,6 +92,10 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+fn connecting(to: Option<SocketAddr>) -> String {
+    to.map_or_else(String::new, |to| format!(" to CONNECT {to}"))
 }
 
 /// How long an attempt or a part of it may take, and when that is over.
@@ -97,5 +143,43 @@ impl std::fmt::Display for Stage {
             Stage::Connect => "connecting",
             Stage::FirstByte => "the answer",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::guard::Guard;
+
+    #[test]
+    fn what_clients_see_names_no_address_and_no_proxy() {
+        let to: SocketAddr = "10.1.2.3:443".parse().unwrap();
+        let refused = || Failure::RefusedAddress(Guard::default().check(to.ip()).unwrap_err());
+        let proxy = |to, reason: &str| Failure::Proxy {
+            proxy: "egress.corp:3128".into(),
+            to,
+            status: None,
+            reason: reason.into(),
+        };
+        let no_token = NoToken {
+            from: "https://login.example".into(),
+            status: None,
+            reason: format!("can't be asked: {}", refused()).into(),
+            public: Some(format!("can't be asked: {}", refused().public()).into()),
+        };
+        for (failure, told) in [
+            (refused(), "no address of it may be dialled"),
+            (Failure::NoAnswer(to), "does not answer"),
+            (proxy(Some(to), "answered 403 Forbidden"), "the proxy on the way to it answered 403 Forbidden to CONNECT"),
+            (proxy(None, "gave no answer"), "the proxy on the way to it gave no answer"),
+            (Failure::NoToken(no_token), "no token: https://login.example can't be asked: no address"),
+        ] {
+            let (public, logged) = (failure.public(), failure.to_string());
+            assert!(public.contains(told), "{public}");
+            for internal in ["10.1.2.3", "private", "egress.corp", "allow_addresses"] {
+                assert!(!public.contains(internal), "{public}");
+            }
+            assert!(logged.contains("10.1.2.3") || logged.contains("egress.corp"), "{logged}");
+        }
     }
 }

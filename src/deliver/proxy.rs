@@ -78,9 +78,8 @@ impl Proxy {
     /// # Errors
     /// [`Failure::Proxy`]: it can't be reached, or refuses.
     pub(super) async fn tunnel(&self, to: SocketAddr, resolver: &Resolver) -> Result<TcpStream, Failure> {
-        let stream =
-            self.connect(resolver).await.map_err(|error| self.failed(None, format!("can't be reached: {error}")))?;
-        let broke_off = |error: hyper::Error| self.failed(None, format!("gave no answer: {error}"));
+        let stream = self.connect(resolver).await.map_err(|error| self.failed(format!("can't be reached: {error}")))?;
+        let broke_off = |error: hyper::Error| self.failed(format!("gave no answer: {error}"));
         let (mut sender, connection) =
             http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
         // Aborted with this future, so that a proxy that never answers holds nothing.
@@ -89,19 +88,28 @@ impl Proxy {
         let answer = sender.send_request(self.request(to)).await.map_err(broke_off)?;
         let status = answer.status();
         if !status.is_success() {
-            return Err(self.failed(Some(status.as_u16()), format!("answered {status} to CONNECT {to}")));
+            return Err(self.refused(to, Some(status.as_u16()), format!("answered {status}")));
         }
         let tunnel = hyper::upgrade::on(answer).await.map_err(broke_off)?;
         match tunnel.downcast::<TokioIo<TcpStream>>() {
             // Whoever is behind the tunnel says nothing before we do.
             Ok(parts) if parts.read_buf.is_empty() => Ok(parts.io.into_inner()),
-            _ => Err(self.failed(None, "sent more than its answer".to_owned())),
+            _ => Err(self.failed("sent more than its answer".to_owned())),
         }
     }
 
     /// What is told of a failure of the proxy.
-    pub(super) fn failed(&self, status: Option<u16>, reason: String) -> Failure {
-        Failure::Proxy { proxy: format!("{}:{}", self.host, self.port).into(), status, reason: reason.into() }
+    fn failed(&self, reason: String) -> Failure {
+        self.failure(None, None, reason)
+    }
+
+    /// What is told of its not connecting to an address.
+    pub(super) fn refused(&self, to: SocketAddr, status: Option<u16>, reason: String) -> Failure {
+        self.failure(Some(to), status, reason)
+    }
+
+    fn failure(&self, to: Option<SocketAddr>, status: Option<u16>, reason: String) -> Failure {
+        Failure::Proxy { proxy: format!("{}:{}", self.host, self.port).into(), to, status, reason: reason.into() }
     }
 
     /// The operator has chosen it, so that its address is not held against the guard.

@@ -106,7 +106,10 @@ pub(super) async fn token(
 }
 
 async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, NoToken> {
-    let failed = |failure: Failure| no_token(source, failure.status(), format!("can't be asked: {failure}"));
+    let failed = |failure: Failure| {
+        let told = no_token(source, failure.status(), format!("can't be asked: {failure}"));
+        NoToken { public: Some(format!("can't be asked: {}", failure.public()).into()), ..told }
+    };
     let asked = Instant::now();
     let deadline = asked + dialer.connect_timeout;
     let connector = dialer.connector(&source.endpoint);
@@ -177,7 +180,7 @@ fn error_word(body: &[u8]) -> String {
 }
 
 fn no_token(source: &TokenSource, status: Option<u16>, reason: String) -> NoToken {
-    NoToken { from: shown(&source.endpoint).into(), status, reason: reason.into() }
+    NoToken { from: shown(&source.endpoint).into(), status, reason: reason.into(), public: None }
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ pub(super) async fn list(
         ..between(own, query.since.as_deref(), query.until.as_deref())?
     };
     let page = api.message_log.page(filter, from, Bounds { found, bytes: PAGE_BYTES, time: TIME }).await?;
-    let result = newest_of_calls(page.found).iter().map(AttemptShown::of).collect();
+    let result = newest_of_calls(page.found).iter().map(AttemptShown::for_clients).collect();
     Ok(Json(MessagesPage { result, next_cursor: page.next.map(|next| next.to_string()) }))
 }
 
@@ -126,7 +126,7 @@ pub(super) async fn read(
     let bounds = Bounds { found: MAX_ATTEMPTS, bytes: MESSAGE_BYTES, time: TIME };
     let page = api.message_log.page(filter, None, bounds).await?;
     let complete = page.next.is_none();
-    let shown = MessageShown::of(page.found, complete).ok_or_else(|| {
+    let shown = MessageShown::for_clients(page.found, complete).ok_or_else(|| {
         missing(if complete { "in the message log" } else { "in the newest of the log: Until looks further back" })
     })?;
     Ok(Json(shown))

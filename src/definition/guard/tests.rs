@@ -163,3 +163,13 @@ fn a_host_that_says_where_it_leads_is_checked_as_it_is_meant() {
     assert_eq!(guard.check_host("localhost"), Ok(()), "one of what it means may be dialled");
     assert_eq!(guard.check_host("8.525320").unwrap_err().kind(), "an address that this installation denies");
 }
+
+#[test]
+fn an_address_is_known_to_whoever_says_it() {
+    for (host, known) in [("a.example", "8.8.8.8"), ("0x7f.1", "127.0.0.1"), ("[::1]", "::1"), ("localhost", "::1")] {
+        assert!(is_known(host, address(known)), "{host} {known}");
+    }
+    for (host, unknown) in [("a.example", "10.0.0.1"), ("a.example", "::ffff:10.0.0.1"), ("10.0.0.2", "10.0.0.1")] {
+        assert!(!is_known(host, address(unknown)), "{host} {unknown}");
+    }
+}

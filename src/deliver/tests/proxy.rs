@@ -110,5 +110,6 @@ async fn a_proxys_trouble_is_told_as_the_proxys_and_without_its_password() {
         assert!(["proxy", "connect_timeout"].contains(&cause.class), "{}", cause.text);
         assert!(cause.class != "proxy" || cause.status == status && cause.text.contains(words), "{}", cause.text);
         assert!(!cause.text.contains("s3cret"), "{}", cause.text);
+        assert!(!cause.text.contains(&address.to_string()), "clients see it: {}", cause.text);
     }
 }

@@ -163,7 +163,7 @@ async fn an_address_that_takes_no_connection_is_a_timeout() {
     heard.offer(&target(&format!("http://{address}/")), 1).await;
     let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("it connected") };
     assert!(
-        cause.class == "connect_timeout" && cause.text.contains(&format!("{address} does not answer")),
+        cause.class == "connect_timeout" && cause.text.ends_with("can't connect: it does not answer"),
         "{}",
         cause.text
     );

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::definition::Endpoint;
+use crate::definition::guard::is_known;
 use crate::message_log::{Entry, oldest_first};
 
 /// One attempt, or an end without one. What is not known of it is null.
@@ -37,7 +39,8 @@ pub struct AttemptShown {
     /// The answer's HTTP status. Null too where nothing was sent.
     #[schema(required, example = 204)]
     http_status: Option<u16>,
-    /// What was dialled, with the port; with a proxy between, the proxy.
+    /// What was dialled, with the port; with a proxy between, the proxy. The API answers null for an address that is not
+    /// public, unless the URL says it itself.
     #[schema(required, example = "192.0.2.1:443")]
     address: Option<String>,
     /// Milliseconds from the attempt's start to the answer's status line, or to the failure.
@@ -83,6 +86,15 @@ impl AttemptShown {
             offset: entry.source.offset,
         }
     }
+
+    /// The same for clients of the API, who may not learn what internal names stand for.
+    pub(super) fn for_clients(entry: &Entry) -> Self {
+        let address = entry.attempt.as_ref().and_then(|attempt| attempt.address).filter(|address| {
+            let endpoint = entry.url.as_deref().and_then(|url| Endpoint::parse(url).ok());
+            endpoint.is_some_and(|endpoint| is_known(&endpoint.host, address.ip()))
+        });
+        Self { address: address.map(|address| address.to_string()), ..Self::of(entry) }
+    }
 }
 
 /// A message with its attempts.
@@ -103,14 +115,49 @@ pub struct MessageShown {
 impl MessageShown {
     /// Of all that was found of a message; None if that is nothing.
     pub fn of(entries: Vec<Entry>, complete: bool) -> Option<Self> {
+        Self::with(entries, complete, AttemptShown::of)
+    }
+
+    /// The same for clients of the API.
+    pub(super) fn for_clients(entries: Vec<Entry>, complete: bool) -> Option<Self> {
+        Self::with(entries, complete, AttemptShown::for_clients)
+    }
+
+    fn with(entries: Vec<Entry>, complete: bool, shown: impl Fn(&Entry) -> AttemptShown) -> Option<Self> {
         let entries = oldest_first(entries);
         let first = entries.first()?;
         Some(Self {
             message_id: first.message.to_string(),
             webhook_id: first.webhook.to_string(),
             event_id: first.event.to_string(),
-            attempts: entries.iter().map(AttemptShown::of).collect(),
+            attempts: entries.iter().map(shown).collect(),
             complete,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Record;
+
+    #[test]
+    fn clients_do_not_learn_what_an_internal_name_stands_for() {
+        let shown = |url: &str, address: &str| {
+            let json = format!(
+                r#"{{"at":"2026-11-24T15:00:00Z","account":"acme","webhook":"abc123","event":"def456","url":"{url}",
+                "message":"00000000-0000-0000-0000-000000000007","status":"Delivered","attempts":1,
+                "source":{{"topic":"changes","partition":1,"offset":9}},
+                "attempt":{{"address":"{address}","code":200,"latency_ms":1,"request_bytes":2}}}}"#
+            );
+            let value = Some(json.as_bytes());
+            let record = Record { partition: 0, offset: 0, timestamp_ms: 0, key: None, value, headers: Vec::new() };
+            let entry = Entry::read(&record).unwrap();
+            assert_eq!(AttemptShown::of(&entry).address.as_deref(), Some(address), "operators see it");
+            AttemptShown::for_clients(&entry).address
+        };
+        assert_eq!(shown("https://hr.corp.example/", "10.1.2.3:443"), None);
+        assert_eq!(shown("https://a.example/", "93.184.216.34:443").as_deref(), Some("93.184.216.34:443"));
+        assert_eq!(shown("http://10.1.2.3/", "10.1.2.3:80").as_deref(), Some("10.1.2.3:80"));
     }
 }
