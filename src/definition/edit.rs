@@ -64,6 +64,9 @@ pub struct WebhookWanted {
     pub order: Option<Option<Order>>,
     /// Only when it is changed: makes all events of the webhook Active or Inactive.
     pub enabled: Option<bool>,
+    /// None that is asked for: it is made. In a change it may be the one that is there, as legacy lists have it.
+    #[schema(ignore)]
+    pub secret: Option<HiddenText>,
 }
 
 /// An event as it is asked for; a change replaces the whole.
@@ -145,6 +148,7 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
     if wanted.enabled == Some(false) {
         return Err(Refusal::NothingToDisable.into());
     }
+    rules::no_secret(wanted.secret.as_ref(), None)?;
     let missing = |field| Refusal::Missing { field };
     let webhook = Webhook {
         id: free(terms, WebhookId::from_random, |id| draft.webhook(id).is_none()),
@@ -175,7 +179,8 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
 /// It is not there, nothing is given, or the first rule that it breaks.
 pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms: &Terms<'_>) -> Decision<Webhook> {
     let mut webhook = webhook(draft, id, terms.account)?.clone();
-    if *wanted == WebhookWanted::default() {
+    rules::no_secret(wanted.secret.as_ref(), Some(&webhook.secret))?;
+    if *wanted == (WebhookWanted { secret: wanted.secret.clone(), ..WebhookWanted::default() }) {
         return Err(Refusal::NothingGiven.into());
     }
     set(&mut webhook.name, &wanted.name);

@@ -125,7 +125,7 @@ impl Handling {
             return handling("Headers", format!("{} headers long", self.headers.len()), "at most 20 are allowed");
         }
         let mut names = HashSet::new();
-        if let Some(name) = self.headers.keys().find(|name| !names.insert(name.to_ascii_lowercase())) {
+        if let Some(name) = self.headers.keys().find(|name| !names.insert(merged(name))) {
             return Err(Refusal::Twice { field: "Headers", value: name.clone() });
         }
         self.headers.iter().try_for_each(|(name, value)| header(name, value))?;
@@ -133,7 +133,7 @@ impl Handling {
             tls.read()?;
         }
         let Some(authentication) = &self.authentication else { return Ok(()) };
-        if let Some(name) = self.headers.keys().find(|name| name.eq_ignore_ascii_case("authorization")) {
+        if let Some(name) = self.headers.keys().find(|name| merged(name) == "authorization") {
             let expected = "Authentication sets it, so leave one of the two out";
             return Err(Refusal::Header { name: name.clone(), expected });
         }
@@ -141,14 +141,24 @@ impl Handling {
     }
 }
 
+/// A header's name as servers know it that hand it on in a variable, such as HTTP_WEBHOOK_ID (RFC 3875, 4.1.18): whatever
+/// is no letter or digit is then the same, so that webhook_id would stand where a receiver looks for the signed webhook-id.
+/// Other names with an underscore, such as api_key, are receivers' own business.
+fn merged(name: &str) -> String {
+    name.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign.to_ascii_lowercase() } else { '-' }).collect()
+}
+
 fn header(name: &str, value: &HiddenText) -> Result<(), Refusal> {
     let refused = |expected| Err(Refusal::Header { name: name.to_owned(), expected });
-    let lower = name.to_ascii_lowercase();
+    let merged = merged(name);
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         return refused("it is no header's name");
     }
-    if RESERVED.contains(&&*lower) || RESERVED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
-        return refused("it is set by Outhook or belongs to the connection");
+    if RESERVED.contains(&&*merged) || RESERVED_PREFIXES.iter().any(|prefix| merged.starts_with(prefix)) {
+        return refused(
+            "it is set by Outhook or belongs to the connection, or some servers read it as one that is: they take - and \
+             _ for the same",
+        );
     }
     if name.len() > MAX_HEADER_NAME {
         return refused("a header's name has at most 100 characters");
@@ -174,11 +184,23 @@ mod tests {
 
     #[test]
     fn what_can_not_be_sent_is_refused_by_name_and_never_shows_a_value() {
-        assert_eq!(headers(&[("X-Api-Key", "s3cret"), ("Authorization", "Bearer x")]).check(&Policy::default()), Ok(()));
+        for good in [&[("X-Api-Key", "s3cret"), ("Authorization", "Bearer x")][..], &[("api_key", "s3cret")]] {
+            assert_eq!(headers(good).check(&Policy::default()), Ok(()));
+        }
+        let twice =
+            headers(&[("x_key", "s3cret"), ("X-Key", "s3cret")]).check(&Policy::default()).unwrap_err().to_string();
+        assert!(twice.contains("twice"), "{twice}");
         for (name, value) in [
             ("Webhook-Id", "s3cret"),
             ("HOST", "s3cret"),
             ("svix-id", "s3cret"),
+            ("webhook_id", "s3cret"),
+            ("Webhook_Signature", "s3cret"),
+            ("webhook.timestamp", "s3cret"),
+            ("outhook_sequence", "s3cret"),
+            ("content_length", "s3cret"),
+            ("Transfer_Encoding", "s3cret"),
+            ("user~agent", "s3cret"),
             ("a b", "s3cret"),
             ("", "s3cret"),
             ("x", "s3cret\r\nx: y"),

@@ -12,7 +12,7 @@ pub use self::destinations::destinations;
 pub use self::table::{table, table_field};
 use super::guard::{Guard, Refused};
 use super::template::{Template, TemplateError};
-use super::{BadSecret, BadUrl, Draft, Endpoint, Event, Payload, UnknownFieldType, Webhook};
+use super::{BadSecret, BadUrl, Draft, Endpoint, Event, HiddenText, Payload, Secret, UnknownFieldType, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, Operation, UnknownEventSource};
 
@@ -107,6 +107,11 @@ pub enum Refusal {
     Part { field: &'static str, reason: String },
     #[error("Secret: {0}")]
     Secret(#[from] BadSecret),
+    #[error(
+        "Secret can't be chosen: leave it out, and it is made, to be read in the answer when a webhook is created, and \
+         replaced by regenerateSecret"
+    )]
+    SecretGiven,
     #[error("Name {name:?} is taken in account {account:?}, by webhook {other}")]
     NameTaken { name: String, account: AccountId, other: WebhookId },
     #[error("EventType {0:?} is unknown: use table.recordInsert, table.recordUpdate or table.recordDelete")]
@@ -192,6 +197,16 @@ pub fn payload(fields: Option<Vec<String>>, template: Option<String>) -> Result<
         (None, Some(template)) => Ok(Payload::Template(template)),
         (Some(_), Some(_)) => Err(Refusal::TwoPayloads),
     }
+}
+
+/// Checks that a request does not choose a webhook's secret, which would not be heard; the one that is there may be sent
+/// back.
+///
+/// # Errors
+/// [`Refusal::SecretGiven`].
+pub fn no_secret(given: Option<&HiddenText>, there: Option<&Secret>) -> Result<(), Refusal> {
+    let is_there = |given: &HiddenText| there.is_some_and(|there| there.expose() == given.0);
+    if given.is_none_or(is_there) { Ok(()) } else { Err(Refusal::SecretGiven) }
 }
 
 /// Checks a webhook by itself.

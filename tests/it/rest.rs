@@ -160,8 +160,20 @@ fn what_breaks_a_rule_is_refused_with_field_and_value_and_nothing_of_it_is_kept(
         (
             "POST",
             list,
+            json!({"Name": "x", "OutgoingUrls": ["https://a.example"], "Secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}),
+            "Secret can't be chosen",
+        ),
+        (
+            "POST",
+            list,
             json!({"Name": "x", "OutgoingUrls": ["https://0xa000001/hook"]}),
             "OutgoingUrls: \"https://0xa000001/hook\" leads to 10.0.0.1, which is a private address",
+        ),
+        (
+            "POST",
+            list,
+            json!({"Name": "x", "OutgoingUrls": ["https://a.example"], "Headers": {"Webhook_Signature": "v1,x"}}),
+            "Headers has \"Webhook_Signature\"",
         ),
         ("POST", list, json!([]), "must be a JSON object"),
         ("PUT", "/v3/outgoingWebhooks/ID", json!({}), "at least one of"),

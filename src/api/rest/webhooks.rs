@@ -15,8 +15,8 @@ use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::openapi::WebhookChange;
 use super::shapes::{Listed, WebhookCreated, WebhookRead, WebhookShown};
-use crate::definition::edit::{self, WebhookWanted};
-use crate::definition::{Definitions, Draft, Webhook};
+use crate::definition::edit::{self, Problem, WebhookWanted};
+use crate::definition::{Definitions, Draft, HiddenText, Webhook, rules};
 use crate::id::EventId;
 
 /// How long an old secret stays good unless told otherwise, in seconds: a day.
@@ -31,6 +31,9 @@ pub(super) struct SecretRequest {
     /// For how many seconds messages are signed with the old secret too. Left out: 86400, a day.
     #[schema(minimum = 0, maximum = 2_592_000, example = 86_400)]
     overlap_seconds: Option<u32>,
+    /// None that is asked for: it is made.
+    #[schema(ignore)]
+    secret: Option<HiddenText>,
 }
 
 /// A webhook with its new secret.
@@ -120,6 +123,7 @@ pub(super) async fn regenerate_secret(
     Path(id): Path<String>,
     OptionalBody(wanted): OptionalBody<SecretRequest>,
 ) -> Result<Json<SecretRegenerated>, ApiError> {
+    rules::no_secret(wanted.secret.as_ref(), None).map_err(Problem::from)?;
     let overlap = wanted.overlap_seconds.unwrap_or(OVERLAP);
     if overlap > MAX_OVERLAP {
         return Err(ApiError::body(format!("OverlapSeconds is {overlap}, and at most {MAX_OVERLAP} are allowed")));

@@ -203,3 +203,26 @@ fn an_address_that_is_never_dialled_is_refused_when_it_is_written() {
     });
     assert!(changed.is_ok(), "{changed:?}");
 }
+
+#[test]
+fn a_secret_is_made_and_not_given() {
+    let mut state = State::new();
+    let given =
+        |secret: &str| WebhookWanted { secret: Some(HiddenText(secret.to_owned())), ..WebhookWanted::default() };
+    let wanted = WebhookWanted {
+        name: Some("A".to_owned()),
+        secret: given("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").secret,
+        ..urls(&["https://a.example/"])
+    };
+    let refused = state.decide(|draft, terms| create_webhook(draft, &wanted, terms)).unwrap_err();
+    assert!(refused.starts_with("Secret can't be chosen") && !refused.contains("whsec_Mf"), "{refused}");
+    let webhook = state.webhook("A").unwrap();
+    let change = |state: &mut State, wanted: &WebhookWanted| {
+        state.decide(|draft, terms| change_webhook(draft, webhook.id.as_str(), wanted, terms))
+    };
+    assert!(change(&mut state, &wanted).unwrap_err().starts_with("Secret can't be chosen"));
+    let same = given(webhook.secret.expose());
+    assert!(change(&mut state, &same).unwrap_err().starts_with("nothing to change"));
+    let sent_back = WebhookWanted { description: Some("d".to_owned()), ..same };
+    assert_eq!(change(&mut state, &sent_back).unwrap().secret, webhook.secret);
+}
