@@ -11,6 +11,7 @@ mod field_type;
 pub mod guard;
 pub mod handling;
 mod hidden;
+mod kept;
 mod keyring;
 mod order;
 pub mod plan;

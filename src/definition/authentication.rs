@@ -73,10 +73,11 @@ impl Authentication {
         }
     }
 
-    /// Puts the secret that is there in place of one that is hidden; that of another kind stays hidden.
-    pub fn reveal(&mut self, before: Option<&Authentication>) {
+    /// Puts the secret that is there in place of one that is hidden; that of another kind stays hidden. True if that was
+    /// done.
+    pub fn reveal(&mut self, before: Option<&Authentication>) -> bool {
         let same_kind = before.filter(|before| std::mem::discriminant(*before) == std::mem::discriminant(self));
-        self.secret_mut().1.reveal(same_kind.map(Authentication::secret));
+        self.secret_mut().1.reveal(same_kind.map(Authentication::secret))
     }
 
     /// Where tokens are fetched, if they are.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::kept::{self, Kept};
 use super::rules::{self, Places, Policy, Refusal};
 use super::{
     Authentication, Client, Draft, Event, Handling, HiddenText, Key, LogRecord, OldSecret, Order, Secret, Stamp,
@@ -159,7 +160,7 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
         call_throttling: wanted.call_throttling.map(rules::call_throttling).transpose()?,
         secret: Secret::from_random(bytes(terms)),
         old_secret: None,
-        handling: handling(wanted, Handling::default()),
+        handling: handling(wanted, &Handling::default()).0,
         enabled: true,
         stopped: None,
         version: 1,
@@ -167,30 +168,30 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
         modified: None,
     };
     rules::webhook(&webhook, terms.policy)?;
+    rules::destinations(&webhook, terms.policy)?;
     rules::unique_name(&webhook, draft)?;
     rules::room_for_webhook(draft.webhook_count(terms.account), terms.policy)?;
     Ok((vec![fitting(LogRecord::webhook(&webhook))?], webhook))
 }
 
-    rules::destinations(&webhook, terms.policy)?;
 /// Changes what is given of a webhook; Enabled sets the status of all of its events.
 ///
 /// # Errors
 /// It is not there, nothing is given, or the first rule that it breaks.
 pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms: &Terms<'_>) -> Decision<Webhook> {
-    let mut webhook = webhook(draft, id, terms.account)?.clone();
-    rules::no_secret(wanted.secret.as_ref(), Some(&webhook.secret))?;
+    let before = webhook(draft, id, terms.account)?;
+    rules::no_secret(wanted.secret.as_ref(), Some(&before.secret))?;
     if *wanted == (WebhookWanted { secret: wanted.secret.clone(), ..WebhookWanted::default() }) {
         return Err(Refusal::NothingGiven.into());
     }
+    let (handling, kept) = handling(wanted, &before.handling);
+    let mut webhook = Webhook { handling, ..before.clone() };
     set(&mut webhook.name, &wanted.name);
     set(&mut webhook.urls, &wanted.outgoing_urls);
     webhook.description = wanted.description.clone().or(webhook.description);
     if let Some(calls) = wanted.call_throttling {
         webhook.call_throttling = Some(rules::call_throttling(calls)?);
     }
-    let before = std::mem::take(&mut webhook.handling);
-    webhook.handling = handling(wanted, before);
     // A webhook may be off as a whole by its file; what turns its events on turns it on.
     if wanted.enabled == Some(true) {
         webhook.enabled = true;
@@ -200,6 +201,7 @@ pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms
     if wanted.outgoing_urls.is_some() || wanted.authentication.is_some() {
         rules::destinations(&webhook, terms.policy)?;
     }
+    kept::check(&kept, before, &webhook)?;
     rules::unique_name(&webhook, draft)?;
     touch(&mut webhook.version, &mut webhook.modified, terms.stamp);
     let mut records = vec![fitting(LogRecord::webhook(&webhook))?];
@@ -372,9 +374,9 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Res
     Option::deserialize(deserializer).map(Some)
 }
 
-/// What is given of the handling, over what is there.
-fn handling(wanted: &WebhookWanted, before: Handling) -> Handling {
-    let mut handling = before.clone();
+/// What is given of the handling, over what is there; and which secrets stay because they are not given.
+fn handling(wanted: &WebhookWanted, before: &Handling) -> (Handling, Vec<Kept>) {
+    let mut handling = before.hidden();
     set(&mut handling.timeout, &wanted.timeout);
     set(&mut handling.retry, &wanted.retry_schedule);
     if let Some(headers) = &wanted.headers {
@@ -388,8 +390,8 @@ fn handling(wanted: &WebhookWanted, before: Handling) -> Handling {
     if let Some(order) = wanted.order {
         handling.order = order.unwrap_or_default();
     }
-    handling.reveal(Some(&before));
-    handling
+    let kept = handling.reveal(Some(before));
+    (handling, kept)
 }
 
 /// Checks that a record is one that Kafka takes: characters that JSON escapes count several times in it.

@@ -78,6 +78,21 @@ impl Endpoint {
         Ok(Endpoint { lane: url.clone(), url, host: host.into(), https, port, tls: None, uri })
     }
 
+    /// Scheme, host and port, as logs and dead letters show it too.
+    pub fn origin(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority())
+    }
+
+    /// Host and port, which is left out where it goes without saying.
+    pub fn authority(&self) -> String {
+        let default_port = if self.https { 443 } else { 80 };
+        match self.port {
+            port if port == default_port => self.host.to_string(),
+            port => format!("{}:{port}", self.host),
+        }
+    }
+
     /// The same with a webhook's own TLS. It shares no connection with an endpoint of other TLS: on one that was
     /// opened with it, others would be believed, or be taken for its webhook.
     pub fn with_tls(mut self, tls: Option<Arc<Tls>>) -> Endpoint {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::authentication::Authentication;
 use super::hidden::{HIDDEN, HiddenText};
+use super::kept::Kept;
 use super::order::Order;
 use super::rules::{Policy, Refusal};
 use super::tls::TlsSettings;
@@ -81,17 +82,25 @@ impl Handling {
         headers.chain(self.authentication.iter_mut().map(Authentication::secret_mut)).chain(keys)
     }
 
-    /// Puts the values that are there in place of those that are hidden.
-    pub fn reveal(&mut self, before: Option<&Handling>) {
+    /// Puts the values that are there in place of those that are hidden, and says which these are.
+    pub(super) fn reveal(&mut self, before: Option<&Handling>) -> Vec<Kept> {
+        let mut kept = Vec::new();
         for (name, value) in &mut self.headers {
-            value.reveal(before.and_then(|before| before.headers.get(name)));
+            if value.reveal(before.and_then(|before| before.headers.get(name))) {
+                kept.push(Kept::Header(name.clone()));
+            }
         }
-        if let Some(authentication) = &mut self.authentication {
-            authentication.reveal(before.and_then(|before| before.authentication.as_ref()));
+        if let Some(authentication) = &mut self.authentication
+            && authentication.reveal(before.and_then(|before| before.authentication.as_ref()))
+        {
+            kept.push(Kept::Credential(authentication.secret_mut().0));
         }
-        if let Some(key) = self.tls.as_mut().and_then(|tls| tls.client_key.as_mut()) {
-            key.reveal(before.and_then(|before| before.tls.as_ref()?.client_key.as_ref()));
+        if let Some(key) = self.tls.as_mut().and_then(|tls| tls.client_key.as_mut())
+            && key.reveal(before.and_then(|before| before.tls.as_ref()?.client_key.as_ref()))
+        {
+            kept.push(Kept::ClientKey);
         }
+        kept
     }
 
     /// The same with hidden values.

@@ -17,12 +17,14 @@ impl HiddenText {
         self.0 == HIDDEN
     }
 
-    /// Puts the text that is there in its place, if it is hidden.
-    pub fn reveal(&mut self, there: Option<&HiddenText>) {
-        if self.is_hidden()
-            && let Some(there) = there
-        {
-            self.clone_from(there);
+    /// Puts the text that is there in its place, if it is hidden. True if that was done.
+    pub fn reveal(&mut self, there: Option<&HiddenText>) -> bool {
+        match there.filter(|_| self.is_hidden()) {
+            Some(there) => {
+                self.clone_from(there);
+                true
+            }
+            None => false,
         }
     }
 

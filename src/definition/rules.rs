@@ -103,6 +103,11 @@ pub enum Refusal {
         .refused.address(), .refused.kind()
     )]
     Address { field: &'static str, url: String, refused: Refused },
+    #[error(
+        "{secret} is not given, and the one that is there would go to {origin}, which is new in {field}: give it again, \
+         or keep to the schemes, hosts and ports that it goes to now"
+    )]
+    KeptSecret { secret: String, field: &'static str, origin: String },
     #[error("{field}: {reason}")]
     Part { field: &'static str, reason: String },
     #[error("Secret: {0}")]

@@ -51,7 +51,7 @@ pub(super) struct Route {
 impl Route {
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
         Self {
-            shown: shown(&endpoint).into(),
+            shown: endpoint.origin().into(),
             host: host(&endpoint),
             path: path(&endpoint),
             connector: OnceLock::new(),
@@ -159,12 +159,6 @@ impl Route {
     }
 }
 
-/// An endpoint as logs and dead letters show it: scheme, host and port.
-pub(super) fn shown(endpoint: &Endpoint) -> String {
-    let scheme = if endpoint.https { "https" } else { "http" };
-    format!("{scheme}://{}", authority(endpoint))
-}
-
 /// A request in the form that HTTP/1.1 has: the path alone, and the host as a header.
 pub(super) fn in_origin_form<B>(endpoint: &Endpoint, request: &mut Request<B>) {
     *request.uri_mut() = path(endpoint);
@@ -176,16 +170,7 @@ fn path(endpoint: &Endpoint) -> Uri {
 }
 
 fn host(endpoint: &Endpoint) -> HeaderValue {
-    HeaderValue::try_from(authority(endpoint)).expect("a URL's host and port have only visible ASCII")
-}
-
-/// Host and port, which is left out where it goes without saying.
-fn authority(endpoint: &Endpoint) -> String {
-    let default_port = if endpoint.https { 443 } else { 80 };
-    match endpoint.port {
-        port if port == default_port => endpoint.host.to_string(),
-        port => format!("{}:{port}", endpoint.host),
-    }
+    HeaderValue::try_from(endpoint.authority()).expect("a URL's host and port have only visible ASCII")
 }
 
 fn text(buffer: &mut BytesMut, value: impl Display) -> Bytes {

@@ -18,7 +18,6 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::Connection;
 use super::dial::Dialer;
 use super::failure::{Failure, Limit, NoToken};
-use super::route::shown;
 use crate::matching::TokenSource;
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -180,7 +179,7 @@ fn error_word(body: &[u8]) -> String {
 }
 
 fn no_token(source: &TokenSource, status: Option<u16>, reason: String) -> NoToken {
-    NoToken { from: shown(&source.endpoint).into(), status, reason: reason.into(), public: None }
+    NoToken { from: source.endpoint.origin().into(), status, reason: reason.into(), public: None }
 }
 
 #[cfg(test)]

@@ -464,6 +464,43 @@ fn what_was_read_can_be_sent_back_and_changes_nothing() {
 }
 
 #[test]
+fn a_secret_that_nobody_is_shown_follows_its_webhook_to_no_new_host() {
+    let site = Site::new(OUTHOOK, 1);
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let oauth = |url: &str, secret: &str| json!({"Authentication": {"OAuth2": {"TokenUrl": url, "ClientId": "c", "ClientSecret": secret}}});
+    let mut wanted = oauth("https://login.example/token", "s3cret");
+    wanted["Name"] = "A".into();
+    wanted["OutgoingUrls"] = json!(["https://a.example/", "https://b.example/"]);
+    wanted["Headers"] = json!({"X-Key": "k3y"});
+    let one = format!("/v3/outgoingWebhooks/{}", api.post("/v3/outgoingWebhooks", &wanted).text("Id"));
+    let before = api.get(&one).text;
+    for (change, part) in [
+        (
+            json!({"OutgoingUrls": ["https://a.example/", "https://evil.example/"]}),
+            "https://evil.example, which is new in OutgoingUrls",
+        ),
+        (
+            oauth("https://evil.example/token", "…"),
+            "https://evil.example, which is new in Authentication.OAuth2.TokenUrl",
+        ),
+    ] {
+        let refused = api.put(&one, &change);
+        assert_eq!((refused.status, refused.text("Code").as_str()), (400, "IncorrectBodyParameter"));
+        assert!(refused.text("Message").contains(part), "{refused:?}");
+    }
+    assert_eq!(api.get(&one).text, before, "nothing has changed");
+    assert_eq!(api.put(&one, &json!({"OutgoingUrls": ["https://a.example/other"]})).status, 200);
+    let mut again = oauth("https://other.example/token", "s3cret");
+    again["Headers"] = json!({"X-Key": "k3y"});
+    again["OutgoingUrls"] = json!(["https://c.example/"]);
+    assert_eq!(api.put(&one, &again).status, 200);
+    let own = json!({"Secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"});
+    let regenerated = api.send("PATCH", &format!("{one}/regenerateSecret"), own.to_string().as_bytes());
+    assert!(regenerated.status == 400 && regenerated.text("Message").starts_with("Secret can't be chosen"));
+}
+
+#[test]
 fn a_preview_keeps_every_number_and_a_refusal_leaves_no_doubt() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());

@@ -156,6 +156,84 @@ fn the_first_client_brings_the_token_key() {
     assert_eq!(state.definitions.clients().len(), 1);
 }
 
+/// What a change of a webhook that has all kinds of secrets is refused with.
+fn changed(before: serde_json::Value, wanted: serde_json::Value) -> Result<Webhook, String> {
+    let mut state = State::new();
+    let mut first = urls(&["https://a.example/1", "http://b.example:8080/"]);
+    first.name = Some("A".to_owned());
+    let given: WebhookWanted = serde_json::from_value(before).unwrap();
+    let first = WebhookWanted { name: first.name, outgoing_urls: first.outgoing_urls, ..given };
+    let allow_http = |terms: &Terms<'_>| Policy { allow_http: true, ..terms.policy.clone() };
+    let made =
+        state.decide(|draft, terms| create_webhook(draft, &first, &Terms { policy: &allow_http(terms), ..*terms }))?;
+    let wanted: WebhookWanted = serde_json::from_value(wanted).unwrap();
+    state.decide(|draft, terms| {
+        change_webhook(draft, made.id.as_str(), &wanted, &Terms { policy: &allow_http(terms), ..*terms })
+    })
+}
+
+#[test]
+fn a_secret_that_is_not_given_again_goes_to_no_new_origin() {
+    let oauth = |url: &str, secret: &str| json!({"Authentication": {"OAuth2": {"TokenUrl": url, "ClientId": "c", "ClientSecret": secret}}});
+    let basic = |password: &str| json!({"Authentication": {"Basic": {"Username": "u", "Password": password}}});
+    let bearer = |token: &str| json!({"Authentication": {"Bearer": {"Token": token}}});
+    let headers = |value: &str| json!({"Headers": {"X-Key": value}});
+    let certified = rcgen::generate_simple_self_signed(["us.example".to_owned()]).unwrap();
+    let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
+    let tls = |key: &str| json!({"Tls": {"ClientCertificate": certificate, "ClientKey": key}});
+    let tokens = "https://login.example/token";
+    let with_urls = |mut wanted: serde_json::Value, urls: &[&str]| {
+        wanted["OutgoingUrls"] = json!(urls);
+        wanted
+    };
+    let kinds = [
+        (headers("s3cret"), headers("…"), headers("s3cret"), "\"X-Key\" in Headers"),
+        (basic("s3cret"), basic("…"), basic("s3cret"), "Authentication.Basic.Password"),
+        (bearer("s3cret"), bearer("…"), bearer("s3cret"), "Authentication.Bearer.Token"),
+        (oauth(tokens, "s3cret"), oauth(tokens, "…"), oauth(tokens, "s3cret"), "Authentication.OAuth2.ClientSecret"),
+        (tls(&key), tls("…"), tls(&key), "Tls.ClientKey"),
+    ];
+    for (before, hidden, again, field) in kinds {
+        let kept = changed(before.clone(), json!({"Description": "x"})).unwrap().handling;
+        // Another path, fewer URLs and another order are no new destination.
+        for same in [&["https://A.example:443/other?x"][..], &["http://b.example:8080/x", "https://a.example/2"]] {
+            for wanted in [json!({}), hidden.clone()] {
+                let after = changed(before.clone(), with_urls(wanted, same)).unwrap();
+                assert_eq!(after.handling, kept, "{field}");
+            }
+        }
+        for (other, origin) in [
+            ("https://evil.example/1", "https://evil.example"),
+            ("http://a.example/1", "http://a.example"),
+            ("https://a.example:8443/1", "https://a.example:8443"),
+            ("https://b.example:8080/", "https://b.example:8080"),
+            ("https://a.example.evil.example/1", "https://a.example.evil.example"),
+        ] {
+            let urls = ["https://a.example/1", other];
+            for wanted in [json!({}), hidden.clone()] {
+                let refused = changed(before.clone(), with_urls(wanted, &urls)).unwrap_err();
+                let parts = [field, &format!("{origin}, which is new in OutgoingUrls"), "give it again"];
+                assert!(parts.iter().all(|part| refused.contains(part)) && !refused.contains("s3cret"), "{refused}");
+            }
+            changed(before.clone(), with_urls(again.clone(), &urls)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_clients_secret_goes_to_no_new_token_url() {
+    let oauth = |url: &str, secret: &str| json!({"Authentication": {"OAuth2": {"TokenUrl": url, "ClientId": "c", "ClientSecret": secret}}});
+    let before = || oauth("https://login.example/token", "s3cret");
+    changed(before(), oauth("https://LOGIN.example/other", "…")).unwrap();
+    changed(before(), oauth("https://evil.example/token", "s3cret")).unwrap();
+    // One of the outgoing URLs' hosts knows the token, not the secret.
+    for url in ["https://evil.example/token", "https://a.example/1", "http://login.example/token"] {
+        let refused = changed(before(), oauth(url, "…")).unwrap_err();
+        assert!(refused.contains("new in Authentication.OAuth2.TokenUrl"), "{refused}");
+        assert!(refused.starts_with("Authentication.OAuth2.ClientSecret is not given"), "{refused}");
+    }
+}
+
 #[test]
 fn an_address_that_is_never_dialled_is_refused_when_it_is_written() {
     let mut state = State::new();

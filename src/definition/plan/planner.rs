@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_saphyr::{Location, Spanned};
 
 use super::{Change, Plan, Problem, Problems, Reason, Terms, WebhookPlan};
+use crate::definition::kept::{self, Kept};
 use crate::definition::rules::{self, Places};
 use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry, variable};
 use crate::definition::{BadSecret, Definitions, Draft, Event, Handling, HiddenText, Secret, Webhook};
@@ -95,6 +96,7 @@ impl<'p> Planner<'p> {
             (None, Some(before)) => before.secret.clone(),
             (None, None) => Secret::from_random(self.random()),
         };
+        let (handling, kept) = self.wanted_handling(entry, before)?;
         let webhook = Webhook {
             id: before.map_or_else(|| self.new_webhook_id(), |before| before.id),
             account,
@@ -104,7 +106,7 @@ impl<'p> Planner<'p> {
             call_throttling: entry.call_throttling,
             old_secret: before.filter(|before| before.secret == secret).and_then(|before| before.old_secret.clone()),
             secret,
-            handling: self.wanted_handling(entry, before)?,
+            handling,
             version: before.map_or(1, |before| before.version),
             enabled: entry.enabled.unwrap_or(true),
             stopped: before.and_then(|before| before.stopped.clone()).filter(|_| entry.enabled == Some(false)),
@@ -113,11 +115,13 @@ impl<'p> Planner<'p> {
         };
         rules::webhook(&webhook, self.terms.policy)?;
         rules::destinations(&webhook, self.terms.policy)?;
+        before.map_or(Ok(()), |before| kept::check(&kept, before, &webhook))?;
         rules::unique_name(&webhook, &Draft::on(self.definitions))?;
         Ok(webhook)
     }
 
-    fn wanted_handling(&self, entry: &WebhookEntry, before: Option<&Webhook>) -> Result<Handling, Reason> {
+    /// The handling, and which secrets stay because the file has … for them.
+    fn wanted_handling(&self, entry: &WebhookEntry, before: Option<&Webhook>) -> Result<(Handling, Vec<Kept>), Reason> {
         let header = |(name, text): (&String, &SecretText)| (name.clone(), HiddenText(text.0.clone()));
         let mut handling = Handling {
             timeout: entry.timeout,
@@ -131,8 +135,8 @@ impl<'p> Planner<'p> {
         for (field, secret) in handling.secrets_mut() {
             secret.0 = self.resolved(field, &secret.0)?;
         }
-        handling.reveal(before.map(|before| &before.handling));
-        Ok(handling)
+        let kept = handling.reveal(before.map(|before| &before.handling));
+        Ok((handling, kept))
     }
 
     /// A text, or what the environment variable holds that it names.

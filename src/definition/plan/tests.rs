@@ -321,6 +321,18 @@ proptest! {
 }
 
 #[test]
+fn a_hidden_value_of_a_file_goes_to_no_new_origin() {
+    let file = "Webhooks:\n- Name: New\n  OutgoingUrls: [https://a.example/]\n  Headers: {X-Key: s3cret}\n";
+    let definitions = applied(file);
+    let hidden = file.replace("s3cret", "…");
+    assert!(try_apply(&definitions, &hidden, false).unwrap().is_empty());
+    assert!(try_apply(&definitions, &hidden.replace("example/", "example/other"), false).is_ok());
+    let found = problems(&definitions, &hidden.replace("a.example", "evil.example"));
+    assert!(found[0].starts_with("line 2, column 3: webhook \"New\": The value of \"X-Key\" in Headers"), "{found:?}");
+    assert!(try_apply(&definitions, &file.replace("a.example", "evil.example"), false).is_ok(), "it is given again");
+}
+
+#[test]
 fn a_file_names_no_address_that_is_never_dialled() {
     let found = problems(&Definitions::default(), &FILE.replace("https://c.example/", "https://127.1/"));
     assert_eq!(found.len(), 1);
