@@ -1,8 +1,11 @@
 //! `outhook clients`: who may use the API.
 
+use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::process::ExitCode;
 
+use super::text::printable;
 use crate::config::Config;
 use crate::definition::Draft;
 use crate::definition::edit::{self, Problem, Terms};
@@ -45,6 +48,15 @@ pub enum ClientsError {
     Write(WriteError<Problem>),
     #[error("the output can't be written: {0}")]
     Output(#[from] io::Error),
+    #[error("standard output leads nowhere, so that nobody could ever know the client's secret: no client is made")]
+    Nowhere,
+    #[error("the client's secret can't be written, so that nobody could ever know it: {0}; the client is taken back")]
+    TakenBack(io::Error),
+    #[error(
+        "the secret of client {id} can't be written, so that nobody could ever know it: {output}; nor can the client be \
+         taken back: {reason}"
+    )]
+    Left { id: ClientId, output: io::Error, reason: WriteError<Problem> },
 }
 
 impl From<WriteError<Problem>> for ClientsError {
@@ -62,35 +74,59 @@ pub async fn run(command: Clients, config: &Config) -> Result<ExitCode, ClientsE
     let kafka = config.kafka.client();
     let told = match command {
         Clients::Create { name, account, legacy } => {
-            let account = account.map(AccountId::from).or_else(|| config.only_account());
-            let account = account.ok_or(ClientsError::NoAccount)?;
-            for (option, text) in [("name", name.as_str()), ("account", account.as_str())] {
-                if text.trim().is_empty() || text.chars().count() > 255 {
-                    return Err(ClientsError::Argument { option, problem: "empty, or longer than 255 characters" });
-                }
-            }
-            let policy = config.policy();
-            let made = store::write(&config.definitions, &kafka, move |draft: &Draft<'_>| {
-                let stamp = super::stamp("outhook clients");
-                let terms = Terms { account: &account, policy: &policy, stamp: &stamp, random: &super::random };
-                Ok::<_, Problem>(edit::create_client(draft, &name, legacy, &terms))
-            });
-            let (client, secret) = made.await?;
-            format!("account       {}\nclient_id     {}\nclient_secret {secret}\n", client.account, client.id)
+            create(name, account, legacy, config).await?;
+            return Ok(ExitCode::SUCCESS);
         }
         Clients::List => {
             let definitions = store::read(&config.definitions, &kafka).await?;
             let line = |client: &crate::definition::Client| {
                 let kind = if client.legacy { "legacy" } else { "normal" };
-                format!("{}  {}  {kind}  {}  {}\n", client.id, client.account, client.created.at, client.name)
+                let (account, name) = (printable(client.account.as_str()), printable(&client.name));
+                format!("{}  {account}  {kind}  {}  {name}\n", client.id, client.created.at)
             };
             definitions.clients().map(line).collect()
         }
         Clients::Revoke { id } => {
             let client = store::write(&config.definitions, &kafka, move |draft| edit::revoke_client(draft, id)).await?;
-            format!("revoked {} ({})\n", client.id, client.name)
+            format!("revoked {} ({})\n", client.id, printable(&client.name))
         }
     };
     io::stdout().write_all(told.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a client and prints its secret; a client whose secret could not be printed is taken back.
+async fn create(name: String, account: Option<String>, legacy: bool, config: &Config) -> Result<(), ClientsError> {
+    let account = account.map(AccountId::from).or_else(|| config.only_account());
+    let account = account.ok_or(ClientsError::NoAccount)?;
+    for (option, text) in [("name", name.as_str()), ("account", account.as_str())] {
+        if text.trim().is_empty() || text.chars().count() > 255 {
+            return Err(ClientsError::Argument { option, problem: "empty, or longer than 255 characters" });
+        }
+    }
+    if leads_nowhere() {
+        return Err(ClientsError::Nowhere);
+    }
+    let (kafka, policy) = (config.kafka.client(), config.policy());
+    let made = store::write(&config.definitions, &kafka, move |draft: &Draft<'_>| {
+        let stamp = super::stamp("outhook clients");
+        let terms = Terms { account: &account, policy: &policy, stamp: &stamp, random: &super::random };
+        Ok::<_, Problem>(edit::create_client(draft, &name, legacy, &terms))
+    });
+    let (client, secret) = made.await?;
+    let account = printable(client.account.as_str());
+    let told = format!("account       {account}\nclient_id     {}\nclient_secret {secret}\n", client.id);
+    let mut stdout = io::stdout();
+    let Err(output) = stdout.write_all(told.as_bytes()).and_then(|()| stdout.flush()) else { return Ok(()) };
+    let id = client.id;
+    match store::write(&config.definitions, &kafka, move |draft| edit::revoke_client(draft, id)).await {
+        Ok(_) => Err(ClientsError::TakenBack(output)),
+        Err(reason) => Err(ClientsError::Left { id, output, reason }),
+    }
+}
+
+/// Whether standard output is closed, which a program finds as the null device, or is that device.
+fn leads_nowhere() -> bool {
+    let device = |path| fs::metadata(path).ok().filter(|found| found.file_type().is_char_device());
+    matches!((device("/dev/fd/1"), device("/dev/null")), (Some(out), Some(null)) if out.rdev() == null.rdev())
 }

@@ -1,5 +1,7 @@
 //! The REST API as its clients see it: the seed page's requests, every method, every refusal.
 
+use std::process::Command;
+
 use harness::api::{keys, request};
 use harness::{Answer, Api, Broker, Receiver, Site, order};
 use serde_json::{Value, json};
@@ -498,6 +500,32 @@ fn a_secret_that_nobody_is_shown_follows_its_webhook_to_no_new_host() {
     let own = json!({"Secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"});
     let regenerated = api.send("PATCH", &format!("{one}/regenerateSecret"), own.to_string().as_bytes());
     assert!(regenerated.status == 400 && regenerated.text("Message").starts_with("Secret can't be chosen"));
+}
+
+#[test]
+fn a_client_whose_secret_can_not_be_printed_is_taken_back() {
+    let site = Site::new(OUTHOOK, 1);
+    let kept = site.client(&[]);
+    let config = site.configuration();
+    let create = |to: &str| {
+        let script = format!("exec \"$0\" clients create --name lost --config \"$1\" {to}");
+        let ended = Command::new("sh").args(["-c", &script, OUTHOOK]).arg(&config).output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    for (to, told) in [
+        ("> /dev/full", "the client is taken back"),
+        (">&-", "no client is made"),
+        ("> /dev/null", "no client is made"),
+    ] {
+        let (code, stderr) = create(to);
+        assert!(code == Some(1) && stderr.contains(told), "{to}: {code:?} {stderr}");
+        let listed = site.run(&["clients", "list"]).stdout;
+        assert!(listed.contains(&kept.id) && !listed.contains("lost"), "{to}: {listed}");
+    }
+    let named = site.run(&["clients", "create", "--name", "red\u{1b}[31m\u{202e}"]);
+    assert_eq!(named.code, Some(0), "{}", named.stderr);
+    let listed = site.run(&["clients", "list"]).stdout;
+    assert!(listed.contains("red [31m ") && !listed.contains(['\u{1b}', '\u{202e}']), "{listed:?}");
 }
 
 #[test]

@@ -149,9 +149,14 @@ impl Site {
         self.begin(arguments).wait()
     }
 
+    /// Writes the site's configuration for a command that the test starts itself.
+    pub fn configuration(&self) -> PathBuf {
+        self.config(free_port())
+    }
+
     /// Starts a command of the program with the site's configuration, and waits for nothing.
     pub fn begin(&self, arguments: &[&str]) -> Running {
-        let config = self.config(free_port());
+        let config = self.configuration();
         let mut command = Command::new(self.program);
         command.args(arguments).arg("--config").arg(config);
         Running(Process::spawn(&mut command, self.directory.path()))
