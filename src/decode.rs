@@ -28,7 +28,7 @@ pub struct Input<'a> {
     pub topic: &'a str,
     pub partition: i32,
     pub offset: i64,
-    /// Kafka's timestamp, milliseconds since 1970.
+    /// Kafka's timestamp, milliseconds since 1970; 0 when the record has none.
     pub timestamp_ms: i64,
     pub key: Option<&'a [u8]>,
     /// None is a tombstone: no bytes at all.
@@ -50,7 +50,8 @@ impl<'a> Input<'a> {
 
     /// The identity of a change that brings none of its own.
     fn place(&self) -> Identity<'a> {
-        Identity::Place { topic: self.topic, partition: self.partition, offset: self.offset }
+        let Self { topic, partition, offset, timestamp_ms, .. } = *self;
+        Identity::Place { topic, partition, offset, timestamp_ms }
     }
 }
 

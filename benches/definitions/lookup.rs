@@ -63,7 +63,7 @@ fn update<'a>() -> RowChange<'a> {
         source: None,
         event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, digits: 6 },
         sequence: Sequence::Offset { partition: 0, offset: 0 },
-        identity: Identity::Place { topic: "orders", partition: 0, offset: 0 },
+        identity: Identity::Place { topic: "orders", partition: 0, offset: 0, timestamp_ms: 0 },
         before: Some(row("19.50")),
         after: Some(row("21.00")),
         trimmed: false,

@@ -19,7 +19,7 @@ fn change<'a>(table: &'a str, fields: &[(&'a str, &'a str)]) -> RowChange<'a> {
         source: None,
         event_date: EventDate { at: "2026-01-02T03:04:05Z".parse().unwrap(), digits: 0 },
         sequence: Sequence::Offset { partition: 0, offset: 0 },
-        identity: Identity::Place { topic: "changes", partition: 0, offset: 0 },
+        identity: Identity::Place { topic: "changes", partition: 0, offset: 0, timestamp_ms: 0 },
         before: None,
         after: Some(row(fields)),
         trimmed: false,

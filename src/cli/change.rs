@@ -58,7 +58,7 @@ pub struct RecordArgs {
     #[arg(long, default_value_t = 0)]
     pub offset: i64,
     /// Kafka's timestamp of the record, in milliseconds since 1970: the event date of a change that has no
-    /// time of its own.
+    /// time of its own, and part of its place.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub timestamp: i64,
 }

@@ -161,8 +161,9 @@ pub enum Identity<'a> {
     Given(Cow<'a, str>),
     /// Debezium's coordinates, as canonical text that other kinds can't collide with.
     Debezium(String),
-    /// Topic, partition, offset.
-    Place { topic: &'a str, partition: i32, offset: i64 },
+    /// Topic, partition, offset, and Kafka's timestamp (0 if the record has none): in a topic that is deleted and made
+    /// anew, other records come to stand at the same offsets.
+    Place { topic: &'a str, partition: i32, offset: i64, timestamp_ms: i64 },
 }
 
 impl EventDate {
@@ -247,8 +248,13 @@ impl Identity<'_> {
                 out.push(b'd');
                 out.extend_from_slice(coordinates.as_bytes());
             }
-            Identity::Place { topic, partition, offset } => {
-                out.push(b'p');
+            Identity::Place { topic, partition, offset, timestamp_ms } => {
+                if *timestamp_ms == 0 {
+                    out.push(b'p');
+                } else {
+                    out.push(b't');
+                    out.extend_from_slice(&timestamp_ms.to_be_bytes());
+                }
                 out.extend_from_slice(&partition.to_be_bytes());
                 out.extend_from_slice(&offset.to_be_bytes());
                 out.extend_from_slice(topic.as_bytes());

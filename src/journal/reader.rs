@@ -4,12 +4,12 @@ use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::{ClientContext, Timestamp};
 
 use super::merge::{Chunk, Ended, Merge, Next, Span};
 use super::{Bounds, Cursor, Error, Extent, Page, Range, Record, Spans, partition_of};
@@ -331,10 +331,8 @@ fn record<'r>(message: &'r BorrowedMessage<'_>) -> Record<'r> {
     Record {
         partition: message.partition(),
         offset: message.offset(),
-        timestamp_ms: match message.timestamp() {
-            Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => ms,
-            Timestamp::NotAvailable => 0,
-        },
+        // As live delivery has it: message ids are made of it.
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
         key: message.key(),
         value: message.payload(),
         headers: headers.unwrap_or_default(),

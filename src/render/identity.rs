@@ -69,4 +69,16 @@ mod tests {
         let call = Namer::default().call(MessageId(dns), "www.example.com");
         assert_eq!(call.to_string(), "5c146b14-3c52-8afd-938a-375d0df1fbf6");
     }
+
+    #[test]
+    fn ids_of_each_kind_of_identity_stay_as_they_are() {
+        let id = |identity: Identity<'_>| message_id("acme", "T", &identity, "def456".parse().unwrap()).to_string();
+        let at = |timestamp_ms| id(Identity::Place { topic: "changes", partition: 3, offset: 42, timestamp_ms });
+        let ids = [id(Identity::Given("7".into())), id(Identity::Debezium("7".to_owned())), at(0)];
+        assert_eq!(ids[0], "e1b9f275-cfad-8c3d-ab41-a805506d6b43");
+        assert_eq!(ids[1], "41f2ebee-7b91-854e-9043-840c45970b25");
+        assert_eq!(ids[2], "57fc961b-5c31-8e2d-be01-c972898c7f20", "as of every place before timestamps were in it");
+        assert_eq!(at(1_709_212_455_123), "00632036-5aab-82cb-b544-0e94b1497a43");
+        assert_ne!(at(1_709_212_455_123), at(1_709_212_455_124), "the same place in a topic made anew");
+    }
 }

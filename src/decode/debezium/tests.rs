@@ -41,7 +41,7 @@ fn mysql_has_its_place_in_the_binlog() {
 fn another_connector_has_only_its_place_in_kafka() {
     let record = r#"{"op":"c","source":{"connector":"sqlserver","table":"orders","lsn":null},"after":{"id":1}}"#;
     let change = change(&mut decoder(settings(Format::Debezium)), &input(KEY, record));
-    assert_eq!(change.identity, Identity::Place { topic: "t", partition: 3, offset: 42 });
+    assert_eq!(change.identity, Identity::Place { topic: "t", partition: 3, offset: 42, timestamp_ms: 1709212455123 });
     assert_eq!(change.sequence, Sequence::Offset { partition: 3, offset: 42 });
     assert_eq!(change.event_date, EventDate::from_kafka(1709212455123));
 }

@@ -28,7 +28,7 @@ fn what_is_left_out_comes_from_the_source_and_from_kafka() {
     let deleted = change(&mut decoder, &input(None, record));
     assert_eq!((&*deleted.account, deleted.source), ("acme", Some(EventSource::Tasks)));
     assert_eq!(deleted.event_date, EventDate::from_kafka(1709212455123));
-    assert_eq!(deleted.identity, Identity::Place { topic: "t", partition: 3, offset: 42 });
+    assert_eq!(deleted.identity, Identity::Place { topic: "t", partition: 3, offset: 42, timestamp_ms: 1709212455123 });
     // A source that is named and unknown is not replaced by the source's own rule.
     let record = r#"{"table":"t","operation":"insert","after":{"by":"Tasks"},"source":"Cron"}"#;
     assert_eq!(change(&mut decoder, &input(None, record)).source, None);
