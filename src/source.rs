@@ -2,7 +2,7 @@
 //!
 //! One task an assigned partition reads, hands the record on and opens the next; what has settled is
 //! committed in the background, as a contiguous prefix only; what has settled beyond it goes with the commit as
-//! metadata, so that whoever goes on there passes it over. Revoked partitions drain to a deadline and commit; lost
+//! metadata, so that whoever goes on there passes it over, and a record that tells whether the log is still the same. Revoked partitions drain to a deadline and commit; lost
 //! ones do neither.
 
 mod assignment;
@@ -13,6 +13,7 @@ mod config;
 mod consumer;
 mod ledger;
 mod lines;
+mod made_anew;
 mod partition;
 mod reread;
 #[cfg(test)]
@@ -233,6 +234,11 @@ pub fn describe_metrics() {
         "outhook_receipts_abandoned_total",
         Unit::Count,
         "Shares dropped unsettled: their records come again"
+    );
+    describe_counter!(
+        "outhook_partitions_made_anew_total",
+        Unit::Count,
+        "Partitions read from their start because their topic had been deleted and made anew, by topic"
     );
     describe_gauge!(
         "outhook_assigned_partitions",

@@ -109,7 +109,7 @@ impl<H: Handlers> Assignment<H> {
             warn!(topic, partition, "the partition has no queue; its records come once it is assigned again");
             return None;
         };
-        let ledger = Ledger::after(resumption.completions.remove(key));
+        let ledger = Ledger::after(resumption.notes.remove(key));
         let (cluster, hurry) = (resumption.cluster.clone(), self.hurry.clone());
         let limits = match &reads {
             Reads::InTurn(_) => self.limits,

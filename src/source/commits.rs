@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Handlers;
 use super::assignment::Key;
-use super::completion::Completion;
+use super::completion::{Mark, Note};
 use super::consumer::Context;
 use super::partition::{Commit, PartitionBook};
 use crate::lifecycle::Stopping;
@@ -23,7 +23,7 @@ use crate::lifecycle::Stopping;
 /// How long the last commit is tried.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long newly assigned partitions wait for their completion maps. Their coordinator has just answered, so this is
+/// How long newly assigned partitions wait for what was committed with their offsets. Their coordinator has just answered, so this is
 /// for one that moves or restarts at this very moment.
 const READ_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -47,7 +47,7 @@ const PARTITIONS_IN_A_COMMIT: usize = 100;
 pub(super) struct Commits {
     committing: Mutex<()>,
     /// The broker takes no metadata of our size.
-    without_maps: AtomicBool,
+    without_notes: AtomicBool,
 }
 
 /// The right to commit. Held from choosing what to commit to its end, and until partitions that go to others are struck
@@ -82,7 +82,7 @@ impl Turn<'_> {
     }
 
     fn commit_together<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
-        let result = self.commit_with_maps(consumer, due);
+        let result = self.commit_with_notes(consumer, due);
         if let Some(error) = result.as_ref().err().filter(|error| is_of_a_topic(error)) {
             let mut topics = due.chunk_by(|(one, _), (other, _)| one.topic == other.topic);
             if topics.clone().count() > 1 {
@@ -99,19 +99,19 @@ impl Turn<'_> {
         result
     }
 
-    /// With completion maps, as long as the broker takes them.
-    fn commit_with_maps<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
-        let without_maps = &self.commits.without_maps;
-        let result = send(consumer, due, !without_maps.load(Ordering::Relaxed));
+    /// With notes, as long as the broker takes them.
+    fn commit_with_notes<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
+        let without_notes = &self.commits.without_notes;
+        let result = send(consumer, due, !without_notes.load(Ordering::Relaxed));
         let code = result.as_ref().err().and_then(|error| error.rdkafka_error_code());
         if code != Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
             return result;
         }
         warn!(
             "the broker's offset.metadata.max.bytes is less than its default, 4096: after a crash, records that had \
-             settled behind one that had not are sent again"
+             settled behind one that had not are sent again, and a topic that is made anew is not known for another"
         );
-        without_maps.store(true, Ordering::Relaxed);
+        without_notes.store(true, Ordering::Relaxed);
         send(consumer, due, false)
     }
 }
@@ -122,13 +122,13 @@ fn is_of_a_topic(error: &KafkaError) -> bool {
     matches!(code, Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::UnknownTopicOrPartition))
 }
 
-fn send<C: ConsumerContext>(consumer: &BaseConsumer<C>, due: &[Due<'_>], with_maps: bool) -> KafkaResult<()> {
+fn send<C: ConsumerContext>(consumer: &BaseConsumer<C>, due: &[Due<'_>], with_notes: bool) -> KafkaResult<()> {
     let mut offsets = TopicPartitionList::with_capacity(due.len());
     for (book, commit) in due {
         let mut element = offsets.add_partition(&book.topic, book.partition);
         element.set_offset(Offset::Offset(commit.offset))?;
-        if with_maps && !commit.completion.is_empty() {
-            element.set_metadata(&commit.completion);
+        if with_notes && !commit.note.is_empty() {
+            element.set_metadata(&commit.note);
         }
     }
     consumer.commit(&offsets, CommitMode::Sync)
@@ -205,23 +205,30 @@ pub(super) fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
 pub(super) struct Resumption {
     /// The Kafka cluster's id; empty if it tells none.
     pub(super) cluster: Arc<str>,
-    /// What had settled beyond the committed offsets.
-    pub(super) completions: HashMap<Key, Completion>,
+    /// What was committed with their offsets.
+    pub(super) notes: HashMap<Key, Note>,
 }
 
-/// Reads the completion maps of assigned partitions. It may block in the callback of a rebalance: librdkafka's own
-/// thread sends the request and takes the answer. Without an answer nothing is taken for settled.
+impl Resumption {
+    /// A record of the log that each partition was of when its offset was committed.
+    pub(super) fn logs(&self) -> HashMap<Key, Mark> {
+        self.notes.iter().map(|(key, note)| (key.clone(), note.log)).collect()
+    }
+}
+
+/// Reads what was committed with the offsets of assigned partitions. It may block in the callback of a rebalance:
+/// librdkafka's own thread sends the request and takes the answer. Without an answer nothing is taken for settled.
 pub(super) fn resumption<C: ConsumerContext>(consumer: &BaseConsumer<C>, assigned: &TopicPartitionList) -> Resumption {
     let cluster: Arc<str> = consumer.client().fetch_cluster_id(READ_PATIENCE).unwrap_or_default().into();
-    let completions = match committed(consumer, assigned) {
-        // Brokers keep metadata as text, so that of another program is readable too, though it is no map.
+    let notes: HashMap<_, _> = match committed(consumer, assigned) {
+        // Brokers keep metadata as text, so that of another program is readable too, though it is no note.
         Ok(committed) => committed
             .elements()
             .iter()
             .filter(|element| element.error().is_ok())
             .filter_map(|element| {
-                let completion = Completion::decode(&cluster, element.metadata())?;
-                Some(((element.topic().to_owned(), element.partition()), completion))
+                let note = Note::decode(&cluster, element.metadata())?;
+                Some(((element.topic().to_owned(), element.partition()), note))
             })
             .collect(),
         Err(error) => {
@@ -229,10 +236,11 @@ pub(super) fn resumption<C: ConsumerContext>(consumer: &BaseConsumer<C>, assigne
             HashMap::new()
         }
     };
-    if !completions.is_empty() {
-        info!(partitions = completions.len(), "records had settled behind the committed offsets and are passed over");
+    let partitions = notes.values().filter(|note| note.completion.is_some()).count();
+    if partitions > 0 {
+        info!(partitions, "records had settled behind the committed offsets and are passed over");
     }
-    Resumption { cluster, completions }
+    Resumption { cluster, notes }
 }
 
 fn committed<C: ConsumerContext>(

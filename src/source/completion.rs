@@ -1,9 +1,11 @@
-//! The completion map: what has settled of a partition beyond its committed offset, as text for a commit's metadata.
+//! A commit's metadata: a record that tells the log from another of its name, and the completion map, which is what has
+//! settled of the partition beyond the committed offset.
 //!
-//! `outhook1:<cluster>:<numbers>.` The numbers are base64 digits of five bits each, least first, with a sixth bit that
-//! says that the number goes on: mostly one character each, where bytes in base64 would take one and a third. First the
-//! record that holds the prefix back, as offset and timestamp, then the newest timestamp, then by turns how many
-//! offsets have not settled and how many have. Whatever else stands in the metadata is no map.
+//! `outhook2:<cluster>:<numbers>.` The numbers are base64 digits of five bits each, least first, with a sixth bit that
+//! says that the number goes on: mostly one character each, where bytes in base64 would take one and a third. First a
+//! record of the log, as offset and timestamp. If there is a map, then the record that holds the prefix back, likewise,
+//! the newest timestamp, and by turns how many offsets have not settled and how many have. `outhook1` has only the map,
+//! whose first record is one of the log too. Whatever else stands in the metadata tells nothing.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,7 +14,8 @@ use std::ops::Range;
 const MAX_BYTES: usize = 4096;
 
 /// Its digit is the version: another way to write a map, or to mean it, gets another.
-const PREFIX: &str = "outhook1:";
+const PREFIX: &str = "outhook2:";
+const EARLIER: &str = "outhook1:";
 /// Without it a text that was cut would be a shorter map.
 const END: char = '.';
 
@@ -29,6 +32,14 @@ pub struct Mark {
     pub timestamp: i64,
 }
 
+/// What a commit tells of its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// A record of it, mostly the last one before the committed offset.
+    pub log: Mark,
+    pub completion: Option<Completion>,
+}
+
 /// What has settled beyond the first record that has not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
@@ -40,13 +51,20 @@ pub struct Completion {
     settled: VecDeque<Range<i64>>,
 }
 
-impl Completion {
-    /// Writes a map of ranges that are in order and apart, all beyond `head`; empty text if there are none. What does
-    /// not fit is left out, the highest offsets first.
-    pub fn encode(cluster: &str, head: Mark, newest: i64, settled: impl Iterator<Item = Range<i64>>) -> String {
+impl Note {
+    /// Writes what a commit tells. The map is of ranges that are in order and apart, all beyond `head`; without them there
+    /// is none. What does not fit is left out, the highest offsets first.
+    pub fn encode(
+        cluster: &str,
+        log: Mark,
+        head: Mark,
+        newest: i64,
+        settled: impl Iterator<Item = Range<i64>>,
+    ) -> String {
         let mut text = format!("{PREFIX}{cluster}:");
-        push_number(&mut text, head.offset.cast_unsigned());
-        push_number(&mut text, head.timestamp.cast_unsigned());
+        push_mark(&mut text, log);
+        let without_map = text.len();
+        push_mark(&mut text, head);
         push_number(&mut text, newest.cast_unsigned());
         let empty = text.len();
         let mut behind = head.offset + 1;
@@ -61,21 +79,26 @@ impl Completion {
             behind = range.end;
         }
         if text.len() == empty {
-            return String::new();
+            text.truncate(without_map);
         }
         text.push(END);
         text
     }
 
-    /// Reads a map of this cluster; None for whatever else the text is.
+    /// Reads what a commit of this cluster tells; None for whatever else the text is.
     pub fn decode(cluster: &str, text: &str) -> Option<Self> {
         let text = Some(text).filter(|text| text.len() <= MAX_BYTES)?;
-        let numbers = text.strip_prefix(PREFIX)?.strip_prefix(cluster)?.strip_prefix(':')?.strip_suffix(END)?;
-        let mut digits = numbers.as_bytes();
-        let head = Mark {
-            offset: i64::try_from(take_number(&mut digits)?).ok()?,
-            timestamp: take_number(&mut digits)?.cast_signed(),
+        let (is_earlier, rest) = match text.strip_prefix(PREFIX) {
+            Some(rest) => (false, rest),
+            None => (true, text.strip_prefix(EARLIER)?),
         };
+        let numbers = rest.strip_prefix(cluster)?.strip_prefix(':')?.strip_suffix(END)?;
+        let mut digits = numbers.as_bytes();
+        let log = take_mark(&mut digits)?;
+        if !is_earlier && digits.is_empty() {
+            return Some(Self { log, completion: None });
+        }
+        let head = if is_earlier { log } else { take_mark(&mut digits)? };
         let newest = take_number(&mut digits)?.cast_signed();
         let mut settled = VecDeque::new();
         let mut behind = head.offset.checked_add(1)?;
@@ -85,9 +108,11 @@ impl Completion {
             settled.push_back(start..end);
             behind = end;
         }
-        Some(Self { head, newest, settled })
+        Some(Self { log, completion: Some(Completion { head, newest, settled }) })
     }
+}
 
+impl Completion {
     /// Whether this is a map of the log in which `first` is the first record that comes after the committed offset.
     pub fn begins_with(&self, first: Mark) -> bool {
         self.head == first
@@ -117,6 +142,16 @@ impl Completion {
     pub fn newest(&self) -> i64 {
         self.newest
     }
+}
+
+fn push_mark(text: &mut String, mark: Mark) {
+    push_number(text, mark.offset.cast_unsigned());
+    push_number(text, mark.timestamp.cast_unsigned());
+}
+
+fn take_mark(digits: &mut &[u8]) -> Option<Mark> {
+    let offset = i64::try_from(take_number(digits)?).ok()?;
+    Some(Mark { offset, timestamp: take_number(digits)?.cast_signed() })
 }
 
 fn push_number(text: &mut String, mut number: u64) {

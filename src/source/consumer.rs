@@ -10,12 +10,14 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
 use super::assignment::{Assignment, lag};
-use super::commits::{Commits, PATIENCE, commit_last, commit_settled, resumption};
+use super::commits::{Commits, PATIENCE, Resumption, commit_last, commit_settled, resumption};
+use super::made_anew::{self, MadeAnew};
 use super::partition::PartitionBook;
 use super::{Config, Handlers, Topics};
 use crate::lifecycle::{self, Stop};
@@ -81,15 +83,16 @@ impl<H: Handlers> Source<H> {
     /// The client's settings or topics are refused; Kafka being away is no error, the client goes on trying.
     pub fn start(config: &Config, handlers: H, budget: Arc<Budget>) -> Result<Self, StartError> {
         let hurry = Arc::<Notify>::default();
+        let mut client: ClientConfig = config.client.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         let context = Context {
             name: config.name,
             assignment: Assignment::new(handlers, budget, config, hurry.clone()),
             commits: Commits::default(),
+            made_anew: MadeAnew::new(&client),
             consumer: OnceLock::new(),
             assigned: Notify::new(),
             fatal: watch::Sender::new(None),
         };
-        let mut client: ClientConfig = config.client.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         client.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         let consumer: BaseConsumer<Context<H>> = client.create_with_context(context).map_err(StartError::Settings)?;
         let consumer = Arc::new(consumer);
@@ -201,9 +204,31 @@ pub(super) struct Context<H: Handlers> {
     pub(super) name: &'static str,
     pub(super) assignment: Assignment<H>,
     pub(super) commits: Commits,
+    made_anew: MadeAnew,
     consumer: OnceLock<Weak<BaseConsumer<Context<H>>>>,
     assigned: Notify,
     fatal: watch::Sender<Option<Fatal>>,
+}
+
+impl<H: Handlers> Context<H> {
+    /// What the group knows of assigned partitions. Where the log is not the one that it knows, that counts for nothing,
+    /// nor does its offset: the partition is then read from its start.
+    fn resumption(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> Resumption {
+        let mut resumption = resumption(consumer, assigned);
+        for key in self.made_anew.among(resumption.logs()) {
+            resumption.notes.remove(&key);
+            let (topic, partition) = (key.0.as_str(), key.1);
+            let start = |mut element: TopicPartitionListElem<'_>| element.set_offset(Offset::Beginning);
+            match assigned.find_partition(topic, partition).map(start) {
+                Some(Ok(())) => {
+                    warn!(topic, partition, "the topic was made anew since its last commit: it is read from its start");
+                    made_anew::count(topic);
+                }
+                _ => error!(topic, partition, "the topic was made anew, but is read from the old one's offset"),
+            }
+        }
+        resumption
+    }
 }
 
 impl<H: Handlers> ClientContext for Context<H> {
@@ -238,7 +263,7 @@ impl<H: Handlers> ConsumerContext for Context<H> {
             Rebalance::Assign(partitions) => {
                 // Without a handle the source is being dropped, and nothing is to be read any more.
                 if let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) {
-                    self.assignment.start(&consumer, partitions, resumption(base, partitions));
+                    self.assignment.start(&consumer, partitions, self.resumption(base, partitions));
                 }
             }
             Rebalance::Revoke(partitions) if base.assignment_lost() => {

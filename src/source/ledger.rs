@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::iter;
 use std::ops::Range;
 
-use super::completion::{Completion, Mark};
+use super::completion::{Completion, Mark, Note};
 
 /// A record's offset is not greater than the one read before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Ledger {
     unsettled: usize,
     /// The log went back, and the book has not begun anew: its offsets are of a log that is gone.
     rewound: bool,
+    /// A record of this log before the safe offset, the last one as far as this book knows.
+    last: Option<Mark>,
     /// What had settled before this book began, of the records that are still to be read.
     before: Option<Completion>,
     /// The latest timestamp of a record that was read.
@@ -60,11 +62,12 @@ impl Entry {
 }
 
 impl Ledger {
-    /// A book that goes on where another ended, with what the partition's last commit says of the records behind its
-    /// offset. That is forgotten unless the first record is the one that held the commit back: then this log, or this
-    /// offset, is not the one that the map was made for.
-    pub fn after(before: Option<Completion>) -> Self {
-        Self { before, ..Self::default() }
+    /// A book that goes on where another ended, with what the partition's last commit tells of the log. What that says of
+    /// the records behind its offset is forgotten unless the first record is the one that held the commit back: then this
+    /// log, or this offset, is not the one that the map was made for.
+    pub fn after(note: Option<Note>) -> Self {
+        let Some(Note { log, completion }) = note else { return Self::default() };
+        Self { last: Some(log), before: completion, ..Self::default() }
     }
 
     /// Enters the next record with one open share and returns its entry's number; None for a record that had settled
@@ -106,6 +109,7 @@ impl Ledger {
         self.unsettled = 0;
         self.acknowledged = self.done;
         self.rewound = false;
+        self.last = None;
         self.before = None;
         self.newest = 0;
         self.begin_with(record);
@@ -115,6 +119,8 @@ impl Ledger {
     /// What comes before the first record is gone or was committed by others, so its own offset is safe.
     fn begin_with(&mut self, record: Mark) {
         self.safe = Some(record.offset);
+        // One that is not before it is of another log, or the group was set back.
+        self.last = self.last.filter(|last| last.offset < record.offset);
         self.before = self.before.take().filter(|before| before.begins_with(record));
         self.changes += 1;
     }
@@ -196,13 +202,15 @@ impl Ledger {
         self.safe
     }
 
-    /// The completion map to commit with the safe offset; empty text when nothing has settled beyond it. Looks at
-    /// every record in the book.
-    pub fn completion(&self, cluster: &str) -> String {
-        let Some(head) = self.entries.front() else { return String::new() };
+    /// What to commit with the safe offset as its metadata: a record of the log, and what has settled beyond the offset.
+    /// Looks at every record in the book. Empty text as long as none was read.
+    pub fn note(&self, cluster: &str) -> String {
+        let head = self.entries.front().map(|entry| entry.mark);
+        let Some(log) = self.last.or(head) else { return String::new() };
         let newest = self.before.as_ref().map_or(self.newest, |before| before.newest().max(self.newest));
-        let unread = self.before.iter().flat_map(Completion::remaining);
-        Completion::encode(cluster, head.mark, newest, self.settled_behind_head().chain(unread))
+        // Whoever reads a map has to find the record that held the prefix back.
+        let unread = self.before.iter().filter(|_| head.is_some()).flat_map(Completion::remaining);
+        Note::encode(cluster, log, head.unwrap_or(log), newest, self.settled_behind_head().chain(unread))
     }
 
     /// Runs of settled records. Between two of them that follow each other no offset has a record that is ever read.
@@ -215,7 +223,7 @@ impl Ledger {
         })
     }
 
-    /// Grows whenever the safe offset or the completion map may have changed.
+    /// Grows whenever the safe offset or what is told with it may have changed.
     pub fn changes(&self) -> u64 {
         self.changes
     }
@@ -254,6 +262,7 @@ impl Ledger {
         while let Some(entry) = self.entries.front().filter(|entry| entry.has_settled()) {
             if !self.rewound {
                 self.safe = Some(entry.mark.offset + 1);
+                self.last = Some(entry.mark);
             }
             self.entries.pop_front();
             self.first += 1;

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::completion::Mark;
 use super::consumer::Context;
 use super::ledger::{Ledger, Rewound};
-use super::{Handler, Handlers, Record};
+use super::{Handler, Handlers, Record, made_anew};
 use crate::lifecycle::Stopping;
 use crate::receipt::{Book, Budget, Receipt};
 
@@ -29,7 +29,7 @@ const IDLE_POLL: Duration = Duration::from_millis(500);
 pub(super) struct PartitionBook {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
-    /// The Kafka cluster's id, of which completion maps are.
+    /// The Kafka cluster's id, of which commits' notes are.
     cluster: Arc<str>,
     ledger: Mutex<Ledger>,
     /// The prefix grew, or something else that a waiter looks at.
@@ -63,8 +63,8 @@ impl Limits {
 pub(super) struct Commit {
     /// The offset of the next record to read.
     pub(super) offset: i64,
-    /// What has settled beyond it, as the commit's metadata.
-    pub(super) completion: String,
+    /// What is told of the log, as the commit's metadata.
+    pub(super) note: String,
     /// Up to which of the ledger's changes this is so.
     changes: u64,
     /// How many records with calls have settled by then.
@@ -73,7 +73,7 @@ pub(super) struct Commit {
 
 impl Commit {
     fn says_the_same(&self, other: &Commit) -> bool {
-        (self.offset, &self.completion) == (other.offset, &other.completion)
+        (self.offset, &self.note) == (other.offset, &other.note)
     }
 }
 
@@ -120,7 +120,7 @@ impl PartitionBook {
             if committed.as_ref().is_some_and(|committed| committed.changes == changes) {
                 return None;
             }
-            Some(Commit { offset, completion: ledger.completion(&self.cluster), changes, done })
+            Some(Commit { offset, note: ledger.note(&self.cluster), changes, done })
         })?;
         if committed.as_ref().is_some_and(|committed| committed.says_the_same(&due)) {
             // The group has been told all that it can be: what has settled since was in the map that this book began
@@ -225,6 +225,7 @@ impl PartitionBook {
             Err(Rewound) => {
                 let (topic, partition, offset) = (&self.topic, self.partition, record.offset);
                 warn!(%topic, partition, offset, "the partition's offsets went back: was the topic made anew?");
+                made_anew::count(topic);
                 self.idle().await;
                 Some(self.with(|ledger| ledger.restart_at(record)))
             }

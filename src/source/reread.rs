@@ -56,6 +56,22 @@ pub(super) struct Reread {
     used: Instant,
 }
 
+/// Settings of a client that reads what the group's consumer reads, wherever it is told to. It has the group's name,
+/// because assigning wants one that the cluster allows, but neither joins nor commits.
+pub(super) fn of_no_member(client: &ClientConfig) -> ClientConfig {
+    let mut settings = client.clone();
+    for name in OF_MEMBERS {
+        settings.remove(name);
+    }
+    settings
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // A record that is gone leads to the oldest one that is left.
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "10");
+    settings
+}
+
 pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
@@ -69,19 +85,8 @@ impl ConsumerContext for Quiet {}
 impl Rereader {
     /// `client` are the settings of the group's consumer.
     pub(super) fn new(client: &ClientConfig) -> Arc<Self> {
-        let mut settings = client.clone();
-        for name in OF_MEMBERS {
-            settings.remove(name);
-        }
-        settings
-            // It has the group's name, because assigning wants one that the cluster allows, but neither joins nor commits.
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            // A record that is gone leads to the oldest one that is left.
-            .set("auto.offset.reset", "earliest")
-            .set("queued.max.messages.kbytes", "1024")
-            .set("fetch.message.max.bytes", "262144")
-            .set("fetch.wait.max.ms", "10");
+        let mut settings = of_no_member(client);
+        settings.set("queued.max.messages.kbytes", "1024").set("fetch.message.max.bytes", "262144");
         Arc::new(Self { settings, consumer: Mutex::default() })
     }
 

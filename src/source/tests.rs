@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
+use super::completion::{Mark, Note};
 use super::*;
 use crate::receipt::Budget;
 
@@ -193,6 +194,37 @@ async fn an_open_record_holds_the_commit_back_and_comes_again() {
     assert_eq!(second.values(), ["r2", "r5"].map(String::from).into(), "what has settled does not come again");
     assert_eq!(stop(source).await, 0);
     assert_eq!(committed(&broker).await[0], Some(6));
+}
+
+/// Commits an offset as of a log in which another record stood before it.
+async fn commit_of_another_log(broker: &Broker, offset: i64) {
+    let settings = client(broker);
+    tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = settings.into_iter().collect::<ClientConfig>().create().unwrap();
+        let cluster = consumer.client().fetch_cluster_id(Duration::from_secs(5)).unwrap_or_default();
+        let log = Mark { offset: offset - 1, timestamp: 1 };
+        let mut partitions = TopicPartitionList::new();
+        let mut element = partitions.add_partition(TOPIC, 0);
+        element.set_offset(Offset::Offset(offset)).unwrap();
+        element.set_metadata(Note::encode(&cluster, log, log, 0, std::iter::empty()));
+        consumer.commit(&partitions, CommitMode::Sync).unwrap();
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_not_the_one_of_the_commit_is_read_from_its_start() {
+    for committed_before in [3, 5, 9] {
+        let broker = broker();
+        produce(&broker, (0..5).map(|n| (0, format!("r{n}")))).await;
+        commit_of_another_log(&broker, committed_before).await;
+        let seen = Seen::keeping([]);
+        let source = join(&broker, &seen);
+        tokio::time::timeout(Duration::from_secs(60), seen.until(5)).await.expect("all of it is read");
+        stop(source).await;
+        assert_eq!(committed(&broker).await[0], Some(5));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

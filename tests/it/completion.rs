@@ -205,7 +205,7 @@ fn metadata_of_others_is_no_map() {
     let (site, receiver, arrivals) = with_a_straggler(1);
     site.produce((0..10).map(order));
     let broker = Broker::get();
-    broker.commit(&site.group, &site.changes, 0, 3, "outhook1:é\u{0}…AAAA.");
+    broker.commit(&site.group, &site.changes, 0, 3, "outhook2:é\u{0}…AAAA.");
     receiver.answer("/slow", Answer::Status(204));
     let _instance = site.start();
     site.await_settled(SOON);

@@ -5,8 +5,16 @@ use super::*;
 const CLUSTER: &str = "b3V0aG9vay10ZXN0cy0wMQ";
 const HEAD: Mark = Mark { offset: 41, timestamp: 1_700_000_000_000 };
 
+/// The record before the head.
+const LOG: Mark = Mark { offset: 40, timestamp: 1_699_999_999_000 };
+
 fn encode(settled: &[Range<i64>]) -> String {
-    Completion::encode(CLUSTER, HEAD, HEAD.timestamp + 5, settled.iter().cloned())
+    Note::encode(CLUSTER, LOG, HEAD, HEAD.timestamp + 5, settled.iter().cloned())
+}
+
+/// The map of a note.
+fn map(text: &str) -> Option<Completion> {
+    Note::decode(CLUSTER, text)?.completion
 }
 
 fn at(offset: i64) -> Mark {
@@ -15,14 +23,25 @@ fn at(offset: i64) -> Mark {
 
 #[test]
 fn a_map_is_written_as_documented() {
-    let text = Completion::encode("c", Mark { offset: 3, timestamp: 33 }, 0, [5..7, 8..108].into_iter());
-    assert_eq!(text, "outhook1:c:DhBABCBkD.");
+    let (log, head) = (Mark { offset: 2, timestamp: 31 }, Mark { offset: 3, timestamp: 33 });
+    let text = Note::encode("c", log, head, 0, [5..7, 8..108].into_iter());
+    assert_eq!(text, "outhook2:c:CfDhBABCBkD.");
+    assert_eq!(Note::encode("c", log, head, 0, std::iter::empty()), "outhook2:c:Cf.");
 }
 
 #[test]
-fn nothing_settled_is_no_text() {
-    assert_eq!(encode(&[]), "");
-    assert_eq!(Completion::decode(CLUSTER, ""), None);
+fn a_map_of_an_earlier_version_is_read_and_its_head_is_of_the_log() {
+    let note = Note::decode("c", "outhook1:c:DhBABCBkD.").unwrap();
+    let head = Mark { offset: 3, timestamp: 33 };
+    let completion = Completion { head, newest: 0, settled: [5..7, 8..108].into() };
+    assert_eq!(note, Note { log: head, completion: Some(completion) });
+    assert_eq!(Note::decode("c", "outhook1:c:DhB."), None);
+}
+
+#[test]
+fn nothing_settled_is_no_map() {
+    assert_eq!(Note::decode(CLUSTER, &encode(&[])), Some(Note { log: LOG, completion: None }));
+    assert_eq!(Note::decode(CLUSTER, ""), None);
 }
 
 #[test]
@@ -30,7 +49,7 @@ fn a_map_that_does_not_fit_keeps_its_lowest_offsets() {
     let settled: Vec<_> = (0..10_000).map(|n| 42 + n * 3..44 + n * 3).collect();
     let text = encode(&settled);
     assert!(text.len() > MAX_BYTES - 2 && text.len() <= MAX_BYTES, "{} bytes", text.len());
-    let map = Completion::decode(CLUSTER, &text).unwrap();
+    let map = map(&text).unwrap();
     assert!(map.settled.len() > 2000, "{} ranges", map.settled.len());
     assert_eq!(map.settled, &settled[..map.settled.len()]);
 }
@@ -38,23 +57,23 @@ fn a_map_that_does_not_fit_keeps_its_lowest_offsets() {
 #[test]
 fn what_this_program_did_not_write_for_this_cluster_is_no_map() {
     let text = encode(&[50..60, 61..62]);
-    assert!(Completion::decode(CLUSTER, &text).is_some());
-    assert_eq!(Completion::decode("another", &text), None);
-    assert_eq!(Completion::decode("", &text), None);
-    assert_eq!(Completion::decode(CLUSTER, &text.replace("outhook1", "outhook2")), None);
-    assert_eq!(Completion::decode(CLUSTER, &text.replace(':', ": ")), None);
+    assert!(Note::decode(CLUSTER, &text).is_some());
+    assert_eq!(Note::decode("another", &text), None);
+    assert_eq!(Note::decode("", &text), None);
+    assert_eq!(Note::decode(CLUSTER, &text.replace("outhook2", "outhook3")), None);
+    assert_eq!(Note::decode(CLUSTER, &text.replace(':', ": ")), None);
     for cut in 0..text.len() {
-        assert_eq!(Completion::decode(CLUSTER, &text[..cut]), None, "cut to {cut} bytes");
+        assert_eq!(Note::decode(CLUSTER, &text[..cut]), None, "cut to {cut} bytes");
     }
     let too_large = format!("{PREFIX}{CLUSTER}:____________________.");
-    assert_eq!(Completion::decode(CLUSTER, &too_large), None);
-    let too_far = Completion::encode(CLUSTER, HEAD, 0, std::iter::once(i64::MAX - 1..i64::MAX)).replace('.', "CC.");
-    assert_eq!(Completion::decode(CLUSTER, &too_far), None);
+    assert_eq!(Note::decode(CLUSTER, &too_large), None);
+    let too_far = Note::encode(CLUSTER, LOG, HEAD, 0, std::iter::once(i64::MAX - 1..i64::MAX)).replace('.', "CC.");
+    assert_eq!(Note::decode(CLUSTER, &too_far), None);
 }
 
 #[test]
 fn a_record_newer_than_the_map_ends_it() {
-    let mut map = Completion::decode(CLUSTER, &encode(&[42..50, 60..70])).unwrap();
+    let mut map = map(&encode(&[42..50, 60..70])).unwrap();
     assert!(map.has(at(42)) && map.has(at(45)) && !map.has(at(55)) && map.has(at(60)));
     assert!(map.remaining().eq(std::iter::once(61..70)));
     assert!(map.has(Mark { offset: 61, timestamp: HEAD.timestamp + 5 }));
@@ -82,7 +101,8 @@ proptest! {
     fn what_was_written_is_read_back_from_the_lowest_offset_on(settled in ranges()) {
         let text = encode(&settled);
         prop_assert!(text.len() <= MAX_BYTES);
-        match Completion::decode(CLUSTER, &text) {
+        prop_assert_eq!(Note::decode(CLUSTER, &text).unwrap().log, LOG);
+        match map(&text) {
             None => prop_assert!(settled.is_empty()),
             Some(map) => {
                 prop_assert!(map.begins_with(HEAD));
@@ -96,8 +116,11 @@ proptest! {
 
     #[test]
     fn any_text_can_be_read(text in ".*", digits in "[A-Za-z0-9_-]{0,60}", cut in any::<prop::sample::Index>()) {
-        let _ = Completion::decode("", &text);
-        if let Some(mut map) = Completion::decode("", &format!("{PREFIX}:{digits}.")) {
+        let _ = Note::decode("", &text);
+        for prefix in [PREFIX, EARLIER] {
+            let Some(note) = Note::decode("", &format!("{prefix}:{digits}.")) else { continue };
+            prop_assert!(note.log.offset >= 0);
+            let Some(mut map) = note.completion else { continue };
             prop_assert!(map.head.offset >= 0);
             prop_assert!(map.settled.iter().all(|range| range.start > map.head.offset && range.start <= range.end));
             prop_assert!(!map.has(map.head));
@@ -105,6 +128,6 @@ proptest! {
         }
         let whole = encode(&[50..60, 70..1000]);
         let cut = cut.index(whole.len());
-        prop_assert_eq!(Completion::decode(CLUSTER, &whole[..cut]), None);
+        prop_assert_eq!(Note::decode(CLUSTER, &whole[..cut]), None);
     }
 }

@@ -15,9 +15,13 @@ fn open<const N: usize>(ledger: &mut Ledger, offsets: [i64; N]) -> [u64; N] {
     offsets.map(|offset| ledger.open(at(offset)).unwrap().unwrap())
 }
 
-/// The map that a book has committed.
-fn committed(ledger: &Ledger) -> Option<Completion> {
-    Completion::decode(CLUSTER, &ledger.completion(CLUSTER))
+/// What a book has committed.
+fn committed(ledger: &Ledger) -> Option<Note> {
+    Note::decode(CLUSTER, &ledger.note(CLUSTER))
+}
+
+fn map(note: Option<&Note>) -> Option<&Completion> {
+    note?.completion.as_ref()
 }
 
 #[test]
@@ -105,7 +109,10 @@ fn what_had_settled_is_passed_over_and_the_prefix_grows_over_it() {
     let straggler = ledger.open(at(10)).unwrap().unwrap();
     assert_eq!(ledger.open(at(11)), Ok(None));
     assert_eq!(ledger.open(at(12)), Ok(None));
-    let settled = |ledger: &Ledger| committed(ledger).unwrap().remaining().flatten().collect::<Vec<_>>();
+    let settled = |ledger: &Ledger| {
+        let note = committed(ledger);
+        map(note.as_ref()).unwrap().remaining().flatten().collect::<Vec<_>>()
+    };
     assert_eq!(settled(&ledger), settled(&with_a_straggler()), "what is still to be read is not forgotten");
     (20..30).for_each(|offset| assert_eq!(ledger.open(at(offset)), Ok(None)));
     assert_eq!((ledger.len(), ledger.unsettled()), (13, 1));
@@ -138,6 +145,29 @@ fn a_map_is_forgotten_when_the_log_is_another() {
     assert_eq!(ledger.open(at(5)), Err(Rewound));
     ledger.restart_at(at(10));
     assert!(ledger.open(at(11)).unwrap().is_some(), "made anew while it was read");
+}
+
+#[test]
+fn a_record_before_the_offset_tells_which_log_it_is() {
+    let log = |ledger: &Ledger| committed(ledger).map(|note| note.log);
+    let mut ledger = Ledger::default();
+    assert_eq!(log(&ledger), None);
+    let [a, b, _] = open(&mut ledger, [10, 11, 15]);
+    assert_eq!(log(&ledger), Some(at(10)), "none before it is known");
+    ledger.settle_share(a);
+    ledger.settle_share(b);
+    assert_eq!((ledger.safe_offset(), log(&ledger)), (Some(12), Some(at(11))));
+
+    let mut next = Ledger::after(committed(&ledger));
+    let [entry] = open(&mut next, [15]);
+    assert_eq!(log(&next), Some(at(11)), "what was known before the first record has settled");
+    let mut set_back = Ledger::after(committed(&ledger));
+    open(&mut set_back, [3]);
+    assert_eq!(log(&set_back), Some(at(3)));
+    assert_eq!(next.open(at(0)), Err(Rewound));
+    next.settle_share(entry);
+    next.restart_at(at(0));
+    assert_eq!(log(&next), Some(at(0)), "of the log that has taken its place");
 }
 
 #[test]
@@ -248,11 +278,15 @@ proptest! {
             }
             // The map has each offset that has settled and no other that has a record.
             before = committed(&ledger);
-            let mapped: BTreeSet<i64> = before.iter().flat_map(|map| map.remaining().flatten()).collect();
+            let mapped: BTreeSet<i64> = map(before.as_ref()).iter().flat_map(|map| map.remaining().flatten()).collect();
             let from = ledger.safe_offset().unwrap_or(resumed);
             for (offset, ..) in model.records.iter().filter(|(offset, ..)| *offset >= from) {
                 prop_assert_eq!(mapped.contains(offset), model.settled.contains(offset), "{}", offset);
             }
+            // It names a record of the log, one that is not to be read again if there is any.
+            let log = before.as_ref().map(|note| note.log);
+            prop_assert!(log.is_none_or(|log| log == at(log.offset) && log.offset <= from), "{:?} of {}", log, from);
+            prop_assert!(log.is_some() || ledger.safe_offset().is_none());
             let unsettled = model.records.iter().filter(|(offset, ..)| !model.settled.contains(offset)).count();
             prop_assert_eq!(ledger.unsettled(), unsettled);
             safe = Some(from);
