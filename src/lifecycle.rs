@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 /// Whether all conditions hold that were registered. Cheap to clone; every clone sees the same.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Readiness {
     conditions: Arc<Mutex<Vec<Arc<Named>>>>,
 }
 
+#[derive(Debug)]
 struct Named {
-    name: &'static str,
+    name: String,
     holds: AtomicBool,
 }
 
@@ -23,19 +24,43 @@ pub struct Condition(Arc<Named>);
 impl Readiness {
     /// Adds a condition; `name` says what holds, such as `definitions caught up`.
     pub fn condition(&self, name: &'static str) -> Condition {
-        let named = Arc::new(Named { name, holds: AtomicBool::new(false) });
-        self.lock().push(named.clone());
-        Condition(named)
+        Condition(self.add(name.to_owned()))
+    }
+
+    /// Adds a condition that is there only while it does not hold: until the returned value is dropped.
+    pub fn lacks(&self, name: String) -> Lack {
+        Lack { readiness: self.clone(), named: self.add(name) }
     }
 
     /// The names of conditions that do not hold; none means ready.
-    pub fn missing(&self) -> Vec<&'static str> {
-        self.lock().iter().filter(|named| !named.holds.load(Ordering::Acquire)).map(|named| named.name).collect()
+    pub fn missing(&self) -> Vec<String> {
+        let conditions = self.lock();
+        let missing = conditions.iter().filter(|named| !named.holds.load(Ordering::Acquire));
+        missing.map(|named| named.name.clone()).collect()
+    }
+
+    fn add(&self, name: String) -> Arc<Named> {
+        let named = Arc::new(Named { name, holds: AtomicBool::new(false) });
+        self.lock().push(named.clone());
+        named
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Named>>> {
-        // A list that only grows is whole whatever panicked beside it.
+        // Each change of the list is one call: it is whole whatever panicked beside it.
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A condition that does not hold at present.
+#[derive(Debug)]
+pub struct Lack {
+    readiness: Readiness,
+    named: Arc<Named>,
+}
+
+impl Drop for Lack {
+    fn drop(&mut self) {
+        self.readiness.lock().retain(|named| !Arc::ptr_eq(named, &self.named));
     }
 }
 
@@ -173,6 +198,15 @@ mod tests {
         assert!(readiness.missing().is_empty());
         partitions.set(false);
         assert_eq!(readiness.missing(), ["partitions assigned"]);
+    }
+
+    #[test]
+    fn what_is_lacking_is_named_as_long_as_it_is() {
+        let readiness = Readiness::default();
+        let lack = readiness.lacks("records readable at orders/3 offset 42".to_owned());
+        assert_eq!(readiness.missing(), ["records readable at orders/3 offset 42"]);
+        drop(lack);
+        assert!(readiness.missing().is_empty());
     }
 
     #[tokio::test]
