@@ -134,7 +134,7 @@ impl App {
             guesses: Guesses::default(),
             previews: Previews::default(),
         };
-        let (changes, retries, router) = (changes(config), retries(config), api.router());
+        let (changes, retries) = (changes(config, &readiness), retries(config, &readiness));
         Ok(Self {
             changes,
             stages,
@@ -143,7 +143,7 @@ impl App {
             store,
             stats,
             listener,
-            router,
+            router: api.router(),
             readiness,
             definitions_known,
             partitions_assigned,
@@ -302,12 +302,12 @@ pub fn describe_metrics() {
 }
 
 /// The view that the source of row changes has of the configuration.
-fn changes(config: &Config) -> source::Config {
+fn changes(config: &Config, readiness: &Readiness) -> source::Config {
     let topics = sources(config).map(|source| match source.topics_regex {
         Some(pattern) => Topics::Regex(pattern.subscription()),
         None => Topics::List(source.topics),
     });
-    source("changes", config, config.kafka.consumer(&config.memory), topics.collect())
+    source("changes", config, config.kafka.consumer(&config.memory), (topics.collect(), readiness))
 }
 
 /// Who writes row changes: the users, and Outhook itself.
@@ -317,14 +317,19 @@ fn sources(config: &Config) -> impl Iterator<Item = config::Source> {
 }
 
 /// The same of the source of calls that have waited.
-fn retries(config: &Config) -> source::Config {
+fn retries(config: &Config, readiness: &Readiness) -> source::Config {
     let tiers = config.retries.tiers();
     let others = [&config.overflow.topic, &config.row_order.topic].map(String::clone);
     let topics = tiers.iter().map(|tier| tier.topic.to_string()).chain(others).collect();
-    source("retries", config, config.kafka.retries_consumer(&config.memory), vec![Topics::List(topics)])
+    source("retries", config, config.kafka.retries_consumer(&config.memory), (vec![Topics::List(topics)], readiness))
 }
 
-fn source(name: &'static str, config: &Config, client: HashMap<String, String>, topics: Vec<Topics>) -> source::Config {
+fn source(
+    name: &'static str,
+    config: &Config,
+    client: HashMap<String, String>,
+    (topics, readiness): (Vec<Topics>, &Readiness),
+) -> source::Config {
     source::Config {
         name,
         client,
@@ -333,6 +338,7 @@ fn source(name: &'static str, config: &Config, client: HashMap<String, String>, 
         drain_deadline: config.drain.deadline,
         max_open_records: config.memory.max_open_records,
         max_uncommitted: config.kafka.max_uncommitted,
+        readiness: readiness.clone(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::matching::{Index, Target};
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
 use crate::settle::Settle;
-use crate::source::{Handler, Record};
+use crate::source::{Handler, Record, Unreadable};
 
 pub use self::counters::{Counters, describe_metrics};
 pub use self::definitions::Definitions;
@@ -85,6 +85,16 @@ impl Handler for Pipeline {
         }
         receipt.settle();
     }
+
+    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
+        bury(&self.settle, offsets, receipt);
+    }
+}
+
+/// A dead letter tells of what can't be read.
+fn bury(settle: &Settle, Unreadable { place, last, cause }: &Unreadable, receipt: Receipt) {
+    settle.not_read(place, *last, cause, &receipt);
+    receipt.settle();
 }
 
 fn input<'a>(record: &'a Record<'a>) -> Input<'a> {

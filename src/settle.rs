@@ -37,7 +37,7 @@ use self::outgoing::Outgoing;
 use self::writer::Writer;
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, Cause, News, Onward, Outcome};
-use crate::id::{Line, MessageId, WebhookId};
+use crate::id::{Line, MessageId, Place, WebhookId};
 use crate::matching::{Index, Rule};
 use crate::message_log::{self, Entry, Status};
 use crate::receipt::Receipt;
@@ -128,6 +128,11 @@ impl Settle {
     /// A record of a retry topic is no call that waits. Otherwise as above.
     pub fn unreadable(&self, input: &Input<'_>, reason: &NoCall, receipt: &Receipt) {
         self.bury(dead_letter::unreadable(input, &reason.to_string(), Timestamp::now()), receipt);
+    }
+
+    /// Nothing can be read from a place on to an offset. Otherwise as above.
+    pub fn not_read(&self, place: &Place, last: i64, cause: &str, receipt: &Receipt) {
+        self.bury(dead_letter::not_read(place, last, cause, Timestamp::now()), receipt);
     }
 
     /// A call that has waited can't go out on this instance now, because its definition is not known or not ready here.

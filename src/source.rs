@@ -15,7 +15,10 @@ mod ledger;
 mod lines;
 mod made_anew;
 mod partition;
+mod probe;
+mod records;
 mod reread;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -81,6 +84,16 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Offsets of a partition, one after the other, at which nothing can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The first of them.
+    pub place: Place,
+    pub last: i64,
+    /// What to read, with the mend.
+    pub cause: String,
+}
+
 /// What is done with a partition's records, one after the other.
 pub trait Handler: Send + 'static {
     /// How long the record, and all behind it, has to wait before it is handled; None when its time has come. It is
@@ -91,6 +104,9 @@ pub trait Handler: Send + 'static {
 
     /// Hands the record on. May wait for room downstream; the partition waits with it.
     fn handle(&mut self, record: Record<'_>, receipt: Receipt) -> impl Future<Output = ()> + Send;
+
+    /// Ends what can't be read, in its turn. It is passed over once the receipt is settled. Never waits.
+    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt);
 }
 
 /// What is done with a partition's records that wait in their topic until the line that each is in moves.
@@ -125,6 +141,9 @@ pub trait Backlog: Send + 'static {
         receipt: Receipt,
         turn: Turn,
     ) -> impl Future<Output = Result<(), (Receipt, Line)>> + Send;
+
+    /// Ends what can't be read, in its turn, or one that waited and can't be read again. Never waits.
+    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt);
 }
 
 /// What a record that waits is read again for.
@@ -218,6 +237,10 @@ impl Backlog for Infallible {
     async fn handle(&mut self, _: Record<'_>, _: Receipt, _: Turn) -> Result<(), (Receipt, Line)> {
         match *self {}
     }
+
+    fn unreadable(&mut self, _: &Unreadable, _: Receipt) {
+        match *self {}
+    }
 }
 
 /// Registers the source's metrics with their units and descriptions.
@@ -228,6 +251,11 @@ pub fn describe_metrics() {
         "outhook_records_completed_before_total",
         Unit::Count,
         "Records passed over because they had settled before a restart or a move, by topic"
+    );
+    describe_counter!(
+        "outhook_records_unreadable_total",
+        Unit::Count,
+        "Offsets at which nothing could be read, of which a dead letter tells, by topic"
     );
     describe_counter!("outhook_commits_total", Unit::Count, "Offset commits, by result");
     describe_counter!(

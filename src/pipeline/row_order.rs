@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bury;
 use super::definitions::{Definitions, Known};
 use super::kept_calls::KeptCalls;
 use crate::deliver::{Lanes, Share};
 use crate::receipt::Receipt;
 use crate::settle::{KeptCall, Settle, Until};
-use crate::source::{Handler, Record};
+use crate::source::{Handler, Record, Unreadable};
 
 /// How long a call, and all behind it, waits for this instance to know as much as its writer did. An instance is behind
 /// by less than a second but where its definitions can't be read at all.
@@ -59,5 +60,9 @@ impl Handler for RowOrder {
             // Its webhook wants no order any more.
             false => self.lanes.resume(call).await,
         }
+    }
+
+    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
+        bury(&self.calls.settle, offsets, receipt);
     }
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::definitions::{Definitions, Known};
 use super::kept_calls::KeptCalls;
-use super::now_ms;
+use super::{bury, now_ms};
 use crate::deliver::{Call, Lanes, Onward as _, Share, Takes, line_of};
 use crate::endpoints::{Forward, LineWaits, PartitionReport};
 use crate::id::Line;
 use crate::receipt::Receipt;
 use crate::settle::{KeptCall, Settle, Tier, Until};
-use crate::source::{Backlog, Moves, Record, Spot, Turn, Waits};
+use crate::source::{Backlog, Moves, Record, Spot, Turn, Unreadable, Waits};
 
 /// How often all calls that wait are looked at, at most: some may have ended since by a change of their definitions, or be
 /// in another line.
@@ -207,5 +207,9 @@ impl Backlog for Waiting {
             WaitsIn::Overflow { .. } => self.offer(call, turn, until).await,
             WaitsIn::Tier { .. } => self.resume(call, turn, until, record.timestamp_ms()).await,
         }
+    }
+
+    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
+        bury(&self.calls.settle, offsets, receipt);
     }
 }

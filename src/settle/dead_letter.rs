@@ -11,7 +11,7 @@ use super::letter::LetterId;
 use super::outgoing::{Headers, Kind, Outgoing};
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, Cause};
-use crate::id::MessageId;
+use crate::id::{MessageId, Place};
 use crate::matching::Rule;
 use crate::render::TooLarge;
 
@@ -80,6 +80,26 @@ pub(super) fn too_large(
 /// A record of a retry topic that is no call that waits; its key and value as they came.
 pub(super) fn unreadable(input: &Input<'_>, reason: &str, now: Timestamp) -> Outgoing {
     of_record(input, "undecodable", Headers::new("record").cause("undecodable", reason), now)
+}
+
+/// Records from a place on to an offset that Kafka's client can't read: nothing of them but where they stand.
+pub(super) fn not_read(place: &Place, last: i64, cause: &str, now: Timestamp) -> Outgoing {
+    let told = match place.offset == last {
+        true => format!("nothing can be read at this offset: {cause}"),
+        false => format!("nothing can be read from this offset to {last}: {cause}"),
+    };
+    let headers = Headers::new("record")
+        .cause("unreadable", &told)
+        .place(&place.topic, place.partition, place.offset)
+        .add("last-offset", last)
+        .add("ended", now);
+    Outgoing {
+        kind: Kind::DeadLetter { kind: "record", class: "unreadable" },
+        place: place.to_string(),
+        key: None,
+        value: None,
+        headers,
+    }
 }
 
 fn of_record(input: &Input<'_>, class: &'static str, headers: Headers, now: Timestamp) -> Outgoing {

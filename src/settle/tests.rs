@@ -271,6 +271,27 @@ async fn an_undecodable_record_is_kept_byte_for_byte_and_charged_to_the_budget()
 }
 
 #[tokio::test]
+async fn what_can_not_be_read_is_told_with_its_place_and_the_cause() {
+    let bench = Bench::new();
+    let place = Place { topic: "changes".into(), partition: 1, offset: 42 };
+    let receipt = bench.receipt();
+    bench.settle.not_read(&place, 44, "Decompression failed; raise the limit", &receipt);
+    receipt.settle();
+    bench.settle.drained().await;
+    assert_eq!(bench.book.counts(), [1, 2, 0]);
+
+    let record = bench.dead_letter().await;
+    assert_eq!((record.key(), record.payload()), (None, None));
+    let headers = headers(&record);
+    let cause = "nothing can be read from this offset to 44: Decompression failed; raise the limit";
+    let told = ["kind", "class", "cause", "topic", "partition", "offset", "last-offset"];
+    assert_eq!(
+        told.map(|name| headers[&format!("outhook-{name}")].as_str()),
+        ["record", "unreadable", cause, "changes", "1", "42", "44"]
+    );
+}
+
+#[tokio::test]
 async fn a_write_that_fails_is_tried_again() {
     let bench = Bench::new();
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 2];

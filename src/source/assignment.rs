@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::runtime::Handle;
@@ -15,10 +16,11 @@ use tracing::{error, info, warn};
 use super::commits::Resumption;
 use super::consumer::Context;
 use super::ledger::Ledger;
-use super::partition::{self, Limits, PartitionBook, RecordQueue};
+use super::partition::{self, Limits, PartitionBook};
+use super::records::RecordQueue;
 use super::reread::Rereader;
-use super::{Handlers, Reads, backlog};
-use crate::lifecycle::{self, Stop};
+use super::{Handlers, Reads, backlog, probe};
+use crate::lifecycle::{self, Readiness, Stop};
 use crate::receipt::Budget;
 
 /// Records of one partition that may wait in lines, in some 100 bytes each.
@@ -37,6 +39,9 @@ pub(super) struct Assignment<H: Handlers> {
     limits: Limits,
     hurry: Arc<Notify>,
     rereader: Arc<Rereader>,
+    /// The settings of clients that look for what can be read.
+    looks: Arc<ClientConfig>,
+    readiness: Readiness,
 }
 
 #[derive(Default)]
@@ -57,6 +62,7 @@ struct Owned {
 impl<H: Handlers> Assignment<H> {
     /// `hurry` is told when the next commit is not to wait for its turn.
     pub(super) fn new(handlers: H, budget: Arc<Budget>, config: &super::Config, hurry: Arc<Notify>) -> Self {
+        let client = config.client.clone().into_iter().collect();
         Self {
             state: Mutex::default(),
             handlers,
@@ -65,7 +71,9 @@ impl<H: Handlers> Assignment<H> {
             drain_deadline: config.drain_deadline,
             limits: Limits { open: config.max_open_records, uncommitted: config.max_uncommitted },
             hurry,
-            rereader: Rereader::new(&config.client.clone().into_iter().collect()),
+            rereader: Rereader::new(&client),
+            looks: probe::settings(&client),
+            readiness: config.readiness.clone(),
         }
     }
 
@@ -117,7 +125,9 @@ impl<H: Handlers> Assignment<H> {
         };
         let book = PartitionBook::new(topic.into(), partition, cluster, ledger, limits, hurry);
         let (stop, stopping) = lifecycle::stop();
-        let (records, budget) = (RecordQueue::<H>::new(queue), self.budget.clone());
+        let place = (book.topic.clone(), partition, resumption.offsets.get(key).copied());
+        let records = RecordQueue::<H>::new(queue, consumer.clone(), place, self.looks.clone(), self.readiness.clone());
+        let budget = self.budget.clone();
         let task = match reads {
             Reads::InTurn(handler) => {
                 self.runtime.spawn(partition::run(stopping, book.clone(), records, budget, handler))

@@ -13,10 +13,12 @@ use tracing::{error, warn};
 
 use super::completion::Mark;
 use super::lines::{Lines, Plan, Waiting};
-use super::partition::{PartitionBook, RecordQueue, report};
+use super::partition::PartitionBook;
+use super::records::{Next, RecordQueue, give_up};
 use super::reread::{Reread, Rereader};
-use super::{Backlog, Handlers, Record, Turn};
-use crate::id::Line;
+use super::standing::{Cause, Repeats};
+use super::{Backlog, Handlers, Record, Turn, Unreadable};
+use crate::id::{Line, Place};
 use crate::lifecycle::Stopping;
 use crate::receipt::{Budget, Receipt};
 
@@ -61,6 +63,8 @@ struct Task<B> {
     told: Option<Instant>,
     told_lines: Option<Instant>,
     last: i64,
+    /// What could not be read again.
+    repeats: Repeats,
     /// The log went back since something was read again.
     went_back: bool,
     /// When the plan was made, or something of it was read.
@@ -77,7 +81,7 @@ const STUCK: Duration = Duration::from_secs(10);
 pub(super) async fn run<H: Handlers>(
     mut stopping: Stopping,
     book: Arc<PartitionBook>,
-    arrivals: RecordQueue<H>,
+    mut arrivals: RecordQueue<H>,
     rereader: Arc<Rereader>,
     budget: Arc<Budget>,
     backlog: H::Backlog,
@@ -86,7 +90,7 @@ pub(super) async fn run<H: Handlers>(
     let told = Told::of(backlog.place(), book.partition);
     let mut task = Task::new(book, budget, backlog);
     while !stopping.is_asked() {
-        let mut is_busy = task.arrivals(&arrivals).await;
+        let mut is_busy = task.arrivals(&mut arrivals).await;
         is_busy |= task.read_again(&mut reread, &rereader).await;
         if is_busy {
             tokio::task::yield_now().await;
@@ -151,20 +155,27 @@ impl<B: Backlog> Task<B> {
             told: None,
             told_lines: None,
             last: i64::MIN,
+            repeats: Repeats::default(),
             went_back: false,
         }
     }
 
     /// Takes in some of what has come; true if there was any.
-    async fn arrivals<H: Handlers>(&mut self, arrivals: &RecordQueue<H>) -> bool {
+    async fn arrivals<H: Handlers>(&mut self, arrivals: &mut RecordQueue<H>) -> bool {
         let mut any = false;
         for _ in 0..BATCH {
             if !self.may_read() {
                 break;
             }
             match arrivals.poll() {
-                Some(Ok(message)) => self.arrived(&message).await,
-                Some(Err(error)) => report(&self.book, &error),
+                Some(Next::Record(message, before)) => {
+                    if let Some(unreadable) = before {
+                        self.give_up(&unreadable).await;
+                    }
+                    self.arrived(&message).await;
+                }
+                Some(Next::Unreadable(unreadable)) => self.give_up(&unreadable).await,
+                Some(Next::Failed) => {}
                 None => break,
             }
             any = true;
@@ -196,6 +207,11 @@ impl<B: Backlog> Task<B> {
             receipt.put_back();
             self.lines.wait(line, offset, waiting);
         }
+    }
+
+    async fn give_up(&mut self, unreadable: &Unreadable) {
+        let backlog = &mut self.backlog;
+        give_up(&self.book, &self.budget, unreadable, |it, receipt| backlog.unreadable(it, receipt)).await;
     }
 
     /// Reads again some of what may go; true if there was any.
@@ -243,8 +259,10 @@ impl<B: Backlog> Task<B> {
             let is_in_place = match reread.poll() {
                 Some(Ok(message)) => self.again(Record { topic: &topic, message: &message }).await,
                 Some(Err(error)) => {
-                    report(&self.book, &error);
-                    true
+                    // It may be of a place before the one that is wanted: what comes next is of that one.
+                    reread.leave();
+                    self.not_again(&error);
+                    break;
                 }
                 None => break,
             };
@@ -258,6 +276,26 @@ impl<B: Backlog> Task<B> {
             }
         }
         any
+    }
+
+    /// What was read before can't be read again. If it never can, it ends where it waits.
+    fn not_again(&mut self, error: &KafkaError) {
+        let (topic, partition) = (self.book.topic.clone(), self.book.partition);
+        let Some((offset, (line, _))) = self.plan.first_key_value().map(|(offset, what)| (*offset, *what)) else {
+            return;
+        };
+        let cause = error.rdkafka_error_code().map(Cause::just_told);
+        let Some(cause) = cause.filter(|cause| self.repeats.are_certain(offset, cause)) else {
+            return self.put_off(error);
+        };
+        error!(%topic, partition, offset, %cause, "a call that waits can't be read again: it becomes a dead letter");
+        self.plan.remove(&offset);
+        let Some(waiting) = self.lines.take(line, offset) else { return };
+        metrics::counter!("outhook_records_unreadable_total", "topic" => topic.to_string()).increment(1);
+        self.book.unpark(waiting.entry);
+        let place = Place { topic, partition, offset };
+        let unreadable = Unreadable { place, last: offset, cause: cause.to_string() };
+        self.backlog.unreadable(&unreadable, self.receipt(waiting.entry));
     }
 
     /// Tells how many calls wait, and how long the oldest has.

@@ -205,11 +205,19 @@ pub(super) fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
 pub(super) struct Resumption {
     /// The Kafka cluster's id; empty if it tells none.
     pub(super) cluster: Arc<str>,
+    /// The committed offsets.
+    pub(super) offsets: HashMap<Key, i64>,
     /// What was committed with their offsets.
     pub(super) notes: HashMap<Key, Note>,
 }
 
 impl Resumption {
+    /// What the group knows of a partition is of another log.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.offsets.remove(key);
+        self.notes.remove(key);
+    }
+
     /// A record of the log that each partition was of when its offset was committed.
     pub(super) fn logs(&self) -> HashMap<Key, Mark> {
         self.notes.iter().map(|(key, note)| (key.clone(), note.log)).collect()
@@ -220,27 +228,27 @@ impl Resumption {
 /// librdkafka's own thread sends the request and takes the answer. Without an answer nothing is taken for settled.
 pub(super) fn resumption<C: ConsumerContext>(consumer: &BaseConsumer<C>, assigned: &TopicPartitionList) -> Resumption {
     let cluster: Arc<str> = consumer.client().fetch_cluster_id(READ_PATIENCE).unwrap_or_default().into();
-    let notes: HashMap<_, _> = match committed(consumer, assigned) {
-        // Brokers keep metadata as text, so that of another program is readable too, though it is no note.
-        Ok(committed) => committed
-            .elements()
-            .iter()
-            .filter(|element| element.error().is_ok())
-            .filter_map(|element| {
-                let note = Note::decode(&cluster, element.metadata())?;
-                Some(((element.topic().to_owned(), element.partition()), note))
-            })
-            .collect(),
-        Err(error) => {
-            warn!(%error, "the group does not tell what had settled behind its offsets: that is sent again");
-            HashMap::new()
+    let (mut offsets, mut notes) = (HashMap::new(), HashMap::new());
+    match committed(consumer, assigned) {
+        Ok(committed) => {
+            for element in committed.elements().iter().filter(|element| element.error().is_ok()) {
+                let key = (element.topic().to_owned(), element.partition());
+                if let Offset::Offset(offset) = element.offset() {
+                    offsets.insert(key.clone(), offset);
+                }
+                // Brokers keep metadata as text, so that of another program is readable too, though it is no note.
+                if let Some(note) = Note::decode(&cluster, element.metadata()) {
+                    notes.insert(key, note);
+                }
+            }
         }
-    };
-    let partitions = notes.values().filter(|note| note.completion.is_some()).count();
+        Err(error) => warn!(%error, "the group does not tell what had settled behind its offsets: that is sent again"),
+    }
+    let partitions = notes.values().filter(|note: &&Note| note.completion.is_some()).count();
     if partitions > 0 {
         info!(partitions, "records had settled behind the committed offsets and are passed over");
     }
-    Resumption { cluster, notes }
+    Resumption { cluster, offsets, notes }
 }
 
 fn committed<C: ConsumerContext>(

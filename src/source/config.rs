@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::lifecycle::Readiness;
+
 /// Which topics are read, as whom, and how a stop behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -19,6 +21,8 @@ pub struct Config {
     pub max_open_records: usize,
     /// Records of one partition with calls that may have settled without the group knowing it.
     pub max_uncommitted: u64,
+    /// Told while a partition can't be read where it stands.
+    pub readiness: Readiness,
 }
 
 /// One subscription.

@@ -19,6 +19,7 @@ use super::assignment::{Assignment, lag};
 use super::commits::{Commits, PATIENCE, Resumption, commit_last, commit_settled, resumption};
 use super::made_anew::{self, MadeAnew};
 use super::partition::PartitionBook;
+use super::standing::keep_reason;
 use super::{Config, Handlers, Topics};
 use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
@@ -216,7 +217,7 @@ impl<H: Handlers> Context<H> {
     fn resumption(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> Resumption {
         let mut resumption = resumption(consumer, assigned);
         for key in self.made_anew.among(resumption.logs()) {
-            resumption.notes.remove(&key);
+            resumption.forget(&key);
             let (topic, partition) = (key.0.as_str(), key.1);
             let start = |mut element: TopicPartitionListElem<'_>| element.set_offset(Offset::Beginning);
             match assigned.find_partition(topic, partition).map(start) {
@@ -250,6 +251,7 @@ impl<H: Handlers> ClientContext for Context<H> {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        keep_reason(reason);
         // A fatal one comes out of the poll too, and is told there.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::Fatal) {
             warn!(%error, reason, "Kafka's client reports an error and goes on by itself");

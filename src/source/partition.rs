@@ -4,16 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::BorrowedMessage;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::completion::Mark;
-use super::consumer::Context;
 use super::ledger::{Ledger, Rewound};
+use super::records::{Next, RecordQueue, give_up};
 use super::{Handler, Handlers, Record, made_anew};
 use crate::lifecycle::Stopping;
 use crate::receipt::{Book, Budget, Receipt};
@@ -275,37 +272,12 @@ impl Book for PartitionBook {
     }
 }
 
-/// A partition's own queue of fetched records, and the wake-up for the next.
-pub(super) struct RecordQueue<H: Handlers> {
-    queue: PartitionQueue<Context<H>>,
-    arrived: Arc<Notify>,
-}
-
-impl<H: Handlers> RecordQueue<H> {
-    pub(super) fn new(mut queue: PartitionQueue<Context<H>>) -> Self {
-        let arrived = Arc::new(Notify::new());
-        let wake = arrived.clone();
-        queue.set_nonempty_callback(move || wake.notify_one());
-        Self { queue, arrived }
-    }
-
-    /// The next record, if it is there.
-    pub(super) fn poll(&self) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        self.queue.poll(Duration::ZERO)
-    }
-
-    /// Resolves when records have come.
-    pub(super) async fn arrived(&self) {
-        self.arrived.notified().await;
-    }
-}
-
 /// Reads the partition until told to stop. There is room before a record is taken, and one that was taken is
 /// handled to its end. `stopping` comes first because it is dropped last: by then the queue is gone.
 pub(super) async fn run<H: Handlers>(
     mut stopping: Stopping,
     book: Arc<PartitionBook>,
-    records: RecordQueue<H>,
+    mut records: RecordQueue<H>,
     budget: Arc<Budget>,
     mut handler: H::Handler,
 ) {
@@ -325,14 +297,13 @@ pub(super) async fn run<H: Handlers>(
             return;
         }
         match records.poll() {
-            Some(Ok(message)) => {
+            Some(Next::Record(message, before)) => {
+                if let Some(unreadable) = before {
+                    give_up(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt)).await;
+                }
                 // A record that is not due is not open either: when the partition is taken away it comes again.
-                let seen = Instant::now();
-                while let Some(wait) = handler.wait(&Record { topic: &book.topic, message: &message }, seen.elapsed()) {
-                    tokio::select! {
-                        () = tokio::time::sleep(wait.min(LOOK)) => {}
-                        () = stopping.asked() => return,
-                    }
+                if !is_due(&mut handler, &Record { topic: &book.topic, message: &message }, &mut stopping).await {
+                    return;
                 }
                 read.increment(1);
                 let record = Record { topic: &book.topic, message: &message };
@@ -343,7 +314,10 @@ pub(super) async fn run<H: Handlers>(
                 }
                 tokio::task::coop::consume_budget().await;
             }
-            Some(Err(error)) => report(&book, &error),
+            Some(Next::Unreadable(unreadable)) => {
+                give_up(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt)).await;
+            }
+            Some(Next::Failed) => tokio::task::coop::consume_budget().await,
             None => tokio::select! {
                 () = records.arrived() => {}
                 _ = stopping.asked() => return,
@@ -353,10 +327,16 @@ pub(super) async fn run<H: Handlers>(
     }
 }
 
-pub(super) fn report(book: &PartitionBook, error: &KafkaError) {
-    if !matches!(error, KafkaError::PartitionEOF(_)) {
-        warn!(topic = %book.topic, partition = book.partition, %error, "reading goes on by itself after a Kafka error");
+/// Waits until the record's time has come. False if it was told to stop before.
+async fn is_due(handler: &mut impl Handler, record: &Record<'_>, stopping: &mut Stopping) -> bool {
+    let seen = Instant::now();
+    while let Some(wait) = handler.wait(record, seen.elapsed()) {
+        tokio::select! {
+            () = tokio::time::sleep(wait.min(LOOK)) => {}
+            () = stopping.asked() => return false,
+        }
     }
+    true
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use rdkafka::{ClientContext, Message as _};
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::standing::keep_reason;
+
 /// What a client that joins no group has no use for.
 const OF_MEMBERS: [&str; 6] = [
     "group.protocol",
@@ -76,6 +78,7 @@ pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
     fn error(&self, error: KafkaError, reason: &str) {
+        keep_reason(reason);
         warn!(%error, reason, "the client that reads waiting calls again reports an error and goes on by itself");
     }
 }

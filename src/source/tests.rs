@@ -1,6 +1,7 @@
 //! The source on a broker that speaks the protocol: who gets which record, and what is committed behind it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use tokio::sync::Notify;
 
 use super::completion::{Mark, Note};
 use super::*;
+use crate::lifecycle::Readiness;
 use crate::receipt::Budget;
 
+mod unreadable;
 mod waiting;
 
 const TOPIC: &str = "changes";
@@ -28,6 +31,8 @@ type Broker = MockCluster<'static, DefaultProducerContext>;
 struct Seen {
     values: Mutex<Vec<String>>,
     kept: Mutex<Vec<Receipt>>,
+    unreadable: Mutex<Vec<Unreadable>>,
+    keep_unreadable: AtomicBool,
     /// Values whose receipts are kept open.
     keep: BTreeSet<&'static str>,
     more: Notify,
@@ -62,6 +67,14 @@ impl Handler for Recorder {
         }
         self.0.values.lock().unwrap().push(value);
         self.0.more.notify_one();
+    }
+
+    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
+        self.0.unreadable.lock().unwrap().push(offsets.clone());
+        match self.0.keep_unreadable.load(Ordering::SeqCst) {
+            true => self.0.kept.lock().unwrap().push(receipt),
+            false => receipt.settle(),
+        }
     }
 }
 
@@ -113,6 +126,7 @@ fn config(broker: &Broker) -> Config {
         drain_deadline: Duration::from_secs(1),
         max_open_records: 1000,
         max_uncommitted: 1000,
+        readiness: Readiness::default(),
     }
 }
 

@@ -25,6 +25,7 @@ mod row_order;
 mod shutdown;
 mod stats;
 mod tables;
+mod unreadable;
 mod waiting;
 
 use std::time::Duration;

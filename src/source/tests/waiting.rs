@@ -7,11 +7,12 @@ use super::*;
 
 /// The lines of one member: how many records of each may go, and what went, in order.
 #[derive(Default)]
-struct Gates {
+pub(super) struct Gates {
     places: Mutex<HashMap<Line, usize>>,
     gone: Mutex<Vec<String>>,
     reviews: AtomicBool,
     reviewed: Mutex<BTreeSet<String>>,
+    pub(super) unreadable: Mutex<Vec<Unreadable>>,
     /// Records go so long after they were written, whatever their lines have places for, and two are read ahead.
     delay: Option<Duration>,
     /// Those that were written by then go before, milliseconds since 1970.
@@ -20,11 +21,11 @@ struct Gates {
 
 impl Gates {
     /// So many more records of a line may go.
-    fn open(&self, line: u64, places: usize) {
+    pub(super) fn open(&self, line: u64, places: usize) {
         *self.places.lock().unwrap().entry(Line(line)).or_default() += places;
     }
 
-    async fn until(&self, count: usize) -> Vec<String> {
+    pub(super) async fn until(&self, count: usize) -> Vec<String> {
         let all = async {
             loop {
                 let gone = self.gone.lock().unwrap().clone();
@@ -39,7 +40,7 @@ impl Gates {
 }
 
 /// A record's line is the first digit of its value.
-struct Gated(Arc<Gates>);
+pub(super) struct Gated(Arc<Gates>);
 
 fn value(record: &Record<'_>) -> String {
     String::from_utf8(record.value().unwrap().to_vec()).unwrap()
@@ -95,9 +96,14 @@ impl Backlog for Gated {
         receipt.settle();
         Ok(())
     }
+
+    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
+        self.0.unreadable.lock().unwrap().push(offsets.clone());
+        receipt.settle();
+    }
 }
 
-struct Gateways(Arc<Gates>);
+pub(super) struct Gateways(Arc<Gates>);
 
 impl Handlers for Gateways {
     type Handler = Recorder;
@@ -108,11 +114,11 @@ impl Handlers for Gateways {
     }
 }
 
-fn start(broker: &Broker, gates: &Arc<Gates>) -> Source<Gateways> {
+pub(super) fn start(broker: &Broker, gates: &Arc<Gates>) -> Source<Gateways> {
     Source::start(&config(broker), Gateways(gates.clone()), Budget::new(1 << 20)).unwrap()
 }
 
-async fn stop(source: Source<Gateways>) -> usize {
+pub(super) async fn stop(source: Source<Gateways>) -> usize {
     let drained = source.drain().await;
     source.leave(drained).await.unsettled
 }

@@ -195,6 +195,21 @@ impl Broker {
         acknowledged(&producer);
     }
 
+    /// Produces values to the first partition in one batch, compressed by Zstandard, however large they are.
+    ///
+    /// # Panics
+    /// They are not acknowledged.
+    pub fn produce_in_one_batch(&self, topic: &str, values: &[&[u8]]) {
+        let mut config = self.producer_config();
+        config.set("compression.type", "zstd").set("linger.ms", "2000");
+        config.set("message.max.bytes", "1000000000").set("batch.size", "1000000000");
+        let producer = config.create_with_context(Acknowledgements::default()).expect("the settings are librdkafka's");
+        for value in values {
+            send(&producer, BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(value));
+        }
+        acknowledged(&producer);
+    }
+
     /// Writes records as they are given, each into its partition; where they stood before does not matter.
     ///
     /// # Panics
@@ -286,6 +301,10 @@ impl Broker {
     }
 
     fn producer(&self) -> BaseProducer<Acknowledgements> {
+        self.producer_config().create_with_context(Acknowledgements::default()).expect("the settings are librdkafka's")
+    }
+
+    fn producer_config(&self) -> ClientConfig {
         let mut config = self.client();
         config.set("linger.ms", "5").set("compression.type", "lz4");
         config.set("message.timeout.ms", WRITE_PATIENCE.as_millis().to_string());
@@ -295,7 +314,7 @@ impl Broker {
         if self.replicas > 1 {
             config.set("enable.idempotence", "true").set("socket.timeout.ms", "10000");
         }
-        config.create_with_context(Acknowledgements::default()).expect("the settings are librdkafka's")
+        config
     }
 }
 

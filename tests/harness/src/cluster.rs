@@ -105,6 +105,12 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{port},BROKERS://127.0.0.1:{advertise
         Box::leak(Box::new(self.broker()))
     }
 
+    /// The file in which a broker keeps a partition's first records.
+    pub fn log_file(&self, node: usize, topic: &str, partition: i32) -> PathBuf {
+        let folder = self.directory.path().join((node + 1).to_string());
+        folder.join(format!("{topic}-{partition}")).join("00000000000000000000.log")
+    }
+
     /// Ends a broker by SIGTERM, so that it hands its partitions over, or by SIGKILL.
     pub fn stop(&mut self, node: usize, signal: &str) {
         let process = self.nodes[node].process.take().expect("only a running broker is stopped");

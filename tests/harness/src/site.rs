@@ -279,6 +279,12 @@ impl Instance {
         self.get("/health/ready").is_some_and(|(status, _)| status == 200)
     }
 
+    /// What it answers when it is asked whether it is ready.
+    #[track_caller]
+    pub fn readiness(&self) -> String {
+        self.get("/health/ready").expect("the instance answers").1
+    }
+
     /// Every series of /metrics by its name and labels, as Prometheus's text has them.
     #[track_caller]
     pub fn metrics(&self) -> HashMap<String, f64> {

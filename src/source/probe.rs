@@ -1,0 +1,198 @@
+//! Looks how far a partition can't be read, with a client of its own for each look: what another has fetched before for
+//! another place can't be taken for an answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tracing::{debug, warn};
+
+use super::reread::of_no_member;
+use super::standing::{About, Cause, keep_reason};
+
+/// How long a look waits for a broker.
+const ANSWER: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
+
+/// What is at an offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A record, or one behind it.
+    Record,
+    /// No record, nor one behind it.
+    End,
+    Failed(Cause),
+    /// Nothing came in time.
+    Nothing,
+}
+
+/// What a search has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing can be read from `first` on before `behind`.
+    Behind { first: i64, behind: i64 },
+    /// It can be read after all.
+    Readable,
+    /// There is nothing at this offset.
+    Nothing,
+    /// The brokers did not tell.
+    Unclear,
+}
+
+/// Looks into one partition.
+#[derive(Clone)]
+pub(super) struct Prober {
+    settings: Arc<ClientConfig>,
+    topic: Arc<str>,
+    partition: i32,
+}
+
+/// What the client says of errors goes to their causes.
+struct Kept;
+
+impl ClientContext for Kept {
+    fn error(&self, _: KafkaError, reason: &str) {
+        keep_reason(reason);
+    }
+}
+
+impl ConsumerContext for Kept {}
+
+/// The settings of clients that look into partitions; `client` are those of the group's consumer.
+pub(super) fn settings(client: &ClientConfig) -> Arc<ClientConfig> {
+    let mut settings = of_no_member(client);
+    settings
+        .set("enable.partition.eof", "true")
+        // An offset that is not there is told, and leads nowhere else.
+        .set("auto.offset.reset", "error")
+        .set("queued.max.messages.kbytes", "1024");
+    Arc::new(settings)
+}
+
+impl Prober {
+    pub(super) fn new(settings: Arc<ClientConfig>, topic: Arc<str>, partition: i32) -> Self {
+        Self { settings, topic, partition }
+    }
+
+    /// Searches from an offset on at which reading has failed.
+    pub(super) async fn search(self, first: i64, cause: Cause) -> Found {
+        search(first, &cause, |offset| self.clone().look(offset)).await
+    }
+
+    async fn look(self, offset: i64) -> Seen {
+        let (topic, partition) = (self.topic.clone(), self.partition);
+        let seen = match tokio::task::spawn_blocking(move || self.look_now(offset)).await {
+            Ok(Ok(seen)) => seen,
+            Ok(Err(error)) => {
+                warn!(%topic, partition, offset, %error, "it can't be looked at this offset");
+                Seen::Nothing
+            }
+            Err(_) => Seen::Nothing,
+        };
+        debug!(%topic, partition, offset, ?seen, "looked for what can be read");
+        seen
+    }
+
+    fn look_now(&self, offset: i64) -> KafkaResult<Seen> {
+        let consumer = Arc::new(self.settings.create_with_context::<_, BaseConsumer<Kept>>(Kept)?);
+        let queue = consumer
+            .split_partition_queue(&self.topic, self.partition)
+            .ok_or_else(|| KafkaError::Subscription(format!("no queue of {} {}", self.topic, self.partition)))?;
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))?;
+        consumer.assign(&place)?;
+        let began = Instant::now();
+        while began.elapsed() < ANSWER {
+            // Events of the client itself: the partition has its own queue.
+            consumer.poll(Duration::ZERO);
+            match queue.poll(POLL) {
+                None => {}
+                Some(Ok(_)) => return Ok(Seen::Record),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Seen::End),
+                Some(Err(error)) => match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::AutoOffsetReset) => return Ok(Seen::End),
+                    Some(code) => return Ok(Seen::Failed(Cause::just_told(code))),
+                    None => return Err(error),
+                },
+            }
+        }
+        Ok(Seen::Nothing)
+    }
+}
+
+/// Finds the first offset behind `first` that does not fail like it.
+async fn search<F: Future<Output = Seen>>(first: i64, cause: &Cause, look: impl Fn(i64) -> F) -> Found {
+    let fails = |seen: &Seen| match (seen, cause.about()) {
+        (Seen::Failed(other), About::Batch) => other == cause,
+        (Seen::Failed(other), About::Offset | About::Whatever) => other.code == cause.code,
+        _ => false,
+    };
+    let seen = look(first).await;
+    let first = match (cause.offset().filter(|named| *named < first), fails(&seen)) {
+        (_, true) => first,
+        // The log went back, and what was read before is of one that is gone.
+        (Some(named), false) if seen == Seen::End && fails(&look(named).await) => named,
+        (_, false) => {
+            return match seen {
+                Seen::Record => Found::Readable,
+                Seen::End => Found::Nothing,
+                Seen::Failed(_) | Seen::Nothing => Found::Unclear,
+            };
+        }
+    };
+    let next = first.saturating_add(1);
+    match cause.about() {
+        About::Batch => match batch_end(first, fails, look).await {
+            Some(behind) => Found::Behind { first, behind },
+            None => Found::Unclear,
+        },
+        About::Offset => Found::Behind { first, behind: next },
+        // A record behind it shows that it is the place, and not the broker.
+        About::Whatever => {
+            let mut steps = (0..i64::BITS - 1).map(|doublings| first.saturating_add(1 << doublings));
+            loop {
+                let Some(at) = steps.next() else { return Found::Unclear };
+                match look(at).await {
+                    Seen::Record => return Found::Behind { first, behind: next },
+                    seen if fails(&seen) => {}
+                    _ => return Found::Unclear,
+                }
+            }
+        }
+    }
+}
+
+/// The first offset behind a batch, by ever longer steps and then by halves: all of its offsets fail in the same words,
+/// and none behind it does. None if a broker does not tell.
+async fn batch_end<F: Future<Output = Seen>>(
+    first: i64,
+    fails: impl Fn(&Seen) -> bool,
+    look: impl Fn(i64) -> F,
+) -> Option<i64> {
+    let (mut inside, mut step) = (first, 1);
+    let mut behind = loop {
+        let at = inside.saturating_add(step);
+        match look(at).await {
+            Seen::Nothing => return None,
+            seen if fails(&seen) => (inside, step) = (at, step.saturating_mul(2)),
+            _ => break at,
+        }
+    };
+    while behind - inside > 1 {
+        let middle = inside + (behind - inside) / 2;
+        match look(middle).await {
+            Seen::Nothing => return None,
+            seen if fails(&seen) => inside = middle,
+            _ => behind = middle,
+        }
+    }
+    Some(behind)
+}
+
+#[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "the ranges are what can't be read, and often there is one")]
+mod tests;

@@ -1,0 +1,185 @@
+//! A partition's own queue of fetched records, and what becomes of it where it can't be read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::topic_partition_list::Offset;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::completion::Mark;
+use super::consumer::Context;
+use super::partition::PartitionBook;
+use super::probe::{Found, Prober};
+use super::standing::{Cause, Standing, Step};
+use super::{Handlers, Unreadable};
+use crate::lifecycle::Readiness;
+use crate::receipt::{Budget, Receipt};
+
+/// The queue, and the wake-up for what comes next.
+pub(super) struct RecordQueue<H: Handlers> {
+    queue: PartitionQueue<Context<H>>,
+    arrived: Arc<Notify>,
+    place: Place<H>,
+}
+
+/// What comes next.
+pub(super) enum Next<'q> {
+    /// With what can't be read before it.
+    Record(BorrowedMessage<'q>, Option<Unreadable>),
+    /// What can't be read; it goes on behind it.
+    Unreadable(Unreadable),
+    /// The client has told of an error, and goes on.
+    Failed,
+}
+
+/// Where the queue stands.
+struct Place<H: Handlers> {
+    consumer: Arc<BaseConsumer<Context<H>>>,
+    topic: Arc<str>,
+    partition: i32,
+    standing: Standing,
+    prober: Prober,
+    search: Option<Search>,
+    arrived: Arc<Notify>,
+}
+
+/// A search under way. It ends with this.
+struct Search {
+    found: oneshot::Receiver<Found>,
+    task: AbortHandle,
+}
+
+impl<H: Handlers> RecordQueue<H> {
+    /// `committed` is where the group goes on, if it ever committed; `looks` are the settings of clients that look into
+    /// the partition.
+    pub(super) fn new(
+        mut queue: PartitionQueue<Context<H>>,
+        consumer: Arc<BaseConsumer<Context<H>>>,
+        (topic, partition, committed): (Arc<str>, i32, Option<i64>),
+        looks: Arc<ClientConfig>,
+        readiness: Readiness,
+    ) -> Self {
+        let arrived = Arc::new(Notify::new());
+        let wake = arrived.clone();
+        queue.set_nonempty_callback(move || wake.notify_one());
+        let standing = Standing::new(topic.clone(), partition, committed, readiness);
+        let prober = Prober::new(looks, topic.clone(), partition);
+        let place = Place { consumer, topic, partition, standing, prober, search: None, arrived: arrived.clone() };
+        Self { queue, arrived, place }
+    }
+
+    /// What comes next, if it is there. To be called in a tokio runtime.
+    pub(super) fn poll(&mut self) -> Option<Next<'_>> {
+        if let Some(unreadable) = self.place.look() {
+            return Some(Next::Unreadable(unreadable));
+        }
+        match self.queue.poll(Duration::ZERO)? {
+            Ok(message) => {
+                self.place.search = None;
+                let before = self.place.standing.record(message.offset());
+                Some(Next::Record(message, before))
+            }
+            Err(error) => {
+                self.place.failed(&error);
+                Some(Next::Failed)
+            }
+        }
+    }
+
+    /// Resolves when something may have come.
+    pub(super) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+}
+
+impl<H: Handlers> Place<H> {
+    fn failed(&mut self, error: &KafkaError) {
+        let (topic, partition) = (&self.topic, self.partition);
+        let Some(code) = error.rdkafka_error_code() else {
+            return warn!(%topic, partition, %error, "reading goes on by itself after a Kafka error");
+        };
+        let step = self.standing.failed(Cause::just_told(code), Instant::now());
+        self.take(step);
+    }
+
+    /// Begins a search when one is due, and takes what one has found.
+    fn look(&mut self) -> Option<Unreadable> {
+        let Some(search) = &mut self.search else {
+            let step = self.standing.due(Instant::now());
+            self.take(step);
+            return None;
+        };
+        let found = match search.found.try_recv() {
+            Ok(found) => found,
+            Err(oneshot::error::TryRecvError::Empty) => return None,
+            Err(oneshot::error::TryRecvError::Closed) => Found::Unclear,
+        };
+        self.search = None;
+        let (unreadable, step) = self.standing.found(found, Instant::now());
+        self.take(step);
+        unreadable
+    }
+
+    fn take(&mut self, step: Option<Step>) {
+        match step {
+            None => {}
+            Some(Step::Seek(offset)) => {
+                let (topic, partition) = (&self.topic, self.partition);
+                // It does not wait: until it has gone on, the client tells the same error.
+                if let Err(error) = self.consumer.seek(topic, partition, Offset::Offset(offset), Duration::ZERO) {
+                    warn!(%topic, partition, offset, %error, "the client does not go on behind what can't be read");
+                }
+            }
+            Some(Step::Search(first, cause)) => {
+                let (tell, found) = oneshot::channel();
+                let (searching, arrived) = (self.prober.clone().search(first, cause), self.arrived.clone());
+                let task = tokio::spawn(async move {
+                    let _ = tell.send(searching.await);
+                    arrived.notify_one();
+                });
+                self.search = Some(Search { found, task: task.abort_handle() });
+            }
+        }
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Enters offsets that can't be read in the book, and hands them on with their receipt. They are done with once that is
+/// settled, like a record.
+pub(super) async fn give_up(
+    book: &Arc<PartitionBook>,
+    budget: &Arc<Budget>,
+    unreadable: &Unreadable,
+    hand_on: impl FnOnce(&Unreadable, Receipt),
+) {
+    let Unreadable { place, last, cause } = unreadable;
+    let (topic, partition, first) = (&place.topic, place.partition, place.offset);
+    error!(%topic, partition, first, last, cause, "nothing can be read here: it becomes a dead letter");
+    let count = u64::try_from(last - first + 1).unwrap_or(1);
+    metrics::counter!("outhook_records_unreadable_total", "topic" => topic.to_string()).increment(count);
+    // What can't be read has no time.
+    let entry = |offset| book.open(Mark { offset, timestamp: 0 });
+    let receipt = entry(first).await.map(|entry| Receipt::open(book.clone(), entry, budget.clone()));
+    if *last > first
+        && let Some(end) = entry(*last).await
+    {
+        // The offsets behind the first are not asked for again once that is done with.
+        Receipt::open(book.clone(), end, budget.clone()).settle();
+    }
+    if let Some(receipt) = receipt {
+        hand_on(unreadable, receipt);
+    }
+}

@@ -1,0 +1,220 @@
+//! Batches that Kafka's client can't read, on a broker that keeps them as they are given.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use super::waiting::{Gates, start as start_waiting, stop as stop_waiting};
+use super::*;
+
+/// How long a test waits for what should happen in seconds.
+const SOON: Duration = Duration::from_secs(30);
+
+/// A batch of so many records, as no client writes it.
+#[derive(Clone)]
+struct Batch {
+    records: i32,
+    codec: i16,
+    body: Vec<u8>,
+}
+
+impl Batch {
+    fn encoded(&self) -> Vec<u8> {
+        let mut batch = Vec::new();
+        batch.extend(0i64.to_be_bytes());
+        batch.extend((49 + self.body.len() as i32).to_be_bytes());
+        batch.extend(0i32.to_be_bytes());
+        batch.push(2);
+        // Nobody checks its CRC, unless told to.
+        batch.extend(0i32.to_be_bytes());
+        batch.extend(self.codec.to_be_bytes());
+        batch.extend((self.records - 1).to_be_bytes());
+        batch.extend(1_767_323_045_900i64.to_be_bytes().repeat(2));
+        batch.extend((-1i64).to_be_bytes());
+        batch.extend((-1i16).to_be_bytes());
+        batch.extend((-1i32).to_be_bytes());
+        batch.extend(self.records.to_be_bytes());
+        batch.extend(&self.body);
+        batch
+    }
+
+    /// Appends it to a partition: a request of Produce, version 3.
+    fn write(&self, broker: &Broker, partition: i32) {
+        let text = |text: &str| [&(text.len() as i16).to_be_bytes(), text.as_bytes()].concat();
+        let batch = self.encoded();
+        let mut request = Vec::new();
+        request.extend([0i16.to_be_bytes(), 3i16.to_be_bytes()].concat());
+        request.extend(1i32.to_be_bytes());
+        request.extend(text("test"));
+        request.extend((-1i16).to_be_bytes());
+        request.extend(1i16.to_be_bytes());
+        request.extend(5000i32.to_be_bytes());
+        request.extend(1i32.to_be_bytes());
+        request.extend(text(TOPIC));
+        request.extend(1i32.to_be_bytes());
+        request.extend(partition.to_be_bytes());
+        request.extend((batch.len() as i32).to_be_bytes());
+        request.extend(batch);
+        let mut stream = TcpStream::connect(broker.bootstrap_servers()).unwrap();
+        stream.write_all(&(request.len() as i32).to_be_bytes()).unwrap();
+        stream.write_all(&request).unwrap();
+        let mut size = [0; 4];
+        stream.read_exact(&mut size).unwrap();
+        let mut answer = vec![0; i32::from_be_bytes(size) as usize];
+        stream.read_exact(&mut answer).unwrap();
+        let code = 4 + 4 + 2 + TOPIC.len() + 4 + 4;
+        assert_eq!(answer[code..code + 2], [0, 0], "the broker does not take it: {answer:?}");
+    }
+}
+
+/// A batch that can't be unpacked.
+fn broken(codec: i16, records: i32) -> Batch {
+    Batch { records, codec, body: b"this is compressed by nothing".to_vec() }
+}
+
+async fn values(broker: &Broker, values: std::ops::Range<u32>) {
+    produce(broker, values.map(|value| (0, value.to_string()))).await;
+}
+
+/// Errors come faster than by librdkafka's default.
+fn hasty(broker: &Broker) -> Config {
+    let mut config = config(broker);
+    config.client.insert("fetch.error.backoff.ms".to_owned(), "50".to_owned());
+    config
+}
+
+/// Waits until so much is committed of partition 0, and returns what could not be read of it, first and last offsets.
+async fn passed_over(broker: &Broker, seen: &Seen, end: i64) -> Vec<(i64, i64)> {
+    let began = Instant::now();
+    while committed(broker).await[0] != Some(end) {
+        assert!(began.elapsed() < SOON, "{end} is not committed, but {:?}", committed(broker).await[0]);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    of_partition(seen, 0)
+}
+
+fn of_partition(seen: &Seen, partition: i32) -> Vec<(i64, i64)> {
+    let unreadable = seen.unreadable.lock().unwrap();
+    let own = unreadable.iter().filter(|offsets| offsets.place.partition == partition);
+    own.map(|offsets| (offsets.place.offset, offsets.last)).collect()
+}
+
+async fn leave(source: Source<Recorders>) -> Left {
+    let drained = source.drain().await;
+    source.leave(drained).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_of_every_codec_that_are_broken_are_passed_over() {
+    let (broker, seen) = (broker(), Arc::<Seen>::default());
+    // A partition each of gzip, Snappy, LZ4 and Zstandard.
+    for (partition, codec) in (0..PARTITIONS).zip(1..) {
+        let value = |number: i32| (partition, format!("{partition}-{number}"));
+        produce(&broker, (0..3).map(value)).await;
+        broken(codec, 3).write(&broker, partition);
+        produce(&broker, (3..5).map(value)).await;
+        // And two codecs that are none.
+        broken(5, 1).write(&broker, partition);
+        broken(7, 1).write(&broker, partition);
+        produce(&broker, (5..7).map(value)).await;
+    }
+    let source = join_with(&seen, &hasty(&broker));
+    let began = Instant::now();
+    while committed(&broker).await != [Some(12); 4] {
+        assert!(began.elapsed() < SOON, "all is to be committed: {:?}", committed(&broker).await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for partition in 0..PARTITIONS {
+        assert_eq!(of_partition(&seen, partition), [(3, 5), (8, 8), (9, 9)], "partition {partition}");
+    }
+    let all = (0..PARTITIONS).flat_map(|partition| (0..7).map(move |number| format!("{partition}-{number}")));
+    assert_eq!(seen.values(), all.collect());
+    assert_eq!(leave(source).await, Left { unsettled: 0, committed: true });
+    for Unreadable { place, cause, .. } in &*seen.unreadable.lock().unwrap() {
+        assert!(cause.contains(&format!("of message at {} of 29 bytes failed", place.offset)), "{place}: {cause}");
+    }
+
+    // Whoever goes on there does not meet them again.
+    let later = Arc::<Seen>::default();
+    let source = join_with(&later, &hasty(&broker));
+    values(&broker, 7..8).await;
+    assert_eq!(passed_over(&broker, &later, 13).await, []);
+    leave(source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_batch_at_the_end_is_passed_over_and_what_comes_later_is_read() {
+    let (broker, seen) = (broker(), Arc::<Seen>::default());
+    broken(4, 2).write(&broker, 0);
+    let source = join_with(&seen, &hasty(&broker));
+    assert_eq!(passed_over(&broker, &seen, 2).await, [(0, 1)]);
+    values(&broker, 0..1).await;
+    assert_eq!(passed_over(&broker, &seen, 3).await, [(0, 1)]);
+    leave(source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_read_is_named_and_not_committed_before_it_is_done_with() {
+    let (broker, seen) = (broker(), Arc::<Seen>::default());
+    values(&broker, 0..1).await;
+    broken(4, 2).write(&broker, 0);
+    values(&broker, 1..2).await;
+    seen.keep_unreadable.store(true, Ordering::SeqCst);
+    let config = hasty(&broker);
+    let source = join_with(&seen, &config);
+    let began = Instant::now();
+    while config.readiness.missing() != ["records readable at changes/0 offset 1"] {
+        assert!(began.elapsed() < SOON, "{:?}", config.readiness.missing());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    seen.until(2).await;
+    assert!(config.readiness.missing().is_empty());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(committed(&broker).await[0], Some(1), "its dead letter is not acknowledged");
+    seen.kept.lock().unwrap().drain(..).for_each(Receipt::settle);
+    assert_eq!(passed_over(&broker, &seen, 4).await, [(1, 2)]);
+    leave(source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crc_that_is_wrong_is_told_where_it_is_looked_at() {
+    let (broker, seen) = (broker(), Arc::<Seen>::default());
+    values(&broker, 0..2).await;
+    broken(0, 2).write(&broker, 0);
+    values(&broker, 2..4).await;
+    let mut config = hasty(&broker);
+    config.client.insert("check.crcs".to_owned(), "true".to_owned());
+    let source = join_with(&seen, &config);
+    assert_eq!(passed_over(&broker, &seen, 6).await, [(2, 3)]);
+    assert_eq!(seen.values(), (0..4).map(|value| value.to_string()).collect());
+    leave(source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_broker_says_of_a_record_counts_and_what_it_says_of_itself_does_not() {
+    use RDKafkaRespErr::{RD_KAFKA_RESP_ERR_INVALID_MSG, RD_KAFKA_RESP_ERR_UNKNOWN};
+    for (error, is_of_a_record) in [(RD_KAFKA_RESP_ERR_INVALID_MSG, true), (RD_KAFKA_RESP_ERR_UNKNOWN, false)] {
+        let (broker, seen) = (broker(), Arc::<Seen>::default());
+        values(&broker, 0..3).await;
+        broker.request_errors(RDKafkaApiKey::Fetch, &[error; 20]);
+        let source = join_with(&seen, &hasty(&broker));
+        let unreadable = passed_over(&broker, &seen, 3).await;
+        assert_eq!(!unreadable.is_empty(), is_of_a_record, "{error:?}: {unreadable:?}");
+        assert_eq!(seen.values().len(), 3 - unreadable.len(), "{error:?}");
+        leave(source).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_wait_are_read_behind_what_can_not_be_read() {
+    let (broker, gates) = (broker(), Arc::<Gates>::default());
+    gates.open(1, 10);
+    produce(&broker, [(0, "1-a".to_owned())]).await;
+    broken(4, 3).write(&broker, 0);
+    produce(&broker, [(0, "1-b".to_owned())]).await;
+    let source = start_waiting(&broker, &gates);
+    assert_eq!(gates.until(2).await, ["1-a", "1-b"]);
+    assert_eq!(stop_waiting(source).await, 0);
+    let unreadable = gates.unreadable.lock().unwrap();
+    assert_eq!(unreadable.iter().map(|it| (it.place.offset, it.last)).collect::<Vec<_>>(), [(1, 3)]);
+}
