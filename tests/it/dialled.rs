@@ -61,7 +61,6 @@ fn endpoints_are_reached_through_the_proxy_and_checked_before() {
     let receiver = Receiver::start();
     let mut site = Site::new(OUTHOOK, 1);
     site.set("delivery.proxy", format!("http://us:s3cret@{proxy}"));
-    site.set("delivery.deny_addresses", vec!["127.0.0.2/32"]);
     site.set("delivery.retry", Vec::<String>::new());
     let denied = receiver.url("/denied").replace("127.0.0.1", "127.0.0.2");
     let event = "EventType: table.recordInsert, ObjectName: orders";
@@ -69,6 +68,8 @@ fn endpoints_are_reached_through_the_proxy_and_checked_before() {
         ("through", &[receiver.url("/through")], &[event]),
         ("denied", &[denied], &[event]),
     ]));
+    // Once it is there: such a URL can't be written.
+    site.set("delivery.deny_addresses", vec!["127.0.0.2/32"]);
     let instance = site.start();
     site.produce([order(7)]);
     receiver.wait("/through", 1, SOON);
