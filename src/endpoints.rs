@@ -1,8 +1,8 @@
 //! How endpoints stand over the whole group, and orders to retry their waiting calls now.
 //!
-//! Each instance knows its own lanes, and the calls that wait in its partitions of the overflow log and of retry topics. It writes a report
-//! of both to the stats topic every few seconds, and reads those of all others there, so that each can tell how things
-//! stand over the group. An order to retry now comes to every instance by the same topic.
+//! Each instance knows its own lanes, and the calls that wait in its partitions of the overflow log and of retry topics.
+//! It writes a report of both to the stats topic every few seconds, and reads those of all others there, so that each can
+//! tell how things stand over the group. An order to retry now comes to every instance by the same topic.
 
 mod group;
 mod orders;
@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-pub use self::orders::Forward;
 use self::orders::Orders;
 use crate::deliver::{Lanes, Recovery};
 use crate::id::Line;
 
 pub use self::group::{EndpointStatus, Group, SILENT_MS};
+pub use self::orders::Forward;
 pub use self::report::{Breaker, ORDER_PREFIX, OVERFLOW, Order, REPORT_PREFIX, Report, WaitingCalls};
 
 /// How many orders may wait to be written, which takes a moment as long as Kafka takes records.

@@ -57,8 +57,10 @@ Examples:
 
 An endpoint whose breaker is open gets one attempt of one call from each instance, as with any probe, and the rest goes on
 waiting. Once it answers, all that waits for it is sent. An attempt before its time is not counted as one of the call's
-schedule, so an order makes no call end sooner. So it is without an order, too, when an endpoint works again that failed for more
-than 10 seconds: what failed meanwhile does not wait for its own next attempt.")]
+schedule, so an order makes no call end sooner.
+
+An endpoint that failed for 10 seconds or more needs no order when it works again: what failed meanwhile is sent then, and
+does not wait for its own next attempt.")]
 pub struct RetryArgs {
     #[command(flatten)]
     which: WhichArgs,

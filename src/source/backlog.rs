@@ -33,6 +33,9 @@ const BATCH: usize = 256;
 /// Part of the room for open records from which on what can go elsewhere goes there.
 const CROWDED: f64 = 0.75;
 
+/// How long what is to be read again may not come: then it is planned anew.
+const STUCK: Duration = Duration::from_secs(10);
+
 /// How long it is waited after an error of the client.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -72,9 +75,6 @@ struct Task<B> {
     read: Counter,
     completed: Counter,
 }
-
-/// How long what is to be read again may not come: then it is planned anew.
-const STUCK: Duration = Duration::from_secs(10);
 
 /// Reads the partition until told to stop. What waits then is not under way, and comes again. `stopping` comes first
 /// because it is dropped last: by then the queues are gone.
