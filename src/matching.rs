@@ -17,7 +17,7 @@ mod table;
 mod tests;
 
 pub use self::authorization::{Authorization, TokenSource};
-pub use self::body::{Body, Chosen, Hidden, Step};
+pub use self::body::{Body, Chosen, Hidden, Member, Span, Step};
 pub use self::changed::Comparison;
 pub use self::counts::{Counts, EventCounts, Totals};
 pub use self::explain::{Reason, Verdict, Why, explain};

@@ -2,39 +2,70 @@
 //! default payload. The steps name what is the same in every message of an event and do not hold it, so that all
 //! default payloads share theirs: there may be a million.
 
+mod flat;
+
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use crate::definition::template::{
-    DEFAULT_HEAD, Fixed, Member, OUT_HOOK, Op, Reference, Template, TemplateError, Varying,
-};
+use self::flat::Flat;
+use crate::definition::template::{DEFAULT_HEAD, Fixed, OUT_HOOK, Op, Template, TemplateError, Varying};
 use crate::definition::{Event, Payload, Table, Webhook};
 use crate::json;
 
 /// A body, ready to be written for any row change.
+#[derive(Clone)]
 pub struct Body {
-    steps: Arc<[Step]>,
+    parts: Arc<Parts>,
+}
+
+/// What bodies may share. A template's steps and texts lie close together in a few blocks of memory: they take a few
+/// times the template's own bytes, whatever it is made of.
+struct Parts {
+    flat: Flat,
+    hidden: Hidden,
+    chosen: Box<[Chosen]>,
     uses_call_id: bool,
 }
 
 /// One step of writing a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// JSON text, written as it stands.
-    Text(String),
-    /// A field as a whole value: it keeps its JSON type.
-    Value(Reference),
-    /// A field's text inside a string.
-    Spliced(Reference),
+    Text(Span),
+    /// The field of that name as a whole value: it keeps its JSON type.
+    Value(Span),
+    /// The same of the URL of the attachment that the field names.
+    AttachmentUrl(Span),
+    /// The field's text inside a string.
+    Spliced(Span),
+    /// The same of the URL of the attachment that the field names.
+    SplicedAttachmentUrl(Span),
     /// Text inside a string that is the same in every message of an event.
     Fixed(Fixed),
     /// Text inside a string that each message has its own of.
     Varying(Varying),
-    /// An object of which some keys are known only when it is written.
-    Object(Vec<Member<Step>>),
+    /// An object of these members, of which some keys are known only when it is written.
+    Object(Span),
     /// The members of the default payload's data: every field of the row that is not hidden.
-    AllFields(Hidden),
-    /// The members of the default payload's data: these fields.
-    ChosenFields(Vec<Chosen>),
+    AllFields,
+    /// The members of the default payload's data: the chosen fields.
+    ChosenFields,
+}
+
+/// A member of an object whose keys are known only when it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// The steps that write what stands between the key's quotes.
+    pub key: Span,
+    /// The steps that write the value.
+    pub value: Span,
+}
+
+/// Where something stands in its body: a text, steps or members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
 }
 
 /// Fields that no default payload holds: those that are declared as passwords. Most tables have none.
@@ -57,29 +88,61 @@ impl Body {
     /// # Errors
     /// The event's template breaks the grammar.
     pub fn compile(webhook: &Webhook, event: &Event, table: Option<&Table>) -> Result<Body, TemplateError> {
-        static DEFAULT: LazyLock<Arc<[Step]>> =
-            LazyLock::new(|| default_payload(true, Step::AllFields(Hidden::default())).into());
+        static DEFAULT: LazyLock<Body> =
+            LazyLock::new(|| default_payload(true, Step::AllFields, Hidden::default(), Box::default()));
         let hidden = Hidden::of(table);
         let with_secret = !webhook.handling.omit_secret;
-        let steps = match &event.payload {
+        Ok(match &event.payload {
             Payload::Default if with_secret && hidden.is_empty() => DEFAULT.clone(),
-            Payload::Default => default_payload(with_secret, Step::AllFields(hidden)).into(),
+            Payload::Default => default_payload(with_secret, Step::AllFields, hidden, Box::default()),
             Payload::Fields(fields) => {
-                let shown = fields.iter().filter(|name| !hidden.has(name)).map(|name| Chosen::new(name));
-                default_payload(with_secret, Step::ChosenFields(shown.collect())).into()
+                let shown = fields.iter().filter(|name| !hidden.has(name)).map(|name| Chosen::new(name)).collect();
+                default_payload(with_secret, Step::ChosenFields, hidden, shown)
             }
-            Payload::Template(text) => steps_of(Template::compile(text)?.ops()).into(),
-        };
-        Ok(Body { uses_call_id: use_call_id(&steps), steps })
+            Payload::Template(text) => {
+                Body::of(Flat::of(Template::compile(text)?.ops()), Hidden::default(), Box::default())
+            }
+        })
     }
 
+    fn of(flat: Flat, hidden: Hidden, chosen: Box<[Chosen]>) -> Self {
+        let uses_call_id = flat.has(Step::Varying(Varying::CallId));
+        Self { parts: Arc::new(Parts { flat, hidden, chosen, uses_call_id }) }
+    }
+
+    /// The steps that write it.
     pub fn steps(&self) -> &[Step] {
-        &self.steps
+        self.parts.flat.main()
+    }
+
+    /// Steps of a member.
+    pub fn steps_at(&self, span: Span) -> &[Step] {
+        self.parts.flat.steps(span)
+    }
+
+    /// The members of an object.
+    pub fn members(&self, span: Span) -> &[Member] {
+        self.parts.flat.members(span)
+    }
+
+    /// A literal text, or a field's name.
+    pub fn text(&self, span: Span) -> &str {
+        self.parts.flat.text(span)
+    }
+
+    /// What the default payload does not hold.
+    pub fn hidden(&self) -> &Hidden {
+        &self.parts.hidden
+    }
+
+    /// What the default payload holds of a row, if its fields are chosen.
+    pub fn chosen(&self) -> &[Chosen] {
+        &self.parts.chosen
     }
 
     /// Whether each call of a message has a body of its own.
     pub fn uses_call_id(&self) -> bool {
-        self.uses_call_id
+        self.parts.uses_call_id
     }
 }
 
@@ -114,54 +177,17 @@ impl Chosen {
     }
 }
 
-fn use_call_id(steps: &[Step]) -> bool {
-    steps.iter().any(|step| match step {
-        Step::Varying(Varying::CallId) => true,
-        Step::Object(members) => members.iter().any(|m| use_call_id(&m.key) || use_call_id(&m.value)),
-        _ => false,
-    })
-}
-
-/// The default payload's steps, with these of its data.
-fn default_payload(with_secret: bool, data: Step) -> Vec<Step> {
-    let mut steps = Vec::new();
-    text(&mut steps, "{");
+/// The default payload, with this step for its data.
+fn default_payload(with_secret: bool, data: Step, hidden: Hidden, chosen: Box<[Chosen]>) -> Body {
+    let mut ops = Vec::new();
+    let mut text = String::from("{");
     let head = OUT_HOOK[..DEFAULT_HEAD].iter();
     for (key, op) in head.filter(|(key, _)| with_secret || *key != "secret") {
-        text(&mut steps, &format!("\"{key}\":\""));
-        push(&mut steps, op);
-        text(&mut steps, "\",");
+        text.push_str(&format!("\"{key}\":\""));
+        ops.extend([Op::Text(std::mem::take(&mut text)), op.clone()]);
+        text.push_str("\",");
     }
-    text(&mut steps, "\"data\":[{");
-    steps.push(data);
-    text(&mut steps, "}]}");
-    steps
-}
-
-fn steps_of(ops: &[Op]) -> Vec<Step> {
-    let mut steps = Vec::new();
-    ops.iter().for_each(|op| push(&mut steps, op));
-    steps
-}
-
-fn push(steps: &mut Vec<Step>, op: &Op) {
-    match op {
-        Op::Text(literal) => text(steps, literal),
-        Op::Fixed(fixed) => steps.push(Step::Fixed(*fixed)),
-        Op::Value(reference) => steps.push(Step::Value(reference.clone())),
-        Op::Spliced(reference) => steps.push(Step::Spliced(reference.clone())),
-        Op::Varying(varying) => steps.push(Step::Varying(*varying)),
-        Op::Object(members) => {
-            let member = |member: &Member<Op>| Member { key: steps_of(&member.key), value: steps_of(&member.value) };
-            steps.push(Step::Object(members.iter().map(member).collect()));
-        }
-    }
-}
-
-/// Adds text to the steps, merged with text that stands before it.
-fn text(steps: &mut Vec<Step>, text: &str) {
-    match steps.last_mut() {
-        Some(Step::Text(last)) => last.push_str(text),
-        _ => steps.push(Step::Text(text.to_owned())),
-    }
+    text.push_str("\"data\":[{");
+    ops.push(Op::Text(text));
+    Body::of(Flat::around(&ops, data, "}]}"), hidden, chosen)
 }

@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 
 use super::{AttachmentUrl, MAX_MESSAGE_BYTES, TooLarge};
 use crate::decode::{Field, RowChange};
-use crate::definition::template::{Member, Reference, Varying};
+use crate::definition::template::Varying;
 use crate::id::{CallId, MessageId};
 use crate::json::{self, Kind};
-use crate::matching::{Chosen, Rule, Step};
+use crate::matching::{Member, Rule, Step};
 
 /// One body being written.
 pub(super) struct BodyWriter<'a> {
@@ -31,7 +31,7 @@ impl BodyWriter<'_> {
     /// the memory that its message may not have.
     pub(super) fn run(&mut self, steps: &[Step]) -> Result<(), TooLarge> {
         for step in steps {
-            self.step(step)?;
+            self.step(*step)?;
             if self.out.len() > self.limit {
                 return Err(TooLarge { at_least: self.out.len() + (MAX_MESSAGE_BYTES - self.limit) });
             }
@@ -39,28 +39,29 @@ impl BodyWriter<'_> {
         Ok(())
     }
 
-    fn step(&mut self, step: &Step) -> Result<(), TooLarge> {
+    fn step(&mut self, step: Step) -> Result<(), TooLarge> {
+        let body = &self.rule.body;
         match step {
-            Step::Text(text) => self.out.push_str(text),
-            Step::Value(Reference::Field(name)) => match self.change.sent_value(name) {
+            Step::Text(text) => self.out.push_str(body.text(text)),
+            Step::Value(name) => match self.change.sent_value(body.text(name)) {
                 Some(value) => self.out.push_str(&value.json),
                 None => self.out.push_str("null"),
             },
-            Step::Value(Reference::AttachmentUrl(name)) => self.whole_attachment_url(name),
-            Step::Spliced(Reference::Field(name)) => {
-                if let Some(value) = self.change.sent_value(name) {
+            Step::AttachmentUrl(name) => self.whole_attachment_url(body.text(name)),
+            Step::Spliced(name) => {
+                if let Some(value) = self.change.sent_value(body.text(name)) {
                     splice(&value.json, self.out);
                 }
             }
-            Step::Spliced(Reference::AttachmentUrl(name)) => {
-                self.attachment_url(name);
+            Step::SplicedAttachmentUrl(name) => {
+                self.attachment_url(body.text(name));
             }
-            Step::Fixed(fixed) => json::escape(self.rule.fixed(*fixed), self.out),
-            Step::Varying(varying) => self.varying(*varying),
-            Step::Object(members) => return self.object(members),
-            Step::AllFields(hidden) if hidden.is_empty() => self.all_fields(|_| true),
-            Step::AllFields(hidden) => self.all_fields(|field| !hidden.has(&field.name)),
-            Step::ChosenFields(chosen) => self.chosen_fields(chosen),
+            Step::Fixed(fixed) => json::escape(self.rule.fixed(fixed), self.out),
+            Step::Varying(varying) => self.varying(varying),
+            Step::Object(members) => return self.object(body.members(members)),
+            Step::AllFields if body.hidden().is_empty() => self.all_fields(|_| true),
+            Step::AllFields => self.all_fields(|field| !body.hidden().has(&field.name)),
+            Step::ChosenFields => self.chosen_fields(),
         }
         Ok(())
     }
@@ -107,9 +108,9 @@ impl BodyWriter<'_> {
     }
 
     /// A field that the row does not have is null; one whose value the source did not send is left out.
-    fn chosen_fields(&mut self, chosen: &[Chosen]) {
+    fn chosen_fields(&mut self) {
         let mut first = true;
-        for field in chosen {
+        for field in self.rule.body.chosen() {
             let json = match self.change.sent_value(&field.name) {
                 Some(value) => &*value.json,
                 None if self.change.trimmed || self.is_in_row(&field.name) => continue,
@@ -129,7 +130,7 @@ impl BodyWriter<'_> {
     }
 
     /// An object whose keys hold parameters: of members whose keys turn out equal, the last one counts.
-    fn object(&mut self, members: &[Member<Step>]) -> Result<(), TooLarge> {
+    fn object(&mut self, members: &[Member]) -> Result<(), TooLarge> {
         let keys = self.keys(members)?;
         let mut seen = HashSet::new();
         let mut counts: Vec<bool> = keys.iter().rev().map(|key| seen.insert(canonical(key))).collect();
@@ -139,7 +140,7 @@ impl BodyWriter<'_> {
             self.out.push_str(separator);
             self.out.push_str(key);
             self.out.push_str("\":");
-            self.run(&member.value)?;
+            self.run(self.rule.body.steps_at(member.value))?;
             separator = ",\"";
         }
         self.out.push('}');
@@ -148,12 +149,12 @@ impl BodyWriter<'_> {
 
     /// The keys of an object's members, as they stand between quotes; together no longer than what the body has
     /// left.
-    fn keys(&self, members: &[Member<Step>]) -> Result<Vec<String>, TooLarge> {
+    fn keys(&self, members: &[Member]) -> Result<Vec<String>, TooLarge> {
         let mut limit = self.limit.saturating_sub(self.out.len());
         let mut keys = Vec::with_capacity(members.len());
         for member in members {
             let mut key = String::new();
-            BodyWriter { out: &mut key, limit, ..*self }.run(&member.key)?;
+            BodyWriter { out: &mut key, limit, ..*self }.run(self.rule.body.steps_at(member.key))?;
             limit -= key.len();
             keys.push(key);
         }

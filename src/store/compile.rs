@@ -113,7 +113,6 @@ mod tests {
     use super::*;
     use crate::definition::samples::{event, table, webhook};
     use crate::definition::{FieldType, LogRecord, Payload};
-    use crate::matching::Step;
     use crate::vocabulary::Operation;
 
     struct State {
@@ -173,8 +172,7 @@ mod tests {
         state.put(&start);
         let hides = |state: &State, table: &str| -> Vec<bool> {
             let rules = state.compiler.index.rules("acme", table).unwrap();
-            let hides = |step: &Step| matches!(step, Step::AllFields(hidden) if hidden.has("Password"));
-            rules.rules().iter().map(|rule| rule.body.steps().iter().any(hides)).collect()
+            rules.rules().iter().map(|rule| rule.body.hidden().has("Password")).collect()
         };
         let u = state.compiler.index.rules("acme", "U").unwrap();
         assert_eq!(hides(&state, "T"), [false, false]);

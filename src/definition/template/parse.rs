@@ -89,7 +89,7 @@ fn object(cursor: &mut Cursor<'_>, out: &mut Builder, depth: usize) -> Result<()
     Ok(())
 }
 
-fn member(cursor: &mut Cursor<'_>, depth: usize) -> Result<Member<Op>, TemplateError> {
+fn member(cursor: &mut Cursor<'_>, depth: usize) -> Result<Member, TemplateError> {
     if !matches!(cursor.peek(), Some('"' | '\'')) {
         return Err(cursor.error("a key in quotes or }"));
     }
@@ -118,7 +118,7 @@ fn comma(cursor: &mut Cursor<'_>, end: char) -> Result<(), TemplateError> {
 
 /// Objects with known keys become text, of equal keys the last; only where a key holds a parameter must
 /// equal keys be looked for in each message.
-fn write_object(members: Vec<Member<Op>>, out: &mut Builder) {
+fn write_object(members: Vec<Member>, out: &mut Builder) {
     let Some(keys) = members.iter().map(known_key).collect::<Option<Vec<&str>>>() else {
         return out.push(Op::Object(members));
     };
@@ -137,7 +137,7 @@ fn write_object(members: Vec<Member<Op>>, out: &mut Builder) {
 }
 
 /// A key without parameters. Each text is escaped in one way only, so equal keys have equal text here.
-fn known_key(member: &Member<Op>) -> Option<&str> {
+fn known_key(member: &Member) -> Option<&str> {
     match member.key.as_slice() {
         [] => Some(""),
         [Op::Text(key)] => Some(key),

@@ -16,16 +16,16 @@ pub enum Op {
     /// Text inside a string that each message has its own of.
     Varying(Varying),
     /// An object of which some keys are known only when it is written. All others are plain text.
-    Object(Vec<Member<Op>>),
+    Object(Vec<Member>),
 }
 
 /// A member of an object whose keys are known only when it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member<Step> {
+pub struct Member {
     /// Writes what stands between the key's quotes.
-    pub key: Vec<Step>,
+    pub key: Vec<Op>,
     /// Writes the value.
-    pub value: Vec<Step>,
+    pub value: Vec<Op>,
 }
 
 /// What of a row a parameter stands for.
