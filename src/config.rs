@@ -156,10 +156,9 @@ impl Config {
 
     /// What definitions may be, here.
     pub fn policy(&self) -> Policy {
-        let store::Config { max_webhooks, max_events, .. } = self.definitions;
         let deliver::Config { allow_http, allow_addresses, deny_addresses, .. } = &self.delivery;
         let addresses = Guard::new(allow_addresses.clone(), deny_addresses.clone());
-        Policy { allow_http: *allow_http, max_webhooks, max_events, addresses }
+        Policy { allow_http: *allow_http, limits: self.definitions.limits(), addresses }
     }
 
     /// The source that reads a topic: at most one, since sources that overlap are refused.

@@ -25,6 +25,7 @@ mod state;
 mod table;
 pub mod template;
 mod tls;
+mod usage;
 mod webhook;
 pub mod yaml;
 
@@ -44,4 +45,5 @@ pub use self::secret_text::without_secrets;
 pub use self::state::{Applied, Changes, Definitions, TableKey};
 pub use self::table::{Table, TableField};
 pub use self::tls::{Tls, TlsSettings, authorities};
+pub use self::usage::Usage;
 pub use self::webhook::{OldSecret, Stamp, Webhook};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Changes, Client, Definitions, Event, Key, LogRecord, Table, TokenKey, Webhook};
+use super::{Changes, Client, Definitions, Event, Key, LogRecord, Table, TokenKey, Usage, Webhook};
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
 /// The committed definitions with drafted records laid over them: what a write decides on that shares a
@@ -87,15 +87,28 @@ impl<'d> Draft<'d> {
         committed.chain(self.drafted.events_of(webhook))
     }
 
-    /// How many webhooks an account has.
-    pub fn webhook_count(&self, account: &AccountId) -> usize {
-        let of_account = |webhook: Option<&Webhook>| webhook.is_some_and(|webhook| webhook.account == *account);
-        let touched =
-            || self.touched.iter().filter_map(|key| if let Key::Webhook(id) = key { Some(*id) } else { None });
-        let replaced = touched().filter(|id| of_account(self.committed.webhook(*id))).count();
-        let drafted = touched().filter(|id| of_account(self.drafted.webhook(*id))).count();
-        // Names are counted there, and ids here: other hands may have given two webhooks one name.
-        (self.committed.webhook_count(account) + drafted).saturating_sub(replaced)
+    /// What an account has of definitions.
+    pub fn usage(&self, account: &AccountId) -> Usage {
+        let added_to = |usage: Usage, side: &Definitions| {
+            self.touched.iter().fold(usage, |usage, key| usage + self.usage_of(*key, side, account))
+        };
+        let replaced = added_to(Usage::default(), self.committed);
+        added_to(self.committed.usage(account), &self.drafted) - replaced
+    }
+
+    /// What a definition takes on one side of the draft, if it is of the account.
+    fn usage_of(&self, key: Key, side: &Definitions, account: &AccountId) -> Usage {
+        let is_own = |webhook: &Webhook| webhook.account == *account;
+        let usage = match key {
+            Key::Webhook(id) => side.webhook(id).filter(|webhook| is_own(webhook)).map(Usage::of_webhook),
+            Key::Event(id) => {
+                // A drafted event's webhook may be committed.
+                let webhook = |event: &Event| side.webhook(event.webhook).or_else(|| self.webhook(event.webhook));
+                side.event(id).filter(|event| webhook(event).is_some_and(is_own)).map(Usage::of_event)
+            }
+            Key::Table(_) | Key::Client(_) | Key::TokenKey => None,
+        };
+        usage.unwrap_or_default()
     }
 
     fn touches(&self, key: Key) -> bool {
@@ -133,7 +146,7 @@ mod tests {
         assert_eq!((names(&draft, "A"), names(&draft, "B")), (vec!["hook02".to_owned()], vec!["hook01".to_owned()]));
         assert_eq!(draft.events_of("hook01".parse().unwrap()).count(), 0);
         assert_eq!(draft.events_of("hook02".parse().unwrap()).count(), 1);
-        assert_eq!(draft.webhook_count(&"acme".into()), 2);
+        assert_eq!(draft.usage(&"acme".into()).webhooks, 2);
 
         let declared = LogRecord::table(&table("T", &[]));
         assert!(!draft.holds(std::slice::from_ref(&declared)));
@@ -142,7 +155,7 @@ mod tests {
 
         draft.put(&[LogRecord::deletion(Key::Webhook("hook01".parse().unwrap()))]);
         assert!(draft.webhook("hook01".parse().unwrap()).is_none());
-        assert_eq!(draft.webhook_count(&"acme".into()), 1);
+        assert_eq!(draft.usage(&"acme".into()).webhooks, 1);
         assert_eq!(committed.webhooks().len(), 1, "what is committed stays as it is");
     }
 }

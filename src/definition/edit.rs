@@ -10,7 +10,7 @@ use super::kept::{self, Kept};
 use super::rules::{self, Places, Policy, Refusal};
 use super::{
     Authentication, Client, Draft, Event, Handling, HiddenText, Key, LogRecord, OldSecret, Order, Secret, Stamp,
-    TlsSettings, TokenKey, Webhook,
+    TlsSettings, TokenKey, Usage, Webhook,
 };
 use crate::id::{AccountId, ClientId, EventId, WebhookId};
 
@@ -170,7 +170,7 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
     rules::webhook(&webhook, terms.policy)?;
     rules::destinations(&webhook, terms.policy)?;
     rules::unique_name(&webhook, draft)?;
-    rules::room_for_webhook(draft.webhook_count(terms.account), terms.policy)?;
+    terms.policy.limits.check(draft, terms.account, None, Usage::of_webhook(&webhook))?;
     Ok((vec![fitting(LogRecord::webhook(&webhook))?], webhook))
 }
 
@@ -203,6 +203,7 @@ pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms
     }
     kept::check(&kept, before, &webhook)?;
     rules::unique_name(&webhook, draft)?;
+    terms.policy.limits.check(draft, terms.account, Some(Usage::of_webhook(before)), Usage::of_webhook(&webhook))?;
     touch(&mut webhook.version, &mut webhook.modified, terms.stamp);
     let mut records = vec![fitting(LogRecord::webhook(&webhook))?];
     for event in draft.events_of(webhook.id) {
@@ -265,7 +266,8 @@ pub fn create_event(draft: &Draft<'_>, in_webhook: &str, wanted: &EventWanted, t
     let webhook = webhook(draft, in_webhook, terms.account)?.id;
     let id = free(terms, EventId::from_random, |id| draft.event(id).is_none());
     let event = checked(draft, wanted_event(id, webhook, wanted, terms.stamp)?)?;
-    rules::room_for_event(draft.events_of(webhook).count(), terms.policy)?;
+    terms.policy.limits.check_events_of_webhook(draft.events_of(webhook).count())?;
+    terms.policy.limits.check(draft, terms.account, None, Usage::of_event(&event))?;
     Ok((vec![fitting(LogRecord::event(&event))?], event))
 }
 
@@ -284,6 +286,7 @@ pub fn replace_event(
     after.version = before.version;
     touch(&mut after.version, &mut after.modified, terms.stamp);
     let after = checked(draft, after)?;
+    terms.policy.limits.check(draft, terms.account, Some(Usage::of_event(before)), Usage::of_event(&after))?;
     Ok((vec![fitting(LogRecord::event(&after))?], after))
 }
 

@@ -4,11 +4,13 @@
 //! Each refusal names the request field by the name that people write, the value, and what to do instead.
 
 mod destinations;
+mod limits;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 pub use self::destinations::destinations;
+pub use self::limits::Limits;
 pub use self::table::{table, table_field};
 use super::guard::{Guard, Refused};
 use super::template::{Template, TemplateError};
@@ -39,17 +41,14 @@ pub const MAX_TEMPLATE: usize = 256 * 1024;
 pub struct Policy {
     /// Whether outgoing URLs may be http.
     pub allow_http: bool,
-    /// The most webhooks of an account.
-    pub max_webhooks: usize,
-    /// The most events of a webhook.
-    pub max_events: usize,
+    pub limits: Limits,
     /// Which addresses may be dialled.
     pub addresses: Guard,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { allow_http: false, max_webhooks: 100_000, max_events: 10_000, addresses: Guard::default() }
+        Self { allow_http: false, limits: Limits::default(), addresses: Guard::default() }
     }
 }
 
@@ -91,8 +90,11 @@ pub enum Refusal {
          or send OverlapSeconds 0 to end it at once"
     )]
     OldSecretStillGood,
-    #[error("the {owner} has {there} {things}, and at most {there} are allowed: delete one, or raise {key}")]
-    Full { owner: &'static str, there: usize, things: &'static str, key: &'static str },
+    #[error(
+        "the {owner} would have {wanted} {things}, and at most {most} are allowed: delete what is not needed, or have \
+         the limit raised in the configuration (definitions.{key})"
+    )]
+    Full { owner: &'static str, wanted: usize, most: usize, things: &'static str, key: &'static str },
     #[error("{field} is {value}: {expected}")]
     Handling { field: &'static str, value: String, expected: &'static str },
     #[error("Headers has {name:?}: {expected}")]
@@ -171,24 +173,6 @@ pub fn operation(event_type: &str) -> Result<Operation, Refusal> {
 /// [`Refusal::Calls`].
 pub fn call_throttling(calls: i64) -> Result<u32, Refusal> {
     u32::try_from(calls).ok().filter(|calls| *calls > 0).ok_or(Refusal::Calls(calls))
-}
-
-/// Checks that an account may have one webhook more.
-///
-/// # Errors
-/// [`Refusal::Full`].
-pub fn room_for_webhook(there: usize, policy: &Policy) -> Result<(), Refusal> {
-    let full = Refusal::Full { owner: "account", there, things: "webhooks", key: "definitions.max_webhooks" };
-    if there < policy.max_webhooks { Ok(()) } else { Err(full) }
-}
-
-/// Checks that a webhook may have one event more.
-///
-/// # Errors
-/// [`Refusal::Full`].
-pub fn room_for_event(there: usize, policy: &Policy) -> Result<(), Refusal> {
-    let full = Refusal::Full { owner: "webhook", there, things: "events", key: "definitions.max_events" };
-    if there < policy.max_events { Ok(()) } else { Err(full) }
 }
 
 /// Makes a payload of the two ways to choose one. An empty list or text is one not given.

@@ -6,11 +6,12 @@
 mod declared;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Add as _;
 use std::sync::Arc;
 
 use self::declared::Declared;
 use super::record::{self, BadReason, BadRecord, Key};
-use super::{CannotOpen, Client, Event, Keyring, Table, TokenKey, Webhook};
+use super::{CannotOpen, Client, Event, Keyring, Table, TokenKey, Usage, Webhook};
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
 /// All webhooks, events and declared tables, findable by account and name, by webhook, and by table.
@@ -27,6 +28,8 @@ pub struct Definitions {
     by_webhook: BTreeMap<WebhookId, BTreeSet<EventId>>,
     /// Events whose webhook is known: only it says which account the table is in.
     by_table: BTreeMap<TableKey, BTreeSet<EventId>>,
+    /// Of webhooks, and of events whose webhook is known.
+    usage: BTreeMap<AccountId, Usage>,
     declared: Declared,
     clients: BTreeMap<ClientId, Client>,
     token_key: Option<TokenKey>,
@@ -189,9 +192,9 @@ impl Definitions {
         self.token_key.as_ref()
     }
 
-    /// How many webhooks an account has; those that share a name, as other hands may write them, count as one.
-    pub fn webhook_count(&self, account: &AccountId) -> usize {
-        self.by_name.get(account).map_or(0, BTreeMap::len)
+    /// What an account has of definitions; not counted are events whose webhook has not come, or is gone.
+    pub fn usage(&self, account: &AccountId) -> Usage {
+        self.usage.get(account).copied().unwrap_or_default()
     }
 
     /// All webhooks, by id.
@@ -279,6 +282,13 @@ impl Definitions {
                 link(&mut self.by_table, key(webhook), *event, changes);
             }
         }
+        let of_events = self.events_of(id).map(Usage::of_event).fold(Usage::default(), Usage::add);
+        if let Some(before) = &before {
+            self.take(&before.account, Usage::of_webhook(before) + of_events);
+        }
+        if let Some(webhook) = &webhook {
+            self.add(&webhook.account, Usage::of_webhook(webhook) + of_events);
+        }
         self.webhooks.extend(webhook.map(|webhook| (id, webhook)));
     }
 
@@ -293,15 +303,31 @@ impl Definitions {
                 events.is_empty()
             });
             if let Some(table) = self.table_of(&before) {
+                self.take(&table.account, Usage::of_event(&before));
                 unlink(&mut self.by_table, table, id, changes);
             }
         }
         if let Some(event) = event {
             self.by_webhook.entry(event.webhook).or_default().insert(id);
             if let Some(table) = self.table_of(&event) {
+                self.add(&table.account, Usage::of_event(&event));
                 link(&mut self.by_table, table, id, changes);
             }
             self.events.insert(id, Box::new(event));
+        }
+    }
+
+    fn add(&mut self, account: &AccountId, more: Usage) {
+        let usage = self.usage.entry(account.clone()).or_default();
+        *usage = *usage + more;
+    }
+
+    fn take(&mut self, account: &AccountId, less: Usage) {
+        if let Some(usage) = self.usage.get_mut(account) {
+            *usage = *usage - less;
+            if *usage == Usage::default() {
+                self.usage.remove(account);
+            }
         }
     }
 

@@ -3,6 +3,7 @@ use std::cell::Cell;
 use serde_json::json;
 
 use super::super::guard::Guard;
+use super::super::rules::Limits;
 use super::super::samples::stamp;
 use super::super::{Changes, Definitions};
 use super::*;
@@ -11,11 +12,13 @@ use super::*;
 struct State {
     definitions: Definitions,
     random: Cell<u8>,
+    limits: Limits,
 }
 
 impl State {
     fn new() -> Self {
-        Self { definitions: Definitions::default(), random: Cell::new(0) }
+        let limits = Limits { events_of_webhook: 3, ..Limits::default() };
+        Self { definitions: Definitions::default(), random: Cell::new(0), limits }
     }
 
     fn decide<T>(&mut self, decide: impl FnOnce(&Draft<'_>, &Terms<'_>) -> Decision<T>) -> Result<T, String> {
@@ -25,7 +28,7 @@ impl State {
             self.random.set(self.random.get() + 1);
             bytes.fill(self.random.get());
         };
-        let policy = Policy { max_events: 3, ..Policy::default() };
+        let policy = Policy { limits: self.limits.clone(), ..Policy::default() };
         let terms = Terms { account: &account, policy: &policy, stamp: &stamp, random: &random };
         let (records, made) = decide(&Draft::on(&self.definitions), &terms).map_err(|problem| problem.to_string())?;
         for record in records {
@@ -110,7 +113,76 @@ fn events_take_their_places_and_give_them_back() {
     let mut elsewhere = wanted("table.recordDelete", &[]);
     elsewhere.object_name = Some("U".to_owned());
     let full = state.decide(|draft, terms| create_event(draft, webhook.id.as_str(), &elsewhere, terms));
-    assert!(full.unwrap_err().contains("has 3 events"));
+    assert!(full.unwrap_err().contains("would have 4 events, and at most 3 are allowed"));
+}
+
+#[test]
+fn an_account_has_so_many_definitions_and_so_many_bytes_and_may_always_make_them_smaller() {
+    let mut state = State::new();
+    let first = state.webhook("A").unwrap();
+    let second = state.webhook("B").unwrap();
+    let there = state.definitions.usage(&"acme".into());
+    assert_eq!(there, Usage { webhooks: 2, events: 0, bytes: 2 * "Ahttps://a.example/".len() });
+
+    let limited = |state: &mut State, of_account: Usage| state.limits = Limits { of_account, ..Limits::default() };
+    let room = Usage { webhooks: 2, events: 2, bytes: there.bytes + 20 };
+    limited(&mut state, room);
+    let full = "the account would have 3 webhooks, and at most 2 are allowed: delete what is not needed, or have the \
+                limit raised in the configuration (definitions.max_webhooks)";
+    assert_eq!(state.webhook("C").unwrap_err(), full);
+    let event = state.event(&first, "table.recordUpdate", &["a", "b"]).unwrap();
+    state.event(&second, "table.recordInsert", &[]).unwrap();
+    assert!(
+        state.event(&second, "table.recordDelete", &[]).unwrap_err().contains("would have 3 events, and at most 2")
+    );
+
+    let place = (first.id.as_str(), event.id.as_str());
+    let template = |state: &mut State, text: &str| {
+        let to = EventWanted { custom_payload_template: Some(text.to_owned()), ..wanted("table.recordUpdate", &[]) };
+        state.decide(|draft, terms| replace_event(draft, place, &to, terms))
+    };
+    template(&mut state, "{'a': '1'}").unwrap();
+    let refused = template(&mut state, "{'a': '1', 'b': '2'}").unwrap_err();
+    assert!(refused.contains(&format!(
+        "would have {} bytes of definitions, and at most {}",
+        there.bytes + 22,
+        room.bytes
+    )));
+    assert!(refused.contains("definitions.max_account_bytes"), "{refused}");
+    let long = WebhookWanted { description: Some("long".repeat(10)), ..WebhookWanted::default() };
+    let refused = state.decide(|draft, terms| change_webhook(draft, second.id.as_str(), &long, terms));
+    assert!(refused.unwrap_err().contains("bytes of definitions"));
+
+    // The limit was lowered since: what is there stays, and what does not add to it is taken.
+    limited(&mut state, Usage::default());
+    template(&mut state, "{'a': '2'}").unwrap();
+    template(&mut state, "{'a': ''}").unwrap();
+    let renamed = WebhookWanted { name: Some("Z".to_owned()), ..WebhookWanted::default() };
+    state.decide(|draft, terms| change_webhook(draft, second.id.as_str(), &renamed, terms)).unwrap();
+    for webhook in [first, second] {
+        state.decide(|draft, terms| delete_webhook(draft, webhook.id.as_str(), terms.account)).unwrap();
+    }
+    assert_eq!(state.definitions.usage(&"acme".into()), Usage::default());
+}
+
+#[test]
+fn what_is_drafted_counts_for_its_account() {
+    let mut state = State::new();
+    let webhook = state.webhook("A").unwrap();
+    state.event(&webhook, "table.recordInsert", &[]).unwrap();
+    let account = AccountId::from("acme");
+    let committed = state.definitions.usage(&account);
+    let mut draft = Draft::on(&state.definitions);
+    assert_eq!(draft.usage(&account), committed);
+    let other = Event { id: "event9".parse().unwrap(), ..state.definitions.events().next().unwrap().clone() };
+    draft.put(&[LogRecord::event(&other)]);
+    assert_eq!(draft.usage(&account), committed + Usage::of_event(&other));
+    draft.put(&[LogRecord::deletion(Key::Event(other.id))]);
+    assert_eq!(draft.usage(&account), committed);
+    let foreign = Webhook { id: "hook99".parse().unwrap(), account: "zoo".into(), ..webhook.clone() };
+    draft.put(&[LogRecord::webhook(&foreign), LogRecord::webhook(&Webhook { name: "AA".to_owned(), ..webhook })]);
+    assert_eq!(draft.usage(&account), Usage { bytes: committed.bytes + 1, ..committed });
+    assert_eq!(draft.usage(&"zoo".into()), Usage::of_webhook(&foreign));
 }
 
 #[test]

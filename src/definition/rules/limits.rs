@@ -1,0 +1,62 @@
+//! What an account may have of definitions: every instance holds all of them in memory.
+
+use super::Refusal;
+use crate::definition::{Draft, Usage};
+use crate::id::AccountId;
+
+/// The most that an account, or a webhook, may have. They hold for what requests add; what an operator applies, and
+/// what is there already, is not refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Webhooks, events, and the bytes of the texts in them, of an account.
+    pub of_account: Usage,
+    /// Events of a webhook.
+    pub events_of_webhook: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let of_account = Usage { webhooks: 100_000, events: 200_000, bytes: 32 * 1024 * 1024 };
+        Self { of_account, events_of_webhook: 10_000 }
+    }
+}
+
+impl Limits {
+    /// Checks that an account may add a definition, or put it in the place of the one before it. What makes one smaller
+    /// is always allowed.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`].
+    pub fn check(
+        &self,
+        draft: &Draft<'_>,
+        account: &AccountId,
+        before: Option<Usage>,
+        after: Usage,
+    ) -> Result<(), Refusal> {
+        let (before, most) = (before.unwrap_or_default(), self.of_account);
+        let wanted = draft.usage(account) - before + after;
+        let limits = [
+            ("webhooks", "max_webhooks", before.webhooks, after.webhooks, wanted.webhooks, most.webhooks),
+            ("events", "max_account_events", before.events, after.events, wanted.events, most.events),
+            ("bytes of definitions", "max_account_bytes", before.bytes, after.bytes, wanted.bytes, most.bytes),
+        ];
+        let broken = limits.into_iter().find(|(_, _, before, after, wanted, most)| after > before && wanted > most);
+        match broken {
+            None => Ok(()),
+            Some((things, key, _, _, wanted, most)) => {
+                Err(Refusal::Full { owner: "account", wanted, most, things, key })
+            }
+        }
+    }
+
+    /// Checks that a webhook may have one event more than it has.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`].
+    pub fn check_events_of_webhook(&self, there: usize) -> Result<(), Refusal> {
+        let (most, wanted) = (self.events_of_webhook, there + 1);
+        let full = Refusal::Full { owner: "webhook", wanted, most, things: "events", key: "max_events" };
+        if wanted > most { Err(full) } else { Ok(()) }
+    }
+}
