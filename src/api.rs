@@ -9,6 +9,7 @@ mod openapi;
 mod operations;
 mod query;
 mod rest;
+mod shares;
 
 use std::sync::Arc;
 
@@ -34,7 +35,8 @@ pub use self::config::{Access, Config, TokenSecret};
 pub use self::listener::{BindError, Listener};
 pub use self::oauth::Guesses;
 pub use self::openapi::openapi;
-pub use self::rest::{AttemptShown, LetterShown, MessageShown, OpenedShown, Previews};
+pub use self::rest::{AttemptShown, LetterShown, MessageShown, OpenedShown};
+pub use self::shares::Shares;
 
 /// What requests are answered from.
 pub struct Api {
@@ -60,7 +62,7 @@ pub struct Api {
     pub decoding: Decoding,
     pub attachment_url: Option<AttachmentUrl>,
     pub guesses: Guesses,
-    pub previews: Previews,
+    pub shares: Shares,
 }
 
 /// Says how the records of a topic are read; None for a topic of no source.

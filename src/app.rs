@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use crate::api::{Api, BindError, Decoding, Guesses, Listener, Previews};
+use crate::api::{Api, BindError, Decoding, Guesses, Listener, Shares};
 use crate::catalogue::{self, Catalogue, Lookout};
 use crate::config::{self, Config};
 use crate::decode::{self, Decoder, WholeTables};
@@ -132,7 +132,7 @@ impl App {
             decoding: decoding(&stages.sources),
             attachment_url: stages.attachment_url.clone(),
             guesses: Guesses::default(),
-            previews: Previews::default(),
+            shares: Shares::new(config.definitions.max_account_writes),
         };
         let (changes, retries) = (changes(config, &readiness), retries(config, &readiness));
         Ok(Self {

@@ -76,6 +76,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", message)
     }
 
+    pub fn too_many(message: impl Into<String>, retry_after: Duration) -> Self {
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
+        Self { retry_after: Some(retry_after), ..error }
+    }
+
     pub fn unavailable(message: impl Into<String>) -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message);
         Self { retry_after: Some(Duration::from_secs(1)), ..error }
@@ -150,8 +155,7 @@ impl From<journal::Error> for ApiError {
         match error {
             journal::Error::Busy { .. } => {
                 let message = "this instance does as many such reads as it does at a time: try again in a moment";
-                let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
-                Self { retry_after: Some(Duration::from_secs(1)), ..error }
+                Self::too_many(message, Duration::from_secs(1))
             }
             journal::Error::Cursor(error) => Self::query(format!("Cursor: {error}")),
             cause => {

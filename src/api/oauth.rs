@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -150,9 +150,7 @@ impl Api {
         }
         if let Some(wait) = self.guesses.wait(guesser, Instant::now()) {
             let message = format!("too many wrong credentials: wait {} s", wait.as_secs() + 1);
-            let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
-            let retry_after = Some(wait + Duration::from_secs(1));
-            return Err(ApiError { retry_after, ..error }.oauth("invalid_client"));
+            return Err(ApiError::too_many(message, wait + Duration::from_secs(1)).oauth("invalid_client"));
         }
         self.guesses.failed(guesser, Instant::now());
         Err(ApiError::unauthorized("there is no client with this client_id and client_secret").oauth("invalid_client"))

@@ -62,18 +62,17 @@ fn text(document: &OpenApi) -> String {
 pub(super) fn split() -> (Router<Arc<Api>>, OpenApi) {
     let described = OpenApiRouter::with_openapi(Document::openapi());
     let (below_base, mut document) = described.merge(rest::router()).split_for_parts();
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
+    for (operation, writes) in document.paths.paths.values_mut().flat_map(operations) {
         operation.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
         operation.parameters.iter_mut().flatten().for_each(describe_id);
         schemas::refine_bodies(operation);
-        let may_be_too_many =
-            operation.tags.iter().flatten().any(|tag| tag == "Dead letters" || tag == "Messages" || tag == "Previews");
-        errors::add(operation, may_be_too_many);
+        let reads_log = operation.tags.iter().flatten().any(|tag| tag == "Dead letters" || tag == "Messages");
+        errors::add(operation, writes || reads_log);
     }
     let (token, mut of_token) = OpenApiRouter::new().routes(routes!(oauth::token)).split_for_parts();
     for item in of_token.paths.paths.values_mut() {
         item.servers = Some(vec![Server::new("/")]);
-        operations(item).for_each(|operation| errors::add(operation, true));
+        operations(item).for_each(|(operation, _)| errors::add(operation, true));
     }
     document.merge(of_token);
     document.servers = Some(rest::BASES.iter().rev().map(|base| ServerBuilder::new().url(*base).build()).collect());
@@ -85,9 +84,11 @@ pub(super) fn split() -> (Router<Arc<Api>>, OpenApi) {
     (router, document)
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+/// The operations of a path, and whether they do more than to read.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool)> {
     let PathItem { get, post, put, patch, delete, .. } = item;
-    [get, post, put, patch, delete].into_iter().flatten()
+    let others = [post, put, patch, delete].into_iter().flatten().map(|operation| (operation, true));
+    get.iter_mut().map(|operation| (operation, false)).chain(others)
 }
 
 fn add_security(components: &mut Components) {

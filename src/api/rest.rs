@@ -18,7 +18,6 @@ use utoipa_axum::routes;
 
 pub use self::dead_letters::{LetterShown, OpenedShown};
 pub use self::messages::{AttemptShown, MessageShown};
-pub use self::preview::Previews;
 use self::shapes::Counts;
 use super::Api;
 use super::error::ApiError;
@@ -63,6 +62,7 @@ impl Api {
         caller: &Caller,
         decide: impl Fn(&Draft<'_>, &Terms<'_>) -> Decision<T> + Send + 'static,
     ) -> Result<T, ApiError> {
+        self.shares.write(&caller.account)?;
         let stamp = Stamp::new(Timestamp::now(), &*caller.name);
         let (account, policy, random) = (caller.account.clone(), self.policy.clone(), SystemRandom::new());
         let written = self.store.write(move |draft| {

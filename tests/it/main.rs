@@ -12,6 +12,7 @@ mod endpoints;
 mod harness_itself;
 mod hostile;
 mod kafka_trouble;
+mod limits;
 mod made_anew;
 mod message_log;
 mod overflow;

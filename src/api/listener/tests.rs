@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
-use super::super::{Access, Api, Guesses, Previews};
+use super::super::{Access, Api, Guesses, Shares};
 use super::*;
 use crate::catalogue::Catalogue;
 use crate::definition::rules::Policy;
@@ -56,7 +56,7 @@ async fn start() -> Server {
         decoding: Box::new(|_| None),
         attachment_url: None,
         guesses: Guesses::default(),
-        previews: Previews::default(),
+        shares: Shares::new(store::Config::default().max_account_writes),
     };
     let serving = tokio::spawn(listener.serve(api.router(), stopping));
     Server { address, readiness, stop, serving }

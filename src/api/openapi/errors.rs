@@ -38,7 +38,7 @@ const TOO_MANY: Kind = Kind {
     ..kind(
         "TooManyRequests",
         429,
-        "Too many wrong credentials from this address, or too many reads or previews at once.",
+        "Too many wrong credentials from this address, or too much of this account at once: changes, reads, previews.",
     )
 };
 const UNAVAILABLE: Kind = Kind {

@@ -83,10 +83,14 @@ pub(super) async fn list(
 ) -> Result<Json<LettersPage>, ApiError> {
     let webhook = api.webhook_id(&webhook, &caller)?;
     let (filter, from, limit) = query.read()?;
-    let filter = Filter { account: Some(caller.account), webhook: Some(webhook), ..filter };
-    let mut redriven = Redriven::among(&filter);
-    let mut page = api.letters.page(filter, from, Bounds { found: limit, bytes: BYTES, time: TIME }).await?;
-    redriven.mark(&mut page.found, &api.letters, MARKERS).await?;
+    let filter = Filter { account: Some(caller.account.clone()), webhook: Some(webhook), ..filter };
+    let page = api.reading(&caller.account, async move |api: Arc<Api>| {
+        let mut redriven = Redriven::among(&filter);
+        let mut page = api.letters.page(filter, from, Bounds { found: limit, bytes: BYTES, time: TIME }).await?;
+        redriven.mark(&mut page.found, &api.letters, MARKERS).await?;
+        Ok(page)
+    });
+    let page = page.await?;
     let result = page.found.iter().map(LetterShown::of).collect();
     Ok(Json(LettersPage { result, next_cursor: page.next.map(|next| next.to_string()) }))
 }
@@ -101,13 +105,16 @@ pub(super) async fn read(
     Path((webhook, letter)): Path<(String, String)>,
 ) -> Result<Json<OpenedShown>, ApiError> {
     let webhook = api.webhook_id(&webhook, &caller)?;
-    let missing = || ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook}"));
-    let id = letter.parse::<LetterId>().map_err(|_| missing())?;
-    let own = Filter { account: Some(caller.account), webhook: Some(webhook), ..Filter::default() };
-    let opened = api.letters.open(id, TIME).await?.filter(|opened| own.takes(&opened.letter));
-    let mut opened = opened.ok_or_else(missing)?;
-    Redriven::among(&own).mark(std::slice::from_mut(&mut opened.letter), &api.letters, MARKERS).await?;
-    Ok(Json(OpenedShown::of(&opened, false, MAX_BODY)))
+    let missing = ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook}"));
+    let Ok(id) = letter.parse::<LetterId>() else { return Err(missing) };
+    let own = Filter { account: Some(caller.account.clone()), webhook: Some(webhook), ..Filter::default() };
+    let opened = api.reading(&caller.account, async move |api: Arc<Api>| {
+        let opened = api.letters.open(id, TIME).await?.filter(|opened| own.takes(&opened.letter));
+        let mut opened = opened.ok_or(missing)?;
+        Redriven::among(&own).mark(std::slice::from_mut(&mut opened.letter), &api.letters, MARKERS).await?;
+        Ok(opened)
+    });
+    Ok(Json(OpenedShown::of(&opened.await?, false, MAX_BODY)))
 }
 
 impl Api {

@@ -133,6 +133,7 @@ pub(super) async fn retry_now(
     let lines = request.chosen(api.urls(&webhook, &caller)?)?;
     let now_ms = Timestamp::now().as_millisecond();
     let waiting = lines.iter().map(|line| api.endpoints.status(*line, now_ms).waiting_calls()).sum();
+    api.shares.write(&caller.account)?;
     api.endpoints.order(&lines, now_ms)?;
     Ok((StatusCode::ACCEPTED, Json(RetryAnswer { endpoints: lines.len(), waiting })))
 }

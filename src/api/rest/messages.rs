@@ -94,7 +94,7 @@ pub(super) async fn list(
     Path(webhook): Path<String>,
     Query(query): Query<MessagesQuery>,
 ) -> Result<Json<MessagesPage>, ApiError> {
-    let (own, _) = api.messages_of(&webhook, caller)?;
+    let (account, (own, _)) = (caller.account.clone(), api.messages_of(&webhook, caller)?);
     let from: Option<Cursor> = parsed("Cursor", query.cursor.as_deref())?;
     let found = limit(query.limit.as_deref())?;
     let filter = Filter {
@@ -103,7 +103,9 @@ pub(super) async fn list(
         status: parsed::<Statuses>("Status", query.status.as_deref())?.unwrap_or_default().0,
         ..between(own, query.since.as_deref(), query.until.as_deref())?
     };
-    let page = api.message_log.page(filter, from, Bounds { found, bytes: PAGE_BYTES, time: TIME }).await?;
+    let bounds = Bounds { found, bytes: PAGE_BYTES, time: TIME };
+    let read = async move |api: Arc<Api>| Ok(api.message_log.page(filter, from, bounds).await?);
+    let page = api.reading(&account, read).await?;
     let result = newest_of_calls(page.found).iter().map(AttemptShown::for_clients).collect();
     Ok(Json(MessagesPage { result, next_cursor: page.next.map(|next| next.to_string()) }))
 }
@@ -118,13 +120,14 @@ pub(super) async fn read(
     Path((webhook, message)): Path<(String, String)>,
     Query(query): Query<MessageQuery>,
 ) -> Result<Json<MessageShown>, ApiError> {
-    let (own, webhook) = api.messages_of(&webhook, caller)?;
+    let (account, (own, webhook)) = (caller.account.clone(), api.messages_of(&webhook, caller)?);
     let missing =
         |place: &str| ApiError::not_found(format!("there is no message {message:?} of webhook {webhook} {place}"));
     let id = message.parse::<MessageId>().map_err(|_| missing("in the message log"))?;
     let filter = Filter { message: Some(id), ..between(own, query.since.as_deref(), query.until.as_deref())? };
     let bounds = Bounds { found: MAX_ATTEMPTS, bytes: MESSAGE_BYTES, time: TIME };
-    let page = api.message_log.page(filter, None, bounds).await?;
+    let read = async move |api: Arc<Api>| Ok(api.message_log.page(filter, None, bounds).await?);
+    let page = api.reading(&account, read).await?;
     let complete = page.next.is_none();
     let shown = MessageShown::for_clients(page.found, complete).ok_or_else(|| {
         missing(if complete { "in the message log" } else { "in the newest of the log: Until looks further back" })

@@ -1,17 +1,14 @@
 //! Previews: the exact message that an event sends for a row change, and why events fire or do not.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{FromRequest, Path, Request, State};
-use dashmap::DashMap;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::ToSchema;
 
 use super::super::Api;
@@ -160,47 +157,16 @@ pub(super) async fn explain(
     explained.await.map(Json)
 }
 
-/// Previews at a time, over all accounts: each may take tens of megabytes, and a core for a while.
-const AT_ONCE: usize = 2;
-/// Of one account that are made or wait.
-const OF_ACCOUNT: usize = 8;
-
-/// Which previews are made.
-pub struct Previews {
-    places: Arc<Semaphore>,
-    of_accounts: DashMap<AccountId, Arc<Semaphore>>,
-}
-
-impl Default for Previews {
-    fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(AT_ONCE)), of_accounts: DashMap::new() }
-    }
-}
-
-impl Previews {
-    /// A place among those of an account.
-    fn of_account(&self, account: &AccountId) -> Result<OwnedSemaphorePermit, ApiError> {
-        let places = || Arc::new(Semaphore::new(OF_ACCOUNT));
-        let own = self.of_accounts.entry(account.clone()).or_insert_with(places).clone();
-        own.try_acquire_owned().map_err(|_| {
-            let message = format!("{OF_ACCOUNT} previews of this account are being made: try again in a moment");
-            let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
-            ApiError { retry_after: Some(Duration::from_secs(1)), ..error }
-        })
-    }
-}
-
 /// Makes a preview apart from the threads on which messages go out.
 async fn in_background<T: Send + 'static>(
     api: Arc<Api>,
     account: AccountId,
     make: impl FnOnce(&Api, &AccountId) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let own = api.previews.of_account(&account)?;
-    let place = api.previews.places.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let place = api.shares.preview(&account).await?;
     let made = tokio::task::spawn_blocking(move || {
         // Held until it is done: who asked may be gone before.
-        let _places = (own, place);
+        let _place = place;
         make(&api, &account)
     });
     made.await.expect("a preview does not panic")

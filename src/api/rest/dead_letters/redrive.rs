@@ -98,20 +98,16 @@ pub(in super::super) async fn many(
     let own = api.own(&webhook, &caller)?;
     let again = request.again == Some(true);
     let (filter, asked) = request.read(&own)?;
-    let ids = match asked {
-        Asked::Named(ids) => ids,
+    let account = caller.account.clone();
+    let answer = api.reading(&account, async move |api: Arc<Api>| match asked {
+        Asked::Named(ids) => api.redrive_named(&ids, &own, again, &caller).await,
         Asked::Page(from) => {
             let page = api.letters.candidates(filter.clone(), from, PAGE).await?;
             let outcomes = api.redrive_all(page.found, &filter, again, &caller).await?;
-            return Ok(Json(RedriveAnswer::of(&outcomes, page.next)));
+            Ok(RedriveAnswer::of(&outcomes, page.next))
         }
-    };
-    let found = api.letters.named(&ids, STEP).await?;
-    let found: Vec<_> = found.into_iter().map(|found| found.filter(|found| own.takes(&found.letter))).collect();
-    let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
-    let mut outcomes: Outcomes = missing.map(|(id, _)| (*id, Err(Skipped::Missing))).collect();
-    outcomes.extend(api.redrive_all(found.into_iter().flatten().collect(), &own, again, &caller).await?);
-    Ok(Json(RedriveAnswer::of(&outcomes, None)))
+    });
+    Ok(Json(answer.await?))
 }
 
 /// Send a dead letter out again.
@@ -126,12 +122,16 @@ pub(in super::super) async fn one(
     OptionalBody(request): OptionalBody<RedriveOneRequest>,
 ) -> Result<Json<RedriveAnswer>, ApiError> {
     let own = api.own(&webhook, &caller)?;
-    let missing = || ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook:?}"));
-    let id = letter.parse::<LetterId>().map_err(|_| missing())?;
-    let found = api.letters.named(&[id], STEP).await?.pop().flatten();
-    let found = found.filter(|found| own.takes(&found.letter)).ok_or_else(missing)?;
-    let outcomes = api.redrive_all(vec![found], &own, request.again == Some(true), &caller).await?;
-    Ok(Json(RedriveAnswer::of(&outcomes, None)))
+    let missing = ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook:?}"));
+    let Ok(id) = letter.parse::<LetterId>() else { return Err(missing) };
+    let account = caller.account.clone();
+    let answer = api.reading(&account, async move |api: Arc<Api>| {
+        let found = api.letters.named(&[id], STEP).await?.pop().flatten();
+        let found = found.filter(|found| own.takes(&found.letter)).ok_or(missing)?;
+        let outcomes = api.redrive_all(vec![found], &own, request.again == Some(true), &caller).await?;
+        Ok(RedriveAnswer::of(&outcomes, None))
+    });
+    Ok(Json(answer.await?))
 }
 
 impl Api {
@@ -139,6 +139,21 @@ impl Api {
     fn own(&self, webhook: &str, caller: &Caller) -> Result<Filter, ApiError> {
         let webhook: WebhookId = self.webhook_id(webhook, caller)?;
         Ok(Filter { account: Some(caller.account.clone()), webhook: Some(webhook), ..Filter::default() })
+    }
+
+    async fn redrive_named(
+        &self,
+        ids: &[LetterId],
+        own: &Filter,
+        again: bool,
+        caller: &Caller,
+    ) -> Result<RedriveAnswer, ApiError> {
+        let found = self.letters.named(ids, STEP).await?;
+        let found: Vec<_> = found.into_iter().map(|found| found.filter(|found| own.takes(&found.letter))).collect();
+        let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let mut outcomes: Outcomes = missing.map(|(id, _)| (*id, Err(Skipped::Missing))).collect();
+        outcomes.extend(self.redrive_all(found.into_iter().flatten().collect(), own, again, caller).await?);
+        Ok(RedriveAnswer::of(&outcomes, None))
     }
 
     async fn redrive_all(

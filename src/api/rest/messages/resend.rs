@@ -33,15 +33,16 @@ pub(in super::super) async fn resend(
 ) -> Result<Json<ResendAnswer>, ApiError> {
     let (account, definitions) = (caller.account.clone(), api.store.as_of());
     let (_, webhook) = api.messages_of(&webhook, caller)?;
-    let missing = || {
-        let place = "in the message log, or none among the newest of it";
-        ApiError::not_found(format!("there is no message {message:?} of webhook {webhook} {place}"))
-    };
-    let id = message.parse::<MessageId>().map_err(|_| missing())?;
-    let origin = api.message_log.find(&account, webhook, id).await?.ok_or_else(missing)?;
-    api.check_active(webhook, origin.event)?;
-    let calls = api.resend.one(&origin.place, origin.event, id, definitions).await?;
-    Ok(Json(ResendAnswer { calls }))
+    let place = "in the message log, or none among the newest of it";
+    let missing = ApiError::not_found(format!("there is no message {message:?} of webhook {webhook} {place}"));
+    let Ok(id) = message.parse::<MessageId>() else { return Err(missing) };
+    let own = account.clone();
+    let calls = api.reading(&account, async move |api: Arc<Api>| {
+        let origin = api.message_log.find(&own, webhook, id).await?.ok_or(missing)?;
+        api.check_active(webhook, origin.event)?;
+        Ok(api.resend.one(&origin.place, origin.event, id, definitions).await?)
+    });
+    Ok(Json(ResendAnswer { calls: calls.await? }))
 }
 
 impl Api {
