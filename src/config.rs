@@ -21,13 +21,13 @@ use serde::Deserialize;
 
 use self::document::{Document, Override};
 pub use self::kafka::{GroupProtocol, Kafka};
-pub use self::limits::{Drain, Memory, Render};
+pub use self::limits::{Drain, Limits, Memory, Render};
 pub use self::problem::Problem;
 pub use self::properties::Properties;
 pub use self::source::Source;
 pub use self::topic_pattern::TopicPattern;
 use crate::definition::guard::Guard;
-use crate::definition::rules::Policy;
+use crate::definition::rules::{self, Policy};
 use crate::id::AccountId;
 use crate::{api, deliver, message_log, settle, stats, store, telemetry};
 
@@ -63,6 +63,8 @@ pub struct Config {
     pub delivery: deliver::Config,
     /// What is put into messages.
     pub render: Render,
+    /// What accounts may ask for.
+    pub limits: Limits,
     /// What may be in memory.
     pub memory: Memory,
     /// How a stop behaves.
@@ -158,7 +160,9 @@ impl Config {
     pub fn policy(&self) -> Policy {
         let deliver::Config { allow_http, allow_addresses, deny_addresses, .. } = &self.delivery;
         let addresses = Guard::new(allow_addresses.clone(), deny_addresses.clone());
-        Policy { allow_http: *allow_http, limits: self.definitions.limits(), addresses }
+        let call_throttling = self.limits.call_throttling.get();
+        let limits = rules::Limits { call_throttling, ..self.definitions.limits() };
+        Policy { allow_http: *allow_http, limits, addresses }
     }
 
     /// The source that reads a topic: at most one, since sources that overlap are refused.

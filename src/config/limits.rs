@@ -1,12 +1,29 @@
-//! The small sections: `[memory]`, `[drain]` and `[render]`.
+//! The small sections: `[limits]`, `[memory]`, `[drain]` and `[render]`.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
 use serde::Deserialize;
 
 use super::Problem;
+use crate::definition::rules;
 use crate::render::AttachmentUrl;
+
+/// What accounts may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The most calls a second that a webhook's CallThrottling may allow. A webhook without one is shown with it, and is not throttled. Default 1000000.
+    pub call_throttling: NonZeroU32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let most = rules::Limits::default().call_throttling;
+        Self { call_throttling: NonZeroU32::new(most).expect("the default allows calls") }
+    }
+}
 
 /// What may be in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -30,7 +30,8 @@ pub struct WebhookWanted {
     #[schema(required, nullable = false, min_items = 1, max_items = 100,
         example = json!(["https://crm.example.com/hooks/customers"]))]
     pub outgoing_urls: Option<Vec<String>>,
-    /// The most calls a second, over the whole group. Left out: no limit.
+    /// The most calls a second, over the whole group: up to the installation's limits.call_throttling, 1000000 unless set,
+    /// which is the same as no limit. Left out: no limit.
     #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
     pub call_throttling: Option<i64>,
     /// Ours: how long an attempt may take, in seconds. null: as the installation has it.
@@ -157,7 +158,7 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
         name: wanted.name.clone().ok_or(missing("Name"))?,
         description: wanted.description.clone(),
         urls: wanted.outgoing_urls.clone().ok_or(missing("OutgoingUrls"))?,
-        call_throttling: wanted.call_throttling.map(rules::call_throttling).transpose()?,
+        call_throttling: call_throttling(wanted, terms)?.flatten(),
         secret: Secret::from_random(bytes(terms)),
         old_secret: None,
         handling: handling(wanted, &Handling::default()).0,
@@ -189,9 +190,7 @@ pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms
     set(&mut webhook.name, &wanted.name);
     set(&mut webhook.urls, &wanted.outgoing_urls);
     webhook.description = wanted.description.clone().or(webhook.description);
-    if let Some(calls) = wanted.call_throttling {
-        webhook.call_throttling = Some(rules::call_throttling(calls)?);
-    }
+    set(&mut webhook.call_throttling, &call_throttling(wanted, terms)?);
     // A webhook may be off as a whole by its file; what turns its events on turns it on.
     if wanted.enabled == Some(true) {
         webhook.enabled = true;
@@ -395,6 +394,10 @@ fn handling(wanted: &WebhookWanted, before: &Handling) -> (Handling, Vec<Kept>) 
     }
     let kept = handling.reveal(Some(before));
     (handling, kept)
+}
+
+fn call_throttling(wanted: &WebhookWanted, terms: &Terms<'_>) -> Result<Option<Option<u32>>, Refusal> {
+    wanted.call_throttling.map(|calls| rules::call_throttling(calls, &terms.policy.limits)).transpose()
 }
 
 /// Checks that a record is one that Kafka takes: characters that JSON escapes count several times in it.

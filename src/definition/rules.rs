@@ -74,8 +74,11 @@ pub enum Refusal {
         "CallThrottling is 0, so no call could ever be made: give the calls a second, or leave it out for no limit"
     )]
     NoCalls,
-    #[error("CallThrottling is {0}: it is calls a second, from 1 to 4294967295")]
-    Calls(i64),
+    #[error(
+        "CallThrottling is {calls}: it is calls a second, from 1 to {most}, which is the same as no limit \
+         (limits.call_throttling in the configuration)"
+    )]
+    Calls { calls: i64, most: u32 },
     #[error(
         "nothing to change is given: send at least one of Name, Description, OutgoingUrls, CallThrottling, Enabled, \
          Timeout, RetrySchedule, Headers, Authentication, Tls, PayloadSecret, Order"
@@ -167,12 +170,17 @@ pub fn operation(event_type: &str) -> Result<Operation, Refusal> {
     Operation::from_event_type(event_type).ok_or_else(|| Refusal::EventType(event_type.to_owned()))
 }
 
-/// Reads a throttling.
+/// Reads a throttling. The most that is allowed is none.
 ///
 /// # Errors
 /// [`Refusal::Calls`].
-pub fn call_throttling(calls: i64) -> Result<u32, Refusal> {
-    u32::try_from(calls).ok().filter(|calls| *calls > 0).ok_or(Refusal::Calls(calls))
+pub fn call_throttling(calls: i64, limits: &Limits) -> Result<Option<u32>, Refusal> {
+    let most = limits.call_throttling;
+    match u32::try_from(calls) {
+        Ok(calls) if calls == most => Ok(None),
+        Ok(calls) if (1..most).contains(&calls) => Ok(Some(calls)),
+        _ => Err(Refusal::Calls { calls, most }),
+    }
 }
 
 /// Makes a payload of the two ways to choose one. An empty list or text is one not given.

@@ -37,7 +37,8 @@ pub struct Config {
 impl Config {
     pub fn limits(&self) -> Limits {
         let Self { max_webhooks: webhooks, max_account_events: events, max_account_bytes: bytes, .. } = *self;
-        Limits { of_account: Usage { webhooks, events, bytes }, events_of_webhook: self.max_events }
+        let of_account = Usage { webhooks, events, bytes };
+        Limits { of_account, events_of_webhook: self.max_events, ..Limits::default() }
     }
 }
 

@@ -73,6 +73,31 @@ fn the_seed_pages_requests_are_answered_as_on_the_page() {
 }
 
 #[test]
+fn a_throttle_is_always_a_number_and_the_most_that_is_allowed_is_none() {
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("limits.call_throttling", 100);
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let list = "/v3/outgoingWebhooks";
+    let made = api.post(list, &webhook("A"));
+    assert_eq!((made.status, &made.body["CallThrottling"]), (201, &100.into()), "{made:?}");
+    let one = format!("{list}/{}", made.text("Id"));
+    let throttle = |calls: i64| api.put(&one, &json!({ "CallThrottling": calls }));
+    assert_eq!(throttle(50).body["CallThrottling"], 50);
+    let refused = throttle(101);
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(
+        refused.text("Message").contains("CallThrottling is 101: it is calls a second, from 1 to 100"),
+        "{refused:?}"
+    );
+    assert!(site.run(&["get"]).stdout.contains("CallThrottling: 50"));
+    // What was read can be sent back, and takes the throttle away.
+    assert_eq!(throttle(100).body["CallThrottling"], 100);
+    assert!(!site.run(&["get"]).stdout.contains("CallThrottling"));
+    assert_eq!(api.get(list).body[0]["CallThrottling"], 100);
+}
+
+#[test]
 fn a_webhook_lives_under_every_base_path_with_the_contracts_keys() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::definition::rules::Limits;
 use crate::definition::{Authentication, Event, Handling, Order, Payload, TlsSettings, Webhook};
 
 /// What was sent for an event, or all events of a webhook, in the last 30 days.
@@ -87,8 +88,9 @@ pub(super) struct WebhookCreated {
     #[schema(required)]
     description: Option<String>,
     outgoing_urls: Vec<String>,
-    #[schema(required, value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64)]
-    call_throttling: Option<u32>,
+    /// Calls a second over the whole group: the most that is allowed here, if there is no limit of its own.
+    #[schema(value_type = i64, minimum = 1, maximum = 4_294_967_295_i64)]
+    call_throttling: u32,
     /// Receivers verify signatures with it. It is shown only here.
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwzDR3f3d4zvg=")]
     secret: String,
@@ -110,8 +112,9 @@ pub(super) struct WebhookShown {
     #[schema(required)]
     description: Option<String>,
     outgoing_urls: Vec<String>,
-    #[schema(required, value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64)]
-    call_throttling: Option<u32>,
+    /// Calls a second over the whole group: the most that is allowed here, if there is no limit of its own.
+    #[schema(value_type = i64, minimum = 1, maximum = 4_294_967_295_i64)]
+    call_throttling: u32,
     /// Only for clients of the legacy kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -210,14 +213,14 @@ pub(super) struct EventRead {
 }
 
 impl WebhookCreated {
-    pub fn of(webhook: Webhook) -> Self {
+    pub fn of(webhook: Webhook, limits: &Limits) -> Self {
         Self {
             id: webhook.id.to_string(),
             secret: webhook.secret.expose().to_owned(),
             name: webhook.name,
             description: webhook.description,
             outgoing_urls: webhook.urls,
-            call_throttling: webhook.call_throttling,
+            call_throttling: webhook.call_throttling.unwrap_or(limits.call_throttling),
             date_created: webhook.created.at,
             created_by: webhook.created.by,
             handling: HandlingShown::of(&webhook.handling),
@@ -241,7 +244,7 @@ impl HandlingShown {
 }
 
 impl WebhookShown {
-    pub fn of<'e>(webhook: &Webhook, mut events: impl Iterator<Item = &'e Event>) -> Self {
+    pub fn of<'e>(webhook: &Webhook, mut events: impl Iterator<Item = &'e Event>, limits: &Limits) -> Self {
         let first = events.next();
         let any = first.is_none_or(|first| first.enabled || events.any(|event| event.enabled));
         let webhook = webhook.clone();
@@ -251,7 +254,7 @@ impl WebhookShown {
             name: webhook.name,
             description: webhook.description,
             outgoing_urls: webhook.urls,
-            call_throttling: webhook.call_throttling,
+            call_throttling: webhook.call_throttling.unwrap_or(limits.call_throttling),
             secret: None,
             status: Status::of(webhook.enabled && any),
             stopped_because: webhook.stopped,
@@ -266,8 +269,13 @@ impl WebhookShown {
 
 impl WebhookRead {
     /// With no counts yet, and with its secret for clients of the legacy kind.
-    pub fn of<'e>(webhook: &Webhook, events: impl Iterator<Item = &'e Event> + Clone, legacy: bool) -> Self {
-        let mut shown = WebhookShown::of(webhook, events.clone());
+    pub fn of<'e>(
+        webhook: &Webhook,
+        events: impl Iterator<Item = &'e Event> + Clone,
+        limits: &Limits,
+        legacy: bool,
+    ) -> Self {
+        let mut shown = WebhookShown::of(webhook, events.clone(), limits);
         shown.secret = legacy.then(|| webhook.secret.expose().to_owned());
         Self { webhook: shown, events: events.count(), counts: Counts::default(), version: webhook.version }
     }

@@ -53,7 +53,7 @@ pub(super) struct SecretRegenerated {
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Listed<WebhookRead>> {
     let found: Vec<_> = api.store.with(|definitions| {
         let of_account = definitions.webhooks_of(&caller.account);
-        of_account.map(|webhook| found(definitions, webhook, caller.legacy)).collect()
+        of_account.map(|webhook| found(&api, definitions, webhook, caller.legacy)).collect()
     });
     // Counts are added when nobody waits for the definitions any more.
     let webhooks: Vec<_> = found.into_iter().map(|found| counted(&api, found)).collect();
@@ -69,7 +69,7 @@ pub(super) async fn create(
     Body(wanted): Body<WebhookWanted>,
 ) -> Result<(StatusCode, Json<WebhookCreated>), ApiError> {
     let made = api.edit(&caller, move |draft, terms| edit::create_webhook(draft, &wanted, terms)).await?;
-    Ok((StatusCode::CREATED, Json(WebhookCreated::of(made))))
+    Ok((StatusCode::CREATED, Json(WebhookCreated::of(made, &api.policy.limits))))
 }
 
 /// Read a webhook.
@@ -82,7 +82,7 @@ pub(super) async fn read(
 ) -> Result<Json<WebhookRead>, ApiError> {
     let found = api.store.with(|definitions| {
         let draft = Draft::on(definitions);
-        edit::webhook(&draft, &id, &caller.account).map(|webhook| found(definitions, webhook, caller.legacy))
+        edit::webhook(&draft, &id, &caller.account).map(|webhook| found(&api, definitions, webhook, caller.legacy))
     })?;
     Ok(Json(counted(&api, found)))
 }
@@ -98,7 +98,9 @@ pub(super) async fn change(
     Body(wanted): Body<WebhookWanted>,
 ) -> Result<Json<WebhookShown>, ApiError> {
     let changed = api.edit(&caller, move |draft, terms| edit::change_webhook(draft, &id, &wanted, terms)).await?;
-    Ok(Json(api.store.with(|definitions| WebhookShown::of(&changed, definitions.events_of(changed.id)))))
+    Ok(Json(
+        api.store.with(|definitions| WebhookShown::of(&changed, definitions.events_of(changed.id), &api.policy.limits)),
+    ))
 }
 
 /// Delete a webhook with its events.
@@ -134,13 +136,13 @@ pub(super) async fn regenerate_secret(
         move |draft: &Draft<'_>, terms: &edit::Terms<'_>| edit::regenerate_secret(draft, &id, (now, until), terms);
     let changed = api.edit(&caller, regenerate).await?;
     let old_secret_valid_until = until.and_then(|until| Timestamp::from_second(until).ok()).map(|at| at.to_string());
-    Ok(Json(SecretRegenerated { webhook: WebhookCreated::of(changed), old_secret_valid_until }))
+    Ok(Json(SecretRegenerated { webhook: WebhookCreated::of(changed, &api.policy.limits), old_secret_valid_until }))
 }
 
 /// A webhook without its counts, and the events that they are of.
-fn found(definitions: &Definitions, webhook: &Webhook, legacy: bool) -> (WebhookRead, Vec<EventId>) {
+fn found(api: &Api, definitions: &Definitions, webhook: &Webhook, legacy: bool) -> (WebhookRead, Vec<EventId>) {
     let events = definitions.events_of(webhook.id).map(|event| event.id).collect();
-    (WebhookRead::of(webhook, definitions.events_of(webhook.id), legacy), events)
+    (WebhookRead::of(webhook, definitions.events_of(webhook.id), &api.policy.limits, legacy), events)
 }
 
 fn counted(api: &Api, (mut read, events): (WebhookRead, Vec<EventId>)) -> WebhookRead {

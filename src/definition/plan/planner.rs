@@ -97,13 +97,15 @@ impl<'p> Planner<'p> {
             (None, None) => Secret::from_random(self.random()),
         };
         let (handling, kept) = self.wanted_handling(entry, before)?;
+        let throttling = |calls: u32| rules::call_throttling(calls.into(), &self.terms.policy.limits);
+        let call_throttling = entry.call_throttling.map(throttling).transpose()?.flatten();
         let webhook = Webhook {
             id: before.map_or_else(|| self.new_webhook_id(), |before| before.id),
             account,
             name: entry.name.clone(),
             description: entry.description.clone(),
             urls: entry.outgoing_urls.clone(),
-            call_throttling: entry.call_throttling,
+            call_throttling,
             old_secret: before.filter(|before| before.secret == secret).and_then(|before| before.old_secret.clone()),
             secret,
             handling,

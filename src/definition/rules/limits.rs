@@ -12,12 +12,14 @@ pub struct Limits {
     pub of_account: Usage,
     /// Events of a webhook.
     pub events_of_webhook: usize,
+    /// Calls of a webhook each second. It is not enforced as a throttle: a webhook without one of its own is shown with it.
+    pub call_throttling: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let of_account = Usage { webhooks: 100_000, events: 200_000, bytes: 32 * 1024 * 1024 };
-        Self { of_account, events_of_webhook: 10_000 }
+        Self { of_account, events_of_webhook: 10_000, call_throttling: 1_000_000 }
     }
 }
 
