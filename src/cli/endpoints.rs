@@ -1,7 +1,7 @@
 //! `outhook endpoints`: which work, which fail, and what waits for them; and the order to try them now.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -50,6 +50,7 @@ pub struct ListArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(true).args(["all", "account", "webhook", "endpoint"])))]
 #[command(after_help = "\
 Examples:
   outhook endpoints retry-now --endpoint https://crm.example.com
@@ -83,13 +84,23 @@ pub struct WhichArgs {
     endpoint: Option<UrlPrefix>,
 }
 
-/// Why there is nothing to try.
+/// There is nothing to try.
 #[derive(Debug, thiserror::Error)]
-enum NoEndpoint {
-    #[error("no endpoint is named")]
-    Named,
-    #[error("no webhook sends to such an endpoint")]
-    Found,
+#[error("no webhook sends to such an endpoint: {0}")]
+struct NoEndpoint(String);
+
+impl fmt::Display for WhichArgs {
+    /// As it is given on a command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { account, webhook, endpoint } = self;
+        let account = account.as_ref().map(|account| format!("--account {}", account.as_str()));
+        let webhook = webhook.map(|webhook| format!("--webhook {webhook}"));
+        // What stands behind the host of a URL may be secret.
+        let endpoint = endpoint.as_ref().map(|_| "--endpoint as given".to_owned());
+        let given: Vec<_> = [account, webhook, endpoint].into_iter().flatten().collect();
+        f.write_str(if given.is_empty() { "--all" } else { "" })?;
+        f.write_str(&given.join(" "))
+    }
 }
 
 /// One webhook's URL.
@@ -150,16 +161,12 @@ async fn list(args: &ListArgs, config: &Config) -> Result<ExitCode, Failure> {
 }
 
 async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Failure> {
-    let WhichArgs { account, webhook, endpoint } = &args.which;
-    if !args.all && account.is_none() && webhook.is_none() && endpoint.is_none() {
-        let help = "name some with --endpoint, --webhook or --account, or all with --all";
-        return Err(Failure::of(&NoEndpoint::Named).help(help));
-    }
     let mut lines: Vec<_> = urls(&args.which, config).await?.iter().map(|url| url.line).collect();
     lines.sort_unstable();
     lines.dedup();
     if lines.is_empty() {
-        return Err(Failure::of(&NoEndpoint::Found).help("`outhook endpoints list` names those that there are"));
+        return Err(Failure::of(&NoEndpoint(args.which.to_string()))
+            .help("`outhook endpoints list` names those that there are"));
     }
     let (kafka, now_ms) = (config.kafka.client(), Timestamp::now().as_millisecond());
     let group = stats::endpoints(&config.stats, &kafka, now_ms).await?;

@@ -121,6 +121,7 @@ impl Config {
             ("concurrency", self.concurrency > 0),
             ("max_connections", self.max_connections != Some(0)),
             ("max_calls", self.max_calls > 0),
+            ("queue_calls", self.queue_calls > 0),
             ("queue_bytes", self.queue_bytes > 0),
             ("queue_wait", !self.queue_wait.is_zero()),
             ("connect_timeout", !self.connect_timeout.is_zero()),
@@ -196,5 +197,7 @@ mod tests {
         assert!(error.contains("queue_calls is 8") && error.contains("concurrency 32"), "{error}");
         let error = Config { concurrency: 0, ..Config::default() }.check().unwrap_err();
         assert!(error.contains("concurrency is 0"), "{error}");
+        let error = Config { queue_calls: 0, ..Config::default() }.check().unwrap_err();
+        assert!(error.contains("queue_calls is 0, so no call could ever be made"), "{error}");
     }
 }

@@ -73,7 +73,7 @@ struct EndpointShown {
 
 /// Which endpoints are tried.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct RetryNowRequest {
     /// One of the webhook's URLs, as OutgoingUrls has it. Left out: all of them.
     #[schema(example = "https://crm.example.com/hooks/customers")]

@@ -28,7 +28,7 @@ const MAX_IDS: usize = 32;
 /// Which letters are sent out again: those that are named, those that the conditions are true of, or All. One of the
 /// three must be there. Times, ids and class are as in the list.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 pub(in super::super) struct RedriveRequest {
     /// The letters' ids. Neither a condition nor All beside them, and no cursor.
     #[schema(max_items = 32, example = json!(["2:1044"]))]
@@ -57,7 +57,7 @@ pub(in super::super) struct RedriveRequest {
 
 /// Whether a letter is sent out again that was before.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 pub(in super::super) struct RedriveOneRequest {
     again: Option<bool>,
 }
