@@ -1,30 +1,32 @@
 //! Builds every part from the configuration, binds, starts in order and stops in reverse. The only file
 //! that constructs.
 
-use std::collections::HashMap;
+mod sources;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
+use self::sources::{Reading, Resumes, Sources};
 use crate::api::{Api, BindError, Decoding, Guesses, Listener, Shares};
 use crate::catalogue::{self, Catalogue, Lookout};
 use crate::config::{self, Config};
 use crate::decode::{self, Decoder, WholeTables};
-use crate::deliver::{self, Lanes, Share};
-use crate::endpoints::{Endpoints, OVERFLOW};
+use crate::deliver::{self, Lanes};
+use crate::endpoints::Endpoints;
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
-use crate::pipeline::{Counters, Definitions, Pipeline, Replay, RowOrder, Waiting, WaitsIn};
+use crate::pipeline::{Counters, Definitions, Pipeline, Replay};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
 use crate::replay::{self, Resend};
-use crate::settle::{self, Letters, OnGone, Redrive, Settle, Tiers};
-use crate::source::{self, Fatal, Handlers, Left, Reads, Source, Topics};
+use crate::settle::{self, Letters, OnGone, Redrive, Settle};
+use crate::source::{self, Handlers, Left, Reads};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -32,17 +34,13 @@ use crate::telemetry::Metrics;
 /// How often gauges are read off the parts.
 const GAUGES: Duration = Duration::from_secs(1);
 
-/// How long attempts that outlasted the drain deadline may still end by themselves.
-const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
-
 /// How long the message log may take to write what it has been told by the end.
 const LAST_ENTRIES: Duration = Duration::from_secs(1);
 
 /// An instance, built and bound, not yet reading.
 pub struct App {
-    changes: source::Config,
+    reading: Reading,
     stages: Stages,
-    retries: source::Config,
     resumes: Resumes,
     store: Arc<Store>,
     stats: Arc<Stats>,
@@ -134,11 +132,9 @@ impl App {
             guesses: Guesses::default(),
             shares: Shares::new(config.definitions.max_account_writes),
         };
-        let (changes, retries) = (changes(config, &readiness), retries(config, &readiness));
         Ok(Self {
-            changes,
+            reading: Reading::of(config, &readiness),
             stages,
-            retries,
             resumes,
             store,
             stats,
@@ -188,10 +184,7 @@ impl App {
         if caught_up {
             definitions_known.set(true);
             info!(tables = stages.index.table_count(), "definitions caught up; joining the group");
-            let sources = Sources {
-                changes: Source::start(&self.changes, stages, budget.clone())?,
-                retries: Source::start(&self.retries, self.resumes, budget)?,
-            };
+            let sources = Sources::start(&self.reading, stages, self.resumes, &budget)?;
             tokio::select! {
                 biased;
                 () = &mut stop => {}
@@ -216,45 +209,6 @@ impl App {
         stop_listening.now();
         let _ = listening.await;
         locked_out.map_or(Ok(left), |error| Err(error.into()))
-    }
-}
-
-/// What is read: row changes, and calls that have waited.
-struct Sources {
-    changes: Source<Stages>,
-    retries: Source<Resumes>,
-}
-
-impl Sources {
-    async fn failed(&self) -> Fatal {
-        tokio::select! {
-            fatal = self.changes.failed() => fatal,
-            fatal = self.retries.failed() => fatal,
-        }
-    }
-
-    async fn assigned(&self) {
-        tokio::join!(self.changes.assigned(), self.retries.assigned());
-    }
-
-    /// Stops in the order of the journey: no new records, no new attempts, retries and dead letters acknowledged,
-    /// then the last commit.
-    async fn drain(self, lanes: &Lanes, settle: &Settle) -> Left {
-        let (changes, retries) = tokio::join!(self.changes.drain(), self.retries.drain());
-        let left = changes.left() + retries.left();
-        if left > 0 {
-            warn!(records = left, "the drain deadline has passed");
-        }
-        let _ = tokio::time::timeout(LAST_ATTEMPTS, async {
-            lanes.stop().await;
-            settle.drained().await
-        })
-        .await;
-        settle.stop();
-        let (changes, retries) = tokio::join!(self.changes.leave(changes), self.retries.leave(retries));
-        // Last, so that it has what the last attempts told meanwhile.
-        settle.logged(LAST_ENTRIES).await;
-        Left { unsettled: changes.unsettled + retries.unsettled, committed: changes.committed && retries.committed }
     }
 }
 
@@ -301,45 +255,10 @@ pub fn describe_metrics() {
     describe_gauge!("outhook_budget_limit_bytes", Unit::Bytes, "What rendered messages may take in memory");
 }
 
-/// The view that the source of row changes has of the configuration.
-fn changes(config: &Config, readiness: &Readiness) -> source::Config {
-    let topics = sources(config).map(|source| match source.topics_regex {
-        Some(pattern) => Topics::Regex(pattern.subscription()),
-        None => Topics::List(source.topics),
-    });
-    source("changes", config, config.kafka.consumer(&config.memory), (topics.collect(), readiness))
-}
-
 /// Who writes row changes: the users, and Outhook itself.
 fn sources(config: &Config) -> impl Iterator<Item = config::Source> {
     let own = config::Source::of_operator_events(&config.operator_events.topic);
     config.sources.iter().cloned().chain([own])
-}
-
-/// The same of the source of calls that have waited.
-fn retries(config: &Config, readiness: &Readiness) -> source::Config {
-    let tiers = config.retries.tiers();
-    let others = [&config.overflow.topic, &config.row_order.topic].map(String::clone);
-    let topics = tiers.iter().map(|tier| tier.topic.to_string()).chain(others).collect();
-    source("retries", config, config.kafka.retries_consumer(&config.memory), (vec![Topics::List(topics)], readiness))
-}
-
-fn source(
-    name: &'static str,
-    config: &Config,
-    client: HashMap<String, String>,
-    (topics, readiness): (Vec<Topics>, &Readiness),
-) -> source::Config {
-    source::Config {
-        name,
-        client,
-        topics,
-        commit_interval: config.kafka.commit_interval,
-        drain_deadline: config.drain.deadline,
-        max_open_records: config.memory.max_open_records,
-        max_uncommitted: config.kafka.max_uncommitted,
-        readiness: readiness.clone(),
-    }
 }
 
 /// How a topic's records are read, for previews.
@@ -388,51 +307,4 @@ impl Handlers for Stages {
             fired: Vec::new(),
         }))
     }
-}
-
-/// What every partition of a topic where calls wait is read by: a retry topic, the overflow log, the topic of row order.
-struct Resumes {
-    tiers: Tiers,
-    overflow: Arc<str>,
-    row_order: Arc<str>,
-    definitions: Definitions,
-    lanes: Arc<Lanes>,
-    settle: Arc<Settle>,
-    endpoints: Arc<Endpoints>,
-}
-
-impl Handlers for Resumes {
-    type Handler = RowOrder;
-    type Backlog = Waiting;
-
-    fn for_partition(&self, topic: &str, partition: i32) -> Option<Reads<RowOrder, Waiting>> {
-        let (definitions, lanes, settle) = (self.definitions.clone(), self.lanes.clone(), self.settle.clone());
-        if topic == &*self.row_order {
-            let share = counted(lanes.own_in_order(partition), topic, partition);
-            return Some(Reads::InTurn(RowOrder::new(share, definitions, lanes, settle)));
-        }
-        let (name, place) = if let Some(tier) = self.tiers.named(topic) {
-            (tier.name(), WaitsIn::tier(tier.clone()))
-        } else if topic == &*self.overflow {
-            let _share = counted(lanes.own(partition), topic, partition);
-            (OVERFLOW.to_owned(), WaitsIn::Overflow { _share })
-        } else {
-            return None;
-        };
-        let report = self.endpoints.partition(&name, partition);
-        Some(Reads::InLines(Waiting::new((place, report), definitions, lanes, settle)))
-    }
-}
-
-/// Tells of a partition without a share of what CallThrottling allows.
-fn counted(share: Share, topic: &str, partition: i32) -> Share {
-    if !share.is_counted() {
-        error!(
-            topic,
-            partition,
-            "the partition was added while this instance runs, and throttled calls in it wait: stop all instances, set \
-             overflow.partitions or row_order.partitions to the topic's number, and start them"
-        );
-    }
-    share
 }

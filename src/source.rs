@@ -11,6 +11,7 @@ mod commits;
 mod completion;
 mod config;
 mod consumer;
+mod gaps;
 mod ledger;
 mod lines;
 mod made_anew;
@@ -256,6 +257,11 @@ pub fn describe_metrics() {
         "outhook_records_unreadable_total",
         Unit::Count,
         "Offsets at which nothing could be read, of which a dead letter tells, by topic"
+    );
+    describe_counter!(
+        "outhook_records_deleted_unread_total",
+        Unit::Count,
+        "Offsets that the topic's retention deleted before they were read, by topic"
     );
     describe_counter!("outhook_commits_total", Unit::Count, "Offset commits, by result");
     describe_counter!(

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use self::report::Report;
 use super::{Failure, print};
-use crate::config::{Config, Source};
+use crate::config::{Config, GroupProtocol, Source};
 use crate::decode::{Format, UnknownChange};
 use crate::definition::{Definitions, TableKey, rules};
 use crate::matching::Index;
 use crate::store::{Status, Store};
-use crate::topics::{Cluster, Standing, counted, wanted};
+use crate::topics::{Cluster, DeletedUnread, Standing, counted, deleted_unread, wanted};
 
 /// How long reading the definitions may take.
 const DEFINITIONS: Duration = Duration::from_secs(60);
@@ -62,12 +62,18 @@ async fn online(config: &Config, report: &mut Report) -> Result<(), Failure> {
         definitions(config, report).await?;
     }
     sources(config, &cluster, report);
+    unread(config, &cluster, report).await;
     Ok(())
 }
 
 /// Which topics each source reads, as they are now.
 fn sources(config: &Config, cluster: &Cluster, report: &mut Report) {
     let (mut topics, mut partitions) = (0, 0);
+    let noticed = config.kafka.metadata_refresh();
+    let soon = match config.kafka.group_protocol {
+        GroupProtocol::Classic => format!("within {noticed:?} of its creation"),
+        GroupProtocol::Consumer => "as soon as the broker looks (group.consumer.regex.refresh.interval.ms)".to_owned(),
+    };
     for source in &config.sources {
         let found: Vec<(&String, &usize)> = cluster.topics().iter().filter(|(topic, _)| source.reads(topic)).collect();
         let format = source.format.name();
@@ -78,10 +84,11 @@ fn sources(config: &Config, cluster: &Cluster, report: &mut Report) {
             );
         }
         for missing in source.topics.iter().filter(|topic| !cluster.topics().contains_key(*topic)) {
-            report.warning("source", format!("topic {missing} is not there; it is read once somebody creates it"));
+            let warning = format!("topic {missing} is not there; it is read within {noticed:?} of its creation");
+            report.warning("source", warning);
         }
         if let (Some(pattern), []) = (&source.topics_regex, found.as_slice()) {
-            report.warning("source", format!("no topic matches {pattern} yet"));
+            report.warning("source", format!("no topic matches {pattern} yet; one that does is read {soon}"));
         }
         topics += found.len();
         partitions += found.iter().map(|(_, count)| **count).sum::<usize>();
@@ -95,6 +102,30 @@ fn sources(config: &Config, cluster: &Cluster, report: &mut Report) {
     }
     let (topics, partitions) = (counted(topics, "topic"), counted(partitions, "partition"));
     report.planned(format!("read {topics} with {partitions} as group {}", config.kafka.group));
+}
+
+/// What the group can't read any more.
+async fn unread(config: &Config, cluster: &Cluster, report: &mut Report) {
+    let of_sources = cluster.topics().iter().filter(|(topic, _)| config.source_of(topic).is_some());
+    let topics = of_sources.map(|(topic, partitions)| (topic.clone(), *partitions)).collect();
+    let deleted = match deleted_unread(&config.kafka, &topics).await {
+        Ok(deleted) => deleted,
+        Err(error) => {
+            let warning = format!("it is not known what group {} has read: {error}", config.kafka.group);
+            return report.warning("source", warning);
+        }
+    };
+    for DeletedUnread { topic, partition, offsets } in deleted {
+        let (first, last) = (offsets.start, offsets.end - 1);
+        report.warning(
+            "source",
+            format!(
+                "offsets {first} to {last} of {topic}, partition {partition}, were deleted by the topic's retention \
+                 before group {} had read them",
+                config.kafka.group
+            ),
+        );
+    }
 }
 
 async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure> {

@@ -34,6 +34,11 @@ const FETCH_BYTES: &str = "262144";
 /// The same of a retry topic, where most of what is fetched waits for its time.
 const RETRIES_FETCH_BYTES: &str = "65536";
 
+/// How often it is looked whether there are new topics and partitions, in milliseconds. librdkafka's own default is five
+/// minutes, and Debezium makes a topic for each new table.
+const METADATA_REFRESH_MS: &str = "10000";
+const METADATA_REFRESH: &str = "topic.metadata.refresh.interval.ms";
+
 /// librdkafka's own default for `max.poll.interval.ms`.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -43,7 +48,7 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 pub struct Kafka {
     /// Brokers to start from, as `host:port` with commas between them. Required.
     pub brokers: String,
-    /// The consumer group. Instances with the same group share the topics' partitions. The retry topics, the overflow log and the topic of row order are read by a group of the same name with -retries behind it. Default "outhook".
+    /// The consumer group. Instances with the same group share the topics' partitions. The retry topics and the topic of row order are read by a group of the same name with -retries behind it, the overflow log by one with -overflow. Default "outhook".
     pub group: String,
     /// What brokers call this client in their logs and quotas. Default "outhook".
     pub client_id: String,
@@ -122,6 +127,7 @@ impl Kafka {
         // for the others: with librdkafka's default that is half a second where they are idle.
         set("fetch.wait.max.ms", "100".to_owned());
         set("fetch.message.max.bytes", FETCH_BYTES.to_owned());
+        set(METADATA_REFRESH, METADATA_REFRESH_MS.to_owned());
         settings.extend(self.client());
         let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
         set("group.id", self.group.clone());
@@ -143,12 +149,30 @@ impl Kafka {
     /// not due only takes memory.
     pub fn retries_consumer(&self, memory: &Memory) -> HashMap<String, String> {
         let mut settings = self.consumer(memory);
-        settings.insert("group.id".to_owned(), format!("{}-retries", self.group));
+        settings.insert("group.id".to_owned(), self.retries_group());
         settings.insert("queued.max.messages.kbytes".to_owned(), RETRIES_QUEUE_KIB.to_owned());
         settings.insert("fetch.message.max.bytes".to_owned(), RETRIES_FETCH_BYTES.to_owned());
         // Whatever a new group skips of the changes: a call that waits is never skipped.
         settings.insert("auto.offset.reset".to_owned(), "earliest".to_owned());
         settings
+    }
+
+    /// The group that reads the retry topics.
+    pub fn retries_group(&self) -> String {
+        format!("{}-retries", self.group)
+    }
+
+    /// The same for the member of the group that reads the overflow log.
+    pub fn overflow_consumer(&self, memory: &Memory) -> HashMap<String, String> {
+        let mut settings = self.retries_consumer(memory);
+        settings.insert("group.id".to_owned(), format!("{}-overflow", self.group));
+        settings
+    }
+
+    /// How long a new topic or partition may not be noticed: `topic.metadata.refresh.interval.ms`.
+    pub fn metadata_refresh(&self) -> Duration {
+        let set = self.properties.get(METADATA_REFRESH).unwrap_or(METADATA_REFRESH_MS);
+        Duration::from_millis(set.parse().unwrap_or_default())
     }
 
     /// How long the group waits for a crashed member, with the classic protocol.

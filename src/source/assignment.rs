@@ -62,7 +62,7 @@ struct Owned {
 impl<H: Handlers> Assignment<H> {
     /// `hurry` is told when the next commit is not to wait for its turn.
     pub(super) fn new(handlers: H, budget: Arc<Budget>, config: &super::Config, hurry: Arc<Notify>) -> Self {
-        let client = config.client.clone().into_iter().collect();
+        let client: ClientConfig = config.client.clone().into_iter().collect();
         Self {
             state: Mutex::default(),
             handlers,
@@ -125,7 +125,7 @@ impl<H: Handlers> Assignment<H> {
         };
         let book = PartitionBook::new(topic.into(), partition, cluster, ledger, limits, hurry);
         let (stop, stopping) = lifecycle::stop();
-        let place = (book.topic.clone(), partition, resumption.offsets.get(key).copied());
+        let place = (book.clone(), resumption.offsets.get(key).copied());
         let records = RecordQueue::<H>::new(queue, consumer.clone(), place, self.looks.clone(), self.readiness.clone());
         let budget = self.budget.clone();
         let task = match reads {
@@ -194,6 +194,14 @@ impl<H: Handlers> Assignment<H> {
     /// How many partitions are owned.
     pub(super) fn len(&self) -> usize {
         self.with(|state| state.owned.len())
+    }
+
+    /// Kafka's client asks for `next` of an owned partition next, and the partition's log begins at `start`.
+    pub(super) fn fetched_to(&self, topic: &str, partition: i32, next: i64, start: i64) {
+        let book = self.with(|state| Some(state.owned.get(&(topic.to_owned(), partition))?.book.clone()));
+        if let Some(book) = book {
+            book.fetched_to(next, start);
+        }
     }
 
     /// The next offset to commit of an owned partition, for the lag: None for one that is not owned, and inside

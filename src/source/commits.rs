@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -202,16 +203,38 @@ pub(super) fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
 }
 
 /// What the group knows of partitions that have just been assigned.
+#[derive(Default)]
 pub(super) struct Resumption {
     /// The Kafka cluster's id; empty if it tells none.
     pub(super) cluster: Arc<str>,
     /// The committed offsets.
     pub(super) offsets: HashMap<Key, i64>,
+    /// Partitions of which the group has none.
+    pub(super) uncommitted: Vec<Key>,
     /// What was committed with their offsets.
     pub(super) notes: HashMap<Key, Note>,
 }
 
 impl Resumption {
+    /// Takes in what a group has committed.
+    fn learn(&mut self, committed: &TopicPartitionList) {
+        for element in committed.elements().iter().filter(|element| element.error().is_ok()) {
+            let key = (element.topic().to_owned(), element.partition());
+            self.uncommitted.retain(|other| *other != key);
+            match element.offset() {
+                Offset::Offset(offset) => drop(self.offsets.insert(key.clone(), offset)),
+                _ => self.uncommitted.push(key.clone()),
+            }
+            // Brokers keep metadata as text, so that of another program is readable too, though it is no note.
+            if let Some(note) = Note::decode(&self.cluster, element.metadata()) {
+                if note.completion.is_some() {
+                    debug!(?key, "records had settled behind the committed offset and are passed over");
+                }
+                self.notes.insert(key, note);
+            }
+        }
+    }
+
     /// What the group knows of a partition is of another log.
     pub(super) fn forget(&mut self, key: &Key) {
         self.offsets.remove(key);
@@ -228,27 +251,37 @@ impl Resumption {
 /// librdkafka's own thread sends the request and takes the answer. Without an answer nothing is taken for settled.
 pub(super) fn resumption<C: ConsumerContext>(consumer: &BaseConsumer<C>, assigned: &TopicPartitionList) -> Resumption {
     let cluster: Arc<str> = consumer.client().fetch_cluster_id(READ_PATIENCE).unwrap_or_default().into();
-    let (mut offsets, mut notes) = (HashMap::new(), HashMap::new());
+    let mut resumption = Resumption { cluster, ..Resumption::default() };
     match committed(consumer, assigned) {
-        Ok(committed) => {
-            for element in committed.elements().iter().filter(|element| element.error().is_ok()) {
-                let key = (element.topic().to_owned(), element.partition());
-                if let Offset::Offset(offset) = element.offset() {
-                    offsets.insert(key.clone(), offset);
-                }
-                // Brokers keep metadata as text, so that of another program is readable too, though it is no note.
-                if let Some(note) = Note::decode(&cluster, element.metadata()) {
-                    notes.insert(key, note);
-                }
-            }
-        }
+        Ok(committed) => resumption.learn(&committed),
         Err(error) => warn!(%error, "the group does not tell what had settled behind its offsets: that is sent again"),
     }
-    let partitions = notes.values().filter(|note: &&Note| note.completion.is_some()).count();
-    if partitions > 0 {
-        info!(partitions, "records had settled behind the committed offsets and are passed over");
+    resumption
+}
+
+/// Where a group that read these topics before has left off, for partitions of which this one has committed nothing.
+pub(super) fn take_over(former: &ClientConfig, resumption: &mut Resumption, assigned: &TopicPartitionList) {
+    let mut asked = TopicPartitionList::new();
+    resumption.uncommitted.iter().for_each(|(topic, partition)| drop(asked.add_partition(topic, *partition)));
+    if asked.count() == 0 {
+        return;
     }
-    Resumption { cluster, offsets, notes }
+    let consumer = former.create::<BaseConsumer>();
+    match consumer.and_then(|consumer| committed(&consumer, &asked)) {
+        Ok(committed) => resumption.learn(&committed),
+        Err(error) => {
+            return warn!(%error, "the group that read these topics before does not tell where it left off: they are \
+                                  read from their start");
+        }
+    }
+    for (topic, partition) in asked.to_topic_map().into_keys() {
+        let Some(offset) = resumption.offsets.get(&(topic.clone(), partition)) else { continue };
+        let found = assigned.find_partition(&topic, partition);
+        match found.map(|mut element| element.set_offset(Offset::Offset(*offset))) {
+            Some(Ok(())) => info!(topic, partition, offset, "read on from where the group before has left off"),
+            _ => warn!(topic, partition, "it can't be said from where on the partition is read"),
+        }
+    }
 }
 
 fn committed<C: ConsumerContext>(

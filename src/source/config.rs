@@ -13,6 +13,8 @@ pub struct Config {
     /// Settings of the Kafka client, complete but for what the source owns (commits, rebalancing).
     pub client: HashMap<String, String>,
     pub topics: Vec<Topics>,
+    /// A group that read these topics before this one did. Where it left off, this one begins.
+    pub former_group: Option<String>,
     /// How often settled offsets are committed. After a crash, what was settled since then comes again.
     pub commit_interval: Duration,
     /// How long a stop, or a partition that is taken away, waits for what is under way.

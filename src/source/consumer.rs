@@ -16,9 +16,10 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
 use super::assignment::{Assignment, lag};
-use super::commits::{Commits, PATIENCE, Resumption, commit_last, commit_settled, resumption};
+use super::commits::{Commits, PATIENCE, Resumption, commit_last, commit_settled, resumption, take_over};
 use super::made_anew::{self, MadeAnew};
 use super::partition::PartitionBook;
+use super::reread::of_no_member;
 use super::standing::keep_reason;
 use super::{Config, Handlers, Topics};
 use crate::lifecycle::{self, Stop};
@@ -90,6 +91,7 @@ impl<H: Handlers> Source<H> {
             assignment: Assignment::new(handlers, budget, config, hurry.clone()),
             commits: Commits::default(),
             made_anew: MadeAnew::new(&client),
+            former: config.former_group.as_ref().map(|group| of_former_group(&client, group)),
             consumer: OnceLock::new(),
             assigned: Notify::new(),
             fatal: watch::Sender::new(None),
@@ -200,12 +202,21 @@ fn serve_callbacks<H: Handlers>(
     })
 }
 
+/// Settings of a client that asks what another group has committed. It joins none.
+fn of_former_group(client: &ClientConfig, group: &str) -> ClientConfig {
+    let mut former = of_no_member(client);
+    former.set("group.id", group);
+    former
+}
+
 /// Turns the client's callbacks into what happens to the owned partitions.
 pub(super) struct Context<H: Handlers> {
     pub(super) name: &'static str,
     pub(super) assignment: Assignment<H>,
     pub(super) commits: Commits,
     made_anew: MadeAnew,
+    /// A client of the group that read these topics before.
+    former: Option<ClientConfig>,
     consumer: OnceLock<Weak<BaseConsumer<Context<H>>>>,
     assigned: Notify,
     fatal: watch::Sender<Option<Fatal>>,
@@ -216,6 +227,9 @@ impl<H: Handlers> Context<H> {
     /// nor does its offset: the partition is then read from its start.
     fn resumption(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> Resumption {
         let mut resumption = resumption(consumer, assigned);
+        if let Some(former) = &self.former {
+            take_over(former, &mut resumption, assigned);
+        }
         for key in self.made_anew.among(resumption.logs()) {
             resumption.forget(&key);
             let (topic, partition) = (key.0.as_str(), key.1);
@@ -236,6 +250,7 @@ impl<H: Handlers> ClientContext for Context<H> {
     fn stats(&self, statistics: Statistics) {
         for (topic, stats) in statistics.topics {
             for (number, partition) in stats.partitions {
+                self.assignment.fetched_to(&topic, number, partition.next_offset, partition.lo_offset);
                 let Some(position) = self.assignment.position(&topic, number) else { continue };
                 let committed = position.unwrap_or(partition.committed_offset);
                 if committed >= 0 && partition.ls_offset >= 0 {

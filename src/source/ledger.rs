@@ -26,6 +26,8 @@ pub struct Ledger {
     under_way: usize,
     /// Entries that have not settled, those that never will included.
     unsettled: usize,
+    /// No record before this offset is left to read.
+    passed: i64,
     /// The log went back, and the book has not begun anew: its offsets are of a log that is gone.
     rewound: bool,
     /// A record of this log before the safe offset, the last one as far as this book knows.
@@ -96,6 +98,21 @@ impl Ledger {
         Ok(Some(self.push(record)))
     }
 
+    /// No record before this offset is left to read: it is safe once all that were read have settled.
+    pub fn pass(&mut self, offset: i64) {
+        if self.rewound || offset <= self.passed {
+            return;
+        }
+        self.passed = offset;
+        if self.safe.is_none() {
+            // The record that held the commit back is not there any more.
+            self.before = None;
+            self.safe = Some(offset);
+        }
+        self.changes += 1;
+        self.advance();
+    }
+
     /// Forgets everything and enters a record at any offset, which is safe to commit at once: the group's own
     /// offset is of the log that is gone. Entry numbers go on growing, so that a receipt
     /// of before can't be taken for one of after.
@@ -112,6 +129,7 @@ impl Ledger {
         self.last = None;
         self.before = None;
         self.newest = 0;
+        self.passed = 0;
         self.begin_with(record);
         self.push(record)
     }
@@ -266,6 +284,9 @@ impl Ledger {
             }
             self.entries.pop_front();
             self.first += 1;
+        }
+        if self.entries.is_empty() && !self.rewound {
+            self.safe = self.safe.map(|safe| safe.max(self.passed));
         }
     }
 

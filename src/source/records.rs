@@ -16,6 +16,7 @@ use tracing::{error, warn};
 
 use super::completion::Mark;
 use super::consumer::Context;
+use super::gaps::{self, Gaps, LogStart};
 use super::partition::PartitionBook;
 use super::probe::{Found, Prober};
 use super::standing::{Cause, Standing, Step};
@@ -43,11 +44,11 @@ pub(super) enum Next<'q> {
 /// Where the queue stands.
 struct Place<H: Handlers> {
     consumer: Arc<BaseConsumer<Context<H>>>,
-    topic: Arc<str>,
-    partition: i32,
+    book: Arc<PartitionBook>,
     standing: Standing,
     prober: Prober,
     search: Option<Search>,
+    gaps: Gaps,
     arrived: Arc<Notify>,
 }
 
@@ -63,16 +64,17 @@ impl<H: Handlers> RecordQueue<H> {
     pub(super) fn new(
         mut queue: PartitionQueue<Context<H>>,
         consumer: Arc<BaseConsumer<Context<H>>>,
-        (topic, partition, committed): (Arc<str>, i32, Option<i64>),
+        (book, committed): (Arc<PartitionBook>, Option<i64>),
         looks: Arc<ClientConfig>,
         readiness: Readiness,
     ) -> Self {
         let arrived = Arc::new(Notify::new());
         let wake = arrived.clone();
         queue.set_nonempty_callback(move || wake.notify_one());
-        let standing = Standing::new(topic.clone(), partition, committed, readiness);
-        let prober = Prober::new(looks, topic.clone(), partition);
-        let place = Place { consumer, topic, partition, standing, prober, search: None, arrived: arrived.clone() };
+        let standing = Standing::new(book.topic.clone(), book.partition, committed, readiness);
+        let prober = Prober::new(looks, book.topic.clone(), book.partition);
+        let (search, gaps) = (None, Gaps::default());
+        let place = Place { consumer, book, standing, prober, search, gaps, arrived: arrived.clone() };
         Self { queue, arrived, place }
     }
 
@@ -81,9 +83,16 @@ impl<H: Handlers> RecordQueue<H> {
         if let Some(unreadable) = self.place.look() {
             return Some(Next::Unreadable(unreadable));
         }
-        match self.queue.poll(Duration::ZERO)? {
+        let Some(polled) = self.queue.poll(Duration::ZERO) else {
+            self.place.is_read_out();
+            return None;
+        };
+        match polled {
             Ok(message) => {
                 self.place.search = None;
+                if let Some(next) = self.place.standing.next().filter(|next| *next < message.offset()) {
+                    self.place.gaps.add(next..message.offset(), self.place.book.log_start());
+                }
                 let before = self.place.standing.record(message.offset());
                 Some(Next::Record(message, before))
             }
@@ -102,7 +111,7 @@ impl<H: Handlers> RecordQueue<H> {
 
 impl<H: Handlers> Place<H> {
     fn failed(&mut self, error: &KafkaError) {
-        let (topic, partition) = (&self.topic, self.partition);
+        let (topic, partition) = (&self.book.topic, self.book.partition);
         let Some(code) = error.rdkafka_error_code() else {
             return warn!(%topic, partition, %error, "reading goes on by itself after a Kafka error");
         };
@@ -112,6 +121,11 @@ impl<H: Handlers> Place<H> {
 
     /// Begins a search when one is due, and takes what one has found.
     fn look(&mut self) -> Option<Unreadable> {
+        if !self.gaps.is_empty()
+            && let Some(deleted) = self.gaps.deleted(self.book.log_start())
+        {
+            gaps::tell(&self.book.topic, self.book.partition, &deleted);
+        }
         let Some(search) = &mut self.search else {
             let step = self.standing.due(Instant::now());
             self.take(step);
@@ -128,11 +142,23 @@ impl<H: Handlers> Place<H> {
         unreadable
     }
 
+    /// All that was fetched is read. Behind the last record there may be offsets that have none.
+    fn is_read_out(&mut self) {
+        if self.search.is_some() || self.standing.is_in_trouble() {
+            return;
+        }
+        let Some(passed) = self.book.pass_fetched() else { return };
+        if let Some(next) = self.standing.next().filter(|next| *next < passed) {
+            self.gaps.add(next..passed, LogStart { statistics: 0, ..self.book.log_start() });
+            self.standing.go_on(passed);
+        }
+    }
+
     fn take(&mut self, step: Option<Step>) {
         match step {
             None => {}
             Some(Step::Seek(offset)) => {
-                let (topic, partition) = (&self.topic, self.partition);
+                let (topic, partition) = (&self.book.topic, self.book.partition);
                 // It does not wait: until it has gone on, the client tells the same error.
                 if let Err(error) = self.consumer.seek(topic, partition, Offset::Offset(offset), Duration::ZERO) {
                     warn!(%topic, partition, offset, %error, "the client does not go on behind what can't be read");

@@ -157,6 +157,20 @@ impl Standing {
         Self { topic, partition, readiness, next, trouble: None, passed: None }
     }
 
+    /// The offset that comes next, as far as it is known.
+    pub(super) fn next(&self) -> Option<i64> {
+        self.next
+    }
+
+    /// Reading goes on at this offset, whatever was before it.
+    pub(super) fn go_on(&mut self, offset: i64) {
+        (self.next, self.trouble, self.passed) = (Some(offset), None, None);
+    }
+
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
     /// A record has come. Returns what the client has passed over by itself after it told of it.
     pub(super) fn record(&mut self, offset: i64) -> Option<Unreadable> {
         (self.next, self.passed) = (Some(offset + 1), None);

@@ -121,6 +121,7 @@ fn config(broker: &Broker) -> Config {
     Config {
         name: "changes",
         client: client(broker),
+        former_group: None,
         topics: vec![Topics::List(vec![TOPIC.to_owned()])],
         commit_interval: Duration::from_millis(20),
         drain_deadline: Duration::from_secs(1),

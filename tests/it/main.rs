@@ -13,6 +13,7 @@ mod harness_itself;
 mod hostile;
 mod kafka_trouble;
 mod limits;
+mod log_ends;
 mod made_anew;
 mod message_log;
 mod overflow;

@@ -152,7 +152,7 @@ fn endpoints_are_listed_with_what_waits_for_them_and_tried_when_somebody_says_so
     assert_eq!(list().lines().count(), 1, "the quick endpoint does not fail");
     receiver.answer("/slow", Answer::Status(204));
     let nothing = site.run(&["endpoints", "retry-now"]);
-    assert!(nothing.code == Some(1) && nothing.stderr.contains("--endpoint"), "{}", nothing.stderr);
+    assert!(nothing.code == Some(2) && nothing.stderr.contains("--endpoint"), "{}", nothing.stderr);
     let ordered = site.run(&["endpoints", "retry-now", "--endpoint", &receiver.url("/slow")]);
     assert!(ordered.stdout.starts_with("1 endpoint is tried now"), "{}{}", ordered.stdout, ordered.stderr);
     eventually("what waited has come", SOON, || (delivered(&receiver) > CALLS * 8 / 10).then_some(()));
@@ -279,6 +279,9 @@ fn an_account_sees_its_endpoints_over_rest_and_has_them_tried_by_whichever_insta
     assert_eq!((unknown.status, unknown.text("Code").as_str()), (400, "IncorrectBodyParameter"), "{unknown:?}");
     assert!(unknown.text("Message").contains(&format!("Url is {other:?}")), "{unknown:?}");
 
+    let misnamed = api.post(&retry_now, &json!({ "Endpoint": url }));
+    assert_eq!(misnamed.status, 400, "what is not understood must not mean all: {misnamed:?}");
+
     receiver.answer("/slow", Answer::Status(204));
     assert_eq!(delivered(&receiver), 0, "nothing was tried that nobody has ordered");
     let ordered = api.post(&retry_now, &json!({ "Url": url }));
@@ -337,4 +340,36 @@ fn delivered(receiver: &Receiver) -> usize {
 /// How many calls wait in the overflow log, as the instance tells.
 fn waiting(instance: &Instance) -> f64 {
     waits_in(std::slice::from_ref(instance), "overflow")
+}
+
+#[test]
+fn each_instance_has_its_part_of_the_overflow_log_though_one_came_later() {
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("overflow.partitions", 8);
+    let instances = [site.start(), site.start()];
+    let parts = || {
+        let owned =
+            |instance: &Instance| instance.metrics().get(r#"outhook_assigned_partitions{of="overflow"}"#).copied();
+        instances.iter().map(owned).collect::<Vec<_>>()
+    };
+    eventually("each has a half", SOON, || (parts() == [Some(4.0), Some(4.0)]).then_some(()));
+}
+
+#[test]
+fn the_overflow_log_is_read_on_from_where_the_group_of_earlier_versions_left_off() {
+    let broker = Broker::get();
+    if !broker.is_kafka_for("a group that has left") {
+        return;
+    }
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("overflow.partitions", 1);
+    let created = site.run(&["topics", "create"]);
+    assert_eq!(created.code, Some(0), "{created:?}");
+    // What is no call becomes a dead letter as soon as it is read.
+    (0..5).for_each(|_| broker.produce_raw(&site.overflow, None, Some(b"no call")));
+    broker.commit(&format!("{}-retries", site.group), &site.overflow, 0, 3, "");
+    let instance = site.start();
+    broker.await_committed(&format!("{}-overflow", site.group), &site.overflow, SOON);
+    assert_eq!(instance.metric("outhook_dead_letters_total"), 2.0);
+    assert_eq!(instance.stop().code, Some(0));
 }

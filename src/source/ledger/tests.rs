@@ -39,6 +39,37 @@ fn only_a_contiguous_prefix_is_safe() {
 }
 
 #[test]
+fn offsets_without_a_record_are_passed_once_all_before_them_has_settled() {
+    let mut ledger = Ledger::default();
+    let [a, b] = open(&mut ledger, [10, 12]);
+    ledger.settle_share(a);
+    let changes = ledger.changes();
+    ledger.pass(15);
+    assert!(ledger.changes() > changes, "a commit has something new to tell");
+    assert_eq!(ledger.safe_offset(), Some(11), "a record is open still");
+    ledger.settle_share(b);
+    assert_eq!(ledger.safe_offset(), Some(15));
+    assert_eq!(committed(&ledger).unwrap().log, at(12), "the last record tells which log it is");
+    ledger.pass(14);
+    let [c] = open(&mut ledger, [15]);
+    ledger.settle_share(c);
+    assert_eq!(ledger.safe_offset(), Some(16));
+
+    // Nothing was read since the book began: the commit's map is of a record that is gone.
+    let mut next = Ledger::after(committed(&with_a_straggler()));
+    next.pass(40);
+    assert_eq!(next.safe_offset(), Some(40));
+    assert_eq!(map(committed(&next).as_ref()), None);
+    // A log that went back knows nothing of it.
+    assert_eq!(next.open(at(3)), Err(Rewound));
+    next.pass(50);
+    assert_eq!(next.safe_offset(), None);
+    let entry = next.restart_at(at(3));
+    next.settle_share(entry);
+    assert_eq!(next.safe_offset(), Some(4));
+}
+
+#[test]
 fn an_abandoned_share_holds_the_prefix_for_good() {
     let mut ledger = Ledger::default();
     let [a, b] = open(&mut ledger, [1, 2]);

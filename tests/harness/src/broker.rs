@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -208,6 +210,38 @@ impl Broker {
             send(&producer, BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(value));
         }
         acknowledged(&producer);
+    }
+
+    /// Produces values to the first partition in a transaction, and commits or aborts it. Either leaves a marker behind them.
+    ///
+    /// # Panics
+    /// The broker refuses it.
+    pub fn produce_in_transaction(&self, topic: &str, values: &[&[u8]], commits: bool) {
+        let mut config = self.producer_config();
+        config.set("transactional.id", self.unique("transaction"));
+        config.set("message.timeout.ms", "30000").set("transaction.timeout.ms", "30000");
+        let producer: BaseProducer<Acknowledgements> =
+            config.create_with_context(Acknowledgements::default()).expect("the settings are librdkafka's");
+        producer.init_transactions(PATIENCE).expect("the broker knows transactions");
+        producer.begin_transaction().expect("none is open");
+        for value in values {
+            send(&producer, BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(value));
+        }
+        acknowledged(&producer);
+        let ended = if commits { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
+        ended.expect("the broker ends it");
+    }
+
+    /// Adds partitions to a topic until it has so many, which only real Kafka can.
+    ///
+    /// # Panics
+    /// The broker refuses it.
+    pub fn add_partitions(&self, topic: &str, count: usize) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the settings are librdkafka's");
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let results = wait(admin.create_partitions([&NewPartitions::new(topic, count)], &options));
+        let results = results.expect("the broker answers");
+        assert!(results.iter().all(Result::is_ok), "partitions can't be added: {results:?}");
     }
 
     /// Writes records as they are given, each into its partition; where they stood before does not matter.

@@ -1,0 +1,108 @@
+//! Gaps between the offsets of records that follow each other, and which of them retention has made.
+//!
+//! Compaction, aborted transactions and their markers leave gaps too, and a client that finds its offset gone goes on at the
+//! oldest record with a line in its log alone. So each gap is held against the start of the log, which the client tells
+//! in its statistics some seconds later.
+
+use std::ops::Range;
+
+use tracing::error;
+
+/// Gaps between two statistics that are kept; where transactions are short there are very many.
+const MOST: usize = 10_000;
+
+/// Statistics that a gap is held against: the first may have been made before the gap was seen.
+const TIMES: u64 = 2;
+
+/// The gaps of one partition that are to be explained.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    seen: Vec<Range<i64>>,
+    /// The number of the last statistics before the first of them.
+    after: u64,
+}
+
+/// Where a log begins, by statistics of this number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LogStart {
+    pub statistics: u64,
+    pub offset: i64,
+}
+
+impl Gaps {
+    pub(super) fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
+    /// No record of these offsets has come. `start` is what is known by now.
+    pub(super) fn add(&mut self, gap: Range<i64>, start: LogStart) {
+        if self.seen.is_empty() {
+            self.after = start.statistics;
+        }
+        if self.seen.len() < MOST {
+            self.seen.push(gap);
+        }
+    }
+
+    /// The offsets that were deleted unread: those of the gap in which the log begins. A log that begins behind a gap says
+    /// nothing of it, since what was read is deleted too.
+    pub(super) fn deleted(&mut self, start: LogStart) -> Option<Range<i64>> {
+        if start.statistics == self.after {
+            return None;
+        }
+        let begins_in = |gap: &&Range<i64>| gap.start < start.offset && start.offset <= gap.end;
+        let deleted = self.seen.iter().find(begins_in).map(|gap| gap.start..start.offset);
+        if deleted.is_some() || start.statistics >= self.after + TIMES {
+            self.seen.clear();
+        }
+        deleted
+    }
+}
+
+/// Tells people of offsets that were deleted unread, and counts them.
+pub(super) fn tell(topic: &str, partition: i32, deleted: &Range<i64>) {
+    let (first, last) = (deleted.start, deleted.end - 1);
+    error!(topic, partition, first, last, "records were deleted by the topic's retention before they were read");
+    let count = u64::try_from(deleted.end - deleted.start).unwrap_or_default();
+    metrics::counter!("outhook_records_deleted_unread_total", "topic" => topic.to_owned()).increment(count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(statistics: u64, offset: i64) -> LogStart {
+        LogStart { statistics, offset }
+    }
+
+    #[test]
+    fn a_gap_in_which_the_log_begins_was_made_by_retention() {
+        let mut gaps = Gaps::default();
+        gaps.add(3..4, start(7, 0));
+        gaps.add(5..12, start(7, 0));
+        assert_eq!(gaps.deleted(start(7, 0)), None, "nothing new is known");
+        assert_eq!(gaps.deleted(start(8, 12)), Some(5..12));
+        assert!(gaps.is_empty());
+        // The record behind the start may be missing for another reason.
+        gaps.add(20..30, start(8, 12));
+        assert_eq!(gaps.deleted(start(9, 28)), Some(20..28));
+    }
+
+    #[test]
+    fn other_gaps_are_forgotten_after_two_statistics() {
+        let mut gaps = Gaps::default();
+        gaps.add(3..4, start(7, 0));
+        gaps.add(9..10, start(8, 0));
+        assert_eq!(gaps.deleted(start(8, 0)), None);
+        assert!(!gaps.is_empty(), "these may have been made before");
+        assert_eq!(gaps.deleted(start(9, 50)), None, "all that was read is deleted by now, and was read");
+        assert!(gaps.is_empty());
+    }
+
+    #[test]
+    fn very_many_gaps_take_no_more_room() {
+        let mut gaps = Gaps::default();
+        (0..3 * MOST as i64).for_each(|at| gaps.add(at * 2..at * 2 + 1, start(1, 0)));
+        assert_eq!(gaps.seen.len(), MOST);
+    }
+}

@@ -1,0 +1,59 @@
+//! What a consumer group can't read any more, because the topics' retention has deleted it before.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::config::Kafka;
+
+/// How long brokers are asked, over all partitions.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Offsets of a partition that the group has not read and that are gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedUnread {
+    pub topic: String,
+    pub partition: i32,
+    pub offsets: Range<i64>,
+}
+
+/// Compares what the group has committed with where the logs of these topics begin. It joins no group.
+///
+/// # Errors
+/// No broker tells in time.
+pub async fn deleted_unread(kafka: &Kafka, topics: &BTreeMap<String, usize>) -> Result<Vec<DeletedUnread>, KafkaError> {
+    let mut client: ClientConfig = kafka.client().into_iter().collect();
+    client.set("group.id", &kafka.group);
+    let mut partitions = TopicPartitionList::new();
+    for (topic, count) in topics {
+        (0..*count).filter_map(|partition| i32::try_from(partition).ok()).for_each(|partition| {
+            partitions.add_partition(topic, partition);
+        });
+    }
+    let asked = tokio::task::spawn_blocking(move || look(&client.create()?, partitions));
+    asked.await.expect("asking brokers does not panic")
+}
+
+fn look(consumer: &BaseConsumer, partitions: TopicPartitionList) -> KafkaResult<Vec<DeletedUnread>> {
+    let deadline = Instant::now() + PATIENCE;
+    let left = || deadline.saturating_duration_since(Instant::now());
+    if partitions.count() == 0 {
+        return Ok(Vec::new());
+    }
+    let committed = consumer.committed_offsets(partitions, left())?;
+    let mut deleted = Vec::new();
+    for element in committed.elements() {
+        let Offset::Offset(next) = element.offset() else { continue };
+        let (topic, partition) = (element.topic(), element.partition());
+        let (start, _) = consumer.fetch_watermarks(topic, partition, left())?;
+        if start > next {
+            deleted.push(DeletedUnread { topic: topic.to_owned(), partition, offsets: next..start });
+        }
+    }
+    Ok(deleted)
+}
