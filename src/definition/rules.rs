@@ -37,19 +37,13 @@ pub const MAX_RECORD: usize = 900_000;
 pub const MAX_TEMPLATE: usize = 256 * 1024;
 
 /// What an installation allows beyond what is safe everywhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Whether outgoing URLs may be http.
     pub allow_http: bool,
     pub limits: Limits,
     /// Which addresses may be dialled.
     pub addresses: Guard,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { allow_http: false, limits: Limits::default(), addresses: Guard::default() }
-    }
 }
 
 /// Why a definition is refused.

@@ -262,7 +262,9 @@ pub(super) fn resumption<C: ConsumerContext>(consumer: &BaseConsumer<C>, assigne
 /// Where a group that read these topics before has left off, for partitions of which this one has committed nothing.
 pub(super) fn take_over(former: &ClientConfig, resumption: &mut Resumption, assigned: &TopicPartitionList) {
     let mut asked = TopicPartitionList::new();
-    resumption.uncommitted.iter().for_each(|(topic, partition)| drop(asked.add_partition(topic, *partition)));
+    for (topic, partition) in &resumption.uncommitted {
+        asked.add_partition(topic, *partition);
+    }
     if asked.count() == 0 {
         return;
     }
