@@ -32,7 +32,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 pub use self::failure::Failure;
 use crate::config::{self, Config};
-use crate::definition::Stamp;
+use crate::definition::{Reference, Stamp};
 
 /// Row changes in Kafka become webhooks.
 #[derive(Debug, Parser)]
@@ -185,6 +185,16 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 fn read_text(path: &Path) -> std::io::Result<String> {
     let not_text = |error: std::string::FromUtf8Error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
     String::from_utf8(read(path)?).map_err(not_text)
+}
+
+/// A secret of a definition that stands in the environment or in a file.
+fn elsewhere(reference: Reference<'_>) -> Result<String, String> {
+    match reference {
+        Reference::Variable(name) => {
+            std::env::var(name).map_err(|_| format!("there is no environment variable {name} with a text"))
+        }
+        Reference::File(path) => config::in_file(path),
+    }
 }
 
 /// When a command did something, and who: the time in RFC 3339 with 7 decimals, as the API writes it.

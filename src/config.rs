@@ -10,6 +10,8 @@ mod kafka;
 mod limits;
 mod problem;
 mod properties;
+mod reader;
+mod secrets;
 mod source;
 mod topic_pattern;
 
@@ -24,6 +26,7 @@ pub use self::kafka::{GroupProtocol, Kafka};
 pub use self::limits::{Drain, Limits, Memory, Render};
 pub use self::problem::Problem;
 pub use self::properties::Properties;
+pub use self::secrets::in_file;
 pub use self::source::Source;
 pub use self::topic_pattern::TopicPattern;
 use crate::definition::guard::Guard;
@@ -171,15 +174,20 @@ impl Config {
     }
 }
 
-/// A variable that overrides a key; its value has to be text.
+/// A variable that overrides a key, with the value, which may be in the file that it names. It has to be text.
 fn our_variable((name, value): (OsString, OsString)) -> Option<Result<(String, String), Error>> {
     let name = name.into_string().ok().filter(|name| name.starts_with(ENVIRONMENT_PREFIX))?;
+    let bad = |message: String, help: &str| {
+        let problem = Problem { place: name.clone(), ..Problem::with(&name, message, help) };
+        Err(Error::Invalid(vec![problem]))
+    };
     Some(match value.into_string() {
+        Ok(path) if secrets::of_file(&name).is_some() => match secrets::in_file(&path) {
+            Ok(value) => Ok((name, value)),
+            Err(reason) => bad(reason, "let it name a file of text that this user may read"),
+        },
         Ok(value) => Ok((name, value)),
-        Err(_) => {
-            let message = format!("the environment's {name} is not UTF-8");
-            Err(Error::Invalid(vec![Problem::with(name, message, "set it to text")]))
-        }
+        Err(_) => bad("the value of this variable is not UTF-8".to_owned(), "set it to text"),
     })
 }
 

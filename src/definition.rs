@@ -16,6 +16,7 @@ mod keyring;
 mod order;
 pub mod plan;
 mod record;
+mod reference;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -40,6 +41,7 @@ pub use self::hidden::HiddenText;
 pub use self::keyring::{BadKey, CannotOpen, Keyring};
 pub use self::order::{BadOrder, Order};
 pub use self::record::{BadReason, BadRecord, Key, LogRecord, VERSION};
+pub use self::reference::Reference;
 pub use self::secret::{BadSecret, Secret};
 pub use self::secret_text::without_secrets;
 pub use self::state::{Applied, Changes, Definitions, TableKey};

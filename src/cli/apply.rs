@@ -94,7 +94,7 @@ fn make_plan(
         prune: args.prune,
         policy,
         stamp: &super::stamp(&args.by),
-        variable: &|name| std::env::var(name).ok(),
+        elsewhere: &super::elsewhere,
         random: &super::random,
     };
     plan(definitions, file, &terms)

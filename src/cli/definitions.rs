@@ -65,7 +65,7 @@ fn of_file(path: &Path, config: Option<&Config>) -> Result<Definitions, FileErro
         prune: false,
         policy: &policy,
         stamp: &Stamp { at: "1970-01-01T00:00:00.0000000Z".to_owned(), by: "outhook preview".to_owned() },
-        variable: &|name| std::env::var(name).ok(),
+        elsewhere: &super::elsewhere,
         random: &super::random,
     };
     let mut definitions = Definitions::default();

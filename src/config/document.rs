@@ -4,20 +4,20 @@
 //! the file's: a position alone then says whether the file or which variable it belongs to.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
-use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeTable, DeValue};
 
-use super::problem::{Problem, explain};
-use super::{ENVIRONMENT_PREFIX, properties};
+use super::problem::Problem;
+use super::reader::{Reader, inside};
+use super::{ENVIRONMENT_PREFIX, properties, secrets};
 
 /// Keys and values, with their places.
 pub(super) struct Document<'i> {
-    root: Spanned<DeTable<'i>>,
+    /// A table.
+    root: Spanned<DeValue<'i>>,
     places: Places,
 }
 
@@ -50,8 +50,8 @@ impl Override {
         variables.into_iter().map(place).collect()
     }
 
-    /// TOML where the value reads as TOML, else the text itself. A client property is always text, so that
-    /// a password of digits stays what it is.
+    /// A list, a section or a text in quotes where the value reads as TOML's, else the text itself: what else it may
+    /// spell, such as a number, is seen once it is known what is wanted, so that a password of digits stays what it is.
     fn value(&self) -> Spanned<DeValue<'_>> {
         let text_start = self.start + SNIPPET_KEY.len() + 1;
         let text = &self.snippet[text_start..];
@@ -61,7 +61,12 @@ impl Override {
         }
         match DeTable::parse(&self.snippet).map(Spanned::into_inner) {
             // More than one key: the value has lines of its own, and is no single value.
-            Ok(mut table) if table.len() == 1 => table.remove(SNIPPET_KEY).unwrap_or_else(as_text),
+            Ok(mut table) if table.len() == 1 => match table.remove(SNIPPET_KEY) {
+                Some(value) if value.get_ref().is_array() || value.get_ref().is_table() || value.get_ref().is_str() => {
+                    value
+                }
+                _ => as_text(),
+            },
             _ => as_text(),
         }
     }
@@ -73,7 +78,17 @@ impl<'i> Document<'i> {
         let mut places =
             Places { path: path.display().to_string(), lines: line_starts(text), variables, nodes: Vec::new() };
         let mut root = DeTable::parse(text).map_err(|error| places.syntax_error(&error))?;
-        for set in overrides {
+        for (position, set) in overrides.iter().enumerate() {
+            if let Some(first) = overrides[..position].iter().find(|other| other.keys == set.keys) {
+                let (key, other) = (set.keys.join("."), &first.variable);
+                let message = format!("{key} is set by {other} too");
+                return Err(Problem {
+                    place: set.variable.clone(),
+                    key,
+                    message,
+                    help: Some(format!("remove {other} or {}", set.variable)),
+                });
+            }
             put(root.get_mut(), &set.keys, set.value()).map_err(|parent| Problem {
                 place: set.variable.clone(),
                 key: set.keys.join("."),
@@ -82,17 +97,12 @@ impl<'i> Document<'i> {
             })?;
         }
         places.note_table("", root.get_ref());
-        Ok(Self { root, places })
+        Ok(Self { root: Spanned::new(root.span(), DeValue::Table(root.into_inner())), places })
     }
 
     /// Reads the document into a type.
-    pub(super) fn read<T: Deserialize<'i>>(&self) -> Result<T, Problem> {
-        T::deserialize(Deserializer::from(self.root.clone())).map_err(|error| {
-            let span = error.span().unwrap_or(0..0);
-            let key = self.places.key_at(&span).unwrap_or("the configuration");
-            let (message, help) = explain(key, error.message());
-            Problem { place: self.places.of(span.start), key: key.to_owned(), message, help }
-        })
+    pub(super) fn read<'de, T: Deserialize<'de>>(&self) -> Result<T, Problem> {
+        Reader { places: &self.places, key: String::new(), value: &self.root }.read()
     }
 
     /// Adds the place of a problem's key, or of the nearest section around it.
@@ -100,7 +110,7 @@ impl<'i> Document<'i> {
         let mut key = problem.key.as_str();
         loop {
             if let Some(node) = self.places.nodes.iter().find(|node| node.key == key) {
-                problem.place = self.places.of(node.span.start);
+                problem.place = self.places.of(node.start);
                 return;
             }
             let Some(end) = key.rfind(['.', '[']) else { return };
@@ -112,7 +122,8 @@ impl<'i> Document<'i> {
 /// `OUTHOOK__KAFKA__CLIENT_ID` to `kafka`, `client_id`. A name under `kafka.properties` has dots where the
 /// variable has underscores, as librdkafka spells its settings.
 fn key_path(variable: &str) -> Vec<String> {
-    let mut keys: Vec<String> = variable[ENVIRONMENT_PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
+    let path = &secrets::of_file(variable).unwrap_or(variable)[ENVIRONMENT_PREFIX.len()..];
+    let mut keys: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
     if properties::holds(&keys) {
         keys[2] = keys[2].replace('_', ".");
     }
@@ -142,7 +153,7 @@ fn put<'i>(root: &mut DeTable<'i>, keys: &'i [String], value: Spanned<DeValue<'i
 }
 
 /// What stands where.
-struct Places {
+pub(super) struct Places {
     /// The file, as errors call it.
     path: String,
     /// Where each line of the file starts, in bytes.
@@ -154,11 +165,16 @@ struct Places {
 
 struct Node {
     key: String,
-    span: Range<usize>,
+    start: usize,
 }
 
 impl Places {
-    fn of(&self, position: usize) -> String {
+    /// Whether a variable holds what stands at a position.
+    pub(super) fn is_variable(&self, position: usize) -> bool {
+        self.variables.first().is_some_and(|(start, _)| *start <= position)
+    }
+
+    pub(super) fn of(&self, position: usize) -> String {
         if let Some((_, variable)) = self.variables.iter().rev().find(|(start, _)| *start <= position) {
             return variable.clone();
         }
@@ -171,15 +187,14 @@ impl Places {
             place: self.of(error.span().map_or(0, |span| span.start)),
             key: String::new(),
             message: format!("this is no TOML: {}", error.message()),
-            help: None,
+            help: Some("a line is name = value, with texts in quotes, or [section]: https://toml.io".to_owned()),
         }
     }
 
     fn note_table(&mut self, section: &str, table: &DeTable<'_>) {
         for (name, value) in table {
-            let key =
-                if section.is_empty() { name.get_ref().to_string() } else { format!("{section}.{}", name.get_ref()) };
-            self.nodes.push(Node { key: key.clone(), span: name.span() });
+            let key = inside(section, name.get_ref());
+            self.nodes.push(Node { key: key.clone(), start: name.span().start });
             self.note_value(key, value);
         }
     }
@@ -194,16 +209,7 @@ impl Places {
             }
             _ => {}
         }
-        self.nodes.push(Node { key, span: value.span() });
-    }
-
-    /// The key of the smallest thing around a position, the inner one where two are as large.
-    fn key_at(&self, span: &Range<usize>) -> Option<&str> {
-        self.nodes
-            .iter()
-            .filter(|node| node.span.start <= span.start && span.end <= node.span.end)
-            .min_by_key(|node| (node.span.len(), Reverse(node.key.len())))
-            .map(|node| node.key.as_str())
+        self.nodes.push(Node { key, start: value.span().start });
     }
 }
 

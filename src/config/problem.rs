@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::reader::Why;
+
 /// One thing that is wrong. Its texts hold no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -17,12 +19,12 @@ pub struct Problem {
 
 impl Problem {
     /// A problem with a key; its place is added by whoever knows the document.
-    pub(super) fn with(key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn with(key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { place: String::new(), key: key.into(), message: message.into(), help: Some(help.into()) }
     }
 
     /// What a part's own check says: a sentence with the mend in it, behind its key's name.
-    pub(super) fn of_part(message: String) -> Self {
+    pub fn of_part(message: String) -> Self {
         let key = message.split_whitespace().next().unwrap_or_default().to_owned();
         Self { place: String::new(), key, message, help: None }
     }
@@ -42,31 +44,87 @@ pub(super) fn lines(problems: &[Problem]) -> String {
     problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// The message and help for an error of serde, whose texts name what was given and what is known.
-pub(super) fn explain(key: &str, message: &str) -> (String, Option<String>) {
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let (given, known) = match quoted.split_first() {
-        Some((given, known)) => (*given, known),
-        None => ("", [].as_slice()),
-    };
-    if key == "kafka" || key == "kafka.properties" {
-        // What was given may hold a password.
-        let help = format!("write it as [{key}], with a line name = \"value\" for each setting");
-        (format!("{key} is no section of settings"), Some(help))
-    } else if message.starts_with("unknown field") {
-        (format!("{key} is not a key that Outhook knows"), Some(suggestion(given, known)))
-    } else if message.starts_with("unknown variant") {
-        (format!("{key} can't be {given:?}"), Some(suggestion(given, known)))
-    } else if message.starts_with("missing field") {
-        (format!("{key} needs the key {given}"), None)
-    } else if message.contains("\"friendly\"") {
-        // The name of jiff's format for durations, which tells people nothing.
-        (format!("{key} is no duration"), Some("write it as 500ms, 10s, 1m 30s or 2h".to_owned()))
-    } else if let Some((found, "i32" | "u16" | "u32" | "u64" | "usize")) = message.split_once(", expected ") {
-        // What is expected is the name of a type of Rust's.
-        (format!("{key}: {found}"), Some("write it as a whole number, not less than 0".to_owned()))
-    } else {
-        (format!("{key}: {message}"), None)
+/// What people are told of a value that can't be read.
+pub(super) struct Told {
+    pub message: String,
+    pub help: Option<String>,
+}
+
+/// Kinds of texts: a part of what a type says of one that it does not take, what it is called, and how it is written.
+const FORMATS: [(&str, &str, &str); 6] = [
+    ("in days", "a duration", "write it with its unit: 12h, 7d or 30d"),
+    ("\"friendly\"", "a duration", "write it with its unit: 500ms, 10s, 1m 30s or 2h"),
+    ("duration string", "a duration", "write it with its unit: 500ms, 10s, 1m 30s or 2h"),
+    ("socket address", "an address with its port", "write it as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080"),
+    ("IP address", "a network", "write it as 10.1.0.0/16 or fd00::/8"),
+    ("network address", "a network", "write it as 10.1.0.0/16 or fd00::/8"),
+];
+
+/// The same of other values, by what a type wants.
+const KINDS: [(&str, &str, &str); 3] = [
+    ("a string", "a text", "put it in quotes"),
+    ("a boolean", "a yes or no", "write true or false"),
+    ("a sequence", "a list", "write it as a list, such as [\"…\", \"…\"]"),
+];
+
+/// What serde calls whole numbers.
+const NUMBERS: [&str; 6] = ["i32", "u16", "u32", "u64", "usize", "a nonzero u32"];
+
+impl Told {
+    /// `given` is the value as it may be shown, None if it may hold a secret.
+    pub fn of(key: &str, given: Option<&str>, why: &Why) -> Self {
+        match why {
+            Why::Section => Self::of_no_section(key),
+            Why::Kind(wanted) if wanted == "a map" => Self::of_no_section(key),
+            Why::Kind(wanted) if NUMBERS.contains(&wanted.as_str()) => {
+                let least = u8::from(wanted.contains("nonzero"));
+                let help = format!("write it as a whole number, not less than {least}");
+                Self { message: of_kind(key, given, "a whole number"), help: Some(help) }
+            }
+            Why::Kind(wanted) => match FORMATS.iter().chain(&KINDS).find(|(sign, ..)| wanted.contains(sign)) {
+                Some((_, kind, help)) => Self { message: of_kind(key, given, kind), help: Some((*help).to_owned()) },
+                None => Self { message: of_kind(key, given, wanted), help: None },
+            },
+            Why::Other(reason) => match FORMATS.iter().find(|(sign, ..)| reason.contains(sign)) {
+                Some((_, kind, help)) => Self { message: of_kind(key, given, kind), help: Some((*help).to_owned()) },
+                None => Self { message: with_reason(key, given, reason), help: None },
+            },
+            Why::UnknownKey { given, known } => {
+                let message = format!("{key} is not a key that Outhook knows");
+                Self { message, help: Some(suggestion(given, known)) }
+            }
+            Why::UnknownWord { given, known } => {
+                Self { message: format!("{key} can't be {given:?}"), help: Some(suggestion(given, known)) }
+            }
+            Why::MissingKey(name) => {
+                let help = format!("add {name} = …; docs/configuration.md says what it can be");
+                Self { message: format!("{key} needs the key {name}"), help: Some(help) }
+            }
+        }
+    }
+}
+
+impl Told {
+    /// What was given may hold a secret of the section.
+    fn of_no_section(key: &str) -> Self {
+        let section = if key.starts_with("sources") { "[sources]" } else { key };
+        let help = format!("write it as [{section}], with a line name = value for each setting");
+        Self { message: format!("{key} is no section of settings"), help: Some(help) }
+    }
+}
+
+fn of_kind(key: &str, given: Option<&str>, kind: &str) -> String {
+    match given {
+        Some(given) => format!("{key} is {given}, but must be {kind}"),
+        None => format!("{key} must be {kind}"),
+    }
+}
+
+/// Many a reason has the value in it.
+fn with_reason(key: &str, given: Option<&str>, reason: &str) -> String {
+    match given {
+        Some(given) if !reason.contains(given) => format!("{key} is {given}: {reason}"),
+        _ => format!("{key}: {reason}"),
     }
 }
 

@@ -125,7 +125,7 @@ fn unknown_keys_are_refused_with_the_nearest_that_is_known() {
 fn values_of_the_wrong_kind_name_their_key_and_place() {
     assert_eq!(
         problem("[kafka]\nbrokers = 9092", &[]),
-        "outhook.toml:2:11: kafka.brokers: invalid type: integer `9092`, expected a string"
+        "outhook.toml:2:11: kafka.brokers is 9092, but must be a text\nhelp: put it in quotes"
     );
     assert_eq!(
         problem(&small("snapshot = \"inserts\""), &[]),
@@ -133,31 +133,113 @@ fn values_of_the_wrong_kind_name_their_key_and_place() {
     );
     assert_eq!(
         problem(SMALL, &[("OUTHOOK__LISTEN__ADDRESS", "everywhere")]),
-        "OUTHOOK__LISTEN__ADDRESS: listen.address: invalid socket address syntax"
+        "OUTHOOK__LISTEN__ADDRESS: listen.address is \"everywhere\", but must be an address with its port\n\
+         help: write it as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080"
     );
-    for (key, value) in [("DRAIN__DEADLINE", "soon"), ("DRAIN__DEADLINE", "1d"), ("DEAD_LETTERS__RETENTION", "long")] {
-        let error = problem(SMALL, &[(&format!("OUTHOOK__{key}"), value)]);
-        assert!(error.ends_with(" is no duration\nhelp: write it as 500ms, 10s, 1m 30s or 2h"), "{error}");
-    }
-    for (value, found) in
-        [("-1", "value: integer `-1`"), ("'many'", "type: string \"many\""), ("1.5", "type: floating point `1.5`")]
-    {
-        assert_eq!(
-            problem(&format!("[kafka]\nmax_uncommitted = {value}"), &[]),
-            format!(
-                "outhook.toml:2:19: kafka.max_uncommitted: invalid {found}\nhelp: write it as a whole number, not less than 0"
-            )
-        );
-    }
     let error = problem(&small("event_source = \"Spreadsheet\""), &[]);
     assert!(
         error.starts_with("outhook.toml:8:16: sources[0].event_source: \"Spreadsheet\" is no event source"),
         "{error}"
     );
     let error = problem("[[sources]]\ntopics = [\"a\"]", &[]);
-    assert_eq!(error, "outhook.toml:1:1: sources[0] needs the key format");
+    assert!(error.starts_with("outhook.toml:1:1: sources[0] needs the key format\nhelp: add format = "), "{error}");
     let error = problem("[[sources]]\nformat = \"outhook\"\ntopics_regex = '(?i)a'", &[]);
     assert!(error.starts_with("outhook.toml:3:16: sources[0].topics_regex: \"(?i)a\" has \"(?\""), "{error}");
+}
+
+/// The key, a value as a file has it, what it is shown as, the kind that it must be, and a part of the help.
+const OF_THE_WRONG_KIND: [(&str, &str, &str, &str, &str); 19] = [
+    ("drain.deadline", "30", "30", "a duration", "10s"),
+    ("drain.deadline", "\"30\"", "\"30\"", "a duration", "10s"),
+    ("drain.deadline", "\"soon\"", "\"soon\"", "a duration", "10s"),
+    ("drain.deadline", "\"1d\"", "\"1d\"", "a duration", "10s"),
+    ("drain.deadline", "true", "true", "a duration", "10s"),
+    ("kafka.session_timeout", "10", "10", "a duration", "10s"),
+    ("delivery.retry", "[30]", "30", "a duration", "10s"),
+    ("retries.tiers", "[\"1s\", \"x\"]", "\"x\"", "a duration", "10s"),
+    ("dead_letters.retention", "\"long\"", "\"long\"", "a duration", "30d"),
+    ("message_log.retention", "7", "7", "a duration", "30d"),
+    ("listen.address", "\"localhost\"", "\"localhost\"", "an address with its port", "127.0.0.1:8080"),
+    ("listen.address", "8080", "8080", "an address with its port", "127.0.0.1:8080"),
+    ("delivery.allow_addresses", "[\"10.0.0.0/33\"]", "\"10.0.0.0/33\"", "a network", "10.1.0.0/16"),
+    ("delivery.allow_http", "\"yes\"", "\"yes\"", "a yes or no", "true or false"),
+    ("delivery.allow_http", "1", "1", "a yes or no", "true or false"),
+    ("kafka.group", "123", "123", "a text", "quotes"),
+    ("kafka.group", "[\"a\"]", "a list", "a text", "quotes"),
+    ("definitions.max_account_writes", "0", "0", "a whole number", "not less than 1"),
+    ("memory.budget_mib", "99999999999999999999", "99999999999999999999", "a whole number", "not less than 0"),
+];
+
+#[test]
+fn a_value_of_the_wrong_kind_is_told_with_key_value_place_and_fix() {
+    for (key, value, shown, kind, help) in OF_THE_WRONG_KIND {
+        let (section, name) = key.split_once('.').unwrap();
+        let error = problem(&format!("[{section}]\n{name} = {value}"), &[]);
+        let column = name.len() + 4 + value.find(shown).unwrap_or(0);
+        // That of an item of a list has its number.
+        let told = error.replacen("[0]", "", 1).replacen("[1]", "", 1);
+        let expected = format!("outhook.toml:2:{column}: {key} is {shown}, but must be {kind}\nhelp: ");
+        assert!(told.starts_with(&expected), "{value}\ngave {error}\nnot  {expected}");
+        assert!(error.contains(help), "{error}");
+    }
+    for value in ["-1", "\"many\"", "1.5"] {
+        assert_eq!(
+            problem(&format!("[kafka]\nmax_uncommitted = {value}"), &[]),
+            format!(
+                "outhook.toml:2:19: kafka.max_uncommitted is {value}, but must be a whole number\nhelp: write it as a whole \
+                 number, not less than 0"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_variable_is_told_with_its_name() {
+    for (variable, value, expected) in [
+        ("DRAIN__DEADLINE", "30", "drain.deadline is \"30\", but must be a duration"),
+        ("DELIVERY__ALLOW_HTTP", "yes", "delivery.allow_http is \"yes\", but must be a yes or no"),
+        ("MEMORY__BUDGET_MIB", "1.5", "memory.budget_mib is \"1.5\", but must be a whole number"),
+        ("MEMORY__BUDGET_MIB", "", "memory.budget_mib is \"\", but must be a whole number"),
+        ("LISTEN__ADDRESS", "8080", "listen.address is \"8080\", but must be an address with its port"),
+        ("KAFKA__GROUP", "[1]", "kafka.group is a list, but must be a text"),
+        (
+            "DELIVERY__ALLOW_ADDRESSES",
+            "10.0.0.0/33",
+            "delivery.allow_addresses is \"10.0.0.0/33\", but must be a network",
+        ),
+    ] {
+        let variable = format!("OUTHOOK__{variable}");
+        let error = problem(SMALL, &[(&variable, value)]);
+        assert!(error.starts_with(&format!("{variable}: {expected}\nhelp: ")), "{error}");
+    }
+}
+
+#[test]
+fn a_variable_is_what_is_wanted_of_it() {
+    let environment = [
+        ("OUTHOOK__KAFKA__GROUP", "123"),
+        ("OUTHOOK__KAFKA__CLIENT_ID", "true"),
+        ("OUTHOOK__KAFKA__INSTANCE_ID", "2024-01-01"),
+        ("OUTHOOK__STATS__TOPIC", "\"in-quotes\""),
+        ("OUTHOOK__MEMORY__BUDGET_MIB", "64"),
+        ("OUTHOOK__STATS__REPLICATION_FACTOR", "3"),
+        ("OUTHOOK__DELIVERY__ALLOW_HTTP", "true"),
+        ("OUTHOOK__DELIVERY__RETRY", "5s"),
+        ("OUTHOOK__DELIVERY__ALLOW_ADDRESSES", "10.0.0.0/8"),
+        ("OUTHOOK__DELIVERY__NO_PROXY", "[\"a.example\", \"b.example\"]"),
+        ("OUTHOOK__DELIVERY__CA_FILE", "/ca.pem"),
+        ("OUTHOOK__API__TOKEN_KEY", "12345678901234567890123456789012"),
+    ];
+    let config = parse(SMALL, &environment).unwrap();
+    let Kafka { group, client_id, instance_id, .. } = &config.kafka;
+    assert_eq!((group.as_str(), client_id.as_str(), instance_id.as_deref()), ("123", "true", Some("2024-01-01")));
+    assert_eq!((config.stats.topic.as_str(), config.stats.replication_factor), ("in-quotes", Some(3)));
+    assert_eq!((config.memory.budget_mib, config.delivery.allow_http), (64, true));
+    assert_eq!((config.delivery.retry.len(), config.delivery.allow_addresses.len()), (1, 1));
+    assert_eq!((config.delivery.no_proxy.len(), config.delivery.ca_file), (2, Some("/ca.pem".into())));
+    assert!(config.api.token_key.is_some());
+    let of_file = parse(&SMALL.replace("[\"changes\"]", "\"changes\""), &[]).unwrap();
+    assert_eq!(of_file.sources[0].topics, ["changes"], "one text is a list of one");
 }
 
 #[test]
@@ -289,6 +371,78 @@ fn secrets_are_in_no_text() {
         let error = problem(&SMALL.replace("[kafka]", &format!("[kafka.properties]\n{value}\n[kafka]")), &[]);
         assert!(!error.contains("hunter2"), "{error}");
     }
+}
+
+/// Each key of a secret, with values of every kind that hold a secret and can't be used.
+#[test]
+fn no_secret_is_in_an_error_whatever_its_value_is() {
+    const DIGITS: &str = "31415926535897";
+    let values = [
+        DIGITS.to_owned(),
+        format!("{DIGITS}.5"),
+        format!("'{DIGITS}'"),
+        format!("['{DIGITS}']"),
+        format!("[{DIGITS}]"),
+        format!("[['{DIGITS}']]"),
+        format!("{{ value = '{DIGITS}' }}"),
+        format!("http://user:{DIGITS}@proxy"),
+        format!("'http://user:{DIGITS}@proxy'"),
+        "${file:/nowhere/x}".to_owned(),
+    ];
+    for key in ["api.token_key", "definitions.secret_keys", "delivery.proxy", "kafka.properties.sasl_password"] {
+        let variable = format!("OUTHOOK__{}", key.to_uppercase().replace('.', "__"));
+        let (section, name) = key.rsplit_once('.').unwrap();
+        for value in &values {
+            for error in [
+                parse(SMALL, &[(&variable, value)]).err(),
+                parse(&small(&format!("[{section}]\n{name} = {value}")), &[]).err(),
+                parse(SMALL, &[(&format!("OUTHOOK__{}", section.to_uppercase()), value)]).err(),
+                parse(&small(&format!("{section} = {value}")), &[]).err(),
+            ] {
+                let told = error.map_or(String::new(), |error| format!("{error} {error:?}"));
+                assert!(!told.contains(DIGITS), "{value}: {told}");
+            }
+        }
+    }
+    let error = problem(SMALL, &[("OUTHOOK__DEFINITIONS__SECRET_KEYS", DIGITS)]);
+    assert!(error.starts_with("OUTHOOK__DEFINITIONS__SECRET_KEYS: definitions.secret_keys: key 1 is not"), "{error}");
+}
+
+#[test]
+fn a_key_of_secrets_may_be_a_text_alone() {
+    const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    for value in [KEY.to_owned(), format!("'{KEY}'"), format!("['{KEY}']")] {
+        let config = parse(SMALL, &[("OUTHOOK__DEFINITIONS__SECRET_KEYS", &value)]).unwrap();
+        assert!(!config.definitions.secret_keys.is_empty());
+    }
+}
+
+#[test]
+fn secrets_may_stand_in_files() {
+    let folder = std::env::temp_dir().join(format!("outhook-{}-secrets", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("password").display().to_string();
+    std::fs::write(&path, "hunter2\n").unwrap();
+    let reference = format!("[kafka.properties]\nsasl.password = '${{file:{path}}}'\n[kafka]");
+    let config = parse(&SMALL.replace("[kafka]", &reference), &[]).unwrap();
+    assert_eq!(config.kafka.properties.get("sasl.password"), Some("hunter2"));
+
+    let load = |variables: &[(&str, &str)]| {
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        let others = [("OUTHOOK__KAFKA__BROKERS".into(), "a:1".into())];
+        Config::load(&File::Default("/nowhere/outhook.toml".into()), others.into_iter().chain(variables))
+    };
+    let variable = "OUTHOOK__KAFKA__PROPERTIES__SASL_PASSWORD_FILE";
+    assert_eq!(load(&[(variable, &path)]).unwrap().kafka.properties.get("sasl.password"), Some("hunter2"));
+    let missing = load(&[(variable, "/nowhere/secret")]).unwrap_err().to_string();
+    let expected = format!("{variable}: the file /nowhere/secret can't be read: ");
+    assert!(missing.starts_with(&expected), "{missing}");
+    let both = load(&[(variable, &path), ("OUTHOOK__KAFKA__PROPERTIES__SASL_PASSWORD", "x")]).unwrap_err().to_string();
+    let expected = "kafka.properties.sasl.password is set by OUTHOOK__KAFKA__PROPERTIES__SASL_PASSWORD too";
+    assert_eq!(both, format!("{variable}: {expected}"));
+    std::fs::remove_dir_all(folder).unwrap();
+    let gone = problem(&small("[api]\ntoken_key = '${file:/nowhere/token}'"), &[]);
+    assert!(gone.starts_with("outhook.toml:9:13: api.token_key: the file /nowhere/token can't be read: "), "{gone}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_saphyr::Location;
 use self::planner::Planner;
 use super::rules::{Policy, Refusal};
 use super::yaml::File;
-use super::{Definitions, Event, Key, LogRecord, Stamp, Table, Webhook};
+use super::{Definitions, Event, Key, LogRecord, Reference, Stamp, Table, Webhook};
 use crate::id::{AccountId, EventId};
 
 /// On what terms a file is applied.
@@ -20,8 +20,8 @@ pub struct Terms<'t> {
     pub prune: bool,
     pub policy: &'t Policy,
     pub stamp: &'t Stamp,
-    /// What `${NAME}` stands for in a secret.
-    pub variable: &'t dyn Fn(&str) -> Option<String>,
+    /// What a secret is that stands elsewhere, or a sentence about why it is not known.
+    pub elsewhere: &'t dyn Fn(Reference<'_>) -> Result<String, String>,
     /// Fills its argument with random bytes, for ids and secrets.
     pub random: &'t dyn Fn(&mut [u8]),
 }
@@ -79,8 +79,8 @@ enum Reason {
     NoAccount,
     #[error("the file has it on line {0} already")]
     Again(u64),
-    #[error("{field}: there is no environment variable {name}")]
-    NoVariable { field: &'static str, name: String },
+    #[error("{field}: {reason}")]
+    Elsewhere { field: &'static str, reason: String },
 }
 
 impl fmt::Display for Problems {

@@ -46,10 +46,10 @@ pub struct WebhookEntry {
     pub retry_schedule: Option<Vec<u32>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, SecretText>,
-    /// Its secret may be `${NAME}` like a [`SecretText`].
+    /// Its secret may stand elsewhere like a [`SecretText`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
-    /// Its key may be `${NAME}` too.
+    /// Its key may stand elsewhere too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,15 +80,10 @@ pub struct EventEntry {
     pub enabled: Option<bool>,
 }
 
-/// A secret, or `${NAME}` for the environment variable that holds it. Its `Debug` shows nothing of it.
+/// A secret, or what it refers to as [`Reference`](super::Reference) has it. Its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(pub String);
-
-/// The name in a text that is `${NAME}`.
-pub(super) fn variable(text: &str) -> Option<&str> {
-    text.strip_prefix("${")?.strip_suffix('}')
-}
 
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -90,7 +90,7 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
             prune: false,
             policy: &policy,
             stamp: &stamp,
-            variable: &|_| None,
+            elsewhere: &|_| Err("the sample's secrets stand nowhere else".to_owned()),
             random: &random,
         };
         plan(draft.committed(), &file, &terms).map(|plan| (plan.records(), ()))

@@ -11,7 +11,9 @@ use serde::de::{Deserializer, Error as _};
 /// # Errors
 /// It is no duration, or a negative one.
 pub fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let span = Span::deserialize(deserializer)?;
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(D::Error::custom)?;
-    Duration::try_from(duration).map_err(D::Error::custom)
+    let bad = || D::Error::custom("no duration in days or what is shorter");
+    let text = String::deserialize(deserializer).map_err(|_| bad())?;
+    let duration = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    let duration = duration.ok().and_then(|duration| Duration::try_from(duration).ok());
+    duration.ok_or_else(bad)
 }

@@ -30,7 +30,7 @@ fn plan_of(definitions: &Definitions, file: &str, prune: bool) -> Plan {
         prune,
         policy: &Policy::default(),
         stamp: &samples::stamp(),
-        variable: &|_| None,
+        elsewhere: &crate::cli::elsewhere,
         random: &random,
     };
     plan(definitions, &File::parse(file).unwrap(), &terms).unwrap()

@@ -9,8 +9,8 @@ use serde_saphyr::{Location, Spanned};
 use super::{Change, Plan, Problem, Problems, Reason, Terms, WebhookPlan};
 use crate::definition::kept::{self, Kept};
 use crate::definition::rules::{self, Places};
-use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry, variable};
-use crate::definition::{BadSecret, Definitions, Draft, Event, Handling, HiddenText, Secret, Webhook};
+use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
+use crate::definition::{BadSecret, Definitions, Draft, Event, Handling, HiddenText, Reference, Secret, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::Operation;
 
@@ -141,13 +141,10 @@ impl<'p> Planner<'p> {
         Ok((handling, kept))
     }
 
-    /// A text, or what the environment variable holds that it names.
+    /// A text, or what stands where it refers to.
     fn resolved(&self, field: &'static str, text: &str) -> Result<String, Reason> {
-        match variable(text) {
-            Some(name) => {
-                let no_variable = || Reason::NoVariable { field, name: name.to_owned() };
-                (self.terms.variable)(name).ok_or_else(no_variable)
-            }
+        match Reference::of(text) {
+            Some(reference) => (self.terms.elsewhere)(reference).map_err(|reason| Reason::Elsewhere { field, reason }),
             None => Ok(text.to_owned()),
         }
     }

@@ -27,6 +27,7 @@ Webhooks:
   Name: Customers
   OutgoingUrls: [https://c.example/]
   Secret: ${ZOO_SECRET}
+  Headers: {X-Key: '${file:/run/zoo}'}
 ";
 
 const ZOO_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -42,7 +43,10 @@ fn try_apply(definitions: &Definitions, file: &str, prune: bool) -> Result<Plan,
         prune,
         policy: &Policy::default(),
         stamp: &samples::stamp(),
-        variable: &|name| (name == "ZOO_SECRET").then(|| ZOO_SECRET.to_owned()),
+        elsewhere: &|reference| match reference {
+            Reference::Variable("ZOO_SECRET") | Reference::File("/run/zoo") => Ok(ZOO_SECRET.to_owned()),
+            other => Err(format!("there is no {other:?}")),
+        },
         random: &random,
     };
     plan(definitions, &File::parse(file).unwrap(), &terms)
@@ -75,6 +79,7 @@ fn applying_a_file_twice_changes_nothing_the_second_time() {
 
     let zoo = definitions.named(&"zoo".into(), "Customers").next().unwrap();
     assert_eq!(zoo.secret.expose(), ZOO_SECRET);
+    assert_eq!(zoo.handling.headers["X-Key"].0, ZOO_SECRET);
     let acme = definitions.named(&"acme".into(), "Customers").next().unwrap();
     assert_eq!(acme.description.as_deref(), Some("Two\nlines.\n"));
     assert_eq!(definitions.events_of(acme.id).count(), 2);
@@ -159,7 +164,7 @@ Webhooks:
         "line 7, column 5: event table.recordUpdate of \"T\": the webhook has a table.recordUpdate event on \"T\"",
         "line 12, column 3: webhook \"A\": the file has it on line 3 already",
         "line 14, column 3: webhook \"B\": OutgoingUrls: \"http://b.example/\" is http",
-        "line 16, column 3: webhook \"C\": Secret: there is no environment variable NOWHERE",
+        "line 16, column 3: webhook \"C\": Secret: there is no Variable(\"NOWHERE\")",
         "line 19, column 3: webhook \"D\": Secret: a secret is whsec_",
     ];
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");

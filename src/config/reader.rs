@@ -1,0 +1,333 @@
+//! What serde reads the document with. It knows the key and the place of each value, so that an error has both, and
+//! what kind of value is wanted: what a variable holds is a text until something else is asked for, and one value stands
+//! for a list of one.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::slice;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected};
+use serde::de::{Deserialize, Visitor};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::document::Places;
+use super::problem::{Problem, Told};
+use super::secrets;
+
+/// A value that is to be read.
+pub(super) struct Reader<'d, 'i> {
+    pub places: &'d Places,
+    /// Empty for the whole document.
+    pub key: String,
+    pub value: &'d Spanned<DeValue<'i>>,
+}
+
+/// Why a value can't be read.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Not yet known where.
+    Nowhere(Why),
+    There(Problem),
+}
+
+/// What serde says of a value.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// Another kind of value is wanted, as serde calls it.
+    Kind(String),
+    /// A section is wanted.
+    Section,
+    UnknownKey {
+        given: String,
+        known: &'static [&'static str],
+    },
+    UnknownWord {
+        given: String,
+        known: &'static [&'static str],
+    },
+    MissingKey(&'static str),
+    /// A sentence of the type that was to be made of it.
+    Other(String),
+}
+
+impl<'d, 'i> Reader<'d, 'i> {
+    pub(super) fn read<'de, T: Deserialize<'de>>(&self) -> Result<T, Problem> {
+        T::deserialize(self).map_err(|fault| self.problem(fault))
+    }
+
+    fn below(&self, key: String, value: &'d Spanned<DeValue<'i>>) -> Self {
+        Self { places: self.places, key, value }
+    }
+
+    fn read_with<'de, S: DeserializeSeed<'de>>(&self, seed: S) -> Result<S::Value, Fault> {
+        seed.deserialize(self).map_err(|fault| Fault::There(self.problem(fault)))
+    }
+
+    fn problem(&self, fault: Fault) -> Problem {
+        self.problem_at(self.value.span().start, fault)
+    }
+
+    fn problem_at(&self, position: usize, fault: Fault) -> Problem {
+        match fault {
+            Fault::There(problem) => problem,
+            Fault::Nowhere(why) => {
+                let key = match &why {
+                    Why::UnknownKey { given, .. } => inside(&self.key, given),
+                    _ => self.key.clone(),
+                };
+                let Told { message, help } = Told::of(&key, self.given().as_deref(), &why);
+                Problem { place: self.places.of(position), key, message, help }
+            }
+        }
+    }
+
+    /// The value as it is shown; None if it may hold a secret.
+    fn given(&self) -> Option<String> {
+        if secrets::is_secret(&self.key) {
+            return None;
+        }
+        Some(match self.value.get_ref() {
+            DeValue::String(text) => format!("{text:?}"),
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            DeValue::Boolean(yes) => yes.to_string(),
+            DeValue::Datetime(time) => time.to_string(),
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::Table(_) => "a section".to_owned(),
+        })
+    }
+
+    fn is_of_environment(&self) -> bool {
+        self.places.is_variable(self.value.span().start)
+    }
+
+    /// The text itself; a secret may be in a file.
+    fn text<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Fault> {
+        if !secrets::is_secret(&self.key) {
+            return Ok(Cow::Borrowed(text));
+        }
+        secrets::resolved(text).map_err(|reason| Fault::Nowhere(Why::Other(reason)))
+    }
+
+    fn visit<'de, V: Visitor<'de>>(&self, value: &DeValue<'_>, visitor: V) -> Result<V::Value, Fault> {
+        match value {
+            DeValue::String(text) => visitor.visit_str(&self.text(text)?),
+            DeValue::Boolean(yes) => visitor.visit_bool(*yes),
+            DeValue::Integer(number) => {
+                let signed = i64::from_str_radix(number.as_str(), number.radix());
+                let unsigned = || u64::from_str_radix(number.as_str(), number.radix());
+                match (signed, unsigned) {
+                    (Ok(number), _) => visitor.visit_i64(number),
+                    (Err(_), unsigned) => match unsigned() {
+                        Ok(number) => visitor.visit_u64(number),
+                        Err(_) => Err(de::Error::invalid_value(Unexpected::Other("number"), &visitor)),
+                    },
+                }
+            }
+            DeValue::Float(number) => match number.as_str().parse() {
+                Ok(number) => visitor.visit_f64(number),
+                Err(_) => Err(de::Error::invalid_value(Unexpected::Other("number"), &visitor)),
+            },
+            DeValue::Datetime(_) => Err(de::Error::invalid_type(Unexpected::Other("date or time"), &visitor)),
+            DeValue::Array(_) | DeValue::Table(_) => {
+                unreachable!("these have their own ways, since what is in them has its own places")
+            }
+        }
+    }
+}
+
+/// The key of what is inside another.
+pub(super) fn inside(section: &str, name: &str) -> String {
+    if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
+}
+
+impl<'de> Deserializer<'de> for &Reader<'_, '_> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.value.get_ref() {
+            DeValue::Table(table) => visitor.visit_map(Section { of: self, entries: table.iter(), value: None }),
+            DeValue::Array(items) => visitor.visit_seq(List { of: self, items: items.iter().enumerate() }),
+            scalar => self.visit(scalar, visitor),
+        }
+    }
+
+    /// A text of the environment is read as the value that it spells.
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.value.get_ref() {
+            DeValue::String(text) if self.is_of_environment() => match DeValue::parse(text).map(Spanned::into_inner) {
+                Ok(value @ (DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_))) => {
+                    self.visit(&value, visitor)
+                }
+                _ => self.deserialize_any(visitor),
+            },
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.value.get_ref() {
+            DeValue::Array(_) | DeValue::Table(_) => self.deserialize_any(visitor),
+            _ => visitor.visit_seq(One(Some(self))),
+        }
+    }
+
+    /// Other values are no section, whatever stands in them.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match self.value.get_ref() {
+            DeValue::Table(_) => self.deserialize_any(visitor),
+            _ => Err(Fault::Nowhere(Why::Section)),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    /// All of ours are words.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match self.value.get_ref() {
+            DeValue::String(word) => {
+                let word: StrDeserializer<'_, Fault> = word.as_ref().into_deserializer();
+                visitor.visit_enum(word)
+            }
+            _ => Err(Fault::Nowhere(Why::Kind("a string".to_owned()))),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i128 u8 u128 f32 char str string bytes byte_buf unit unit_struct tuple tuple_struct map identifier
+        ignored_any
+    }
+}
+
+/// The keys of a section.
+struct Section<'d, 'i, I> {
+    of: &'d Reader<'d, 'i>,
+    entries: I,
+    /// What stands at the key that was read last.
+    value: Option<Reader<'d, 'i>>,
+}
+
+impl<'de, 'd, 'i, I> MapAccess<'de> for Section<'d, 'i, I>
+where
+    I: Iterator<Item = (&'d Spanned<Cow<'i, str>>, &'d Spanned<DeValue<'i>>)>,
+    'i: 'd,
+{
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        let Some((name, value)) = self.entries.next() else { return Ok(None) };
+        self.value = Some(self.of.below(inside(&self.of.key, name.get_ref()), value));
+        let text: StrDeserializer<'_, Fault> = name.get_ref().as_ref().into_deserializer();
+        let there = |fault| Fault::There(self.of.problem_at(name.span().start, fault));
+        seed.deserialize(text).map(Some).map_err(there)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+        self.value.take().expect("serde asks for a key before its value").read_with(seed)
+    }
+}
+
+/// The items of a list.
+struct List<'d, 'i, I> {
+    of: &'d Reader<'d, 'i>,
+    items: I,
+}
+
+impl<'de, 'd, 'i> SeqAccess<'de> for List<'d, 'i, std::iter::Enumerate<slice::Iter<'d, Spanned<DeValue<'i>>>>> {
+    type Error = Fault;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        let Some((index, item)) = self.items.next() else { return Ok(None) };
+        self.of.below(format!("{}[{index}]", self.of.key), item).read_with(seed).map(Some)
+    }
+}
+
+/// A value that is the list of itself.
+struct One<'d, 'i>(Option<&'d Reader<'d, 'i>>);
+
+impl<'de> SeqAccess<'de> for One<'_, '_> {
+    type Error = Fault;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        self.0.take().map(|value| value.read_with(seed)).transpose()
+    }
+}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Fault::Nowhere(Why::Other(message.to_string()))
+    }
+
+    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Fault::Nowhere(Why::Kind(expected.to_string()))
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Fault::Nowhere(Why::Kind(expected.to_string()))
+    }
+
+    fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
+        Fault::Nowhere(Why::UnknownKey { given: field.to_owned(), known })
+    }
+
+    fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {
+        Fault::Nowhere(Why::UnknownWord { given: variant.to_owned(), known })
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Fault::Nowhere(Why::MissingKey(field))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::There(problem) => problem.fmt(f),
+            Fault::Nowhere(why) => write!(f, "{why:?}"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
