@@ -1,25 +1,27 @@
 //! Definitions as people keep them in git: a YAML file with the names of the REST API.
 
 mod table;
+mod wrong;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_path_to_error::Track;
 use serde_saphyr::{Location, Spanned};
 
 pub use self::table::{FieldEntry, TableEntry};
+pub use self::wrong::BadFile;
 use super::{Authentication, Definitions, Event, Order, Payload, Table, TlsSettings, Webhook};
 use crate::id::AccountId;
 
 /// A file of webhooks with their events, and of declared tables.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct File {
-    #[serde(default)]
     pub webhooks: Vec<Spanned<WebhookEntry>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<Spanned<TableEntry>>,
 }
 
@@ -91,10 +93,47 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// A text that is no such file: where, and what was expected. It quotes no lines, which may hold secrets.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BadFile(String);
+/// What the names of keys at the top begin with that are the file's own, for anchors that others refer to.
+const OWN: &str = "x-";
+
+impl<'de> Deserialize<'de> for File {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FileVisitor)
+    }
+}
+
+struct FileVisitor;
+
+impl<'de> Visitor<'de> for FileVisitor {
+    type Value = File;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<File, A::Error> {
+        let (mut webhooks, mut tables) = (None, None);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "Webhooks" => webhooks = Some(map.next_value()?),
+                "Tables" => tables = Some(map.next_value()?),
+                own if own.starts_with(OWN) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                unknown => return Err(A::Error::unknown_field(unknown, &["Webhooks", "Tables"])),
+            }
+        }
+        // Either list may be left out or empty, but a file that names none is a mistake.
+        if webhooks.is_none() && tables.is_none() {
+            return self.visit_unit();
+        }
+        Ok(File { webhooks: webhooks.unwrap_or_default(), tables: tables.unwrap_or_default() })
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<File, E> {
+        Err(E::custom(wrong::EMPTY))
+    }
+}
 
 impl File {
     /// # Errors
@@ -102,16 +141,11 @@ impl File {
     pub fn parse(text: &str) -> Result<File, BadFile> {
         // The file is the operator's own, so its size and nesting need no limits.
         let options = serde_saphyr::options! { with_snippet: false, budget: None };
-        let bad = |error: serde_saphyr::Error| BadFile(error.to_string());
-        let file = serde_saphyr::from_str_with_options(text, options.clone()).map_err(bad)?;
-        if file == File::default() {
-            // Either list may be left out or empty, but a file that names none is a mistake.
-            let keys: HashMap<String, IgnoredAny> = serde_saphyr::from_str_with_options(text, options).map_err(bad)?;
-            if keys.is_empty() {
-                return Err(BadFile("line 1, column 1: the file is empty: it must have Webhooks or Tables".to_owned()));
-            }
-        }
-        Ok(file)
+        let mut track = Track::new();
+        let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+            File::deserialize(serde_path_to_error::Deserializer::new(deserializer, &mut track))
+        });
+        read.map_err(|error| BadFile::new(&error, &track.path()))
     }
 
     /// The definitions of one account, or of all, as a file that, applied, changes nothing.

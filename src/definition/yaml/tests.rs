@@ -8,22 +8,74 @@ fn errors_say_where_and_what_and_show_no_secret() {
         ("Webhooks:\n- Name: A\n  OutgoingUrls: []\n  Colour: red\n", "line 4", "Colour"),
         ("Webhooks:\n- OutgoingUrls: []\n", "line 2", "Name"),
         ("Webhooks:\n- Name: A\n  Name: B\n", "line 3", "Name"),
-        ("Webhooks:\n- Name: A\n  Secret: whsec_abc\n  OutgoingUrls: {}\n", "line 4", "sequence"),
-        ("Webhooks:\n- Name: A\n  OutgoingUrls: []\n  CallThrottling: -1\n", "line 4", "u32"),
+        (
+            "Webhooks:\n- Name: A\n  Secret: whsec_abc\n  OutgoingUrls: {}\n",
+            "line 4",
+            "Webhooks[0].OutgoingUrls must be a list",
+        ),
+        (
+            "Webhooks:\n- Name: A\n  OutgoingUrls: []\n  CallThrottling: -1\n",
+            "line 4, column 19: ",
+            "Webhooks[0].CallThrottling must be a whole number, not less than 0",
+        ),
+        (
+            "Webhooks:\n- Name: A\n  OutgoingUrls: []\n  Events:\n  - EventType: table.recordInsert\n    ObjectName: null\n",
+            "line 6, column 17: ",
+            "Webhooks[0].Events[0].ObjectName is null, but must be a text",
+        ),
+        (
+            "Webhooks:\n- Name: A\n  OutgoingUrls: []\n  Enabled: maybe\n",
+            "line 4",
+            "Webhooks[0].Enabled must be true or false",
+        ),
+        ("Webhooks:\n- Name: [A]\n  OutgoingUrls: []\n", "line 2, column 9: ", "Webhooks[0].Name must be a text"),
+        ("Webhooks: none\n", "line 1, column 11: ", "Webhooks must be a list"),
+        ("Webhooks: [none]\n", "line 1", "Webhooks[0] must be a section with keys"),
+        ("Webhooks:\n- Name: A\n  Secret: [whsec_abc]\n", "line 3", "Webhooks[0].Secret must be a text"),
+        ("Webhooks:\n- Name: A\n  Secret: {whsec_abc: 1}\n", "line 3", "Webhooks[0].Secret must be a text"),
+        ("Webhooks:\n- Name: A\n  Headers: abc\n", "line 3", "Webhooks[0].Headers must be a section with keys"),
+        ("Webhooks:\n- Name: A\n  Headers: {X-Key: [abc]}\n", "line 3", "Webhooks[0].Headers.X-Key must be a text"),
+        (
+            "Webhooks:\n- Name: A\n  Authentication: abc\n",
+            "line 3",
+            "Webhooks[0].Authentication must be one of Basic, Bearer",
+        ),
+        ("Webhooks:\n- Name: A\n  Authentication: {Bearer: abc}\n", "line 3", "Bearer must be a section with keys"),
+        ("Webhooks:\n- Name: A\n  Authentication: {Bearer: {Token: [abc]}}\n", "line 3", "Token must be a text"),
+        ("Webhooks:\n- Name: A\n  Tls: abc\n", "line 3", "Webhooks[0].Tls must be a section with keys"),
         ("Webhooks:\n- Name: A\n  OutgoingUrls: [\n", "line", ""),
         ("Hooks: []\n", "line 1", "Hooks"),
         ("Tables:\n- Name: A\n", "line 2", "Fields"),
         ("Tables:\n- Name: A\n  Fields:\n  - Name: B\n", "line 4", "Type"),
         ("Tables:\n- Name: A\n  Fields:\n  - {Name: B, Type: TEXT, Uniqe: true}\n", "line 4", "Uniqe"),
-        ("Tables:\n- Name: A\n  Fields:\n  - {Name: B, Type: TEXT, Unique: 7}\n", "line 4", "bool"),
+        (
+            "Tables:\n- Name: A\n  Fields:\n  - {Name: B, Type: TEXT, Unique: 7}\n",
+            "line 4",
+            "Tables[0].Fields[0].Unique must be true or false",
+        ),
         ("# nothing\n", "line 1", "Webhooks or Tables"),
         ("{}\n", "line 1", "Webhooks or Tables"),
     ];
     for (text, place, part) in cases {
         let error = File::parse(text).unwrap_err().to_string();
         assert!(error.contains(place) && error.contains(part), "{text}: {error}");
+        assert!(["Option<", "Policy", "u32", "sequence", "struct"].iter().all(|word| !error.contains(word)), "{error}");
         assert!(!error.contains("abc"), "{error}");
     }
+}
+
+#[test]
+fn keys_of_the_files_own_hold_what_others_refer_to() {
+    let text = "x-event: &event\n  EventType: table.recordInsert\n  EventSources: [Datasheets]\nx-urls: &urls [https://a.example/]\n\
+                Webhooks:\n- Name: A\n  OutgoingUrls: *urls\n  Events:\n  - <<: *event\n    ObjectName: orders\n";
+    let file = File::parse(text).unwrap();
+    let webhook = &file.webhooks[0].value;
+    assert_eq!(webhook.outgoing_urls, ["https://a.example/"]);
+    let event = &webhook.events[0].value;
+    assert_eq!((event.event_type.as_str(), event.object_name.as_str()), ("table.recordInsert", "orders"));
+    assert_eq!(event.event_sources, ["Datasheets"]);
+    let error = File::parse("x-a: 1\n").unwrap_err().to_string();
+    assert!(error.contains("Webhooks or Tables"), "{error}");
 }
 
 #[test]
