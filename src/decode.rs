@@ -121,6 +121,15 @@ pub enum DecodeError {
     OtherFormat { format: &'static str, found: &'static str },
 }
 
+/// The keys of a record that say nothing, for people who wonder what was made of it. Of Debezium's there are none: its
+/// records are no one's own.
+pub fn unknown_keys(format: Format, value: &[u8]) -> Vec<String> {
+    match format {
+        Format::Outhook => outhook::unknown_keys(value),
+        Format::Debezium => Vec::new(),
+    }
+}
+
 /// Turns the records of one source's partition into row changes. Not shared between partitions: it keeps
 /// the last schema it compiled; what tables it saw whole is shared with those that have the same [`WholeTables`].
 pub struct Decoder {

@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use crate::config::{Config, Source};
 use crate::decode::{
-    DecodeError, Decoded, Decoder, EventSourceRule, Format, Ignored, Input, RowChange, RowsSent, Settings,
+    self, DecodeError, Decoded, Decoder, EventSourceRule, Format, Ignored, Input, RowChange, RowsSent, Settings,
     SnapshotRows, TableNaming, UnknownChange, WholeTables,
 };
 use crate::id::AccountId;
@@ -24,6 +24,9 @@ pub struct RecordArgs {
     /// The record's key, as text.
     #[arg(long, value_name = "TEXT")]
     pub key: Option<String>,
+    /// A header of the record, such as the one that an event source is read from; given again for each.
+    #[arg(long = "header", value_name = "NAME=VALUE")]
+    pub headers: Vec<String>,
     /// The record's format, outhook or debezium. Without this option, and for all settings below, it is as in the
     /// configured source that reads --topic, or in the only one.
     #[arg(long, value_parser = word::<Format>)]
@@ -68,6 +71,9 @@ pub struct RecordArgs {
 pub enum ChangeError {
     #[error("can't read {}: {error}", path.display())]
     Read { path: PathBuf, error: io::Error },
+    // It may be a secret without its name.
+    #[error("the value of --header number {0} has no =: write it as name=value")]
+    Header(usize),
     #[error(transparent)]
     Decode(#[from] DecodeError),
     #[error("the record is no row change and fires nothing: {}", .0.as_str())]
@@ -75,14 +81,18 @@ pub enum ChangeError {
 }
 
 impl RecordArgs {
-    /// Reads the record and hands its row change on.
+    /// Reads the record and hands its row change on, with the keys beside it that say nothing.
     ///
     /// # Errors
     /// The file can't be read, the record can't be decoded, or it is none that fires.
-    pub fn read<T>(&self, config: Option<&Config>, then: impl FnOnce(&RowChange<'_>) -> T) -> Result<T, ChangeError> {
+    pub fn read<T>(
+        &self,
+        config: Option<&Config>,
+        then: impl FnOnce(&RowChange<'_>, &[String]) -> T,
+    ) -> Result<T, ChangeError> {
         let value =
             super::read(&self.change).map_err(|error| ChangeError::Read { path: self.change.clone(), error })?;
-        let headers: Vec<(String, Vec<u8>)> = Vec::new();
+        let headers = self.headers()?;
         let input = Input {
             topic: self.topic.as_deref().unwrap_or("preview"),
             partition: self.partition,
@@ -92,10 +102,21 @@ impl RecordArgs {
             value: Some(&value),
             headers: &headers,
         };
-        match Decoder::new(Arc::new(self.settings(config)), WholeTables::default()).decode(&input)? {
-            Decoded::Change(change) => Ok(then(&change)),
+        let settings = self.settings(config);
+        let unknown = decode::unknown_keys(settings.format, &value);
+        match Decoder::new(Arc::new(settings), WholeTables::default()).decode(&input)? {
+            Decoded::Change(change) => Ok(then(&change, &unknown)),
             Decoded::Ignored(ignored) => Err(ChangeError::Ignored(ignored)),
         }
+    }
+
+    fn headers(&self) -> Result<Vec<(&str, &[u8])>, ChangeError> {
+        let headers = self.headers.iter().enumerate();
+        let pairs = headers.map(|(at, header)| match header.split_once('=') {
+            Some((name, value)) => Ok((name, value.as_bytes())),
+            None => Err(ChangeError::Header(at + 1)),
+        });
+        pairs.collect()
     }
 
     /// The settings of the record's source, with what the arguments say laid over them.

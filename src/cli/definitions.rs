@@ -1,6 +1,9 @@
 //! The definitions that `preview` and `explain` speak of: those of a file, or those in Kafka.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
+
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::Failure;
 use crate::config::Config;
@@ -42,13 +45,25 @@ pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result
     };
     let webhook = |event: &Event| definitions.webhook(event.webhook).cloned();
     let mut events: Vec<_> = definitions.events().filter_map(|event| Some((webhook(event)?, event.clone()))).collect();
-    // Ids of a file's definitions are made anew each time: an order by names stays.
+    // Ids of a file's definitions are made up: an order by names says more.
     events.sort_by(|(webhook, event), (other_webhook, other_event)| {
         let names = |webhook: &Webhook| (webhook.account.clone(), webhook.name.clone());
         let what = |event: &Event| (event.object_name.clone(), event.operation, event.object_fields.clone());
         (names(webhook), what(event)).cmp(&(names(other_webhook), what(other_event)))
     });
     Ok(Loaded { events, definitions })
+}
+
+/// Fills bytes with the same from call to call of the command: a file's definitions have no ids of their own, and who
+/// names an event by its id has it from an earlier call.
+fn repeatable() -> impl Fn(&mut [u8]) {
+    let filled = Cell::new(0_u64);
+    move |bytes| {
+        for part in bytes.chunks_mut(SHA256_OUTPUT_LEN) {
+            filled.set(filled.get() + 1);
+            part.copy_from_slice(&digest(&SHA256, &filled.get().to_be_bytes()).as_ref()[..part.len()]);
+        }
+    }
 }
 
 /// What applying a file to nothing would make.
@@ -66,7 +81,7 @@ fn of_file(path: &Path, config: Option<&Config>) -> Result<Definitions, FileErro
         policy: &policy,
         stamp: &Stamp { at: "1970-01-01T00:00:00.0000000Z".to_owned(), by: "outhook preview".to_owned() },
         elsewhere: &super::elsewhere,
-        random: &super::random,
+        random: &repeatable(),
     };
     let mut definitions = Definitions::default();
     let plan = plan(&definitions, &file, &terms).map_err(|problems| FileError::Rules { path: at(), problems })?;
@@ -74,4 +89,30 @@ fn of_file(path: &Path, config: Option<&Config>) -> Result<Definitions, FileErro
         definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut Changes::default())?;
     }
     Ok(definitions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_files_definitions_have_the_same_ids_from_call_to_call() {
+        let path = std::env::temp_dir().join(format!("outhook-{}-ids.yaml", std::process::id()));
+        let webhook =
+            |name| format!("- {{Name: {name}, OutgoingUrls: ['https://a.example/{name}'], Events: [{EVENT}]}}\n");
+        std::fs::write(&path, format!("Webhooks:\n{}{}", webhook("A"), webhook("B"))).unwrap();
+        let ids = || {
+            let definitions = of_file(&path, None).unwrap();
+            let mut ids: Vec<String> = definitions.events().map(|event| event.id.to_string()).collect();
+            ids.extend(definitions.webhooks().map(|webhook| webhook.id.to_string()));
+            ids.sort();
+            ids
+        };
+        let first = ids();
+        assert_eq!(first, ids());
+        assert_eq!(first.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{first:?}");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    const EVENT: &str = "{EventType: table.recordInsert, ObjectName: orders}";
 }

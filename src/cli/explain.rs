@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use super::change::{self, ChangeError};
 use super::text::lines;
 use crate::config::Config;
-use crate::decode::RowChange;
+use crate::decode::{Field, Identity, Row, RowChange};
 use crate::definition::{Event, Webhook};
 use crate::matching;
+use crate::topics::counted;
 
 /// Say for a row change, definition by definition, why it fires or does not.
 #[derive(Debug, clap::Args)]
@@ -25,12 +26,13 @@ pub struct Args {
 /// # Errors
 /// There is no row change.
 pub fn run(args: &Args, config: Option<&Config>, definitions: &[(Webhook, Event)]) -> Result<String, ChangeError> {
-    args.change.read(config, |change| text(change, definitions))
+    args.change.read(config, |change, unknown| text(change, unknown, definitions))
 }
 
-/// The verdicts of all definitions of the change's account, one a line.
-pub fn text(change: &RowChange<'_>, definitions: &[(Webhook, Event)]) -> String {
-    let mut text = format!("{} in table {:?} of account {:?}\n", change.operation, change.table, change.account);
+/// What was understood of the record, `unknown` being the keys that say nothing, then the verdicts of all definitions
+/// of the change's account, one a line.
+pub fn text(change: &RowChange<'_>, unknown: &[String], definitions: &[(Webhook, Event)]) -> String {
+    let mut text = understood(change, unknown);
     let mut none = true;
     for (webhook, event) in definitions {
         for verdict in matching::explain(change, [(webhook, event)]) {
@@ -42,6 +44,41 @@ pub fn text(change: &RowChange<'_>, definitions: &[(Webhook, Event)]) -> String 
     }
     if none {
         text.push_str("the account has no definitions\n");
+    }
+    text
+}
+
+fn understood(change: &RowChange<'_>, unknown: &[String]) -> String {
+    let RowChange { operation, table, account, source, event_date, identity, before, after, .. } = change;
+    let source = source.map_or("not known".to_owned(), |source| source.to_string());
+    let identity = match identity {
+        Identity::Given(id) => format!("its own, {id:?}"),
+        Identity::Debezium(coordinates) => format!("Debezium's, {coordinates}"),
+        Identity::Place { topic, partition, offset, .. } => {
+            format!("that of the record, {topic} {partition}:{offset}")
+        }
+    };
+    let fields = |row: &Option<Row<'_>>| match row {
+        None => "not there".to_owned(),
+        Some(row) => {
+            let name =
+                |field: &Field<'_>| format!("{}{}", field.name, if field.value.available { "" } else { " (not sent)" });
+            format!(
+                "{} ({})",
+                counted(row.fields.len(), "field"),
+                row.fields.iter().map(name).collect::<Vec<_>>().join(", ")
+            )
+        }
+    };
+    let mut text = format!("{operation} in table {table:?} of account {account:?}\n");
+    let mut line = |what: &str, value: &str| text.push_str(&format!("  {what:<13}{}\n", lines(value)));
+    line("source", &source);
+    line("date", &event_date.to_string());
+    line("identity", &identity);
+    line("before", &fields(before));
+    line("after", &fields(after));
+    if !unknown.is_empty() {
+        line("ignored keys", &unknown.join(", "));
     }
     text
 }

@@ -19,7 +19,8 @@ pub struct Args {
     /// File with the definitions (YAML); without it those in Kafka are used.
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Only this event, and also when the row change does not fire it.
+    /// Only this event, and also when the row change does not fire it. Events of a file have made-up ids, the same as
+    /// long as the file is.
     #[arg(long, value_name = "ID")]
     pub event: Option<EventId>,
     /// Print the bodies alone and as they are sent, one a line.
@@ -54,7 +55,7 @@ pub enum PreviewError {
 pub fn run(args: &Args, config: Option<&Config>, loaded: &Loaded) -> Result<String, PreviewError> {
     let attachment_url = config.and_then(|config| config.render.attachment_url.as_deref());
     let mut renderer = Renderer::new(attachment_url.map(str::parse).transpose()?);
-    let shown = args.change.read(config, |change| text(change, loaded, args.event, args.raw, &mut renderer))??;
+    let shown = args.change.read(config, |change, _| text(change, loaded, args.event, args.raw, &mut renderer))??;
     // What is raw is meant for no terminal.
     let mut shown = if args.raw { shown } else { lines(&shown) };
     if !args.show_secrets {

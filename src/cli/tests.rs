@@ -114,12 +114,18 @@ fn preview_hides_what_is_declared_as_a_password() {
 #[test]
 fn explain_has_a_line_for_each_definition() {
     assert_eq!(
-        explain::text(&change(), &definitions()),
-        "update in table \"orders\" of account \"acme\"\n\
+        explain::text(&change(), &["operatoin".to_owned()], &definitions()),
+        "update in table \"orders\" of account \"acme\"\n  \
+           source       not known\n  \
+           date         1970-01-01T00:00:00Z\n  \
+           identity     its own, \"1\"\n  \
+           before       2 fields (total, note)\n  \
+           after        2 fields (total, note)\n  \
+           ignored keys operatoin\n\
          \"CRM\", table.recordUpdate of \"orders\": event evt001 of webhook whk001 fires: changed: \"total\"\n\
          \"CRM\", table.recordUpdate of \"orders\": event evt002 of webhook whk001 does not fire: none of its fields changed: \"note\" has the same value\n"
     );
-    assert!(explain::text(&change(), &[]).ends_with("the account has no definitions\n"));
+    assert!(explain::text(&change(), &[], &[]).ends_with("the account has no definitions\n"));
 }
 
 #[test]
@@ -187,4 +193,24 @@ fn a_configuration_that_is_named_must_be_there() {
     let failure = Failure::from(Config::load(&config::File::Named("/nowhere/x.toml".into()), []).unwrap_err());
     let shown = format!("{failure:?}");
     assert!(shown.contains("code: 2") && shown.contains("/nowhere/x.toml does not exist"), "{shown}");
+}
+
+#[test]
+fn a_records_headers_are_read_and_never_told() {
+    let path = std::env::temp_dir().join(format!("outhook-{}-header.json", std::process::id()));
+    std::fs::write(&path, r#"{"table":"orders","operation":"insert","after":{"id":1},"acount":"x"}"#).unwrap();
+    let config = "kafka.brokers = \"b:1\"\n[[sources]]\ntopics = \"t\"\nformat = \"outhook\"\nevent_source = {header = \"origin\"}";
+    let config = Config::parse(Path::new("outhook.toml"), config, Vec::new()).unwrap();
+    let explained = |headers: &[&str]| {
+        let words =
+            ["outhook", "explain", "--change", path.to_str().unwrap()].into_iter().chain(headers.iter().copied());
+        let Ok(Command::Explain(args)) = Command::try_parse_from(words) else { panic!("{headers:?}") };
+        explain::run(&args, Some(&config), &[])
+    };
+    let text = explained(&["--header", "other=1", "--header", "origin=Tasks"]).unwrap();
+    assert!(text.contains("  source       Tasks\n") && text.contains("  ignored keys acount\n"), "{text}");
+    assert!(explained(&[]).unwrap().contains("  source       not known\n"));
+    let error = explained(&["--header", "origin=Tasks", "--header", "hunter2"]).unwrap_err().to_string();
+    assert_eq!(error, "the value of --header number 2 has no =: write it as name=value");
+    std::fs::remove_file(path).unwrap();
 }

@@ -17,6 +17,16 @@ use super::{DecodeError, Decoded, Decoder, EventDate, Format, Identity, Ignored,
 use super::{Settings, foreign};
 use crate::vocabulary::Operation;
 
+/// The keys that [`Record`] has; others say nothing.
+const KEYS: [&str; 8] = ["id", "account", "table", "operation", "source", "time", "before", "after"];
+
+/// The keys of a record, in their order, that say nothing; none of what is no record.
+pub(super) fn unknown_keys(value: &[u8]) -> Vec<String> {
+    let mut keys = serde_json::from_slice::<KeyNames>(value).map(|names| names.0).unwrap_or_default();
+    keys.retain(|key| !KEYS.contains(&key.as_str()));
+    keys
+}
+
 pub(super) fn decode<'a>(decoder: &Decoder, input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
     let Some(text) = input.text(Format::Outhook)? else { return Ok(Decoded::Ignored(Ignored::Tombstone)) };
     serde_json::from_str::<Record<'a>>(text)
@@ -120,6 +130,33 @@ impl<'de> Visitor<'de> for RecordVisitor {
             }
         }
         Ok(record)
+    }
+}
+
+/// The names of an object's keys.
+struct KeyNames(Vec<String>);
+
+impl<'de> Deserialize<'de> for KeyNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+
+        impl<'de> Visitor<'de> for Names {
+            type Value = KeyNames;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<KeyNames, A::Error> {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry()? {
+                    names.push(name);
+                }
+                Ok(KeyNames(names))
+            }
+        }
+
+        deserializer.deserialize_map(Names)
     }
 }
 

@@ -125,3 +125,14 @@ fn a_long_reason_is_cut_and_keeps_its_place() {
     let error = decoder(settings(Format::Outhook)).decode(&input(None, &record)).expect_err("no time").to_string();
     assert!(error.len() < 400 && error.ends_with("… at line 1 column 100054"), "{error}");
 }
+
+#[test]
+fn the_keys_that_say_nothing_are_those_that_are_not_read() {
+    assert_eq!(unknown_keys(UPDATE.as_bytes()), ["other"]);
+    assert_eq!(unknown_keys(b"[]"), Vec::<String>::new());
+    for key in KEYS {
+        let record = format!(r#"{{"{key}":[1],"table":"t","operation":"insert","after":{{}}}}"#);
+        let refused = decoder(settings(Format::Outhook)).decode(&input(None, &record));
+        assert!(refused.is_err(), "{key} is read, so that a list is refused");
+    }
+}
