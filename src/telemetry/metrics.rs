@@ -50,8 +50,8 @@ impl Metrics {
 
     /// All metrics, with the process' own measured now.
     pub fn render(&self) -> String {
-        process::measure();
-        self.handle.render()
+        let counter = process::measure();
+        self.handle.render() + &counter
     }
 }
 

@@ -4,21 +4,28 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use metrics::{Unit, describe_gauge, gauge};
+use metrics::{Unit, describe_counter, describe_gauge, gauge};
 
 /// Clock ticks a second in /proc: `USER_HZ`, which Linux keeps at 100 for user space.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+const CPU: &str = "process_cpu_seconds_total";
+const CPU_HELP: &str = "Time on a CPU, user and system";
+
 pub(super) fn describe_metrics() {
-    describe_gauge!("process_cpu_seconds_total", Unit::Seconds, "Time on a CPU, user and system");
+    describe_counter!(CPU, Unit::Seconds, CPU_HELP);
     describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Memory that is really in RAM");
     describe_gauge!("process_open_fds", Unit::Count, "Open file descriptors, sockets included");
     describe_gauge!("process_start_time_seconds", Unit::Seconds, "When the process started, since 1970");
 }
 
-pub(super) fn measure() {
+/// Sets the gauges, and returns the counter of CPU time as Prometheus reads it: the exporter's counters are whole
+/// numbers, and a second is too coarse for what a process uses.
+pub(super) fn measure() -> String {
+    let mut counter = String::new();
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().and_then(|text| Stat::parse(&text)) {
-        gauge!("process_cpu_seconds_total").set(stat.cpu_ticks as f64 / TICKS_PER_SECOND);
+        let seconds = stat.cpu_ticks as f64 / TICKS_PER_SECOND;
+        counter = format!("# HELP {CPU} {CPU_HELP}\n# TYPE {CPU} counter\n{CPU} {seconds}\n\n");
         if let Some(started) = started(stat.start_ticks) {
             gauge!("process_start_time_seconds").set(started);
         }
@@ -29,6 +36,7 @@ pub(super) fn measure() {
     if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
         gauge!("process_open_fds").set(descriptors.count() as f64);
     }
+    counter
 }
 
 struct Stat {
@@ -61,6 +69,17 @@ fn resident_bytes(status: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn cpu_time_is_a_counter_with_a_fraction() {
+        let counter = measure();
+        let [help, kind, sample] = counter.lines().take(3).collect::<Vec<_>>()[..] else { panic!("{counter:?}") };
+        assert_eq!(help, "# HELP process_cpu_seconds_total Time on a CPU, user and system");
+        assert_eq!(kind, "# TYPE process_cpu_seconds_total counter");
+        let seconds = sample.strip_prefix("process_cpu_seconds_total ").unwrap();
+        assert!(seconds.parse::<f64>().unwrap() >= 0.0, "{sample}");
+    }
 
     #[test]
     fn reads_proc_as_linux_writes_it() {

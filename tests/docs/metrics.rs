@@ -45,14 +45,34 @@ impl Recorder for Described {
     }
 }
 
-#[test]
-fn metrics_are_listed_as_they_are_described() {
+fn described() -> BTreeMap<String, (&'static str, String)> {
     let described = Described::default();
     metrics::with_local_recorder(&described, || {
         outhook::app::describe_metrics();
         outhook::telemetry::describe_metrics();
     });
-    let described = described.0.into_inner().unwrap();
+    described.0.into_inner().unwrap()
+}
+
+/// What `promtool check metrics` looks at.
+#[test]
+fn names_are_as_prometheus_wants_them() {
+    for (name, (kind, description)) in described() {
+        assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+        assert!(!["_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end)), "{name} is named like a part");
+        let has = |word: &str| name.split('_').any(|part| part == word);
+        assert!(
+            !["ms", "milliseconds", "kib", "mib", "minutes", "counter", "gauge"].iter().any(|word| has(word)),
+            "{name}"
+        );
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+        assert!(!description.is_empty(), "{name} has no help");
+    }
+}
+
+#[test]
+fn metrics_are_listed_as_they_are_described() {
+    let described = described();
     assert!(described.contains_key("outhook_records_total"), "{described:?}");
     let mut table = "| metric | kind | what it is |\n|---|---|---|\n".to_owned();
     for (name, (kind, description)) in described {
