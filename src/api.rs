@@ -32,7 +32,7 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 
 pub use self::config::{Access, Config, TokenSecret};
-pub use self::listener::{BindError, Listener};
+pub use self::listener::{BindError, Listener, try_out};
 pub use self::oauth::Guesses;
 pub use self::openapi::openapi;
 pub use self::rest::{AttemptShown, LetterShown, MessageShown, OpenedShown};

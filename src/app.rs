@@ -2,6 +2,7 @@
 //! that constructs.
 
 mod sources;
+mod trial;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tracing::{error, info};
 
 use self::sources::{Reading, Resumes, Sources};
+pub use self::trial::problems;
 use crate::api::{Api, BindError, Decoding, Guesses, Listener, Shares};
 use crate::catalogue::{self, Catalogue, Lookout};
 use crate::config::{self, Config};

@@ -31,6 +31,7 @@ use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 pub use self::failure::Failure;
+use crate::app;
 use crate::config::{self, Config};
 use crate::definition::{Reference, Stamp};
 
@@ -126,10 +127,11 @@ pub fn main() -> ExitCode {
 async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, Failure> {
     let file = config_file(arguments.config);
     let load = || Config::load(&file, std::env::vars_os());
+    let load_to_run = || Config::load_for(&file, std::env::vars_os(), &app::problems);
     match arguments.command {
-        Command::Run(_) => run::run(load()?, terminal).await,
+        Command::Run(_) => run::run(load_to_run()?, terminal).await,
         Command::Dev(args) => dev::run(args).await,
-        Command::Check(args) => check::run(args, &load()?).await,
+        Command::Check(args) => check::run(args, &load_to_run()?).await,
         Command::Topics(command) => topics::run(command, &load()?).await,
         Command::Apply(args) => Ok(apply::run(args, &load()?).await?),
         Command::Clients(command) => Ok(clients::run(command, &load()?).await?),

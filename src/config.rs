@@ -107,6 +107,18 @@ impl Config {
     /// # Errors
     /// No file, or what is in it or in an override can't be used.
     pub fn load(file: &File, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Error> {
+        Self::load_for(file, environment, &|_| Vec::new())
+    }
+
+    /// The same for who does more with it, and finds more that is wrong with what holds together.
+    ///
+    /// # Errors
+    /// The same, and what was found.
+    pub fn load_for(
+        file: &File,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        find: &dyn Fn(&Config) -> Vec<Problem>,
+    ) -> Result<Self, Error> {
         let (File::Named(path) | File::Default(path)) = file;
         let overrides = environment.into_iter().filter_map(our_variable).collect::<Result<Vec<_>, _>>()?;
         let text = match std::fs::read_to_string(path) {
@@ -117,7 +129,7 @@ impl Config {
             Err(_) if matches!(file, File::Default(_)) && !overrides.is_empty() => String::new(),
             Err(_) => return Err(Error::Missing { path: path.clone() }),
         };
-        Self::parse(path, &text, overrides)
+        Self::parse_for(path, &text, overrides, find)
     }
 
     /// The same from a text; `path` is what errors call it, and every pair of `overrides` is one.
@@ -125,11 +137,23 @@ impl Config {
     /// # Errors
     /// What is in the text or in an override can't be used.
     pub fn parse(path: &Path, text: &str, overrides: Vec<(String, String)>) -> Result<Self, Error> {
+        Self::parse_for(path, text, overrides, &|_| Vec::new())
+    }
+
+    fn parse_for(
+        path: &Path,
+        text: &str,
+        overrides: Vec<(String, String)>,
+        find: &dyn Fn(&Config) -> Vec<Problem>,
+    ) -> Result<Self, Error> {
         let alone = |problem| Error::Invalid(vec![problem]);
         let overrides = Override::all(overrides, text.len());
         let document = Document::parse(path, text, &overrides).map_err(alone)?;
         let config: Self = document.read().map_err(alone)?;
         let mut problems = contradictions::find(&config);
+        if problems.is_empty() {
+            problems = find(&config);
+        }
         if problems.is_empty() {
             return Ok(config);
         }

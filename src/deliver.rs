@@ -62,6 +62,14 @@ pub use self::recovered::Recovery;
 pub use self::shared::line_of;
 pub use self::throttle::Share;
 
+/// Whether calls can be made here: the certificate authorities are there.
+///
+/// # Errors
+/// A sentence that names the setting, its value and the mend.
+pub fn try_out(config: &Config) -> Result<(), String> {
+    tls::Tls::new(config).map(drop)
+}
+
 /// One message on its way to one URL.
 pub struct Call {
     pub message: Message,

@@ -122,6 +122,11 @@ pub enum Error {
     Stalled { topic: String, time: Duration, trouble: String },
 }
 
+/// The settings of a client that reads a topic back; `client` says how the cluster is reached.
+pub fn client(topic: &str, client: ClientConfig) -> ClientConfig {
+    Reader::settings(topic, client)
+}
+
 impl Journal {
     /// `client` says how the cluster is reached (brokers, security).
     pub fn new(topic: &str, client: ClientConfig) -> Self {

@@ -16,4 +16,4 @@ pub use self::config::{Config, Level};
 pub use self::entry::{Attempt, Entry, Status, Statuses, newest_of_calls, oldest_first};
 pub use self::filter::Filter;
 pub use self::reading::{MessageLog, Origin};
-pub use self::writer::{Writer, describe_metrics};
+pub use self::writer::{Writer, client, describe_metrics};

@@ -74,6 +74,12 @@ pub struct Settle {
 /// What is done when a receiver wants nothing any more: with the webhook, its version, and the cause.
 pub type OnGone = Box<dyn Fn(WebhookId, u32, String) + Send + Sync>;
 
+/// The settings of the clients that write; `client` says how the cluster is reached.
+pub fn clients(client: &ClientConfig) -> impl Iterator<Item = ClientConfig> {
+    let settings = producer::settings(client, writer::WRITE_TIMEOUT_MS);
+    [producer::alone(&settings), settings, InOrder::settings(client)].into_iter()
+}
+
 impl Settle {
     /// `client` says how the cluster is reached (brokers, security); what the producers need beside it is set
     /// here. `index` says up to where the definitions are known, `on_gone` disables webhooks. To be called in a tokio

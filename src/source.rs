@@ -35,7 +35,8 @@ use crate::id::{Line, Place};
 use crate::receipt::Receipt;
 
 pub use self::config::{Config, Topics};
-pub use self::consumer::{Drained, Fatal, Left, Source, StartError};
+pub use self::consumer::{Drained, Fatal, Left, Source, StartError, clients};
+pub use self::reread::OF_MEMBERS;
 
 /// One record, borrowed from the client's buffer.
 pub struct Record<'a> {

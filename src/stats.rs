@@ -22,6 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
@@ -52,6 +53,11 @@ const FETCH_WAIT: Duration = Duration::from_millis(250);
 
 /// How much the client may fetch ahead, which a large topic fills at the start.
 const FETCH_QUEUE_KIB: &str = "8192";
+
+/// The settings of the client that writes counts.
+pub fn client(kafka: &HashMap<String, String>) -> ClientConfig {
+    Writer::settings(kafka)
+}
 
 /// Counts of the whole group.
 pub struct Stats {

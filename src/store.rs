@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
 
@@ -37,6 +38,11 @@ pub use self::log::{Log, Next, end, read, read_with_end};
 pub use self::request::WriteError;
 pub use self::status::{BadDefinition, Status, describe_metrics};
 pub use self::writer::Unwritten;
+
+/// The settings of the clients that read and write definitions.
+pub fn clients(config: &Config, kafka: &HashMap<String, String>) -> (ClientConfig, ClientConfig) {
+    (Log::settings(&config.topic, kafka, FETCH_WAIT), writer::settings(&config.topic, kafka))
+}
 
 /// How many writes may wait for their turn; further ones wait to wait.
 const WAITING: usize = 1024;

@@ -48,6 +48,21 @@ pub struct BindError {
     pub reason: std::io::Error,
 }
 
+/// Whether the address is this machine's; its port may be taken, such as by an instance that runs.
+///
+/// # Errors
+/// A sentence that names the setting, its value and the mend.
+pub fn try_out(config: &Config) -> Result<(), String> {
+    let bound = std::net::TcpListener::bind((config.address.ip(), 0));
+    bound.map(drop).map_err(|reason| {
+        let address = config.address;
+        format!(
+            "listen.address is \"{address}\", which can't be bound: {reason}; let it be an address of this machine, or \
+             0.0.0.0 for all of them"
+        )
+    })
+}
+
 impl Listener {
     /// Binds the address.
     ///

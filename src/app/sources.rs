@@ -21,9 +21,9 @@ const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
 
 /// The view that each source has of the configuration.
 pub(super) struct Reading {
-    changes: source::Config,
-    retries: source::Config,
-    overflow: source::Config,
+    pub changes: source::Config,
+    pub retries: source::Config,
+    pub overflow: source::Config,
 }
 
 /// The sources. The overflow log has a group of its own: a group deals out its partitions by their number alone, so that

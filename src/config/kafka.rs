@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::properties::is_secret;
 use super::{Memory, Problem, Properties};
+use crate::source;
 
 /// After a crash a member's partitions are silent until its session ends, so Kafka's own 45 seconds are
 /// 45 seconds without webhooks. Heartbeats come from a thread of librdkafka's own, which no load of ours
@@ -38,6 +39,8 @@ const RETRIES_FETCH_BYTES: &str = "65536";
 /// minutes, and Debezium makes a topic for each new table.
 const METADATA_REFRESH_MS: &str = "10000";
 const METADATA_REFRESH: &str = "topic.metadata.refresh.interval.ms";
+/// Where people read of them.
+const SETTINGS: &str = "its settings: https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md";
 
 /// librdkafka's own default for `max.poll.interval.ms`.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
@@ -103,13 +106,19 @@ impl GroupProtocol {
 }
 
 impl Kafka {
-    /// librdkafka's settings for a client of any kind.
+    /// librdkafka's settings for a client of any kind. What is about a group's members is not for those that are none:
+    /// librdkafka would hold it against its own defaults for the rest.
     pub fn client(&self) -> HashMap<String, String> {
         let mut settings = HashMap::from([("socket.timeout.ms".to_owned(), ANSWER_MS.to_owned())]);
-        settings.extend(self.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        settings.extend(self.properties(|name| !source::OF_MEMBERS.contains(&name)));
         settings.insert("bootstrap.servers".to_owned(), self.brokers.clone());
         settings.insert("client.id".to_owned(), self.client_id.clone());
         settings
+    }
+
+    fn properties(&self, chosen: impl Fn(&str) -> bool) -> impl Iterator<Item = (String, String)> {
+        let chosen = self.properties.iter().filter(move |(name, _)| chosen(name));
+        chosen.map(|(name, value)| (name.to_owned(), value.to_owned()))
     }
 
     /// librdkafka's settings for the member of the group. A property set by the user goes before a choice of
@@ -129,6 +138,7 @@ impl Kafka {
         set("fetch.message.max.bytes", FETCH_BYTES.to_owned());
         set(METADATA_REFRESH, METADATA_REFRESH_MS.to_owned());
         settings.extend(self.client());
+        settings.extend(self.properties(|name| source::OF_MEMBERS.contains(&name)));
         let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
         set("group.id", self.group.clone());
         set("group.protocol", self.group_protocol.name().to_owned());
@@ -218,8 +228,9 @@ impl Kafka {
     }
 
     fn session_problem(&self) -> Option<Problem> {
-        let session = self.session_timeout?;
+        let session = self.session_timeout();
         let (message, help) = if self.group_protocol == GroupProtocol::Consumer {
+            self.session_timeout?;
             (
                 format!(
                     "kafka.session_timeout is {session:?}, but with kafka.group_protocol = \"consumer\" the broker decides"
@@ -276,6 +287,19 @@ impl Kafka {
         by_key.chain(fixed).collect()
     }
 
+    /// A client that can't be made though each of its settings is fine by itself: librdkafka's reason names some.
+    pub fn refused_client(&self, what: &str, reason: &str) -> Problem {
+        let named: Vec<_> = self.properties.iter().filter(|(name, _)| reason.contains(name)).collect();
+        let shown = |(name, value): &(&str, &str)| format!("{name} = {:?}", if is_secret(name) { "…" } else { value });
+        let given = named.iter().map(shown).collect::<Vec<_>>().join(", ");
+        let (key, given) = match named.first() {
+            Some((name, _)) => (format!("kafka.properties.{name}"), format!(" with {given}")),
+            None => ("kafka.properties".to_owned(), String::new()),
+        };
+        let message = format!("the Kafka client that {what} can't be made{given}: {reason}");
+        Problem::with(key, message, format!("change what it names in [kafka.properties]; {SETTINGS}"))
+    }
+
     /// Lets librdkafka look at names and values, which needs no broker.
     fn refused_by_librdkafka(&self) -> Option<Problem> {
         let client: ClientConfig = self.consumer(&Memory::default()).into_iter().collect();
@@ -292,8 +316,7 @@ impl Kafka {
             Some(value) => format!("librdkafka refuses kafka.properties.{name} = {value:?}: {reason}"),
             None => format!("librdkafka refuses {name}: {reason}"),
         };
-        let help = "its settings: https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md";
-        Some(Problem::with(format!("kafka.properties.{name}"), message, help))
+        Some(Problem::with(format!("kafka.properties.{name}"), message, SETTINGS))
     }
 }
 

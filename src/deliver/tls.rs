@@ -42,8 +42,8 @@ impl Tls {
                 }
                 Err(reason) => {
                     return Err(format!(
-                        "the system's certificate authorities can't be read ({reason}): install ca-certificates or \
-                         set delivery.ca_file"
+                        "delivery.ca_file is not set, and the system's certificate authorities can't be read \
+                         ({reason}): install ca-certificates, or set it"
                     ));
                 }
             },
@@ -78,5 +78,10 @@ fn connector(believed: Believed, identity: Option<Arc<SingleCertAndKey>>) -> Tls
 fn authorities_in(path: &Path) -> Result<RootCertStore, String> {
     let pem = std::fs::read(path).map_err(|reason| reason.to_string());
     let authorities = pem.and_then(|pem| definition::authorities(&pem));
-    authorities.map_err(|reason| format!("delivery.ca_file {}: {reason}", path.display()))
+    authorities.map_err(|reason| {
+        format!(
+            "delivery.ca_file is {path:?}, which can't be used: {reason}; let it name a PEM file with certificate \
+             authorities, or leave it out for those of the system"
+        )
+    })
 }

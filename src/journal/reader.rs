@@ -46,7 +46,17 @@ impl ConsumerContext for Reported {}
 
 impl Reader {
     /// Makes the client; does not wait for a broker. `time` is how long all that is done with it may take.
-    pub fn open(topic: String, mut client: ClientConfig, (started, time): (Instant, Duration)) -> Result<Self, Error> {
+    pub fn open(topic: String, client: ClientConfig, (started, time): (Instant, Duration)) -> Result<Self, Error> {
+        let client = Self::settings(&topic, client);
+        let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
+        let consumer = client
+            .create_with_context::<_, BaseConsumer<Reported>>(Reported)
+            .map_err(|source| Error::Client { topic: topic.clone(), source: source.into() })?;
+        let trouble = "the brokers did not answer".to_owned();
+        Ok(Self { consumer, topic, brokers, started, time, looked_at: 0, bytes: 0, trouble })
+    }
+
+    pub fn settings(topic: &str, mut client: ClientConfig) -> ClientConfig {
         client
             // Assigning wants a group's name, though nothing is ever committed or joined.
             .set("group.id", format!("{topic}.reader"))
@@ -61,12 +71,7 @@ impl Reader {
             // Every chunk is a new place to read from: neither the client nor the broker should look away for long.
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.wait.max.ms", "10");
-        let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
-        let consumer = client
-            .create_with_context::<_, BaseConsumer<Reported>>(Reported)
-            .map_err(|source| Error::Client { topic: topic.clone(), source: source.into() })?;
-        let trouble = "the brokers did not answer".to_owned();
-        Ok(Self { consumer, topic, brokers, started, time, looked_at: 0, bytes: 0, trouble })
+        client
     }
 
     /// See [`super::Journal::page`].

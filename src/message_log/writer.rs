@@ -95,8 +95,13 @@ fn producer(topic: &str, client: &ClientConfig) -> Result<ThreadedProducer<Losse
         dropped: counter!("outhook_message_log_dropped_total"),
         told: Mutex::default(),
     };
-    client
-        .clone()
+    self::client(client).create_with_context(losses)
+}
+
+/// The settings of the client that writes entries.
+pub fn client(client: &ClientConfig) -> ClientConfig {
+    let mut settings = client.clone();
+    settings
         .set("acks", "all")
         .set("compression.type", "lz4")
         .set("linger.ms", LINGER_MS)
@@ -104,8 +109,8 @@ fn producer(topic: &str, client: &ClientConfig) -> Result<ThreadedProducer<Losse
         .set("queue.buffering.max.messages", QUEUED)
         .set("queue.buffering.max.kbytes", QUEUED_KIB)
         // What was written need not be told.
-        .set("delivery.report.only.error", "true")
-        .create_with_context(losses)
+        .set("delivery.report.only.error", "true");
+    settings
 }
 
 /// Counts the entries that were left out, and tells of them now and then.

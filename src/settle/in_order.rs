@@ -71,16 +71,21 @@ struct Pump {
 }
 
 impl InOrder {
+    /// Of two records the second is never written without the first: neither one that takes long nor one that fails is
+    /// passed over. One batch is under way at a time, since a broker that knows nothing of a producer yet takes a second
+    /// batch though it has refused the first.
+    pub(super) fn settings(client: &ClientConfig) -> ClientConfig {
+        let mut settings = producer::settings(client, "0");
+        settings.set("enable.gapless.guarantee", "true").set("max.in.flight.requests.per.connection", "1");
+        settings
+    }
+
     /// `letters` writes the dead letters. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// The Kafka client refuses its settings.
     pub fn start(topic: &str, client: &ClientConfig, letters: Arc<Writer>) -> Result<Self, String> {
-        // Of two records the second is never written without the first: neither one that takes long nor one that fails
-        // is passed over. One batch is under way at a time, since a broker that knows nothing of a producer yet takes
-        // a second batch though it has refused the first.
-        let mut settings = producer::settings(client, "0");
-        settings.set("enable.gapless.guarantee", "true").set("max.in.flight.requests.per.connection", "1");
+        let settings = Self::settings(client);
         settings
             .create_native_config()
             .map_err(|reason| format!("the producer of the topic {topic} can't be made: {reason}"))?;

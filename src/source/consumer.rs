@@ -19,6 +19,8 @@ use super::assignment::{Assignment, lag};
 use super::commits::{Commits, PATIENCE, Resumption, commit_last, commit_settled, resumption, take_over};
 use super::made_anew::{self, MadeAnew};
 use super::partition::PartitionBook;
+use super::probe;
+use super::reread::Rereader;
 use super::reread::of_no_member;
 use super::standing::keep_reason;
 use super::{Config, Handlers, Topics};
@@ -27,6 +29,20 @@ use crate::receipt::Budget;
 
 /// How long the thread that serves Kafka's callbacks sleeps in one call.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The settings of all clients with which what a source says is read: that of the group's member comes first.
+pub fn clients(config: &Config) -> Vec<ClientConfig> {
+    let member = member(config);
+    let of_no_member =
+        [MadeAnew::settings(&member), Rereader::settings(&member), probe::settings(&member).as_ref().clone()];
+    [vec![member], of_no_member.to_vec()].concat()
+}
+
+fn member(config: &Config) -> ClientConfig {
+    let mut client: ClientConfig = config.client.clone().into_iter().collect();
+    client.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+    client
+}
 
 /// The consumer group member of this instance.
 pub struct Source<H: Handlers> {
@@ -85,7 +101,7 @@ impl<H: Handlers> Source<H> {
     /// The client's settings or topics are refused; Kafka being away is no error, the client goes on trying.
     pub fn start(config: &Config, handlers: H, budget: Arc<Budget>) -> Result<Self, StartError> {
         let hurry = Arc::<Notify>::default();
-        let mut client: ClientConfig = config.client.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let client = member(config);
         let context = Context {
             name: config.name,
             assignment: Assignment::new(handlers, budget, config, hurry.clone()),
@@ -96,7 +112,6 @@ impl<H: Handlers> Source<H> {
             assigned: Notify::new(),
             fatal: watch::Sender::new(None),
         };
-        client.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         let consumer: BaseConsumer<Context<H>> = client.create_with_context(context).map_err(StartError::Settings)?;
         let consumer = Arc::new(consumer);
         let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));

@@ -52,13 +52,17 @@ impl ConsumerContext for Quiet {}
 impl MadeAnew {
     /// `client` are the settings of the group's consumer.
     pub(super) fn new(client: &ClientConfig) -> Self {
+        Self { settings: Self::settings(client) }
+    }
+
+    pub(super) fn settings(client: &ClientConfig) -> ClientConfig {
         let mut settings = of_no_member(client);
         settings
             .set("enable.partition.eof", "true")
             // One record of each partition is wanted; that of a larger batch comes all the same.
             .set("queued.min.messages", "1")
             .set("fetch.message.max.bytes", "4096");
-        Self { settings }
+        settings
     }
 
     /// Those of these partitions in which the record is another one now. Where it is gone by retention or compaction, or

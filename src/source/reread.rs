@@ -19,10 +19,14 @@ use tracing::warn;
 
 use super::standing::keep_reason;
 
-/// What a client that joins no group has no use for.
-const OF_MEMBERS: [&str; 6] = [
+/// What a client that joins no group has no use for, and may not get along with.
+pub const OF_MEMBERS: [&str; 10] = [
     "group.protocol",
+    "group.protocol.type",
+    "group.remote.assignor",
     "group.instance.id",
+    "coordinator.query.interval.ms",
+    "max.poll.interval.ms",
     "session.timeout.ms",
     "heartbeat.interval.ms",
     "partition.assignment.strategy",
@@ -88,9 +92,13 @@ impl ConsumerContext for Quiet {}
 impl Rereader {
     /// `client` are the settings of the group's consumer.
     pub(super) fn new(client: &ClientConfig) -> Arc<Self> {
+        Arc::new(Self { settings: Self::settings(client), consumer: Mutex::default() })
+    }
+
+    pub(super) fn settings(client: &ClientConfig) -> ClientConfig {
         let mut settings = of_no_member(client);
         settings.set("queued.max.messages.kbytes", "1024").set("fetch.message.max.bytes", "262144");
-        Arc::new(Self { settings, consumer: Mutex::default() })
+        settings
     }
 
     /// A partition's place in the client, which is made if it is not there.

@@ -37,15 +37,19 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn new(topic: &str, kafka: &HashMap<String, String>) -> KafkaResult<Self> {
+        let producer = Self::settings(kafka).create_with_context(Outcomes::default())?;
+        Ok(Self { producer, topic: topic.to_owned() })
+    }
+
+    pub fn settings(kafka: &HashMap<String, String>) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.extend(kafka.clone());
-        let producer = client
+        client
             .set("acks", "all")
             .set("linger.ms", "5")
             .set("compression.type", "lz4")
-            .set("message.timeout.ms", WRITE_TIMEOUT_MS)
-            .create_with_context(Outcomes::default())?;
-        Ok(Self { producer, topic: topic.to_owned() })
+            .set("message.timeout.ms", WRITE_TIMEOUT_MS);
+        client
     }
 
     /// Queues a record; its outcome comes later.

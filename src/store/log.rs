@@ -72,6 +72,15 @@ impl Log {
     /// open at the end of the log.
     pub fn open(config: &Config, kafka: &HashMap<String, String>, wait: Duration) -> Result<Log, StoreError> {
         let topic = config.topic.clone();
+        let client = Self::settings(&topic, kafka, wait);
+        let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
+        let consumer = client
+            .create_with_context::<_, BaseConsumer<Reported>>(Reported)
+            .map_err(|source| StoreError::Client { topic: topic.clone(), source: source.into() })?;
+        Ok(Log { consumer, topic, brokers, next: 0, last: None, looking_back: false, ended: false, missing: false })
+    }
+
+    pub(super) fn settings(topic: &str, kafka: &HashMap<String, String>, wait: Duration) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.extend(kafka.clone());
         client
@@ -86,11 +95,7 @@ impl Log {
             .set("queued.min.messages", AHEAD)
             .set("fetch.queue.backoff.ms", LOOK_AWAY_MS)
             .set("fetch.wait.max.ms", wait.as_millis().to_string());
-        let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
-        let consumer = client
-            .create_with_context::<_, BaseConsumer<Reported>>(Reported)
-            .map_err(|source| StoreError::Client { topic: topic.clone(), source: source.into() })?;
-        Ok(Log { consumer, topic, brokers, next: 0, last: None, looking_back: false, ended: false, missing: false })
+        client
     }
 
     /// Begins to read after the last record that was read, at first at the start: the next [`Next::End`] is of an

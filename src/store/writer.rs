@@ -18,6 +18,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::mpsc;
 
 use self::producer::Transactions;
+pub(super) use self::producer::settings;
 use super::log::{AT_END, Log};
 use super::request::Request;
 use super::state::State;

@@ -104,7 +104,7 @@ fn broken_definitions_are_refused_with_field_value_and_mend() {
 #[test]
 fn broken_configurations_are_refused_before_anything_starts() {
     type Change = fn(&mut Site);
-    let changes: [(Change, &str); 9] = [
+    let changes: [(Change, &str); 12] = [
         (|site| site.set("kafka.groop", "x"), "did you mean group?"),
         (|site| site.set("delivery.timeout", "soon"), "delivery.timeout"),
         (|site| site.set("kafka.brokers", ""), "kafka.brokers is not set"),
@@ -119,14 +119,27 @@ fn broken_configurations_are_refused_before_anything_starts() {
             },
             "offsets are committed only behind settled records",
         ),
+        (
+            |site| {
+                site.set("kafka.properties", toml::Table::from_iter([("max.poll.interval.ms".to_owned(), 5000.into())]))
+            },
+            "kafka.session_timeout is 10s, longer than max.poll.interval.ms, 5s",
+        ),
+        (
+            |site| site.set("kafka.properties", toml::Table::from_iter([("fetch.max.bytes".to_owned(), 1000.into())])),
+            "with fetch.max.bytes = \"1000\"",
+        ),
+        (|site| site.set("delivery.ca_file", "/nowhere/ca.pem"), "delivery.ca_file is \"/nowhere/ca.pem\""),
     ];
     for (change, expected) in changes {
         let mut site = Site::new(OUTHOOK, 1);
         change(&mut site);
-        let refused = site.run(&["run"]);
-        let said = said(&refused);
-        assert!(refused.code.is_some_and(|code| code != 0), "accepted, though: {expected}\n{said}");
-        assert!(said.contains(expected), "{expected:?} is not said, but:\n{said}");
+        for command in [&["run"][..], &["check"], &["check", "--offline"]] {
+            let refused = site.run(command);
+            let said = said(&refused);
+            assert!(refused.code.is_some_and(|code| code != 0), "{command:?} accepts, though: {expected}\n{said}");
+            assert!(said.contains(expected), "{command:?}: {expected:?} is not said, but:\n{said}");
+        }
     }
 }
 

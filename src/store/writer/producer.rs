@@ -26,20 +26,25 @@ pub(super) struct Transactions {
     producer: BaseProducer<Deliveries>,
 }
 
+pub(in crate::store) fn settings(topic: &str, kafka: &HashMap<String, String>) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.extend(kafka.clone());
+    client
+        .set("transactional.id", topic)
+        .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
+        // No step is waited for longer, and librdkafka refuses one longer than the transaction's.
+        .set("socket.timeout.ms", STEP.as_millis().to_string())
+        .set("message.timeout.ms", TRANSACTION.as_millis().to_string())
+        .set("delivery.report.only.error", "false")
+        .set("linger.ms", "0");
+    client
+}
+
 impl Transactions {
     /// Takes the id over: from now on nobody else's transaction commits. A new client each time, because one that
     /// was fenced can't be used again.
     pub fn take_over(topic: &str, kafka: &HashMap<String, String>) -> Result<Self, Cut> {
-        let mut client = ClientConfig::new();
-        client.extend(kafka.clone());
-        let producer = client
-            .set("transactional.id", topic)
-            .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
-            // No step is waited for longer, and librdkafka refuses one longer than the transaction's.
-            .set("socket.timeout.ms", STEP.as_millis().to_string())
-            .set("message.timeout.ms", TRANSACTION.as_millis().to_string())
-            .set("delivery.report.only.error", "false")
-            .set("linger.ms", "0")
+        let producer = settings(topic, kafka)
             .create_with_context(Deliveries::default())
             .map_err(|source| StoreError::Client { topic: topic.to_owned(), source: source.into() })
             .map_err(|error| Cut::Failed(error.into()))?;

@@ -1,0 +1,146 @@
+//! Tries what an instance is built of, without a broker and without a trace: what it would be refused for is found
+//! before it starts, with the key that says it.
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::BaseProducer;
+
+use super::sources::Reading;
+use crate::config::{Config, Problem};
+use crate::lifecycle::Readiness;
+use crate::{api, deliver, journal, message_log, settle, source, stats, store};
+
+/// What this machine and Kafka's client refuse of a configuration that holds together.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    let parts = [deliver::try_out(&config.delivery), api::try_out(&config.listen)];
+    let parts = parts.into_iter().filter_map(Result::err).map(Problem::of_part);
+    let mut problems: Vec<Problem> = parts.chain(client_problems(config)).collect();
+    problems.dedup();
+    problems
+}
+
+/// Both kinds of clients know settings that the other ignores.
+#[derive(Clone, Copy)]
+enum Kind {
+    Consumer,
+    Producer,
+}
+
+/// A client, by what it does.
+type Client = (&'static str, Kind, ClientConfig);
+
+/// Every client that `run` makes; those of the commands are among them.
+fn clients(config: &Config) -> Vec<Client> {
+    use Kind::{Consumer, Producer};
+    let kafka = config.kafka.client();
+    let client: ClientConfig = kafka.clone().into_iter().collect();
+    let readiness = Readiness::default();
+    let read = |what, of: source::Config| source::clients(&of).into_iter().map(move |client| (what, Consumer, client));
+    let Reading { changes, retries, overflow } = Reading::of(config, &readiness);
+    let mut clients: Vec<Client> = read("reads row changes", changes)
+        .chain(read("reads calls that wait", retries))
+        .chain(read("reads the overflow log", overflow))
+        .collect();
+    let (of_definitions, to_definitions) = store::clients(&config.definitions, &kafka);
+    clients.extend([
+        ("reads definitions", Consumer, of_definitions),
+        ("writes definitions", Producer, to_definitions),
+        ("writes counts", Producer, stats::client(&kafka)),
+        ("writes the message log", Producer, message_log::client(&client)),
+        ("reads topics back", Consumer, journal::client(&config.dead_letters.topic, client.clone())),
+        ("asks about topics", Producer, client.clone()),
+    ]);
+    clients.extend(settle::clients(&client).map(|client| ("writes retries and dead letters", Producer, client)));
+    clients
+}
+
+fn client_problems(config: &Config) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = Vec::new();
+    let mut reasons: Vec<String> = Vec::new();
+    for (what, kind, settings) in clients(config) {
+        let Err(error) = make(kind, settings) else { continue };
+        let reason = match error {
+            // The others tell values too.
+            KafkaError::ClientCreation(reason) => reason,
+            KafkaError::ClientConfig(_, reason, name, _) => format!("{name}: {reason}"),
+            _ => "its settings contradict each other".to_owned(),
+        };
+        // What one of them is refused for is most often what all are.
+        if !reasons.contains(&reason) {
+            problems.push(config.kafka.refused_client(what, &reason));
+            reasons.push(reason);
+        }
+    }
+    problems
+}
+
+/// Makes a client that knows no broker, and lets it go.
+fn make(kind: Kind, mut settings: ClientConfig) -> KafkaResult<()> {
+    settings.remove("bootstrap.servers");
+    match kind {
+        Kind::Consumer => settings.create::<BaseConsumer>().map(drop),
+        Kind::Producer => settings.create::<BaseProducer>().map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn told(properties: &str) -> Vec<String> {
+        let text = format!("[kafka]\nbrokers = \"localhost:1\"\n{properties}");
+        let config = Config::parse(Path::new("outhook.toml"), &text, Vec::new()).unwrap();
+        problems(&config).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn clients_of_the_default_can_be_made() {
+        assert_eq!(told(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_about_members_of_a_group_is_for_no_other_client() {
+        let properties = "properties.max.poll.interval.ms = 30000\nproperties.coordinator.query.interval.ms = 5000";
+        assert_eq!(told(properties), Vec::<String>::new());
+    }
+
+    #[test]
+    fn settings_that_no_client_can_be_made_of_are_told_with_name_and_value() {
+        for (properties, named) in [
+            (
+                "properties.security.protocol = \"sasl_plaintext\"\nproperties.sasl.mechanism = \"SCRAM-SHA-512\"",
+                "sasl.",
+            ),
+            (
+                "properties.security.protocol = \"ssl\"\nproperties.ssl.ca.location = \"/nowhere/ca.pem\"",
+                "ssl.ca.location",
+            ),
+            ("properties.max.in.flight.requests.per.connection = 100", "max.in.flight"),
+            ("properties.fetch.max.bytes = 1000", "fetch.max.bytes = \"1000\""),
+        ] {
+            let told = told(properties);
+            assert!(!told.is_empty() && told.iter().any(|line| line.contains(named)), "{properties}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_of_authorities_and_another_machines_address_are_found() {
+        let mut config = Config::default();
+        config.delivery.ca_file = Some("/nowhere/ca.pem".into());
+        config.listen.address = "192.0.2.1:8080".parse().unwrap();
+        let problems = problems(&config);
+        let [ca_file, address, ..] = problems.as_slice() else { panic!("{problems:?}") };
+        assert_eq!((ca_file.key.as_str(), address.key.as_str()), ("delivery.ca_file", "listen.address"));
+        assert!(
+            ca_file.message.starts_with("delivery.ca_file is \"/nowhere/ca.pem\", which can't be used: "),
+            "{ca_file}"
+        );
+        assert!(
+            address.message.starts_with("listen.address is \"192.0.2.1:8080\", which can't be bound: "),
+            "{address}"
+        );
+    }
+}
