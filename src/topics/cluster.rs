@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
@@ -16,6 +16,8 @@ use crate::config::Kafka;
 
 /// How long the cluster may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How many different troubles are kept.
+const MAX_TROUBLES: usize = 16;
 /// The pause between looks for a topic that was just created.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -38,6 +40,11 @@ pub enum Error {
     Settings(KafkaError),
     #[error("no broker answers at kafka.brokers = {brokers:?} within {PATIENCE:?}: {reason}")]
     Unreachable { brokers: String, reason: String },
+    #[error(
+        "the broker at kafka.brokers = {brokers:?} refuses this client: {reason}; look at sasl.username, sasl.password \
+             and sasl.mechanism in [kafka.properties]"
+    )]
+    Refused { brokers: String, reason: String },
     #[error("the settings of topic {topic} can't be read: {reason}")]
     Describe { topic: String, reason: String },
     #[error("topic {topic} can't be created: {reason}")]
@@ -52,8 +59,10 @@ impl Cluster {
     /// # Errors
     /// No broker answers in time.
     pub async fn connect(kafka: &Kafka) -> Result<Self, Error> {
-        let client: ClientConfig = kafka.client().into_iter().collect();
+        let mut client: ClientConfig = kafka.client().into_iter().collect();
         let admin = Arc::new(client.create().map_err(Error::Settings)?);
+        // That a broker hangs up is told at this level, which is off where nothing is logged.
+        client.set_log_level(RDKafkaLogLevel::Info);
         let asker = Arc::new(client.create_with_context(Troubles::default()).map_err(Error::Settings)?);
         let mut cluster = Self { admin, asker, brokers: kafka.brokers.clone(), topics: BTreeMap::new(), size: 0 };
         cluster.look().await?;
@@ -116,16 +125,33 @@ impl Cluster {
             let metadata = asker.client().fetch_metadata(None, PATIENCE).map_err(|error| {
                 // What its connections met is told when it is polled.
                 asker.poll(LOOK_AGAIN);
-                asker.context().first().unwrap_or(error.to_string())
+                asker.context().cause().unwrap_or(error.to_string())
             })?;
             let topics = metadata.topics().iter().filter(|topic| !topic.name().starts_with("__"));
             let topics = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect();
             Ok((metadata.brokers().len(), topics))
         });
-        let answer = asked.await.unwrap_or_else(|error| Err(error.to_string()));
-        (self.size, self.topics) =
-            answer.map_err(|reason| Error::Unreachable { brokers: self.brokers.clone(), reason })?;
+        let brokers = self.brokers.clone();
+        (self.size, self.topics) = tokio::select! {
+            biased;
+            answer = asked => {
+                let answer = answer.unwrap_or_else(|error| Err(error.to_string()));
+                answer.map_err(|reason| Error::Unreachable { brokers, reason })?
+            }
+            reason = self.refused() => return Err(Error::Refused { brokers, reason }),
+        };
         Ok(())
+    }
+
+    /// Resolves once a broker refuses this client, which it would do again however long it is waited.
+    async fn refused(&self) -> String {
+        loop {
+            self.asker.poll(Duration::ZERO);
+            if let Some(reason) = self.asker.context().refusal() {
+                return reason;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
@@ -143,19 +169,60 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
 }
 
-/// Keeps the first trouble that librdkafka meets: a request that gets no answer says only that.
+/// Keeps what librdkafka meets: a request that gets no answer says only that.
 #[derive(Default)]
-struct Troubles(Mutex<Option<String>>);
+struct Troubles(Mutex<Vec<(Option<RDKafkaErrorCode>, String)>>);
 
 impl Troubles {
-    fn first(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Why no broker answers: what one of them did says more than that all are down.
+    fn cause(&self) -> Option<String> {
+        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_a_broker = |(code, _): &&(Option<RDKafkaErrorCode>, _)| *code != Some(RDKafkaErrorCode::AllBrokersDown);
+        let (_, reason) = troubles.iter().find(of_a_broker).or(troubles.first())?;
+        Some(with_question(reason))
+    }
+
+    /// Why a broker refuses who asks.
+    fn refusal(&self) -> Option<String> {
+        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_final = |(code, _): &&(Option<RDKafkaErrorCode>, _)| {
+            matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed))
+        };
+        troubles.iter().find(is_final).map(|(_, reason)| reason.clone())
+    }
+}
+
+/// A port that speaks TLS or SASL hangs up on who does not, and the other way round.
+fn with_question(reason: &str) -> String {
+    let hung_up = ["Disconnected", "disconnected", "SSL handshake failed", "ApiVersion", "brokers are down"];
+    if hung_up.iter().any(|sign| reason.contains(sign)) {
+        format!("{reason}; is security.protocol in [kafka.properties] what this port speaks?")
+    } else {
+        reason.to_owned()
     }
 }
 
 impl ClientContext for Troubles {
-    fn error(&self, _: KafkaError, reason: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| reason.to_owned());
+    /// That a broker hangs up is no error to librdkafka, which tries again: it is only logged.
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        if facility == "FAIL" {
+            let reason = text.split_once("]: ").map_or(text, |(_thread, reason)| reason);
+            self.keep(None, reason);
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.keep(error.rdkafka_error_code(), reason);
+    }
+}
+
+impl Troubles {
+    fn keep(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        let trouble = (code, reason.to_owned());
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.len() < MAX_TROUBLES && !troubles.contains(&trouble) {
+            troubles.push(trouble);
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! Broken records, templates, definitions and configurations: each is told in words that name the place and
 //! the mend, and none of them stops the program.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
 use harness::{Broker, Ended, Receiver, SECRET, Site, inserted_orders, order};
 
 use crate::{OUTHOOK, SOON};
@@ -188,4 +192,71 @@ fn a_broker_that_is_not_there_is_named_with_the_reason() {
     assert_eq!(check.code, Some(1), "{}{}", check.stdout, check.stderr);
     assert!(check.stderr.contains("kafka.brokers = \"127.0.0.1:1\""), "{}", check.stderr);
     assert!(check.stderr.contains("Connection refused"), "{}", check.stderr);
+}
+
+#[test]
+fn a_broker_that_hangs_up_is_told_with_the_question_for_the_protocol() {
+    // What a port that speaks TLS does with who does not.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap().to_string();
+    thread::spawn(move || port.incoming().for_each(drop));
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("kafka.brokers", address.as_str());
+    let check = site.run(&["check"]);
+    assert_eq!(check.code, Some(1), "{}{}", check.stdout, check.stderr);
+    assert!(
+        check.stderr.contains(&address) && check.stderr.contains("is security.protocol in [kafka.properties]"),
+        "{}",
+        check.stderr
+    );
+    assert!(!check.stderr.contains("brokers are down"), "{}", check.stderr);
+}
+
+#[test]
+fn a_broker_that_refuses_a_password_is_not_waited_for() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for connection in port.incoming().flatten() {
+            thread::spawn(move || refuse_passwords(connection));
+        }
+    });
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("kafka.brokers", address.as_str());
+    let properties = [
+        ("security.protocol", "sasl_plaintext"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "outhook"),
+        ("sasl.password", "hunter2"),
+    ];
+    let properties = properties.map(|(name, value)| (name.to_owned(), value.into()));
+    site.set("kafka.properties", toml::Table::from_iter(properties));
+    let check = site.run(&["check"]);
+    assert_eq!(check.code, Some(1), "{}", said(&check));
+    let told = format!("the broker at kafka.brokers = \"{address}\" refuses this client: ");
+    assert!(check.stderr.contains(&told) && check.stderr.contains("wrong password"), "{}", check.stderr);
+    assert!(!check.stderr.contains("hunter2"), "{}", check.stderr);
+}
+
+/// What a broker says to a client of SASL/PLAIN (KIP-152) until it refuses its password.
+fn refuse_passwords(mut connection: TcpStream) {
+    let mut size = [0; 4];
+    while connection.read_exact(&mut size).is_ok() {
+        let mut request = vec![0; u32::from_be_bytes(size) as usize];
+        if connection.read_exact(&mut request).is_err() {
+            return;
+        }
+        let body: &[u8] = match request[1] {
+            // ApiVersions 3: no error, four APIs with their versions, no throttling.
+            18 => b"\0\0\x05\0\x03\0\0\0\x01\0\0\x11\0\0\0\x01\0\0\x12\0\0\0\x03\0\0\x24\0\0\0\0\0\0\0\0\0\0",
+            // SaslHandshake 1: no error, one mechanism.
+            17 => b"\0\0\0\0\0\x01\0\x05PLAIN",
+            // SaslAuthenticate 0: the error 58, its text, no bytes.
+            _ => b"\0\x3a\0\x0ewrong password\0\0\0\0",
+        };
+        let answer = [&(body.len() as u32 + 4).to_be_bytes(), &request[4..8], body].concat();
+        if connection.write_all(&answer).is_err() {
+            return;
+        }
+    }
 }
