@@ -8,6 +8,7 @@ mod contradictions;
 mod document;
 mod kafka;
 mod limits;
+mod prefix;
 mod problem;
 mod properties;
 mod reader;
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use self::document::{Document, Override};
 pub use self::kafka::{GroupProtocol, Kafka};
 pub use self::limits::{Drain, Limits, Memory, Render};
+pub use self::prefix::Topics;
 pub use self::problem::Problem;
 pub use self::properties::Properties;
 pub use self::secrets::in_file;
@@ -46,6 +48,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// Topics with row changes, and how their records are read. `run` needs at least one.
     pub sources: Vec<Source>,
+    /// What Outhook's own topics are called.
+    pub topics: Topics,
     /// The topic that holds webhooks and events.
     pub definitions: store::Config,
     /// The topic for what will not be tried again.
@@ -149,7 +153,8 @@ impl Config {
         let alone = |problem| Error::Invalid(vec![problem]);
         let overrides = Override::all(overrides, text.len());
         let document = Document::parse(path, text, &overrides).map_err(alone)?;
-        let config: Self = document.read().map_err(alone)?;
+        let mut config: Self = document.read().map_err(alone)?;
+        prefix::lay(&mut config, |key| document.has(key));
         let mut problems = contradictions::find(&config);
         if problems.is_empty() {
             problems = find(&config);

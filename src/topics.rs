@@ -1,10 +1,12 @@
 //! Outhook's own topics: what they have to be, whether they are, and creating those that are missing.
 
 mod cluster;
+mod readers;
 mod unread;
 mod wanted;
 
 pub use self::cluster::{Cluster, Error};
+pub use self::readers::Reader;
 pub use self::unread::{DeletedUnread, deleted_unread};
 pub use self::wanted::{Standing, Wanted, Wrong, counted, wanted};
 

@@ -13,7 +13,7 @@ use crate::decode::{Format, UnknownChange};
 use crate::definition::{Definitions, TableKey, rules};
 use crate::matching::Index;
 use crate::store::{Status, Store};
-use crate::topics::{Cluster, DeletedUnread, Standing, counted, deleted_unread, wanted};
+use crate::topics::{Cluster, DeletedUnread, Reader, Standing, counted, deleted_unread, wanted};
 
 /// How long reading the definitions may take.
 const DEFINITIONS: Duration = Duration::from_secs(60);
@@ -63,7 +63,30 @@ async fn online(config: &Config, report: &mut Report) -> Result<(), Failure> {
     }
     sources(config, &cluster, report);
     unread(config, &cluster, report).await;
+    other_groups(config, &cluster, report).await;
     Ok(())
+}
+
+/// Calls that wait in a topic that two groups read are sent by both.
+async fn other_groups(config: &Config, cluster: &Cluster, report: &mut Report) {
+    let own = [config.kafka.retries_group(), config.kafka.overflow_group()];
+    let tiers = config.retries.tiers();
+    let topics = tiers.iter().map(|tier| tier.topic.to_string());
+    let others = [&config.overflow.topic, &config.row_order.topic].map(String::clone);
+    match cluster.readers(topics.chain(others).collect()).await {
+        Err(reason) => report.warning("groups", format!("which groups read topics can't be looked up: {reason}")),
+        Ok(readers) => {
+            for Reader { group, topics } in readers.into_iter().filter(|reader| !own.contains(&reader.group)) {
+                let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
+                let warning = format!(
+                    "group {group} reads {topics} beside group {}, so calls that wait are sent by both: give one of the \
+                     installations a topics.prefix of its own",
+                    config.kafka.group
+                );
+                report.warning("groups", warning);
+            }
+        }
+    }
 }
 
 /// Which topics each source reads, as they are now.

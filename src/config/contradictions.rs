@@ -9,7 +9,11 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
         problems.extend(source.problems(&format!("sources[{index}]")));
     }
     problems.extend(overlaps(&config.sources));
-    problems.extend(topic_names(config));
+    // Each topic of that prefix would be named.
+    match config.topics.problems() {
+        Some(problem) => problems.push(problem),
+        None => problems.extend(topic_names(config)),
+    }
     problems.extend(own_topics_apart(config));
     problems.extend(drain(config));
     problems.extend(replication(config));
@@ -66,13 +70,13 @@ fn topic_names(config: &Config) -> Vec<Problem> {
 }
 
 /// As Kafka's own `Topic.validate` has it.
-fn is_topic_name(name: &str) -> bool {
+pub(super) fn is_topic_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
 }
 
 /// The topics that Outhook writes, with the keys that name them.
-fn own_topics(config: &Config) -> Vec<(&'static str, String)> {
+pub(super) fn own_topics(config: &Config) -> Vec<(&'static str, String)> {
     let one = [
         ("definitions.topic", &config.definitions.topic),
         ("dead_letters.topic", &config.dead_letters.topic),

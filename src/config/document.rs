@@ -105,6 +105,11 @@ impl<'i> Document<'i> {
         Reader { places: &self.places, key: String::new(), value: &self.root }.read()
     }
 
+    /// Whether something stands at a key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.places.nodes.iter().any(|node| node.key == key)
+    }
+
     /// Adds the place of a problem's key, or of the nearest section around it.
     pub(super) fn locate(&self, problem: &mut Problem) {
         let mut key = problem.key.as_str();

@@ -172,10 +172,15 @@ impl Kafka {
         format!("{}-retries", self.group)
     }
 
+    /// The group that reads the overflow log.
+    pub fn overflow_group(&self) -> String {
+        format!("{}-overflow", self.group)
+    }
+
     /// The same for the member of the group that reads the overflow log.
     pub fn overflow_consumer(&self, memory: &Memory) -> HashMap<String, String> {
         let mut settings = self.retries_consumer(memory);
-        settings.insert("group.id".to_owned(), format!("{}-overflow", self.group));
+        settings.insert("group.id".to_owned(), self.overflow_group());
         settings
     }
 

@@ -264,6 +264,20 @@ fn nothing_to_read_or_nowhere_to_read_from() {
 }
 
 #[test]
+fn one_prefix_names_all_topics_and_the_group_that_name_themselves_not() {
+    let config = parse(&small("[topics]\nprefix = \"second\"\n[stats]\ntopic = \"outhook.mine\""), &[]).unwrap();
+    assert_eq!(config.kafka.group, "second");
+    let own: Vec<String> = contradictions::own_topics(&config).into_iter().map(|(_, topic)| topic).collect();
+    assert!(own.iter().all(|topic| topic.starts_with("second.") || topic == "outhook.mine"), "{own:?}");
+    assert!(own.contains(&"outhook.mine".to_owned()) && own.contains(&"second.retry.5m".to_owned()), "{own:?}");
+    let of_variables = [("OUTHOOK__TOPICS__PREFIX", "second"), ("OUTHOOK__KAFKA__GROUP", "outhook")];
+    let config = parse(SMALL, &of_variables).unwrap();
+    assert_eq!((config.kafka.group.as_str(), config.definitions.topic.as_str()), ("outhook", "second.definitions"));
+    let error = problem(&small("[topics]\nprefix = \"a b\""), &[]);
+    assert!(error.starts_with("outhook.toml:9:1: topics.prefix is \"a b\""), "{error}");
+}
+
+#[test]
 fn contradictions_show_both_values() {
     let cases = [
         ("topics_regex = 'c.*'", "sources[0] has both topics = [\"changes\"] and topics_regex = \"c.*\""),

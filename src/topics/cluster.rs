@@ -15,7 +15,7 @@ use super::{Standing, Wanted, Wrong};
 use crate::config::Kafka;
 
 /// How long the cluster may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How many different troubles are kept.
 const MAX_TROUBLES: usize = 16;
 /// The pause between looks for a topic that was just created.
@@ -72,6 +72,10 @@ impl Cluster {
     /// Partitions by topic, Kafka's internal topics left out.
     pub fn topics(&self) -> &BTreeMap<String, usize> {
         &self.topics
+    }
+
+    pub(super) fn asker(&self) -> Arc<BaseProducer<Troubles>> {
+        self.asker.clone()
     }
 
     /// How one of Outhook's topics stands.
@@ -171,7 +175,7 @@ fn options() -> AdminOptions {
 
 /// Keeps what librdkafka meets: a request that gets no answer says only that.
 #[derive(Default)]
-struct Troubles(Mutex<Vec<(Option<RDKafkaErrorCode>, String)>>);
+pub(super) struct Troubles(Mutex<Vec<(Option<RDKafkaErrorCode>, String)>>);
 
 impl Troubles {
     /// Why no broker answers: what one of them did says more than that all are down.

@@ -260,3 +260,23 @@ fn refuse_passwords(mut connection: TcpStream) {
         }
     }
 }
+
+#[test]
+fn a_second_group_on_the_topics_of_calls_that_wait_is_worth_a_warning() {
+    if !Broker::get().is_kafka_for("what groups read") {
+        return;
+    }
+    let mut site = Site::new(OUTHOOK, 1);
+    site.apply(&inserted_orders("shipping", &["https://a.example/".to_owned()]));
+    let instance = site.start();
+    let alone = site.run(&["check"]);
+    assert!(!alone.stdout.contains("so calls that wait are sent by both"), "{}", alone.stdout);
+    site.set("kafka.group", "another-installation");
+    let check = site.run(&["check"]);
+    assert!(
+        check.stdout.contains("-retries reads ") && check.stdout.contains("so calls that wait are sent by both"),
+        "{}",
+        said(&check)
+    );
+    assert!(instance.is_ready());
+}

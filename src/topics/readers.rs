@@ -1,0 +1,80 @@
+//! Who else reads topics: members of other consumer groups, as the cluster knows them now.
+
+use std::collections::BTreeSet;
+
+use rdkafka::producer::Producer as _;
+
+use super::cluster::{Cluster, PATIENCE};
+
+/// A group whose members read topics.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reader {
+    pub group: String,
+    pub topics: BTreeSet<String>,
+}
+
+impl Cluster {
+    /// The groups with members that read one of these topics. One whose members are all away is not seen, nor one of
+    /// the protocol of KIP-848, whose assignments this question does not show.
+    ///
+    /// # Errors
+    /// The cluster does not tell, such as who may not ask.
+    pub async fn readers(&self, topics: BTreeSet<String>) -> Result<Vec<Reader>, String> {
+        let asker = self.asker();
+        let asked = tokio::task::spawn_blocking(move || {
+            let groups = asker.client().fetch_group_list(None, PATIENCE).map_err(|error| error.to_string())?;
+            let readers = groups.groups().iter().filter_map(|group| {
+                let assigned = group.members().iter().filter_map(|member| member.assignment());
+                let read: BTreeSet<String> =
+                    assigned.flat_map(topics_of).filter(|topic| topics.contains(topic)).collect();
+                (!read.is_empty()).then(|| Reader { group: group.name().to_owned(), topics: read })
+            });
+            Ok(readers.collect())
+        });
+        asked.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+/// The topics in a member's assignment as consumers encode it: a version, then each topic with its partitions. What is
+/// encoded otherwise has none.
+fn topics_of(assignment: &[u8]) -> Vec<String> {
+    read(assignment).unwrap_or_default()
+}
+
+fn read(mut bytes: &[u8]) -> Option<Vec<String>> {
+    take(&mut bytes, 2)?;
+    let count = number(&mut bytes)?;
+    let mut topics = Vec::new();
+    for _ in 0..count {
+        let length = u16::from_be_bytes(take(&mut bytes, 2)?.try_into().ok()?);
+        topics.push(String::from_utf8(take(&mut bytes, length.into())?.to_vec()).ok()?);
+        let partitions = number(&mut bytes)?;
+        take(&mut bytes, partitions.checked_mul(4)?)?;
+    }
+    Some(topics)
+}
+
+fn number(bytes: &mut &[u8]) -> Option<usize> {
+    usize::try_from(u32::from_be_bytes(take(bytes, 4)?.try_into().ok()?)).ok()
+}
+
+fn take<'b>(bytes: &mut &'b [u8], count: usize) -> Option<&'b [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_names_its_topics() {
+        let assignment = b"\0\x01\0\0\0\x02\0\x01a\0\0\0\x02\0\0\0\0\0\0\0\x01\0\x02bc\0\0\0\0\0\0\0\0";
+        assert_eq!(topics_of(assignment), ["a", "bc"]);
+        for end in 0..assignment.len() - 4 {
+            assert_eq!(topics_of(&assignment[..end]), Vec::<String>::new(), "{end} bytes are no assignment");
+        }
+        assert_eq!(topics_of(b"\0\x01\xff\xff\xff\xff"), Vec::<String>::new());
+    }
+}
