@@ -13,6 +13,7 @@ mod row;
 mod schema;
 mod settings;
 mod whole_tables;
+mod wire;
 
 use std::sync::Arc;
 
@@ -41,10 +42,8 @@ impl<'a> Input<'a> {
     /// for one.
     fn text(&self, format: Format) -> Result<Option<&'a str>, DecodeError> {
         let Some(value) = self.value else { return Ok(None) };
-        let text = std::str::from_utf8(value).map_err(|error| DecodeError::Malformed {
-            format: format.name(),
-            reason: format!("it is not UTF-8 from byte {} on", error.valid_up_to()),
-        })?;
+        let text = wire::text(value)
+            .map_err(|reason| DecodeError::Malformed { format: format.name(), reason: reason.to_string() })?;
         Ok((text.trim_ascii() != "null").then_some(text))
     }
 
@@ -113,7 +112,7 @@ impl Ignored {
 /// Why a record can't be decoded; its place is added by whoever knows it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Not UTF-8, not JSON, or JSON of another shape. The text says what was expected and at which line and column.
+    /// Empty, not UTF-8, not JSON, or JSON of another shape. The text says what was expected and at which line and column.
     #[error("the value is no {format} record: {reason}")]
     Malformed { format: &'static str, reason: String },
     /// Well formed, but a format that this source is not configured for.

@@ -28,6 +28,12 @@ impl Kind {
     }
 }
 
+/// JSON text without the byte order mark that some editors and libraries put before it, which a reader may ignore
+/// (RFC 8259, section 8.1).
+pub fn without_byte_order_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// The text between the quotes of a JSON string, escapes as they stand.
 pub fn between_quotes(string: &str) -> &str {
     string.get(1..string.len().saturating_sub(1)).unwrap_or_default()

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error as _;
+use std::str::Utf8Error;
 use std::time::Duration;
 
 use axum::body::to_bytes;
@@ -17,6 +18,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::ApiError;
+use crate::json::without_byte_order_mark;
 
 /// The largest body, in bytes.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
@@ -51,7 +53,7 @@ impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for Opti
 
 /// A value of an object's first level as it was sent: a tree of values would change numbers that no float holds.
 pub(super) fn raw(body: &[u8], key: &str) -> Option<Box<RawValue>> {
-    let text = std::str::from_utf8(body).ok()?;
+    let text = text(body).ok()?;
     let mut fields: HashMap<String, Box<RawValue>> = serde_json::from_str(&escape(text).text).ok()?;
     fields.remove(key).filter(|value| value.get() != "null")
 }
@@ -77,11 +79,14 @@ pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
     }
 }
 
+fn text(body: &[u8]) -> Result<&str, Utf8Error> {
+    std::str::from_utf8(body).map(without_byte_order_mark)
+}
+
 /// Reads an object; an error says where it is no JSON, or which field is wrong. Keys that are not known are left
 /// alone, so that what was read can be sent back; but not one that is nearly a known one: it would say nothing.
 pub(super) fn parse<T: DeserializeOwned + Serialize + Default>(body: &[u8]) -> Result<T, String> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| format!("the body is not UTF-8, from byte {} on", error.valid_up_to()))?;
+    let text = text(body).map_err(|error| format!("the body is not UTF-8, from byte {} on", error.valid_up_to()))?;
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
         Err(strict) => {
@@ -207,6 +212,13 @@ mod tests {
     fn line_breaks_and_tabs_inside_texts_are_taken_as_they_are() {
         let read: Shape = parse(b"{\n \"text\":\"\n{\t'a':'\\\"b\\\\'\r\n}\x01\"\n}").unwrap();
         assert_eq!(read.text.as_deref(), Some("\n{\t'a':'\"b\\'\r\n}\u{1}"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let body = "\u{feff}{\"text\":\"a\"}".as_bytes();
+        assert_eq!(parse::<Shape>(body).unwrap().text.as_deref(), Some("a"));
+        assert_eq!(raw(body, "text").unwrap().get(), "\"a\"");
     }
 
     #[test]

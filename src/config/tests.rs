@@ -48,6 +48,11 @@ fn the_smallest_configuration_is_brokers_and_a_source() {
 }
 
 #[test]
+fn a_byte_order_mark_is_skipped() {
+    assert_eq!(parse(&format!("\u{feff}{SMALL}"), &[]).unwrap().kafka.brokers, "localhost:9092");
+}
+
+#[test]
 fn a_source_has_all_that_decoding_needs() {
     let config = parse(
         &small(

@@ -84,7 +84,7 @@ fn change<'a>(
     match operation {
         Operation::Insert => {}
         Operation::Update => learn(decoder, &source, envelope.before.is_some()),
-        Operation::Delete => trimmed = trim(decoder, &source, &key, &mut envelope.before)?,
+        Operation::Delete => trimmed = trim(decoder, input, &source, &key, &mut envelope.before)?,
     }
     let row = match operation {
         Operation::Insert | Operation::Update => envelope.after.as_ref(),
@@ -130,6 +130,7 @@ fn learn(decoder: &mut Decoder, source: &Source<'_>, whole: bool) {
 /// others with null, defaults and zeros that look like data. Whether anything was cut.
 fn trim<'a>(
     decoder: &mut Decoder,
+    input: &Input<'a>,
     source: &Source<'_>,
     key: &Key<'a>,
     before: &mut Option<Row<'a>>,
@@ -148,10 +149,7 @@ fn trim<'a>(
     if decoder.whole_tables.contain(table) {
         return Ok(false);
     }
-    let key = key.row().ok_or(
-        "the record's key is no JSON object, so nothing says which values of the deleted row are real: let the \
-         connector write its keys with JsonConverter, or set rows = \"whole\" if its tables are sent whole",
-    )?;
+    let key = key.row().ok_or_else(|| Key::no_row(input.key))?;
     let whole = row.fields.len();
     row.retain(|field| key.get(&field.name).is_some());
     Ok(row.fields.len() < whole)

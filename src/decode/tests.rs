@@ -138,10 +138,46 @@ fn a_value_that_is_no_text_or_no_json_says_where() {
         error(&mut decoder, b"{\"table\":\"t\",\n \"operation\":insert}"),
         "the value is no outhook record: `operation`: expected value at line 2 column 14"
     );
-    assert_eq!(
-        error(&mut decoder, b""),
-        "the value is no outhook record: EOF while parsing a value at line 1 column 0"
-    );
+    for empty in [&b""[..], b" \r\n", "\u{feff}".as_bytes()] {
+        assert_eq!(
+            error(&mut decoder, empty),
+            "the value is no outhook record: it is empty: write a JSON object, or for a tombstone no value at all (null)"
+        );
+    }
+}
+
+#[test]
+fn a_schema_registrys_record_is_named_with_the_fix() {
+    for format in [Format::Outhook, Format::Debezium] {
+        // Avro, and JSON Schema, whose text behind the schema's id is valid UTF-8.
+        for value in [&b"\0\0\0\x01\x2a\x02\xff"[..], b"\0\0\0\x01\x2a{\"op\":\"c\"}"] {
+            let error = decoder(settings(format)).decode(&Input { value: Some(value), ..input(None, "") });
+            let error = error.expect_err("it is no plain JSON").to_string();
+            assert_eq!(
+                error,
+                format!(
+                    "the value is no {} record: it is in a Schema Registry's wire format (byte 0, then schema id 298), \
+                     which is not supported: let its producer write plain JSON, in Kafka Connect with \
+                     org.apache.kafka.connect.json.JsonConverter",
+                    format.name()
+                )
+            );
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_the_json_is_skipped() {
+    let outhook = "\u{feff}{\"table\":\"t\",\"operation\":\"insert\",\"after\":{\"id\":1}}";
+    let debezium = "\u{feff}{\"op\":\"d\",\"source\":{\"table\":\"t\"},\"before\":{\"id\":1,\"a\":0}}";
+    for (format, record) in [(Format::Outhook, outhook), (Format::Debezium, debezium)] {
+        for key in ["\u{feff}{\"id\":1}", "\u{feff}{\"schema\":null,\"payload\":{\"id\":1}}"] {
+            let mut decoder = decoder(settings(format));
+            assert_eq!(fields(change(&mut decoder, &input(Some(key), record)).sent_row()), ["id=1"]);
+        }
+        let tombstone = decoder(settings(format)).decode(&input(None, "\u{feff}null"));
+        assert!(matches!(tombstone, Ok(Decoded::Ignored(Ignored::Tombstone))), "{tombstone:?}");
+    }
 }
 
 #[test]

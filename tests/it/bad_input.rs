@@ -16,11 +16,12 @@ fn said(ended: &Ended) -> String {
 
 #[test]
 fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
-    let records: [(&[u8], &str); 11] = [
+    let records: [(&[u8], &str); 12] = [
         (b"{\"table\":", "line 1 column 9"),
         (b"\xff\xfe", "it is not UTF-8 from byte 0 on"),
         (b"[1, 2]", "expected an object with `table`, `operation`, `before` and `after`"),
-        (b"", "line 1 column 0"),
+        (b"", "it is empty: write a JSON object"),
+        (b"\0\0\0\0\x07\x02a", "a Schema Registry's wire format (byte 0, then schema id 7)"),
         (br#"{"operation":"insert","after":{}}"#, "`table` is missing: it must be the table's name"),
         (br#"{"table":"orders","after":{}}"#, "`operation` is missing: it must be insert, update or delete"),
         (br#"{"table":"orders","operation":"upsert","after":{}}"#, r#"`operation` is "upsert""#),

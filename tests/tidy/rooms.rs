@@ -89,6 +89,7 @@ pub const ROOMS: &[Room] = &[
             "journal",
             "id",
             "vocabulary",
+            "json",
             "lifecycle",
             "telemetry",
         ],

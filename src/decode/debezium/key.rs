@@ -1,18 +1,16 @@
 //! A record's key: which row changed, and which fields of a delete's `before` can be believed.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
-
-use crate::decode::json;
 use crate::decode::row::Row;
+use crate::decode::{json, wire};
+use crate::json::without_byte_order_mark;
 
 /// A record's key, out of its schema's wrapping if it came in one.
 #[derive(Clone, Copy)]
 pub(super) enum Key<'a> {
-    /// No bytes, or null in JSON: a table without a key.
+    /// No bytes, none but white space, or null in JSON: a table without a key.
     Absent,
     Text(&'a str),
     /// Not UTF-8.
@@ -22,11 +20,22 @@ pub(super) enum Key<'a> {
 impl<'a> Key<'a> {
     pub(super) fn read(key: Option<&'a [u8]>) -> Self {
         let Some(bytes) = key else { return Self::Absent };
-        match std::str::from_utf8(bytes).map(|text| payload(text).unwrap_or(text)) {
-            Ok("null") => Self::Absent,
-            Ok(text) => Self::Text(text),
-            Err(_) => Self::Bytes(bytes),
+        let Ok(text) = std::str::from_utf8(bytes) else { return Self::Bytes(bytes) };
+        let text = without_byte_order_mark(text);
+        match payload(text).unwrap_or(text) {
+            "null" => Self::Absent,
+            text if text.trim_ascii().is_empty() => Self::Absent,
+            text => Self::Text(text),
         }
+    }
+
+    /// Why the key has no fields, and what to do about it.
+    pub(super) fn no_row(key: Option<&[u8]>) -> String {
+        let why = key.and_then(|key| wire::text(key).err()).map_or(String::new(), |reason| format!(" ({reason})"));
+        format!(
+            "the record's key is no JSON object{why}, so nothing says which values of the deleted row are real: let the \
+             connector write its keys with JsonConverter, or set rows = \"whole\" if its tables are sent whole"
+        )
     }
 
     /// The key's fields; None when it is no JSON object.
@@ -61,17 +70,14 @@ impl<'a> Key<'a> {
 
 /// What a key with its schema holds.
 fn payload(text: &str) -> Option<&str> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Wrapped<'a> {
-        #[serde(rename = "schema")]
-        _schema: IgnoredAny,
-        #[serde(borrow)]
-        payload: &'a RawValue,
-    }
     // Spares most keys a second reading.
     if !text.starts_with(r#"{"schema":"#) {
         return None;
     }
-    serde_json::from_str::<Wrapped<'_>>(text).ok().map(|wrapped| wrapped.payload.get())
+    let wrapped = json::row(text)?;
+    let payload = wrapped.get("payload").filter(|_| wrapped.fields.len() == 2)?;
+    match payload.json {
+        Cow::Borrowed(payload) => Some(payload),
+        Cow::Owned(_) => None,
+    }
 }

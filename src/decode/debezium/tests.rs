@@ -141,6 +141,30 @@ fn a_delete_whose_key_says_nothing_is_refused() {
 }
 
 #[test]
+#[test]
+fn a_key_in_a_schema_registrys_format_is_named_with_the_fix() {
+    let record = postgres(r#""op":"d","before":{"id":1,"total":0}"#);
+    for key in [&b"\0\0\0\0\x07\x02"[..], b"\0\0\0\0\x07\xff"] {
+        let input = Input { key: Some(key), ..input(None, &record) };
+        let error = decoder(settings(Format::Debezium)).decode(&input).expect_err("no key").to_string();
+        assert!(
+            error
+                .contains("key is no JSON object (it is in a Schema Registry's wire format (byte 0, then schema id 7)")
+        );
+    }
+}
+
+/// Rows of a table without a key share a position, so a key that says nothing must not stand for all of them.
+#[test]
+fn an_empty_key_is_none() {
+    let record = postgres(r#""op":"c","after":{"a":1}"#);
+    let mut decoder = decoder(settings(Format::Debezium));
+    let keyless = change(&mut decoder, &input(None, &record)).identity;
+    for key in ["", " ", "\u{feff}", "null"] {
+        assert_eq!(change(&mut decoder, &input(Some(key), &record)).identity, keyless, "{key:?}");
+    }
+}
+
 fn keys_that_are_no_text_still_make_an_identity() {
     let record = postgres(r#""op":"c","after":{"id":1}"#);
     let input = Input { key: Some(b"\xff\x00"), ..input(None, &record) };

@@ -86,6 +86,12 @@ fn a_file_without_webhooks_is_empty() {
 }
 
 #[test]
+fn a_byte_order_mark_is_skipped() {
+    let file = File::parse("\u{feff}Webhooks:\n- Name: A\n  OutgoingUrls: []\n").unwrap();
+    assert_eq!(file.webhooks[0].value.name, "A");
+}
+
+#[test]
 fn prints_what_is_there_without_secrets_unless_asked() {
     let mut definitions = Definitions::default();
     let mut event = samples::event("event1", "hook01", crate::vocabulary::Operation::Insert, "Admins", &[]);
