@@ -54,17 +54,17 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A record's headers, looked up by name; the first of a name counts.
+/// A record's headers, looked up by name; the last of a name counts, as with Kafka's own `lastHeader`.
 pub trait Headers {
-    fn first(&self, name: &str) -> Option<&[u8]>;
+    fn last(&self, name: &str) -> Option<&[u8]>;
 
     /// Shows each header that has a value, in order.
     fn each(&self, look: &mut dyn FnMut(&str, &[u8]));
 }
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> Headers for Vec<(N, V)> {
-    fn first(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(n, _)| n.as_ref() == name).map(|(_, value)| value.as_ref())
+    fn last(&self, name: &str) -> Option<&[u8]> {
+        self.iter().rev().find(|(n, _)| n.as_ref() == name).map(|(_, value)| value.as_ref())
     }
 
     fn each(&self, look: &mut dyn FnMut(&str, &[u8])) {

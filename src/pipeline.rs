@@ -138,7 +138,7 @@ fn row(target: &Target, place: &Place, key: Option<&[u8]>) -> Option<Row> {
 }
 
 impl Headers for Record<'_> {
-    fn first(&self, name: &str) -> Option<&[u8]> {
+    fn last(&self, name: &str) -> Option<&[u8]> {
         self.header(name)
     }
 

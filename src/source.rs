@@ -74,9 +74,10 @@ impl<'a> Record<'a> {
         self.message.payload()
     }
 
-    /// The value of the first header of that name.
+    /// The value of the last header of that name.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.message.headers()?.iter().find(|header| header.key == name)?.value
+        let headers = self.message.headers()?;
+        (0..headers.count()).rev().map(|place| headers.get(place)).find(|header| header.key == name)?.value
     }
 
     /// The headers that have a value, in order.

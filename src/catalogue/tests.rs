@@ -144,7 +144,7 @@ fn the_newest_row_change_is_kept_as_it_came() {
         headers: vec![("origin".to_owned(), b"Tasks".to_vec())],
     };
     assert_eq!(*newest, expected);
-    assert_eq!(newest.input().headers.first("origin"), Some(&b"Tasks"[..]));
+    assert_eq!(newest.input().headers.last("origin"), Some(&b"Tasks"[..]));
     catalogue.tick(3_000);
     partition.note_value("T", &[("id", "4")], &[b' '; 64 * 1024]);
     assert_eq!(catalogue.newest("acme", "T", None).unwrap().value, b"third", "one that is too large is not kept");

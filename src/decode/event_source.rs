@@ -18,7 +18,7 @@ impl EventSourceRule {
             Self::Constant(source) => Some(*source),
             // Connect's JsonConverter for headers writes text with its quotes, the simple converter without.
             Self::Header(name) => {
-                let text = std::str::from_utf8(input.headers.first(name)?).ok()?;
+                let text = std::str::from_utf8(input.headers.last(name)?).ok()?;
                 text.trim_matches('"').parse().ok()
             }
             Self::Field(name) => {

@@ -62,6 +62,6 @@ fn other_format(format: Format, input: &Input<'_>, record: &Row<'_>) -> Option<&
 /// row's record, flattened or not.
 fn is_flattened(input: &Input<'_>, record: &Row<'_>) -> bool {
     const ADDED: [&str; 3] = ["__op", "__deleted", "__table"];
-    ADDED.iter().any(|name| record.get(name).is_some() || input.headers.first(name).is_some())
-        || input.headers.first("__debezium.context.connectorName").is_some()
+    ADDED.iter().any(|name| record.get(name).is_some() || input.headers.last(name).is_some())
+        || input.headers.last("__debezium.context.connectorName").is_some()
 }

@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::json::{NullableRow, Text, within};
+use super::json::{Name, NullableRow, Text, within};
 use super::{DecodeError, Decoded, Decoder, EventDate, Format, Identity, Ignored, Input, Row, RowChange, Sequence};
 use super::{Settings, foreign};
 use crate::vocabulary::Operation;
@@ -114,7 +114,7 @@ impl<'de> Visitor<'de> for RecordVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record<'de>, A::Error> {
         let mut record = Record::default();
-        while let Some(Text(name)) = map.next_key()? {
+        while let Some(Name(name)) = map.next_key()? {
             match &*name {
                 "id" => record.id = map.next_value::<Id<'de>>().map_err(within("id"))?.0,
                 "account" => record.account = text("account", &mut map)?.filter(|account| !account.is_empty()),

@@ -1,5 +1,7 @@
 //! A decoded row change: what every format becomes.
 
+mod repeated;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
@@ -8,6 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use super::settings::UnknownChange;
+use crate::json;
 use crate::vocabulary::{EventSource, Operation};
 
 /// One change of one row.
@@ -67,11 +70,11 @@ impl Operation {
     }
 }
 
-/// A row's fields in the order in which the source wrote them.
+/// A row's fields in the order in which the source wrote them, each name once.
 #[derive(Debug, Default)]
 pub struct Row<'a> {
     pub fields: Vec<Field<'a>>,
-    /// Places of the fields by name, those of one name in their order; made for the first that is looked up among many.
+    /// Places of the fields by name; made for the first that is looked up among many.
     by_name: OnceLock<Box<[u32]>>,
 }
 
@@ -79,20 +82,22 @@ pub struct Row<'a> {
 const MANY: usize = 32;
 
 impl<'a> Row<'a> {
-    pub fn new(fields: Vec<Field<'a>>) -> Self {
+    /// Of two fields with one name the last counts, as JSON readers have it, and the first is dropped. Dropped here,
+    /// it is neither matched nor sent anywhere.
+    pub fn new(mut fields: Vec<Field<'a>>) -> Self {
+        repeated::drop_all_but_the_last(&mut fields);
         Self { fields, by_name: OnceLock::new() }
     }
 
-    /// A field's value; of two with one name the last counts, as in any JSON object.
+    /// A field's value.
     pub fn get(&self, name: &str) -> Option<&Value<'a>> {
         if self.fields.len() <= MANY {
-            return self.fields.iter().rev().find(|field| field.name == name).map(|field| &field.value);
+            return self.fields.iter().find(|field| field.name == name).map(|field| &field.value);
         }
-        let by_name = self.by_name.get_or_init(|| index(&self.fields));
+        let by_name = self.by_name.get_or_init(|| repeated::sorted_by_name(&self.fields));
         debug_assert_eq!(by_name.len(), self.fields.len(), "fields change no more once one was looked up");
-        let behind = by_name.partition_point(|place| *self.fields[*place as usize].name <= *name);
-        let last = &self.fields[*by_name.get(behind.checked_sub(1)?)? as usize];
-        (last.name == name).then_some(&last.value)
+        let place = by_name.binary_search_by(|place| (*self.fields[*place as usize].name).cmp(name)).ok()?;
+        Some(&self.fields[by_name[place] as usize].value)
     }
 
     /// Keeps the fields of which this holds.
@@ -102,18 +107,22 @@ impl<'a> Row<'a> {
     }
 }
 
-fn index(fields: &[Field<'_>]) -> Box<[u32]> {
-    let places = 0..u32::try_from(fields.len()).expect("a record has fewer bytes than that");
-    let mut by_name: Box<[u32]> = places.collect();
-    by_name.sort_by(|one, other| fields[*one as usize].name.cmp(&fields[*other as usize].name));
-    by_name
-}
-
 #[derive(Debug)]
 pub struct Field<'a> {
-    /// Decoded: escapes resolved. A borrowed name had none and may be written between quotes as it is.
+    /// Decoded: escapes resolved. A borrowed name may be written between quotes as it is: it had none, or one of them is
+    /// half a surrogate pair, which no text can hold; then all of them stand as they came.
     pub name: Cow<'a, str>,
     pub value: Value<'a>,
+}
+
+impl Field<'_> {
+    /// Appends the name as it stands between the quotes of a JSON key.
+    pub fn write_name(&self, out: &mut String) {
+        match &self.name {
+            Cow::Borrowed(plain) => out.push_str(plain),
+            Cow::Owned(decoded) => json::escape(decoded, out),
+        }
+    }
 }
 
 /// A field's value as JSON text, never parsed further than it must be.
@@ -269,15 +278,17 @@ mod tests {
 
     #[test]
     fn of_two_fields_with_one_name_the_last_counts_however_many_there_are() {
-        for count in [4, MANY, MANY + 1, 1000] {
+        for count in [2, 4, MANY, MANY + 2, 300, 1000] {
+            // The first and the last have one name.
             let name = |place: usize| format!("field{}", place % (count - 1));
             let field = |place: usize| Field { name: name(place).into(), value: Value::new(place.to_string()) };
             let mut row = Row::new((0..count).map(field).collect());
-            assert_eq!(row.get("field0").unwrap().json, (count - 1).to_string(), "{count}");
-            assert!((1..count - 1).all(|place| row.get(&name(place)).unwrap().json == place.to_string()), "{count}");
+            let places: Vec<&str> = row.fields.iter().map(|field| &*field.value.json).collect();
+            assert_eq!(places, (1..count).map(|place| place.to_string()).collect::<Vec<_>>(), "{count}");
+            assert!((1..count).all(|place| row.get(&name(place)).unwrap().json == place.to_string()), "{count}");
             assert!(row.get("").is_none() && row.get("field").is_none() && row.get("g").is_none());
             row.retain(|field| field.name != "field1");
-            assert!(row.get("field1").is_none() && row.get("field2").is_some());
+            assert!(row.get("field1").is_none() && row.get("field0").is_some());
         }
     }
 }

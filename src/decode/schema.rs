@@ -169,18 +169,12 @@ impl Kind {
 }
 
 fn variable_scale_decimal(json: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Scaled<'a> {
-        scale: i32,
-        #[serde(borrow)]
-        value: Cow<'a, str>,
-    }
     // Null is a value of every type and the usual one to meet here.
     if !json.starts_with('{') {
         return None;
     }
-    let Scaled { scale, value } = serde_json::from_str(json).ok()?;
-    decimal::number(&value, scale)
+    let scaled = json::row(json)?;
+    decimal::number(&json::string(&scaled.get("value")?.json)?, scaled.get("scale")?.json.parse().ok()?)
 }
 
 fn array(items: &Kind, json: &str) -> Option<String> {

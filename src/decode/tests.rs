@@ -190,3 +190,61 @@ fn what_is_deeply_nested_does_not_overflow() {
         Some(200_000)
     );
 }
+
+/// A key twice on one level, in each place where a decoder looks.
+#[test]
+fn of_a_key_twice_the_last_counts_everywhere() {
+    let outhook = r#"{"table":"x","table":"t","operation":"insert","operation":"update","id":"1","id":"2","time":1,"time":2,
+        "before":{"a":0},"before":{"a":1,"b":1,"a":2},"after":{"a":3,"b":1,"a":4}}"#;
+    let change = change(&mut decoder(settings(Format::Outhook)), &input(None, outhook));
+    assert_eq!((&*change.table, change.operation), ("t", crate::vocabulary::Operation::Update));
+    assert_eq!(
+        (change.identity, change.event_date),
+        (Identity::Given("2".into()), EventDate::from_milliseconds(2).unwrap())
+    );
+    assert_eq!(fields(change.before.as_ref()), ["b=1", "a=2"]);
+    assert_eq!(fields(change.after.as_ref()), ["b=1", "a=4"]);
+}
+
+#[test]
+fn of_a_key_twice_in_an_envelope_the_last_counts() {
+    let record = r#"{"op":"d","op":"c","source":{"table":"x","connector":"postgresql","lsn":1,"lsn":7,"table":"t"},
+        "after":{"a":1},"after":{"doc":{"n":1},"doc":{"n":2},"a":1}}"#;
+    let key = r#"{"schema":1,"schema":2,"payload":{"id":1},"payload":{"id":2}}"#;
+    let change = change(&mut decoder(settings(Format::Debezium)), &input(Some(key), record));
+    assert_eq!(
+        (&*change.table, fields(change.after.as_ref())),
+        ("t", vec![r#"doc={"n":2}"#.to_owned(), "a=1".to_owned()])
+    );
+    let identity = r#""postgresql" null null null "t" 7 c key {"id":2}"#;
+    assert_eq!(change.identity, Identity::Debezium(identity.to_owned()));
+}
+
+#[test]
+fn of_a_header_twice_the_last_counts() {
+    let headers = vec![("origin", "Datasheet"), ("origin", "Tasks")];
+    let rule = Some(EventSourceRule::Header("origin".to_owned()));
+    let mut decoder = decoder(Settings { event_source: rule, ..settings(Format::Outhook) });
+    let record = r#"{"table":"t","operation":"insert","after":{}}"#;
+    let change = change(&mut decoder, &Input { headers: &headers, ..input(None, record) });
+    assert_eq!(change.source, Some(crate::vocabulary::EventSource::Tasks));
+}
+
+/// JSON's grammar allows half a surrogate pair in any string; as in a value it passes as it stands.
+#[test]
+fn half_a_surrogate_pair_in_a_name_passes_as_it_stands() {
+    let row = r#"{"a\ud83d":1,"b\u0041":"\udc00","\ud83d\ude80":2}"#;
+    let outhook = format!(r#"{{"x\udfff":0,"table":"t","operation":"insert","after":{row}}}"#);
+    let debezium = format!(r#"{{"x\udfff":0,"after":{row},"source":{{"table":"t","y\udfff":1}},"op":"c"}}"#);
+    for (format, record) in [(Format::Outhook, outhook), (Format::Debezium, debezium)] {
+        let mut decoder = decoder(settings(format));
+        let change = change(&mut decoder, &input(None, &record));
+        assert_eq!(fields(change.after.as_ref()), [r"a\ud83d=1", r#"bA="\udc00""#, "🚀=2"]);
+        let mut sent = String::new();
+        for field in &change.after.as_ref().expect("an insert has its row").fields {
+            field.write_name(&mut sent);
+            sent.push(' ');
+        }
+        assert_eq!(sent, r"a\ud83d bA 🚀 ");
+    }
+}

@@ -100,7 +100,7 @@ impl BodyWriter<'_> {
         let mut separator = "\"";
         for (field, value) in self.change.sent_fields().filter(|(field, _)| is_shown(field)) {
             self.out.push_str(separator);
-            key(field, self.out);
+            field.write_name(self.out);
             self.out.push_str("\":");
             self.out.push_str(&value.json);
             separator = ",\"";
@@ -168,14 +168,6 @@ fn canonical(key: &str) -> Cow<'_, str> {
         return Cow::Borrowed(key);
     }
     json::unescape(&format!("\"{key}\"")).map_or(Cow::Borrowed(key), |text| Cow::Owned(text.into_owned()))
-}
-
-/// A field's name as it stands between quotes.
-fn key(field: &Field<'_>, out: &mut String) {
-    match &field.name {
-        Cow::Borrowed(plain) => out.push_str(plain),
-        Cow::Owned(decoded) => json::escape(decoded, out),
-    }
 }
 
 /// Appends a value's text as it stands inside a JSON string. A string's own text is valid there as it came.

@@ -91,6 +91,16 @@ fn a_password_is_in_no_default_payload_and_in_a_template_that_names_it() {
 }
 
 #[test]
+fn a_field_that_a_row_has_twice_is_sent_once_with_the_value_that_a_template_takes() {
+    let change = update(row(&[("Id", "7"), ("Name", "\"old\""), ("Name", "\"new\"")]));
+    let default = body(&rule(Payload::Default), &change);
+    assert!(default.ends_with(r#""data":[{"Id":7,"Name":"new"}]}"#), "{default}");
+    assert_eq!(body(&template("{'n':'[@field:Name]'}"), &change), r#"{"n":"new"}"#);
+    let chosen = body(&rule(Payload::Fields(vec!["Name".to_owned()])), &change);
+    assert!(chosen.ends_with(r#""data":[{"Name":"new"}]}"#), "{chosen}");
+}
+
+#[test]
 fn the_first_example_of_the_page() {
     let rule = rule(Payload::Fields(vec!["First_Name".to_owned(), "Last_Name".to_owned()]));
     let change = update(row(&[("Id", "7"), ("Last_Name", "\"Lovelace\""), ("First_Name", "\"Ada\"")]));

@@ -291,6 +291,7 @@ mod tests {
             (Sequence::Postgres { commit: u64::MAX, lsn: 0, after_delete: true }, Step::FIRST),
             (Sequence::Postgres { commit: 1, lsn: 2, after_delete: false }, uncounted),
             (Sequence::Binlog { file: 1, pos: 2, row: 1 }, Step::requested(i64::MIN)),
+            (Sequence::Log { commit: u128::MAX, change: 0, minor: u64::MAX, after_delete: false }, Step::FIRST),
             (Sequence::Offset { partition: i32::MAX, offset: i64::MAX }, kept().step),
         ];
         for (sequence, step) in sequences {

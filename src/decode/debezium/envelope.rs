@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use serde_json::value::RawValue;
 
 use super::Source;
-use crate::decode::json::{NullableRow, Text, within};
+use crate::decode::json::{Name, NullableRow, Text, within};
 use crate::decode::row::Row;
 use crate::decode::schema::SchemaCache;
 
@@ -67,7 +67,7 @@ impl<'de> Visitor<'de> for WrappedVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Wrapped<'de>, A::Error> {
         let mut schema = None;
         let mut envelope = Some(Envelope::default());
-        while let Some(Text(name)) = map.next_key()? {
+        while let Some(Name(name)) = map.next_key()? {
             match (&*name, &mut envelope) {
                 ("schema", _) => schema = map.next_value()?,
                 ("payload", _) => envelope = map.next_value::<Option<Envelope<'de>>>()?,
@@ -117,7 +117,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
         let mut envelope = Envelope::default();
-        while let Some(Text(name)) = map.next_key()? {
+        while let Some(Name(name)) = map.next_key()? {
             envelope.read_field(&name, &mut map)?;
         }
         Ok(envelope)

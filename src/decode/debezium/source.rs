@@ -1,38 +1,83 @@
 //! The envelope's `source`: which table changed, when, and where that stands in the database's log.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::key::Key;
-use crate::decode::json;
+use crate::decode::json::{self, Name};
 use crate::decode::{EventDate, Identity, Input, Row, Sequence, TableNaming};
 use crate::vocabulary::Operation;
 
 /// A field of `source` as JSON text; None when it is null or absent.
 type Part<'a> = Option<&'a RawValue>;
 
-/// What is read of `source`. Fields stay JSON text: most are only copied into the identity.
-#[derive(Deserialize)]
-#[serde(expecting = "an object that says which table changed", bound(deserialize = "'de: 'a"))]
-pub(super) struct Source<'a> {
-    connector: Part<'a>,
-    name: Part<'a>,
-    db: Part<'a>,
-    schema: Part<'a>,
-    table: Part<'a>,
-    ts_ms: Part<'a>,
-    ts_us: Part<'a>,
-    ts_ns: Part<'a>,
+/// Declares what is read of `source`, and how: of a key twice the last counts, and others are skipped.
+macro_rules! source {
+    ($($(#[$doc:meta])* $field:ident,)*) => {
+        /// What is read of `source`. Fields stay JSON text: most are only copied into the identity.
+        #[derive(Default)]
+        pub(super) struct Source<'a> {
+            $($(#[$doc])* $field: Part<'a>,)*
+        }
+
+        impl<'de> Source<'de> {
+            fn read_field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+                match name {
+                    $(stringify!($field) => self.$field = map.next_value()?,)*
+                    _ => {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+source! {
+    connector,
+    name,
+    db,
+    schema,
+    table,
+    ts_ms,
+    ts_us,
+    ts_ns,
     /// PostgreSQL: a text that holds `["lsn of the last commit","lsn"]`.
-    sequence: Part<'a>,
-    lsn: Part<'a>,
+    sequence,
+    lsn,
     /// MySQL and MariaDB: the binlog's coordinates.
-    server_id: Part<'a>,
-    file: Part<'a>,
-    pos: Part<'a>,
-    row: Part<'a>,
+    server_id,
+    file,
+    pos,
+    row,
+}
+
+impl<'de> Deserialize<'de> for Source<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(SourceVisitor)
+    }
+}
+
+struct SourceVisitor;
+
+impl<'de> Visitor<'de> for SourceVisitor {
+    type Value = Source<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object that says which table changed")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Source<'de>, A::Error> {
+        let mut source = Source::default();
+        while let Some(Name(name)) = map.next_key()? {
+            source.read_field(&name, &mut map)?;
+        }
+        Ok(source)
+    }
 }
 
 /// The connectors whose log positions are known.
