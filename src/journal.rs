@@ -23,6 +23,7 @@ use rdkafka::error::KafkaError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::reader::Reader;
+use crate::brokers::Unanswered;
 
 pub use self::cursor::{BadCursor, Cursor};
 pub use self::retention::days;
@@ -114,6 +115,8 @@ pub enum Error {
         "topic {topic} can't be looked up at {brokers}: {source}; is the address right, and does a broker run there?"
     )]
     Unreachable { topic: String, brokers: String, source: Box<KafkaError> },
+    #[error("topic {topic} can't be looked up at {brokers}: {reason}")]
+    Unanswered { topic: String, brokers: String, reason: Unanswered },
     #[error("there is no topic {topic}: create it with `outhook topics create`")]
     NoTopic { topic: String },
     #[error(transparent)]

@@ -8,6 +8,7 @@
 //! is the only module that knows this order; `app` the only one that constructs. `replay` reads records of the past
 //! once more.
 
+pub mod brokers;
 pub mod id;
 pub mod journal;
 pub mod json;

@@ -29,6 +29,7 @@ use self::follow::{FETCH_WAIT, Follower};
 use self::request::{Decision, Request};
 use self::state::State;
 use self::writer::Writer;
+use crate::brokers::Unanswered;
 use crate::definition::{CannotOpen, Definitions, Draft, LogRecord};
 use crate::lifecycle::{self, Stop};
 use crate::matching::Index;
@@ -55,10 +56,8 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 pub enum StoreError {
     #[error("the Kafka client for topic {topic} can't be made: {source}")]
     Client { topic: String, source: Box<KafkaError> },
-    #[error(
-        "topic {topic} can't be looked up at {brokers}: {source}; is the address right, and does a broker run there?"
-    )]
-    Unreachable { topic: String, brokers: String, source: Box<KafkaError> },
+    #[error("topic {topic} can't be looked up at {brokers}: {reason}")]
+    Unreachable { topic: String, brokers: String, reason: Unanswered },
     #[error("there is no topic {topic}: create it with `outhook topics create`")]
     NoTopic { topic: String },
     #[error(

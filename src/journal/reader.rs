@@ -13,6 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::merge::{Chunk, Ended, Merge, Next, Span};
 use super::{Bounds, Cursor, Error, Extent, Page, Range, Record, Spans, partition_of};
+use crate::brokers::{self, Troubles};
 
 /// How long a broker may take to answer a question about the topic.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -36,10 +37,13 @@ pub(super) struct Reader {
 }
 
 /// The client's errors come out of its polls too, where they are looked at; so they are not logged.
-struct Reported;
+#[derive(Default)]
+struct Reported(Troubles);
 
 impl ClientContext for Reported {
-    fn error(&self, _: KafkaError, _: &str) {}
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(&error, reason);
+    }
 }
 
 impl ConsumerContext for Reported {}
@@ -50,7 +54,7 @@ impl Reader {
         let client = Self::settings(&topic, client);
         let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
         let consumer = client
-            .create_with_context::<_, BaseConsumer<Reported>>(Reported)
+            .create_with_context::<_, BaseConsumer<Reported>>(Reported::default())
             .map_err(|source| Error::Client { topic: topic.clone(), source: source.into() })?;
         let trouble = "the brokers did not answer".to_owned();
         Ok(Self { consumer, topic, brokers, started, time, looked_at: 0, bytes: 0, trouble })
@@ -225,7 +229,10 @@ impl Reader {
     }
 
     fn partitions(&self) -> Result<usize, Error> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), self.answer()).map_err(self.unreachable())?;
+        let serve = || while self.consumer.poll(Duration::ZERO).is_some() {};
+        let (client, troubles) = (self.consumer.client(), &self.consumer.context().0);
+        let metadata = brokers::metadata(client, Some(&self.topic), self.answer(), troubles, serve)
+            .map_err(|reason| Error::Unanswered { topic: self.topic.clone(), brokers: self.brokers.clone(), reason })?;
         let found = metadata.topics().iter().find(|found| found.name() == self.topic);
         match found.map_or(0, |found| found.partitions().len()) {
             0 => Err(Error::NoTopic { topic: self.topic.clone() }),

@@ -13,6 +13,7 @@ use rdkafka::{ClientContext, Message, Timestamp};
 
 use super::state::State;
 use super::{Config, StoreError};
+use crate::brokers::{self, Troubles};
 use crate::definition::Definitions;
 
 /// The one partition of the topic.
@@ -59,10 +60,13 @@ pub enum Next<'l> {
 }
 
 /// The client's errors come out of its polls too, where they are reported once; so they are not logged here.
-pub(super) struct Reported;
+#[derive(Default)]
+pub(super) struct Reported(Troubles);
 
 impl ClientContext for Reported {
-    fn error(&self, _: KafkaError, _: &str) {}
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(&error, reason);
+    }
 }
 
 impl rdkafka::consumer::ConsumerContext for Reported {}
@@ -75,7 +79,7 @@ impl Log {
         let client = Self::settings(&topic, kafka, wait);
         let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
         let consumer = client
-            .create_with_context::<_, BaseConsumer<Reported>>(Reported)
+            .create_with_context::<_, BaseConsumer<Reported>>(Reported::default())
             .map_err(|source| StoreError::Client { topic: topic.clone(), source: source.into() })?;
         Ok(Log { consumer, topic, brokers, next: 0, last: None, looking_back: false, ended: false, missing: false })
     }
@@ -164,9 +168,10 @@ impl Log {
     /// Checks that the topic is there and has one partition.
     pub fn check(&self) -> Result<(), StoreError> {
         let topic = || self.topic.clone();
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ANSWER).map_err(|source| {
-            StoreError::Unreachable { topic: topic(), brokers: self.brokers.clone(), source: source.into() }
-        })?;
+        let serve = || while self.consumer.poll(Duration::ZERO).is_some() {};
+        let troubles = &self.consumer.context().0;
+        let metadata = brokers::metadata(self.consumer.client(), Some(&self.topic), ANSWER, troubles, serve)
+            .map_err(|reason| StoreError::Unreachable { topic: topic(), brokers: self.brokers.clone(), reason })?;
         let found = metadata.topics().iter().find(|found| found.name() == self.topic);
         match found.map_or(0, |found| found.partitions().len()) {
             0 => Err(StoreError::NoTopic { topic: topic() }),

@@ -1,7 +1,7 @@
 //! The cluster as an administrator sees it: which topics there are, how they are set, and new ones.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -12,12 +12,11 @@ use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerCon
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::{Standing, Wanted, Wrong};
+use crate::brokers::{self, Troubles, Unanswered};
 use crate::config::Kafka;
 
 /// How long the cluster may take for one answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How many different troubles are kept.
-const MAX_TROUBLES: usize = 16;
 /// The pause between looks for a topic that was just created.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -25,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub struct Cluster {
     admin: Arc<AdminClient<DefaultClientContext>>,
     /// Asks for metadata: an admin client would keep to itself why it gets no answer.
-    asker: Arc<BaseProducer<Troubles>>,
+    asker: Arc<BaseProducer<Kept>>,
     brokers: String,
     /// Partitions by topic, as they were when the cluster was connected to.
     topics: BTreeMap<String, usize>,
@@ -38,13 +37,8 @@ pub struct Cluster {
 pub enum Error {
     #[error("Kafka's client refuses its settings: {0}")]
     Settings(KafkaError),
-    #[error("no broker answers at kafka.brokers = {brokers:?} within {PATIENCE:?}: {reason}")]
-    Unreachable { brokers: String, reason: String },
-    #[error(
-        "the broker at kafka.brokers = {brokers:?} refuses this client: {reason}; look at sasl.username, sasl.password \
-             and sasl.mechanism in [kafka.properties]"
-    )]
-    Refused { brokers: String, reason: String },
+    #[error("kafka.brokers = {brokers:?}: {reason}")]
+    Unreachable { brokers: String, reason: Unanswered },
     #[error("the settings of topic {topic} can't be read: {reason}")]
     Describe { topic: String, reason: String },
     #[error("topic {topic} can't be created: {reason}")]
@@ -63,7 +57,7 @@ impl Cluster {
         let admin = Arc::new(client.create().map_err(Error::Settings)?);
         // That a broker hangs up is told at this level, which is off where nothing is logged.
         client.set_log_level(RDKafkaLogLevel::Info);
-        let asker = Arc::new(client.create_with_context(Troubles::default()).map_err(Error::Settings)?);
+        let asker = Arc::new(client.create_with_context(Kept::default()).map_err(Error::Settings)?);
         let mut cluster = Self { admin, asker, brokers: kafka.brokers.clone(), topics: BTreeMap::new(), size: 0 };
         cluster.look().await?;
         Ok(cluster)
@@ -74,7 +68,7 @@ impl Cluster {
         &self.topics
     }
 
-    pub(super) fn asker(&self) -> Arc<BaseProducer<Troubles>> {
+    pub(super) fn asker(&self) -> Arc<BaseProducer<Kept>> {
         self.asker.clone()
     }
 
@@ -126,36 +120,18 @@ impl Cluster {
     async fn look(&mut self) -> Result<(), Error> {
         let asker = self.asker.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            let metadata = asker.client().fetch_metadata(None, PATIENCE).map_err(|error| {
-                // What its connections met is told when it is polled.
+            let serve = || {
                 asker.poll(LOOK_AGAIN);
-                asker.context().cause().unwrap_or(error.to_string())
-            })?;
+            };
+            let metadata = brokers::metadata(asker.client(), None, PATIENCE, &asker.context().0, serve)?;
             let topics = metadata.topics().iter().filter(|topic| !topic.name().starts_with("__"));
             let topics = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect();
             Ok((metadata.brokers().len(), topics))
         });
-        let brokers = self.brokers.clone();
-        (self.size, self.topics) = tokio::select! {
-            biased;
-            answer = asked => {
-                let answer = answer.unwrap_or_else(|error| Err(error.to_string()));
-                answer.map_err(|reason| Error::Unreachable { brokers, reason })?
-            }
-            reason = self.refused() => return Err(Error::Refused { brokers, reason }),
-        };
+        let answer = asked.await.expect("asking for topics does not panic");
+        (self.size, self.topics) =
+            answer.map_err(|reason| Error::Unreachable { brokers: self.brokers.clone(), reason })?;
         Ok(())
-    }
-
-    /// Resolves once a broker refuses this client, which it would do again however long it is waited.
-    async fn refused(&self) -> String {
-        loop {
-            self.asker.poll(Duration::ZERO);
-            if let Some(reason) = self.asker.context().refusal() {
-                return reason;
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
     }
 
     async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
@@ -173,64 +149,21 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
 }
 
-/// Keeps what librdkafka meets: a request that gets no answer says only that.
+/// Keeps what its client meets, for who asks in vain.
 #[derive(Default)]
-pub(super) struct Troubles(Mutex<Vec<(Option<RDKafkaErrorCode>, String)>>);
+pub(super) struct Kept(Troubles);
 
-impl Troubles {
-    /// Why no broker answers: what one of them did says more than that all are down.
-    fn cause(&self) -> Option<String> {
-        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_a_broker = |(code, _): &&(Option<RDKafkaErrorCode>, _)| *code != Some(RDKafkaErrorCode::AllBrokersDown);
-        let (_, reason) = troubles.iter().find(of_a_broker).or(troubles.first())?;
-        Some(with_question(reason))
-    }
-
-    /// Why a broker refuses who asks.
-    fn refusal(&self) -> Option<String> {
-        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_final = |(code, _): &&(Option<RDKafkaErrorCode>, _)| {
-            matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed))
-        };
-        troubles.iter().find(is_final).map(|(_, reason)| reason.clone())
-    }
-}
-
-/// A port that speaks TLS or SASL hangs up on who does not, and the other way round.
-fn with_question(reason: &str) -> String {
-    let hung_up = ["Disconnected", "disconnected", "SSL handshake failed", "ApiVersion", "brokers are down"];
-    if hung_up.iter().any(|sign| reason.contains(sign)) {
-        format!("{reason}; is security.protocol in [kafka.properties] what this port speaks?")
-    } else {
-        reason.to_owned()
-    }
-}
-
-impl ClientContext for Troubles {
-    /// That a broker hangs up is no error to librdkafka, which tries again: it is only logged.
+impl ClientContext for Kept {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
-        if facility == "FAIL" {
-            let reason = text.split_once("]: ").map_or(text, |(_thread, reason)| reason);
-            self.keep(None, reason);
-        }
+        self.0.log(facility, text);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.keep(error.rdkafka_error_code(), reason);
+        self.0.error(&error, reason);
     }
 }
 
-impl Troubles {
-    fn keep(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
-        let trouble = (code, reason.to_owned());
-        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if troubles.len() < MAX_TROUBLES && !troubles.contains(&trouble) {
-            troubles.push(trouble);
-        }
-    }
-}
-
-impl ProducerContext for Troubles {
+impl ProducerContext for Kept {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}

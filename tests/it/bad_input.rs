@@ -232,11 +232,14 @@ fn a_broker_that_refuses_a_password_is_not_waited_for() {
     ];
     let properties = properties.map(|(name, value)| (name.to_owned(), value.into()));
     site.set("kafka.properties", toml::Table::from_iter(properties));
-    let check = site.run(&["check"]);
-    assert_eq!(check.code, Some(1), "{}", said(&check));
-    let told = format!("the broker at kafka.brokers = \"{address}\" refuses this client: ");
-    assert!(check.stderr.contains(&told) && check.stderr.contains("wrong password"), "{}", check.stderr);
-    assert!(!check.stderr.contains("hunter2"), "{}", check.stderr);
+    for command in [&["check"][..], &["topics", "check"], &["get"], &["dead-letters", "list"]] {
+        let refused = site.run(command);
+        assert_eq!(refused.code, Some(1), "{command:?}: {}", said(&refused));
+        for told in [address.as_str(), "a broker refuses this client: ", "wrong password", "sasl.password"] {
+            assert!(refused.stderr.contains(told), "{command:?} does not tell {told}: {}", refused.stderr);
+        }
+        assert!(!refused.stderr.contains("hunter2"), "{}", refused.stderr);
+    }
 }
 
 /// What a broker says to a client of SASL/PLAIN (KIP-152) until it refuses its password.

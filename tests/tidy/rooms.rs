@@ -17,8 +17,10 @@ pub const ROOMS: &[Room] = &[
     // Leaves that do touch the world: a drain watch, logs, the metrics' registry.
     room("lifecycle", &[]),
     room("telemetry", &[]),
+    // Why Kafka does not answer, for all who ask it.
+    room("brokers", &[]),
     // A topic read back from its end, whatever its records are.
-    room("journal", &["id"]),
+    room("journal", &["id", "brokers"]),
     // What is told of attempts; who tells it stands below.
     room("message_log", &["journal", "id"]),
     room("receipt", &["id"]),
@@ -27,7 +29,7 @@ pub const ROOMS: &[Room] = &[
     pure("definition", &["id", "vocabulary", "json"]),
     pure("matching", &["definition", "decode", "id", "vocabulary", "json"]),
     // It follows the definitions into the index that matching reads.
-    room("store", &["matching", "definition", "id", "vocabulary", "json", "lifecycle", "telemetry"]),
+    room("store", &["matching", "definition", "id", "vocabulary", "json", "lifecycle", "telemetry", "brokers"]),
     pure("render", &["matching", "definition", "decode", "id", "vocabulary", "json"]),
     // A message's target holds its endpoints and its secret, which are the definition's.
     room("deliver", &["render", "matching", "definition", "message_log", "receipt", "id", "lifecycle", "telemetry"]),
@@ -112,7 +114,7 @@ pub const ROOMS: &[Room] = &[
             "telemetry",
         ],
     ),
-    room("topics", &["config", "store", "settle", "message_log", "stats", "id"]),
+    room("topics", &["config", "store", "settle", "message_log", "stats", "id", "brokers"]),
     free("app"),
     free("dev"),
     free("cli"),
