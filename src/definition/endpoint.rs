@@ -1,17 +1,25 @@
 //! An outgoing URL, checked and taken apart once.
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use http::Uri;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::Tls;
+
+/// What no path and no query may hold as it is (RFC 3986, 3.3 and 3.4): it is sent percent-encoded, as UTF-8. A `%`
+/// begins what is encoded already.
+const UNSENDABLE: &AsciiSet =
+    &CONTROLS.add(b'"').add(b'<').add(b'>').add(b'[').add(b']').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
 /// Where calls go: a URL that is http or https, has a host, no user info and no fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The URL as given.
     pub url: Arc<str>,
+    /// As it is sent.
     pub uri: Uri,
     pub https: bool,
     pub host: Arc<str>,
@@ -28,18 +36,18 @@ pub struct Endpoint {
 pub struct BadUrl {
     /// As given, but for a user name and password.
     pub url: String,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 impl Endpoint {
     /// # Errors
     /// Not an absolute http or https URL with a host, or with user info or a fragment.
     pub fn parse(url: &str) -> Result<Endpoint, BadUrl> {
-        let bad = |reason| BadUrl { url: without_user_info(url), reason };
+        let bad = |reason: &'static str| BadUrl { url: without_user_info(url), reason: reason.into() };
         if url.contains('#') {
             return Err(bad("a fragment (#…) is never sent; leave it out"));
         }
-        let uri: Uri = url.parse().map_err(|_| bad("it has characters or a form that a URL can't have"))?;
+        let uri = sendable(url).map_err(|reason| BadUrl { url: without_user_info(url), reason })?;
         let https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -104,6 +112,41 @@ impl Endpoint {
     }
 }
 
+/// The URL as it is sent.
+fn sendable(url: &str) -> Result<Uri, Cow<'static, str>> {
+    if url.contains(['\r', '\n']) {
+        return Err("it has a line break; leave it out, or write %0A where it is meant".into());
+    }
+    if url.contains(char::is_whitespace) {
+        return Err("it has a blank; leave it out, or write %20 where it is meant".into());
+    }
+    if url.contains('\\') {
+        return Err("it has a backslash; write / or, where it is meant, %5C".into());
+    }
+    if let Some(control) = url.chars().find(|character| character.is_control()) {
+        return Err(format!("it has the control character {}; leave it out", control.escape_unicode()).into());
+    }
+    let after_scheme = url.find("//").map_or(0, |at| at + 2);
+    let (origin, target) = url.split_at(url[after_scheme..].find(['/', '?']).map_or(url.len(), |at| after_scheme + at));
+    if let Some(other) = origin.chars().find(|character| !character.is_ascii()) {
+        return Err(format!("its host has {other:?}; write the host in punycode, as xn--…").into());
+    }
+    if let Some(wrong) = wrong_encoding(target) {
+        return Err(format!("it has {wrong:?}; two hexadecimal digits follow a %, and a % that is meant is %25").into());
+    }
+    let encoded = utf8_percent_encode(target, UNSENDABLE);
+    // Without a path it is the root's, and the same URL as with it.
+    let slash = if target.starts_with('?') { "/" } else { "" };
+    format!("{origin}{slash}{encoded}").parse().map_err(|_| "it has characters or a form that a URL can't have".into())
+}
+
+/// The first `%` that encodes nothing, with what follows it.
+fn wrong_encoding(text: &str) -> Option<String> {
+    text.match_indices('%')
+        .map(|(at, _)| text[at..].chars().take(3).collect::<String>())
+        .find(|encoded| encoded.len() != 3 || !encoded[1..].bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
 /// The URL with `…` for what stands before an `@`: it may be a password.
 fn without_user_info(url: &str) -> String {
     match url.rsplit_once('@') {
@@ -112,5 +155,58 @@ fn without_user_info(url: &str) -> String {
             format!("{scheme}…@{after}")
         }
         None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_request_target_may_not_hold_is_sent_encoded_and_shown_as_given() {
+        for (given, sent) in [
+            ("/hook", "/hook"),
+            ("/ä", "/%C3%A4"),
+            ("/%C3%A4/ä", "/%C3%A4/%C3%A4"),
+            ("/a\"b<c>d", "/a%22b%3Cc%3Ed"),
+            ("/{id}|^`[x]", "/%7Bid%7D%7C%5E%60%5Bx%5D"),
+            ("/?q=日本&r={}", "/?q=%E6%97%A5%E6%9C%AC&r=%7B%7D"),
+            ("?ü", "/?%C3%BC"),
+            ("/a%2fb%25", "/a%2fb%25"),
+            ("/-._~!$&'()*+,;=:@/?/?", "/-._~!$&'()*+,;=:@/?/?"),
+            ("", "/"),
+        ] {
+            let url = format!("https://a.example{given}");
+            let endpoint = Endpoint::parse(&url).unwrap();
+            assert_eq!(endpoint.uri.path_and_query().unwrap().as_str(), sent, "{given}");
+            assert_eq!((&*endpoint.url, &*endpoint.host), (&*url, "a.example"), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_is_told_with_its_mend() {
+        for (url, told) in [
+            ("https://a.example/%zz", "it has \"%zz\""),
+            ("https://a.example/100%", "it has \"%\""),
+            ("https://a.example/?a=%4", "it has \"%4\""),
+            ("https://a.example/%4é", "it has \"%4é\""),
+            ("https://a.example/%é", "it has \"%é\""),
+            ("https://a.example/a b", "a blank"),
+            (" https://a.example/", "a blank"),
+            ("https://a.example/\u{a0}", "a blank"),
+            ("https://a.example/\t", "a blank"),
+            ("https://a.example/\n", "a line break"),
+            ("https://a.example/\r\nHost: x", "a line break"),
+            ("https://a.example\\hook", "a backslash"),
+            ("https://a.example/\u{7}", "the control character \\u{7}"),
+            ("https://bücher.example/", "its host has 'ü'; write the host in punycode"),
+            ("https://例え.example?x", "punycode"),
+            ("https://a.example/#top", "a fragment"),
+            ("https://a%2eexample/", "a form that a URL can't have"),
+            ("", "a form that a URL can't have"),
+        ] {
+            let error = Endpoint::parse(url).unwrap_err().to_string();
+            assert!(error.contains(told), "{url:?}: {error}");
+        }
     }
 }
