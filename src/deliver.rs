@@ -13,6 +13,7 @@ mod config;
 mod connection;
 mod counted;
 mod dial;
+mod eyeballs;
 mod failure;
 mod health;
 mod hide;

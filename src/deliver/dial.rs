@@ -8,12 +8,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::Config;
 use super::connection::{Connection, Http1, Http2};
 use super::counted::Counted;
+use super::eyeballs::{self, Unreached};
 use super::failure::Failure;
 use super::proxy::Egress;
 use super::resolve::{Resolver, bare};
@@ -83,32 +84,25 @@ impl Dialer {
         }
     }
 
-    /// Connects to the first address that may be dialled and answers. Each gets an equal share of what is left
-    /// of the time, so that one dead address does not use up all of it. The name is looked up once, and what
+    /// Connects to whichever address answers first of those that may be dialled. The name is looked up once, and what
     /// is dialled are the addresses that were checked: a name whose answer changes meanwhile gains nothing.
     async fn connect(&self, endpoint: &Endpoint, deadline: Instant) -> Result<TcpStream, Failure> {
-        let addresses = self.resolver.look_up(&endpoint.host, endpoint.port).await.map_err(Failure::Resolve)?;
+        let host = &*endpoint.host;
+        let addresses = self.resolver.look_up(host, endpoint.port).await.map_err(Failure::Resolve)?;
         let addresses = self.allowed(addresses)?;
-        let mut last = Failure::Connect(io::ErrorKind::TimedOut.into());
-        for (tried, address) in addresses.iter().enumerate() {
-            let now = Instant::now();
-            let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
-            match timeout_at(now + share, self.reach(&endpoint.host, *address)).await {
-                Ok(Ok(stream)) => {
-                    // Without it small writes wait for acknowledgements: 44 ms a call on HTTP/2.
-                    stream.set_nodelay(true).map_err(Failure::Connect)?;
-                    return Ok(stream);
-                }
-                Ok(Err(failure)) => last = failure,
-                Err(_) => last = self.no_answer(&endpoint.host, *address),
-            }
-        }
-        Err(last)
+        let reached = eyeballs::first_of(addresses, deadline, |address| self.reach(host, address, deadline)).await;
+        let stream = reached.map_err(|unreached| match unreached {
+            Unreached::Failed(failure) => failure,
+            Unreached::NoAnswer(address) => self.no_answer(host, address),
+        })?;
+        // Without it small writes wait for acknowledgements: 44 ms a call on HTTP/2.
+        stream.set_nodelay(true).map_err(Failure::Connect)?;
+        Ok(stream)
     }
 
-    async fn reach(&self, host: &str, address: SocketAddr) -> Result<TcpStream, Failure> {
+    async fn reach(&self, host: &str, address: SocketAddr, deadline: Instant) -> Result<TcpStream, Failure> {
         match self.egress.proxy(host, address.ip()) {
-            Some(proxy) => proxy.tunnel(address, &self.resolver).await,
+            Some(proxy) => proxy.tunnel(address, &self.resolver, deadline).await,
             None => TcpStream::connect(address).await.map_err(Failure::Connect),
         }
     }
@@ -134,7 +128,6 @@ impl Dialer {
             .collect();
         match first_refused {
             Some(refused) if allowed.is_empty() => Err(Failure::RefusedAddress(refused)),
-            _ if allowed.is_empty() => Err(Failure::Resolve(io::Error::other("it has no address"))),
             _ => Ok(allowed),
         }
     }

@@ -18,8 +18,10 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::dial::MAX_HEAD;
+use super::eyeballs::{self, Unreached};
 use super::failure::Failure;
 use super::resolve::Resolver;
 
@@ -77,8 +79,16 @@ impl Proxy {
     ///
     /// # Errors
     /// [`Failure::Proxy`]: it can't be reached, or refuses.
-    pub(super) async fn tunnel(&self, to: SocketAddr, resolver: &Resolver) -> Result<TcpStream, Failure> {
-        let stream = self.connect(resolver).await.map_err(|error| self.failed(format!("can't be reached: {error}")))?;
+    pub(super) async fn tunnel(
+        &self,
+        to: SocketAddr,
+        resolver: &Resolver,
+        deadline: Instant,
+    ) -> Result<TcpStream, Failure> {
+        let stream = self
+            .connect(resolver, deadline)
+            .await
+            .map_err(|error| self.failed(format!("can't be reached: {error}")))?;
         let broke_off = |error: hyper::Error| self.failed(format!("gave no answer: {error}"));
         let (mut sender, connection) =
             http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
@@ -113,9 +123,13 @@ impl Proxy {
     }
 
     /// The operator has chosen it, so that its address is not held against the guard.
-    async fn connect(&self, resolver: &Resolver) -> io::Result<TcpStream> {
+    async fn connect(&self, resolver: &Resolver, deadline: Instant) -> io::Result<TcpStream> {
         let addresses = resolver.look_up(&self.host, self.port).await?;
-        let stream = TcpStream::connect(&addresses[..]).await?;
+        let reached = eyeballs::first_of(addresses, deadline, TcpStream::connect).await;
+        let stream = reached.map_err(|unreached| match unreached {
+            Unreached::Failed(reason) => reason,
+            Unreached::NoAnswer(_) => io::ErrorKind::TimedOut.into(),
+        })?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }

@@ -45,16 +45,19 @@ impl Resolver {
         Self(Arc::new(move |name| Box::pin(answer(name))))
     }
 
-    /// The addresses of a URL's host, which may be one itself.
+    /// The addresses of a URL's host, which may be one itself: one at least.
     ///
     /// # Errors
-    /// What the resolver says.
+    /// What the resolver says, or it knows no address.
     pub async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let host = bare(host);
         let addresses = match host.parse::<IpAddr>() {
             Ok(address) => vec![address],
             Err(_) => (self.0)(host).await?,
         };
+        if addresses.is_empty() {
+            return Err(io::Error::other("it has no address"));
+        }
         Ok(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
 }

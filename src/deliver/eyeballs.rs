@@ -1,0 +1,137 @@
+//! Connects to the address of a name that answers first (RFC 8305, "Happy Eyeballs"), so that a dead one costs little.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+/// How long an address is tried alone before the next one is tried beside it (RFC 8305, 5).
+const DELAY: Duration = Duration::from_millis(250);
+
+/// Why none of the addresses was reached.
+pub(super) enum Unreached<E> {
+    /// All failed, the last one so.
+    Failed(E),
+    /// Of those that were tried this one, and perhaps others, had not answered at the deadline.
+    NoAnswer(SocketAddr),
+}
+
+/// The first of these that is reached before the deadline. The next address is tried when one has failed, or has not
+/// answered for a while; those under way are dropped when one is reached.
+///
+/// # Errors
+/// None was reached.
+///
+/// # Panics
+/// There is no address.
+pub(super) async fn first_of<T, E, F>(
+    addresses: Vec<SocketAddr>,
+    deadline: Instant,
+    reach: impl Fn(SocketAddr) -> F,
+) -> Result<T, Unreached<E>>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut left = alternating(addresses).into_iter();
+    let mut under_way: Vec<(SocketAddr, Pin<Box<F>>)> = Vec::new();
+    loop {
+        if let Some(address) = left.next() {
+            under_way.push((address, Box::pin(reach(address))));
+        }
+        let alone = Instant::now() + DELAY;
+        let until = if left.len() == 0 { deadline } else { deadline.min(alone) };
+        match timeout_at(until, ended(&mut under_way)).await {
+            Ok(Ok(reached)) => return Ok(reached),
+            Ok(Err(failure)) if under_way.is_empty() && left.len() == 0 => return Err(Unreached::Failed(failure)),
+            Ok(Err(_)) => {}
+            Err(_) if until == deadline => return Err(Unreached::NoAnswer(under_way[0].0)),
+            Err(_) => {}
+        }
+    }
+}
+
+/// How the first of these ends that does.
+async fn ended<T, F: Future<Output = T>>(under_way: &mut Vec<(SocketAddr, Pin<Box<F>>)>) -> T {
+    poll_fn(|context| {
+        for place in 0..under_way.len() {
+            if let Poll::Ready(ended) = under_way[place].1.as_mut().poll(context) {
+                under_way.remove(place);
+                return Poll::Ready(ended);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// In the resolver's order, but with IPv6 and IPv4 in turn (RFC 8305, 4): where one of the two does not work, the
+/// second address is of the other.
+fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let is_first = addresses.first().map(SocketAddr::is_ipv4);
+    let (same, other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| Some(address.is_ipv4()) == is_first);
+    let (mut same, mut other) = (same.into_iter(), other.into_iter());
+    let mut all = Vec::with_capacity(same.len() + other.len());
+    while same.len() + other.len() > 0 {
+        all.extend(same.next());
+        all.extend(other.next());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_come_in_turn() {
+        let given = addresses(&["[2001:db8::1]:1", "[2001:db8::2]:1", "1.1.1.1:1", "[2001:db8::3]:1"]);
+        let expected = addresses(&["[2001:db8::1]:1", "1.1.1.1:1", "[2001:db8::2]:1", "[2001:db8::3]:1"]);
+        assert_eq!(alternating(given), expected);
+        assert_eq!(alternating(Vec::new()), []);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_costs_little() {
+        let both = addresses(&["1.1.1.1:1", "1.1.1.2:1"]);
+        let (started, dead) = (Instant::now(), both[0]);
+        let reach = |address| async move { if address == dead { pending().await } else { Ok::<_, ()>(address) } };
+        let reached = first_of(both.clone(), started + Duration::from_secs(60), reach).await.ok();
+        assert_eq!(reached, Some(both[1]));
+        let took = started.elapsed();
+        assert!(took >= DELAY && took < DELAY * 20, "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_costs_nothing_and_the_last_failure_is_told() {
+        let (started, tried) = (Instant::now(), Cell::new(0));
+        let reach = |address| {
+            tried.set(tried.get() + 1);
+            ready(Err::<(), _>(address))
+        };
+        let all = addresses(&["1.1.1.1:1", "1.1.1.2:1", "1.1.1.3:1"]);
+        let Err(Unreached::Failed(last)) = first_of(all.clone(), started + Duration::from_secs(60), reach).await else {
+            panic!("it was reached")
+        };
+        assert_eq!((last, tried.get()), (all[2], 3));
+        assert!(started.elapsed() < DELAY, "{:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn the_deadline_ends_all() {
+        let both = addresses(&["1.1.1.1:1", "1.1.1.2:1"]);
+        let reach = |_| pending::<Result<(), ()>>();
+        let unreached = first_of(both.clone(), Instant::now() + Duration::from_millis(20), reach).await;
+        assert!(matches!(unreached, Err(Unreached::NoAnswer(address)) if address == both[0]));
+    }
+}
