@@ -140,7 +140,7 @@ pub(super) fn failure(failure: &Failure) -> (Class, Verdict) {
         // The endpoint has heard nothing; its authorization server's trouble passes, or people mend the credentials.
         Failure::NoToken(_) => Class::Token,
         Failure::Proxy { .. } => Class::Proxy,
-        Failure::Broken(_) => Class::Broken,
+        Failure::Broken(_) | Failure::Unprocessed(_) | Failure::Reset(_) | Failure::Http1Required => Class::Broken,
         Failure::Protocol(_) => Class::Protocol,
     };
     (class, Verdict::Retry { after: None })

@@ -40,6 +40,9 @@ pub struct Config {
     /// How long a connection without calls is kept. Default 30s.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
+    /// How long a connection is used at most; a fifth less for some, so that not all are opened anew at once. After it the name is looked up again, so that calls follow a change of DNS. 0s is without limit. Default 5m.
+    #[serde(with = "duration")]
+    pub max_connection_age: Duration,
     /// Bytes of an answer's body that are read so that its connection can be used again; after more it is closed. Default 65536 (64 KiB).
     pub response_bytes: usize,
     /// The wait before each retry, and up to a fifth more. A call whose last retry fails becomes a dead letter. Default ["0s", "5s", "30s", "5m", "30m", "2h", "5h", "10h", "14h", "20h"].
@@ -89,6 +92,7 @@ impl Default for Config {
             first_byte_timeout: Duration::from_secs(15),
             timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(30),
+            max_connection_age: Duration::from_secs(300),
             response_bytes: 64 * 1024,
             retry: [0, 5, 30, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000].map(Duration::from_secs).to_vec(),
             breaker_failures: 20,

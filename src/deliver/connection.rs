@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
@@ -12,6 +12,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use tokio::time::Instant;
 
 use super::dial::MAX_HEAD;
 use super::failure::Failure;
@@ -28,13 +29,29 @@ pub(super) enum Connection {
     Http2(Http2),
 }
 
+/// What a connection was opened to, and until when new requests go out on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opened {
+    /// With a proxy between, the proxy.
+    pub peer: Option<SocketAddr>,
+    /// None if it may have any age.
+    pub until: Option<Instant>,
+}
+
 /// An HTTP/2 connection; every clone is the same one.
 #[derive(Clone)]
 pub(super) struct Http2 {
-    pub sender: http2::SendRequest<Body>,
-    peer: Option<SocketAddr>,
+    sender: http2::SendRequest<Body>,
+    opened: Opened,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
     /// Why it ended, when it has broken.
-    broken: Arc<OnceLock<hyper::Error>>,
+    broken: OnceLock<hyper::Error>,
+    /// It takes no new requests, though answers may come on it still: the endpoint has sent GOAWAY or refused one.
+    is_retired: AtomicBool,
 }
 
 /// An HTTP/1.1 connection that is driven by the task which uses it: an answer wakes one task, not two, and a
@@ -42,7 +59,7 @@ pub(super) struct Http2 {
 pub(super) struct Http1 {
     sender: http1::SendRequest<Body>,
     driver: Driver,
-    peer: Option<SocketAddr>,
+    opened: Opened,
     /// How many bytes have come on it.
     read: Arc<AtomicUsize>,
 }
@@ -53,14 +70,32 @@ enum Driver {
     Closed(Option<hyper::Error>),
 }
 
+impl Opened {
+    fn is_too_old(&self) -> bool {
+        self.until.is_some_and(|until| until <= Instant::now())
+    }
+}
+
 impl Http1 {
     pub fn new(
         sender: http1::SendRequest<Body>,
         connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
-        peer: Option<SocketAddr>,
+        opened: Opened,
         read: Arc<AtomicUsize>,
     ) -> Self {
-        Self { sender, driver: Driver::Open(Box::pin(connection)), peer, read }
+        Self { sender, driver: Driver::Open(Box::pin(connection)), opened, read }
+    }
+
+    async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
+        let Http1 { sender, driver, read, .. } = self;
+        let answer = match driver.beside(sender.ready()).await {
+            Ok(()) => {
+                let answer = sender.send_request(request);
+                driver.beside(heads_within(answer, read)).await?
+            }
+            Err(closed) => Err(closed),
+        };
+        answer.map_err(|error| failure(&error, driver.broken()))
     }
 }
 
@@ -96,17 +131,35 @@ impl Http2 {
     pub fn serve(
         sender: http2::SendRequest<Body>,
         mut connection: impl Future<Output = hyper::Result<()>> + Send + Unpin + 'static,
-        peer: Option<SocketAddr>,
+        opened: Opened,
     ) -> Self {
-        let broken = Arc::<OnceLock<_>>::default();
-        let tell = broken.clone();
+        let state = Arc::<State>::default();
+        let told = state.clone();
         tokio::spawn(async move {
             // Senders see the end of a connection when it is dropped, so that the reason has to be there before.
             if let Err(reason) = (&mut connection).await {
-                let _ = tell.set(reason);
+                let _ = told.broken.set(reason);
             }
         });
-        Self { sender, peer, broken }
+        Self { sender, opened, state }
+    }
+
+    /// Whether new requests may go out on it.
+    pub fn is_ready(&self) -> bool {
+        !self.sender.is_closed() && !self.state.is_retired.load(Ordering::Relaxed) && !self.opened.is_too_old()
+    }
+
+    async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
+        let answer = self.sender.send_request(request).await;
+        let failure = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) => http2_failure(&error, self.state.broken.get()),
+        };
+        if !matches!(failure, Failure::Reset(_)) {
+            // What is sent next, be it this request once more, goes out on another one.
+            self.state.is_retired.store(true, Ordering::Relaxed);
+        }
+        Err(failure)
     }
 }
 
@@ -114,19 +167,19 @@ impl Connection {
     /// What was dialled: with a proxy between, the proxy.
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Connection::Http1(http1) => http1.peer,
-            Connection::Http2(http2) => http2.peer,
+            Connection::Http1(http1) => http1.opened.peer,
+            Connection::Http2(http2) => http2.opened.peer,
         }
     }
 
     /// Whether another request can be sent now.
     pub async fn is_ready(&mut self) -> bool {
         match self {
-            Connection::Http1(Http1 { sender, driver, .. }) => {
+            Connection::Http1(Http1 { sender, driver, opened, .. }) => {
                 driver.beside(async {}).await;
-                driver.is_open() && sender.is_ready()
+                driver.is_open() && sender.is_ready() && !opened.is_too_old()
             }
-            Connection::Http2(http2) => !http2.sender.is_closed(),
+            Connection::Http2(http2) => http2.is_ready(),
         }
     }
 
@@ -142,22 +195,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`Failure::Broken`] when the connection closed before an answer began, [`Failure::Protocol`] when what
-    /// came is no answer.
+    /// came is no answer; on HTTP/2 also [`Failure::Unprocessed`], [`Failure::Reset`] and [`Failure::Http1Required`].
     pub async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
         match self {
-            Connection::Http1(Http1 { sender, driver, read, .. }) => {
-                let answer = match driver.beside(sender.ready()).await {
-                    Ok(()) => {
-                        let answer = sender.send_request(request);
-                        driver.beside(heads_within(answer, read)).await?
-                    }
-                    Err(closed) => Err(closed),
-                };
-                answer.map_err(|error| failure(&error, driver.broken()))
-            }
-            Connection::Http2(Http2 { sender, broken, .. }) => {
-                sender.send_request(request).await.map_err(|error| failure(&error, broken.get()))
-            }
+            Connection::Http1(http1) => http1.exchange(request).await,
+            Connection::Http2(http2) => http2.exchange(request).await,
         }
     }
 }
@@ -175,6 +217,32 @@ async fn heads_within<T>(answer: impl Future<Output = T>, read: &AtomicUsize) ->
         Poll::Pending => Poll::Pending,
     })
     .await
+}
+
+/// Why there is no answer on HTTP/2, and whether the endpoint has surely not processed the request (RFC 9113, 8.7).
+fn http2_failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> Failure {
+    let Some(why) = h2_error(error) else {
+        // The first is said of a request that found the connection gone, the other of one that waited for it to allow
+        // one more: neither was sent.
+        return match failure(error, broken) {
+            Failure::Broken(text) if error.is_canceled() || error.is_user() => Failure::Unprocessed(text),
+            other => other,
+        };
+    };
+    match why.reason() {
+        Some(h2::Reason::HTTP_1_1_REQUIRED) if why.is_remote() => Failure::Http1Required,
+        Some(h2::Reason::REFUSED_STREAM) if why.is_remote() => Failure::Unprocessed(with_causes(error)),
+        // A GOAWAY is said of those requests alone that are above its last one; others go on.
+        _ if why.is_remote() && why.is_go_away() => Failure::Unprocessed(with_causes(error)),
+        _ if why.is_remote() => Failure::Reset(with_causes(error)),
+        // This side ends a stream or a connection on which comes what is no HTTP/2.
+        _ if why.is_library() => Failure::Protocol(with_causes(error)),
+        _ => failure(error, broken),
+    }
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 /// Why there is no answer. A request that finds its connection gone is told no more than that; the connection was told

@@ -1,5 +1,6 @@
 //! Opens connections: looks the name up, filters the addresses, connects, shakes hands.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::Config;
-use super::connection::{Connection, Http1, Http2};
+use super::connection::{Connection, Http1, Http2, Opened};
 use super::counted::Counted;
 use super::eyeballs::{self, Unreached};
 use super::failure::Failure;
@@ -26,6 +27,9 @@ use crate::definition::guard::{Guard, Refused};
 /// don't wait for their timeouts on a dead path.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many requests go out on a new HTTP/2 connection before the endpoint has said how many it takes at once: with
+/// more it may refuse some.
+const UNASKED_STREAMS: usize = 1;
 /// The longest head of an answer on HTTP/1.1, in bytes; on HTTP/2 hyper keeps to 16 KiB by itself.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 
@@ -35,7 +39,16 @@ pub(super) struct Dialer {
     guard: Guard,
     egress: Egress,
     allow_http: bool,
+    max_age: Duration,
     pub connect_timeout: Duration,
+}
+
+/// What is offered to an endpoint by ALPN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// HTTP/2, else HTTP/1.1.
+    Both,
+    Http1,
 }
 
 impl Dialer {
@@ -48,6 +61,7 @@ impl Dialer {
             egress: Egress { proxy: config.proxy.clone(), direct: config.no_proxy.clone() },
             guard: Guard::new(config.allow_addresses.clone(), config.deny_addresses.clone()),
             allow_http: config.allow_http,
+            max_age: config.max_connection_age,
             connect_timeout: config.connect_timeout,
         })
     }
@@ -63,6 +77,7 @@ impl Dialer {
         &self,
         endpoint: &Endpoint,
         connector: &TlsConnector,
+        offer: Offer,
         deadline: Instant,
     ) -> Result<Connection, Failure> {
         if !endpoint.https {
@@ -70,18 +85,27 @@ impl Dialer {
                 return Err(Failure::HttpRefused);
             }
             let tcp = self.connect(endpoint, deadline).await?;
-            let peer = tcp.peer_addr().ok();
-            return http1(tcp, peer).await;
+            let opened = self.opened(&tcp);
+            return http1(tcp, opened).await;
         }
         let name = ServerName::try_from(bare(&endpoint.host).to_owned())
             .map_err(|reason| Failure::Tls(io::Error::other(reason)))?;
         let tcp = self.connect(endpoint, deadline).await?;
-        let peer = tcp.peer_addr().ok();
-        let tls = connector.connect(name, tcp).await.map_err(Failure::Tls)?;
+        let opened = self.opened(&tcp);
+        let connecting = match offer {
+            Offer::Both => connector.connect(name, tcp),
+            Offer::Http1 => connector.with_alpn(vec![b"http/1.1".to_vec()]).connect(name, tcp),
+        };
+        let tls = connecting.await.map_err(Failure::Tls)?;
         match tls.get_ref().1.alpn_protocol() {
-            Some(b"h2") => http2(tls, peer).await,
-            _ => http1(tls, peer).await,
+            Some(b"h2") => http2(tls, opened).await,
+            _ => http1(tls, opened).await,
         }
+    }
+
+    fn opened(&self, tcp: &TcpStream) -> Opened {
+        let age = Some(jittered(self.max_age)).filter(|age| !age.is_zero());
+        Opened { peer: tcp.peer_addr().ok(), until: age.and_then(|age| Instant::now().checked_add(age)) }
     }
 
     /// Connects to whichever address answers first of those that may be dialled. The name is looked up once, and what
@@ -133,7 +157,14 @@ impl Dialer {
     }
 }
 
-async fn http1<S>(stream: S, peer: Option<SocketAddr>) -> Result<Connection, Failure>
+/// The maximum less up to a fifth, so that connections which were opened together are not closed together.
+fn jittered(max: Duration) -> Duration {
+    // Each has other keys.
+    let random = RandomState::new().hash_one(0) as u32;
+    max - (max / 5).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+async fn http1<S>(stream: S, opened: Opened) -> Result<Connection, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -143,10 +174,10 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Broken(error.to_string()))?;
-    Ok(Connection::Http1(Http1::new(sender, connection, peer, read)))
+    Ok(Connection::Http1(Http1::new(sender, connection, opened, read)))
 }
 
-async fn http2<S>(stream: S, peer: Option<SocketAddr>) -> Result<Connection, Failure>
+async fn http2<S>(stream: S, opened: Opened) -> Result<Connection, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -154,8 +185,9 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
+        .initial_max_send_streams(UNASKED_STREAMS)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Broken(error.to_string()))?;
-    Ok(Connection::Http2(Http2::serve(sender, connection, peer)))
+    Ok(Connection::Http2(Http2::serve(sender, connection, opened)))
 }

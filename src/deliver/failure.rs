@@ -40,6 +40,14 @@ pub(super) enum Failure {
     },
     #[error("the connection broke before an answer came: {0}")]
     Broken(String),
+    /// Certainly not processed: it goes out again, on another connection.
+    #[error("the endpoint did not process the request: {0}")]
+    Unprocessed(String),
+    /// On HTTP/2; the connection stands, and other requests on it go on.
+    #[error("the endpoint reset the request: {0}")]
+    Reset(String),
+    #[error("the endpoint takes the request on HTTP/1.1 alone (HTTP_1_1_REQUIRED)")]
+    Http1Required,
     #[error("its answer is no HTTP: {0}")]
     Protocol(String),
 }
@@ -81,6 +89,9 @@ impl Failure {
             | Failure::Tls(_)
             | Failure::Timeout(_)
             | Failure::Broken(_)
+            | Failure::Unprocessed(_)
+            | Failure::Reset(_)
+            | Failure::Http1Required
             | Failure::Protocol(_) => self.to_string(),
         }
     }

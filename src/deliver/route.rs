@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::connection::{Body, Connection, Http2};
-use super::dial::Dialer;
+use super::dial::{Dialer, Offer};
 use super::failure::{Failure, Limit, Stage};
 use super::metrics::Metrics;
 use super::signature::Signer;
@@ -46,6 +46,8 @@ pub(super) struct Route {
     shared: Mutex<Option<Http2>>,
     /// The endpoint is known not to speak HTTP/2: nothing is worth waiting for.
     http1_only: AtomicBool,
+    /// It speaks HTTP/2, but has said that it wants HTTP/1.1 (HTTP_1_1_REQUIRED), so it is offered nothing else.
+    http1_required: AtomicBool,
 }
 
 impl Route {
@@ -57,6 +59,7 @@ impl Route {
             connector: OnceLock::new(),
             shared: Mutex::default(),
             http1_only: AtomicBool::new(!endpoint.https),
+            http1_required: AtomicBool::new(false),
             endpoint,
         }
     }
@@ -83,19 +86,26 @@ impl Route {
         let mut shared = None;
         if !self.http1_only.load(Ordering::Relaxed) {
             let slot = self.shared.lock().await;
-            if let Some(open) = slot.as_ref().filter(|open| !open.sender.is_closed()) {
+            if let Some(open) = slot.as_ref().filter(|open| open.is_ready()) {
                 return Ok((Connection::Http2(open.clone()), true));
             }
             // Whoever held the lock may have found out meanwhile that there is nothing to share.
             shared = (!self.http1_only.load(Ordering::Relaxed)).then_some(slot);
         }
         let connector = self.connector.get_or_init(|| dialer.connector(&self.endpoint));
-        let connection = dialer.dial(&self.endpoint, connector, deadline).await?;
+        let offer = if self.http1_required.load(Ordering::Relaxed) { Offer::Http1 } else { Offer::Both };
+        let connection = dialer.dial(&self.endpoint, connector, offer, deadline).await?;
         self.note_protocol(&connection, metrics);
         if let (Connection::Http2(open), Some(slot)) = (&connection, &mut shared) {
             **slot = Some(open.clone());
         }
         Ok((connection, false))
+    }
+
+    /// Connections from here on are of HTTP/1.1, for as long as the lane is there.
+    pub fn require_http1(&self) {
+        self.http1_required.store(true, Ordering::Relaxed);
+        self.http1_only.store(true, Ordering::Relaxed);
     }
 
     /// Gives up the connection that workers share, when none of them is left.

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
-use super::dial::Dialer;
+use super::dial::{Dialer, Offer};
 use super::failure::{Failure, Limit, NoToken};
 use crate::matching::TokenSource;
 
@@ -105,18 +105,13 @@ pub(super) async fn token(
 }
 
 async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, NoToken> {
-    let failed = |failure: Failure| {
-        let told = no_token(source, failure.status(), format!("can't be asked: {failure}"));
-        NoToken { public: Some(format!("can't be asked: {}", failure.public()).into()), ..told }
-    };
     let asked = Instant::now();
-    let deadline = asked + dialer.connect_timeout;
-    let connector = dialer.connector(&source.endpoint);
-    let mut connection = timeout_at(deadline, dialer.dial(&source.endpoint, &connector, deadline))
-        .await
-        .map_err(|_| no_token(source, None, format!("was not connected within {:?}", dialer.connect_timeout)))?
-        .map_err(failed)?;
-    let answer = connection.exchange(request(source, &connection)).await.map_err(failed)?;
+    let (mut connection, answer) = match ask(source, dialer, Offer::Both).await? {
+        (_, Err(Failure::Http1Required)) => ask(source, dialer, Offer::Http1).await?,
+        (_, Err(Failure::Unprocessed(_))) => ask(source, dialer, Offer::Both).await?,
+        asked => asked,
+    };
+    let answer = answer.map_err(|failure| cannot_ask(source, &failure))?;
     let status = answer.status();
     let body = connection.beside(Limited::new(answer.into_body(), MAX_ANSWER).collect()).await;
     let body = body.map_err(|_| no_token(source, None, "broke off, or answered too much".to_owned()))?.to_bytes();
@@ -124,6 +119,27 @@ async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, NoToken> 
         return Err(no_token(source, Some(status.as_u16()), format!("answered {status}{}", error_word(&body))));
     }
     granted(&body, asked).map_err(|reason| no_token(source, None, format!("gave an answer that is no token: {reason}")))
+}
+
+/// Sends a request on a connection of its own.
+async fn ask(
+    source: &TokenSource,
+    dialer: &Dialer,
+    offer: Offer,
+) -> Result<(Connection, Result<Response<Incoming>, Failure>), NoToken> {
+    let deadline = Instant::now() + dialer.connect_timeout;
+    let connector = dialer.connector(&source.endpoint);
+    let mut connection = timeout_at(deadline, dialer.dial(&source.endpoint, &connector, offer, deadline))
+        .await
+        .map_err(|_| no_token(source, None, format!("was not connected within {:?}", dialer.connect_timeout)))?
+        .map_err(|failure| cannot_ask(source, &failure))?;
+    let answer = connection.exchange(request(source, &connection)).await;
+    Ok((connection, answer))
+}
+
+fn cannot_ask(source: &TokenSource, failure: &Failure) -> NoToken {
+    let told = no_token(source, failure.status(), format!("can't be asked: {failure}"));
+    NoToken { public: Some(format!("can't be asked: {}", failure.public()).into()), ..told }
 }
 
 fn request(source: &TokenSource, connection: &Connection) -> Request<Full<Bytes>> {

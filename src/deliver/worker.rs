@@ -27,6 +27,12 @@ const REST_TIMEOUT: Duration = Duration::from_secs(1);
 /// late without being too many.
 const TURN_LASTS: Duration = Duration::from_millis(20);
 
+/// How often a request goes out again within an attempt that the endpoint did not process. It is so much because an
+/// endpoint may take 100 requests on each connection while twice as many are under way.
+const UNPROCESSED: u32 = 8;
+
+type Answer = Response<Incoming>;
+
 /// Works for a lane until there is no work for the idle time, or the lanes stop.
 pub(super) async fn run(lane: Arc<Lane>) {
     let mut worker = Worker::new(lane);
@@ -66,6 +72,33 @@ enum Unanswered {
 impl From<Failure> for Unanswered {
     fn from(failure: Failure) -> Self {
         Unanswered::Failed(failure)
+    }
+}
+
+/// What goes out once more in the same attempt.
+#[derive(Default)]
+struct Again {
+    /// A connection broke that was open before.
+    broken: bool,
+    /// So often the endpoint did not process the request.
+    unprocessed: u32,
+}
+
+impl Again {
+    /// Whether the request goes out again after this failure, and then it counts.
+    fn may_follow(&mut self, failure: &Failure, reused: bool) -> bool {
+        match failure {
+            // An endpoint may close an idle connection just as a request goes out on it, which says nothing about the
+            // endpoint. Should the request have been read after all, the message comes twice: delivery is at-least-once
+            // anyway, and the receiver knows it again by its id.
+            Failure::Broken(_) => reused && !std::mem::replace(&mut self.broken, true),
+            // An endpoint that drains its connections, as many do after so many requests, works as well as any.
+            Failure::Unprocessed(_) | Failure::Http1Required => {
+                self.unprocessed += 1;
+                self.unprocessed <= UNPROCESSED
+            }
+            _ => false,
+        }
     }
 }
 
@@ -158,7 +191,7 @@ impl Worker {
 
     /// One attempt: with a token, where the webhook's calls have one. A token that is refused was perhaps revoked, so
     /// a new one gets the same attempt's second chance.
-    async fn attempt(&mut self, call: &Call) -> Result<Response<Incoming>, Unanswered> {
+    async fn attempt(&mut self, call: &Call) -> Result<Answer, Unanswered> {
         (self.peer, self.authorization) = (None, None);
         let target = &call.message.target;
         self.attempt = Limit::new(Stage::Attempt, target.timeout.unwrap_or(self.lane.shared.config.timeout));
@@ -182,22 +215,14 @@ impl Worker {
     }
 
     /// A connection, the request, the head of the answer.
-    async fn send(
-        &mut self,
-        call: &Call,
-        authorization: Option<&HeaderValue>,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let reused = self.connect_in_turn(call).await?;
-        match self.exchange(call, authorization).await {
-            // An endpoint may close an idle connection just as a request goes out on it, which says nothing
-            // about the endpoint. So the request goes out once more, in the same attempt, on a new connection.
-            // Should the first have been read after all, the message comes twice: delivery is at-least-once
-            // anyway, and the receiver knows it again by its id.
-            Err(Failure::Broken(_)) if reused => {
-                self.connect_in_turn(call).await?;
-                Ok(self.exchange(call, authorization).await?)
+    async fn send(&mut self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Answer, Unanswered> {
+        let mut again = Again::default();
+        loop {
+            let reused = self.connect_in_turn(call).await?;
+            match self.exchange(call, authorization).await {
+                Err(failure) if again.may_follow(&failure, reused) => {}
+                answer => return Ok(answer?),
             }
-            answer => Ok(answer?),
         }
     }
 
@@ -238,11 +263,7 @@ impl Worker {
     }
 
     /// Sends the request and awaits the head of its answer. A connection that failed is not used again.
-    async fn exchange(
-        &mut self,
-        call: &Call,
-        authorization: Option<&HeaderValue>,
-    ) -> Result<Response<Incoming>, Failure> {
+    async fn exchange(&mut self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Answer, Failure> {
         let message = &call.message;
         let mut connection = self.connection.take().expect("made sure of by connect");
         self.peer = connection.peer();
@@ -255,9 +276,13 @@ impl Worker {
             None => Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(self.attempt),
         };
         let answer = self.answer.limit(limit.deadline, connection.exchange(request)).await;
-        let answer = answer.unwrap_or(Err(Failure::Timeout(limit)))?;
-        self.connection = Some(connection);
-        Ok(answer)
+        let answer = answer.unwrap_or(Err(Failure::Timeout(limit)));
+        match &answer {
+            Ok(_) => self.connection = Some(connection),
+            Err(Failure::Http1Required) => self.lane.route.require_http1(),
+            Err(_) => {}
+        }
+        answer
     }
 
     /// Reads the rest of an answer, so that its connection can be used again, and returns what of it came among so

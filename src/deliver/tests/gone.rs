@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use super::super::connection::Connection;
-use super::super::dial::Dialer;
+use super::super::dial::{Dialer, Offer};
 use super::super::resolve::Resolver;
 use super::super::route::in_origin_form;
 use super::calls::{config, target};
@@ -21,7 +21,7 @@ use crate::definition::Endpoint;
 async fn dialled(endpoint: &Endpoint) -> Connection {
     let dialer = Dialer::new(&config(), Resolver::system()).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
-    dialer.dial(endpoint, &dialer.connector(endpoint), deadline).await.unwrap()
+    dialer.dial(endpoint, &dialer.connector(endpoint), Offer::Both, deadline).await.unwrap()
 }
 
 /// Why a request fails that goes out on a connection which nobody has looked at for a while.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::super::Config;
 use super::super::classify;
-use super::super::dial::Dialer;
+use super::super::dial::{Dialer, Offer};
 use super::super::failure::Failure;
 use super::super::resolve::Resolver;
 use super::calls::config;
@@ -217,7 +217,8 @@ fn open() -> Config {
 async fn dial(url: &str, config: &Config, resolver: Resolver) -> Result<(), Failure> {
     let endpoint = Endpoint::parse(url).unwrap();
     let dialer = Dialer::new(config, resolver).unwrap();
-    dialer.dial(&endpoint, &dialer.connector(&endpoint), Instant::now() + Duration::from_secs(5)).await.map(drop)
+    let deadline = Instant::now() + Duration::from_secs(5);
+    dialer.dial(&endpoint, &dialer.connector(&endpoint), Offer::Both, deadline).await.map(drop)
 }
 
 async fn assert_refused(url: &str, refused: &Refused, resolver: Resolver) {

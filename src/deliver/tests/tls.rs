@@ -27,36 +27,49 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// A certificate for these names, and its key.
-    fn signs(&self, names: &[&str]) -> (Certificate, KeyPair) {
+    pub fn signs(&self, names: &[&str]) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        (CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap(), key)
+        (self.signs_params(CertificateParams::new(names).unwrap(), &key), key)
+    }
+
+    pub fn signs_params(&self, params: CertificateParams, key: &KeyPair) -> Certificate {
+        params.signed_by(key, &self.0).unwrap()
     }
 
     /// A server's side of TLS for loopback, which asks for certificates of the clients' authority, if it has one.
     pub fn serves(&self, protocols: &[&str], clients: Option<&Authority>) -> TlsAcceptor {
         let (certificate, key) = self.signs(&["localhost", "127.0.0.1"]);
-        let provider = Arc::new(default_provider());
-        let builder =
-            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(clients) => {
-                let believed = Arc::new(crate::definition::authorities(clients.pem().as_bytes()).unwrap());
-                let verifier = WebPkiClientVerifier::builder_with_provider(believed, provider).build().unwrap();
-                builder.with_client_cert_verifier(verifier)
-            }
-        };
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let mut server = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-        server.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        TlsAcceptor::from(Arc::new(server))
+        acceptor(certificate, &key, protocols, clients)
     }
+}
+
+/// A server's side of TLS with this certificate.
+pub fn acceptor(
+    certificate: Certificate,
+    key: &KeyPair,
+    protocols: &[&str],
+    clients: Option<&Authority>,
+) -> TlsAcceptor {
+    let provider = Arc::new(default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let believed = Arc::new(crate::definition::authorities(clients.pem().as_bytes()).unwrap());
+            let verifier = WebPkiClientVerifier::builder_with_provider(believed, provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let mut server = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    server.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(server))
 }
 
 /// A server's side of TLS, and the file with the authority that signed it.

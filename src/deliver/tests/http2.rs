@@ -1,0 +1,267 @@
+//! HTTP/2 servers that drain their connections and refuse requests, frame by frame (RFC 9113), so that each test says
+//! what comes on the wire.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::super::Config;
+use super::calls::{Heard, config, target};
+use super::receiver::{Receiver, Reply};
+use super::tls::Authority;
+use crate::matching::Target;
+
+/// What the server does with a request.
+#[derive(Clone, Copy)]
+enum Act {
+    Answer,
+    /// Answers it, and says that it processes none after it.
+    AnswerLast,
+    Reset(h2::Reason),
+}
+
+/// As RFC 9113, 6 numbers them.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+/// Also END_STREAM.
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// `:status: 200` (RFC 7541, appendix A).
+const STATUS_200: u8 = 0x88;
+
+struct Server {
+    address: SocketAddr,
+    authority: NamedTempFile,
+    connections: Arc<AtomicUsize>,
+    /// Requests that were processed, or refused by a reset.
+    requests: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// Does with the n-th request of each connection as `act` says of both numbers, which are counted from 1. Whoever
+    /// speaks HTTP/1.1 is answered with 200.
+    async fn start(act: impl Fn(usize, usize) -> Act + Copy + Send + Sync + 'static) -> Self {
+        let authority = Authority::new();
+        let acceptor = authority.serves(&["h2", "http/1.1"], None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (opened, heard) = (connections.clone(), requests.clone());
+        tokio::spawn(async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                tcp.set_nodelay(true).unwrap();
+                let (acceptor, heard) = (acceptor.clone(), heard.clone());
+                let connection = opened.fetch_add(1, Ordering::SeqCst) + 1;
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(tcp).await else { return };
+                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                        // How it ends is the client's business.
+                        let _ = serve(stream, |n| act(connection, n), &heard).await;
+                    } else {
+                        serve_http1(stream, &heard).await;
+                    }
+                });
+            }
+        });
+        Self { address, authority: file(&authority), connections, requests }
+    }
+
+    fn target(&self) -> Arc<Target> {
+        target(&format!("https://{}/", self.address))
+    }
+
+    /// No retry, so that a failed attempt is a dead letter.
+    fn heard(&self) -> Heard {
+        let queue_wait = Duration::from_secs(60);
+        Heard::new(Config { ca_file: Some(self.authority.path().to_owned()), retry: vec![], queue_wait, ..config() })
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+fn file(authority: &Authority) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), authority.pem()).unwrap();
+    file
+}
+
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    act: impl Fn(usize) -> Act,
+    heard: &AtomicUsize,
+) -> std::io::Result<()> {
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await?;
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
+    let (mut requests, mut last) = (0, u32::MAX);
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let (kind, flags) = (head[3], head[4]);
+        let id = u32::from_be_bytes(head[5..].try_into().unwrap());
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).await?;
+        match kind {
+            SETTINGS | PING if flags & ACK == 0 => {
+                let payload = if kind == PING { payload } else { vec![] };
+                stream.write_all(&frame(kind, ACK, 0, &payload)).await?;
+            }
+            // A request has come whole. What comes after the last is passed over, as nginx does.
+            HEADERS | DATA if flags & ACK != 0 && id <= last => {
+                requests += 1;
+                heard.fetch_add(1, Ordering::SeqCst);
+                let answer = frame(HEADERS, ACK | END_HEADERS, id, &[STATUS_200]);
+                let frames = match act(requests) {
+                    Act::Answer => answer,
+                    Act::AnswerLast => {
+                        last = id;
+                        let no_error = [id.to_be_bytes(), 0_u32.to_be_bytes()].concat();
+                        [answer, frame(GOAWAY, 0, 0, &no_error)].concat()
+                    }
+                    Act::Reset(reason) => frame(RST_STREAM, 0, id, &u32::from(reason).to_be_bytes()),
+                };
+                stream.write_all(&frames).await?;
+            }
+            _ => {}
+        }
+        stream.flush().await?;
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin, heard: &AtomicUsize) {
+    let service = service_fn(|request: Request<Incoming>| async move {
+        request.into_body().collect().await.unwrap();
+        heard.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_drained_under_load_cost_no_attempt() {
+    const AT_ONCE: u32 = 1000;
+    let server = Server::start(|_, n| if n == 100 { Act::AnswerLast } else { Act::Answer }).await;
+    let mut heard = server.heard();
+    let target = server.target();
+    for round in 0..5 {
+        heard.offer_all(&target, round * AT_ONCE..(round + 1) * AT_ONCE).await;
+        for _ in 0..AT_ONCE {
+            assert_eq!(heard.delivered().await, 1);
+        }
+    }
+    assert_eq!(server.requests(), 5 * AT_ONCE as usize, "each was processed once");
+    assert!(server.connections() >= 50, "{} connections", server.connections());
+}
+
+#[tokio::test]
+async fn a_connection_that_was_ended_while_idle_is_not_used() {
+    let server = Server::start(|_, _| Act::AnswerLast).await;
+    let mut heard = server.heard();
+    for n in 0..20 {
+        heard.offer(&server.target(), n).await;
+        assert_eq!(heard.delivered().await, 1);
+    }
+    assert_eq!((server.requests(), server.connections()), (20, 20));
+}
+
+#[tokio::test]
+async fn a_refused_request_goes_out_again_on_another_connection() {
+    let refuse = |connection, _| if connection <= 3 { Act::Reset(h2::Reason::REFUSED_STREAM) } else { Act::Answer };
+    let server = Server::start(refuse).await;
+    let mut heard = server.heard();
+    heard.offer(&server.target(), 1).await;
+    assert_eq!(heard.delivered().await, 1);
+    assert_eq!((server.requests(), server.connections()), (4, 4));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_every_request_fails_after_a_few() {
+    let server = Server::start(|_, _| Act::Reset(h2::Reason::REFUSED_STREAM)).await;
+    let mut heard = server.heard();
+    heard.offer(&server.target(), 1).await;
+    assert_eq!(heard.exhausted().await, ("broken", 1));
+    assert_eq!((server.requests(), server.connections()), (9, 9));
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_been_processed_goes_out_once() {
+    let reset = |_, n| if n == 2 { Act::Reset(h2::Reason::INTERNAL_ERROR) } else { Act::Answer };
+    let server = Server::start(reset).await;
+    let mut heard = server.heard();
+    heard.offer(&server.target(), 1).await;
+    heard.delivered().await;
+    heard.offer(&server.target(), 2).await;
+    assert_eq!(heard.exhausted().await, ("broken", 1));
+    heard.offer(&server.target(), 3).await;
+    heard.delivered().await;
+    assert_eq!((server.requests(), server.connections()), (3, 1), "the connection works, and is used on");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_requires_http1_gets_it_in_the_same_attempt_and_from_then_on() {
+    let server = Server::start(|_, _| Act::Reset(h2::Reason::HTTP_1_1_REQUIRED)).await;
+    let mut heard = server.heard();
+    for n in 0..3 {
+        heard.offer(&server.target(), n).await;
+        assert_eq!(heard.delivered().await, 1);
+    }
+    assert_eq!((server.requests(), server.connections()), (1 + 3, 2), "one on HTTP/2");
+}
+
+#[tokio::test]
+async fn a_connection_is_used_up_to_its_age() {
+    for protocol in ["h2", "http/1.1"] {
+        let authority = Authority::new();
+        let receiver = Receiver::start_with(Some(authority.serves(&[protocol], None)), |_| Reply::Status(200)).await;
+        let (file, target) = (file(&authority), target(&format!("https://{}/", receiver.address)));
+        let ca_file = Some(file.path().to_owned());
+        let aged = Config { max_connection_age: Duration::from_millis(50), ca_file, concurrency: 1, ..config() };
+        let mut heard = Heard::new(aged.clone());
+        let calls = async {
+            for n in 0.. {
+                heard.offer(&target, n).await;
+                assert_eq!(heard.delivered().await, 1);
+                if receiver.connections() == 3 {
+                    break;
+                }
+            }
+        };
+        timeout(Duration::from_secs(30), calls).await.expect("connections are replaced");
+        let mut heard = Heard::new(Config { max_connection_age: Duration::ZERO, ..aged });
+        for n in 0..20 {
+            heard.offer(&target, n).await;
+            heard.delivered().await;
+        }
+        assert_eq!(receiver.connections(), 4, "without a limit one is enough");
+    }
+}
