@@ -11,7 +11,6 @@ mod conclude;
 mod concurrency;
 mod config;
 mod connection;
-mod counted;
 mod dial;
 mod eyeballs;
 mod failure;
@@ -29,8 +28,10 @@ mod retry_after;
 mod route;
 mod rows;
 mod schedule;
+mod seen;
 mod shared;
 mod signature;
+mod status_line;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "what a test hears of has no size")]
 mod tests;

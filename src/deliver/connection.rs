@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::dial::MAX_HEAD;
 use super::failure::Failure;
+use super::seen::Seen;
 
 pub(super) type Body = Full<Bytes>;
 
@@ -60,8 +61,7 @@ pub(super) struct Http1 {
     sender: http1::SendRequest<Body>,
     driver: Driver,
     opened: Opened,
-    /// How many bytes have come on it.
-    read: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
 }
 
 enum Driver {
@@ -81,17 +81,18 @@ impl Http1 {
         sender: http1::SendRequest<Body>,
         connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
         opened: Opened,
-        read: Arc<AtomicUsize>,
+        seen: Arc<Seen>,
     ) -> Self {
-        Self { sender, driver: Driver::Open(Box::pin(connection)), opened, read }
+        Self { sender, driver: Driver::Open(Box::pin(connection)), opened, seen }
     }
 
     async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
-        let Http1 { sender, driver, read, .. } = self;
+        let Http1 { sender, driver, seen, .. } = self;
+        seen.begin_request();
         let answer = match driver.beside(sender.ready()).await {
             Ok(()) => {
                 let answer = sender.send_request(request);
-                driver.beside(heads_within(answer, read)).await?
+                driver.beside(heads_within(answer, seen)).await?
             }
             Err(closed) => Err(closed),
         };
@@ -202,15 +203,24 @@ impl Connection {
             Connection::Http2(http2) => http2.exchange(request).await,
         }
     }
+
+    /// The status of an answer whose head did not come whole, or can't be read: on HTTP/1 its line stands before all
+    /// else.
+    pub fn status_seen(&self) -> Option<u16> {
+        match self {
+            Connection::Http1(http1) => http1.seen.status(),
+            Connection::Http2(_) => None,
+        }
+    }
 }
 
 /// Awaits an answer before which no more bytes may come than [`MAX_HEADS`].
-async fn heads_within<T>(answer: impl Future<Output = T>, read: &AtomicUsize) -> Result<T, Failure> {
-    let before = read.load(Ordering::Relaxed);
+async fn heads_within<T>(answer: impl Future<Output = T>, seen: &Seen) -> Result<T, Failure> {
+    let before = seen.bytes();
     let mut answer = pin!(answer);
     poll_fn(|context| match answer.as_mut().poll(context) {
         Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-        Poll::Pending if read.load(Ordering::Relaxed).wrapping_sub(before) > MAX_HEADS => {
+        Poll::Pending if seen.bytes().wrapping_sub(before) > MAX_HEADS => {
             let text = format!("interim answers (1xx) of more than {} KiB came, and no final one", MAX_HEADS / 1024);
             Poll::Ready(Err(Failure::Protocol(text)))
         }

@@ -14,11 +14,11 @@ use tokio_rustls::TlsConnector;
 
 use super::Config;
 use super::connection::{Connection, Http1, Http2, Opened};
-use super::counted::Counted;
 use super::eyeballs::{self, Unreached};
 use super::failure::Failure;
 use super::proxy::Egress;
 use super::resolve::{Resolver, bare};
+use super::seen::Watched;
 use super::tls::Tls;
 use crate::definition::Endpoint;
 use crate::definition::guard::{Guard, Refused};
@@ -30,8 +30,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many requests go out on a new HTTP/2 connection before the endpoint has said how many it takes at once: with
 /// more it may refuse some.
 const UNASKED_STREAMS: usize = 1;
-/// The longest head of an answer on HTTP/1.1, in bytes; on HTTP/2 hyper keeps to 16 KiB by itself.
+/// The longest head of an answer on HTTP/1.1 of which more than the status is read, in bytes.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
+/// The same on HTTP/2, where each header counts for 32 bytes more than its name and value (RFC 9113, 10.5.1), so that a
+/// head which HTTP/1.1 takes is taken.
+const MAX_HEADER_LIST: u32 = 4 * MAX_HEAD as u32;
 
 pub(super) struct Dialer {
     resolver: Resolver,
@@ -168,13 +171,17 @@ async fn http1<S>(stream: S, opened: Opened) -> Result<Connection, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (stream, read) = Counted::new(stream);
+    let (stream, seen) = Watched::new(stream);
+    // What clients are told to repair is repaired (RFC 9112, 5.1 and 5.2), and what they are not is passed over.
     let (sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Broken(error.to_string()))?;
-    Ok(Connection::Http1(Http1::new(sender, connection, opened, read)))
+    Ok(Connection::Http1(Http1::new(sender, connection, opened, seen)))
 }
 
 async fn http2<S>(stream: S, opened: Opened) -> Result<Connection, Failure>
@@ -186,6 +193,7 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .initial_max_send_streams(UNASKED_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Broken(error.to_string()))?;

@@ -4,6 +4,7 @@ mod authorization;
 mod calls;
 mod entries;
 mod gone;
+mod heads;
 mod hostile;
 mod http2;
 mod in_order;

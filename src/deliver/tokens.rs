@@ -57,7 +57,7 @@ enum Last {
 
 impl Token {
     /// Whether the endpoint does not take the token.
-    pub fn is_refused(&self, answer: &Response<Incoming>) -> bool {
+    pub fn is_refused<B>(&self, answer: &Response<B>) -> bool {
         let refused = answer.status() == StatusCode::UNAUTHORIZED;
         if !refused {
             self.accepted.store(true, Ordering::Relaxed);

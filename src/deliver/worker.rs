@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
@@ -31,7 +31,8 @@ const TURN_LASTS: Duration = Duration::from_millis(20);
 /// endpoint may take 100 requests on each connection while twice as many are under way.
 const UNPROCESSED: u32 = 8;
 
-type Answer = Response<Incoming>;
+/// An answer, and its body if its head could be read.
+type Answer = Response<Option<Incoming>>;
 
 /// Works for a lane until there is no work for the idle time, or the lanes stop.
 pub(super) async fn run(lane: Arc<Lane>) {
@@ -41,7 +42,7 @@ pub(super) async fn run(lane: Arc<Lane>) {
         let (head, body) = match worker.attempt(&held.call).await {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
-                (Ok(head), Some(body))
+                (Ok(head), body)
             }
             Err(Unanswered::Failed(failure)) => (Err(failure), None),
             Err(Unanswered::NoTurn) => {
@@ -207,7 +208,9 @@ impl Worker {
         if !token.is_refused(&answer) || !token.is_worth_renewing() {
             return Ok(answer);
         }
-        self.read_to_end(answer.into_body(), 0).await;
+        if let Some(body) = answer.into_body() {
+            self.read_to_end(body, 0).await;
+        }
         let token = Box::pin(tokens::token(source, &lane.shared.dialer, self.attempt, Some(&token))).await?;
         let answer = self.send(call, Some(&token.authorization)).await?;
         token.is_refused(&answer);
@@ -276,13 +279,22 @@ impl Worker {
             None => Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(self.attempt),
         };
         let answer = self.answer.limit(limit.deadline, connection.exchange(request)).await;
-        let answer = answer.unwrap_or(Err(Failure::Timeout(limit)));
-        match &answer {
-            Ok(_) => self.connection = Some(connection),
-            Err(Failure::Http1Required) => self.lane.route.require_http1(),
-            Err(_) => {}
+        match answer.unwrap_or(Err(Failure::Timeout(limit))) {
+            Ok(answer) => {
+                self.connection = Some(connection);
+                Ok(answer.map(Some))
+            }
+            Err(failure) => {
+                if let Failure::Http1Required = failure {
+                    self.lane.route.require_http1();
+                }
+                // The status line decides, though nothing behind it can be read.
+                let status = connection.status_seen().and_then(|status| StatusCode::from_u16(status).ok());
+                let mut answer = Response::new(None);
+                *answer.status_mut() = status.ok_or(failure)?;
+                Ok(answer)
+            }
         }
-        answer
     }
 
     /// Reads the rest of an answer, so that its connection can be used again, and returns what of it came among so

@@ -33,6 +33,8 @@ pub enum Reply {
     EndlessBody(u16),
     /// A head, and a body of so many bytes.
     Body(u16, usize),
+    /// So many headers.
+    Headers(u16, usize),
     /// A body with this text.
     Text(u16, &'static str),
     /// Answers when [`Receiver::release`] allows one more.
@@ -169,6 +171,11 @@ impl Script {
             Reply::Silence => pending().await,
             Reply::EndlessBody(status) => answer(status).body(Endless.boxed()).unwrap(),
             Reply::Body(status, size) => answer(status).body(full(size)).unwrap(),
+            Reply::Headers(status, count) => {
+                let headers = (0..count).map(|n| format!("x-{n}"));
+                let answer = headers.fold(answer(status), |answer, name| answer.header(name, "1"));
+                answer.body(full(0)).unwrap()
+            }
             Reply::Text(status, text) => answer(status).body(Full::new(Bytes::from(text)).boxed()).unwrap(),
             Reply::Held(status) => {
                 self.permits.acquire().await.unwrap().forget();

@@ -1,0 +1,111 @@
+//! A stream on which it is seen what comes: how many bytes, and the status of the answer to what was sent.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::status_line::StatusLine;
+
+/// What has come on a stream so far.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    bytes: AtomicUsize,
+    /// None until something of the request was sent: what comes before is no answer to it, but the word of a server
+    /// that is about to close the connection (408).
+    answer: Mutex<Option<StatusLine>>,
+}
+
+impl Seen {
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What is sent from here on is another request.
+    pub fn begin_request(&self) {
+        *self.answer() = None;
+    }
+
+    /// The status of the answer to the last request, once its line has ended.
+    pub fn status(&self) -> Option<u16> {
+        self.answer().as_ref()?.status()
+    }
+
+    fn sent(&self, bytes: usize) {
+        if bytes > 0 {
+            self.answer().get_or_insert_default();
+        }
+    }
+
+    fn came(&self, bytes: &[u8]) {
+        self.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        if let Some(status_line) = &mut *self.answer() {
+            status_line.read(bytes);
+        }
+    }
+
+    fn answer(&self) -> MutexGuard<'_, Option<StatusLine>> {
+        self.answer.lock().expect("nothing that holds this lock can panic")
+    }
+}
+
+pub(super) struct Watched<S> {
+    stream: S,
+    seen: Arc<Seen>,
+}
+
+impl<S> Watched<S> {
+    /// With what is seen of it, which goes on while others have the stream.
+    pub fn new(stream: S) -> (Self, Arc<Seen>) {
+        let seen = Arc::<Seen>::default();
+        (Self { stream, seen: seen.clone() }, seen)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let came = &buffer.filled()[before..];
+        if !came.is_empty() {
+            this.seen.came(came);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write(context, data))?;
+        this.seen.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, data))?;
+        this.seen.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

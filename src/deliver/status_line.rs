@@ -1,0 +1,143 @@
+//! Finds the status of an answer on HTTP/1 in the bytes that come, whatever stands behind it. An answer whose headers
+//! can't be read is an answer all the same: its receiver has said what became of the message.
+
+/// `HTTP/1.1 200`, without the reason.
+const LEN: usize = 12;
+
+/// Reads on where it has stopped, and no further than the line of the final status.
+#[derive(Debug, Default)]
+pub(super) struct StatusLine {
+    part: Part,
+    line: [u8; LEN],
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// So many bytes of the line have come.
+    Line(usize),
+    /// The reason, to the end of the line.
+    Reason(u16),
+    /// The headers of an interim answer (RFC 9110, 15.2), and whether the line has had no sign so far.
+    Interim {
+        is_empty: bool,
+    },
+    Found(u16),
+    /// It is no HTTP/1.
+    Other,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Part::Line(0)
+    }
+}
+
+impl StatusLine {
+    pub fn read(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if let Part::Found(_) | Part::Other = self.part {
+                return;
+            }
+            self.part = self.next(*byte);
+        }
+    }
+
+    /// The final status, once its line has ended.
+    pub fn status(&self) -> Option<u16> {
+        match self.part {
+            Part::Found(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    fn next(&mut self, byte: u8) -> Part {
+        match (self.part, byte) {
+            // Empty lines before it are passed over (RFC 9112, 2.2).
+            (Part::Line(0), b'\r' | b'\n') => Part::Line(0),
+            (Part::Line(LEN), b' ' | b'\r' | b'\n') => match status_of(&self.line) {
+                Some(status) if byte == b'\n' => ended(status),
+                Some(status) => Part::Reason(status),
+                None => Part::Other,
+            },
+            (Part::Line(LEN), _) => Part::Other,
+            (Part::Line(filled), byte) => {
+                self.line[filled] = byte;
+                Part::Line(filled + 1)
+            }
+            (Part::Reason(status), b'\n') => ended(status),
+            (Part::Interim { is_empty: true }, b'\n') => Part::Line(0),
+            (Part::Interim { .. }, b'\n') => Part::Interim { is_empty: true },
+            (Part::Interim { is_empty: true }, b'\r') => Part::Interim { is_empty: true },
+            (Part::Interim { .. }, _) => Part::Interim { is_empty: false },
+            (same, _) => same,
+        }
+    }
+}
+
+/// What follows a status line.
+fn ended(status: u16) -> Part {
+    match status {
+        // After this one comes no other: the connection is no longer HTTP.
+        101 => Part::Found(status),
+        100..=199 => Part::Interim { is_empty: true },
+        _ => Part::Found(status),
+    }
+}
+
+fn status_of(line: &[u8; LEN]) -> Option<u16> {
+    let code = line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 "))?;
+    let [hundreds @ b'1'..=b'9', tens @ b'0'..=b'9', ones @ b'0'..=b'9'] = code else { return None };
+    let digit = |sign: &u8| u16::from(sign - b'0');
+    Some(digit(hundreds) * 100 + digit(tens) * 10 + digit(ones))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn status(parts: &[&[u8]]) -> Option<u16> {
+        let mut line = StatusLine::default();
+        parts.iter().for_each(|part| line.read(part));
+        line.status()
+    }
+
+    #[test]
+    fn the_final_status_is_found_whatever_stands_behind_it() {
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\n", Some(200)),
+            ("HTTP/1.0 503 \n", Some(503)),
+            ("\r\n\nHTTP/1.1 204\r\n", Some(204)),
+            ("HTTP/1.1 204\n", Some(204)),
+            ("HTTP/1.1 200 \u{1}\u{e4}\r\n: : :\u{0}", Some(200)),
+            ("HTTP/1.1 200 OK\r\nHTTP/1.1 500 no\r\n", Some(200)),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Accepted\r\n", Some(202)),
+            ("HTTP/1.1 103 Hints\nlink: a\nlink: b\n\nHTTP/1.1 102\r\n\r\nHTTP/1.1 400 no\n", Some(400)),
+            ("HTTP/1.1 101 Switching\r\n", Some(101)),
+            ("HTTP/1.1 100 Continue\r\nHTTP/1.1 200 OK\r\n", None),
+            ("HTTP/1.1 100 Continue\r\n\r\n", None),
+            ("HTTP/1.1 200 OK", None),
+            ("HTTP/1.1 200", None),
+            ("HTTP/1.1 2000 OK\r\n", None),
+            ("HTTP/1.1 20x OK\r\n", None),
+            ("HTTP/1.1 099 OK\r\n", None),
+            ("HTTP/2.0 200 OK\r\n", None),
+            ("SSH-2.0-OpenSSH_9.2\r\nHTTP/1.1 200 OK\r\n", None),
+            ("", None),
+        ] {
+            assert_eq!(status(&[answer.as_bytes()]), expected, "{answer:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_come_makes_no_difference(
+            answer in r"(HTTP/1\.1 (1[0-9]{2}|200)[ \r\na:]{0,3}\n?){0,4}",
+            at: prop::sample::Index,
+        ) {
+            let (one, other) = answer.as_bytes().split_at(at.index(answer.len() + 1));
+            prop_assert_eq!(status(&[one, other]), status(&[answer.as_bytes()]));
+        }
+    }
+}
