@@ -38,6 +38,7 @@ mod tests;
 mod throttle;
 mod timer;
 mod tls;
+mod tls_failure;
 mod tokens;
 mod worker;
 mod workers;

@@ -126,7 +126,7 @@ impl Settle {
     pub fn too_large(&self, input: &Input<'_>, rule: &Rule, message: MessageId, reason: &TooLarge, receipt: &Receipt) {
         let now = Timestamp::now();
         if self.message_log.wants(Status::Exhausted, 0).is_some() {
-            self.message_log.write(&logged::too_large(input, rule, message, now));
+            self.message_log.write(&logged::too_large(input, rule, message, &reason.to_string(), now));
         }
         self.bury(dead_letter::too_large(input, rule, message, reason, now), receipt);
     }

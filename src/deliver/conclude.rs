@@ -31,8 +31,9 @@ pub(super) fn admit(lane: &Lane, held: Held) -> Option<Held> {
     }
     if message.target.gone.load(Ordering::Relaxed) {
         let text = format!("not sent to {}: webhook {} is stopped by a 410", lane.route.shown, message.target.webhook);
-        note::end(&*lane.shared.onward, &held.call, Status::Exhausted, Some(Class::Gone.as_str()));
-        exhausted(held, Cause { class: Class::Gone.as_str(), status: None, text });
+        let cause = Cause { class: Class::Gone.as_str(), status: None, text };
+        note::end(&*lane.shared.onward, &held.call, Status::Exhausted, Some(&cause));
+        exhausted(held, cause);
         return None;
     }
     Some(held)
@@ -64,13 +65,15 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, sent: Sent, head: Resul
         counts.error();
     }
     let code = head.as_ref().map_or_else(Failure::status, |head| Some(head.status.as_u16()));
-    let attempted = Attempted { sent, class, code };
-    let note = |call: &Call, status, wait| Note::of(&*lane.shared.onward, call, (status, wait), attempted);
+    let note = |call: &Call, status, wait, cause: Option<&Cause>| {
+        let attempted = Attempted { sent, class: class.as_str(), cause, code };
+        Note::of(&*lane.shared.onward, call, (status, wait), attempted)
+    };
     let after = match verdict {
         Verdict::Delivered => {
             lane.learn(Shown::Works, took);
             lane.head_worked(&held);
-            let note = note(&held.call, Status::Delivered, None);
+            let note = note(&held.call, Status::Delivered, None, None);
             delivered(lane, held);
             return note;
         }
@@ -96,7 +99,7 @@ pub(super) fn conclude(lane: &Arc<Lane>, mut held: Held, sent: Sent, head: Resul
         Some(Next::Moment(wait) | Next::Wait(wait)) => (Status::WillRetry, Some(wait)),
         Some(Next::GiveUp) | None => (Status::Exhausted, None),
     };
-    let note = note(&held.call, status, wait);
+    let note = note(&held.call, status, wait, Some(&cause));
     match next {
         Some(Next::Moment(wait)) => lane.push_later(held, wait),
         // Until its endpoint works again, be that sooner or later than its next attempt would have been.

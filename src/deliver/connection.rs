@@ -1,6 +1,7 @@
 //! A connection to an endpoint, and one request on it.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +46,7 @@ pub(super) struct Http2 {
     sender: http2::SendRequest<Body>,
     opened: Opened,
     state: Arc<State>,
+    seen: Arc<Seen>,
 }
 
 #[derive(Default)]
@@ -133,6 +135,7 @@ impl Http2 {
         sender: http2::SendRequest<Body>,
         mut connection: impl Future<Output = hyper::Result<()>> + Send + Unpin + 'static,
         opened: Opened,
+        seen: Arc<Seen>,
     ) -> Self {
         let state = Arc::<State>::default();
         let told = state.clone();
@@ -142,7 +145,7 @@ impl Http2 {
                 let _ = told.broken.set(reason);
             }
         });
-        Self { sender, opened, state }
+        Self { sender, opened, state, seen }
     }
 
     /// Whether new requests may go out on it.
@@ -195,13 +198,18 @@ impl Connection {
     /// Sends a request and awaits the head of its answer.
     ///
     /// # Errors
-    /// [`Failure::Broken`] when the connection closed before an answer began, [`Failure::Protocol`] when what
-    /// came is no answer; on HTTP/2 also [`Failure::Unprocessed`], [`Failure::Reset`] and [`Failure::Http1Required`].
+    /// [`Failure::Broken`] when the connection closed before an answer began, [`Failure::Tls`] when TLS was the reason,
+    /// [`Failure::Protocol`] when what came is no answer; on HTTP/2 also [`Failure::Unprocessed`], [`Failure::Reset`] and
+    /// [`Failure::Http1Required`].
     pub async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
-        match self {
-            Connection::Http1(http1) => http1.exchange(request).await,
-            Connection::Http2(http2) => http2.exchange(request).await,
-        }
+        let (answer, seen) = match self {
+            Connection::Http1(http1) => (http1.exchange(request).await, &http1.seen),
+            Connection::Http2(http2) => (http2.exchange(request).await, &http2.seen),
+        };
+        answer.map_err(|failure| match seen.tls_error() {
+            Some(reason) => Failure::Tls(io::Error::other(reason.clone())),
+            None => failure,
+        })
     }
 
     /// The status of an answer whose head did not come whole, or can't be read: on HTTP/1 its line stands before all

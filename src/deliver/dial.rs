@@ -92,7 +92,7 @@ impl Dialer {
             return http1(tcp, opened).await;
         }
         let name = ServerName::try_from(bare(&endpoint.host).to_owned())
-            .map_err(|reason| Failure::Tls(io::Error::other(reason)))?;
+            .map_err(|reason| Failure::Tls(io::Error::new(io::ErrorKind::InvalidInput, reason)))?;
         let tcp = self.connect(endpoint, deadline).await?;
         let opened = self.opened(&tcp);
         let connecting = match offer {
@@ -188,6 +188,7 @@ async fn http2<S>(stream: S, opened: Opened) -> Result<Connection, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let (stream, seen) = Watched::new(stream);
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
@@ -197,5 +198,5 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Broken(error.to_string()))?;
-    Ok(Connection::Http2(Http2::serve(sender, connection, opened)))
+    Ok(Connection::Http2(Http2::serve(sender, connection, opened, seen)))
 }

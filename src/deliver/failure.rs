@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::tls_failure;
 use crate::definition::guard::Refused;
 
 /// An attempt that ended without a status line.
@@ -22,7 +23,7 @@ pub(super) enum Failure {
     RefusedAddress(Refused),
     #[error("can't connect: {0}")]
     Connect(std::io::Error),
-    #[error("the TLS handshake failed: {0}")]
+    #[error("{words} ({0})", words = tls_failure::in_words(.0))]
     Tls(std::io::Error),
     #[error("{} took longer than {:?}", .0.stage, .0.allowed)]
     Timeout(Limit),
@@ -83,10 +84,11 @@ impl Failure {
                 format!("the proxy on the way to it {reason}{}", if to.is_some() { " to CONNECT" } else { "" })
             }
             Failure::NoToken(no_token) => no_token.public(),
+            // What the error says may name whom else the certificate is for.
+            Failure::Tls(reason) => tls_failure::in_words(reason).into_owned(),
             Failure::HttpRefused
             | Failure::Resolve(_)
             | Failure::Connect(_)
-            | Failure::Tls(_)
             | Failure::Timeout(_)
             | Failure::Broken(_)
             | Failure::Unprocessed(_)

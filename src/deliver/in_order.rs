@@ -21,7 +21,7 @@ pub(super) fn turned_away(lane: &Lane, call: Call, waiting: usize, trouble: &Cau
     let cause = Cause { class: CLASS, status: trouble.status, text };
     lane.shared.onward.tell(&call, &lane.route.shown, &News::Exhausted(&cause));
     lane.shared.metrics.exhausted.increment(1);
-    note::end(&*lane.shared.onward, &call, Status::Exhausted, Some(CLASS));
+    note::end(&*lane.shared.onward, &call, Status::Exhausted, Some(&cause));
     lane.shared.onward.finished(call, Outcome::Exhausted { cause });
 }
 

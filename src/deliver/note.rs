@@ -7,9 +7,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use jiff::Timestamp;
 
-use super::classify::Class;
 use super::hide::shown;
-use super::{Call, Onward};
+use super::{Call, Cause, Onward};
 use crate::definition::MAX_HEADER;
 use crate::matching::Target;
 use crate::message_log::{Attempt, Entry, Status};
@@ -28,9 +27,11 @@ pub(super) struct Sent {
 }
 
 /// An attempt, as it went.
-pub(super) struct Attempted {
+pub(super) struct Attempted<'a> {
     pub sent: Sent,
-    pub class: Class,
+    pub class: &'static str,
+    /// Why it failed.
+    pub cause: Option<&'a Cause>,
     /// The HTTP status of whoever answered.
     pub code: Option<u16>,
 }
@@ -50,11 +51,11 @@ impl Note {
         onward: &dyn Onward,
         call: &Call,
         (status, wait): (Status, Option<Duration>),
-        attempted: Attempted,
+        attempted: Attempted<'_>,
     ) -> Option<Self> {
         let keep = onward.logs(status, call.attempts)?;
         let entry = entry(call, status);
-        let Attempted { sent: Sent { peer, authorization, took }, class, code } = attempted;
+        let Attempted { sent: Sent { peer, authorization, took }, class, cause, code } = attempted;
         let attempt = Attempt {
             address: peer,
             code,
@@ -63,7 +64,7 @@ impl Note {
             response: None,
         };
         let next = wait.and_then(|wait| entry.at.checked_add(wait).ok());
-        let entry = Entry { next, class: Some(class.as_str().into()), attempt: Some(attempt), ..entry };
+        let entry = Entry { next, class: Some(class.into()), cause: cause.map(text), attempt: Some(attempt), ..entry };
         Some(Self { entry, keep, target: call.message.target.clone(), authorization })
     }
 
@@ -82,10 +83,18 @@ impl Note {
 }
 
 /// Tells of a call that ends without an attempt.
-pub(super) fn end(onward: &dyn Onward, call: &Call, status: Status, class: Option<&'static str>) {
+pub(super) fn end(onward: &dyn Onward, call: &Call, status: Status, cause: Option<&Cause>) {
     if onward.logs(status, call.attempts).is_some() {
-        onward.log(Entry { class: class.map(Into::into), ..entry(call, status) });
+        onward.log(Entry {
+            class: cause.map(|cause| cause.class.into()),
+            cause: cause.map(text),
+            ..entry(call, status)
+        });
     }
+}
+
+fn text(cause: &Cause) -> Box<str> {
+    cause.text.as_str().into()
 }
 
 fn entry(call: &Call, status: Status) -> Entry {
@@ -104,6 +113,7 @@ fn entry(call: &Call, status: Status) -> Entry {
         next: None,
         attempts: call.attempts,
         class: None,
+        cause: None,
         attempt: None,
         source: call.place.clone(),
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,6 +17,9 @@ pub(super) struct Seen {
     /// None until something of the request was sent: what comes before is no answer to it, but the word of a server
     /// that is about to close the connection (408).
     answer: Mutex<Option<StatusLine>>,
+    /// Why nothing more comes, where that is TLS: on TLS 1.3 a server refuses a client's certificate, or wants one,
+    /// after the handshake is over on this side.
+    tls: OnceLock<rustls::Error>,
 }
 
 impl Seen {
@@ -32,6 +35,17 @@ impl Seen {
     /// The status of the answer to the last request, once its line has ended.
     pub fn status(&self) -> Option<u16> {
         self.answer().as_ref()?.status()
+    }
+
+    /// Why TLS has ended.
+    pub fn tls_error(&self) -> Option<&rustls::Error> {
+        self.tls.get()
+    }
+
+    fn ended(&self, reason: &io::Error) {
+        if let Some(reason) = reason.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            let _ = self.tls.set(reason.clone());
+        }
     }
 
     fn sent(&self, bytes: usize) {
@@ -70,6 +84,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(reason)) = &polled {
+            this.seen.ended(reason);
+        }
         let came = &buffer.filled()[before..];
         if !came.is_empty() {
             this.seen.came(came);

@@ -288,7 +288,7 @@ impl Shared {
             return Some(call);
         }
         self.metrics.exhausted.increment(1);
-        note::end(&*self.onward, &call, Status::Exhausted, Some(cause.class));
+        note::end(&*self.onward, &call, Status::Exhausted, Some(cause));
         self.onward.finished(call, Outcome::Exhausted { cause: cause.clone() });
         None
     }

@@ -15,3 +15,4 @@ mod receiver;
 mod retries;
 mod slow;
 mod tls;
+mod tls_causes;

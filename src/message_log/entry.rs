@@ -42,6 +42,9 @@ pub struct Entry {
     /// How the attempt ended, or why there was none: a word, as metrics count it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<Cow<'static, str>>,
+    /// The same in words, where it failed. It names no address, and of the URL scheme, host and port alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Box<str>>,
     /// None where nothing was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,

@@ -15,7 +15,8 @@ const WHOLE: &str = concat!(
     r#"{"at":"2026-11-24T15:00:00.123Z","account":"acme","webhook":"abc123","event":"def456","#,
     r#""message":"00000000-0000-0000-0000-000000000007","call":"00000000-0000-0000-0000-000000000008","version":3,"#,
     r#""url":"https://example.com/hook","status":"WillRetry","next":"2026-11-24T15:00:05Z","attempts":2,"#,
-    r#""class":"status_5xx","attempt":{"address":"192.0.2.1:443","code":503,"latency_ms":12.5,"request_bytes":321,"#,
+    r#""class":"status_5xx","cause":"https://example.com answered 503 Service Unavailable","#,
+    r#""attempt":{"address":"192.0.2.1:443","code":503,"latency_ms":12.5,"request_bytes":321,"#,
     r#""response":"try later"},"source":{"topic":"changes","partition":1,"offset":9}}"#
 );
 
@@ -33,6 +34,7 @@ fn entry(message: u128) -> Entry {
         next: Some("2026-11-24T15:00:05Z".parse().unwrap()),
         attempts: 2,
         class: Some("status_5xx".into()),
+        cause: Some("https://example.com answered 503 Service Unavailable".into()),
         attempt: Some(Attempt {
             address: Some("192.0.2.1:443".parse().unwrap()),
             code: Some(503),
@@ -60,6 +62,7 @@ fn an_entry_is_compact_json_and_read_back() {
         url: None,
         next: None,
         class: None,
+        cause: None,
         attempt: None,
         status: Status::Cancelled,
         ..entry(7)

@@ -35,7 +35,7 @@ impl GivingUp {
         let now = Timestamp::now();
         counter!("outhook_calls_total", "outcome" => "exhausted").increment(1);
         if self.message_log.wants(Status::Exhausted, call.attempts).is_some() {
-            self.message_log.write(&logged::ended(call, Status::Exhausted, Some(cause.class), now));
+            self.message_log.write(&logged::ended(call, Status::Exhausted, Some(cause), now));
         }
         dead_letter::of_kept(call, body, cause, now)
     }

@@ -4,12 +4,13 @@ use jiff::Timestamp;
 
 use super::kept_call::KeptCall;
 use crate::decode::Input;
+use crate::deliver::Cause;
 use crate::id::{MessageId, Place};
 use crate::matching::Rule;
 use crate::message_log::{Entry, Status};
 
 /// A call that ended so while no lane had it.
-pub(super) fn ended(call: &KeptCall, status: Status, class: Option<&'static str>, now: Timestamp) -> Entry {
+pub(super) fn ended(call: &KeptCall, status: Status, cause: Option<&Cause>, now: Timestamp) -> Entry {
     Entry {
         at: now,
         account: call.account.clone(),
@@ -22,14 +23,15 @@ pub(super) fn ended(call: &KeptCall, status: Status, class: Option<&'static str>
         status,
         next: None,
         attempts: call.attempts,
-        class: class.map(Into::into),
+        class: cause.map(|cause| cause.class.into()),
+        cause: cause.map(|cause| cause.text.as_str().into()),
         attempt: None,
         source: call.place.clone(),
     }
 }
 
 /// A message that may not be sent, to none of its webhook's URLs.
-pub(super) fn too_large(input: &Input<'_>, rule: &Rule, message: MessageId, now: Timestamp) -> Entry {
+pub(super) fn too_large(input: &Input<'_>, rule: &Rule, message: MessageId, reason: &str, now: Timestamp) -> Entry {
     Entry {
         at: now,
         account: rule.target.account.clone(),
@@ -43,6 +45,7 @@ pub(super) fn too_large(input: &Input<'_>, rule: &Rule, message: MessageId, now:
         next: None,
         attempts: 0,
         class: Some("too_large".into()),
+        cause: Some(reason.into()),
         attempt: None,
         source: Place { topic: input.topic.into(), partition: input.partition, offset: input.offset },
     }

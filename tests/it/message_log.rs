@@ -70,6 +70,9 @@ fn a_message_has_its_attempts_with_what_was_dialled_and_answered() {
     {
         assert_eq!((&attempt["Status"], &attempt["HttpStatus"]), (&status.into(), &code.into()), "{attempt}");
         assert_eq!((&attempt["Class"], attempt["Response"].as_str()), (&class.into(), response), "{attempt}");
+        let answered = [Some("503 Service Unavailable"), Some("500 Internal Server Error"), None][number];
+        let cause = answered.map(|status| format!("http://{address} answered {status}"));
+        assert_eq!(attempt["Cause"].as_str(), cause.as_deref());
         assert_eq!((&attempt["Attempts"], &attempt["MessageId"]), (&(number + 1).into(), &id.as_str().into()));
         assert_eq!((&attempt["Address"], &attempt["Url"]), (&address.as_str().into(), &receiver.url("/orders").into()));
         assert_eq!(attempt["RequestBytes"], sent[number].body.len());

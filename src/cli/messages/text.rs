@@ -48,6 +48,7 @@ fn attempt(text: &mut String, entry: &Entry) {
     line(text, "at", Some(entry.at));
     line(text, "url", entry.url.as_deref().map(printable));
     line(text, "class", entry.class.as_deref().map(printable));
+    line(text, "cause", entry.cause.as_deref().map(printable));
     if let Some(attempt) = &entry.attempt {
         tried(text, attempt);
     }
@@ -84,7 +85,7 @@ mod tests {
     fn failed() -> Entry {
         entry(
             "15:00:00.123",
-            r#""status":"WillRetry","attempts":1,"class":"status_5xx","next":"2026-11-24T15:00:05Z","attempt":
+            r#""status":"WillRetry","attempts":1,"class":"status_5xx","cause":"https://a.example answered 503","next":"2026-11-24T15:00:05Z","attempt":
                 {"address":"192.0.2.1:443","code":503,"latency_ms":12.5,"request_bytes":321,"response":"try\nlater"}"#,
         )
     }
@@ -114,6 +115,7 @@ MESSAGE                               AT (UTC)             STATUS     CLASS     
             shown.contains("  row change  topic changes 1:9 (partition:offset)\nattempt 1: WillRetry\n"),
             "{shown}"
         );
+        assert!(shown.contains("  class       status_5xx\n  cause       https://a.example answered 503\n"), "{shown}");
         assert!(
             shown.contains("  address     192.0.2.1:443\n  latency     12.5 ms\n  sent        321 bytes\n"),
             "{shown}"

@@ -36,6 +36,9 @@ pub struct AttemptShown {
     /// How the attempt ended: status_2xx, status_5xx, timeout and so on; or why there was none.
     #[schema(required, example = "status_2xx")]
     class: Option<String>,
+    /// The same in words, where the attempt failed or none was made.
+    #[schema(required, example = "https://crm.example.com answered 500 Internal Server Error")]
+    cause: Option<String>,
     /// The answer's HTTP status. Null too where nothing was sent.
     #[schema(required, example = 204)]
     http_status: Option<u16>,
@@ -75,6 +78,7 @@ impl AttemptShown {
             next_attempt: entry.next.as_ref().map(Timestamp::to_string),
             attempts: entry.attempts,
             class: entry.class.as_deref().map(str::to_owned),
+            cause: entry.cause.as_deref().map(str::to_owned),
             http_status: attempt.and_then(|attempt| attempt.code),
             address: attempt.and_then(|attempt| Some(attempt.address?.to_string())),
             latency_ms: attempt.map(|attempt| attempt.latency_ms),
