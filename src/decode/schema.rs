@@ -1,7 +1,8 @@
 //! Connect schemas (`schemas.enable=true`): what type each field of a row has, compiled once a schema, so
-//! that values can be written as people expect them: decimals as numbers, dates and times as ISO 8601.
+//! that values can be written as people expect them: decimals as numbers, dates and times as ISO 8601, in columns and
+//! inside of structs, arrays and maps.
 //!
-//! A value that its type can't say (infinity, the year 20000, a time of MySQL's over 24 hours) stays as it came.
+//! What is none of its type's values, as null or text in a column of numbers, stays as it came.
 
 mod decimal;
 mod temporal;
@@ -47,17 +48,10 @@ impl SchemaCache {
     }
 }
 
-/// A table's columns, in the order in which its rows have them.
+/// A table's columns.
 pub(super) struct Schema {
     text: Box<str>,
-    columns: Box<[Column]>,
-    /// Their places, for rows in another order.
-    by_name: HashMap<Box<str>, usize>,
-}
-
-struct Column {
-    name: Box<str>,
-    kind: Kind,
+    columns: Fields,
 }
 
 impl Schema {
@@ -65,23 +59,39 @@ impl Schema {
     fn compile(text: &str) -> Self {
         let envelope: Node = serde_json::from_str(text).unwrap_or_default();
         let row = |side| envelope.fields.iter().find(|node| node.field == side);
-        let fields = row("after").or_else(|| row("before")).map_or(&[][..], |row| &row.fields);
-        let columns = fields.iter().map(|node| Column { name: node.field.as_str().into(), kind: Kind::of(node) });
-        let columns: Vec<_> = columns.collect();
-        // The first of two with one name counts.
-        let by_name = columns.iter().enumerate().rev().map(|(place, column)| (column.name.clone(), place)).collect();
-        Self { text: text.into(), columns: columns.into(), by_name }
+        let columns = row("after").or_else(|| row("before")).map_or(&[][..], |row| &row.fields);
+        Self { text: text.into(), columns: Fields::of(columns) }
     }
 
     /// Rewrites the row's values by their types.
     pub(super) fn apply(&self, row: &mut Row<'_>) {
+        self.columns.apply(row);
+    }
+}
+
+/// The fields of a row or struct, in the order in which it has them.
+struct Fields {
+    fields: Box<[(Box<str>, Kind)]>,
+    /// Their places, for values in another order.
+    by_name: HashMap<Box<str>, usize>,
+}
+
+impl Fields {
+    fn of(nodes: &[Node]) -> Self {
+        let fields: Box<[(Box<str>, Kind)]> =
+            nodes.iter().map(|node| (node.field.as_str().into(), Kind::of(node))).collect();
+        let by_name = fields.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
+        Self { fields, by_name }
+    }
+
+    fn apply(&self, row: &mut Row<'_>) {
         for (at, field) in row.fields.iter_mut().enumerate() {
-            let here = self.columns.get(at).filter(|column| *column.name == field.name);
-            let column = here.or_else(|| self.columns.get(*self.by_name.get(&*field.name)?));
-            if let Some(column) = column
+            let here = self.fields.get(at).filter(|(name, _)| **name == field.name);
+            let found = here.or_else(|| self.fields.get(*self.by_name.get(&*field.name)?));
+            if let Some((_, kind)) = found
                 && field.value.available
             {
-                column.kind.apply(&mut field.value);
+                kind.apply(&mut field.value);
             }
         }
     }
@@ -93,8 +103,13 @@ impl Schema {
 struct Node {
     field: String,
     name: Option<String>,
+    /// Of a struct.
     fields: Vec<Node>,
+    /// Of an array.
     items: Option<Box<Node>>,
+    /// Of a map.
+    keys: Option<Box<Node>>,
+    values: Option<Box<Node>>,
     parameters: Parameters,
 }
 
@@ -119,6 +134,11 @@ enum Kind {
     Timestamp(Unit),
     JsonText,
     Array(Box<Kind>),
+    Struct(Fields),
+    Map {
+        keys: Box<Kind>,
+        values: Box<Kind>,
+    },
 }
 
 impl Kind {
@@ -139,11 +159,26 @@ impl Kind {
             "io.debezium.time.MicroTimestamp" => Self::Timestamp(Unit::Micro),
             "io.debezium.time.NanoTimestamp" => Self::Timestamp(Unit::Nano),
             "io.debezium.data.Json" => Self::JsonText,
-            _ => match node.items.as_deref().map(Self::of) {
-                None | Some(Self::AsItCame) => Self::AsItCame,
-                Some(items) => Self::Array(Box::new(items)),
-            },
+            _ => Self::of_parts(node),
         }
+    }
+
+    /// An array's, a map's or a struct's; one whose parts all stay is left as it came.
+    fn of_parts(node: &Node) -> Self {
+        if let Some(items) = node.items.as_deref().map(Self::of).filter(Self::rewrites) {
+            return Self::Array(Box::new(items));
+        }
+        if let (Some(keys), Some(values)) = (node.keys.as_deref(), node.values.as_deref()) {
+            let (keys, values) = (Box::new(Self::of(keys)), Box::new(Self::of(values)));
+            let rewrites = keys.rewrites() || values.rewrites();
+            return if rewrites { Self::Map { keys, values } } else { Self::AsItCame };
+        }
+        let fields = Fields::of(&node.fields);
+        if fields.fields.iter().any(|(_, kind)| kind.rewrites()) { Self::Struct(fields) } else { Self::AsItCame }
+    }
+
+    fn rewrites(&self) -> bool {
+        !matches!(self, Self::AsItCame | Self::JsonText)
     }
 
     fn apply(&self, value: &mut Value<'_>) {
@@ -160,10 +195,12 @@ impl Kind {
             Self::AsItCame | Self::JsonText => None,
             Self::Decimal { scale } => decimal::number(&json::string(json)?, *scale),
             Self::VariableScaleDecimal => variable_scale_decimal(json),
-            Self::Date => temporal::date(json.parse().ok()?),
-            Self::Time(unit) => temporal::time(json.parse().ok()?, *unit),
-            Self::Timestamp(unit) => temporal::timestamp(json.parse().ok()?, *unit),
-            Self::Array(items) => array(items, json),
+            Self::Date => Some(temporal::date(json.parse().ok()?)),
+            Self::Time(unit) => Some(temporal::time(json.parse().ok()?, *unit)),
+            Self::Timestamp(unit) => Some(temporal::timestamp(json.parse().ok()?, *unit)),
+            Self::Array(items) => array(json, |item| items.rewrite(item)),
+            Self::Struct(fields) => object(json, |row| fields.apply(row)),
+            Self::Map { keys, values } => map(keys, values, json),
         }
     }
 }
@@ -177,7 +214,7 @@ fn variable_scale_decimal(json: &str) -> Option<String> {
     decimal::number(&json::string(&scaled.get("value")?.json)?, scaled.get("scale")?.json.parse().ok()?)
 }
 
-fn array(items: &Kind, json: &str) -> Option<String> {
+fn array(json: &str, rewrite: impl Fn(&str) -> Option<String>) -> Option<String> {
     if !json.starts_with('[') {
         return None;
     }
@@ -185,7 +222,7 @@ fn array(items: &Kind, json: &str) -> Option<String> {
     let mut rewritten = String::with_capacity(json.len() + 2);
     for element in elements {
         rewritten.push(if rewritten.is_empty() { '[' } else { ',' });
-        match items.rewrite(element.get()) {
+        match rewrite(element.get()) {
             Some(element) => rewritten.push_str(&element),
             None => rewritten.push_str(element.get()),
         }
@@ -195,6 +232,38 @@ fn array(items: &Kind, json: &str) -> Option<String> {
     }
     rewritten.push(']');
     Some(rewritten)
+}
+
+fn object(json: &str, rewrite: impl Fn(&mut Row<'_>)) -> Option<String> {
+    if !json.starts_with('{') {
+        return None;
+    }
+    let mut row = json::row(json)?;
+    rewrite(&mut row);
+    let mut rewritten = String::with_capacity(json.len() + 32);
+    for field in &row.fields {
+        rewritten.push_str(if rewritten.is_empty() { "{\"" } else { ",\"" });
+        field.write_name(&mut rewritten);
+        rewritten.push_str("\":");
+        rewritten.push_str(&field.value.json);
+    }
+    if rewritten.is_empty() {
+        return None;
+    }
+    rewritten.push('}');
+    Some(rewritten)
+}
+
+/// JsonConverter writes a map with keys that are texts as an object, another as an array of keys with their values.
+fn map(keys: &Kind, values: &Kind, json: &str) -> Option<String> {
+    if json.starts_with('{') {
+        return object(json, |row| row.fields.iter_mut().for_each(|field| values.apply(&mut field.value)));
+    }
+    array(json, |entry| {
+        let [key, value]: [&RawValue; 2] = serde_json::from_str(entry).ok()?;
+        let part = |kind: &Kind, json: &RawValue| kind.rewrite(json.get()).unwrap_or_else(|| json.get().to_owned());
+        Some(format!("[{},{}]", part(keys, key), part(values, value)))
+    })
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //!
 //! They have no zone because their columns have none. A fraction has the digits of the column's unit and is
 //! left out when it is zero; that is how Debezium's own `isostring` mode writes them, but for the `Z` which it adds.
-//! Years are those that RFC 3339 can write, 0 to 9999; what lies beyond stays as it came.
+//! Every count has its text, so that a column's JSON type never depends on its value: years beyond 0 to 9999 have a
+//! sign, as ISO 8601 and Debezium's `ZonedTimestamp` write them, MySQL's TIME may be negative and have more than
+//! 24 hours, and PostgreSQL's infinities are called what PostgreSQL calls them.
 
 use std::fmt::Write;
-
-use jiff::{Timestamp, tz::Offset};
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 3600;
@@ -38,50 +38,90 @@ impl Unit {
     }
 }
 
+/// PostgreSQL's own words, which `ZonedTimestamp` has too.
+const INFINITY: &str = r#""infinity""#;
+const MINUS_INFINITY: &str = r#""-infinity""#;
+
+/// What PostgreSQL's connector writes for the dates `infinity` and `-infinity`: days beyond those of PostgreSQL's
+/// last and first date.
+const INFINITE_DAYS: [i32; 2] = [2_146_033_979, -2_147_472_691];
+
+/// What it writes for the timestamps: the first and last count, or, from columns in milliseconds, its driver's
+/// constants.
+const INFINITE_MILLISECONDS: [i64; 2] = [9_223_372_036_825_200_000, -9_223_372_036_832_400_000];
+
 /// The date so many days after 1970-01-01.
-pub(super) fn date(days: i64) -> Option<String> {
-    let mut text = String::with_capacity(12);
-    text.push('"');
-    push_date(&mut text, days.checked_mul(DAY)?)?;
-    text.push('"');
-    Some(text)
+pub(super) fn date(days: i32) -> String {
+    match INFINITE_DAYS {
+        [infinity, _] if days == infinity => INFINITY.to_owned(),
+        [_, minus_infinity] if days == minus_infinity => MINUS_INFINITY.to_owned(),
+        _ => {
+            let mut text = String::with_capacity(16);
+            text.push('"');
+            push_date(&mut text, days.into());
+            text.push('"');
+            text
+        }
+    }
 }
 
-/// The time of day so long after midnight; 24:00:00, which PostgreSQL knows, included.
-pub(super) fn time(count: i64, unit: Unit) -> Option<String> {
-    let seconds = count.div_euclid(unit.per_second());
-    if count < 0 || count > DAY * unit.per_second() {
-        return None;
-    }
+/// The time so long after midnight, `24:00:00` included, which PostgreSQL knows; MySQL's is a duration between
+/// `-838:59:59` and `838:59:59`.
+pub(super) fn time(count: i64, unit: Unit) -> String {
     let mut text = String::with_capacity(20);
     text.push('"');
-    push_time(&mut text, seconds, count.rem_euclid(unit.per_second()), unit);
+    if count < 0 {
+        text.push('-');
+    }
+    let (count, per_second) = (count.unsigned_abs(), unit.per_second().unsigned_abs());
+    push_time(&mut text, count / per_second, count % per_second, unit);
     text.push('"');
-    Some(text)
+    text
 }
 
 /// The date and time so long after 1970 began.
-pub(super) fn timestamp(count: i64, unit: Unit) -> Option<String> {
-    let seconds = count.div_euclid(unit.per_second());
+pub(super) fn timestamp(count: i64, unit: Unit) -> String {
+    let [infinity, minus_infinity] = match unit {
+        Unit::Milli => INFINITE_MILLISECONDS,
+        Unit::Micro | Unit::Nano => [i64::MAX, i64::MIN],
+    };
+    if count >= infinity {
+        return INFINITY.to_owned();
+    }
+    if count <= minus_infinity {
+        return MINUS_INFINITY.to_owned();
+    }
+    let (seconds, fraction) = (count.div_euclid(unit.per_second()), count.rem_euclid(unit.per_second()));
     let mut text = String::with_capacity(32);
     text.push('"');
-    push_date(&mut text, seconds)?;
+    push_date(&mut text, seconds.div_euclid(DAY));
     text.push('T');
-    push_time(&mut text, seconds.rem_euclid(DAY), count.rem_euclid(unit.per_second()), unit);
+    push_time(&mut text, seconds.rem_euclid(DAY).unsigned_abs(), fraction.unsigned_abs(), unit);
     text.push('"');
-    Some(text)
+    text
 }
 
-/// The date of a second since 1970.
-fn push_date(text: &mut String, second: i64) -> Option<()> {
-    let date = Offset::UTC.to_datetime(Timestamp::from_second(second).ok()?).date();
-    if date.year() < 0 {
-        return None;
-    }
-    write!(text, "{:04}-{:02}-{:02}", date.year(), date.month(), date.day()).ok()
+/// The Gregorian date of a day since 1970, whatever its year: counted from the first of March of the year 0, so that a
+/// leap day ends its year, in eras of 400 years.
+fn push_date(text: &mut String, days: i64) {
+    const ERA: i64 = 146_097;
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(ERA), days.rem_euclid(ERA));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let sign = match year {
+        ..0 => "-",
+        0..=9999 => "",
+        _ => "+",
+    };
+    write!(text, "{sign}{:04}-{month:02}-{day:02}", year.unsigned_abs()).expect("writing to a String can't fail");
 }
 
-fn push_time(text: &mut String, seconds: i64, fraction: i64, unit: Unit) {
+fn push_time(text: &mut String, seconds: u64, fraction: u64, unit: Unit) {
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let written = if fraction == 0 {
         write!(text, "{hour:02}:{minute:02}:{second:02}")
@@ -93,44 +133,79 @@ fn push_time(text: &mut String, seconds: i64, fraction: i64, unit: Unit) {
 
 #[cfg(test)]
 mod tests {
+    use jiff::{Timestamp, tz::Offset};
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
     fn dates_and_times_are_iso_8601() {
-        assert_eq!(date(19782).as_deref(), Some(r#""2024-02-29""#));
-        assert_eq!(date(-1).as_deref(), Some(r#""1969-12-31""#));
-        assert_eq!(time(47655123456, Unit::Micro).as_deref(), Some(r#""13:14:15.123456""#));
-        assert_eq!(time(47655003, Unit::Milli).as_deref(), Some(r#""13:14:15.003""#));
-        assert_eq!(time(86_400_000_000, Unit::Micro).as_deref(), Some(r#""24:00:00""#));
-        assert_eq!(timestamp(1709212455123456, Unit::Micro).as_deref(), Some(r#""2024-02-29T13:14:15.123456""#));
-        assert_eq!(timestamp(1709212455123, Unit::Milli).as_deref(), Some(r#""2024-02-29T13:14:15.123""#));
-        assert_eq!(timestamp(1709251200000000, Unit::Micro).as_deref(), Some(r#""2024-03-01T00:00:00""#));
-        assert_eq!(timestamp(-1, Unit::Nano).as_deref(), Some(r#""1969-12-31T23:59:59.999999999""#));
+        assert_eq!(date(19782), r#""2024-02-29""#);
+        assert_eq!(date(-1), r#""1969-12-31""#);
+        assert_eq!(time(47655123456, Unit::Micro), r#""13:14:15.123456""#);
+        assert_eq!(time(47655003, Unit::Milli), r#""13:14:15.003""#);
+        assert_eq!(time(86_400_000_000, Unit::Micro), r#""24:00:00""#);
+        assert_eq!(timestamp(1709212455123456, Unit::Micro), r#""2024-02-29T13:14:15.123456""#);
+        assert_eq!(timestamp(1709212455123, Unit::Milli), r#""2024-02-29T13:14:15.123""#);
+        assert_eq!(timestamp(1709251200000000, Unit::Micro), r#""2024-03-01T00:00:00""#);
+        assert_eq!(timestamp(-1, Unit::Nano), r#""1969-12-31T23:59:59.999999999""#);
     }
 
+    /// As PostgreSQL's and MySQL's connectors write them.
     #[test]
-    fn what_cannot_be_written_stays_as_it_came() {
-        // Infinity, minus infinity, 15 March 44 BC and the year 20000 as PostgreSQL's connector writes them.
-        for days in [2146033979, -2147472691, -735160, 6585322] {
-            assert_eq!(date(days), None, "{days}");
+    fn values_at_the_edge_of_their_type_are_text_too() {
+        for (days, text) in [
+            (2146033979, "infinity"),
+            (-2147472691, "-infinity"),
+            (-735160, "-0043-03-15"),
+            (6585322, "+20000-01-01"),
+            (2145042905, "+5874897-12-31"),
+            (-719528, "0000-01-01"),
+            (-719529, "-0001-12-31"),
+            (2932896, "9999-12-31"),
+            (2932897, "+10000-01-01"),
+        ] {
+            assert_eq!(date(days), format!("{text:?}"), "{days}");
         }
-        for micros in [i64::MAX, i64::MIN, -63517824000000000, 568971820800000000] {
-            assert_eq!(timestamp(micros, Unit::Micro), None, "{micros}");
+        for (count, unit, text) in [
+            (i64::MAX, Unit::Micro, "infinity"),
+            (i64::MIN, Unit::Micro, "-infinity"),
+            (9223372036825200000, Unit::Milli, "infinity"),
+            (-9223372036832400000, Unit::Milli, "-infinity"),
+            (-63517824000000000, Unit::Micro, "-0043-03-15T00:00:00"),
+            (568971820800000000, Unit::Micro, "+20000-01-01T00:00:00"),
+            (253402300799999, Unit::Milli, "9999-12-31T23:59:59.999"),
+        ] {
+            assert_eq!(timestamp(count, unit), format!("{text:?}"), "{count}");
         }
-        // MySQL's time is a duration.
-        assert_eq!(time(-1, Unit::Micro), None);
-        assert_eq!(time(86_400_000_001, Unit::Micro), None);
+        for (count, unit, text) in [
+            (-3_020_399_000_000, Unit::Micro, "-838:59:59"),
+            (3_020_399_000_000, Unit::Micro, "838:59:59"),
+            (-1, Unit::Micro, "-00:00:00.000001"),
+            (86_400_000_001, Unit::Micro, "24:00:00.000001"),
+            (-500, Unit::Milli, "-00:00:00.500"),
+        ] {
+            assert_eq!(time(count, unit), format!("{text:?}"), "{count}");
+        }
     }
 
     proptest! {
+        /// Within the years that both can write, the date is the one that the time library says.
         #[test]
-        fn no_number_panics(count: i64) {
-            date(count);
+        fn dates_are_those_of_the_calendar(second in -62_167_219_200..=253_402_207_199_i64) {
+            let utc = Offset::UTC.to_datetime(Timestamp::from_second(second).unwrap());
+            prop_assert_eq!(timestamp(second * 1000, Unit::Milli), format!("\"{utc}\""));
+            let day = i32::try_from(second.div_euclid(DAY)).unwrap();
+            prop_assert_eq!(date(day), format!("\"{}\"", utc.date()));
+        }
+
+        #[test]
+        fn every_count_is_one_text(days: i32, count: i64) {
+            let is_text = |json: &str| serde_json::from_str::<String>(json).is_ok();
+            prop_assert!(is_text(&date(days)));
             for unit in [Unit::Milli, Unit::Micro, Unit::Nano] {
-                time(count, unit);
-                timestamp(count, unit);
+                prop_assert!(is_text(&time(count, unit)));
+                prop_assert!(is_text(&timestamp(count, unit)));
             }
         }
     }

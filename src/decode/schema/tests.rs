@@ -25,6 +25,60 @@ fn values_are_written_by_their_types() {
     assert_eq!(applied(SCHEMA, row), expected);
 }
 
+/// A struct in a row, an array of structs, and maps with and without texts as their keys.
+#[test]
+fn values_inside_of_others_are_written_by_their_types_too() {
+    let date = r#""type":"int32","name":"io.debezium.time.Date""#;
+    let time = r#""type":"int64","name":"io.debezium.time.MicroTime""#;
+    let inner = format!(r#""type":"struct","fields":[{{"type":"string","field":"name"}},{{{time},"field":"at"}}]"#);
+    let columns = [
+        format!(r#"{{{inner},"field":"one"}}"#),
+        format!(r#"{{"type":"array","items":{{{inner}}},"field":"many"}}"#),
+        format!(r#"{{"type":"map","keys":{{"type":"string"}},"values":{{{date}}},"field":"named"}}"#),
+        format!(r#"{{"type":"map","keys":{{{date}}},"values":{{"type":"string"}},"field":"dated"}}"#),
+        r#"{"type":"struct","name":"io.debezium.data.geometry.Point","fields":[{"type":"double","field":"x"}],"field":"at"}"#
+            .to_owned(),
+    ];
+    let schema = format!(r#"{{"type":"struct","fields":[{{"field":"after","fields":[{}]}}]}}"#, columns.join(","));
+    let row = r#"{"one": {"at":-3020399000000, "name":"a\u0022"},"many":[{"name":null,"at":3020399000000},null],
+        "named":{"a":2146033979,"b":null},"dated":[[6585322,"x"],[0,null]],"at":{"x": 1.0}}"#;
+    let expected = [
+        r#"{"at":"-838:59:59","name":"a\u0022"}"#,
+        r#"[{"name":null,"at":"838:59:59"},null]"#,
+        r#"{"a":"infinity","b":null}"#,
+        r#"[["+20000-01-01","x"],["1970-01-01",null]]"#,
+        r#"{"x": 1.0}"#,
+    ];
+    assert_eq!(applied(&schema, row), expected.join(" "));
+    let absent = r#"{"one":null,"many":null,"named":{},"dated":[],"at":null}"#;
+    assert_eq!(applied(&schema, absent), "null null {} [] null");
+}
+
+/// Every temporal type at the edges of its counts: one JSON type a column, whatever the value.
+#[test]
+fn a_temporal_columns_json_type_does_not_depend_on_its_value() {
+    let types = [
+        ("io.debezium.time.Date", i64::from(i32::MIN), i64::from(i32::MAX)),
+        ("org.apache.kafka.connect.data.Date", i64::from(i32::MIN), i64::from(i32::MAX)),
+        ("io.debezium.time.Time", i64::from(i32::MIN), i64::from(i32::MAX)),
+        ("org.apache.kafka.connect.data.Time", i64::from(i32::MIN), i64::from(i32::MAX)),
+        ("io.debezium.time.MicroTime", i64::MIN, i64::MAX),
+        ("io.debezium.time.NanoTime", i64::MIN, i64::MAX),
+        ("io.debezium.time.Timestamp", i64::MIN, i64::MAX),
+        ("org.apache.kafka.connect.data.Timestamp", i64::MIN, i64::MAX),
+        ("io.debezium.time.MicroTimestamp", i64::MIN, i64::MAX),
+        ("io.debezium.time.NanoTimestamp", i64::MIN, i64::MAX),
+    ];
+    for (name, least, most) in types {
+        let schema = format!(r#"{{"fields":[{{"field":"after","fields":[{{"name":"{name}","field":"a"}}]}}]}}"#);
+        for count in [least, least + 1, -86_400_000_001, -1, 0, 1, 86_400_000_000, most - 1, most] {
+            let count = count.clamp(least, most);
+            let json = applied(&schema, &format!(r#"{{"a":{count}}}"#));
+            assert!(serde_json::from_str::<String>(&json).is_ok(), "{name} {count}: {json}");
+        }
+    }
+}
+
 #[test]
 fn json_columns_are_marked() {
     let mut row = json::row(r#"{"doc":"{}","id":1}"#).expect("an object");
