@@ -29,7 +29,7 @@ pub struct Input<'a> {
     pub topic: &'a str,
     pub partition: i32,
     pub offset: i64,
-    /// Kafka's timestamp, milliseconds since 1970; 0 when the record has none.
+    /// Kafka's timestamp, milliseconds since 1970 unless its producer wrote another unit; 0 when the record has none.
     pub timestamp_ms: i64,
     pub key: Option<&'a [u8]>,
     /// None is a tombstone: no bytes at all.

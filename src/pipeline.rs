@@ -57,7 +57,7 @@ impl Handler for Pipeline {
                 return receipt.settle();
             }
         };
-        self.counters.row_change(&change);
+        self.counters.row_change(&input, &change);
         self.lookout.note(&input, &change);
         let Some(rules) = self.index.rules(&change.account, &change.table) else { return receipt.settle() };
         self.counters.row_change_with_rules(&change);

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::EventDate;
+use super::{EventDate, Input};
 
 impl EventDate {
     /// From RFC 3339 text; another offset than UTC's is converted, and the fraction keeps its digits.
@@ -30,9 +30,31 @@ impl EventDate {
         Some(Self { at: Timestamp::from_millisecond(count).ok()?, digits: 3 })
     }
 
-    /// From a record's own timestamp in Kafka, which is -1 where a producer gave none.
-    pub(super) fn from_kafka(timestamp_ms: i64) -> Self {
-        Self::from_milliseconds(timestamp_ms.max(0)).unwrap_or(Self { at: Timestamp::UNIX_EPOCH, digits: 3 })
+    /// From a record's own timestamp in Kafka, which is in milliseconds. Of a producer that writes another unit the
+    /// number's size tells which: no record was written before 1973, and none will be for a while after 5138. So the date
+    /// is the same whenever the record is read, which the time of reading would not be: a record that is read again must
+    /// not become newer than its row's next change. One without a timestamp is as old as can be.
+    pub(super) fn from_kafka(timestamp: i64) -> Self {
+        let date = match timestamp {
+            ..=0 => None,
+            1..FIRST_MILLISECONDS => Timestamp::from_second(timestamp).ok().map(|at| Self { at, digits: 0 }),
+            FIRST_MILLISECONDS..FIRST_MICROSECONDS => Self::from_milliseconds(timestamp),
+            FIRST_MICROSECONDS..FIRST_NANOSECONDS => Self::from_microseconds(timestamp),
+            FIRST_NANOSECONDS.. => Self::from_nanoseconds(timestamp),
+        };
+        date.unwrap_or(Self { at: Timestamp::UNIX_EPOCH, digits: 3 })
+    }
+}
+
+/// The least timestamp that is taken for milliseconds since 1970; below are seconds.
+const FIRST_MILLISECONDS: i64 = 100_000_000_000;
+const FIRST_MICROSECONDS: i64 = FIRST_MILLISECONDS * 1000;
+const FIRST_NANOSECONDS: i64 = FIRST_MICROSECONDS * 1000;
+
+impl Input<'_> {
+    /// Whether the record's timestamp can be what Kafka has it for: milliseconds since 1970.
+    pub fn has_plausible_timestamp(&self) -> bool {
+        (FIRST_MILLISECONDS..FIRST_MICROSECONDS).contains(&self.timestamp_ms)
     }
 }
 
@@ -65,7 +87,21 @@ mod tests {
         let nanos = ("2026-11-23T13:07:40.661329001Z".to_owned(), 9);
         assert_eq!(shown(EventDate::from_nanoseconds(1795439260661329001)), Some(nanos));
         assert_eq!(EventDate::from_milliseconds(i64::MAX), None);
-        assert_eq!(EventDate::from_kafka(-1).at, Timestamp::UNIX_EPOCH);
-        assert_eq!(EventDate::from_kafka(i64::MAX).at, Timestamp::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn a_records_timestamp_in_another_unit_is_understood() {
+        for (timestamp, at, digits) in [
+            (1_709_212_455_123, "2024-02-29T13:14:15.123Z", 3),
+            (1_709_212_455, "2024-02-29T13:14:15Z", 0),
+            (1_709_212_455_123_456, "2024-02-29T13:14:15.123456Z", 6),
+            (1_709_212_455_123_456_789, "2024-02-29T13:14:15.123456789Z", 9),
+            (i64::MAX, "2262-04-11T23:47:16.854775807Z", 9),
+            (0, "1970-01-01T00:00:00Z", 3),
+            (-1, "1970-01-01T00:00:00Z", 3),
+            (i64::MIN, "1970-01-01T00:00:00Z", 3),
+        ] {
+            assert_eq!(shown(Some(EventDate::from_kafka(timestamp))), Some((at.to_owned(), digits)), "{timestamp}");
+        }
     }
 }

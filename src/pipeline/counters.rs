@@ -4,13 +4,17 @@ use std::collections::HashMap;
 
 use metrics::{Counter, Unit, counter, describe_counter};
 
-use crate::decode::{Ignored, RowChange};
+use crate::decode::{Ignored, Input, RowChange};
 use crate::vocabulary::Operation;
 
 /// Registers the pipeline's metrics with their units and descriptions.
 pub fn describe_metrics() {
     let count = |name: &'static str, text: &'static str| describe_counter!(name, Unit::Count, text);
     count("outhook_row_changes_total", "Records decoded to a row change, by operation");
+    count(
+        "outhook_implausible_timestamps_total",
+        "Row changes whose record has no timestamp, or one that can't be milliseconds since 1970, by topic",
+    );
     count("outhook_ignored_records_total", "Well-formed records that fire nothing, by kind");
     count("outhook_decode_failures_total", "Records that could not be decoded and became dead letters, by topic");
     count(
@@ -52,8 +56,11 @@ impl Counters {
         counter!("outhook_decode_failures_total", "topic" => topic.to_owned()).increment(1);
     }
 
-    pub fn row_change(&self, change: &RowChange<'_>) {
+    pub fn row_change(&self, input: &Input<'_>, change: &RowChange<'_>) {
         self.row_changes[change.operation as usize].increment(1);
+        if !input.has_plausible_timestamp() {
+            counter!("outhook_implausible_timestamps_total", "topic" => input.topic.to_owned()).increment(1);
+        }
     }
 
     /// Counts by table only what has rules: a table's name that no definition has may be any text, and each

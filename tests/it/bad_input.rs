@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use harness::{Broker, Ended, Receiver, SECRET, Site, inserted_orders, order};
+use harness::{Broker, Ended, Kind, Receiver, SECRET, Site, Stored, inserted_orders, order};
 
 use crate::{OUTHOOK, SOON};
 
@@ -60,6 +60,37 @@ fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
     }
     assert_eq!(instance.metric("outhook_decode_failures_total"), records.len() as f64);
     assert!(instance.is_ready());
+}
+
+#[test]
+fn a_timestamp_in_microseconds_gives_the_right_event_date_and_is_counted() {
+    let (site, receiver, broker) = (Site::new(OUTHOOK, 1), Receiver::start(), Broker::get());
+    if broker.kind() == Kind::Kafka {
+        // Kafka 4 refuses what is more than an hour ahead, unless it is told otherwise.
+        broker.configure_topic(&site.changes, &[("message.timestamp.after.max.ms", "9223372036854775807")]);
+    }
+    site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
+    let instance = site.start();
+    let (key, value) = order(1);
+    let record = Stored {
+        partition: 0,
+        offset: 0,
+        timestamp_ms: 1_709_212_455_123_456,
+        key: Some(key.into()),
+        value: Some(value.into()),
+        headers: Vec::new(),
+    };
+    broker.append(&site.changes, &[record]);
+    site.produce([order(2)]);
+
+    let requests = receiver.wait("/orders", 2, SOON);
+    let date = |id: &str| {
+        let request = requests.iter().find(|request| String::from_utf8_lossy(&request.body).contains(id));
+        request.expect("each order is sent once").headers["outhook-event-date"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(date(r#""id":1,"#), "2024-02-29T13:14:15.123456Z");
+    assert!(date(r#""id":2,"#) > date(r#""id":1,"#));
+    assert_eq!(instance.metric("outhook_implausible_timestamps_total"), 1.0);
 }
 
 #[test]

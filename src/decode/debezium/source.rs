@@ -131,12 +131,14 @@ impl<'a> Source<'a> {
         name.push_str(account);
     }
 
-    /// When the change was committed; else when its record was written to Kafka.
+    /// When the change was committed; else when its record was written to Kafka. Zero is no time: connectors write it where
+    /// they know none.
     pub(super) fn event_date(&self, input: &Input<'_>) -> EventDate {
-        number(self.ts_ns)
+        let count = |part| number(part).filter(|count| *count > 0);
+        count(self.ts_ns)
             .and_then(EventDate::from_nanoseconds)
-            .or_else(|| number(self.ts_us).and_then(EventDate::from_microseconds))
-            .or_else(|| number(self.ts_ms).and_then(EventDate::from_milliseconds))
+            .or_else(|| count(self.ts_us).and_then(EventDate::from_microseconds))
+            .or_else(|| count(self.ts_ms).and_then(EventDate::from_milliseconds))
             .unwrap_or_else(|| EventDate::from_kafka(input.timestamp_ms))
     }
 

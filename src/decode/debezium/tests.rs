@@ -54,6 +54,7 @@ fn the_finest_time_counts() {
         (r#""ts_ns":1709212455123456000,"ts_ms":1709212455123"#, 6),
         (r#""ts_ns":1709212455123456789,"ts_us":1709212455123456"#, 9),
         (r#""ts_ns":null,"ts_us":9223372036854775807,"ts_ms":1709212455123"#, 3),
+        (r#""ts_ns":0,"ts_us":0,"ts_ms":0"#, 3),
     ] {
         let record = format!(r#"{{"op":"c","source":{{"table":"t",{times}}},"after":{{}}}}"#);
         let date = change(&mut decoder(settings(Format::Debezium)), &input(None, &record)).event_date;
@@ -141,7 +142,6 @@ fn a_delete_whose_key_says_nothing_is_refused() {
 }
 
 #[test]
-#[test]
 fn a_key_in_a_schema_registrys_format_is_named_with_the_fix() {
     let record = postgres(r#""op":"d","before":{"id":1,"total":0}"#);
     for key in [&b"\0\0\0\0\x07\x02"[..], b"\0\0\0\0\x07\xff"] {
@@ -165,6 +165,7 @@ fn an_empty_key_is_none() {
     }
 }
 
+#[test]
 fn keys_that_are_no_text_still_make_an_identity() {
     let record = postgres(r#""op":"c","after":{"id":1}"#);
     let input = Input { key: Some(b"\xff\x00"), ..input(None, &record) };
