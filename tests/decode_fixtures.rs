@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use outhook::decode::{
-    Decoded, Decoder, Format, Identity, Input, Row, RowChange, Sequence, Settings, SnapshotRows, Value, WholeTables,
+    Decoded, Decoder, Field, Format, Identity, Input, Row, RowChange, Sequence, Settings, SnapshotRows, Value,
+    WholeTables,
 };
 
 /// A line of a fixture file.
@@ -109,7 +110,9 @@ fn told_change(change: &RowChange<'_>) -> String {
 
 fn told_row(side: &str, row: Option<&Row<'_>>) -> String {
     let Some(row) = row else { return String::new() };
-    let fields = row.fields.iter().map(|field| format!("{}={}", field.name, told_value(&field.value)));
+    let is_cut = |field: &&Field<'_>| side.ends_with("its key") && !field.value.available;
+    let fields = row.fields.iter().filter(|field| !is_cut(field));
+    let fields = fields.map(|field| format!("{}={}", field.name, told_value(&field.value)));
     format!("     {side}: {}\n", fields.collect::<Vec<_>>().join(" "))
 }
 

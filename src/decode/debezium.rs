@@ -126,8 +126,8 @@ fn learn(decoder: &mut Decoder, source: &Source<'_>, whole: bool) {
     }
 }
 
-/// Cuts a delete's row to its key fields where the table is not known to be sent whole: PostgreSQL fills the
-/// others with null, defaults and zeros that look like data. Whether anything was cut.
+/// Leaves only the key's values of a delete's row where the table is not known to be sent whole: PostgreSQL fills the
+/// others with null, defaults and zeros that look like data. Whether any was taken away.
 fn trim<'a>(
     decoder: &mut Decoder,
     input: &Input<'a>,
@@ -150,9 +150,12 @@ fn trim<'a>(
         return Ok(false);
     }
     let key = key.row().ok_or_else(|| Key::no_row(input.key))?;
-    let whole = row.fields.len();
-    row.retain(|field| key.get(&field.name).is_some());
-    Ok(row.fields.len() < whole)
+    let mut trimmed = false;
+    for field in row.fields.iter_mut().filter(|field| key.get(&field.name).is_none()) {
+        field.value.available = false;
+        trimmed = true;
+    }
+    Ok(trimmed)
 }
 
 #[cfg(test)]

@@ -23,10 +23,10 @@ pub struct RowChange<'a> {
     pub event_date: EventDate,
     pub sequence: Sequence,
     pub identity: Identity<'a>,
-    /// The old row; None when the source did not send it. A delete's is cut to its key fields when the rest may be filler.
+    /// The old row; None when the source did not send it.
     pub before: Option<Row<'a>>,
     pub after: Option<Row<'a>>,
-    /// A delete's `before` was cut to its key fields, because the others may be filler.
+    /// Of a delete's `before` only the key fields are believed, because the others may be filler or were not sent at all.
     pub trimmed: bool,
     /// What the source wants of an update without `before`.
     pub unknown_change: UnknownChange,
@@ -53,6 +53,12 @@ impl<'a> RowChange<'a> {
             let value = if field.value.available { Some(&field.value) } else { self.before_value(&field.name) };
             value.map(|value| (field, value))
         })
+    }
+
+    /// The fields of which the source did not send the value: the sent row names them, and neither row has it.
+    pub fn missing_fields(&self) -> impl Iterator<Item = &Field<'a>> {
+        let fields = self.sent_row().into_iter().flat_map(|row| &row.fields);
+        fields.filter(|field| !field.value.available && self.before_value(&field.name).is_none())
     }
 
     fn before_value(&self, name: &str) -> Option<&Value<'a>> {
@@ -99,12 +105,6 @@ impl<'a> Row<'a> {
         let place = by_name.binary_search_by(|place| (*self.fields[*place as usize].name).cmp(name)).ok()?;
         Some(&self.fields[by_name[place] as usize].value)
     }
-
-    /// Keeps the fields of which this holds.
-    pub fn retain(&mut self, holds: impl FnMut(&Field<'a>) -> bool) {
-        self.fields.retain(holds);
-        self.by_name = OnceLock::new();
-    }
 }
 
 #[derive(Debug)]
@@ -131,7 +131,7 @@ pub struct Value<'a> {
     /// Valid JSON text of one value, without white space around it. An escape in it may be a lone surrogate,
     /// which JSON's grammar allows and Unicode does not.
     pub json: Cow<'a, str>,
-    /// False for an unchanged value that the source did not send (PostgreSQL's unchanged TOAST).
+    /// False for a value that the source did not send: PostgreSQL's unchanged TOAST, and what may be filler in a delete.
     pub available: bool,
     /// The value is a string that holds JSON text (a json column): its white space and key order do not count as a change.
     pub json_text: bool,
@@ -282,13 +282,11 @@ mod tests {
             // The first and the last have one name.
             let name = |place: usize| format!("field{}", place % (count - 1));
             let field = |place: usize| Field { name: name(place).into(), value: Value::new(place.to_string()) };
-            let mut row = Row::new((0..count).map(field).collect());
+            let row = Row::new((0..count).map(field).collect());
             let places: Vec<&str> = row.fields.iter().map(|field| &*field.value.json).collect();
             assert_eq!(places, (1..count).map(|place| place.to_string()).collect::<Vec<_>>(), "{count}");
             assert!((1..count).all(|place| row.get(&name(place)).unwrap().json == place.to_string()), "{count}");
             assert!(row.get("").is_none() && row.get("field").is_none() && row.get("g").is_none());
-            row.retain(|field| field.name != "field1");
-            assert!(row.get("field1").is_none() && row.get("field0").is_some());
         }
     }
 }

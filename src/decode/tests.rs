@@ -37,9 +37,9 @@ pub(super) fn change<'a>(decoder: &mut Decoder, input: &Input<'a>) -> RowChange<
     }
 }
 
-/// A row as `name=json` texts.
+/// The values that a row has, as `name=json` texts.
 pub(super) fn fields(row: Option<&Row<'_>>) -> Vec<String> {
-    let fields = row.into_iter().flat_map(|row| &row.fields);
+    let fields = row.into_iter().flat_map(|row| &row.fields).filter(|field| field.value.available);
     fields.map(|field| format!("{}={}", field.name, field.value.json)).collect()
 }
 

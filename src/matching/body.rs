@@ -40,6 +40,10 @@ pub enum Step {
     Spliced(Span),
     /// The same of the URL of the attachment that the field names.
     SplicedAttachmentUrl(Span),
+    /// The list of the fields of which the source did not send the value.
+    Missing,
+    /// The same inside a string.
+    SplicedMissing,
     /// Text inside a string that is the same in every message of an event.
     Fixed(Fixed),
     /// Text inside a string that each message has its own of.

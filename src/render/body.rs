@@ -56,6 +56,12 @@ impl BodyWriter<'_> {
             Step::SplicedAttachmentUrl(name) => {
                 self.attachment_url(body.text(name));
             }
+            Step::Missing => write_missing(self.change, self.out),
+            Step::SplicedMissing => {
+                let mut list = String::new();
+                write_missing(self.change, &mut list);
+                json::escape(&list, self.out);
+            }
             Step::Fixed(fixed) => json::escape(self.rule.fixed(fixed), self.out),
             Step::Varying(varying) => self.varying(varying),
             Step::Object(members) => return self.object(body.members(members)),
@@ -168,6 +174,19 @@ fn canonical(key: &str) -> Cow<'_, str> {
         return Cow::Borrowed(key);
     }
     json::unescape(&format!("\"{key}\"")).map_or(Cow::Borrowed(key), |text| Cow::Owned(text.into_owned()))
+}
+
+/// Appends the names of the fields of which neither row has the value, as a JSON array.
+fn write_missing(change: &RowChange<'_>, out: &mut String) {
+    let mut separator = "\"";
+    out.push('[');
+    for field in change.missing_fields() {
+        out.push_str(separator);
+        field.write_name(out);
+        out.push('"');
+        separator = ",\"";
+    }
+    out.push(']');
 }
 
 /// Appends a value's text as it stands inside a JSON string. A string's own text is valid there as it came.

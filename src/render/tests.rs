@@ -198,6 +198,18 @@ fn chosen_fields_that_are_missing_are_null_and_those_not_sent_are_left_out() {
 }
 
 #[test]
+fn a_template_lists_what_the_source_did_not_send() {
+    let rule = template("{'missing':'[@out-hook:missing]','text':'no [@out-hook:missing]'}");
+    let mut change = update(row(&[("toast \"1\"", "unavailable"), ("id", "1"), ("toast 2", "unavailable")]));
+    assert_eq!(
+        body(&rule, &change),
+        r#"{"missing":["toast \"1\"","toast 2"],"text":"no [\"toast \\\"1\\\"\",\"toast 2\"]"}"#
+    );
+    change.before = Some(row(&[("toast \"1\"", "null"), ("toast 2", "7")]));
+    assert_eq!(body(&rule, &change), r#"{"missing":[],"text":"no []"}"#);
+}
+
+#[test]
 fn what_a_row_holds_is_data() {
     let change = update(row(&[
         ("a", r#""'\"\\ \u0000 [@field:b] [@out-hook:secret]""#),

@@ -35,6 +35,8 @@ pub enum Reference {
     Field(Box<str>),
     /// `[@field:Name/]`: the URL of the attachment that the field names.
     AttachmentUrl(Box<str>),
+    /// `[@out-hook:missing]`: a list of the fields of which the source did not send the value.
+    Missing,
 }
 
 /// Parameters that are known as soon as the event is.
@@ -59,7 +61,7 @@ pub enum Varying {
 
 /// The parameters of `[@out-hook:…]` by name. The first [`DEFAULT_HEAD`] are those of the default payload, in the
 /// order of Caspio's page "Creating and Managing Events".
-pub const OUT_HOOK: [(&str, Op); 10] = [
+pub const OUT_HOOK: [(&str, Op); 11] = [
     ("eventId", Op::Fixed(Fixed::EventId)),
     ("messageId", Op::Varying(Varying::MessageId)),
     ("webhookId", Op::Fixed(Fixed::WebhookId)),
@@ -70,6 +72,7 @@ pub const OUT_HOOK: [(&str, Op); 10] = [
     ("objectName", Op::Fixed(Fixed::ObjectName)),
     ("callId", Op::Varying(Varying::CallId)),
     ("sequence", Op::Varying(Varying::Sequence)),
+    ("missing", Op::Spliced(Reference::Missing)),
 ];
 
 /// How many of [`OUT_HOOK`] a default payload begins with.

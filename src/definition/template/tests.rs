@@ -140,7 +140,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         (
             "['[@out-hook:id]']",
-            "line 1, column 14: expected one of eventId, messageId, webhookId, accountId, secret, eventDate, eventType, objectName, callId, sequence, found `id`",
+            "line 1, column 14: expected one of eventId, messageId, webhookId, accountId, secret, eventDate, eventType, objectName, callId, sequence, missing, found `id`",
         ),
         ("['[@out-hook:eventId/]']", "found `eventId/`"),
     ] {

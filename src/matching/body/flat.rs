@@ -86,6 +86,8 @@ impl Layout {
             Op::Value(Reference::AttachmentUrl(name)) => Step::AttachmentUrl(self.text(name)),
             Op::Spliced(Reference::Field(name)) => Step::Spliced(self.text(name)),
             Op::Spliced(Reference::AttachmentUrl(name)) => Step::SplicedAttachmentUrl(self.text(name)),
+            Op::Value(Reference::Missing) => Step::Missing,
+            Op::Spliced(Reference::Missing) => Step::SplicedMissing,
             Op::Fixed(fixed) => Step::Fixed(*fixed),
             Op::Varying(varying) => Step::Varying(*varying),
             Op::Object(members) => Step::Object(self.object(members)),
