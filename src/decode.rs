@@ -17,6 +17,7 @@ mod wire;
 
 use std::sync::Arc;
 
+pub use self::debezium::WITH_STABLE_IDENTITY;
 pub use self::row::{EventDate, Field, Identity, Row, RowChange, Sequence, Value};
 pub use self::settings::{
     EventSourceRule, Format, RowsSent, Settings, SnapshotRows, TableNaming, UNAVAILABLE_PLACEHOLDER, UnknownChange,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use self::report::Report;
 use super::{Failure, print};
 use crate::config::{Config, GroupProtocol, Source};
-use crate::decode::{Format, UnknownChange};
+use crate::decode::{Format, UnknownChange, WITH_STABLE_IDENTITY};
 use crate::definition::{Definitions, TableKey, rules};
 use crate::matching::Index;
 use crate::store::{Status, Store};
@@ -113,6 +113,9 @@ fn sources(config: &Config, cluster: &Cluster, report: &mut Report) {
         if let (Some(pattern), []) = (&source.topics_regex, found.as_slice()) {
             report.warning("source", format!("no topic matches {pattern} yet; one that does is read {soon}"));
         }
+        if source.format == Format::Debezium {
+            report.right("source", format!("{source}: {}", republished()));
+        }
         topics += found.len();
         partitions += found.iter().map(|(_, count)| **count).sum::<usize>();
     }
@@ -149,6 +152,16 @@ async fn unread(config: &Config, cluster: &Cluster, report: &mut Report) {
             ),
         );
     }
+}
+
+/// What is promised of changes that a connector publishes twice, which it does after a crash. Which connector it is shows
+/// only in its records.
+fn republished() -> String {
+    format!(
+        "a change that Debezium publishes again keeps its message ids if it comes from {}; from any other connector it gets \
+         new ones",
+        WITH_STABLE_IDENTITY.join(", ")
+    )
 }
 
 async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure> {

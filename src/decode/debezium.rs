@@ -4,6 +4,7 @@
 mod control;
 mod envelope;
 mod key;
+mod log;
 mod placeholder;
 mod signal;
 mod source;
@@ -12,6 +13,7 @@ use std::borrow::Cow;
 
 use self::envelope::Envelope;
 use self::key::Key;
+pub use self::log::WITH_STABLE_IDENTITY;
 use self::placeholder::Placeholder;
 use self::source::Source;
 use super::schema::SchemaCache;
@@ -75,6 +77,9 @@ fn change<'a>(
     operation: Operation,
 ) -> Result<Decoded<'a>, String> {
     let source = envelope.source.take().ok_or("`source` is missing: it must say which table changed")?;
+    if let Some(found) = foreign::other_rows(source.connector()) {
+        return Err(found.to_owned());
+    }
     let settings = &*decoder.settings;
     if signal::is_signal(settings.signal_table.as_deref(), &source, &envelope) {
         return Ok(Decoded::Ignored(Ignored::Signal));

@@ -37,6 +37,12 @@ fn other_format(format: Format, input: &Input<'_>, record: &Row<'_>) -> Option<&
             Format::Debezium => json::row(&payload.json).and_then(|payload| other_format(format, input, &payload)),
         };
     }
+    if has("op")
+        && let Some(source) = record.get("source").and_then(|source| json::row(&source.json))
+        && let Some(found) = source.get("connector").and_then(|connector| other_rows(&connector.json))
+    {
+        return Some(found);
+    }
     if format != Format::Debezium && has("op") && has("source") {
         return Some("a Debezium record");
     }
@@ -56,6 +62,20 @@ fn other_format(format: Format, input: &Input<'_>, record: &Row<'_>) -> Option<&
         return Some("a row flattened by Debezium's ExtractNewRecordState, a format that is not supported yet");
     }
     None
+}
+
+/// What a record of a Debezium connector is whose `before` and `after` are no rows; `connector` is JSON text.
+pub(super) fn other_rows(connector: &str) -> Option<&'static str> {
+    match connector {
+        r#""mongodb""# => Some(
+            "a record of Debezium's MongoDB connector, whose documents are text, a format that is not supported yet",
+        ),
+        r#""cassandra""# => Some(
+            "a record of Debezium's Cassandra connector, whose fields are objects with `value` and `set`, a format that is \
+             not supported yet",
+        ),
+        _ => None,
+    }
 }
 
 /// Debezium's transform adds fields or headers as it is told to; since 3.7 the connector itself marks every

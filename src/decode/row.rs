@@ -159,6 +159,9 @@ pub enum Sequence {
     Postgres { commit: u64, lsn: u64, after_delete: bool },
     /// Debezium MySQL: binlog file number, position, row in the event.
     Binlog { file: u64, pos: u64, row: u64 },
+    /// Debezium's other databases that write a log, by what their positions are made of: the transaction's commit, the
+    /// change, what tells apart changes of one position, and false for a delete.
+    Log { commit: u128, change: u128, minor: u64, after_delete: bool },
     /// Everything else: the record's place in its partition.
     Offset { partition: i32, offset: i64 },
 }
@@ -225,6 +228,15 @@ impl Sequence {
                 lsn: number(lsn)?,
                 after_delete: after_delete == "1",
             }),
+            [commit, change, minor, after_delete @ ("0" | "1")] => {
+                let number = |text| u128::from_str_radix(text, 16).ok();
+                Some(Sequence::Log {
+                    commit: number(commit)?,
+                    change: number(change)?,
+                    minor: u64::from_str_radix(minor, 16).ok()?,
+                    after_delete: after_delete == "1",
+                })
+            }
             [file, pos, row] => Some(Sequence::Binlog { file: number(file)?, pos: number(pos)?, row: number(row)? }),
             _ => None,
         }
@@ -239,6 +251,9 @@ impl fmt::Display for Sequence {
                 write!(f, "{commit:016x}-{lsn:016x}-{}", u8::from(*after_delete))
             }
             Sequence::Binlog { file, pos, row } => write!(f, "{file:016x}-{pos:016x}-{row:016x}"),
+            Sequence::Log { commit, change, minor, after_delete } => {
+                write!(f, "{commit:032x}-{change:032x}-{minor:016x}-{}", u8::from(*after_delete))
+            }
             Sequence::Offset { partition, offset } => write!(f, "{partition:08x}-{offset:016x}"),
         }
     }

@@ -1,4 +1,4 @@
-//! The envelope's `source`: which table changed, when, and where that stands in the database's log.
+//! The envelope's `source`: which table changed and when. Where that stands in the database's log is in [`super::log`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,13 +6,11 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::key::Key;
 use crate::decode::json::{self, Name};
-use crate::decode::{EventDate, Identity, Input, Row, Sequence, TableNaming};
-use crate::vocabulary::Operation;
+use crate::decode::{EventDate, Input, TableNaming};
 
 /// A field of `source` as JSON text; None when it is null or absent.
-type Part<'a> = Option<&'a RawValue>;
+pub(super) type Part<'a> = Option<&'a RawValue>;
 
 /// Declares what is read of `source`, and how: of a key twice the last counts, and others are skipped.
 macro_rules! source {
@@ -20,7 +18,7 @@ macro_rules! source {
         /// What is read of `source`. Fields stay JSON text: most are only copied into the identity.
         #[derive(Default)]
         pub(super) struct Source<'a> {
-            $($(#[$doc])* $field: Part<'a>,)*
+            $($(#[$doc])* pub(super) $field: Part<'a>,)*
         }
 
         impl<'de> Source<'de> {
@@ -54,6 +52,23 @@ source! {
     file,
     pos,
     row,
+    /// SQL Server, Db2 and Informix.
+    commit_lsn,
+    change_lsn,
+    /// SQL Server: tells apart what has one `change_lsn`.
+    event_serial_no,
+    /// Oracle.
+    scn,
+    /// Oracle with LogMiner: the redo record and the place in it.
+    rs_id,
+    ssn,
+    redo_thread,
+    /// Oracle with XStream.
+    lcr_position,
+    /// Spanner: the transaction, beside `sequence` the prefix of the record's number in it, and the row in the record.
+    server_transaction_id,
+    record_sequence_prefix,
+    mod_number,
 }
 
 impl<'de> Deserialize<'de> for Source<'de> {
@@ -80,20 +95,10 @@ impl<'de> Visitor<'de> for SourceVisitor {
     }
 }
 
-/// The connectors whose log positions are known.
-enum Log {
-    Postgres,
-    Binlog,
-    Unknown,
-}
-
 impl<'a> Source<'a> {
-    fn log(&self) -> Log {
-        match self.connector.map(RawValue::get) {
-            Some(r#""postgresql""#) => Log::Postgres,
-            Some(r#""mysql""# | r#""mariadb""#) => Log::Binlog,
-            _ => Log::Unknown,
-        }
+    /// The connector's name, as JSON text.
+    pub(super) fn connector(&self) -> &'a str {
+        self.connector.map_or("null", RawValue::get)
     }
 
     /// What the table is called in definitions. MySQL has no schemas: there `schema.table` is the table alone.
@@ -141,73 +146,17 @@ impl<'a> Source<'a> {
             .or_else(|| count(self.ts_ms).and_then(EventDate::from_milliseconds))
             .unwrap_or_else(|| EventDate::from_kafka(input.timestamp_ms))
     }
-
-    /// The change's place in the order of its row's changes.
-    pub(super) fn sequence(&self, operation: Operation, input: &Input<'_>) -> Sequence {
-        let sequence = match self.log() {
-            Log::Postgres => self.positions().map(|(commit, lsn)| Sequence::Postgres {
-                commit,
-                lsn,
-                after_delete: operation != Operation::Delete,
-            }),
-            Log::Binlog => self.binlog(),
-            Log::Unknown => None,
-        };
-        sequence.unwrap_or(Sequence::Offset { partition: input.partition, offset: input.offset })
-    }
-
-    /// PostgreSQL's `sequence`: the position of the last commit, null before the first, and the change's own.
-    fn positions(&self) -> Option<(u64, u64)> {
-        let position = |text: &str| {
-            let digits = text.trim_matches(|c: char| "[]\\\" ".contains(c));
-            if digits == "null" { Some(0) } else { digits.parse().ok() }
-        };
-        let (commit, lsn) = self.sequence?.get().split_once(',')?;
-        Some((position(commit)?, position(lsn)?))
-    }
-
-    fn binlog(&self) -> Option<Sequence> {
-        let file = text(self.file)?;
-        let (_, file) = file.rsplit_once('.')?;
-        let row = number(self.row).unwrap_or(0);
-        Some(Sequence::Binlog { file: file.parse().ok()?, pos: number(self.pos)?, row })
-    }
-
-    /// What the change is known by when it is published again: its place in the database's log, its table, what
-    /// was done and to which row. None where the place or the row is not known.
-    pub(super) fn identity(&self, op: &str, key: &Key<'_>, row: &Row<'_>) -> Option<Identity<'a>> {
-        let snapshot = op == "r";
-        if snapshot && matches!(key, Key::Absent) {
-            return None;
-        }
-        let mut identity = String::with_capacity(128);
-        let mut push_all = |parts: &[Part<'_>]| parts.iter().for_each(|&part| push(&mut identity, part));
-        push_all(&[self.connector, self.name, self.db, self.schema, self.table]);
-        match self.log() {
-            Log::Postgres if self.lsn.is_some() => push_all(&[self.lsn]),
-            // The rows of an incremental snapshot have no position but the last commit's.
-            Log::Postgres if snapshot => push_all(&[self.sequence, self.ts_ns]),
-            Log::Binlog if self.file.is_some() && self.pos.is_some() => {
-                push_all(&[self.server_id, self.file, self.pos, self.row]);
-            }
-            _ => return None,
-        }
-        identity.push_str(op);
-        identity.push(' ');
-        key.push_to(&mut identity, row);
-        Some(Identity::Debezium(identity))
-    }
 }
 
-fn push(name: &mut String, part: Part<'_>) {
+pub(super) fn push(name: &mut String, part: Part<'_>) {
     name.push_str(part.map_or("null", RawValue::get));
     name.push(' ');
 }
 
-fn text<'a>(part: Part<'a>) -> Option<Cow<'a, str>> {
+pub(super) fn text<'a>(part: Part<'a>) -> Option<Cow<'a, str>> {
     json::string(part?.get()).filter(|text| !text.is_empty())
 }
 
-fn number<N: std::str::FromStr>(part: Part<'_>) -> Option<N> {
+pub(super) fn number<N: std::str::FromStr>(part: Part<'_>) -> Option<N> {
     part?.get().parse().ok()
 }

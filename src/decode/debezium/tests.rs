@@ -37,6 +37,26 @@ fn mysql_has_its_place_in_the_binlog() {
     assert_eq!(change.event_date, EventDate::from_milliseconds(1709212455000).expect("a usual time"));
 }
 
+/// Connectors whose `before` and `after` are no rows: told by name, whatever the operation.
+#[test]
+fn records_of_connectors_without_rows_are_named() {
+    let mongodb = r#""source":{"connector":"mongodb","db":"shop","collection":"orders","ord":1}"#;
+    let cassandra = r#""source":{"connector":"cassandra","keyspace_name":"shop","table":"orders"}"#;
+    for (record, found) in [
+        (format!(r#"{{"op":"c","after":"{{\"_id\":1}}",{mongodb}}}"#), "a record of Debezium's MongoDB connector"),
+        (format!(r#"{{"op":"u","before":null,"after":null,"updateDescription":{{}},{mongodb}}}"#), "MongoDB"),
+        (format!(r#"{{"op":"d","before":null,"after":null,{mongodb}}}"#), "MongoDB"),
+        (format!(r#"{{"op":"i","after":{{"id":{{"value":1,"set":true}}}},{cassandra}}}"#), "Cassandra"),
+        (format!(r#"{{"op":"u","after":{{"id":{{"value":1,"set":true}}}},{cassandra}}}"#), "Cassandra"),
+    ] {
+        for record in [record.clone(), format!(r#"{{"schema":{{}},"payload":{record}}}"#)] {
+            let error = decoder(settings(Format::Debezium)).decode(&input(KEY, &record)).expect_err(&record);
+            assert!(matches!(error, DecodeError::OtherFormat { .. }), "{error}");
+            assert!(error.to_string().contains(found) && error.to_string().contains("not supported yet"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn another_connector_has_only_its_place_in_kafka() {
     let record = r#"{"op":"c","source":{"connector":"sqlserver","table":"orders","lsn":null},"after":{"id":1}}"#;

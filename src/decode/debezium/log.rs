@@ -1,0 +1,151 @@
+//! Where a change stands in its database's log: what it is known by when its connector publishes it again, and its place
+//! in the order of its row's changes.
+//!
+//! A position counts only if the connector gives the same change the same one after a restart, and no other change. Not
+//! among them are Vitess, whose `vgtid` is that of a transaction and names the positions of other shards as they happen
+//! to be, and CockroachDB, which has only the time.
+//! <https://debezium.io/documentation/reference/stable/connectors/index.html>
+
+use super::key::Key;
+use super::source::{Part, Source, number, push, text};
+use crate::decode::{Identity, Input, Row, Sequence};
+use crate::vocabulary::Operation;
+
+/// The databases whose changes keep their identity when Debezium publishes them again.
+pub const WITH_STABLE_IDENTITY: [&str; 8] =
+    ["PostgreSQL", "MySQL", "MariaDB", "SQL Server", "Db2", "Informix", "Oracle", "Spanner"];
+
+/// Whose log it is, by the connector.
+enum Log {
+    Postgres,
+    Binlog,
+    SqlServer,
+    Db2,
+    Informix,
+    Oracle,
+    Spanner,
+    Unknown,
+}
+
+impl<'a> Source<'a> {
+    fn log(&self) -> Log {
+        match self.connector() {
+            r#""postgresql""# => Log::Postgres,
+            r#""mysql""# | r#""mariadb""# => Log::Binlog,
+            r#""sqlserver""# => Log::SqlServer,
+            r#""db2""# => Log::Db2,
+            r#""informix""# => Log::Informix,
+            r#""oracle""# => Log::Oracle,
+            r#""spanner""# => Log::Spanner,
+            _ => Log::Unknown,
+        }
+    }
+
+    /// What the change is known by when it is published again: its place in the database's log, its table, what
+    /// was done and to which row. None where the place or the row is not known.
+    pub(super) fn identity(&self, op: &str, key: &Key<'_>, row: &Row<'_>) -> Option<Identity<'a>> {
+        let snapshot = op == "r";
+        if snapshot && matches!(key, Key::Absent) {
+            return None;
+        }
+        let mut identity = String::with_capacity(128);
+        let mut push_all = |parts: &[Part<'_>]| parts.iter().for_each(|&part| push(&mut identity, part));
+        push_all(&[self.connector, self.name, self.db, self.schema, self.table]);
+        match self.log() {
+            Log::Postgres if self.lsn.is_some() => push_all(&[self.lsn]),
+            // The rows of an incremental snapshot have no position but the last commit's.
+            Log::Postgres if snapshot => push_all(&[self.sequence, self.ts_ns]),
+            Log::Binlog if self.file.is_some() && self.pos.is_some() => {
+                push_all(&[self.server_id, self.file, self.pos, self.row]);
+            }
+            Log::SqlServer | Log::Db2 | Log::Informix
+                if self.commit_lsn.is_some() && (snapshot || self.change_lsn.is_some()) =>
+            {
+                push_all(&[self.commit_lsn, self.change_lsn, self.event_serial_no]);
+            }
+            // The SCN alone is that of many changes. The commit's is left out: it is that of the redo thread's last one.
+            Log::Oracle if self.scn.is_some() && (snapshot || self.rs_id.is_some() || self.lcr_position.is_some()) => {
+                push_all(&[self.scn, self.redo_thread, self.rs_id, self.ssn, self.lcr_position]);
+            }
+            Log::Spanner if self.server_transaction_id.is_some() && self.sequence.is_some() => {
+                let number = [self.record_sequence_prefix, self.sequence, self.mod_number];
+                push_all(&[self.server_transaction_id]);
+                push_all(&number);
+            }
+            _ => return None,
+        }
+        identity.push_str(op);
+        identity.push(' ');
+        key.push_to(&mut identity, row);
+        Some(Identity::Debezium(identity))
+    }
+
+    /// The change's place in the order of its row's changes.
+    pub(super) fn sequence(&self, operation: Operation, input: &Input<'_>) -> Sequence {
+        let after_delete = operation != Operation::Delete;
+        let sequence = match self.log() {
+            Log::Postgres => self.positions().map(|(commit, lsn)| Sequence::Postgres { commit, lsn, after_delete }),
+            Log::Binlog => self.binlog(),
+            other => self.log_position(&other).map(|(commit, change, minor)| Sequence::Log {
+                commit,
+                change,
+                minor,
+                after_delete,
+            }),
+        };
+        sequence.unwrap_or(Sequence::Offset { partition: input.partition, offset: input.offset })
+    }
+
+    /// PostgreSQL's `sequence`: the position of the last commit, null before the first, and the change's own.
+    fn positions(&self) -> Option<(u64, u64)> {
+        let position = |text: &str| {
+            let digits = text.trim_matches(|c: char| "[]\\\" ".contains(c));
+            if digits == "null" { Some(0) } else { digits.parse().ok() }
+        };
+        let (commit, lsn) = self.sequence?.get().split_once(',')?;
+        Some((position(commit)?, position(lsn)?))
+    }
+
+    fn binlog(&self) -> Option<Sequence> {
+        let file = text(self.file)?;
+        let (_, file) = file.rsplit_once('.')?;
+        let row = number(self.row).unwrap_or(0);
+        Some(Sequence::Binlog { file: file.parse().ok()?, pos: number(self.pos)?, row })
+    }
+
+    /// What orders a row's changes, the coarsest first: a row's changes by one transaction come before those by the next
+    /// one to commit.
+    fn log_position(&self, log: &Log) -> Option<(u128, u128, u64)> {
+        Some(match log {
+            Log::SqlServer | Log::Db2 => (
+                hexadecimal(self.commit_lsn)?,
+                hexadecimal(self.change_lsn)?,
+                number(self.event_serial_no).unwrap_or(0),
+            ),
+            Log::Informix => (decimal(self.commit_lsn)?, decimal(self.change_lsn)?, 0),
+            Log::Oracle => (decimal(self.scn)?, hexadecimal(self.rs_id)?, number(self.ssn).unwrap_or(0)),
+            Log::Spanner => {
+                let prefix = hexadecimal(self.record_sequence_prefix).unwrap_or(0);
+                let number_in_transaction: u64 = text(self.sequence)?.parse().ok()?;
+                let record = prefix.checked_mul(1 << 64)?.checked_add(number_in_transaction.into())?;
+                (number(self.ts_ns)?, record, number(self.mod_number)?)
+            }
+            Log::Postgres | Log::Binlog | Log::Unknown => return None,
+        })
+    }
+}
+
+/// Text such as `00000027:00000ac0:0002` or ` 0x000024.00004a1e.0010 `, whose parts have fixed widths.
+fn hexadecimal(part: Part<'_>) -> Option<u128> {
+    let text = text(part)?;
+    let digits = text.trim();
+    let digits = digits.strip_prefix("0x").unwrap_or(digits);
+    u128::from_str_radix(&digits.replace([':', '.'], ""), 16).ok()
+}
+
+fn decimal(part: Part<'_>) -> Option<u128> {
+    text(part)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;
