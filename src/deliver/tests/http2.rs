@@ -180,7 +180,8 @@ async fn connections_that_are_drained_under_load_cost_no_attempt() {
         }
     }
     assert_eq!(server.requests(), 5 * AT_ONCE as usize, "each was processed once");
-    assert!(server.connections() >= 50, "{} connections", server.connections());
+    // A few more than 100 are processed on some: those before the last that came whole after it.
+    assert!(server.connections() >= 25, "{} connections", server.connections());
 }
 
 #[tokio::test]
