@@ -32,6 +32,7 @@ mod seen;
 mod shared;
 mod signature;
 mod status_line;
+mod taken;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "what a test hears of has no size")]
 mod tests;

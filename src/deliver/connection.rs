@@ -13,11 +13,13 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::dial::MAX_HEAD;
 use super::failure::Failure;
 use super::seen::Seen;
+use super::taken::{Taken, TellingBody};
 
 pub(super) type Body = Full<Bytes>;
 
@@ -43,7 +45,7 @@ pub(super) struct Opened {
 /// An HTTP/2 connection; every clone is the same one.
 #[derive(Clone)]
 pub(super) struct Http2 {
-    sender: http2::SendRequest<Body>,
+    sender: http2::SendRequest<TellingBody>,
     opened: Opened,
     state: Arc<State>,
     seen: Arc<Seen>,
@@ -55,6 +57,9 @@ struct State {
     broken: OnceLock<hyper::Error>,
     /// It takes no new requests, though answers may come on it still: the endpoint has sent GOAWAY or refused one.
     is_retired: AtomicBool,
+    /// Nothing that waits to be sent on it is sent any more.
+    has_ended: AtomicBool,
+    end: Notify,
 }
 
 /// An HTTP/1.1 connection that is driven by the task which uses it: an answer wakes one task, not two, and a
@@ -70,6 +75,17 @@ enum Driver {
     Open(Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>),
     /// With the reason, if it broke.
     Closed(Option<hyper::Error>),
+}
+
+impl State {
+    /// Resolves when nothing is sent on the connection any more.
+    async fn ended(&self) {
+        let mut end = pin!(self.end.notified());
+        end.as_mut().enable();
+        if !self.has_ended.load(Ordering::Acquire) {
+            end.await;
+        }
+    }
 }
 
 impl Opened {
@@ -132,7 +148,7 @@ impl Driver {
 impl Http2 {
     /// Serves the connection until its last sender is gone, or it breaks.
     pub fn serve(
-        sender: http2::SendRequest<Body>,
+        sender: http2::SendRequest<TellingBody>,
         mut connection: impl Future<Output = hyper::Result<()>> + Send + Unpin + 'static,
         opened: Opened,
         seen: Arc<Seen>,
@@ -144,6 +160,9 @@ impl Http2 {
             if let Err(reason) = (&mut connection).await {
                 let _ = told.broken.set(reason);
             }
+            drop(connection);
+            told.has_ended.store(true, Ordering::Release);
+            told.end.notify_waiters();
         });
         Self { sender, opened, state, seen }
     }
@@ -154,10 +173,19 @@ impl Http2 {
     }
 
     async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
-        let answer = self.sender.send_request(request).await;
-        let failure = match answer {
-            Ok(answer) => return Ok(answer),
-            Err(error) => http2_failure(&error, self.state.broken.get()),
+        let taken = Taken::default();
+        let request = request.map(|body| TellingBody::new(body, taken.clone()));
+        let mut answer = pin!(self.sender.send_request(request));
+        let answered = tokio::select! {
+            biased;
+            answered = &mut answer => Some(answered),
+            // What was taken may be answered still: GOAWAY lets the requests before it end.
+            () = self.state.ended() => if taken.is_set() { Some(answer.await) } else { None },
+        };
+        let failure = match answered {
+            Some(Ok(answer)) => return Ok(answer),
+            Some(Err(error)) => http2_failure(&error, self.state.broken.get()),
+            None => Failure::Unprocessed("the connection ended before the request was sent".to_owned()),
         };
         if !matches!(failure, Failure::Reset(_)) {
             // What is sent next, be it this request once more, goes out on another one.
@@ -288,4 +316,29 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_stays_in_the_queue_of_an_ended_connection_was_not_processed() {
+        let (ours, _theirs) = tokio::io::duplex(4096);
+        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(ours)).await;
+        // Nobody polls it, so the queue is neither read nor closed.
+        let (sender, _connection) = handshake.unwrap();
+        let state = Arc::new(State { has_ended: true.into(), ..State::default() });
+        let opened = Opened { peer: None, until: None };
+        let mut http2 = Http2 { sender, opened, state, seen: Arc::default() };
+        let answer = timeout(Duration::from_secs(5), http2.exchange(Request::new(Body::default()))).await;
+        let failure = answer.expect("it does not wait").unwrap_err();
+        assert!(matches!(failure, Failure::Unprocessed(_)), "{failure:?}");
+        assert!(!http2.is_ready());
+    }
 }

@@ -1,0 +1,57 @@
+//! Whether a request was taken out of the queue of its HTTP/2 connection.
+//!
+//! hyper hands requests by a channel to the task that writes them. One that is handed over at the very moment when that task
+//! ends, as it does after GOAWAY, stays in the channel: it is neither written nor refused, and its caller would wait
+//! until its time is over. So the body tells that it was taken.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
+
+/// Set as soon as a body is asked for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Taken(Arc<AtomicBool>);
+
+impl Taken {
+    /// Whether the body was asked for. Certain once the task that asks for it has ended.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A body that tells when it is taken.
+pub(super) struct TellingBody {
+    body: Full<Bytes>,
+    taken: Taken,
+}
+
+impl TellingBody {
+    pub fn new(body: Full<Bytes>, taken: Taken) -> Self {
+        Self { body, taken }
+    }
+}
+
+impl Body for TellingBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    /// hyper asks for this before anything of the request is written.
+    fn is_end_stream(&self) -> bool {
+        self.taken.0.store(true, Ordering::Release);
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
