@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::commits::Resumption;
 use super::consumer::Context;
+use super::fetched::FetchState;
 use super::ledger::Ledger;
 use super::partition::{self, Limits, PartitionBook};
 use super::records::RecordQueue;
@@ -196,11 +197,11 @@ impl<H: Handlers> Assignment<H> {
         self.with(|state| state.owned.len())
     }
 
-    /// Kafka's client asks for `next` of an owned partition next, and the partition's log begins at `start`.
-    pub(super) fn fetched_to(&self, topic: &str, partition: i32, next: i64, start: i64) {
-        let book = self.with(|state| Some(state.owned.get(&(topic.to_owned(), partition))?.book.clone()));
+    /// What the client's statistics say of an owned partition.
+    pub(super) fn fetched(&self, topic: &str, partition: i32, state: FetchState) {
+        let book = self.with(|owned| Some(owned.owned.get(&(topic.to_owned(), partition))?.book.clone()));
         if let Some(book) = book {
-            book.fetched_to(next, start);
+            book.fetched(state);
         }
     }
 

@@ -17,6 +17,7 @@ use tracing::{debug, error, warn};
 
 use super::assignment::{Assignment, lag};
 use super::commits::{Commits, PATIENCE, Resumption, commit_last, commit_settled, resumption, take_over};
+use super::fetched::FetchState;
 use super::made_anew::{self, MadeAnew};
 use super::partition::PartitionBook;
 use super::probe;
@@ -265,7 +266,13 @@ impl<H: Handlers> ClientContext for Context<H> {
     fn stats(&self, statistics: Statistics) {
         for (topic, stats) in statistics.topics {
             for (number, partition) in stats.partitions {
-                self.assignment.fetched_to(&topic, number, partition.next_offset, partition.lo_offset);
+                let state = FetchState {
+                    next: partition.next_offset,
+                    log_start: partition.lo_offset,
+                    at_us: statistics.ts,
+                    is_read_out: partition.fetch_state == "active" && partition.fetchq_cnt == 0,
+                };
+                self.assignment.fetched(&topic, number, state);
                 let Some(position) = self.assignment.position(&topic, number) else { continue };
                 let committed = position.unwrap_or(partition.committed_offset);
                 if committed >= 0 && partition.ls_offset >= 0 {

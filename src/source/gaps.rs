@@ -62,7 +62,7 @@ impl Gaps {
 /// Tells people of offsets that were deleted unread, and counts them.
 pub(super) fn tell(topic: &str, partition: i32, deleted: &Range<i64>) {
     let (first, last) = (deleted.start, deleted.end - 1);
-    error!(topic, partition, first, last, "records were deleted by the topic's retention before they were read");
+    error!(topic, partition, first, last, "offsets were deleted by the topic's retention before they were read");
     let count = u64::try_from(deleted.end - deleted.start).unwrap_or_default();
     metrics::counter!("outhook_records_deleted_unread_total", "topic" => topic.to_owned()).increment(count);
 }

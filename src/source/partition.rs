@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::completion::Mark;
+use super::fetched::{FetchState, Fetched};
 use super::gaps::LogStart;
 use super::ledger::{Ledger, Rewound};
 use super::records::{Next, RecordQueue, give_up};
@@ -40,18 +41,6 @@ pub(super) struct PartitionBook {
     draining: AtomicBool,
     given_up: AtomicBool,
     fetched: Mutex<Fetched>,
-}
-
-/// Up to where Kafka's client has fetched, as its statistics say.
-#[derive(Default)]
-struct Fetched {
-    /// The offset that it asks for next.
-    next: Option<i64>,
-    /// The same twice in a row: whatever is before it was fetched a while ago.
-    for_long: Option<i64>,
-    /// How often it has said so, and where the log begins.
-    statistics: u64,
-    log_start: i64,
 }
 
 /// How far a partition may be read ahead.
@@ -112,25 +101,26 @@ impl PartitionBook {
         })
     }
 
-    /// Kafka's client asks for this offset next, and the log begins at `start`.
-    pub(super) fn fetched_to(&self, offset: i64, start: i64) {
-        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        fetched.for_long = fetched.next.filter(|next| *next == offset && offset >= 0);
-        (fetched.next, fetched.log_start) = (Some(offset), start);
-        fetched.statistics += 1;
+    /// Takes in what the client's statistics say.
+    pub(super) fn fetched(&self, state: FetchState) {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).learn(state);
+    }
+
+    /// Reading goes on elsewhere.
+    pub(super) fn forget_fetched(&self) {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).forget();
     }
 
     /// Where the log begins, as far as the client's statistics say.
     pub(super) fn log_start(&self) -> LogStart {
-        let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        LogStart { statistics: fetched.statistics, offset: fetched.log_start }
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).log_start()
     }
 
-    /// All records are read that were fetched for long. Behind the last one there may be offsets without a record, such as
-    /// the markers of transactions: they are passed over, so that the group sees that nothing is left to read. Returns
-    /// the offset behind them.
+    /// All records that were fetched are handled. Behind the last one there may be offsets without a record, such as the
+    /// markers of transactions: they are passed over, so that the group sees that nothing is left to read. Returns the
+    /// offset behind them.
     pub(super) fn pass_fetched(&self) -> Option<i64> {
-        let offset = self.fetched.lock().unwrap_or_else(PoisonError::into_inner).for_long.take()?;
+        let offset = self.fetched.lock().unwrap_or_else(PoisonError::into_inner).take_passed()?;
         self.with(|ledger| ledger.pass(offset));
         Some(offset)
     }
@@ -261,6 +251,7 @@ impl PartitionBook {
                 let (topic, partition, offset) = (&self.topic, self.partition, record.offset);
                 warn!(%topic, partition, offset, "the partition's offsets went back: was the topic made anew?");
                 made_anew::count(topic);
+                self.forget_fetched();
                 self.idle().await;
                 Some(self.with(|ledger| ledger.restart_at(record)))
             }

@@ -158,6 +158,7 @@ impl<H: Handlers> Place<H> {
         match step {
             None => {}
             Some(Step::Seek(offset)) => {
+                self.book.forget_fetched();
                 let (topic, partition) = (&self.book.topic, self.book.partition);
                 // It does not wait: until it has gone on, the client tells the same error.
                 if let Err(error) = self.consumer.seek(topic, partition, Offset::Offset(offset), Duration::ZERO) {
