@@ -113,7 +113,7 @@ fn change<'a>(
         operation,
         source: settings.event_source(input, envelope.before.as_ref(), envelope.after.as_ref()),
         event_date: source.event_date(input),
-        sequence: source.sequence(operation, input),
+        sequence: source.sequence(op, operation, input),
         identity,
         before: envelope.before,
         after: envelope.after,

@@ -80,13 +80,13 @@ impl<'a> Source<'a> {
         Some(Identity::Debezium(identity))
     }
 
-    /// The change's place in the order of its row's changes.
-    pub(super) fn sequence(&self, operation: Operation, input: &Input<'_>) -> Sequence {
+    /// The change's place in the order of its row's changes. A row of a snapshot comes before all that is read from the log.
+    pub(super) fn sequence(&self, op: &str, operation: Operation, input: &Input<'_>) -> Sequence {
         let after_delete = operation != Operation::Delete;
         let sequence = match self.log() {
             Log::Postgres => self.positions().map(|(commit, lsn)| Sequence::Postgres { commit, lsn, after_delete }),
             Log::Binlog => self.binlog(),
-            other => self.log_position(&other).map(|(commit, change, minor)| Sequence::Log {
+            other => self.log_position(&other, op == "r").map(|(commit, change, minor)| Sequence::Log {
                 commit,
                 change,
                 minor,
@@ -115,15 +115,22 @@ impl<'a> Source<'a> {
 
     /// What orders a row's changes, the coarsest first: a row's changes by one transaction come before those by the next
     /// one to commit.
-    fn log_position(&self, log: &Log) -> Option<(u128, u128, u64)> {
+    fn log_position(&self, log: &Log, snapshot: bool) -> Option<(u128, u128, u64)> {
+        // Rows of a snapshot have a commit's position alone.
+        let own = |part: Part<'_>, read: fn(Part<'_>) -> Option<u128>| match text(part) {
+            None if snapshot => Some(0),
+            _ => read(part),
+        };
         Some(match log {
             Log::SqlServer | Log::Db2 => (
                 hexadecimal(self.commit_lsn)?,
-                hexadecimal(self.change_lsn)?,
+                own(self.change_lsn, hexadecimal)?,
                 number(self.event_serial_no).unwrap_or(0),
             ),
-            Log::Informix => (decimal(self.commit_lsn)?, decimal(self.change_lsn)?, 0),
-            Log::Oracle => (decimal(self.scn)?, hexadecimal(self.rs_id)?, number(self.ssn).unwrap_or(0)),
+            Log::Informix => (decimal(self.commit_lsn)?, own(self.change_lsn, decimal)?, 0),
+            // XStream's positions have no order as text.
+            Log::Oracle if self.lcr_position.is_some() => return None,
+            Log::Oracle => (decimal(self.scn)?, own(self.rs_id, hexadecimal)?, number(self.ssn).unwrap_or(0)),
             Log::Spanner => {
                 let prefix = hexadecimal(self.record_sequence_prefix).unwrap_or(0);
                 let number_in_transaction: u64 = text(self.sequence)?.parse().ok()?;

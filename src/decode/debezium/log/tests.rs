@@ -140,6 +140,23 @@ fn the_order_of_a_rows_changes_is_that_of_the_log() {
 }
 
 #[test]
+fn a_row_of_a_snapshot_comes_before_its_changes() {
+    for (source, parts) in [
+        (
+            SQL_SERVER,
+            [(r#""00000027:00000758:0003""#, "null"), (r#""event_serial_no":2"#, r#""event_serial_no":null"#)],
+        ),
+        (DB2, [(r#""00000000:00000000:0000000000003fb7""#, "null"), ("", "")]),
+        (INFORMIX, [(r#""8589934688""#, "null"), ("", "")]),
+        (LOG_MINER, [(r#"" 0x000024.00004a1e.0010 ""#, "null"), (r#""ssn":3"#, r#""ssn":0"#)]),
+    ] {
+        let snapshot = parts.iter().fold(source.to_owned(), |source, (part, none)| source.replacen(part, none, 1));
+        let (before, after) = (decoded("r", &snapshot).1, decoded("u", source).1);
+        assert!(before < after && before.to_string() < after.to_string(), "{before} {after}");
+    }
+}
+
+#[test]
 fn a_position_that_cannot_be_read_is_no_order() {
     let place = Sequence::Offset { partition: 3, offset: 42 };
     for source in [
