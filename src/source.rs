@@ -11,6 +11,7 @@ mod commits;
 mod completion;
 mod config;
 mod consumer;
+mod fetched;
 mod gaps;
 mod ledger;
 mod lines;

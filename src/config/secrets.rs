@@ -10,7 +10,12 @@ const KEYS: [&str; 4] = ["api.token_key", "definitions.secret_keys", "delivery.p
 /// What the names of variables end with that hold a file's path in place of the value.
 const OF_FILE: &str = "_FILE";
 /// Keys that end so themselves, by their variables.
-const FILES: [&str; 1] = ["OUTHOOK__DELIVERY__CA_FILE"];
+const FILES: [&str; 4] = [
+    "OUTHOOK__DELIVERY__CA_FILE",
+    "OUTHOOK__KAFKA__PROPERTIES__SASL_OAUTHBEARER_ASSERTION_FILE",
+    "OUTHOOK__KAFKA__PROPERTIES__SASL_OAUTHBEARER_ASSERTION_JWT_TEMPLATE_FILE",
+    "OUTHOOK__KAFKA__PROPERTIES__SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE",
+];
 
 /// Whether no error may show what stands at a key.
 pub(super) fn is_secret(key: &str) -> bool {
@@ -41,6 +46,8 @@ pub(super) fn resolved(text: &str) -> Result<Cow<'_, str>, String> {
 pub fn in_file(path: &str) -> Result<String, String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.trim_end_matches('\r')).to_owned()),
-        Err(reason) => Err(format!("the file {path} can't be read: {reason}")),
+        // What does not look like a path may be the secret itself, put there by mistake.
+        Err(reason) if path.starts_with(['/', '.']) => Err(format!("the file {path} can't be read: {reason}")),
+        Err(reason) => Err(format!("the file that it names can't be read: {reason}; is it a path, from / or . on?")),
     }
 }

@@ -63,15 +63,15 @@ impl Add for Usage {
     }
 }
 
-/// What is taken away must have been there.
+/// What is taken away must have been there; less than nothing is nothing.
 impl Sub for Usage {
     type Output = Self;
 
     fn sub(self, less: Self) -> Self {
         Self {
-            webhooks: self.webhooks - less.webhooks,
-            events: self.events - less.events,
-            bytes: self.bytes - less.bytes,
+            webhooks: self.webhooks.saturating_sub(less.webhooks),
+            events: self.events.saturating_sub(less.events),
+            bytes: self.bytes.saturating_sub(less.bytes),
         }
     }
 }

@@ -22,10 +22,11 @@ pub struct DeletedUnread {
     pub offsets: Range<i64>,
 }
 
-/// Compares what the group has committed with where the logs of these topics begin. It joins no group.
+/// Compares what the group has committed with where the logs of these topics begin, as far as brokers tell in time. It joins
+/// no group.
 ///
 /// # Errors
-/// No broker tells in time.
+/// No broker tells what is committed.
 pub async fn deleted_unread(kafka: &Kafka, topics: &BTreeMap<String, usize>) -> Result<Vec<DeletedUnread>, KafkaError> {
     let mut client: ClientConfig = kafka.client().into_iter().collect();
     client.set("group.id", &kafka.group);
@@ -50,7 +51,8 @@ fn look(consumer: &BaseConsumer, partitions: TopicPartitionList) -> KafkaResult<
     for element in committed.elements() {
         let Offset::Offset(next) = element.offset() else { continue };
         let (topic, partition) = (element.topic(), element.partition());
-        let (start, _) = consumer.fetch_watermarks(topic, partition, left())?;
+        // One that has no leader now must not hide what is known of the others.
+        let start = consumer.fetch_watermarks(topic, partition, left()).map_or(0, |(start, _)| start);
         if start > next {
             deleted.push(DeletedUnread { topic: topic.to_owned(), partition, offsets: next..start });
         }

@@ -146,6 +146,8 @@ fn what_settles_while_partitions_are_drained_is_not_sent_again_after_a_kill() {
     let (mut site, receiver, arrivals) = with_a_straggler(2);
     site.set("kafka.session_timeout", "6s");
     site.set("drain.deadline", "60s");
+    // Of other topics more than one partition changes hands.
+    site.set("overflow.partitions", 4);
     site.produce((0..EACH).map(straggler));
     let first = site.start();
     await_messages(&arrivals, "/slow", EACH, SOON);
@@ -158,7 +160,7 @@ fn what_settles_while_partitions_are_drained_is_not_sent_again_after_a_kill() {
     assert_eq!(first.metric("outhook_calls_total"), 0.0, "nothing had settled by then");
     eventually("all orders are answered", SOON, || (first.metric("outhook_calls_total") >= EACH as f64).then_some(()));
     thread::sleep(Duration::from_secs(1));
-    // Of the retry topics, which another group reads, some changed hands at once.
+    // Of those that other groups read, some changed hands at once.
     let said = first.said();
     assert!(!said.contains(r#""partitions revoked","partitions":1,"#), "the drain is over: {said}");
     first.kill();
