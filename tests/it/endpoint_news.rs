@@ -91,7 +91,7 @@ fn call_throttling_holds_over_all_instances_and_drops_nothing() {
     site.apply(&throttled);
     let (first, second) = (site.start(), site.start());
     let owned = |instance: &harness::Instance| {
-        instance.metrics().get(r#"outhook_assigned_partitions{of="retries"}"#).is_some_and(|owned| *owned == 4.0)
+        instance.metrics().get(r#"outhook_assigned_partitions{of="overflow"}"#).is_some_and(|owned| *owned == 1.0)
     };
     eventually("both have a share", SOON, || (owned(&first) && owned(&second)).then_some(()));
     site.produce((0..CALLS).map(order));

@@ -211,7 +211,7 @@ fn throttling_holds_for_a_webhook_in_order_over_two_instances() {
     site.apply(&yaml.replace("    Order:", "    CallThrottling: 10\n    Order:"));
     let instances = [site.start(), site.start()];
     eventually("both have a share", SOON, || {
-        let owned = |instance: &Instance| instance.metrics()[r#"outhook_assigned_partitions{of="retries"}"#] == 4.0;
+        let owned = |instance: &Instance| instance.metrics()[r#"outhook_assigned_partitions{of="retries"}"#] == 3.0;
         instances.iter().all(owned).then_some(())
     });
     site.produce((0..CHANGES).map(change));
