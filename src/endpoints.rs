@@ -135,7 +135,9 @@ impl Endpoints {
         let recovered = self.lanes.as_ref().map(|lanes| lanes.take_recovered()).unwrap_or_default();
         for Recovery { line, began, ended } in recovered {
             let ago = |time: Duration| now_ms - i64::try_from(time.as_millis()).unwrap_or(0);
-            let order = Order { line, from_ms: ago(began), at_ms: ago(ended) };
+            // Another instance may have sent calls to wait before this one had any to send.
+            let elsewhere = self.group().outage_since_ms(line, now_ms).unwrap_or(i64::MAX);
+            let order = Order { line, from_ms: ago(began).min(elsewhere), at_ms: ago(ended) };
             self.carry_out(order);
             self.state().write_later(order);
         }

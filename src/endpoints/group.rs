@@ -97,6 +97,12 @@ impl Group {
         status
     }
 
+    /// Since when the endpoint of a line has only failed on some instance.
+    pub fn outage_since_ms(&self, line: Line, now_ms: i64) -> Option<i64> {
+        let lanes = self.fresh(now_ms).flat_map(|report| &report.lanes).filter(|lane| lane.line == line);
+        lanes.filter_map(|lane| lane.outage_since_ms).min()
+    }
+
     fn fresh(&self, now_ms: i64) -> impl Iterator<Item = &Report> {
         self.reports.values().filter(move |report| is_fresh(report, now_ms))
     }

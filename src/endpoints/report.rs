@@ -39,6 +39,9 @@ pub struct LaneReport {
     pub line: Line,
     /// Since when the endpoint has only failed, milliseconds since 1970.
     pub fails_since_ms: Option<i64>,
+    /// The same, though that was so long ago that it is not shown: another instance may see the end of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outage_since_ms: Option<i64>,
     /// Class and text of its last failure.
     pub cause: Option<(String, String)>,
     pub is_failing: bool,
@@ -121,7 +124,7 @@ impl Report {
 
 impl LaneReport {
     fn of(lane: LaneStatus, at_ms: i64) -> Self {
-        let LaneStatus { line, trouble, is_failing, breaker, concurrency, under_way, in_memory } = lane;
+        let LaneStatus { line, trouble, outage, is_failing, breaker, concurrency, under_way, in_memory } = lane;
         let since = |lasted: std::time::Duration| at_ms - i64::try_from(lasted.as_millis()).unwrap_or(0);
         let breaker = match breaker {
             Phase::Closed => Breaker::Closed,
@@ -131,6 +134,7 @@ impl LaneReport {
         Self {
             line,
             fails_since_ms: trouble.as_ref().map(|(_, lasted)| since(*lasted)),
+            outage_since_ms: outage.map(since),
             cause: trouble.map(|(cause, _)| (cause.class.to_owned(), cause.text.chars().take(CAUSE).collect())),
             is_failing,
             breaker,

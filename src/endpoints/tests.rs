@@ -8,6 +8,7 @@ fn lane(is_failing: bool, since: Option<i64>) -> LaneReport {
     LaneReport {
         line: LINE,
         fails_since_ms: since,
+        outage_since_ms: since,
         cause: since.map(|since| ("timeout".to_owned(), format!("since {since}"))),
         is_failing,
         breaker: if is_failing { Breaker::Open } else { Breaker::Closed },
@@ -38,6 +39,17 @@ fn the_group_is_the_sum_of_its_instances() {
     assert_eq!((status.concurrency, status.under_way, status.queued), (32, 4, 6));
     assert_eq!((status.waiting_calls(), status.oldest_ms), (13, Some(800)));
     assert_eq!(group.status(Line(1), 2000), EndpointStatus::default());
+    assert_eq!((group.outage_since_ms(LINE, 2000), group.outage_since_ms(Line(1), 2000)), (Some(300), None));
+}
+
+#[test]
+fn an_outage_that_is_not_shown_any_more_is_reported() {
+    let long_ago = LaneReport { fails_since_ms: None, outage_since_ms: Some(100), ..lane(false, None) };
+    let record = report(1000, vec![long_ago, lane(true, Some(400))], 7, 900).record("a");
+    let mut group = Group::default();
+    group.learn_report("a", Report::read(record.value.as_bytes()).unwrap());
+    let status = group.status(LINE, 2000);
+    assert_eq!((status.fails_since_ms, group.outage_since_ms(LINE, 2000)), (Some(400), Some(100)));
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub struct LaneStatus {
     pub line: Line,
     /// Why the endpoint fails and for how long, if its last attempt failed for a reason of the endpoint's.
     pub trouble: Option<(Cause, Duration)>,
+    /// For how long it has only failed, though that may be old news.
+    pub outage: Option<Duration>,
     /// Whether it counts as failing, so that calls are kept from it or wait until it works.
     pub is_failing: bool,
     pub breaker: Phase,
@@ -37,6 +39,7 @@ impl Lane {
         LaneStatus {
             line: self.key.line(),
             trouble: trouble.map(|trouble| (trouble.cause, trouble.lasted)),
+            outage: state.trouble(now).map(|trouble| trouble.lasted),
             is_failing: is_news && state.is_failing(now),
             breaker: if is_news { state.breaker.phase(now) } else { Phase::Closed },
             concurrency: state.concurrency.allowed(),
