@@ -137,7 +137,7 @@ impl Endpoints {
             let ago = |time: Duration| now_ms - i64::try_from(time.as_millis()).unwrap_or(0);
             // Another instance may have sent calls to wait before this one had any to send.
             let elsewhere = self.group().outage_since_ms(line, now_ms).unwrap_or(i64::MAX);
-            let order = Order { line, from_ms: ago(began).min(elsewhere), at_ms: ago(ended) };
+            let order = Order::of_outage(line, ago(began).min(elsewhere)..=ago(ended), now_ms);
             self.carry_out(order);
             self.state().write_later(order);
         }

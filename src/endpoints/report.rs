@@ -1,5 +1,7 @@
 //! The records of the stats topic about endpoints; pure.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use super::Unwritten;
@@ -18,6 +20,10 @@ pub const OVERFLOW: &str = "overflow";
 const MOST: usize = 500;
 /// How long the text of a cause may be, in characters.
 const CAUSE: usize = 200;
+
+/// How far the times of an outage may be off from those of the calls that it sent to wait, in milliseconds: they are read
+/// from other clocks, by other instances, and rounded.
+const CLOCKS_MS: i64 = 1000;
 
 /// How the endpoints of one instance stand.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -160,6 +166,13 @@ impl Order {
     /// An order about all calls of a line that were written by now.
     pub fn of_all(line: Line, now_ms: i64) -> Self {
         Self { line, from_ms: i64::MIN, at_ms: now_ms }
+    }
+
+    /// An order about what was written during an outage: milliseconds since 1970, as the clocks of those who saw it have
+    /// them.
+    pub fn of_outage(line: Line, outage_ms: RangeInclusive<i64>, now_ms: i64) -> Self {
+        let (began, ended) = outage_ms.into_inner();
+        Self { line, from_ms: began - CLOCKS_MS, at_ms: (ended + CLOCKS_MS).min(now_ms) }
     }
 
     /// Key and value of its record: `from` and `at`, or `at` alone if it is about all.

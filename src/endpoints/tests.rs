@@ -134,6 +134,13 @@ fn reports_and_orders_are_read_as_they_were_written() {
 }
 
 #[test]
+fn clocks_may_differ_between_who_sees_an_outage_and_who_sends_calls_to_wait() {
+    let of = |now_ms| Order::of_outage(LINE, 50_000..=60_000, now_ms);
+    assert_eq!(of(90_000), Order { line: LINE, from_ms: 49_000, at_ms: 61_000 });
+    assert_eq!(of(60_100).at_ms, 60_100, "what is yet to be written is not meant");
+}
+
+#[test]
 fn an_order_is_news_once() {
     let orders = Orders::default();
     let order = Order::of_all(LINE, 1234);

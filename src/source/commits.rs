@@ -220,16 +220,12 @@ impl Resumption {
     fn learn(&mut self, committed: &TopicPartitionList) {
         for element in committed.elements().iter().filter(|element| element.error().is_ok()) {
             let key = (element.topic().to_owned(), element.partition());
-            self.uncommitted.retain(|other| *other != key);
             match element.offset() {
                 Offset::Offset(offset) => drop(self.offsets.insert(key.clone(), offset)),
                 _ => self.uncommitted.push(key.clone()),
             }
             // Brokers keep metadata as text, so that of another program is readable too, though it is no note.
             if let Some(note) = Note::decode(&self.cluster, element.metadata()) {
-                if note.completion.is_some() {
-                    debug!(?key, "records had settled behind the committed offset and are passed over");
-                }
                 self.notes.insert(key, note);
             }
         }
@@ -256,14 +252,18 @@ pub(super) fn resumption<C: ConsumerContext>(consumer: &BaseConsumer<C>, assigne
         Ok(committed) => resumption.learn(&committed),
         Err(error) => warn!(%error, "the group does not tell what had settled behind its offsets: that is sent again"),
     }
+    let partitions = resumption.notes.values().filter(|note| note.completion.is_some()).count();
+    if partitions > 0 {
+        info!(partitions, "records had settled behind the committed offsets and are passed over");
+    }
     resumption
 }
 
 /// Where a group that read these topics before has left off, for partitions of which this one has committed nothing.
 pub(super) fn take_over(former: &ClientConfig, resumption: &mut Resumption, assigned: &TopicPartitionList) {
     let mut asked = TopicPartitionList::new();
-    for (topic, partition) in &resumption.uncommitted {
-        asked.add_partition(topic, *partition);
+    for (topic, partition) in std::mem::take(&mut resumption.uncommitted) {
+        asked.add_partition(&topic, partition);
     }
     if asked.count() == 0 {
         return;

@@ -44,6 +44,11 @@ impl Gaps {
         }
     }
 
+    /// No record of these offsets has come, and so long ago that the next statistics are newer.
+    pub(super) fn add_old(&mut self, gap: Range<i64>) {
+        self.add(gap, LogStart { statistics: 0, offset: 0 });
+    }
+
     /// The offsets that were deleted unread: those of the gap in which the log begins. A log that begins behind a gap says
     /// nothing of it, since what was read is deleted too.
     pub(super) fn deleted(&mut self, start: LogStart) -> Option<Range<i64>> {

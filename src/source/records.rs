@@ -16,7 +16,7 @@ use tracing::{error, warn};
 
 use super::completion::Mark;
 use super::consumer::Context;
-use super::gaps::{self, Gaps, LogStart};
+use super::gaps::{self, Gaps};
 use super::partition::PartitionBook;
 use super::probe::{Found, Prober};
 use super::standing::{Cause, Standing, Step};
@@ -84,7 +84,7 @@ impl<H: Handlers> RecordQueue<H> {
             return Some(Next::Unreadable(unreadable));
         }
         let Some(polled) = self.queue.poll(Duration::ZERO) else {
-            self.place.is_read_out();
+            self.place.pass_read_out();
             return None;
         };
         match polled {
@@ -142,14 +142,14 @@ impl<H: Handlers> Place<H> {
         unreadable
     }
 
-    /// All that was fetched is read. Behind the last record there may be offsets that have none.
-    fn is_read_out(&mut self) {
+    /// All that was fetched is read: passes the offsets behind the last record, which have none.
+    fn pass_read_out(&mut self) {
         if self.search.is_some() || self.standing.is_in_trouble() {
             return;
         }
         let Some(passed) = self.book.pass_fetched() else { return };
         if let Some(next) = self.standing.next().filter(|next| *next < passed) {
-            self.gaps.add(next..passed, LogStart { statistics: 0, ..self.book.log_start() });
+            self.gaps.add_old(next..passed);
             self.standing.go_on(passed);
         }
     }
