@@ -83,6 +83,11 @@ impl Catalogue {
         Some(self.find(account, table)?.fields())
     }
 
+    /// The names of a table's fields; none for a table that was never seen.
+    pub fn names(&self, account: &str, table: &str) -> Vec<String> {
+        self.fields(account, table).into_iter().flatten().map(|field| field.name).collect()
+    }
+
     pub fn is_known(&self, account: &str, table: &str) -> bool {
         self.find(account, table).is_some()
     }

@@ -194,7 +194,8 @@ impl Config {
         let addresses = Guard::new(allow_addresses.clone(), deny_addresses.clone());
         let call_throttling = self.limits.call_throttling.get();
         let limits = rules::Limits { call_throttling, ..self.definitions.limits() };
-        Policy { allow_http: *allow_http, limits, addresses }
+        let unknown_tables = self.definitions.unknown_tables;
+        Policy { allow_http: *allow_http, limits, unknown_tables, addresses }
     }
 
     /// The source that reads a topic: at most one, since sources that overlap are refused.

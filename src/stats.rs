@@ -38,7 +38,7 @@ use crate::matching::Index;
 use crate::store::{Log, StoreError};
 
 pub use self::config::Config;
-pub use self::reading::{endpoints, retry_now};
+pub use self::reading::{catalogue, endpoints, retry_now};
 pub use crate::matching::Totals;
 
 /// How long records are kept by a topic that is created: a day longer than they count.

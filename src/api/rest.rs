@@ -24,7 +24,7 @@ use super::error::ApiError;
 use super::oauth::Caller;
 use crate::definition::edit::{Decision, Terms};
 use crate::definition::{Draft, Stamp};
-use crate::id::EventId;
+use crate::id::{AccountId, EventId};
 use crate::stats::Totals;
 
 /// Where the same is served.
@@ -65,10 +65,12 @@ impl Api {
         self.shares.write(&caller.account)?;
         let stamp = Stamp::new(Timestamp::now(), &*caller.name);
         let (account, policy, random) = (caller.account.clone(), self.policy.clone(), SystemRandom::new());
+        let catalogue = self.catalogue.clone();
         let written = self.store.write(move |draft| {
             let random =
                 |bytes: &mut [u8]| random.fill(bytes).expect("every system that this runs on gives random bytes");
-            decide(draft, &Terms { account: &account, policy: &policy, stamp: &stamp, random: &random })
+            let seen = |account: &AccountId, table: &str| Some(catalogue.names(account.as_str(), table));
+            decide(draft, &Terms { account: &account, policy: &policy, stamp: &stamp, seen: &seen, random: &random })
         });
         Ok(written.await?)
     }

@@ -2,17 +2,21 @@
 
 mod diff;
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use self::diff::Diff;
+use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::definition::Definitions;
 use crate::definition::plan::{Change, Plan, Problems, Terms, plan};
 use crate::definition::rules::Policy;
 use crate::definition::yaml::{BadFile, File};
 use crate::id::AccountId;
+use crate::stats;
 use crate::store::{self, StoreError, WriteError};
 
 /// Makes the definitions what a YAML file says, and shows what that changes.
@@ -64,15 +68,19 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let text = super::read_text(&path).map_err(|source| ApplyError::Read { path: path.clone(), source })?;
     let file = File::parse(&text).map_err(|source| ApplyError::File { path: path.clone(), source })?;
     let dry_run = args.dry_run;
-    let policy = config.policy();
     let account = args.account.as_deref().map(AccountId::from).or_else(|| config.only_account());
-    let make = move |definitions: &Definitions| make_plan(definitions, &file, &args, account.as_ref(), &policy);
-    let (config, kafka) = (&config.definitions, &config.kafka.client());
-    let plan = if dry_run {
-        make(&store::read(config, kafka).await?).map_err(WriteError::Refused)
-    } else {
-        store::write(config, kafka, move |draft| make(draft.committed()).map(|plan| (plan.records(), plan))).await
-    };
+    let wanted = Arc::new(Wanted { file, args, account, policy: config.policy() });
+    let kafka = config.kafka.client();
+    let mut plan = carry_out(&wanted, Catalogue::default(), config, &kafka).await;
+    if let Err(WriteError::Refused(problems)) = &plan
+        && problems.are_of_fields()
+    {
+        // What a declaration leaves out is there all the same if the stream has shown it.
+        match stats::catalogue(&config.stats, &kafka).await {
+            Ok(catalogue) => plan = carry_out(&wanted, catalogue, config, &kafka).await,
+            Err(error) => eprintln!("warning: it is not known which fields the stream has shown: {error}"),
+        }
+    }
     let plan = plan.map_err(|error| match error {
         WriteError::Refused(problems) => ApplyError::Refused { path, problems },
         error => ApplyError::Write(error),
@@ -82,22 +90,43 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn make_plan(
-    definitions: &Definitions,
-    file: &File,
-    args: &Args,
-    account: Option<&AccountId>,
-    policy: &Policy,
-) -> Result<Plan, Problems> {
-    let terms = Terms {
-        account,
-        prune: args.prune,
-        policy,
-        stamp: &super::stamp(&args.by),
-        elsewhere: &super::elsewhere,
-        random: &super::random,
-    };
-    plan(definitions, file, &terms)
+/// What is to be applied, and on what terms.
+struct Wanted {
+    file: File,
+    args: Args,
+    account: Option<AccountId>,
+    policy: Policy,
+}
+
+/// Applies it, or only says what that would do.
+async fn carry_out(
+    wanted: &Arc<Wanted>,
+    seen: Catalogue,
+    config: &Config,
+    kafka: &HashMap<String, String>,
+) -> Result<Plan, WriteError<Problems>> {
+    let wanted = wanted.clone();
+    let (dry_run, config) = (wanted.args.dry_run, &config.definitions);
+    let make = move |definitions: &Definitions| wanted.plan(definitions, &seen);
+    if dry_run {
+        return make(&store::read(config, kafka).await?).map_err(WriteError::Refused);
+    }
+    store::write(config, kafka, move |draft| make(draft.committed()).map(|plan| (plan.records(), plan))).await
+}
+
+impl Wanted {
+    fn plan(&self, definitions: &Definitions, seen: &Catalogue) -> Result<Plan, Problems> {
+        let terms = Terms {
+            account: self.account.as_ref(),
+            prune: self.args.prune,
+            policy: &self.policy,
+            seen: &|account, table| Some(seen.names(account.as_str(), table)),
+            stamp: &super::stamp(&self.args.by),
+            elsewhere: &super::elsewhere,
+            random: &super::random,
+        };
+        plan(definitions, &self.file, &terms)
+    }
 }
 
 /// What was or would be changed, and the secrets that nobody could know otherwise.

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use self::report::Report;
 use super::{Failure, print};
+use crate::catalogue::Catalogue;
 use crate::config::{Config, GroupProtocol, Source};
 use crate::decode::{Format, UnknownChange, WITH_STABLE_IDENTITY};
-use crate::definition::{Definitions, TableKey, rules};
+use crate::definition::{Definitions, Draft, TableKey, edit, rules};
+use crate::id::AccountId;
 use crate::matching::Index;
+use crate::stats;
 use crate::store::{Status, Store};
 use crate::topics::{Cluster, DeletedUnread, Reader, Standing, counted, deleted_unread, wanted};
 
@@ -179,6 +182,9 @@ async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure
         unknown_changes(config, definitions, report);
     });
     bad(&config.definitions.topic, &status, report);
+    // Without the stats topic nothing was shown yet.
+    let seen = stats::catalogue(&config.stats, &config.kafka.client()).await.unwrap_or_default();
+    store.with(|definitions| unknown_names(config, definitions, &seen, report));
     store.stop().await;
     Ok(())
 }
@@ -224,6 +230,19 @@ fn never_called(config: &Config, definitions: &Definitions, report: &mut Report)
     for webhook in definitions.webhooks() {
         if let Err(refusal) = rules::destinations(webhook, &policy) {
             report.warning("definitions", format!("webhook {} of account {}: {refusal}", webhook.id, webhook.account));
+        }
+    }
+}
+
+/// What is written anew is refused if its table is not known, or lacks a field that it names; what is there may be older
+/// than the table's declaration.
+fn unknown_names(config: &Config, definitions: &Definitions, seen: &Catalogue, report: &mut Report) {
+    let (policy, draft) = (config.policy(), Draft::on(definitions));
+    let seen = |account: &AccountId, table: &str| Some(seen.names(account.as_str(), table));
+    for event in definitions.events() {
+        let Some(webhook) = definitions.webhook(event.webhook) else { continue };
+        if let Err(refusal) = edit::known_names(&draft, event, &webhook.account, (&policy, &seen)) {
+            report.warning("definitions", format!("event {} of webhook {}: {refusal}", event.id, event.webhook));
         }
     }
 }

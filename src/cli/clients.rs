@@ -110,7 +110,8 @@ async fn create(name: String, account: Option<String>, legacy: bool, config: &Co
     let (kafka, policy) = (config.kafka.client(), config.policy());
     let made = store::write(&config.definitions, &kafka, move |draft: &Draft<'_>| {
         let stamp = super::stamp("outhook clients");
-        let terms = Terms { account: &account, policy: &policy, stamp: &stamp, random: &super::random };
+        let terms =
+            Terms { account: &account, policy: &policy, stamp: &stamp, seen: &|_, _| None, random: &super::random };
         Ok::<_, Problem>(edit::create_client(draft, &name, legacy, &terms))
     });
     let (client, secret) = made.await?;

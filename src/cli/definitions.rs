@@ -9,7 +9,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::definition::guard::Guard;
 use crate::definition::plan::{Problems, Terms, plan};
-use crate::definition::rules::Policy;
+use crate::definition::rules::{Policy, UnknownTables};
 use crate::definition::yaml::{BadFile, File};
 use crate::definition::{BadRecord, Changes, Definitions, Event, Stamp, Webhook};
 use crate::id::AccountId;
@@ -74,11 +74,13 @@ fn of_file(path: &Path, config: Option<&Config>) -> Result<Definitions, FileErro
     let account = config.map_or_else(|| Some(AccountId::default()), Config::only_account);
     // Nothing is sent: without a configuration it is not known what is refused, and http is shown in any case.
     let policy = config.map_or_else(|| Policy { addresses: Guard::open(), ..Policy::default() }, Config::policy);
-    let policy = Policy { allow_http: true, ..policy };
+    let policy = Policy { allow_http: true, unknown_tables: UnknownTables::Accept, ..policy };
     let terms = Terms {
         account: account.as_ref(),
         prune: false,
         policy: &policy,
+        // It may have shown what the file does not declare.
+        seen: &|_, _| None,
         stamp: &Stamp { at: "1970-01-01T00:00:00.0000000Z".to_owned(), by: "outhook preview".to_owned() },
         elsewhere: &super::elsewhere,
         random: &repeatable(),

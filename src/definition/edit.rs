@@ -1,112 +1,22 @@
 //! What a request to the API makes of the definitions: pure decisions, each with the records that carry it out.
 
-use std::collections::BTreeMap;
+mod wanted;
+
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
-
+pub use self::wanted::{EventWanted, WebhookWanted};
 use super::kept::{self, Kept};
-use super::rules::{self, Places, Policy, Refusal};
-use super::{
-    Authentication, Client, Draft, Event, Handling, HiddenText, Key, LogRecord, OldSecret, Order, Secret, Stamp,
-    TlsSettings, TokenKey, Usage, Webhook,
-};
-use crate::id::{AccountId, ClientId, EventId, WebhookId};
-
-/// A webhook as it is asked for. When it is created, Name and OutgoingUrls are required; when it is changed, what
-/// is left out stays as it is, and at least one thing must be given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, rename_all = "PascalCase")]
-#[schema(as = WebhookRequest)]
-pub struct WebhookWanted {
-    /// Unique in the account, at most 255 characters.
-    #[schema(required, nullable = false, min_length = 1, max_length = 255, example = "Customers")]
-    pub name: Option<String>,
-    /// May be long and have newlines.
-    #[schema(max_length = 10_000)]
-    pub description: Option<String>,
-    /// Where messages go: https, none twice.
-    #[schema(required, nullable = false, min_items = 1, max_items = 100,
-        example = json!(["https://crm.example.com/hooks/customers"]))]
-    pub outgoing_urls: Option<Vec<String>>,
-    /// The most calls a second, over the whole group: up to the installation's limits.call_throttling, 1000000 unless set,
-    /// which is the same as no limit. Left out: no limit.
-    #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
-    pub call_throttling: Option<i64>,
-    /// Ours: how long an attempt may take, in seconds. null: as the installation has it.
-    #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<u32>, minimum = 1, maximum = 120)]
-    pub timeout: Option<Option<u32>>,
-    /// Ours: the wait before each retry, in seconds, 30 days in sum. null: as the installation has it.
-    #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<Vec<u32>>, max_items = 50, example = json!([0, 5, 30, 60]))]
-    pub retry_schedule: Option<Option<Vec<u32>>>,
-    /// Ours: headers that each request has, by name, such as an API key of the receiver. The value … keeps the one
-    /// that is there. null: none.
-    #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<std::collections::HashMap<String, String>>, example = json!({"X-Api-Key": "…"}))]
-    pub headers: Option<Option<BTreeMap<String, HiddenText>>>,
-    /// Ours: what is sent as the Authorization header. Excludes one in Headers. null: none.
-    #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<Authentication>)]
-    pub authentication: Option<Option<Authentication>>,
-    /// Ours: TLS of the webhook's own. null: the installation's.
-    #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<TlsSettings>)]
-    pub tls: Option<Option<TlsSettings>>,
-    /// Ours: whether the default payload holds the secret, as Caspio's does. null: true.
-    #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<bool>)]
-    pub payload_secret: Option<Option<bool>>,
-    /// Ours: whether messages about one row go out in the order of the row's changes (RowKey), or in none (None, the
-    /// same as null). The case of its letters is forgiven.
-    #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<Order>)]
-    pub order: Option<Option<Order>>,
-    /// Only when it is changed: makes all events of the webhook Active or Inactive.
-    pub enabled: Option<bool>,
-    /// None that is asked for: it is made. In a change it may be the one that is there, as legacy lists have it.
-    #[schema(ignore)]
-    pub secret: Option<HiddenText>,
-}
-
-/// An event as it is asked for; a change replaces the whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, rename_all = "PascalCase")]
-#[schema(as = EventRequest)]
-pub struct EventWanted {
-    /// table.recordInsert, table.recordUpdate or table.recordDelete; the case of its letters is forgiven. `Type`, as
-    /// answers have it, is understood too.
-    #[serde(alias = "Type")]
-    #[schema(required, nullable = false, example = "table.recordUpdate")]
-    pub event_type: Option<String>,
-    /// The table.
-    #[schema(required, nullable = false, min_length = 1, max_length = 255, example = "MyCustomers")]
-    pub object_name: Option<String>,
-    /// Only for table.recordUpdate: the fields whose change fires the event. Left out or empty: any field.
-    #[schema(max_items = 1000)]
-    pub object_fields: Option<Vec<String>>,
-    /// Datasheet (or Datasheets), DataPages, DataParts, Extensions, RESTAPIs, TriggeredActions, Tasks. Left out or
-    /// empty: all of them.
-    pub event_sources: Option<Vec<String>>,
-    /// The fields that the default payload holds. Left out or empty: all, future ones too.
-    #[schema(max_items = 1000)]
-    pub custom_payload_fields: Option<Vec<String>>,
-    /// The payload as a template; excludes CustomPayloadFields.
-    #[schema(max_length = 262_144)]
-    pub custom_payload_template: Option<String>,
-    /// Left out: true, unless Status says Inactive.
-    pub enabled: Option<bool>,
-    /// Active or Inactive, as answers have it; Enabled comes first.
-    pub status: Option<String>,
-}
+use super::rules::{self, Places, Policy, Refusal, Seen};
+use super::{Client, Draft, Event, Handling, Key, LogRecord, OldSecret, Secret, Stamp, TokenKey, Usage, Webhook};
+use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
 /// Who asks, and with what.
 pub struct Terms<'t> {
     pub account: &'t AccountId,
     pub policy: &'t Policy,
     pub stamp: &'t Stamp,
+    /// What the stream has shown of a table.
+    pub seen: &'t Seen<'t>,
     /// Fills its argument with random bytes, for ids and secrets.
     pub random: &'t dyn Fn(&mut [u8]),
 }
@@ -264,7 +174,7 @@ pub fn regenerate_secret(
 pub fn create_event(draft: &Draft<'_>, in_webhook: &str, wanted: &EventWanted, terms: &Terms<'_>) -> Decision<Event> {
     let webhook = webhook(draft, in_webhook, terms.account)?.id;
     let id = free(terms, EventId::from_random, |id| draft.event(id).is_none());
-    let event = checked(draft, wanted_event(id, webhook, wanted, terms.stamp)?)?;
+    let event = checked(draft, wanted_event(id, webhook, wanted, terms.stamp)?, terms)?;
     terms.policy.limits.check_events_of_webhook(draft.events_of(webhook).count())?;
     terms.policy.limits.check(draft, terms.account, None, Usage::of_event(&event))?;
     Ok((vec![fitting(LogRecord::event(&event))?], event))
@@ -284,7 +194,7 @@ pub fn replace_event(
     let mut after = wanted_event(before.id, before.webhook, wanted, &before.created)?;
     after.version = before.version;
     touch(&mut after.version, &mut after.modified, terms.stamp);
-    let after = checked(draft, after)?;
+    let after = checked(draft, after, terms)?;
     terms.policy.limits.check(draft, terms.account, Some(Usage::of_event(before)), Usage::of_event(&after))?;
     Ok((vec![fitting(LogRecord::event(&after))?], after))
 }
@@ -371,11 +281,6 @@ pub fn event<'d>(draft: &'d Draft<'_>, (of, id): (&str, &str), account: &Account
     found.ok_or_else(|| Problem::NotFound(Missing::Event { webhook: of.to_string(), event: id.to_owned() }))
 }
 
-/// Tells a null, which is given, from what is left out.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
-}
-
 /// What is given of the handling, over what is there; and which secrets stay because they are not given.
 fn handling(wanted: &WebhookWanted, before: &Handling) -> (Handling, Vec<Kept>) {
     let mut handling = before.hidden();
@@ -406,8 +311,25 @@ fn fitting(record: LogRecord) -> Result<LogRecord, Refusal> {
     if bytes > rules::MAX_RECORD { Err(Refusal::TooLarge { bytes }) } else { Ok(record) }
 }
 
-/// Holds an event against the others on its table.
-fn checked(draft: &Draft<'_>, event: Event) -> Result<Event, Refusal> {
+/// Checks that the table of an event may be one, and has the fields that the event names, as far as that is known.
+///
+/// # Errors
+/// [`Refusal::UnknownTable`] or [`Refusal::UnknownField`].
+pub fn known_names(
+    draft: &Draft<'_>,
+    event: &Event,
+    account: &AccountId,
+    (policy, seen): (&Policy, &Seen<'_>),
+) -> Result<(), Refusal> {
+    match draft.table(TableId::of(account, &event.object_name)) {
+        Some(table) => rules::known_fields(event, table, seen),
+        None => rules::unknown_table(event, || draft.committed().tables_of(account), policy),
+    }
+}
+
+/// Holds an event against its table and against the others on it.
+fn checked(draft: &Draft<'_>, event: Event, terms: &Terms<'_>) -> Result<Event, Refusal> {
+    known_names(draft, &event, terms.account, (terms.policy, terms.seen))?;
     let mut places = Places::default();
     for other in draft.events_of(event.webhook) {
         if other.id != event.id && other.object_name == event.object_name {

@@ -7,7 +7,7 @@ use std::fmt;
 use serde_saphyr::Location;
 
 use self::planner::Planner;
-use super::rules::{Policy, Refusal};
+use super::rules::{Policy, Refusal, Seen};
 use super::yaml::File;
 use super::{Definitions, Event, Key, LogRecord, Reference, Stamp, Table, Webhook};
 use crate::id::{AccountId, EventId};
@@ -19,6 +19,8 @@ pub struct Terms<'t> {
     /// Whether what the file does not name is deleted, in the accounts that it names.
     pub prune: bool,
     pub policy: &'t Policy,
+    /// What the stream has shown of a table.
+    pub seen: &'t Seen<'t>,
     pub stamp: &'t Stamp,
     /// What a secret is that stands elsewhere, or a sentence about why it is not known.
     pub elsewhere: &'t dyn Fn(Reference<'_>) -> Result<String, String>,
@@ -93,6 +95,13 @@ impl fmt::Display for Problems {
     }
 }
 
+impl Problems {
+    /// Whether there may be fewer of them once it is known what the stream has shown.
+    pub fn are_of_fields(&self) -> bool {
+        self.0.iter().any(|problem| matches!(problem.reason, Reason::Rule(Refusal::UnknownField { .. })))
+    }
+}
+
 impl Plan {
     pub fn is_empty(&self) -> bool {
         self.webhooks.is_empty() && self.tables.is_empty()
@@ -144,11 +153,12 @@ impl<T: Clone + PartialEq> Change<T> {
 /// All that is wrong with it, each with its place in the file.
 pub fn plan(definitions: &Definitions, file: &File, terms: &Terms<'_>) -> Result<Plan, Problems> {
     let mut planner = Planner::new(definitions, terms);
-    for entry in &file.webhooks {
-        planner.webhook(entry);
-    }
+    // Events are held against the tables as they will be.
     for entry in &file.tables {
         planner.table(entry);
+    }
+    for entry in &file.webhooks {
+        planner.webhook(entry);
     }
     planner.webhooks_not_named();
     planner.tables_not_named();

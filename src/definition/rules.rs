@@ -4,12 +4,14 @@
 //! Each refusal names the request field by the name that people write, the value, and what to do instead.
 
 mod destinations;
+mod fields;
 mod limits;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 pub use self::destinations::destinations;
+pub use self::fields::{Seen, UnknownTables, known_fields, unknown_table};
 pub use self::limits::Limits;
 pub use self::table::{table, table_field};
 use super::guard::{Guard, Refused};
@@ -42,6 +44,7 @@ pub struct Policy {
     /// Whether outgoing URLs may be http.
     pub allow_http: bool,
     pub limits: Limits,
+    pub unknown_tables: UnknownTables,
     /// Which addresses may be dialled.
     pub addresses: Guard,
 }
@@ -124,6 +127,17 @@ pub enum Refusal {
     FieldsWithoutUpdate(Operation),
     #[error("EventSources: {0}")]
     EventSource(#[from] UnknownEventSource),
+    #[error(
+        "{field}: table {table:?} is declared, and has no field {name:?}{}; spell it as there, or declare it too (Tables \
+         in the file of outhook apply)", fields::nearest(.nearest)
+    )]
+    UnknownField { field: &'static str, table: String, name: String, nearest: Option<String> },
+    #[error(
+        "ObjectName: table {table:?} is not declared{}, and events on other tables are refused here \
+         (definitions.unknown_tables): spell it as there, or declare it (Tables in the file of outhook apply)",
+        fields::nearest(.nearest)
+    )]
+    UnknownTable { table: String, nearest: Option<String> },
     #[error("CustomPayloadFields and CustomPayloadTemplate exclude each other: leave one of them out")]
     TwoPayloads,
     #[error("CustomPayloadTemplate: {0}")]

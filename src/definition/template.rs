@@ -38,6 +38,13 @@ impl Template {
     pub fn ops(&self) -> &[Op] {
         &self.ops
     }
+
+    /// The fields that it names, as often as it does.
+    pub fn fields(&self) -> Vec<&str> {
+        let mut fields = Vec::new();
+        program::collect_fields(&self.ops, &mut fields);
+        fields
+    }
 }
 
 /// Where a template breaks the grammar, in words for the person who wrote it.

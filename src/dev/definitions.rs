@@ -89,6 +89,7 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
             account: Some(&AccountId::from(ACCOUNT)),
             prune: false,
             policy: &policy,
+            seen: &|_, _| None,
             stamp: &stamp,
             elsewhere: &|_| Err("the sample's secrets stand nowhere else".to_owned()),
             random: &random,
@@ -107,7 +108,8 @@ pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), A
     let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
     let (account, stamp, policy) = (AccountId::from(ACCOUNT), stamp(), config.policy());
     let made = store::write(&config.definitions, &kafka, move |draft: &Draft<'_>| {
-        let terms = edit::Terms { account: &account, policy: &policy, stamp: &stamp, random: &random };
+        let terms =
+            edit::Terms { account: &account, policy: &policy, stamp: &stamp, seen: &|_, _| None, random: &random };
         Ok::<_, Problems>(edit::create_client(draft, "outhook dev", false, &terms))
     });
     let (client, secret) = made.await?;

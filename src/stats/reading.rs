@@ -1,4 +1,4 @@
-//! What commands read in the stats topic, and write to it, about endpoints.
+//! What commands read in the stats topic, and write to it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::Config;
+use crate::catalogue::{self, Catalogue};
 use crate::endpoints::{Group, Order, REPORT_PREFIX, Report, SILENT_MS, Unwritten};
 use crate::journal::{self, Bounds, Journal, Range};
 
@@ -31,6 +32,24 @@ pub async fn endpoints(config: &Config, kafka: &HashMap<String, String>, now_ms:
     let mut group = Group::default();
     page.await?.found.into_iter().for_each(|(run, report)| group.learn_report(&run, report));
     Ok(group)
+}
+
+/// The tables and fields that the stream has shown, as all instances have written down.
+///
+/// # Errors
+/// The topic can't be read.
+pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Result<Catalogue, journal::Error> {
+    let journal = Journal::new(&config.topic, kafka.clone().into_iter().collect());
+    let page = journal.page(None, Range::default(), READ, |record| {
+        let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(catalogue::PREFIX)?;
+        Some((key.to_owned(), record.value?.to_owned()))
+    });
+    let catalogue = Catalogue::default();
+    for (key, value) in page.await?.found {
+        // A record that a newer version wrote otherwise says nothing to this one.
+        let _ = catalogue.learn(&key, &value);
+    }
+    Ok(catalogue)
 }
 
 /// Has the waiting calls of these lines retried now, as every instance reads within about a second. Resolves when the

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
 use serde::Deserialize;
 
-use crate::definition::rules::Limits;
+use crate::definition::rules::{Limits, UnknownTables};
 use crate::definition::{Keyring, Usage};
 
 /// Where definitions live.
@@ -27,6 +27,8 @@ pub struct Config {
     pub max_account_bytes: usize,
     /// The most changes of definitions that an account may make each second at an instance over REST, in the mean of ten seconds. More are answered with 429. Default 100.
     pub max_account_writes: NonZeroU32,
+    /// What is done with an event on a table that no file of `outhook apply` declares: "accept" or "refuse". Default "accept".
+    pub unknown_tables: UnknownTables,
     /// How long the topic may be restored from a copy that is older than a call that waits: while its end has not been the same for so long, calls wait whose definitions it lacks; then they become dead letters. Default 10m.
     #[serde(with = "duration::required")]
     pub restored_within: Duration,
@@ -53,6 +55,7 @@ impl Default for Config {
             max_account_events: limits.of_account.events,
             max_account_bytes: limits.of_account.bytes,
             max_account_writes: NonZeroU32::new(100).expect("not zero"),
+            unknown_tables: UnknownTables::default(),
             restored_within: Duration::from_secs(600),
             secret_keys: Keyring::default(),
         }

@@ -33,7 +33,7 @@ fn declared(kind: &str) -> String {
 /// Three webhooks: with all fields, with some that are chosen, and with a template.
 fn hooks(receiver: &Receiver) -> String {
     let insert = "EventType: table.recordInsert, ObjectName: members";
-    let chosen = format!("{insert}, CustomPayloadFields: [Password, Id]");
+    let chosen = format!("{insert}, CustomPayloadFields: [Password, Email]");
     let template = format!("{insert}, CustomPayloadTemplate: \"{{'p':'[@field:Password]'}}\"");
     let url = |path| [receiver.url(path)];
     webhooks(&[
@@ -86,7 +86,7 @@ fn a_declared_table_is_listed_and_its_passwords_are_in_no_default_payload() {
 
     site.produce([member(1), order(1)]);
     assert_eq!(data(&receiver, "/all", 1), json!({"Email": "ada@example.com", "Id": 1}));
-    assert_eq!(data(&receiver, "/chosen", 1), json!({"Id": 1}));
+    assert_eq!(data(&receiver, "/chosen", 1), json!({"Email": "ada@example.com"}));
     receiver.wait("/template", 1, SOON);
     assert_eq!(&receiver.requests("/template")[0].body[..], br#"{"p":"hunter1"}"#);
 
@@ -159,4 +159,92 @@ fn what_get_prints_of_tables_is_what_apply_takes() {
         "{}",
         refused.stderr
     );
+}
+
+/// The answer to an event on members, as it is asked for by this key.
+fn asked(api: &Api, webhook: &str, key: &str, value: &Value) -> (u16, String) {
+    let mut event = json!({"EventType": "table.recordUpdate", "ObjectName": "members"});
+    event[key] = value.clone();
+    let events = format!("/v3/outgoingWebhooks/{webhook}/events");
+    let made = api.post(&events, &event);
+    if made.status == 201 {
+        let event = made.text("Id");
+        let changed = api.put(
+            &format!("{events}/{event}"),
+            &json!({"EventType": "table.recordUpdate",
+            "ObjectName": "members", "ObjectFields": ["Nme"]}),
+        );
+        assert_eq!(changed.status, 400, "{changed:?}");
+        assert_eq!(api.delete(&format!("{events}/{event}")).status, 204);
+    }
+    (made.status, made.body.to_string())
+}
+
+#[test]
+fn a_field_that_a_declared_table_does_not_have_is_refused_everywhere() {
+    let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    let file = |field: &str| {
+        let event = format!("EventType: table.recordInsert, ObjectName: members, CustomPayloadFields: [{field}]");
+        webhooks(&[("members", &[receiver.url("/members")], &[&event])]) + &declared("PASSWORD")
+    };
+    let apply = |file: &str| site.run(&["apply", "-f", &site.file("yaml", file).display().to_string()]);
+    let refused = apply(&file("Id"));
+    assert!(
+        refused.code == Some(1) && refused.stderr.contains("has no field \"Id\"") && refused.stderr.contains("line "),
+        "{}",
+        refused.stderr
+    );
+    site.apply(&file("Email"));
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let webhook = api.get("/v2/outgoingWebhooks").body[0]["Id"].as_str().unwrap().to_owned();
+    let wrong = [
+        ("ObjectFields", json!(["Emial"])),
+        ("CustomPayloadFields", json!(["Emial"])),
+        ("CustomPayloadTemplate", json!("{'a': '[@field:Emial]'}")),
+    ];
+    for (key, value) in &wrong {
+        let (status, told) = asked(&api, &webhook, key, value);
+        let names = told.contains(&format!("{key}: table")) && told.contains("the nearest is \\\"Email\\\"");
+        assert!(status == 400 && names, "{status} {told}");
+        let mut event = json!({"EventType": "table.recordUpdate", "ObjectName": "members"});
+        event[*key] = value.clone();
+        let preview = json!({"Event": event, "Change": {"table": "members", "operation": "insert", "after": {}}});
+        let previewed = api.post(&format!("/v3/outgoingWebhooks/{webhook}/preview"), &preview);
+        assert_eq!(previewed.status, 400, "{previewed:?}");
+    }
+    assert_eq!(asked(&api, &webhook, "ObjectFields", &json!(["Password"])).0, 201);
+    assert_eq!(asked(&api, &webhook, "ObjectFields", &json!(["Id"])).0, 400);
+    // The stream shows it: it is there though it is not declared.
+    site.produce([member(1)]);
+    eventually("it was seen", SOON, || (asked(&api, &webhook, "ObjectFields", &json!(["Id"])).0 == 201).then_some(()));
+    assert_eq!(instance.stop().code, Some(0));
+    let applied = apply(&file("Id"));
+    assert_eq!(applied.code, Some(0), "the stats topic says what was seen: {}", applied.stderr);
+}
+
+#[test]
+fn events_on_tables_that_are_not_declared_may_be_refused() {
+    let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
+    let on = |table: &str| {
+        let event = format!("EventType: table.recordInsert, ObjectName: {table}");
+        webhooks(&[("members", &[receiver.url("/members")], &[&event])]) + &declared("PASSWORD")
+    };
+    site.apply(&on("elsewhere"));
+    let fewer = on("members") + "  - {Name: Id, Type: INTEGER}\n";
+    site.apply(&fewer.replace("ObjectName: members", "ObjectName: members, CustomPayloadFields: [Id]"));
+    site.apply(&declared("PASSWORD"));
+    let checked = site.run(&["check"]).stdout;
+    assert!(checked.contains("is declared, and has no field \"Id\" (the nearest is"), "{checked}");
+    site.set("definitions.unknown_tables", "refuse");
+    let refused = site.run(&["apply", "-f", &site.file("yaml", &on("member")).display().to_string()]);
+    let told = "ObjectName: table \"member\" is not declared (the nearest is \"members\")";
+    assert!(refused.code == Some(1) && refused.stderr.contains(told), "{}", refused.stderr);
+    let (credentials, instance) = (site.client(&[]), site.start());
+    let api = instance.api(&credentials);
+    let webhook = api.get("/v2/outgoingWebhooks").body[0]["Id"].as_str().unwrap().to_owned();
+    let events = format!("/v3/outgoingWebhooks/{webhook}/events");
+    let on = |table: &str| api.post(&events, &json!({"EventType": "table.recordDelete", "ObjectName": table}));
+    assert_eq!((on("members").status, on("elsewhere").status), (201, 400));
+    assert!(on("elsewhere").body.to_string().contains("definitions.unknown_tables"));
 }

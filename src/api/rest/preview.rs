@@ -18,6 +18,7 @@ use super::super::oauth::Caller;
 use crate::catalogue::Sample;
 use crate::decode::{Decoded, Decoder, Format, Input, RowChange, Settings, WholeTables};
 use crate::definition::edit::{self, EventWanted};
+use crate::definition::rules::Refusal;
 use crate::definition::{Draft, Event, Payload, Table, TableField, Webhook};
 use crate::id::{AccountId, EventId};
 use crate::matching::{self, Reason};
@@ -118,8 +119,10 @@ pub(super) async fn of_draft(
         .event
         .as_ref()
         .ok_or_else(|| ApiError::body("Event is required: the event as it would be created"))?;
-    let event = edit::wanted_event(EventId::from_random([0; 6]), webhook.id, wanted, &webhook.created)
-        .map_err(|refusal| ApiError::body(format!("Event: {refusal}")))?;
+    let refused = |refusal| ApiError::body(format!("Event: {refusal}"));
+    let event =
+        edit::wanted_event(EventId::from_random([0; 6]), webhook.id, wanted, &webhook.created).map_err(refused)?;
+    api.known_names(&event, &caller.account).map_err(refused)?;
     in_background(api, caller.account, move |api, account| api.preview(account, &webhook, &event, &asked))
         .await
         .map(Json)
@@ -278,6 +281,12 @@ impl Api {
             let warnings = warnings.into_iter().chain((left_out > 0).then_some(warning)).collect();
             Ok(PreviewAnswer { fires, reason, messages: shown.collect(), warnings })
         })?
+    }
+
+    /// Checks an event as its creation would.
+    fn known_names(&self, event: &Event, account: &AccountId) -> Result<(), Refusal> {
+        let seen = |account: &AccountId, table: &str| Some(self.catalogue.names(account.as_str(), table));
+        self.store.with(|all| edit::known_names(&Draft::on(all), event, account, (&self.policy, &seen)))
     }
 
     /// What an event names that is not declared and that the stream never showed, and what it names in vain.

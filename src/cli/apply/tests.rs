@@ -29,6 +29,7 @@ fn plan_of(definitions: &Definitions, file: &str, prune: bool) -> Plan {
         account: Some(&"acme".into()),
         prune,
         policy: &Policy::default(),
+        seen: &|_, _| Some(Vec::new()),
         stamp: &samples::stamp(),
         elsewhere: &crate::cli::elsewhere,
         random: &random,

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::guard::Guard;
 use super::super::rules::Limits;
 use super::super::samples::stamp;
-use super::super::{Changes, Definitions};
+use super::super::{Changes, Definitions, HiddenText};
 use super::*;
 
 /// Definitions of account "acme", changed by requests.
@@ -29,7 +29,13 @@ impl State {
             bytes.fill(self.random.get());
         };
         let policy = Policy { limits: self.limits.clone(), ..Policy::default() };
-        let terms = Terms { account: &account, policy: &policy, stamp: &stamp, random: &random };
+        let terms = Terms {
+            account: &account,
+            policy: &policy,
+            stamp: &stamp,
+            seen: &|_, _| Some(Vec::new()),
+            random: &random,
+        };
         let (records, made) = decide(&Draft::on(&self.definitions), &terms).map_err(|problem| problem.to_string())?;
         for record in records {
             let key = record.key.to_string();

@@ -10,8 +10,10 @@ use super::{Change, Plan, Problem, Problems, Reason, Terms, WebhookPlan};
 use crate::definition::kept::{self, Kept};
 use crate::definition::rules::{self, Places};
 use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
-use crate::definition::{BadSecret, Definitions, Draft, Event, Handling, HiddenText, Reference, Secret, Webhook};
-use crate::id::{AccountId, EventId, WebhookId};
+use crate::definition::{
+    BadSecret, Definitions, Draft, Event, Handling, HiddenText, Reference, Secret, Table, Webhook,
+};
+use crate::id::{AccountId, EventId, TableId, WebhookId};
 use crate::vocabulary::Operation;
 
 pub(super) struct Planner<'p> {
@@ -21,6 +23,8 @@ pub(super) struct Planner<'p> {
     named: HashMap<(AccountId, &'p str), u64>,
     /// The lines of the tables that the file names.
     named_tables: HashMap<(AccountId, &'p str), u64>,
+    /// What the file makes of the tables that it names, of those in which nothing is wrong.
+    wanted_tables: HashMap<TableId, Table>,
     new_webhooks: HashSet<WebhookId>,
     new_events: HashSet<EventId>,
     plan: Plan,
@@ -37,6 +41,7 @@ impl<'p> Planner<'p> {
             terms,
             named: HashMap::new(),
             named_tables: HashMap::new(),
+            wanted_tables: HashMap::new(),
             new_webhooks: HashSet::new(),
             new_events: HashSet::new(),
             plan: Plan::default(),
@@ -45,7 +50,8 @@ impl<'p> Planner<'p> {
     }
 
     /// The plan, or everything that stands against it.
-    pub fn finish(self) -> Result<Plan, Problems> {
+    pub fn finish(mut self) -> Result<Plan, Problems> {
+        self.problems.sort_by_key(|problem| (problem.place.line(), problem.place.column()));
         if self.problems.is_empty() { Ok(self.plan) } else { Err(Problems(self.problems)) }
     }
 
@@ -64,7 +70,7 @@ impl<'p> Planner<'p> {
             Ok(after) => after,
             Err(reason) => return self.problem(place, subject(), reason),
         };
-        let events = self.events(entry, after.id);
+        let events = self.events(entry, &after);
         let secret_made = before.is_none() && entry.secret.is_none();
         let webhook = Change::between(before, after, |webhook| {
             webhook.modified = Some(self.terms.stamp.clone());
@@ -154,10 +160,10 @@ impl<'p> Planner<'p> {
     }
 
     /// What happens to a webhook's events; those that stay as they are are left out.
-    fn events(&mut self, entry: &'p WebhookEntry, webhook: WebhookId) -> Vec<Change<Event>> {
+    fn events(&mut self, entry: &'p WebhookEntry, webhook: &Webhook) -> Vec<Change<Event>> {
         let mut there: HashMap<Identity<'p>, &'p Event> = HashMap::new();
         let mut not_named: Vec<&Event> = Vec::new();
-        for event in self.definitions.events_of(webhook) {
+        for event in self.definitions.events_of(webhook.id) {
             // Two of one identity come from other hands than ours; the file can only mean one of them.
             not_named.extend(there.insert(identity(event.operation, &event.object_name, &event.object_fields), event));
         }
@@ -189,14 +195,14 @@ impl<'p> Planner<'p> {
 
     fn wanted_event(
         &mut self,
-        webhook: WebhookId,
+        webhook: &Webhook,
         operation: Operation,
         entry: &EventEntry,
         before: Option<&Event>,
     ) -> Result<Change<Event>, Reason> {
         let event = Event {
             id: before.map_or_else(|| self.new_event_id(), |before| before.id),
-            webhook,
+            webhook: webhook.id,
             operation,
             type_as_given: before.and_then(|before| before.type_as_given.clone()),
             object_name: entry.object_name.clone(),
@@ -209,10 +215,15 @@ impl<'p> Planner<'p> {
             modified: before.and_then(|before| before.modified.clone()),
         };
         rules::event(&event)?;
-        Ok(Change::between(before, event, |event| {
+        let change = Change::between(before, event, |event| {
             event.modified = Some(self.terms.stamp.clone());
             event.version += 1;
-        }))
+        });
+        // One that stays as it is may be older than the table's declaration.
+        if let Change::Create(event) | Change::Update { after: event, .. } = &change {
+            self.check_fields(event, &webhook.account)?;
+        }
+        Ok(change)
     }
 
     /// Checks that the events that a webhook will have can stand beside each other.

@@ -33,6 +33,11 @@ Webhooks:
 const ZOO_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 fn try_apply(definitions: &Definitions, file: &str, prune: bool) -> Result<Plan, Problems> {
+    try_apply_where(&|_, _| Some(Vec::new()), definitions, file, prune)
+}
+
+/// The same where the stream has shown something.
+fn try_apply_where(seen: &Seen<'_>, definitions: &Definitions, file: &str, prune: bool) -> Result<Plan, Problems> {
     let count = Cell::new(0_u8);
     let random = |bytes: &mut [u8]| {
         count.set(count.get() + 1);
@@ -42,6 +47,7 @@ fn try_apply(definitions: &Definitions, file: &str, prune: bool) -> Result<Plan,
         account: Some(&"acme".into()),
         prune,
         policy: &Policy::default(),
+        seen,
         stamp: &samples::stamp(),
         elsewhere: &|reference| match reference {
             Reference::Variable("ZOO_SECRET") | Reference::File("/run/zoo") => Ok(ZOO_SECRET.to_owned()),
@@ -59,10 +65,10 @@ fn carry_out(definitions: &mut Definitions, plan: &Plan) {
     }
 }
 
-/// The state that a file makes of nothing.
+/// The state that a file makes of nothing, whatever the stream has shown.
 fn applied(file: &str) -> Definitions {
     let mut definitions = Definitions::default();
-    let plan = try_apply(&definitions, file, false).unwrap();
+    let plan = try_apply_where(&|_, _| None, &definitions, file, false).unwrap();
     carry_out(&mut definitions, &plan);
     definitions
 }
@@ -158,10 +164,10 @@ Webhooks:
 ";
     let problems = problems(&Definitions::default(), file);
     let expected = [
+        "line 7, column 5: event table.recordUpdate of \"T\": the webhook has a table.recordUpdate event on \"T\"",
         "line 8, column 5: event table.recordUpsert of \"T\": EventType \"table.recordUpsert\" is unknown",
         "line 9, column 5: event table.recordInsert of \"T\": CustomPayloadTemplate: line 1, column 1",
         "line 11, column 5: event table.recorddelete of \"T\": the file has it on line 10 already",
-        "line 7, column 5: event table.recordUpdate of \"T\": the webhook has a table.recordUpdate event on \"T\"",
         "line 12, column 3: webhook \"A\": the file has it on line 3 already",
         "line 14, column 3: webhook \"B\": OutgoingUrls: \"http://b.example/\" is http",
         "line 16, column 3: webhook \"C\": Secret: there is no Variable(\"NOWHERE\")",
@@ -171,8 +177,39 @@ Webhooks:
     for (problem, start) in problems.iter().zip(expected) {
         assert!(problem.starts_with(start), "{problem}\n{start}");
     }
-    assert!(problems[3].contains("the file's event on line 6 would be"), "{}", problems[3]);
+    assert!(problems[0].contains("the file's event on line 6 would be"), "{}", problems[0]);
     assert!(!problems[7].contains("dG9v"));
+}
+
+#[test]
+fn events_are_held_against_the_tables_as_they_will_be() {
+    let event = |field: &str| {
+        format!(
+            "Webhooks:\n- Name: A\n  OutgoingUrls: [https://a.example/]\n  Events:\n  - {{EventType: \
+             table.recordInsert, ObjectName: T, CustomPayloadFields: [{field}]}}\n"
+        )
+    };
+    let table = |account: &str, field: &str| {
+        format!("Tables:\n- {{Account: {account}, Name: T, Fields: [{{Name: {field}, Type: STRING}}]}}\n")
+    };
+    let nothing = Definitions::default();
+    let file = event("Emial") + &table("acme", "Email");
+    let start = "line 5, column 5: event table.recordInsert of \"T\": CustomPayloadFields: table \"T\" is declared, and has \
+                 no field \"Emial\" (the nearest is \"Email\")";
+    let told = problems(&nothing, &file);
+    assert!(told.len() == 1 && told[0].starts_with(start), "{told:#?}");
+    let seen =
+        |account: &AccountId, _: &str| Some(vec![if account.as_str() == "acme" { "Emial" } else { "" }.to_owned()]);
+    assert!(try_apply_where(&seen, &nothing, &file, false).is_ok(), "the stream has shown it");
+    assert!(try_apply(&nothing, &(event("Emial") + &table("zoo", "Email")), false).is_ok(), "another account's");
+
+    let definitions = applied(&file);
+    assert!(try_apply(&definitions, &file, false).unwrap().is_empty(), "what is there stays");
+    let other = event("Mail");
+    assert!(problems(&definitions, &other)[0].contains("no field \"Mail\" (the nearest is \"Email\")"));
+    assert!(try_apply(&definitions, &(other.clone() + &table("acme", "Mail")), false).is_ok(), "declared anew");
+    let without = other + "Tables:\n- {Account: acme, Name: U, Fields: []}\n";
+    assert!(try_apply(&definitions, &without, true).is_ok(), "its declaration is deleted");
 }
 
 #[test]

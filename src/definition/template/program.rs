@@ -78,6 +78,22 @@ pub const OUT_HOOK: [(&str, Op); 11] = [
 /// How many of [`OUT_HOOK`] a default payload begins with.
 pub const DEFAULT_HEAD: usize = 8;
 
+/// Adds the fields that steps name.
+pub(super) fn collect_fields<'o>(ops: &'o [Op], into: &mut Vec<&'o str>) {
+    for op in ops {
+        match op {
+            Op::Value(Reference::Field(name) | Reference::AttachmentUrl(name))
+            | Op::Spliced(Reference::Field(name) | Reference::AttachmentUrl(name)) => into.push(name),
+            Op::Object(members) => members.iter().for_each(|member| {
+                collect_fields(&member.key, into);
+                collect_fields(&member.value, into);
+            }),
+            Op::Text(_) | Op::Value(Reference::Missing) | Op::Spliced(Reference::Missing) => {}
+            Op::Fixed(_) | Op::Varying(_) => {}
+        }
+    }
+}
+
 /// A program under construction.
 #[derive(Default)]
 pub(super) struct Builder {

@@ -7,7 +7,7 @@ use serde_saphyr::Spanned;
 use super::{Planner, Reason};
 use crate::definition::plan::Change;
 use crate::definition::yaml::{FieldEntry, TableEntry};
-use crate::definition::{Table, TableField, rules};
+use crate::definition::{Event, Table, TableField, rules};
 use crate::id::{AccountId, TableId};
 
 impl<'p> Planner<'p> {
@@ -28,6 +28,7 @@ impl<'p> Planner<'p> {
         if let Err(refusal) = rules::table(&after) {
             return self.problem(place, subject(), refusal.into());
         }
+        self.wanted_tables.insert(after.id, after.clone());
         let change = Change::between(before, after, |table| {
             table.modified = Some(self.terms.stamp.clone());
             table.version += 1;
@@ -35,6 +36,29 @@ impl<'p> Planner<'p> {
         if !change.is_keep() {
             self.plan.tables.push(change);
         }
+    }
+
+    /// Checks that the table of an event will have the fields that it names, as far as that is known.
+    pub(super) fn check_fields(&self, event: &Event, account: &AccountId) -> Result<(), rules::Refusal> {
+        let name = event.object_name.as_str();
+        let wanted = self.wanted_tables.get(&TableId::of(account, name));
+        let is_named = self.named_tables.contains_key(&(account.clone(), name));
+        let there = || self.definitions.table(account, name).filter(|_| !self.deletes_tables());
+        match wanted.or_else(there) {
+            // What is wrong with the table itself is told of it.
+            None if is_named => Ok(()),
+            Some(table) => rules::known_fields(event, table, self.terms.seen),
+            None => {
+                let of_file = self.wanted_tables.values().filter(|table| table.account == *account);
+                let declared = || of_file.chain(self.definitions.tables_of(account));
+                rules::unknown_table(event, declared, self.terms.policy)
+            }
+        }
+    }
+
+    /// Whether declared tables are deleted that the file does not name.
+    fn deletes_tables(&self) -> bool {
+        self.terms.prune && !self.named_tables.is_empty()
     }
 
     /// The fields that a table is to have; None if something is wrong with one of them.
@@ -82,7 +106,7 @@ impl<'p> Planner<'p> {
             if self.named_tables.contains_key(&(table.account.clone(), table.name.as_str())) {
                 continue;
             }
-            if self.terms.prune && !self.named_tables.is_empty() {
+            if self.deletes_tables() {
                 self.plan.tables.push(Change::Delete(table.clone()));
             } else {
                 self.plan.unnamed += 1;

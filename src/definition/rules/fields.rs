@@ -1,0 +1,176 @@
+//! The rule that an event names a table and fields that are there, as far as that is known.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Policy, Refusal};
+use crate::definition::template::Template;
+use crate::definition::{Event, Payload, Table};
+use crate::id::AccountId;
+
+/// How many characters of names are held against each other, and shown: requests may have very long ones.
+const COMPARED: usize = 64;
+
+/// What is done with an event on a table that is not declared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownTables {
+    /// It is taken: the stream shows later what the table has.
+    #[default]
+    Accept,
+    /// It is refused.
+    Refuse,
+}
+
+/// The fields that the stream has shown of a table of an account; None where that can't be known.
+pub type Seen<'s> = dyn Fn(&AccountId, &str) -> Option<Vec<String>> + 's;
+
+/// Checks that a declared table has all fields that an event names: it declares them, or the stream has shown them.
+///
+/// # Errors
+/// [`Refusal::UnknownField`].
+pub fn known_fields(event: &Event, table: &Table, seen: &Seen<'_>) -> Result<(), Refusal> {
+    let declared: HashSet<&str> = table.fields.iter().map(|field| field.name.as_str()).collect();
+    let (sent, template) = match &event.payload {
+        Payload::Default => (&[][..], None),
+        Payload::Fields(names) => (names.as_slice(), None),
+        Payload::Template(text) => (&[][..], Some(Template::compile(text)?)),
+    };
+    let selected = event.object_fields.iter().map(|name| ("ObjectFields", name.as_str()));
+    let sent = sent.iter().map(|name| ("CustomPayloadFields", name.as_str()));
+    let placed = template.iter().flat_map(Template::fields).map(|name| ("CustomPayloadTemplate", name));
+    let mut undeclared = selected.chain(sent).chain(placed).filter(|(_, name)| !declared.contains(name)).peekable();
+    if undeclared.peek().is_none() {
+        return Ok(());
+    }
+    let Some(seen) = seen(&table.account, &table.name) else { return Ok(()) };
+    let shown: HashSet<&str> = seen.iter().map(String::as_str).collect();
+    match undeclared.find(|(_, name)| !shown.contains(name)) {
+        None => Ok(()),
+        Some((field, name)) => Err(Refusal::UnknownField {
+            field,
+            table: table.name.clone(),
+            name: cut(name),
+            nearest: nearest_of(name, declared.union(&shown).copied()),
+        }),
+    }
+}
+
+/// Checks whether an event may be on a table that none of these declares.
+///
+/// # Errors
+/// [`Refusal::UnknownTable`].
+pub fn unknown_table<'t, T: Iterator<Item = &'t Table>>(
+    event: &Event,
+    declared: impl FnOnce() -> T,
+    policy: &Policy,
+) -> Result<(), Refusal> {
+    match policy.unknown_tables {
+        UnknownTables::Accept => Ok(()),
+        UnknownTables::Refuse => Err(Refusal::UnknownTable {
+            table: cut(&event.object_name),
+            nearest: nearest_of(&event.object_name, declared().map(|table| table.name.as_str())),
+        }),
+    }
+}
+
+/// The name that is most like this one.
+fn nearest_of<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
+    let name = cut(name).to_lowercase();
+    let distance = |known: &str| strsim::levenshtein(&name, &cut(known).to_lowercase());
+    known.map(|known| (distance(known), known)).min().map(|(_, nearest)| cut(nearest))
+}
+
+/// What a refusal says of the nearest name.
+pub(super) fn nearest(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or(String::new(), |name| format!(" (the nearest is {name:?})"))
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(COMPARED).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::{FieldType, samples};
+    use crate::vocabulary::Operation;
+
+    fn members() -> Table {
+        samples::table("members", &[("Id", FieldType::Integer), ("E-Mail", FieldType::String)])
+    }
+
+    fn refused(selected: &[&str], payload: Payload, seen: Option<&[&str]>) -> Option<String> {
+        let mut event = samples::event("event1", "hook01", Operation::Update, "members", selected);
+        event.payload = payload;
+        let seen = |account: &AccountId, table: &str| {
+            assert_eq!((account.as_str(), table), ("acme", "members"));
+            seen.map(|names| names.iter().map(|&name| name.to_owned()).collect())
+        };
+        known_fields(&event, &members(), &seen).err().map(|refusal| refusal.to_string())
+    }
+
+    fn fields(names: &[&str]) -> Payload {
+        Payload::Fields(names.iter().map(|&name| name.to_owned()).collect())
+    }
+
+    #[test]
+    fn a_field_that_a_declared_table_does_not_have_is_refused_with_the_nearest_name() {
+        let template = |text: &str| Payload::Template(text.to_owned());
+        let cases = [
+            (
+                &["Id", "email"][..],
+                Payload::Default,
+                "ObjectFields: table \"members\" is declared, and has no field \"email\" (the nearest is \"E-Mail\")",
+            ),
+            (
+                &[],
+                fields(&["E-Mail", "id"]),
+                "CustomPayloadFields: table \"members\" is declared, and has no field \"id\" (the nearest is \"Id\")",
+            ),
+            (
+                &[],
+                template("{'a': '[@field:Id]', 'b': ['x [@field:EMail]']}"),
+                "CustomPayloadTemplate: table \"members\" is declared, and has no field \"EMail\"",
+            ),
+            (&[], template("{'[@field:Idd]': {'c': 1}}"), "has no field \"Idd\""),
+            (&[], template("{'url': '[@field:Photo/]'}"), "has no field \"Photo\""),
+        ];
+        for (selected, payload, start) in cases {
+            let refusal = refused(selected, payload, Some(&["Seen"])).unwrap();
+            assert!(refusal.contains(start), "{refusal}");
+        }
+        assert_eq!(refused(&["Id"], template("{'a': '[@field:E-Mail][@out-hook:missing]'}"), Some(&[])), None);
+    }
+
+    #[test]
+    fn what_the_stream_has_shown_is_there_though_it_is_not_declared() {
+        assert_eq!(refused(&["Seen"], fields(&["Seen", "Id"]), Some(&["Seen"])), None);
+        let refusal = refused(&["Sen"], Payload::Default, Some(&["Seen"])).unwrap();
+        assert!(refusal.contains("the nearest is \"Seen\""), "{refusal}");
+        assert_eq!(refused(&["Sen"], Payload::Default, None), None, "it is not known what was shown");
+    }
+
+    #[test]
+    fn names_of_any_length_are_compared_and_shown_in_part() {
+        let refusal = refused(&[&"x".repeat(200_000)], Payload::Default, Some(&[])).unwrap();
+        assert!(refusal.len() < 400 && refusal.contains(&"x".repeat(COMPARED)), "{refusal}");
+    }
+
+    #[test]
+    fn events_on_tables_that_are_not_declared_are_refused_where_that_is_wanted() {
+        let event = samples::event("event1", "hook01", Operation::Insert, "membres", &[]);
+        let tables = [members(), samples::table("orders", &[])];
+        let told = |unknown_tables| {
+            let policy = Policy { unknown_tables, ..Policy::default() };
+            unknown_table(&event, || tables.iter(), &policy).err().map(|refusal| refusal.to_string())
+        };
+        assert_eq!(told(UnknownTables::Accept), None);
+        let refusal = told(UnknownTables::Refuse).unwrap();
+        assert!(
+            refusal.starts_with("ObjectName: table \"membres\" is not declared (the nearest is \"members\")"),
+            "{refusal}"
+        );
+    }
+}
