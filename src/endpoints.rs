@@ -137,8 +137,8 @@ impl Endpoints {
             let ago = |time: Duration| now_ms - i64::try_from(time.as_millis()).unwrap_or(0);
             // Another instance may have sent calls to wait before this one had any to send.
             let elsewhere = self.group().outage_since_ms(line, now_ms).unwrap_or(i64::MAX);
-            let order = Order::of_outage(line, ago(began).min(elsewhere)..=ago(ended), now_ms);
-            self.carry_out(order);
+            let order = Order::of_outage(line, ago(began).min(elsewhere)..=ago(ended));
+            self.carry_out(Order { at_ms: order.at_ms.min(now_ms), ..order });
             self.state().write_later(order);
         }
         std::mem::take(&mut self.state().unwritten_orders).into_values().collect()

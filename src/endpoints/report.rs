@@ -169,10 +169,10 @@ impl Order {
     }
 
     /// An order about what was written during an outage: milliseconds since 1970, as the clocks of those who saw it have
-    /// them.
-    pub fn of_outage(line: Line, outage_ms: RangeInclusive<i64>, now_ms: i64) -> Self {
+    /// them. It may reach into the future.
+    pub fn of_outage(line: Line, outage_ms: RangeInclusive<i64>) -> Self {
         let (began, ended) = outage_ms.into_inner();
-        Self { line, from_ms: began - CLOCKS_MS, at_ms: (ended + CLOCKS_MS).min(now_ms) }
+        Self { line, from_ms: began.saturating_sub(CLOCKS_MS), at_ms: ended.saturating_add(CLOCKS_MS) }
     }
 
     /// Key and value of its record: `from` and `at`, or `at` alone if it is about all.

@@ -135,9 +135,16 @@ fn reports_and_orders_are_read_as_they_were_written() {
 
 #[test]
 fn clocks_may_differ_between_who_sees_an_outage_and_who_sends_calls_to_wait() {
-    let of = |now_ms| Order::of_outage(LINE, 50_000..=60_000, now_ms);
-    assert_eq!(of(90_000), Order { line: LINE, from_ms: 49_000, at_ms: 61_000 });
-    assert_eq!(of(60_100).at_ms, 60_100, "what is yet to be written is not meant");
+    let order = Order::of_outage(LINE, 50_000..=60_000);
+    assert_eq!(order, Order { line: LINE, from_ms: 49_000, at_ms: 61_000 });
+    let endpoints = Endpoints::default();
+    let Unwritten { key, value } = order.record();
+    endpoints.learn_order(&key[ORDER_PREFIX.len()..], value.as_bytes(), 60_100).unwrap();
+    let forward = endpoints.orders.forward(LINE);
+    assert!(
+        forward.has(60_100) && !forward.has(60_101),
+        "what is yet to be written by the reader's clock is not meant"
+    );
 }
 
 #[test]

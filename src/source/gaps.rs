@@ -34,19 +34,15 @@ impl Gaps {
         self.seen.is_empty()
     }
 
-    /// No record of these offsets has come. `start` is what is known by now.
-    pub(super) fn add(&mut self, gap: Range<i64>, start: LogStart) {
+    /// No record of these offsets has come. It is held against statistics that come after those of this number: 0 for a
+    /// gap that is older than all that may come.
+    pub(super) fn add(&mut self, gap: Range<i64>, statistics: u64) {
         if self.seen.is_empty() {
-            self.after = start.statistics;
+            self.after = statistics;
         }
         if self.seen.len() < MOST {
             self.seen.push(gap);
         }
-    }
-
-    /// No record of these offsets has come, and so long ago that the next statistics are newer.
-    pub(super) fn add_old(&mut self, gap: Range<i64>) {
-        self.add(gap, LogStart { statistics: 0, offset: 0 });
     }
 
     /// The offsets that were deleted unread: those of the gap in which the log begins. A log that begins behind a gap says
@@ -83,21 +79,21 @@ mod tests {
     #[test]
     fn a_gap_in_which_the_log_begins_was_made_by_retention() {
         let mut gaps = Gaps::default();
-        gaps.add(3..4, start(7, 0));
-        gaps.add(5..12, start(7, 0));
+        gaps.add(3..4, 7);
+        gaps.add(5..12, 7);
         assert_eq!(gaps.deleted(start(7, 0)), None, "nothing new is known");
         assert_eq!(gaps.deleted(start(8, 12)), Some(5..12));
         assert!(gaps.is_empty());
         // The record behind the start may be missing for another reason.
-        gaps.add(20..30, start(8, 12));
+        gaps.add(20..30, 8);
         assert_eq!(gaps.deleted(start(9, 28)), Some(20..28));
     }
 
     #[test]
     fn other_gaps_are_forgotten_after_two_statistics() {
         let mut gaps = Gaps::default();
-        gaps.add(3..4, start(7, 0));
-        gaps.add(9..10, start(8, 0));
+        gaps.add(3..4, 7);
+        gaps.add(9..10, 8);
         assert_eq!(gaps.deleted(start(8, 0)), None);
         assert!(!gaps.is_empty(), "these may have been made before");
         assert_eq!(gaps.deleted(start(9, 50)), None, "all that was read is deleted by now, and was read");
@@ -107,7 +103,7 @@ mod tests {
     #[test]
     fn very_many_gaps_take_no_more_room() {
         let mut gaps = Gaps::default();
-        (0..3 * MOST as i64).for_each(|at| gaps.add(at * 2..at * 2 + 1, start(1, 0)));
+        (0..3 * MOST as i64).for_each(|at| gaps.add(at * 2..at * 2 + 1, 1));
         assert_eq!(gaps.seen.len(), MOST);
     }
 }

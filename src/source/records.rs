@@ -91,7 +91,7 @@ impl<H: Handlers> RecordQueue<H> {
             Ok(message) => {
                 self.place.search = None;
                 if let Some(next) = self.place.standing.next().filter(|next| *next < message.offset()) {
-                    self.place.gaps.add(next..message.offset(), self.place.book.log_start());
+                    self.place.gaps.add(next..message.offset(), self.place.book.log_start().statistics);
                 }
                 let before = self.place.standing.record(message.offset());
                 Some(Next::Record(message, before))
@@ -149,7 +149,7 @@ impl<H: Handlers> Place<H> {
         }
         let Some(passed) = self.book.pass_fetched() else { return };
         if let Some(next) = self.standing.next().filter(|next| *next < passed) {
-            self.gaps.add_old(next..passed);
+            self.gaps.add(next..passed, 0);
             self.standing.go_on(passed);
         }
     }
