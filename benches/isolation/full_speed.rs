@@ -141,6 +141,9 @@ fn run(size: &Size, program: &'static str, trouble: Trouble) -> Outcome {
     assert_eq!((report.count, report.distinct), (expected, expected), "each message once");
     println!("  {trouble:?}: {goodput:.0}/s; {}; at most {highest}", played::told(&instance));
     let deferred = instance.metric("outhook_calls_deferred_total") / of_each as f64;
+    if size.demands.as_ref().is_some_and(|demands| deferred > demands.deferred) {
+        eprintln!("{deferred:.2} deferrals a call; the instance said:\n{}", instance.said());
+    }
     Outcome { goodput, deferred, resident_mib: highest.resident_mib }
 }
 
