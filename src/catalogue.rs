@@ -83,9 +83,11 @@ impl Catalogue {
         Some(self.find(account, table)?.fields())
     }
 
-    /// The names of a table's fields; none for a table that was never seen.
-    pub fn names(&self, account: &str, table: &str) -> Vec<String> {
-        self.fields(account, table).into_iter().flatten().map(|field| field.name).collect()
+    /// The names of a table's fields, none for a table that was never seen; None if something had no room, so that this
+    /// is not known.
+    pub fn names(&self, account: &str, table: &str) -> Option<Vec<String>> {
+        let is_whole = !self.is_full_told.load(Ordering::Relaxed);
+        is_whole.then(|| self.fields(account, table).into_iter().flatten().map(|field| field.name).collect())
     }
 
     pub fn is_known(&self, account: &str, table: &str) -> bool {

@@ -10,6 +10,7 @@ mod tables;
 mod webhooks;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -22,10 +23,19 @@ use self::shapes::Counts;
 use super::Api;
 use super::error::ApiError;
 use super::oauth::Caller;
+use crate::catalogue::Catalogue;
 use crate::definition::edit::{Decision, Terms};
 use crate::definition::{Draft, Stamp};
 use crate::id::{AccountId, EventId};
-use crate::stats::Totals;
+use crate::stats::{Stats, Totals};
+
+/// How long a request waits, after a start, for the fields that the stream has shown.
+const FIELDS_KNOWN: Duration = Duration::from_secs(2);
+
+/// The fields that the stream has shown of a table. Until the stats topic has been read that is not known.
+fn seen(catalogue: &Catalogue, stats: &Stats, account: &AccountId, table: &str) -> Option<Vec<String>> {
+    catalogue.names(account.as_str(), table).filter(|_| stats.is_caught_up())
+}
 
 /// Where the same is served.
 pub(super) const BASES: [&str; 6] =
@@ -65,14 +75,20 @@ impl Api {
         self.shares.write(&caller.account)?;
         let stamp = Stamp::new(Timestamp::now(), &*caller.name);
         let (account, policy, random) = (caller.account.clone(), self.policy.clone(), SystemRandom::new());
-        let catalogue = self.catalogue.clone();
+        let (catalogue, stats) = (self.catalogue.clone(), self.stats.clone());
         let written = self.store.write(move |draft| {
             let random =
                 |bytes: &mut [u8]| random.fill(bytes).expect("every system that this runs on gives random bytes");
-            let seen = |account: &AccountId, table: &str| Some(catalogue.names(account.as_str(), table));
+            let seen = |account: &AccountId, table: &str| seen(&catalogue, &stats, account, table);
             decide(draft, &Terms { account: &account, policy: &policy, stamp: &stamp, seen: &seen, random: &random })
         });
         Ok(written.await?)
+    }
+
+    /// Waits for a moment until it is known which fields the stream has shown. Where the stats topic can't be read, it is
+    /// not, and any field is taken.
+    async fn fields_known(&self) {
+        let _ = tokio::time::timeout(FIELDS_KNOWN, self.stats.caught_up()).await;
     }
 
     /// What was sent for events in the last 30 days.

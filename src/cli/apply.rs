@@ -73,12 +73,14 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let kafka = config.kafka.client();
     let mut plan = carry_out(&wanted, Catalogue::default(), config, &kafka).await;
     if let Err(WriteError::Refused(problems)) = &plan
-        && problems.are_of_fields()
+        && problems.may_end_with_seen_fields()
     {
         // What a declaration leaves out is there all the same if the stream has shown it.
         match stats::catalogue(&config.stats, &kafka).await {
             Ok(catalogue) => plan = carry_out(&wanted, catalogue, config, &kafka).await,
-            Err(error) => eprintln!("warning: it is not known which fields the stream has shown: {error}"),
+            Err(error) => eprintln!(
+                "warning: which fields the stream has shown can't be read, so only declared ones are known: {error}"
+            ),
         }
     }
     let plan = plan.map_err(|error| match error {
@@ -120,7 +122,7 @@ impl Wanted {
             account: self.account.as_ref(),
             prune: self.args.prune,
             policy: &self.policy,
-            seen: &|account, table| Some(seen.names(account.as_str(), table)),
+            seen: &|account, table| seen.names(account.as_str(), table),
             stamp: &super::stamp(&self.args.by),
             elsewhere: &super::elsewhere,
             random: &super::random,

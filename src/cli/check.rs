@@ -182,9 +182,12 @@ async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure
         unknown_changes(config, definitions, report);
     });
     bad(&config.definitions.topic, &status, report);
-    // Without the stats topic nothing was shown yet.
-    let seen = stats::catalogue(&config.stats, &config.kafka.client()).await.unwrap_or_default();
-    store.with(|definitions| unknown_names(config, definitions, &seen, report));
+    match stats::catalogue(&config.stats, &config.kafka.client()).await {
+        Ok(seen) => store.with(|definitions| unknown_names(config, definitions, &seen, report)),
+        Err(error) => {
+            report.warning("definitions", format!("which fields the stream has shown can't be read: {error}"))
+        }
+    }
     store.stop().await;
     Ok(())
 }
@@ -234,17 +237,20 @@ fn never_called(config: &Config, definitions: &Definitions, report: &mut Report)
     }
 }
 
+/// How many events are named of which a table lacks a field.
+const MOST_NAMED: usize = 20;
+
 /// What is written anew is refused if its table is not known, or lacks a field that it names; what is there may be older
 /// than the table's declaration.
 fn unknown_names(config: &Config, definitions: &Definitions, seen: &Catalogue, report: &mut Report) {
     let (policy, draft) = (config.policy(), Draft::on(definitions));
-    let seen = |account: &AccountId, table: &str| Some(seen.names(account.as_str(), table));
-    for event in definitions.events() {
-        let Some(webhook) = definitions.webhook(event.webhook) else { continue };
-        if let Err(refusal) = edit::known_names(&draft, event, &webhook.account, (&policy, &seen)) {
-            report.warning("definitions", format!("event {} of webhook {}: {refusal}", event.id, event.webhook));
-        }
-    }
+    let seen = |account: &AccountId, table: &str| seen.names(account.as_str(), table);
+    let refused = definitions.events().filter_map(|event| {
+        let webhook = definitions.webhook(event.webhook)?;
+        let checked = edit::known_names(&draft, (event, None), &webhook.account, (&policy, &seen));
+        Some(format!("event {} of webhook {}: {}", event.id, event.webhook, checked.err()?))
+    });
+    refused.take(MOST_NAMED).for_each(|warning| report.warning("definitions", warning));
 }
 
 /// Events for selected fields fire too often where updates come without the old row.

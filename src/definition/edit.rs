@@ -174,7 +174,7 @@ pub fn regenerate_secret(
 pub fn create_event(draft: &Draft<'_>, in_webhook: &str, wanted: &EventWanted, terms: &Terms<'_>) -> Decision<Event> {
     let webhook = webhook(draft, in_webhook, terms.account)?.id;
     let id = free(terms, EventId::from_random, |id| draft.event(id).is_none());
-    let event = checked(draft, wanted_event(id, webhook, wanted, terms.stamp)?, terms)?;
+    let event = checked(draft, wanted_event(id, webhook, wanted, terms.stamp)?, None, terms)?;
     terms.policy.limits.check_events_of_webhook(draft.events_of(webhook).count())?;
     terms.policy.limits.check(draft, terms.account, None, Usage::of_event(&event))?;
     Ok((vec![fitting(LogRecord::event(&event))?], event))
@@ -194,7 +194,7 @@ pub fn replace_event(
     let mut after = wanted_event(before.id, before.webhook, wanted, &before.created)?;
     after.version = before.version;
     touch(&mut after.version, &mut after.modified, terms.stamp);
-    let after = checked(draft, after, terms)?;
+    let after = checked(draft, after, Some(before), terms)?;
     terms.policy.limits.check(draft, terms.account, Some(Usage::of_event(before)), Usage::of_event(&after))?;
     Ok((vec![fitting(LogRecord::event(&after))?], after))
 }
@@ -311,25 +311,26 @@ fn fitting(record: LogRecord) -> Result<LogRecord, Refusal> {
     if bytes > rules::MAX_RECORD { Err(Refusal::TooLarge { bytes }) } else { Ok(record) }
 }
 
-/// Checks that the table of an event may be one, and has the fields that the event names, as far as that is known.
+/// Checks that an event may be on its table, and that the table has the fields that the event names, as far as that is
+/// known. What it named `before` it may go on naming.
 ///
 /// # Errors
 /// [`Refusal::UnknownTable`] or [`Refusal::UnknownField`].
 pub fn known_names(
     draft: &Draft<'_>,
-    event: &Event,
+    (event, before): (&Event, Option<&Event>),
     account: &AccountId,
     (policy, seen): (&Policy, &Seen<'_>),
 ) -> Result<(), Refusal> {
     match draft.table(TableId::of(account, &event.object_name)) {
-        Some(table) => rules::known_fields(event, table, seen),
-        None => rules::unknown_table(event, || draft.committed().tables_of(account), policy),
+        Some(table) => rules::known_fields(event, before, table, seen),
+        None => rules::unknown_table(event, before, || draft.committed().tables_of(account), policy),
     }
 }
 
 /// Holds an event against its table and against the others on it.
-fn checked(draft: &Draft<'_>, event: Event, terms: &Terms<'_>) -> Result<Event, Refusal> {
-    known_names(draft, &event, terms.account, (terms.policy, terms.seen))?;
+fn checked(draft: &Draft<'_>, event: Event, before: Option<&Event>, terms: &Terms<'_>) -> Result<Event, Refusal> {
+    known_names(draft, (&event, before), terms.account, (terms.policy, terms.seen))?;
     let mut places = Places::default();
     for other in draft.events_of(event.webhook) {
         if other.id != event.id && other.object_name == event.object_name {

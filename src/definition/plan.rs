@@ -97,7 +97,7 @@ impl fmt::Display for Problems {
 
 impl Problems {
     /// Whether there may be fewer of them once it is known what the stream has shown.
-    pub fn are_of_fields(&self) -> bool {
+    pub fn may_end_with_seen_fields(&self) -> bool {
         self.0.iter().any(|problem| matches!(problem.reason, Reason::Rule(Refusal::UnknownField { .. })))
     }
 }

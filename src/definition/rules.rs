@@ -128,13 +128,14 @@ pub enum Refusal {
     #[error("EventSources: {0}")]
     EventSource(#[from] UnknownEventSource),
     #[error(
-        "{field}: table {table:?} is declared, and has no field {name:?}{}; spell it as there, or declare it too (Tables \
-         in the file of outhook apply)", fields::nearest(.nearest)
+        "{field}: table {table:?} has no field {name:?}{}: it is declared without it, and the stream has not shown it yet; \
+         correct the name, or add the field to the declaration (Tables in the file of outhook apply)",
+        fields::nearest(.nearest)
     )]
     UnknownField { field: &'static str, table: String, name: String, nearest: Option<String> },
     #[error(
-        "ObjectName: table {table:?} is not declared{}, and events on other tables are refused here \
-         (definitions.unknown_tables): spell it as there, or declare it (Tables in the file of outhook apply)",
+        "ObjectName: table {table:?} is not declared{}, and definitions.unknown_tables = \"refuse\" allows events on \
+         declared tables alone; correct the name, or declare the table (Tables in the file of outhook apply)",
         fields::nearest(.nearest)
     )]
     UnknownTable { table: String, nearest: Option<String> },

@@ -14,8 +14,19 @@ use crate::journal::{self, Bounds, Journal, Range};
 
 /// How long reading the reports may take, how many there are at most, and their bytes.
 const READ: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
+/// The same for the tables, which are scattered over the whole topic.
+const READ_ALL: Bounds = Bounds { found: 200_000, bytes: 1024 * 1024 * 1024, time: Duration::from_secs(30) };
 /// How long an order may take to be written, in milliseconds.
 const WRITE_MS: &str = "10000";
+
+/// Why it is not known which tables and fields the stream has shown.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRead {
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    #[error("topic {topic} could not be read to its start within {:?} and {} bytes", READ_ALL.time, READ_ALL.bytes)]
+    Long { topic: String },
+}
 
 /// How endpoints stand, as all instances have last reported. `now_ms` is milliseconds since 1970.
 ///
@@ -34,18 +45,26 @@ pub async fn endpoints(config: &Config, kafka: &HashMap<String, String>, now_ms:
     Ok(group)
 }
 
-/// The tables and fields that the stream has shown, as all instances have written down.
+/// The tables and fields that the stream has shown, as all instances have written down: none if there is no topic yet.
 ///
 /// # Errors
-/// The topic can't be read.
-pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Result<Catalogue, journal::Error> {
+/// The topic can't be read, or not to its start.
+pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Result<Catalogue, NotRead> {
     let journal = Journal::new(&config.topic, kafka.clone().into_iter().collect());
-    let page = journal.page(None, Range::default(), READ, |record| {
+    let page = journal.page(None, Range::default(), READ_ALL, |record| {
         let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(catalogue::PREFIX)?;
         Some((key.to_owned(), record.value?.to_owned()))
     });
+    let page = match page.await {
+        Ok(page) => page,
+        Err(journal::Error::NoTopic { .. }) => return Ok(Catalogue::default()),
+        Err(error) => return Err(error.into()),
+    };
+    if page.next.is_some() {
+        return Err(NotRead::Long { topic: config.topic.clone() });
+    }
     let catalogue = Catalogue::default();
-    for (key, value) in page.await?.found {
+    for (key, value) in page.found {
         // A record that a newer version wrote otherwise says nothing to this one.
         let _ = catalogue.learn(&key, &value);
     }

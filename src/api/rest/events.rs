@@ -46,6 +46,7 @@ pub(super) async fn create(
     Path(webhook): Path<String>,
     Body(wanted): Body<EventWanted>,
 ) -> Result<(StatusCode, Json<EventCreated>), ApiError> {
+    api.fields_known().await;
     let made = api.edit(&caller, move |draft, terms| edit::create_event(draft, &webhook, &wanted, terms)).await?;
     let on = is_on(&api, &made);
     Ok((StatusCode::CREATED, Json(EventCreated::of(made, on))))
@@ -80,6 +81,7 @@ pub(super) async fn replace(
     let replace = move |draft: &Draft<'_>, terms: &edit::Terms<'_>| {
         edit::replace_event(draft, (&webhook, &event), &wanted, terms)
     };
+    api.fields_known().await;
     let replaced = api.edit(&caller, replace).await?;
     let on = is_on(&api, &replaced);
     Ok(Json(EventChanged::of(replaced, on)))

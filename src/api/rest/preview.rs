@@ -122,10 +122,13 @@ pub(super) async fn of_draft(
     let refused = |refusal| ApiError::body(format!("Event: {refusal}"));
     let event =
         edit::wanted_event(EventId::from_random([0; 6]), webhook.id, wanted, &webhook.created).map_err(refused)?;
-    api.known_names(&event, &caller.account).map_err(refused)?;
-    in_background(api, caller.account, move |api, account| api.preview(account, &webhook, &event, &asked))
-        .await
-        .map(Json)
+    api.fields_known().await;
+    in_background(api, caller.account, move |api, account| {
+        api.known_names(&event, account).map_err(refused)?;
+        api.preview(account, &webhook, &event, &asked)
+    })
+    .await
+    .map(Json)
 }
 
 /// Say of each event of a webhook why it fires for a row change, or why not.
@@ -285,8 +288,8 @@ impl Api {
 
     /// Checks an event as its creation would.
     fn known_names(&self, event: &Event, account: &AccountId) -> Result<(), Refusal> {
-        let seen = |account: &AccountId, table: &str| Some(self.catalogue.names(account.as_str(), table));
-        self.store.with(|all| edit::known_names(&Draft::on(all), event, account, (&self.policy, &seen)))
+        let seen = |account: &AccountId, table: &str| super::seen(&self.catalogue, &self.stats, account, table);
+        self.store.with(|all| edit::known_names(&Draft::on(all), (event, None), account, (&self.policy, &seen)))
     }
 
     /// What an event names that is not declared and that the stream never showed, and what it names in vain.

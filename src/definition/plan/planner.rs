@@ -219,9 +219,8 @@ impl<'p> Planner<'p> {
             event.modified = Some(self.terms.stamp.clone());
             event.version += 1;
         });
-        // One that stays as it is may be older than the table's declaration.
         if let Change::Create(event) | Change::Update { after: event, .. } = &change {
-            self.check_fields(event, &webhook.account)?;
+            self.known_names(event, before, &webhook.account)?;
         }
         Ok(change)
     }

@@ -194,8 +194,8 @@ fn events_are_held_against_the_tables_as_they_will_be() {
     };
     let nothing = Definitions::default();
     let file = event("Emial") + &table("acme", "Email");
-    let start = "line 5, column 5: event table.recordInsert of \"T\": CustomPayloadFields: table \"T\" is declared, and has \
-                 no field \"Emial\" (the nearest is \"Email\")";
+    let start = "line 5, column 5: event table.recordInsert of \"T\": CustomPayloadFields: table \"T\" has no \
+                 field \"Emial\" (the nearest is \"Email\")";
     let told = problems(&nothing, &file);
     assert!(told.len() == 1 && told[0].starts_with(start), "{told:#?}");
     let seen =
@@ -316,7 +316,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     /// What `get` prints, `apply` takes as no change, whatever the texts; and on an empty installation it makes
-    /// the same again.
+    /// the same again, where the stream has shown what declared tables leave out.
     #[test]
     fn what_is_printed_applies_as_no_change(
         webhooks in proptest::collection::vec(samples::any_webhook(), 0..4),

@@ -9,8 +9,9 @@ use crate::definition::template::Template;
 use crate::definition::{Event, Payload, Table};
 use crate::id::AccountId;
 
-/// How many characters of names are held against each other, and shown: requests may have very long ones.
-const COMPARED: usize = 64;
+/// How many characters of names are compared and shown, and how many names are compared: requests may have very long ones.
+const COMPARED: usize = 32;
+const MOST_COMPARED: usize = 1000;
 
 /// What is done with an event on a table that is not declared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,63 +24,78 @@ pub enum UnknownTables {
     Refuse,
 }
 
-/// The fields that the stream has shown of a table of an account; None where that can't be known.
+/// The fields that the stream has shown of a table of an account; None where that is not known.
 pub type Seen<'s> = dyn Fn(&AccountId, &str) -> Option<Vec<String>> + 's;
 
-/// Checks that a declared table has all fields that an event names: it declares them, or the stream has shown them.
+/// Checks that a declared table has all fields that an event names: it declares them, or the stream has shown them. What
+/// the event named `before` is not checked again: it may be older than the declaration.
 ///
 /// # Errors
 /// [`Refusal::UnknownField`].
-pub fn known_fields(event: &Event, table: &Table, seen: &Seen<'_>) -> Result<(), Refusal> {
-    let declared: HashSet<&str> = table.fields.iter().map(|field| field.name.as_str()).collect();
-    let (sent, template) = match &event.payload {
-        Payload::Default => (&[][..], None),
-        Payload::Fields(names) => (names.as_slice(), None),
-        Payload::Template(text) => (&[][..], Some(Template::compile(text)?)),
-    };
-    let selected = event.object_fields.iter().map(|name| ("ObjectFields", name.as_str()));
-    let sent = sent.iter().map(|name| ("CustomPayloadFields", name.as_str()));
-    let placed = template.iter().flat_map(Template::fields).map(|name| ("CustomPayloadTemplate", name));
-    let mut undeclared = selected.chain(sent).chain(placed).filter(|(_, name)| !declared.contains(name)).peekable();
-    if undeclared.peek().is_none() {
+pub fn known_fields(event: &Event, before: Option<&Event>, table: &Table, seen: &Seen<'_>) -> Result<(), Refusal> {
+    let mut known: HashSet<String> = table.fields.iter().map(|field| field.name.clone()).collect();
+    if let Some(before) = same_table(event, before) {
+        known.extend(named(before)?.into_iter().map(|(_, name)| name));
+    }
+    let unknown: Vec<_> = named(event)?.into_iter().filter(|(_, name)| !known.contains(name)).collect();
+    if unknown.is_empty() {
         return Ok(());
     }
     let Some(seen) = seen(&table.account, &table.name) else { return Ok(()) };
-    let shown: HashSet<&str> = seen.iter().map(String::as_str).collect();
-    match undeclared.find(|(_, name)| !shown.contains(name)) {
+    known.extend(seen);
+    match unknown.into_iter().find(|(_, name)| !known.contains(name)) {
         None => Ok(()),
         Some((field, name)) => Err(Refusal::UnknownField {
             field,
             table: table.name.clone(),
-            name: cut(name),
-            nearest: nearest_of(name, declared.union(&shown).copied()),
+            nearest: nearest_of(&name, known.iter().map(String::as_str)),
+            name: cut(&name),
         }),
     }
 }
 
-/// Checks whether an event may be on a table that none of these declares.
+/// The fields that an event names, each with the key under which it does.
+fn named(event: &Event) -> Result<Vec<(&'static str, String)>, Refusal> {
+    let by = |key: &'static str| move |name: &String| (key, name.clone());
+    let mut named: Vec<_> = event.object_fields.iter().map(by("ObjectFields")).collect();
+    match &event.payload {
+        Payload::Default => {}
+        Payload::Fields(names) => named.extend(names.iter().map(by("CustomPayloadFields"))),
+        Payload::Template(text) => {
+            let template = Template::compile(text)?;
+            named.extend(template.fields().into_iter().map(|name| ("CustomPayloadTemplate", name.to_owned())));
+        }
+    }
+    Ok(named)
+}
+
+/// The event as it was before, if it was on the same table.
+fn same_table<'e>(event: &Event, before: Option<&'e Event>) -> Option<&'e Event> {
+    before.filter(|before| before.object_name == event.object_name)
+}
+
+/// Checks whether an event may be on a table that none of these declares. One that was on it `before` may stay.
 ///
 /// # Errors
 /// [`Refusal::UnknownTable`].
 pub fn unknown_table<'t, T: Iterator<Item = &'t Table>>(
     event: &Event,
+    before: Option<&Event>,
     declared: impl FnOnce() -> T,
     policy: &Policy,
 ) -> Result<(), Refusal> {
-    match policy.unknown_tables {
-        UnknownTables::Accept => Ok(()),
-        UnknownTables::Refuse => Err(Refusal::UnknownTable {
-            table: cut(&event.object_name),
-            nearest: nearest_of(&event.object_name, declared().map(|table| table.name.as_str())),
-        }),
+    if policy.unknown_tables == UnknownTables::Accept || same_table(event, before).is_some() {
+        return Ok(());
     }
+    let nearest = nearest_of(&event.object_name, declared().map(|table| table.name.as_str()));
+    Err(Refusal::UnknownTable { table: cut(&event.object_name), nearest })
 }
 
 /// The name that is most like this one.
 fn nearest_of<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
     let name = cut(name).to_lowercase();
     let distance = |known: &str| strsim::levenshtein(&name, &cut(known).to_lowercase());
-    known.map(|known| (distance(known), known)).min().map(|(_, nearest)| cut(nearest))
+    known.take(MOST_COMPARED).map(|known| (distance(known), known)).min().map(|(_, nearest)| cut(nearest))
 }
 
 /// What a refusal says of the nearest name.
@@ -108,7 +124,7 @@ mod tests {
             assert_eq!((account.as_str(), table), ("acme", "members"));
             seen.map(|names| names.iter().map(|&name| name.to_owned()).collect())
         };
-        known_fields(&event, &members(), &seen).err().map(|refusal| refusal.to_string())
+        known_fields(&event, None, &members(), &seen).err().map(|refusal| refusal.to_string())
     }
 
     fn fields(names: &[&str]) -> Payload {
@@ -122,17 +138,17 @@ mod tests {
             (
                 &["Id", "email"][..],
                 Payload::Default,
-                "ObjectFields: table \"members\" is declared, and has no field \"email\" (the nearest is \"E-Mail\")",
+                "ObjectFields: table \"members\" has no field \"email\" (the nearest is \"E-Mail\")",
             ),
             (
                 &[],
                 fields(&["E-Mail", "id"]),
-                "CustomPayloadFields: table \"members\" is declared, and has no field \"id\" (the nearest is \"Id\")",
+                "CustomPayloadFields: table \"members\" has no field \"id\" (the nearest is \"Id\")",
             ),
             (
                 &[],
                 template("{'a': '[@field:Id]', 'b': ['x [@field:EMail]']}"),
-                "CustomPayloadTemplate: table \"members\" is declared, and has no field \"EMail\"",
+                "CustomPayloadTemplate: table \"members\" has no field \"EMail\"",
             ),
             (&[], template("{'[@field:Idd]': {'c': 1}}"), "has no field \"Idd\""),
             (&[], template("{'url': '[@field:Photo/]'}"), "has no field \"Photo\""),
@@ -153,6 +169,20 @@ mod tests {
     }
 
     #[test]
+    fn what_an_event_named_before_may_stay() {
+        let event = |table: &str, fields: &[&str]| samples::event("event1", "hook01", Operation::Update, table, fields);
+        let nothing = |_: &AccountId, _: &str| Some(Vec::new());
+        let checked = |event: &Event, before: &Event| known_fields(event, Some(before), &members(), &nothing).is_ok();
+        let before = event("members", &["Old", "Id"]);
+        assert!(
+            checked(&event("members", &["Old"]), &before)
+                && checked(&Event { enabled: false, ..before.clone() }, &before)
+        );
+        assert!(!checked(&event("members", &["Old", "Odl"]), &before));
+        assert!(!checked(&event("members", &["Old"]), &event("others", &["Old"])), "of another table");
+    }
+
+    #[test]
     fn names_of_any_length_are_compared_and_shown_in_part() {
         let refusal = refused(&[&"x".repeat(200_000)], Payload::Default, Some(&[])).unwrap();
         assert!(refusal.len() < 400 && refusal.contains(&"x".repeat(COMPARED)), "{refusal}");
@@ -164,7 +194,8 @@ mod tests {
         let tables = [members(), samples::table("orders", &[])];
         let told = |unknown_tables| {
             let policy = Policy { unknown_tables, ..Policy::default() };
-            unknown_table(&event, || tables.iter(), &policy).err().map(|refusal| refusal.to_string())
+            assert_eq!(unknown_table(&event, Some(&event), || tables.iter(), &policy), Ok(()), "it may stay");
+            unknown_table(&event, None, || tables.iter(), &policy).err().map(|refusal| refusal.to_string())
         };
         assert_eq!(told(UnknownTables::Accept), None);
         let refusal = told(UnknownTables::Refuse).unwrap();

@@ -38,20 +38,29 @@ impl<'p> Planner<'p> {
         }
     }
 
-    /// Checks that the table of an event will have the fields that it names, as far as that is known.
-    pub(super) fn check_fields(&self, event: &Event, account: &AccountId) -> Result<(), rules::Refusal> {
+    /// Checks that an event may be on its table, and that the table will have the fields that the event names, as far as
+    /// that is known. What it named `before` it may go on naming.
+    pub(super) fn known_names(
+        &self,
+        event: &Event,
+        before: Option<&Event>,
+        account: &AccountId,
+    ) -> Result<(), rules::Refusal> {
         let name = event.object_name.as_str();
-        let wanted = self.wanted_tables.get(&TableId::of(account, name));
         let is_named = self.named_tables.contains_key(&(account.clone(), name));
-        let there = || self.definitions.table(account, name).filter(|_| !self.deletes_tables());
-        match wanted.or_else(there) {
+        let stays = |table: &&Table| !self.deletes_tables() && !is_named && table.account == *account;
+        let table = match is_named {
+            true => self.wanted_tables.get(&TableId::of(account, name)),
+            false => self.definitions.table(account, name).filter(stays),
+        };
+        match table {
+            Some(table) => rules::known_fields(event, before, table, self.terms.seen),
             // What is wrong with the table itself is told of it.
             None if is_named => Ok(()),
-            Some(table) => rules::known_fields(event, table, self.terms.seen),
             None => {
                 let of_file = self.wanted_tables.values().filter(|table| table.account == *account);
-                let declared = || of_file.chain(self.definitions.tables_of(account));
-                rules::unknown_table(event, declared, self.terms.policy)
+                let declared = || of_file.chain(self.definitions.tables_of(account).filter(stays));
+                rules::unknown_table(event, before, declared, self.terms.policy)
             }
         }
     }
