@@ -21,6 +21,7 @@ mod run;
 pub mod secrets;
 mod text;
 mod topics;
+mod waiting;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};

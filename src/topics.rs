@@ -36,16 +36,15 @@ pub async fn ensure(config: &Config) -> Result<Vec<String>, Error> {
 
 async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
     let cluster = Cluster::connect(&config.kafka).await?;
-    let mut created = Vec::new();
-    for topic in wanted(config) {
-        match cluster.standing(&topic).await? {
+    let wanted = wanted(config);
+    let mut missing = Vec::new();
+    for topic in &wanted {
+        match cluster.standing(topic).await? {
             Standing::Right { .. } => {}
             Standing::Wrong(wrong) => return Err(Error::Wrong(wrong)),
-            Standing::Missing => {
-                cluster.create(&topic).await?;
-                created.push(topic.name);
-            }
+            Standing::Missing => missing.push(topic),
         }
     }
-    Ok(created)
+    cluster.create(&missing).await?;
+    Ok(missing.into_iter().map(|topic| topic.name.clone()).collect())
 }

@@ -9,12 +9,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use self::diff::Diff;
+use super::waiting;
 use crate::catalogue::Catalogue;
 use crate::config::Config;
-use crate::definition::Definitions;
 use crate::definition::plan::{Change, Plan, Problems, Terms, plan};
 use crate::definition::rules::Policy;
 use crate::definition::yaml::{BadFile, File};
+use crate::definition::{Definitions, Draft};
 use crate::id::AccountId;
 use crate::stats;
 use crate::store::{self, StoreError, WriteError};
@@ -108,12 +109,13 @@ async fn carry_out(
     kafka: &HashMap<String, String>,
 ) -> Result<Plan, WriteError<Problems>> {
     let wanted = wanted.clone();
-    let (dry_run, config) = (wanted.args.dry_run, &config.definitions);
+    let (dry_run, brokers, config) = (wanted.args.dry_run, &config.kafka.brokers, &config.definitions);
     let make = move |definitions: &Definitions| wanted.plan(definitions, &seen);
     if dry_run {
         return make(&store::read(config, kafka).await?).map_err(WriteError::Refused);
     }
-    store::write(config, kafka, move |draft| make(draft.committed()).map(|plan| (plan.records(), plan))).await
+    let decide = move |draft: &Draft<'_>| make(draft.committed()).map(|plan| (plan.records(), plan));
+    waiting::told_of_write(brokers, store::write(config, kafka, decide)).await
 }
 
 impl Wanted {

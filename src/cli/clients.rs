@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::process::ExitCode;
 
 use super::text::printable;
+use super::waiting;
 use crate::config::Config;
 use crate::definition::Draft;
 use crate::definition::edit::{self, Problem, Terms};
@@ -87,7 +88,8 @@ pub async fn run(command: Clients, config: &Config) -> Result<ExitCode, ClientsE
             definitions.clients().map(line).collect()
         }
         Clients::Revoke { id } => {
-            let client = store::write(&config.definitions, &kafka, move |draft| edit::revoke_client(draft, id)).await?;
+            let revoke = store::write(&config.definitions, &kafka, move |draft| edit::revoke_client(draft, id));
+            let client = waiting::told_of_write(&config.kafka.brokers, revoke).await?;
             format!("revoked {} ({})\n", client.id, printable(&client.name))
         }
     };
@@ -114,7 +116,7 @@ async fn create(name: String, account: Option<String>, legacy: bool, config: &Co
             Terms { account: &account, policy: &policy, stamp: &stamp, seen: &|_, _| None, random: &super::random };
         Ok::<_, Problem>(edit::create_client(draft, &name, legacy, &terms))
     });
-    let (client, secret) = made.await?;
+    let (client, secret) = waiting::told_of_write(&config.kafka.brokers, made).await?;
     let account = printable(client.account.as_str());
     let told = format!("account       {account}\nclient_id     {}\nclient_secret {secret}\n", client.id);
     let mut stdout = io::stdout();

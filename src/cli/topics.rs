@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::Failure;
+use super::{Failure, waiting};
 use crate::config::Config;
 use crate::topics::{Cluster, Standing, wanted};
 
@@ -18,25 +18,34 @@ pub enum Topics {
 }
 
 pub(super) async fn run(command: Topics, config: &Config) -> Result<ExitCode, Failure> {
-    let cluster = Cluster::connect(&config.kafka).await?;
-    let mut code = ExitCode::SUCCESS;
-    for topic in wanted(config) {
-        let standing = cluster.standing(&topic).await?;
-        match (&command, standing) {
-            (Topics::Create, Standing::Missing) => {
-                cluster.create(&topic).await?;
-                println!("created  {topic}");
-            }
-            (Topics::Check, Standing::Missing) => {
-                println!("missing  {topic}; `outhook topics create` creates it");
-                code = ExitCode::FAILURE;
-            }
-            (_, Standing::Right { found }) => println!("right    {}: {found}", topic.name),
-            (_, Standing::Wrong(wrong)) => {
+    let brokers = &config.kafka.brokers;
+    let cluster = waiting::told(
+        format_args!("waiting for Kafka at {brokers} to say which topics it has"),
+        Cluster::connect(&config.kafka),
+    )
+    .await?;
+    let (wanted, mut missing, mut code) = (wanted(config), Vec::new(), ExitCode::SUCCESS);
+    for topic in &wanted {
+        match cluster.standing(topic).await? {
+            Standing::Missing => missing.push(topic),
+            Standing::Right { found } => println!("right    {}: {found}", topic.name),
+            Standing::Wrong(wrong) => {
                 println!("wrong    {wrong}");
                 println!("         to mend it: {}", wrong.mend);
                 code = ExitCode::FAILURE;
             }
+        }
+    }
+    match command {
+        Topics::Create => {
+            let what = format_args!("waiting for Kafka at {brokers} to create {} topics", missing.len());
+            waiting::told(what, cluster.create(&missing)).await?;
+            missing.iter().for_each(|topic| println!("created  {topic}"));
+        }
+        Topics::Check if missing.is_empty() => {}
+        Topics::Check => {
+            missing.iter().for_each(|topic| println!("missing  {topic}; `outhook topics create` creates it"));
+            code = ExitCode::FAILURE;
         }
     }
     Ok(code)

@@ -10,6 +10,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
+use tokio::time::Instant;
 
 use super::{Standing, Wanted, Wrong};
 use crate::brokers::{self, Troubles, Unanswered};
@@ -17,7 +18,9 @@ use crate::config::Kafka;
 
 /// How long the cluster may take for one answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// The pause between looks for a topic that was just created.
+/// How long it may take to create topics, which is one request for all of them.
+const CREATION: Duration = Duration::from_secs(30);
+/// The pause between looks for topics that were just created.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A cluster that has answered.
@@ -82,39 +85,41 @@ impl Cluster {
         Ok(wanted.judge(*partitions, &settings, &self.brokers))
     }
 
-    /// Creates a topic and waits until the cluster knows it. One that another instance created meanwhile is as
-    /// good.
+    /// Creates topics in one request and waits until the cluster knows them: one by one, each would wait for the
+    /// controller and for the broker that is asked. One that another instance created meanwhile is as good.
     ///
     /// # Errors
-    /// The cluster refuses it.
-    pub async fn create(&self, wanted: &Wanted) -> Result<(), Error> {
-        let failed = |reason: String| Error::Create { topic: wanted.name.clone(), reason };
-        // -1 is the broker's own default (KIP-464).
-        let replication = TopicReplication::Fixed(wanted.replication_factor.unwrap_or(-1));
-        let topic = wanted
-            .settings
-            .iter()
-            .fold(NewTopic::new(&wanted.name, wanted.partitions, replication), |topic, (name, value)| {
-                topic.set(name, value)
-            });
-        let created =
-            self.admin.create_topics([&topic], &options()).await.map_err(|error| failed(error.to_string()))?;
-        match created.into_iter().next() {
-            Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
-            Some(Err((_, code))) => return Err(failed(code.to_string())),
-            None => return Err(failed("the cluster did not answer for it".to_owned())),
+    /// The cluster refuses one of them; others may be there then.
+    pub async fn create(&self, missing: &[&Wanted]) -> Result<(), Error> {
+        let Some(first) = missing.first() else { return Ok(()) };
+        let topics: Vec<NewTopic<'_>> = missing.iter().copied().map(new_topic).collect();
+        let options = AdminOptions::new().request_timeout(Some(CREATION)).operation_timeout(Some(CREATION));
+        let refused = |topic: &str, reason: String| Error::Create { topic: topic.to_owned(), reason };
+        let created = self.admin.create_topics(&topics, &options).await;
+        for result in created.map_err(|error| refused(&first.name, error.to_string()))? {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => return Err(refused(&topic, code.to_string())),
+            }
         }
+        self.await_known(missing).await
+    }
+
+    async fn await_known(&self, created: &[&Wanted]) -> Result<(), Error> {
         let (admin, asker) = (self.admin.clone(), self.asker.clone());
         let mut seen = Self { admin, asker, brokers: self.brokers.clone(), topics: BTreeMap::new(), size: 0 };
-        tokio::time::timeout(PATIENCE, async {
-            while !seen.topics.contains_key(&wanted.name) {
-                tokio::time::sleep(LOOK_AGAIN).await;
-                seen.look().await?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            seen.look().await?;
+            let Some(unknown) = created.iter().find(|topic| !seen.topics.contains_key(&topic.name)) else {
+                return Ok(());
+            };
+            if Instant::now() > deadline {
+                let reason = format!("it was accepted, but is not there after {PATIENCE:?}");
+                return Err(Error::Create { topic: unknown.name.clone(), reason });
             }
-            Ok(())
-        })
-        .await
-        .map_err(|_| failed(format!("it was accepted, but is not there after {PATIENCE:?}")))?
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn look(&mut self) -> Result<(), Error> {
@@ -143,6 +148,14 @@ impl Cluster {
         let entries = resource.map_err(|code| failed(code.to_string()))?.entries;
         Ok(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
     }
+}
+
+/// What is asked for a topic.
+fn new_topic(wanted: &Wanted) -> NewTopic<'_> {
+    // -1 is the broker's own default (KIP-464).
+    let replication = TopicReplication::Fixed(wanted.replication_factor.unwrap_or(-1));
+    let topic = NewTopic::new(&wanted.name, wanted.partitions, replication);
+    wanted.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
 }
 
 fn options() -> AdminOptions {

@@ -1,8 +1,9 @@
 //! Broken records, templates, definitions and configurations: each is told in words that name the place and
 //! the mend, and none of them stops the program.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use harness::{Broker, Ended, Kind, Receiver, SECRET, Site, Stored, inserted_orders, order};
@@ -224,6 +225,29 @@ fn a_broker_that_is_not_there_is_named_with_the_reason() {
     assert_eq!(check.code, Some(1), "{}{}", check.stdout, check.stderr);
     assert!(check.stderr.contains("kafka.brokers = \"127.0.0.1:1\""), "{}", check.stderr);
     assert!(check.stderr.contains("Connection refused"), "{}", check.stderr);
+}
+
+#[test]
+fn a_command_that_waits_says_for_what_and_only_on_standard_error() {
+    // It takes connections and answers nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mut site = Site::new(OUTHOOK, 1);
+    site.set("kafka.brokers", address.as_str());
+    let (config, webhooks) = (site.configuration(), site.file("yaml", "Webhooks: []"));
+    let apply = ["apply", "-f", &webhooks.display().to_string()];
+    for command in [apply.as_slice(), &["topics", "create"], &["clients", "create", "--name", "me"]] {
+        let mut waiting = Command::new(OUTHOOK);
+        waiting.args(command).arg("--config").arg(&config).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut waiting = waiting.spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut first).unwrap();
+        let runs = waiting.try_wait().unwrap().is_none();
+        waiting.kill().unwrap();
+        let stdout = waiting.wait_with_output().unwrap().stdout;
+        assert!(first.starts_with(&format!("waiting for Kafka at {address} to ")), "{command:?}: {first}");
+        assert!(runs && stdout.is_empty(), "{command:?}: {}", String::from_utf8_lossy(&stdout));
+    }
 }
 
 #[test]
