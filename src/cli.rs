@@ -16,6 +16,7 @@ mod listing;
 mod messages;
 mod moment;
 pub mod preview;
+mod receive;
 mod replay;
 mod run;
 pub mod secrets;
@@ -51,6 +52,7 @@ struct Arguments {
 enum Command {
     Run(run::Args),
     Dev(dev::Args),
+    Receive(receive::Args),
     Check(check::Args),
     #[command(subcommand)]
     Topics(topics::Topics),
@@ -76,6 +78,7 @@ To try, without a broker:
   outhook dev
 
 To start:
+  outhook receive                    an endpoint on this machine that shows what it is sent
   outhook check                      what is configured, what is there, what run would do
   outhook apply -f webhooks.yaml     say which row changes are sent where
   outhook run                        send them, and serve the API
@@ -132,6 +135,7 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, F
     match arguments.command {
         Command::Run(_) => run::run(load_to_run()?, terminal).await,
         Command::Dev(args) => dev::run(args).await,
+        Command::Receive(args) => receive::run(args).await,
         Command::Check(args) => check::run(args, &load_to_run()?).await,
         Command::Topics(command) => topics::run(command, &load()?).await,
         Command::Apply(args) => Ok(apply::run(args, &load()?).await?),

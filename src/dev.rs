@@ -8,6 +8,7 @@ mod broker;
 mod definitions;
 mod dice;
 mod display;
+pub(crate) mod endpoint;
 mod feed;
 mod glimpse;
 mod latency;

@@ -1,26 +1,19 @@
-//! The receiver: an HTTP server that verifies each message's signature and shows it to the oracle.
+//! The receiver: an endpoint that verifies each message's signature and shows it to the oracle.
 //!
 //! It verifies with the `standardwebhooks` crate, so that sender and receiver share no signing code.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook as Verifier};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
+use super::endpoint::{self, Posted};
 use super::glimpse::Glimpses;
 use super::oracle::{Finding, Oracle};
 use crate::id::MessageId;
-use crate::render::MAX_MESSAGE_BYTES;
 
 /// Judges the messages that come.
 pub(super) struct Receiver {
@@ -48,39 +41,17 @@ impl Receiver {
 
     /// Serves connections until it is dropped.
     pub(super) async fn serve(self, listener: TcpListener) {
-        let receiver = Arc::new(self);
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(receiver.clone().connection(stream))),
-                Err(error) => tracing::warn!(%error, "the receiver could not accept a connection"),
-            }
-        }
+        endpoint::serve(listener, move |message| self.answer(message)).await;
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
-        // Where it fails, answers come later; nothing else depends on it.
-        let _ = stream.set_nodelay(true);
-        let service = service_fn(|request| self.answer(request));
-        if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
-            tracing::debug!(%error, "a connection to the receiver ended");
-        }
-    }
-
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
-        let (request, body) = request.into_parts();
-        if request.method != Method::POST {
-            return Ok(status(StatusCode::METHOD_NOT_ALLOWED));
-        }
-        let Ok(body) = Limited::new(body, MAX_MESSAGE_BYTES).collect().await else {
-            return Ok(status(StatusCode::BAD_REQUEST));
-        };
-        let (path, body, now) = (request.uri.path(), body.to_bytes(), Timestamp::now());
-        let judgement = self.judge(path, &request.headers, &body, now);
-        self.glimpses.offer(now, path, judgement, &body);
-        Ok(status(match judgement {
+    fn answer(&self, Posted { path, headers, body }: &Posted) -> StatusCode {
+        let now = Timestamp::now();
+        let judgement = self.judge(path, headers, body, now);
+        self.glimpses.offer(now, path, judgement, body);
+        match judgement {
             Judgement::Found(_) => StatusCode::NO_CONTENT,
             Judgement::BadSignature => StatusCode::UNAUTHORIZED,
-        }))
+        }
     }
 
     fn judge(&self, path: &str, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Judgement {
@@ -100,12 +71,6 @@ impl Receiver {
 fn message_of(headers: &HeaderMap) -> Option<MessageId> {
     let id = headers.get(HEADER_WEBHOOK_ID)?.to_str().ok()?;
     uuid::Uuid::parse_str(id).ok().map(MessageId)
-}
-
-fn status(status: StatusCode) -> Response<Empty<Bytes>> {
-    let mut response = Response::new(Empty::new());
-    *response.status_mut() = status;
-    response
 }
 
 #[cfg(test)]

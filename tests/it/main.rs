@@ -18,6 +18,7 @@ mod made_anew;
 mod message_log;
 mod overflow;
 mod page;
+mod receive;
 mod redrive;
 mod replay;
 mod rest;

@@ -1,0 +1,183 @@
+//! `outhook receive`: an endpoint to send to, for who has none yet.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use http::StatusCode;
+use regex::Regex;
+use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook as Verifier};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::Failure;
+use super::text::{WRITES, lines, printable};
+use crate::definition::Reference;
+use crate::dev::endpoint::{self, Posted};
+
+/// Receives messages and shows them: an endpoint to try webhooks with, on this machine.
+///
+/// It takes a POST to any path, verifies the signature if it knows the secret, prints what came, and answers 204; 401
+/// if the signature is not good. Secrets in a body are printed as whsec_…. Ctrl-C ends it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The address and port to listen on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8484")]
+    listen: SocketAddr,
+    /// The webhook's secret: whsec_…, or '${NAME}' for the environment variable that holds it, or '${file:/path}' for
+    /// the file. May be given several times: a message is good if one of them has signed it.
+    #[arg(long = "secret", value_name = "SECRET")]
+    secrets: Vec<String>,
+    /// What a good message is answered: 503 shows how it is tried again, 410 that its webhook is disabled.
+    #[arg(long, value_name = "CODE", default_value = "204", value_parser = clap::value_parser!(u16).range(200..=599))]
+    status: u16,
+}
+
+const EXAMPLES: &str = "\
+Outhook sends to such an endpoint only if its configuration allows it:
+  [delivery]
+  allow_http = true
+  allow_addresses = [\"127.0.0.0/8\"]
+
+Then, with OutgoingUrls: [http://127.0.0.1:8484/anything] in webhooks.yaml:
+  outhook receive --secret whsec_…    # `outhook apply` prints the secret of a webhook that it makes";
+
+/// Why nothing can be received.
+#[derive(Debug, thiserror::Error)]
+enum ReceiveError {
+    #[error("--secret can't be read: {0}")]
+    Elsewhere(String),
+    #[error("--secret is no secret: it is whsec_ and base64, as `outhook apply` prints it")]
+    Secret,
+    #[error("can't listen on --listen {address}: {reason}; choose another port")]
+    Listen { address: SocketAddr, reason: io::Error },
+    #[error("the output can't be written: {0}")]
+    Output(io::Error),
+}
+
+pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let verifiers = args.secrets.iter().map(|secret| verifier(secret)).collect::<Result<Vec<_>, _>>()?;
+    let status = StatusCode::from_u16(args.status).expect("clap takes only codes from 200 to 599");
+    let unbound = |reason| ReceiveError::Listen { address: args.listen, reason };
+    let listener = TcpListener::bind(args.listen).await.map_err(unbound)?;
+    let address = listener.local_addr().map_err(unbound)?;
+    eprintln!("messages to any path of http://{address} are shown here; Ctrl-C ends");
+
+    let (failed, mut failure) = mpsc::channel(1);
+    let judge = move |message: &Posted| {
+        let signature = Signature::of(message, &verifiers);
+        let status = if matches!(signature, Signature::Bad(_)) { StatusCode::UNAUTHORIZED } else { status };
+        if let Err(error) = print(&shown(message, &signature, status)) {
+            // The first one says enough.
+            let _ = failed.try_send(error);
+        }
+        status
+    };
+    tokio::select! {
+        () = endpoint::serve(listener, judge) => Ok(ExitCode::SUCCESS),
+        Some(error) = failure.recv() => Err(ReceiveError::Output(error).into()),
+    }
+}
+
+/// What verifies messages that a secret has signed.
+fn verifier(secret: &str) -> Result<Verifier, ReceiveError> {
+    let found = Reference::of(secret).map(super::elsewhere).transpose().map_err(ReceiveError::Elsewhere)?;
+    Verifier::new(found.as_deref().unwrap_or(secret)).map_err(|_| ReceiveError::Secret)
+}
+
+/// What is to be said of a message's signature.
+#[derive(Debug, PartialEq, Eq)]
+enum Signature {
+    Good,
+    Bad(String),
+    /// No secret is known.
+    Unchecked,
+}
+
+impl Signature {
+    fn of(message: &Posted, verifiers: &[Verifier]) -> Self {
+        let mut signature = Self::Unchecked;
+        for verifier in verifiers {
+            match verifier.verify(&message.body, &message.headers) {
+                Ok(()) => return Self::Good,
+                Err(error) => signature = Self::Bad(error.to_string()),
+            }
+        }
+        signature
+    }
+}
+
+/// A message as people read it: what is to be said of it, and its body.
+fn shown(message: &Posted, signature: &Signature, status: StatusCode) -> String {
+    let id = message.headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or("missing");
+    let signature = match signature {
+        Signature::Good => "good",
+        Signature::Bad(reason) => &format!("BAD ({reason})"),
+        Signature::Unchecked => "not checked",
+    };
+    let mut text = String::new();
+    let (path, id) = (printable(&message.path), printable(id));
+    writeln!(text, "POST {path}  webhook-id {id}  signature {signature}  answered {}", status.as_u16()).expect(WRITES);
+    let body = String::from_utf8_lossy(&message.body);
+    text.push_str(lines(&SECRET.replace_all(&body, "whsec_…")).trim_end());
+    text.push_str("\n\n");
+    text
+}
+
+/// A secret in a body, which is on no screen.
+static SECRET: LazyLock<Regex> = LazyLock::new(|| Regex::new("whsec_[A-Za-z0-9+/=]+").expect("it is an expression"));
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    const FIRST: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const SECOND: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn signed(secret: &str, body: &'static str) -> Posted {
+        let now = jiff::Timestamp::now().as_second();
+        let signature = Verifier::new(secret).unwrap().sign("m1", now, body.as_bytes()).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("webhook-id", "m1".parse().unwrap());
+        headers.insert("webhook-timestamp", now.to_string().parse().unwrap());
+        headers.insert("webhook-signature", signature.parse().unwrap());
+        Posted { path: "/crm".to_owned(), headers, body: body.into() }
+    }
+
+    #[test]
+    fn one_of_several_secrets_is_enough_and_without_one_nothing_is_said() {
+        let known = [FIRST, SECOND].map(|secret| verifier(secret).unwrap());
+        let message = signed(SECOND, "{}");
+        assert_eq!(Signature::of(&message, &known), Signature::Good);
+        assert!(matches!(Signature::of(&message, &known[..1]), Signature::Bad(_)));
+        assert_eq!(Signature::of(&message, &[]), Signature::Unchecked);
+    }
+
+    #[test]
+    fn a_body_is_shown_as_it_came_but_for_secrets_and_what_steers_a_terminal() {
+        let message = signed(FIRST, "{\"secret\":\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\",\n\"a\":\"\u{1b}[2J\"}\n");
+        assert_eq!(
+            shown(&message, &Signature::Good, StatusCode::NO_CONTENT),
+            "POST /crm  webhook-id m1  signature good  answered 204\n{\"secret\":\"whsec_…\",\n\"a\":\" [2J\"}\n\n"
+        );
+    }
+
+    #[test]
+    fn a_secret_that_is_none_is_not_printed() {
+        let error = verifier("whsec_not base64").err().unwrap().to_string();
+        assert!(error.contains("--secret") && !error.contains("not base64"), "{error}");
+        let error = verifier("${OUTHOOK_NO_SUCH_VARIABLE}").err().unwrap().to_string();
+        assert!(error.contains("OUTHOOK_NO_SUCH_VARIABLE"), "{error}");
+    }
+}

@@ -1,0 +1,82 @@
+//! `outhook receive`: the endpoint that a newcomer sends to.
+
+use std::io::{BufRead as _, BufReader, Lines};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+
+use harness::{SECRET, Site, inserted_orders, order};
+
+use crate::OUTHOOK;
+
+/// A running `outhook receive`; it is killed with the test.
+struct Receiving {
+    child: Child,
+    /// `http://127.0.0.1:12345`
+    base: String,
+    shown: Lines<BufReader<ChildStdout>>,
+    _stderr: BufReader<ChildStderr>,
+}
+
+impl Receiving {
+    /// On a free port, with the secret in the environment.
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(OUTHOOK);
+        command.args(["receive", "--listen", "127.0.0.1:0", "--secret", "${CRM_SECRET}"]).args(arguments);
+        command.env("CRM_SECRET", SECRET).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{OUTHOOK} can't be started: {error}"));
+        let shown = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let mut greeting = String::new();
+        stderr.read_line(&mut greeting).expect("what it says is text");
+        let address = greeting.split_whitespace().find(|word| word.starts_with("http://"));
+        let base = address.unwrap_or_else(|| panic!("it says no address: {greeting}")).to_owned();
+        Self { child, base, shown, _stderr: stderr }
+    }
+
+    /// What it shows of the next message: head and body.
+    fn message(&mut self) -> (String, String) {
+        let mut line = || self.shown.next().expect("it runs still").expect("what it says is text");
+        let message = (line(), line());
+        assert_eq!(line(), "");
+        message
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_message_is_shown_with_its_signature_verified_and_without_its_secret() {
+    let mut receiving = Receiving::start(&[]);
+    let site = Site::new(OUTHOOK, 1);
+    site.apply(&inserted_orders("CRM", &[format!("{}/crm", receiving.base)]));
+    let _instance = site.start();
+    site.produce([order(7)]);
+    let (head, body) = receiving.message();
+    assert!(head.starts_with("POST /crm  webhook-id "), "{head}");
+    assert!(head.ends_with("  signature good  answered 204"), "{head}");
+    assert!(body.contains(r#""item":"Café au lait \"grande\"""#) && body.contains(r#""secret":"whsec_…""#), "{body}");
+    assert!(!body.contains(SECRET), "{body}");
+}
+
+#[test]
+fn what_is_not_signed_is_refused_and_a_good_message_is_answered_as_told() {
+    let mut receiving = Receiving::start(&["--status", "503"]);
+    let forged = harness::api::request("POST", &format!("{}/crm", receiving.base), &[], b"{\"a\":1}");
+    assert_eq!(forged.status, 401);
+    let (head, body) = receiving.message();
+    assert!(head.starts_with("POST /crm  webhook-id missing  signature BAD (") && head.ends_with("401"), "{head}");
+    assert_eq!(body, "{\"a\":1}");
+
+    let site = Site::new(OUTHOOK, 1);
+    site.apply(&inserted_orders("CRM", &[format!("{}/crm", receiving.base)]));
+    let _instance = site.start();
+    site.produce([order(7)]);
+    let heads = [receiving.message().0, receiving.message().0];
+    assert!(heads[0].ends_with("  signature good  answered 503"), "{heads:?}");
+    assert_eq!(heads[0], heads[1], "it comes again with the same id");
+}
