@@ -7,6 +7,7 @@ mod listener;
 mod oauth;
 mod openapi;
 mod operations;
+mod page;
 mod query;
 mod rest;
 mod shares;
@@ -73,7 +74,7 @@ impl Api {
     pub fn router(self) -> Router {
         let (rest, document) = openapi::split();
         let mut framed = Router::new().merge(rest);
-        framed = framed.merge(openapi::router(&document)).fallback(nothing_here);
+        framed = framed.merge(openapi::router(&document)).merge(page::routes()).fallback(nothing_here);
         let framed = framed.layer(from_fn(error::frame));
         let open =
             operations::routes().into_iter().fold(Router::new(), |router, (path, route)| router.route(path, route));
@@ -82,7 +83,6 @@ impl Api {
 }
 
 async fn nothing_here() -> ApiError {
-    let message =
-        "nothing is at this path; /openapi.json names what there is, and /metrics, /health/live and /health/ready";
+    let message = "nothing is at this path; / leads to what there is, and /openapi.json describes the API";
     ApiError::new(StatusCode::NOT_FOUND, "ObjectNotFound", message)
 }

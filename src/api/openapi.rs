@@ -1,7 +1,6 @@
-//! The description of the API (OpenAPI 3.1), made of the code that answers, and a page to read and try it.
+//! The description of the API (OpenAPI 3.1), made of the code that answers.
 
 mod errors;
-mod page;
 mod schemas;
 
 use std::sync::Arc;
@@ -115,11 +114,11 @@ fn describe_id(parameter: &mut RefOr<Parameter>) {
     }
 }
 
-/// Serves the document, and the page.
+/// Serves the document.
 pub(super) fn router(document: &OpenApi) -> Router<Arc<Api>> {
     let document: Arc<str> = text(document).into();
     let answer = move || async move { ([(CONTENT_TYPE, "application/json")], document.to_string()) };
-    page::routes().route("/openapi.json", get(answer))
+    Router::new().route("/openapi.json", get(answer))
 }
 
 /// The name of the body of a webhook's change, where its fields are described: see [`schemas`].

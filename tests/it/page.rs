@@ -1,4 +1,4 @@
-//! The page to read and try the API, in a real browser.
+//! The pages, in a real browser.
 
 use std::process::Command;
 
@@ -9,30 +9,37 @@ use crate::OUTHOOK;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-#[test]
-fn the_page_shows_every_operation_and_takes_nothing_from_elsewhere() {
-    let site = Site::new(OUTHOOK, 1);
-    let instance = site.start();
-    let url = format!("{}/docs", instance.base());
-    let page = harness::api::request("GET", &url, &[], b"");
+/// What a browser makes of a page, which takes nothing from elsewhere and of which the browser has nothing to
+/// complain; None without a browser.
+fn shown(url: &str) -> Option<String> {
+    let page = harness::api::request("GET", url, &[], b"");
     assert_eq!((page.status, page.content_type.as_deref()), (200, Some("text/html; charset=utf-8")));
     for elsewhere in ["http://", "https://", "src=", "@import", "url("] {
         assert!(!page.text.contains(elsewhere), "{elsewhere}");
     }
-    let document = harness::api::request("GET", &format!("{}/openapi.json", instance.base()), &[], b"").body;
-
     let profile = tempfile::tempdir().unwrap();
     let mut browser = Command::new("chromium");
     browser.args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--dump-dom"]);
-    browser.arg(format!("--user-data-dir={}", profile.path().display())).arg(&url);
+    browser.arg(format!("--user-data-dir={}", profile.path().display())).arg(url);
     let Ok(shown) = browser.output() else {
-        eprintln!("NOT SHOWN without chromium: the page in a browser");
-        return;
+        eprintln!("NOT SHOWN without chromium: {url} in a browser");
+        return None;
     };
-    let (dom, said) = (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
+    let said = String::from_utf8_lossy(&shown.stderr);
     assert!(shown.status.success(), "{said}");
     // What the policy forbids, or a mistake in the script, is told on the console.
     assert!(!said.contains("CONSOLE"), "{said}");
+    Some(String::from_utf8_lossy(&shown.stdout).into_owned())
+}
+
+#[test]
+fn the_pages_show_every_operation_and_take_nothing_from_elsewhere() {
+    let site = Site::new(OUTHOOK, 1);
+    let instance = site.start();
+    let start = shown(&format!("{}/", instance.base()));
+    assert!(start.is_none_or(|dom| dom.contains("Read and try the API")));
+    let document = harness::api::request("GET", &format!("{}/openapi.json", instance.base()), &[], b"").body;
+    let Some(dom) = shown(&format!("{}/docs", instance.base())) else { return };
     let mut operations = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         assert!(dom.contains(&format!(">{path}<")), "{path} is not in the page:\n{dom}");

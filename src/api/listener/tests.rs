@@ -65,12 +65,18 @@ async fn start() -> Server {
 impl Server {
     /// Sends bytes and reads until the server closes: status and body.
     async fn send(&self, request: &str) -> (u16, String) {
+        let (head, body) = self.exchange(request).await;
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+    }
+
+    /// The same with the whole head.
+    async fn exchange(&self, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        (head.to_owned(), body.to_owned())
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
@@ -116,12 +122,34 @@ async fn metrics_are_prometheus_text_with_buckets() {
 async fn what_is_not_there_is_json_too() {
     let server = start().await;
     let (status, body) = server.get_json("/metric").await;
-    assert_eq!((status, body["Message"].as_str().unwrap().contains("/metrics")), (404, true));
+    assert_eq!((status, body["Message"].as_str().unwrap().contains("/openapi.json")), (404, true));
     assert_eq!((&body["Code"], &body["Resource"]), (&"ObjectNotFound".into(), &"/metric".into()));
     let post = "POST /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(server.send(post).await.0, 405);
     let long = format!("GET /metrics HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(HEAD_BYTES));
     assert_eq!(server.send(&long).await.0, 431);
+}
+
+#[tokio::test]
+async fn the_root_leads_to_what_there_is() {
+    let server = start().await;
+    let (head, page) = server.exchange("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let head = head.to_lowercase();
+    for line in [
+        "http/1.1 200 ok",
+        "content-type: text/html; charset=utf-8",
+        "x-content-type-options: nosniff",
+        "content-security-policy: default-src 'none'; style-src 'sha256-",
+        "x-caspio-request-id: ",
+    ] {
+        assert!(head.lines().any(|found| found.starts_with(line)), "{line} is not in\n{head}");
+    }
+    assert!(!head.contains("script-src") && !page.contains("<script"), "{head}");
+    let links: Vec<&str> = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(links, ["/docs", "/openapi.json", "/health/ready", "/health/live", "/metrics"]);
+    for link in links {
+        assert_eq!(server.get(link).await.0, 200, "{link}");
+    }
 }
 
 #[tokio::test]

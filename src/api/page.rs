@@ -1,0 +1,51 @@
+//! The pages: where one begins, and the one to read and try the API. Each is one file, with nothing from elsewhere.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::{Html, IntoResponse};
+use axum::routing::{MethodRouter, get};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use ring::digest::{SHA256, digest};
+
+use super::Api;
+
+const STYLE: &str = include_str!("page.css");
+
+/// The pages at their paths. They are the same for everybody: nothing of an account or of the cluster is in them.
+pub(super) fn routes() -> Router<Arc<Api>> {
+    let docs = page(include_str!("openapi/page.html"), include_str!("openapi/page.js"));
+    Router::new().route("/", page(include_str!("start.html"), "")).route("/docs", docs)
+}
+
+fn page(html: &str, script: &str) -> MethodRouter<Arc<Api>> {
+    let page: Arc<str> = html.replace("/*STYLE*/", STYLE).replace("/*SCRIPT*/", script).into();
+    let policy: Arc<str> = policy(script).into();
+    get(move || async move { answer(&page, &policy) })
+}
+
+fn answer(page: &str, policy: &str) -> impl IntoResponse + use<> {
+    let headers = [
+        (CONTENT_SECURITY_POLICY, policy.to_owned()),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (REFERRER_POLICY, "no-referrer".to_owned()),
+        (CACHE_CONTROL, "no-cache".to_owned()),
+    ];
+    (headers, Html(page.to_owned()))
+}
+
+/// Only the page's own style and script, known by their hashes, and only requests to where it came from.
+fn policy(script: &str) -> String {
+    let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
+    let style = hash(STYLE);
+    let script = match script {
+        "" => String::new(),
+        script => format!("script-src 'sha256-{}'; connect-src 'self'; ", hash(script)),
+    };
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; {script}base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'; require-trusted-types-for 'script'"
+    )
+}
