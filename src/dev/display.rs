@@ -12,6 +12,9 @@ use self::text::Paint;
 use super::glimpse::Glimpse;
 use super::report::{Report, Summary};
 
+/// How wide a terminal is that does not say.
+const USUAL_WIDTH: usize = 80;
+
 /// Where everything is; also the first JSON line.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ready {
@@ -45,20 +48,26 @@ pub enum Style {
 pub(super) struct Display {
     style: Style,
     paint: Paint,
+    /// Where everything is, which stays in the block: what stood above it scrolls away.
+    addresses: String,
     /// Lines of the block that stand on the terminal now.
     drawn: usize,
 }
 
 impl Display {
     pub(super) fn new(style: Style) -> Self {
-        Self { style, paint: Paint::new(style == Style::Block { colours: true }), drawn: 0 }
+        Self { style, paint: Paint::new(style == Style::Block { colours: true }), addresses: String::new(), drawn: 0 }
     }
 
     /// Everything is up.
     pub(super) fn ready(&mut self, ready: &Ready) -> io::Result<()> {
         match self.style {
             Style::Json => json(ready),
-            Style::Block { .. } | Style::Lines => write(&text::welcome(ready, self.paint)),
+            Style::Lines => write(&text::welcome(ready, &text::addresses(ready), self.paint)),
+            Style::Block { .. } => {
+                self.addresses = text::addresses(ready);
+                write(&text::welcome(ready, "", self.paint))
+            }
         }
     }
 
@@ -69,8 +78,8 @@ impl Display {
             Style::Json => json(report),
             Style::Lines => write(&text::line(report)),
             Style::Block { .. } => {
-                let lines = block::lines(report, glimpses, self.paint);
-                let frame = block::frame(self.drawn, notes, &lines);
+                let lines = block::lines(report, &self.addresses, glimpses, self.paint);
+                let frame = block::frame(self.drawn, notes, &lines, width());
                 self.drawn = lines.len();
                 write(&frame)
             }
@@ -93,6 +102,12 @@ impl Drop for Display {
             let _ = write(block::GIVE_BACK);
         }
     }
+}
+
+/// How many columns the terminal has now.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(USUAL_WIDTH)
 }
 
 fn json(line: &impl Serialize) -> io::Result<()> {

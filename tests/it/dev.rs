@@ -115,6 +115,47 @@ fn a_pipe_gets_no_escape_codes() {
     assert!(!text.contains('\x1b'), "{text}");
 }
 
+/// What a terminal shows of a text: without escape codes.
+fn visible(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |shown, part| {
+        shown + part.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, rest)| rest)
+    })
+}
+
+#[test]
+fn a_terminal_of_80_columns_and_24_rows_keeps_the_addresses_and_breaks_no_line() {
+    let dev = format!("stty cols 80 rows 24 && {OUTHOOK} dev --for 3s --rate 200");
+    let mut script = Command::new("script");
+    script.args(["-qec", &dev, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
+    let Ok(output) = script.output() else {
+        eprintln!("NOT SHOWN without script, of util-linux: what a terminal shows");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for line in visible(&text).lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let frames: Vec<String> = text.split("\x1b[?2026h").skip(1).map(visible).collect();
+    assert!(frames.len() >= 2, "{text}");
+    let last = frames[frames.len() - 2].as_str();
+    for address in ["  broker    127.0.0.1:", "  api       http://", "  metrics   http://", "  receiver  http://"] {
+        assert!(last.contains(address), "{address} is not in\n{last}");
+    }
+    assert!(last.lines().count() < 24, "{last}");
+    // What stands above the block and is still in the 24 rows, of which the cursor has one.
+    let above = visible(text.split("\x1b[?2026h").next().unwrap_or_default());
+    let rows = 23 - last.lines().count();
+    let in_sight: Vec<&str> = above.lines().rev().take(rows).collect();
+    for line in ["  api=http://127.0.0.1:", "  secret=", "  token=$(curl -s $api", "  curl -s $api"] {
+        assert!(in_sight.iter().any(|found| found.starts_with(line)), "{line} is not in\n{in_sight:#?}");
+    }
+    // A line that was cut, so that it could have broken.
+    assert!(last.lines().any(|line| line.chars().count() == 80), "{last}");
+}
+
 #[test]
 fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();

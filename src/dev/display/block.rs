@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::text::{Paint, clock, count, latency};
+use super::text::{Paint, clock, count, cut, latency, wrapped};
 use crate::dev::glimpse::{Glimpse, KEPT};
 use crate::dev::oracle::Finding;
 use crate::dev::receiver::Judgement;
@@ -11,22 +11,24 @@ use crate::dev::report::Report;
 /// Undoes what [`frame`] does to the terminal: lines wrap again, and the cursor is seen.
 pub(super) const GIVE_BACK: &str = "\x1b[?7h\x1b[?25h";
 
-/// Hides the cursor and lets the terminal cut long lines, so that a line of the block is one line of the
-/// terminal however narrow it is. What is between the two `?2026` is shown at once, where that is known.
+/// Hides the cursor and wraps no line: the block's are cut to the width before, but one with characters that the
+/// terminal takes for wider than they are must still be one line of it. What is between the two `?2026` is shown at once, where that is known.
 const BEGIN: &str = "\x1b[?2026h\x1b[?25l\x1b[?7l";
 const END: &str = "\x1b[?7h\x1b[?2026l";
 
-/// The bytes that draw the block over the `drawn` lines of it that stand there, and notes above it.
-pub(super) fn frame(drawn: usize, notes: &str, lines: &[String]) -> String {
+/// The bytes that draw the block over the `drawn` lines of it that stand there, and notes above it, on a terminal of
+/// `width` columns. Notes are wrapped, since the end of a warning may be what matters; the block's lines are cut.
+pub(super) fn frame(drawn: usize, notes: &str, lines: &[String], width: usize) -> String {
     let mut frame = String::from(BEGIN);
     if drawn > 0 {
         let _ = write!(frame, "\x1b[{drawn}A");
     }
     frame.push('\r');
-    for line in notes.lines().chain(lines.iter().map(String::as_str)) {
+    let notes = notes.lines().flat_map(|note| wrapped(note, width));
+    for line in notes.chain(lines.iter().map(|line| cut(line, width))) {
         // Cleared before it is written: after a line that fills the width it would take the last character.
         frame.push_str("\x1b[K");
-        frame.push_str(line);
+        frame.push_str(&line);
         frame.push('\n');
     }
     frame.push_str("\x1b[J");
@@ -35,7 +37,7 @@ pub(super) fn frame(drawn: usize, notes: &str, lines: &[String]) -> String {
 }
 
 /// The block's lines; always as many.
-pub(super) fn lines(report: &Report, glimpses: &[Glimpse], paint: Paint) -> Vec<String> {
+pub(super) fn lines(report: &Report, addresses: &str, glimpses: &[Glimpse], paint: Paint) -> Vec<String> {
     let Report { tally, latency: percentiles, .. } = report;
     let rule = "─".repeat(70);
     let cell = |name: &str, value: String| format!("{name:<12}{value:>10}");
@@ -43,8 +45,11 @@ pub(super) fn lines(report: &Report, glimpses: &[Glimpse], paint: Paint) -> Vec<
         let cell = format!("{name} {}", count(value));
         if value == 0 { paint.green(&cell) } else { paint.red(&cell) }
     };
-    let mut lines = vec![
-        paint.dim(&format!("── {} {rule}", clock(report.elapsed))),
+    let mut lines =
+        vec![paint.dim(&format!("── {} ── Ctrl-C drains and ends with a summary {rule}", clock(report.elapsed)))];
+    lines.extend(addresses.lines().map(str::to_owned));
+    lines.extend([
+        String::new(),
         format!(
             "  {}   {}   {}",
             cell("changes/s", count(report.changes_per_second)),
@@ -72,9 +77,10 @@ pub(super) fn lines(report: &Report, glimpses: &[Glimpse], paint: Paint) -> Vec<
             paint.dim(&format!("others {}", count(tally.others))),
         ),
         String::new(),
-    ];
+    ]);
+    let height = lines.len() + KEPT;
     lines.extend(glimpses.iter().map(|glimpse| glimpse_line(glimpse, paint)));
-    lines.resize(6 + KEPT, String::new());
+    lines.resize(height, String::new());
     lines
 }
 

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use unicode_width::UnicodeWidthChar as _;
+
 use super::Ready;
 use crate::dev::report::{Report, Summary};
 
@@ -68,9 +70,50 @@ pub(super) fn clock(elapsed: Duration) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// Where everything is, and how to go on.
-pub(super) fn welcome(ready: &Ready, paint: Paint) -> String {
-    let Ready { broker, changes_topic, api, metrics, receiver, account, client_id, client_secret, .. } = ready;
+/// The beginning of a line, as much as fits so many columns. Escape codes take no room, and those behind the cut are
+/// kept, so that a colour ends where the line does.
+pub(super) fn cut(line: &str, columns: usize) -> String {
+    let (mut used, mut in_code) = (0, false);
+    line.chars()
+        .filter(|&character| {
+            if in_code || character == '\x1b' {
+                in_code = character != 'm';
+                return true;
+            }
+            used += character.width().unwrap_or(0);
+            used <= columns
+        })
+        .collect()
+}
+
+/// A line without escape codes, in pieces that fit so many columns.
+pub(super) fn wrapped(line: &str, columns: usize) -> Vec<String> {
+    let (mut pieces, mut used) = (vec![String::new()], 0);
+    for character in line.chars() {
+        let width = character.width().unwrap_or(0);
+        if used + width > columns {
+            pieces.push(String::new());
+            used = 0;
+        }
+        used += width;
+        pieces.last_mut().expect("there is one from the start").push(character);
+    }
+    pieces
+}
+
+/// Where everything is, a line each.
+pub(super) fn addresses(ready: &Ready) -> String {
+    let Ready { broker, changes_topic, api, metrics, receiver, .. } = ready;
+    format!(
+        "  broker    {broker}, topic {changes_topic}\n  api       {api}\n  metrics   {metrics}\n  \
+         receiver  {receiver}, for any path\n"
+    )
+}
+
+/// How to go on, and where everything is if that stands nowhere else. No line is wider than 80 columns, where the
+/// terminal would break it: what a narrow terminal shows can be copied.
+pub(super) fn welcome(ready: &Ready, addresses: &str, paint: Paint) -> String {
+    let Ready { broker, changes_topic, api, account, client_id, client_secret, .. } = ready;
     let example = r#"{"table":"Orders","operation":"insert","after":{"Order_ID":7}}"#;
     let token_of = r#"sed 's/.*"access_token":"\([^"]*\).*/\1/'"#;
     let header = r#""Authorization: Bearer $token""#;
@@ -83,27 +126,26 @@ pub(super) fn welcome(ready: &Ready, paint: Paint) -> String {
     .map(|line| paint.bold(line));
     format!(
         "{title}
-  broker    {broker}, topic {changes_topic}
-  api       {api}
-  metrics   {metrics}
-  receiver  {receiver}, for any path
-
+README.md and docs/ tell more. Ctrl-C drains and ends with a summary.
+{addresses}
 {own_change}
   echo '{example}' |
     kcat -P -b {broker} -t {changes_topic}
 
 {own_webhook}
   export OUTHOOK__KAFKA__BROKERS={broker}
-  export OUTHOOK__DELIVERY__ALLOW_HTTP=true OUTHOOK__DELIVERY__ALLOW_ADDRESSES='[\"127.0.0.0/8\"]'
+  export OUTHOOK__DELIVERY__ALLOW_HTTP=true
+  export OUTHOOK__DELIVERY__ALLOW_ADDRESSES='[\"127.0.0.0/8\"]'
   outhook get > webhooks.yaml        # change it, then
   outhook apply -f webhooks.yaml
 
 {rest} {account}
-  token=$(curl -s {api}/oauth/token -d grant_type=client_credentials \\
-    -d client_id={client_id} -d client_secret={client_secret} | {token_of})
-  curl -s {api}/v3/outgoingWebhooks -H {header}
-
-README.md and docs/ tell more. Ctrl-C drains and ends with a summary.
+  api={api} id={client_id}
+  secret={client_secret}
+  token=$(curl -s $api/oauth/token -d grant_type=client_credentials \\
+    -d client_id=$id -d client_secret=$secret |
+    {token_of})
+  curl -s $api/v3/outgoingWebhooks -H {header}
 
 ",
     )
@@ -175,6 +217,34 @@ mod tests {
             ["0.0 ms", "0.8 ms", "9.9 ms", "10 ms", "120 ms", "12.0 s"]
         );
         assert_eq!(clock(Duration::from_secs(3_690)), "1:01:30");
+    }
+
+    #[test]
+    fn a_line_is_cut_by_columns_and_its_colour_ends() {
+        assert_eq!(cut("abcdef", 4), "abcd");
+        assert_eq!(cut("ab\x1b[1;31mcdef\x1b[0m", 4), "ab\x1b[1;31mcd\x1b[0m");
+        assert_eq!(cut("日本語", 4), "日本", "each takes two columns");
+        assert_eq!(wrapped("日本語ab", 5), ["日本", "語ab"]);
+        assert_eq!(wrapped("", 5), [""]);
+    }
+
+    #[test]
+    fn what_is_to_be_copied_fits_a_narrow_terminal() {
+        let address = |scheme: &str| format!("{scheme}127.0.0.1:65535");
+        let ready = Ready {
+            ready: true,
+            broker: address(""),
+            changes_topic: "changes",
+            api: address("http://"),
+            metrics: address("http://") + "/metrics",
+            receiver: address("http://"),
+            account: "default",
+            client_id: "a".repeat(16),
+            client_secret: "a".repeat(64),
+        };
+        for line in welcome(&ready, &addresses(&ready), Paint::new(false)).lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
     }
 
     #[test]
