@@ -94,11 +94,11 @@ mod tests {
 
     #[test]
     fn rows_with_their_fields_in_another_order_do_not_cost_the_square_of_them() {
-        const FIELDS: usize = 20_000;
+        const FIELDS: usize = 50_000;
         let least = |is_reversed| (0..3).map(|_| took(FIELDS, is_reversed)).min().unwrap_or_default();
         let (same, other) = (least(false), least(true));
-        // Two indexes cost some hundred times as much as a look at the same place. Looked for from one end, each field costs
-        // half of the fields: that is tens of thousands of times as much.
-        assert!(other < same * 5000, "{other:?} instead of {same:?}");
+        // Two indexes cost about a hundred times as much as a look at the same place. Looked for from one end, each field
+        // costs half of the fields: some thousand times as much.
+        assert!(other < same * 1000, "{other:?} instead of {same:?}");
     }
 }
