@@ -34,17 +34,17 @@ enum Act {
 }
 
 /// As RFC 9113, 6 numbers them.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 /// Also END_STREAM.
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const ACK: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 /// `:status: 200` (RFC 7541, appendix A).
-const STATUS_200: u8 = 0x88;
+pub const STATUS_200: u8 = 0x88;
 
 struct Server {
     address: SocketAddr,
@@ -103,7 +103,7 @@ impl Server {
     }
 }
 
-fn file(authority: &Authority) -> NamedTempFile {
+pub fn file(authority: &Authority) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), authority.pem()).unwrap();
     file
@@ -114,18 +114,11 @@ async fn serve(
     act: impl Fn(usize) -> Act,
     heard: &AtomicUsize,
 ) -> std::io::Result<()> {
-    let mut preface = [0; 24];
-    stream.read_exact(&mut preface).await?;
+    read_preface(&mut stream).await?;
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
     let (mut requests, mut last) = (0, u32::MAX);
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let (kind, flags) = (head[3], head[4]);
-        let id = u32::from_be_bytes(head[5..].try_into().unwrap());
-        let mut payload = vec![0; length];
-        stream.read_exact(&mut payload).await?;
+        let Frame { kind, flags, stream: id, payload } = read_frame(&mut stream).await?;
         match kind {
             SETTINGS | PING if flags & ACK == 0 => {
                 let payload = if kind == PING { payload } else { vec![] };
@@ -153,7 +146,29 @@ async fn serve(
     }
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// A frame as it came.
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+/// Reads what a client sends before its first frame.
+pub async fn read_preface(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
+    stream.read_exact(&mut [0; 24]).await.map(drop)
+}
+
+pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Frame> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).await?;
+    let [_, _, _, kind, flags, id @ ..] = head;
+    Ok(Frame { kind, flags, stream: u32::from_be_bytes(id), payload })
+}
+
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }

@@ -1,0 +1,48 @@
+// An HTTP/2 server that drains its sessions under load. Arguments: the files with its certificate and its key.
+// It writes its port, then a line for each thing that it does: "took" or "refused" with the message's id, "session".
+import { readFileSync } from 'node:fs';
+import { constants, createSecureServer } from 'node:http2';
+
+const PER_SESSION = 100;
+// Of every third session the last 10 requests before the drain are refused by a GOAWAY that names the one before them.
+const REFUSES_EACH = 3;
+const REFUSED = 10;
+
+const [cert, key] = process.argv.slice(2).map((path) => readFileSync(path));
+const server = createSecureServer({ cert, key });
+const tell = (line) => process.stdout.write(`${line}\n`);
+let sessions = 0;
+
+server.on('session', (session) => {
+  sessions += 1;
+  tell('session');
+  const takes = sessions % REFUSES_EACH === 0 ? PER_SESSION - REFUSED : PER_SESSION;
+  let came = 0;
+  let last;
+  session.on('stream', (stream, headers) => {
+    came += 1;
+    const id = headers['webhook-id'];
+    // The stream of a refused request is closed with an error.
+    stream.on('error', () => {});
+    if (came > takes) {
+      tell(`refused ${id}`);
+    } else {
+      last = stream.id;
+      stream.resume();
+      stream.on('end', () => {
+        stream.respond({ ':status': 200 }, { endStream: true });
+        tell(`took ${id}`);
+      });
+    }
+    if (came === PER_SESSION && takes === PER_SESSION) {
+      session.close();
+    } else if (came === PER_SESSION) {
+      session.goaway(constants.NGHTTP2_NO_ERROR, last);
+      // It sends another GOAWAY, which names a later request unless this one has gone out before (RFC 9113, 6.8, forbids that).
+      setImmediate(() => session.close());
+    }
+  });
+  session.on('error', (error) => tell(`error ${error.message}`));
+});
+
+server.listen(0, '127.0.0.1', () => tell(server.address().port));

@@ -1,0 +1,215 @@
+//! How many requests may be under way on an HTTP/2 connection at once: servers that say so late, or allow less later on. They
+//! refuse what is above it (RFC 9113, 5.1.2).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::interval;
+
+use super::super::Config;
+use super::calls::{Heard, config, target};
+use super::http2::{ACK, DATA, END_HEADERS, Frame, HEADERS, PING, RST_STREAM, SETTINGS, STATUS_200};
+use super::http2::{file, frame, read_frame, read_preface};
+use super::tls::Authority;
+
+/// Each connection has one request answered so often,
+const TICK: Duration = Duration::from_millis(2);
+/// and a limit that comes late comes so long after the first request, in ticks.
+const LATE: usize = 50;
+
+/// How many requests a connection may have at once.
+#[derive(Clone, Copy)]
+enum Limit {
+    Told(usize),
+    /// Nothing is said, nor answered, before it is late.
+    Late(usize),
+    /// No limit, until so many are under way.
+    Lowered {
+        at: usize,
+        to: usize,
+    },
+}
+
+/// What became of a connection's requests.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Counts {
+    answered: usize,
+    refused: usize,
+    /// Those of them that came after the client had acknowledged the limit.
+    against_the_limit: usize,
+}
+
+/// The server's side of a connection.
+struct Served {
+    limit: Limit,
+    /// What was said of it.
+    most: Option<usize>,
+    /// The client has acknowledged that.
+    is_known: bool,
+    /// Requests that have come whole and are not answered.
+    open: VecDeque<u32>,
+    ticks: usize,
+    counts: Counts,
+}
+
+impl Served {
+    fn new(limit: Limit) -> Self {
+        Self { limit, most: None, is_known: false, open: VecDeque::new(), ticks: 0, counts: Counts::default() }
+    }
+
+    /// The frames that come first.
+    fn begin(&mut self) -> Vec<u8> {
+        match self.limit {
+            Limit::Told(most) => self.tell(most),
+            Limit::Late(_) => vec![],
+            Limit::Lowered { .. } => frame(SETTINGS, 0, 0, &[]),
+        }
+    }
+
+    /// Says how many may be under way, and refuses those that are too many.
+    fn tell(&mut self, most: usize) -> Vec<u8> {
+        /// As RFC 9113, 6.5.2 numbers it.
+        const MAX_CONCURRENT_STREAMS: u16 = 3;
+        (self.most, self.is_known) = (Some(most), false);
+        let setting = [&MAX_CONCURRENT_STREAMS.to_be_bytes()[..], &(most as u32).to_be_bytes()].concat();
+        [frame(SETTINGS, 0, 0, &setting), self.refuse()].concat()
+    }
+
+    fn refuse(&mut self) -> Vec<u8> {
+        let reason = u32::from(h2::Reason::REFUSED_STREAM).to_be_bytes();
+        let above = self.open.split_off(self.most.unwrap_or(usize::MAX).min(self.open.len()));
+        self.counts.refused += above.len();
+        self.counts.against_the_limit += if self.is_known { above.len() } else { 0 };
+        above.into_iter().flat_map(|stream| frame(RST_STREAM, 0, stream, &reason)).collect()
+    }
+
+    /// What is sent when a frame has come.
+    fn came(&mut self, came: Frame) -> Vec<u8> {
+        match came.kind {
+            SETTINGS if came.flags & ACK != 0 => {
+                self.is_known = self.most.is_some();
+                vec![]
+            }
+            SETTINGS => frame(SETTINGS, ACK, 0, &[]),
+            PING if came.flags & ACK == 0 => frame(PING, ACK, 0, &came.payload),
+            HEADERS | DATA if came.flags & ACK != 0 => {
+                self.open.push_back(came.stream);
+                match self.limit {
+                    Limit::Lowered { at, to } if self.most.is_none() && self.open.len() == at => self.tell(to),
+                    _ => self.refuse(),
+                }
+            }
+            _ => vec![],
+        }
+    }
+
+    /// What is sent as time goes by.
+    fn tick(&mut self) -> Vec<u8> {
+        if let Limit::Late(most) = self.limit
+            && self.most.is_none()
+        {
+            self.ticks += usize::from(!self.open.is_empty());
+            return if self.ticks == LATE { self.tell(most) } else { vec![] };
+        }
+        let Some(stream) = self.open.pop_front() else { return vec![] };
+        self.counts.answered += 1;
+        frame(HEADERS, ACK | END_HEADERS, stream, &[STATUS_200])
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    authority: NamedTempFile,
+    connections: Arc<Mutex<Vec<Arc<Mutex<Served>>>>>,
+}
+
+impl Server {
+    /// Its n-th connection, counted from 0, has the limit that `limit` tells.
+    async fn start(limit: impl Fn(usize) -> Limit + Send + 'static) -> Self {
+        let authority = Authority::new();
+        let acceptor = authority.serves(&["h2"], None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::<Mutex<Vec<_>>>::default();
+        let opened = connections.clone();
+        tokio::spawn(async move {
+            for number in 0.. {
+                let (tcp, _) = listener.accept().await.unwrap();
+                tcp.set_nodelay(true).unwrap();
+                let stream = acceptor.accept(tcp).await.unwrap();
+                let served = Arc::new(Mutex::new(Served::new(limit(number))));
+                opened.lock().unwrap().push(served.clone());
+                // How it ends is the client's business.
+                tokio::spawn(async move { drop(serve(stream, &served).await) });
+            }
+        });
+        Self { address, authority: file(&authority), connections }
+    }
+
+    /// Delivers so many calls to it, each in its only attempt. What its connections had of them.
+    async fn takes(&self, calls: u32) -> Vec<Counts> {
+        let (ca_file, queue_wait) = (Some(self.authority.path().to_owned()), Duration::from_secs(60));
+        let mut heard = Heard::new(Config { ca_file, retry: vec![], queue_wait, ..config() });
+        heard.offer_all(&target(&format!("https://{}/", self.address)), 0..calls).await;
+        for _ in 0..calls {
+            assert_eq!(heard.delivered().await, 1);
+        }
+        self.connections.lock().unwrap().iter().map(|served| served.lock().unwrap().counts.clone()).collect()
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    served: &Mutex<Served>,
+) -> std::io::Result<()> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    read_preface(&mut reader).await?;
+    let (frames, mut came) = mpsc::channel(16);
+    tokio::spawn(async move {
+        while let Ok(frame) = read_frame(&mut reader).await
+            && frames.send(frame).await.is_ok()
+        {}
+    });
+    let mut ticks = interval(TICK);
+    let mut answer = served.lock().unwrap().begin();
+    loop {
+        writer.write_all(&answer).await?;
+        writer.flush().await?;
+        answer = tokio::select! {
+            frame = came.recv() => match frame {
+                Some(frame) => served.lock().unwrap().came(frame),
+                None => return Ok(()),
+            },
+            _ = ticks.tick() => served.lock().unwrap().tick(),
+        };
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_comes_late_is_kept_from_the_first_request_on() {
+    const CALLS: u32 = 200;
+    for most in [1, 2] {
+        let server = Server::start(move |_| Limit::Late(most)).await;
+        let all = Counts { answered: CALLS as usize, ..Counts::default() };
+        assert_eq!(server.takes(CALLS).await, [all], "at most {most}");
+    }
+}
+
+#[tokio::test]
+async fn requests_that_a_lower_limit_refuses_go_out_again_in_the_same_attempt() {
+    const CALLS: u32 = 500;
+    let lowered = Limit::Lowered { at: 12, to: 2 };
+    let server = Server::start(move |number| if number == 0 { lowered } else { Limit::Told(2) }).await;
+    let connections = server.takes(CALLS).await;
+    let answered: usize = connections.iter().map(|counts| counts.answered).sum();
+    assert_eq!(answered, CALLS as usize, "{connections:?}");
+    let [first, second] = &connections[..] else { panic!("{connections:?}") };
+    assert!(first.refused >= 10 && first.against_the_limit == 0, "{first:?}");
+    assert_eq!(second.refused, 0, "{second:?}");
+}
