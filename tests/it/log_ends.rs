@@ -1,9 +1,13 @@
 //! Topics and partitions that come later, records that are deleted before they are read, and the end of a log without a
 //! record.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
-use harness::{Broker, Receiver, Site, eventually, inserted_orders, order};
+use harness::{Answer, Broker, Receiver, Site, Stored, eventually, inserted_orders, order};
 use toml::{Table, Value};
 
 use crate::{OUTHOOK, SOON};
@@ -92,10 +96,9 @@ fn a_partition_that_ends_with_markers_of_transactions_has_no_lag() {
     }
     let (receiver, site) = (Receiver::start(), Site::new(OUTHOOK, 1));
     site.apply(&inserted_orders("orders", &[receiver.url("/orders")]));
-    let orders: Vec<_> = (0..6).map(|number| order(number).1).collect();
-    let values: Vec<&[u8]> = orders.iter().map(String::as_bytes).collect();
-    broker.produce_in_transaction(&site.changes, &values[..3], true);
-    broker.produce_in_transaction(&site.changes, &values[3..5], false);
+    let values: Vec<_> = (0..6).map(|number| order(number).1).collect();
+    broker.produce_in_transaction(&site.changes, 0, &values[..3], true);
+    broker.produce_in_transaction(&site.changes, 0, &values[3..5], false);
     let instance = site.start();
     receiver.wait("/orders", 3, SOON);
     site.await_settled(SOON);
@@ -103,16 +106,135 @@ fn a_partition_that_ends_with_markers_of_transactions_has_no_lag() {
     assert_eq!(broker.committed(&site.group, &site.changes), [Some(7)], "three, two, and a marker behind each");
 
     // What comes then is read, and counts as before.
-    broker.produce_in_transaction(&site.changes, &values[5..], true);
+    broker.produce_in_transaction(&site.changes, 0, &values[5..], true);
     receiver.wait("/orders", 4, SOON);
     site.await_settled(SOON);
     eventually("the lag is 0", SOON, || (instance.metric("outhook_lag_records") == 0.0).then_some(()));
     instance.stop();
 
     // Nor does a partition have one in which nothing but markers is left to read.
-    broker.produce_in_transaction(&site.changes, &values[..2], false);
+    broker.produce_in_transaction(&site.changes, 0, &values[..2], false);
     let instance = site.start();
     site.await_settled(SOON);
     assert_eq!(receiver.requests("/orders").len(), 4);
     instance.stop();
+}
+
+/// How often each order came, by its number.
+type Came = Arc<Mutex<HashMap<usize, usize>>>;
+
+/// Partitions of which each has transactions that were committed, each with one behind it that was aborted.
+const PARTITIONS: i32 = 6;
+const TRANSACTIONS: usize = 3;
+/// Orders in each of them.
+const ORDERS: usize = 12;
+
+/// Writes these transactions. Returns the records that are to be read.
+fn write_transactions(broker: &Broker, topic: &str) -> Vec<Stored> {
+    thread::scope(|scope| {
+        for partition in 0..PARTITIONS {
+            scope.spawn(move || {
+                for transaction in 0..2 * TRANSACTIONS {
+                    let first = (partition as usize * 2 * TRANSACTIONS + transaction) * ORDERS;
+                    let values: Vec<_> = (first..first + ORDERS).map(|number| order(number).1).collect();
+                    broker.produce_in_transaction(topic, partition, &values, transaction % 2 == 0);
+                }
+            });
+        }
+    });
+    let written = broker.read_all(topic);
+    assert_eq!(written.len(), PARTITIONS as usize * TRANSACTIONS * ORDERS);
+    written
+}
+
+/// A receiver that answers so late that most of what is fetched waits in the client's queue until the reader has room.
+fn slow_receiver(came: &Came) -> Receiver {
+    let came = came.clone();
+    let receiver = Receiver::observed(move |request| {
+        *came.lock().expect("no holder panics").entry(number(&request.body)).or_default() += 1;
+    });
+    // At first for longer than a position has to be steady.
+    receiver.answer_first("/orders", vec![Answer::Late(Duration::from_secs(5), 204); 2 * PARTITIONS as usize]);
+    receiver.answer("/orders", Answer::Late(Duration::from_millis(600), 204));
+    receiver
+}
+
+/// The number of the order in a message's body.
+fn number(body: &[u8]) -> usize {
+    let message: serde_json::Value = serde_json::from_slice(body).expect("a message's body is JSON");
+    message["data"][0]["id"].as_u64().expect("an order has a number") as usize
+}
+
+/// Of the records that are behind what the group has committed, those that have not come.
+fn skipped(site: &Site, written: &[Stored], came: &Came) -> Vec<String> {
+    let committed = Broker::get().committed(&site.group, &site.changes);
+    let came = came.lock().expect("no holder panics").clone();
+    let is_behind = |record: &&Stored| committed[record.partition as usize].is_some_and(|end| record.offset < end);
+    let has_come = |record: &&Stored| {
+        let change: serde_json::Value =
+            serde_json::from_slice(record.value.as_deref().expect("it has a value")).expect("it is JSON");
+        came.contains_key(&(change["after"]["id"].as_u64().expect("it has a number") as usize))
+    };
+    let skipped = written.iter().filter(is_behind).filter(|record| !has_come(record));
+    skipped.map(|record| format!("{}/{}", record.partition, record.offset)).collect()
+}
+
+#[test]
+fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room() {
+    let broker = Broker::get();
+    if !broker.is_kafka_for("transactions") {
+        return;
+    }
+    for protocol in ["classic", "consumer"] {
+        let came = Came::default();
+        let receiver = slow_receiver(&came);
+        let mut site = Site::new(OUTHOOK, PARTITIONS);
+        site.set("kafka.group_protocol", protocol);
+        site.set("memory.max_open_records", 2);
+        // Calls that wait for the endpoint stay open.
+        for key in ["queue_wait", "first_byte_timeout", "timeout"] {
+            site.set(&format!("delivery.{key}"), "60s");
+        }
+        // What a rebalance takes out of the client's queue is fetched again late, and positions are told seldom.
+        site.set("kafka.properties.fetch.wait.max.ms", 3000);
+        site.set("kafka.properties.statistics.interval.ms", 1000);
+        site.apply(&inserted_orders("orders", &[receiver.url("/orders")]));
+        let written = write_transactions(broker, &site.changes);
+
+        let instance = site.start();
+        let is_done = AtomicBool::new(false);
+        let (looks, visits, others) = thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                let mut looks = 0;
+                while !is_done.load(Ordering::Relaxed) {
+                    assert_eq!(skipped(&site, &written, &came), [""; 0], "{protocol}: committed, and never sent");
+                    looks += 1;
+                }
+                looks
+            });
+            let mut others = Vec::new();
+            let all = || came.lock().expect("no holder panics").len() == written.len();
+            while !all() && !looking.is_finished() && others.len() < 20 {
+                let other = site.start();
+                thread::sleep(Duration::from_secs(1));
+                others.push(other.stop());
+                thread::sleep(Duration::from_secs(1));
+            }
+            is_done.store(true, Ordering::Relaxed);
+            (looking.join(), others.len(), others)
+        });
+        let looks = looks.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        site.await_settled(SOON);
+        eventually("the lag is 0", SOON, || (instance.metric("outhook_lag_records") == 0.0).then_some(()));
+        assert_eq!(skipped(&site, &written, &came), [""; 0], "{protocol}: all is committed, but not all was sent");
+        let came = came.lock().expect("no holder panics").clone();
+        let requests: usize = came.values().sum();
+        println!("{protocol}: {} orders in {requests} requests, {visits} visits, {looks} looks", came.len());
+        assert_eq!(came.len(), written.len(), "none that was aborted is sent");
+        for ended in others.into_iter().chain([instance.stop()]) {
+            // A reader that has passed what it has not read takes it for a log that went back.
+            let passed = ended.stderr.lines().filter(|line| line.contains("offsets went back")).collect::<Vec<_>>();
+            assert_eq!(passed, [""; 0], "{protocol}: passed, and not read");
+        }
+    }
 }

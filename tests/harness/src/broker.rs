@@ -212,11 +212,11 @@ impl Broker {
         acknowledged(&producer);
     }
 
-    /// Produces values to the first partition in a transaction, and commits or aborts it. Either leaves a marker behind them.
+    /// Produces values to a partition in a transaction, and commits or aborts it. Either leaves a marker behind them.
     ///
     /// # Panics
     /// The broker refuses it.
-    pub fn produce_in_transaction(&self, topic: &str, values: &[&[u8]], commits: bool) {
+    pub fn produce_in_transaction<V: AsRef<[u8]>>(&self, topic: &str, partition: i32, values: &[V], commits: bool) {
         let mut config = self.producer_config();
         config.set("transactional.id", self.unique("transaction"));
         config.set("message.timeout.ms", "30000").set("transaction.timeout.ms", "30000");
@@ -225,7 +225,7 @@ impl Broker {
         producer.init_transactions(PATIENCE).expect("the broker knows transactions");
         producer.begin_transaction().expect("none is open");
         for value in values {
-            send(&producer, BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(value));
+            send(&producer, BaseRecord::<[u8], [u8]>::to(topic).partition(partition).payload(value.as_ref()));
         }
         acknowledged(&producer);
         let ended = if commits { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
