@@ -38,7 +38,8 @@ server.on('session', (session) => {
       session.close();
     } else if (came === PER_SESSION) {
       session.goaway(constants.NGHTTP2_NO_ERROR, last);
-      // It sends another GOAWAY, which names a later request unless this one has gone out before (RFC 9113, 6.8, forbids that).
+      // It sends another GOAWAY, which names a later request unless this one has gone out before. That is no HTTP/2
+      // (RFC 9113, 6.8), and a client ends the connection.
       setImmediate(() => session.close());
     }
   });

@@ -1,5 +1,5 @@
-//! How many requests may be under way on an HTTP/2 connection at once: servers that say so late, or allow less later on. They
-//! refuse what is above it (RFC 9113, 5.1.2).
+//! How many requests may be under way on an HTTP/2 connection at once: servers that say so late, or allow less later.
+//! They refuse what is above it (RFC 9113, 5.1.2).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
