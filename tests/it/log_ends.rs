@@ -185,56 +185,55 @@ fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room
     if !broker.is_kafka_for("transactions") {
         return;
     }
-    for protocol in ["classic", "consumer"] {
-        let came = Came::default();
-        let receiver = slow_receiver(&came);
-        let mut site = Site::new(OUTHOOK, PARTITIONS);
-        site.set("kafka.group_protocol", protocol);
-        site.set("memory.max_open_records", 2);
-        // Calls that wait for the endpoint stay open.
-        for key in ["queue_wait", "first_byte_timeout", "timeout"] {
-            site.set(&format!("delivery.{key}"), "60s");
-        }
-        // What a rebalance takes out of the client's queue is fetched again late, and positions are told seldom.
-        site.set("kafka.properties.fetch.wait.max.ms", 3000);
-        site.set("kafka.properties.statistics.interval.ms", 1000);
-        site.apply(&inserted_orders("orders", &[receiver.url("/orders")]));
-        let written = write_transactions(broker, &site.changes);
+    let came = Came::default();
+    let receiver = slow_receiver(&came);
+    let mut site = Site::new(OUTHOOK, PARTITIONS);
+    // Its rebalances stop no member, so that readers go on while one comes.
+    site.set("kafka.group_protocol", "consumer");
+    site.set("memory.max_open_records", 2);
+    // Calls that wait for the endpoint stay open.
+    for key in ["queue_wait", "first_byte_timeout", "timeout"] {
+        site.set(&format!("delivery.{key}"), "60s");
+    }
+    // What a rebalance takes out of the client's queue is fetched again late, and positions are told seldom.
+    site.set("kafka.properties.fetch.wait.max.ms", 3000);
+    site.set("kafka.properties.statistics.interval.ms", 1000);
+    site.apply(&inserted_orders("orders", &[receiver.url("/orders")]));
+    let written = write_transactions(broker, &site.changes);
 
-        let instance = site.start();
-        let is_done = AtomicBool::new(false);
-        let (looks, visits, others) = thread::scope(|scope| {
-            let looking = scope.spawn(|| {
-                let mut looks = 0;
-                while !is_done.load(Ordering::Relaxed) {
-                    assert_eq!(skipped(&site, &written, &came), [""; 0], "{protocol}: committed, and never sent");
-                    looks += 1;
-                }
-                looks
-            });
-            let mut others = Vec::new();
-            let all = || came.lock().expect("no holder panics").len() == written.len();
-            while !all() && !looking.is_finished() && others.len() < 20 {
-                let other = site.start();
-                thread::sleep(Duration::from_secs(1));
-                others.push(other.stop());
-                thread::sleep(Duration::from_secs(1));
+    let instance = site.start();
+    let is_done = AtomicBool::new(false);
+    let (looks, visits, others) = thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut looks = 0;
+            while !is_done.load(Ordering::Relaxed) {
+                assert_eq!(skipped(&site, &written, &came), [""; 0], "committed, and never sent");
+                looks += 1;
             }
-            is_done.store(true, Ordering::Relaxed);
-            (looking.join(), others.len(), others)
+            looks
         });
-        let looks = looks.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        site.await_settled(SOON);
-        eventually("the lag is 0", SOON, || (instance.metric("outhook_lag_records") == 0.0).then_some(()));
-        assert_eq!(skipped(&site, &written, &came), [""; 0], "{protocol}: all is committed, but not all was sent");
-        let came = came.lock().expect("no holder panics").clone();
-        let requests: usize = came.values().sum();
-        println!("{protocol}: {} orders in {requests} requests, {visits} visits, {looks} looks", came.len());
-        assert_eq!(came.len(), written.len(), "none that was aborted is sent");
-        for ended in others.into_iter().chain([instance.stop()]) {
-            // A reader that has passed what it has not read takes it for a log that went back.
-            let passed = ended.stderr.lines().filter(|line| line.contains("offsets went back")).collect::<Vec<_>>();
-            assert_eq!(passed, [""; 0], "{protocol}: passed, and not read");
+        let mut others = Vec::new();
+        let all = || came.lock().expect("no holder panics").len() == written.len();
+        while !all() && !looking.is_finished() && others.len() < 20 {
+            let other = site.start();
+            thread::sleep(Duration::from_secs(1));
+            others.push(other.stop());
+            thread::sleep(Duration::from_secs(1));
         }
+        is_done.store(true, Ordering::Relaxed);
+        (looking.join(), others.len(), others)
+    });
+    let looks = looks.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    site.await_settled(SOON);
+    eventually("the lag is 0", SOON, || (instance.metric("outhook_lag_records") == 0.0).then_some(()));
+    assert_eq!(skipped(&site, &written, &came), [""; 0], "all is committed, but not all was sent");
+    let came = came.lock().expect("no holder panics").clone();
+    let requests: usize = came.values().sum();
+    println!("{} orders in {requests} requests, {visits} visits, {looks} looks", came.len());
+    assert_eq!(came.len(), written.len(), "none that was aborted is sent");
+    for ended in others.into_iter().chain([instance.stop()]) {
+        // A reader that has passed what it has not read takes it for a log that went back.
+        let passed = ended.stderr.lines().filter(|line| line.contains("offsets went back")).collect::<Vec<_>>();
+        assert_eq!(passed, [""; 0], "passed, and not read");
     }
 }
