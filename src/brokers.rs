@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::Metadata;
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 /// How many different troubles are kept.
 const MAX_TROUBLES: usize = 16;
 /// How long the first question waits. Each further one waits twice as long, so that a slow broker is heard too.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// What to do where an ACL is missing.
+const ADD_AN_ACL: &str = "this client lacks an ACL: `outhook check` names it, with the command that adds it";
 
 /// What a client's callbacks have told.
 #[derive(Default)]
@@ -24,6 +27,8 @@ pub enum Unanswered {
         "a broker refuses this client: {0}; look at sasl.username, sasl.password and sasl.mechanism in [kafka.properties]"
     )]
     Refused(String),
+    #[error("the brokers keep it from this client; {ADD_AN_ACL}")]
+    Hidden,
     #[error("no broker answers within {within:?}: {reason}")]
     Silent { within: Duration, reason: String },
 }
@@ -67,6 +72,34 @@ impl Troubles {
     }
 }
 
+/// Whether a broker refuses what is done with a topic, which it would do again however long it is waited.
+pub fn is_denied(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+}
+
+/// Whether an error is about the group that a client has to name and never joins: nothing that it does needs it.
+pub fn is_of_the_group(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+}
+
+/// An error of a client, with the mend if it is a missing ACL.
+pub fn told(error: &KafkaError) -> String {
+    told_as(error.rdkafka_error_code(), &error.to_string())
+}
+
+/// The same in the client's own words.
+pub fn told_as(code: Option<RDKafkaErrorCode>, text: &str) -> String {
+    match code {
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed,
+        ) => format!("{text}; {ADD_AN_ACL}"),
+        _ => text.to_owned(),
+    }
+}
+
 /// A port that speaks TLS or SASL hangs up on who does not, and the other way round.
 fn with_question(reason: &str) -> String {
     let hung_up = ["Disconnected", "SSL handshake failed", "ApiVersion", "brokers are down"];
@@ -80,7 +113,7 @@ fn with_question(reason: &str) -> String {
 /// Asks brokers for a topic, or for all. `serve` has the client tell its callbacks what it has met. Blocks.
 ///
 /// # Errors
-/// None of them answers in time, or one refuses this client.
+/// None of them answers in time, or one refuses this client or keeps the topic from it.
 pub fn metadata<C: ClientContext>(
     client: &Client<C>,
     topic: Option<&str>,
@@ -93,6 +126,7 @@ pub fn metadata<C: ClientContext>(
     loop {
         let left = within.saturating_sub(started.elapsed());
         let error = match client.fetch_metadata(topic, wait.min(left)) {
+            Ok(metadata) if topic.is_some() && hides(&metadata) => return Err(Unanswered::Hidden),
             Ok(metadata) => return Ok(metadata),
             Err(error) => error,
         };
@@ -106,4 +140,9 @@ pub fn metadata<C: ClientContext>(
         }
         wait *= 2;
     }
+}
+
+fn hides(metadata: &Metadata) -> bool {
+    let denied = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    metadata.topics().iter().any(|topic| topic.error() == denied)
 }

@@ -119,6 +119,8 @@ pub enum Error {
     Unanswered { topic: String, brokers: String, reason: Unanswered },
     #[error("there is no topic {topic}: create it with `outhook topics create`")]
     NoTopic { topic: String },
+    #[error("topic {topic} can't be read: {reason}")]
+    Denied { topic: String, reason: String },
     #[error(transparent)]
     Cursor(#[from] BadCursor),
     #[error("nothing of topic {topic} could be read within {time:?}; the last trouble was: {trouble}")]

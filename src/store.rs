@@ -68,6 +68,8 @@ pub enum StoreError {
         "topic {topic} could not be read to its end: nothing came for {seconds} seconds; the last trouble was: {trouble}"
     )]
     Stalled { topic: String, seconds: u64, trouble: String },
+    #[error("topic {topic} can't be read: {reason}")]
+    Denied { topic: String, reason: String },
     #[error(
         "the definitions in topic {topic} are not known as a whole: of {record}, {why}. Add the key to \
          definitions.secret_keys, behind the one that shall seal"

@@ -169,7 +169,7 @@ impl Reader {
                 }
                 // What is left are no records, but marks of transactions or what compaction has taken away.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(spans.remove(&partition)),
-                Some(Err(error)) => self.trouble = error.to_string(),
+                Some(Err(error)) => self.trouble(&error)?,
             }
         }
         if self.looked_at == 0 && !spans.is_empty() && self.is_late() {
@@ -270,7 +270,7 @@ impl Reader {
                 Some(Ok(message)) => (message.partition(), Some(message)),
                 Some(Err(KafkaError::PartitionEOF(partition))) => (partition, None),
                 Some(Err(error)) => {
-                    self.trouble = error.to_string();
+                    self.trouble(&error)?;
                     continue;
                 }
             };
@@ -305,6 +305,18 @@ impl Reader {
     /// How long a question may take now.
     fn answer(&self) -> Duration {
         self.time.saturating_sub(self.started.elapsed()).clamp(POLL, ANSWER)
+    }
+
+    /// The client goes on by itself after an error, unless it may not read at all.
+    fn trouble(&mut self, error: &KafkaError) -> Result<(), Error> {
+        if brokers::is_of_the_group(error) {
+            return Ok(());
+        }
+        self.trouble = brokers::told(error);
+        if brokers::is_denied(error) {
+            return Err(Error::Denied { topic: self.topic.clone(), reason: self.trouble.clone() });
+        }
+        Ok(())
     }
 
     fn stalled(&self) -> Error {

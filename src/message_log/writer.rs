@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::entry::{Entry, Status};
 use super::{Config, Level};
+use crate::brokers;
 use crate::journal::partition_of;
 
 /// How many entries wait in the client at most, and how much they take, in KiB.
@@ -128,8 +129,9 @@ impl Losses {
             *told = Some(Instant::now());
             warn!(
                 topic = self.topic,
-                "entries of the message log are left out, while delivery goes on: {reason}; \
-                 outhook_message_log_dropped_total counts them"
+                "entries of the message log are left out, while delivery goes on: {}; \
+                 outhook_message_log_dropped_total counts them",
+                brokers::told(reason)
             );
         }
     }

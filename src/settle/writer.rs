@@ -14,6 +14,7 @@ use tracing::error;
 use super::giving_up::GivingUp;
 use super::outgoing::{Kind, Outgoing};
 use super::producer::{self, Renewed, is_queue_full, is_too_large};
+use crate::brokers;
 use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 
@@ -209,8 +210,9 @@ impl Writer {
             error!(
                 topic,
                 pending = *self.pending.borrow(),
-                "{} can't be written, so their records' offsets wait: {reason} (for one, {})",
+                "{} can't be written, so their records' offsets wait: {} (for one, {})",
                 self.what,
+                brokers::told(reason),
                 record.place
             );
         }

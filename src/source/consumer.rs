@@ -25,6 +25,7 @@ use super::reread::Rereader;
 use super::reread::of_no_member;
 use super::standing::keep_reason;
 use super::{Config, Handlers, Topics};
+use crate::brokers;
 use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
 
@@ -79,7 +80,9 @@ fn mend(code: RDKafkaErrorCode) -> &'static str {
             "; either another instance has the same kafka.instance_id, then give each its own, or Kafka was away for \
              longer than the group's session timeout, then start this one again"
         }
-        RDKafkaErrorCode::GroupAuthorizationFailed => "; allow this client Read on the group kafka.group",
+        RDKafkaErrorCode::GroupAuthorizationFailed => {
+            "; allow this client Read on the group kafka.group: `outhook check` has the command"
+        }
         _ => "",
     }
 }
@@ -210,7 +213,9 @@ fn serve_callbacks<H: Handlers>(
                     consumer.context().fatal.send_replace(fatal);
                     return;
                 }
-                Some(Err(error)) => warn!(%error, "Kafka's client goes on by itself after an error"),
+                Some(Err(error)) => {
+                    warn!(error = brokers::told(&error), "Kafka's client goes on by itself after an error");
+                }
                 // A partition without a queue of its own has no book: nothing of it is ever committed.
                 Some(Ok(_)) => debug!("a record of a partition that is not read; it is left for the next assignment"),
             }

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 
 use super::Unreadable;
 use super::probe::Found;
+use crate::brokers;
 use crate::id::Place;
 use crate::lifecycle::{Lack, Readiness};
 
@@ -198,7 +199,7 @@ impl Standing {
                 debug!(topic = %self.topic, partition = self.partition, at, %cause, "the same Kafka error once more");
             }
             None => {
-                let error = &cause.text;
+                let error = brokers::told_as(Some(cause.code), &cause.text);
                 warn!(topic = %self.topic, partition = self.partition, at, error, "a Kafka error; it is tried again");
                 self.trouble = Some(Trouble { at, cause, times: 1, since: now, last: now, wait: WAIT, lack: None });
             }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::Shared;
 use super::record::{self, Count};
 use super::writer::{Writer, Written};
+use crate::brokers;
 use crate::catalogue;
 use crate::endpoints::{ORDER_PREFIX, REPORT_PREFIX};
 use crate::store::{Log, Next};
@@ -96,7 +97,7 @@ impl Keeper {
             }
             Next::Remade => self.begin_anew(log),
             Next::Nothing => {}
-            Next::Trouble(error) => self.report(&format!("it can't be read for now: {error}")),
+            Next::Trouble(error) => self.report(&format!("it can't be read for now: {}", brokers::told(&error))),
         }
     }
 
@@ -165,7 +166,10 @@ impl Keeper {
                         // more than one that failed.
                         Written::Count(_) | Written::Report(_) => {}
                     }
-                    self.report(&format!("it takes no records for now, so counts wait in memory: {error}"));
+                    self.report(&format!(
+                        "it takes no records for now, so counts wait in memory: {}",
+                        brokers::told(&error)
+                    ));
                 }
             }
         }

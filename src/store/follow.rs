@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 
 use super::log::{self, Log, Next};
 use super::state::State;
+use crate::brokers;
 use crate::lifecycle::Stopping;
 
 /// How long the follower waits for a record before it looks whether it shall stop.
@@ -65,7 +66,7 @@ struct Troubles(HashMap<String, Instant>);
 
 impl Troubles {
     fn report(&mut self, topic: &str, error: &KafkaError) {
-        let text = error.to_string();
+        let text = brokers::told(error);
         if self.0.get(&text).is_some_and(|logged| logged.elapsed() < REMIND) {
             return;
         }

@@ -158,6 +158,7 @@ impl Log {
                 self.ended = true;
                 Next::End
             }
+            Some(Err(error)) if brokers::is_of_the_group(&error) => Next::Nothing,
             Some(Err(error)) => {
                 self.missing |= is_missing_topic(&error);
                 Next::Trouble(error)
@@ -211,6 +212,9 @@ impl Log {
                     self.restart()?;
                 }
                 Next::Nothing => {}
+                Next::Trouble(error) if brokers::is_denied(&error) => {
+                    return Err(StoreError::Denied { topic: self.topic.clone(), reason: brokers::told(&error) });
+                }
                 Next::Trouble(error) => trouble = error.to_string(),
             }
         }

@@ -22,9 +22,9 @@ pub const ROOMS: &[Room] = &[
     // A topic read back from its end, whatever its records are.
     room("journal", &["id", "brokers"]),
     // What is told of attempts; who tells it stands below.
-    room("message_log", &["journal", "id"]),
+    room("message_log", &["journal", "id", "brokers"]),
     room("receipt", &["id"]),
-    room("source", &["receipt", "id", "lifecycle", "telemetry"]),
+    room("source", &["receipt", "id", "lifecycle", "telemetry", "brokers"]),
     pure("decode", &["id", "vocabulary", "json"]),
     pure("definition", &["id", "vocabulary", "json"]),
     pure("matching", &["definition", "decode", "id", "vocabulary", "json"]),
@@ -46,6 +46,7 @@ pub const ROOMS: &[Room] = &[
             "id",
             "lifecycle",
             "telemetry",
+            "brokers",
         ],
     ),
     // How endpoints stand on each instance; the clock and the topic are handed in.
@@ -71,7 +72,10 @@ pub const ROOMS: &[Room] = &[
     // Records of the past go a pipeline's way once more.
     room("replay", &["pipeline", "settle", "render", "decode", "journal", "id"]),
     // It sums what is counted by event, and keeps that and the catalogue in a topic, which it reads like the store's.
-    room("stats", &["store", "matching", "catalogue", "endpoints", "journal", "id", "lifecycle", "telemetry"]),
+    room(
+        "stats",
+        &["store", "matching", "catalogue", "endpoints", "journal", "id", "lifecycle", "telemetry", "brokers"],
+    ),
     room(
         "api",
         &[

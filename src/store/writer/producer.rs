@@ -177,7 +177,9 @@ fn is_denied(error: &KafkaError) -> bool {
 /// What to do about an error, as the end of its text.
 pub(super) fn mend(error: &KafkaError, topic: &str) -> String {
     if is_denied(error) {
-        format!("; allow this client Write and Describe on the topic and on the transactional id {topic}")
+        format!(
+            "; allow this client Write on the topic and on the transactional id {topic}: `outhook check` has the commands"
+        )
     } else if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
         "; a definition is larger than the topic's max.message.bytes allows: raise it, or make the definition smaller"
             .to_owned()

@@ -91,7 +91,7 @@ async fn what_no_further_try_would_mend_is_told_with_the_topic_and_the_mend() {
             RDKafkaApiKey::InitProducerId,
             RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
             0,
-            "allow this client Write and Describe",
+            "allow this client Write on the topic",
         ),
     ];
     for (request, error, expected, mend) in cases {
