@@ -1,23 +1,30 @@
 //! Outhook's own topics: what they have to be, whether they are, and creating those that are missing.
 
+mod access;
+mod acl;
+mod authorized;
 mod cluster;
 mod readers;
 mod unread;
 mod wanted;
 
+pub use self::access::Access;
+pub use self::acl::{Kind, MissingAcls, Operation};
 pub use self::cluster::{Cluster, Error};
 pub use self::readers::Reader;
 pub use self::unread::{DeletedUnread, deleted_unread};
 pub use self::wanted::{Standing, Wanted, Wrong, counted, wanted};
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::config::Config;
 
 /// How often a cluster that answers but does not do as it is asked is asked.
 const TRIES: usize = 3;
 
-/// Creates the topics that are missing and refuses those that are wrong; returns the names of the created.
+/// Creates the topics that are missing and refuses those that are wrong; returns the names of the created. A client that
+/// lacks ACLs for what is Outhook's own is refused too: it would go on for a while, and then wait in vain. What it lacks on
+/// topics of sources is logged, and the others are read.
 ///
 /// A broker that has just died is named as the one to ask for a while still, and who asks it waits in vain. So an
 /// instance that starts meanwhile asks again, as a new client, which is told of another one by then.
@@ -35,7 +42,9 @@ pub async fn ensure(config: &Config) -> Result<Vec<String>, Error> {
 }
 
 async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
-    let cluster = Cluster::connect(&config.kafka).await?;
+    let cluster = Cluster::connect(config).await?;
+    let access = cluster.access(config).await;
+    allowed(access.own)?;
     let wanted = wanted(config);
     let mut missing = Vec::new();
     for topic in &wanted {
@@ -45,6 +54,17 @@ async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
             Standing::Missing => missing.push(topic),
         }
     }
-    cluster.create(&missing).await?;
+    if !missing.is_empty() {
+        cluster.create(&missing).await?;
+        // Of a topic that was not there nobody could tell.
+        allowed(cluster.access(config).await.own)?;
+    }
+    for acls in access.sources {
+        error!("{acls}: nothing is read there; to mend it: {}", acls.mend);
+    }
     Ok(missing.into_iter().map(|topic| topic.name.clone()).collect())
+}
+
+fn allowed(missing: Vec<MissingAcls>) -> Result<(), Error> {
+    if missing.is_empty() { Ok(()) } else { Err(Error::Denied(missing)) }
 }

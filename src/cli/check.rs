@@ -16,7 +16,9 @@ use crate::id::AccountId;
 use crate::matching::Index;
 use crate::stats;
 use crate::store::{Status, Store};
-use crate::topics::{Cluster, DeletedUnread, Reader, Standing, counted, deleted_unread, wanted};
+use crate::topics::{
+    Access, Cluster, DeletedUnread, Kind, MissingAcls, Operation, Reader, Standing, counted, deleted_unread, wanted,
+};
 
 /// How long reading the definitions may take.
 const DEFINITIONS: Duration = Duration::from_secs(60);
@@ -44,16 +46,25 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode, Failure
 }
 
 async fn online(config: &Config, report: &mut Report) -> Result<(), Failure> {
-    let cluster = Cluster::connect(&config.kafka).await?;
+    let cluster = Cluster::connect(config).await?;
     report.right("broker", format!("{} answers; {}", config.kafka.brokers, counted(cluster.size, "broker")));
-    let mut definitions_usable = false;
-    for topic in wanted(config) {
+    let access = cluster.access(config).await;
+    acls(&access.own, report);
+    acls(&access.sources, report);
+    access.unknown.iter().for_each(|reason| report.warning("access", reason.clone()));
+    let (mut definitions_usable, mut missing) = (false, Vec::new());
+    // Of others it can't be said how they are set.
+    let lacks = |topic: &str, operation| access.lacks(Kind::Topic, topic, operation);
+    for topic in wanted(config).into_iter().filter(|topic| !lacks(&topic.name, Operation::DescribeConfigs)) {
         let is_log = topic.name == config.definitions.topic;
         match cluster.standing(&topic).await? {
-            Standing::Missing => report.planned(format!("create the topic {topic}")),
+            Standing::Missing => {
+                report.planned(format!("create the topic {topic}"));
+                missing.push(topic);
+            }
             Standing::Right { found } => {
                 report.right("topic", format!("{}: {found}", topic.name));
-                definitions_usable |= is_log;
+                definitions_usable |= is_log && !lacks(&topic.name, Operation::Read);
             }
             Standing::Wrong(wrong) => {
                 let mend = wrong.mend.clone();
@@ -61,13 +72,23 @@ async fn online(config: &Config, report: &mut Report) -> Result<(), Failure> {
             }
         }
     }
+    if !missing.is_empty() {
+        acls(&cluster.lacks_to_create(&missing).await, report);
+    }
     if definitions_usable {
         definitions(config, report).await?;
     }
-    sources(config, &cluster, report);
-    unread(config, &cluster, report).await;
+    sources(config, (&cluster, &access), report);
+    if !access.lacks(Kind::Group, &config.kafka.group, Operation::Read) {
+        unread(config, &cluster, report).await;
+    }
     other_groups(config, &cluster, report).await;
     Ok(())
+}
+
+/// What Kafka does not let this client do.
+fn acls(missing: &[MissingAcls], report: &mut Report) {
+    missing.iter().for_each(|acls| report.wrong("access", acls.to_string(), acls.mend.clone()));
 }
 
 /// Calls that wait in a topic that two groups read are sent by both.
@@ -93,7 +114,7 @@ async fn other_groups(config: &Config, cluster: &Cluster, report: &mut Report) {
 }
 
 /// Which topics each source reads, as they are now.
-fn sources(config: &Config, cluster: &Cluster, report: &mut Report) {
+fn sources(config: &Config, (cluster, access): (&Cluster, &Access), report: &mut Report) {
     let (mut topics, mut partitions) = (0, 0);
     let noticed = config.kafka.metadata_refresh();
     let soon = match config.kafka.group_protocol {
@@ -109,12 +130,16 @@ fn sources(config: &Config, cluster: &Cluster, report: &mut Report) {
                 format!("{topic} ({format}, account {}): {}", source.account, counted(**count, "partition")),
             );
         }
-        for missing in source.topics.iter().filter(|topic| !cluster.topics().contains_key(*topic)) {
+        let is_away = |topic: &&String| !cluster.topics().contains_key(*topic) && !access.hides(topic);
+        for missing in source.topics.iter().filter(is_away) {
             let warning = format!("topic {missing} is not there; it is read within {noticed:?} of its creation");
             report.warning("source", warning);
         }
         if let (Some(pattern), []) = (&source.topics_regex, found.as_slice()) {
-            report.warning("source", format!("no topic matches {pattern} yet; one that does is read {soon}"));
+            report.warning(
+                "source",
+                format!("no topic that this client may read matches {pattern} yet; one that does is read {soon}"),
+            );
         }
         if source.format == Format::Debezium {
             report.right("source", format!("{source}: {}", republished()));

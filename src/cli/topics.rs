@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{Failure, waiting};
 use crate::config::Config;
-use crate::topics::{Cluster, Standing, wanted};
+use crate::topics::{Cluster, Error, Kind, Standing, wanted};
 
 /// Creates or checks Outhook's own topics: definitions, retries, row order, dead letters, the message log, counts.
 ///
@@ -19,13 +19,16 @@ pub enum Topics {
 
 pub(super) async fn run(command: Topics, config: &Config) -> Result<ExitCode, Failure> {
     let brokers = &config.kafka.brokers;
-    let cluster = waiting::told(
-        format_args!("waiting for Kafka at {brokers} to say which topics it has"),
-        Cluster::connect(&config.kafka),
-    )
-    .await?;
+    let what = format_args!("waiting for Kafka at {brokers} to say which topics it has");
+    let cluster = waiting::told(what, Cluster::connect(config)).await?;
+    let access = cluster.access(config).await;
     let (wanted, mut missing, mut code) = (wanted(config), Vec::new(), ExitCode::SUCCESS);
     for topic in &wanted {
+        if access.hides(&topic.name) {
+            // It is neither there nor missing, and were it created, nobody would see it.
+            let of_it = access.own.into_iter().filter(|acls| acls.names(Kind::Topic, &topic.name));
+            return Err(Error::Denied(of_it.collect()).into());
+        }
         match cluster.standing(topic).await? {
             Standing::Missing => missing.push(topic),
             Standing::Right { found } => println!("right    {}: {found}", topic.name),

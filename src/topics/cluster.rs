@@ -12,9 +12,10 @@ use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerCon
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::Instant;
 
+use super::acl::{Grantee, Kind, Lack, MissingAcls, Operation};
 use super::{Standing, Wanted, Wrong};
 use crate::brokers::{self, Troubles, Unanswered};
-use crate::config::Kafka;
+use crate::config::Config;
 
 /// How long the cluster may take for one answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,6 +30,7 @@ pub struct Cluster {
     /// Asks for metadata: an admin client would keep to itself why it gets no answer.
     asker: Arc<BaseProducer<Kept>>,
     brokers: String,
+    grantee: Grantee,
     /// Partitions by topic, as they were when the cluster was connected to.
     topics: BTreeMap<String, usize>,
     /// How many brokers it has.
@@ -48,6 +50,14 @@ pub enum Error {
     Create { topic: String, reason: String },
     #[error("{wrong}; to mend it: {mend}", wrong = .0, mend = .0.mend)]
     Wrong(Wrong),
+    #[error("{}", told(.0))]
+    Denied(Vec<MissingAcls>),
+}
+
+/// Each with its command in a line of its own, as people copy them.
+fn told(missing: &[MissingAcls]) -> String {
+    let told = missing.iter().map(|acls| format!("{acls}; to mend it:\n  {}", acls.mend));
+    told.collect::<Vec<_>>().join("\n")
 }
 
 impl Cluster {
@@ -55,13 +65,14 @@ impl Cluster {
     ///
     /// # Errors
     /// No broker answers in time.
-    pub async fn connect(kafka: &Kafka) -> Result<Self, Error> {
-        let mut client: ClientConfig = kafka.client().into_iter().collect();
+    pub async fn connect(config: &Config) -> Result<Self, Error> {
+        let mut client: ClientConfig = config.kafka.client().into_iter().collect();
         let admin = Arc::new(client.create().map_err(Error::Settings)?);
         // That a broker hangs up is told at this level, which is off where nothing is logged.
         client.set_log_level(RDKafkaLogLevel::Info);
         let asker = Arc::new(client.create_with_context(Kept::default()).map_err(Error::Settings)?);
-        let mut cluster = Self { admin, asker, brokers: kafka.brokers.clone(), topics: BTreeMap::new(), size: 0 };
+        let (brokers, grantee) = (config.kafka.brokers.clone(), Grantee::of(config));
+        let mut cluster = Self { admin, asker, brokers, grantee, topics: BTreeMap::new(), size: 0 };
         cluster.look().await?;
         Ok(cluster)
     }
@@ -99,6 +110,9 @@ impl Cluster {
         for result in created.map_err(|error| refused(&first.name, error.to_string()))? {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, RDKafkaErrorCode::TopicAuthorizationFailed)) => {
+                    return Err(self.denied(Operation::Create, &topic));
+                }
                 Err((topic, code)) => return Err(refused(&topic, code.to_string())),
             }
         }
@@ -106,8 +120,14 @@ impl Cluster {
     }
 
     async fn await_known(&self, created: &[&Wanted]) -> Result<(), Error> {
-        let (admin, asker) = (self.admin.clone(), self.asker.clone());
-        let mut seen = Self { admin, asker, brokers: self.brokers.clone(), topics: BTreeMap::new(), size: 0 };
+        let mut seen = Self {
+            admin: self.admin.clone(),
+            asker: self.asker.clone(),
+            brokers: self.brokers.clone(),
+            grantee: self.grantee.clone(),
+            topics: BTreeMap::new(),
+            size: 0,
+        };
         let deadline = Instant::now() + PATIENCE;
         loop {
             seen.look().await?;
@@ -120,6 +140,18 @@ impl Cluster {
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// The ACLs that this client lacks to create these topics, as far as brokers tell. None is created.
+    pub async fn lacks_to_create(&self, wanted: &[Wanted]) -> Vec<MissingAcls> {
+        let topics: Vec<NewTopic<'_>> = wanted.iter().map(new_topic).collect();
+        let tried = self.admin.create_topics(&topics, &options().validate_only(true)).await.unwrap_or_default();
+        let denied = tried.into_iter().filter_map(|result| match result {
+            Err((name, RDKafkaErrorCode::TopicAuthorizationFailed)) => Some(name),
+            _ => None,
+        });
+        let lack = |name| Lack { kind: Kind::Topic, name, operations: vec![Operation::Create] };
+        self.grantee.missing(denied.map(lack).collect())
     }
 
     async fn look(&mut self) -> Result<(), Error> {
@@ -141,12 +173,20 @@ impl Cluster {
 
     async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
         let failed = |reason: String| Error::Describe { topic: topic.to_owned(), reason };
+        let refused = |code: RDKafkaErrorCode| match code {
+            RDKafkaErrorCode::TopicAuthorizationFailed => self.denied(Operation::DescribeConfigs, topic),
+            _ => failed(code.to_string()),
+        };
         let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
         let hint = "does this broker answer administrators? The embedded one of `outhook dev` does not";
         let described = described.map_err(|error| failed(format!("{error}; {hint}")))?.into_iter().next();
         let resource = described.ok_or_else(|| failed("the cluster did not answer for it".to_owned()))?;
-        let entries = resource.map_err(|code| failed(code.to_string()))?.entries;
+        let entries = resource.map_err(refused)?.entries;
         Ok(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+    }
+
+    fn denied(&self, operation: Operation, topic: &str) -> Error {
+        Error::Denied(vec![self.grantee.lacks(operation, topic)])
     }
 }
 

@@ -1,0 +1,147 @@
+//! What this client may do of what Outhook does: asked of brokers before anything runs into it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rdkafka::client::Client;
+use rdkafka::error::KafkaResult;
+use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::task::spawn_blocking;
+
+use super::acl::{Grantee, Kind, Lack, MissingAcls, Operation};
+use super::authorized::{self, Answers, Said};
+use super::cluster::{Cluster, Kept};
+use super::wanted;
+use crate::config::Config;
+use crate::store;
+
+/// What Outhook does with each of its own topics.
+const WITH_OWN_TOPICS: &[Operation] = &[Operation::Read, Operation::Write, Operation::DescribeConfigs];
+
+/// How long brokers may take to tell: a start waits for it, and can do without.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A transaction's timeout, in milliseconds: near librdkafka's largest, and more than brokers allow.
+const TOO_LONG_MS: &str = "2147000000";
+
+/// The ACLs that this client lacks, as far as brokers tell.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// Those on Outhook's own topics, its groups and its transactional id: it can't run without.
+    pub own: Vec<MissingAcls>,
+    /// Those on topics of sources: without them others are read.
+    pub sources: Vec<MissingAcls>,
+    /// What could not be found out, and why.
+    pub unknown: Vec<String>,
+    /// Topics of which brokers don't even tell this client whether they are there.
+    hidden: BTreeSet<String>,
+}
+
+impl Access {
+    /// Whether brokers don't tell if a topic is there.
+    pub fn hides(&self, topic: &str) -> bool {
+        self.hidden.contains(topic)
+    }
+
+    /// Whether this client lacks an operation on one of Outhook's own topics or groups.
+    pub fn lacks(&self, kind: Kind, name: &str, operation: Operation) -> bool {
+        self.own.iter().any(|acls| acls.contains(kind, name, operation))
+    }
+}
+
+impl Cluster {
+    /// Asks what this client may do. That reads and writes no record, joins no group and ends no transaction. What it may
+    /// do with a topic is only known once that is there.
+    pub async fn access(&self, config: &Config) -> Access {
+        let own: BTreeSet<String> = wanted(config).into_iter().map(|topic| topic.name).collect();
+        let seen = self.topics().keys().filter(|topic| config.source_of(topic).is_some());
+        let of_sources = seen.chain(config.sources.iter().flat_map(|source| &source.topics)).cloned();
+        let of_sources = of_sources.filter(|topic| !own.contains(topic)).collect::<BTreeSet<_>>();
+        let groups = [config.kafka.group.clone(), config.kafka.retries_group(), config.kafka.overflow_group()];
+        let (own, of_sources, groups, id) = tokio::join!(
+            self.ask(own, authorized::of_topics),
+            self.ask(of_sources, authorized::of_topics),
+            self.ask(groups.into(), authorized::of_groups),
+            transactional_id(config),
+        );
+        let grantee = Grantee::of(config);
+        let mut unknown = Vec::new();
+        let hidden = [&own, &of_sources].into_iter().flatten().flatten().filter(|(_, said)| said.is_hidden());
+        let hidden = hidden.map(|(topic, _)| topic.clone()).collect();
+        let mut lacks = lacking(Kind::Topic, WITH_OWN_TOPICS, own, &mut unknown);
+        lacks.extend(lacking(Kind::Group, &[Operation::Read], groups, &mut unknown));
+        lacks.extend(id.unwrap_or_else(|reason| {
+            unknown.push(reason);
+            None
+        }));
+        let of_sources = lacking(Kind::Topic, &[Operation::Read], of_sources, &mut unknown);
+        unknown.dedup();
+        Access { own: grantee.missing(lacks), sources: grantee.missing(of_sources), unknown, hidden }
+    }
+
+    async fn ask(
+        &self,
+        names: BTreeSet<String>,
+        ask: impl FnOnce(&Client<Kept>, &[String], Duration) -> KafkaResult<Answers> + Send + 'static,
+    ) -> Result<Answers, String> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asker = self.asker();
+        let names: Vec<String> = names.into_iter().collect();
+        let asked = spawn_blocking(move || ask(asker.client(), &names, PATIENCE)).await;
+        asked.expect("asking brokers does not panic").map_err(|error| error.to_string())
+    }
+}
+
+/// What is lacking of these operations on each topic or group; why it is not known goes to `unknown`, once for all.
+fn lacking(
+    kind: Kind,
+    operations: &[Operation],
+    said: Result<Answers, String>,
+    unknown: &mut Vec<String>,
+) -> Vec<Lack> {
+    let mut reasons = BTreeSet::new();
+    let mut lacks = Vec::new();
+    let mut lack = |name, operations: Vec<Operation>| lacks.push(Lack { kind, name, operations });
+    match said {
+        Err(reason) => drop(reasons.insert(reason)),
+        Ok(said) => said.into_iter().for_each(|(name, said)| match said {
+            Said::Allowed(allowed) => {
+                lack(name, operations.iter().filter(|operation| !allowed.contains(operation)).copied().collect());
+            }
+            said if said.is_hidden() => lack(name, operations.to_vec()),
+            Said::Refused(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+            Said::Refused(code) => drop(reasons.insert(code.to_string())),
+            Said::Nothing => drop(reasons.insert("brokers before Kafka 2.3 don't tell".to_owned())),
+        }),
+    }
+    let told = |reason| format!("it is not known which ACLs this client has on {}s: {reason}", kind.noun());
+    unknown.extend(reasons.into_iter().map(told));
+    lacks
+}
+
+/// What is lacking on the transactional id with which definitions are written. A broker looks first whether this client
+/// may write with the id, then at the transaction's timeout; and it refuses one that is too long before it touches the
+/// id, so that whoever writes with it is not cut off. One without a bound would give the id away, as to any writer.
+async fn transactional_id(config: &Config) -> Result<Option<Lack>, String> {
+    let id = config.definitions.topic.clone();
+    let (_, mut client) = store::clients(&config.definitions, &config.kafka.client());
+    client.set("transaction.timeout.ms", TOO_LONG_MS);
+    let asked = spawn_blocking(move || {
+        let producer: BaseProducer<Kept> = client.create_with_context(Kept::default())?;
+        producer.init_transactions(PATIENCE)
+    });
+    let refusal = asked.await.expect("asking brokers does not panic").err();
+    match refusal.as_ref().map(|error| error.rdkafka_error_code()) {
+        None | Some(Some(RDKafkaErrorCode::InvalidTransactionTimeout)) => Ok(None),
+        Some(Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed)) => {
+            Ok(Some(Lack { kind: Kind::TransactionalId, name: id, operations: vec![Operation::Write] }))
+        }
+        _ => {
+            let reason = refusal.map(|error| error.to_string()).unwrap_or_default();
+            Err(format!("it is not known whether this client may write with the transactional id {id}: {reason}"))
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! ACLs that this client lacks, in words and as the command that adds them.
+
+use std::fmt::{self, Write as _};
+
+use crate::config::Config;
+
+/// What an ACL allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Read,
+    Write,
+    Create,
+    DescribeConfigs,
+}
+
+/// Of what an ACL is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Topic,
+    Group,
+    TransactionalId,
+}
+
+/// What this client lacks on one topic, group or transactional id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lack {
+    pub kind: Kind,
+    pub name: String,
+    pub operations: Vec<Operation>,
+}
+
+/// ACLs that this client lacks and that one command adds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this client lacks {} on {} {}", listed(.operations), counted(.names, *.kind), .names.join(", "))]
+pub struct MissingAcls {
+    kind: Kind,
+    operations: Vec<Operation>,
+    names: Vec<String>,
+    /// What all of the names begin with, if the ACLs are to be of all that do.
+    prefix: Option<String>,
+    /// The command that adds them.
+    pub mend: String,
+}
+
+/// Whose ACLs they are, and where: what the commands have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Grantee {
+    principal: String,
+    brokers: String,
+    /// What the names of Outhook's own topics begin with.
+    prefix: String,
+}
+
+impl Grantee {
+    pub fn of(config: &Config) -> Self {
+        let property = |name| config.kafka.properties.get(name);
+        // With other mechanisms, and with certificates, the brokers' settings say which name they make of it.
+        let is_name = |mechanism: &str| mechanism == "PLAIN" || mechanism.starts_with("SCRAM-");
+        let mechanism = property("sasl.mechanism").or(property("sasl.mechanisms"));
+        let name = mechanism.filter(|mechanism| is_name(mechanism)).and_then(|_| property("sasl.username"));
+        Self {
+            principal: format!("User:{}", name.unwrap_or("<principal>")),
+            brokers: config.kafka.brokers.clone(),
+            prefix: format!("{}.", config.topics.prefix),
+        }
+    }
+
+    /// What is lacking, together where one command adds it.
+    pub fn missing(&self, lacks: Vec<Lack>) -> Vec<MissingAcls> {
+        let mut missing: Vec<MissingAcls> = Vec::new();
+        for Lack { kind, name, operations } in lacks.into_iter().filter(|lack| !lack.operations.is_empty()) {
+            let prefix = (kind == Kind::Topic && name.starts_with(&self.prefix)).then(|| self.prefix.clone());
+            let alike = |other: &&mut MissingAcls| {
+                (other.kind, &other.operations, &other.prefix) == (kind, &operations, &prefix)
+            };
+            match missing.iter_mut().find(alike) {
+                Some(alike) => alike.names.push(name),
+                None => missing.push(MissingAcls { kind, operations, names: vec![name], prefix, mend: String::new() }),
+            }
+        }
+        for acls in &mut missing {
+            acls.mend = self.command(acls);
+        }
+        missing
+    }
+
+    /// The same of one operation on one topic.
+    pub fn lacks(&self, operation: Operation, topic: &str) -> MissingAcls {
+        let lack = Lack { kind: Kind::Topic, name: topic.to_owned(), operations: vec![operation] };
+        self.missing(vec![lack]).pop().expect("an operation is lacking")
+    }
+
+    fn command(&self, acls: &MissingAcls) -> String {
+        let (brokers, principal) = (quoted(&self.brokers), quoted(&self.principal));
+        let mut command = format!("kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal {principal}");
+        // Writing to a String does not fail.
+        for operation in &acls.operations {
+            let _ = write!(command, " --operation {operation}");
+        }
+        let option = acls.kind.option();
+        match &acls.prefix {
+            Some(prefix) => {
+                let _ = write!(command, " {option} {prefix} --resource-pattern-type prefixed");
+            }
+            None => acls.names.iter().for_each(|name| {
+                let _ = write!(command, " {option} {}", quoted(name));
+            }),
+        }
+        command
+    }
+}
+
+impl MissingAcls {
+    /// Whether one of them is of this topic, group or transactional id.
+    pub fn names(&self, kind: Kind, name: &str) -> bool {
+        self.kind == kind && self.names.iter().any(|known| known == name)
+    }
+
+    /// Whether one of them is this.
+    pub fn contains(&self, kind: Kind, name: &str, operation: Operation) -> bool {
+        self.names(kind, name) && self.operations.contains(&operation)
+    }
+}
+
+impl Kind {
+    pub(super) fn noun(self) -> &'static str {
+        match self {
+            Kind::Topic => "topic",
+            Kind::Group => "group",
+            Kind::TransactionalId => "transactional id",
+        }
+    }
+
+    /// How the tool takes names of the kind.
+    fn option(self) -> &'static str {
+        match self {
+            Kind::Topic => "--topic",
+            Kind::Group => "--group",
+            Kind::TransactionalId => "--transactional-id",
+        }
+    }
+}
+
+/// As Kafka's tools write it.
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// `Read`, `Read and Write`, `Read, Write and Create`.
+fn listed(operations: &[Operation]) -> String {
+    let names: Vec<String> = operations.iter().map(Operation::to_string).collect();
+    match names.as_slice() {
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        names => names.concat(),
+    }
+}
+
+fn counted(names: &[String], kind: Kind) -> String {
+    format!("{}{}", kind.noun(), if names.len() == 1 { "" } else { "s" })
+}
+
+/// A word of a command, as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:,/@=+".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn grantee(properties: &str) -> Grantee {
+        let text = format!("[kafka]\nbrokers = \"b:9092\"\n{properties}");
+        Grantee::of(&Config::parse(Path::new("outhook.toml"), &text, Vec::new()).unwrap())
+    }
+
+    fn lack(kind: Kind, name: &str, operations: &[Operation]) -> Lack {
+        Lack { kind, name: name.to_owned(), operations: operations.to_vec() }
+    }
+
+    #[test]
+    fn acls_that_one_command_adds_are_told_together() {
+        use Operation::{DescribeConfigs, Read, Write};
+        let scram = "properties.sasl.mechanism = \"SCRAM-SHA-512\"\nproperties.sasl.username = \"etl\"";
+        let missing = grantee(scram).missing(vec![
+            lack(Kind::Topic, "outhook.stats", &[Read, Write, DescribeConfigs]),
+            lack(Kind::Topic, "orders", &[Read]),
+            lack(Kind::Topic, "outhook.overflow", &[Read, Write, DescribeConfigs]),
+            lack(Kind::Topic, "customers", &[Read]),
+            lack(Kind::Topic, "fine", &[]),
+            lack(Kind::TransactionalId, "outhook.definitions", &[Write]),
+        ]);
+        let told: Vec<String> = missing.iter().map(|acls| format!("{acls}\n{}", acls.mend)).collect();
+        let add = "kafka-acls.sh --bootstrap-server b:9092 --add --allow-principal User:etl";
+        let expected = [
+            format!(
+                "this client lacks Read, Write and DescribeConfigs on topics outhook.stats, outhook.overflow\n\
+                 {add} --operation Read --operation Write --operation DescribeConfigs --topic outhook. \
+                 --resource-pattern-type prefixed"
+            ),
+            format!(
+                "this client lacks Read on topics orders, customers\n{add} --operation Read --topic orders --topic customers"
+            ),
+            format!(
+                "this client lacks Write on transactional id outhook.definitions\n\
+                 {add} --operation Write --transactional-id outhook.definitions"
+            ),
+        ];
+        assert_eq!(told, expected);
+        assert!(missing[0].contains(Kind::Topic, "outhook.overflow", Write));
+        assert!(!missing[1].contains(Kind::Topic, "orders", Write));
+    }
+
+    #[test]
+    fn what_a_shell_would_take_apart_is_quoted() {
+        let oauth = "properties.sasl.mechanism = \"OAUTHBEARER\"\nproperties.sasl.username = \"etl\"";
+        let missing = grantee(oauth).missing(vec![lack(Kind::Group, "the CRM's", &[Operation::Read])]);
+        assert_eq!(
+            missing[0].mend,
+            "kafka-acls.sh --bootstrap-server b:9092 --add --allow-principal 'User:<principal>' --operation Read \
+             --group 'the CRM'\\''s'"
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! What a cluster lets this client do with topics and groups, as brokers tell it themselves (KIP-430). librdkafka asks
+//! for it; rdkafka has no method for that.
+#![expect(unsafe_code, reason = "rdkafka has no method for DescribeTopics, DescribeConsumerGroups and their options")]
+
+use std::ffi::{CString, c_char};
+use std::ptr::null_mut;
+use std::slice;
+use std::time::Duration;
+
+use rdkafka::bindings::{
+    rd_kafka_AclOperation_t as AclOperation, rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
+    rd_kafka_AdminOptions_set_include_authorized_operations, rd_kafka_AdminOptions_set_request_timeout,
+    rd_kafka_AdminOptions_t as AdminOptions, rd_kafka_ConsumerGroupDescription_authorized_operations,
+    rd_kafka_ConsumerGroupDescription_error, rd_kafka_ConsumerGroupDescription_group_id,
+    rd_kafka_DescribeConsumerGroups, rd_kafka_DescribeConsumerGroups_result_groups, rd_kafka_DescribeTopics,
+    rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy, rd_kafka_TopicCollection_of_topic_names,
+    rd_kafka_TopicDescription_authorized_operations, rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_name,
+    rd_kafka_admin_op_t as Request, rd_kafka_error_code, rd_kafka_error_destroy, rd_kafka_error_t,
+    rd_kafka_event_DescribeConsumerGroups_result, rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy,
+    rd_kafka_event_error, rd_kafka_event_t as Event, rd_kafka_queue_destroy, rd_kafka_queue_new, rd_kafka_queue_poll,
+    rd_kafka_queue_t as Queue, rd_kafka_resp_err_t,
+};
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::util::cstr_to_owned;
+
+use super::acl::Operation;
+
+/// What brokers say of topics or groups, by their names.
+pub(super) type Answers = Vec<(String, Said)>;
+
+/// What they say of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The operations that they let this client do, of those that [`Operation`] knows.
+    Allowed(Vec<Operation>),
+    /// They don't speak of it, for this reason.
+    Refused(RDKafkaErrorCode),
+    /// They do, but are too old to tell operations.
+    Nothing,
+}
+
+impl Said {
+    /// Whether this client may not even ask, since it may do nothing with it.
+    pub fn is_hidden(&self) -> bool {
+        use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
+        matches!(self, Said::Refused(TopicAuthorizationFailed | GroupAuthorizationFailed))
+    }
+}
+
+/// Asks what may be done with topics, by their names; one that is missing is not created by that. Blocks.
+///
+/// # Errors
+/// No broker answers in time, or it does not know the request.
+pub(super) fn of_topics<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[String],
+    within: Duration,
+) -> KafkaResult<Answers> {
+    let names = names(topics)?;
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    // SAFETY: the client and the names outlive the call. What librdkafka hands out is part of the event, which is
+    // destroyed at the end of the block, when all of it is copied.
+    unsafe {
+        let asking = Asking::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
+        let topics = rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        rd_kafka_DescribeTopics(client.native_ptr(), topics, asking.options, asking.queue);
+        rd_kafka_TopicCollection_destroy(topics);
+        let answer = asking.answer(within)?;
+        let mut count = 0;
+        let described =
+            rd_kafka_DescribeTopics_result_topics(rd_kafka_event_DescribeTopics_result(answer.0), &mut count);
+        let told = slice_of(described, count).iter().map(|topic| {
+            let mut count = 0;
+            let operations = rd_kafka_TopicDescription_authorized_operations(*topic, &mut count);
+            let said = said(rd_kafka_TopicDescription_error(*topic), operations, count);
+            (cstr_to_owned(rd_kafka_TopicDescription_name(*topic)), said)
+        });
+        Ok(told.collect())
+    }
+}
+
+/// Asks what may be done with consumer groups, be there one of the name or not. Blocks.
+///
+/// # Errors
+/// As of [`of_topics`].
+pub(super) fn of_groups<C: ClientContext>(
+    client: &Client<C>,
+    groups: &[String],
+    within: Duration,
+) -> KafkaResult<Answers> {
+    let names = names(groups)?;
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    // SAFETY: as in `of_topics`.
+    unsafe {
+        let asking = Asking::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, within);
+        let (pointers, count) = (pointers.as_mut_ptr(), pointers.len());
+        rd_kafka_DescribeConsumerGroups(client.native_ptr(), pointers, count, asking.options, asking.queue);
+        let answer = asking.answer(within)?;
+        let mut count = 0;
+        let result = rd_kafka_event_DescribeConsumerGroups_result(answer.0);
+        let described = rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
+        let told = slice_of(described, count).iter().map(|group| {
+            let mut count = 0;
+            let operations = rd_kafka_ConsumerGroupDescription_authorized_operations(*group, &mut count);
+            let said = said(rd_kafka_ConsumerGroupDescription_error(*group), operations, count);
+            (cstr_to_owned(rd_kafka_ConsumerGroupDescription_group_id(*group)), said)
+        });
+        Ok(told.collect())
+    }
+}
+
+fn names(names: &[String]) -> KafkaResult<Vec<CString>> {
+    names.iter().map(|name| CString::new(name.as_str()).map_err(KafkaError::from)).collect()
+}
+
+/// A request's options, and the queue to which its answer comes.
+struct Asking {
+    options: *mut AdminOptions,
+    queue: *mut Queue,
+}
+
+impl Asking {
+    /// Must not outlive the client.
+    fn new<C: ClientContext>(client: &Client<C>, request: Request, within: Duration) -> Self {
+        // SAFETY: the client is alive. Without a buffer librdkafka writes no text of an error, and both options are known
+        // to these requests.
+        unsafe {
+            let options = rd_kafka_AdminOptions_new(client.native_ptr(), request);
+            rd_kafka_AdminOptions_set_request_timeout(options, millis(within), null_mut(), 0);
+            rd_kafka_error_destroy(rd_kafka_AdminOptions_set_include_authorized_operations(options, 1));
+            Self { options, queue: rd_kafka_queue_new(client.native_ptr()) }
+        }
+    }
+
+    fn answer(&self, within: Duration) -> KafkaResult<Answer> {
+        // SAFETY: the queue lives as long as this, and an event until the answer is dropped.
+        let (event, code) = unsafe {
+            let event = rd_kafka_queue_poll(self.queue, millis(within));
+            if event.is_null() {
+                return Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
+            }
+            (event, rd_kafka_event_error(event))
+        };
+        let answer = Answer(event);
+        if code == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            Ok(answer)
+        } else {
+            Err(KafkaError::AdminOp(code.into()))
+        }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        // SAFETY: both were made by `new`, and nobody else has them.
+        unsafe {
+            rd_kafka_queue_destroy(self.queue);
+            rd_kafka_AdminOptions_destroy(self.options);
+        }
+    }
+}
+
+struct Answer(*mut Event);
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // SAFETY: the event came from a queue, and nobody else has it.
+        unsafe { rd_kafka_event_destroy(self.0) }
+    }
+}
+
+/// # Safety
+/// The error and so many operations are librdkafka's; either may be null.
+unsafe fn said(error: *const rd_kafka_error_t, operations: *const AclOperation, count: usize) -> Said {
+    // SAFETY: a null error has the code of none; the rest is the caller's promise.
+    let code = unsafe { rd_kafka_error_code(error) };
+    if code != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Said::Refused(code.into());
+    }
+    if operations.is_null() {
+        return Said::Nothing;
+    }
+    // SAFETY: the caller's promise. librdkafka makes them of its own numbers, none of which the binding lacks.
+    let operations = unsafe { slice_of(operations, count) };
+    Said::Allowed(operations.iter().filter_map(|operation| known(*operation)).collect())
+}
+
+fn known(operation: AclOperation) -> Option<Operation> {
+    match operation {
+        AclOperation::RD_KAFKA_ACL_OPERATION_READ => Some(Operation::Read),
+        AclOperation::RD_KAFKA_ACL_OPERATION_WRITE => Some(Operation::Write),
+        AclOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS => Some(Operation::DescribeConfigs),
+        _ => None,
+    }
+}
+
+/// # Safety
+/// So many values stand behind the pointer for as long as the slice is used. With none it may point anywhere.
+unsafe fn slice_of<'a, T>(start: *const T, count: usize) -> &'a [T] {
+    if start.is_null() || count == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { slice::from_raw_parts(start, count) }
+}
+
+fn millis(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+}
