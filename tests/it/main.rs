@@ -1,5 +1,6 @@
 //! The built program on a real broker, seen from outside: what it is given, what it sends, what it says.
 
+mod acl;
 mod bad_input;
 mod completion;
 mod dead_letters;

@@ -18,6 +18,11 @@ use crate::{Broker, Kind, eventually, free_port};
 /// Any cluster id in KRaft's form: base64 of 16 bytes.
 const CLUSTER_ID: &str = "b3V0aG9vay10ZXN0cy0wMQ";
 
+/// Who may do everything on a broker with an authorizer, and that one's password.
+const ADMIN: &str = "admin";
+/// How clients and brokers set passwords of SASL/PLAIN.
+const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+
 /// A cluster of one or more brokers, each of which is a controller too.
 pub struct Cluster {
     jars: PathBuf,
@@ -58,6 +63,54 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{port},BROKERS://127.0.0.1:{advertise
 "
             )
         })
+    }
+
+    /// Starts one broker with an authorizer. What the harness does itself may be done; at the address that is returned
+    /// beside, clients need a password, and ACLs for what they do. [`Cluster::acls`] adds them.
+    ///
+    /// # Errors
+    /// As of [`Cluster::start`].
+    pub fn with_authorizer((user, password): (&str, &str)) -> Result<(Cluster, String), String> {
+        let clients = format!("127.0.0.1:{}", free_port());
+        let cluster = Self::start_with(1, |port| {
+            format!(
+                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CLIENTS:SASL_PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{{controller}},CLIENTS://{clients}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},CLIENTS://{clients}
+sasl.enabled.mechanisms=PLAIN
+listener.name.clients.plain.sasl.jaas.config={PLAIN} user_{user}=\"{password}\" user_{ADMIN}=\"{ADMIN}\";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:{ADMIN}
+"
+            )
+        })?;
+        Ok((cluster, clients))
+    }
+
+    /// Runs commands of `kafka-acls.sh`, as a shell does, for somebody who may add and remove ACLs.
+    ///
+    /// # Panics
+    /// One of them fails.
+    #[track_caller]
+    pub fn acls(&self, commands: &str) {
+        let tool = self.directory.path().join("kafka-acls.sh");
+        let settings = self.directory.path().join("admin.properties");
+        let java = java(&self.jars);
+        let words = [java.get_program()].into_iter().chain(java.get_args()).map(|word| word.to_string_lossy());
+        let java = words.map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+        let text = format!("{java} org.apache.kafka.tools.AclCommand --command-config {} \"$@\"\n", settings.display());
+        let login = format!("{PLAIN} username=\"{ADMIN}\" password=\"{ADMIN}\";");
+        let login = format!("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config={login}\n");
+        fs::write(&settings, login).expect("the settings can be written");
+        fs::write(&tool, text).expect("the tool can be written");
+        let script = format!(
+            "kafka_acls() {{ sh {} \"$@\"; }}\n{}",
+            tool.display(),
+            commands.replace("kafka-acls.sh", "kafka_acls")
+        );
+        let ended = Command::new("sh").args(["-e", "-c", &script]).output().expect("every Unix has sh");
+        let said = [ended.stdout, ended.stderr].concat();
+        assert!(ended.status.success(), "{commands}\n{}", String::from_utf8_lossy(&said));
     }
 
     /// `further` are lines of a node's properties, by its port; later lines replace earlier ones.
