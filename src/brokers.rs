@@ -29,7 +29,7 @@ pub enum Unanswered {
     Refused(String),
     #[error("the brokers keep it from this client; {ADD_AN_ACL}")]
     Hidden,
-    #[error("no broker answers within {within:?}: {reason}")]
+    #[error("no broker answers within {:.1} s: {reason}", .within.as_secs_f64())]
     Silent { within: Duration, reason: String },
 }
 
@@ -105,6 +105,8 @@ fn with_question(reason: &str) -> String {
     let hung_up = ["Disconnected", "SSL handshake failed", "ApiVersion", "brokers are down"];
     if hung_up.iter().any(|sign| reason.contains(sign)) {
         format!("{reason}; is security.protocol in [kafka.properties] what this port speaks?")
+    } else if reason.contains("Connection refused") {
+        format!("{reason}; does a broker run there?")
     } else {
         reason.to_owned()
     }

@@ -4,7 +4,9 @@ mod config;
 mod logs;
 mod metrics;
 mod process;
+mod repeats;
 
 pub use self::config::{Config, Level, LogFormat};
 pub use self::logs::start as start_logs;
 pub use self::metrics::{Metrics, MetricsError, describe_metrics};
+pub use self::repeats::Repeats;

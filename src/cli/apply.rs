@@ -68,7 +68,7 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let path = args.file.clone();
     let text = super::read_text(&path).map_err(|source| ApplyError::Read { path: path.clone(), source })?;
     let file = File::parse(&text).map_err(|source| ApplyError::File { path: path.clone(), source })?;
-    let dry_run = args.dry_run;
+    let (dry_run, prune) = (args.dry_run, args.prune);
     let account = args.account.as_deref().map(AccountId::from).or_else(|| config.only_account());
     let wanted = Arc::new(Wanted { file, args, account, policy: config.policy() });
     let kafka = config.kafka.client();
@@ -88,7 +88,7 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
         WriteError::Refused(problems) => ApplyError::Refused { path, problems },
         error => ApplyError::Write(error),
     })?;
-    let told = io::stdout().write_all(report(&plan, dry_run, io::stdout().is_terminal()).as_bytes());
+    let told = io::stdout().write_all(report(&plan, (dry_run, prune), io::stdout().is_terminal()).as_bytes());
     told.map_err(if dry_run || plan.is_empty() { ApplyError::Output } else { ApplyError::Untold })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -134,13 +134,11 @@ impl Wanted {
 }
 
 /// What was or would be changed, and the secrets that nobody could know otherwise.
-fn report(plan: &Plan, dry_run: bool, colour: bool) -> String {
+fn report(plan: &Plan, (dry_run, prune): (bool, bool), colour: bool) -> String {
     let mut report = if plan.is_empty() { "nothing to change\n".to_owned() } else { Diff { plan, colour }.to_string() };
     if plan.unnamed > 0 {
-        report += &format!(
-            "left as they are, because the file does not name them: {} (--prune deletes them)\n",
-            plan.unnamed
-        );
+        let more = if prune { "it names none of their kind, so --prune leaves them" } else { "--prune deletes them" };
+        report += &format!("left as they are, because the file does not name them: {} ({more})\n", plan.unnamed);
     }
     if plan.is_empty() {
         return report;

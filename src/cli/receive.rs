@@ -4,17 +4,15 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::LazyLock;
 
 use http::StatusCode;
-use regex::Regex;
 use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook as Verifier};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::Failure;
 use super::text::{WRITES, lines, printable};
-use crate::definition::Reference;
+use crate::definition::{BadSecret, Reference, Secret, without_secrets};
 use crate::dev::endpoint::{self, Posted};
 
 /// Receives messages and shows them: an endpoint to try webhooks with, on this machine.
@@ -50,9 +48,9 @@ Then, with OutgoingUrls: [http://127.0.0.1:8484/anything] in webhooks.yaml:
 enum ReceiveError {
     #[error("--secret can't be read: {0}")]
     Elsewhere(String),
-    #[error("--secret is no secret: it is whsec_ and base64, as `outhook apply` prints it")]
-    Secret,
-    #[error("can't listen on --listen {address}: {reason}; choose another port")]
+    #[error("--secret: {0}, as `outhook apply` prints it")]
+    Secret(#[from] BadSecret),
+    #[error("can't listen on --listen {address}: {reason}; choose another address or port")]
     Listen { address: SocketAddr, reason: io::Error },
     #[error("the output can't be written: {0}")]
     Output(io::Error),
@@ -77,7 +75,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
         status
     };
     tokio::select! {
-        () = endpoint::serve(listener, judge) => Ok(ExitCode::SUCCESS),
+        never = endpoint::serve(listener, judge) => match never {},
         Some(error) = failure.recv() => Err(ReceiveError::Output(error).into()),
     }
 }
@@ -85,7 +83,8 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
 /// What verifies messages that a secret has signed.
 fn verifier(secret: &str) -> Result<Verifier, ReceiveError> {
     let found = Reference::of(secret).map(super::elsewhere).transpose().map_err(ReceiveError::Elsewhere)?;
-    Verifier::new(found.as_deref().unwrap_or(secret)).map_err(|_| ReceiveError::Secret)
+    let secret = Secret::try_from(found.unwrap_or_else(|| secret.to_owned()))?;
+    Verifier::new(secret.expose()).map_err(|_| BadSecret.into())
 }
 
 /// What is to be said of a message's signature.
@@ -101,7 +100,7 @@ impl Signature {
     fn of(message: &Posted, verifiers: &[Verifier]) -> Self {
         let mut signature = Self::Unchecked;
         for verifier in verifiers {
-            match verifier.verify(&message.body, &message.headers) {
+            match message.verify(verifier) {
                 Ok(()) => return Self::Good,
                 Err(error) => signature = Self::Bad(error.to_string()),
             }
@@ -115,20 +114,19 @@ fn shown(message: &Posted, signature: &Signature, status: StatusCode) -> String 
     let id = message.headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or("missing");
     let signature = match signature {
         Signature::Good => "good",
-        Signature::Bad(reason) => &format!("BAD ({reason})"),
+        Signature::Bad(reason) => &format!("BAD ({reason}: no --secret has signed it)"),
         Signature::Unchecked => "not checked",
     };
     let mut text = String::new();
     let (path, id) = (printable(&message.path), printable(id));
     writeln!(text, "POST {path}  webhook-id {id}  signature {signature}  answered {}", status.as_u16()).expect(WRITES);
-    let body = String::from_utf8_lossy(&message.body);
-    text.push_str(lines(&SECRET.replace_all(&body, "whsec_…")).trim_end());
-    text.push_str("\n\n");
+    // Set in, so that no body passes for the first line of another message.
+    for line in lines(&without_secrets(&String::from_utf8_lossy(&message.body))).trim_end().lines() {
+        writeln!(text, "  {line}").expect(WRITES);
+    }
+    text.push('\n');
     text
 }
-
-/// A secret in a body, which is on no screen.
-static SECRET: LazyLock<Regex> = LazyLock::new(|| Regex::new("whsec_[A-Za-z0-9+/=]+").expect("it is an expression"));
 
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -169,12 +167,13 @@ mod tests {
         let message = signed(FIRST, "{\"secret\":\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\",\n\"a\":\"\u{1b}[2J\"}\n");
         assert_eq!(
             shown(&message, &Signature::Good, StatusCode::NO_CONTENT),
-            "POST /crm  webhook-id m1  signature good  answered 204\n{\"secret\":\"whsec_…\",\n\"a\":\" [2J\"}\n\n"
+            "POST /crm  webhook-id m1  signature good  answered 204\n  {\"secret\":\"whsec_…\",\n  \"a\":\" [2J\"}\n\n"
         );
     }
 
     #[test]
     fn a_secret_that_is_none_is_not_printed() {
+        assert!(verifier("").is_err() && verifier("whsec_").is_err(), "anybody could sign with it");
         let error = verifier("whsec_not base64").err().unwrap().to_string();
         assert!(error.contains("--secret") && !error.contains("not base64"), "{error}");
         let error = verifier("${OUTHOOK_NO_SUCH_VARIABLE}").err().unwrap().to_string();

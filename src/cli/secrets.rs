@@ -37,7 +37,9 @@ pub async fn run(command: Secrets, config: &Config) -> Result<ExitCode, SecretsE
         let written = records.len();
         Ok::<_, Infallible>((records, written))
     };
-    let written = store::write(&config.definitions, &config.kafka.client(), reseal).await?;
+    let kafka = config.kafka.client();
+    let write = store::write(&config.definitions, &kafka, reseal);
+    let written = super::waiting::told_of_write(&config.kafka.brokers, write).await?;
     let how = if config.definitions.secret_keys.is_empty() {
         "as they are, because definitions.secret_keys has no key"
     } else {

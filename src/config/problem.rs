@@ -81,6 +81,10 @@ impl Told {
                 let help = format!("write it as a whole number, not less than {least}");
                 Self { message: of_kind(key, given, "a whole number"), help: Some(help) }
             }
+            Why::Kind(_) if key == "sources" => Self {
+                message: of_kind(key, given, "a list"),
+                help: Some("write [[sources]], in two brackets, above each source".to_owned()),
+            },
             Why::Kind(wanted) => match FORMATS.iter().chain(&KINDS).find(|(sign, ..)| wanted.contains(sign)) {
                 Some((_, kind, help)) => Self { message: of_kind(key, given, kind), help: Some((*help).to_owned()) },
                 None => Self { message: of_kind(key, given, wanted), help: None },

@@ -51,7 +51,7 @@ impl Endpoint {
         let https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return Err(bad("it must start with https://")),
+            _ => return Err(bad("it must start with https://, or with http:// where the configuration allows that")),
         };
         let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
         if authority.as_str().contains('@') {
@@ -125,6 +125,9 @@ fn sendable(url: &str) -> Result<Uri, Cow<'static, str>> {
     }
     if let Some(control) = url.chars().find(|character| character.is_control()) {
         return Err(format!("it has the control character {}; leave it out", control.escape_unicode()).into());
+    }
+    if !url.contains("://") {
+        return Err("it must start with https://, or with http:// where the configuration allows that".into());
     }
     let after_scheme = url.find("//").map_or(0, |at| at + 2);
     let (origin, target) = url.split_at(url[after_scheme..].find(['/', '?']).map_or(url.len(), |at| after_scheme + at));
@@ -203,7 +206,9 @@ mod tests {
             ("https://例え.example?x", "punycode"),
             ("https://a.example/#top", "a fragment"),
             ("https://a%2eexample/", "a form that a URL can't have"),
-            ("", "a form that a URL can't have"),
+            ("", "must start with https://"),
+            ("a.example:8484/hook", "must start with https://"),
+            ("htp://a.example/hook", "or with http:// where"),
         ] {
             let error = Endpoint::parse(url).unwrap_err().to_string();
             assert!(error.contains(told), "{url:?}: {error}");

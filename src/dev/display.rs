@@ -78,8 +78,11 @@ impl Display {
             Style::Json => json(report),
             Style::Lines => write(&text::line(report)),
             Style::Block { .. } => {
-                let lines = block::lines(report, &self.addresses, glimpses, self.paint);
-                let frame = block::frame(self.drawn, notes, &lines, width());
+                let mut lines = block::lines(report, &self.addresses, glimpses, self.paint);
+                let (width, height) = size();
+                // What is higher than the terminal would scroll each time. The cursor has a row of its own.
+                lines.truncate(height - 1);
+                let frame = block::frame(self.drawn, notes, &lines, width);
                 self.drawn = lines.len();
                 write(&frame)
             }
@@ -104,10 +107,11 @@ impl Drop for Display {
     }
 }
 
-/// How many columns the terminal has now.
-fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(io::stdout());
-    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(USUAL_WIDTH)
+/// How many columns and rows the terminal has now.
+fn size() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    let known = |cells: Option<u16>, usual: usize| cells.filter(|cells| *cells > 0).map_or(usual, usize::from);
+    (known(size.map(|size| size.ws_col), USUAL_WIDTH), known(size.map(|size| size.ws_row), usize::MAX))
 }
 
 fn json(line: &impl Serialize) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -9,10 +10,20 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use standardwebhooks::{HEADER_WEBHOOK_TIMESTAMP, Webhook, WebhookError};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::render::MAX_MESSAGE_BYTES;
+
+/// How many connections there are at once.
+const CONNECTIONS: usize = 1000;
+/// How long a head, and a body, may take.
+const ARRIVAL: Duration = Duration::from_secs(30);
+/// The pause after a connection could not be accepted: for want of files, the next can't be either.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A message as it came.
 pub(crate) struct Posted {
@@ -21,16 +32,41 @@ pub(crate) struct Posted {
     pub(crate) body: Bytes,
 }
 
+impl Posted {
+    /// Verifies the signature.
+    ///
+    /// # Errors
+    /// It is not that of the verifier's secret, or not recent.
+    pub(crate) fn verify(&self, verifier: &Webhook) -> Result<(), WebhookError> {
+        // The library counts with the time before it looks at the signature.
+        let time = self.headers.get(HEADER_WEBHOOK_TIMESTAMP).and_then(|time| time.to_str().ok());
+        if time.is_some_and(|time| time.starts_with('-')) {
+            return Err(WebhookError::InvalidTimestamp);
+        }
+        verifier.verify(&self.body, &self.headers)
+    }
+}
+
 /// Serves connections until it is dropped.
-pub(crate) async fn serve<J>(listener: TcpListener, judge: J)
+pub(crate) async fn serve<J>(listener: TcpListener, judge: J) -> Infallible
 where
     J: Fn(&Posted) -> StatusCode + Send + Sync + 'static,
 {
-    let judge = Arc::new(judge);
+    let (judge, places) = (Arc::new(judge), Arc::new(Semaphore::new(CONNECTIONS)));
     loop {
+        let place = places.clone().acquire_owned().await.expect("nobody closes it");
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(connection(stream, judge.clone()))),
-            Err(error) => tracing::warn!(%error, "the receiver could not accept a connection"),
+            Ok((stream, _)) => {
+                let connection = connection(stream, judge.clone());
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the receiver could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }
@@ -39,7 +75,9 @@ async fn connection<J: Fn(&Posted) -> StatusCode>(stream: TcpStream, judge: Arc<
     // Where it fails, answers come later; nothing else depends on it.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| answer(request, judge.as_ref()));
-    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(ARRIVAL);
+    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection to the receiver ended");
     }
 }
@@ -51,7 +89,7 @@ async fn answer<J: Fn(&Posted) -> StatusCode>(
     let (request, body) = request.into_parts();
     let status = if request.method != Method::POST {
         StatusCode::METHOD_NOT_ALLOWED
-    } else if let Ok(body) = Limited::new(body, MAX_MESSAGE_BYTES).collect().await {
+    } else if let Ok(Ok(body)) = timeout(ARRIVAL, Limited::new(body, MAX_MESSAGE_BYTES).collect()).await {
         let (path, headers, body) = (request.uri.path().to_owned(), request.headers, body.to_bytes());
         judge(&Posted { path, headers, body })
     } else {

@@ -41,23 +41,23 @@ impl Receiver {
 
     /// Serves connections until it is dropped.
     pub(super) async fn serve(self, listener: TcpListener) {
-        endpoint::serve(listener, move |message| self.answer(message)).await;
+        match endpoint::serve(listener, move |message| self.answer(message)).await {}
     }
 
-    fn answer(&self, Posted { path, headers, body }: &Posted) -> StatusCode {
+    fn answer(&self, message: &Posted) -> StatusCode {
         let now = Timestamp::now();
-        let judgement = self.judge(path, headers, body, now);
-        self.glimpses.offer(now, path, judgement, body);
+        let judgement = self.judge(message, now);
+        self.glimpses.offer(now, &message.path, judgement, &message.body);
         match judgement {
             Judgement::Found(_) => StatusCode::NO_CONTENT,
             Judgement::BadSignature => StatusCode::UNAUTHORIZED,
         }
     }
 
-    fn judge(&self, path: &str, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Judgement {
-        let verified = self.verifiers.get(path).map(|verifier| verifier.verify(body, headers));
+    fn judge(&self, message: &Posted, now: Timestamp) -> Judgement {
+        let verified = self.verifiers.get(&message.path).map(|verifier| message.verify(verifier));
         let mut oracle = self.oracle.lock().expect("nothing panics while it is held");
-        match (verified, message_of(headers)) {
+        match (verified, message_of(&message.headers)) {
             (None, _) => Judgement::Found(oracle.came_for_others()),
             (Some(Ok(())), Some(message)) => Judgement::Found(oracle.came(message, now)),
             (Some(_), _) => {
@@ -102,7 +102,8 @@ mod tests {
     }
 
     fn judge(receiver: &Receiver, path: &str, headers: &HeaderMap, body: &[u8]) -> Judgement {
-        receiver.judge(path, headers, body, Timestamp::UNIX_EPOCH)
+        let message = Posted { path: path.to_owned(), headers: headers.clone(), body: body.to_vec().into() };
+        receiver.judge(&message, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
@@ -121,8 +122,11 @@ mod tests {
         assert_eq!(judge(&receiver, "/orders", &other_key, b"{}"), Judgement::BadSignature);
         assert_eq!(judge(&receiver, "/orders", &good, b"{ }"), Judgement::BadSignature);
         assert_eq!(judge(&receiver, "/orders", &HeaderMap::new(), b"{}"), Judgement::BadSignature);
+        let mut long_ago = good.clone();
+        long_ago.insert("webhook-timestamp", i64::MIN.to_string().parse().unwrap());
+        assert_eq!(judge(&receiver, "/orders", &long_ago, b"{}"), Judgement::BadSignature);
         let oracle = receiver.oracle.lock().unwrap();
-        assert_eq!((oracle.tally().bad_signatures, oracle.tally().delivered, oracle.outstanding()), (3, 0, 1));
+        assert_eq!((oracle.tally().bad_signatures, oracle.tally().delivered, oracle.outstanding()), (4, 0, 1));
     }
 
     /// Two URLs of one webhook get the same message id: the second is nobody's duplicate.

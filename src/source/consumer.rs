@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
@@ -28,6 +28,7 @@ use super::{Config, Handlers, Topics};
 use crate::brokers;
 use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
+use crate::telemetry::Repeats;
 
 /// How long the thread that serves Kafka's callbacks sleeps in one call.
 const POLL: Duration = Duration::from_millis(100);
@@ -115,6 +116,7 @@ impl<H: Handlers> Source<H> {
             consumer: OnceLock::new(),
             assigned: Notify::new(),
             fatal: watch::Sender::new(None),
+            repeats: Repeats::default(),
         };
         let consumer: BaseConsumer<Context<H>> = client.create_with_context(context).map_err(StartError::Settings)?;
         let consumer = Arc::new(consumer);
@@ -213,9 +215,8 @@ fn serve_callbacks<H: Handlers>(
                     consumer.context().fatal.send_replace(fatal);
                     return;
                 }
-                Some(Err(error)) => {
-                    warn!(error = brokers::told(&error), "Kafka's client goes on by itself after an error");
-                }
+                // The context was told of it too, with the reason.
+                Some(Err(error)) => debug!(%error, "Kafka's client goes on by itself after an error"),
                 // A partition without a queue of its own has no book: nothing of it is ever committed.
                 Some(Ok(_)) => debug!("a record of a partition that is not read; it is left for the next assignment"),
             }
@@ -241,6 +242,7 @@ pub(super) struct Context<H: Handlers> {
     consumer: OnceLock<Weak<BaseConsumer<Context<H>>>>,
     assigned: Notify,
     fatal: watch::Sender<Option<Fatal>>,
+    repeats: Repeats,
 }
 
 impl<H: Handlers> Context<H> {
@@ -295,8 +297,14 @@ impl<H: Handlers> ClientContext for Context<H> {
     fn error(&self, error: KafkaError, reason: &str) {
         keep_reason(reason);
         // A fatal one comes out of the poll too, and is told there.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::Fatal) {
-            warn!(%error, reason, "Kafka's client reports an error and goes on by itself");
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::Fatal) {
+            return;
+        }
+        // While brokers are away there are some tens a second.
+        if let Some(more) = self.repeats.due(reason, Instant::now()) {
+            let reason = brokers::told_as(code, reason);
+            warn!(%error, reason, more, "Kafka's client reports an error and goes on by itself");
         }
     }
 }

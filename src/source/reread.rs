@@ -15,9 +15,10 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Message as _};
 use tokio::sync::Notify;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::standing::keep_reason;
+use crate::telemetry::Repeats;
 
 /// What a client that joins no group has no use for, and may not get along with.
 pub const OF_MEMBERS: [&str; 10] = [
@@ -78,12 +79,15 @@ pub(super) fn of_no_member(client: &ClientConfig) -> ClientConfig {
     settings
 }
 
-pub(super) struct Quiet;
+#[derive(Default)]
+pub(super) struct Quiet(Repeats);
 
 impl ClientContext for Quiet {
     fn error(&self, error: KafkaError, reason: &str) {
         keep_reason(reason);
-        warn!(%error, reason, "the client that reads waiting calls again reports an error and goes on by itself");
+        if let Some(more) = self.0.due(reason, Instant::now()) {
+            warn!(%error, reason, more, "the client that reads waiting calls again reports an error and goes on by itself");
+        }
     }
 }
 
@@ -109,7 +113,7 @@ impl Rereader {
         let mut made = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match &*made {
             Some(consumer) => consumer.clone(),
-            None => made.insert(Arc::new(self.settings.create_with_context(Quiet)?)).clone(),
+            None => made.insert(Arc::new(self.settings.create_with_context(Quiet::default())?)).clone(),
         };
         let mut queue = consumer
             .split_partition_queue(topic, partition)
@@ -141,7 +145,7 @@ impl Reread {
         match self.consumer.poll(Duration::ZERO) {
             None => {}
             Some(Ok(_)) => warn!(topic = %self.topic, "a record came to no partition's queue; it is read again"),
-            Some(Err(error)) => warn!(%error, "the client that reads waiting calls again goes on by itself"),
+            Some(Err(error)) => debug!(%error, "the client that reads waiting calls again goes on by itself"),
         }
         let polled = self.queue.poll(Duration::ZERO)?;
         if let Ok(message) = &polled {

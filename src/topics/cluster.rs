@@ -107,7 +107,9 @@ impl Cluster {
         let options = AdminOptions::new().request_timeout(Some(CREATION)).operation_timeout(Some(CREATION));
         let refused = |topic: &str, reason: String| Error::Create { topic: topic.to_owned(), reason };
         let created = self.admin.create_topics(&topics, &options).await;
-        for result in created.map_err(|error| refused(&first.name, error.to_string()))? {
+        let more = topics.len() - 1;
+        let all_refused = |error: KafkaError| refused(&format!("{} (and {more} more)", first.name), error.to_string());
+        for result in created.map_err(all_refused)? {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((topic, RDKafkaErrorCode::TopicAuthorizationFailed)) => {

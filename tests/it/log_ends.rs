@@ -179,6 +179,18 @@ fn skipped(site: &Site, written: &[Stored], came: &Came) -> Vec<String> {
     skipped.map(|record| format!("{}/{}", record.partition, record.offset)).collect()
 }
 
+/// The pause between looks. A wrong commit stands for seconds.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Says that it is done when it is dropped.
+struct Done<'d>(&'d AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room() {
     let broker = Broker::get();
@@ -203,15 +215,18 @@ fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room
 
     let instance = site.start();
     let is_done = AtomicBool::new(false);
-    let (looks, visits, others) = thread::scope(|scope| {
+    let (looks, others) = thread::scope(|scope| {
         let looking = scope.spawn(|| {
             let mut looks = 0;
             while !is_done.load(Ordering::Relaxed) {
                 assert_eq!(skipped(&site, &written, &came), [""; 0], "committed, and never sent");
                 looks += 1;
+                thread::sleep(LOOK);
             }
             looks
         });
+        // However this ends, the scope waits for who looks.
+        let _done = Done(&is_done);
         let mut others = Vec::new();
         let all = || came.lock().expect("no holder panics").len() == written.len();
         while !all() && !looking.is_finished() && others.len() < 20 {
@@ -221,7 +236,7 @@ fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room
             thread::sleep(Duration::from_secs(1));
         }
         is_done.store(true, Ordering::Relaxed);
-        (looking.join(), others.len(), others)
+        (looking.join(), others)
     });
     let looks = looks.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     site.await_settled(SOON);
@@ -229,7 +244,7 @@ fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room
     assert_eq!(skipped(&site, &written, &came), [""; 0], "all is committed, but not all was sent");
     let came = came.lock().expect("no holder panics").clone();
     let requests: usize = came.values().sum();
-    println!("{} orders in {requests} requests, {visits} visits, {looks} looks", came.len());
+    println!("{} orders in {requests} requests, {} visits, {looks} looks", came.len(), others.len());
     assert_eq!(came.len(), written.len(), "none that was aborted is sent");
     for ended in others.into_iter().chain([instance.stop()]) {
         // A reader that has passed what it has not read takes it for a log that went back.

@@ -1,18 +1,20 @@
 //! `outhook receive`: the endpoint that a newcomer sends to.
 
-use std::io::{BufRead as _, BufReader, Lines};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use harness::{SECRET, Site, inserted_orders, order};
 
-use crate::OUTHOOK;
+use crate::{OUTHOOK, SOON};
 
 /// A running `outhook receive`; it is killed with the test.
 struct Receiving {
     child: Child,
     /// `http://127.0.0.1:12345`
     base: String,
-    shown: Lines<BufReader<ChildStdout>>,
+    shown: mpsc::Receiver<String>,
     _stderr: BufReader<ChildStderr>,
 }
 
@@ -23,7 +25,10 @@ impl Receiving {
         command.args(["receive", "--listen", "127.0.0.1:0", "--secret", "${CRM_SECRET}"]).args(arguments);
         command.env("CRM_SECRET", SECRET).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{OUTHOOK} can't be started: {error}"));
-        let shown = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let (show, shown) = mpsc::channel();
+        // It ends with the pipe.
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| show.send(line)));
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let mut greeting = String::new();
         stderr.read_line(&mut greeting).expect("what it says is text");
@@ -33,8 +38,8 @@ impl Receiving {
     }
 
     /// What it shows of the next message: head and body.
-    fn message(&mut self) -> (String, String) {
-        let mut line = || self.shown.next().expect("it runs still").expect("what it says is text");
+    fn message(&self) -> (String, String) {
+        let line = || self.shown.recv_timeout(SOON).expect("a message is shown");
         let message = (line(), line());
         assert_eq!(line(), "");
         message
@@ -51,7 +56,7 @@ impl Drop for Receiving {
 
 #[test]
 fn a_message_is_shown_with_its_signature_verified_and_without_its_secret() {
-    let mut receiving = Receiving::start(&[]);
+    let receiving = Receiving::start(&[]);
     let site = Site::new(OUTHOOK, 1);
     site.apply(&inserted_orders("CRM", &[format!("{}/crm", receiving.base)]));
     let _instance = site.start();
@@ -65,12 +70,12 @@ fn a_message_is_shown_with_its_signature_verified_and_without_its_secret() {
 
 #[test]
 fn what_is_not_signed_is_refused_and_a_good_message_is_answered_as_told() {
-    let mut receiving = Receiving::start(&["--status", "503"]);
+    let receiving = Receiving::start(&["--status", "503"]);
     let forged = harness::api::request("POST", &format!("{}/crm", receiving.base), &[], b"{\"a\":1}");
     assert_eq!(forged.status, 401);
     let (head, body) = receiving.message();
     assert!(head.starts_with("POST /crm  webhook-id missing  signature BAD (") && head.ends_with("401"), "{head}");
-    assert_eq!(body, "{\"a\":1}");
+    assert_eq!(body, "  {\"a\":1}");
 
     let site = Site::new(OUTHOOK, 1);
     site.apply(&inserted_orders("CRM", &[format!("{}/crm", receiving.base)]));

@@ -18,9 +18,9 @@ use super::http2::{ACK, DATA, END_HEADERS, Frame, HEADERS, PING, RST_STREAM, SET
 use super::http2::{file, frame, read_frame, read_preface};
 use super::tls::Authority;
 
-/// Each connection has one request answered so often,
+/// The time between two answers on a connection.
 const TICK: Duration = Duration::from_millis(2);
-/// and a limit that comes late comes so long after the first request, in ticks.
+/// Ticks from the first request to a limit that comes late.
 const LATE: usize = 50;
 
 /// How many requests a connection may have at once.

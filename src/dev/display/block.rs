@@ -11,8 +11,8 @@ use crate::dev::report::Report;
 /// Undoes what [`frame`] does to the terminal: lines wrap again, and the cursor is seen.
 pub(super) const GIVE_BACK: &str = "\x1b[?7h\x1b[?25h";
 
-/// Hides the cursor and wraps no line: the block's are cut to the width before, but one with characters that the
-/// terminal takes for wider than they are must still be one line of it. What is between the two `?2026` is shown at once, where that is known.
+/// Hides the cursor, and turns wrapping off: a character may be wider on the terminal than was counted, and its line must
+/// stay one line. What is between the two `?2026` is shown at once, where that is known.
 const BEGIN: &str = "\x1b[?2026h\x1b[?25l\x1b[?7l";
 const END: &str = "\x1b[?7h\x1b[?2026l";
 

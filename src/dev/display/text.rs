@@ -198,6 +198,7 @@ pub(super) fn summary(summary: &Summary, paint: Paint) -> String {
         text.push_str("\n  The deadline passed before everything under way had ended.\n");
     }
     text.push_str(&match ok {
+        true if tally.delivered == 0 => "\n  No message came.\n".to_owned(),
         true => paint.green("\n  Every message came once, and well signed.\n"),
         false => paint.red("\n  Not as it should be: see above.\n"),
     });

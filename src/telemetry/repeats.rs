@@ -1,0 +1,61 @@
+//! Which log lines are written of those that come again and again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often the same line is written at most.
+const APART: Duration = Duration::from_secs(60);
+/// How many different lines are remembered; of more than these, any is written.
+const MOST: usize = 100;
+
+/// Log lines that were written, each with how often it has come since.
+#[derive(Debug, Default)]
+pub struct Repeats(Mutex<HashMap<String, (Instant, u64)>>);
+
+impl Repeats {
+    /// How often a line has come since it was written last, if it is to be written now. Lines that differ only in numbers
+    /// are the same.
+    pub fn due(&self, line: &str, now: Instant) -> Option<u64> {
+        let kind: String = line.chars().filter(|character| !character.is_ascii_digit()).collect();
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((last, since)) = written.get_mut(&kind) {
+            if now.duration_since(*last) < APART {
+                *since += 1;
+                return None;
+            }
+            *last = now;
+            return Some(std::mem::take(since));
+        }
+        if written.len() < MOST {
+            written.insert(kind, (now, 0));
+        }
+        Some(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_line_is_written_once_a_minute_with_how_often_it_came() {
+        let (repeats, start) = (Repeats::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(repeats.due("broker 1 refuses after 3ms", at(0)), Some(0));
+        assert_eq!(repeats.due("another", at(1)), Some(0));
+        assert!((1..60).all(|second| repeats.due(&format!("broker 1 refuses after {second}ms"), at(second)).is_none()));
+        assert_eq!(repeats.due("broker 1 refuses after 3ms", at(60)), Some(59));
+        assert_eq!(repeats.due("broker 1 refuses after 3ms", at(119)), None);
+        assert_eq!(repeats.due("broker 1 refuses after 3ms", at(120)), Some(1));
+    }
+
+    #[test]
+    fn very_many_different_lines_take_no_more_room() {
+        let (repeats, now) = (Repeats::default(), Instant::now());
+        for n in 0..3 * MOST {
+            assert_eq!(repeats.due(&"x".repeat(n), now), Some(0));
+        }
+        assert_eq!(repeats.0.lock().unwrap().len(), MOST);
+    }
+}
