@@ -1,4 +1,4 @@
-//! The broker that a test process shares: real Kafka where there is Java, else the embedded cluster.
+//! The broker that a test process shares: real Kafka, or the embedded cluster where that is wanted.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long records may take to be acknowledged: longer than tests keep brokers away.
 const WRITE_PATIENCE: Duration = Duration::from_secs(120);
 
-/// What chooses the broker: `required` is real Kafka or nothing, `embedded` never real Kafka.
+/// What chooses the broker: `embedded` is the embedded cluster, all else real Kafka.
 const CHOICE: &str = "OUTHOOK_TEST_KAFKA";
 
 /// A broker, and what tests do with it.
@@ -52,7 +52,7 @@ impl Broker {
     /// The broker of this test process, started by whoever asks first.
     ///
     /// # Panics
-    /// Real Kafka is required and can't be started.
+    /// Real Kafka can't be started: no instance runs on the embedded cluster, which answers no administrators.
     pub fn get() -> &'static Broker {
         // A static is never dropped: the watchers of its processes end them with the test process.
         static CLUSTER: OnceLock<Cluster> = OnceLock::new();
@@ -68,8 +68,7 @@ impl Broker {
                     eprintln!("test broker: Apache Kafka 4.1.1 at {}", broker.bootstrap);
                     broker
                 }
-                Err(reason) if choice == "required" => panic!("{CHOICE}=required, but there is no Kafka: {reason}"),
-                Err(reason) => Broker::embedded(&reason),
+                Err(reason) => panic!("there is no Kafka for the tests: {reason}"),
             }
         })
     }
