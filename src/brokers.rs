@@ -93,8 +93,7 @@ pub fn told_as(code: Option<RDKafkaErrorCode>, text: &str) -> String {
         Some(
             RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed,
+            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed,
         ) => format!("{text}; {ADD_AN_ACL}"),
         _ => text.to_owned(),
     }

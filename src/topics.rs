@@ -44,7 +44,7 @@ pub async fn ensure(config: &Config) -> Result<Vec<String>, Error> {
 async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
     let cluster = Cluster::connect(config).await?;
     let access = cluster.access(config).await;
-    allowed(access.own)?;
+    allowed(&access, config)?;
     let wanted = wanted(config);
     let mut missing = Vec::new();
     for topic in &wanted {
@@ -57,14 +57,20 @@ async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
     if !missing.is_empty() {
         cluster.create(&missing).await?;
         // Of a topic that was not there nobody could tell.
-        allowed(cluster.access(config).await.own)?;
+        allowed(&cluster.access(config).await, config)?;
     }
-    for acls in access.sources {
+    for reason in &access.unknown {
+        warn!("{reason}");
+    }
+    for acls in &access.own {
+        error!("{acls}: some of the REST API does not work; to mend it: {}", acls.mend);
+    }
+    for acls in &access.sources {
         error!("{acls}: nothing is read there; to mend it: {}", acls.mend);
     }
     Ok(missing.into_iter().map(|topic| topic.name.clone()).collect())
 }
 
-fn allowed(missing: Vec<MissingAcls>) -> Result<(), Error> {
-    if missing.is_empty() { Ok(()) } else { Err(Error::Denied(missing)) }
+fn allowed(access: &Access, config: &Config) -> Result<(), Error> {
+    if access.keeps_from_running(config) { Err(Error::Denied(access.own.clone())) } else { Ok(()) }
 }

@@ -50,6 +50,10 @@ async fn online(config: &Config, report: &mut Report) -> Result<(), Failure> {
     report.right("broker", format!("{} answers; {}", config.kafka.brokers, counted(cluster.size, "broker")));
     let access = cluster.access(config).await;
     acls(&access.own, report);
+    match cluster.access_to_definitions(config).await {
+        Ok(missing) => acls(&missing, report),
+        Err(reason) => report.warning("access", reason),
+    }
     acls(&access.sources, report);
     access.unknown.iter().for_each(|reason| report.warning("access", reason.clone()));
     let (mut definitions_usable, mut missing) = (false, Vec::new());

@@ -20,8 +20,8 @@ use crate::render::MAX_MESSAGE_BYTES;
 
 /// How many connections there are at once.
 const CONNECTIONS: usize = 1000;
-/// How long a head, and a body, may take.
-const ARRIVAL: Duration = Duration::from_secs(30);
+/// How long a head, and a body, may take. A connection may be idle for as long, which is longer than Outhook keeps one.
+const ARRIVAL: Duration = Duration::from_secs(60);
 /// The pause after a connection could not be accepted: for want of files, the next can't be either.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

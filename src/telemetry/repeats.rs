@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// How often the same line is written at most.
 const APART: Duration = Duration::from_secs(60);
-/// How many different lines are remembered; of more than these, any is written.
+/// How many different lines of the last minute are remembered; of more than these, any is written.
 const MOST: usize = 100;
 
 /// Log lines that were written, each with how often it has come since.
@@ -26,6 +26,9 @@ impl Repeats {
             }
             *last = now;
             return Some(std::mem::take(since));
+        }
+        if written.len() >= MOST {
+            written.retain(|_, (last, _)| now.duration_since(*last) < APART);
         }
         if written.len() < MOST {
             written.insert(kind, (now, 0));
@@ -57,5 +60,7 @@ mod tests {
             assert_eq!(repeats.due(&"x".repeat(n), now), Some(0));
         }
         assert_eq!(repeats.0.lock().unwrap().len(), MOST);
+        let later = now + APART;
+        assert_eq!((repeats.due("y", later), repeats.due("y", later)), (Some(0), None), "old ones make room");
     }
 }

@@ -28,7 +28,7 @@ const TOO_LONG_MS: &str = "2147000000";
 /// The ACLs that this client lacks, as far as brokers tell.
 #[derive(Debug, Default)]
 pub struct Access {
-    /// Those on Outhook's own topics, its groups and its transactional id: it can't run without.
+    /// Those on Outhook's own topics and its groups.
     pub own: Vec<MissingAcls>,
     /// Those on topics of sources: without them others are read.
     pub sources: Vec<MissingAcls>,
@@ -44,6 +44,16 @@ impl Access {
         self.hidden.contains(topic)
     }
 
+    /// Whether nothing could be delivered: what only commands and the REST API need is not meant.
+    pub fn keeps_from_running(&self, config: &Config) -> bool {
+        let lacks_topic = |topic: &str| {
+            let needed = needed(config, topic);
+            needed.iter().any(|operation| self.lacks(Kind::Topic, topic, *operation))
+        };
+        let lacks_group = |group: &String| self.lacks(Kind::Group, group, Operation::Read);
+        groups(config).iter().any(lacks_group) || wanted(config).iter().any(|topic| lacks_topic(&topic.name))
+    }
+
     /// Whether this client lacks an operation on one of Outhook's own topics or groups.
     pub fn lacks(&self, kind: Kind, name: &str, operation: Operation) -> bool {
         self.own.iter().any(|acls| acls.contains(kind, name, operation))
@@ -51,19 +61,17 @@ impl Access {
 }
 
 impl Cluster {
-    /// Asks what this client may do. That reads and writes no record, joins no group and ends no transaction. What it may
+    /// Asks what this client may do with topics and groups. That reads and writes no record and joins no group. What it may
     /// do with a topic is only known once that is there.
     pub async fn access(&self, config: &Config) -> Access {
         let own: BTreeSet<String> = wanted(config).into_iter().map(|topic| topic.name).collect();
         let seen = self.topics().keys().filter(|topic| config.source_of(topic).is_some());
         let of_sources = seen.chain(config.sources.iter().flat_map(|source| &source.topics)).cloned();
         let of_sources = of_sources.filter(|topic| !own.contains(topic)).collect::<BTreeSet<_>>();
-        let groups = [config.kafka.group.clone(), config.kafka.retries_group(), config.kafka.overflow_group()];
-        let (own, of_sources, groups, id) = tokio::join!(
+        let (own, of_sources, groups) = tokio::join!(
             self.ask(own, authorized::of_topics),
             self.ask(of_sources, authorized::of_topics),
-            self.ask(groups.into(), authorized::of_groups),
-            transactional_id(config),
+            self.ask(groups(config).into(), authorized::of_groups),
         );
         let grantee = Grantee::of(config);
         let mut unknown = Vec::new();
@@ -71,12 +79,7 @@ impl Cluster {
         let hidden = hidden.map(|(topic, _)| topic.clone()).collect();
         let mut lacks = lacking(Kind::Topic, WITH_OWN_TOPICS, own, &mut unknown);
         lacks.extend(lacking(Kind::Group, &[Operation::Read], groups, &mut unknown));
-        lacks.extend(id.unwrap_or_else(|reason| {
-            unknown.push(reason);
-            None
-        }));
         let of_sources = lacking(Kind::Topic, &[Operation::Read], of_sources, &mut unknown);
-        unknown.dedup();
         Access { own: grantee.missing(lacks), sources: grantee.missing(of_sources), unknown, hidden }
     }
 
@@ -104,6 +107,10 @@ fn lacking(
 ) -> Vec<Lack> {
     let mut reasons = BTreeSet::new();
     let mut lacks = Vec::new();
+    let denied = match kind {
+        Kind::Group => RDKafkaErrorCode::GroupAuthorizationFailed,
+        Kind::Topic | Kind::TransactionalId => RDKafkaErrorCode::TopicAuthorizationFailed,
+    };
     let mut lack = |name, operations: Vec<Operation>| lacks.push(Lack { kind, name, operations });
     match said {
         Err(reason) => drop(reasons.insert(reason)),
@@ -111,37 +118,66 @@ fn lacking(
             Said::Allowed(allowed) => {
                 lack(name, operations.iter().filter(|operation| !allowed.contains(operation)).copied().collect());
             }
-            said if said.is_hidden() => lack(name, operations.to_vec()),
+            Said::Refused(code) if code == denied => lack(name, operations.to_vec()),
             Said::Refused(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
             Said::Refused(code) => drop(reasons.insert(code.to_string())),
-            Said::Nothing => drop(reasons.insert("brokers before Kafka 2.3 don't tell".to_owned())),
+            Said::Nothing => drop(reasons.insert("the brokers don't tell, as Kafka does from 2.3 on".to_owned())),
         }),
     }
     let told = |reason| format!("it is not known which ACLs this client has on {}s: {reason}", kind.noun());
-    unknown.extend(reasons.into_iter().map(told));
+    let new: Vec<String> = reasons.into_iter().map(told).filter(|reason| !unknown.contains(reason)).collect();
+    unknown.extend(new);
     lacks
 }
 
-/// What is lacking on the transactional id with which definitions are written. A broker looks first whether this client
-/// may write with the id, then at the transaction's timeout; and it refuses one that is too long before it touches the
-/// id, so that whoever writes with it is not cut off. One without a bound would give the id away, as to any writer.
-async fn transactional_id(config: &Config) -> Result<Option<Lack>, String> {
-    let id = config.definitions.topic.clone();
-    let (_, mut client) = store::clients(&config.definitions, &config.kafka.client());
-    client.set("transaction.timeout.ms", TOO_LONG_MS);
-    let asked = spawn_blocking(move || {
-        let producer: BaseProducer<Kept> = client.create_with_context(Kept::default())?;
-        producer.init_transactions(PATIENCE)
-    });
-    let refusal = asked.await.expect("asking brokers does not panic").err();
-    match refusal.as_ref().map(|error| error.rdkafka_error_code()) {
-        None | Some(Some(RDKafkaErrorCode::InvalidTransactionTimeout)) => Ok(None),
-        Some(Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed)) => {
-            Ok(Some(Lack { kind: Kind::TransactionalId, name: id, operations: vec![Operation::Write] }))
-        }
-        _ => {
-            let reason = refusal.map(|error| error.to_string()).unwrap_or_default();
-            Err(format!("it is not known whether this client may write with the transactional id {id}: {reason}"))
+/// The groups that Outhook reads with.
+fn groups(config: &Config) -> [String; 3] {
+    [config.kafka.group.clone(), config.kafka.retries_group(), config.kafka.overflow_group()]
+}
+
+/// What delivery does with one of Outhook's own topics.
+fn needed(config: &Config, topic: &str) -> &'static [Operation] {
+    use Operation::{DescribeConfigs, Read, Write};
+    let is = |own: &str| own == topic;
+    if is(&config.definitions.topic) {
+        &[Read, DescribeConfigs]
+    } else if is(&config.dead_letters.topic) || is(&config.message_log.topic) || is(&config.operator_events.topic) {
+        &[Write, DescribeConfigs]
+    } else {
+        WITH_OWN_TOPICS
+    }
+}
+
+impl Cluster {
+    /// The ACL that this client lacks on the transactional id with which definitions are written. A broker looks first
+    /// whether this client may write with the id, then at the transaction's timeout; and it refuses one that is too long
+    /// before it touches the id, so that whoever writes with it is not cut off.
+    ///
+    /// # Errors
+    /// It is not known, or the brokers have no bound on timeouts; the text says so.
+    pub async fn access_to_definitions(&self, config: &Config) -> Result<Vec<MissingAcls>, String> {
+        let id = config.definitions.topic.clone();
+        let (_, mut client) = store::clients(&config.definitions, &config.kafka.client());
+        client.set("transaction.timeout.ms", TOO_LONG_MS);
+        let asked = spawn_blocking(move || {
+            let producer: BaseProducer<Kept> = client.create_with_context(Kept::default())?;
+            producer.init_transactions(PATIENCE)
+        });
+        let Err(refusal) = asked.await.expect("asking brokers does not panic") else {
+            return Err(format!(
+                "the brokers have no bound on the timeouts of transactions, so this has taken the transactional id {id} \
+                 over: who was writing definitions begins again"
+            ));
+        };
+        match refusal.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::InvalidTransactionTimeout) => Ok(Vec::new()),
+            Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => {
+                let lack = Lack { kind: Kind::TransactionalId, name: id, operations: vec![Operation::Write] };
+                Ok(Grantee::of(config).missing(vec![lack]))
+            }
+            _ => {
+                Err(format!("it is not known whether this client may write with the transactional id {id}: {refusal}"))
+            }
         }
     }
 }

@@ -92,7 +92,9 @@ impl Grantee {
 
     fn command(&self, acls: &MissingAcls) -> String {
         let (brokers, principal) = (quoted(&self.brokers), quoted(&self.principal));
-        let mut command = format!("kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal {principal}");
+        let mut command = format!(
+            "kafka-acls.sh --bootstrap-server {brokers} --command-config admin.properties --add --allow-principal {principal}"
+        );
         // Writing to a String does not fail.
         for operation in &acls.operations {
             let _ = write!(command, " --operation {operation}");
@@ -199,7 +201,7 @@ mod tests {
             lack(Kind::TransactionalId, "outhook.definitions", &[Write]),
         ]);
         let told: Vec<String> = missing.iter().map(|acls| format!("{acls}\n{}", acls.mend)).collect();
-        let add = "kafka-acls.sh --bootstrap-server b:9092 --add --allow-principal User:etl";
+        let add = "kafka-acls.sh --bootstrap-server b:9092 --command-config admin.properties --add --allow-principal User:etl";
         let expected = [
             format!(
                 "this client lacks Read, Write and DescribeConfigs on topics outhook.stats, outhook.overflow\n\
@@ -225,7 +227,7 @@ mod tests {
         let missing = grantee(oauth).missing(vec![lack(Kind::Group, "the CRM's", &[Operation::Read])]);
         assert_eq!(
             missing[0].mend,
-            "kafka-acls.sh --bootstrap-server b:9092 --add --allow-principal 'User:<principal>' --operation Read \
+            "kafka-acls.sh --bootstrap-server b:9092 --command-config admin.properties --add --allow-principal 'User:<principal>' --operation Read \
              --group 'the CRM'\\''s'"
         );
     }

@@ -27,6 +27,9 @@ use rdkafka::util::cstr_to_owned;
 
 use super::acl::Operation;
 
+/// How much longer an answer is waited for than brokers may take.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// What brokers say of topics or groups, by their names.
 pub(super) type Answers = Vec<(String, Said)>;
 
@@ -37,15 +40,14 @@ pub(super) enum Said {
     Allowed(Vec<Operation>),
     /// They don't speak of it, for this reason.
     Refused(RDKafkaErrorCode),
-    /// They do, but are too old to tell operations.
+    /// They do, but don't tell operations.
     Nothing,
 }
 
 impl Said {
-    /// Whether this client may not even ask, since it may do nothing with it.
+    /// Whether this client may not even ask about a topic, since it may do nothing with it.
     pub fn is_hidden(&self) -> bool {
-        use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
-        matches!(self, Said::Refused(TopicAuthorizationFailed | GroupAuthorizationFailed))
+        matches!(self, Said::Refused(RDKafkaErrorCode::TopicAuthorizationFailed))
     }
 }
 
@@ -71,7 +73,8 @@ pub(super) fn of_topics<C: ClientContext>(
         let mut count = 0;
         let described =
             rd_kafka_DescribeTopics_result_topics(rd_kafka_event_DescribeTopics_result(answer.0), &mut count);
-        let told = slice_of(described, count).iter().map(|topic| {
+        // Of a topic that the broker leaves out there is no description.
+        let told = slice_of(described, count).iter().filter(|topic| !topic.is_null()).map(|topic| {
             let mut count = 0;
             let operations = rd_kafka_TopicDescription_authorized_operations(*topic, &mut count);
             let said = said(rd_kafka_TopicDescription_error(*topic), operations, count);
@@ -101,7 +104,7 @@ pub(super) fn of_groups<C: ClientContext>(
         let mut count = 0;
         let result = rd_kafka_event_DescribeConsumerGroups_result(answer.0);
         let described = rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
-        let told = slice_of(described, count).iter().map(|group| {
+        let told = slice_of(described, count).iter().filter(|group| !group.is_null()).map(|group| {
             let mut count = 0;
             let operations = rd_kafka_ConsumerGroupDescription_authorized_operations(*group, &mut count);
             let said = said(rd_kafka_ConsumerGroupDescription_error(*group), operations, count);
@@ -137,7 +140,8 @@ impl Asking {
     fn answer(&self, within: Duration) -> KafkaResult<Answer> {
         // SAFETY: the queue lives as long as this, and an event until the answer is dropped.
         let (event, code) = unsafe {
-            let event = rd_kafka_queue_poll(self.queue, millis(within));
+            // The request's own time ends first, with the reason.
+            let event = rd_kafka_queue_poll(self.queue, millis(within + GRACE));
             if event.is_null() {
                 return Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
             }
@@ -184,6 +188,10 @@ unsafe fn said(error: *const rd_kafka_error_t, operations: *const AclOperation, 
     }
     // SAFETY: the caller's promise. librdkafka makes them of its own numbers, none of which the binding lacks.
     let operations = unsafe { slice_of(operations, count) };
+    // Who gets an answer may describe it. A set without that was left empty on the way.
+    if !operations.contains(&AclOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE) {
+        return Said::Nothing;
+    }
     Said::Allowed(operations.iter().filter_map(|operation| known(*operation)).collect())
 }
 

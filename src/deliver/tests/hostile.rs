@@ -107,7 +107,7 @@ const TRICKS: [(&str, Refused); 26] = [
     ("http://127.0.0.1\r\nHost: x/", AsUrl("a line break")),
     (" http://127.0.0.1/", AsUrl("a blank")),
     ("http:///127.0.0.1/", AsUrl("a form that a URL can't have")),
-    ("http:127.0.0.1/", AsUrl("a form that a URL can't have")),
+    ("http:127.0.0.1/", AsUrl("must start with https://")),
     ("//127.0.0.1/", AsUrl("https://")),
     ("gopher://127.0.0.1/", AsUrl("https://")),
 ];

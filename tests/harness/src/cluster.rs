@@ -106,7 +106,7 @@ super.users=User:ANONYMOUS;User:{ADMIN}
         let script = format!(
             "kafka_acls() {{ sh {} \"$@\"; }}\n{}",
             tool.display(),
-            commands.replace("kafka-acls.sh", "kafka_acls")
+            commands.replace(" --command-config admin.properties", "").replace("kafka-acls.sh", "kafka_acls")
         );
         let ended = Command::new("sh").args(["-e", "-c", &script]).output().expect("every Unix has sh");
         let said = [ended.stdout, ended.stderr].concat();
