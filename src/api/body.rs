@@ -2,26 +2,30 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::str::Utf8Error;
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::Body as Arriving;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::StatusCode;
-use http_body_util::LengthLimitError;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use super::error::ApiError;
 use crate::json::without_byte_order_mark;
 
 /// The largest body, in bytes.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
+/// How much of what is larger is read on and forgotten, in bytes.
+const DISCARDED: usize = 64 * 1024 * 1024;
+/// How long nothing of it may come.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long a body may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
@@ -64,19 +68,32 @@ pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
         let message = format!("the body is larger than {MAX_BODY} bytes");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message)
     };
+    let mut body = request.into_body();
     // Known before it has come, if its length is told.
-    if request.body().size_hint().lower() > MAX_BODY as u64 {
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        discard(body);
         return Err(too_large());
     }
-    match tokio::time::timeout(ARRIVAL, to_bytes(request.into_body(), MAX_BODY)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => Err(too_large()),
+    match timeout(ARRIVAL, Limited::new(&mut body, MAX_BODY).collect()).await {
+        Ok(Ok(read)) => Ok(read.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            discard(body);
+            Err(too_large())
+        }
         Ok(Err(_)) => Err(ApiError::body("the body broke off, or its chunks can't be read")),
         Err(_) => {
             let message = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", message))
         }
     }
+}
+
+/// Reads on while the answer is sent: who writes all before reading anything would find the connection broken, and no
+/// reason (RFC 9112, 9.6).
+fn discard(body: Arriving) {
+    let mut rest = Limited::new(body, DISCARDED);
+    let discarding = async move { while let Ok(Some(Ok(_))) = timeout(PAUSE, rest.frame()).await {} };
+    tokio::spawn(timeout(ARRIVAL, discarding));
 }
 
 fn text(body: &[u8]) -> Result<&str, Utf8Error> {

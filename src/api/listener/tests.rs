@@ -204,3 +204,26 @@ async fn a_request_names_one_host_and_says_how_long_it_is() {
     let answered = tokio::time::timeout(Duration::from_secs(5), server.send(large));
     assert_eq!(answered.await.expect("at once").0, 413);
 }
+
+#[tokio::test]
+async fn who_sends_too_much_before_reading_anything_gets_the_reason() {
+    let server = start().await;
+    let body = vec![b' '; 8 * 1024 * 1024];
+    let chunk = format!("{:x}\r\n", body.len()).into_bytes();
+    let lengths = [
+        (format!("content-length: {}", body.len()), vec![body.as_slice()]),
+        ("transfer-encoding: chunked".to_owned(), vec![chunk.as_slice(), body.as_slice(), b"\r\n0\r\n\r\n".as_slice()]),
+    ];
+    for (length, parts) in lengths {
+        let head = format!("POST /oauth/token HTTP/1.1\r\nhost: x\r\n{length}\r\nconnection: close\r\n");
+        let head = format!("{head}content-type: application/x-www-form-urlencoded\r\n\r\n");
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for part in parts {
+            stream.write_all(part).await.expect("all of it is read");
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("the answer comes whole");
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{length}: {answer}");
+    }
+}
