@@ -211,7 +211,12 @@ async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure
         unknown_changes(config, definitions, report);
     });
     bad(&config.definitions.topic, &status, report);
-    match stats::catalogue(&config.stats, &config.kafka.client()).await {
+    let declares = store.with(|definitions| definitions.declared().len() > 0);
+    let seen = match declares {
+        true => stats::catalogue(&config.stats, &config.kafka.client()).await,
+        false => Ok(Catalogue::default()),
+    };
+    match seen {
         Ok(seen) => store.with(|definitions| unknown_names(config, definitions, &seen, report)),
         Err(error) => {
             report.warning("definitions", format!("which fields the stream has shown can't be read: {error}"))

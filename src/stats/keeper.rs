@@ -1,6 +1,5 @@
 //! The thread that keeps counts and catalogue: follows the topic, and writes to it what changed here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +15,7 @@ use crate::brokers;
 use crate::catalogue;
 use crate::endpoints::{ORDER_PREFIX, REPORT_PREFIX};
 use crate::store::{Log, Next};
+use crate::telemetry::Repeats;
 
 /// How long the thread waits for a record before it looks at what else is to be done.
 const POLL: Duration = Duration::from_millis(100);
@@ -29,8 +29,6 @@ const BATCH: usize = 10_000;
 const LAST_WRITE: Duration = Duration::from_secs(5);
 /// How often the thread looks whether the topic is still the one that it has read.
 const LOOK_BACK: Duration = Duration::from_secs(30);
-/// How often the same trouble is logged at most.
-const REMIND: Duration = Duration::from_secs(60);
 
 pub(super) struct Keeper {
     topic: String,
@@ -42,8 +40,7 @@ pub(super) struct Keeper {
     /// The last count of a batch, while there may be more to write.
     more_after: Option<Count>,
     looked_back: Instant,
-    /// When each kind of trouble was last logged.
-    logged: HashMap<String, Instant>,
+    repeats: Repeats,
 }
 
 impl Keeper {
@@ -51,8 +48,8 @@ impl Keeper {
         shared.catalogue.tick(now_ms());
         shared.sums().move_to(hour(now_ms()));
         let now = Instant::now();
-        let logged = HashMap::new();
-        Self { topic, writer, shared, caught_up, ticked: now, wrote: now, more_after: None, looked_back: now, logged }
+        let repeats = Repeats::default();
+        Self { topic, writer, shared, caught_up, ticked: now, wrote: now, more_after: None, looked_back: now, repeats }
     }
 
     /// Keeps them until it is to stop, then writes what is left.
@@ -204,9 +201,9 @@ impl Keeper {
     fn report(&mut self, trouble: &str) {
         // What differs only in an offset is the same.
         let kind = trouble.split(" offset ").next().unwrap_or(trouble);
-        if self.logged.get(kind).is_none_or(|logged| logged.elapsed() >= REMIND) {
-            tracing::warn!("the stats topic {}: {trouble}; `outhook topics check` says how it stands", self.topic);
-            self.logged.insert(kind.to_owned(), Instant::now());
+        if let Some(more) = self.repeats.due(kind, Instant::now()) {
+            let topic = &self.topic;
+            tracing::warn!(more, "the stats topic {topic}: {trouble}; `outhook topics check` says how it stands");
         }
     }
 }

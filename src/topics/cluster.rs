@@ -73,7 +73,7 @@ impl Cluster {
         let asker = Arc::new(client.create_with_context(Kept::default()).map_err(Error::Settings)?);
         let (brokers, grantee) = (config.kafka.brokers.clone(), Grantee::of(config));
         let mut cluster = Self { admin, asker, brokers, grantee, topics: BTreeMap::new(), size: 0 };
-        cluster.look().await?;
+        (cluster.size, cluster.topics) = cluster.look().await?;
         Ok(cluster)
     }
 
@@ -122,18 +122,10 @@ impl Cluster {
     }
 
     async fn await_known(&self, created: &[&Wanted]) -> Result<(), Error> {
-        let mut seen = Self {
-            admin: self.admin.clone(),
-            asker: self.asker.clone(),
-            brokers: self.brokers.clone(),
-            grantee: self.grantee.clone(),
-            topics: BTreeMap::new(),
-            size: 0,
-        };
         let deadline = Instant::now() + PATIENCE;
         loop {
-            seen.look().await?;
-            let Some(unknown) = created.iter().find(|topic| !seen.topics.contains_key(&topic.name)) else {
+            let (_, known) = self.look().await?;
+            let Some(unknown) = created.iter().find(|topic| !known.contains_key(&topic.name)) else {
                 return Ok(());
             };
             if Instant::now() > deadline {
@@ -156,7 +148,8 @@ impl Cluster {
         self.grantee.missing(denied.map(lack).collect())
     }
 
-    async fn look(&mut self) -> Result<(), Error> {
+    /// How many brokers there are, and partitions by topic, Kafka's internal topics left out.
+    async fn look(&self) -> Result<(usize, BTreeMap<String, usize>), Error> {
         let asker = self.asker.clone();
         let asked = tokio::task::spawn_blocking(move || {
             let serve = || {
@@ -168,9 +161,7 @@ impl Cluster {
             Ok((metadata.brokers().len(), topics))
         });
         let answer = asked.await.expect("asking for topics does not panic");
-        (self.size, self.topics) =
-            answer.map_err(|reason| Error::Unreachable { brokers: self.brokers.clone(), reason })?;
-        Ok(())
+        answer.map_err(|reason| Error::Unreachable { brokers: self.brokers.clone(), reason })
     }
 
     async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
