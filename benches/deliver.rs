@@ -18,12 +18,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use outhook::decode::{EventDate, Sequence};
-use outhook::definition::{Endpoint, Order, Secret};
-use outhook::deliver::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries};
-use outhook::id::{CallId, Line, MessageId, Place, Step};
+use outhook::definition::{Endpoint, MessageOrder, Secret};
+use outhook::deliver::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, Retries};
+use outhook::id::{CallId, Line, MessageId, Place, WriteCount};
 use outhook::matching::{Live, Target};
-use outhook::message_log::{Entry, Status};
-use outhook::receipt::{Book, Budget, Receipt};
+use outhook::message_log::{CallStatus, LogEntry};
+use outhook::receipt::{Budget, Receipt, ReceiptTracker};
 use outhook::render::Message;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -184,7 +184,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         retry: None,
         headers: Box::default(),
         authorization: None,
-        order: Order::None,
+        order: MessageOrder::None,
         endpoints: [Arc::new(Endpoint::parse(&format!("http://{address}/hook")).unwrap())].into(),
         gone: false.into(),
     });
@@ -211,7 +211,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
                 attempts: 0,
                 deferrals: 0,
                 offered_ms: 0,
-                step: Step::FIRST,
+                step: WriteCount::FIRST,
                 row: None,
                 from_overflow: false,
             })
@@ -228,7 +228,7 @@ struct Counts {
     all: Arc<Notify>,
 }
 
-impl Onward for Counts {
+impl CallSink for Counts {
     fn finished(&self, call: Call, outcome: Outcome) {
         assert!(matches!(outcome, Outcome::Delivered), "{outcome:?}");
         call.receipt.settle();
@@ -245,22 +245,22 @@ impl Onward for Counts {
         self.wait(call, wait, cause);
     }
 
-    fn tell(&self, _: &Call, endpoint: &str, news: &News<'_>) {
+    fn tell(&self, _: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
         panic!("{endpoint}: {news:?}");
     }
 
-    fn logs(&self, _: Status, _: u32) -> Option<usize> {
+    fn logs(&self, _: CallStatus, _: u32) -> Option<usize> {
         None
     }
 
-    fn log(&self, entry: Entry) {
+    fn log(&self, entry: LogEntry) {
         panic!("{entry:?}");
     }
 }
 
 struct NoBook;
 
-impl Book for NoBook {
+impl ReceiptTracker for NoBook {
     fn is_given_up(&self) -> bool {
         false
     }

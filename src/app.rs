@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tracing::{error, info};
 
-use self::sources::{Reading, Resumes, Sources};
+use self::sources::{Resumes, SourceConfigs, Sources};
 pub use self::trial::problems;
 use crate::api::{Api, BindError, Decoding, Guesses, Listener, Shares};
 use crate::catalogue::{self, Catalogue, Lookout};
@@ -23,7 +23,7 @@ use crate::endpoints::Endpoints;
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
-use crate::pipeline::{Counters, Definitions, Pipeline, Replay};
+use crate::pipeline::{CallDefinitions, Counters, Pipeline, Replay};
 use crate::receipt::Budget;
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
 use crate::replay::{self, Resend};
@@ -41,7 +41,7 @@ const LAST_ENTRIES: Duration = Duration::from_secs(1);
 
 /// An instance, built and bound, not yet reading.
 pub struct App {
-    reading: Reading,
+    reading: SourceConfigs,
     stages: Stages,
     resumes: Resumes,
     store: Arc<Store>,
@@ -90,7 +90,7 @@ impl App {
         let store = Store::start(&config.definitions, &client, index.clone())?;
         let topics =
             (&config.dead_letters, &config.retries, &config.overflow, &config.row_order, &config.operator_events);
-        let log = message_log::Writer::new(&config.message_log, &kafka).map_err(Error::Settle)?;
+        let log = message_log::LogWriter::new(&config.message_log, &kafka).map_err(Error::Settle)?;
         let settle = Settle::new(topics, &kafka, index.clone(), disabling(&store), log).map_err(Error::Settle)?;
         let lanes =
             Lanes::new(config.delivery.clone(), calls_that_wait(config), settle.clone()).map_err(Error::Deliver)?;
@@ -111,7 +111,7 @@ impl App {
             tiers: config.retries.tiers(),
             overflow: config.overflow.topic.as_str().into(),
             row_order: config.row_order.topic.as_str().into(),
-            definitions: Definitions::new(stages.index.clone(), config.definitions.restored_within),
+            definitions: CallDefinitions::new(stages.index.clone(), config.definitions.restored_within),
             lanes: stages.lanes.clone(),
             settle: stages.settle.clone(),
             endpoints: endpoints.clone(),
@@ -135,7 +135,7 @@ impl App {
             shares: Shares::new(config.definitions.max_account_writes),
         };
         Ok(Self {
-            reading: Reading::of(config, &readiness),
+            reading: SourceConfigs::of(config, &readiness),
             stages,
             resumes,
             store,
@@ -258,13 +258,13 @@ pub fn describe_metrics() {
 }
 
 /// Who writes row changes: the users, and Outhook itself.
-fn sources(config: &Config) -> impl Iterator<Item = config::Source> {
-    let own = config::Source::of_operator_events(&config.operator_events.topic);
+fn sources(config: &Config) -> impl Iterator<Item = config::SourceConfig> {
+    let own = config::SourceConfig::of_operator_events(&config.operator_events.topic);
     config.sources.iter().cloned().chain([own])
 }
 
 /// How a topic's records are read, for previews.
-fn decoding(sources: &[(config::Source, Arc<decode::Settings>)]) -> Decoding {
+fn decoding(sources: &[(config::SourceConfig, Arc<decode::Settings>)]) -> Decoding {
     let sources = sources.to_vec();
     Box::new(move |topic| Some(sources.iter().find(|(source, _)| source.reads(topic))?.1.clone()))
 }
@@ -281,7 +281,7 @@ fn replaying(stages: &Stages) -> replay::Stages {
 
 /// What every partition's pipeline is made of.
 struct Stages {
-    sources: Vec<(config::Source, Arc<decode::Settings>)>,
+    sources: Vec<(config::SourceConfig, Arc<decode::Settings>)>,
     whole_tables: WholeTables,
     index: Arc<Index>,
     catalogue: Arc<Catalogue>,

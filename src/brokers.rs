@@ -18,7 +18,7 @@ const ADD_AN_ACL: &str = "this client lacks an ACL: `outhook check` names it, wi
 
 /// What a client's callbacks have told.
 #[derive(Default)]
-pub struct Troubles(Mutex<Vec<(Option<RDKafkaErrorCode>, String)>>);
+pub struct ClientErrors(Mutex<Vec<(Option<RDKafkaErrorCode>, String)>>);
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ pub enum Unanswered {
     Silent { within: Duration, reason: String },
 }
 
-impl Troubles {
+impl ClientErrors {
     /// An error that the client's context is told.
     pub fn error(&self, error: &KafkaError, reason: &str) {
         self.keep(error.rdkafka_error_code(), reason);
@@ -119,7 +119,7 @@ pub fn metadata<C: ClientContext>(
     client: &Client<C>,
     topic: Option<&str>,
     within: Duration,
-    troubles: &Troubles,
+    troubles: &ClientErrors,
     serve: impl Fn(),
 ) -> Result<Metadata, Unanswered> {
     let started = Instant::now();

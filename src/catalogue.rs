@@ -6,13 +6,13 @@
 //! instances which tell each other what they know agree in the end. The room that keeps it all across restarts
 //! hands the clock in.
 
-mod kinds;
-mod known;
-mod lookout;
 mod sample;
+mod sampler;
 mod table;
+mod table_schema;
 #[cfg(test)]
 mod tests;
+mod type_inference;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -21,21 +21,21 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use metrics::{Unit, describe_gauge, gauge};
 use tracing::warn;
 
-use self::table::Table;
+use self::table::CatalogueTable;
 
 use crate::vocabulary::Operation;
 
-pub use self::kinds::FieldKind;
-pub use self::lookout::Lookout;
 pub use self::sample::Sample;
-pub use self::table::Unwritten;
+pub use self::sampler::Lookout;
+pub use self::table::TableWrite;
+pub use self::type_inference::FieldKind;
 
 /// What keys of tables start with; the account and the table follow, as a JSON array of two texts.
 pub const PREFIX: &str = "table/";
 
 /// How many tables an instance knows at most.
 const MAX_TABLES: usize = 10_000;
-/// How many fields an instance knows at most, of all its tables; one table has at most [`known::MAX_FIELDS`].
+/// How many fields an instance knows at most, of all its tables; one table has at most [`table_schema::MAX_FIELDS`].
 const MAX_FIELDS: usize = 200_000;
 /// How long a name may be, in bytes, to be remembered.
 const MAX_NAME: usize = 256;
@@ -53,7 +53,7 @@ pub struct Catalogue {
 }
 
 /// Tables by account, then name.
-type Accounts = BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<Table>>>;
+type Accounts = BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<CatalogueTable>>>;
 
 /// What all tables together take.
 #[derive(Default)]
@@ -114,7 +114,7 @@ impl Catalogue {
     pub fn learn(&self, key: &str, value: &[u8]) -> Result<(), String> {
         let (account, name): (String, String) =
             serde_json::from_str(key).map_err(|_| "the key is not table/[\"account\",\"table\"]".to_owned())?;
-        let read = known::read(value)?;
+        let read = table_schema::read(value)?;
         match self.find_or_add(&account, &name) {
             Some(table) => self.tell_if_full(table.learn(&read)),
             None => self.tell_if_full(false),
@@ -124,12 +124,12 @@ impl Catalogue {
 
     /// The tables of which the others may not know everything. Each is given out once a minute at most, but for
     /// the `last` time.
-    pub fn unwritten(&self, last: bool) -> Vec<Unwritten> {
+    pub fn unwritten(&self, last: bool) -> Vec<TableWrite> {
         let now = self.now();
         let accounts = self.accounts();
         let named =
             accounts.iter().flat_map(|(account, tables)| tables.iter().map(move |(name, t)| (account, name, t)));
-        named.filter_map(|(account, name, table)| Table::unwritten(table, account, name, now, last)).collect()
+        named.filter_map(|(account, name, table)| CatalogueTable::unwritten(table, account, name, now, last)).collect()
     }
 
     /// What the others were told is gone.
@@ -145,12 +145,12 @@ impl Catalogue {
         self.accounts.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find(&self, account: &str, table: &str) -> Option<Arc<Table>> {
+    fn find(&self, account: &str, table: &str) -> Option<Arc<CatalogueTable>> {
         self.accounts().get(account)?.get(table).cloned()
     }
 
     /// A table, which is new if need be; None if there is no room for it.
-    fn find_or_add(&self, account: &str, name: &str) -> Option<Arc<Table>> {
+    fn find_or_add(&self, account: &str, name: &str) -> Option<Arc<CatalogueTable>> {
         let found = self.find(account, name);
         let is_full = || self.room.tables.load(Ordering::Relaxed) >= MAX_TABLES;
         if found.is_some() || is_full() || account.len() > MAX_NAME || name.len() > MAX_NAME {
@@ -162,7 +162,7 @@ impl Catalogue {
         }
         let table = accounts.entry(account.into()).or_default().entry(name.into()).or_insert_with(|| {
             self.room.tables.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Table::new(self.room.clone()))
+            Arc::new(CatalogueTable::new(self.room.clone()))
         });
         Some(table.clone())
     }
@@ -174,7 +174,7 @@ impl Catalogue {
                 "there are tables or fields that the catalogue has no room for, so it does not list them; they fire \
                  like any other. It holds {MAX_TABLES} tables, {} fields of each and {MAX_FIELDS} of all, with names \
                  of up to {MAX_NAME} bytes",
-                known::MAX_FIELDS
+                table_schema::MAX_FIELDS
             );
         }
     }

@@ -14,13 +14,13 @@ mod failure;
 pub mod get;
 mod listing;
 mod messages;
-mod moment;
 pub mod preview;
 mod receive;
 mod replay;
 mod run;
 pub mod secrets;
 mod text;
+mod time_arg;
 mod topics;
 mod waiting;
 
@@ -32,10 +32,10 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-pub use self::failure::Failure;
+pub use self::failure::CommandFailure;
 use crate::app;
 use crate::config::{self, Config};
-use crate::definition::{Reference, Stamp};
+use crate::definition::{SecretReference, Stamp};
 
 /// Row changes in Kafka become webhooks.
 #[derive(Debug, Parser)]
@@ -55,7 +55,7 @@ enum Command {
     Receive(receive::Args),
     Check(check::Args),
     #[command(subcommand)]
-    Topics(topics::Topics),
+    Topics(topics::TopicsCommand),
     Apply(apply::Args),
     #[command(subcommand)]
     Clients(clients::Clients),
@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
     let terminal = Terminal::of_stderr();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::of(&error).report(terminal.colours),
+        Err(error) => return CommandFailure::of(&error).report(terminal.colours),
     };
     let outcome = runtime.block_on(execute(arguments, terminal));
     // A command that has its result waits for no thread that is stuck with a broker.
@@ -128,7 +128,7 @@ pub fn main() -> ExitCode {
     outcome.unwrap_or_else(|failure| failure.report(terminal.colours))
 }
 
-async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, Failure> {
+async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, CommandFailure> {
     let file = config_file(arguments.config);
     let load = || Config::load(&file, std::env::vars_os());
     let load_to_run = || Config::load_for(&file, std::env::vars_os(), &app::problems);
@@ -171,10 +171,10 @@ fn beside_file(config: Result<Config, config::Error>, file: Option<&Path>) -> Re
 }
 
 /// Where the configuration is.
-fn config_file(named: Option<PathBuf>) -> config::File {
+fn config_file(named: Option<PathBuf>) -> config::ConfigFile {
     match named.or_else(|| std::env::var_os("OUTHOOK_CONFIG").map(PathBuf::from)) {
-        Some(path) => config::File::Named(path),
-        None => config::File::Default(PathBuf::from("outhook.toml")),
+        Some(path) => config::ConfigFile::Named(path),
+        None => config::ConfigFile::Default(PathBuf::from("outhook.toml")),
     }
 }
 
@@ -195,12 +195,12 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 }
 
 /// A secret of a definition that stands in the environment or in a file.
-fn elsewhere(reference: Reference<'_>) -> Result<String, String> {
+fn elsewhere(reference: SecretReference<'_>) -> Result<String, String> {
     match reference {
-        Reference::Variable(name) => {
+        SecretReference::Variable(name) => {
             std::env::var(name).map_err(|_| format!("there is no environment variable {name} with a text"))
         }
-        Reference::File(path) => config::in_file(path),
+        SecretReference::File(path) => config::in_file(path),
     }
 }
 
@@ -214,7 +214,7 @@ fn random(bytes: &mut [u8]) {
     SystemRandom::new().fill(bytes).expect("every system that this runs on gives random bytes");
 }
 
-fn print(text: &str) -> Result<ExitCode, Failure> {
+fn print(text: &str) -> Result<ExitCode, CommandFailure> {
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

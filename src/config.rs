@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use self::document::{Document, Override};
+use self::document::{ConfigDocument, Override};
 pub use self::kafka::{GroupProtocol, Kafka};
 pub use self::limits::{Drain, Limits, Memory, Render};
 pub use self::prefix::Topics;
-pub use self::problem::Problem;
+pub use self::problem::ConfigProblem;
 pub use self::properties::Properties;
 pub use self::secrets::in_file;
-pub use self::source::Source;
+pub use self::source::SourceConfig;
 pub use self::topic_pattern::TopicPattern;
 use crate::definition::guard::Guard;
 use crate::definition::rules::{self, Policy};
@@ -47,7 +47,7 @@ pub struct Config {
     /// The Kafka cluster, and this instance's place in its consumer group.
     pub kafka: Kafka,
     /// Topics with row changes, and how their records are read. `run` needs at least one.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceConfig>,
     /// What Outhook's own topics are called.
     pub topics: Topics,
     /// The topic that holds webhooks and events.
@@ -93,12 +93,12 @@ pub enum Error {
     Unreadable { path: PathBuf, reason: std::io::Error },
     /// All problems that one look finds: a syntax or type error stands alone, contradictions come together.
     #[error("{}", problem::lines(.0))]
-    Invalid(Vec<Problem>),
+    Invalid(Vec<ConfigProblem>),
 }
 
 /// Where the configuration's file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum File {
+pub enum ConfigFile {
     /// Named by the user: it must be there.
     Named(PathBuf),
     /// The default place: it may be missing when the environment holds the configuration.
@@ -110,7 +110,7 @@ impl Config {
     ///
     /// # Errors
     /// No file, or what is in it or in an override can't be used.
-    pub fn load(file: &File, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Error> {
+    pub fn load(file: &ConfigFile, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Error> {
         Self::load_for(file, environment, &|_| Vec::new())
     }
 
@@ -119,18 +119,18 @@ impl Config {
     /// # Errors
     /// The same, and what was found.
     pub fn load_for(
-        file: &File,
+        file: &ConfigFile,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-        find: &dyn Fn(&Config) -> Vec<Problem>,
+        find: &dyn Fn(&Config) -> Vec<ConfigProblem>,
     ) -> Result<Self, Error> {
-        let (File::Named(path) | File::Default(path)) = file;
+        let (ConfigFile::Named(path) | ConfigFile::Default(path)) = file;
         let overrides = environment.into_iter().filter_map(our_variable).collect::<Result<Vec<_>, _>>()?;
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(reason) if reason.kind() != ErrorKind::NotFound => {
                 return Err(Error::Unreadable { path: path.clone(), reason });
             }
-            Err(_) if matches!(file, File::Default(_)) && !overrides.is_empty() => String::new(),
+            Err(_) if matches!(file, ConfigFile::Default(_)) && !overrides.is_empty() => String::new(),
             Err(_) => return Err(Error::Missing { path: path.clone() }),
         };
         Self::parse_for(path, &text, overrides, find)
@@ -148,11 +148,11 @@ impl Config {
         path: &Path,
         text: &str,
         overrides: Vec<(String, String)>,
-        find: &dyn Fn(&Config) -> Vec<Problem>,
+        find: &dyn Fn(&Config) -> Vec<ConfigProblem>,
     ) -> Result<Self, Error> {
         let alone = |problem| Error::Invalid(vec![problem]);
         let overrides = Override::all(overrides, text.len());
-        let document = Document::parse(path, text, &overrides).map_err(alone)?;
+        let document = ConfigDocument::parse(path, text, &overrides).map_err(alone)?;
         let mut config: Self = document.read().map_err(alone)?;
         prefix::lay(&mut config, |key| document.has(key));
         let mut problems = contradictions::find(&config);
@@ -175,7 +175,7 @@ impl Config {
             return Ok(());
         }
         let help = "add [[sources]] with topics = [\"…\"] and format = \"outhook\" or \"debezium\"";
-        Err(Error::Invalid(vec![Problem::with(
+        Err(Error::Invalid(vec![ConfigProblem::with(
             "sources",
             "no sources are configured, so there is nothing to read",
             help,
@@ -193,13 +193,13 @@ impl Config {
         let deliver::Config { allow_http, allow_addresses, deny_addresses, .. } = &self.delivery;
         let addresses = Guard::new(allow_addresses.clone(), deny_addresses.clone());
         let call_throttling = self.limits.call_throttling.get();
-        let limits = rules::Limits { call_throttling, ..self.definitions.limits() };
+        let limits = rules::DefinitionLimits { call_throttling, ..self.definitions.limits() };
         let unknown_tables = self.definitions.unknown_tables;
         Policy { allow_http: *allow_http, limits, unknown_tables, addresses }
     }
 
     /// The source that reads a topic: at most one, since sources that overlap are refused.
-    pub fn source_of(&self, topic: &str) -> Option<&Source> {
+    pub fn source_of(&self, topic: &str) -> Option<&SourceConfig> {
         self.sources.iter().find(|source| source.reads(topic))
     }
 }
@@ -208,7 +208,7 @@ impl Config {
 fn our_variable((name, value): (OsString, OsString)) -> Option<Result<(String, String), Error>> {
     let name = name.into_string().ok().filter(|name| name.starts_with(ENVIRONMENT_PREFIX))?;
     let bad = |message: String, help: &str| {
-        let problem = Problem { place: name.clone(), ..Problem::with(&name, message, help) };
+        let problem = ConfigProblem { place: name.clone(), ..ConfigProblem::with(&name, message, help) };
         Err(Error::Invalid(vec![problem]))
     };
     Some(match value.into_string() {

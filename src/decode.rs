@@ -135,12 +135,12 @@ pub fn unknown_keys(format: Format, value: &[u8]) -> Vec<String> {
 pub struct Decoder {
     settings: Arc<Settings>,
     whole_tables: WholeTables,
-    debezium: debezium::Kept,
+    debezium: debezium::PartitionCache,
 }
 
 impl Decoder {
     pub fn new(settings: Arc<Settings>, whole_tables: WholeTables) -> Self {
-        let debezium = debezium::Kept::new(&settings.unavailable_placeholder);
+        let debezium = debezium::PartitionCache::new(&settings.unavailable_placeholder);
         Self { settings, whole_tables, debezium }
     }
 

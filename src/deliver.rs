@@ -4,32 +4,32 @@
 //! connection of its own. A lane's trouble stays in the lane: what it can't take now goes to wait in a retry
 //! topic, where it costs nothing.
 
+mod attempt_log;
 mod breaker;
 mod classify;
 mod clock;
-mod conclude;
 mod concurrency;
 mod config;
 mod connection;
+mod context;
 mod dial;
+mod drain_rate;
 mod eyeballs;
 mod failure;
 mod health;
-mod hide;
-mod in_order;
 mod lane;
 mod metrics;
-mod note;
-mod pace;
+mod ordered;
+mod outcome;
 mod proxy;
 mod recovered;
+mod redact;
 mod resolve;
+mod response_progress;
 mod retry_after;
 mod route;
-mod rows;
+mod row_queue;
 mod schedule;
-mod seen;
-mod shared;
 mod signature;
 mod status_line;
 mod taken;
@@ -50,28 +50,28 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{interval, timeout};
 
+use self::context::{DeliveryContext, OverflowReason};
 use self::lane::Refusal;
-use self::shared::{Shared, Why};
 use crate::definition::Endpoint;
-use crate::id::{Line, Place, Row, Step};
-use crate::message_log::{Entry, Status};
+use crate::id::{Line, Place, RowKey, WriteCount};
+use crate::message_log::{CallStatus, LogEntry};
 use crate::receipt::Receipt;
 use crate::render::Message;
 
 pub use self::breaker::Phase;
 pub use self::config::Config;
+pub use self::context::line_of;
 pub use self::lane::{LaneStatus, Takes};
 pub use self::metrics::describe_metrics;
 pub use self::recovered::Recovery;
-pub use self::shared::line_of;
-pub use self::throttle::Share;
+pub use self::throttle::SlotLease;
 
 /// Whether calls can be made here: the certificate authorities are there.
 ///
 /// # Errors
 /// A sentence that names the setting, its value and the mend.
 pub fn try_out(config: &Config) -> Result<(), String> {
-    tls::Tls::new(config).map(drop)
+    tls::TlsConnectors::new(config).map(drop)
 }
 
 /// One message on its way to one URL.
@@ -90,9 +90,9 @@ pub struct Call {
     pub from_overflow: bool,
     /// When it was first meant to go out, milliseconds since 1970.
     pub offered_ms: i64,
-    pub step: Step,
+    pub step: WriteCount,
     /// The row that it is about, if its webhook wants row order: it goes out after all before it about the same row.
-    pub row: Option<Row>,
+    pub row: Option<RowKey>,
 }
 
 /// What a call takes in memory beside its body, in bytes, roughly: most while it is written to a retry topic.
@@ -121,7 +121,7 @@ pub struct Cause {
 }
 
 /// Where calls go that their lanes are done with. It is told by a lane's worker, so it must not wait.
-pub trait Onward: Send + Sync {
+pub trait CallSink: Send + Sync {
     /// The call has ended.
     fn finished(&self, call: Call, outcome: Outcome);
 
@@ -134,19 +134,19 @@ pub trait Onward: Send + Sync {
     fn overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&Cause>);
 
     /// Something has happened that operators should know, at the endpoint of this call.
-    fn tell(&self, call: &Call, endpoint: &str, news: &News<'_>);
+    fn tell(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>);
 
     /// How many bytes of its answer the message log wants of an attempt, by how the call stands after so many; None
     /// if it wants to hear nothing of it, so that nothing is made ready.
-    fn logs(&self, status: Status, attempts: u32) -> Option<usize>;
+    fn logs(&self, status: CallStatus, attempts: u32) -> Option<usize>;
 
     /// An attempt is over, or a call has ended without one.
-    fn log(&self, entry: Entry);
+    fn log(&self, entry: LogEntry);
 }
 
 /// What operators should know of an endpoint.
 #[derive(Debug, Clone, Copy)]
-pub enum News<'n> {
+pub enum EndpointEvent<'n> {
     /// It has begun to fail.
     Failing(&'n Cause),
     /// It works again, after so many failed attempts in this time.
@@ -184,7 +184,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// All lanes of an instance. Dropping it stops them, without a wait.
 pub struct Lanes {
-    shared: Arc<Shared>,
+    shared: Arc<DeliveryContext>,
 }
 
 impl Lanes {
@@ -192,9 +192,9 @@ impl Lanes {
     ///
     /// # Errors
     /// The settings contradict each other, or the certificate authorities can't be read.
-    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn Onward>) -> Result<Arc<Self>, String> {
+    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, String> {
         config.check()?;
-        let shared = Shared::new(config, retries, onward)?;
+        let shared = DeliveryContext::new(config, retries, onward)?;
         let timed = Arc::downgrade(&shared);
         tokio::spawn(async move {
             while let Some(shared) = timed.upgrade().filter(|shared| !shared.is_stopping()) {
@@ -206,9 +206,9 @@ impl Lanes {
             let (mut looks, mut counts, mut reviews) = (interval(LOOK), interval(COUNT), interval(REVIEW));
             loop {
                 let act = tokio::select! {
-                    _ = looks.tick() => Shared::expire,
-                    _ = counts.tick() => Shared::count,
-                    _ = reviews.tick() => Shared::end_remembered,
+                    _ = looks.tick() => DeliveryContext::expire,
+                    _ = counts.tick() => DeliveryContext::count,
+                    _ = reviews.tick() => DeliveryContext::end_remembered,
                 };
                 let Some(shared) = looked_after.upgrade().filter(|shared| !shared.is_stopping()) else { return };
                 act(&shared);
@@ -323,12 +323,12 @@ impl Lanes {
 
     /// This instance owns a partition of the overflow log, and with it a share of the calls of webhooks that may
     /// make only so many a second, for as long as what is returned lives.
-    pub fn own(&self, partition: i32) -> Share {
+    pub fn own(&self, partition: i32) -> SlotLease {
         self.shared.throttle.own(partition, now())
     }
 
     /// The same of a partition of the topic of row order, and of webhooks that want it.
-    pub fn own_in_order(&self, partition: i32) -> Share {
+    pub fn own_in_order(&self, partition: i32) -> SlotLease {
         self.shared.row_order_throttle.own(partition, now())
     }
 
@@ -340,9 +340,9 @@ impl Lanes {
                 self.shared.forget(lane);
                 return Some(call);
             }
-            Refusal::Full(call) | Refusal::Slow(call) => self.shared.defer(call, Why::Full),
-            Refusal::Failing(call, trouble) => self.shared.defer(call, Why::Failing(trouble)),
-            Refusal::Behind { call, waiting, trouble } => in_order::turned_away(lane, call, waiting, &trouble),
+            Refusal::Full(call) | Refusal::Slow(call) => self.shared.defer(call, OverflowReason::Full),
+            Refusal::Failing(call, trouble) => self.shared.defer(call, OverflowReason::Failing(trouble)),
+            Refusal::Behind { call, waiting, trouble } => ordered::turned_away(lane, call, waiting, &trouble),
         }
         None
     }

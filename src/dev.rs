@@ -6,19 +6,19 @@
 
 mod broker;
 mod definitions;
-mod dice;
 mod display;
 pub(crate) mod endpoint;
 mod feed;
-mod glimpse;
 mod latency;
-mod notes;
+mod log_buffer;
 mod oracle;
-mod pace;
 mod receiver;
+mod recent_messages;
 mod report;
+mod rng;
 mod sample;
 mod show;
+mod steady_rate;
 
 use std::io::{self, IsTerminal as _};
 use std::net::Ipv4Addr;
@@ -32,23 +32,23 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use self::broker::{Broker, CHANGES, CHANGES_PARTITIONS, Door};
-use self::definitions::Applied;
+use self::definitions::SampleEvents;
 use self::feed::Feed;
-use self::glimpse::Glimpses;
-use self::notes::Notes;
+use self::log_buffer::Notes;
 use self::oracle::Oracle;
 use self::receiver::Receiver;
+use self::recent_messages::Glimpses;
 use self::show::{Show, Sights};
 use crate::app::{self, App};
 use crate::config::{self, Config};
 use crate::lifecycle::{Signals, Stop, stop};
 use crate::source::Left;
-use crate::telemetry::{self, Level, Metrics, MetricsError};
+use crate::telemetry::{self, LogLevel, Metrics, MetricsError};
 
-pub use self::definitions::ApplyError;
+pub use self::definitions::SampleError;
 pub use self::display::{Ready, Style};
 pub use self::oracle::Tally;
-pub use self::report::{Percentiles, Report, Summary};
+pub use self::report::{DevReport, Percentiles, Summary};
 
 /// How long messages that are still expected may take once no changes are made any more.
 const LAST_MESSAGES: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ pub enum Error {
     #[error(transparent)]
     Metrics(#[from] MetricsError),
     #[error(transparent)]
-    Definitions(#[from] ApplyError),
+    Definitions(#[from] SampleError),
     #[error(transparent)]
     App(#[from] app::Error),
     #[error("Outhook stopped by itself, with {} records not settled", .0.unsettled)]
@@ -113,7 +113,7 @@ pub async fn run(options: Options) -> Result<Summary, Error> {
     let config = configuration(&broker_address, ports.api)?;
     create_topics(broker, &config).map_err(Error::Broker)?;
     let definitions = definitions::apply(&config, receiver_address).await?;
-    let applied = Applied::find(&definitions)?;
+    let applied = SampleEvents::find(&definitions)?;
     let (client_id, client_secret) = definitions::make_client(&config).await?;
 
     let (oracle, glimpses) = (Arc::<Mutex<Oracle>>::default(), Arc::<Glimpses>::default());
@@ -292,7 +292,7 @@ async fn bind(port: u16) -> Result<TcpListener, Error> {
 
 /// Logs go to stderr, or above the block that is redrawn.
 fn start_logs(style: Style, notes: &Notes) {
-    let log = telemetry::Config { level: Level::Warn, ..telemetry::Config::default() };
+    let log = telemetry::Config { level: LogLevel::Warn, ..telemetry::Config::default() };
     let started = match style {
         Style::Block { .. } => notes.start_logs(),
         Style::Lines | Style::Json => telemetry::start_logs(&log, io::stderr().is_terminal(), false),

@@ -22,7 +22,9 @@ use crate::id::Line;
 
 pub use self::group::{EndpointStatus, Group, SILENT_MS};
 pub use self::orders::Forward;
-pub use self::report::{Breaker, ORDER_PREFIX, OVERFLOW, Order, REPORT_PREFIX, Report, WaitingCalls};
+pub use self::report::{
+    BreakerStatus, EndpointsReport, ORDER_PREFIX, OVERFLOW, REPORT_PREFIX, RetryOrder, WaitingCalls,
+};
 
 /// How many orders may wait to be written, which takes a moment as long as Kafka takes records.
 const MOST_ORDERS: usize = 10_000;
@@ -57,7 +59,7 @@ struct State {
     /// The last report had something in it, so the next one is due even if it has nothing.
     has_reported: bool,
     /// The orders that the topic is to have, by line.
-    unwritten_orders: BTreeMap<Line, Order>,
+    unwritten_orders: BTreeMap<Line, RetryOrder>,
 }
 
 impl Endpoints {
@@ -77,7 +79,7 @@ impl Endpoints {
     pub fn unwritten_report(&self, now_ms: i64) -> Option<Unwritten> {
         let statuses = self.lanes.as_ref().map(|lanes| lanes.statuses()).unwrap_or_default();
         let mut state = self.state();
-        let report = Report::of(statuses, state.waiting_calls(), now_ms);
+        let report = EndpointsReport::of(statuses, state.waiting_calls(), now_ms);
         let has_some = !report.is_empty();
         let had_some = std::mem::replace(&mut state.has_reported, has_some);
         (has_some || had_some).then(|| report.record(&self.run))
@@ -88,16 +90,16 @@ impl Endpoints {
     /// # Errors
     /// It is no order; the text says why.
     pub fn learn_order(&self, key: &str, value: &[u8], now_ms: i64) -> Result<(), String> {
-        let order = Order::read(key, value)?;
+        let order = RetryOrder::read(key, value)?;
         // By a clock that is ahead it would be about calls that have yet to be written, and they would never wait.
-        self.carry_out(Order { at_ms: order.at_ms.min(now_ms), ..order });
+        self.carry_out(RetryOrder { at_ms: order.at_ms.min(now_ms), ..order });
         Ok(())
     }
 
     /// Takes in an instance's report of the topic; the key is what follows [`REPORT_PREFIX`]. One that a newer version
     /// wrote otherwise says nothing to this one.
     pub fn learn_report(&self, key: &str, value: &[u8], now_ms: i64) {
-        if let Ok(report) = Report::read(value) {
+        if let Ok(report) = EndpointsReport::read(value) {
             let mut group = self.group();
             group.learn_report(key, report);
             // The topic has reports of runs that are long gone.
@@ -117,7 +119,7 @@ impl Endpoints {
     /// Too many orders wait to be written; none of these is taken.
     pub fn order(&self, lines: &[Line], now_ms: i64) -> Result<(), TooManyOrders> {
         let wanted = lines.iter().filter(|line| !self.orders.is_recent(**line, now_ms));
-        let orders: Vec<_> = wanted.map(|line| Order::of_all(*line, now_ms)).collect();
+        let orders: Vec<_> = wanted.map(|line| RetryOrder::of_all(*line, now_ms)).collect();
         {
             let mut state = self.state();
             if state.unwritten_orders.len() + orders.len() > MOST_ORDERS {
@@ -131,21 +133,21 @@ impl Endpoints {
 
     /// The orders that the topic is to have now. Among them are those that an endpoint gives by working again: what was
     /// written during its outage, anywhere in the group, is not to wait for its own time.
-    pub fn take_unwritten_orders(&self, now_ms: i64) -> Vec<Order> {
+    pub fn take_unwritten_orders(&self, now_ms: i64) -> Vec<RetryOrder> {
         let recovered = self.lanes.as_ref().map(|lanes| lanes.take_recovered()).unwrap_or_default();
         for Recovery { line, began, ended } in recovered {
             let ago = |time: Duration| now_ms - i64::try_from(time.as_millis()).unwrap_or(0);
             // Another instance may have sent calls to wait before this one had any to send.
             let elsewhere = self.group().outage_since_ms(line, now_ms).unwrap_or(i64::MAX);
-            let order = Order::of_outage(line, ago(began).min(elsewhere)..=ago(ended));
-            self.carry_out(Order { at_ms: order.at_ms.min(now_ms), ..order });
+            let order = RetryOrder::of_outage(line, ago(began).min(elsewhere)..=ago(ended));
+            self.carry_out(RetryOrder { at_ms: order.at_ms.min(now_ms), ..order });
             self.state().write_later(order);
         }
         std::mem::take(&mut self.state().unwritten_orders).into_values().collect()
     }
 
     /// The topic did not take an order: it is written again.
-    pub fn order_failed(&self, order: Order) {
+    pub fn order_failed(&self, order: RetryOrder) {
         self.state().write_later(order);
     }
 
@@ -155,7 +157,7 @@ impl Endpoints {
         self.group().forget_silent(now_ms);
     }
 
-    fn carry_out(&self, order: Order) {
+    fn carry_out(&self, order: RetryOrder) {
         let is_news = self.orders.learn(order);
         if let Some(lanes) = self.lanes.as_ref().filter(|_| is_news) {
             lanes.probe_now(order.line);
@@ -173,7 +175,7 @@ impl Endpoints {
 
 impl State {
     /// The topic is to have an order; it is one with another of its line that it does not have yet.
-    fn write_later(&mut self, order: Order) {
+    fn write_later(&mut self, order: RetryOrder) {
         let one = self.unwritten_orders.entry(order.line).or_insert(order);
         (one.from_ms, one.at_ms) = (one.from_ms.min(order.from_ms), one.at_ms.max(order.at_ms));
     }

@@ -187,14 +187,14 @@ impl fmt::Display for CallId {
 
 /// How far a call has come between the topics where calls wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct WriteCount {
     /// When a redrive, a resend or a replay made the call, milliseconds since 1970; None where its row change did.
     pub requested_ms: Option<i64>,
     /// How often it has been written to such a topic since; None once an earlier version has, which did not count.
     pub writes: Option<u32>,
 }
 
-impl Step {
+impl WriteCount {
     /// That of a call which its row change makes.
     pub const FIRST: Self = Self { requested_ms: None, writes: Some(0) };
 
@@ -210,7 +210,7 @@ impl Step {
     }
 
     /// Whether a call at this step has come, by the same request, no further than one at the other.
-    pub fn is_no_further_than(self, other: Step) -> bool {
+    pub fn is_no_further_than(self, other: WriteCount) -> bool {
         let pair = self.writes.zip(other.writes);
         self.requested_ms == other.requested_ms && pair.is_some_and(|(writes, other)| writes <= other)
     }
@@ -263,9 +263,9 @@ impl Line {
 /// A row, as a webhook that wants its messages in row order tells it from others: by the key of its records in their
 /// partition. It stands in topics, where it says which partition a call goes to, so how it is made must never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Row(u64);
+pub struct RowKey(u64);
 
-impl Row {
+impl RowKey {
     /// The row of a record with this key. Records without a key are all about one row: any of them may be.
     pub fn of(webhook: WebhookId, place: &Place, key: Option<&[u8]>) -> Self {
         let mut text = format!("{webhook}/{}/{}/", place.topic, place.partition).into_bytes();
@@ -286,13 +286,13 @@ impl Row {
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for RowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
 }
 
-impl FromStr for Row {
+impl FromStr for RowKey {
     type Err = std::num::ParseIntError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -317,10 +317,10 @@ mod tests {
     fn a_row_is_its_webhooks_and_its_partitions_and_stays_the_same() {
         let row = |webhook: &str, partition, key: &[u8]| {
             let place = Place { topic: "changes".into(), partition, offset: 7 };
-            Row::of(webhook.parse().unwrap(), &place, Some(key)).to_string()
+            RowKey::of(webhook.parse().unwrap(), &place, Some(key)).to_string()
         };
         assert_eq!(row("abc123", 3, b"k"), "764d972ddc85a145");
-        assert_eq!(row("abc123", 3, b"k").parse::<Row>().unwrap().to_string(), row("abc123", 3, b"k"));
+        assert_eq!(row("abc123", 3, b"k").parse::<RowKey>().unwrap().to_string(), row("abc123", 3, b"k"));
         for other in [row("abc124", 3, b"k"), row("abc123", 4, b"k"), row("abc123", 3, b"l"), row("abc123", 3, b"")] {
             assert_ne!(row("abc123", 3, b"k"), other);
         }

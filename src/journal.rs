@@ -22,10 +22,10 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::reader::Reader;
+use self::reader::PartitionsReader;
 use crate::brokers::Unanswered;
 
-pub use self::cursor::{BadCursor, Cursor};
+pub use self::cursor::{BadCursor, TopicCursor};
 pub use self::retention::days;
 
 /// How many reads of a journal an instance does at the same time: each takes a thread, connections to brokers and
@@ -99,7 +99,7 @@ pub struct Bounds {
 pub struct Page<T> {
     pub found: Vec<T>,
     /// Where the next page begins; None when everything was looked at.
-    pub next: Option<Cursor>,
+    pub next: Option<TopicCursor>,
     /// How many records were looked at.
     pub looked_at: u64,
 }
@@ -129,7 +129,7 @@ pub enum Error {
 
 /// The settings of a client that reads a topic back; `client` says how the cluster is reached.
 pub fn client(topic: &str, client: ClientConfig) -> ClientConfig {
-    Reader::settings(topic, client)
+    PartitionsReader::settings(topic, client)
 }
 
 impl Journal {
@@ -147,7 +147,7 @@ impl Journal {
     /// Too many read at once, the cursor is none of this topic, or the topic can't be read.
     pub async fn page<T, L>(
         &self,
-        from: Option<Cursor>,
+        from: Option<TopicCursor>,
         range: Range,
         bounds: Bounds,
         look: L,
@@ -213,14 +213,14 @@ impl Journal {
     async fn read<T: Send + 'static>(
         &self,
         time: Duration,
-        read: impl FnOnce(Reader) -> Result<T, Error> + Send + 'static,
+        read: impl FnOnce(PartitionsReader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let place = self.place()?;
         let (topic, client) = (self.topic.clone(), self.client.clone());
         let reading = tokio::task::spawn_blocking(move || {
             // Held until the thread is done: who asked may be gone before.
             let _place = place;
-            read(Reader::open(topic, client, (Instant::now(), time))?)
+            read(PartitionsReader::open(topic, client, (Instant::now(), time))?)
         });
         reading.await.expect("reading a topic does not panic")
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// What a valid JSON text is, by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum JsonKind {
     Null,
     Bool,
     Number,
@@ -14,16 +14,16 @@ pub enum Kind {
     Object,
 }
 
-impl Kind {
+impl JsonKind {
     /// `json` is one valid value without white space around it.
-    pub fn of(json: &str) -> Kind {
+    pub fn of(json: &str) -> JsonKind {
         match json.as_bytes().first() {
-            Some(b'"') => Kind::String,
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b't' | b'f') => Kind::Bool,
-            Some(b'n') | None => Kind::Null,
-            Some(_) => Kind::Number,
+            Some(b'"') => JsonKind::String,
+            Some(b'{') => JsonKind::Object,
+            Some(b'[') => JsonKind::Array,
+            Some(b't' | b'f') => JsonKind::Bool,
+            Some(b'n') | None => JsonKind::Null,
+            Some(_) => JsonKind::Number,
         }
     }
 }

@@ -8,18 +8,18 @@ use tokio::sync::watch;
 /// Whether all conditions hold that were registered. Cheap to clone; every clone sees the same.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    conditions: Arc<Mutex<Vec<Arc<Named>>>>,
+    conditions: Arc<Mutex<Vec<Arc<ConditionState>>>>,
 }
 
 #[derive(Debug)]
-struct Named {
+struct ConditionState {
     name: String,
     holds: AtomicBool,
 }
 
 /// One thing that has to be so before an instance is ready. It does not hold until it is set.
 #[derive(Clone)]
-pub struct Condition(Arc<Named>);
+pub struct Condition(Arc<ConditionState>);
 
 impl Readiness {
     /// Adds a condition; `name` says what holds, such as `definitions caught up`.
@@ -28,8 +28,8 @@ impl Readiness {
     }
 
     /// Adds a condition that is there only while it does not hold: until the returned value is dropped.
-    pub fn lacks(&self, name: String) -> Lack {
-        Lack { readiness: self.clone(), named: self.add(name) }
+    pub fn lacks(&self, name: String) -> UnmetCondition {
+        UnmetCondition { readiness: self.clone(), named: self.add(name) }
     }
 
     /// The names of conditions that do not hold; none means ready.
@@ -39,13 +39,13 @@ impl Readiness {
         missing.map(|named| named.name.clone()).collect()
     }
 
-    fn add(&self, name: String) -> Arc<Named> {
-        let named = Arc::new(Named { name, holds: AtomicBool::new(false) });
+    fn add(&self, name: String) -> Arc<ConditionState> {
+        let named = Arc::new(ConditionState { name, holds: AtomicBool::new(false) });
         self.lock().push(named.clone());
         named
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Named>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<ConditionState>>> {
         // Each change of the list is one call: it is whole whatever panicked beside it.
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -53,12 +53,12 @@ impl Readiness {
 
 /// A condition that does not hold at present.
 #[derive(Debug)]
-pub struct Lack {
+pub struct UnmetCondition {
     readiness: Readiness,
-    named: Arc<Named>,
+    named: Arc<ConditionState>,
 }
 
-impl Drop for Lack {
+impl Drop for UnmetCondition {
     fn drop(&mut self) {
         self.readiness.lock().retain(|named| !Arc::ptr_eq(named, &self.named));
     }

@@ -17,10 +17,10 @@ mod table;
 mod tests;
 
 pub use self::authorization::{Authorization, TokenSource};
-pub use self::body::{Body, Chosen, Hidden, Member, Span, Step};
+pub use self::body::{BodySpan, BodyStep, CompiledBody, CompiledMember, Hidden, SelectedField};
 pub use self::changed::Comparison;
-pub use self::counts::{Counts, EventCounts, Totals};
-pub use self::explain::{Reason, Verdict, Why, explain};
+pub use self::counts::{CountsByEvent, EventCounts, Totals};
+pub use self::explain::{EventVerdict, FiringReason, Reason, explain};
 pub use self::index::{End, Index};
 pub use self::rule::{CompileError, Live, Rule, Target};
 pub use self::table::TableRules;

@@ -1,5 +1,5 @@
-//! One record's whole way, in order, on one screen. A call that has waited comes back by [`Waiting`], one in row
-//! order by [`RowOrder`]; a record that is read once more, for some events only, goes by [`Replay`].
+//! One record's whole way, in order, on one screen. A call that has waited comes back by [`RetryHandler`], one in row
+//! order by [`RowOrderHandler`]; a record that is read once more, for some events only, goes by [`Replay`].
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,26 +7,26 @@ use std::time::SystemTime;
 use crate::catalogue::Lookout;
 use crate::decode::{Decoded, Decoder, Headers, Input};
 use crate::deliver::{CALL_BYTES, Call, Lanes};
-use crate::id::{Place, Row, Step};
+use crate::id::{Place, RowKey, WriteCount};
 use crate::matching::{Index, Target};
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
 use crate::settle::Settle;
 use crate::source::{Handler, Record, Unreadable};
 
+pub use self::call_definitions::CallDefinitions;
 pub use self::counters::{Counters, describe_metrics};
-pub use self::definitions::Definitions;
 pub use self::replay::{Replay, Replayed};
-pub use self::row_order::RowOrder;
-pub use self::waiting::{Waiting, WaitsIn};
+pub use self::retry_handler::{RetryHandler, RetrySource};
+pub use self::row_order::RowOrderHandler;
 
-mod copies;
+mod call_definitions;
 mod counters;
-mod definitions;
-mod kept_calls;
+mod dedup;
 mod replay;
+mod retry_handler;
 mod row_order;
-mod waiting;
+mod stored_calls;
 
 /// The stages behind one partition. Shared parts are handles; the rest is this partition's own and is
 /// reused from record to record.
@@ -87,12 +87,12 @@ impl Handler for Pipeline {
     }
 
     fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
-        bury(&self.settle, offsets, receipt);
+        dead_letter(&self.settle, offsets, receipt);
     }
 }
 
 /// A dead letter tells of what can't be read.
-fn bury(settle: &Settle, Unreadable { place, last, cause }: &Unreadable, receipt: Receipt) {
+fn dead_letter(settle: &Settle, Unreadable { place, last, cause }: &Unreadable, receipt: Receipt) {
     settle.not_read(place, *last, cause, &receipt);
     receipt.settle();
 }
@@ -121,7 +121,7 @@ fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
         attempts: 0,
         deferrals: 0,
         offered_ms,
-        step: Step::FIRST,
+        step: WriteCount::FIRST,
         row,
         from_overflow: false,
     }
@@ -133,8 +133,8 @@ fn now_ms() -> i64 {
 }
 
 /// The row that a record is about, where its webhook wants row order.
-fn row(target: &Target, place: &Place, key: Option<&[u8]>) -> Option<Row> {
-    target.is_in_row_order().then(|| Row::of(target.webhook, place, key))
+fn row(target: &Target, place: &Place, key: Option<&[u8]>) -> Option<RowKey> {
+    target.is_in_row_order().then(|| RowKey::of(target.webhook, place, key))
 }
 
 impl Headers for Record<'_> {

@@ -66,7 +66,7 @@ impl Budget {
 }
 
 /// The book in which a partition's open records stand; implemented by the source.
-pub trait Book: Send + Sync {
+pub trait ReceiptTracker: Send + Sync {
     /// One more share of the entry has to be settled.
     fn add_share(&self, entry: u64);
     /// A share of the entry is settled.
@@ -84,7 +84,7 @@ pub trait Book: Send + Sync {
 /// A share of one record's entry in its partition's book, with the bytes that its message holds.
 #[must_use = "a receipt that is dropped leaves its record uncommitted"]
 pub struct Receipt {
-    book: Arc<dyn Book>,
+    book: Arc<dyn ReceiptTracker>,
     budget: Arc<Budget>,
     entry: u64,
     bytes: u64,
@@ -93,7 +93,7 @@ pub struct Receipt {
 
 impl Receipt {
     /// The first share of an entry that its book has just opened.
-    pub fn open(book: Arc<dyn Book>, entry: u64, budget: Arc<Budget>) -> Self {
+    pub fn open(book: Arc<dyn ReceiptTracker>, entry: u64, budget: Arc<Budget>) -> Self {
         Self { book, budget, entry, bytes: 0, settled: false }
     }
 

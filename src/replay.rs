@@ -20,9 +20,9 @@ use bytes::Bytes;
 use crate::decode::Input;
 use crate::journal::{Error, Extent, Journal, Record, Spans};
 use crate::pipeline;
-use crate::settle::KeptCall;
+use crate::settle::StoredCall;
 
-pub use self::range::{BadPlaces, BadRange, Edge, Places, Range, without_deleted};
+pub use self::range::{BadPlaces, BadRange, Edge, OffsetRanges, Range, without_deleted};
 pub use self::resend::{NotResent, Resend};
 
 /// How long a page is read, and how long the topic may take to say what it holds.
@@ -45,7 +45,7 @@ pub struct Replay {
 /// What a part of the range has made.
 #[derive(Debug, Default)]
 pub struct Page {
-    pub calls: Vec<(KeptCall, Bytes)>,
+    pub calls: Vec<(StoredCall, Bytes)>,
     pub sums: Sums,
     /// The first records and messages that nothing could be made of, in words.
     pub troubles: Vec<String>,

@@ -4,22 +4,22 @@
 
 mod config;
 mod dead_letter;
-mod due_calls;
-mod giving_up;
-mod in_order;
-mod kept_call;
+mod dead_letterer;
 mod letter;
 mod logged;
 mod operator;
+mod ordered_writer;
 mod outgoing;
 mod producer;
 mod reading;
 mod redrive;
-mod redriven;
+mod redrive_markers;
+mod redrive_plan;
+mod retry_topic_producer;
+mod stored_call;
 #[cfg(test)]
 mod tests;
 mod tiers;
-mod turns;
 mod writer;
 
 use std::sync::Arc;
@@ -30,43 +30,43 @@ use jiff::Timestamp;
 use metrics::gauge;
 use rdkafka::ClientConfig;
 
-use self::giving_up::GivingUp;
-use self::in_order::InOrder;
+use self::dead_letterer::DeadLetterer;
 use self::operator::Operator;
+use self::ordered_writer::OrderedWriter;
 use self::outgoing::Outgoing;
-use self::writer::Writer;
+use self::writer::RetryingWriter;
 use crate::decode::{DecodeError, Input};
-use crate::deliver::{Call, Cause, News, Onward, Outcome};
+use crate::deliver::{Call, CallSink, Cause, EndpointEvent, Outcome};
 use crate::id::{Line, MessageId, Place, WebhookId};
 use crate::matching::{Index, Rule};
-use crate::message_log::{self, Entry, Status};
+use crate::message_log::{self, CallStatus, LogEntry};
 use crate::receipt::Receipt;
 use crate::render::TooLarge;
 
 pub use self::config::{Config, OperatorEvents, Overflow, Retries, RowOrder};
-pub use self::due_calls::{DueCalls, Unwritten};
-#[cfg(test)]
-pub use self::kept_call::samples;
-pub use self::kept_call::{KeptCall, NoCall, Until};
-pub use self::letter::{BadLetterId, Filter, Kind, Letter, LetterId, UrlPrefix};
+pub use self::letter::{BadLetterId, Letter, LetterFilter, LetterId, LetterKind, UrlPrefix};
 pub use self::producer::MAX_RECORD_BYTES;
-pub use self::reading::{Letters, Opened};
-pub use self::redrive::{Candidate, Order, Outcomes, Redrive, Skipped};
-pub use self::redriven::Redriven;
+pub use self::reading::{Letters, OpenedLetter};
+pub use self::redrive::{Candidate, Outcomes, Redrive, RedriveOptions, Skipped};
+pub use self::redrive_markers::RedriveMarkers;
+pub use self::redrive_plan::RedrivePlan;
+pub use self::retry_topic_producer::{RetryTopicProducer, UnacknowledgedCall};
+#[cfg(test)]
+pub use self::stored_call::samples;
+pub use self::stored_call::{Due, InvalidCall, StoredCall};
 pub use self::tiers::{Tier, Tiers};
-pub use self::turns::Turns;
 pub use self::writer::describe_metrics;
 
 /// Ends calls and records, or lets calls wait where they outlast this process.
 pub struct Settle {
-    letters: Arc<Writer>,
-    giving_up: Arc<GivingUp>,
-    retries: Arc<Writer>,
+    letters: Arc<RetryingWriter>,
+    giving_up: Arc<DeadLetterer>,
+    retries: Arc<RetryingWriter>,
     tiers: Tiers,
     overflow: Arc<str>,
-    in_order: InOrder,
+    in_order: OrderedWriter,
     operator: Operator,
-    message_log: Arc<message_log::Writer>,
+    message_log: Arc<message_log::LogWriter>,
     index: Arc<Index>,
     on_gone: OnGone,
 }
@@ -77,7 +77,7 @@ pub type OnGone = Box<dyn Fn(WebhookId, u32, String) + Send + Sync>;
 /// The settings of the clients that write; `client` says how the cluster is reached.
 pub fn clients(client: &ClientConfig) -> impl Iterator<Item = ClientConfig> {
     let settings = producer::settings(client, writer::WRITE_TIMEOUT_MS);
-    [producer::alone(&settings), settings, InOrder::settings(client)].into_iter()
+    [producer::alone(&settings), settings, OrderedWriter::settings(client)].into_iter()
 }
 
 impl Settle {
@@ -92,18 +92,18 @@ impl Settle {
         client: &ClientConfig,
         index: Arc<Index>,
         on_gone: OnGone,
-        message_log: Arc<message_log::Writer>,
+        message_log: Arc<message_log::LogWriter>,
     ) -> Result<Arc<Self>, String> {
         letters.check()?;
         retries.check()?;
         overflow.check()?;
         row_order.check()?;
-        let giving_up = GivingUp::new(&letters.topic, message_log.clone());
-        let writer = |what, pending| Writer::new(what, pending, client, &giving_up);
+        let giving_up = DeadLetterer::new(&letters.topic, message_log.clone());
+        let writer = |what, pending| RetryingWriter::new(what, pending, client, &giving_up);
         let letters = writer("dead letters", gauge!("outhook_dead_letters_pending"))?;
         let operator_writer = writer("operator events", gauge!("outhook_operator_events_pending"))?;
         Ok(Arc::new(Self {
-            in_order: InOrder::start(&row_order.topic, client, letters.clone())?,
+            in_order: OrderedWriter::start(&row_order.topic, client, letters.clone())?,
             letters,
             retries: writer("retries", gauge!("outhook_retries_pending"))?,
             giving_up: giving_up.clone(),
@@ -119,34 +119,34 @@ impl Settle {
     /// A record can't be decoded. A share of its receipt holds the dead letter's bytes until it is written. Never
     /// waits. To be called in a tokio runtime.
     pub fn undecodable(&self, input: &Input<'_>, reason: &DecodeError, receipt: &Receipt) {
-        self.bury(dead_letter::undecodable(input, reason, Timestamp::now()), receipt);
+        self.write_dead_letter(dead_letter::undecodable(input, reason, Timestamp::now()), receipt);
     }
 
     /// A message may not be sent; its dead letter holds the record. Otherwise as above.
     pub fn too_large(&self, input: &Input<'_>, rule: &Rule, message: MessageId, reason: &TooLarge, receipt: &Receipt) {
         let now = Timestamp::now();
-        if self.message_log.wants(Status::Exhausted, 0).is_some() {
+        if self.message_log.wants(CallStatus::Exhausted, 0).is_some() {
             self.message_log.write(&logged::too_large(input, rule, message, &reason.to_string(), now));
         }
-        self.bury(dead_letter::too_large(input, rule, message, reason, now), receipt);
+        self.write_dead_letter(dead_letter::too_large(input, rule, message, reason, now), receipt);
     }
 
     /// A record of a retry topic is no call that waits. Otherwise as above.
-    pub fn unreadable(&self, input: &Input<'_>, reason: &NoCall, receipt: &Receipt) {
-        self.bury(dead_letter::unreadable(input, &reason.to_string(), Timestamp::now()), receipt);
+    pub fn unreadable(&self, input: &Input<'_>, reason: &InvalidCall, receipt: &Receipt) {
+        self.write_dead_letter(dead_letter::unreadable(input, &reason.to_string(), Timestamp::now()), receipt);
     }
 
     /// Nothing can be read from a place on to an offset. Otherwise as above.
     pub fn not_read(&self, place: &Place, last: i64, cause: &str, receipt: &Receipt) {
-        self.bury(dead_letter::not_read(place, last, cause, Timestamp::now()), receipt);
+        self.write_dead_letter(dead_letter::not_read(place, last, cause, Timestamp::now()), receipt);
     }
 
     /// A call that has waited can't go out on this instance now, because its definition is not known or not ready here.
     /// Its share of the receipt holds its bytes until it waits again.
-    pub fn wait_again(&self, mut call: KeptCall, definitions: i64, body: Bytes, share: Receipt) {
+    pub fn wait_again(&self, mut call: StoredCall, definitions: i64, body: Bytes, share: Receipt) {
         let tier = self.tiers.after(call.deferrals);
         call.deferrals = call.deferrals.saturating_add(1);
-        let until = Until { due_ms: in_ms(tier.delay), definitions };
+        let until = Due { due_ms: in_ms(tier.delay), definitions };
         self.retries.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
     }
 
@@ -159,7 +159,7 @@ impl Settle {
 
     /// A call that has waited can never go out: the definitions have ended before its own, and `definitions` is where
     /// they ended for whoever sent it to wait.
-    pub fn unknown(&self, call: &KeptCall, definitions: i64, body: Bytes, share: Receipt) {
+    pub fn unknown(&self, call: &StoredCall, definitions: i64, body: Bytes, share: Receipt) {
         let text = format!(
             "its definition is not known: the definitions topic ends at offset {}, and ended at {definitions} when the \
              call was sent to wait; was it restored from an older copy? redrive when the definition is back",
@@ -171,31 +171,31 @@ impl Settle {
     }
 
     /// A call that has waited is not to go out any more.
-    pub fn cancelled(&self, call: &KeptCall) {
-        if self.message_log.wants(Status::Cancelled, call.attempts).is_some() {
-            self.message_log.write(&logged::ended(call, Status::Cancelled, None, Timestamp::now()));
+    pub fn cancelled(&self, call: &StoredCall) {
+        if self.message_log.wants(CallStatus::Cancelled, call.attempts).is_some() {
+            self.message_log.write(&logged::ended(call, CallStatus::Cancelled, None, Timestamp::now()));
         }
     }
 
     /// A call whose webhook wants row order goes to the topic that has it, behind all that came before. It settles as
     /// soon as that topic has it. Waits while too many are on their way there.
     pub async fn in_order(&self, call: Call) {
-        let until = Until { due_ms: in_ms(Duration::ZERO), definitions: self.index.as_of() };
-        let record = KeptCall::of(&call).in_order(until, call.message.body.clone());
+        let until = Due { due_ms: in_ms(Duration::ZERO), definitions: self.index.as_of() };
+        let record = StoredCall::of(&call).in_order(until, call.message.body.clone());
         self.in_order.write_then_settle(record, call.receipt).await;
     }
 
     /// The record of a call that waits for so long.
     fn waiting(&self, call: &Call, wait: Duration, cause: Option<&Cause>) -> Outgoing {
-        let until = Until { due_ms: in_ms(wait), definitions: self.index.as_of() };
-        let mut record = KeptCall::of(call).waiting(until, call.message.body.clone());
+        let until = Due { due_ms: in_ms(wait), definitions: self.index.as_of() };
+        let mut record = StoredCall::of(call).waiting(until, call.message.body.clone());
         if let Some(cause) = cause {
             record.headers = record.headers.cause(cause.class, &cause.text);
         }
         record
     }
 
-    fn bury(&self, letter: Outgoing, receipt: &Receipt) {
+    fn write_dead_letter(&self, letter: Outgoing, receipt: &Receipt) {
         let share = receipt.share(letter.size());
         self.letters.write_then_settle(self.giving_up.letters.clone(), letter, share);
     }
@@ -222,7 +222,7 @@ impl Settle {
     }
 }
 
-impl Onward for Settle {
+impl CallSink for Settle {
     /// A delivered or cancelled call settles now, another becomes a dead letter first. To be called in a tokio
     /// runtime.
     fn finished(&self, call: Call, outcome: Outcome) {
@@ -249,19 +249,19 @@ impl Onward for Settle {
         self.retries.write_then_settle(self.overflow.clone(), record, call.receipt);
     }
 
-    fn tell(&self, call: &Call, endpoint: &str, news: &News<'_>) {
+    fn tell(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
         let target = &call.message.target;
-        if let News::Gone(cause) = news {
+        if let EndpointEvent::Gone(cause) = news {
             (self.on_gone)(target.webhook, target.version, cause.text.clone());
         }
         self.operator.tell(call, endpoint, news);
     }
 
-    fn logs(&self, status: Status, attempts: u32) -> Option<usize> {
+    fn logs(&self, status: CallStatus, attempts: u32) -> Option<usize> {
         self.message_log.wants(status, attempts)
     }
 
-    fn log(&self, entry: Entry) {
+    fn log(&self, entry: LogEntry) {
         self.message_log.write(&entry);
     }
 }

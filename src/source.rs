@@ -15,12 +15,12 @@ mod fetched;
 mod gaps;
 mod ledger;
 mod lines;
-mod made_anew;
 mod partition;
 mod probe;
+mod read_state;
 mod records;
+mod recreated;
 mod reread;
-mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +35,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use crate::id::{Line, Place};
 use crate::receipt::Receipt;
 
-pub use self::config::{Config, Topics};
+pub use self::config::{Config, Subscription};
 pub use self::consumer::{Drained, Fatal, Left, Source, StartError, clients};
 pub use self::reread::OF_MEMBERS;
 

@@ -30,12 +30,12 @@ use tokio::sync::watch;
 use self::keeper::Keeper;
 use self::record::Run;
 use self::sums::Sums;
-use self::writer::Writer;
+use self::writer::StatsWriter;
 use crate::catalogue::Catalogue;
 use crate::endpoints::Endpoints;
 use crate::id::EventId;
 use crate::matching::Index;
-use crate::store::{Log, StoreError};
+use crate::store::{DefinitionsLog, StoreError};
 
 pub use self::config::Config;
 pub use self::reading::{catalogue, endpoints, retry_now};
@@ -56,7 +56,7 @@ const FETCH_QUEUE_KIB: &str = "8192";
 
 /// The settings of the client that writes counts.
 pub fn client(kafka: &HashMap<String, String>) -> ClientConfig {
-    Writer::settings(kafka)
+    StatsWriter::settings(kafka)
 }
 
 /// Counts of the whole group.
@@ -105,9 +105,9 @@ impl Stats {
         let of_log = crate::store::Config { topic: topic.clone(), ..crate::store::Config::default() };
         let mut of_reader = kafka.clone();
         of_reader.entry("queued.max.messages.kbytes".to_owned()).or_insert_with(|| FETCH_QUEUE_KIB.to_owned());
-        let mut log = Log::open(&of_log, &of_reader, FETCH_WAIT)?;
+        let mut log = DefinitionsLog::open(&of_log, &of_reader, FETCH_WAIT)?;
         log.restart()?;
-        let writer = Writer::new(&topic, kafka)
+        let writer = StatsWriter::new(&topic, kafka)
             .map_err(|source| Error::Writer { topic: topic.clone(), source: Box::new(source) })?;
         let shared = Arc::new(Shared { sums: Mutex::new(Sums::new(random_run()?)), index, catalogue, endpoints });
         let (tell_caught_up, caught_up) = watch::channel(false);

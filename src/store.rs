@@ -6,14 +6,14 @@
 
 mod compile;
 mod config;
-mod follow;
+mod disable_webhook;
+mod follower;
 mod log;
-mod request;
 mod state;
 mod status;
-mod stop;
 #[cfg(test)]
 mod tests;
+mod write_request;
 mod writer;
 
 use std::collections::HashMap;
@@ -25,24 +25,24 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
 
-use self::follow::{FETCH_WAIT, Follower};
-use self::request::{Decision, Request};
-use self::state::State;
-use self::writer::Writer;
+use self::follower::{FETCH_WAIT, Follower};
+use self::state::StoreState;
+use self::write_request::{Decision, Request};
+use self::writer::DefinitionsWriter;
 use crate::brokers::Unanswered;
-use crate::definition::{CannotOpen, Definitions, Draft, LogRecord};
+use crate::definition::{CannotOpen, Definitions, LogRecord, PendingDefinitions};
 use crate::lifecycle::{self, Stop};
 use crate::matching::Index;
 
 pub use self::config::Config;
-pub use self::log::{Log, Next, end, read, read_with_end};
-pub use self::request::WriteError;
-pub use self::status::{BadDefinition, Status, describe_metrics};
-pub use self::writer::Unwritten;
+pub use self::log::{DefinitionsLog, LogEvent, end, read, read_with_end};
+pub use self::status::{BadDefinition, FollowStatus, describe_metrics};
+pub use self::write_request::WriteError;
+pub use self::writer::WriteFailure;
 
 /// The settings of the clients that read and write definitions.
 pub fn clients(config: &Config, kafka: &HashMap<String, String>) -> (ClientConfig, ClientConfig) {
-    (Log::settings(&config.topic, kafka, FETCH_WAIT), writer::settings(&config.topic, kafka))
+    (DefinitionsLog::settings(&config.topic, kafka, FETCH_WAIT), writer::settings(&config.topic, kafka))
 }
 
 /// How many writes may wait for their turn; further ones wait to wait.
@@ -83,8 +83,8 @@ pub enum StoreError {
 
 /// The definitions, held at the log's end, and the index of compiled rules with them.
 pub struct Store {
-    state: Arc<State>,
-    status: watch::Receiver<Arc<Status>>,
+    state: Arc<StoreState>,
+    status: watch::Receiver<Arc<FollowStatus>>,
     /// None once it is stopped.
     requests: Mutex<Option<mpsc::Sender<Box<dyn Request>>>>,
     stop: Stop,
@@ -102,12 +102,12 @@ impl Store {
         kafka: &HashMap<String, String>,
         index: Arc<Index>,
     ) -> Result<Arc<Store>, StoreError> {
-        let state = Arc::new(State::new(&config.topic, &config.secret_keys, Some(index)));
-        let mut log = Log::open(config, kafka, FETCH_WAIT)?;
+        let state = Arc::new(StoreState::new(&config.topic, &config.secret_keys, Some(index)));
+        let mut log = DefinitionsLog::open(config, kafka, FETCH_WAIT)?;
         log.restart()?;
         let (stop, stopping) = lifecycle::stop();
         let follower = Follower { topic: config.topic.clone(), log, state: state.clone(), stopping: stopping.clone() };
-        let writer = Writer::new(config, kafka, state.clone())?.stopped_by(stopping.clone());
+        let writer = DefinitionsWriter::new(config, kafka, state.clone())?.stopped_by(stopping.clone());
         let (requests, to_write) = mpsc::channel(WAITING);
         let threads = vec![
             spawn("definitions", move || follower.follow())?,
@@ -143,7 +143,7 @@ impl Store {
         }
     }
 
-    pub fn status(&self) -> Arc<Status> {
+    pub fn status(&self) -> Arc<FollowStatus> {
         self.status.borrow().clone()
     }
 
@@ -168,7 +168,7 @@ impl Store {
     where
         T: Send + 'static,
         E: Send + 'static,
-        D: FnMut(&Draft<'_>) -> Result<(Vec<LogRecord>, T), E> + Send + 'static,
+        D: FnMut(&PendingDefinitions<'_>) -> Result<(Vec<LogRecord>, T), E> + Send + 'static,
     {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let requests = requests.ok_or(StoreError::Stopped)?;
@@ -210,10 +210,10 @@ pub async fn write<T, E, D>(config: &Config, kafka: &HashMap<String, String>, de
 where
     T: Send + 'static,
     E: Send + 'static,
-    D: FnMut(&Draft<'_>) -> Result<(Vec<LogRecord>, T), E> + Send + 'static,
+    D: FnMut(&PendingDefinitions<'_>) -> Result<(Vec<LogRecord>, T), E> + Send + 'static,
 {
-    let state = Arc::new(State::new(&config.topic, &config.secret_keys, None));
-    let mut writer = Writer::new(config, kafka, state)?;
+    let state = Arc::new(StoreState::new(&config.topic, &config.secret_keys, None));
+    let mut writer = DefinitionsWriter::new(config, kafka, state)?;
     let (decision, mut outcome) = Decision::new(decide);
     let written = tokio::task::spawn_blocking(move || {
         writer.check()?;

@@ -6,7 +6,7 @@ mod metrics;
 mod process;
 mod repeats;
 
-pub use self::config::{Config, Level, LogFormat};
+pub use self::config::{Config, LogFormat, LogLevel};
 pub use self::logs::start as start_logs;
 pub use self::metrics::{Metrics, MetricsError, describe_metrics};
-pub use self::repeats::Repeats;
+pub use self::repeats::RepeatFilter;

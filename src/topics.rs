@@ -5,15 +5,15 @@ mod acl;
 mod authorized;
 mod cluster;
 mod readers;
+mod required;
 mod unread;
-mod wanted;
 
-pub use self::access::Access;
-pub use self::acl::{Kind, MissingAcls, Operation};
+pub use self::access::AccessReport;
+pub use self::acl::{AclOperation, MissingAcls, ResourceKind};
 pub use self::cluster::{Cluster, Error};
-pub use self::readers::Reader;
+pub use self::readers::ReadingGroup;
+pub use self::required::{RequiredTopic, TopicStatus, Wrong, counted, required_topics};
 pub use self::unread::{DeletedUnread, deleted_unread};
-pub use self::wanted::{Standing, Wanted, Wrong, counted, wanted};
 
 use tracing::{error, warn};
 
@@ -45,13 +45,13 @@ async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
     let cluster = Cluster::connect(config).await?;
     let access = cluster.access(config).await;
     allowed(&access, config)?;
-    let wanted = wanted(config);
+    let required = required_topics(config);
     let mut missing = Vec::new();
-    for topic in &wanted {
+    for topic in &required {
         match cluster.standing(topic).await? {
-            Standing::Right { .. } => {}
-            Standing::Wrong(wrong) => return Err(Error::Wrong(wrong)),
-            Standing::Missing => missing.push(topic),
+            TopicStatus::Right { .. } => {}
+            TopicStatus::Wrong(wrong) => return Err(Error::Wrong(wrong)),
+            TopicStatus::Missing => missing.push(topic),
         }
     }
     if !missing.is_empty() {
@@ -71,6 +71,6 @@ async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
     Ok(missing.into_iter().map(|topic| topic.name.clone()).collect())
 }
 
-fn allowed(access: &Access, config: &Config) -> Result<(), Error> {
+fn allowed(access: &AccessReport, config: &Config) -> Result<(), Error> {
     if access.keeps_from_running(config) { Err(Error::Denied(access.own.clone())) } else { Ok(()) }
 }

@@ -1,7 +1,7 @@
 //! Definitions as many accounts would have them: each ten webhooks of an account are on the same three tables,
 //! each with an insert, an update and a delete event on each; the updates of half of them are of two fields only.
 
-use outhook::definition::{Event, Handling, LogRecord, Payload, Secret, Stamp, Webhook};
+use outhook::definition::{DeliverySettings, Event, LogRecord, Payload, Secret, Stamp, Webhook};
 use outhook::id::{AccountId, EventId, WebhookId};
 use outhook::vocabulary::Operation;
 
@@ -51,7 +51,7 @@ fn webhook(number: usize) -> LogRecord {
         call_throttling: None,
         secret: Secret::from_random(std::array::from_fn(|at| (number >> (at % 4 * 8)) as u8)),
         old_secret: None,
-        handling: Handling::default(),
+        handling: DeliverySettings::default(),
         enabled: true,
         stopped: None,
         version: 1,

@@ -30,9 +30,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 const ARRIVAL: Duration = Duration::from_secs(10);
 
 /// A body as a type that is read from a JSON object.
-pub(super) struct Body<T>(pub T);
+pub(super) struct JsonBody<T>(pub T);
 
-impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::definition::edit::Problem;
+use crate::definition::edit::EditError;
 use crate::journal;
 use crate::store::WriteError;
 
@@ -126,11 +126,11 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<Problem> for ApiError {
-    fn from(problem: Problem) -> Self {
+impl From<EditError> for ApiError {
+    fn from(problem: EditError) -> Self {
         match problem {
-            Problem::NotFound(_) => Self::not_found(problem.to_string()),
-            Problem::Refused(refusal) => Self::body(refusal.to_string()),
+            EditError::NotFound(_) => Self::not_found(problem.to_string()),
+            EditError::Refused(refusal) => Self::body(refusal.to_string()),
         }
     }
 }

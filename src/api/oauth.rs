@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::guesses::Guesses;
-use self::token::Kind;
+use self::token::TokenKind;
 use super::error::ApiError;
 use super::{Api, body};
 use crate::definition::Client;
@@ -107,7 +107,7 @@ pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Resu
     let client = api.authenticate(&id, &secret, peer)?;
     let key = api.token_key()?;
     if form.grant_type.as_deref() == Some("refresh_token") {
-        let owner = form.refresh_token.as_deref().and_then(|token| token::client_of(token, Kind::Refresh, &key));
+        let owner = form.refresh_token.as_deref().and_then(|token| token::client_of(token, TokenKind::Refresh, &key));
         if owner != Some(client.id) {
             let message = "refresh_token is missing, expired or another client's: ask with client_credentials";
             return Err(ApiError::body(message).oauth("invalid_grant"));
@@ -115,10 +115,10 @@ pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Resu
     }
     let (lifetime, refresh) = (api.access.token_lifetime, api.access.refresh_lifetime);
     let answer = TokenAnswer {
-        access_token: token::sign(client.id, Kind::Access, lifetime, &key),
+        access_token: token::sign(client.id, TokenKind::Access, lifetime, &key),
         token_type: "bearer",
         expires_in: lifetime.as_secs(),
-        refresh_token: token::sign(client.id, Kind::Refresh, refresh, &key),
+        refresh_token: token::sign(client.id, TokenKind::Refresh, refresh, &key),
     };
     Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response())
 }
@@ -192,7 +192,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
         };
         api.knows_definitions()?;
         // Without a key there is no client yet, so no token is good.
-        let client = api.token_key().ok().and_then(|key| token::client_of(bearer, Kind::Access, &key));
+        let client = api.token_key().ok().and_then(|key| token::client_of(bearer, TokenKind::Access, &key));
         let client = api.store.with(|definitions| client.and_then(|id| definitions.client(id)).cloned());
         let Some(Client { account, name, legacy, .. }) = client else {
             return Err(ApiError::unauthorized(

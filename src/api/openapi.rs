@@ -44,7 +44,7 @@ const CLIENT: &str = "client";
         (name = "Access", description = "Tokens. `outhook clients create` makes a client."),
     ),
 )]
-struct Document;
+struct OpenApiDocument;
 
 /// The document as it is served.
 pub fn openapi() -> String {
@@ -59,7 +59,7 @@ fn text(document: &OpenApi) -> String {
 
 /// The routes, and the document that describes them.
 pub(super) fn split() -> (Router<Arc<Api>>, OpenApi) {
-    let described = OpenApiRouter::with_openapi(Document::openapi());
+    let described = OpenApiRouter::with_openapi(OpenApiDocument::openapi());
     let (below_base, mut document) = described.merge(rest::router()).split_for_parts();
     for (operation, writes) in document.paths.paths.values_mut().flat_map(operations) {
         operation.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);

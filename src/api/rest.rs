@@ -24,8 +24,8 @@ use super::Api;
 use super::error::ApiError;
 use super::oauth::Caller;
 use crate::catalogue::Catalogue;
-use crate::definition::edit::{Decision, Terms};
-use crate::definition::{Draft, Stamp};
+use crate::definition::edit::{Decision, RequestContext};
+use crate::definition::{PendingDefinitions, Stamp};
 use crate::id::{AccountId, EventId};
 use crate::stats::{Stats, Totals};
 
@@ -70,7 +70,7 @@ impl Api {
     async fn edit<T: Send + 'static>(
         &self,
         caller: &Caller,
-        decide: impl Fn(&Draft<'_>, &Terms<'_>) -> Decision<T> + Send + 'static,
+        decide: impl Fn(&PendingDefinitions<'_>, &RequestContext<'_>) -> Decision<T> + Send + 'static,
     ) -> Result<T, ApiError> {
         self.shares.write(&caller.account)?;
         let stamp = Stamp::new(Timestamp::now(), &*caller.name);
@@ -80,7 +80,10 @@ impl Api {
             let random =
                 |bytes: &mut [u8]| random.fill(bytes).expect("every system that this runs on gives random bytes");
             let seen = |account: &AccountId, table: &str| seen(&catalogue, &stats, account, table);
-            decide(draft, &Terms { account: &account, policy: &policy, stamp: &stamp, seen: &seen, random: &random })
+            decide(
+                draft,
+                &RequestContext { account: &account, policy: &policy, stamp: &stamp, seen: &seen, random: &random },
+            )
         });
         Ok(written.await?)
     }

@@ -25,18 +25,18 @@ const SAVED_SECONDS: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 /// What accounts take now. An account that has asked once is remembered: only an operator makes accounts.
 pub struct Shares {
     previews: Arc<Semaphore>,
-    of_accounts: DashMap<AccountId, Share>,
+    of_accounts: DashMap<AccountId, AccountShare>,
     writes: DefaultKeyedRateLimiter<AccountId>,
     writes_a_second: NonZeroU32,
 }
 
-struct Share {
+struct AccountShare {
     previews: Arc<Semaphore>,
     reads: Arc<Semaphore>,
 }
 
 /// A place in a share; it is free again when this is dropped.
-pub(super) struct Place {
+pub(super) struct SharePermit {
     _own: OwnedSemaphorePermit,
     _of_all: Option<OwnedSemaphorePermit>,
 }
@@ -57,27 +57,27 @@ impl Shares {
     ///
     /// # Errors
     /// The account has too many that are made or wait.
-    pub(super) async fn preview(&self, account: &AccountId) -> Result<Place, ApiError> {
+    pub(super) async fn preview(&self, account: &AccountId) -> Result<SharePermit, ApiError> {
         let own = self.of_account(account, |share| &share.previews).ok_or_else(|| {
             let message =
                 format!("{PREVIEWS_OF_ACCOUNT} previews of this account are being made: try again in a moment");
             ApiError::too_many(message, Duration::from_secs(1))
         })?;
         let of_all = self.previews.clone().acquire_owned().await.expect("the semaphore is never closed");
-        Ok(Place { _own: own, _of_all: Some(of_all) })
+        Ok(SharePermit { _own: own, _of_all: Some(of_all) })
     }
 
     /// A place for a read of what was sent or given up.
     ///
     /// # Errors
     /// The account reads too much already.
-    fn read(&self, account: &AccountId) -> Result<Place, ApiError> {
+    fn read(&self, account: &AccountId) -> Result<SharePermit, ApiError> {
         let own = self.of_account(account, |share| &share.reads).ok_or_else(|| {
             let message =
                 format!("{READS_OF_ACCOUNT} reads of this account's messages are under way: try again in a moment");
             ApiError::too_many(message, Duration::from_secs(1))
         })?;
-        Ok(Place { _own: own, _of_all: None })
+        Ok(SharePermit { _own: own, _of_all: None })
     }
 
     /// Counts a write.
@@ -96,8 +96,12 @@ impl Shares {
         })
     }
 
-    fn of_account(&self, account: &AccountId, of: impl Fn(&Share) -> &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-        let share = || Share {
+    fn of_account(
+        &self,
+        account: &AccountId,
+        of: impl Fn(&AccountShare) -> &Arc<Semaphore>,
+    ) -> Option<OwnedSemaphorePermit> {
+        let share = || AccountShare {
             previews: Arc::new(Semaphore::new(PREVIEWS_OF_ACCOUNT)),
             reads: Arc::new(Semaphore::new(READS_OF_ACCOUNT)),
         };

@@ -8,19 +8,19 @@ use tracing::{error, warn};
 
 use super::{LAST_ENTRIES, Stages, sources};
 use crate::config::Config;
-use crate::deliver::{Lanes, Share};
+use crate::deliver::{Lanes, SlotLease};
 use crate::endpoints::{Endpoints, OVERFLOW};
 use crate::lifecycle::Readiness;
-use crate::pipeline::{Definitions, RowOrder, Waiting, WaitsIn};
+use crate::pipeline::{CallDefinitions, RetryHandler, RetrySource, RowOrderHandler};
 use crate::receipt::Budget;
 use crate::settle::{Settle, Tiers};
-use crate::source::{self, Fatal, Handlers, Left, Reads, Source, StartError, Topics};
+use crate::source::{self, Fatal, Handlers, Left, Reads, Source, StartError, Subscription};
 
 /// How long attempts that outlasted the drain deadline may still end by themselves.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
 
 /// The view that each source has of the configuration.
-pub(super) struct Reading {
+pub(super) struct SourceConfigs {
     pub changes: source::Config,
     pub retries: source::Config,
     pub overflow: source::Config,
@@ -41,18 +41,18 @@ pub(super) struct Resumes {
     pub tiers: Tiers,
     pub overflow: Arc<str>,
     pub row_order: Arc<str>,
-    pub definitions: Definitions,
+    pub definitions: CallDefinitions,
     pub lanes: Arc<Lanes>,
     pub settle: Arc<Settle>,
     pub endpoints: Arc<Endpoints>,
 }
 
-impl Reading {
+impl SourceConfigs {
     pub fn of(config: &Config, readiness: &Readiness) -> Self {
         let memory = &config.memory;
         let topics = sources(config).map(|source| match source.topics_regex {
-            Some(pattern) => Topics::Regex(pattern.subscription()),
-            None => Topics::List(source.topics),
+            Some(pattern) => Subscription::Regex(pattern.subscription()),
+            None => Subscription::List(source.topics),
         });
         let tiers = config.retries.tiers();
         let tiers = tiers.iter().map(|tier| tier.topic.to_string());
@@ -60,12 +60,12 @@ impl Reading {
         let overflow = vec![config.overflow.topic.clone()];
         let kafka = &config.kafka;
         let source = |name, client, topics| source(name, config, client, (topics, readiness));
-        let mut overflow = source("overflow", kafka.overflow_consumer(memory), vec![Topics::List(overflow)]);
+        let mut overflow = source("overflow", kafka.overflow_consumer(memory), vec![Subscription::List(overflow)]);
         // Versions of before read the log with the retry topics.
         overflow.former_group = Some(kafka.retries_group());
         Self {
             changes: source("changes", kafka.consumer(memory), topics.collect()),
-            retries: source("retries", kafka.retries_consumer(memory), vec![Topics::List(retries)]),
+            retries: source("retries", kafka.retries_consumer(memory), vec![Subscription::List(retries)]),
             overflow,
         }
     }
@@ -75,7 +75,7 @@ fn source(
     name: &'static str,
     config: &Config,
     client: HashMap<String, String>,
-    (topics, readiness): (Vec<Topics>, &Readiness),
+    (topics, readiness): (Vec<Subscription>, &Readiness),
 ) -> source::Config {
     source::Config {
         name,
@@ -92,7 +92,7 @@ fn source(
 
 impl Sources {
     pub fn start(
-        reading: &Reading,
+        reading: &SourceConfigs,
         stages: Stages,
         resumes: Resumes,
         budget: &Arc<Budget>,
@@ -143,30 +143,30 @@ impl Sources {
 }
 
 impl Handlers for Resumes {
-    type Handler = RowOrder;
-    type Backlog = Waiting;
+    type Handler = RowOrderHandler;
+    type Backlog = RetryHandler;
 
-    fn for_partition(&self, topic: &str, partition: i32) -> Option<Reads<RowOrder, Waiting>> {
+    fn for_partition(&self, topic: &str, partition: i32) -> Option<Reads<RowOrderHandler, RetryHandler>> {
         let (definitions, lanes, settle) = (self.definitions.clone(), self.lanes.clone(), self.settle.clone());
         if topic == &*self.row_order {
             let share = counted(lanes.own_in_order(partition), topic, partition);
-            return Some(Reads::InTurn(RowOrder::new(share, definitions, lanes, settle)));
+            return Some(Reads::InTurn(RowOrderHandler::new(share, definitions, lanes, settle)));
         }
         let (name, place) = if let Some(tier) = self.tiers.named(topic) {
-            (tier.name(), WaitsIn::tier(tier.clone()))
+            (tier.name(), RetrySource::tier(tier.clone()))
         } else if topic == &*self.overflow {
             let _share = counted(lanes.own(partition), topic, partition);
-            (OVERFLOW.to_owned(), WaitsIn::Overflow { _share })
+            (OVERFLOW.to_owned(), RetrySource::Overflow { _share })
         } else {
             return None;
         };
         let report = self.endpoints.partition(&name, partition);
-        Some(Reads::InLines(Waiting::new((place, report), definitions, lanes, settle)))
+        Some(Reads::InLines(RetryHandler::new((place, report), definitions, lanes, settle)))
     }
 }
 
 /// Tells of a partition without a share of what CallThrottling allows.
-fn counted(share: Share, topic: &str, partition: i32) -> Share {
+fn counted(share: SlotLease, topic: &str, partition: i32) -> SlotLease {
     if !share.is_counted() {
         error!(
             topic,

@@ -6,38 +6,38 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::BaseProducer;
 
-use super::sources::Reading;
-use crate::config::{Config, Problem};
+use super::sources::SourceConfigs;
+use crate::config::{Config, ConfigProblem};
 use crate::lifecycle::Readiness;
 use crate::{api, deliver, journal, message_log, settle, source, stats, store};
 
 /// What this machine and Kafka's client refuse of a configuration that holds together.
-pub fn problems(config: &Config) -> Vec<Problem> {
+pub fn problems(config: &Config) -> Vec<ConfigProblem> {
     let parts = [deliver::try_out(&config.delivery), api::try_out(&config.listen)];
-    let parts = parts.into_iter().filter_map(Result::err).map(Problem::of_part);
-    let mut problems: Vec<Problem> = parts.chain(client_problems(config)).collect();
+    let parts = parts.into_iter().filter_map(Result::err).map(ConfigProblem::of_part);
+    let mut problems: Vec<ConfigProblem> = parts.chain(client_problems(config)).collect();
     problems.dedup();
     problems
 }
 
 /// Both kinds of clients know settings that the other ignores.
 #[derive(Clone, Copy)]
-enum Kind {
+enum ClientKind {
     Consumer,
     Producer,
 }
 
 /// A client, by what it does.
-type Client = (&'static str, Kind, ClientConfig);
+type Client = (&'static str, ClientKind, ClientConfig);
 
 /// Every client that `run` makes; those of the commands are among them.
 fn clients(config: &Config) -> Vec<Client> {
-    use Kind::{Consumer, Producer};
+    use ClientKind::{Consumer, Producer};
     let kafka = config.kafka.client();
     let client: ClientConfig = kafka.clone().into_iter().collect();
     let readiness = Readiness::default();
     let read = |what, of: source::Config| source::clients(&of).into_iter().map(move |client| (what, Consumer, client));
-    let Reading { changes, retries, overflow } = Reading::of(config, &readiness);
+    let SourceConfigs { changes, retries, overflow } = SourceConfigs::of(config, &readiness);
     let mut clients: Vec<Client> = read("reads row changes", changes)
         .chain(read("reads calls that wait", retries))
         .chain(read("reads the overflow log", overflow))
@@ -55,8 +55,8 @@ fn clients(config: &Config) -> Vec<Client> {
     clients
 }
 
-fn client_problems(config: &Config) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = Vec::new();
+fn client_problems(config: &Config) -> Vec<ConfigProblem> {
+    let mut problems: Vec<ConfigProblem> = Vec::new();
     let mut reasons: Vec<String> = Vec::new();
     for (what, kind, settings) in clients(config) {
         let Err(error) = make(kind, settings) else { continue };
@@ -76,11 +76,11 @@ fn client_problems(config: &Config) -> Vec<Problem> {
 }
 
 /// Makes a client that knows no broker, and lets it go.
-fn make(kind: Kind, mut settings: ClientConfig) -> KafkaResult<()> {
+fn make(kind: ClientKind, mut settings: ClientConfig) -> KafkaResult<()> {
     settings.remove("bootstrap.servers");
     match kind {
-        Kind::Consumer => settings.create::<BaseConsumer>().map(drop),
-        Kind::Producer => settings.create::<BaseProducer>().map(drop),
+        ClientKind::Consumer => settings.create::<BaseConsumer>().map(drop),
+        ClientKind::Producer => settings.create::<BaseProducer>().map(drop),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::known::Known;
+use super::table_schema::TableSchema;
 use super::{Field, PREFIX, Room, Sample};
 use crate::decode::Row;
 use crate::vocabulary::Operation;
@@ -12,14 +12,14 @@ const MINUTE: i64 = 60 * 1000;
 /// How much later a table must have been seen to be written for that alone.
 const DAY: i64 = 24 * 60 * MINUTE;
 
-pub(super) struct Table {
-    state: Mutex<State>,
+pub(super) struct CatalogueTable {
+    state: Mutex<TableState>,
     room: Arc<Room>,
 }
 
 #[derive(Default)]
-struct State {
-    known: Known,
+struct TableState {
+    known: TableSchema,
     /// Something is known here that the others may not know.
     is_unwritten: bool,
     /// When this instance wrote it, or tried to.
@@ -32,20 +32,20 @@ struct State {
 }
 
 /// A table as a record to be written.
-pub struct Unwritten {
+pub struct TableWrite {
     pub key: String,
     pub value: String,
-    table: Arc<Table>,
+    table: Arc<CatalogueTable>,
 }
 
-impl Unwritten {
+impl TableWrite {
     /// It was not written after all.
     pub fn failed(&self) {
         self.table.state().is_unwritten = true;
     }
 }
 
-impl Table {
+impl CatalogueTable {
     pub fn new(room: Arc<Room>) -> Self {
         Self { state: Mutex::default(), room }
     }
@@ -75,7 +75,7 @@ impl Table {
 
     /// Takes in what others know, and writes again if they lack something: the last record is the one that
     /// stays. Whether there was room for every field.
-    pub fn learn(&self, other: &Known) -> bool {
+    pub fn learn(&self, other: &TableSchema) -> bool {
         let mut state = self.state();
         let joined = state.known.learn(other, || self.room.for_field());
         state.is_unwritten = state.known.exceeds(other);
@@ -83,7 +83,7 @@ impl Table {
         joined.had_room
     }
 
-    pub fn unwritten(table: &Arc<Self>, account: &str, name: &str, now: i64, last: bool) -> Option<Unwritten> {
+    pub fn unwritten(table: &Arc<Self>, account: &str, name: &str, now: i64, last: bool) -> Option<TableWrite> {
         let mut state = table.state();
         let is_due = state.is_unwritten || state.known.last_seen - state.told_last_seen >= DAY;
         let waits = !last && state.written_at.is_some_and(|at| (0..MINUTE).contains(&(now - at)));
@@ -94,7 +94,7 @@ impl Table {
         state.written_at = Some(now);
         state.told_last_seen = state.known.last_seen;
         let key = serde_json::to_string(&(account, name)).expect("texts are JSON");
-        Some(Unwritten { key: format!("{PREFIX}{key}"), value: state.known.write(), table: table.clone() })
+        Some(TableWrite { key: format!("{PREFIX}{key}"), value: state.known.write(), table: table.clone() })
     }
 
     pub fn write_again(&self) {
@@ -112,7 +112,7 @@ impl Table {
         of_operation.or_else(|| state.newest.iter().flatten().max_by_key(|sample| sample.timestamp_ms).cloned())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TableState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

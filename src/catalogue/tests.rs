@@ -216,10 +216,10 @@ fn bad_records_are_refused_and_those_of_a_newer_program_are_read() {
 fn memory_is_bounded() {
     let catalogue = catalogue();
     let mut partition = Partition::of(&catalogue);
-    let names: Vec<String> = (0..known::MAX_FIELDS + 5).map(|number| format!("f{number}")).collect();
+    let names: Vec<String> = (0..table_schema::MAX_FIELDS + 5).map(|number| format!("f{number}")).collect();
     let wide: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
     partition.note("wide", &wide);
-    assert_eq!(catalogue.fields("acme", "wide").unwrap().len(), known::MAX_FIELDS);
+    assert_eq!(catalogue.fields("acme", "wide").unwrap().len(), table_schema::MAX_FIELDS);
     assert!(catalogue.is_full_told.load(Ordering::Relaxed));
     let long = "n".repeat(MAX_NAME + 1);
     partition.note(&long, &[("id", "1")]);

@@ -12,10 +12,10 @@ use self::diff::Diff;
 use super::waiting;
 use crate::catalogue::Catalogue;
 use crate::config::Config;
-use crate::definition::plan::{Change, Plan, Problems, Terms, plan};
+use crate::definition::plan::{ApplyContext, Change, Plan, Problems, plan};
 use crate::definition::rules::Policy;
-use crate::definition::yaml::{BadFile, File};
-use crate::definition::{Definitions, Draft};
+use crate::definition::yaml::{BadFile, DefinitionFile};
+use crate::definition::{Definitions, PendingDefinitions};
 use crate::id::AccountId;
 use crate::stats;
 use crate::store::{self, StoreError, WriteError};
@@ -67,10 +67,10 @@ pub enum ApplyError {
 pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let path = args.file.clone();
     let text = super::read_text(&path).map_err(|source| ApplyError::Read { path: path.clone(), source })?;
-    let file = File::parse(&text).map_err(|source| ApplyError::File { path: path.clone(), source })?;
+    let file = DefinitionFile::parse(&text).map_err(|source| ApplyError::File { path: path.clone(), source })?;
     let (dry_run, prune) = (args.dry_run, args.prune);
     let account = args.account.as_deref().map(AccountId::from).or_else(|| config.only_account());
-    let wanted = Arc::new(Wanted { file, args, account, policy: config.policy() });
+    let wanted = Arc::new(ApplyRequest { file, args, account, policy: config.policy() });
     let kafka = config.kafka.client();
     let mut plan = carry_out(&wanted, Catalogue::default(), config, &kafka).await;
     if let Err(WriteError::Refused(problems)) = &plan
@@ -94,8 +94,8 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
 }
 
 /// What is to be applied, and on what terms.
-struct Wanted {
-    file: File,
+struct ApplyRequest {
+    file: DefinitionFile,
     args: Args,
     account: Option<AccountId>,
     policy: Policy,
@@ -103,7 +103,7 @@ struct Wanted {
 
 /// Applies it, or only says what that would do.
 async fn carry_out(
-    wanted: &Arc<Wanted>,
+    wanted: &Arc<ApplyRequest>,
     seen: Catalogue,
     config: &Config,
     kafka: &HashMap<String, String>,
@@ -114,13 +114,13 @@ async fn carry_out(
     if dry_run {
         return make(&store::read(config, kafka).await?).map_err(WriteError::Refused);
     }
-    let decide = move |draft: &Draft<'_>| make(draft.committed()).map(|plan| (plan.records(), plan));
+    let decide = move |draft: &PendingDefinitions<'_>| make(draft.committed()).map(|plan| (plan.records(), plan));
     waiting::told_of_write(brokers, store::write(config, kafka, decide)).await
 }
 
-impl Wanted {
+impl ApplyRequest {
     fn plan(&self, definitions: &Definitions, seen: &Catalogue) -> Result<Plan, Problems> {
-        let terms = Terms {
+        let terms = ApplyContext {
             account: self.account.as_ref(),
             prune: self.args.prune,
             policy: &self.policy,
@@ -143,8 +143,8 @@ fn report(plan: &Plan, (dry_run, prune): (bool, bool), colour: bool) -> String {
     if plan.is_empty() {
         return report;
     }
-    let counts = Counts::of(plan);
-    let Counts { created, changed, deleted } = counts;
+    let counts = ChangeCounts::of(plan);
+    let ChangeCounts { created, changed, deleted } = counts;
     if dry_run {
         return report + &format!("would be applied: {created} created, {changed} changed, {deleted} deleted\n");
     }
@@ -158,13 +158,13 @@ fn report(plan: &Plan, (dry_run, prune): (bool, bool), colour: bool) -> String {
 }
 
 #[derive(Default)]
-struct Counts {
+struct ChangeCounts {
     created: usize,
     changed: usize,
     deleted: usize,
 }
 
-impl Counts {
+impl ChangeCounts {
     fn of(plan: &Plan) -> Self {
         let mut counts = Self::default();
         plan.tables.iter().for_each(|table| counts.add(table));

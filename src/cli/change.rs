@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::value::Error as BadWord;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
-use crate::config::{Config, Source};
+use crate::config::{Config, SourceConfig};
 use crate::decode::{
     self, DecodeError, Decoded, Decoder, EventSourceRule, Format, Ignored, Input, RowChange, RowsSent, Settings,
     SnapshotRows, TableNaming, UnknownChange, WholeTables,
@@ -123,7 +123,7 @@ impl RecordArgs {
     fn settings(&self, config: Option<&Config>) -> Settings {
         let of_source = config.and_then(|config| match (&self.topic, config.sources.as_slice()) {
             (None, [only]) => Some(only.settings()),
-            (topic, _) => topic.as_deref().and_then(|topic| config.source_of(topic)).map(Source::settings),
+            (topic, _) => topic.as_deref().and_then(|topic| config.source_of(topic)).map(SourceConfig::settings),
         });
         let mut settings = of_source.unwrap_or_else(|| Settings::new(Format::Outhook));
         let Self { format, account, event_source, table_name, unknown_change, snapshot, rows, .. } = self;

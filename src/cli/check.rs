@@ -6,18 +6,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::report::Report;
-use super::{Failure, print};
+use self::report::CheckReport;
+use super::{CommandFailure, print};
 use crate::catalogue::Catalogue;
-use crate::config::{Config, GroupProtocol, Source};
+use crate::config::{Config, GroupProtocol, SourceConfig};
 use crate::decode::{Format, UnknownChange, WITH_STABLE_IDENTITY};
-use crate::definition::{Definitions, Draft, TableKey, edit, rules};
+use crate::definition::{Definitions, PendingDefinitions, TableKey, edit, rules};
 use crate::id::AccountId;
 use crate::matching::Index;
 use crate::stats;
-use crate::store::{Status, Store};
+use crate::store::{FollowStatus, Store};
 use crate::topics::{
-    Access, Cluster, DeletedUnread, Kind, MissingAcls, Operation, Reader, Standing, counted, deleted_unread, wanted,
+    AccessReport, AclOperation, Cluster, DeletedUnread, MissingAcls, ReadingGroup, ResourceKind, TopicStatus, counted,
+    deleted_unread, required_topics,
 };
 
 /// How long reading the definitions may take.
@@ -34,9 +35,9 @@ pub struct Args {
     offline: bool,
 }
 
-pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode, CommandFailure> {
     config.require_sources()?;
-    let mut report = Report::default();
+    let mut report = CheckReport::default();
     report.right("configuration", format!("holds together; {}", counted(config.sources.len(), "source")));
     if !args.offline {
         online(config, &mut report).await?;
@@ -45,7 +46,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode, Failure
     Ok(if report.is_wrong() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn online(config: &Config, report: &mut Report) -> Result<(), Failure> {
+async fn online(config: &Config, report: &mut CheckReport) -> Result<(), CommandFailure> {
     let cluster = Cluster::connect(config).await?;
     report.right("broker", format!("{} answers; {}", config.kafka.brokers, counted(cluster.size, "broker")));
     let access = cluster.access(config).await;
@@ -58,19 +59,20 @@ async fn online(config: &Config, report: &mut Report) -> Result<(), Failure> {
     access.unknown.iter().for_each(|reason| report.warning("access", reason.clone()));
     let (mut definitions_usable, mut missing) = (false, Vec::new());
     // Of others it can't be said how they are set.
-    let lacks = |topic: &str, operation| access.lacks(Kind::Topic, topic, operation);
-    for topic in wanted(config).into_iter().filter(|topic| !lacks(&topic.name, Operation::DescribeConfigs)) {
+    let lacks = |topic: &str, operation| access.lacks(ResourceKind::Topic, topic, operation);
+    for topic in required_topics(config).into_iter().filter(|topic| !lacks(&topic.name, AclOperation::DescribeConfigs))
+    {
         let is_log = topic.name == config.definitions.topic;
         match cluster.standing(&topic).await? {
-            Standing::Missing => {
+            TopicStatus::Missing => {
                 report.planned(format!("create the topic {topic}"));
                 missing.push(topic);
             }
-            Standing::Right { found } => {
+            TopicStatus::Right { found } => {
                 report.right("topic", format!("{}: {found}", topic.name));
-                definitions_usable |= is_log && !lacks(&topic.name, Operation::Read);
+                definitions_usable |= is_log && !lacks(&topic.name, AclOperation::Read);
             }
-            Standing::Wrong(wrong) => {
+            TopicStatus::Wrong(wrong) => {
                 let mend = wrong.mend.clone();
                 report.wrong("topic", wrong.to_string(), mend);
             }
@@ -83,7 +85,7 @@ async fn online(config: &Config, report: &mut Report) -> Result<(), Failure> {
         definitions(config, report).await?;
     }
     sources(config, (&cluster, &access), report);
-    if !access.lacks(Kind::Group, &config.kafka.group, Operation::Read) {
+    if !access.lacks(ResourceKind::Group, &config.kafka.group, AclOperation::Read) {
         unread(config, &cluster, report).await;
     }
     other_groups(config, &cluster, report).await;
@@ -91,12 +93,12 @@ async fn online(config: &Config, report: &mut Report) -> Result<(), Failure> {
 }
 
 /// What Kafka does not let this client do.
-fn acls(missing: &[MissingAcls], report: &mut Report) {
+fn acls(missing: &[MissingAcls], report: &mut CheckReport) {
     missing.iter().for_each(|acls| report.wrong("access", acls.to_string(), acls.mend.clone()));
 }
 
 /// Calls that wait in a topic that two groups read are sent by both.
-async fn other_groups(config: &Config, cluster: &Cluster, report: &mut Report) {
+async fn other_groups(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
     let own = [config.kafka.retries_group(), config.kafka.overflow_group()];
     let tiers = config.retries.tiers();
     let topics = tiers.iter().map(|tier| tier.topic.to_string());
@@ -104,7 +106,7 @@ async fn other_groups(config: &Config, cluster: &Cluster, report: &mut Report) {
     match cluster.readers(topics.chain(others).collect()).await {
         Err(reason) => report.warning("groups", format!("which groups read topics can't be looked up: {reason}")),
         Ok(readers) => {
-            for Reader { group, topics } in readers.into_iter().filter(|reader| !own.contains(&reader.group)) {
+            for ReadingGroup { group, topics } in readers.into_iter().filter(|reader| !own.contains(&reader.group)) {
                 let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
                 let warning = format!(
                     "group {group} reads {topics} beside group {}, so calls that wait are sent by both: give one of the \
@@ -118,7 +120,7 @@ async fn other_groups(config: &Config, cluster: &Cluster, report: &mut Report) {
 }
 
 /// Which topics each source reads, as they are now.
-fn sources(config: &Config, (cluster, access): (&Cluster, &Access), report: &mut Report) {
+fn sources(config: &Config, (cluster, access): (&Cluster, &AccessReport), report: &mut CheckReport) {
     let (mut topics, mut partitions) = (0, 0);
     let noticed = config.kafka.metadata_refresh();
     let soon = match config.kafka.group_protocol {
@@ -152,7 +154,8 @@ fn sources(config: &Config, (cluster, access): (&Cluster, &Access), report: &mut
         partitions += found.iter().map(|(_, count)| **count).sum::<usize>();
     }
     for topic in cluster.topics().keys() {
-        let readers: Vec<String> = config.sources.iter().filter(|s| s.reads(topic)).map(Source::to_string).collect();
+        let readers: Vec<String> =
+            config.sources.iter().filter(|s| s.reads(topic)).map(SourceConfig::to_string).collect();
         if let [_, _, ..] = readers.as_slice() {
             let error = format!("topic {topic} is matched by {} sources: {}", readers.len(), readers.join(" and "));
             report.wrong("source", error, "narrow their topics_regex so that one is left".to_owned());
@@ -163,7 +166,7 @@ fn sources(config: &Config, (cluster, access): (&Cluster, &Access), report: &mut
 }
 
 /// What the group can't read any more.
-async fn unread(config: &Config, cluster: &Cluster, report: &mut Report) {
+async fn unread(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
     let of_sources = cluster.topics().iter().filter(|(topic, _)| config.source_of(topic).is_some());
     let topics = of_sources.map(|(topic, partitions)| (topic.clone(), *partitions)).collect();
     let deleted = match deleted_unread(&config.kafka, &topics).await {
@@ -196,7 +199,7 @@ fn republished() -> String {
     )
 }
 
-async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure> {
+async fn definitions(config: &Config, report: &mut CheckReport) -> Result<(), CommandFailure> {
     let store = Store::start(&config.definitions, &config.kafka.client(), Arc::new(Index::default()))?;
     if tokio::time::timeout(DEFINITIONS, store.caught_up()).await.is_err() {
         let error = format!("{} could not be read to its end within {DEFINITIONS:?}", config.definitions.topic);
@@ -227,7 +230,7 @@ async fn definitions(config: &Config, report: &mut Report) -> Result<(), Failure
 }
 
 /// What the definitions say, table by table.
-fn counts(definitions: &Definitions, report: &mut Report) {
+fn counts(definitions: &Definitions, report: &mut CheckReport) {
     let (webhooks, events) = (definitions.webhooks().len(), definitions.events().len());
     let tables = definitions.tables().len();
     let (webhooks, events) = (counted(webhooks, "webhook"), counted(events, "event"));
@@ -248,7 +251,7 @@ fn counts(definitions: &Definitions, report: &mut Report) {
 }
 
 /// Whoever can read the topic has all secrets that are not sealed.
-fn secrets(config: &Config, definitions: &Definitions, report: &mut Report) {
+fn secrets(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
     if config.definitions.secret_keys.is_empty() && definitions.webhooks().len() > 0 {
         let topic = &config.definitions.topic;
         let warning = format!(
@@ -262,7 +265,7 @@ fn secrets(config: &Config, definitions: &Definitions, report: &mut Report) {
 
 /// What is written anew is refused if it names an address that is not dialled; what is there may be older than the
 /// configuration.
-fn never_called(config: &Config, definitions: &Definitions, report: &mut Report) {
+fn never_called(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
     let policy = config.policy();
     for webhook in definitions.webhooks() {
         if let Err(refusal) = rules::destinations(webhook, &policy) {
@@ -276,8 +279,8 @@ const MOST_NAMED: usize = 20;
 
 /// What is written anew is refused if its table is not known, or lacks a field that it names; what is there may be older
 /// than the table's declaration.
-fn unknown_names(config: &Config, definitions: &Definitions, seen: &Catalogue, report: &mut Report) {
-    let (policy, draft) = (config.policy(), Draft::on(definitions));
+fn unknown_names(config: &Config, definitions: &Definitions, seen: &Catalogue, report: &mut CheckReport) {
+    let (policy, draft) = (config.policy(), PendingDefinitions::on(definitions));
     let seen = |account: &AccountId, table: &str| seen.names(account.as_str(), table);
     let refused = definitions.events().filter_map(|event| {
         let webhook = definitions.webhook(event.webhook)?;
@@ -288,8 +291,9 @@ fn unknown_names(config: &Config, definitions: &Definitions, seen: &Catalogue, r
 }
 
 /// Events for selected fields fire too often where updates come without the old row.
-fn unknown_changes(config: &Config, definitions: &Definitions, report: &mut Report) {
-    let fires = |source: &Source| source.format == Format::Debezium && source.unknown_change == UnknownChange::Fire;
+fn unknown_changes(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
+    let fires =
+        |source: &SourceConfig| source.format == Format::Debezium && source.unknown_change == UnknownChange::Fire;
     for source in config.sources.iter().filter(|source| fires(source)) {
         let selected = definitions
             .tables()
@@ -316,7 +320,7 @@ fn on_table(definitions: &Definitions, table: &TableKey) -> String {
     format!("table {} of account {}: {}{idle}", table.table, table.account, counted(active, "active event"))
 }
 
-fn bad(topic: &str, status: &Status, report: &mut Report) {
+fn bad(topic: &str, status: &FollowStatus, report: &mut CheckReport) {
     for bad in &status.bad {
         let place = bad.offset.map_or(String::new(), |offset| format!(" at {topic}, offset {offset},"));
         let error = format!("{}{place} can't be used: {}", bad.key, bad.reason);
@@ -350,7 +354,7 @@ mod tests {
         let mut definitions = Definitions::default();
         let (key, value) = (record.key.to_string(), record.value.as_deref());
         definitions.apply(key.as_bytes(), value, &mut Changes::default()).unwrap();
-        let (mut report, mut config) = (Report::default(), Config::default());
+        let (mut report, mut config) = (CheckReport::default(), Config::default());
         never_called(&config, &definitions, &mut report);
         let told = report.to_string();
         assert!(
@@ -358,7 +362,7 @@ mod tests {
             "{told}"
         );
         config.delivery.allow_addresses = vec!["10.0.0.0/8".parse().unwrap()];
-        let mut report = Report::default();
+        let mut report = CheckReport::default();
         never_called(&config, &definitions, &mut report);
         assert_eq!(report.to_string(), "all is right\n");
     }

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use super::text::printable;
 use super::waiting;
 use crate::config::Config;
-use crate::definition::Draft;
-use crate::definition::edit::{self, Problem, Terms};
+use crate::definition::PendingDefinitions;
+use crate::definition::edit::{self, EditError, RequestContext};
 use crate::id::{AccountId, ClientId};
 use crate::store::{self, StoreError, WriteError};
 
@@ -44,9 +44,9 @@ pub enum ClientsError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{0}; `outhook clients list` names those that there are")]
-    Refused(Problem),
+    Refused(EditError),
     #[error(transparent)]
-    Write(WriteError<Problem>),
+    Write(WriteError<EditError>),
     #[error("the output can't be written: {0}")]
     Output(#[from] io::Error),
     #[error("standard output leads nowhere, so that nobody could ever know the client's secret: no client is made")]
@@ -57,11 +57,11 @@ pub enum ClientsError {
         "the secret of client {id} can't be written, so that nobody could ever know it: {output}; nor can the client be \
          taken back: {reason}"
     )]
-    Left { id: ClientId, output: io::Error, reason: WriteError<Problem> },
+    Left { id: ClientId, output: io::Error, reason: WriteError<EditError> },
 }
 
-impl From<WriteError<Problem>> for ClientsError {
-    fn from(error: WriteError<Problem>) -> Self {
+impl From<WriteError<EditError>> for ClientsError {
+    fn from(error: WriteError<EditError>) -> Self {
         match error {
             WriteError::Refused(problem) => Self::Refused(problem),
             unwritten => Self::Write(unwritten),
@@ -110,11 +110,16 @@ async fn create(name: String, account: Option<String>, legacy: bool, config: &Co
         return Err(ClientsError::Nowhere);
     }
     let (kafka, policy) = (config.kafka.client(), config.policy());
-    let made = store::write(&config.definitions, &kafka, move |draft: &Draft<'_>| {
+    let made = store::write(&config.definitions, &kafka, move |draft: &PendingDefinitions<'_>| {
         let stamp = super::stamp("outhook clients");
-        let terms =
-            Terms { account: &account, policy: &policy, stamp: &stamp, seen: &|_, _| None, random: &super::random };
-        Ok::<_, Problem>(edit::create_client(draft, &name, legacy, &terms))
+        let terms = RequestContext {
+            account: &account,
+            policy: &policy,
+            stamp: &stamp,
+            seen: &|_, _| None,
+            random: &super::random,
+        };
+        Ok::<_, EditError>(edit::create_client(draft, &name, legacy, &terms))
     });
     let (client, secret) = waiting::told_of_write(&config.kafka.brokers, made).await?;
     let account = printable(client.account.as_str());

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
-use super::Failure;
+use super::CommandFailure;
 use crate::config::Config;
 use crate::definition::guard::Guard;
-use crate::definition::plan::{Problems, Terms, plan};
+use crate::definition::plan::{ApplyContext, Problems, plan};
 use crate::definition::rules::{Policy, UnknownTables};
-use crate::definition::yaml::{BadFile, File};
+use crate::definition::yaml::{BadFile, DefinitionFile};
 use crate::definition::{BadRecord, Changes, Definitions, Event, Stamp, Webhook};
 use crate::id::AccountId;
 use crate::store;
@@ -37,7 +37,7 @@ pub struct Loaded {
 }
 
 /// The definitions of the file, if there is one, else those in Kafka.
-pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result<Loaded, Failure> {
+pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result<Loaded, CommandFailure> {
     let definitions = match (file, config) {
         (Some(file), config) => of_file(file, config)?,
         (None, Some(config)) => store::read(&config.definitions, &config.kafka.client()).await?,
@@ -70,12 +70,12 @@ fn repeatable() -> impl Fn(&mut [u8]) {
 fn of_file(path: &Path, config: Option<&Config>) -> Result<Definitions, FileError> {
     let at = || path.to_owned();
     let text = super::read_text(path).map_err(|reason| FileError::Read { path: at(), reason })?;
-    let file = File::parse(&text).map_err(|reason| FileError::Syntax { path: at(), reason })?;
+    let file = DefinitionFile::parse(&text).map_err(|reason| FileError::Syntax { path: at(), reason })?;
     let account = config.map_or_else(|| Some(AccountId::default()), Config::only_account);
     // Nothing is sent: without a configuration it is not known what is refused, and http is shown in any case.
     let policy = config.map_or_else(|| Policy { addresses: Guard::open(), ..Policy::default() }, Config::policy);
     let policy = Policy { allow_http: true, unknown_tables: UnknownTables::Accept, ..policy };
-    let terms = Terms {
+    let terms = ApplyContext {
         account: account.as_ref(),
         prune: false,
         policy: &policy,

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::Failure;
+use super::CommandFailure;
 use crate::dev::{self, Options, Style};
 use crate::lifecycle;
 
@@ -36,7 +36,7 @@ pub struct Args {
     json: bool,
 }
 
-pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: Args) -> Result<ExitCode, CommandFailure> {
     lifecycle::abort_on_panic();
     let Args { rate, duration, ports, seed, json } = args;
     let summary = dev::run(Options { rate, duration, ports, seed, style: style(json) }).await?;

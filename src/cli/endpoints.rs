@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::text::{WRITES, endpoint, or_none, printable, table};
-use super::{Failure, print};
+use super::{CommandFailure, print};
 use crate::config::Config;
 use crate::deliver::line_of;
-use crate::endpoints::{EndpointStatus, Group, Order};
+use crate::endpoints::{EndpointStatus, Group, RetryOrder};
 use crate::id::{AccountId, Line, WebhookId};
 use crate::matching::Target;
 use crate::settle::UrlPrefix;
@@ -23,7 +23,7 @@ use crate::{stats, store};
 #[derive(Debug, clap::Subcommand)]
 pub enum Endpoints {
     /// Prints how the endpoints of all webhooks stand over the whole group: those that fail first.
-    List(ListArgs),
+    List(EndpointListArgs),
     /// Sends the calls that wait for an endpoint now, without waiting for its next probe or for their next attempts.
     #[command(name = "retry-now")]
     RetryNow(RetryArgs),
@@ -38,7 +38,7 @@ Examples:
 Webhooks that send to the same URL share an endpoint, unless one has a CallThrottling, a timeout, an authentication or a
 row order of its own. Waiting are calls in the overflow log and in retry topics, of which --json tells each. Of what waits
 in a partition of a retry topic the first 10000 are counted.")]
-pub struct ListArgs {
+pub struct EndpointListArgs {
     #[command(flatten)]
     which: WhichArgs,
     /// Only those that fail now.
@@ -104,7 +104,7 @@ impl fmt::Display for WhichArgs {
 }
 
 /// One webhook's URL.
-struct Url {
+struct EndpointUrl {
     account: AccountId,
     webhook: WebhookId,
     shown: String,
@@ -114,7 +114,7 @@ struct Url {
 /// An endpoint as it is printed as JSON.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Shown<'a> {
+struct EndpointJson<'a> {
     /// Scheme, host and port: the rest of a URL may be secret.
     endpoint: &'a str,
     account_id: String,
@@ -137,14 +137,14 @@ struct Shown<'a> {
 
 /// # Errors
 /// The definitions or the reports can't be read, no endpoint is meant, or the order can't be written.
-pub(super) async fn run(command: Endpoints, config: &Config) -> Result<ExitCode, Failure> {
+pub(super) async fn run(command: Endpoints, config: &Config) -> Result<ExitCode, CommandFailure> {
     match command {
         Endpoints::List(args) => list(&args, config).await,
         Endpoints::RetryNow(args) => retry_now(&args, config).await,
     }
 }
 
-async fn list(args: &ListArgs, config: &Config) -> Result<ExitCode, Failure> {
+async fn list(args: &EndpointListArgs, config: &Config) -> Result<ExitCode, CommandFailure> {
     let urls = urls(&args.which, config).await?;
     let now_ms = Timestamp::now().as_millisecond();
     let group = stats::endpoints(&config.stats, &config.kafka.client(), now_ms).await?;
@@ -152,26 +152,27 @@ async fn list(args: &ListArgs, config: &Config) -> Result<ExitCode, Failure> {
     found.retain(|(_, status)| !args.failing || status.failing_on > 0);
     found.sort_by_key(|(_, status)| std::cmp::Reverse((status.failing_on > 0, status.waiting_calls())));
     if args.json {
-        let json = |(url, status): &(&Url, EndpointStatus)| {
-            serde_json::to_string(&Shown::of(url, status)).expect("an endpoint has only texts and numbers") + "\n"
+        let json = |(url, status): &(&EndpointUrl, EndpointStatus)| {
+            serde_json::to_string(&EndpointJson::of(url, status)).expect("an endpoint has only texts and numbers")
+                + "\n"
         };
         return print(&found.iter().map(json).collect::<String>());
     }
     print(&text(&found, &group, now_ms))
 }
 
-async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Failure> {
+async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, CommandFailure> {
     let mut lines: Vec<_> = urls(&args.which, config).await?.iter().map(|url| url.line).collect();
     lines.sort_unstable();
     lines.dedup();
     if lines.is_empty() {
-        return Err(Failure::of(&NoEndpoint(args.which.to_string()))
+        return Err(CommandFailure::of(&NoEndpoint(args.which.to_string()))
             .help("`outhook endpoints list` names those that there are"));
     }
     let (kafka, now_ms) = (config.kafka.client(), Timestamp::now().as_millisecond());
     let group = stats::endpoints(&config.stats, &kafka, now_ms).await?;
     let waiting: usize = lines.iter().map(|line| group.status(*line, now_ms).waiting_calls()).sum();
-    let orders: Vec<_> = lines.iter().map(|line| Order::of_all(*line, now_ms)).collect();
+    let orders: Vec<_> = lines.iter().map(|line| RetryOrder::of_all(*line, now_ms)).collect();
     stats::retry_now(&config.stats, &kafka, &orders).await?;
     print(&format!(
         "{} {} tried now; {waiting} {} waiting\n",
@@ -182,7 +183,7 @@ async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Failur
 }
 
 /// The URLs of the webhooks that are meant, in the order of their webhooks.
-async fn urls(which: &WhichArgs, config: &Config) -> Result<Vec<Url>, Failure> {
+async fn urls(which: &WhichArgs, config: &Config) -> Result<Vec<EndpointUrl>, CommandFailure> {
     let definitions = store::read(&config.definitions, &config.kafka.client()).await?;
     let mut urls = Vec::new();
     for webhook in definitions.webhooks() {
@@ -194,7 +195,7 @@ async fn urls(which: &WhichArgs, config: &Config) -> Result<Vec<Url>, Failure> {
             if which.endpoint.as_ref().is_none_or(|prefix| prefix.begins(&to.url)) {
                 let shown = endpoint(&to.url).unwrap_or(&to.url).to_owned();
                 let (account, line) = (webhook.account.clone(), line_of(&target, place));
-                urls.push(Url { account, webhook: webhook.id, shown, line });
+                urls.push(EndpointUrl { account, webhook: webhook.id, shown, line });
             }
         }
     }
@@ -203,11 +204,11 @@ async fn urls(which: &WhichArgs, config: &Config) -> Result<Vec<Url>, Failure> {
 
 const HEAD: [&str; 8] = ["STATE", "SINCE", "ENDPOINT", "WEBHOOK", "UNDER WAY", "QUEUED", "WAITING", "CAUSE"];
 
-fn text(found: &[(&Url, EndpointStatus)], group: &Group, now_ms: i64) -> String {
+fn text(found: &[(&EndpointUrl, EndpointStatus)], group: &Group, now_ms: i64) -> String {
     if found.is_empty() {
         return "no endpoints\n".to_owned();
     }
-    let row = |(url, status): &(&Url, EndpointStatus)| {
+    let row = |(url, status): &(&EndpointUrl, EndpointStatus)| {
         vec![
             status.state().to_owned(),
             or_none(status.fails_since_ms.and_then(time)),
@@ -231,8 +232,8 @@ fn time(ms: i64) -> Option<String> {
     Some(Timestamp::from_second(ms.div_euclid(1000)).ok()?.to_string())
 }
 
-impl<'a> Shown<'a> {
-    fn of(url: &'a Url, status: &'a EndpointStatus) -> Self {
+impl<'a> EndpointJson<'a> {
+    fn of(url: &'a EndpointUrl, status: &'a EndpointStatus) -> Self {
         Self {
             endpoint: &url.shown,
             account_id: url.account.to_string(),

@@ -14,22 +14,22 @@ const UNUSABLE: u8 = 2;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandFailure {
     code: u8,
-    messages: Vec<Message>,
+    messages: Vec<FailureMessage>,
 }
 
 #[derive(Debug)]
-struct Message {
+struct FailureMessage {
     error: String,
     causes: Vec<String>,
     help: Option<String>,
 }
 
-impl Failure {
+impl CommandFailure {
     /// A failure with its causes.
     pub fn of(error: &dyn Error) -> Self {
-        Self { code: FAILED, messages: vec![Message::of(error)] }
+        Self { code: FAILED, messages: vec![FailureMessage::of(error)] }
     }
 
     /// Says how to mend it.
@@ -50,7 +50,7 @@ impl Failure {
     fn text(&self, colours: bool) -> String {
         let (red, cyan, plain) = if colours { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
         let mut text = String::new();
-        for Message { error, causes, help } in &self.messages {
+        for FailureMessage { error, causes, help } in &self.messages {
             // Writing to a String does not fail.
             let _ = writeln!(text, "{red}error:{plain} {}", lines(error.trim_end()));
             for cause in causes {
@@ -64,7 +64,7 @@ impl Failure {
     }
 }
 
-impl Message {
+impl FailureMessage {
     /// Many errors tell their source in their own text; only what is new is a cause of its own.
     fn of(error: &dyn Error) -> Self {
         let text = error.to_string();
@@ -81,7 +81,7 @@ impl Message {
     }
 }
 
-impl<E: Error + 'static> From<E> for Failure {
+impl<E: Error + 'static> From<E> for CommandFailure {
     fn from(error: E) -> Self {
         match (&error as &dyn Error).downcast_ref::<config::Error>() {
             Some(error) => of_config(error),
@@ -90,19 +90,23 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-fn of_config(error: &config::Error) -> Failure {
+fn of_config(error: &config::Error) -> CommandFailure {
     let messages = match error {
         config::Error::Invalid(problems) => problems
             .iter()
-            .map(|problem| Message { error: problem.to_string(), causes: Vec::new(), help: problem.help.clone() })
+            .map(|problem| FailureMessage {
+                error: problem.to_string(),
+                causes: Vec::new(),
+                help: problem.help.clone(),
+            })
             .collect(),
         config::Error::Missing { .. } => {
             let help = "name another with --config, or write it: docs/configuration.md has every key and an example";
-            vec![Message { help: Some(help.to_owned()), ..Message::of(error) }]
+            vec![FailureMessage { help: Some(help.to_owned()), ..FailureMessage::of(error) }]
         }
-        config::Error::Unreadable { .. } => vec![Message::of(error)],
+        config::Error::Unreadable { .. } => vec![FailureMessage::of(error)],
     };
-    Failure { code: UNUSABLE, messages }
+    CommandFailure { code: UNUSABLE, messages }
 }
 
 #[cfg(test)]
@@ -115,7 +119,7 @@ mod tests {
 
     #[test]
     fn shows_the_causes_that_the_error_does_not_tell_itself() {
-        let failure = Failure::from(Away(std::io::Error::other("connection refused"))).help("start it");
+        let failure = CommandFailure::from(Away(std::io::Error::other("connection refused"))).help("start it");
         assert_eq!(failure.text(false), "error: the broker is away\n  because: connection refused\nhelp: start it\n");
         assert!(failure.text(true).starts_with("\x1b[1;31merror:\x1b[0m the broker"));
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::definition::yaml::File;
+use crate::definition::yaml::DefinitionFile;
 use crate::id::AccountId;
 use crate::store::{self, StoreError};
 
@@ -33,7 +33,7 @@ pub enum GetError {
 pub async fn run(args: Args, config: &store::Config, kafka: &HashMap<String, String>) -> Result<ExitCode, GetError> {
     let definitions = store::read(config, kafka).await?;
     let account = args.account.as_deref().map(AccountId::from);
-    let file = File::of(&definitions, account.as_ref(), args.show_secrets);
+    let file = DefinitionFile::of(&definitions, account.as_ref(), args.show_secrets);
     io::stdout().write_all(file.print().as_bytes())?;
     for event in definitions.orphans() {
         eprintln!("event {} waits for its webhook {}, which is not there", event.id, event.webhook);

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::Terminal;
-use super::moment::moment;
 use super::text::table;
+use super::time_arg::moment;
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
-use crate::journal::{self, Bounds, Cursor, Page};
+use crate::journal::{self, Bounds, Page, TopicCursor};
 
 /// How long is read before it is told how far it is.
 const TIME: Duration = Duration::from_secs(5);
@@ -58,7 +58,7 @@ pub struct ListArgs {
 }
 
 /// One that is listed.
-pub(super) trait Listed {
+pub(super) trait ListItem {
     /// What they are called.
     const WHAT: &'static str;
     /// The columns of their table.
@@ -71,13 +71,13 @@ pub(super) trait Listed {
 
 /// Where they are found.
 pub(super) trait Pages {
-    type Found: Listed;
+    type Found: ListItem;
 
-    async fn page(&mut self, from: Option<Cursor>, bounds: Bounds) -> Result<Page<Self::Found>, journal::Error>;
+    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<Self::Found>, journal::Error>;
 }
 
 /// Prints them page by page as JSON, or all together as a table whose columns fit.
-pub(super) async fn list<P: Pages, E>(mut search: Search<P>, args: &ListArgs) -> Result<(), E>
+pub(super) async fn list<P: Pages, E>(mut search: PagedSearch<P>, args: &ListArgs) -> Result<(), E>
 where
     E: From<journal::Error> + From<io::Error>,
 {
@@ -101,7 +101,7 @@ where
     if listed.is_empty() {
         writeln!(io::stdout(), "no {}", P::Found::WHAT)?;
     } else {
-        let rows: Vec<_> = listed.iter().map(Listed::row).collect();
+        let rows: Vec<_> = listed.iter().map(ListItem::row).collect();
         io::stdout().write_all(table(P::Found::HEAD, &rows).as_bytes())?;
     }
     if !search.is_at_end() {
@@ -112,16 +112,16 @@ where
 }
 
 /// A search through the whole topic, of which a terminal is told when it takes long.
-pub(super) struct Search<P> {
+pub(super) struct PagedSearch<P> {
     pages: P,
-    from: Option<Cursor>,
+    from: Option<TopicCursor>,
     at_end: bool,
     looked_at: u64,
     terminal: Terminal,
     started: Instant,
 }
 
-impl<P: Pages> Search<P> {
+impl<P: Pages> PagedSearch<P> {
     pub fn new(pages: P, terminal: Terminal) -> Self {
         Self { pages, from: None, at_end: false, looked_at: 0, terminal, started: Instant::now() }
     }

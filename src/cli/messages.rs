@@ -9,11 +9,11 @@ use std::io;
 use std::process::ExitCode;
 
 use super::Terminal;
-use super::listing::{Pages, Search};
+use super::listing::{PagedSearch, Pages};
 use crate::config::Config;
 use crate::id::MessageId;
-use crate::journal::{self, Bounds, Cursor, Page};
-use crate::message_log::{Entry, Filter, MessageLog};
+use crate::journal::{self, Bounds, Page, TopicCursor};
+use crate::message_log::{EntryFilter, LogEntry, MessageLog};
 use crate::store::StoreError;
 
 /// Says what became of every message, attempt by attempt, and sends messages again.
@@ -65,22 +65,22 @@ pub(super) async fn run(command: Messages, config: &Config, terminal: Terminal) 
 
 /// All attempts that are meant.
 struct Attempts<'l> {
-    filter: Filter,
+    filter: EntryFilter,
     log: &'l MessageLog,
 }
 
 impl<'l> Attempts<'l> {
     /// Those of one message.
-    fn of(message: MessageId, log: &'l MessageLog, terminal: Terminal) -> Search<Self> {
-        let filter = Filter { message: Some(message), ..Filter::default() };
-        Search::new(Self { filter, log }, terminal)
+    fn of(message: MessageId, log: &'l MessageLog, terminal: Terminal) -> PagedSearch<Self> {
+        let filter = EntryFilter { message: Some(message), ..EntryFilter::default() };
+        PagedSearch::new(Self { filter, log }, terminal)
     }
 }
 
 impl Pages for Attempts<'_> {
-    type Found = Entry;
+    type Found = LogEntry;
 
-    async fn page(&mut self, from: Option<Cursor>, bounds: Bounds) -> Result<Page<Entry>, journal::Error> {
+    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<LogEntry>, journal::Error> {
         self.log.page(self.filter.clone(), from, bounds).await
     }
 }

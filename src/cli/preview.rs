@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::decode::RowChange;
 use crate::definition::Webhook;
 use crate::id::EventId;
-use crate::matching::{self, Reason, Verdict};
+use crate::matching::{self, EventVerdict, Reason};
 use crate::render::{self, BadAttachmentUrl, Message, NoPreview, Renderer};
 
 /// Print the message that a definition sends for a row change.
@@ -102,7 +102,7 @@ fn write_raw(messages: &[Message], text: &mut String) {
     }
 }
 
-fn write_shown(verdict: &Verdict, webhook: &Webhook, messages: &[Message], text: &mut String) {
+fn write_shown(verdict: &EventVerdict, webhook: &Webhook, messages: &[Message], text: &mut String) {
     const WRITES: &str = "writing to memory does not fail";
     writeln!(text, "event {} of webhook {} ({})", verdict.event, webhook.id, webhook.name).expect(WRITES);
     if !matches!(verdict.reason, Reason::Fires(_)) {

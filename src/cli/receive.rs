@@ -10,9 +10,9 @@ use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook as Verifier};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::Failure;
+use super::CommandFailure;
 use super::text::{WRITES, lines, printable};
-use crate::definition::{BadSecret, Reference, Secret, without_secrets};
+use crate::definition::{BadSecret, Secret, SecretReference, without_secrets};
 use crate::dev::endpoint::{self, Posted};
 
 /// Receives messages and shows them: an endpoint to try webhooks with, on this machine.
@@ -56,7 +56,7 @@ enum ReceiveError {
     Output(io::Error),
 }
 
-pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+pub(super) async fn run(args: Args) -> Result<ExitCode, CommandFailure> {
     let verifiers = args.secrets.iter().map(|secret| verifier(secret)).collect::<Result<Vec<_>, _>>()?;
     let status = StatusCode::from_u16(args.status).expect("clap takes only codes from 200 to 599");
     let unbound = |reason| ReceiveError::Listen { address: args.listen, reason };
@@ -66,8 +66,8 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
 
     let (failed, mut failure) = mpsc::channel(1);
     let judge = move |message: &Posted| {
-        let signature = Signature::of(message, &verifiers);
-        let status = if matches!(signature, Signature::Bad(_)) { StatusCode::UNAUTHORIZED } else { status };
+        let signature = SignatureVerdict::of(message, &verifiers);
+        let status = if matches!(signature, SignatureVerdict::Bad(_)) { StatusCode::UNAUTHORIZED } else { status };
         if let Err(error) = print(&shown(message, &signature, status)) {
             // The first one says enough.
             let _ = failed.try_send(error);
@@ -82,21 +82,21 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
 
 /// What verifies messages that a secret has signed.
 fn verifier(secret: &str) -> Result<Verifier, ReceiveError> {
-    let found = Reference::of(secret).map(super::elsewhere).transpose().map_err(ReceiveError::Elsewhere)?;
+    let found = SecretReference::of(secret).map(super::elsewhere).transpose().map_err(ReceiveError::Elsewhere)?;
     let secret = Secret::try_from(found.unwrap_or_else(|| secret.to_owned()))?;
     Verifier::new(secret.expose()).map_err(|_| BadSecret.into())
 }
 
 /// What is to be said of a message's signature.
 #[derive(Debug, PartialEq, Eq)]
-enum Signature {
+enum SignatureVerdict {
     Good,
     Bad(String),
     /// No secret is known.
     Unchecked,
 }
 
-impl Signature {
+impl SignatureVerdict {
     fn of(message: &Posted, verifiers: &[Verifier]) -> Self {
         let mut signature = Self::Unchecked;
         for verifier in verifiers {
@@ -110,12 +110,12 @@ impl Signature {
 }
 
 /// A message as people read it: what is to be said of it, and its body.
-fn shown(message: &Posted, signature: &Signature, status: StatusCode) -> String {
+fn shown(message: &Posted, signature: &SignatureVerdict, status: StatusCode) -> String {
     let id = message.headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or("missing");
     let signature = match signature {
-        Signature::Good => "good",
-        Signature::Bad(reason) => &format!("BAD ({reason}: no --secret has signed it)"),
-        Signature::Unchecked => "not checked",
+        SignatureVerdict::Good => "good",
+        SignatureVerdict::Bad(reason) => &format!("BAD ({reason}: no --secret has signed it)"),
+        SignatureVerdict::Unchecked => "not checked",
     };
     let mut text = String::new();
     let (path, id) = (printable(&message.path), printable(id));
@@ -157,16 +157,16 @@ mod tests {
     fn one_of_several_secrets_is_enough_and_without_one_nothing_is_said() {
         let known = [FIRST, SECOND].map(|secret| verifier(secret).unwrap());
         let message = signed(SECOND, "{}");
-        assert_eq!(Signature::of(&message, &known), Signature::Good);
-        assert!(matches!(Signature::of(&message, &known[..1]), Signature::Bad(_)));
-        assert_eq!(Signature::of(&message, &[]), Signature::Unchecked);
+        assert_eq!(SignatureVerdict::of(&message, &known), SignatureVerdict::Good);
+        assert!(matches!(SignatureVerdict::of(&message, &known[..1]), SignatureVerdict::Bad(_)));
+        assert_eq!(SignatureVerdict::of(&message, &[]), SignatureVerdict::Unchecked);
     }
 
     #[test]
     fn a_body_is_shown_as_it_came_but_for_secrets_and_what_steers_a_terminal() {
         let message = signed(FIRST, "{\"secret\":\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\",\n\"a\":\"\u{1b}[2J\"}\n");
         assert_eq!(
-            shown(&message, &Signature::Good, StatusCode::NO_CONTENT),
+            shown(&message, &SignatureVerdict::Good, StatusCode::NO_CONTENT),
             "POST /crm  webhook-id m1  signature good  answered 204\n  {\"secret\":\"whsec_…\",\n  \"a\":\" [2J\"}\n\n"
         );
     }

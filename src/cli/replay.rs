@@ -1,29 +1,29 @@
 //! `outhook replay`: records of the past are read once more, for a webhook that was made after them, a receiver that
 //! lost a day, or a template that is mended.
 
-mod chosen;
-mod told;
+mod output;
+mod selection;
 
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use self::chosen::{Chosen, Unknown};
-use self::told::Told;
 use super::Terminal;
-use super::moment::moment;
-use crate::config::{Config, Source};
+use super::replay::output::ReplayProgress;
+use super::replay::selection::{Selection, Unknown};
+use super::time_arg::moment;
+use crate::config::{Config, SourceConfig};
 use crate::decode::{Decoder, WholeTables};
 use crate::journal::{self, Journal, Spans};
 use crate::lifecycle::Signals;
 use crate::pipeline;
 use crate::render::{BadAttachmentUrl, Renderer};
-use crate::replay::{BadPlaces, BadRange, Edge, Places, Range, Replay, without_deleted};
-use crate::settle::{DueCalls, Unwritten};
+use crate::replay::{BadPlaces, BadRange, Edge, OffsetRanges, Range, Replay, without_deleted};
+use crate::settle::{RetryTopicProducer, UnacknowledgedCall};
 use crate::store::{self, StoreError};
 
-pub(super) use self::chosen::ChosenArgs;
+pub(super) use super::replay::selection::ChosenArgs;
 
 /// How many calls are read before they are written.
 const MOST_CALLS: usize = 1_000;
@@ -60,7 +60,7 @@ pub struct Args {
     partition: Vec<i32>,
     /// Exactly these offsets, PARTITION:FROM-BEFORE with commas between, as a run that was stopped prints them.
     #[arg(long, value_name = "PLACES", conflicts_with_all = ["from", "to", "partition"])]
-    spans: Option<Places>,
+    spans: Option<OffsetRanges>,
     #[command(flatten)]
     chosen: ChosenArgs,
     /// At most so many calls a second. Without it they are written as fast as they are read, and endpoints get them
@@ -99,7 +99,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Read(#[from] journal::Error),
     #[error(transparent)]
-    Unwritten(Box<Unwritten>),
+    Unwritten(Box<UnacknowledgedCall>),
     #[error("the output can't be written, or signals can't be heard: {0}")]
     System(#[from] std::io::Error),
 }
@@ -114,7 +114,7 @@ pub(super) async fn run(args: Args, config: &Config, terminal: Terminal) -> Resu
     let kafka = config.kafka.client();
     let (definitions, as_of) = store::read_with_end(&config.definitions, &kafka).await?;
     let chosen = args.chosen.choose(&definitions)?;
-    let mut told = Told::new(&args, terminal);
+    let mut told = ReplayProgress::new(&args, terminal);
     told.left_out(&chosen);
     if chosen.ready().next().is_none() {
         return Err(ReplayError::NoneReady);
@@ -130,7 +130,7 @@ pub(super) async fn run(args: Args, config: &Config, terminal: Terminal) -> Resu
 
 /// How far it came.
 #[derive(Debug, Default)]
-struct Outcome {
+struct ReplayOutcome {
     /// What is left of the offsets.
     left: Spans,
     /// What has stopped it, if it is not at its end.
@@ -148,12 +148,12 @@ enum Stopped {
 async fn go_through(
     args: &Args,
     mut left: Spans,
-    (replay, due, definitions): (&Replay, Option<&DueCalls>, i64),
+    (replay, due, definitions): (&Replay, Option<&RetryTopicProducer>, i64),
     signals: &mut Signals,
-    told: &mut Told<'_>,
-) -> Outcome {
+    told: &mut ReplayProgress<'_>,
+) -> ReplayOutcome {
     let most_calls = args.rate.map_or(MOST_CALLS, |rate| MOST_CALLS.min(rate.get() as usize));
-    let stop = |left, stopped| Outcome { left, stopped: Some(stopped) };
+    let stop = |left, stopped| ReplayOutcome { left, stopped: Some(stopped) };
     while !left.is_empty() {
         let began = Instant::now();
         let read = tokio::select! {
@@ -193,7 +193,7 @@ async fn go_through(
             signal = signals.next() => return stop(left, Stopped::Signal(signal)),
         }
     }
-    Outcome::default()
+    ReplayOutcome::default()
 }
 
 /// How long to wait after so many calls, which took so long.
@@ -202,7 +202,12 @@ fn pause(calls: u64, rate: NonZeroU32, took: Duration) -> Duration {
 }
 
 /// The offsets that are read.
-async fn spans(args: &Args, range: Option<&Range>, replay: &Replay, told: &mut Told<'_>) -> Result<Spans, ReplayError> {
+async fn spans(
+    args: &Args,
+    range: Option<&Range>,
+    replay: &Replay,
+    told: &mut ReplayProgress<'_>,
+) -> Result<Spans, ReplayError> {
     let times = range.map(Range::times).unwrap_or_default();
     let extents = replay.extents(times).await.map_err(|error| match error {
         journal::Error::NoTopic { topic } => ReplayError::NoTopic { topic },
@@ -218,18 +223,18 @@ async fn spans(args: &Args, range: Option<&Range>, replay: &Replay, told: &mut T
 }
 
 /// The retry topic, which is checked to be there: a producer would have the broker make it as it makes any topic.
-async fn open(config: &Config) -> Result<DueCalls, ReplayError> {
+async fn open(config: &Config) -> Result<RetryTopicProducer, ReplayError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let kafka = config.kafka.client();
-    let due = DueCalls::open(&config.retries, &kafka)?;
+    let due = RetryTopicProducer::open(&config.retries, &kafka)?;
     Journal::new(due.topic(), kafka.into_iter().collect()).extents(Vec::new(), PATIENCE).await?;
     Ok(due)
 }
 
 /// The source that reads a topic.
-pub(super) fn source(topic: &str, config: &Config) -> Result<Source, ReplayError> {
+pub(super) fn source(topic: &str, config: &Config) -> Result<SourceConfig, ReplayError> {
     if topic == config.operator_events.topic {
-        return Ok(Source::of_operator_events(topic));
+        return Ok(SourceConfig::of_operator_events(topic));
     }
     config.source_of(topic).cloned().ok_or_else(|| {
         let sources: Vec<_> = config.sources.iter().map(ToString::to_string).collect();
@@ -239,7 +244,7 @@ pub(super) fn source(topic: &str, config: &Config) -> Result<Source, ReplayError
 }
 
 /// What an instance that begins to read there would have.
-fn stages(source: &Source, chosen: &Chosen, config: &Config) -> Result<pipeline::Replay, ReplayError> {
+fn stages(source: &SourceConfig, chosen: &Selection, config: &Config) -> Result<pipeline::Replay, ReplayError> {
     let decoder = Decoder::new(source.settings().into(), WholeTables::default());
     let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
     Ok(pipeline::Replay::new(decoder, chosen.index.clone(), Renderer::new(attachment_url)))
@@ -256,7 +261,7 @@ impl Args {
         let Self { chosen, rate, .. } = self;
         let account = chosen.account.as_ref().map(|account| format!("--account {}", quoted(account.as_str())));
         let mut words = vec!["outhook replay".to_owned(), format!("--topic {}", self.topic)];
-        words.push(format!("--spans {}", Places(left.clone())));
+        words.push(format!("--spans {}", OffsetRanges(left.clone())));
         words.extend(chosen.webhook.iter().map(|id| format!("--webhook {id}")));
         words.extend(chosen.event.iter().map(|id| format!("--event {id}")));
         words.extend(account);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tracing::{info, warn};
 
-use super::{Failure, Terminal};
+use super::{CommandFailure, Terminal};
 use crate::app::App;
 use crate::config::Config;
 use crate::lifecycle::{self, Signals};
@@ -27,7 +27,7 @@ const LEFT: u8 = 3;
 )]
 pub struct Args {}
 
-pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, Failure> {
+pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, CommandFailure> {
     config.require_sources()?;
     lifecycle::abort_on_panic();
     telemetry::start_logs(&config.log, terminal.is_one, terminal.colours)?;

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use crate::config::Config;
-use crate::definition::{Draft, LogRecord};
+use crate::definition::{LogRecord, PendingDefinitions};
 use crate::store::{self, WriteError};
 
 /// Looks after how secrets are kept in the definitions topic.
@@ -30,7 +30,7 @@ pub enum SecretsError {
 /// The definitions can't be read or written.
 pub async fn run(command: Secrets, config: &Config) -> Result<ExitCode, SecretsError> {
     let Secrets::Reseal = command;
-    let reseal = |draft: &Draft<'_>| {
+    let reseal = |draft: &PendingDefinitions<'_>| {
         let definitions = draft.committed();
         let webhooks = definitions.webhooks().map(LogRecord::webhook);
         let records: Vec<LogRecord> = webhooks.chain(definitions.token_key().map(LogRecord::token_key)).collect();

@@ -3,8 +3,8 @@
 use clap::Parser;
 use serde_json::json;
 
+use super::definitions::Loaded;
 use super::*;
-use crate::cli::definitions::Loaded;
 use crate::definition::{Changes, Definitions, Event, FieldType, LogRecord, Payload, Webhook, samples};
 use crate::render::Renderer;
 
@@ -189,8 +189,9 @@ fn the_commands_are_as_the_help_shows_them() {
 #[test]
 fn a_configuration_that_is_named_must_be_there() {
     let named = config_file(Some("x.toml".into()));
-    assert_eq!(named, config::File::Named("x.toml".into()));
-    let failure = Failure::from(Config::load(&config::File::Named("/nowhere/x.toml".into()), []).unwrap_err());
+    assert_eq!(named, config::ConfigFile::Named("x.toml".into()));
+    let failure =
+        CommandFailure::from(Config::load(&config::ConfigFile::Named("/nowhere/x.toml".into()), []).unwrap_err());
     let shown = format!("{failure:?}");
     assert!(shown.contains("code: 2") && shown.contains("/nowhere/x.toml does not exist"), "{shown}");
 }

@@ -1,9 +1,9 @@
 //! Settings that are fine alone and can't work together.
 
-use super::{Config, Problem, Source};
+use super::{Config, ConfigProblem, SourceConfig};
 
 /// Everything that is wrong with a configuration that could be read.
-pub(super) fn find(config: &Config) -> Vec<Problem> {
+pub(super) fn find(config: &Config) -> Vec<ConfigProblem> {
     let mut problems = config.kafka.problems();
     for (index, source) in config.sources.iter().enumerate() {
         problems.extend(source.problems(&format!("sources[{index}]")));
@@ -27,12 +27,12 @@ pub(super) fn find(config: &Config) -> Vec<Problem> {
         config.message_log.check(),
         config.delivery.check(),
     ];
-    problems.extend(parts.into_iter().filter_map(Result::err).map(Problem::of_part));
+    problems.extend(parts.into_iter().filter_map(Result::err).map(ConfigProblem::of_part));
     problems
 }
 
 /// Topics that two sources would read: which of their formats counts would be chance.
-fn overlaps(sources: &[Source]) -> Vec<Problem> {
+fn overlaps(sources: &[SourceConfig]) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     let named =
         sources.iter().enumerate().flat_map(|(index, source)| source.topics.iter().map(move |topic| (index, topic)));
@@ -41,20 +41,20 @@ fn overlaps(sources: &[Source]) -> Vec<Problem> {
         let key = format!("sources[{index}].topics");
         if let Some((first, _)) = named[..position].iter().find(|(_, other)| *other == topic) {
             let message = format!("the topic {topic:?} is in {key} and already in sources[{first}].topics");
-            problems.push(Problem::with(&key, message, "name it once"));
+            problems.push(ConfigProblem::with(&key, message, "name it once"));
         }
         for (other, source) in sources.iter().enumerate().filter(|(other, _)| *other != index) {
             if let Some(pattern) = source.topics_regex.as_ref().filter(|pattern| pattern.matches(topic)) {
                 let message =
                     format!("the topic {topic:?} is in {key} and matches sources[{other}].topics_regex, {pattern:?}");
-                problems.push(Problem::with(&key, message, "take it out of the list, or narrow the expression"));
+                problems.push(ConfigProblem::with(&key, message, "take it out of the list, or narrow the expression"));
             }
         }
     }
     problems
 }
 
-fn topic_names(config: &Config) -> Vec<Problem> {
+fn topic_names(config: &Config) -> Vec<ConfigProblem> {
     let own = own_topics(config).into_iter().map(|(key, topic)| (key.to_owned(), topic));
     let sources = config.sources.iter().enumerate();
     let sources = sources.flat_map(|(index, source)| {
@@ -64,7 +64,7 @@ fn topic_names(config: &Config) -> Vec<Problem> {
         .filter(|(_, topic)| !is_topic_name(topic))
         .map(|(key, topic)| {
             let help = "a topic has 1 to 249 of the characters a-z A-Z 0-9 . _ -; an expression goes into topics_regex";
-            Problem::with(&key, format!("{key} has {topic:?}, which can't be a topic's name"), help)
+            ConfigProblem::with(&key, format!("{key} has {topic:?}, which can't be a topic's name"), help)
         })
         .collect()
 }
@@ -92,26 +92,26 @@ pub(super) fn own_topics(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 /// Outhook's own topics must be apart, and no source may read them: dead letters would breed.
-fn own_topics_apart(config: &Config) -> Vec<Problem> {
+fn own_topics_apart(config: &Config) -> Vec<ConfigProblem> {
     let own = own_topics(config);
     let mut problems = Vec::new();
     for (position, (key, topic)) in own.iter().enumerate() {
         if let Some((first, _)) = own[..position].iter().find(|(_, other)| other == topic) {
             let message = format!("{key} and {first} are both {topic:?}");
-            problems.push(Problem::with(*key, message, "each needs a topic of its own"));
+            problems.push(ConfigProblem::with(*key, message, "each needs a topic of its own"));
         }
     }
     for (index, source) in config.sources.iter().enumerate() {
         for (key, topic) in own.iter().filter(|(_, topic)| source.reads(topic)) {
             let message =
                 format!("sources[{index}] reads {source}, and with it {key}, {topic:?}, which Outhook writes itself");
-            problems.push(Problem::with(format!("sources[{index}]"), message, "narrow the source's topics"));
+            problems.push(ConfigProblem::with(format!("sources[{index}]"), message, "narrow the source's topics"));
         }
     }
     problems
 }
 
-fn replication(config: &Config) -> impl Iterator<Item = Problem> {
+fn replication(config: &Config) -> impl Iterator<Item = ConfigProblem> {
     let factors = [
         ("definitions.replication_factor", config.definitions.replication_factor),
         ("dead_letters.replication_factor", config.dead_letters.replication_factor),
@@ -124,7 +124,7 @@ fn replication(config: &Config) -> impl Iterator<Item = Problem> {
     ];
     factors.into_iter().filter_map(|(key, factor)| {
         let factor = factor.filter(|factor| !(1..=i32::from(i16::MAX)).contains(factor))?;
-        Some(Problem::with(
+        Some(ConfigProblem::with(
             key,
             format!("{key} is {factor}, but a topic has at least one replica"),
             "leave it out for the broker's own",
@@ -134,12 +134,12 @@ fn replication(config: &Config) -> impl Iterator<Item = Problem> {
 
 /// A drain blocks the rebalance that asked for it. Heartbeats go on meanwhile, so the session does not end;
 /// what ends is the time in which the client has to poll again.
-fn drain(config: &Config) -> Option<Problem> {
+fn drain(config: &Config) -> Option<ConfigProblem> {
     let (deadline, limit) = (config.drain.deadline, config.kafka.max_poll_interval());
     (deadline >= limit).then(|| {
         let message = format!(
             "drain.deadline is {deadline:?}, but max.poll.interval.ms is {limit:?}: the group would take a draining instance for stuck"
         );
-        Problem::with("drain.deadline", message, "lower drain.deadline, or raise max.poll.interval.ms in [kafka.properties]")
+        ConfigProblem::with("drain.deadline", message, "lower drain.deadline, or raise max.poll.interval.ms in [kafka.properties]")
     })
 }

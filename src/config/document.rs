@@ -10,15 +10,15 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::Problem;
-use super::reader::{Reader, inside};
+use super::problem::ConfigProblem;
+use super::reader::{ValueReader, inside};
 use super::{ENVIRONMENT_PREFIX, properties, secrets};
 
 /// Keys and values, with their places.
-pub(super) struct Document<'i> {
+pub(super) struct ConfigDocument<'i> {
     /// A table.
     root: Spanned<DeValue<'i>>,
-    places: Places,
+    places: KeyLocations,
 }
 
 /// A variable of the environment that sets a key.
@@ -72,24 +72,24 @@ impl Override {
     }
 }
 
-impl<'i> Document<'i> {
-    pub(super) fn parse(path: &Path, text: &'i str, overrides: &'i [Override]) -> Result<Self, Problem> {
+impl<'i> ConfigDocument<'i> {
+    pub(super) fn parse(path: &Path, text: &'i str, overrides: &'i [Override]) -> Result<Self, ConfigProblem> {
         let variables = overrides.iter().map(|set| (set.start, set.variable.clone())).collect();
         let mut places =
-            Places { path: path.display().to_string(), lines: line_starts(text), variables, nodes: Vec::new() };
+            KeyLocations { path: path.display().to_string(), lines: line_starts(text), variables, nodes: Vec::new() };
         let mut root = DeTable::parse(text).map_err(|error| places.syntax_error(&error))?;
         for (position, set) in overrides.iter().enumerate() {
             if let Some(first) = overrides[..position].iter().find(|other| other.keys == set.keys) {
                 let (key, other) = (set.keys.join("."), &first.variable);
                 let message = format!("{key} is set by {other} too");
-                return Err(Problem {
+                return Err(ConfigProblem {
                     place: set.variable.clone(),
                     key,
                     message,
                     help: Some(format!("remove {other} or {}", set.variable)),
                 });
             }
-            put(root.get_mut(), &set.keys, set.value()).map_err(|parent| Problem {
+            put(root.get_mut(), &set.keys, set.value()).map_err(|parent| ConfigProblem {
                 place: set.variable.clone(),
                 key: set.keys.join("."),
                 message: format!("{} is set, but {parent} is no section", set.keys.join(".")),
@@ -101,8 +101,8 @@ impl<'i> Document<'i> {
     }
 
     /// Reads the document into a type.
-    pub(super) fn read<'de, T: Deserialize<'de>>(&self) -> Result<T, Problem> {
-        Reader { places: &self.places, key: String::new(), value: &self.root }.read()
+    pub(super) fn read<'de, T: Deserialize<'de>>(&self) -> Result<T, ConfigProblem> {
+        ValueReader { places: &self.places, key: String::new(), value: &self.root }.read()
     }
 
     /// Whether something stands at a key.
@@ -111,7 +111,7 @@ impl<'i> Document<'i> {
     }
 
     /// Adds the place of a problem's key, or of the nearest section around it.
-    pub(super) fn locate(&self, problem: &mut Problem) {
+    pub(super) fn locate(&self, problem: &mut ConfigProblem) {
         let mut key = problem.key.as_str();
         loop {
             if let Some(node) = self.places.nodes.iter().find(|node| node.key == key) {
@@ -158,22 +158,22 @@ fn put<'i>(root: &mut DeTable<'i>, keys: &'i [String], value: Spanned<DeValue<'i
 }
 
 /// What stands where.
-pub(super) struct Places {
+pub(super) struct KeyLocations {
     /// The file, as errors call it.
     path: String,
     /// Where each line of the file starts, in bytes.
     lines: Vec<usize>,
     /// Variables with the positions where they start; the file is before the first.
     variables: Vec<(usize, String)>,
-    nodes: Vec<Node>,
+    nodes: Vec<DocumentNode>,
 }
 
-struct Node {
+struct DocumentNode {
     key: String,
     start: usize,
 }
 
-impl Places {
+impl KeyLocations {
     /// Whether a variable holds what stands at a position.
     pub(super) fn is_variable(&self, position: usize) -> bool {
         self.variables.first().is_some_and(|(start, _)| *start <= position)
@@ -187,8 +187,8 @@ impl Places {
         format!("{}:{line}:{}", self.path, position - self.lines[line - 1] + 1)
     }
 
-    fn syntax_error(&self, error: &toml::de::Error) -> Problem {
-        Problem {
+    fn syntax_error(&self, error: &toml::de::Error) -> ConfigProblem {
+        ConfigProblem {
             place: self.of(error.span().map_or(0, |span| span.start)),
             key: String::new(),
             message: format!("this is no TOML: {}", error.message()),
@@ -199,7 +199,7 @@ impl Places {
     fn note_table(&mut self, section: &str, table: &DeTable<'_>) {
         for (name, value) in table {
             let key = inside(section, name.get_ref());
-            self.nodes.push(Node { key: key.clone(), start: name.span().start });
+            self.nodes.push(DocumentNode { key: key.clone(), start: name.span().start });
             self.note_value(key, value);
         }
     }
@@ -214,7 +214,7 @@ impl Places {
             }
             _ => {}
         }
-        self.nodes.push(Node { key, start: value.span().start });
+        self.nodes.push(DocumentNode { key, start: value.span().start });
     }
 }
 

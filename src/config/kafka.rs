@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaConfRes;
 use serde::Deserialize;
 
 use super::properties::is_secret;
-use super::{Memory, Problem, Properties};
+use super::{ConfigProblem, Memory, Properties};
 use crate::source;
 
 /// After a crash a member's partitions are silent until its session ends, so Kafka's own 45 seconds are
@@ -203,24 +203,28 @@ impl Kafka {
     }
 
     /// What is wrong with the section by itself.
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    pub(super) fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
         if self.brokers.trim().is_empty() {
             let help = "set it to host:port of one or more brokers, in the file or as OUTHOOK__KAFKA__BROKERS";
-            problems.push(Problem::with("kafka.brokers", "kafka.brokers is not set", help));
+            problems.push(ConfigProblem::with("kafka.brokers", "kafka.brokers is not set", help));
         }
         for (key, value) in [("kafka.group", Some(&self.group)), ("kafka.instance_id", self.instance_id.as_ref())] {
             if value.is_some_and(|value| value.trim().is_empty()) {
-                problems.push(Problem::with(key, format!("{key} is empty"), "give it a name, or leave it out"));
+                problems.push(ConfigProblem::with(key, format!("{key} is empty"), "give it a name, or leave it out"));
             }
         }
         if self.commit_interval.is_zero() {
             let message = "kafka.commit_interval is 0s, so offsets would be committed without pause";
-            problems.push(Problem::with("kafka.commit_interval", message, "100ms is already very often"));
+            problems.push(ConfigProblem::with("kafka.commit_interval", message, "100ms is already very often"));
         }
         if self.max_uncommitted == 0 {
             let message = "kafka.max_uncommitted is 0, so no record could ever be read";
-            problems.push(Problem::with("kafka.max_uncommitted", message, "give it a value over 0, or leave it out"));
+            problems.push(ConfigProblem::with(
+                "kafka.max_uncommitted",
+                message,
+                "give it a value over 0, or leave it out",
+            ));
         }
         problems.extend(self.session_problem());
         let owned = self.owned_properties();
@@ -232,7 +236,7 @@ impl Kafka {
         problems
     }
 
-    fn session_problem(&self) -> Option<Problem> {
+    fn session_problem(&self) -> Option<ConfigProblem> {
         let session = self.session_timeout();
         let (message, help) = if self.group_protocol == GroupProtocol::Consumer {
             self.session_timeout?;
@@ -256,10 +260,10 @@ impl Kafka {
         } else {
             return None;
         };
-        Some(Problem::with("kafka.session_timeout", message, help))
+        Some(ConfigProblem::with("kafka.session_timeout", message, help))
     }
 
-    fn owned_properties(&self) -> Vec<Problem> {
+    fn owned_properties(&self) -> Vec<ConfigProblem> {
         let keys = [
             (["bootstrap.servers", "metadata.broker.list"].as_slice(), "brokers", self.brokers.clone()),
             (&["client.id"], "client_id", self.client_id.clone()),
@@ -277,7 +281,7 @@ impl Kafka {
             names.iter().filter_map(move |name| {
                 let given = self.properties.get(name)?;
                 let message = format!("kafka.properties sets {name} = {given:?}, while kafka.{key} is {value:?}");
-                Some(Problem::with(
+                Some(ConfigProblem::with(
                     format!("kafka.properties.{name}"),
                     message,
                     format!("remove it and set kafka.{key}"),
@@ -287,13 +291,13 @@ impl Kafka {
         let fixed = FIXED.iter().filter_map(|(name, needed, why)| {
             let given = self.properties.get(name)?;
             let message = format!("kafka.properties sets {name} = {given:?}, but Outhook sets {needed}: {why}");
-            Some(Problem::with(format!("kafka.properties.{name}"), message, "remove it"))
+            Some(ConfigProblem::with(format!("kafka.properties.{name}"), message, "remove it"))
         });
         by_key.chain(fixed).collect()
     }
 
     /// A client that can't be made though each of its settings is fine by itself: librdkafka's reason names some.
-    pub fn refused_client(&self, what: &str, reason: &str) -> Problem {
+    pub fn refused_client(&self, what: &str, reason: &str) -> ConfigProblem {
         let named: Vec<_> = self.properties.iter().filter(|(name, _)| reason.contains(name)).collect();
         let shown = |(name, value): &(&str, &str)| format!("{name} = {:?}", if is_secret(name) { "…" } else { value });
         let given = named.iter().map(shown).collect::<Vec<_>>().join(", ");
@@ -302,11 +306,11 @@ impl Kafka {
             None => ("kafka.properties".to_owned(), String::new()),
         };
         let message = format!("the Kafka client that {what} can't be made{given}: {reason}");
-        Problem::with(key, message, format!("change what it names in [kafka.properties]; {SETTINGS}"))
+        ConfigProblem::with(key, message, format!("change what it names in [kafka.properties]; {SETTINGS}"))
     }
 
     /// Lets librdkafka look at names and values, which needs no broker.
-    fn refused_by_librdkafka(&self) -> Option<Problem> {
+    fn refused_by_librdkafka(&self) -> Option<ConfigProblem> {
         let client: ClientConfig = self.consumer(&Memory::default()).into_iter().collect();
         let Err(KafkaError::ClientConfig(outcome, reason, name, _)) = client.create_native_config() else {
             return None;
@@ -321,7 +325,7 @@ impl Kafka {
             Some(value) => format!("librdkafka refuses kafka.properties.{name} = {value:?}: {reason}"),
             None => format!("librdkafka refuses {name}: {reason}"),
         };
-        Some(Problem::with(format!("kafka.properties.{name}"), message, SETTINGS))
+        Some(ConfigProblem::with(format!("kafka.properties.{name}"), message, SETTINGS))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
 use serde::Deserialize;
 
-use super::Problem;
+use super::ConfigProblem;
 use crate::definition::rules;
 use crate::render::AttachmentUrl;
 
@@ -20,7 +20,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let most = rules::Limits::default().call_throttling;
+        let most = rules::DefinitionLimits::default().call_throttling;
         Self { call_throttling: NonZeroU32::new(most).expect("the default allows calls") }
     }
 }
@@ -53,14 +53,14 @@ impl Memory {
         self.budget_mib.saturating_mul(32).clamp(1024, 65_536)
     }
 
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    pub(super) fn problems(&self) -> Vec<ConfigProblem> {
         let values =
             [("memory.budget_mib", self.budget_mib), ("memory.max_open_records", self.max_open_records as u64)];
         values
             .into_iter()
             .filter(|(_, value)| *value == 0)
             .map(|(key, _)| {
-                Problem::with(
+                ConfigProblem::with(
                     key,
                     format!("{key} is 0, so no record could ever be read"),
                     "give it a value over 0, or leave it out",
@@ -94,9 +94,9 @@ pub struct Render {
 }
 
 impl Render {
-    pub(super) fn problems(&self) -> Option<Problem> {
+    pub(super) fn problems(&self) -> Option<ConfigProblem> {
         let bad = self.attachment_url.as_deref()?.parse::<AttachmentUrl>().err()?;
         let help = "such as https://files.example.com/{account}/{table}/{field}/{value}";
-        Some(Problem::with("render.attachment_url", format!("render.attachment_url: {bad}"), help))
+        Some(ConfigProblem::with("render.attachment_url", format!("render.attachment_url: {bad}"), help))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Config, Problem, contradictions};
+use super::{Config, ConfigProblem, contradictions};
 
 /// What the names begin with by default.
 const DEFAULT: &str = "outhook";
@@ -22,11 +22,11 @@ impl Default for Topics {
 }
 
 impl Topics {
-    pub(super) fn problems(&self) -> Option<Problem> {
+    pub(super) fn problems(&self) -> Option<ConfigProblem> {
         let Self { prefix } = self;
         (!contradictions::is_topic_name(prefix)).then(|| {
             let message = format!("topics.prefix is {prefix:?}, with which no topic's name can begin");
-            Problem::with("topics.prefix", message, "it has 1 to 249 of the characters a-z A-Z 0-9 . _ -")
+            ConfigProblem::with("topics.prefix", message, "it has 1 to 249 of the characters a-z A-Z 0-9 . _ -")
         })
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::reader::Why;
+use super::reader::ValueError;
 
 /// One thing that is wrong. Its texts hold no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// `outhook.toml:3:9`, or the name of an environment variable; empty when nothing was given for the key.
     pub place: String,
     /// The key, such as `kafka.brokers` or `sources[1].topics`.
@@ -17,7 +17,7 @@ pub struct Problem {
     pub help: Option<String>,
 }
 
-impl Problem {
+impl ConfigProblem {
     /// A problem with a key; its place is added by whoever knows the document.
     pub fn with(key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { place: String::new(), key: key.into(), message: message.into(), help: Some(help.into()) }
@@ -30,7 +30,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.place.is_empty() {
             write!(f, "{}: ", self.place)?;
@@ -40,12 +40,12 @@ impl fmt::Display for Problem {
 }
 
 /// All problems, one a line.
-pub(super) fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+pub(super) fn lines(problems: &[ConfigProblem]) -> String {
+    problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// What people are told of a value that can't be read.
-pub(super) struct Told {
+pub(super) struct ProblemText {
     pub message: String,
     pub help: Option<String>,
 }
@@ -70,37 +70,37 @@ const KINDS: [(&str, &str, &str); 3] = [
 /// What serde calls whole numbers.
 const NUMBERS: [&str; 6] = ["i32", "u16", "u32", "u64", "usize", "a nonzero u32"];
 
-impl Told {
+impl ProblemText {
     /// `given` is the value as it may be shown, None if it may hold a secret.
-    pub fn of(key: &str, given: Option<&str>, why: &Why) -> Self {
+    pub fn of(key: &str, given: Option<&str>, why: &ValueError) -> Self {
         match why {
-            Why::Section => Self::of_no_section(key),
-            Why::Kind(wanted) if wanted == "a map" => Self::of_no_section(key),
-            Why::Kind(wanted) if NUMBERS.contains(&wanted.as_str()) => {
+            ValueError::Section => Self::of_no_section(key),
+            ValueError::Kind(wanted) if wanted == "a map" => Self::of_no_section(key),
+            ValueError::Kind(wanted) if NUMBERS.contains(&wanted.as_str()) => {
                 let least = u8::from(wanted.contains("nonzero"));
                 let help = format!("write it as a whole number, not less than {least}");
                 Self { message: of_kind(key, given, "a whole number"), help: Some(help) }
             }
-            Why::Kind(_) if key == "sources" => Self {
+            ValueError::Kind(_) if key == "sources" => Self {
                 message: of_kind(key, given, "a list"),
                 help: Some("write [[sources]], in two brackets, above each source".to_owned()),
             },
-            Why::Kind(wanted) => match FORMATS.iter().chain(&KINDS).find(|(sign, ..)| wanted.contains(sign)) {
+            ValueError::Kind(wanted) => match FORMATS.iter().chain(&KINDS).find(|(sign, ..)| wanted.contains(sign)) {
                 Some((_, kind, help)) => Self { message: of_kind(key, given, kind), help: Some((*help).to_owned()) },
                 None => Self { message: of_kind(key, given, wanted), help: None },
             },
-            Why::Other(reason) => match FORMATS.iter().find(|(sign, ..)| reason.contains(sign)) {
+            ValueError::Other(reason) => match FORMATS.iter().find(|(sign, ..)| reason.contains(sign)) {
                 Some((_, kind, help)) => Self { message: of_kind(key, given, kind), help: Some((*help).to_owned()) },
                 None => Self { message: with_reason(key, given, reason), help: None },
             },
-            Why::UnknownKey { given, known } => {
+            ValueError::UnknownKey { given, known } => {
                 let message = format!("{key} is not a key that Outhook knows");
                 Self { message, help: Some(suggestion(given, known)) }
             }
-            Why::UnknownWord { given, known } => {
+            ValueError::UnknownWord { given, known } => {
                 Self { message: format!("{key} can't be {given:?}"), help: Some(suggestion(given, known)) }
             }
-            Why::MissingKey(name) => {
+            ValueError::MissingKey(name) => {
                 let help = format!("add {name} = …; docs/configuration.md says what it can be");
                 Self { message: format!("{key} needs the key {name}"), help: Some(help) }
             }
@@ -108,7 +108,7 @@ impl Told {
     }
 }
 
-impl Told {
+impl ProblemText {
     /// What was given may hold a secret of the section.
     fn of_no_section(key: &str) -> Self {
         let section = if key.starts_with("sources") { "[sources]" } else { key };

@@ -12,13 +12,13 @@ use serde::de::{Deserialize, Visitor};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::document::Places;
-use super::problem::{Problem, Told};
+use super::document::KeyLocations;
+use super::problem::{ConfigProblem, ProblemText};
 use super::secrets;
 
 /// A value that is to be read.
-pub(super) struct Reader<'d, 'i> {
-    pub places: &'d Places,
+pub(super) struct ValueReader<'d, 'i> {
+    pub places: &'d KeyLocations,
     /// Empty for the whole document.
     pub key: String,
     pub value: &'d Spanned<DeValue<'i>>,
@@ -28,13 +28,13 @@ pub(super) struct Reader<'d, 'i> {
 #[derive(Debug)]
 pub(super) enum Fault {
     /// Not yet known where.
-    Nowhere(Why),
-    There(Problem),
+    Nowhere(ValueError),
+    There(ConfigProblem),
 }
 
 /// What serde says of a value.
 #[derive(Debug)]
-pub(super) enum Why {
+pub(super) enum ValueError {
     /// Another kind of value is wanted, as serde calls it.
     Kind(String),
     /// A section is wanted.
@@ -52,8 +52,8 @@ pub(super) enum Why {
     Other(String),
 }
 
-impl<'d, 'i> Reader<'d, 'i> {
-    pub(super) fn read<'de, T: Deserialize<'de>>(&self) -> Result<T, Problem> {
+impl<'d, 'i> ValueReader<'d, 'i> {
+    pub(super) fn read<'de, T: Deserialize<'de>>(&self) -> Result<T, ConfigProblem> {
         T::deserialize(self).map_err(|fault| self.problem(fault))
     }
 
@@ -65,20 +65,20 @@ impl<'d, 'i> Reader<'d, 'i> {
         seed.deserialize(self).map_err(|fault| Fault::There(self.problem(fault)))
     }
 
-    fn problem(&self, fault: Fault) -> Problem {
+    fn problem(&self, fault: Fault) -> ConfigProblem {
         self.problem_at(self.value.span().start, fault)
     }
 
-    fn problem_at(&self, position: usize, fault: Fault) -> Problem {
+    fn problem_at(&self, position: usize, fault: Fault) -> ConfigProblem {
         match fault {
             Fault::There(problem) => problem,
             Fault::Nowhere(why) => {
                 let key = match &why {
-                    Why::UnknownKey { given, .. } => inside(&self.key, given),
+                    ValueError::UnknownKey { given, .. } => inside(&self.key, given),
                     _ => self.key.clone(),
                 };
-                let Told { message, help } = Told::of(&key, self.given().as_deref(), &why);
-                Problem { place: self.places.of(position), key, message, help }
+                let ProblemText { message, help } = ProblemText::of(&key, self.given().as_deref(), &why);
+                ConfigProblem { place: self.places.of(position), key, message, help }
             }
         }
     }
@@ -108,7 +108,7 @@ impl<'d, 'i> Reader<'d, 'i> {
         if !secrets::is_secret(&self.key) {
             return Ok(Cow::Borrowed(text));
         }
-        secrets::resolved(text).map_err(|reason| Fault::Nowhere(Why::Other(reason)))
+        secrets::resolved(text).map_err(|reason| Fault::Nowhere(ValueError::Other(reason)))
     }
 
     fn visit<'de, V: Visitor<'de>>(&self, value: &DeValue<'_>, visitor: V) -> Result<V::Value, Fault> {
@@ -143,7 +143,7 @@ pub(super) fn inside(section: &str, name: &str) -> String {
     if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
 }
 
-impl<'de> Deserializer<'de> for &Reader<'_, '_> {
+impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
     type Error = Fault;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -207,7 +207,7 @@ impl<'de> Deserializer<'de> for &Reader<'_, '_> {
     ) -> Result<V::Value, Fault> {
         match self.value.get_ref() {
             DeValue::Table(_) => self.deserialize_any(visitor),
-            _ => Err(Fault::Nowhere(Why::Section)),
+            _ => Err(Fault::Nowhere(ValueError::Section)),
         }
     }
 
@@ -231,7 +231,7 @@ impl<'de> Deserializer<'de> for &Reader<'_, '_> {
                 let word: StrDeserializer<'_, Fault> = word.as_ref().into_deserializer();
                 visitor.visit_enum(word)
             }
-            _ => Err(Fault::Nowhere(Why::Kind("a string".to_owned()))),
+            _ => Err(Fault::Nowhere(ValueError::Kind("a string".to_owned()))),
         }
     }
 
@@ -243,10 +243,10 @@ impl<'de> Deserializer<'de> for &Reader<'_, '_> {
 
 /// The keys of a section.
 struct Section<'d, 'i, I> {
-    of: &'d Reader<'d, 'i>,
+    of: &'d ValueReader<'d, 'i>,
     entries: I,
     /// What stands at the key that was read last.
-    value: Option<Reader<'d, 'i>>,
+    value: Option<ValueReader<'d, 'i>>,
 }
 
 impl<'de, 'd, 'i, I> MapAccess<'de> for Section<'d, 'i, I>
@@ -271,7 +271,7 @@ where
 
 /// The items of a list.
 struct List<'d, 'i, I> {
-    of: &'d Reader<'d, 'i>,
+    of: &'d ValueReader<'d, 'i>,
     items: I,
 }
 
@@ -285,7 +285,7 @@ impl<'de, 'd, 'i> SeqAccess<'de> for List<'d, 'i, std::iter::Enumerate<slice::It
 }
 
 /// A value that is the list of itself.
-struct One<'d, 'i>(Option<&'d Reader<'d, 'i>>);
+struct One<'d, 'i>(Option<&'d ValueReader<'d, 'i>>);
 
 impl<'de> SeqAccess<'de> for One<'_, '_> {
     type Error = Fault;
@@ -297,27 +297,27 @@ impl<'de> SeqAccess<'de> for One<'_, '_> {
 
 impl de::Error for Fault {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Fault::Nowhere(Why::Other(message.to_string()))
+        Fault::Nowhere(ValueError::Other(message.to_string()))
     }
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Fault::Nowhere(Why::Kind(expected.to_string()))
+        Fault::Nowhere(ValueError::Kind(expected.to_string()))
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Fault::Nowhere(Why::Kind(expected.to_string()))
+        Fault::Nowhere(ValueError::Kind(expected.to_string()))
     }
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
-        Fault::Nowhere(Why::UnknownKey { given: field.to_owned(), known })
+        Fault::Nowhere(ValueError::UnknownKey { given: field.to_owned(), known })
     }
 
     fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {
-        Fault::Nowhere(Why::UnknownWord { given: variant.to_owned(), known })
+        Fault::Nowhere(ValueError::UnknownWord { given: variant.to_owned(), known })
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Fault::Nowhere(Why::MissingKey(field))
+        Fault::Nowhere(ValueError::MissingKey(field))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::definition::Reference;
+use crate::definition::SecretReference;
 
 /// Keys whose values are secrets, or hold one. Any setting of librdkafka may be a password under a misspelt name.
 const KEYS: [&str; 4] = ["api.token_key", "definitions.secret_keys", "delivery.proxy", "kafka.properties"];
@@ -33,9 +33,9 @@ pub(super) fn of_file(variable: &str) -> Option<&str> {
 /// # Errors
 /// A sentence about the file that can't be read.
 pub(super) fn resolved(text: &str) -> Result<Cow<'_, str>, String> {
-    match Reference::of(text) {
-        Some(Reference::File(path)) => in_file(path).map(Cow::Owned),
-        Some(Reference::Variable(_)) | None => Ok(Cow::Borrowed(text)),
+    match SecretReference::of(text) {
+        Some(SecretReference::File(path)) => in_file(path).map(Cow::Owned),
+        Some(SecretReference::Variable(_)) | None => Ok(Cow::Borrowed(text)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Problem, TopicPattern};
+use super::{ConfigProblem, TopicPattern};
 use crate::decode::{self, EventSourceRule, Format, RowsSent, SnapshotRows, TableNaming, UnknownChange};
 use crate::id::AccountId;
 use crate::vocabulary::EventSource;
@@ -13,7 +13,7 @@ use crate::vocabulary::EventSource;
 /// Topics whose records are read in one way.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct SourceConfig {
     /// What reports call the source. Default: its topics.
     #[serde(default)]
     pub name: Option<String>,
@@ -55,7 +55,7 @@ fn default_placeholder() -> String {
     decode::UNAVAILABLE_PLACEHOLDER.to_owned()
 }
 
-impl Source {
+impl SourceConfig {
     /// The source of what Outhook tells operators.
     pub fn of_operator_events(topic: &str) -> Self {
         Self {
@@ -96,15 +96,15 @@ impl Source {
     }
 
     /// What is wrong with the section by itself; `key` is its place, such as `sources[0]`.
-    pub(super) fn problems(&self, key: &str) -> Vec<Problem> {
+    pub(super) fn problems(&self, key: &str) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
         match (&self.topics_regex, self.topics.as_slice()) {
-            (None, []) => problems.push(Problem::with(
+            (None, []) => problems.push(ConfigProblem::with(
                 key,
                 format!("{key} names no topics"),
                 "give it topics = [\"…\"] or topics_regex = '…'",
             )),
-            (Some(pattern), [_, ..]) => problems.push(Problem::with(
+            (Some(pattern), [_, ..]) => problems.push(ConfigProblem::with(
                 key,
                 format!("{key} has both topics = {:?} and topics_regex = {pattern:?}", self.topics),
                 "keep one of them, or make two sources",
@@ -112,7 +112,7 @@ impl Source {
             _ => {}
         }
         if self.account.as_str().trim().is_empty() {
-            problems.push(Problem::with(
+            problems.push(ConfigProblem::with(
                 format!("{key}.account"),
                 format!("{key}.account is empty"),
                 "name it, or leave it out",
@@ -125,7 +125,7 @@ impl Source {
     }
 
     /// Settings that would silently do nothing.
-    fn only_debezium(&self, key: &str) -> impl Iterator<Item = Problem> {
+    fn only_debezium(&self, key: &str) -> impl Iterator<Item = ConfigProblem> {
         let set = [
             ("table_name", self.table_name != TableNaming::default()),
             ("snapshot", self.snapshot != SnapshotRows::default()),
@@ -136,12 +136,12 @@ impl Source {
         set.into_iter().filter(|(_, set)| *set).map(move |(name, _)| {
             let message =
                 format!("{key}.{name} is set, but {key}.format is \"outhook\" and only \"debezium\" has such rows");
-            Problem::with(format!("{key}.{name}"), message, "remove it, or change the format")
+            ConfigProblem::with(format!("{key}.{name}"), message, "remove it, or change the format")
         })
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SourceConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.name, &self.topics_regex) {
             (Some(name), _) => f.write_str(name),
@@ -153,9 +153,9 @@ impl fmt::Display for Source {
 
 /// Reads `"DataPages"`, `{ header = "…" }` or `{ field = "…" }`.
 fn event_source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EventSourceRule>, D::Error> {
-    struct Rule;
+    struct RuleVisitor;
 
-    impl<'de> Visitor<'de> for Rule {
+    impl<'de> Visitor<'de> for RuleVisitor {
         type Value = EventSourceRule;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,5 +182,5 @@ fn event_source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Eve
         }
     }
 
-    deserializer.deserialize_any(Rule).map(Some)
+    deserializer.deserialize_any(RuleVisitor).map(Some)
 }

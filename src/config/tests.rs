@@ -106,9 +106,9 @@ fn files_are_missed_only_when_they_are_needed() {
         variable("OUTHOOK__SOURCES", r#"[{ topics = ["t"], format = "outhook" }]"#),
         variable("HOME", "/root"),
     ];
-    assert!(Config::load(&File::Default(nowhere()), environment.clone()).is_ok());
-    assert!(matches!(Config::load(&File::Default(nowhere()), []), Err(Error::Missing { .. })));
-    let named = Config::load(&File::Named(nowhere()), environment).unwrap_err();
+    assert!(Config::load(&ConfigFile::Default(nowhere()), environment.clone()).is_ok());
+    assert!(matches!(Config::load(&ConfigFile::Default(nowhere()), []), Err(Error::Missing { .. })));
+    let named = Config::load(&ConfigFile::Named(nowhere()), environment).unwrap_err();
     assert_eq!(named.to_string(), "there is no configuration: /nowhere/outhook.toml does not exist");
 }
 
@@ -449,7 +449,7 @@ fn secrets_may_stand_in_files() {
     let load = |variables: &[(&str, &str)]| {
         let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
         let others = [("OUTHOOK__KAFKA__BROKERS".into(), "a:1".into())];
-        Config::load(&File::Default("/nowhere/outhook.toml".into()), others.into_iter().chain(variables))
+        Config::load(&ConfigFile::Default("/nowhere/outhook.toml".into()), others.into_iter().chain(variables))
     };
     let variable = "OUTHOOK__KAFKA__PROPERTIES__SASL_PASSWORD_FILE";
     assert_eq!(load(&[(variable, &path)]).unwrap().kafka.properties.get("sasl.password"), Some("hunter2"));
@@ -474,7 +474,7 @@ fn a_password_in_the_wrong_place_is_not_shown() {
         let error = problem(SMALL, &[(variable, value)]);
         assert!(error.contains("is no section of settings") && !error.contains("hunter2"), "{error}");
     }
-    let file = File::Default("/nowhere/outhook.toml".into());
+    let file = ConfigFile::Default("/nowhere/outhook.toml".into());
     let not_text = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
     let environment = [("OUTHOOK__KAFKA__GROUP".into(), not_text)];
     assert!(Config::load(&file, environment).unwrap_err().to_string().contains("is not UTF-8"));

@@ -12,7 +12,7 @@ mod source;
 use std::borrow::Cow;
 
 use self::envelope::Envelope;
-use self::key::Key;
+use self::key::RecordKey;
 pub use self::log::WITH_STABLE_IDENTITY;
 use self::placeholder::Placeholder;
 use self::source::Source;
@@ -21,14 +21,14 @@ use super::{DecodeError, Decoded, Decoder, Format, Ignored, Input, Row, RowChang
 use crate::vocabulary::Operation;
 
 /// What is kept from one record of a partition to the next.
-pub(super) struct Kept {
+pub(super) struct PartitionCache {
     schemas: SchemaCache,
     placeholder: Placeholder,
     /// The table's name among the whole ones, written anew for each record.
     table: String,
 }
 
-impl Kept {
+impl PartitionCache {
     pub(super) fn new(unavailable_placeholder: &str) -> Self {
         Self {
             schemas: SchemaCache::default(),
@@ -84,7 +84,7 @@ fn change<'a>(
     if signal::is_signal(settings.signal_table.as_deref(), &source, &envelope) {
         return Ok(Decoded::Ignored(Ignored::Signal));
     }
-    let key = Key::read(input.key);
+    let key = RecordKey::read(input.key);
     let mut trimmed = false;
     match operation {
         Operation::Insert => {}
@@ -137,7 +137,7 @@ fn trim<'a>(
     decoder: &mut Decoder,
     input: &Input<'a>,
     source: &Source<'_>,
-    key: &Key<'a>,
+    key: &RecordKey<'a>,
     before: &mut Option<Row<'a>>,
 ) -> Result<bool, String> {
     let Some(row) = before else {
@@ -146,7 +146,7 @@ fn trim<'a>(
         return Ok(true);
     };
     // Without a key PostgreSQL deletes only where the whole row is sent (REPLICA IDENTITY FULL).
-    if decoder.settings.rows == RowsSent::Whole || matches!(key, Key::Absent) {
+    if decoder.settings.rows == RowsSent::Whole || matches!(key, RecordKey::Absent) {
         return Ok(false);
     }
     let table = &mut decoder.debezium.table;
@@ -154,7 +154,7 @@ fn trim<'a>(
     if decoder.whole_tables.contain(table) {
         return Ok(false);
     }
-    let key = key.row().ok_or_else(|| Key::no_row(input.key))?;
+    let key = key.row().ok_or_else(|| RecordKey::no_row(input.key))?;
     let mut trimmed = false;
     for field in row.fields.iter_mut().filter(|field| key.get(&field.name).is_none()) {
         field.value.available = false;

@@ -14,13 +14,13 @@ const USUAL_FIELDS: usize = 16;
 
 /// A string; borrowed when it holds no escapes.
 #[derive(serde::Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+pub(super) struct JsonText<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// An object's key. One that no text can hold, because an escape in it is half a surrogate pair, stays as it stands
 /// between its quotes, as a value with such an escape does.
-pub(super) struct Name<'a>(pub Cow<'a, str>);
+pub(super) struct ObjectKey<'a>(pub Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Name<'de> {
+impl<'de> Deserialize<'de> for ObjectKey<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let quoted = <&RawValue>::deserialize(deserializer)?.get();
         Ok(Self(json::unescape(quoted).unwrap_or(Cow::Borrowed(json::between_quotes(quoted)))))
@@ -47,7 +47,7 @@ impl<'de> Visitor<'de> for RowVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Vec::with_capacity(USUAL_FIELDS);
-        while let Some(Name(name)) = map.next_key()? {
+        while let Some(ObjectKey(name)) = map.next_key()? {
             let json: &'de RawValue = map.next_value()?;
             fields.push(Field { name, value: Value::new(json.get()) });
         }

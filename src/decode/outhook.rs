@@ -12,12 +12,12 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::json::{Name, NullableRow, Text, within};
+use super::json::{JsonText, NullableRow, ObjectKey, within};
 use super::{DecodeError, Decoded, Decoder, EventDate, Format, Identity, Ignored, Input, Row, RowChange, Sequence};
 use super::{Settings, foreign};
 use crate::vocabulary::Operation;
 
-/// The keys that [`Record`] has; others say nothing.
+/// The keys that [`OuthookRecord`] has; others say nothing.
 const KEYS: [&str; 8] = ["id", "account", "table", "operation", "source", "time", "before", "after"];
 
 /// The keys of a record, in their order, that say nothing; none of what is no record.
@@ -29,7 +29,7 @@ pub(super) fn unknown_keys(value: &[u8]) -> Vec<String> {
 
 pub(super) fn decode<'a>(decoder: &Decoder, input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
     let Some(text) = input.text(Format::Outhook)? else { return Ok(Decoded::Ignored(Ignored::Tombstone)) };
-    serde_json::from_str::<Record<'a>>(text)
+    serde_json::from_str::<OuthookRecord<'a>>(text)
         .map_err(|error| error.to_string())
         .and_then(|record| record.into_change(&decoder.settings, input))
         .map(Decoded::Change)
@@ -38,7 +38,7 @@ pub(super) fn decode<'a>(decoder: &Decoder, input: &Input<'a>) -> Result<Decoded
 
 /// The record as it stands; what is required is checked after.
 #[derive(Default)]
-struct Record<'a> {
+struct OuthookRecord<'a> {
     id: Option<Cow<'a, str>>,
     account: Option<Cow<'a, str>>,
     table: Option<Cow<'a, str>>,
@@ -49,7 +49,7 @@ struct Record<'a> {
     after: Option<Row<'a>>,
 }
 
-impl<'a> Record<'a> {
+impl<'a> OuthookRecord<'a> {
     fn into_change(self, settings: &Settings, input: &Input<'a>) -> Result<RowChange<'a>, String> {
         let table = required("table", self.table, "the table's name")?;
         let operation = operation(&required("operation", self.operation, "insert, update or delete")?)?;
@@ -97,7 +97,7 @@ fn operation(text: &str) -> Result<Operation, String> {
     }
 }
 
-impl<'de> Deserialize<'de> for Record<'de> {
+impl<'de> Deserialize<'de> for OuthookRecord<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(RecordVisitor)
     }
@@ -106,15 +106,15 @@ impl<'de> Deserialize<'de> for Record<'de> {
 struct RecordVisitor;
 
 impl<'de> Visitor<'de> for RecordVisitor {
-    type Value = Record<'de>;
+    type Value = OuthookRecord<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with `table`, `operation`, `before` and `after`")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record<'de>, A::Error> {
-        let mut record = Record::default();
-        while let Some(Name(name)) = map.next_key()? {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OuthookRecord<'de>, A::Error> {
+        let mut record = OuthookRecord::default();
+        while let Some(ObjectKey(name)) = map.next_key()? {
             match &*name {
                 "id" => record.id = map.next_value::<Id<'de>>().map_err(within("id"))?.0,
                 "account" => record.account = text("account", &mut map)?.filter(|account| !account.is_empty()),
@@ -161,8 +161,8 @@ impl<'de> Deserialize<'de> for KeyNames {
 }
 
 fn text<'de, A: MapAccess<'de>>(field: &'static str, map: &mut A) -> Result<Option<Cow<'de, str>>, A::Error> {
-    let text = map.next_value::<Option<Text<'de>>>().map_err(within(field))?;
-    Ok(text.map(|Text(text)| text))
+    let text = map.next_value::<Option<JsonText<'de>>>().map_err(within(field))?;
+    Ok(text.map(|JsonText(text)| text))
 }
 
 /// A change's own id: text or a whole number.

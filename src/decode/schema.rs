@@ -51,16 +51,16 @@ impl SchemaCache {
 /// A table's columns.
 pub(super) struct Schema {
     text: Box<str>,
-    columns: Fields,
+    columns: SchemaFields,
 }
 
 impl Schema {
     /// Reads an envelope's schema. One of another shape has no columns: values stay as they come.
     fn compile(text: &str) -> Self {
-        let envelope: Node = serde_json::from_str(text).unwrap_or_default();
+        let envelope: SchemaNode = serde_json::from_str(text).unwrap_or_default();
         let row = |side| envelope.fields.iter().find(|node| node.field == side);
         let columns = row("after").or_else(|| row("before")).map_or(&[][..], |row| &row.fields);
-        Self { text: text.into(), columns: Fields::of(columns) }
+        Self { text: text.into(), columns: SchemaFields::of(columns) }
     }
 
     /// Rewrites the row's values by their types.
@@ -70,16 +70,16 @@ impl Schema {
 }
 
 /// The fields of a row or struct, in the order in which it has them.
-struct Fields {
-    fields: Box<[(Box<str>, Kind)]>,
+struct SchemaFields {
+    fields: Box<[(Box<str>, ColumnRewrite)]>,
     /// Their places, for values in another order.
     by_name: HashMap<Box<str>, usize>,
 }
 
-impl Fields {
-    fn of(nodes: &[Node]) -> Self {
-        let fields: Box<[(Box<str>, Kind)]> =
-            nodes.iter().map(|node| (node.field.as_str().into(), Kind::of(node))).collect();
+impl SchemaFields {
+    fn of(nodes: &[SchemaNode]) -> Self {
+        let fields: Box<[(Box<str>, ColumnRewrite)]> =
+            nodes.iter().map(|node| (node.field.as_str().into(), ColumnRewrite::of(node))).collect();
         let by_name = fields.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
         Self { fields, by_name }
     }
@@ -100,16 +100,16 @@ impl Fields {
 /// A schema's node, as JsonConverter writes it.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Node {
+struct SchemaNode {
     field: String,
     name: Option<String>,
     /// Of a struct.
-    fields: Vec<Node>,
+    fields: Vec<SchemaNode>,
     /// Of an array.
-    items: Option<Box<Node>>,
+    items: Option<Box<SchemaNode>>,
     /// Of a map.
-    keys: Option<Box<Node>>,
-    values: Option<Box<Node>>,
+    keys: Option<Box<SchemaNode>>,
+    values: Option<Box<SchemaNode>>,
     parameters: Parameters,
 }
 
@@ -120,7 +120,7 @@ struct Parameters {
 }
 
 /// How a column's values are rewritten.
-enum Kind {
+enum ColumnRewrite {
     AsItCame,
     /// Base64 of the unscaled value.
     Decimal {
@@ -133,18 +133,18 @@ enum Kind {
     Time(Unit),
     Timestamp(Unit),
     JsonText,
-    Array(Box<Kind>),
-    Struct(Fields),
+    Array(Box<ColumnRewrite>),
+    Struct(SchemaFields),
     Map {
-        keys: Box<Kind>,
-        values: Box<Kind>,
+        keys: Box<ColumnRewrite>,
+        values: Box<ColumnRewrite>,
     },
 }
 
-impl Kind {
+impl ColumnRewrite {
     /// By the schema's name: Debezium's semantic types and Connect's logical ones.
     /// <https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-data-types>
-    fn of(node: &Node) -> Self {
+    fn of(node: &SchemaNode) -> Self {
         match node.name.as_deref().unwrap_or_default() {
             "org.apache.kafka.connect.data.Decimal" => {
                 let scale = node.parameters.scale.as_deref().and_then(|scale| scale.parse().ok());
@@ -164,7 +164,7 @@ impl Kind {
     }
 
     /// An array's, a map's or a struct's; one whose parts all stay is left as it came.
-    fn of_parts(node: &Node) -> Self {
+    fn of_parts(node: &SchemaNode) -> Self {
         if let Some(items) = node.items.as_deref().map(Self::of).filter(Self::rewrites) {
             return Self::Array(Box::new(items));
         }
@@ -173,7 +173,7 @@ impl Kind {
             let rewrites = keys.rewrites() || values.rewrites();
             return if rewrites { Self::Map { keys, values } } else { Self::AsItCame };
         }
-        let fields = Fields::of(&node.fields);
+        let fields = SchemaFields::of(&node.fields);
         if fields.fields.iter().any(|(_, kind)| kind.rewrites()) { Self::Struct(fields) } else { Self::AsItCame }
     }
 
@@ -255,13 +255,14 @@ fn object(json: &str, rewrite: impl Fn(&mut Row<'_>)) -> Option<String> {
 }
 
 /// JsonConverter writes a map with keys that are texts as an object, another as an array of keys with their values.
-fn map(keys: &Kind, values: &Kind, json: &str) -> Option<String> {
+fn map(keys: &ColumnRewrite, values: &ColumnRewrite, json: &str) -> Option<String> {
     if json.starts_with('{') {
         return object(json, |row| row.fields.iter_mut().for_each(|field| values.apply(&mut field.value)));
     }
     array(json, |entry| {
         let [key, value]: [&RawValue; 2] = serde_json::from_str(entry).ok()?;
-        let part = |kind: &Kind, json: &RawValue| kind.rewrite(json.get()).unwrap_or_else(|| json.get().to_owned());
+        let part =
+            |kind: &ColumnRewrite, json: &RawValue| kind.rewrite(json.get()).unwrap_or_else(|| json.get().to_owned());
         Some(format!("[{},{}]", part(keys, key), part(values, value)))
     })
 }

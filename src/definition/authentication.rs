@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::hidden::HiddenText;
-use super::rules::{MAX_URL, Policy, Refusal};
+use super::rules::{MAX_URL, Policy, Violation};
 use super::{BadUrl, Endpoint};
 
 /// What is sent as the Authorization header of each request: one of these.
@@ -90,7 +90,7 @@ impl Authentication {
 
     /// # Errors
     /// The first rule that it breaks.
-    pub(super) fn check(&self, policy: &Policy) -> Result<(), Refusal> {
+    pub(super) fn check(&self, policy: &Policy) -> Result<(), Violation> {
         match self {
             Self::Basic { username, password } => {
                 let named = username.len() <= MAX_ID && !username.contains(':') && !has_controls(username);
@@ -121,24 +121,29 @@ impl Authentication {
     }
 }
 
-fn token_url(url: &str, policy: &Policy) -> Result<(), Refusal> {
+fn token_url(url: &str, policy: &Policy) -> Result<(), Violation> {
     keep(url.len() <= MAX_URL, TOKEN_URL, "it has at most 2048 bytes")?;
     let endpoint =
-        Endpoint::parse(url).map_err(|bad: BadUrl| Refusal::Part { field: TOKEN_URL, reason: bad.to_string() })?;
+        Endpoint::parse(url).map_err(|bad: BadUrl| Violation::Part { field: TOKEN_URL, reason: bad.to_string() })?;
     let expected = "it is http, over which the client's secret can be read on the way: use https, or allow http in \
                     the configuration";
     keep(endpoint.https || policy.allow_http, TOKEN_URL, expected)
 }
 
 /// Checks a secret; a refusal does not show it.
-fn credential(field: &'static str, secret: &HiddenText, sendable: bool, expected: &'static str) -> Result<(), Refusal> {
-    secret.check().map_err(|reason| Refusal::Part { field, reason: reason.to_owned() })?;
+fn credential(
+    field: &'static str,
+    secret: &HiddenText,
+    sendable: bool,
+    expected: &'static str,
+) -> Result<(), Violation> {
+    secret.check().map_err(|reason| Violation::Part { field, reason: reason.to_owned() })?;
     keep(secret.0.len() <= MAX_CREDENTIAL, field, "it has at most 4096 bytes")?;
     keep(sendable, field, expected)
 }
 
-fn keep(kept: bool, field: &'static str, expected: &str) -> Result<(), Refusal> {
-    if kept { Ok(()) } else { Err(Refusal::Part { field, reason: expected.to_owned() }) }
+fn keep(kept: bool, field: &'static str, expected: &str) -> Result<(), Violation> {
+    if kept { Ok(()) } else { Err(Violation::Part { field, reason: expected.to_owned() }) }
 }
 
 /// What RFC 6749 allows in a client's id and secret.

@@ -1,17 +1,20 @@
 //! What a request to the API makes of the definitions: pure decisions, each with the records that carry it out.
 
-mod wanted;
+mod webhook_request;
 
 use std::fmt;
 
-pub use self::wanted::{EventWanted, WebhookWanted};
-use super::kept::{self, Kept};
-use super::rules::{self, Places, Policy, Refusal, Seen};
-use super::{Client, Draft, Event, Handling, Key, LogRecord, OldSecret, Secret, Stamp, TokenKey, Usage, Webhook};
+pub use super::edit::webhook_request::{EventWanted, WebhookRequest};
+use super::kept::{self, RetainedText};
+use super::rules::{self, EventSlots, Policy, Seen, Violation};
+use super::{
+    Client, DefinitionKey, DeliverySettings, Event, LogRecord, OldSecret, PendingDefinitions, Secret, Stamp, TokenKey,
+    Usage, Webhook,
+};
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
 /// Who asks, and with what.
-pub struct Terms<'t> {
+pub struct RequestContext<'t> {
     pub account: &'t AccountId,
     pub policy: &'t Policy,
     pub stamp: &'t Stamp,
@@ -23,12 +26,12 @@ pub struct Terms<'t> {
 
 /// Why definitions are not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum EditError {
     /// It is not there, or not in this account, which look the same.
     #[error("there is no {0}")]
     NotFound(Missing),
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] Violation),
 }
 
 /// What is not there.
@@ -40,7 +43,7 @@ pub enum Missing {
 }
 
 /// A decision: the records that carry it out, and what it makes.
-pub type Decision<T> = Result<(Vec<LogRecord>, T), Problem>;
+pub type Decision<T> = Result<(Vec<LogRecord>, T), EditError>;
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,12 +59,16 @@ impl fmt::Display for Missing {
 ///
 /// # Errors
 /// The first rule that it breaks.
-pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'_>) -> Decision<Webhook> {
+pub fn create_webhook(
+    draft: &PendingDefinitions<'_>,
+    wanted: &WebhookRequest,
+    terms: &RequestContext<'_>,
+) -> Decision<Webhook> {
     if wanted.enabled == Some(false) {
-        return Err(Refusal::NothingToDisable.into());
+        return Err(Violation::NothingToDisable.into());
     }
     rules::no_secret(wanted.secret.as_ref(), None)?;
-    let missing = |field| Refusal::Missing { field };
+    let missing = |field| Violation::Missing { field };
     let webhook = Webhook {
         id: free(terms, WebhookId::from_random, |id| draft.webhook(id).is_none()),
         account: terms.account.clone(),
@@ -71,7 +78,7 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
         call_throttling: call_throttling(wanted, terms)?.flatten(),
         secret: Secret::from_random(bytes(terms)),
         old_secret: None,
-        handling: handling(wanted, &Handling::default()).0,
+        handling: handling(wanted, &DeliverySettings::default()).0,
         enabled: true,
         stopped: None,
         version: 1,
@@ -89,11 +96,16 @@ pub fn create_webhook(draft: &Draft<'_>, wanted: &WebhookWanted, terms: &Terms<'
 ///
 /// # Errors
 /// It is not there, nothing is given, or the first rule that it breaks.
-pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms: &Terms<'_>) -> Decision<Webhook> {
+pub fn change_webhook(
+    draft: &PendingDefinitions<'_>,
+    id: &str,
+    wanted: &WebhookRequest,
+    terms: &RequestContext<'_>,
+) -> Decision<Webhook> {
     let before = webhook(draft, id, terms.account)?;
     rules::no_secret(wanted.secret.as_ref(), Some(&before.secret))?;
-    if *wanted == (WebhookWanted { secret: wanted.secret.clone(), ..WebhookWanted::default() }) {
-        return Err(Refusal::NothingGiven.into());
+    if *wanted == (WebhookRequest { secret: wanted.secret.clone(), ..WebhookRequest::default() }) {
+        return Err(Violation::NothingGiven.into());
     }
     let (handling, kept) = handling(wanted, &before.handling);
     let mut webhook = Webhook { handling, ..before.clone() };
@@ -127,7 +139,13 @@ pub fn change_webhook(draft: &Draft<'_>, id: &str, wanted: &WebhookWanted, terms
 
 /// Disables a webhook, and with it all of its events, because a receiver wants nothing any more; `cause` is what is
 /// shown of that. Says nothing if it has changed since this version, or is gone: then the answer was not about it.
-pub fn stop_webhook(draft: &Draft<'_>, id: WebhookId, version: u32, cause: &str, stamp: &Stamp) -> Vec<LogRecord> {
+pub fn stop_webhook(
+    draft: &PendingDefinitions<'_>,
+    id: WebhookId,
+    version: u32,
+    cause: &str,
+    stamp: &Stamp,
+) -> Vec<LogRecord> {
     let Some(webhook) = draft.webhook(id).filter(|webhook| webhook.enabled && webhook.version == version) else {
         return Vec::new();
     };
@@ -140,10 +158,10 @@ pub fn stop_webhook(draft: &Draft<'_>, id: WebhookId, version: u32, cause: &str,
 ///
 /// # Errors
 /// It is not there.
-pub fn delete_webhook(draft: &Draft<'_>, id: &str, account: &AccountId) -> Decision<()> {
+pub fn delete_webhook(draft: &PendingDefinitions<'_>, id: &str, account: &AccountId) -> Decision<()> {
     let id = webhook(draft, id, account)?.id;
-    let events = draft.events_of(id).map(|event| Key::Event(event.id));
-    Ok((events.chain([Key::Webhook(id)]).map(LogRecord::deletion).collect(), ()))
+    let events = draft.events_of(id).map(|event| DefinitionKey::Event(event.id));
+    Ok((events.chain([DefinitionKey::Webhook(id)]).map(LogRecord::deletion).collect(), ()))
 }
 
 /// Gives a webhook another secret at `now`; messages are signed with the old one too until `until`, both in seconds
@@ -152,14 +170,14 @@ pub fn delete_webhook(draft: &Draft<'_>, id: &str, account: &AccountId) -> Decis
 /// # Errors
 /// It is not there, or one before the old one is still good: receivers may know no other.
 pub fn regenerate_secret(
-    draft: &Draft<'_>,
+    draft: &PendingDefinitions<'_>,
     id: &str,
     (now, until): (i64, Option<i64>),
-    terms: &Terms<'_>,
+    terms: &RequestContext<'_>,
 ) -> Decision<Webhook> {
     let mut webhook = webhook(draft, id, terms.account)?.clone();
     if until.is_some() && webhook.old_secret.as_ref().is_some_and(|old| now < old.until) {
-        return Err(Refusal::OldSecretStillGood.into());
+        return Err(Violation::OldSecretStillGood.into());
     }
     let old = std::mem::replace(&mut webhook.secret, Secret::from_random(bytes(terms)));
     webhook.old_secret = until.map(|until| OldSecret { secret: old, until });
@@ -171,7 +189,12 @@ pub fn regenerate_secret(
 ///
 /// # Errors
 /// Its webhook is not there, or the first rule that it breaks.
-pub fn create_event(draft: &Draft<'_>, in_webhook: &str, wanted: &EventWanted, terms: &Terms<'_>) -> Decision<Event> {
+pub fn create_event(
+    draft: &PendingDefinitions<'_>,
+    in_webhook: &str,
+    wanted: &EventWanted,
+    terms: &RequestContext<'_>,
+) -> Decision<Event> {
     let webhook = webhook(draft, in_webhook, terms.account)?.id;
     let id = free(terms, EventId::from_random, |id| draft.event(id).is_none());
     let event = checked(draft, wanted_event(id, webhook, wanted, terms.stamp)?, None, terms)?;
@@ -185,10 +208,10 @@ pub fn create_event(draft: &Draft<'_>, in_webhook: &str, wanted: &EventWanted, t
 /// # Errors
 /// It is not there, or the first rule that it breaks.
 pub fn replace_event(
-    draft: &Draft<'_>,
+    draft: &PendingDefinitions<'_>,
     (in_webhook, id): (&str, &str),
     wanted: &EventWanted,
-    terms: &Terms<'_>,
+    terms: &RequestContext<'_>,
 ) -> Decision<Event> {
     let before = event(draft, (in_webhook, id), terms.account)?;
     let mut after = wanted_event(before.id, before.webhook, wanted, &before.created)?;
@@ -203,18 +226,18 @@ pub fn replace_event(
 ///
 /// # Errors
 /// It is not there.
-pub fn delete_event(draft: &Draft<'_>, place: (&str, &str), account: &AccountId) -> Decision<()> {
+pub fn delete_event(draft: &PendingDefinitions<'_>, place: (&str, &str), account: &AccountId) -> Decision<()> {
     let id = event(draft, place, account)?.id;
-    Ok((vec![LogRecord::deletion(Key::Event(id))], ()))
+    Ok((vec![LogRecord::deletion(DefinitionKey::Event(id))], ()))
 }
 
 /// Makes an API client, and with the first one the key that signs tokens. Returns it with its secret, which is kept
 /// nowhere.
 pub fn create_client(
-    draft: &Draft<'_>,
+    draft: &PendingDefinitions<'_>,
     name: &str,
     legacy: bool,
-    terms: &Terms<'_>,
+    terms: &RequestContext<'_>,
 ) -> (Vec<LogRecord>, (Client, String)) {
     let id = free(terms, ClientId::from_random, |id| draft.client(id).is_none());
     let (account, created) = (terms.account.clone(), terms.stamp.clone());
@@ -230,17 +253,22 @@ pub fn create_client(
 ///
 /// # Errors
 /// It is not there.
-pub fn revoke_client(draft: &Draft<'_>, id: ClientId) -> Decision<Client> {
-    let client = draft.client(id).ok_or(Problem::NotFound(Missing::Client(id)))?;
-    Ok((vec![LogRecord::deletion(Key::Client(id))], client.clone()))
+pub fn revoke_client(draft: &PendingDefinitions<'_>, id: ClientId) -> Decision<Client> {
+    let client = draft.client(id).ok_or(EditError::NotFound(Missing::Client(id)))?;
+    Ok((vec![LogRecord::deletion(DefinitionKey::Client(id))], client.clone()))
 }
 
 /// An event as a request wants it, not held against others yet.
 ///
 /// # Errors
 /// The first rule that it breaks by itself.
-pub fn wanted_event(id: EventId, webhook: WebhookId, wanted: &EventWanted, created: &Stamp) -> Result<Event, Refusal> {
-    let missing = |field| Refusal::Missing { field };
+pub fn wanted_event(
+    id: EventId,
+    webhook: WebhookId,
+    wanted: &EventWanted,
+    created: &Stamp,
+) -> Result<Event, Violation> {
+    let missing = |field| Violation::Missing { field };
     let event_type = wanted.event_type.as_deref().ok_or(missing("EventType"))?;
     let operation = rules::operation(event_type)?;
     let is_inactive = wanted.status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("inactive"));
@@ -266,23 +294,27 @@ pub fn wanted_event(id: EventId, webhook: WebhookId, wanted: &EventWanted, creat
 ///
 /// # Errors
 /// It is not there, or another account's.
-pub fn webhook<'d>(draft: &'d Draft<'_>, id: &str, account: &AccountId) -> Result<&'d Webhook, Problem> {
+pub fn webhook<'d>(draft: &'d PendingDefinitions<'_>, id: &str, account: &AccountId) -> Result<&'d Webhook, EditError> {
     let found = id.parse().ok().and_then(|id| draft.webhook(id)).filter(|webhook| webhook.account == *account);
-    found.ok_or_else(|| Problem::NotFound(Missing::Webhook(id.to_owned())))
+    found.ok_or_else(|| EditError::NotFound(Missing::Webhook(id.to_owned())))
 }
 
 /// Finds an event of a webhook of an account.
 ///
 /// # Errors
 /// One of them is not there, or another account's.
-pub fn event<'d>(draft: &'d Draft<'_>, (of, id): (&str, &str), account: &AccountId) -> Result<&'d Event, Problem> {
+pub fn event<'d>(
+    draft: &'d PendingDefinitions<'_>,
+    (of, id): (&str, &str),
+    account: &AccountId,
+) -> Result<&'d Event, EditError> {
     let of = webhook(draft, of, account)?.id;
     let found = id.parse().ok().and_then(|id| draft.event(id)).filter(|event| event.webhook == of);
-    found.ok_or_else(|| Problem::NotFound(Missing::Event { webhook: of.to_string(), event: id.to_owned() }))
+    found.ok_or_else(|| EditError::NotFound(Missing::Event { webhook: of.to_string(), event: id.to_owned() }))
 }
 
 /// What is given of the handling, over what is there; and which secrets stay because they are not given.
-fn handling(wanted: &WebhookWanted, before: &Handling) -> (Handling, Vec<Kept>) {
+fn handling(wanted: &WebhookRequest, before: &DeliverySettings) -> (DeliverySettings, Vec<RetainedText>) {
     let mut handling = before.hidden();
     set(&mut handling.timeout, &wanted.timeout);
     set(&mut handling.retry, &wanted.retry_schedule);
@@ -301,27 +333,27 @@ fn handling(wanted: &WebhookWanted, before: &Handling) -> (Handling, Vec<Kept>) 
     (handling, kept)
 }
 
-fn call_throttling(wanted: &WebhookWanted, terms: &Terms<'_>) -> Result<Option<Option<u32>>, Refusal> {
+fn call_throttling(wanted: &WebhookRequest, terms: &RequestContext<'_>) -> Result<Option<Option<u32>>, Violation> {
     wanted.call_throttling.map(|calls| rules::call_throttling(calls, &terms.policy.limits)).transpose()
 }
 
 /// Checks that a record is one that Kafka takes: characters that JSON escapes count several times in it.
-fn fitting(record: LogRecord) -> Result<LogRecord, Refusal> {
+fn fitting(record: LogRecord) -> Result<LogRecord, Violation> {
     let bytes = record.value.as_ref().map_or(0, Vec::len);
-    if bytes > rules::MAX_RECORD { Err(Refusal::TooLarge { bytes }) } else { Ok(record) }
+    if bytes > rules::MAX_RECORD { Err(Violation::TooLarge { bytes }) } else { Ok(record) }
 }
 
 /// Checks that an event may be on its table, and that the table has the fields that the event names, as far as that is
 /// known. What it named `before` it may go on naming.
 ///
 /// # Errors
-/// [`Refusal::UnknownTable`] or [`Refusal::UnknownField`].
+/// [`Violation::UnknownTable`] or [`Violation::UnknownField`].
 pub fn known_names(
-    draft: &Draft<'_>,
+    draft: &PendingDefinitions<'_>,
     (event, before): (&Event, Option<&Event>),
     account: &AccountId,
     (policy, seen): (&Policy, &Seen<'_>),
-) -> Result<(), Refusal> {
+) -> Result<(), Violation> {
     match draft.table(TableId::of(account, &event.object_name)) {
         Some(table) => rules::known_fields(event, before, table, seen),
         None => rules::unknown_table(event, before, || draft.committed().tables_of(account), policy),
@@ -329,9 +361,14 @@ pub fn known_names(
 }
 
 /// Holds an event against its table and against the others on it.
-fn checked(draft: &Draft<'_>, event: Event, before: Option<&Event>, terms: &Terms<'_>) -> Result<Event, Refusal> {
+fn checked(
+    draft: &PendingDefinitions<'_>,
+    event: Event,
+    before: Option<&Event>,
+    terms: &RequestContext<'_>,
+) -> Result<Event, Violation> {
     known_names(draft, (&event, before), terms.account, (terms.policy, terms.seen))?;
-    let mut places = Places::default();
+    let mut places = EventSlots::default();
     for other in draft.events_of(event.webhook) {
         if other.id != event.id && other.object_name == event.object_name {
             // How those stand that are there already is not this one's matter.
@@ -343,7 +380,11 @@ fn checked(draft: &Draft<'_>, event: Event, before: Option<&Event>, terms: &Term
 }
 
 /// A random id that nothing has yet.
-fn free<Id: Copy, const N: usize>(terms: &Terms<'_>, id: fn([u8; N]) -> Id, is_free: impl Fn(Id) -> bool) -> Id {
+fn free<Id: Copy, const N: usize>(
+    terms: &RequestContext<'_>,
+    id: fn([u8; N]) -> Id,
+    is_free: impl Fn(Id) -> bool,
+) -> Id {
     loop {
         let id = id(bytes(terms));
         if is_free(id) {
@@ -352,7 +393,7 @@ fn free<Id: Copy, const N: usize>(terms: &Terms<'_>, id: fn([u8; N]) -> Id, is_f
     }
 }
 
-fn bytes<const N: usize>(terms: &Terms<'_>) -> [u8; N] {
+fn bytes<const N: usize>(terms: &RequestContext<'_>) -> [u8; N] {
     let mut bytes = [0; N];
     (terms.random)(&mut bytes);
     bytes

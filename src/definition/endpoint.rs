@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::Uri;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::Tls;
+use super::CompiledTls;
 
 /// What no path and no query may hold as it is (RFC 3986, 3.3 and 3.4): it is sent percent-encoded, as UTF-8. A `%`
 /// begins what is encoded already.
@@ -25,7 +25,7 @@ pub struct Endpoint {
     pub host: Arc<str>,
     pub port: u16,
     /// Its webhook's own TLS, if it has any.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<CompiledTls>>,
     /// What it shares connections by: the URL, and with TLS of its own its fingerprint behind a `#`, which no URL has.
     pub lane: Arc<str>,
 }
@@ -103,7 +103,7 @@ impl Endpoint {
 
     /// The same with a webhook's own TLS. It shares no connection with an endpoint of other TLS: on one that was
     /// opened with it, others would be believed, or be taken for its webhook.
-    pub fn with_tls(mut self, tls: Option<Arc<Tls>>) -> Endpoint {
+    pub fn with_tls(mut self, tls: Option<Arc<CompiledTls>>) -> Endpoint {
         self.lane = match &tls {
             Some(tls) => format!("{}#{}", self.url, tls.fingerprint).into(),
             None => self.url.clone(),

@@ -10,12 +10,12 @@
 use std::collections::HashSet;
 
 use super::authentication::TOKEN_URL;
-use super::rules::Refusal;
+use super::rules::Violation;
 use super::{Authentication, Endpoint, Webhook};
 
 /// A text that stays as it is because it is not given again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum RetainedText {
     /// The value of this header.
     Header(String),
     /// What calls are authorized by, by the name of its field.
@@ -23,17 +23,17 @@ pub(super) enum Kept {
     ClientKey,
 }
 
-impl Kept {
+impl RetainedText {
     /// Whether it, or what it is changed for, goes to the token URL too.
     fn is_for_tokens(&self) -> bool {
-        !matches!(self, Kept::Header(_))
+        !matches!(self, RetainedText::Header(_))
     }
 
     fn name(&self) -> String {
         match self {
-            Kept::Header(name) => format!("The value of {name:?} in Headers"),
-            Kept::Credential(field) => (*field).to_owned(),
-            Kept::ClientKey => "Tls.ClientKey".to_owned(),
+            RetainedText::Header(name) => format!("The value of {name:?} in Headers"),
+            RetainedText::Credential(field) => (*field).to_owned(),
+            RetainedText::ClientKey => "Tls.ClientKey".to_owned(),
         }
     }
 }
@@ -41,9 +41,10 @@ impl Kept {
 /// Checks that what is kept goes nowhere that it did not go to before.
 ///
 /// # Errors
-/// [`Refusal::KeptSecret`].
-pub(super) fn check(kept: &[Kept], before: &Webhook, after: &Webhook) -> Result<(), Refusal> {
-    let refused = |secret: &Kept, field, origin| Err(Refusal::KeptSecret { secret: secret.name(), field, origin });
+/// [`Violation::KeptSecret`].
+pub(super) fn check(kept: &[RetainedText], before: &Webhook, after: &Webhook) -> Result<(), Violation> {
+    let refused =
+        |secret: &RetainedText, field, origin| Err(Violation::KeptSecret { secret: secret.name(), field, origin });
     if let (Some(secret), Some(origin)) = (kept.first(), new_origin(urls(before), urls(after))) {
         return refused(secret, "OutgoingUrls", origin);
     }

@@ -19,11 +19,11 @@ const SEALED: &str = "sealed:v1:";
 #[derive(Clone, Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct Keyring {
-    keys: Vec<Key>,
+    keys: Vec<SealingKey>,
 }
 
 #[derive(Clone)]
-struct Key {
+struct SealingKey {
     /// The first 8 hexadecimal digits of the key's SHA-256.
     id: String,
     key: LessSafeKey,
@@ -52,7 +52,7 @@ impl Keyring {
 
     /// Seals a text for the record of that name; `random` fills its argument with random bytes.
     pub fn seal(&self, record: &str, text: &str, random: &dyn Fn(&mut [u8])) -> String {
-        let Some(Key { id, key }) = self.keys.first() else { return text.to_owned() };
+        let Some(SealingKey { id, key }) = self.keys.first() else { return text.to_owned() };
         let mut nonce = [0; NONCE_LEN];
         random(&mut nonce);
         let mut sealed = text.as_bytes().to_vec();
@@ -68,7 +68,7 @@ impl Keyring {
     pub fn open(&self, record: &str, text: String) -> Result<String, CannotOpen> {
         let Some(rest) = text.strip_prefix(SEALED) else { return Ok(text) };
         let (id, body) = rest.split_once(':').ok_or(CannotOpen::Broken)?;
-        let Some(Key { key, .. }) = self.keys.iter().find(|key| key.id == id) else {
+        let Some(SealingKey { key, .. }) = self.keys.iter().find(|key| key.id == id) else {
             return Err(CannotOpen::NoKey(id.to_owned()));
         };
         let mut body = STANDARD.decode(body).map_err(|_| CannotOpen::Broken)?;
@@ -88,7 +88,7 @@ impl TryFrom<Vec<String>> for Keyring {
             let bytes = STANDARD.decode(text.trim()).ok().filter(|bytes| bytes.len() == 32).ok_or_else(bad)?;
             let id = digest(&SHA256, &bytes).as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
             let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| bad())?;
-            Ok(Key { id, key: LessSafeKey::new(key) })
+            Ok(SealingKey { id, key: LessSafeKey::new(key) })
         };
         Ok(Self { keys: texts.iter().enumerate().map(key).collect::<Result<_, _>>()? })
     }

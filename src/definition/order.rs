@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 /// In which order a webhook's messages go out; the case of its letters is forgiven.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
-pub enum Order {
+pub enum MessageOrder {
     /// In none.
     #[default]
     None,
@@ -21,13 +21,13 @@ pub enum Order {
 #[error("{0:?} is no order that messages can go out in: it is RowKey or None")]
 pub struct BadOrder(String);
 
-impl Order {
+impl MessageOrder {
     pub fn is_none(&self) -> bool {
         *self == Self::None
     }
 }
 
-impl FromStr for Order {
+impl FromStr for MessageOrder {
     type Err = BadOrder;
 
     fn from_str(text: &str) -> Result<Self, BadOrder> {
@@ -37,7 +37,7 @@ impl FromStr for Order {
     }
 }
 
-impl TryFrom<String> for Order {
+impl TryFrom<String> for MessageOrder {
     type Error = BadOrder;
 
     fn try_from(text: String) -> Result<Self, BadOrder> {
@@ -51,11 +51,15 @@ mod tests {
 
     #[test]
     fn it_is_read_in_any_case_and_written_in_its_own() {
-        for (text, order) in [("\"rowkey\"", Order::RowKey), ("\"RowKey\"", Order::RowKey), ("\"NONE\"", Order::None)] {
-            assert_eq!(serde_json::from_str::<Order>(text).unwrap(), order);
+        for (text, order) in [
+            ("\"rowkey\"", MessageOrder::RowKey),
+            ("\"RowKey\"", MessageOrder::RowKey),
+            ("\"NONE\"", MessageOrder::None),
+        ] {
+            assert_eq!(serde_json::from_str::<MessageOrder>(text).unwrap(), order);
         }
-        assert_eq!(serde_json::to_string(&Order::RowKey).unwrap(), "\"RowKey\"");
-        let error = serde_json::from_str::<Order>("\"row key\"").unwrap_err().to_string();
+        assert_eq!(serde_json::to_string(&MessageOrder::RowKey).unwrap(), "\"RowKey\"");
+        let error = serde_json::from_str::<MessageOrder>("\"row key\"").unwrap_err().to_string();
         assert!(error.starts_with("\"row key\" is no order that messages can go out in: it is RowKey or None"));
     }
 }

@@ -7,13 +7,13 @@ use std::fmt;
 use serde_saphyr::Location;
 
 use self::planner::Planner;
-use super::rules::{Policy, Refusal, Seen};
-use super::yaml::File;
-use super::{Definitions, Event, Key, LogRecord, Reference, Stamp, Table, Webhook};
+use super::rules::{Policy, Seen, Violation};
+use super::yaml::DefinitionFile;
+use super::{DefinitionKey, Definitions, Event, LogRecord, SecretReference, Stamp, Table, Webhook};
 use crate::id::{AccountId, EventId};
 
 /// On what terms a file is applied.
-pub struct Terms<'t> {
+pub struct ApplyContext<'t> {
     /// The account of webhooks and tables that name none; without one they are refused.
     pub account: Option<&'t AccountId>,
     /// Whether what the file does not name is deleted, in the accounts that it names.
@@ -23,7 +23,7 @@ pub struct Terms<'t> {
     pub seen: &'t Seen<'t>,
     pub stamp: &'t Stamp,
     /// What a secret is that stands elsewhere, or a sentence about why it is not known.
-    pub elsewhere: &'t dyn Fn(Reference<'_>) -> Result<String, String>,
+    pub elsewhere: &'t dyn Fn(SecretReference<'_>) -> Result<String, String>,
     /// Fills its argument with random bytes, for ids and secrets.
     pub random: &'t dyn Fn(&mut [u8]),
 }
@@ -59,24 +59,24 @@ pub enum Change<T> {
 
 /// Everything in a file that can't be applied.
 #[derive(Debug, thiserror::Error)]
-pub struct Problems(pub Vec<Problem>);
+pub struct Problems(pub Vec<FileProblem>);
 
 /// Something in a file that can't be applied.
 #[derive(Debug, thiserror::Error)]
 #[error("line {}, column {}: {subject}: {reason}", .place.line(), .place.column())]
-pub struct Problem {
+pub struct FileProblem {
     place: Location,
     subject: String,
-    reason: Reason,
+    reason: ProblemReason,
 }
 
 /// Why something in a file can't be applied.
 #[derive(Debug, thiserror::Error)]
-enum Reason {
+enum ProblemReason {
     #[error(transparent)]
-    Rule(#[from] Refusal),
+    Rule(#[from] Violation),
     #[error("{refusal} (the file's event on line {line} would be {other})")]
-    Among { refusal: Refusal, other: EventId, line: u64 },
+    Among { refusal: Violation, other: EventId, line: u64 },
     #[error("Account is missing, and the configured sources have several: name it here, or for all with --account")]
     NoAccount,
     #[error("the file has it on line {0} already")]
@@ -98,7 +98,7 @@ impl fmt::Display for Problems {
 impl Problems {
     /// Whether there may be fewer of them once it is known what the stream has shown.
     pub fn may_end_with_seen_fields(&self) -> bool {
-        self.0.iter().any(|problem| matches!(problem.reason, Reason::Rule(Refusal::UnknownField { .. })))
+        self.0.iter().any(|problem| matches!(problem.reason, ProblemReason::Rule(Violation::UnknownField { .. })))
     }
 }
 
@@ -109,18 +109,20 @@ impl Plan {
 
     /// The records that carry the plan out; they belong into one transaction.
     pub fn records(&self) -> Vec<LogRecord> {
-        let table = |change: &Change<Table>| change.record(LogRecord::table, |table| Key::Table(table.id));
+        let table = |change: &Change<Table>| change.record(LogRecord::table, |table| DefinitionKey::Table(table.id));
         let mut records: Vec<LogRecord> = self.tables.iter().filter_map(table).collect();
         for plan in &self.webhooks {
-            records.extend(plan.webhook.record(LogRecord::webhook, |webhook| Key::Webhook(webhook.id)));
-            records.extend(plan.events.iter().filter_map(|e| e.record(LogRecord::event, |event| Key::Event(event.id))));
+            records.extend(plan.webhook.record(LogRecord::webhook, |webhook| DefinitionKey::Webhook(webhook.id)));
+            records.extend(
+                plan.events.iter().filter_map(|e| e.record(LogRecord::event, |event| DefinitionKey::Event(event.id))),
+            );
         }
         records
     }
 }
 
 impl<T> Change<T> {
-    fn record(&self, write: impl FnOnce(&T) -> LogRecord, key: impl FnOnce(&T) -> Key) -> Option<LogRecord> {
+    fn record(&self, write: impl FnOnce(&T) -> LogRecord, key: impl FnOnce(&T) -> DefinitionKey) -> Option<LogRecord> {
         match self {
             Change::Keep(_) => None,
             Change::Create(after) | Change::Update { after, .. } => Some(write(after)),
@@ -151,7 +153,7 @@ impl<T: Clone + PartialEq> Change<T> {
 ///
 /// # Errors
 /// All that is wrong with it, each with its place in the file.
-pub fn plan(definitions: &Definitions, file: &File, terms: &Terms<'_>) -> Result<Plan, Problems> {
+pub fn plan(definitions: &Definitions, file: &DefinitionFile, terms: &ApplyContext<'_>) -> Result<Plan, Problems> {
     let mut planner = Planner::new(definitions, terms);
     // Events are held against the tables as they will be.
     for entry in &file.tables {

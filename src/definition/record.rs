@@ -16,7 +16,7 @@ pub const VERSION: u32 = 1;
 
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Key {
+pub enum DefinitionKey {
     Webhook(WebhookId),
     Event(EventId),
     Table(TableId),
@@ -28,7 +28,7 @@ pub enum Key {
 /// A record to be written, its secrets not sealed yet. It has no `Debug`, because it may hold a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LogRecord {
-    pub key: Key,
+    pub key: DefinitionKey,
     /// None deletes.
     pub value: Option<Vec<u8>>,
 }
@@ -64,52 +64,52 @@ pub enum BadReason {
     Secret(#[from] BadSecret),
 }
 
-impl Key {
+impl DefinitionKey {
     /// Reads a key; None is a kind that this program does not know, as a newer one may write.
-    pub(super) fn parse(key: &[u8]) -> Result<Option<Key>, BadReason> {
+    pub(super) fn parse(key: &[u8]) -> Result<Option<DefinitionKey>, BadReason> {
         let (kind, id) = std::str::from_utf8(key).ok().and_then(|key| key.split_once('/')).ok_or(BadReason::Key)?;
         Ok(match kind {
-            "webhook" => Some(Key::Webhook(id.parse()?)),
-            "event" => Some(Key::Event(id.parse()?)),
-            "table" => Some(Key::Table(id.parse()?)),
-            "client" => Some(Key::Client(id.parse()?)),
-            "token-key" if id == "current" => Some(Key::TokenKey),
+            "webhook" => Some(DefinitionKey::Webhook(id.parse()?)),
+            "event" => Some(DefinitionKey::Event(id.parse()?)),
+            "table" => Some(DefinitionKey::Table(id.parse()?)),
+            "client" => Some(DefinitionKey::Client(id.parse()?)),
+            "token-key" if id == "current" => Some(DefinitionKey::TokenKey),
             _ => None,
         })
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for DefinitionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Key::Webhook(id) => write!(f, "webhook/{id}"),
-            Key::Event(id) => write!(f, "event/{id}"),
-            Key::Table(id) => write!(f, "table/{id}"),
-            Key::Client(id) => write!(f, "client/{id}"),
-            Key::TokenKey => f.write_str("token-key/current"),
+            DefinitionKey::Webhook(id) => write!(f, "webhook/{id}"),
+            DefinitionKey::Event(id) => write!(f, "event/{id}"),
+            DefinitionKey::Table(id) => write!(f, "table/{id}"),
+            DefinitionKey::Client(id) => write!(f, "client/{id}"),
+            DefinitionKey::TokenKey => f.write_str("token-key/current"),
         }
     }
 }
 
 impl LogRecord {
     pub fn webhook(webhook: &Webhook) -> Self {
-        Self { key: Key::Webhook(webhook.id), value: Some(to_value(webhook)) }
+        Self { key: DefinitionKey::Webhook(webhook.id), value: Some(to_value(webhook)) }
     }
 
     pub fn event(event: &Event) -> Self {
-        Self { key: Key::Event(event.id), value: Some(to_value(event)) }
+        Self { key: DefinitionKey::Event(event.id), value: Some(to_value(event)) }
     }
 
     pub fn table(table: &Table) -> Self {
-        Self { key: Key::Table(table.id), value: Some(to_value(table)) }
+        Self { key: DefinitionKey::Table(table.id), value: Some(to_value(table)) }
     }
 
     pub fn client(client: &Client) -> Self {
-        Self { key: Key::Client(client.id), value: Some(to_value(client)) }
+        Self { key: DefinitionKey::Client(client.id), value: Some(to_value(client)) }
     }
 
     pub fn token_key(key: &TokenKey) -> Self {
-        Self { key: Key::TokenKey, value: Some(to_value(key)) }
+        Self { key: DefinitionKey::TokenKey, value: Some(to_value(key)) }
     }
 
     /// The value as it is kept, with its secrets sealed; `random` fills its argument with random bytes.
@@ -122,7 +122,7 @@ impl LogRecord {
         let name = self.key.to_string();
         let seal = |secret: String| keys.seal(&name, &secret, random);
         Some(match self.key {
-            Key::Webhook(_) => {
+            DefinitionKey::Webhook(_) => {
                 let webhook: Webhook<String> = from_value(value).expect(OWN);
                 let Ok(mut webhook) = webhook.with_secrets(|secret| Ok::<_, Infallible>(seal(secret)));
                 for (_, HiddenText(value)) in webhook.handling.secrets_mut() {
@@ -130,16 +130,16 @@ impl LogRecord {
                 }
                 to_value(&webhook)
             }
-            Key::TokenKey => {
+            DefinitionKey::TokenKey => {
                 let TokenKey { key, created } = from_value(value).expect(OWN);
                 to_value(&TokenKey { key: seal(key), created })
             }
-            Key::Event(_) | Key::Table(_) | Key::Client(_) => value.to_vec(),
+            DefinitionKey::Event(_) | DefinitionKey::Table(_) | DefinitionKey::Client(_) => value.to_vec(),
         })
     }
 
     /// The tombstone that deletes what `key` names.
-    pub fn deletion(key: Key) -> Self {
+    pub fn deletion(key: DefinitionKey) -> Self {
         Self { key, value: None }
     }
 }
@@ -160,9 +160,9 @@ pub(super) fn webhook_from_value(id: WebhookId, value: &[u8], keys: &Keyring) ->
         return Err(BadReason::OtherId(webhook.id.into()));
     }
     for (_, HiddenText(value)) in webhook.handling.secrets_mut() {
-        *value = keys.open(&Key::Webhook(id).to_string(), std::mem::take(value))?;
+        *value = keys.open(&DefinitionKey::Webhook(id).to_string(), std::mem::take(value))?;
     }
-    webhook.with_secrets(|secret| opened(Key::Webhook(id), secret, keys))
+    webhook.with_secrets(|secret| opened(DefinitionKey::Webhook(id), secret, keys))
 }
 
 pub(super) fn client_from_value(id: ClientId, value: &[u8]) -> Result<Client, BadReason> {
@@ -172,10 +172,10 @@ pub(super) fn client_from_value(id: ClientId, value: &[u8]) -> Result<Client, Ba
 
 pub(super) fn token_key_from_value(value: &[u8], keys: &Keyring) -> Result<TokenKey, BadReason> {
     let TokenKey { key, created } = from_value(value)?;
-    Ok(TokenKey { key: opened(Key::TokenKey, key, keys)?, created })
+    Ok(TokenKey { key: opened(DefinitionKey::TokenKey, key, keys)?, created })
 }
 
-fn opened(record: Key, secret: String, keys: &Keyring) -> Result<Secret, BadReason> {
+fn opened(record: DefinitionKey, secret: String, keys: &Keyring) -> Result<Secret, BadReason> {
     Ok(Secret::try_from(keys.open(&record.to_string(), secret)?)?)
 }
 

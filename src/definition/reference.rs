@@ -2,16 +2,16 @@
 
 /// Where a secret stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reference<'t> {
+pub enum SecretReference<'t> {
     Variable(&'t str),
     File(&'t str),
 }
 
-impl<'t> Reference<'t> {
+impl<'t> SecretReference<'t> {
     /// None for a text that is the secret itself.
     pub fn of(text: &'t str) -> Option<Self> {
         let inner = text.strip_prefix("${")?.strip_suffix('}')?;
-        Some(inner.strip_prefix("file:").map_or(Reference::Variable(inner), Reference::File))
+        Some(inner.strip_prefix("file:").map_or(SecretReference::Variable(inner), SecretReference::File))
     }
 }
 
@@ -21,10 +21,13 @@ mod tests {
 
     #[test]
     fn a_whole_text_names_a_variable_or_a_file() {
-        assert_eq!(Reference::of("${TOKEN}"), Some(Reference::Variable("TOKEN")));
-        assert_eq!(Reference::of("${file:/run/secrets/token}"), Some(Reference::File("/run/secrets/token")));
+        assert_eq!(SecretReference::of("${TOKEN}"), Some(SecretReference::Variable("TOKEN")));
+        assert_eq!(
+            SecretReference::of("${file:/run/secrets/token}"),
+            Some(SecretReference::File("/run/secrets/token"))
+        );
         for text in ["TOKEN", "x${TOKEN}", "${TOKEN", "$TOKEN}"] {
-            assert_eq!(Reference::of(text), None, "{text}");
+            assert_eq!(SecretReference::of(text), None, "{text}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The rules that a definition must keep: the one place where they are checked.
 //!
-//! [`webhook`], [`event`] and [`table()`] look at a definition alone, [`unique_name`] and [`Places`] at it among others.
+//! [`webhook`], [`event`] and [`table()`] look at a definition alone, [`unique_name`] and [`EventSlots`] at it among others.
 //! Each refusal names the request field by the name that people write, the value, and what to do instead.
 
 mod destinations;
@@ -12,11 +12,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 pub use self::destinations::destinations;
 pub use self::fields::{Seen, UnknownTables, known_fields, unknown_table};
-pub use self::limits::Limits;
+pub use self::limits::DefinitionLimits;
 pub use self::table::{table, table_field};
 use super::guard::{Guard, Refused};
 use super::template::{Template, TemplateError};
-use super::{BadSecret, BadUrl, Draft, Endpoint, Event, HiddenText, Payload, Secret, UnknownFieldType, Webhook};
+use super::{
+    BadSecret, BadUrl, Endpoint, Event, HiddenText, Payload, PendingDefinitions, Secret, UnknownFieldType, Webhook,
+};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, Operation, UnknownEventSource};
 
@@ -43,7 +45,7 @@ pub const MAX_TEMPLATE: usize = 256 * 1024;
 pub struct Policy {
     /// Whether outgoing URLs may be http.
     pub allow_http: bool,
-    pub limits: Limits,
+    pub limits: DefinitionLimits,
     pub unknown_tables: UnknownTables,
     /// Which addresses may be dialled.
     pub addresses: Guard,
@@ -51,7 +53,7 @@ pub struct Policy {
 
 /// Why a definition is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Violation {
     #[error("{field} is required")]
     Missing { field: &'static str },
     #[error("{field} has {length} {unit}, and at most {most} are allowed")]
@@ -159,13 +161,13 @@ pub enum Refusal {
     SameFields { table: String, other: EventId },
 }
 
-impl Refusal {
+impl Violation {
     /// The event that stands in the way, if that is the reason.
     pub fn other_event(&self) -> Option<EventId> {
         match self {
-            Refusal::OnlyOne { other, .. } | Refusal::AllFields { other, .. } | Refusal::SameFields { other, .. } => {
-                Some(*other)
-            }
+            Violation::OnlyOne { other, .. }
+            | Violation::AllFields { other, .. }
+            | Violation::SameFields { other, .. } => Some(*other),
             _ => None,
         }
     }
@@ -174,34 +176,34 @@ impl Refusal {
 /// Reads an event type.
 ///
 /// # Errors
-/// [`Refusal::EventType`].
-pub fn operation(event_type: &str) -> Result<Operation, Refusal> {
-    Operation::from_event_type(event_type).ok_or_else(|| Refusal::EventType(event_type.to_owned()))
+/// [`Violation::EventType`].
+pub fn operation(event_type: &str) -> Result<Operation, Violation> {
+    Operation::from_event_type(event_type).ok_or_else(|| Violation::EventType(event_type.to_owned()))
 }
 
 /// Reads a throttling. The most that is allowed is none.
 ///
 /// # Errors
-/// [`Refusal::Calls`].
-pub fn call_throttling(calls: i64, limits: &Limits) -> Result<Option<u32>, Refusal> {
+/// [`Violation::Calls`].
+pub fn call_throttling(calls: i64, limits: &DefinitionLimits) -> Result<Option<u32>, Violation> {
     let most = limits.call_throttling;
     match u32::try_from(calls) {
         Ok(calls) if calls == most => Ok(None),
         Ok(calls) if (1..most).contains(&calls) => Ok(Some(calls)),
-        _ => Err(Refusal::Calls { calls, most }),
+        _ => Err(Violation::Calls { calls, most }),
     }
 }
 
 /// Makes a payload of the two ways to choose one. An empty list or text is one not given.
 ///
 /// # Errors
-/// [`Refusal::TwoPayloads`].
-pub fn payload(fields: Option<Vec<String>>, template: Option<String>) -> Result<Payload, Refusal> {
+/// [`Violation::TwoPayloads`].
+pub fn payload(fields: Option<Vec<String>>, template: Option<String>) -> Result<Payload, Violation> {
     match (fields.filter(|fields| !fields.is_empty()), template.filter(|template| !template.is_empty())) {
         (None, None) => Ok(Payload::Default),
         (Some(fields), None) => Ok(Payload::Fields(fields)),
         (None, Some(template)) => Ok(Payload::Template(template)),
-        (Some(_), Some(_)) => Err(Refusal::TwoPayloads),
+        (Some(_), Some(_)) => Err(Violation::TwoPayloads),
     }
 }
 
@@ -209,34 +211,34 @@ pub fn payload(fields: Option<Vec<String>>, template: Option<String>) -> Result<
 /// back.
 ///
 /// # Errors
-/// [`Refusal::SecretGiven`].
-pub fn no_secret(given: Option<&HiddenText>, there: Option<&Secret>) -> Result<(), Refusal> {
+/// [`Violation::SecretGiven`].
+pub fn no_secret(given: Option<&HiddenText>, there: Option<&Secret>) -> Result<(), Violation> {
     let is_there = |given: &HiddenText| there.is_some_and(|there| there.expose() == given.0);
-    if given.is_none_or(is_there) { Ok(()) } else { Err(Refusal::SecretGiven) }
+    if given.is_none_or(is_there) { Ok(()) } else { Err(Violation::SecretGiven) }
 }
 
 /// Checks a webhook by itself.
 ///
 /// # Errors
 /// The first rule that it breaks.
-pub fn webhook(webhook: &Webhook, policy: &Policy) -> Result<(), Refusal> {
+pub fn webhook(webhook: &Webhook, policy: &Policy) -> Result<(), Violation> {
     name("Account", webhook.account.as_str())?;
     name("Name", &webhook.name)?;
     let description = webhook.description.as_deref().unwrap_or_default();
     at_most("Description", description.chars().count(), MAX_DESCRIPTION, "characters")?;
     if webhook.urls.is_empty() {
-        return Err(Refusal::Missing { field: "OutgoingUrls" });
+        return Err(Violation::Missing { field: "OutgoingUrls" });
     }
     at_most("OutgoingUrls", webhook.urls.len(), MAX_URLS, "URLs")?;
     for url in &webhook.urls {
         at_most("A URL in OutgoingUrls", url.len(), MAX_URL, "bytes")?;
         if !Endpoint::parse(url)?.https && !policy.allow_http {
-            return Err(Refusal::Http(url.clone()));
+            return Err(Violation::Http(url.clone()));
         }
     }
     no_endpoint_twice(&webhook.urls)?;
     if webhook.call_throttling == Some(0) {
-        return Err(Refusal::NoCalls);
+        return Err(Violation::NoCalls);
     }
     webhook.handling.check(policy)
 }
@@ -244,12 +246,12 @@ pub fn webhook(webhook: &Webhook, policy: &Policy) -> Result<(), Refusal> {
 /// Checks that no other webhook of the account has the name.
 ///
 /// # Errors
-/// [`Refusal::NameTaken`].
-pub fn unique_name(webhook: &Webhook, among: &Draft<'_>) -> Result<(), Refusal> {
+/// [`Violation::NameTaken`].
+pub fn unique_name(webhook: &Webhook, among: &PendingDefinitions<'_>) -> Result<(), Violation> {
     match among.named(&webhook.account, &webhook.name).find(|other| other.id != webhook.id) {
         None => Ok(()),
         Some(other) => {
-            Err(Refusal::NameTaken { name: webhook.name.clone(), account: webhook.account.clone(), other: other.id })
+            Err(Violation::NameTaken { name: webhook.name.clone(), account: webhook.account.clone(), other: other.id })
         }
     }
 }
@@ -258,10 +260,10 @@ pub fn unique_name(webhook: &Webhook, among: &Draft<'_>) -> Result<(), Refusal> 
 ///
 /// # Errors
 /// The first rule that it breaks.
-pub fn event(event: &Event) -> Result<(), Refusal> {
+pub fn event(event: &Event) -> Result<(), Violation> {
     name("ObjectName", &event.object_name)?;
     if event.operation != Operation::Update && !event.object_fields.is_empty() {
-        return Err(Refusal::FieldsWithoutUpdate(event.operation));
+        return Err(Violation::FieldsWithoutUpdate(event.operation));
     }
     fields("ObjectFields", &event.object_fields)?;
     for source in &event.event_sources {
@@ -282,24 +284,24 @@ pub fn event(event: &Event) -> Result<(), Refusal> {
 /// The places that a webhook has for events: on each table one insert event, one delete event, and either one
 /// update event for all fields or any number for different sets of fields.
 #[derive(Debug, Default)]
-pub struct Places<'e> {
-    tables: HashMap<&'e str, Table<'e>>,
+pub struct EventSlots<'e> {
+    tables: HashMap<&'e str, TableSlots<'e>>,
 }
 
 #[derive(Debug, Default)]
-struct Table<'e> {
+struct TableSlots<'e> {
     insert: Option<EventId>,
     delete: Option<EventId>,
     /// By the set of fields; the empty set is all fields.
     updates: BTreeMap<BTreeSet<&'e str>, EventId>,
 }
 
-impl<'e> Places<'e> {
+impl<'e> EventSlots<'e> {
     /// Gives an event its place.
     ///
     /// # Errors
     /// Another event has it, or an update event for all fields is to stand beside one for selected fields.
-    pub fn take(&mut self, event: &'e Event) -> Result<(), Refusal> {
+    pub fn take(&mut self, event: &'e Event) -> Result<(), Violation> {
         let table = self.tables.entry(&event.object_name).or_default();
         let only = match event.operation {
             Operation::Insert => &mut table.insert,
@@ -308,74 +310,74 @@ impl<'e> Places<'e> {
         };
         if let Some(other) = *only {
             let table = event.object_name.clone();
-            return Err(Refusal::OnlyOne { operation: event.operation, table, other });
+            return Err(Violation::OnlyOne { operation: event.operation, table, other });
         }
         *only = Some(event.id);
         Ok(())
     }
 }
 
-impl<'e> Table<'e> {
-    fn take_update(&mut self, event: &'e Event) -> Result<(), Refusal> {
+impl<'e> TableSlots<'e> {
+    fn take_update(&mut self, event: &'e Event) -> Result<(), Violation> {
         let table = || event.object_name.clone();
         let fields: BTreeSet<&str> = event.object_fields.iter().map(String::as_str).collect();
         if let Some(other) = self.updates.get(&fields) {
             return Err(if fields.is_empty() {
-                Refusal::OnlyOne { operation: event.operation, table: table(), other: *other }
+                Violation::OnlyOne { operation: event.operation, table: table(), other: *other }
             } else {
-                Refusal::SameFields { table: table(), other: *other }
+                Violation::SameFields { table: table(), other: *other }
             });
         }
         // One for all fields stands alone, so any one of those that are there tells of which kind they are.
         if let Some((others, other)) = self.updates.first_key_value()
             && others.is_empty() != fields.is_empty()
         {
-            return Err(Refusal::AllFields { table: table(), other: *other });
+            return Err(Violation::AllFields { table: table(), other: *other });
         }
         self.updates.insert(fields, event.id);
         Ok(())
     }
 }
 
-fn name(field: &'static str, name: &str) -> Result<(), Refusal> {
+fn name(field: &'static str, name: &str) -> Result<(), Violation> {
     if name.trim().is_empty() {
-        return Err(Refusal::Missing { field });
+        return Err(Violation::Missing { field });
     }
     at_most(field, name.chars().count(), MAX_NAME, "characters")
 }
 
-fn fields(field: &'static str, names: &[String]) -> Result<(), Refusal> {
+fn fields(field: &'static str, names: &[String]) -> Result<(), Violation> {
     at_most(field, names.len(), MAX_FIELDS, "names")?;
     at_most(field, names.iter().map(String::len).sum(), MAX_FIELDS_BYTES, "bytes")?;
     if names.iter().any(String::is_empty) {
-        return Err(Refusal::EmptyName { field });
+        return Err(Violation::EmptyName { field });
     }
     no_name_twice(field, names)
 }
 
 /// Two spellings of one URL would send each message there twice.
-fn no_endpoint_twice(urls: &[String]) -> Result<(), Refusal> {
+fn no_endpoint_twice(urls: &[String]) -> Result<(), Violation> {
     let mut seen = HashSet::with_capacity(urls.len());
     for url in urls {
         let Endpoint { https, host, port, uri, .. } = Endpoint::parse(url)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         if !seen.insert((https, host.to_ascii_lowercase(), port, path)) {
-            return Err(Refusal::Twice { field: "OutgoingUrls", value: url.clone() });
+            return Err(Violation::Twice { field: "OutgoingUrls", value: url.clone() });
         }
     }
     Ok(())
 }
 
-fn no_name_twice(field: &'static str, names: &[String]) -> Result<(), Refusal> {
+fn no_name_twice(field: &'static str, names: &[String]) -> Result<(), Violation> {
     let mut seen = HashSet::with_capacity(names.len());
     match names.iter().find(|name| !seen.insert(name.as_str())) {
         None => Ok(()),
-        Some(name) => Err(Refusal::Twice { field, value: name.clone() }),
+        Some(name) => Err(Violation::Twice { field, value: name.clone() }),
     }
 }
 
-fn at_most(field: &'static str, length: usize, most: usize, unit: &'static str) -> Result<(), Refusal> {
-    if length > most { Err(Refusal::TooLong { field, length, most, unit }) } else { Ok(()) }
+fn at_most(field: &'static str, length: usize, most: usize, unit: &'static str) -> Result<(), Violation> {
+    if length > most { Err(Violation::TooLong { field, length, most, unit }) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::ops::Add as _;
 use std::sync::Arc;
 
 use self::declared::Declared;
-use super::record::{self, BadReason, BadRecord, Key};
+use super::record::{self, BadReason, BadRecord, DefinitionKey};
 use super::{CannotOpen, Client, Event, Keyring, Table, TokenKey, Usage, Webhook};
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
@@ -34,7 +34,7 @@ pub struct Definitions {
     clients: BTreeMap<ClientId, Client>,
     token_key: Option<TokenKey>,
     /// Records whose secrets can't be opened here, and why. What they stood for before stays: see `unopened`.
-    unopened: BTreeMap<Key, CannotOpen>,
+    unopened: BTreeMap<DefinitionKey, CannotOpen>,
 }
 
 /// What rules are looked up by.
@@ -92,38 +92,38 @@ impl Definitions {
     /// a restart with a compacted log; but not if only its secret can't be opened, for then these definitions are
     /// not the whole, and nobody may go by them.
     pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>, changes: &mut Changes) -> Result<Applied, BadRecord> {
-        let parsed = Key::parse(key);
+        let parsed = DefinitionKey::parse(key);
         if let Ok(Some(key)) = parsed {
             self.unopened.remove(&key);
         }
         let outcome = match parsed {
             Ok(None) => return Ok(Applied::Ignored),
-            Ok(Some(Key::Webhook(id))) => {
+            Ok(Some(DefinitionKey::Webhook(id))) => {
                 let (webhook, outcome) = split(value.map(|value| record::webhook_from_value(id, value, &self.keys)));
-                if self.is_opened(Key::Webhook(id), &outcome) {
+                if self.is_opened(DefinitionKey::Webhook(id), &outcome) {
                     self.replace_webhook(id, webhook, changes);
                 }
                 outcome
             }
-            Ok(Some(Key::Event(id))) => {
+            Ok(Some(DefinitionKey::Event(id))) => {
                 let (event, outcome) = split(value.map(|value| record::event_from_value(id, value)));
                 self.replace_event(id, event, changes);
                 outcome
             }
-            Ok(Some(Key::Table(id))) => {
+            Ok(Some(DefinitionKey::Table(id))) => {
                 let (table, outcome) = split(value.map(|value| record::table_from_value(id, value)));
                 self.declared.replace(id, table, changes);
                 outcome
             }
-            Ok(Some(Key::Client(id))) => {
+            Ok(Some(DefinitionKey::Client(id))) => {
                 self.clients.remove(&id);
                 let (client, outcome) = split(value.map(|value| record::client_from_value(id, value)));
                 self.clients.extend(client.map(|client| (id, client)));
                 outcome
             }
-            Ok(Some(Key::TokenKey)) => {
+            Ok(Some(DefinitionKey::TokenKey)) => {
                 let (key, outcome) = split(value.map(|value| record::token_key_from_value(value, &self.keys)));
-                if self.is_opened(Key::TokenKey, &outcome) {
+                if self.is_opened(DefinitionKey::TokenKey, &outcome) {
                     self.token_key = key;
                 }
                 outcome
@@ -140,12 +140,12 @@ impl Definitions {
 
     /// Why these definitions are not the whole: a secret is sealed with a key that is not here. Whoever went by
     /// them would send nothing for a webhook that is there, or write a second one of its name.
-    pub fn unopened(&self) -> Option<(Key, &CannotOpen)> {
+    pub fn unopened(&self) -> Option<(DefinitionKey, &CannotOpen)> {
         self.unopened.first_key_value().map(|(key, why)| (*key, why))
     }
 
     /// Remembers a record that can't be opened.
-    fn is_opened(&mut self, key: Key, outcome: &Result<(), BadReason>) -> bool {
+    fn is_opened(&mut self, key: DefinitionKey, outcome: &Result<(), BadReason>) -> bool {
         let Err(BadReason::Sealed(why)) = outcome else { return true };
         self.unopened.insert(key, why.clone());
         false

@@ -14,7 +14,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use self::program::{DEFAULT_HEAD, Fixed, Member, OUT_HOOK, Op, Reference, Varying};
+pub use self::program::{DEFAULT_HEAD, DynamicMember, Fixed, OUT_HOOK, Op, RowReference, Varying};
 
 /// How deep objects and arrays may nest.
 pub const MAX_DEPTH: usize = 128;

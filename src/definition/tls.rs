@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::hidden::HiddenText;
-use super::rules::Refusal;
+use super::rules::Violation;
 
 /// The longest text of each, in bytes.
 pub const MAX_PEM: usize = 64 * 1024;
@@ -38,7 +38,7 @@ pub struct TlsSettings {
 }
 
 /// The same, read. Its `Debug` shows the fingerprint alone.
-pub struct Tls {
+pub struct CompiledTls {
     /// None: the installation's.
     pub authorities: Option<Arc<RootCertStore>>,
     pub identity: Option<Arc<SingleCertAndKey>>,
@@ -53,7 +53,7 @@ const KEY: &str = "Tls.ClientKey";
 impl TlsSettings {
     /// # Errors
     /// The first of them that is no PEM of what it should be, or that lacks the other.
-    pub fn read(&self) -> Result<Tls, Refusal> {
+    pub fn read(&self) -> Result<CompiledTls, Violation> {
         let authorities = match &self.ca_certificates {
             Some(pem) => Some(authorities(short(CA, pem)?.as_bytes()).map_err(|reason| bad(CA, reason))?),
             None => None,
@@ -67,7 +67,7 @@ impl TlsSettings {
             (None, Some(_)) => return Err(bad(CERTIFICATE, "it is required with a ClientKey")),
             (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
         };
-        Ok(Tls {
+        Ok(CompiledTls {
             authorities: authorities.map(Arc::new),
             identity: identity.map(|key| Arc::new(SingleCertAndKey::from(key))),
             fingerprint: self.fingerprint(),
@@ -102,7 +102,7 @@ pub fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     Ok(authorities)
 }
 
-fn identity(certificate: &str, key: &HiddenText) -> Result<CertifiedKey, Refusal> {
+fn identity(certificate: &str, key: &HiddenText) -> Result<CertifiedKey, Violation> {
     let chain: Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(short(CERTIFICATE, certificate)?.as_bytes()).collect();
     let chain = chain.map_err(|reason| bad(CERTIFICATE, reason.to_string()))?;
@@ -122,23 +122,23 @@ fn identity(certificate: &str, key: &HiddenText) -> Result<CertifiedKey, Refusal
     }
 }
 
-fn short<'t>(field: &'static str, pem: &'t str) -> Result<&'t str, Refusal> {
+fn short<'t>(field: &'static str, pem: &'t str) -> Result<&'t str, Violation> {
     if pem.len() > MAX_PEM { Err(bad(field, "it has at most 65536 bytes")) } else { Ok(pem) }
 }
 
-fn bad(field: &'static str, reason: impl Into<String>) -> Refusal {
-    Refusal::Part { field, reason: reason.into() }
+fn bad(field: &'static str, reason: impl Into<String>) -> Violation {
+    Violation::Part { field, reason: reason.into() }
 }
 
-impl PartialEq for Tls {
+impl PartialEq for CompiledTls {
     fn eq(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
     }
 }
 
-impl Eq for Tls {}
+impl Eq for CompiledTls {}
 
-impl fmt::Debug for Tls {
+impl fmt::Debug for CompiledTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Tls").field(&self.fingerprint).finish()
     }

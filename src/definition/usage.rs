@@ -2,7 +2,7 @@
 
 use std::ops::{Add, Sub};
 
-use super::{Authentication, Event, Handling, Payload, TlsSettings, Webhook};
+use super::{Authentication, DeliverySettings, Event, Payload, TlsSettings, Webhook};
 
 /// How many definitions there are, and the bytes of the texts in them. Declared tables are not counted: only an
 /// operator declares some.
@@ -34,8 +34,8 @@ impl Usage {
     }
 }
 
-fn of_handling(handling: &Handling) -> usize {
-    let Handling { headers, authentication, tls, .. } = handling;
+fn of_handling(handling: &DeliverySettings) -> usize {
+    let DeliverySettings { headers, authentication, tls, .. } = handling;
     let headers: usize = headers.iter().map(|(name, value)| name.len() + value.0.len()).sum();
     let authentication = authentication.as_ref().map_or(0, |authentication| match authentication {
         Authentication::Basic { username, password } => username.len() + password.0.len(),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Handling, Secret};
+use super::{DeliverySettings, Secret};
 use crate::id::{AccountId, WebhookId};
 
 /// Where the messages of its events go, and with which secret.
@@ -22,8 +22,8 @@ pub struct Webhook<S = Secret> {
     /// The secret before it, while messages are signed with both.
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     pub old_secret: Option<OldSecret<S>>,
-    #[serde(default, skip_serializing_if = "Handling::is_default")]
-    pub handling: Handling,
+    #[serde(default, skip_serializing_if = "DeliverySettings::is_default")]
+    pub handling: DeliverySettings,
     #[serde(default = "yes")]
     pub enabled: bool,
     /// Why it was disabled, if a receiver's answer did that (410). Whoever enables it takes this away.

@@ -13,13 +13,13 @@ use serde_saphyr::{Location, Spanned};
 
 pub use self::table::{FieldEntry, TableEntry};
 pub use self::wrong::BadFile;
-use super::{Authentication, Definitions, Event, Order, Payload, Table, TlsSettings, Webhook};
+use super::{Authentication, Definitions, Event, MessageOrder, Payload, Table, TlsSettings, Webhook};
 use crate::id::AccountId;
 
 /// A file of webhooks with their events, and of declared tables.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct File {
+pub struct DefinitionFile {
     pub webhooks: Vec<Spanned<WebhookEntry>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<Spanned<TableEntry>>,
@@ -57,7 +57,7 @@ pub struct WebhookEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_secret: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<Order>,
+    pub order: Option<MessageOrder>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -82,7 +82,7 @@ pub struct EventEntry {
     pub enabled: Option<bool>,
 }
 
-/// A secret, or what it refers to as [`Reference`](super::Reference) has it. Its `Debug` shows nothing of it.
+/// A secret, or what it refers to as [`Reference`](super::SecretReference) has it. Its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(pub String);
@@ -96,7 +96,7 @@ impl fmt::Debug for SecretText {
 /// What the names of keys at the top begin with that are the file's own, for anchors that others refer to.
 const OWN: &str = "x-";
 
-impl<'de> Deserialize<'de> for File {
+impl<'de> Deserialize<'de> for DefinitionFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(FileVisitor)
     }
@@ -105,13 +105,13 @@ impl<'de> Deserialize<'de> for File {
 struct FileVisitor;
 
 impl<'de> Visitor<'de> for FileVisitor {
-    type Value = File;
+    type Value = DefinitionFile;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<File, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DefinitionFile, A::Error> {
         let (mut webhooks, mut tables) = (None, None);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
@@ -127,29 +127,29 @@ impl<'de> Visitor<'de> for FileVisitor {
         if webhooks.is_none() && tables.is_none() {
             return self.visit_unit();
         }
-        Ok(File { webhooks: webhooks.unwrap_or_default(), tables: tables.unwrap_or_default() })
+        Ok(DefinitionFile { webhooks: webhooks.unwrap_or_default(), tables: tables.unwrap_or_default() })
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<File, E> {
+    fn visit_unit<E: serde::de::Error>(self) -> Result<DefinitionFile, E> {
         Err(E::custom(wrong::EMPTY))
     }
 }
 
-impl File {
+impl DefinitionFile {
     /// # Errors
     /// The text is empty or no YAML, or has a key that is unknown, missing or there twice, or a value of another type.
-    pub fn parse(text: &str) -> Result<File, BadFile> {
+    pub fn parse(text: &str) -> Result<DefinitionFile, BadFile> {
         // The file is the operator's own, so its size and nesting need no limits.
         let options = serde_saphyr::options! { with_snippet: false, budget: None };
         let mut track = Track::new();
         let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
-            File::deserialize(serde_path_to_error::Deserializer::new(deserializer, &mut track))
+            DefinitionFile::deserialize(serde_path_to_error::Deserializer::new(deserializer, &mut track))
         });
         read.map_err(|error| BadFile::new(&error, &track.path()))
     }
 
     /// The definitions of one account, or of all, as a file that, applied, changes nothing.
-    pub fn of(definitions: &Definitions, account: Option<&AccountId>, show_secrets: bool) -> File {
+    pub fn of(definitions: &Definitions, account: Option<&AccountId>, show_secrets: bool) -> DefinitionFile {
         let mut webhooks: Vec<_> = match account {
             Some(account) => definitions.webhooks_of(account).collect(),
             None => definitions.webhooks().collect(),
@@ -161,7 +161,7 @@ impl File {
             None => definitions.declared().collect(),
         };
         tables.sort_by_key(|table| (&table.account, &table.name));
-        File {
+        DefinitionFile {
             webhooks: webhooks.iter().map(entry).map(nowhere).collect(),
             tables: tables.into_iter().map(TableEntry::of).map(nowhere).collect(),
         }

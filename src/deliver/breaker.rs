@@ -26,11 +26,11 @@ pub(super) struct Breaker {
     threshold: u32,
     longest_wait: Duration,
     failures: u32,
-    state: State,
+    state: BreakerState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BreakerState {
     Closed,
     /// Nothing passes until then.
     Open {
@@ -46,72 +46,72 @@ enum State {
 
 impl Breaker {
     pub fn new(threshold: u32, longest_wait: Duration) -> Self {
-        Self { threshold, longest_wait, failures: 0, state: State::Closed }
+        Self { threshold, longest_wait, failures: 0, state: BreakerState::Closed }
     }
 
     /// Whether a call may go in now. Where it is open and its time has come, the one that may is the probe.
     pub fn admits(&mut self, now: Duration) -> bool {
         match self.state {
-            State::Closed => true,
-            State::Open { until, wait } | State::Probing { until, wait } if now >= until => {
-                self.state = State::Probing { until: now + wait.max(FIRST_WAIT), wait };
+            BreakerState::Closed => true,
+            BreakerState::Open { until, wait } | BreakerState::Probing { until, wait } if now >= until => {
+                self.state = BreakerState::Probing { until: now + wait.max(FIRST_WAIT), wait };
                 true
             }
-            State::Open { .. } | State::Probing { .. } => false,
+            BreakerState::Open { .. } | BreakerState::Probing { .. } => false,
         }
     }
 
     /// Whether a probe may go in now.
     pub fn wants_probe(&self, now: Duration) -> bool {
         match self.state {
-            State::Closed => false,
-            State::Open { until, .. } | State::Probing { until, .. } => now >= until,
+            BreakerState::Closed => false,
+            BreakerState::Open { until, .. } | BreakerState::Probing { until, .. } => now >= until,
         }
     }
 
     /// What it does with calls now.
     pub fn phase(&self, now: Duration) -> Phase {
         match self.state {
-            State::Closed => Phase::Closed,
-            State::Open { until, .. } if now < until => Phase::Open(until - now),
-            State::Open { .. } | State::Probing { .. } => Phase::Probing,
+            BreakerState::Closed => Phase::Closed,
+            BreakerState::Open { until, .. } if now < until => Phase::Open(until - now),
+            BreakerState::Open { .. } | BreakerState::Probing { .. } => Phase::Probing,
         }
     }
 
     /// Lets the next call pass as a probe, whatever the wait, and though another probe may be under way: that one may hang
     /// until its timeout. The wait after it is the one that would have come next.
     pub fn probe_now(&mut self, now: Duration) {
-        if let State::Open { until, wait } | State::Probing { until, wait } = self.state {
-            self.state = State::Open { until: until.min(now), wait };
+        if let BreakerState::Open { until, wait } | BreakerState::Probing { until, wait } = self.state {
+            self.state = BreakerState::Open { until: until.min(now), wait };
         }
     }
 
     /// Whether calls are turned away, but for a probe.
     pub fn is_open(&self) -> bool {
-        self.state != State::Closed
+        self.state != BreakerState::Closed
     }
 
     /// The endpoint has answered as one that works.
     pub fn succeeded(&mut self) {
         self.failures = 0;
-        self.state = State::Closed;
+        self.state = BreakerState::Closed;
     }
 
     /// The endpoint has failed. True if that opens the breaker.
     pub fn failed(&mut self, now: Duration) -> bool {
         self.failures = self.failures.saturating_add(1);
         match self.state {
-            State::Closed if self.threshold > 0 && self.failures >= self.threshold => {
-                self.state = State::Open { until: now + FIRST_WAIT, wait: FIRST_WAIT };
+            BreakerState::Closed if self.threshold > 0 && self.failures >= self.threshold => {
+                self.state = BreakerState::Open { until: now + FIRST_WAIT, wait: FIRST_WAIT };
                 true
             }
-            State::Probing { wait, .. } => {
+            BreakerState::Probing { wait, .. } => {
                 let wait = (wait * 2).clamp(FIRST_WAIT, self.longest_wait.max(FIRST_WAIT));
-                self.state = State::Open { until: now + wait, wait };
+                self.state = BreakerState::Open { until: now + wait, wait };
                 false
             }
             // What was under way when it opened says nothing new.
-            State::Closed | State::Open { .. } => false,
+            BreakerState::Closed | BreakerState::Open { .. } => false,
         }
     }
 
@@ -119,12 +119,12 @@ impl Breaker {
     pub fn pause(&mut self, now: Duration, pause: Duration) -> bool {
         let asked = now + pause.min(self.longest_wait);
         match self.state {
-            State::Closed => {
-                self.state = State::Open { until: asked, wait: FIRST_WAIT };
+            BreakerState::Closed => {
+                self.state = BreakerState::Open { until: asked, wait: FIRST_WAIT };
                 true
             }
-            State::Open { until, wait } | State::Probing { until, wait } => {
-                self.state = State::Open { until: until.max(asked), wait };
+            BreakerState::Open { until, wait } | BreakerState::Probing { until, wait } => {
+                self.state = BreakerState::Open { until: until.max(asked), wait };
                 false
             }
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::failure::{Failure, Limit, Stage};
+use super::failure::{AttemptFailure, Limit, Stage};
 
 /// What follows from an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,25 +123,28 @@ pub(super) fn status(status: u16, retry_after: Option<Duration>) -> (Class, Verd
 
 /// What the absence of an answer means. All of it is retried: networks, names, certificates and even the
 /// addresses behind a name change.
-pub(super) fn failure(failure: &Failure) -> (Class, Verdict) {
+pub(super) fn failure(failure: &AttemptFailure) -> (Class, Verdict) {
     let class = match failure {
-        Failure::HttpRefused => Class::HttpRefused,
-        Failure::Resolve(_) => Class::Resolve,
-        Failure::RefusedAddress(_) => Class::RefusedAddress,
-        Failure::Tls(_) => Class::Tls,
+        AttemptFailure::HttpRefused => Class::HttpRefused,
+        AttemptFailure::Resolve(_) => Class::Resolve,
+        AttemptFailure::RefusedAddress(_) => Class::RefusedAddress,
+        AttemptFailure::Tls(_) => Class::Tls,
         // An address that takes no connection may be asked for too many, one that refuses it is not.
-        Failure::NoAnswer(_) => Class::ConnectTimeout,
-        Failure::Connect(reason) if reason.kind() == io::ErrorKind::TimedOut => Class::ConnectTimeout,
-        Failure::Connect(_) => Class::Connect,
-        Failure::Timeout(Limit { stage: Stage::Connect, .. }) => Class::ConnectTimeout,
+        AttemptFailure::NoAnswer(_) => Class::ConnectTimeout,
+        AttemptFailure::Connect(reason) if reason.kind() == io::ErrorKind::TimedOut => Class::ConnectTimeout,
+        AttemptFailure::Connect(_) => Class::Connect,
+        AttemptFailure::Timeout(Limit { stage: Stage::Connect, .. }) => Class::ConnectTimeout,
         // Here and where the connection broke, the receiver may have acted on the message; it knows it again
         // by its id.
-        Failure::Timeout(_) => Class::Timeout,
+        AttemptFailure::Timeout(_) => Class::Timeout,
         // The endpoint has heard nothing; its authorization server's trouble passes, or people mend the credentials.
-        Failure::NoToken(_) => Class::Token,
-        Failure::Proxy { .. } => Class::Proxy,
-        Failure::Broken(_) | Failure::Unprocessed(_) | Failure::Reset(_) | Failure::Http1Required => Class::Broken,
-        Failure::Protocol(_) => Class::Protocol,
+        AttemptFailure::NoToken(_) => Class::Token,
+        AttemptFailure::Proxy { .. } => Class::Proxy,
+        AttemptFailure::Broken(_)
+        | AttemptFailure::Unprocessed(_)
+        | AttemptFailure::Reset(_)
+        | AttemptFailure::Http1Required => Class::Broken,
+        AttemptFailure::Protocol(_) => Class::Protocol,
     };
     (class, Verdict::Retry { after: None })
 }

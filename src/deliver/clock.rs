@@ -24,7 +24,7 @@ pub(super) struct Clock {
 
 /// A reading of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Reading {
+pub(super) struct ClockReading {
     /// How long the process has run.
     pub running: Duration,
     /// For how long its threads were at work, in the mean. It comes in portions, so that it says something only of many
@@ -32,7 +32,7 @@ pub(super) struct Reading {
     pub busy: Duration,
 }
 
-impl Reading {
+impl ClockReading {
     /// Part of the time since an earlier reading in which the process had nothing to do.
     pub fn idle_since(self, earlier: Self) -> f64 {
         let since = |of: fn(Self) -> Duration| of(self).saturating_sub(of(earlier)).as_secs_f64();
@@ -41,9 +41,9 @@ impl Reading {
 }
 
 impl Clock {
-    pub fn read(&self) -> Reading {
+    pub fn read(&self) -> ClockReading {
         let micros = |of: &AtomicU64| Duration::from_micros(of.load(Ordering::Relaxed));
-        Reading { running: micros(&self.running), busy: micros(&self.busy) }
+        ClockReading { running: micros(&self.running), busy: micros(&self.busy) }
     }
 
     /// Takes one step; returns once it is over.
@@ -92,7 +92,7 @@ mod tests {
             clock.step().await;
         }
         let waited = clock.read();
-        assert!(waited.idle_since(Reading::default()) > 0.5, "{waited:?}");
+        assert!(waited.idle_since(ClockReading::default()) > 0.5, "{waited:?}");
         let work = || {
             tokio::spawn(async {
                 let began = Instant::now();

@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::dial::MAX_HEAD;
-use super::failure::Failure;
-use super::seen::Seen;
+use super::failure::AttemptFailure;
+use super::response_progress::ResponseProgress;
 use super::taken::{Taken, TellingBody};
 
 pub(super) type Body = Full<Bytes>;
@@ -35,7 +35,7 @@ pub(super) enum Connection {
 
 /// What a connection was opened to, and until when new requests go out on it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Opened {
+pub(super) struct ConnectionInfo {
     /// With a proxy between, the proxy.
     pub peer: Option<SocketAddr>,
     /// None if it may have any age.
@@ -46,13 +46,13 @@ pub(super) struct Opened {
 #[derive(Clone)]
 pub(super) struct Http2 {
     sender: http2::SendRequest<TellingBody>,
-    opened: Opened,
-    state: Arc<State>,
-    seen: Arc<Seen>,
+    opened: ConnectionInfo,
+    state: Arc<ConnectionState>,
+    seen: Arc<ResponseProgress>,
 }
 
 #[derive(Default)]
-struct State {
+struct ConnectionState {
     /// Why it ended, when it has broken.
     broken: OnceLock<hyper::Error>,
     /// It takes no new requests, though answers may come on it still: the endpoint has sent GOAWAY or refused one.
@@ -67,8 +67,8 @@ struct State {
 pub(super) struct Http1 {
     sender: http1::SendRequest<Body>,
     driver: Driver,
-    opened: Opened,
-    seen: Arc<Seen>,
+    opened: ConnectionInfo,
+    seen: Arc<ResponseProgress>,
 }
 
 enum Driver {
@@ -77,7 +77,7 @@ enum Driver {
     Closed(Option<hyper::Error>),
 }
 
-impl State {
+impl ConnectionState {
     /// Resolves when nothing is sent on the connection any more.
     async fn ended(&self) {
         let mut end = pin!(self.end.notified());
@@ -88,7 +88,7 @@ impl State {
     }
 }
 
-impl Opened {
+impl ConnectionInfo {
     fn is_too_old(&self) -> bool {
         self.until.is_some_and(|until| until <= Instant::now())
     }
@@ -98,13 +98,13 @@ impl Http1 {
     pub fn new(
         sender: http1::SendRequest<Body>,
         connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
-        opened: Opened,
-        seen: Arc<Seen>,
+        opened: ConnectionInfo,
+        seen: Arc<ResponseProgress>,
     ) -> Self {
         Self { sender, driver: Driver::Open(Box::pin(connection)), opened, seen }
     }
 
-    async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
+    async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
         let Http1 { sender, driver, seen, .. } = self;
         seen.begin_request();
         let answer = match driver.beside(sender.ready()).await {
@@ -150,10 +150,10 @@ impl Http2 {
     pub fn serve(
         sender: http2::SendRequest<TellingBody>,
         mut connection: impl Future<Output = hyper::Result<()>> + Send + Unpin + 'static,
-        opened: Opened,
-        seen: Arc<Seen>,
+        opened: ConnectionInfo,
+        seen: Arc<ResponseProgress>,
     ) -> Self {
-        let state = Arc::<State>::default();
+        let state = Arc::<ConnectionState>::default();
         let told = state.clone();
         tokio::spawn(async move {
             // Senders see the end of a connection when it is dropped, so that the reason has to be there before.
@@ -172,7 +172,7 @@ impl Http2 {
         !self.sender.is_closed() && !self.state.is_retired.load(Ordering::Relaxed) && !self.opened.is_too_old()
     }
 
-    async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
+    async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
         let taken = Taken::default();
         let request = request.map(|body| TellingBody::new(body, taken.clone()));
         let mut answer = pin!(self.sender.send_request(request));
@@ -185,9 +185,9 @@ impl Http2 {
         let failure = match answered {
             Some(Ok(answer)) => return Ok(answer),
             Some(Err(error)) => http2_failure(&error, self.state.broken.get()),
-            None => Failure::Unprocessed("the connection ended before the request was sent".to_owned()),
+            None => AttemptFailure::Unprocessed("the connection ended before the request was sent".to_owned()),
         };
-        if !matches!(failure, Failure::Reset(_)) {
+        if !matches!(failure, AttemptFailure::Reset(_)) {
             // What is sent next, be it this request once more, goes out on another one.
             self.state.is_retired.store(true, Ordering::Relaxed);
         }
@@ -226,16 +226,16 @@ impl Connection {
     /// Sends a request and awaits the head of its answer.
     ///
     /// # Errors
-    /// [`Failure::Broken`] when the connection closed before an answer began, [`Failure::Tls`] when TLS was the reason,
-    /// [`Failure::Protocol`] when what came is no answer; on HTTP/2 also [`Failure::Unprocessed`], [`Failure::Reset`] and
-    /// [`Failure::Http1Required`].
-    pub async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
+    /// [`AttemptFailure::Broken`] when the connection closed before an answer began, [`AttemptFailure::Tls`] when TLS was the reason,
+    /// [`AttemptFailure::Protocol`] when what came is no answer; on HTTP/2 also [`AttemptFailure::Unprocessed`], [`AttemptFailure::Reset`] and
+    /// [`AttemptFailure::Http1Required`].
+    pub async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
         let (answer, seen) = match self {
             Connection::Http1(http1) => (http1.exchange(request).await, &http1.seen),
             Connection::Http2(http2) => (http2.exchange(request).await, &http2.seen),
         };
         answer.map_err(|failure| match seen.tls_error() {
-            Some(reason) => Failure::Tls(io::Error::other(reason.clone())),
+            Some(reason) => AttemptFailure::Tls(io::Error::other(reason.clone())),
             None => failure,
         })
     }
@@ -251,14 +251,14 @@ impl Connection {
 }
 
 /// Awaits an answer before which no more bytes may come than [`MAX_HEADS`].
-async fn heads_within<T>(answer: impl Future<Output = T>, seen: &Seen) -> Result<T, Failure> {
+async fn heads_within<T>(answer: impl Future<Output = T>, seen: &ResponseProgress) -> Result<T, AttemptFailure> {
     let before = seen.bytes();
     let mut answer = pin!(answer);
     poll_fn(|context| match answer.as_mut().poll(context) {
         Poll::Ready(answer) => Poll::Ready(Ok(answer)),
         Poll::Pending if seen.bytes().wrapping_sub(before) > MAX_HEADS => {
             let text = format!("interim answers (1xx) of more than {} KiB came, and no final one", MAX_HEADS / 1024);
-            Poll::Ready(Err(Failure::Protocol(text)))
+            Poll::Ready(Err(AttemptFailure::Protocol(text)))
         }
         Poll::Pending => Poll::Pending,
     })
@@ -266,23 +266,23 @@ async fn heads_within<T>(answer: impl Future<Output = T>, seen: &Seen) -> Result
 }
 
 /// Why there is no answer on HTTP/2, and whether the endpoint has surely not processed the request (RFC 9113, 8.7).
-fn http2_failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> Failure {
+fn http2_failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> AttemptFailure {
     let Some(why) = h2_error(error) else {
         // The first is said of a request that found the connection gone, the other of one that waited for it to allow
         // one more: neither was sent.
         return match failure(error, broken) {
-            Failure::Broken(text) if error.is_canceled() || error.is_user() => Failure::Unprocessed(text),
+            AttemptFailure::Broken(text) if error.is_canceled() || error.is_user() => AttemptFailure::Unprocessed(text),
             other => other,
         };
     };
     match why.reason() {
-        Some(h2::Reason::HTTP_1_1_REQUIRED) if why.is_remote() => Failure::Http1Required,
-        Some(h2::Reason::REFUSED_STREAM) if why.is_remote() => Failure::Unprocessed(with_causes(error)),
+        Some(h2::Reason::HTTP_1_1_REQUIRED) if why.is_remote() => AttemptFailure::Http1Required,
+        Some(h2::Reason::REFUSED_STREAM) if why.is_remote() => AttemptFailure::Unprocessed(with_causes(error)),
         // A GOAWAY is said of those requests alone that are above its last one; others go on.
-        _ if why.is_remote() && why.is_go_away() => Failure::Unprocessed(with_causes(error)),
-        _ if why.is_remote() => Failure::Reset(with_causes(error)),
+        _ if why.is_remote() && why.is_go_away() => AttemptFailure::Unprocessed(with_causes(error)),
+        _ if why.is_remote() => AttemptFailure::Reset(with_causes(error)),
         // This side ends a stream or a connection on which comes what is no HTTP/2.
-        _ if why.is_library() => Failure::Protocol(with_causes(error)),
+        _ if why.is_library() => AttemptFailure::Protocol(with_causes(error)),
         _ => failure(error, broken),
     }
 }
@@ -293,17 +293,17 @@ fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
 
 /// Why there is no answer. A request that finds its connection gone is told no more than that; the connection was told
 /// why.
-fn failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> Failure {
+fn failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> AttemptFailure {
     // The last of these is said of a request that waited for the connection to allow one more.
     let found_it_gone = error.is_closed() || error.is_canceled() || error.is_user();
     // That it could not be shut down is what came of its end.
     match broken.filter(|why| !why.is_shutdown()) {
-        Some(why) if found_it_gone => Failure::Broken(with_causes(why)),
-        None if error.is_closed() || error.is_user() => Failure::Broken("the endpoint closed it".to_owned()),
+        Some(why) if found_it_gone => AttemptFailure::Broken(with_causes(why)),
+        None if error.is_closed() || error.is_user() => AttemptFailure::Broken("the endpoint closed it".to_owned()),
         // What can't be parsed is the endpoint's fault; all else that goes wrong before a status line is the
         // connection's.
-        _ if error.is_parse() => Failure::Protocol(with_causes(error)),
-        _ => Failure::Broken(with_causes(error)),
+        _ if error.is_parse() => AttemptFailure::Protocol(with_causes(error)),
+        _ => AttemptFailure::Broken(with_causes(error)),
     }
 }
 
@@ -333,12 +333,12 @@ mod tests {
         let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(ours)).await;
         // Nobody polls it, so the queue is neither read nor closed.
         let (sender, _connection) = handshake.unwrap();
-        let state = Arc::new(State { has_ended: true.into(), ..State::default() });
-        let opened = Opened { peer: None, until: None };
+        let state = Arc::new(ConnectionState { has_ended: true.into(), ..ConnectionState::default() });
+        let opened = ConnectionInfo { peer: None, until: None };
         let mut http2 = Http2 { sender, opened, state, seen: Arc::default() };
         let answer = timeout(Duration::from_secs(5), http2.exchange(Request::new(Body::default()))).await;
         let failure = answer.expect("it does not wait").unwrap_err();
-        assert!(matches!(failure, Failure::Unprocessed(_)), "{failure:?}");
+        assert!(matches!(failure, AttemptFailure::Unprocessed(_)), "{failure:?}");
         assert!(!http2.is_ready());
     }
 }

@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::Config;
-use super::connection::{Connection, Http1, Http2, Opened};
+use super::connection::{Connection, ConnectionInfo, Http1, Http2};
 use super::eyeballs::{self, Unreached};
-use super::failure::Failure;
+use super::failure::AttemptFailure;
 use super::proxy::Egress;
 use super::resolve::{Resolver, bare};
-use super::seen::Watched;
-use super::tls::Tls;
+use super::response_progress::ObservedStream;
+use super::tls::TlsConnectors;
 use crate::definition::Endpoint;
 use crate::definition::guard::{Guard, Refused};
 
@@ -38,7 +38,7 @@ const MAX_HEADER_LIST: u32 = 4 * MAX_HEAD as u32;
 
 pub(super) struct Dialer {
     resolver: Resolver,
-    tls: Tls,
+    tls: TlsConnectors,
     guard: Guard,
     egress: Egress,
     allow_http: bool,
@@ -60,7 +60,7 @@ impl Dialer {
     pub fn new(config: &Config, resolver: Resolver) -> Result<Self, String> {
         Ok(Self {
             resolver,
-            tls: Tls::new(config)?,
+            tls: TlsConnectors::new(config)?,
             egress: Egress { proxy: config.proxy.clone(), direct: config.no_proxy.clone() },
             guard: Guard::new(config.allow_addresses.clone(), config.deny_addresses.clone()),
             allow_http: config.allow_http,
@@ -82,40 +82,40 @@ impl Dialer {
         connector: &TlsConnector,
         offer: Offer,
         deadline: Instant,
-    ) -> Result<Connection, Failure> {
+    ) -> Result<Connection, AttemptFailure> {
         if !endpoint.https {
             if !self.allow_http {
-                return Err(Failure::HttpRefused);
+                return Err(AttemptFailure::HttpRefused);
             }
             let tcp = self.connect(endpoint, deadline).await?;
             let opened = self.opened(&tcp);
             return http1(tcp, opened).await;
         }
         let name = ServerName::try_from(bare(&endpoint.host).to_owned())
-            .map_err(|reason| Failure::Tls(io::Error::new(io::ErrorKind::InvalidInput, reason)))?;
+            .map_err(|reason| AttemptFailure::Tls(io::Error::new(io::ErrorKind::InvalidInput, reason)))?;
         let tcp = self.connect(endpoint, deadline).await?;
         let opened = self.opened(&tcp);
         let connecting = match offer {
             Offer::Both => connector.connect(name, tcp),
             Offer::Http1 => connector.with_alpn(vec![b"http/1.1".to_vec()]).connect(name, tcp),
         };
-        let tls = connecting.await.map_err(Failure::Tls)?;
+        let tls = connecting.await.map_err(AttemptFailure::Tls)?;
         match tls.get_ref().1.alpn_protocol() {
             Some(b"h2") => http2(tls, opened).await,
             _ => http1(tls, opened).await,
         }
     }
 
-    fn opened(&self, tcp: &TcpStream) -> Opened {
+    fn opened(&self, tcp: &TcpStream) -> ConnectionInfo {
         let age = Some(jittered(self.max_age)).filter(|age| !age.is_zero());
-        Opened { peer: tcp.peer_addr().ok(), until: age.and_then(|age| Instant::now().checked_add(age)) }
+        ConnectionInfo { peer: tcp.peer_addr().ok(), until: age.and_then(|age| Instant::now().checked_add(age)) }
     }
 
     /// Connects to whichever address answers first of those that may be dialled. The name is looked up once, and what
     /// is dialled are the addresses that were checked: a name whose answer changes meanwhile gains nothing.
-    async fn connect(&self, endpoint: &Endpoint, deadline: Instant) -> Result<TcpStream, Failure> {
+    async fn connect(&self, endpoint: &Endpoint, deadline: Instant) -> Result<TcpStream, AttemptFailure> {
         let host = &*endpoint.host;
-        let addresses = self.resolver.look_up(host, endpoint.port).await.map_err(Failure::Resolve)?;
+        let addresses = self.resolver.look_up(host, endpoint.port).await.map_err(AttemptFailure::Resolve)?;
         let addresses = self.allowed(addresses)?;
         let reached = eyeballs::first_of(addresses, deadline, |address| self.reach(host, address, deadline)).await;
         let stream = reached.map_err(|unreached| match unreached {
@@ -123,25 +123,25 @@ impl Dialer {
             Unreached::NoAnswer(address) => self.no_answer(host, address),
         })?;
         // Without it small writes wait for acknowledgements: 44 ms a call on HTTP/2.
-        stream.set_nodelay(true).map_err(Failure::Connect)?;
+        stream.set_nodelay(true).map_err(AttemptFailure::Connect)?;
         Ok(stream)
     }
 
-    async fn reach(&self, host: &str, address: SocketAddr, deadline: Instant) -> Result<TcpStream, Failure> {
+    async fn reach(&self, host: &str, address: SocketAddr, deadline: Instant) -> Result<TcpStream, AttemptFailure> {
         match self.egress.proxy(host, address.ip()) {
             Some(proxy) => proxy.tunnel(address, &self.resolver, deadline).await,
-            None => TcpStream::connect(address).await.map_err(Failure::Connect),
+            None => TcpStream::connect(address).await.map_err(AttemptFailure::Connect),
         }
     }
 
-    fn no_answer(&self, host: &str, address: SocketAddr) -> Failure {
+    fn no_answer(&self, host: &str, address: SocketAddr) -> AttemptFailure {
         match self.egress.proxy(host, address.ip()) {
             Some(proxy) => proxy.refused(address, None, "gave no answer in time".to_owned()),
-            None => Failure::NoAnswer(address),
+            None => AttemptFailure::NoAnswer(address),
         }
     }
 
-    fn allowed(&self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Failure> {
+    fn allowed(&self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, AttemptFailure> {
         let mut first_refused: Option<Refused> = None;
         let allowed: Vec<_> = addresses
             .into_iter()
@@ -154,7 +154,7 @@ impl Dialer {
             })
             .collect();
         match first_refused {
-            Some(refused) if allowed.is_empty() => Err(Failure::RefusedAddress(refused)),
+            Some(refused) if allowed.is_empty() => Err(AttemptFailure::RefusedAddress(refused)),
             _ => Ok(allowed),
         }
     }
@@ -167,11 +167,11 @@ fn jittered(max: Duration) -> Duration {
     max - (max / 5).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-async fn http1<S>(stream: S, opened: Opened) -> Result<Connection, Failure>
+async fn http1<S>(stream: S, opened: ConnectionInfo) -> Result<Connection, AttemptFailure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (stream, seen) = Watched::new(stream);
+    let (stream, seen) = ObservedStream::new(stream);
     // What clients are told to repair is repaired (RFC 9112, 5.1 and 5.2), and what they are not is passed over.
     let (sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
@@ -180,15 +180,15 @@ where
         .ignore_invalid_headers_in_responses(true)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| Failure::Broken(error.to_string()))?;
+        .map_err(|error| AttemptFailure::Broken(error.to_string()))?;
     Ok(Connection::Http1(Http1::new(sender, connection, opened, seen)))
 }
 
-async fn http2<S>(stream: S, opened: Opened) -> Result<Connection, Failure>
+async fn http2<S>(stream: S, opened: ConnectionInfo) -> Result<Connection, AttemptFailure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (stream, seen) = Watched::new(stream);
+    let (stream, seen) = ObservedStream::new(stream);
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
@@ -197,6 +197,6 @@ where
         .max_header_list_size(MAX_HEADER_LIST)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| Failure::Broken(error.to_string()))?;
+        .map_err(|error| AttemptFailure::Broken(error.to_string()))?;
     Ok(Connection::Http2(Http2::serve(sender, connection, opened, seen)))
 }

@@ -1,7 +1,7 @@
 //! Why an attempt got no answer.
 //!
 //! `Display` is for operators, whose logs may name any address. What clients see, in dead letters, the message log and
-//! endpoints' causes, is [`Failure::public`]: a webhook's URL may have any name in it, and whoever chose it must not
+//! endpoints' causes, is [`AttemptFailure::public`]: a webhook's URL may have any name in it, and whoever chose it must not
 //! learn what an internal name stands for, nor which proxy is between.
 
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::definition::guard::Refused;
 
 /// An attempt that ended without a status line.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum AttemptFailure {
     #[error("http is not allowed: use an https URL, or set delivery.allow_http = true")]
     HttpRefused,
     #[error("its name can't be looked up: {0}")]
@@ -72,36 +72,36 @@ impl NoToken {
     }
 }
 
-impl Failure {
+impl AttemptFailure {
     /// The text for clients, without addresses.
     pub fn public(&self) -> String {
         match self {
-            Failure::RefusedAddress(_) => {
+            AttemptFailure::RefusedAddress(_) => {
                 "no address of it may be dialled: the operator's log says why, and can allow it".to_owned()
             }
-            Failure::NoAnswer(_) => "can't connect: it does not answer".to_owned(),
-            Failure::Proxy { reason, to, .. } => {
+            AttemptFailure::NoAnswer(_) => "can't connect: it does not answer".to_owned(),
+            AttemptFailure::Proxy { reason, to, .. } => {
                 format!("the proxy on the way to it {reason}{}", if to.is_some() { " to CONNECT" } else { "" })
             }
-            Failure::NoToken(no_token) => no_token.public(),
+            AttemptFailure::NoToken(no_token) => no_token.public(),
             // What the error says may name whom else the certificate is for.
-            Failure::Tls(reason) => tls_failure::in_words(reason).into_owned(),
-            Failure::HttpRefused
-            | Failure::Resolve(_)
-            | Failure::Connect(_)
-            | Failure::Timeout(_)
-            | Failure::Broken(_)
-            | Failure::Unprocessed(_)
-            | Failure::Reset(_)
-            | Failure::Http1Required
-            | Failure::Protocol(_) => self.to_string(),
+            AttemptFailure::Tls(reason) => tls_failure::in_words(reason).into_owned(),
+            AttemptFailure::HttpRefused
+            | AttemptFailure::Resolve(_)
+            | AttemptFailure::Connect(_)
+            | AttemptFailure::Timeout(_)
+            | AttemptFailure::Broken(_)
+            | AttemptFailure::Unprocessed(_)
+            | AttemptFailure::Reset(_)
+            | AttemptFailure::Http1Required
+            | AttemptFailure::Protocol(_) => self.to_string(),
         }
     }
 
     /// The HTTP status of whoever stood in the way of the endpoint's own.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Failure::NoToken(NoToken { status, .. }) | Failure::Proxy { status, .. } => *status,
+            AttemptFailure::NoToken(NoToken { status, .. }) | AttemptFailure::Proxy { status, .. } => *status,
             _ => None,
         }
     }
@@ -167,8 +167,8 @@ mod tests {
     #[test]
     fn what_clients_see_names_no_address_and_no_proxy() {
         let to: SocketAddr = "10.1.2.3:443".parse().unwrap();
-        let refused = || Failure::RefusedAddress(Guard::default().check(to.ip()).unwrap_err());
-        let proxy = |to, reason: &str| Failure::Proxy {
+        let refused = || AttemptFailure::RefusedAddress(Guard::default().check(to.ip()).unwrap_err());
+        let proxy = |to, reason: &str| AttemptFailure::Proxy {
             proxy: "egress.corp:3128".into(),
             to,
             status: None,
@@ -182,10 +182,10 @@ mod tests {
         };
         for (failure, told) in [
             (refused(), "no address of it may be dialled"),
-            (Failure::NoAnswer(to), "does not answer"),
+            (AttemptFailure::NoAnswer(to), "does not answer"),
             (proxy(Some(to), "answered 403 Forbidden"), "the proxy on the way to it answered 403 Forbidden to CONNECT"),
             (proxy(None, "gave no answer"), "the proxy on the way to it gave no answer"),
-            (Failure::NoToken(no_token), "no token: https://login.example can't be asked: no address"),
+            (AttemptFailure::NoToken(no_token), "no token: https://login.example can't be asked: no address"),
         ] {
             let (public, logged) = (failure.public(), failure.to_string());
             assert!(public.contains(told), "{public}");

@@ -12,11 +12,11 @@ const QUIET: Duration = Duration::from_secs(60);
 pub(super) struct Health {
     /// Read at every success, so that a working endpoint costs no lock.
     failing: AtomicBool,
-    trouble: Mutex<Trouble>,
+    trouble: Mutex<FailureStreak>,
 }
 
 #[derive(Default)]
-struct Trouble {
+struct FailureStreak {
     since: Option<Instant>,
     last: Option<Instant>,
     failures: u64,
@@ -26,7 +26,7 @@ struct Trouble {
 
 /// An endpoint whose failing was told works again.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Recovery {
+pub(super) struct EndpointRecovery {
     pub failures: u64,
     pub lasted: Duration,
 }
@@ -54,14 +54,14 @@ impl Health {
     }
 
     /// An attempt succeeded: what is to be told of it, if anything.
-    pub fn succeeded(&self, now: Instant) -> Option<Recovery> {
+    pub fn succeeded(&self, now: Instant) -> Option<EndpointRecovery> {
         if !self.failing.load(Ordering::Relaxed) {
             return None;
         }
         let mut trouble = self.trouble.lock().expect("no holder of this lock can panic");
         self.failing.store(false, Ordering::Relaxed);
         let since = trouble.since.take()?;
-        let recovery = Recovery { failures: trouble.failures, lasted: now.duration_since(since) };
+        let recovery = EndpointRecovery { failures: trouble.failures, lasted: now.duration_since(since) };
         trouble.failures = 0;
         std::mem::take(&mut trouble.told).then_some(recovery)
     }
@@ -91,7 +91,7 @@ mod tests {
         assert!(health.failed(start));
         assert!(!health.failed(start + Duration::from_secs(5)));
         let recovery = health.succeeded(start + Duration::from_secs(9));
-        assert_eq!(recovery, Some(Recovery { failures: 2, lasted: Duration::from_secs(9) }));
+        assert_eq!(recovery, Some(EndpointRecovery { failures: 2, lasted: Duration::from_secs(9) }));
         assert_eq!(health.succeeded(start + Duration::from_secs(9)), None);
     }
 

@@ -8,12 +8,12 @@
 //! row order, those that wait for another one about their row hold room like the others; see `in_order`.
 
 mod admission;
-mod again;
-mod hand;
-mod room;
+mod requeue;
+mod slot;
 mod status;
-mod turn;
+mod throttle_gate;
 mod waiting;
+mod wake;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,41 +23,41 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 pub(super) use self::admission::Refusal;
-use self::hand::Hand;
-pub(super) use self::room::{Held, Room};
 pub use self::status::LaneStatus;
 pub use self::waiting::Takes;
 use super::breaker::Breaker;
 use super::concurrency::Concurrency;
+use super::context::{DeliveryContext, FailureSummary, LaneKey, OverflowReason};
+use super::drain_rate::DrainRate;
 use super::health::Health;
-use super::pace::Pace;
+pub(super) use super::lane::slot::{LaneSlot, QueuedCall};
+use super::lane::wake::Wake;
 use super::route::Route;
-use super::rows::Rows;
-use super::shared::{Key, Shared, Trouble, Why};
-use super::throttle::Turn;
+use super::row_queue::RowQueues;
+use super::throttle::SendTime;
 use super::{Call, Cause};
 use crate::definition::Endpoint;
-use crate::id::Row;
+use crate::id::RowKey;
 
 /// For how long after its last failure a lane without calls remembers that its endpoint fails: a call that comes once in
 /// a while meets the same breaker, and its recovery is told as one.
 const MEMORY: Duration = Duration::from_secs(3600);
 
 pub(super) struct Lane {
-    pub key: Key,
+    pub key: LaneKey,
     pub route: Route,
     pub health: Health,
-    pub shared: Arc<Shared>,
+    pub shared: Arc<DeliveryContext>,
     born: Instant,
-    state: Mutex<State>,
+    state: Mutex<LaneState>,
     /// Wakes those that wait for room, when a full lane has some again.
     room: Notify,
 }
 
-struct State {
-    queue: VecDeque<Held>,
+struct LaneState {
+    queue: VecDeque<QueuedCall>,
     /// Only where calls are in row order: each row's are in the queue one at a time.
-    rows: Rows<Held>,
+    rows: RowQueues<QueuedCall>,
     /// Calls that hold room, and the bytes of their bodies.
     calls: usize,
     bytes: usize,
@@ -76,7 +76,7 @@ struct State {
     full_at: usize,
     /// When that was, in a lane whose calls are in row order.
     full_since: Duration,
-    pace: Pace,
+    pace: DrainRate,
     concurrency: Concurrency,
     breaker: Breaker,
     /// Why the endpoint failed last, and since when it fails.
@@ -92,8 +92,8 @@ struct State {
 
 /// What a worker is to do next.
 #[expect(clippy::large_enum_variant, reason = "it is moved once, from the queue to the worker")]
-pub(super) enum Task {
-    Send(Held),
+pub(super) enum NextAction {
+    Send(QueuedCall),
     /// Until it is notified: it is on the list of those without work.
     Park,
     /// Until the next call may go out; then [`Lane::pause_over`].
@@ -103,7 +103,7 @@ pub(super) enum Task {
 
 /// What an attempt has shown of the endpoint.
 #[derive(Debug, Clone)]
-pub(super) enum Shown {
+pub(super) enum Observation {
     /// It answers as one that works, whatever it makes of this call.
     Works,
     /// It answers, and says that it is in trouble, or does not answer.
@@ -115,14 +115,14 @@ pub(super) enum Shown {
 }
 
 impl Lane {
-    pub fn new(key: Key, endpoint: Arc<Endpoint>, shared: Arc<Shared>) -> Arc<Self> {
+    pub fn new(key: LaneKey, endpoint: Arc<Endpoint>, shared: Arc<DeliveryContext>) -> Arc<Self> {
         shared.metrics.lanes.increment(1.0);
         let config = &shared.config;
         // In row order a call that is turned away has nowhere to wait.
         let failures = if key.is_in_order() { 0 } else { config.breaker_failures };
-        let state = State {
+        let state = LaneState {
             queue: VecDeque::new(),
-            rows: Rows::default(),
+            rows: RowQueues::default(),
             calls: 0,
             bytes: 0,
             under_way: 0,
@@ -133,7 +133,7 @@ impl Lane {
             full: false,
             full_at: 0,
             full_since: Duration::ZERO,
-            pace: Pace::default(),
+            pace: DrainRate::default(),
             concurrency: Concurrency::new(config.min_concurrency, config.most_at_once()),
             breaker: Breaker::new(failures, config.breaker_pause),
             trouble: None,
@@ -171,8 +171,8 @@ impl Lane {
             if row.is_some() {
                 self.shared.in_order.entered(bytes);
             }
-            let room = Room { lane: self.clone(), bytes, under_way: false, row };
-            let held = Held { call, room, queued: now };
+            let room = LaneSlot { lane: self.clone(), bytes, under_way: false, row };
+            let held = QueuedCall { call, room, queued: now };
             let head = match row {
                 Some(row) => state.rows.enter(row, held),
                 None => Some(held),
@@ -184,7 +184,7 @@ impl Lane {
                 }
                 None => {
                     self.shared.metrics.row_order_parked.increment(1.0);
-                    Hand::Busy
+                    Wake::Busy
                 }
             }
         };
@@ -198,21 +198,21 @@ impl Lane {
     }
 
     /// What a worker is to do next.
-    pub fn take(self: &Arc<Self>, wake: &Arc<Notify>) -> Task {
+    pub fn take(self: &Arc<Self>, wake: &Arc<Notify>) -> NextAction {
         let mut state = self.state();
         if state.closed && state.queue.is_empty() {
             state.workers -= 1;
             self.shared.workers.left();
-            return Task::End;
+            return NextAction::End;
         }
         if state.under_way < state.concurrency.allowed() {
             match self.turn_of_first(&state) {
-                Turn::Now => {}
-                Turn::In(wait) if !std::mem::replace(&mut state.pausing, true) => return Task::Pause(wait),
+                SendTime::Now => {}
+                SendTime::In(wait) if !std::mem::replace(&mut state.pausing, true) => return NextAction::Pause(wait),
                 // Without a share of the webhook's calls, fresh ones soon go to the overflow log; `expire` wakes those that park.
-                Turn::In(_) | Turn::Never => {
+                SendTime::In(_) | SendTime::Never => {
                     state.parked.push(wake.clone());
-                    return Task::Park;
+                    return NextAction::Park;
                 }
             }
             let mut held = state.queue.pop_front().expect("the queue has the call whose turn it is");
@@ -220,13 +220,13 @@ impl Lane {
             state.under_way += 1;
             // Where more is allowed than before, there is work for another one.
             let more = !state.queue.is_empty() && state.under_way < state.concurrency.allowed();
-            let hand = if more { state.hand(&self.shared.workers) } else { Hand::Busy };
+            let hand = if more { state.hand(&self.shared.workers) } else { Wake::Busy };
             drop(state);
             self.give_to(hand);
-            return Task::Send(held);
+            return NextAction::Send(held);
         }
         state.parked.push(wake.clone());
-        Task::Park
+        NextAction::Park
     }
 
     /// The time for which a worker was to pause has passed.
@@ -236,12 +236,12 @@ impl Lane {
 
     /// Takes in what an attempt has shown. When the endpoint turns out to fail, what is queued for it goes to wait
     /// elsewhere.
-    pub fn learn(&self, shown: Shown, took: Duration) {
+    pub fn learn(&self, shown: Observation, took: Duration) {
         let now = self.born.elapsed();
         let mut state = self.state();
         let under_way = state.under_way;
         let (opened, cause) = match shown {
-            Shown::Works => {
+            Observation::Works => {
                 if state.breaker.is_open() {
                     state.concurrency.recovered();
                     let lasted = state.trouble(now).map_or(Duration::ZERO, |trouble| trouble.lasted);
@@ -252,12 +252,12 @@ impl Lane {
                 (state.trouble, state.has_worked) = (None, true);
                 return;
             }
-            Shown::Fails(cause) => (state.breaker.failed(now), cause),
-            Shown::Overloaded(cause) => {
+            Observation::Fails(cause) => (state.breaker.failed(now), cause),
+            Observation::Overloaded(cause) => {
                 state.concurrency.trouble(now);
                 (state.breaker.failed(now), cause)
             }
-            Shown::WantsPause(cause, pause) => {
+            Observation::WantsPause(cause, pause) => {
                 state.concurrency.trouble(now);
                 (state.breaker.pause(now, pause), cause)
             }
@@ -271,11 +271,13 @@ impl Lane {
         if opened {
             self.shared.metrics.breakers_opened.increment(1);
         }
-        queued.into_iter().for_each(|held| self.shared.defer(held.into_call(), Why::Failing(trouble.clone())));
+        queued
+            .into_iter()
+            .for_each(|held| self.shared.defer(held.into_call(), OverflowReason::Failing(trouble.clone())));
     }
 
     /// A row's head has failed in an attempt that took so long. Returns for how long its row fails.
-    pub fn head_failed(&self, head: &Held, took: Duration, cause: &Cause) -> Duration {
+    pub fn head_failed(&self, head: &QueuedCall, took: Duration, cause: &Cause) -> Duration {
         let now = self.born.elapsed();
         let began = now.saturating_sub(took);
         let since = head.room.row.map_or(began, |row| self.state().rows.failed(row, began, cause));
@@ -283,14 +285,14 @@ impl Lane {
     }
 
     /// A row's head was delivered.
-    pub fn head_worked(&self, head: &Held) {
+    pub fn head_worked(&self, head: &QueuedCall) {
         if let Some(row) = head.room.row {
             self.state().rows.worked(row);
         }
     }
 
     /// How many calls wait for a row's head.
-    pub fn behind(&self, head: &Held) -> usize {
+    pub fn behind(&self, head: &QueuedCall) -> usize {
         head.room.row.map_or(0, |row| self.state().rows.behind(row))
     }
 
@@ -327,7 +329,7 @@ impl Lane {
         }
         // Whoever parked while this instance had no share is told that it may have one again.
         let hand = match &mut *self.state() {
-            state if state.queue.is_empty() || state.pausing => Hand::Busy,
+            state if state.queue.is_empty() || state.pausing => Wake::Busy,
             state => state.hand(&self.shared.workers),
         };
         self.give_to(hand);
@@ -350,7 +352,7 @@ impl Lane {
         let latest = self.born.elapsed().saturating_sub(may_wait);
         // What comes from the overflow log keeps no row change open, and is not written there again.
         let expired = self.drain_queue(|held| held.queued < latest && !held.call.from_overflow);
-        expired.into_iter().for_each(|held| self.shared.defer(held.into_call(), Why::Waited));
+        expired.into_iter().for_each(|held| self.shared.defer(held.into_call(), OverflowReason::Waited));
         true
     }
 
@@ -374,28 +376,28 @@ impl Lane {
     }
 
     /// A row's head has left: the next of the row has its turn, if there is one.
-    fn go_on(&self, row: Row, state: &mut State) -> Hand {
-        let Some(mut next) = state.rows.leave(row) else { return Hand::Busy };
+    fn go_on(&self, row: RowKey, state: &mut LaneState) -> Wake {
+        let Some(mut next) = state.rows.leave(row) else { return Wake::Busy };
         self.shared.metrics.row_order_parked.decrement(1.0);
         next.queued = self.born.elapsed();
         state.queue.push_back(next);
         state.hand(&self.shared.workers)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LaneState> {
         self.state.lock().expect("nothing that holds this lock can panic")
     }
 }
 
-impl State {
+impl LaneState {
     /// Whether it has neither calls nor workers.
     fn is_left(&self) -> bool {
         self.workers == 0 && self.calls == 0
     }
 
-    fn trouble(&self, now: Duration) -> Option<Trouble> {
+    fn trouble(&self, now: Duration) -> Option<FailureSummary> {
         let (cause, since) = self.trouble.as_ref()?;
-        Some(Trouble { cause: cause.clone(), lasted: now.saturating_sub(*since) })
+        Some(FailureSummary { cause: cause.clone(), lasted: now.saturating_sub(*since) })
     }
 }
 

@@ -4,10 +4,10 @@
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use super::classify::Class;
-use super::shared::Why;
+use super::context::OverflowReason;
 
 /// The handles; made when the recorder is installed.
-pub(super) struct Metrics {
+pub(super) struct DeliveryMetrics {
     attempts: [Counter; Class::ALL.len()],
     pub delivered: Counter,
     pub exhausted: Counter,
@@ -27,7 +27,7 @@ pub(super) struct Metrics {
     pub opened_http2: Counter,
 }
 
-impl Metrics {
+impl DeliveryMetrics {
     pub fn new() -> Self {
         Self {
             attempts: Class::ALL.map(|class| counter!("outhook_attempts_total", "class" => class.as_str())),
@@ -51,12 +51,12 @@ impl Metrics {
         }
     }
 
-    pub fn deferred(&self, why: &Why) {
+    pub fn deferred(&self, why: &OverflowReason) {
         let place = match why {
-            Why::Failing(_) => 0,
-            Why::Full => 1,
-            Why::Waited => 2,
-            Why::NoShare => 3,
+            OverflowReason::Failing(_) => 0,
+            OverflowReason::Full => 1,
+            OverflowReason::Waited => 2,
+            OverflowReason::NoShare => 3,
         };
         self.deferred[place].increment(1);
     }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::dial::MAX_HEAD;
 use super::eyeballs::{self, Unreached};
-use super::failure::Failure;
+use super::failure::AttemptFailure;
 use super::resolve::Resolver;
 
 /// A proxy's URL. Its `Debug` shows no password.
@@ -78,13 +78,13 @@ impl Proxy {
     /// A connection to the address, through the proxy.
     ///
     /// # Errors
-    /// [`Failure::Proxy`]: it can't be reached, or refuses.
+    /// [`AttemptFailure::Proxy`]: it can't be reached, or refuses.
     pub(super) async fn tunnel(
         &self,
         to: SocketAddr,
         resolver: &Resolver,
         deadline: Instant,
-    ) -> Result<TcpStream, Failure> {
+    ) -> Result<TcpStream, AttemptFailure> {
         let stream = self
             .connect(resolver, deadline)
             .await
@@ -109,17 +109,22 @@ impl Proxy {
     }
 
     /// What is told of a failure of the proxy.
-    fn failed(&self, reason: String) -> Failure {
+    fn failed(&self, reason: String) -> AttemptFailure {
         self.failure(None, None, reason)
     }
 
     /// What is told of its not connecting to an address.
-    pub(super) fn refused(&self, to: SocketAddr, status: Option<u16>, reason: String) -> Failure {
+    pub(super) fn refused(&self, to: SocketAddr, status: Option<u16>, reason: String) -> AttemptFailure {
         self.failure(Some(to), status, reason)
     }
 
-    fn failure(&self, to: Option<SocketAddr>, status: Option<u16>, reason: String) -> Failure {
-        Failure::Proxy { proxy: format!("{}:{}", self.host, self.port).into(), to, status, reason: reason.into() }
+    fn failure(&self, to: Option<SocketAddr>, status: Option<u16>, reason: String) -> AttemptFailure {
+        AttemptFailure::Proxy {
+            proxy: format!("{}:{}", self.host, self.port).into(),
+            to,
+            status,
+            reason: reason.into(),
+        }
     }
 
     /// The operator has chosen it, so that its address is not held against the guard.

@@ -14,8 +14,8 @@ use tokio_rustls::TlsConnector;
 
 use super::connection::{Body, Connection, Http2};
 use super::dial::{Dialer, Offer};
-use super::failure::{Failure, Limit, Stage};
-use super::metrics::Metrics;
+use super::failure::{AttemptFailure, Limit, Stage};
+use super::metrics::DeliveryMetrics;
 use super::signature::Signer;
 use crate::definition::Endpoint;
 use crate::render::Message;
@@ -69,20 +69,20 @@ impl Route {
     pub async fn connect(
         &self,
         dialer: &Dialer,
-        metrics: &Metrics,
+        metrics: &DeliveryMetrics,
         attempt: Limit,
-    ) -> Result<(Connection, bool), Failure> {
+    ) -> Result<(Connection, bool), AttemptFailure> {
         let limit = Limit::new(Stage::Connect, dialer.connect_timeout).within(attempt);
         let connecting = self.connect_until(dialer, metrics, limit.deadline);
-        timeout_at(limit.deadline, connecting).await.unwrap_or(Err(Failure::Timeout(limit)))
+        timeout_at(limit.deadline, connecting).await.unwrap_or(Err(AttemptFailure::Timeout(limit)))
     }
 
     async fn connect_until(
         &self,
         dialer: &Dialer,
-        metrics: &Metrics,
+        metrics: &DeliveryMetrics,
         deadline: Instant,
-    ) -> Result<(Connection, bool), Failure> {
+    ) -> Result<(Connection, bool), AttemptFailure> {
         let mut shared = None;
         if !self.http1_only.load(Ordering::Relaxed) {
             let slot = self.shared.lock().await;
@@ -116,7 +116,7 @@ impl Route {
         }
     }
 
-    fn note_protocol(&self, connection: &Connection, metrics: &Metrics) {
+    fn note_protocol(&self, connection: &Connection, metrics: &DeliveryMetrics) {
         let http1 = matches!(connection, Connection::Http1(_));
         self.http1_only.store(http1, Ordering::Relaxed);
         if http1 { &metrics.opened_http1 } else { &metrics.opened_http2 }.increment(1);

@@ -13,7 +13,7 @@ pub(super) struct Schedule {
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextAttempt {
     /// A wait that is too short to leave memory for.
     Moment(Duration),
     /// A wait in a retry topic.
@@ -39,14 +39,14 @@ impl Schedule {
     /// not shorter than it, but by the limit. `random` is any number; all of its values are equally likely.
     ///
     /// `own` are the webhook's waits, if it has any of its own.
-    pub fn next(&self, own: Option<&[Duration]>, attempts: u32, asked: Option<Duration>, random: u32) -> Next {
+    pub fn next(&self, own: Option<&[Duration]>, attempts: u32, asked: Option<Duration>, random: u32) -> NextAttempt {
         let Some(wait) = (attempts as usize).checked_sub(1).and_then(|retries| own.unwrap_or(&self.waits).get(retries))
         else {
-            return Next::GiveUp;
+            return NextAttempt::GiveUp;
         };
         let asked = asked.map_or(Duration::ZERO, |asked| asked.min(self.retry_after_limit));
         let wait = later((*wait).max(asked), random);
-        if wait < self.shortest_tier { Next::Moment(wait) } else { Next::Wait(wait) }
+        if wait < self.shortest_tier { NextAttempt::Moment(wait) } else { NextAttempt::Wait(wait) }
     }
 
     /// How long a call may take as a whole, its endpoint failing all the time.
@@ -79,28 +79,28 @@ mod tests {
         Schedule::new([0, 1, 5].map(Duration::from_secs).to_vec(), LIMIT, &TIERS)
     }
 
-    fn seconds(next: Next) -> f64 {
+    fn seconds(next: NextAttempt) -> f64 {
         match next {
-            Next::Moment(wait) | Next::Wait(wait) => wait.as_secs_f64(),
-            Next::GiveUp => panic!("gave up"),
+            NextAttempt::Moment(wait) | NextAttempt::Wait(wait) => wait.as_secs_f64(),
+            NextAttempt::GiveUp => panic!("gave up"),
         }
     }
 
     #[test]
     fn one_wait_before_each_retry_then_no_more() {
-        assert_eq!(schedule().next(None, 1, None, 7), Next::Moment(Duration::ZERO));
-        assert_eq!(schedule().next(None, 2, None, 0), Next::Wait(Duration::from_secs(1)));
-        assert_eq!(schedule().next(None, 3, None, 0), Next::Wait(Duration::from_secs(5)));
-        assert_eq!(schedule().next(None, 4, None, 7), Next::GiveUp);
-        assert_eq!(schedule().next(None, 4, Some(Duration::from_secs(1)), 7), Next::GiveUp);
+        assert_eq!(schedule().next(None, 1, None, 7), NextAttempt::Moment(Duration::ZERO));
+        assert_eq!(schedule().next(None, 2, None, 0), NextAttempt::Wait(Duration::from_secs(1)));
+        assert_eq!(schedule().next(None, 3, None, 0), NextAttempt::Wait(Duration::from_secs(5)));
+        assert_eq!(schedule().next(None, 4, None, 7), NextAttempt::GiveUp);
+        assert_eq!(schedule().next(None, 4, Some(Duration::from_secs(1)), 7), NextAttempt::GiveUp);
     }
 
     #[test]
     fn a_webhooks_own_waits_go_before() {
         let own = [Duration::from_millis(900)];
-        assert_eq!(schedule().next(Some(&own), 1, None, 0), Next::Moment(own[0]));
-        assert_eq!(schedule().next(Some(&own), 2, None, 0), Next::GiveUp);
-        assert_eq!(schedule().next(Some(&[]), 1, None, 0), Next::GiveUp);
+        assert_eq!(schedule().next(Some(&own), 1, None, 0), NextAttempt::Moment(own[0]));
+        assert_eq!(schedule().next(Some(&own), 2, None, 0), NextAttempt::GiveUp);
+        assert_eq!(schedule().next(Some(&[]), 1, None, 0), NextAttempt::GiveUp);
     }
 
     #[test]
@@ -134,8 +134,8 @@ mod tests {
             let waits: Vec<_> = waits.into_iter().map(Duration::from_secs).collect();
             let asked = asked.map(Duration::from_secs);
             match Schedule::new(waits.clone(), LIMIT, &TIERS).next(None, attempts, asked, random) {
-                Next::GiveUp => prop_assert!(attempts == 0 || attempts as usize > waits.len()),
-                Next::Moment(wait) | Next::Wait(wait) => {
+                NextAttempt::GiveUp => prop_assert!(attempts == 0 || attempts as usize > waits.len()),
+                NextAttempt::Moment(wait) | NextAttempt::Wait(wait) => {
                     let planned = waits[attempts as usize - 1];
                     prop_assert!(wait.as_secs_f64() >= planned.as_secs_f64() * 0.999);
                     prop_assert!(wait >= asked.unwrap_or_default().min(LIMIT));

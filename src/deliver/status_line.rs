@@ -7,12 +7,12 @@ const LEN: usize = 12;
 /// Reads on where it has stopped, and no further than the line of the final status.
 #[derive(Debug, Default)]
 pub(super) struct StatusLine {
-    part: Part,
+    part: LinePart,
     line: [u8; LEN],
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Part {
+enum LinePart {
     /// So many bytes of the line have come.
     Line(usize),
     /// The reason, to the end of the line.
@@ -26,16 +26,16 @@ enum Part {
     Other,
 }
 
-impl Default for Part {
+impl Default for LinePart {
     fn default() -> Self {
-        Part::Line(0)
+        LinePart::Line(0)
     }
 }
 
 impl StatusLine {
     pub fn read(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            if let Part::Found(_) | Part::Other = self.part {
+            if let LinePart::Found(_) | LinePart::Other = self.part {
                 return;
             }
             self.part = self.next(*byte);
@@ -45,42 +45,42 @@ impl StatusLine {
     /// The final status, once its line has ended.
     pub fn status(&self) -> Option<u16> {
         match self.part {
-            Part::Found(status) => Some(status),
+            LinePart::Found(status) => Some(status),
             _ => None,
         }
     }
 
-    fn next(&mut self, byte: u8) -> Part {
+    fn next(&mut self, byte: u8) -> LinePart {
         match (self.part, byte) {
             // Empty lines before it are passed over (RFC 9112, 2.2).
-            (Part::Line(0), b'\r' | b'\n') => Part::Line(0),
-            (Part::Line(LEN), b' ' | b'\r' | b'\n') => match status_of(&self.line) {
+            (LinePart::Line(0), b'\r' | b'\n') => LinePart::Line(0),
+            (LinePart::Line(LEN), b' ' | b'\r' | b'\n') => match status_of(&self.line) {
                 Some(status) if byte == b'\n' => ended(status),
-                Some(status) => Part::Reason(status),
-                None => Part::Other,
+                Some(status) => LinePart::Reason(status),
+                None => LinePart::Other,
             },
-            (Part::Line(LEN), _) => Part::Other,
-            (Part::Line(filled), byte) => {
+            (LinePart::Line(LEN), _) => LinePart::Other,
+            (LinePart::Line(filled), byte) => {
                 self.line[filled] = byte;
-                Part::Line(filled + 1)
+                LinePart::Line(filled + 1)
             }
-            (Part::Reason(status), b'\n') => ended(status),
-            (Part::Interim { is_empty: true }, b'\n') => Part::Line(0),
-            (Part::Interim { .. }, b'\n') => Part::Interim { is_empty: true },
-            (Part::Interim { is_empty: true }, b'\r') => Part::Interim { is_empty: true },
-            (Part::Interim { .. }, _) => Part::Interim { is_empty: false },
+            (LinePart::Reason(status), b'\n') => ended(status),
+            (LinePart::Interim { is_empty: true }, b'\n') => LinePart::Line(0),
+            (LinePart::Interim { .. }, b'\n') => LinePart::Interim { is_empty: true },
+            (LinePart::Interim { is_empty: true }, b'\r') => LinePart::Interim { is_empty: true },
+            (LinePart::Interim { .. }, _) => LinePart::Interim { is_empty: false },
             (same, _) => same,
         }
     }
 }
 
 /// What follows a status line.
-fn ended(status: u16) -> Part {
+fn ended(status: u16) -> LinePart {
     match status {
         // After this one comes no other: the connection is no longer HTTP.
-        101 => Part::Found(status),
-        100..=199 => Part::Interim { is_empty: true },
-        _ => Part::Found(status),
+        101 => LinePart::Found(status),
+        100..=199 => LinePart::Interim { is_empty: true },
+        _ => LinePart::Found(status),
     }
 }
 

@@ -38,7 +38,7 @@ struct Used {
 
 /// Whether a call may go out now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum SendTime {
     Now,
     /// Not before this has passed.
     In(Duration),
@@ -48,7 +48,7 @@ pub(super) enum Turn {
 
 /// The ownership of one partition's slots, for as long as it lives.
 #[derive(Debug)]
-pub struct Share {
+pub struct SlotLease {
     throttle: Arc<Throttle>,
     partition: usize,
 }
@@ -61,17 +61,17 @@ impl Throttle {
     }
 
     /// This instance owns a partition from `now` on. One that is beyond those that were counted has no slots.
-    pub fn own(self: &Arc<Self>, partition: i32, now: Duration) -> Share {
+    pub fn own(self: &Arc<Self>, partition: i32, now: Duration) -> SlotLease {
         let partition = usize::try_from(partition).unwrap_or(usize::MAX);
         match self.owned().get_mut(partition) {
             Some(since) => *since = Some(now),
             None => drop(self.uncounted.fetch_add(1, Ordering::Relaxed)),
         }
-        Share { throttle: self.clone(), partition }
+        SlotLease { throttle: self.clone(), partition }
     }
 
     /// Takes the slot of `now` for a call of a webhook that may make so many a second, or says when the next one is.
-    pub fn take(&self, webhook: WebhookId, calls_a_second: u32, now: Duration) -> Turn {
+    pub fn take(&self, webhook: WebhookId, calls_a_second: u32, now: Duration) -> SendTime {
         let owned = self.owned();
         let slots = Slots::new(calls_a_second, &owned);
         let mut used = self.webhooks.entry(webhook).or_default();
@@ -80,10 +80,10 @@ impl Throttle {
         match slots.next(free, now) {
             Some(Slot { starts, ends }) if starts <= now => {
                 used.until = ends;
-                Turn::Now
+                SendTime::Now
             }
-            Some(Slot { starts, .. }) => Turn::In(starts - now),
-            None => Turn::Never,
+            Some(Slot { starts, .. }) => SendTime::In(starts - now),
+            None => SendTime::Never,
         }
     }
 
@@ -112,14 +112,14 @@ impl Throttle {
     }
 }
 
-impl Share {
+impl SlotLease {
     /// Whether its partition was there when partitions were counted, so that it has slots.
     pub fn is_counted(&self) -> bool {
         self.partition < self.throttle.owned().len()
     }
 }
 
-impl Drop for Share {
+impl Drop for SlotLease {
     fn drop(&mut self) {
         match self.throttle.owned().get_mut(self.partition) {
             Some(since) => *since = None,

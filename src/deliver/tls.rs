@@ -14,7 +14,7 @@ use super::Config;
 use crate::definition;
 
 /// Makes connectors. All offer HTTP/2 first, then HTTP/1.1 (ALPN, RFC 7301).
-pub(super) struct Tls {
+pub(super) struct TlsConnectors {
     believed: Believed,
     connector: TlsConnector,
 }
@@ -26,7 +26,7 @@ enum Believed {
     Authorities(Arc<RootCertStore>),
 }
 
-impl Tls {
+impl TlsConnectors {
     /// # Errors
     /// There is no certificate authority to check endpoints against, so that no https call could succeed. Where
     /// http is allowed it is only warned of.
@@ -52,7 +52,7 @@ impl Tls {
     }
 
     /// What connects with the TLS of a webhook's own, if it has any. To be kept: its connections can be resumed.
-    pub fn connector(&self, own: Option<&definition::Tls>) -> TlsConnector {
+    pub fn connector(&self, own: Option<&definition::CompiledTls>) -> TlsConnector {
         let Some(own) = own else { return self.connector.clone() };
         let believed = own.authorities.clone().map_or_else(|| self.believed.clone(), Believed::Authorities);
         connector(believed, own.identity.clone())

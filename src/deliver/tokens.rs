@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::dial::{Dialer, Offer};
-use super::failure::{Failure, Limit, NoToken};
+use super::failure::{AttemptFailure, Limit, NoToken};
 use crate::matching::TokenSource;
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -45,10 +45,10 @@ pub(super) struct Token {
 /// What is kept between calls. The lock is held while a token is fetched, so that the others wait for it instead of
 /// fetching too.
 #[derive(Default)]
-struct Kept(Mutex<Last>);
+struct TokenCache(Mutex<LastFetch>);
 
 #[derive(Default)]
-enum Last {
+enum LastFetch {
     #[default]
     Nothing,
     Token(Arc<Token>),
@@ -74,29 +74,29 @@ impl Token {
 /// The webhook's token, but for `refused`: the one that is kept, or a new one.
 ///
 /// # Errors
-/// [`Failure::NoToken`].
+/// [`AttemptFailure::NoToken`].
 pub(super) async fn token(
     source: &TokenSource,
     dialer: &Dialer,
     attempt: Limit,
     refused: Option<&Arc<Token>>,
-) -> Result<Arc<Token>, Failure> {
-    let kept: &Kept = source.kept();
+) -> Result<Arc<Token>, AttemptFailure> {
+    let kept: &TokenCache = source.kept();
     let asking = async {
         let mut last = kept.0.lock().await;
         match &*last {
-            Last::Token(token)
+            LastFetch::Token(token)
                 if token.good_until > Instant::now() && !refused.is_some_and(|it| Arc::ptr_eq(it, token)) =>
             {
                 return Ok(token.clone());
             }
-            Last::Failed(at, why) if at.elapsed() < PAUSE => return Err(why.clone()),
+            LastFetch::Failed(at, why) if at.elapsed() < PAUSE => return Err(why.clone()),
             _ => {}
         }
         let fetched = fetch(source, dialer).await.map(Arc::new);
         *last = match &fetched {
-            Ok(token) => Last::Token(token.clone()),
-            Err(why) => Last::Failed(Instant::now(), why.clone()),
+            Ok(token) => LastFetch::Token(token.clone()),
+            Err(why) => LastFetch::Failed(Instant::now(), why.clone()),
         };
         fetched
     };
@@ -107,8 +107,8 @@ pub(super) async fn token(
 async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, NoToken> {
     let asked = Instant::now();
     let (mut connection, answer) = match ask(source, dialer, Offer::Both).await? {
-        (_, Err(Failure::Http1Required)) => ask(source, dialer, Offer::Http1).await?,
-        (_, Err(Failure::Unprocessed(_))) => ask(source, dialer, Offer::Both).await?,
+        (_, Err(AttemptFailure::Http1Required)) => ask(source, dialer, Offer::Http1).await?,
+        (_, Err(AttemptFailure::Unprocessed(_))) => ask(source, dialer, Offer::Both).await?,
         asked => asked,
     };
     let answer = answer.map_err(|failure| cannot_ask(source, &failure))?;
@@ -126,7 +126,7 @@ async fn ask(
     source: &TokenSource,
     dialer: &Dialer,
     offer: Offer,
-) -> Result<(Connection, Result<Response<Incoming>, Failure>), NoToken> {
+) -> Result<(Connection, Result<Response<Incoming>, AttemptFailure>), NoToken> {
     let deadline = Instant::now() + dialer.connect_timeout;
     let connector = dialer.connector(&source.endpoint);
     let mut connection = timeout_at(deadline, dialer.dial(&source.endpoint, &connector, offer, deadline))
@@ -137,7 +137,7 @@ async fn ask(
     Ok((connection, answer))
 }
 
-fn cannot_ask(source: &TokenSource, failure: &Failure) -> NoToken {
+fn cannot_ask(source: &TokenSource, failure: &AttemptFailure) -> NoToken {
     let told = no_token(source, failure.status(), format!("can't be asked: {failure}"));
     NoToken { public: Some(format!("can't be asked: {}", failure.public()).into()), ..told }
 }

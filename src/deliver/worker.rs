@@ -10,11 +10,11 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::conclude::{admit, conclude};
+use super::attempt_log::{PendingEntry, Sent};
 use super::connection::Connection;
-use super::failure::{Failure, Limit, Stage};
-use super::lane::{Held, Lane, Task};
-use super::note::{Note, Sent};
+use super::failure::{AttemptFailure, Limit, Stage};
+use super::lane::{Lane, NextAction, QueuedCall};
+use super::outcome::{admit, conclude};
 use super::signature::Signer;
 use super::timer::Timer;
 use super::{Call, tokens};
@@ -44,8 +44,8 @@ pub(super) async fn run(lane: Arc<Lane>) {
                 let (head, body) = answer.into_parts();
                 (Ok(head), body)
             }
-            Err(Unanswered::Failed(failure)) => (Err(failure), None),
-            Err(Unanswered::NoTurn) => {
+            Err(NoAnswer::Failed(failure)) => (Err(failure), None),
+            Err(NoAnswer::NoTurn) => {
                 worker.lane.put_off(held);
                 continue;
             }
@@ -54,7 +54,7 @@ pub(super) async fn run(lane: Arc<Lane>) {
         let sent = Sent { peer: worker.peer, authorization: worker.authorization.take(), took: worker.attempt.took() };
         let note = conclude(&worker.lane, held, sent, head);
         let begun = match body {
-            Some(body) => worker.read_to_end(body, note.as_ref().map_or(0, Note::wanted)).await,
+            Some(body) => worker.read_to_end(body, note.as_ref().map_or(0, PendingEntry::wanted)).await,
             None => Vec::new(),
         };
         if let Some(note) = note {
@@ -64,15 +64,15 @@ pub(super) async fn run(lane: Arc<Lane>) {
 }
 
 /// Why an attempt has no answer.
-enum Unanswered {
-    Failed(Failure),
+enum NoAnswer {
+    Failed(AttemptFailure),
     /// It was not made: this instance has no share of its webhook's calls by now.
     NoTurn,
 }
 
-impl From<Failure> for Unanswered {
-    fn from(failure: Failure) -> Self {
-        Unanswered::Failed(failure)
+impl From<AttemptFailure> for NoAnswer {
+    fn from(failure: AttemptFailure) -> Self {
+        NoAnswer::Failed(failure)
     }
 }
 
@@ -87,14 +87,14 @@ struct Again {
 
 impl Again {
     /// Whether the request goes out again after this failure, and then it counts.
-    fn may_follow(&mut self, failure: &Failure, reused: bool) -> bool {
+    fn may_follow(&mut self, failure: &AttemptFailure, reused: bool) -> bool {
         match failure {
             // An endpoint may close an idle connection just as a request goes out on it, which says nothing about the
             // endpoint. Should the request have been read after all, the message comes twice: delivery is at-least-once
             // anyway, and the receiver knows it again by its id.
-            Failure::Broken(_) => reused && !std::mem::replace(&mut self.broken, true),
+            AttemptFailure::Broken(_) => reused && !std::mem::replace(&mut self.broken, true),
             // An endpoint that drains its connections, as many do after so many requests, works as well as any.
-            Failure::Unprocessed(_) | Failure::Http1Required => {
+            AttemptFailure::Unprocessed(_) | AttemptFailure::Http1Required => {
                 self.unprocessed += 1;
                 self.unprocessed <= UNPROCESSED
             }
@@ -137,16 +137,16 @@ impl Worker {
     }
 
     /// The next call; None when the worker is to end, and is struck off its lane.
-    pub async fn next(&mut self) -> Option<Held> {
+    pub async fn next(&mut self) -> Option<QueuedCall> {
         loop {
             match self.take() {
-                Task::Send(held) => return Some(held),
-                Task::End => return None,
-                Task::Pause(wait) => {
+                NextAction::Send(held) => return Some(held),
+                NextAction::End => return None,
+                NextAction::Pause(wait) => {
                     self.pause(wait).await;
                     continue;
                 }
-                Task::Park => {}
+                NextAction::Park => {}
             }
             let deadline = Instant::now() + self.lane.shared.config.idle_timeout;
             let woken = self.wake.notified();
@@ -175,7 +175,7 @@ impl Worker {
         lane.pause_over();
     }
 
-    pub fn take(&self) -> Task {
+    pub fn take(&self) -> NextAction {
         self.lane.take(&self.wake)
     }
 
@@ -192,7 +192,7 @@ impl Worker {
 
     /// One attempt: with a token, where the webhook's calls have one. A token that is refused was perhaps revoked, so
     /// a new one gets the same attempt's second chance.
-    async fn attempt(&mut self, call: &Call) -> Result<Answer, Unanswered> {
+    async fn attempt(&mut self, call: &Call) -> Result<Answer, NoAnswer> {
         (self.peer, self.authorization) = (None, None);
         let target = &call.message.target;
         self.attempt = Limit::new(Stage::Attempt, target.timeout.unwrap_or(self.lane.shared.config.timeout));
@@ -218,7 +218,7 @@ impl Worker {
     }
 
     /// A connection, the request, the head of the answer.
-    async fn send(&mut self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Answer, Unanswered> {
+    async fn send(&mut self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Answer, NoAnswer> {
         let mut again = Again::default();
         loop {
             let reused = self.connect_in_turn(call).await?;
@@ -232,7 +232,7 @@ impl Worker {
     /// Makes sure of a connection, and that the request goes out in a turn of its own, where its webhook may make only
     /// so many calls a second: those that have waited together for a connection or a token would go out together, and a
     /// request that is sent twice counts twice. True when the connection was open before.
-    async fn connect_in_turn(&mut self, call: &Call) -> Result<bool, Unanswered> {
+    async fn connect_in_turn(&mut self, call: &Call) -> Result<bool, NoAnswer> {
         let reused = self.connect().await?;
         let has_turn = self.turn_until.take().is_some_and(|until| Instant::now() < until);
         if has_turn || call.message.target.call_throttling.is_none() {
@@ -245,7 +245,7 @@ impl Worker {
             None => turn.await,
         };
         if !has_turn {
-            return Err(Unanswered::NoTurn);
+            return Err(NoAnswer::NoTurn);
         }
         self.attempt = self.attempt.put_off(began.elapsed());
         // A connection that was closed meanwhile is opened again, which is late by that, but goes on.
@@ -253,7 +253,7 @@ impl Worker {
     }
 
     /// Makes sure of a connection; true when it was open before.
-    async fn connect(&mut self) -> Result<bool, Failure> {
+    async fn connect(&mut self) -> Result<bool, AttemptFailure> {
         if let Some(connection) = &mut self.connection
             && connection.is_ready().await
         {
@@ -266,7 +266,7 @@ impl Worker {
     }
 
     /// Sends the request and awaits the head of its answer. A connection that failed is not used again.
-    async fn exchange(&mut self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Answer, Failure> {
+    async fn exchange(&mut self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Answer, AttemptFailure> {
         let message = &call.message;
         let mut connection = self.connection.take().expect("made sure of by connect");
         self.peer = connection.peer();
@@ -279,13 +279,13 @@ impl Worker {
             None => Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(self.attempt),
         };
         let answer = self.answer.limit(limit.deadline, connection.exchange(request)).await;
-        match answer.unwrap_or(Err(Failure::Timeout(limit))) {
+        match answer.unwrap_or(Err(AttemptFailure::Timeout(limit))) {
             Ok(answer) => {
                 self.connection = Some(connection);
                 Ok(answer.map(Some))
             }
             Err(failure) => {
-                if let Failure::Http1Required = failure {
+                if let AttemptFailure::Http1Required = failure {
                     self.lane.route.require_http1();
                 }
                 // The status line decides, though nothing behind it can be read.

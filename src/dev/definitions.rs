@@ -11,9 +11,9 @@ use standardwebhooks::Webhook as Verifier;
 use super::sample::Change;
 use crate::config::Config;
 use crate::decode::Identity;
-use crate::definition::plan::{Problems, Terms, plan};
-use crate::definition::yaml::{BadFile, File};
-use crate::definition::{Definitions, Draft, Stamp, edit};
+use crate::definition::plan::{ApplyContext, Problems, plan};
+use crate::definition::yaml::{BadFile, DefinitionFile};
+use crate::definition::{Definitions, PendingDefinitions, Stamp, edit};
 use crate::id::{AccountId, ClientId, EventId, MessageId};
 use crate::render::message_id;
 use crate::store::{self, StoreError, WriteError};
@@ -59,13 +59,13 @@ impl SampleEvent {
 }
 
 /// The sample's events, and the ids they got.
-pub(super) struct Applied {
+pub(super) struct SampleEvents {
     events: Vec<(SampleEvent, EventId)>,
 }
 
 /// Why the sample's webhooks are not there.
 #[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
+pub enum SampleError {
     #[error("the sample's webhooks are no definitions: {0}")]
     File(#[from] BadFile),
     #[error(transparent)]
@@ -80,12 +80,12 @@ pub enum ApplyError {
 ///
 /// # Errors
 /// The definitions topic can't be written or read.
-pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Definitions, ApplyError> {
+pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Definitions, SampleError> {
     let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
-    let file = File::parse(&include_str!("webhooks.yaml").replace("RECEIVER", &receiver.to_string()))?;
+    let file = DefinitionFile::parse(&include_str!("webhooks.yaml").replace("RECEIVER", &receiver.to_string()))?;
     let (stamp, policy) = (stamp(), config.policy());
-    let decide = move |draft: &Draft<'_>| {
-        let terms = Terms {
+    let decide = move |draft: &PendingDefinitions<'_>| {
+        let terms = ApplyContext {
             account: Some(&AccountId::from(ACCOUNT)),
             prune: false,
             policy: &policy,
@@ -104,12 +104,17 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
 ///
 /// # Errors
 /// The definitions topic can't be written.
-pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), ApplyError> {
+pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), SampleError> {
     let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
     let (account, stamp, policy) = (AccountId::from(ACCOUNT), stamp(), config.policy());
-    let made = store::write(&config.definitions, &kafka, move |draft: &Draft<'_>| {
-        let terms =
-            edit::Terms { account: &account, policy: &policy, stamp: &stamp, seen: &|_, _| None, random: &random };
+    let made = store::write(&config.definitions, &kafka, move |draft: &PendingDefinitions<'_>| {
+        let terms = edit::RequestContext {
+            account: &account,
+            policy: &policy,
+            stamp: &stamp,
+            seen: &|_, _| None,
+            random: &random,
+        };
         Ok::<_, Problems>(edit::create_client(draft, "outhook dev", false, &terms))
     });
     let (client, secret) = made.await?;
@@ -125,12 +130,12 @@ fn random(bytes: &mut [u8]) {
     SystemRandom::new().fill(bytes).expect("every system that this runs on gives random bytes");
 }
 
-impl Applied {
+impl SampleEvents {
     /// Finds the sample's events.
     ///
     /// # Errors
     /// One is missing.
-    pub(super) fn find(definitions: &Definitions) -> Result<Self, ApplyError> {
+    pub(super) fn find(definitions: &Definitions) -> Result<Self, SampleError> {
         let account = AccountId::from(ACCOUNT);
         let find = |sample: SampleEvent| {
             let (webhook, table, event_type) = sample.place();
@@ -139,7 +144,7 @@ impl Applied {
                 .flat_map(|webhook| definitions.events_of(webhook.id))
                 .find(|event| event.object_name == table && event.operation.event_type() == event_type)
                 .map(|event| (sample, event.id))
-                .ok_or(ApplyError::Missing { webhook, table, event_type })
+                .ok_or(SampleError::Missing { webhook, table, event_type })
         };
         let events = SampleEvent::ALL.into_iter().map(find).collect::<Result<_, _>>()?;
         Ok(Self { events })

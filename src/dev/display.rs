@@ -9,8 +9,8 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 
 use self::text::Paint;
-use super::glimpse::Glimpse;
-use super::report::{Report, Summary};
+use super::recent_messages::Glimpse;
+use super::report::{DevReport, Summary};
 
 /// How wide a terminal is that does not say.
 const USUAL_WIDTH: usize = 80;
@@ -73,7 +73,7 @@ impl Display {
 
     /// A second has passed. Notes are the log lines since the last one, which stay above the block; in the
     /// other styles logs have their own way to stderr.
-    pub(super) fn second(&mut self, report: &Report, glimpses: &[Glimpse], notes: &str) -> io::Result<()> {
+    pub(super) fn second(&mut self, report: &DevReport, glimpses: &[Glimpse], notes: &str) -> io::Result<()> {
         match self.style {
             Style::Json => json(report),
             Style::Lines => write(&text::line(report)),

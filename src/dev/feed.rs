@@ -12,10 +12,10 @@ use rdkafka::{ClientConfig, ClientContext};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::broker::CHANGES;
-use super::definitions::Applied;
+use super::definitions::SampleEvents;
 use super::oracle::Oracle;
-use super::pace::Pace;
 use super::sample::{Change, Sample};
+use super::steady_rate::SteadyRate;
 use crate::lifecycle::Stopping;
 
 /// How often changes that are due are produced: a burst is what is due in this time.
@@ -32,9 +32,9 @@ const FLUSH: Duration = Duration::from_secs(10);
 /// Produces sample changes.
 pub(super) struct Feed {
     sample: Sample,
-    pace: Pace,
+    pace: SteadyRate,
     producer: ThreadedProducer<Failures>,
-    applied: Applied,
+    applied: SampleEvents,
     oracle: Arc<Mutex<Oracle>>,
     made: Arc<AtomicU64>,
 }
@@ -48,12 +48,12 @@ impl Feed {
         broker: &str,
         rate: u32,
         seed: u64,
-        applied: Applied,
+        applied: SampleEvents,
         oracle: Arc<Mutex<Oracle>>,
     ) -> Result<Self, KafkaError> {
         let producer =
             ClientConfig::new().set("bootstrap.servers", broker).set("linger.ms", "1").create_with_context(Failures)?;
-        let (sample, pace, made) = (Sample::new(seed), Pace::new(rate), Arc::default());
+        let (sample, pace, made) = (Sample::new(seed), SteadyRate::new(rate), Arc::default());
         Ok(Self { sample, pace, producer, applied, oracle, made })
     }
 

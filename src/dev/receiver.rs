@@ -11,8 +11,8 @@ use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook as Verifier};
 use tokio::net::TcpListener;
 
 use super::endpoint::{self, Posted};
-use super::glimpse::Glimpses;
 use super::oracle::{Finding, Oracle};
+use super::recent_messages::Glimpses;
 use crate::id::MessageId;
 
 /// Judges the messages that come.

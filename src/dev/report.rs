@@ -9,7 +9,7 @@ use super::oracle::Tally;
 
 /// The state of a run; serialized as one flat JSON object.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct DevReport {
     /// Seconds since the first sample change was due.
     #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
@@ -57,7 +57,7 @@ pub struct Summary {
     /// Whether everything that was under way ended before the deadline.
     pub drained: bool,
     #[serde(flatten)]
-    pub report: Report,
+    pub report: DevReport,
 }
 
 fn seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

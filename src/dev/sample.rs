@@ -10,9 +10,9 @@ mod words;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::rows::{Admin, Customer, Order, Product, SampleRow};
+use self::rows::{Admin, Customer, Product, SampleOrder, SampleRow};
 use super::definitions::SampleEvent;
-use super::dice::Dice;
+use super::rng::Dice;
 use crate::vocabulary::{EventSource, Operation};
 
 /// Rows that a table holds at most; a full one deletes where it would insert.
@@ -38,7 +38,7 @@ pub(super) struct Sample {
     made: u64,
     customers: Table<Customer>,
     admins: Table<Admin>,
-    orders: Table<Order>,
+    orders: Table<SampleOrder>,
     products: Table<Product>,
 }
 

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::display::{Display, Ready, Style};
-use super::glimpse::Glimpses;
 use super::latency::Latencies;
-use super::notes::Notes;
+use super::log_buffer::Notes;
 use super::oracle::Oracle;
-use super::report::{Report, Summary};
+use super::recent_messages::Glimpses;
+use super::report::{DevReport, Summary};
 use crate::telemetry::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,11 +36,11 @@ pub(super) struct Show {
     display: Display,
     start: Instant,
     seconds: Interval,
-    last: Last,
+    last: PreviousReport,
 }
 
 /// What stood in the report before, for rates.
-struct Last {
+struct PreviousReport {
     at: Instant,
     changes: u64,
     messages: u64,
@@ -57,7 +57,7 @@ impl Show {
         let start = Instant::now();
         let mut seconds = interval_at(start + SECOND, SECOND);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { sights, display, start, seconds, last: Last { at: start, changes: 0, messages: 0 } })
+        Ok(Self { sights, display, start, seconds, last: PreviousReport { at: start, changes: 0, messages: 0 } })
     }
 
     /// Shows every second what happens, until `work` is done.
@@ -90,7 +90,7 @@ impl Show {
             oracle.close();
             oracle.latencies().clone()
         };
-        let start = Last { at: self.start, changes: 0, messages: 0 };
+        let start = PreviousReport { at: self.start, changes: 0, messages: 0 };
         let report = self.report(fed_for, &start, &all);
         let ok = drained && report.tally.is_clean() && (report.tally.delivered > 0 || !must_deliver);
         let summary = Summary { ok, drained, report };
@@ -106,19 +106,19 @@ impl Show {
         };
         let now = Instant::now();
         let report = self.report(now.duration_since(self.last.at), &self.last, &recent);
-        self.last = Last { at: now, changes: report.changes, messages: report.tally.messages() };
+        self.last = PreviousReport { at: now, changes: report.changes, messages: report.tally.messages() };
         self.display.second(&report, &self.sights.glimpses.all(), &self.sights.notes.take())
     }
 
     /// The state now, with rates over `passed`, the time since `last`.
-    fn report(&self, passed: Duration, last: &Last, latencies: &Latencies) -> Report {
+    fn report(&self, passed: Duration, last: &PreviousReport, latencies: &Latencies) -> DevReport {
         let (tally, outstanding) = {
             let oracle = self.sights.oracle.lock().expect("nothing panics while it is held");
             (oracle.tally(), oracle.outstanding())
         };
         let changes = self.sights.made.load(Ordering::Relaxed);
         let per_second = |count: u64| (count as f64 / passed.as_secs_f64().max(0.001)).round() as u64;
-        Report {
+        DevReport {
             elapsed: self.start.elapsed(),
             changes,
             changes_per_second: per_second(changes - last.changes),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::report::{Breaker, Report};
+use super::report::{BreakerStatus, EndpointsReport};
 use crate::id::Line;
 
 /// After this an instance that reports no more counts as gone, in milliseconds. It reports every 5 s.
@@ -11,7 +11,7 @@ pub const SILENT_MS: i64 = 20_000;
 /// The newest report of each run.
 #[derive(Debug, Default)]
 pub struct Group {
-    reports: HashMap<String, Report>,
+    reports: HashMap<String, EndpointsReport>,
 }
 
 /// How an endpoint stands over the whole group.
@@ -26,7 +26,7 @@ pub struct EndpointStatus {
     /// Class and text of its last failure.
     pub cause: Option<(String, String)>,
     /// The one that lets the least through.
-    pub breaker: Breaker,
+    pub breaker: BreakerStatus,
     /// Max attempts under way at once, over all instances.
     pub concurrency: usize,
     pub under_way: usize,
@@ -57,7 +57,7 @@ impl EndpointStatus {
 
 impl Group {
     /// Takes in a run's report, unless a newer one is known.
-    pub fn learn_report(&mut self, run: &str, report: Report) {
+    pub fn learn_report(&mut self, run: &str, report: EndpointsReport) {
         if self.reports.get(run).is_none_or(|known| known.at_ms <= report.at_ms) {
             self.reports.insert(run.to_owned(), report);
         }
@@ -103,11 +103,11 @@ impl Group {
         lanes.filter_map(|lane| lane.outage_since_ms).min()
     }
 
-    fn fresh(&self, now_ms: i64) -> impl Iterator<Item = &Report> {
+    fn fresh(&self, now_ms: i64) -> impl Iterator<Item = &EndpointsReport> {
         self.reports.values().filter(move |report| is_fresh(report, now_ms))
     }
 }
 
-fn is_fresh(report: &Report, now_ms: i64) -> bool {
+fn is_fresh(report: &EndpointsReport, now_ms: i64) -> bool {
     now_ms.saturating_sub(report.at_ms) <= SILENT_MS
 }

@@ -3,7 +3,7 @@
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use super::report::Order;
+use super::report::RetryOrder;
 use crate::id::Line;
 
 /// How long an order matters, in milliseconds: no call waits longer in one place.
@@ -45,7 +45,7 @@ struct Newest {
 
 impl Orders {
     /// Takes in an order; true if it says something new.
-    pub fn learn(&self, Order { line, from_ms, at_ms }: Order) -> bool {
+    pub fn learn(&self, RetryOrder { line, from_ms, at_ms }: RetryOrder) -> bool {
         let alone = Newest { forward: Forward { from_ms, by_ms: at_ms }, first_ms: at_ms };
         let mut known = match self.0.entry(line) {
             Entry::Vacant(none) => {

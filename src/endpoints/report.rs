@@ -28,7 +28,7 @@ const CLOCKS_MS: i64 = 1000;
 /// How the endpoints of one instance stand.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub struct Report {
+pub struct EndpointsReport {
     /// When it was made, milliseconds since 1970.
     pub at_ms: i64,
     pub lanes: Vec<LaneReport>,
@@ -51,7 +51,7 @@ pub struct LaneReport {
     /// Class and text of its last failure.
     pub cause: Option<(String, String)>,
     pub is_failing: bool,
-    pub breaker: Breaker,
+    pub breaker: BreakerStatus,
     pub concurrency: usize,
     pub under_way: usize,
     pub in_memory: usize,
@@ -59,7 +59,7 @@ pub struct LaneReport {
 
 /// What a breaker does with calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Breaker {
+pub enum BreakerStatus {
     /// They pass.
     #[default]
     Closed,
@@ -90,7 +90,7 @@ fn overflow() -> String {
 
 /// An order to retry a line's waiting calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Order {
+pub struct RetryOrder {
     pub line: Line,
     /// Of calls that were written earlier it says nothing, milliseconds since 1970.
     pub from_ms: i64,
@@ -98,7 +98,7 @@ pub struct Order {
     pub at_ms: i64,
 }
 
-impl Report {
+impl EndpointsReport {
     /// The report of these lanes and calls.
     pub(super) fn of(mut lanes: Vec<LaneStatus>, mut waiting: Vec<WaitingCalls>, at_ms: i64) -> Self {
         let most_telling = |lane: &LaneStatus| std::cmp::Reverse((lane.is_failing, lane.in_memory));
@@ -133,9 +133,9 @@ impl LaneReport {
         let LaneStatus { line, trouble, outage, is_failing, breaker, concurrency, under_way, in_memory } = lane;
         let since = |lasted: std::time::Duration| at_ms - i64::try_from(lasted.as_millis()).unwrap_or(0);
         let breaker = match breaker {
-            Phase::Closed => Breaker::Closed,
-            Phase::Open(_) => Breaker::Open,
-            Phase::Probing => Breaker::Probing,
+            Phase::Closed => BreakerStatus::Closed,
+            Phase::Open(_) => BreakerStatus::Open,
+            Phase::Probing => BreakerStatus::Probing,
         };
         Self {
             line,
@@ -151,18 +151,18 @@ impl LaneReport {
     }
 }
 
-impl Breaker {
+impl BreakerStatus {
     /// A word for it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Breaker::Closed => "closed",
-            Breaker::Probing => "probing",
-            Breaker::Open => "open",
+            BreakerStatus::Closed => "closed",
+            BreakerStatus::Probing => "probing",
+            BreakerStatus::Open => "open",
         }
     }
 }
 
-impl Order {
+impl RetryOrder {
     /// An order about all calls of a line that were written by now.
     pub fn of_all(line: Line, now_ms: i64) -> Self {
         Self { line, from_ms: i64::MIN, at_ms: now_ms }

@@ -1,5 +1,5 @@
 use super::group::SILENT_MS;
-use super::report::{Breaker, LaneReport};
+use super::report::{BreakerStatus, LaneReport};
 use super::*;
 
 const LINE: Line = Line(0xfedc_ba98_7654_3210);
@@ -11,15 +11,15 @@ fn lane(is_failing: bool, since: Option<i64>) -> LaneReport {
         outage_since_ms: since,
         cause: since.map(|since| ("timeout".to_owned(), format!("since {since}"))),
         is_failing,
-        breaker: if is_failing { Breaker::Open } else { Breaker::Closed },
+        breaker: if is_failing { BreakerStatus::Open } else { BreakerStatus::Closed },
         concurrency: 16,
         under_way: 2,
         in_memory: 5,
     }
 }
 
-fn report(at_ms: i64, lanes: Vec<LaneReport>, calls: usize, oldest_ms: i64) -> Report {
-    Report {
+fn report(at_ms: i64, lanes: Vec<LaneReport>, calls: usize, oldest_ms: i64) -> EndpointsReport {
+    EndpointsReport {
         at_ms,
         lanes,
         waiting: vec![WaitingCalls { line: LINE, place: OVERFLOW.to_owned(), calls, oldest_ms }],
@@ -34,7 +34,7 @@ fn the_group_is_the_sum_of_its_instances() {
     group.learn_report("b", report(1000, vec![lane(false, Some(300))], 5, 800));
     group.learn_report("c", report(1000, vec![], 1, 950));
     let status = group.status(LINE, 2000);
-    assert_eq!((status.instances, status.failing_on, status.breaker), (2, 1, Breaker::Open));
+    assert_eq!((status.instances, status.failing_on, status.breaker), (2, 1, BreakerStatus::Open));
     assert_eq!((status.fails_since_ms, status.cause.clone().unwrap().1), (Some(300), "since 300".to_owned()));
     assert_eq!((status.concurrency, status.under_way, status.queued), (32, 4, 6));
     assert_eq!((status.waiting_calls(), status.oldest_ms), (13, Some(800)));
@@ -47,7 +47,7 @@ fn an_outage_that_is_not_shown_any_more_is_reported() {
     let long_ago = LaneReport { fails_since_ms: None, outage_since_ms: Some(100), ..lane(false, None) };
     let record = report(1000, vec![long_ago, lane(true, Some(400))], 7, 900).record("a");
     let mut group = Group::default();
-    group.learn_report("a", Report::read(record.value.as_bytes()).unwrap());
+    group.learn_report("a", EndpointsReport::read(record.value.as_bytes()).unwrap());
     let status = group.status(LINE, 2000);
     assert_eq!((status.fails_since_ms, group.outage_since_ms(LINE, 2000)), (Some(400), Some(100)));
 }
@@ -122,21 +122,21 @@ fn reports_and_orders_are_read_as_they_were_written() {
     let written = report(1000, vec![lane(true, Some(400))], 7, 900);
     let record = written.record("a");
     assert_eq!(record.key, "endpoints/a");
-    assert_eq!(Report::read(record.value.as_bytes()), Ok(written));
-    assert!(Report::read(b"[1").is_err());
-    let order = Order::of_all(LINE, 1234);
+    assert_eq!(EndpointsReport::read(record.value.as_bytes()), Ok(written));
+    assert!(EndpointsReport::read(b"[1").is_err());
+    let order = RetryOrder::of_all(LINE, 1234);
     let Unwritten { key, value } = order.record();
     assert_eq!(key, "retry-now/fedcba9876543210");
-    assert_eq!(Order::read(&key[ORDER_PREFIX.len()..], value.as_bytes()), Ok(order));
-    let recovery = Order { from_ms: 17, ..order };
-    assert_eq!(Order::read(&key[ORDER_PREFIX.len()..], recovery.record().value.as_bytes()), Ok(recovery));
-    assert!(Order::read("nothing", b"1").is_err() && Order::read("1", b"soon").is_err());
+    assert_eq!(RetryOrder::read(&key[ORDER_PREFIX.len()..], value.as_bytes()), Ok(order));
+    let recovery = RetryOrder { from_ms: 17, ..order };
+    assert_eq!(RetryOrder::read(&key[ORDER_PREFIX.len()..], recovery.record().value.as_bytes()), Ok(recovery));
+    assert!(RetryOrder::read("nothing", b"1").is_err() && RetryOrder::read("1", b"soon").is_err());
 }
 
 #[test]
 fn clocks_may_differ_between_who_sees_an_outage_and_who_sends_calls_to_wait() {
-    let order = Order::of_outage(LINE, 50_000..=60_000);
-    assert_eq!(order, Order { line: LINE, from_ms: 49_000, at_ms: 61_000 });
+    let order = RetryOrder::of_outage(LINE, 50_000..=60_000);
+    assert_eq!(order, RetryOrder { line: LINE, from_ms: 49_000, at_ms: 61_000 });
     let endpoints = Endpoints::default();
     let Unwritten { key, value } = order.record();
     endpoints.learn_order(&key[ORDER_PREFIX.len()..], value.as_bytes(), 60_100).unwrap();
@@ -150,9 +150,9 @@ fn clocks_may_differ_between_who_sees_an_outage_and_who_sends_calls_to_wait() {
 #[test]
 fn an_order_is_news_once() {
     let orders = Orders::default();
-    let order = Order::of_all(LINE, 1234);
+    let order = RetryOrder::of_all(LINE, 1234);
     assert!(orders.learn(order) && !orders.learn(order));
-    assert!(!orders.learn(Order { at_ms: 1, ..order }));
+    assert!(!orders.learn(RetryOrder { at_ms: 1, ..order }));
     let has = |written_ms| orders.forward(LINE).has(written_ms);
     assert!(has(0) && has(1234) && !has(1235));
     orders.forget_old(i64::MAX);
@@ -162,11 +162,11 @@ fn an_order_is_news_once() {
 #[test]
 fn the_order_of_a_recovery_is_about_the_outage_and_adds_to_one_just_before() {
     let orders = Orders::default();
-    let recovery = |from_ms, at_ms| Order { line: LINE, from_ms, at_ms };
+    let recovery = |from_ms, at_ms| RetryOrder { line: LINE, from_ms, at_ms };
     let has = |written_ms| orders.forward(LINE).has(written_ms);
     assert!(orders.learn(recovery(1_000, 9_000)));
     assert!(!has(999) && has(1_000) && has(9_000));
-    assert!(orders.learn(Order::of_all(LINE, 200_000)) && orders.learn(recovery(190_000, 201_000)));
+    assert!(orders.learn(RetryOrder::of_all(LINE, 200_000)) && orders.learn(recovery(190_000, 201_000)));
     assert!(has(0) && has(201_000));
     // Where the first is long ago, so that an endpoint that comes and goes does not add to it for ever.
     assert!(orders.learn(recovery(255_000, 261_000)));
@@ -179,7 +179,7 @@ fn the_order_of_a_recovery_is_about_the_outage_and_adds_to_one_just_before() {
 fn an_order_of_a_clock_that_is_ahead_is_not_about_calls_to_come() {
     let endpoints = Arc::new(Endpoints::default());
     let partition = endpoints.partition(OVERFLOW, 0);
-    let Unwritten { key, value } = Order::of_all(LINE, 90_000).record();
+    let Unwritten { key, value } = RetryOrder::of_all(LINE, 90_000).record();
     endpoints.learn_order(&key[ORDER_PREFIX.len()..], value.as_bytes(), 1000).unwrap();
     assert!(partition.forward(LINE).has(1000) && !partition.forward(LINE).has(1001));
 }

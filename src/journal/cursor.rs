@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 ///
 /// As a text it has only characters that a URL takes as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor(Vec<i64>);
+pub struct TopicCursor(Vec<i64>);
 
 /// A text that is no cursor, or not of this topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,7 +20,7 @@ pub struct BadCursor;
 /// What a cursor's text begins with, so that another form can be told from it one day.
 const FORM: &str = "1:";
 
-impl Cursor {
+impl TopicCursor {
     pub(super) fn new(positions: Vec<i64>) -> Self {
         Self(positions)
     }
@@ -40,14 +40,14 @@ impl Cursor {
     }
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for TopicCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let positions: Vec<String> = self.0.iter().map(i64::to_string).collect();
         f.write_str(&URL_SAFE_NO_PAD.encode(format!("{FORM}{}", positions.join(","))))
     }
 }
 
-impl FromStr for Cursor {
+impl FromStr for TopicCursor {
     type Err = BadCursor;
 
     fn from_str(text: &str) -> Result<Self, BadCursor> {
@@ -68,10 +68,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_cursor_is_read_back_from_its_text(positions in vec(0..=i64::MAX, 1..20)) {
-            let cursor = Cursor::new(positions.clone());
+            let cursor = TopicCursor::new(positions.clone());
             let text = cursor.to_string();
             prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
-            prop_assert_eq!(text.parse::<Cursor>(), Ok(cursor.clone()));
+            prop_assert_eq!(text.parse::<TopicCursor>(), Ok(cursor.clone()));
             prop_assert_eq!(cursor.positions(positions.len()), Ok(positions.clone()));
             prop_assert_eq!(cursor.positions(positions.len() - 1), Err(BadCursor));
             prop_assert_eq!(cursor.positions(positions.len() + 2).unwrap()[positions.len()..].to_vec(), vec![0, 0]);
@@ -79,8 +79,8 @@ mod tests {
 
         #[test]
         fn any_other_text_is_refused_and_nothing_panics(text in ".{0,60}", inside in "(1:)?[0-9,:-]{0,12}") {
-            prop_assert!(text.parse::<Cursor>().is_err());
-            if let Ok(cursor) = URL_SAFE_NO_PAD.encode(&inside).parse::<Cursor>() {
+            prop_assert!(text.parse::<TopicCursor>().is_err());
+            if let Ok(cursor) = URL_SAFE_NO_PAD.encode(&inside).parse::<TopicCursor>() {
                 prop_assert!(cursor.0.iter().all(|position| *position >= 0), "{:?}", cursor);
             }
         }
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_cursor_has_a_position_that_is_no_less_than_0() {
         for inside in ["1:", "1:-1", "1:1,", "2:1", "1", "", "1:9223372036854775808"] {
-            assert_eq!(URL_SAFE_NO_PAD.encode(inside).parse::<Cursor>(), Err(BadCursor), "{inside}");
+            assert_eq!(URL_SAFE_NO_PAD.encode(inside).parse::<TopicCursor>(), Err(BadCursor), "{inside}");
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::Cursor;
+use super::TopicCursor;
 
 /// How many offsets a partition's first chunk has; few, because records may be large.
 const FIRST_CHUNK: i64 = 64;
@@ -33,21 +33,21 @@ struct Partition<T> {
     /// Everything from this offset on was looked at.
     before: i64,
     /// What was found and not given out yet, the newest first.
-    found: VecDeque<Found<T>>,
+    found: VecDeque<FoundRecord<T>>,
     /// When the oldest record was written that was looked at.
     reached_ms: i64,
     /// How many offsets the next chunk has.
     chunk: i64,
 }
 
-struct Found<T> {
+struct FoundRecord<T> {
     offset: i64,
     timestamp_ms: i64,
     what: T,
 }
 
 /// What is to be done next.
-pub(super) enum Next<T> {
+pub(super) enum MergeStep<T> {
     /// This is the newest of all that was not given out yet.
     Found(T),
     /// These are to be read and handed to [`Merge::take`].
@@ -64,7 +64,7 @@ pub(super) struct Chunk<T> {
     /// The offset behind the last.
     pub before: i64,
     pub ended: Ended,
-    found: Vec<Found<T>>,
+    found: Vec<FoundRecord<T>>,
     oldest_ms: Option<i64>,
     bytes: u64,
 }
@@ -93,7 +93,7 @@ impl<T> Merge<T> {
         Self { partitions: spans.iter().map(partition).collect(), chunk_bytes, since_ms }
     }
 
-    pub fn next(&mut self) -> Next<T> {
+    pub fn next(&mut self) -> MergeStep<T> {
         let newest =
             |(number, partition): (usize, &Partition<T>)| Some((partition.found.front()?.timestamp_ms, number));
         let newest = self.partitions.iter().enumerate().filter_map(newest).max();
@@ -104,10 +104,10 @@ impl<T> Merge<T> {
             });
         let chunks: Vec<_> = unknown.map(|(number, partition)| partition.next_chunk(number)).collect();
         if !chunks.is_empty() {
-            return Next::Read(chunks);
+            return MergeStep::Read(chunks);
         }
         let found = newest.and_then(|(_, number)| self.partitions[number].found.pop_front());
-        found.map_or(Next::End, |found| Next::Found(found.what))
+        found.map_or(MergeStep::End, |found| MergeStep::Found(found.what))
     }
 
     /// Takes in what was read. A chunk that was not read to its end says nothing: its newest records are missing.
@@ -136,12 +136,12 @@ impl<T> Merge<T> {
     }
 
     /// Where the next page begins; None when all was given out.
-    pub fn cursor(&self) -> Option<Cursor> {
+    pub fn cursor(&self) -> Option<TopicCursor> {
         let at_end = |partition: &Partition<T>| partition.found.is_empty() && partition.is_at_end();
         if self.partitions.iter().all(at_end) {
             return None;
         }
-        Some(Cursor::new(self.partitions.iter().map(Partition::position).collect()))
+        Some(TopicCursor::new(self.partitions.iter().map(Partition::position).collect()))
     }
 }
 
@@ -180,7 +180,7 @@ impl<T> Chunk<T> {
     pub fn take(&mut self, (offset, timestamp_ms): (i64, i64), bytes: u64, what: Option<T>, chunk_bytes: u64) {
         self.bytes += bytes;
         self.oldest_ms.get_or_insert(timestamp_ms);
-        self.found.extend(what.map(|what| Found { offset, timestamp_ms, what }));
+        self.found.extend(what.map(|what| FoundRecord { offset, timestamp_ms, what }));
         if self.bytes > chunk_bytes && self.before - self.from > 1 {
             self.ended = Ended::TooLarge;
         } else if offset + 1 >= self.before {

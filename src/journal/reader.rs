@@ -11,9 +11,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::merge::{Chunk, Ended, Merge, Next, Span};
-use super::{Bounds, Cursor, Error, Extent, Page, Range, Record, Spans, partition_of};
-use crate::brokers::{self, Troubles};
+use super::merge::{Chunk, Ended, Merge, MergeStep, Span};
+use super::{Bounds, Error, Extent, Page, Range, Record, Spans, TopicCursor, partition_of};
+use crate::brokers::{self, ClientErrors};
 
 /// How long a broker may take to answer a question about the topic.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -24,8 +24,8 @@ const MEMORY: u64 = 32 * 1024 * 1024;
 /// How far the clocks may differ of those who write to the topic: records are that much out of order.
 const CLOCKS_MS: i64 = 60_000;
 
-pub(super) struct Reader {
-    consumer: BaseConsumer<Reported>,
+pub(super) struct PartitionsReader {
+    consumer: BaseConsumer<ReaderContext>,
     topic: String,
     brokers: String,
     started: Instant,
@@ -38,23 +38,23 @@ pub(super) struct Reader {
 
 /// The client's errors come out of its polls too, where they are looked at; so they are not logged.
 #[derive(Default)]
-struct Reported(Troubles);
+struct ReaderContext(ClientErrors);
 
-impl ClientContext for Reported {
+impl ClientContext for ReaderContext {
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.error(&error, reason);
     }
 }
 
-impl ConsumerContext for Reported {}
+impl ConsumerContext for ReaderContext {}
 
-impl Reader {
+impl PartitionsReader {
     /// Makes the client; does not wait for a broker. `time` is how long all that is done with it may take.
     pub fn open(topic: String, client: ClientConfig, (started, time): (Instant, Duration)) -> Result<Self, Error> {
         let client = Self::settings(&topic, client);
         let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
         let consumer = client
-            .create_with_context::<_, BaseConsumer<Reported>>(Reported::default())
+            .create_with_context::<_, BaseConsumer<ReaderContext>>(ReaderContext::default())
             .map_err(|source| Error::Client { topic: topic.clone(), source: source.into() })?;
         let trouble = "the brokers did not answer".to_owned();
         Ok(Self { consumer, topic, brokers, started, time, looked_at: 0, bytes: 0, trouble })
@@ -81,7 +81,7 @@ impl Reader {
     /// See [`super::Journal::page`].
     pub fn page<T>(
         &mut self,
-        from: Option<Cursor>,
+        from: Option<TopicCursor>,
         range: Range,
         bounds: Bounds,
         mut look: impl FnMut(&Record<'_>) -> Option<T>,
@@ -93,15 +93,15 @@ impl Reader {
         let mut found = Vec::new();
         while found.len() < bounds.found {
             match merge.next() {
-                Next::Found(what) => found.push(what),
+                MergeStep::Found(what) => found.push(what),
                 // What was read is given out first, and few large records may be more than the bytes of a page: who
                 // asks again with the same cursor would get no further.
-                Next::Read(_) if self.is_late() || self.bytes >= bounds.bytes && merge.cursor() != first => break,
-                Next::Read(mut chunks) => {
+                MergeStep::Read(_) if self.is_late() || self.bytes >= bounds.bytes && merge.cursor() != first => break,
+                MergeStep::Read(mut chunks) => {
                     self.read(&mut chunks, merge.chunk_bytes(), &mut look)?;
                     chunks.into_iter().for_each(|chunk| merge.take(chunk));
                 }
-                Next::End => break,
+                MergeStep::End => break,
             }
         }
         let next = merge.cursor();
@@ -205,7 +205,7 @@ impl Reader {
     }
 
     /// Which offsets of each partition are to be looked at.
-    fn spans(&self, from: Option<&Cursor>, range: Range) -> Result<Vec<Span>, Error> {
+    fn spans(&self, from: Option<&TopicCursor>, range: Range) -> Result<Vec<Span>, Error> {
         let partitions = self.partitions()?;
         let (starts, ends) = (self.offsets(partitions, Offset::Beginning)?, self.offsets(partitions, Offset::End)?);
         let since = range.since_ms.map(|at| self.offsets(partitions, Offset::Offset(at.max(0)))).transpose()?;

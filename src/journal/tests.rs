@@ -34,7 +34,7 @@ impl Bench {
         self.producer.send(record, Timeout::Never).await.unwrap();
     }
 
-    async fn page(&self, from: Option<Cursor>, range: Range, found: usize) -> Page<i64> {
+    async fn page(&self, from: Option<TopicCursor>, range: Range, found: usize) -> Page<i64> {
         self.journal.page(from, range, Bounds { found, ..BOUNDS }, value).await.unwrap()
     }
 }
@@ -173,7 +173,7 @@ async fn of_a_key_one_partition_is_read_also_from_a_cursor_on() {
 #[tokio::test]
 async fn errors_say_what_is_wrong() {
     let bench = Bench::new(1);
-    let from = Some(Cursor::new(vec![1, 2]));
+    let from = Some(TopicCursor::new(vec![1, 2]));
     let foreign = bench.journal.page(from, Range::default(), BOUNDS, value).await.unwrap_err();
     assert!(foreign.to_string().contains("not a cursor that an earlier page has given"), "{foreign}");
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use crate::definition::{Authentication, BadUrl, Endpoint, Tls};
+use crate::definition::{Authentication, BadUrl, CompiledTls, Endpoint};
 
 /// What goes into the Authorization header of a webhook's calls.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Authorization {
     ///
     /// # Errors
     /// The token URL can't be called.
-    pub fn of(authentication: &Authentication, tls: Option<Arc<Tls>>) -> Result<Self, BadUrl> {
+    pub fn of(authentication: &Authentication, tls: Option<Arc<CompiledTls>>) -> Result<Self, BadUrl> {
         Ok(match authentication {
             Authentication::Basic { username, password } => Self::Fixed(basic(username, &password.0)),
             Authentication::Bearer { token } => Self::Fixed(sensitive(&format!("Bearer {}", token.0))),

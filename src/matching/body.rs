@@ -14,32 +14,32 @@ use crate::json;
 
 /// A body, ready to be written for any row change.
 #[derive(Clone)]
-pub struct Body {
-    parts: Arc<Parts>,
+pub struct CompiledBody {
+    parts: Arc<BodyParts>,
 }
 
 /// What bodies may share. A template's steps and texts lie close together in a few blocks of memory: they take a few
 /// times the template's own bytes, whatever it is made of.
-struct Parts {
+struct BodyParts {
     flat: Flat,
     hidden: Hidden,
-    chosen: Box<[Chosen]>,
+    chosen: Box<[SelectedField]>,
     uses_call_id: bool,
 }
 
 /// One step of writing a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum BodyStep {
     /// JSON text, written as it stands.
-    Text(Span),
+    Text(BodySpan),
     /// The field of that name as a whole value: it keeps its JSON type.
-    Value(Span),
+    Value(BodySpan),
     /// The same of the URL of the attachment that the field names.
-    AttachmentUrl(Span),
+    AttachmentUrl(BodySpan),
     /// The field's text inside a string.
-    Spliced(Span),
+    Spliced(BodySpan),
     /// The same of the URL of the attachment that the field names.
-    SplicedAttachmentUrl(Span),
+    SplicedAttachmentUrl(BodySpan),
     /// The list of the fields of which the source did not send the value.
     Missing,
     /// The same inside a string.
@@ -49,7 +49,7 @@ pub enum Step {
     /// Text inside a string that each message has its own of.
     Varying(Varying),
     /// An object of these members, of which some keys are known only when it is written.
-    Object(Span),
+    Object(BodySpan),
     /// The members of the default payload's data: every field of the row that is not hidden.
     AllFields,
     /// The members of the default payload's data: the chosen fields.
@@ -58,16 +58,16 @@ pub enum Step {
 
 /// A member of an object whose keys are known only when it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Member {
+pub struct CompiledMember {
     /// The steps that write what stands between the key's quotes.
-    pub key: Span,
+    pub key: BodySpan,
     /// The steps that write the value.
-    pub value: Span,
+    pub value: BodySpan,
 }
 
 /// Where something stands in its body: a text, steps or members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct BodySpan {
     start: u32,
     end: u32,
 }
@@ -80,57 +80,58 @@ pub struct Hidden {
 }
 
 /// A field that a definition chose for the default payload.
-pub struct Chosen {
+pub struct SelectedField {
     pub name: Box<str>,
     /// Its key as it is written: quoted, escaped, with the colon.
     pub key: Box<str>,
 }
 
-impl Body {
+impl CompiledBody {
     /// `table` is the declaration of the event's table, if there is one.
     ///
     /// # Errors
     /// The event's template breaks the grammar.
-    pub fn compile(webhook: &Webhook, event: &Event, table: Option<&Table>) -> Result<Body, TemplateError> {
-        static DEFAULT: LazyLock<Body> =
-            LazyLock::new(|| default_payload(true, Step::AllFields, Hidden::default(), Box::default()));
+    pub fn compile(webhook: &Webhook, event: &Event, table: Option<&Table>) -> Result<CompiledBody, TemplateError> {
+        static DEFAULT: LazyLock<CompiledBody> =
+            LazyLock::new(|| default_payload(true, BodyStep::AllFields, Hidden::default(), Box::default()));
         let hidden = Hidden::of(table);
         let with_secret = !webhook.handling.omit_secret;
         Ok(match &event.payload {
             Payload::Default if with_secret && hidden.is_empty() => DEFAULT.clone(),
-            Payload::Default => default_payload(with_secret, Step::AllFields, hidden, Box::default()),
+            Payload::Default => default_payload(with_secret, BodyStep::AllFields, hidden, Box::default()),
             Payload::Fields(fields) => {
-                let shown = fields.iter().filter(|name| !hidden.has(name)).map(|name| Chosen::new(name)).collect();
-                default_payload(with_secret, Step::ChosenFields, hidden, shown)
+                let shown =
+                    fields.iter().filter(|name| !hidden.has(name)).map(|name| SelectedField::new(name)).collect();
+                default_payload(with_secret, BodyStep::ChosenFields, hidden, shown)
             }
             Payload::Template(text) => {
-                Body::of(Flat::of(Template::compile(text)?.ops()), Hidden::default(), Box::default())
+                CompiledBody::of(Flat::of(Template::compile(text)?.ops()), Hidden::default(), Box::default())
             }
         })
     }
 
-    fn of(flat: Flat, hidden: Hidden, chosen: Box<[Chosen]>) -> Self {
-        let uses_call_id = flat.has(Step::Varying(Varying::CallId));
-        Self { parts: Arc::new(Parts { flat, hidden, chosen, uses_call_id }) }
+    fn of(flat: Flat, hidden: Hidden, chosen: Box<[SelectedField]>) -> Self {
+        let uses_call_id = flat.has(BodyStep::Varying(Varying::CallId));
+        Self { parts: Arc::new(BodyParts { flat, hidden, chosen, uses_call_id }) }
     }
 
     /// The steps that write it.
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[BodyStep] {
         self.parts.flat.main()
     }
 
     /// Steps of a member.
-    pub fn steps_at(&self, span: Span) -> &[Step] {
+    pub fn steps_at(&self, span: BodySpan) -> &[BodyStep] {
         self.parts.flat.steps(span)
     }
 
     /// The members of an object.
-    pub fn members(&self, span: Span) -> &[Member] {
+    pub fn members(&self, span: BodySpan) -> &[CompiledMember] {
         self.parts.flat.members(span)
     }
 
     /// A literal text, or a field's name.
-    pub fn text(&self, span: Span) -> &str {
+    pub fn text(&self, span: BodySpan) -> &str {
         self.parts.flat.text(span)
     }
 
@@ -140,7 +141,7 @@ impl Body {
     }
 
     /// What the default payload holds of a row, if its fields are chosen.
-    pub fn chosen(&self) -> &[Chosen] {
+    pub fn chosen(&self) -> &[SelectedField] {
         &self.parts.chosen
     }
 
@@ -166,13 +167,13 @@ impl Hidden {
     }
 }
 
-impl fmt::Debug for Body {
+impl fmt::Debug for CompiledBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").finish_non_exhaustive()
     }
 }
 
-impl Chosen {
+impl SelectedField {
     fn new(name: &str) -> Self {
         let mut key = String::from("\"");
         json::escape(name, &mut key);
@@ -182,7 +183,7 @@ impl Chosen {
 }
 
 /// The default payload, with this step for its data.
-fn default_payload(with_secret: bool, data: Step, hidden: Hidden, chosen: Box<[Chosen]>) -> Body {
+fn default_payload(with_secret: bool, data: BodyStep, hidden: Hidden, chosen: Box<[SelectedField]>) -> CompiledBody {
     let mut ops = Vec::new();
     let mut text = String::from("{");
     let head = OUT_HOOK[..DEFAULT_HEAD].iter();
@@ -193,5 +194,5 @@ fn default_payload(with_secret: bool, data: Step, hidden: Hidden, chosen: Box<[C
     }
     text.push_str("\"data\":[{");
     ops.push(Op::Text(text));
-    Body::of(Flat::around(&ops, data, "}]}"), hidden, chosen)
+    CompiledBody::of(Flat::around(&ops, data, "}]}"), hidden, chosen)
 }

@@ -77,9 +77,9 @@ impl EventCounts {
 
 /// The counts of all events that are active, or were when their last messages were made.
 #[derive(Debug, Default)]
-pub struct Counts(DashMap<EventId, Arc<EventCounts>>);
+pub struct CountsByEvent(DashMap<EventId, Arc<EventCounts>>);
 
-impl Counts {
+impl CountsByEvent {
     /// The counts of an event, to be kept by those who count.
     pub fn of(&self, event: EventId) -> Arc<EventCounts> {
         self.0.entry(event).or_default().clone()
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_taken_once_and_forgotten_when_nobody_counts() {
-        let counts = Counts::default();
+        let counts = CountsByEvent::default();
         let event: EventId = "event1".parse().unwrap();
         let held = counts.of(event);
         held.message_to(0);

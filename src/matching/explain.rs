@@ -13,7 +13,7 @@ use crate::vocabulary::{EventSource, Operation};
 
 /// What one definition does with a row change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct EventVerdict {
     pub webhook: WebhookId,
     pub event: EventId,
     pub reason: Reason,
@@ -22,7 +22,7 @@ pub struct Verdict {
 /// Why a definition fires or does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    Fires(Why),
+    Fires(FiringReason),
     Inactive,
     WebhookDisabled,
     OtherTable {
@@ -51,7 +51,7 @@ pub enum Reason {
 
 /// Why a definition fires.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum FiringReason {
     /// Any insert or delete does.
     Every(Operation),
     /// These fields changed.
@@ -60,7 +60,7 @@ pub enum Why {
     UnknownChange { table: String },
 }
 
-impl Verdict {
+impl EventVerdict {
     pub fn fires(&self) -> bool {
         matches!(self.reason, Reason::Fires(_))
     }
@@ -70,11 +70,11 @@ impl Verdict {
 pub fn explain<'d>(
     change: &RowChange<'_>,
     definitions: impl IntoIterator<Item = (&'d Webhook, &'d Event)>,
-) -> Vec<Verdict> {
+) -> Vec<EventVerdict> {
     definitions
         .into_iter()
         .filter(|(webhook, _)| webhook.account.as_str() == change.account)
-        .map(|(webhook, event)| Verdict {
+        .map(|(webhook, event)| EventVerdict {
             webhook: webhook.id,
             event: event.id,
             reason: reason(change, webhook, event),
@@ -104,7 +104,7 @@ fn reason(change: &RowChange<'_>, webhook: &Webhook, event: &Event) -> Reason {
         return Reason::SourceNotAccepted { accepted: event.event_sources.clone(), source: change.source };
     }
     match change.operation {
-        Operation::Insert | Operation::Delete => Reason::Fires(Why::Every(change.operation)),
+        Operation::Insert | Operation::Delete => Reason::Fires(FiringReason::Every(change.operation)),
         Operation::Update if rule.fields.is_empty() => all_fields(change),
         Operation::Update => named_fields(change, &rule.fields),
     }
@@ -112,10 +112,10 @@ fn reason(change: &RowChange<'_>, webhook: &Webhook, event: &Event) -> Reason {
 
 fn all_fields(change: &RowChange<'_>) -> Reason {
     if change.before.is_none() {
-        return Reason::Fires(Why::UnknownChange { table: change.table.to_string() });
+        return Reason::Fires(FiringReason::UnknownChange { table: change.table.to_string() });
     }
     let changed: Vec<String> = changed::fields(change).map(str::to_owned).collect();
-    if changed.is_empty() { Reason::NothingChanged } else { Reason::Fires(Why::Changed(changed)) }
+    if changed.is_empty() { Reason::NothingChanged } else { Reason::Fires(FiringReason::Changed(changed)) }
 }
 
 fn named_fields(change: &RowChange<'_>, fields: &[Box<str>]) -> Reason {
@@ -125,18 +125,18 @@ fn named_fields(change: &RowChange<'_>, fields: &[Box<str>]) -> Reason {
     let with = |wanted| compared.iter().filter(move |(_, comparison)| *comparison == wanted);
     let changed: Vec<String> = with(Comparison::Changed).map(|(field, _)| field.clone()).collect();
     if !changed.is_empty() {
-        return Reason::Fires(Why::Changed(changed));
+        return Reason::Fires(FiringReason::Changed(changed));
     }
     if with(Comparison::Unknown).next().is_none() {
         return Reason::NoNamedFieldChanged(compared);
     }
     match change.unknown_change {
-        UnknownChange::Fire => Reason::Fires(Why::UnknownChange { table: table() }),
+        UnknownChange::Fire => Reason::Fires(FiringReason::UnknownChange { table: table() }),
         UnknownChange::Skip => Reason::UnknownChange { table: table() },
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for EventVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fires = if self.fires() { "fires" } else { "does not fire" };
         write!(f, "event {} of webhook {} {fires}: {}", self.event, self.webhook, self.reason)
@@ -183,15 +183,15 @@ impl fmt::Display for Reason {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for FiringReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::Every(operation) => write!(f, "every {operation} in the table does"),
-            Why::Changed(fields) => {
+            FiringReason::Every(operation) => write!(f, "every {operation} in the table does"),
+            FiringReason::Changed(fields) => {
                 let quoted: Vec<String> = fields.iter().map(|field| format!("{field:?}")).collect();
                 write!(f, "changed: {}", quoted.join(", "))
             }
-            Why::UnknownChange { table } => {
+            FiringReason::UnknownChange { table } => {
                 write!(f, "the old row was not sent, so any field may have changed; {}", Mend(table))
             }
         }

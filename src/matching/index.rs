@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use dashmap::DashMap;
 
-use super::{Counts, Live, Rule, TableRules, Target};
+use super::{CountsByEvent, Live, Rule, TableRules, Target};
 use crate::definition::TableKey;
 use crate::id::{EventId, WebhookId};
 
@@ -20,7 +20,7 @@ pub struct Index {
     targets: DashMap<WebhookId, Arc<Target>>,
     /// Of the active events.
     live: DashMap<EventId, Live>,
-    counts: Counts,
+    counts: CountsByEvent,
     as_of: AtomicI64,
     end: Mutex<Option<End>>,
 }
@@ -48,7 +48,7 @@ impl Index {
 
     /// A table's rules, as they are now. Allocates nothing.
     pub fn rules(&self, account: &str, table: &str) -> Option<Arc<TableRules>> {
-        self.tables.get(&(account, table) as &dyn Parts).map(|rules| rules.clone())
+        self.tables.get(&(account, table) as &dyn TableLookup).map(|rules| rules.clone())
     }
 
     /// Where a webhook's messages go, as it is now.
@@ -114,7 +114,7 @@ impl Index {
     }
 
     /// What is counted of the events that the rules are made of.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &CountsByEvent {
         &self.counts
     }
 
@@ -126,39 +126,39 @@ impl Index {
 
 /// What a table is looked up by, owned or borrowed: a map keyed by owned pairs can be asked with borrowed
 /// ones only through a type that both can be seen as.
-trait Parts {
+trait TableLookup {
     fn parts(&self) -> (&str, &str);
 }
 
-impl Parts for TableKey {
+impl TableLookup for TableKey {
     fn parts(&self) -> (&str, &str) {
         (self.account.as_str(), &self.table)
     }
 }
 
-impl Parts for (&str, &str) {
+impl TableLookup for (&str, &str) {
     fn parts(&self) -> (&str, &str) {
         *self
     }
 }
 
-impl<'a> Borrow<dyn Parts + 'a> for TableKey {
-    fn borrow(&self) -> &(dyn Parts + 'a) {
+impl<'a> Borrow<dyn TableLookup + 'a> for TableKey {
+    fn borrow(&self) -> &(dyn TableLookup + 'a) {
         self
     }
 }
 
 /// The same as the derived one of [`TableKey`]: its account's text, then its table's.
-impl Hash for dyn Parts + '_ {
+impl Hash for dyn TableLookup + '_ {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.parts().hash(state);
     }
 }
 
-impl PartialEq for dyn Parts + '_ {
+impl PartialEq for dyn TableLookup + '_ {
     fn eq(&self, other: &Self) -> bool {
         self.parts() == other.parts()
     }
 }
 
-impl Eq for dyn Parts + '_ {}
+impl Eq for dyn TableLookup + '_ {}

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use crate::json::{self, Kind};
+use crate::json::{self, JsonKind};
 
 /// Deeper than this only equal text is equal, so that hostile nesting can't exhaust the stack.
 const MAX_DEPTH: usize = 128;
@@ -20,11 +20,11 @@ fn same_at(a: &str, b: &str, depth: usize) -> bool {
     if a == b {
         return true;
     }
-    match (Kind::of(a), Kind::of(b)) {
-        (Kind::Number, Kind::Number) => same_number(a, b),
-        (Kind::String, Kind::String) => same_string(a, b),
-        (Kind::Array, Kind::Array) if depth > 0 => same_array(a, b, depth - 1).unwrap_or(false),
-        (Kind::Object, Kind::Object) if depth > 0 => same_object(a, b, depth - 1).unwrap_or(false),
+    match (JsonKind::of(a), JsonKind::of(b)) {
+        (JsonKind::Number, JsonKind::Number) => same_number(a, b),
+        (JsonKind::String, JsonKind::String) => same_string(a, b),
+        (JsonKind::Array, JsonKind::Array) if depth > 0 => same_array(a, b, depth - 1).unwrap_or(false),
+        (JsonKind::Object, JsonKind::Object) if depth > 0 => same_object(a, b, depth - 1).unwrap_or(false),
         _ => false,
     }
 }

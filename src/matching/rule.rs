@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Authorization, Body, EventCounts};
-use crate::definition::rules::Refusal;
+use super::{Authorization, CompiledBody, EventCounts};
+use crate::definition::rules::Violation;
 use crate::definition::template::{Fixed, TemplateError};
-use crate::definition::{BadUrl, Endpoint, Event, HiddenText, OldSecret, Order, Secret, Table, TlsSettings, Webhook};
+use crate::definition::{
+    BadUrl, Endpoint, Event, HiddenText, MessageOrder, OldSecret, Secret, Table, TlsSettings, Webhook,
+};
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, EventSources, Operation, UnknownEventSource};
 
@@ -22,7 +24,7 @@ pub struct Rule {
     /// Fields whose change fires an update event; empty is all.
     pub fields: Box<[Box<str>]>,
     pub sources: EventSources,
-    pub body: Body,
+    pub body: CompiledBody,
     pub target: Arc<Target>,
     pub live: Live,
 }
@@ -30,17 +32,17 @@ pub struct Rule {
 /// An event as its messages see it that are under way: whether it is still active, and what is counted of
 /// it. Every clone says the same.
 #[derive(Debug, Clone, Default)]
-pub struct Live(Arc<State>);
+pub struct Live(Arc<RuleState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct RuleState {
     has_ended: AtomicBool,
     counts: Arc<EventCounts>,
 }
 
 impl Live {
     pub fn new(counts: Arc<EventCounts>) -> Self {
-        Self(Arc::new(State { has_ended: AtomicBool::new(false), counts }))
+        Self(Arc::new(RuleState { has_ended: AtomicBool::new(false), counts }))
     }
 
     /// It, or its webhook, is deleted or disabled.
@@ -79,7 +81,7 @@ pub struct Target {
     /// What goes into the Authorization header.
     pub authorization: Option<Authorization>,
     /// In which order its messages go out.
-    pub order: Order,
+    pub order: MessageOrder,
     /// A receiver wants nothing any more (410). A definition that changed makes another target.
     pub gone: AtomicBool,
 }
@@ -90,7 +92,7 @@ pub enum CompileError {
     #[error(transparent)]
     Url(#[from] BadUrl),
     #[error(transparent)]
-    Tls(#[from] Refusal),
+    Tls(#[from] Violation),
     #[error("its header {0:?} can't be sent")]
     Header(String),
     #[error("its event sources: {0}")]
@@ -125,7 +127,7 @@ impl Target {
     }
     /// Whether messages about one row go out in the order of the row's changes.
     pub fn is_in_row_order(&self) -> bool {
-        self.order == Order::RowKey
+        self.order == MessageOrder::RowKey
     }
 }
 
@@ -167,7 +169,7 @@ impl Rule {
             object_name: event.object_name.as_str().into(),
             fields: event.object_fields.iter().map(|field| field.as_str().into()).collect(),
             sources: sources.collect::<Result<_, _>>()?,
-            body: Body::compile(webhook, event, table)?,
+            body: CompiledBody::compile(webhook, event, table)?,
             target: target.clone(),
             live: Live::default(),
         })

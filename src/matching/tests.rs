@@ -289,7 +289,7 @@ proptest! {
         let webhook = Webhook { enabled, ..webhook() };
         let explained: Vec<EventId> = explain(&change, events.iter().map(|event| (&webhook, event)))
             .into_iter()
-            .filter(Verdict::fires)
+            .filter(EventVerdict::fires)
             .map(|verdict| verdict.event)
             .collect();
         let fired = if enabled { fired(&events, &change) } else { Vec::new() };

@@ -11,7 +11,7 @@ use crate::journal::days;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Which attempts have an entry: all; failures, which is those that failed and the one that ends a call after them; or off. Default all.
-    pub level: Level,
+    pub level: MessageLogLevel,
     /// The topic's name. Default "outhook.deliveries".
     pub topic: String,
     /// How many partitions it is created with. A message is found by reading one of them. Default 12.
@@ -28,7 +28,7 @@ pub struct Config {
 /// Which attempts have an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Level {
+pub enum MessageLogLevel {
     All,
     /// Those that failed, and the one that ends a call after them.
     Failures,
@@ -41,7 +41,7 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 impl Default for Config {
     fn default() -> Self {
         Self {
-            level: Level::All,
+            level: MessageLogLevel::All,
             topic: "outhook.deliveries".to_owned(),
             partitions: 12,
             replication_factor: None,

@@ -17,7 +17,7 @@ use crate::journal::Record;
 
 /// What became of one attempt, or of a call that ended without one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct LogEntry {
     /// When the attempt ended, or the call without one.
     pub at: Timestamp,
     pub account: AccountId,
@@ -33,7 +33,7 @@ pub struct Entry {
     /// The whole URL, which may hold a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<Arc<str>>,
-    pub status: Status,
+    pub status: CallStatus,
     /// When the next attempt is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Timestamp>,
@@ -72,7 +72,7 @@ pub struct Attempt {
 
 /// How a call stands after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Status {
+pub enum CallStatus {
     /// A 2xx answer.
     Delivered,
     /// The attempt failed, and another follows.
@@ -83,7 +83,7 @@ pub enum Status {
     Cancelled,
 }
 
-impl Entry {
+impl LogEntry {
     /// Reads a record; None if it is no entry.
     pub fn read(record: &Record<'_>) -> Option<Self> {
         serde_json::from_slice(record.value?).ok()
@@ -100,8 +100,8 @@ impl Entry {
 }
 
 /// The newest entry of each call among these, in the place of the call's first.
-pub fn newest_of_calls(entries: Vec<Entry>) -> Vec<Entry> {
-    let mut newest: Vec<Entry> = Vec::new();
+pub fn newest_of_calls(entries: Vec<LogEntry>) -> Vec<LogEntry> {
+    let mut newest: Vec<LogEntry> = Vec::new();
     let mut places = HashMap::new();
     for entry in entries {
         let place = *places.entry((entry.message, entry.call)).or_insert(newest.len());
@@ -115,26 +115,27 @@ pub fn newest_of_calls(entries: Vec<Entry>) -> Vec<Entry> {
 }
 
 /// The entries of a message in the order of its attempts, and each once, though the client wrote it twice.
-pub fn oldest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
+pub fn oldest_first(mut entries: Vec<LogEntry>) -> Vec<LogEntry> {
     entries.sort_by_key(|entry| (entry.at, entry.attempts));
     entries.dedup();
     entries
 }
 
-impl Status {
-    const ALL: [Status; 4] = [Status::Delivered, Status::WillRetry, Status::Exhausted, Status::Cancelled];
+impl CallStatus {
+    const ALL: [CallStatus; 4] =
+        [CallStatus::Delivered, CallStatus::WillRetry, CallStatus::Exhausted, CallStatus::Cancelled];
 
     pub fn as_str(self) -> &'static str {
         match self {
-            Status::Delivered => "Delivered",
-            Status::WillRetry => "WillRetry",
-            Status::Exhausted => "Exhausted",
-            Status::Cancelled => "Cancelled",
+            CallStatus::Delivered => "Delivered",
+            CallStatus::WillRetry => "WillRetry",
+            CallStatus::Exhausted => "Exhausted",
+            CallStatus::Cancelled => "Cancelled",
         }
     }
 }
 
-impl FromStr for Status {
+impl FromStr for CallStatus {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -145,14 +146,14 @@ impl FromStr for Status {
 
 /// Statuses as people ask for them: by the name of one, or by `Failed` for both that a failed attempt can leave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Statuses(pub Vec<Status>);
+pub struct Statuses(pub Vec<CallStatus>);
 
 impl FromStr for Statuses {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "Failed" => Ok(Self(vec![Status::WillRetry, Status::Exhausted])),
+            "Failed" => Ok(Self(vec![CallStatus::WillRetry, CallStatus::Exhausted])),
             text => text.parse().map(|status| Self(vec![status])).map_err(|error| format!("{error}, or Failed")),
         }
     }

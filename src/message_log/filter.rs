@@ -2,32 +2,32 @@
 
 use jiff::Timestamp;
 
-use super::entry::{Entry, Status};
+use super::entry::{CallStatus, LogEntry};
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
 use crate::journal::Range;
 
 /// Which entries are meant: those that all of it is true of. The default is all there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct EntryFilter {
     pub account: Option<AccountId>,
     pub webhook: Option<WebhookId>,
     pub event: Option<EventId>,
     pub message: Option<MessageId>,
     /// One of these; any if there are none.
-    pub status: Vec<Status>,
+    pub status: Vec<CallStatus>,
     /// Of this time or later.
     pub since: Option<Timestamp>,
     /// Before this time.
     pub until: Option<Timestamp>,
 }
 
-impl Filter {
+impl EntryFilter {
     /// All of a webhook, which has to be one of this account.
     pub fn of(account: AccountId, webhook: WebhookId) -> Self {
         Self { account: Some(account), webhook: Some(webhook), ..Self::default() }
     }
 
-    pub fn takes(&self, entry: &Entry) -> bool {
+    pub fn takes(&self, entry: &LogEntry) -> bool {
         self.webhook.is_none_or(|webhook| webhook == entry.webhook)
             && self.account.as_ref().is_none_or(|account| *account == entry.account)
             && self.event.is_none_or(|event| event == entry.event)

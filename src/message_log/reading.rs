@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::entry::Entry;
-use super::{Config, Filter, Level};
+use super::entry::LogEntry;
+use super::{Config, EntryFilter, MessageLogLevel};
 use crate::id::{AccountId, EventId, MessageId, Place, WebhookId};
-use crate::journal::{Bounds, Cursor, Error, Journal, Page, Record};
+use crate::journal::{Bounds, Error, Journal, Page, Record, TopicCursor};
 
 /// What finding a message ends at.
 const SEARCH: Bounds = Bounds { found: 1, bytes: 1024 * 1024 * 1024, time: Duration::from_secs(8) };
@@ -14,7 +14,7 @@ const SEARCH: Bounds = Bounds { found: 1, bytes: 1024 * 1024 * 1024, time: Durat
 /// The log in its topic.
 pub struct MessageLog {
     journal: Journal,
-    level: Level,
+    level: MessageLogLevel,
 }
 
 /// What a message was made of.
@@ -34,19 +34,24 @@ impl MessageLog {
 
     /// Whether instances of this configuration write it.
     pub fn is_written(&self) -> bool {
-        self.level != Level::Off
+        self.level != MessageLogLevel::Off
     }
 
     /// Those that are meant, the newest first, from the cursor on.
     ///
     /// # Errors
     /// As [`Journal::page`].
-    pub async fn page(&self, filter: Filter, from: Option<Cursor>, bounds: Bounds) -> Result<Page<Entry>, Error> {
+    pub async fn page(
+        &self,
+        filter: EntryFilter,
+        from: Option<TopicCursor>,
+        bounds: Bounds,
+    ) -> Result<Page<LogEntry>, Error> {
         let (range, key) = (filter.range(), filter.message.map(|message| message.to_string()));
         let look = move |record: &Record<'_>| {
             // Most of a partition is of other messages, and known by its key.
             let may_be = key.as_ref().is_none_or(|key| record.key == Some(key.as_bytes()));
-            may_be.then(|| Entry::read(record))?.filter(|entry| filter.takes(entry))
+            may_be.then(|| LogEntry::read(record))?.filter(|entry| filter.takes(entry))
         };
         self.journal.page(from, range, bounds, look).await
     }
@@ -62,7 +67,7 @@ impl MessageLog {
         webhook: WebhookId,
         message: MessageId,
     ) -> Result<Option<Origin>, Error> {
-        let filter = Filter { message: Some(message), ..Filter::of(account.clone(), webhook) };
+        let filter = EntryFilter { message: Some(message), ..EntryFilter::of(account.clone(), webhook) };
         let newest = self.page(filter, None, SEARCH).await?.found.into_iter().next();
         Ok(newest.map(|entry| Origin { event: entry.event, place: entry.source }))
     }

@@ -20,8 +20,8 @@ const WHOLE: &str = concat!(
     r#""response":"try later"},"source":{"topic":"changes","partition":1,"offset":9}}"#
 );
 
-fn entry(message: u128) -> Entry {
-    Entry {
+fn entry(message: u128) -> LogEntry {
+    LogEntry {
         at: "2026-11-24T15:00:00.123Z".parse().unwrap(),
         account: "acme".into(),
         webhook: "abc123".parse().unwrap(),
@@ -30,7 +30,7 @@ fn entry(message: u128) -> Entry {
         call: Some(CallId(Uuid::from_u128(8))),
         version: Some(3),
         url: Some("https://example.com/hook".into()),
-        status: Status::WillRetry,
+        status: CallStatus::WillRetry,
         next: Some("2026-11-24T15:00:05Z".parse().unwrap()),
         attempts: 2,
         class: Some("status_5xx".into()),
@@ -46,9 +46,9 @@ fn entry(message: u128) -> Entry {
     }
 }
 
-fn read(value: &[u8]) -> Option<Entry> {
+fn read(value: &[u8]) -> Option<LogEntry> {
     let headers = Vec::new();
-    Entry::read(&Record { partition: 0, offset: 0, timestamp_ms: 0, key: None, value: Some(value), headers })
+    LogEntry::read(&Record { partition: 0, offset: 0, timestamp_ms: 0, key: None, value: Some(value), headers })
 }
 
 /// The text stands in topics, so it stays as it is.
@@ -56,7 +56,7 @@ fn read(value: &[u8]) -> Option<Entry> {
 fn an_entry_is_compact_json_and_read_back() {
     assert_eq!(String::from_utf8(entry(7).value()).unwrap(), WHOLE);
     assert_eq!(read(WHOLE.as_bytes()), Some(entry(7)));
-    let bare = Entry {
+    let bare = LogEntry {
         call: None,
         version: None,
         url: None,
@@ -64,7 +64,7 @@ fn an_entry_is_compact_json_and_read_back() {
         class: None,
         cause: None,
         attempt: None,
-        status: Status::Cancelled,
+        status: CallStatus::Cancelled,
         ..entry(7)
     };
     assert!(!String::from_utf8(bare.value()).unwrap().contains("null"));
@@ -74,23 +74,23 @@ fn an_entry_is_compact_json_and_read_back() {
 
 #[test]
 fn a_filter_takes_what_all_of_it_is_true_of() {
-    let all = Filter {
+    let all = EntryFilter {
         event: "def456".parse().ok(),
         message: Some(MessageId(Uuid::from_u128(7))),
-        status: vec![Status::Exhausted, Status::WillRetry],
+        status: vec![CallStatus::Exhausted, CallStatus::WillRetry],
         since: "2026-11-24T15:00:00.123Z".parse().ok(),
         until: "2026-11-24T15:00:00.124Z".parse().ok(),
-        ..Filter::of("acme".into(), "abc123".parse().unwrap())
+        ..EntryFilter::of("acme".into(), "abc123".parse().unwrap())
     };
     assert!(all.takes(&entry(7)));
     for other in [
-        Filter { account: Some("zoo".into()), ..all.clone() },
-        Filter { webhook: "abc124".parse().ok(), ..all.clone() },
-        Filter { event: "def457".parse().ok(), ..all.clone() },
-        Filter { message: Some(MessageId(Uuid::from_u128(8))), ..all.clone() },
-        Filter { status: vec![Status::Delivered], ..all.clone() },
-        Filter { since: all.until, ..all.clone() },
-        Filter { until: all.since, ..all.clone() },
+        EntryFilter { account: Some("zoo".into()), ..all.clone() },
+        EntryFilter { webhook: "abc124".parse().ok(), ..all.clone() },
+        EntryFilter { event: "def457".parse().ok(), ..all.clone() },
+        EntryFilter { message: Some(MessageId(Uuid::from_u128(8))), ..all.clone() },
+        EntryFilter { status: vec![CallStatus::Delivered], ..all.clone() },
+        EntryFilter { since: all.until, ..all.clone() },
+        EntryFilter { until: all.since, ..all.clone() },
     ] {
         assert!(!other.takes(&entry(7)), "{other:?}");
     }
@@ -98,7 +98,7 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
 
 #[test]
 fn of_a_call_the_newest_entry_is_kept_also_if_it_was_written_first() {
-    let at = |second: i64, call: u128, attempts| Entry {
+    let at = |second: i64, call: u128, attempts| LogEntry {
         at: jiff::Timestamp::from_second(second).unwrap(),
         call: Some(CallId(Uuid::from_u128(call))),
         attempts,
@@ -110,11 +110,18 @@ fn of_a_call_the_newest_entry_is_kept_also_if_it_was_written_first() {
 
 #[test]
 fn a_level_says_which_attempts_have_an_entry() {
-    let attempts = [(Status::Delivered, 1), (Status::Delivered, 2), (Status::WillRetry, 1), (Status::Cancelled, 0)];
-    for (level, expected) in
-        [(Level::All, [true; 4]), (Level::Failures, [false, true, true, true]), (Level::Off, [false; 4])]
-    {
-        let writer = Writer::new(&Config { level, ..Config::default() }, &ClientConfig::new()).unwrap();
+    let attempts = [
+        (CallStatus::Delivered, 1),
+        (CallStatus::Delivered, 2),
+        (CallStatus::WillRetry, 1),
+        (CallStatus::Cancelled, 0),
+    ];
+    for (level, expected) in [
+        (MessageLogLevel::All, [true; 4]),
+        (MessageLogLevel::Failures, [false, true, true, true]),
+        (MessageLogLevel::Off, [false; 4]),
+    ] {
+        let writer = LogWriter::new(&Config { level, ..Config::default() }, &ClientConfig::new()).unwrap();
         assert_eq!(attempts.map(|(status, made)| writer.wants(status, made) == Some(512)), expected, "{level:?}");
     }
 }
@@ -124,7 +131,7 @@ async fn what_is_written_is_found_in_the_one_partition_of_its_message() {
     let (cluster, config) = (MockCluster::new(1).unwrap(), Config::default());
     cluster.create_topic(&config.topic, 5, 1).unwrap();
     let client = HashMap::from([("bootstrap.servers".to_owned(), cluster.bootstrap_servers())]);
-    let writer = Writer::new(&config, &client.clone().into_iter().collect()).unwrap();
+    let writer = LogWriter::new(&config, &client.clone().into_iter().collect()).unwrap();
     for message in 0..20 {
         writer.write(&entry(message));
     }
@@ -133,11 +140,13 @@ async fn what_is_written_is_found_in_the_one_partition_of_its_message() {
     let log = MessageLog::new(&config, &client);
     let bounds = Bounds { found: 100, bytes: u64::MAX, time: std::time::Duration::from_secs(20) };
     let webhook = "abc123".parse().unwrap();
-    let all = log.page(Filter::of("acme".into(), webhook), None, bounds).await.unwrap();
+    let all = log.page(EntryFilter::of("acme".into(), webhook), None, bounds).await.unwrap();
     assert_eq!((all.found.len(), all.next), (20, None));
     let message = MessageId(Uuid::from_u128(13));
-    let one =
-        log.page(Filter { message: Some(message), ..Filter::of("acme".into(), webhook) }, None, bounds).await.unwrap();
+    let one = log
+        .page(EntryFilter { message: Some(message), ..EntryFilter::of("acme".into(), webhook) }, None, bounds)
+        .await
+        .unwrap();
     assert_eq!((one.found, one.looked_at), (vec![entry(13)], 4));
 
     let found = log.find(&"acme".into(), webhook, message).await.unwrap();
@@ -149,7 +158,7 @@ async fn what_is_written_is_found_in_the_one_partition_of_its_message() {
 async fn a_cluster_that_is_away_holds_nobody_up_and_what_is_queued_is_bounded() {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", "127.0.0.1:9").set("log_level", "0");
-    let writer = Writer::new(&Config::default(), &client).unwrap();
+    let writer = LogWriter::new(&Config::default(), &client).unwrap();
     let started = std::time::Instant::now();
     for message in 0..60_000 {
         writer.write(&entry(message));

@@ -13,8 +13,8 @@ use rdkafka::{ClientConfig, ClientContext};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use super::entry::{Entry, Status};
-use super::{Config, Level};
+use super::entry::{CallStatus, LogEntry};
+use super::{Config, MessageLogLevel};
 use crate::brokers;
 use crate::journal::partition_of;
 
@@ -32,39 +32,39 @@ const LINGER_MS: &str = "50";
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Writes the log.
-pub struct Writer {
-    level: Level,
+pub struct LogWriter {
+    level: MessageLogLevel,
     response_bytes: usize,
     topic: String,
     /// None where nothing is logged.
     producer: Option<ThreadedProducer<Losses, ByMessage>>,
 }
 
-impl Writer {
+impl LogWriter {
     /// `client` says how the cluster is reached (brokers, security).
     ///
     /// # Errors
     /// The Kafka client refuses a setting.
     pub fn new(config: &Config, client: &ClientConfig) -> Result<Arc<Self>, String> {
         let Config { level, topic, response_bytes, .. } = config.clone();
-        let producer = (level != Level::Off).then(|| producer(&topic, client)).transpose();
+        let producer = (level != MessageLogLevel::Off).then(|| producer(&topic, client)).transpose();
         let producer = producer.map_err(|reason| format!("the producer of the message log can't be made: {reason}"))?;
         Ok(Arc::new(Self { level, response_bytes, topic, producer }))
     }
 
     /// How many bytes of its answer the entry of an attempt has, by how the call stands after so many; None if it has
     /// no entry at all.
-    pub fn wants(&self, status: Status, attempts: u32) -> Option<usize> {
+    pub fn wants(&self, status: CallStatus, attempts: u32) -> Option<usize> {
         let is_wanted = match self.level {
-            Level::All => true,
-            Level::Failures => status != Status::Delivered || attempts > 1,
-            Level::Off => false,
+            MessageLogLevel::All => true,
+            MessageLogLevel::Failures => status != CallStatus::Delivered || attempts > 1,
+            MessageLogLevel::Off => false,
         };
         is_wanted.then_some(self.response_bytes)
     }
 
     /// Queues an entry, or leaves it out. Never waits.
-    pub fn write(&self, entry: &Entry) {
+    pub fn write(&self, entry: &LogEntry) {
         let Some(producer) = &self.producer else { return };
         let (key, value) = (entry.key(), entry.value());
         let record = BaseRecord::to(&self.topic).key(&key).payload(&value).timestamp(entry.at.as_millisecond());

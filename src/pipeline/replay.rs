@@ -10,7 +10,7 @@ use crate::decode::{DecodeError, Decoded, Decoder, Input};
 use crate::id::{EventId, MessageId, Place};
 use crate::matching::Index;
 use crate::render::{Renderer, TooLarge};
-use crate::settle::KeptCall;
+use crate::settle::StoredCall;
 
 /// The pure stages for one topic; what they keep is reused from record to record.
 pub struct Replay {
@@ -26,7 +26,7 @@ pub struct Replayed {
     pub event: EventId,
     pub message: MessageId,
     /// One for each URL, with its body.
-    pub calls: Vec<(KeptCall, Bytes)>,
+    pub calls: Vec<(StoredCall, Bytes)>,
     /// There are no calls from the URL on whose body has too many bytes.
     pub too_large: Option<TooLarge>,
 }
@@ -57,7 +57,7 @@ impl Replay {
                 match message {
                     Ok(message) => {
                         let row = row(&message.target, &place, input.key);
-                        let call = KeptCall::first(&message, place.clone(), row, (input.timestamp_ms, offered_ms));
+                        let call = StoredCall::first(&message, place.clone(), row, (input.timestamp_ms, offered_ms));
                         made.calls.push((call, message.body));
                     }
                     Err(error) => made.too_large = Some(error),

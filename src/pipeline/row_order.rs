@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bury;
-use super::definitions::{Definitions, Known};
-use super::kept_calls::KeptCalls;
-use crate::deliver::{Lanes, Share};
+use super::call_definitions::{CallDefinitions, DefinitionLookup};
+use super::dead_letter;
+use super::stored_calls::StoredCalls;
+use crate::deliver::{Lanes, SlotLease};
 use crate::receipt::Receipt;
-use crate::settle::{KeptCall, Settle, Until};
+use crate::settle::{Due, Settle, StoredCall};
 use crate::source::{Handler, Record, Unreadable};
 
 /// How long a call, and all behind it, waits for this instance to know as much as its writer did. An instance is behind
@@ -19,32 +19,33 @@ const CATCH_UP: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The stages behind one partition of the topic of row order.
-pub struct RowOrder {
-    calls: KeptCalls,
+pub struct RowOrderHandler {
+    calls: StoredCalls,
     lanes: Arc<Lanes>,
     /// What this partition gives of the calls of webhooks that may make only so many a second.
-    _share: Share,
+    _share: SlotLease,
 }
 
-impl RowOrder {
-    pub fn new(share: Share, definitions: Definitions, lanes: Arc<Lanes>, settle: Arc<Settle>) -> Self {
-        Self { calls: KeptCalls::new(definitions, settle), lanes, _share: share }
+impl RowOrderHandler {
+    pub fn new(share: SlotLease, definitions: CallDefinitions, lanes: Arc<Lanes>, settle: Arc<Settle>) -> Self {
+        Self { calls: StoredCalls::new(definitions, settle), lanes, _share: share }
     }
 
     /// Whether a call is to wait for what its writer knew. Elsewhere it would lose its place.
     fn is_ahead(&self, record: &Record<'_>) -> bool {
         let (header, definitions) = (|name: &str| record.header(name), &self.calls.definitions);
-        let Ok(until) = Until::read(header) else { return false };
+        let Ok(until) = Due::read(header) else { return false };
         // So it is for nearly all, and the rest need not be read twice.
         if definitions.as_of() >= until.definitions {
             return false;
         }
         let written_ms = record.timestamp_ms();
-        KeptCall::read(header).is_ok_and(|kept| matches!(definitions.known(&kept, until, written_ms), Known::NotYet))
+        StoredCall::read(header)
+            .is_ok_and(|kept| matches!(definitions.known(&kept, until, written_ms), DefinitionLookup::NotYet))
     }
 }
 
-impl Handler for RowOrder {
+impl Handler for RowOrderHandler {
     fn wait(&self, record: &Record<'_>, waited: Duration) -> Option<Duration> {
         (waited < CATCH_UP && self.is_ahead(record)).then_some(LOOK)
     }
@@ -63,6 +64,6 @@ impl Handler for RowOrder {
     }
 
     fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
-        bury(&self.calls.settle, offsets, receipt);
+        dead_letter(&self.calls.settle, offsets, receipt);
     }
 }

@@ -3,17 +3,17 @@
 use std::str::FromStr;
 
 use crate::decode::Value;
-use crate::json::{self, Kind};
+use crate::json::{self, JsonKind};
 
 /// A pattern such as `https://files.example.com/{account}/{table}/{field}/{value}`; what is put in is
 /// percent-encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttachmentUrl {
-    parts: Vec<Part>,
+    parts: Vec<UrlPart>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum UrlPart {
     /// Escaped as it stands in a JSON string.
     Text(String),
     Account,
@@ -39,26 +39,26 @@ impl FromStr for AttachmentUrl {
         let mut rest = pattern;
         while let Some((text, after)) = rest.split_once('{') {
             let (name, after) = after.split_once('}').ok_or_else(|| bad("a { is never closed".to_owned()))?;
-            parts.push(Part::text(text));
+            parts.push(UrlPart::text(text));
             parts.push(match name {
-                "account" => Part::Account,
-                "table" => Part::Table,
-                "field" => Part::Field,
-                "value" => Part::Value,
+                "account" => UrlPart::Account,
+                "table" => UrlPart::Table,
+                "field" => UrlPart::Field,
+                "value" => UrlPart::Value,
                 _ => return Err(bad(format!("{{{name}}} stands for nothing"))),
             });
             rest = after;
         }
-        parts.push(Part::text(rest));
+        parts.push(UrlPart::text(rest));
         Ok(Self { parts })
     }
 }
 
-impl Part {
-    fn text(text: &str) -> Part {
+impl UrlPart {
+    fn text(text: &str) -> UrlPart {
         let mut escaped = String::new();
         json::escape(text, &mut escaped);
-        Part::Text(escaped)
+        UrlPart::Text(escaped)
     }
 }
 
@@ -67,12 +67,12 @@ impl AttachmentUrl {
     pub(super) fn write(&self, account: &str, table: &str, field: &str, value: &Value<'_>, out: &mut String) {
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Account => percent_encode(account, out),
-                Part::Table => percent_encode(table, out),
-                Part::Field => percent_encode(field, out),
-                Part::Value => match Kind::of(&value.json) {
-                    Kind::String => percent_encode(&json::unescape(&value.json).unwrap_or_default(), out),
+                UrlPart::Text(text) => out.push_str(text),
+                UrlPart::Account => percent_encode(account, out),
+                UrlPart::Table => percent_encode(table, out),
+                UrlPart::Field => percent_encode(field, out),
+                UrlPart::Value => match JsonKind::of(&value.json) {
+                    JsonKind::String => percent_encode(&json::unescape(&value.json).unwrap_or_default(), out),
                     _ => percent_encode(&value.json, out),
                 },
             }

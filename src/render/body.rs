@@ -8,8 +8,8 @@ use super::{AttachmentUrl, MAX_MESSAGE_BYTES, TooLarge};
 use crate::decode::{Field, RowChange};
 use crate::definition::template::Varying;
 use crate::id::{CallId, MessageId};
-use crate::json::{self, Kind};
-use crate::matching::{Member, Rule, Step};
+use crate::json::{self, JsonKind};
+use crate::matching::{BodyStep, CompiledMember, Rule};
 
 /// One body being written.
 pub(super) struct BodyWriter<'a> {
@@ -29,7 +29,7 @@ impl BodyWriter<'_> {
     /// # Errors
     /// The body outgrew the limit, and was left off there: a template that repeats a large field must not take
     /// the memory that its message may not have.
-    pub(super) fn run(&mut self, steps: &[Step]) -> Result<(), TooLarge> {
+    pub(super) fn run(&mut self, steps: &[BodyStep]) -> Result<(), TooLarge> {
         for step in steps {
             self.step(*step)?;
             if self.out.len() > self.limit {
@@ -39,35 +39,35 @@ impl BodyWriter<'_> {
         Ok(())
     }
 
-    fn step(&mut self, step: Step) -> Result<(), TooLarge> {
+    fn step(&mut self, step: BodyStep) -> Result<(), TooLarge> {
         let body = &self.rule.body;
         match step {
-            Step::Text(text) => self.out.push_str(body.text(text)),
-            Step::Value(name) => match self.change.sent_value(body.text(name)) {
+            BodyStep::Text(text) => self.out.push_str(body.text(text)),
+            BodyStep::Value(name) => match self.change.sent_value(body.text(name)) {
                 Some(value) => self.out.push_str(&value.json),
                 None => self.out.push_str("null"),
             },
-            Step::AttachmentUrl(name) => self.whole_attachment_url(body.text(name)),
-            Step::Spliced(name) => {
+            BodyStep::AttachmentUrl(name) => self.whole_attachment_url(body.text(name)),
+            BodyStep::Spliced(name) => {
                 if let Some(value) = self.change.sent_value(body.text(name)) {
                     splice(&value.json, self.out);
                 }
             }
-            Step::SplicedAttachmentUrl(name) => {
+            BodyStep::SplicedAttachmentUrl(name) => {
                 self.attachment_url(body.text(name));
             }
-            Step::Missing => write_missing(self.change, self.out),
-            Step::SplicedMissing => {
+            BodyStep::Missing => write_missing(self.change, self.out),
+            BodyStep::SplicedMissing => {
                 let mut list = String::new();
                 write_missing(self.change, &mut list);
                 json::escape(&list, self.out);
             }
-            Step::Fixed(fixed) => json::escape(self.rule.fixed(fixed), self.out),
-            Step::Varying(varying) => self.varying(varying),
-            Step::Object(members) => return self.object(body.members(members)),
-            Step::AllFields if body.hidden().is_empty() => self.all_fields(|_| true),
-            Step::AllFields => self.all_fields(|field| !body.hidden().has(&field.name)),
-            Step::ChosenFields => self.chosen_fields(),
+            BodyStep::Fixed(fixed) => json::escape(self.rule.fixed(fixed), self.out),
+            BodyStep::Varying(varying) => self.varying(varying),
+            BodyStep::Object(members) => return self.object(body.members(members)),
+            BodyStep::AllFields if body.hidden().is_empty() => self.all_fields(|_| true),
+            BodyStep::AllFields => self.all_fields(|field| !body.hidden().has(&field.name)),
+            BodyStep::ChosenFields => self.chosen_fields(),
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl BodyWriter<'_> {
 
     /// Writes an attachment's URL, if there are URLs and the field names an attachment.
     fn attachment_url(&mut self, field: &str) -> bool {
-        let value = self.change.sent_value(field).filter(|value| Kind::of(&value.json) != Kind::Null);
+        let value = self.change.sent_value(field).filter(|value| JsonKind::of(&value.json) != JsonKind::Null);
         let (Some(url), Some(value)) = (self.attachment_url, value) else { return false };
         url.write(&self.change.account, &self.change.table, field, value, self.out);
         true
@@ -136,7 +136,7 @@ impl BodyWriter<'_> {
     }
 
     /// An object whose keys hold parameters: of members whose keys turn out equal, the last one counts.
-    fn object(&mut self, members: &[Member]) -> Result<(), TooLarge> {
+    fn object(&mut self, members: &[CompiledMember]) -> Result<(), TooLarge> {
         let keys = self.keys(members)?;
         let mut seen = HashSet::new();
         let mut counts: Vec<bool> = keys.iter().rev().map(|key| seen.insert(canonical(key))).collect();
@@ -155,7 +155,7 @@ impl BodyWriter<'_> {
 
     /// The keys of an object's members, as they stand between quotes; together no longer than what the body has
     /// left.
-    fn keys(&self, members: &[Member]) -> Result<Vec<String>, TooLarge> {
+    fn keys(&self, members: &[CompiledMember]) -> Result<Vec<String>, TooLarge> {
         let mut limit = self.limit.saturating_sub(self.out.len());
         let mut keys = Vec::with_capacity(members.len());
         for member in members {
@@ -191,10 +191,10 @@ fn write_missing(change: &RowChange<'_>, out: &mut String) {
 
 /// Appends a value's text as it stands inside a JSON string. A string's own text is valid there as it came.
 fn splice(json: &str, out: &mut String) {
-    match Kind::of(json) {
-        Kind::Null => {}
-        Kind::String => out.push_str(json::between_quotes(json)),
-        Kind::Bool | Kind::Number => out.push_str(json),
-        Kind::Array | Kind::Object => json::escape(json, out),
+    match JsonKind::of(json) {
+        JsonKind::Null => {}
+        JsonKind::String => out.push_str(json::between_quotes(json)),
+        JsonKind::Bool | JsonKind::Number => out.push_str(json),
+        JsonKind::Array | JsonKind::Object => json::escape(json, out),
     }
 }

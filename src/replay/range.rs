@@ -28,7 +28,7 @@ pub struct Range {
 /// Offsets of partitions as people read and write them: `0:1044-2000,2:980-1900`, each from the first and below the
 /// second.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places(pub Spans);
+pub struct OffsetRanges(pub Spans);
 
 /// Why there is no such range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,14 +135,14 @@ fn extent(partition: i32, extents: &[Extent]) -> Result<&Extent, BadRange> {
     found.ok_or(BadRange::NoPartition { partition, count: extents.len() })
 }
 
-impl Places {
+impl OffsetRanges {
     /// How many offsets these are.
     pub fn count(&self) -> i64 {
         self.0.values().map(|(from, before)| before - from).sum()
     }
 }
 
-impl FromStr for Places {
+impl FromStr for OffsetRanges {
     type Err = BadPlaces;
 
     fn from_str(text: &str) -> Result<Self, BadPlaces> {
@@ -162,7 +162,7 @@ impl FromStr for Places {
     }
 }
 
-impl fmt::Display for Places {
+impl fmt::Display for OffsetRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (partition, (from, before))) in self.0.iter().enumerate() {
             let comma = if number == 0 { "" } else { "," };
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn a_range_is_of_times_or_of_the_offsets_of_one_partition() {
         let (morning, noon) = (at("2026-11-24T10:00:00Z"), at("2026-11-24T12:00:00Z"));
-        let places = |range: Range| range.spans(&extents()).map(|spans| Places(spans).to_string());
+        let places = |range: Range| range.spans(&extents()).map(|spans| OffsetRanges(spans).to_string());
         let day = range(morning, Some(noon), &[]);
         assert_eq!(day.times().len(), 2);
         assert_eq!(places(day).unwrap(), "0:20-40,1:7-7");
@@ -231,19 +231,19 @@ mod tests {
 
     #[test]
     fn what_retention_has_deleted_is_counted_and_left_out() {
-        let mut spans = "0:4-20,1:0-7".parse::<Places>().unwrap().0;
+        let mut spans = "0:4-20,1:0-7".parse::<OffsetRanges>().unwrap().0;
         assert_eq!(without_deleted(&mut spans, &extents()), Ok(6));
-        assert_eq!(Places(spans).to_string(), "0:10-20,1:0-7");
-        let mut gone = "0:4-9".parse::<Places>().unwrap().0;
+        assert_eq!(OffsetRanges(spans).to_string(), "0:10-20,1:0-7");
+        let mut gone = "0:4-9".parse::<OffsetRanges>().unwrap().0;
         assert_eq!((without_deleted(&mut gone, &extents()), gone.len()), (Ok(5), 0));
-        let mut missing = "5:0-1".parse::<Places>().unwrap().0;
+        let mut missing = "5:0-1".parse::<OffsetRanges>().unwrap().0;
         assert!(without_deleted(&mut missing, &extents()).is_err());
     }
 
     #[test]
     fn what_is_no_place_is_refused() {
         for bad in ["", "0", "0:1", "0:2-1", "0:1-1", "-1:0-1", "0:-1-5", "0:1-2,0:3-4", "0:1-2,", "x:0-1"] {
-            assert_eq!(bad.parse::<Places>(), Err(BadPlaces(bad.to_owned())), "{bad}");
+            assert_eq!(bad.parse::<OffsetRanges>(), Err(BadPlaces(bad.to_owned())), "{bad}");
         }
     }
 
@@ -255,13 +255,13 @@ mod tests {
                 .map(|(partition, (from, more))| (partition.into(), (from.into(), i64::from(from) + i64::from(more) + 1)))
                 .collect();
             prop_assume!(!spans.is_empty());
-            let places = Places(spans);
+            let places = OffsetRanges(spans);
             prop_assert_eq!(places.to_string().parse(), Ok(places));
         }
 
         #[test]
         fn no_text_makes_it_panic(text: String) {
-            let _ = text.parse::<Places>();
+            let _ = text.parse::<OffsetRanges>();
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::id::{EventId, MessageId, Place};
 use crate::journal::{Error, Journal, Record};
 use crate::pipeline::Replayed;
 use crate::render::TooLarge;
-use crate::settle::{DueCalls, Retries, Unwritten};
+use crate::settle::{Retries, RetryTopicProducer, UnacknowledgedCall};
 
 /// How long the record is looked for.
 const READ: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ pub enum NotResent {
     #[error("by its event's definition as it is now, {0}")]
     TooLarge(#[from] TooLarge),
     #[error(transparent)]
-    Unwritten(#[from] Box<Unwritten>),
+    Unwritten(#[from] Box<UnacknowledgedCall>),
 }
 
 impl Resend {
@@ -74,7 +74,7 @@ impl Resend {
             return Err(too_large.into());
         }
         let calls = replayed.calls.len();
-        let due = DueCalls::open(&self.retries, &self.client)?;
+        let due = RetryTopicProducer::open(&self.retries, &self.client)?;
         let unwritten = due.write(replayed.calls, definitions).await;
         due.close();
         counter!("outhook_redriven_total", "how" => "resend").increment((calls - unwritten.len()) as u64);

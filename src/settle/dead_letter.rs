@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::kept_call::KeptCall;
 use super::letter::LetterId;
-use super::outgoing::{Headers, Kind, Outgoing};
+use super::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind};
+use super::stored_call::StoredCall;
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, Cause};
 use crate::id::{MessageId, Place};
@@ -17,17 +17,17 @@ use crate::render::TooLarge;
 
 /// A call given up at `now`.
 pub(super) fn of_call(call: &Call, cause: &Cause, now: Timestamp) -> Outgoing {
-    of_kept(&KeptCall::of(call), call.message.body.clone(), cause, now)
+    of_kept(&StoredCall::of(call), call.message.body.clone(), cause, now)
 }
 
 /// The same of one that no lane has. All of a webhook's have one key, so that they are redriven from one partition.
-pub(super) fn of_kept(call: &KeptCall, body: Bytes, cause: &Cause, now: Timestamp) -> Outgoing {
+pub(super) fn of_kept(call: &StoredCall, body: Bytes, cause: &Cause, now: Timestamp) -> Outgoing {
     let mut headers = call.headers("call").cause(cause.class, &cause.text).add("ended", now);
     if let Some(status) = cause.status {
         headers = headers.add("status", status);
     }
     Outgoing {
-        kind: Kind::DeadLetter { kind: "call", class: cause.class },
+        kind: OutgoingKind::DeadLetter { kind: "call", class: cause.class },
         place: call.place.to_string(),
         key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
         value: Some(body),
@@ -36,8 +36,8 @@ pub(super) fn of_kept(call: &KeptCall, body: Bytes, cause: &Cause, now: Timestam
 }
 
 /// The marker of a letter that was sent out again. It has the letter's key, so that retention deletes the letter first.
-pub(super) fn redriven(letter: LetterId, call: &KeptCall, by: &str) -> Outgoing {
-    let headers = Headers::new("redriven")
+pub(super) fn redriven(letter: LetterId, call: &StoredCall, by: &str) -> Outgoing {
+    let headers = OutgoingHeaders::new("redriven")
         .add("letter", letter)
         .add("account", &call.account)
         .add("webhook", call.webhook)
@@ -46,7 +46,7 @@ pub(super) fn redriven(letter: LetterId, call: &KeptCall, by: &str) -> Outgoing 
         .add("call", call.call)
         .add("by", by);
     Outgoing {
-        kind: Kind::Redriven,
+        kind: OutgoingKind::Redriven,
         place: format!("dead letter {letter}"),
         key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
         value: None,
@@ -56,7 +56,7 @@ pub(super) fn redriven(letter: LetterId, call: &KeptCall, by: &str) -> Outgoing 
 
 /// A record that can't be decoded; its key and value as they came.
 pub(super) fn undecodable(input: &Input<'_>, reason: &DecodeError, now: Timestamp) -> Outgoing {
-    let headers = Headers::new("record").cause("undecodable", &reason.to_string());
+    let headers = OutgoingHeaders::new("record").cause("undecodable", &reason.to_string());
     of_record(input, "undecodable", headers, now)
 }
 
@@ -68,7 +68,7 @@ pub(super) fn too_large(
     reason: &TooLarge,
     now: Timestamp,
 ) -> Outgoing {
-    let headers = Headers::new("record")
+    let headers = OutgoingHeaders::new("record")
         .cause("too_large", &reason.to_string())
         .add("account", &rule.target.account)
         .add("webhook", rule.target.webhook)
@@ -79,7 +79,7 @@ pub(super) fn too_large(
 
 /// A record of a retry topic that is no call that waits; its key and value as they came.
 pub(super) fn unreadable(input: &Input<'_>, reason: &str, now: Timestamp) -> Outgoing {
-    of_record(input, "undecodable", Headers::new("record").cause("undecodable", reason), now)
+    of_record(input, "undecodable", OutgoingHeaders::new("record").cause("undecodable", reason), now)
 }
 
 /// Records from a place on to an offset that Kafka's client can't read: nothing of them but where they stand.
@@ -88,13 +88,13 @@ pub(super) fn not_read(place: &Place, last: i64, cause: &str, now: Timestamp) ->
         true => format!("nothing can be read at this offset: {cause}"),
         false => format!("nothing can be read from this offset to {last}: {cause}"),
     };
-    let headers = Headers::new("record")
+    let headers = OutgoingHeaders::new("record")
         .cause("unreadable", &told)
         .place(&place.topic, place.partition, place.offset)
         .add("last-offset", last)
         .add("ended", now);
     Outgoing {
-        kind: Kind::DeadLetter { kind: "record", class: "unreadable" },
+        kind: OutgoingKind::DeadLetter { kind: "record", class: "unreadable" },
         place: place.to_string(),
         key: None,
         value: None,
@@ -102,13 +102,13 @@ pub(super) fn not_read(place: &Place, last: i64, cause: &str, now: Timestamp) ->
     }
 }
 
-fn of_record(input: &Input<'_>, class: &'static str, headers: Headers, now: Timestamp) -> Outgoing {
+fn of_record(input: &Input<'_>, class: &'static str, headers: OutgoingHeaders, now: Timestamp) -> Outgoing {
     let headers = headers
         .place(input.topic, input.partition, input.offset)
         .add("timestamp", input.timestamp_ms)
         .add("ended", now);
     Outgoing {
-        kind: Kind::DeadLetter { kind: "record", class },
+        kind: OutgoingKind::DeadLetter { kind: "record", class },
         place: format!("topic {} partition {} offset {}", input.topic, input.partition, input.offset),
         key: input.key.map(Bytes::copy_from_slice),
         value: input.value.map(Bytes::copy_from_slice),

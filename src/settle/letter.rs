@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::outgoing::PREFIX;
-use crate::id::{AccountId, CallId, EventId, MessageId, Row, WebhookId};
+use crate::id::{AccountId, CallId, EventId, MessageId, RowKey, WebhookId};
 use crate::journal::Record;
 
-pub use self::filter::{Filter, UrlPrefix};
+pub use self::filter::{LetterFilter, UrlPrefix};
 
 /// How many bytes of a header are read; the longest that this program writes is a URL.
 const MAX_TEXT: usize = 8 * 1024;
@@ -35,7 +35,7 @@ pub struct BadLetterId(pub String);
 
 /// What was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum LetterKind {
     /// One message to one URL.
     Call,
     /// A record that can't be decoded, or of which a message can't be made.
@@ -50,7 +50,7 @@ pub struct Letter {
     pub id: LetterId,
     /// When its topic took it.
     pub written: Timestamp,
-    pub kind: Option<Kind>,
+    pub kind: Option<LetterKind>,
     pub class: Option<String>,
     pub cause: Option<String>,
     /// Where the row change's record stands.
@@ -65,7 +65,7 @@ pub struct Letter {
     pub message: Option<MessageId>,
     pub call: Option<CallId>,
     /// The row that it is about, if its webhook wanted row order.
-    pub row: Option<Row>,
+    pub row: Option<RowKey>,
     /// The whole URL, which may hold a token.
     pub url: Option<String>,
     pub event_date: Option<String>,
@@ -194,21 +194,22 @@ impl FromStr for LetterId {
     }
 }
 
-impl Kind {
+impl LetterKind {
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Call => "call",
-            Kind::Record => "record",
-            Kind::Redriven => "redriven",
+            LetterKind::Call => "call",
+            LetterKind::Record => "record",
+            LetterKind::Redriven => "redriven",
         }
     }
 }
 
-impl FromStr for Kind {
+impl FromStr for LetterKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = [Kind::Call, Kind::Record, Kind::Redriven].into_iter().find(|kind| kind.as_str() == text);
+        let known =
+            [LetterKind::Call, LetterKind::Record, LetterKind::Redriven].into_iter().find(|kind| kind.as_str() == text);
         known.ok_or_else(|| format!("{text:?} is no kind of dead letter: use call, record or redriven"))
     }
 }

@@ -2,16 +2,16 @@
 
 use jiff::Timestamp;
 
-use super::kept_call::KeptCall;
+use super::stored_call::StoredCall;
 use crate::decode::Input;
 use crate::deliver::Cause;
 use crate::id::{MessageId, Place};
 use crate::matching::Rule;
-use crate::message_log::{Entry, Status};
+use crate::message_log::{CallStatus, LogEntry};
 
 /// A call that ended so while no lane had it.
-pub(super) fn ended(call: &KeptCall, status: Status, cause: Option<&Cause>, now: Timestamp) -> Entry {
-    Entry {
+pub(super) fn ended(call: &StoredCall, status: CallStatus, cause: Option<&Cause>, now: Timestamp) -> LogEntry {
+    LogEntry {
         at: now,
         account: call.account.clone(),
         webhook: call.webhook,
@@ -31,8 +31,8 @@ pub(super) fn ended(call: &KeptCall, status: Status, cause: Option<&Cause>, now:
 }
 
 /// A message that may not be sent, to none of its webhook's URLs.
-pub(super) fn too_large(input: &Input<'_>, rule: &Rule, message: MessageId, reason: &str, now: Timestamp) -> Entry {
-    Entry {
+pub(super) fn too_large(input: &Input<'_>, rule: &Rule, message: MessageId, reason: &str, now: Timestamp) -> LogEntry {
+    LogEntry {
         at: now,
         account: rule.target.account.clone(),
         webhook: rule.target.webhook,
@@ -41,7 +41,7 @@ pub(super) fn too_large(input: &Input<'_>, rule: &Rule, message: MessageId, reas
         call: None,
         version: Some(rule.target.version),
         url: None,
-        status: Status::Exhausted,
+        status: CallStatus::Exhausted,
         next: None,
         attempts: 0,
         class: Some("too_large".into()),

@@ -10,9 +10,9 @@ use metrics::counter;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::outgoing::{Headers, Kind, Outgoing};
-use super::writer::Writer;
-use crate::deliver::{Call, News};
+use super::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind};
+use super::writer::RetryingWriter;
+use crate::deliver::{Call, EndpointEvent};
 use crate::id::WebhookId;
 
 /// The table that the row changes are of, in every account.
@@ -29,24 +29,24 @@ const PENDING: usize = 1000;
 
 pub(super) struct Operator {
     topic: Arc<str>,
-    writer: Arc<Writer>,
+    writer: Arc<RetryingWriter>,
     told: Mutex<HashMap<(WebhookId, &'static str), Instant>>,
 }
 
 /// A row change in the `outhook` format.
 #[derive(Serialize)]
-struct RowChange<'r> {
+struct OperatorChange<'r> {
     id: String,
     account: &'r str,
     table: &'static str,
     operation: &'static str,
     time: Timestamp,
-    after: Row<'r>,
+    after: OperatorRow<'r>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Row<'r> {
+struct OperatorRow<'r> {
     kind: &'static str,
     webhook_id: WebhookId,
     endpoint: &'r str,
@@ -60,18 +60,18 @@ struct Row<'r> {
 }
 
 impl Operator {
-    pub fn new(topic: &str, writer: Arc<Writer>) -> Self {
+    pub fn new(topic: &str, writer: Arc<RetryingWriter>) -> Self {
         Self { topic: topic.into(), writer, told: Mutex::default() }
     }
 
     /// Writes the news, unless it was told just before, or is of a call that tells such news itself.
-    pub fn tell(&self, call: &Call, endpoint: &str, news: &News<'_>) {
+    pub fn tell(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
         let target = &call.message.target;
         let (kind, cause) = match news {
-            News::Failing(cause) => ("failing", Some(*cause)),
-            News::Recovered { .. } => ("recovered", None),
-            News::Exhausted(cause) => ("exhausted", Some(*cause)),
-            News::Gone(cause) => ("disabled", Some(*cause)),
+            EndpointEvent::Failing(cause) => ("failing", Some(*cause)),
+            EndpointEvent::Recovered { .. } => ("recovered", None),
+            EndpointEvent::Exhausted(cause) => ("exhausted", Some(*cause)),
+            EndpointEvent::Gone(cause) => ("disabled", Some(*cause)),
         };
         counter!("outhook_operator_events_total", "kind" => kind).increment(1);
         let of_its_own = call.place.topic == self.topic;
@@ -79,13 +79,13 @@ impl Operator {
             return;
         }
         let (failures, seconds) = match news {
-            News::Recovered { failures, lasted } => (Some(*failures), Some(lasted.as_secs_f64())),
+            EndpointEvent::Recovered { failures, lasted } => (Some(*failures), Some(lasted.as_secs_f64())),
             _ => (None, None),
         };
         let at = Timestamp::now();
         let (class, cause) = cause.map(|cause| (cause.class, &*cause.text)).unzip();
-        let after = Row { kind, webhook_id: target.webhook, endpoint, class, cause, failures, seconds, at };
-        let change = RowChange {
+        let after = OperatorRow { kind, webhook_id: target.webhook, endpoint, class, cause, failures, seconds, at };
+        let change = OperatorChange {
             id: Uuid::new_v4().to_string(),
             account: target.account.as_str(),
             table: TABLE,
@@ -94,11 +94,11 @@ impl Operator {
             after,
         };
         let record = Outgoing {
-            kind: Kind::OperatorEvent,
+            kind: OutgoingKind::OperatorEvent,
             place: endpoint.to_owned(),
             key: Some(Bytes::copy_from_slice(endpoint.as_bytes())),
             value: Some(serde_json::to_vec(&change).expect("texts and numbers are JSON").into()),
-            headers: Headers::new("operator-event"),
+            headers: OutgoingHeaders::new("operator-event"),
         };
         if self.writer.pending() < PENDING {
             self.writer.write(self.topic.clone(), record);

@@ -11,17 +11,17 @@ const OVERHEAD_BYTES: usize = 2 * 1024;
 /// One record, ready to be written as often as it takes.
 #[derive(Clone)]
 pub(super) struct Outgoing {
-    pub kind: Kind,
+    pub kind: OutgoingKind,
     /// Where the row change's record stands, for logs.
     pub place: String,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
-    pub headers: Headers,
+    pub headers: OutgoingHeaders,
 }
 
 /// What a record is, for metrics and logs.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum OutgoingKind {
     DeadLetter {
         kind: &'static str,
         class: &'static str,
@@ -47,7 +47,7 @@ impl Outgoing {
 
     /// Whether there is anything that may be left out. A call that is to go out again needs all it has.
     pub fn has_spare_bytes(&self) -> bool {
-        matches!(self.kind, Kind::DeadLetter { .. }) && (self.value.is_some() || self.key.is_some())
+        matches!(self.kind, OutgoingKind::DeadLetter { .. }) && (self.value.is_some() || self.key.is_some())
     }
 
     /// Leaves out its value, or its key when the value is out already, for a topic that does not take records
@@ -66,9 +66,9 @@ pub(super) const PREFIX: &str = "outhook-";
 
 /// Headers of a record: text, and each name with [`PREFIX`] before it. `letter` and `kept_call` read them.
 #[derive(Clone)]
-pub(super) struct Headers(OwnedHeaders);
+pub(super) struct OutgoingHeaders(OwnedHeaders);
 
-impl Headers {
+impl OutgoingHeaders {
     pub fn new(kind: &str) -> Self {
         Self::with_room(24, kind)
     }
@@ -116,7 +116,7 @@ impl Headers {
     }
 }
 
-impl From<OwnedHeaders> for Headers {
+impl From<OwnedHeaders> for OutgoingHeaders {
     fn from(headers: OwnedHeaders) -> Self {
         Self(headers)
     }

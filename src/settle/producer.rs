@@ -16,7 +16,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::outgoing::{Kind, Outgoing};
+use super::outgoing::{Outgoing, OutgoingKind};
 use crate::render::MAX_MESSAGE_BYTES;
 
 /// The most that records take which wait in the client to be sent, beside what the byte budget counts, in KiB.
@@ -72,7 +72,7 @@ pub(super) fn is_too_large(reason: &KafkaError) -> bool {
 pub(super) type Report = Box<dyn FnOnce(Result<(), (KafkaError, Outgoing)>) + Send + Sync>;
 
 /// A client, with a thread that hands on what it reports.
-struct Client {
+struct PolledProducer {
     producer: BaseProducer<Reports>,
     /// Nothing is left to report.
     is_over: AtomicBool,
@@ -83,12 +83,12 @@ struct Reports;
 
 /// What is kept of a record that the client has a copy of.
 struct UnderWay {
-    kind: Kind,
+    kind: OutgoingKind,
     place: String,
     report: Report,
 }
 
-impl Client {
+impl PolledProducer {
     fn start(settings: &ClientConfig) -> Result<Arc<Self>, KafkaError> {
         let producer = settings.create_with_context(Reports)?;
         let client = Arc::new(Self { producer, is_over: AtomicBool::new(false) });
@@ -144,7 +144,7 @@ impl ProducerContext for Reports {
 /// A producer that is made when there is something to write, and anew when it is broken.
 pub(super) struct Renewed {
     settings: ClientConfig,
-    producer: RwLock<Option<Arc<Client>>>,
+    producer: RwLock<Option<Arc<PolledProducer>>>,
 }
 
 impl Renewed {
@@ -229,7 +229,7 @@ impl Renewed {
         }
     }
 
-    fn get(&self) -> Result<Arc<Client>, KafkaError> {
+    fn get(&self) -> Result<Arc<PolledProducer>, KafkaError> {
         if let Some(client) = &*self.read() {
             return Ok(client.clone());
         }
@@ -237,13 +237,13 @@ impl Renewed {
         match &*producer {
             Some(client) => Ok(client.clone()),
             None => {
-                let made = Client::start(&self.settings)?;
+                let made = PolledProducer::start(&self.settings)?;
                 Ok(producer.insert(made).clone())
             }
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Option<Arc<Client>>> {
+    fn read(&self) -> RwLockReadGuard<'_, Option<Arc<PolledProducer>>> {
         self.producer.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

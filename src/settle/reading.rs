@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Config;
-use super::letter::{Filter, Letter, LetterId};
+use super::letter::{Letter, LetterFilter, LetterId};
 use super::redrive::Candidate;
-use crate::journal::{Bounds, Cursor, Error, Journal, Page, Record, Spans};
+use crate::journal::{Bounds, Error, Journal, Page, Record, Spans, TopicCursor};
 
 /// How many records between two letters are rather read than passed over, which takes a client of its own.
 const LARGEST_GAP: i64 = 10_000;
@@ -20,7 +20,7 @@ pub struct Letters {
 
 /// A dead letter with all that it holds.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedLetter {
     pub letter: Letter,
     pub key: Option<Vec<u8>>,
     /// The body that was to be sent, or the record's value.
@@ -37,7 +37,12 @@ impl Letters {
     ///
     /// # Errors
     /// As [`Journal::page`].
-    pub async fn page(&self, filter: Filter, from: Option<Cursor>, bounds: Bounds) -> Result<Page<Letter>, Error> {
+    pub async fn page(
+        &self,
+        filter: LetterFilter,
+        from: Option<TopicCursor>,
+        bounds: Bounds,
+    ) -> Result<Page<Letter>, Error> {
         let range = filter.range();
         let look = move |record: &Record<'_>| Some(Letter::read(record)).filter(|letter| filter.takes(letter));
         self.journal.page(from, range, bounds, look).await
@@ -47,10 +52,10 @@ impl Letters {
     ///
     /// # Errors
     /// As [`Journal::at`].
-    pub async fn open(&self, id: LetterId, time: Duration) -> Result<Option<Opened>, Error> {
+    pub async fn open(&self, id: LetterId, time: Duration) -> Result<Option<OpenedLetter>, Error> {
         let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
         let look = move |record: &Record<'_>| {
-            Some(Opened { letter: Letter::read(record), key: owned(record.key), value: owned(record.value) })
+            Some(OpenedLetter { letter: Letter::read(record), key: owned(record.key), value: owned(record.value) })
         };
         self.journal.at((id.partition, id.offset), time, look).await
     }
@@ -61,8 +66,8 @@ impl Letters {
     /// As [`Journal::page`].
     pub async fn candidates(
         &self,
-        filter: Filter,
-        from: Option<Cursor>,
+        filter: LetterFilter,
+        from: Option<TopicCursor>,
         bounds: Bounds,
     ) -> Result<Page<Candidate>, Error> {
         let range = filter.range();

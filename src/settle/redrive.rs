@@ -19,11 +19,11 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 
-use super::kept_call::{KeptCall, NoCall};
-use super::letter::{Kind, Letter, LetterId};
+use super::letter::{Letter, LetterId, LetterKind};
 use super::outgoing::Outgoing;
 use super::reading::Letters;
-use super::redriven::Redriven;
+use super::redrive_markers::RedriveMarkers;
+use super::stored_call::{InvalidCall, StoredCall};
 use super::{Config, Retries, dead_letter, producer};
 use crate::journal::{Error, Record};
 
@@ -43,13 +43,13 @@ pub struct Redrive {
 #[derive(Debug)]
 pub struct Candidate {
     pub letter: Letter,
-    call: Result<KeptCall, NoCall>,
+    call: Result<StoredCall, InvalidCall>,
     body: Option<Bytes>,
 }
 
 /// How letters are sent out again.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct RedriveOptions {
     /// Those that were redriven before too.
     pub again: bool,
     /// Only says what would be done.
@@ -73,7 +73,7 @@ pub enum Skipped {
     #[error("it is no call, but a record of which no message could be made")]
     Record,
     #[error(transparent)]
-    Unreadable(#[from] NoCall),
+    Unreadable(#[from] InvalidCall),
     #[error("its body was left out, because the topic of dead letters did not take it")]
     NoBody,
     #[error("it was redriven before, at {0}")]
@@ -104,14 +104,20 @@ impl Candidate {
     pub(super) fn read(record: &Record<'_>) -> Self {
         let header = |name: &str| Some(record.headers.iter().find(|(header, _)| *header == name)?.1);
         let letter = Letter::read(record);
-        let is_call = letter.kind == Some(Kind::Call);
+        let is_call = letter.kind == Some(LetterKind::Call);
         let body = record.value.filter(|_| is_call).map(Bytes::copy_from_slice);
-        Self { letter, call: KeptCall::of_letter(header), body }
+        Self { letter, call: StoredCall::of_letter(header), body }
     }
 
     /// The records to write, unless there is a reason against it.
-    fn pair(self, redriven: &Redriven, is_known: bool, order: &Order, now: Timestamp) -> Result<Pair, Skipped> {
-        if self.letter.kind != Some(Kind::Call) {
+    fn pair(
+        self,
+        redriven: &RedriveMarkers,
+        is_known: bool,
+        order: &RedriveOptions,
+        now: Timestamp,
+    ) -> Result<Pair, Skipped> {
+        if self.letter.kind != Some(LetterKind::Call) {
             return Err(Skipped::Record);
         }
         let (call, body) = (self.call?, self.body.ok_or(Skipped::NoBody)?);
@@ -146,8 +152,8 @@ impl Redrive {
         &self,
         mut candidates: Vec<Candidate>,
         letters: &Letters,
-        redriven: &mut Redriven,
-        order: &Order,
+        redriven: &mut RedriveMarkers,
+        order: &RedriveOptions,
     ) -> Result<Outcomes, Error> {
         candidates.sort_by(|one, other| one.letter.change().cmp(&other.letter.change()));
         let oldest = candidates.iter().map(|candidate| candidate.letter.written).min();

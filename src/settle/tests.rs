@@ -17,10 +17,10 @@ use super::*;
 use crate::decode::{DecodeError, EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::deliver::Cause;
-use crate::id::{CallId, MessageId, Place, Row, Step};
+use crate::id::{CallId, MessageId, Place, RowKey, WriteCount};
 use crate::journal::Bounds;
 use crate::matching::{Live, Target};
-use crate::receipt::{Book, Budget};
+use crate::receipt::{Budget, ReceiptTracker};
 use crate::render::Message;
 
 mod in_order;
@@ -34,7 +34,7 @@ struct CountingBook {
     abandoned: AtomicUsize,
 }
 
-impl Book for CountingBook {
+impl ReceiptTracker for CountingBook {
     fn is_given_up(&self) -> bool {
         false
     }
@@ -90,8 +90,9 @@ impl Bench {
         let row_order = RowOrder::default();
         cluster.create_topic(&row_order.topic, 2, 1).unwrap();
         let topics = (&config, &retries, &Overflow::default(), &row_order, &OperatorEvents::default());
-        let nothing = message_log::Config { level: message_log::Level::Off, ..message_log::Config::default() };
-        let log = message_log::Writer::new(&nothing, &client).unwrap();
+        let nothing =
+            message_log::Config { level: message_log::MessageLogLevel::Off, ..message_log::Config::default() };
+        let log = message_log::LogWriter::new(&nothing, &client).unwrap();
         let settle = Settle::new(topics, &client, Arc::default(), Box::new(|_, _, _| ()), log).unwrap();
         Self { cluster, settle, book: Arc::default(), budget: Budget::new(1 << 20) }
     }
@@ -112,7 +113,7 @@ impl Bench {
             retry: None,
             headers: Box::default(),
             authorization: None,
-            order: crate::definition::Order::None,
+            order: crate::definition::MessageOrder::None,
             endpoints: [Arc::new(Endpoint::parse("https://example.com/hook?token=1").unwrap())].into(),
             gone: false.into(),
         };
@@ -135,7 +136,7 @@ impl Bench {
             attempts: 5,
             deferrals: 0,
             offered_ms: 1_767_323_046_000,
-            step: Step::FIRST,
+            step: WriteCount::FIRST,
             row: None,
             from_overflow: false,
         }
@@ -233,8 +234,11 @@ async fn a_call_that_waits_is_in_the_retry_topic_of_its_wait_and_settles_when_it
     let record = bench.first_in("outhook.retry.5s").await;
     assert_eq!(record.payload(), Some(&b"{}"[..]));
     let header = |name: &str| record.headers().unwrap().iter().find(|header| header.key == name)?.value;
-    assert_eq!(KeptCall::read(header), Ok(KeptCall { step: Step::FIRST.next(), ..KeptCall::of(&bench.call()) }));
-    let until = Until::read(header).unwrap();
+    assert_eq!(
+        StoredCall::read(header),
+        Ok(StoredCall { step: WriteCount::FIRST.next(), ..StoredCall::of(&bench.call()) })
+    );
+    let until = Due::read(header).unwrap();
     assert!((6000..16_000).contains(&(until.due_ms - before)), "{until:?}");
     assert_eq!(header("outhook-cause"), Some(&b"no answer"[..]));
 }
@@ -328,7 +332,7 @@ async fn a_call_too_large_for_its_retry_topic_becomes_a_dead_letter_that_can_be_
     let record = bench.dead_letter().await;
     assert_eq!((record.key(), record.payload()), (Some(&b"abc123"[..]), Some(&b"{}"[..])));
     let header = |name: &str| record.headers().unwrap().iter().find(|header| header.key == name)?.value;
-    assert_eq!(KeptCall::of_letter(header), Ok(KeptCall::of(&bench.call())));
+    assert_eq!(StoredCall::of_letter(header), Ok(StoredCall::of(&bench.call())));
     let headers = headers(&record);
     assert_eq!((&*headers["outhook-kind"], &*headers["outhook-class"]), ("call", "too_large"));
     let (bytes, cause) = headers["outhook-cause"].split_once(" bytes").unwrap();
@@ -368,7 +372,7 @@ async fn what_is_written_is_read_back_whole() {
     let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
     let letters = Letters::new(&Config::default(), &client);
     let bounds = Bounds { found: 9, bytes: u64::MAX, time: Duration::from_secs(30) };
-    let of = |webhook: &str| Filter { webhook: webhook.parse().ok(), ..Filter::default() };
+    let of = |webhook: &str| LetterFilter { webhook: webhook.parse().ok(), ..LetterFilter::default() };
     assert!(letters.page(of("zzzzzz"), None, bounds).await.unwrap().found.is_empty());
     let page = letters.page(of("abc123"), None, bounds).await.unwrap();
     let [letter] = page.found.as_slice() else { panic!("one letter was written: {page:?}") };
@@ -377,7 +381,7 @@ async fn what_is_written_is_read_back_whole() {
     let message = &call.message;
     assert_eq!(
         (letter.kind, letter.class.as_deref(), letter.status),
-        (Some(Kind::Call), Some("status_5xx"), Some(500))
+        (Some(LetterKind::Call), Some("status_5xx"), Some(500))
     );
     assert_eq!(
         (letter.message, letter.call, letter.event),

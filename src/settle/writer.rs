@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::error;
 
-use super::giving_up::GivingUp;
-use super::outgoing::{Kind, Outgoing};
+use super::dead_letterer::DeadLetterer;
+use super::outgoing::{Outgoing, OutgoingKind};
 use super::producer::{self, Renewed, is_queue_full, is_too_large};
 use crate::brokers;
 use crate::lifecycle::Stop;
@@ -28,13 +28,13 @@ pub(super) const WRITE_TIMEOUT_MS: &str = "30000";
 /// How often it is told that records can't be written.
 pub(super) const TELL_EVERY: Duration = Duration::from_secs(60);
 
-pub(super) struct Writer {
+pub(super) struct RetryingWriter {
     /// What is written: `dead letters` or `retries`.
     what: &'static str,
     producer: Renewed,
     /// For what was refused for its size, perhaps only for that of what went with it.
     alone: Renewed,
-    giving_up: Arc<GivingUp>,
+    giving_up: Arc<DeadLetterer>,
     /// Where tasks are spawned from the client's thread.
     runtime: Handle,
     /// How many records are under way.
@@ -46,12 +46,12 @@ pub(super) struct Writer {
 
 /// A record under way, and what it settles. It counts until it is dropped.
 struct Pending {
-    writer: Arc<Writer>,
+    writer: Arc<RetryingWriter>,
     receipt: Option<Receipt>,
 }
 
 impl Pending {
-    fn new(writer: &Arc<Writer>, receipt: Option<Receipt>) -> Self {
+    fn new(writer: &Arc<RetryingWriter>, receipt: Option<Receipt>) -> Self {
         writer.pending_gauge.increment(1.0);
         writer.pending.send_modify(|pending| *pending += 1);
         Self { writer: writer.clone(), receipt }
@@ -88,13 +88,13 @@ impl Drop for Pending {
     }
 }
 
-impl Writer {
+impl RetryingWriter {
     /// Must be called in a tokio runtime.
     pub fn new(
         what: &'static str,
         pending_gauge: Gauge,
         client: &ClientConfig,
-        giving_up: &Arc<GivingUp>,
+        giving_up: &Arc<DeadLetterer>,
     ) -> Result<Arc<Self>, String> {
         let settings = producer::settings(client, WRITE_TIMEOUT_MS);
         let alone = Renewed::new(producer::alone(&settings));
@@ -114,7 +114,7 @@ impl Writer {
     }
 
     /// Writes the dead letter of a call that this topic does not take for its size; otherwise as below.
-    pub fn bury(self: &Arc<Self>, record: &Outgoing, topic: &str, receipt: Receipt) {
+    pub fn dead_letter(self: &Arc<Self>, record: &Outgoing, topic: &str, receipt: Receipt) {
         let letter = self.giving_up.too_large(record, topic);
         self.write_then_settle(self.giving_up.letters.clone(), letter, receipt);
     }
@@ -187,7 +187,7 @@ impl Writer {
                 Err(reason) if is_too_large(&reason) && !is_alone => is_alone = true,
                 // Waiting does not make it smaller.
                 Err(reason) if is_too_large(&reason) && record.has_spare_bytes() => leave_out(&topic, &mut record),
-                Err(reason) if is_too_large(&reason) && matches!(record.kind, Kind::Retry) => {
+                Err(reason) if is_too_large(&reason) && matches!(record.kind, OutgoingKind::Retry) => {
                     record = self.giving_up.too_large(&record, &topic);
                     topic = self.giving_up.letters.clone();
                 }
@@ -229,13 +229,13 @@ fn leave_out(topic: &str, record: &mut Outgoing) {
     );
 }
 
-fn count(topic: &str, kind: Kind) {
+fn count(topic: &str, kind: OutgoingKind) {
     match kind {
-        Kind::DeadLetter { kind, class } => {
+        OutgoingKind::DeadLetter { kind, class } => {
             counter!("outhook_dead_letters_total", "kind" => kind, "class" => class).increment(1);
         }
-        Kind::OperatorEvent | Kind::Redriven => {}
-        Kind::Retry => counter!("outhook_retries_total", "topic" => topic.to_owned()).increment(1),
+        OutgoingKind::OperatorEvent | OutgoingKind::Redriven => {}
+        OutgoingKind::Retry => counter!("outhook_retries_total", "topic" => topic.to_owned()).increment(1),
     }
 }
 

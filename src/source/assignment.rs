@@ -17,7 +17,7 @@ use super::commits::Resumption;
 use super::consumer::Context;
 use super::fetched::FetchState;
 use super::ledger::Ledger;
-use super::partition::{self, Limits, PartitionBook};
+use super::partition::{self, PartitionState, ReadAheadLimits};
 use super::records::RecordQueue;
 use super::reread::Rereader;
 use super::{Handlers, Reads, backlog, probe};
@@ -32,12 +32,12 @@ pub(super) type Key = (String, i32);
 
 /// The partitions that this instance owns.
 pub(super) struct Assignment<H: Handlers> {
-    state: Mutex<State>,
+    state: Mutex<AssignmentState>,
     handlers: H,
     budget: Arc<Budget>,
     runtime: Handle,
     drain_deadline: Duration,
-    limits: Limits,
+    limits: ReadAheadLimits,
     hurry: Arc<Notify>,
     rereader: Arc<Rereader>,
     /// The settings of clients that look for what can be read.
@@ -46,7 +46,7 @@ pub(super) struct Assignment<H: Handlers> {
 }
 
 #[derive(Default)]
-struct State {
+struct AssignmentState {
     owned: HashMap<Key, Owned>,
     /// Set once a stop has begun, to when it gives up waiting: what is assigned after that is left for others.
     stop_by: Option<Instant>,
@@ -55,7 +55,7 @@ struct State {
 /// One owned partition: its book, and the task that reads it.
 #[derive(Clone)]
 struct Owned {
-    book: Arc<PartitionBook>,
+    book: Arc<PartitionState>,
     stop: Arc<Stop>,
     task: AbortHandle,
 }
@@ -70,7 +70,7 @@ impl<H: Handlers> Assignment<H> {
             budget,
             runtime: Handle::current(),
             drain_deadline: config.drain_deadline,
-            limits: Limits { open: config.max_open_records, uncommitted: config.max_uncommitted },
+            limits: ReadAheadLimits { open: config.max_open_records, uncommitted: config.max_uncommitted },
             hurry,
             rereader: Rereader::new(&client),
             looks: probe::settings(&client),
@@ -122,9 +122,9 @@ impl<H: Handlers> Assignment<H> {
         let (cluster, hurry) = (resumption.cluster.clone(), self.hurry.clone());
         let limits = match &reads {
             Reads::InTurn(_) => self.limits,
-            Reads::InLines(_) => Limits { open: self.limits.open.min(WAITING), ..self.limits },
+            Reads::InLines(_) => ReadAheadLimits { open: self.limits.open.min(WAITING), ..self.limits },
         };
-        let book = PartitionBook::new(topic.into(), partition, cluster, ledger, limits, hurry);
+        let book = PartitionState::new(topic.into(), partition, cluster, ledger, limits, hurry);
         let (stop, stopping) = lifecycle::stop();
         let place = (book.clone(), resumption.offsets.get(key).copied());
         let records = RecordQueue::<H>::new(queue, consumer.clone(), place, self.looks.clone(), self.readiness.clone());
@@ -145,7 +145,7 @@ impl<H: Handlers> Assignment<H> {
     /// Reads no further record of the revoked partitions, waits until what is under way has settled or the
     /// deadline has passed. Returns their books, to be committed once more. The partitions stay owned until they are
     /// struck off, so that what settles meanwhile is committed.
-    pub(super) fn drain(&self, revoked: &TopicPartitionList) -> Vec<Arc<PartitionBook>> {
+    pub(super) fn drain(&self, revoked: &TopicPartitionList) -> Vec<Arc<PartitionState>> {
         let (partitions, stop_by) = self.with(|state| {
             let revoked = keys(revoked).filter_map(|key| state.owned.get(&key).cloned());
             (revoked.collect::<Vec<_>>(), state.stop_by)
@@ -177,7 +177,7 @@ impl<H: Handlers> Assignment<H> {
 
     /// Drains everything, for a stop, and returns the books of it all. The partitions stay owned, so that what
     /// settles is committed and one that is taken away meanwhile is drained like any other.
-    pub(super) async fn drain_all(&self) -> Vec<Arc<PartitionBook>> {
+    pub(super) async fn drain_all(&self) -> Vec<Arc<PartitionState>> {
         let deadline = Instant::now() + self.drain_deadline;
         let partitions: Vec<Owned> = self.with(|state| {
             state.stop_by = Some(deadline);
@@ -188,7 +188,7 @@ impl<H: Handlers> Assignment<H> {
     }
 
     /// The books of the owned partitions.
-    pub(super) fn books(&self) -> Vec<Arc<PartitionBook>> {
+    pub(super) fn books(&self) -> Vec<Arc<PartitionState>> {
         self.with(|state| state.owned.values().map(|partition| partition.book.clone()).collect())
     }
 
@@ -219,7 +219,7 @@ impl<H: Handlers> Assignment<H> {
         taken
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut AssignmentState) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::completion::Mark;
-use super::lines::{Lines, Plan, Waiting};
-use super::partition::PartitionBook;
-use super::records::{Next, RecordQueue, give_up};
+use super::lines::{Lines, Plan, WaitingRecord};
+use super::partition::PartitionState;
+use super::read_state::{Cause, ErrorRepeats};
+use super::records::{NextRecord, RecordQueue, give_up};
 use super::reread::{Reread, Rereader};
-use super::standing::{Cause, Repeats};
 use super::{Backlog, Handlers, Record, Turn, Unreadable};
 use crate::id::{Line, Place};
 use crate::lifecycle::Stopping;
@@ -50,8 +50,8 @@ const MOST_LINES: usize = 500;
 const SETTLED: usize = 2000;
 
 /// What a partition's task works with.
-struct Task<B> {
-    book: Arc<PartitionBook>,
+struct BacklogTask<B> {
+    book: Arc<PartitionState>,
     budget: Arc<Budget>,
     backlog: B,
     lines: Lines,
@@ -67,7 +67,7 @@ struct Task<B> {
     told_lines: Option<Instant>,
     last: i64,
     /// What could not be read again.
-    repeats: Repeats,
+    repeats: ErrorRepeats,
     /// The log went back since something was read again.
     went_back: bool,
     /// When the plan was made, or something of it was read.
@@ -80,15 +80,15 @@ struct Task<B> {
 /// because it is dropped last: by then the queues are gone.
 pub(super) async fn run<H: Handlers>(
     mut stopping: Stopping,
-    book: Arc<PartitionBook>,
+    book: Arc<PartitionState>,
     mut arrivals: RecordQueue<H>,
     rereader: Arc<Rereader>,
     budget: Arc<Budget>,
     backlog: H::Backlog,
 ) {
     let mut reread = None;
-    let told = Told::of(backlog.place(), book.partition);
-    let mut task = Task::new(book, budget, backlog);
+    let told = BacklogGauges::of(backlog.place(), book.partition);
+    let mut task = BacklogTask::new(book, budget, backlog);
     while !stopping.is_asked() {
         let mut is_busy = task.arrivals(&mut arrivals).await;
         is_busy |= task.read_again(&mut reread, &rereader).await;
@@ -107,12 +107,12 @@ pub(super) async fn run<H: Handlers>(
 }
 
 /// The gauges of a partition. Whoever reads it next tells them.
-struct Told {
+struct BacklogGauges {
     waiting: Gauge,
     oldest: Gauge,
 }
 
-impl Told {
+impl BacklogGauges {
     fn of(place: &str, partition: i32) -> Self {
         let labels = [("where", place.to_owned()), ("partition", partition.to_string())];
         Self {
@@ -122,7 +122,7 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for BacklogGauges {
     fn drop(&mut self) {
         self.waiting.set(0.0);
         self.oldest.set(0.0);
@@ -137,8 +137,8 @@ async fn again(reread: Option<&Reread>) {
     }
 }
 
-impl<B: Backlog> Task<B> {
-    fn new(book: Arc<PartitionBook>, budget: Arc<Budget>, backlog: B) -> Self {
+impl<B: Backlog> BacklogTask<B> {
+    fn new(book: Arc<PartitionState>, budget: Arc<Budget>, backlog: B) -> Self {
         let topic = book.topic.to_string();
         Self {
             read: counter!("outhook_records_total", "topic" => topic.clone()),
@@ -155,7 +155,7 @@ impl<B: Backlog> Task<B> {
             told: None,
             told_lines: None,
             last: i64::MIN,
-            repeats: Repeats::default(),
+            repeats: ErrorRepeats::default(),
             went_back: false,
         }
     }
@@ -168,14 +168,14 @@ impl<B: Backlog> Task<B> {
                 break;
             }
             match arrivals.poll() {
-                Some(Next::Record(message, before)) => {
+                Some(NextRecord::Record(message, before)) => {
                     if let Some(unreadable) = before {
                         self.give_up(&unreadable).await;
                     }
                     self.arrived(&message).await;
                 }
-                Some(Next::Unreadable(unreadable)) => self.give_up(&unreadable).await,
-                Some(Next::Failed) => {}
+                Some(NextRecord::Unreadable(unreadable)) => self.give_up(&unreadable).await,
+                Some(NextRecord::Failed) => {}
                 None => break,
             }
             any = true;
@@ -198,7 +198,7 @@ impl<B: Backlog> Task<B> {
         };
         let receipt = self.receipt(entry);
         let Some(place) = self.backlog.arrives(&record) else { return receipt.settle() };
-        let waiting = Waiting { entry, due_ms: place.due_ms, since_ms: record.timestamp_ms() };
+        let waiting = WaitingRecord { entry, due_ms: place.due_ms, since_ms: record.timestamp_ms() };
         if self.lines.has(place.line) || place.due_ms > now_ms() || self.is_full() {
             receipt.put_back();
             return self.lines.wait(place.line, offset, waiting);
@@ -299,7 +299,7 @@ impl<B: Backlog> Task<B> {
     }
 
     /// Tells how many calls wait, and how long the oldest has.
-    fn tell(&mut self, told: &Told) {
+    fn tell(&mut self, told: &BacklogGauges) {
         if self.told.is_some_and(|at| at.elapsed() < TELL) {
             return;
         }

@@ -16,9 +16,9 @@ use tracing::{debug, error, info, warn};
 
 use super::Handlers;
 use super::assignment::Key;
-use super::completion::{Mark, Note};
+use super::completion::{CommitMetadata, Mark};
 use super::consumer::Context;
-use super::partition::{Commit, PartitionBook};
+use super::partition::{Commit, PartitionState};
 use crate::brokers;
 use crate::lifecycle::Stopping;
 
@@ -54,27 +54,27 @@ pub(super) struct Commits {
 
 /// The right to commit. Held from choosing what to commit to its end, and until partitions that go to others are struck
 /// off: a commit that was overtaken by a later one, or by the partition's next owner, would put the group back.
-pub(super) struct Turn<'a> {
+pub(super) struct CommitPermit<'a> {
     commits: &'a Commits,
     _committing: MutexGuard<'a, ()>,
 }
 
 /// What is to be committed of a partition.
-type Due<'a> = (&'a Arc<PartitionBook>, Commit);
+type Due<'a> = (&'a Arc<PartitionState>, Commit);
 
 impl Commits {
     /// Waits for a commit under way.
-    pub(super) fn turn(&self) -> Turn<'_> {
-        Turn { commits: self, _committing: self.committing.lock().unwrap_or_else(PoisonError::into_inner) }
+    pub(super) fn turn(&self) -> CommitPermit<'_> {
+        CommitPermit { commits: self, _committing: self.committing.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 }
 
-impl Turn<'_> {
+impl CommitPermit<'_> {
     /// Commits what Kafka does not know yet of these partitions.
     pub(super) fn commit<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
-        books: &[Arc<PartitionBook>],
+        books: &[Arc<PartitionState>],
     ) -> KafkaResult<()> {
         let mut due: Vec<_> = books.iter().filter_map(|book| Some((book, book.due()?))).collect();
         due.sort_by(|(one, _), (other, _)| one.topic.cmp(&other.topic));
@@ -214,7 +214,7 @@ pub(super) struct Resumption {
     /// Partitions of which the group has none.
     pub(super) uncommitted: Vec<Key>,
     /// What was committed with their offsets.
-    pub(super) notes: HashMap<Key, Note>,
+    pub(super) notes: HashMap<Key, CommitMetadata>,
 }
 
 impl Resumption {
@@ -227,7 +227,7 @@ impl Resumption {
                 _ => self.uncommitted.push(key.clone()),
             }
             // Brokers keep metadata as text, so that of another program is readable too, though it is no note.
-            if let Some(note) = Note::decode(&self.cluster, element.metadata()) {
+            if let Some(note) = CommitMetadata::decode(&self.cluster, element.metadata()) {
                 self.notes.insert(key, note);
             }
         }

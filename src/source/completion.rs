@@ -34,7 +34,7 @@ pub struct Mark {
 
 /// What a commit tells of its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
+pub struct CommitMetadata {
     /// A record of it, mostly the last one before the committed offset.
     pub log: Mark,
     pub completion: Option<Completion>,
@@ -51,7 +51,7 @@ pub struct Completion {
     settled: VecDeque<Range<i64>>,
 }
 
-impl Note {
+impl CommitMetadata {
     /// Writes what a commit tells. The map is of ranges that are in order and apart, all beyond `head`; without them there
     /// is none. What does not fit is left out, the highest offsets first.
     pub fn encode(

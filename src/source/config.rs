@@ -12,7 +12,7 @@ pub struct Config {
     pub name: &'static str,
     /// Settings of the Kafka client, complete but for what the source owns (commits, rebalancing).
     pub client: HashMap<String, String>,
-    pub topics: Vec<Topics>,
+    pub topics: Vec<Subscription>,
     /// A group that read these topics before this one did. Where it left off, this one begins.
     pub former_group: Option<String>,
     /// How often settled offsets are committed. After a crash, what was settled since then comes again.
@@ -29,7 +29,7 @@ pub struct Config {
 
 /// One subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Topics {
+pub enum Subscription {
     List(Vec<String>),
     /// A regular expression that starts with `^`, as librdkafka has it.
     Regex(String),

@@ -18,17 +18,17 @@ use tracing::{debug, error, warn};
 use super::assignment::{Assignment, lag};
 use super::commits::{Commits, PATIENCE, Resumption, commit_last, commit_settled, resumption, take_over};
 use super::fetched::FetchState;
-use super::made_anew::{self, MadeAnew};
-use super::partition::PartitionBook;
+use super::partition::PartitionState;
 use super::probe;
+use super::read_state::keep_reason;
+use super::recreated::{self, MadeAnew};
 use super::reread::Rereader;
 use super::reread::of_no_member;
-use super::standing::keep_reason;
-use super::{Config, Handlers, Topics};
+use super::{Config, Handlers, Subscription};
 use crate::brokers;
 use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
-use crate::telemetry::Repeats;
+use crate::telemetry::RepeatFilter;
 
 /// How long the thread that serves Kafka's callbacks sleeps in one call.
 const POLL: Duration = Duration::from_millis(100);
@@ -116,12 +116,12 @@ impl<H: Handlers> Source<H> {
             consumer: OnceLock::new(),
             assigned: Notify::new(),
             fatal: watch::Sender::new(None),
-            repeats: Repeats::default(),
+            repeats: RepeatFilter::default(),
         };
         let consumer: BaseConsumer<Context<H>> = client.create_with_context(context).map_err(StartError::Settings)?;
         let consumer = Arc::new(consumer);
         let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
-        let topics: Vec<&str> = config.topics.iter().flat_map(Topics::patterns).collect();
+        let topics: Vec<&str> = config.topics.iter().flat_map(Subscription::patterns).collect();
         consumer.subscribe(&topics).map_err(|reason| StartError::Subscribe {
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
             reason,
@@ -182,7 +182,7 @@ impl<H: Handlers> Source<H> {
 }
 
 /// What a stop has drained.
-pub struct Drained(Vec<Arc<PartitionBook>>);
+pub struct Drained(Vec<Arc<PartitionState>>);
 
 impl Drained {
     /// Records read that have not settled by now.
@@ -191,11 +191,11 @@ impl Drained {
     }
 }
 
-impl Topics {
+impl Subscription {
     fn patterns(&self) -> Vec<&str> {
         match self {
-            Topics::List(names) => names.iter().map(String::as_str).collect(),
-            Topics::Regex(regex) => vec![regex],
+            Subscription::List(names) => names.iter().map(String::as_str).collect(),
+            Subscription::Regex(regex) => vec![regex],
         }
     }
 }
@@ -242,7 +242,7 @@ pub(super) struct Context<H: Handlers> {
     consumer: OnceLock<Weak<BaseConsumer<Context<H>>>>,
     assigned: Notify,
     fatal: watch::Sender<Option<Fatal>>,
-    repeats: Repeats,
+    repeats: RepeatFilter,
 }
 
 impl<H: Handlers> Context<H> {
@@ -260,7 +260,7 @@ impl<H: Handlers> Context<H> {
             match assigned.find_partition(topic, partition).map(start) {
                 Some(Ok(())) => {
                     warn!(topic, partition, "the topic was made anew since its last commit: it is read from its start");
-                    made_anew::count(topic);
+                    recreated::count(topic);
                 }
                 _ => error!(topic, partition, "the topic was made anew, but is read from the old one's offset"),
             }

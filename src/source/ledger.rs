@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::iter;
 use std::ops::Range;
 
-use super::completion::{Completion, Mark, Note};
+use super::completion::{CommitMetadata, Completion, Mark};
 
 /// A record's offset is not greater than the one read before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Rewound;
 /// commit only ever grows by a contiguous prefix. Offsets may have gaps (compaction, transaction markers).
 #[derive(Debug, Default)]
 pub struct Ledger {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<LedgerEntry>,
     /// The number of the first entry still in the book; entries are numbered from 0 in reading order.
     first: u64,
     /// The offset after the last record of the settled prefix, at first that of the first record; None until one was
@@ -45,7 +45,7 @@ pub struct Ledger {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct LedgerEntry {
     mark: Mark,
     /// Shares not settled yet.
     open: u32,
@@ -57,7 +57,7 @@ struct Entry {
     parked: bool,
 }
 
-impl Entry {
+impl LedgerEntry {
     fn has_settled(&self) -> bool {
         self.open == 0 && !self.abandoned && !self.parked
     }
@@ -67,8 +67,8 @@ impl Ledger {
     /// A book that goes on where another ended, with what the partition's last commit tells of the log. What that says of
     /// the records behind its offset is forgotten unless the first record is the one that held the commit back: then this
     /// log, or this offset, is not the one that the map was made for.
-    pub fn after(note: Option<Note>) -> Self {
-        let Some(Note { log, completion }) = note else { return Self::default() };
+    pub fn after(note: Option<CommitMetadata>) -> Self {
+        let Some(CommitMetadata { log, completion }) = note else { return Self::default() };
         Self { last: Some(log), before: completion, ..Self::default() }
     }
 
@@ -145,14 +145,14 @@ impl Ledger {
 
     fn push(&mut self, mark: Mark) -> u64 {
         self.newest = self.newest.max(mark.timestamp);
-        self.entries.push_back(Entry { mark, open: 1, has_calls: false, abandoned: false, parked: false });
+        self.entries.push_back(LedgerEntry { mark, open: 1, has_calls: false, abandoned: false, parked: false });
         self.under_way += 1;
         self.unsettled += 1;
         self.first + self.entries.len() as u64 - 1
     }
 
     fn enter_settled(&mut self, mark: Mark) {
-        self.entries.push_back(Entry { mark, open: 0, has_calls: false, abandoned: false, parked: false });
+        self.entries.push_back(LedgerEntry { mark, open: 0, has_calls: false, abandoned: false, parked: false });
         self.changes += 1;
         self.advance();
     }
@@ -228,7 +228,7 @@ impl Ledger {
         let newest = self.before.as_ref().map_or(self.newest, |before| before.newest().max(self.newest));
         // Whoever reads a map has to find the record that held the prefix back.
         let unread = self.before.iter().filter(|_| head.is_some()).flat_map(Completion::remaining);
-        Note::encode(cluster, log, head.unwrap_or(log), newest, self.settled_behind_head().chain(unread))
+        CommitMetadata::encode(cluster, log, head.unwrap_or(log), newest, self.settled_behind_head().chain(unread))
     }
 
     /// Runs of settled records. Between two of them that follow each other no offset has a record that is ever read.
@@ -290,7 +290,7 @@ impl Ledger {
         }
     }
 
-    fn entry(&mut self, number: u64) -> &mut Entry {
+    fn entry(&mut self, number: u64) -> &mut LedgerEntry {
         let index = number.checked_sub(self.first).expect("an open share's entry is still in the book");
         self.entries.get_mut(index as usize).expect("an entry's number comes from open()")
     }

@@ -35,13 +35,13 @@ pub(super) struct Lines {
 /// The records of one line, by offset.
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: BTreeMap<i64, Waiting>,
+    waiting: BTreeMap<i64, WaitingRecord>,
     rests_until: Duration,
 }
 
 /// A record that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Waiting {
+pub(super) struct WaitingRecord {
     /// Its entry in the partition's ledger.
     pub entry: u64,
     /// Before when it goes on only if its whole line does, milliseconds since 1970.
@@ -64,14 +64,14 @@ impl Lines {
     }
 
     /// A record waits from now on. Records may come in any order, as those do that are put back.
-    pub fn wait(&mut self, line: Line, offset: i64, waiting: Waiting) {
+    pub fn wait(&mut self, line: Line, offset: i64, waiting: WaitingRecord) {
         if self.of.entry(line).or_default().waiting.insert(offset, waiting).is_none() {
             self.waiting += 1;
         }
     }
 
     /// Takes a record out of its line; None if it does not wait there.
-    pub fn take(&mut self, line: Line, offset: i64) -> Option<Waiting> {
+    pub fn take(&mut self, line: Line, offset: i64) -> Option<WaitingRecord> {
         let queue = self.of.get_mut(&line)?;
         let waiting = queue.waiting.remove(&offset)?;
         self.waiting -= 1;
@@ -150,9 +150,9 @@ impl Lines {
                 plan.extend(queue.waiting.keys().take(leaving).map(|offset| (*offset, (*line, Turn::MakeRoom))));
                 leaving = leaving.saturating_sub(plan.len() - before);
             }
-            let is_due = |waiting: &Waiting| waiting.due_ms <= now_ms;
-            let was_written = |waiting: &Waiting| (written_from_ms..=written_by_ms).contains(&waiting.since_ms);
-            let may_go = |waiting: &Waiting| !only_due || is_due(waiting) || may_be_early && was_written(waiting);
+            let is_due = |waiting: &WaitingRecord| waiting.due_ms <= now_ms;
+            let was_written = |waiting: &WaitingRecord| (written_from_ms..=written_by_ms).contains(&waiting.since_ms);
+            let may_go = |waiting: &WaitingRecord| !only_due || is_due(waiting) || may_be_early && was_written(waiting);
             // Records of a timed partition are in the order of their due times, and of their writing: behind the first that
             // is neither due nor written by then none is.
             let first = queue
@@ -197,7 +197,7 @@ mod tests {
     fn lines(waiting: &[(u64, i64, i64)]) -> Lines {
         let mut lines = Lines::default();
         for (line, offset, due_ms) in waiting {
-            lines.wait(Line(*line), *offset, Waiting { entry: *offset as u64, due_ms: *due_ms, since_ms: 0 });
+            lines.wait(Line(*line), *offset, WaitingRecord { entry: *offset as u64, due_ms: *due_ms, since_ms: 0 });
         }
         lines
     }
@@ -236,7 +236,7 @@ mod tests {
         for is_timed in [false, true] {
             let mut lines = Lines::new(is_timed);
             for offset in 0..4 {
-                lines.wait(Line(1), offset, Waiting { entry: 0, due_ms: 1000 + offset, since_ms: offset * 10 });
+                lines.wait(Line(1), offset, WaitingRecord { entry: 0, due_ms: 1000 + offset, since_ms: offset * 10 });
             }
             let plan = |lines: &mut Lines, written_from_ms, written_by_ms, now_ms| {
                 let moves = Moves { written_from_ms, written_by_ms, ..moves(9, true) };
@@ -299,7 +299,7 @@ mod tests {
             let (mut lines, mut model) = (Lines::default(), BTreeMap::new());
             for (line, offset, comes) in steps {
                 if comes && !model.contains_key(&offset) {
-                    lines.wait(Line(line), offset, Waiting { entry: 0, due_ms: 0, since_ms: 0 });
+                    lines.wait(Line(line), offset, WaitingRecord { entry: 0, due_ms: 0, since_ms: 0 });
                     model.insert(offset, line);
                 } else if lines.take(Line(line), offset).is_some() {
                     prop_assert_eq!(model.remove(&offset), Some(line));

@@ -12,10 +12,10 @@ use super::completion::Mark;
 use super::fetched::{FetchState, Fetched};
 use super::gaps::LogStart;
 use super::ledger::{Ledger, Rewound};
-use super::records::{Next, RecordQueue, give_up};
-use super::{Handler, Handlers, Record, made_anew};
+use super::records::{NextRecord, RecordQueue, give_up};
+use super::{Handler, Handlers, Record, recreated};
 use crate::lifecycle::Stopping;
-use crate::receipt::{Book, Budget, Receipt};
+use crate::receipt::{Budget, Receipt, ReceiptTracker};
 
 /// How long is slept at most before it is asked again whether a record is due: the machine may have slept meanwhile, or
 /// its clock may have been set.
@@ -25,7 +25,7 @@ const IDLE_POLL: Duration = Duration::from_millis(500);
 
 /// A partition's ledger, shared between the task that opens entries, the lanes that settle them, and the
 /// commits.
-pub(super) struct PartitionBook {
+pub(super) struct PartitionState {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
     /// The Kafka cluster's id, of which commits' notes are.
@@ -35,7 +35,7 @@ pub(super) struct PartitionBook {
     moved: Notify,
     /// What Kafka has acknowledged.
     committed: Mutex<Option<Commit>>,
-    limits: Limits,
+    limits: ReadAheadLimits,
     /// Told when the next commit is not to wait for its turn.
     hurry: Arc<Notify>,
     draining: AtomicBool,
@@ -45,14 +45,14 @@ pub(super) struct PartitionBook {
 
 /// How far a partition may be read ahead.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct ReadAheadLimits {
     /// Records read and not yet part of the settled prefix.
     pub(super) open: usize,
     /// Records with calls that have settled, of which no commit has told.
     pub(super) uncommitted: u64,
 }
 
-impl Limits {
+impl ReadAheadLimits {
     fn leave_room(self, ledger: &Ledger) -> bool {
         ledger.len() < self.open && ledger.uncommitted() < self.uncommitted
     }
@@ -77,13 +77,13 @@ impl Commit {
     }
 }
 
-impl PartitionBook {
+impl PartitionState {
     pub(super) fn new(
         topic: Arc<str>,
         partition: i32,
         cluster: Arc<str>,
         ledger: Ledger,
-        limits: Limits,
+        limits: ReadAheadLimits,
         hurry: Arc<Notify>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -250,7 +250,7 @@ impl PartitionBook {
             Err(Rewound) => {
                 let (topic, partition, offset) = (&self.topic, self.partition, record.offset);
                 warn!(%topic, partition, offset, "the partition's offsets went back: was the topic made anew?");
-                made_anew::count(topic);
+                recreated::count(topic);
                 self.forget_fetched();
                 self.idle().await;
                 Some(self.with(|ledger| ledger.restart_at(record)))
@@ -263,7 +263,7 @@ impl PartitionBook {
     }
 }
 
-impl Book for PartitionBook {
+impl ReceiptTracker for PartitionState {
     fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Acquire)
     }
@@ -305,7 +305,7 @@ impl Book for PartitionBook {
 /// handled to its end. `stopping` comes first because it is dropped last: by then the queue is gone.
 pub(super) async fn run<H: Handlers>(
     mut stopping: Stopping,
-    book: Arc<PartitionBook>,
+    book: Arc<PartitionState>,
     mut records: RecordQueue<H>,
     budget: Arc<Budget>,
     mut handler: H::Handler,
@@ -326,7 +326,7 @@ pub(super) async fn run<H: Handlers>(
             return;
         }
         match records.poll() {
-            Some(Next::Record(message, before)) => {
+            Some(NextRecord::Record(message, before)) => {
                 if let Some(unreadable) = before {
                     give_up(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt)).await;
                 }
@@ -343,10 +343,10 @@ pub(super) async fn run<H: Handlers>(
                 }
                 tokio::task::coop::consume_budget().await;
             }
-            Some(Next::Unreadable(unreadable)) => {
+            Some(NextRecord::Unreadable(unreadable)) => {
                 give_up(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt)).await;
             }
-            Some(Next::Failed) => tokio::task::coop::consume_budget().await,
+            Some(NextRecord::Failed) => tokio::task::coop::consume_budget().await,
             None => tokio::select! {
                 () = records.arrived() => {}
                 _ = stopping.asked() => return,
@@ -377,8 +377,9 @@ mod tests {
 
     #[test]
     fn what_has_no_room_in_a_map_keeps_no_partition_waiting() {
-        let limits = Limits { open: 100_000, uncommitted: 10 };
-        let book = PartitionBook::new("changes".into(), 0, "cluster".into(), Ledger::default(), limits, Arc::default());
+        let limits = ReadAheadLimits { open: 100_000, uncommitted: 10 };
+        let book =
+            PartitionState::new("changes".into(), 0, "cluster".into(), Ledger::default(), limits, Arc::default());
         let open = |offset| book.with(|ledger| ledger.open(Mark { offset, timestamp: 0 })).unwrap().unwrap();
         let entries: Vec<u64> = (0..2 * RUNS).map(open).collect();
         let settle = |entry| {

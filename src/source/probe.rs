@@ -11,8 +11,8 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
+use super::read_state::{About, Cause, keep_reason};
 use super::reread::of_no_member;
-use super::standing::{About, Cause, keep_reason};
 
 /// How long a look waits for a broker.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// What is at an offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum ProbeAnswer {
     /// A record, or one behind it.
     Record,
     /// No record, nor one behind it.
@@ -32,7 +32,7 @@ pub(super) enum Seen {
 
 /// What a search has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum ProbeResult {
     /// Nothing can be read from `first` on before `behind`.
     Behind { first: i64, behind: i64 },
     /// It can be read after all.
@@ -52,15 +52,15 @@ pub(super) struct Prober {
 }
 
 /// What the client says of errors goes to their causes.
-struct Kept;
+struct ProbeContext;
 
-impl ClientContext for Kept {
+impl ClientContext for ProbeContext {
     fn error(&self, _: KafkaError, reason: &str) {
         keep_reason(reason);
     }
 }
 
-impl ConsumerContext for Kept {}
+impl ConsumerContext for ProbeContext {}
 
 /// The settings of clients that look into partitions; `client` are those of the group's consumer.
 pub(super) fn settings(client: &ClientConfig) -> Arc<ClientConfig> {
@@ -79,26 +79,26 @@ impl Prober {
     }
 
     /// Searches from an offset on at which reading has failed.
-    pub(super) async fn search(self, first: i64, cause: Cause) -> Found {
+    pub(super) async fn search(self, first: i64, cause: Cause) -> ProbeResult {
         search(first, &cause, |offset| self.clone().look(offset)).await
     }
 
-    async fn look(self, offset: i64) -> Seen {
+    async fn look(self, offset: i64) -> ProbeAnswer {
         let (topic, partition) = (self.topic.clone(), self.partition);
         let seen = match tokio::task::spawn_blocking(move || self.look_now(offset)).await {
             Ok(Ok(seen)) => seen,
             Ok(Err(error)) => {
                 warn!(%topic, partition, offset, %error, "it can't be looked at this offset");
-                Seen::Nothing
+                ProbeAnswer::Nothing
             }
-            Err(_) => Seen::Nothing,
+            Err(_) => ProbeAnswer::Nothing,
         };
         debug!(%topic, partition, offset, ?seen, "looked for what can be read");
         seen
     }
 
-    fn look_now(&self, offset: i64) -> KafkaResult<Seen> {
-        let consumer = Arc::new(self.settings.create_with_context::<_, BaseConsumer<Kept>>(Kept)?);
+    fn look_now(&self, offset: i64) -> KafkaResult<ProbeAnswer> {
+        let consumer = Arc::new(self.settings.create_with_context::<_, BaseConsumer<ProbeContext>>(ProbeContext)?);
         let queue = consumer
             .split_partition_queue(&self.topic, self.partition)
             .ok_or_else(|| KafkaError::Subscription(format!("no queue of {} {}", self.topic, self.partition)))?;
@@ -111,55 +111,55 @@ impl Prober {
             consumer.poll(Duration::ZERO);
             match queue.poll(POLL) {
                 None => {}
-                Some(Ok(_)) => return Ok(Seen::Record),
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Seen::End),
+                Some(Ok(_)) => return Ok(ProbeAnswer::Record),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(ProbeAnswer::End),
                 Some(Err(error)) => match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::AutoOffsetReset) => return Ok(Seen::End),
-                    Some(code) => return Ok(Seen::Failed(Cause::just_told(code))),
+                    Some(RDKafkaErrorCode::AutoOffsetReset) => return Ok(ProbeAnswer::End),
+                    Some(code) => return Ok(ProbeAnswer::Failed(Cause::just_told(code))),
                     None => return Err(error),
                 },
             }
         }
-        Ok(Seen::Nothing)
+        Ok(ProbeAnswer::Nothing)
     }
 }
 
 /// Finds the first offset behind `first` that does not fail like it.
-async fn search<F: Future<Output = Seen>>(first: i64, cause: &Cause, look: impl Fn(i64) -> F) -> Found {
-    let fails = |seen: &Seen| match (seen, cause.about()) {
-        (Seen::Failed(other), About::Batch) => other == cause,
-        (Seen::Failed(other), About::Offset | About::Whatever) => other.code == cause.code,
+async fn search<F: Future<Output = ProbeAnswer>>(first: i64, cause: &Cause, look: impl Fn(i64) -> F) -> ProbeResult {
+    let fails = |seen: &ProbeAnswer| match (seen, cause.about()) {
+        (ProbeAnswer::Failed(other), About::Batch) => other == cause,
+        (ProbeAnswer::Failed(other), About::Offset | About::Whatever) => other.code == cause.code,
         _ => false,
     };
     let seen = look(first).await;
     let first = match (cause.offset().filter(|named| *named < first), fails(&seen)) {
         (_, true) => first,
         // The log went back, and what was read before is of one that is gone.
-        (Some(named), false) if seen == Seen::End && fails(&look(named).await) => named,
+        (Some(named), false) if seen == ProbeAnswer::End && fails(&look(named).await) => named,
         (_, false) => {
             return match seen {
-                Seen::Record => Found::Readable,
-                Seen::End => Found::Nothing,
-                Seen::Failed(_) | Seen::Nothing => Found::Unclear,
+                ProbeAnswer::Record => ProbeResult::Readable,
+                ProbeAnswer::End => ProbeResult::Nothing,
+                ProbeAnswer::Failed(_) | ProbeAnswer::Nothing => ProbeResult::Unclear,
             };
         }
     };
     let next = first.saturating_add(1);
     match cause.about() {
         About::Batch => match batch_end(first, fails, look).await {
-            Some(behind) => Found::Behind { first, behind },
-            None => Found::Unclear,
+            Some(behind) => ProbeResult::Behind { first, behind },
+            None => ProbeResult::Unclear,
         },
-        About::Offset => Found::Behind { first, behind: next },
+        About::Offset => ProbeResult::Behind { first, behind: next },
         // A record behind it shows that it is the place, and not the broker.
         About::Whatever => {
             let mut steps = (0..i64::BITS - 1).map(|doublings| first.saturating_add(1 << doublings));
             loop {
-                let Some(at) = steps.next() else { return Found::Unclear };
+                let Some(at) = steps.next() else { return ProbeResult::Unclear };
                 match look(at).await {
-                    Seen::Record => return Found::Behind { first, behind: next },
+                    ProbeAnswer::Record => return ProbeResult::Behind { first, behind: next },
                     seen if fails(&seen) => {}
-                    _ => return Found::Unclear,
+                    _ => return ProbeResult::Unclear,
                 }
             }
         }
@@ -168,16 +168,16 @@ async fn search<F: Future<Output = Seen>>(first: i64, cause: &Cause, look: impl 
 
 /// The first offset behind a batch, by ever longer steps and then by halves: all of its offsets fail in the same words,
 /// and none behind it does. None if a broker does not tell.
-async fn batch_end<F: Future<Output = Seen>>(
+async fn batch_end<F: Future<Output = ProbeAnswer>>(
     first: i64,
-    fails: impl Fn(&Seen) -> bool,
+    fails: impl Fn(&ProbeAnswer) -> bool,
     look: impl Fn(i64) -> F,
 ) -> Option<i64> {
     let (mut inside, mut step) = (first, 1);
     let mut behind = loop {
         let at = inside.saturating_add(step);
         match look(at).await {
-            Seen::Nothing => return None,
+            ProbeAnswer::Nothing => return None,
             seen if fails(&seen) => (inside, step) = (at, step.saturating_mul(2)),
             _ => break at,
         }
@@ -185,7 +185,7 @@ async fn batch_end<F: Future<Output = Seen>>(
     while behind - inside > 1 {
         let middle = inside + (behind - inside) / 2;
         match look(middle).await {
-            Seen::Nothing => return None,
+            ProbeAnswer::Nothing => return None,
             seen if fails(&seen) => inside = middle,
             _ => behind = middle,
         }

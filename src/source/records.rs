@@ -17,9 +17,9 @@ use tracing::{error, warn};
 use super::completion::Mark;
 use super::consumer::Context;
 use super::gaps::{self, Gaps};
-use super::partition::PartitionBook;
-use super::probe::{Found, Prober};
-use super::standing::{Cause, Standing, Step};
+use super::partition::PartitionState;
+use super::probe::{ProbeResult, Prober};
+use super::read_state::{Cause, ReadState, ReadStep};
 use super::{Handlers, Unreadable};
 use crate::lifecycle::Readiness;
 use crate::receipt::{Budget, Receipt};
@@ -28,11 +28,11 @@ use crate::receipt::{Budget, Receipt};
 pub(super) struct RecordQueue<H: Handlers> {
     queue: PartitionQueue<Context<H>>,
     arrived: Arc<Notify>,
-    place: Place<H>,
+    place: QueueState<H>,
 }
 
 /// What comes next.
-pub(super) enum Next<'q> {
+pub(super) enum NextRecord<'q> {
     /// With what can't be read before it.
     Record(BorrowedMessage<'q>, Option<Unreadable>),
     /// What can't be read; it goes on behind it.
@@ -42,19 +42,19 @@ pub(super) enum Next<'q> {
 }
 
 /// Where the queue stands.
-struct Place<H: Handlers> {
+struct QueueState<H: Handlers> {
     consumer: Arc<BaseConsumer<Context<H>>>,
-    book: Arc<PartitionBook>,
-    standing: Standing,
+    book: Arc<PartitionState>,
+    standing: ReadState,
     prober: Prober,
-    search: Option<Search>,
+    search: Option<GapSearch>,
     gaps: Gaps,
     arrived: Arc<Notify>,
 }
 
 /// A search under way. It ends with this.
-struct Search {
-    found: oneshot::Receiver<Found>,
+struct GapSearch {
+    found: oneshot::Receiver<ProbeResult>,
     task: AbortHandle,
 }
 
@@ -64,24 +64,24 @@ impl<H: Handlers> RecordQueue<H> {
     pub(super) fn new(
         mut queue: PartitionQueue<Context<H>>,
         consumer: Arc<BaseConsumer<Context<H>>>,
-        (book, committed): (Arc<PartitionBook>, Option<i64>),
+        (book, committed): (Arc<PartitionState>, Option<i64>),
         looks: Arc<ClientConfig>,
         readiness: Readiness,
     ) -> Self {
         let arrived = Arc::new(Notify::new());
         let wake = arrived.clone();
         queue.set_nonempty_callback(move || wake.notify_one());
-        let standing = Standing::new(book.topic.clone(), book.partition, committed, readiness);
+        let standing = ReadState::new(book.topic.clone(), book.partition, committed, readiness);
         let prober = Prober::new(looks, book.topic.clone(), book.partition);
         let (search, gaps) = (None, Gaps::default());
-        let place = Place { consumer, book, standing, prober, search, gaps, arrived: arrived.clone() };
+        let place = QueueState { consumer, book, standing, prober, search, gaps, arrived: arrived.clone() };
         Self { queue, arrived, place }
     }
 
     /// What comes next, if it is there. To be called in a tokio runtime.
-    pub(super) fn poll(&mut self) -> Option<Next<'_>> {
+    pub(super) fn poll(&mut self) -> Option<NextRecord<'_>> {
         if let Some(unreadable) = self.place.look() {
-            return Some(Next::Unreadable(unreadable));
+            return Some(NextRecord::Unreadable(unreadable));
         }
         let Some(polled) = self.queue.poll(Duration::ZERO) else {
             self.place.pass_read_out();
@@ -94,11 +94,11 @@ impl<H: Handlers> RecordQueue<H> {
                     self.place.gaps.add(next..message.offset(), self.place.book.log_start().statistics);
                 }
                 let before = self.place.standing.record(message.offset());
-                Some(Next::Record(message, before))
+                Some(NextRecord::Record(message, before))
             }
             Err(error) => {
                 self.place.failed(&error);
-                Some(Next::Failed)
+                Some(NextRecord::Failed)
             }
         }
     }
@@ -109,7 +109,7 @@ impl<H: Handlers> RecordQueue<H> {
     }
 }
 
-impl<H: Handlers> Place<H> {
+impl<H: Handlers> QueueState<H> {
     fn failed(&mut self, error: &KafkaError) {
         let (topic, partition) = (&self.book.topic, self.book.partition);
         let Some(code) = error.rdkafka_error_code() else {
@@ -134,7 +134,7 @@ impl<H: Handlers> Place<H> {
         let found = match search.found.try_recv() {
             Ok(found) => found,
             Err(oneshot::error::TryRecvError::Empty) => return None,
-            Err(oneshot::error::TryRecvError::Closed) => Found::Unclear,
+            Err(oneshot::error::TryRecvError::Closed) => ProbeResult::Unclear,
         };
         self.search = None;
         let (unreadable, step) = self.standing.found(found, Instant::now());
@@ -154,10 +154,10 @@ impl<H: Handlers> Place<H> {
         }
     }
 
-    fn take(&mut self, step: Option<Step>) {
+    fn take(&mut self, step: Option<ReadStep>) {
         match step {
             None => {}
-            Some(Step::Seek(offset)) => {
+            Some(ReadStep::Seek(offset)) => {
                 self.book.forget_fetched();
                 let (topic, partition) = (&self.book.topic, self.book.partition);
                 // It does not wait: until it has gone on, the client tells the same error.
@@ -165,20 +165,20 @@ impl<H: Handlers> Place<H> {
                     warn!(%topic, partition, offset, %error, "the client does not go on behind what can't be read");
                 }
             }
-            Some(Step::Search(first, cause)) => {
+            Some(ReadStep::Search(first, cause)) => {
                 let (tell, found) = oneshot::channel();
                 let (searching, arrived) = (self.prober.clone().search(first, cause), self.arrived.clone());
                 let task = tokio::spawn(async move {
                     let _ = tell.send(searching.await);
                     arrived.notify_one();
                 });
-                self.search = Some(Search { found, task: task.abort_handle() });
+                self.search = Some(GapSearch { found, task: task.abort_handle() });
             }
         }
     }
 }
 
-impl Drop for Search {
+impl Drop for GapSearch {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -187,7 +187,7 @@ impl Drop for Search {
 /// Enters offsets that can't be read in the book, and hands them on with their receipt. They are done with once that is
 /// settled, like a record.
 pub(super) async fn give_up(
-    book: &Arc<PartitionBook>,
+    book: &Arc<PartitionState>,
     budget: &Arc<Budget>,
     unreadable: &Unreadable,
     hand_on: impl FnOnce(&Unreadable, Receipt),

@@ -17,8 +17,8 @@ use rdkafka::{ClientContext, Message as _};
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
-use super::standing::keep_reason;
-use crate::telemetry::Repeats;
+use super::read_state::keep_reason;
+use crate::telemetry::RepeatFilter;
 
 /// What a client that joins no group has no use for, and may not get along with.
 pub const OF_MEMBERS: [&str; 10] = [
@@ -46,15 +46,15 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// The client, made when it is needed first.
 pub(super) struct Rereader {
     settings: ClientConfig,
-    consumer: Mutex<Option<Arc<BaseConsumer<Quiet>>>>,
+    consumer: Mutex<Option<Arc<BaseConsumer<RereadContext>>>>,
 }
 
 /// One partition's place in it.
 pub(super) struct Reread {
-    consumer: Arc<BaseConsumer<Quiet>>,
+    consumer: Arc<BaseConsumer<RereadContext>>,
     topic: Arc<str>,
     partition: i32,
-    queue: PartitionQueue<Quiet>,
+    queue: PartitionQueue<RereadContext>,
     /// Told when records have come.
     pub(super) arrived: Arc<Notify>,
     /// The offset after the last record that was read; None while the partition is not assigned.
@@ -80,9 +80,9 @@ pub(super) fn of_no_member(client: &ClientConfig) -> ClientConfig {
 }
 
 #[derive(Default)]
-pub(super) struct Quiet(Repeats);
+pub(super) struct RereadContext(RepeatFilter);
 
-impl ClientContext for Quiet {
+impl ClientContext for RereadContext {
     fn error(&self, error: KafkaError, reason: &str) {
         keep_reason(reason);
         if let Some(more) = self.0.due(reason, Instant::now()) {
@@ -91,7 +91,7 @@ impl ClientContext for Quiet {
     }
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for RereadContext {}
 
 impl Rereader {
     /// `client` are the settings of the group's consumer.
@@ -113,7 +113,7 @@ impl Rereader {
         let mut made = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match &*made {
             Some(consumer) => consumer.clone(),
-            None => made.insert(Arc::new(self.settings.create_with_context(Quiet::default())?)).clone(),
+            None => made.insert(Arc::new(self.settings.create_with_context(RereadContext::default())?)).clone(),
         };
         let mut queue = consumer
             .split_partition_queue(topic, partition)

@@ -12,7 +12,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
-use super::completion::{Mark, Note};
+use super::completion::{CommitMetadata, Mark};
 use super::*;
 use crate::lifecycle::Readiness;
 use crate::receipt::Budget;
@@ -122,7 +122,7 @@ fn config(broker: &Broker) -> Config {
         name: "changes",
         client: client(broker),
         former_group: None,
-        topics: vec![Topics::List(vec![TOPIC.to_owned()])],
+        topics: vec![Subscription::List(vec![TOPIC.to_owned()])],
         commit_interval: Duration::from_millis(20),
         drain_deadline: Duration::from_secs(1),
         max_open_records: 1000,
@@ -221,7 +221,7 @@ async fn commit_of_another_log(broker: &Broker, offset: i64) {
         let mut partitions = TopicPartitionList::new();
         let mut element = partitions.add_partition(TOPIC, 0);
         element.set_offset(Offset::Offset(offset)).unwrap();
-        element.set_metadata(Note::encode(&cluster, log, log, 0, std::iter::empty()));
+        element.set_metadata(CommitMetadata::encode(&cluster, log, log, 0, std::iter::empty()));
         consumer.commit(&partitions, CommitMode::Sync).unwrap();
     })
     .await
@@ -301,7 +301,7 @@ async fn a_topic_whose_commits_are_refused_keeps_no_other_waiting() {
     produce_to(OTHER_TOPIC, &broker, names(8..16)).await;
     let seen = Seen::keeping([]);
     let (topics, hour) =
-        (vec![Topics::List(vec![TOPIC.to_owned(), OTHER_TOPIC.to_owned()])], Duration::from_secs(3600));
+        (vec![Subscription::List(vec![TOPIC.to_owned(), OTHER_TOPIC.to_owned()])], Duration::from_secs(3600));
     let source = join_with(&seen, &Config { topics, commit_interval: hour, ..config(&broker) });
     seen.until(16).await;
     // Of both together, of each, and of whatever is tried after that.

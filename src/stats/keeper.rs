@@ -10,12 +10,12 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::record::{self, Count};
-use super::writer::{Writer, Written};
+use super::writer::{StatsRecord, StatsWriter};
 use crate::brokers;
 use crate::catalogue;
 use crate::endpoints::{ORDER_PREFIX, REPORT_PREFIX};
-use crate::store::{Log, Next};
-use crate::telemetry::Repeats;
+use crate::store::{DefinitionsLog, LogEvent};
+use crate::telemetry::RepeatFilter;
 
 /// How long the thread waits for a record before it looks at what else is to be done.
 const POLL: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ const LOOK_BACK: Duration = Duration::from_secs(30);
 
 pub(super) struct Keeper {
     topic: String,
-    writer: Writer,
+    writer: StatsWriter,
     shared: Arc<Shared>,
     caught_up: watch::Sender<bool>,
     ticked: Instant,
@@ -40,20 +40,20 @@ pub(super) struct Keeper {
     /// The last count of a batch, while there may be more to write.
     more_after: Option<Count>,
     looked_back: Instant,
-    repeats: Repeats,
+    repeats: RepeatFilter,
 }
 
 impl Keeper {
-    pub fn new(topic: String, writer: Writer, shared: Arc<Shared>, caught_up: watch::Sender<bool>) -> Self {
+    pub fn new(topic: String, writer: StatsWriter, shared: Arc<Shared>, caught_up: watch::Sender<bool>) -> Self {
         shared.catalogue.tick(now_ms());
         shared.sums().move_to(hour(now_ms()));
         let now = Instant::now();
-        let repeats = Repeats::default();
+        let repeats = RepeatFilter::default();
         Self { topic, writer, shared, caught_up, ticked: now, wrote: now, more_after: None, looked_back: now, repeats }
     }
 
     /// Keeps them until it is to stop, then writes what is left.
-    pub fn keep(mut self, mut log: Log, stop: &AtomicBool) {
+    pub fn keep(mut self, mut log: DefinitionsLog, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             self.follow(&mut log);
             self.tick();
@@ -75,13 +75,13 @@ impl Keeper {
     }
 
     /// Takes what comes next in the topic.
-    fn follow(&mut self, log: &mut Log) {
+    fn follow(&mut self, log: &mut DefinitionsLog) {
         if self.is_caught_up() && self.looked_back.elapsed() >= LOOK_BACK {
             self.looked_back = Instant::now();
             let _ = log.look_back();
         }
         match log.next(POLL) {
-            Next::Record(record) => {
+            LogEvent::Record(record) => {
                 let read = learn(&self.shared, record.key().unwrap_or_default(), record.payload());
                 let offset = record.offset();
                 if let Err(reason) = read {
@@ -89,17 +89,17 @@ impl Keeper {
                     self.report(&format!("a record of it, at offset {offset}, is left out: {reason}"));
                 }
             }
-            Next::End => {
+            LogEvent::End => {
                 self.caught_up.send_replace(true);
             }
-            Next::Remade => self.begin_anew(log),
-            Next::Nothing => {}
-            Next::Trouble(error) => self.report(&format!("it can't be read for now: {}", brokers::told(&error))),
+            LogEvent::Remade => self.begin_anew(log),
+            LogEvent::Nothing => {}
+            LogEvent::Trouble(error) => self.report(&format!("it can't be read for now: {}", brokers::told(&error))),
         }
     }
 
     /// What was learnt stays true when its topic is made anew or cut; what this instance knows is written again.
-    fn begin_anew(&mut self, log: &mut Log) {
+    fn begin_anew(&mut self, log: &mut DefinitionsLog) {
         tracing::warn!("the stats topic {} was made anew or cut: it is read from its start", self.topic);
         self.shared.sums().write_all_again();
         self.shared.catalogue.write_all_again();
@@ -126,11 +126,11 @@ impl Keeper {
         self.write_counts();
         self.write_orders();
         if let Some(report) = self.shared.endpoints.unwritten_report(now_ms()) {
-            self.writer.send(Written::Report(report));
+            self.writer.send(StatsRecord::Report(report));
         }
         if self.is_caught_up() {
             let tables = self.shared.catalogue.unwritten(last);
-            tables.into_iter().for_each(|table| self.writer.send(Written::Table(table)));
+            tables.into_iter().for_each(|table| self.writer.send(StatsRecord::Table(table)));
         }
     }
 
@@ -138,30 +138,30 @@ impl Keeper {
     fn write_counts(&mut self) {
         let counts = self.shared.sums().unwritten(self.more_after.as_ref(), BATCH);
         self.more_after = counts.last().filter(|_| counts.len() == BATCH).copied();
-        counts.into_iter().for_each(|count| self.writer.send(Written::Count(count)));
+        counts.into_iter().for_each(|count| self.writer.send(StatsRecord::Count(count)));
     }
 
     /// Sends the orders that somebody, or an endpoint that works again, has given here. They do not wait for their turn: calls
     /// wait for what they do.
     fn write_orders(&mut self) {
         let orders = self.shared.endpoints.take_unwritten_orders(now_ms());
-        orders.into_iter().for_each(|order| self.writer.send(Written::Order(order)));
+        orders.into_iter().for_each(|order| self.writer.send(StatsRecord::Order(order)));
     }
 
     /// Hears what became of what was sent; waits that long for it.
     fn hear(&mut self, wait: Duration) {
         for (written, outcome) in self.writer.outcomes(wait) {
             match (written, outcome) {
-                (Written::Count(count), Ok(())) => self.shared.sums().written(&count),
-                (Written::Table(_) | Written::Report(_) | Written::Order(_), Ok(())) => {}
+                (StatsRecord::Count(count), Ok(())) => self.shared.sums().written(&count),
+                (StatsRecord::Table(_) | StatsRecord::Report(_) | StatsRecord::Order(_), Ok(())) => {}
                 (written, Err(error)) => {
                     counter!("outhook_stats_write_failures_total").increment(1);
                     match written {
-                        Written::Table(table) => table.failed(),
-                        Written::Order(order) => self.shared.endpoints.order_failed(order),
+                        StatsRecord::Table(table) => table.failed(),
+                        StatsRecord::Order(order) => self.shared.endpoints.order_failed(order),
                         // A count is written again until it is told as written, and the next report about endpoints says
                         // more than one that failed.
-                        Written::Count(_) | Written::Report(_) => {}
+                        StatsRecord::Count(_) | StatsRecord::Report(_) => {}
                     }
                     self.report(&format!(
                         "it takes no records for now, so counts wait in memory: {}",

@@ -9,7 +9,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::Config;
 use crate::catalogue::{self, Catalogue};
-use crate::endpoints::{Group, Order, REPORT_PREFIX, Report, SILENT_MS, Unwritten};
+use crate::endpoints::{EndpointsReport, Group, REPORT_PREFIX, RetryOrder, SILENT_MS, Unwritten};
 use crate::journal::{self, Bounds, Journal, Range};
 
 /// How long reading the reports may take, how many there are at most, and their bytes.
@@ -38,7 +38,7 @@ pub async fn endpoints(config: &Config, kafka: &HashMap<String, String>, now_ms:
     let page = journal.page(None, range, READ, |record| {
         let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(REPORT_PREFIX)?;
         // One that a newer version wrote otherwise says nothing to this one.
-        Some((key.to_owned(), Report::read(record.value?).ok()?))
+        Some((key.to_owned(), EndpointsReport::read(record.value?).ok()?))
     });
     let mut group = Group::default();
     page.await?.found.into_iter().for_each(|(run, report)| group.learn_report(&run, report));
@@ -76,7 +76,11 @@ pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Resu
 ///
 /// # Errors
 /// The topic does not take one of them.
-pub async fn retry_now(config: &Config, kafka: &HashMap<String, String>, orders: &[Order]) -> Result<(), KafkaError> {
+pub async fn retry_now(
+    config: &Config,
+    kafka: &HashMap<String, String>,
+    orders: &[RetryOrder],
+) -> Result<(), KafkaError> {
     let mut client: ClientConfig = kafka.clone().into_iter().collect();
     let producer: FutureProducer = client.set("acks", "all").set("message.timeout.ms", WRITE_MS).create()?;
     let writes = orders.iter().map(|order| {

@@ -10,8 +10,8 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use super::record::Count;
-use crate::catalogue::Unwritten;
-use crate::endpoints::{self, Order};
+use crate::catalogue::TableWrite;
+use crate::endpoints::{self, RetryOrder};
 
 /// The one partition of the topic.
 const PARTITION: i32 = 0;
@@ -20,22 +20,22 @@ const PARTITION: i32 = 0;
 const WRITE_TIMEOUT_MS: &str = "10000";
 
 /// What a record holds.
-pub(super) enum Written {
+pub(super) enum StatsRecord {
     Count(Count),
-    Table(Unwritten),
+    Table(TableWrite),
     Report(endpoints::Unwritten),
-    Order(Order),
+    Order(RetryOrder),
 }
 
 /// What became of a record.
-pub(super) type Outcome = (Written, KafkaResult<()>);
+pub(super) type Outcome = (StatsRecord, KafkaResult<()>);
 
-pub(super) struct Writer {
+pub(super) struct StatsWriter {
     producer: BaseProducer<Outcomes>,
     topic: String,
 }
 
-impl Writer {
+impl StatsWriter {
     pub fn new(topic: &str, kafka: &HashMap<String, String>) -> KafkaResult<Self> {
         let producer = Self::settings(kafka).create_with_context(Outcomes::default())?;
         Ok(Self { producer, topic: topic.to_owned() })
@@ -53,12 +53,12 @@ impl Writer {
     }
 
     /// Queues a record; its outcome comes later.
-    pub fn send(&self, written: Written) {
+    pub fn send(&self, written: StatsRecord) {
         let (key, value) = match &written {
-            Written::Count(count) => (count.key(), count.value()),
-            Written::Table(table) => (table.key.clone(), table.value.clone()),
-            Written::Report(report) => (report.key.clone(), report.value.clone()),
-            Written::Order(order) => {
+            StatsRecord::Count(count) => (count.key(), count.value()),
+            StatsRecord::Table(table) => (table.key.clone(), table.value.clone()),
+            StatsRecord::Report(report) => (report.key.clone(), report.value.clone()),
+            StatsRecord::Order(order) => {
                 let endpoints::Unwritten { key, value } = order.record();
                 (key, value)
             }
@@ -107,9 +107,9 @@ impl ClientContext for Outcomes {
 }
 
 impl ProducerContext for Outcomes {
-    type DeliveryOpaque = Box<Written>;
+    type DeliveryOpaque = Box<StatsRecord>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, written: Box<Written>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, written: Box<StatsRecord>) {
         let result = result.as_ref().map(drop).map_err(|(error, _)| error.clone());
         self.add((*written, result));
     }

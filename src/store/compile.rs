@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::definition::{Changes, Definitions, Event, Key, Table, TableKey, Webhook};
+use crate::definition::{Changes, DefinitionKey, Definitions, Event, Table, TableKey, Webhook};
 use crate::id::WebhookId;
 use crate::matching::{Index, Rule, Target};
 
@@ -11,7 +11,7 @@ use crate::matching::{Index, Rule, Target};
 pub(super) struct Compiler {
     index: Arc<Index>,
     /// Definitions that can't be made ready to fire, and why.
-    failed: BTreeMap<Key, String>,
+    failed: BTreeMap<DefinitionKey, String>,
 }
 
 impl Compiler {
@@ -22,11 +22,11 @@ impl Compiler {
     /// Replaces the rules of the tables that changed; the definitions are those at this offset of the log.
     pub fn update(&mut self, definitions: &Definitions, changes: &Changes, as_of: i64) {
         for webhook in &changes.webhooks {
-            self.failed.remove(&Key::Webhook(*webhook));
+            self.failed.remove(&DefinitionKey::Webhook(*webhook));
             self.replace_target(*webhook, definitions.webhook(*webhook));
         }
         for event in &changes.events {
-            self.failed.remove(&Key::Event(*event));
+            self.failed.remove(&DefinitionKey::Event(*event));
         }
         self.end(definitions, changes);
         for table in changes.tables.union(&changes.declared) {
@@ -47,7 +47,7 @@ impl Compiler {
         let target = webhook.and_then(|webhook| match Target::of(webhook) {
             Ok(target) => Some(Arc::new(target)),
             Err(error) => {
-                self.failed.insert(Key::Webhook(id), error.to_string());
+                self.failed.insert(DefinitionKey::Webhook(id), error.to_string());
                 None
             }
         });
@@ -55,7 +55,7 @@ impl Compiler {
     }
 
     /// Definitions that can't be made ready to fire, and why.
-    pub fn failed(&self) -> impl ExactSizeIterator<Item = (&Key, &String)> {
+    pub fn failed(&self) -> impl ExactSizeIterator<Item = (&DefinitionKey, &String)> {
         self.failed.iter()
     }
 
@@ -97,11 +97,11 @@ impl Compiler {
         let target = self.index.target(webhook.id)?;
         match Rule::compile_on(table, webhook, event, &target) {
             Ok(rule) => {
-                self.failed.remove(&Key::Event(event.id));
+                self.failed.remove(&DefinitionKey::Event(event.id));
                 Some(Arc::new(Rule { live, ..rule }))
             }
             Err(error) => {
-                self.failed.insert(Key::Event(event.id), error.to_string());
+                self.failed.insert(DefinitionKey::Event(event.id), error.to_string());
                 None
             }
         }
@@ -201,7 +201,7 @@ mod tests {
     fn an_event_ends_when_it_or_its_webhook_is_deleted_or_disabled_and_not_when_they_change() {
         let mut hook = webhook("hook01", "A");
         let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
-        let (hook_key, insert_key) = (Key::Webhook(hook.id), Key::Event(insert.id));
+        let (hook_key, insert_key) = (DefinitionKey::Webhook(hook.id), DefinitionKey::Event(insert.id));
         let start = [LogRecord::webhook(&hook), LogRecord::event(&insert)];
         hook.enabled = false;
         insert.enabled = false;

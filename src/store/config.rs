@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
 use serde::Deserialize;
 
-use crate::definition::rules::{Limits, UnknownTables};
+use crate::definition::rules::{DefinitionLimits, UnknownTables};
 use crate::definition::{Keyring, Usage};
 
 /// Where definitions live.
@@ -37,16 +37,16 @@ pub struct Config {
 }
 
 impl Config {
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> DefinitionLimits {
         let Self { max_webhooks: webhooks, max_account_events: events, max_account_bytes: bytes, .. } = *self;
         let of_account = Usage { webhooks, events, bytes };
-        Limits { of_account, events_of_webhook: self.max_events, ..Limits::default() }
+        DefinitionLimits { of_account, events_of_webhook: self.max_events, ..DefinitionLimits::default() }
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let limits = Limits::default();
+        let limits = DefinitionLimits::default();
         Self {
             topic: "outhook.definitions".to_owned(),
             replication_factor: None,

@@ -11,9 +11,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Message, Timestamp};
 
-use super::state::State;
+use super::state::StoreState;
 use super::{Config, StoreError};
-use crate::brokers::{self, Troubles};
+use crate::brokers::{self, ClientErrors};
 use crate::definition::Definitions;
 
 /// The one partition of the topic.
@@ -30,8 +30,8 @@ const STALL: Duration = Duration::from_secs(30);
 const NO_MARKER: &str = "a transaction was committed, and its marker is not in the log";
 
 /// A reader of the log, with committed records only. It belongs to no consumer group.
-pub struct Log {
-    consumer: BaseConsumer<Reported>,
+pub struct DefinitionsLog {
+    consumer: BaseConsumer<LogContext>,
     topic: String,
     brokers: String,
     /// The offset after the last record that was read.
@@ -47,11 +47,11 @@ pub struct Log {
 }
 
 /// What comes next in the log.
-pub enum Next<'l> {
+pub enum LogEvent<'l> {
     Record(BorrowedMessage<'l>),
     /// Everything that was committed when the broker last answered has been read.
     End,
-    /// The topic was made anew or cut. What was read before counts no more; call [`Log::restart`].
+    /// The topic was made anew or cut. What was read before counts no more; call [`DefinitionsLog::restart`].
     Remade,
     /// Nothing came in time.
     Nothing,
@@ -61,27 +61,40 @@ pub enum Next<'l> {
 
 /// The client's errors come out of its polls too, where they are reported once; so they are not logged here.
 #[derive(Default)]
-pub(super) struct Reported(Troubles);
+pub(super) struct LogContext(ClientErrors);
 
-impl ClientContext for Reported {
+impl ClientContext for LogContext {
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.error(&error, reason);
     }
 }
 
-impl rdkafka::consumer::ConsumerContext for Reported {}
+impl rdkafka::consumer::ConsumerContext for LogContext {}
 
-impl Log {
+impl DefinitionsLog {
     /// Opens the log; does not wait for a broker. `wait` is how long a broker may hold a request
     /// open at the end of the log.
-    pub fn open(config: &Config, kafka: &HashMap<String, String>, wait: Duration) -> Result<Log, StoreError> {
+    pub fn open(
+        config: &Config,
+        kafka: &HashMap<String, String>,
+        wait: Duration,
+    ) -> Result<DefinitionsLog, StoreError> {
         let topic = config.topic.clone();
         let client = Self::settings(&topic, kafka, wait);
         let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
         let consumer = client
-            .create_with_context::<_, BaseConsumer<Reported>>(Reported::default())
+            .create_with_context::<_, BaseConsumer<LogContext>>(LogContext::default())
             .map_err(|source| StoreError::Client { topic: topic.clone(), source: source.into() })?;
-        Ok(Log { consumer, topic, brokers, next: 0, last: None, looking_back: false, ended: false, missing: false })
+        Ok(DefinitionsLog {
+            consumer,
+            topic,
+            brokers,
+            next: 0,
+            last: None,
+            looking_back: false,
+            ended: false,
+            missing: false,
+        })
     }
 
     pub(super) fn settings(topic: &str, kafka: &HashMap<String, String>, wait: Duration) -> ClientConfig {
@@ -102,7 +115,7 @@ impl Log {
         client
     }
 
-    /// Begins to read after the last record that was read, at first at the start: the next [`Next::End`] is of an
+    /// Begins to read after the last record that was read, at first at the start: the next [`LogEvent::End`] is of an
     /// end asked for after this call.
     pub fn begin(&mut self) -> Result<(), StoreError> {
         self.looking_back = false;
@@ -136,32 +149,32 @@ impl Log {
     }
 
     /// Waits for what comes next.
-    pub fn next(&mut self, wait: Duration) -> Next<'_> {
+    pub fn next(&mut self, wait: Duration) -> LogEvent<'_> {
         match self.consumer.poll(wait) {
-            None => Next::Nothing,
+            None => LogEvent::Nothing,
             Some(Ok(record)) if self.looking_back => {
                 self.looking_back = false;
                 let same = self.last == Some((record.offset(), record.timestamp()));
-                if same { Next::Nothing } else { Next::Remade }
+                if same { LogEvent::Nothing } else { LogEvent::Remade }
             }
-            Some(Err(KafkaError::PartitionEOF(_))) if self.looking_back => Next::Remade,
+            Some(Err(KafkaError::PartitionEOF(_))) if self.looking_back => LogEvent::Remade,
             // Kafka's client goes back to the start by itself when its place in the log is gone. Where the new log
             // is the longer one it would not, but then the topic was missing for a moment.
-            Some(Ok(record)) if self.missing || record.offset() < self.next => Next::Remade,
-            Some(Err(KafkaError::PartitionEOF(_))) if self.missing => Next::Remade,
+            Some(Ok(record)) if self.missing || record.offset() < self.next => LogEvent::Remade,
+            Some(Err(KafkaError::PartitionEOF(_))) if self.missing => LogEvent::Remade,
             Some(Ok(record)) => {
                 self.next = record.offset() + 1;
                 self.last = Some((record.offset(), record.timestamp()));
-                Next::Record(record)
+                LogEvent::Record(record)
             }
             Some(Err(KafkaError::PartitionEOF(_))) => {
                 self.ended = true;
-                Next::End
+                LogEvent::End
             }
-            Some(Err(error)) if brokers::is_of_the_group(&error) => Next::Nothing,
+            Some(Err(error)) if brokers::is_of_the_group(&error) => LogEvent::Nothing,
             Some(Err(error)) => {
                 self.missing |= is_missing_topic(&error);
-                Next::Trouble(error)
+                LogEvent::Trouble(error)
             }
         }
     }
@@ -182,13 +195,13 @@ impl Log {
     }
 
     /// Reads from where the state is to the end, as it is after this call began.
-    pub(super) fn read_to_end(&mut self, state: &State) -> Result<(), StoreError> {
+    pub(super) fn read_to_end(&mut self, state: &StoreState) -> Result<(), StoreError> {
         self.read_past(i64::MIN, state)
     }
 
     /// The same, and on until a record that was committed at this offset has been read, or one behind it. A broker
     /// acknowledges a commit before its marker stands in the log, and until then the log seems to end before the record.
-    pub(super) fn read_past(&mut self, committed: i64, state: &State) -> Result<(), StoreError> {
+    pub(super) fn read_past(&mut self, committed: i64, state: &StoreState) -> Result<(), StoreError> {
         self.next = state.next();
         let mut is_remade = false;
         self.begin()?;
@@ -196,26 +209,26 @@ impl Log {
         let mut last = Instant::now();
         while last.elapsed() < STALL {
             match self.next(Duration::from_millis(100)) {
-                Next::Record(record) => {
+                LogEvent::Record(record) => {
                     state.take(&record);
                     last = Instant::now();
                 }
                 // What was committed in a topic that is gone never comes.
-                Next::End if state.next() <= committed && !is_remade => trouble = NO_MARKER.to_owned(),
-                Next::End => {
+                LogEvent::End if state.next() <= committed && !is_remade => trouble = NO_MARKER.to_owned(),
+                LogEvent::End => {
                     state.at_end();
                     return Ok(());
                 }
-                Next::Remade => {
+                LogEvent::Remade => {
                     is_remade = true;
                     state.restart();
                     self.restart()?;
                 }
-                Next::Nothing => {}
-                Next::Trouble(error) if brokers::is_denied(&error) => {
+                LogEvent::Nothing => {}
+                LogEvent::Trouble(error) if brokers::is_denied(&error) => {
                     return Err(StoreError::Denied { topic: self.topic.clone(), reason: brokers::told(&error) });
                 }
-                Next::Trouble(error) => trouble = error.to_string(),
+                LogEvent::Trouble(error) => trouble = error.to_string(),
             }
         }
         Err(StoreError::Stalled { topic: self.topic.clone(), seconds: STALL.as_secs(), trouble })
@@ -262,9 +275,9 @@ pub async fn end(config: &Config, kafka: &HashMap<String, String>) -> Result<i64
     Ok(to_end(config, kafka).await?.next())
 }
 
-async fn to_end(config: &Config, kafka: &HashMap<String, String>) -> Result<State, StoreError> {
-    let mut log = Log::open(config, kafka, AT_END)?;
-    let state = State::new(&config.topic, &config.secret_keys, None);
+async fn to_end(config: &Config, kafka: &HashMap<String, String>) -> Result<StoreState, StoreError> {
+    let mut log = DefinitionsLog::open(config, kafka, AT_END)?;
+    let state = StoreState::new(&config.topic, &config.secret_keys, None);
     let reading = tokio::task::spawn_blocking(move || {
         log.check()?;
         log.read_to_end(&state)?;

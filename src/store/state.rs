@@ -10,7 +10,7 @@ use rdkafka::message::BorrowedMessage;
 use tokio::sync::watch;
 
 use super::compile::Compiler;
-use super::{BadDefinition, Status, StoreError};
+use super::{BadDefinition, FollowStatus, StoreError};
 use crate::definition::{Applied, Changes, Definitions, Keyring, LogRecord};
 use crate::matching::Index;
 
@@ -18,7 +18,7 @@ use crate::matching::Index;
 const TOGETHER: Duration = Duration::from_millis(250);
 
 /// The definitions as far as the log is read. Readers of it wait for nothing but a record's being applied.
-pub(super) struct State {
+pub(super) struct StoreState {
     topic: String,
     definitions: RwLock<Definitions>,
     /// Taken before `definitions` by everybody who changes them.
@@ -40,11 +40,11 @@ struct Applying {
     since: Option<Instant>,
     /// Records that are no definitions, by key, until another record replaces them.
     bad: BTreeMap<String, BadDefinition>,
-    status: Status,
-    publish: watch::Sender<Arc<Status>>,
+    status: FollowStatus,
+    publish: watch::Sender<Arc<FollowStatus>>,
 }
 
-impl State {
+impl StoreState {
     /// Nothing read yet. With an index, the rules in it follow the definitions.
     pub fn new(topic: &str, keys: &Keyring, index: Option<Arc<Index>>) -> Self {
         let keys = Arc::new(keys.clone());
@@ -56,13 +56,13 @@ impl State {
             changes: Changes::default(),
             since: None,
             bad: BTreeMap::new(),
-            status: Status::default(),
+            status: FollowStatus::default(),
             publish: watch::channel(Arc::default()).0,
         };
         Self { topic: topic.to_owned(), definitions: RwLock::default(), applying: Mutex::new(applying) }
     }
 
-    pub fn status(&self) -> watch::Receiver<Arc<Status>> {
+    pub fn status(&self) -> watch::Receiver<Arc<FollowStatus>> {
         self.applying().publish.subscribe()
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::definition::Key;
+use crate::definition::DefinitionKey;
 
 /// Registers the store's metrics with their units and descriptions.
 pub fn describe_metrics() {
@@ -32,7 +32,7 @@ const NAMED: usize = 100;
 
 /// How the following of definitions stands.
 #[derive(Debug, Clone, Default)]
-pub struct Status {
+pub struct FollowStatus {
     /// Whether the log has been read to its end once.
     pub caught_up: bool,
     /// Whether a secret is sealed with a key that is not configured here, so that the definitions are not the whole.
@@ -62,12 +62,12 @@ pub struct BadDefinition {
     pub reason: String,
 }
 
-impl Status {
+impl FollowStatus {
     /// Names the bad definitions: those that could not be read, then those that could not be compiled.
     pub(super) fn name_bad<'f>(
         &mut self,
         unread: &BTreeMap<String, BadDefinition>,
-        failed: impl ExactSizeIterator<Item = (&'f Key, &'f String)>,
+        failed: impl ExactSizeIterator<Item = (&'f DefinitionKey, &'f String)>,
     ) {
         self.bad_total = unread.len() + failed.len();
         let failed =

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::definition::samples::{event, webhook};
-use crate::definition::{Event, Key, LogRecord, Payload};
+use crate::definition::{DefinitionKey, Event, LogRecord, Payload};
 use crate::vocabulary::Operation;
 
 /// A broker with the definitions topic, and a plain producer to it: transactions are the writer's matter.
@@ -45,7 +45,7 @@ impl Broker {
     }
 }
 
-async fn until(store: &Store, what: impl FnMut(&Arc<Status>) -> bool) {
+async fn until(store: &Store, what: impl FnMut(&Arc<FollowStatus>) -> bool) {
     let mut status = store.status.clone();
     tokio::time::timeout(Duration::from_secs(30), status.wait_for(what)).await.expect("in time").unwrap();
 }
@@ -77,7 +77,7 @@ async fn catches_up_then_follows() {
     until(&store, |status| status.records == 3).await;
     assert_eq!((rules(&index, "T"), rules(&index, "U")), (vec![], vec!["event1".to_owned()]));
 
-    broker.put(LogRecord::deletion(Key::Webhook("hook01".parse().unwrap())));
+    broker.put(LogRecord::deletion(DefinitionKey::Webhook("hook01".parse().unwrap())));
     until(&store, |status| status.webhooks == 0).await;
     assert!(rules(&index, "U").is_empty());
 
@@ -120,7 +120,7 @@ async fn bad_definitions_are_named_until_they_are_mended_and_the_others_go_on() 
     assert_eq!((&*status.bad[1].key, status.bad[1].offset), ("event/event1", None));
     assert!(status.bad[1].reason.contains("template"), "{:?}", status.bad[1]);
 
-    broker.put(LogRecord::deletion(Key::Webhook("hook02".parse().unwrap())));
+    broker.put(LogRecord::deletion(DefinitionKey::Webhook("hook02".parse().unwrap())));
     broker.put(LogRecord::event(&insert("event1", "T")));
     until(&store, |status| status.bad_total == 0).await;
     assert_eq!(rules(&index, "T"), ["event1", "event2"]);

@@ -19,11 +19,11 @@ use tokio::sync::mpsc;
 
 use self::producer::Transactions;
 pub(super) use self::producer::settings;
-use super::log::{AT_END, Log};
-use super::request::Request;
-use super::state::State;
+use super::log::{AT_END, DefinitionsLog};
+use super::state::StoreState;
+use super::write_request::Request;
 use super::{Config, StoreError};
-use crate::definition::{Draft, LogRecord};
+use crate::definition::{LogRecord, PendingDefinitions};
 use crate::lifecycle::Stopping;
 
 /// How often a write is begun before it is given up.
@@ -35,7 +35,7 @@ const TOGETHER: usize = 256;
 
 /// Why definitions could not be written.
 #[derive(Debug, thiserror::Error)]
-pub enum Unwritten {
+pub enum WriteFailure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("definitions could not be written to topic {topic}, when {step}: {source}{}", producer::mend(.source, .topic))]
@@ -54,15 +54,15 @@ pub(super) enum Cut {
         step: &'static str,
         source: Box<KafkaError>,
     },
-    Failed(Unwritten),
+    Failed(WriteFailure),
 }
 
 /// Adds to the log and, with what it added, to the state.
-pub(super) struct Writer {
+pub(super) struct DefinitionsWriter {
     config: Config,
     kafka: HashMap<String, String>,
-    log: Log,
-    state: Arc<State>,
+    log: DefinitionsLog,
+    state: Arc<StoreState>,
     /// Ours until another writer fences it.
     transactions: Option<Transactions>,
     /// The offset that our next record has if nobody else has written since our last one.
@@ -70,10 +70,10 @@ pub(super) struct Writer {
     stopping: Option<Stopping>,
 }
 
-impl Writer {
+impl DefinitionsWriter {
     /// A writer that has not taken the id over yet; does not wait for a broker.
-    pub fn new(config: &Config, kafka: &HashMap<String, String>, state: Arc<State>) -> Result<Self, StoreError> {
-        let log = Log::open(config, kafka, AT_END)?;
+    pub fn new(config: &Config, kafka: &HashMap<String, String>, state: Arc<StoreState>) -> Result<Self, StoreError> {
+        let log = DefinitionsLog::open(config, kafka, AT_END)?;
         Ok(Self {
             config: config.clone(),
             kafka: kafka.clone(),
@@ -117,7 +117,7 @@ impl Writer {
     pub fn write(&mut self, mut requests: Vec<Box<dyn Request>>) {
         match self.until_written(&mut requests) {
             // One that can't be written must not take the others with it.
-            Err(Unwritten::Kafka { .. }) if requests.len() > 1 => {
+            Err(WriteFailure::Kafka { .. }) if requests.len() > 1 => {
                 for request in requests {
                     self.write(vec![request]);
                 }
@@ -129,7 +129,7 @@ impl Writer {
         }
     }
 
-    fn until_written(&mut self, requests: &mut [Box<dyn Request>]) -> Result<(), Unwritten> {
+    fn until_written(&mut self, requests: &mut [Box<dyn Request>]) -> Result<(), WriteFailure> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -142,7 +142,7 @@ impl Writer {
             match cut {
                 Cut::Failed(error) => return Err(error),
                 Cut::Again { step, source } if is_last => {
-                    return Err(Unwritten::CutOff { topic: self.config.topic.clone(), step, source });
+                    return Err(WriteFailure::CutOff { topic: self.config.topic.clone(), step, source });
                 }
                 Cut::Again { step, source } => {
                     tracing::debug!("writing definitions was cut off, when {step}: {source}");
@@ -158,7 +158,7 @@ impl Writer {
             None => {
                 let ours = Transactions::take_over(&self.config.topic, &self.kafka)?;
                 self.expected = None;
-                self.read(Log::read_to_end)?;
+                self.read(DefinitionsLog::read_to_end)?;
                 ours
             }
         };
@@ -187,14 +187,17 @@ impl Writer {
         Ok(())
     }
 
-    fn read(&mut self, read: impl FnOnce(&mut Log, &State) -> Result<(), StoreError>) -> Result<(), Cut> {
+    fn read(
+        &mut self,
+        read: impl FnOnce(&mut DefinitionsLog, &StoreState) -> Result<(), StoreError>,
+    ) -> Result<(), Cut> {
         read(&mut self.log, &self.state).map_err(|error| Cut::Failed(error.into()))
     }
 
     /// Lets each decide on what the ones before it leave.
     fn decide(&self, requests: &mut [Box<dyn Request>]) -> Vec<LogRecord> {
         let definitions = self.state.definitions();
-        let mut draft = Draft::on(&definitions);
+        let mut draft = PendingDefinitions::on(&definitions);
         let mut records = Vec::new();
         for request in requests {
             let decided = request.decide(&draft);

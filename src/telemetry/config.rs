@@ -7,7 +7,7 @@ use serde::Deserialize;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The least important lines that are written: "error", "warn", "info", "debug" or "trace". Libraries stay at "warn" up to "debug". Default "info".
-    pub level: Level,
+    pub level: LogLevel,
     /// How lines are written to stderr: "text" for people, "json" for programs, or "auto": text on a terminal, JSON elsewhere. Default "auto".
     pub format: LogFormat,
 }
@@ -15,7 +15,7 @@ pub struct Config {
 /// How important a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum LogLevel {
     Error,
     Warn,
     #[default]

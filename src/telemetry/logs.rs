@@ -5,7 +5,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-use super::{Config, Level, LogFormat};
+use super::{Config, LogFormat, LogLevel};
 
 /// Starts logging. `terminal` says that stderr is one, `colours` that it may be coloured.
 ///
@@ -23,18 +23,18 @@ pub fn start(config: &Config, terminal: bool, colours: bool) -> Result<(), TryIn
 
 /// Our own lines at the chosen level; those of libraries only from `warn` up, since their `info` is about
 /// themselves and their `debug` may show what they carry.
-fn filter(level: Level) -> Targets {
+fn filter(level: LogLevel) -> Targets {
     let own = match level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
     };
     let libraries = match level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn | Level::Info | Level::Debug => LevelFilter::WARN,
-        Level::Trace => LevelFilter::DEBUG,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn | LogLevel::Info | LogLevel::Debug => LevelFilter::WARN,
+        LogLevel::Trace => LevelFilter::DEBUG,
     };
     Targets::new().with_default(libraries).with_target("outhook", own)
 }

@@ -11,9 +11,9 @@ const MOST: usize = 100;
 
 /// Log lines that were written, each with how often it has come since.
 #[derive(Debug, Default)]
-pub struct Repeats(Mutex<HashMap<String, (Instant, u64)>>);
+pub struct RepeatFilter(Mutex<HashMap<String, (Instant, u64)>>);
 
-impl Repeats {
+impl RepeatFilter {
     /// How often a line has come since it was written last, if it is to be written now. Lines that differ only in numbers
     /// are the same.
     pub fn due(&self, line: &str, now: Instant) -> Option<u64> {
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_same_line_is_written_once_a_minute_with_how_often_it_came() {
-        let (repeats, start) = (Repeats::default(), Instant::now());
+        let (repeats, start) = (RepeatFilter::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(repeats.due("broker 1 refuses after 3ms", at(0)), Some(0));
         assert_eq!(repeats.due("another", at(1)), Some(0));
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn very_many_different_lines_take_no_more_room() {
-        let (repeats, now) = (Repeats::default(), Instant::now());
+        let (repeats, now) = (RepeatFilter::default(), Instant::now());
         for n in 0..3 * MOST {
             assert_eq!(repeats.due(&"x".repeat(n), now), Some(0));
         }

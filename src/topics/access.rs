@@ -9,15 +9,15 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::task::spawn_blocking;
 
-use super::acl::{Grantee, Kind, Lack, MissingAcls, Operation};
+use super::acl::{AclOperation, Grantee, MissingAcls, MissingOperations, ResourceKind};
 use super::authorized::{self, Answers, Said};
-use super::cluster::{Cluster, Kept};
-use super::wanted;
+use super::cluster::{AdminContext, Cluster};
+use super::required_topics;
 use crate::config::Config;
 use crate::store;
 
 /// What Outhook does with each of its own topics.
-const WITH_OWN_TOPICS: &[Operation] = &[Operation::Read, Operation::Write, Operation::DescribeConfigs];
+const WITH_OWN_TOPICS: &[AclOperation] = &[AclOperation::Read, AclOperation::Write, AclOperation::DescribeConfigs];
 
 /// How long brokers may take to tell: a start waits for it, and can do without.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const TOO_LONG_MS: &str = "2147000000";
 
 /// The ACLs that this client lacks, as far as brokers tell.
 #[derive(Debug, Default)]
-pub struct Access {
+pub struct AccessReport {
     /// Those on Outhook's own topics and its groups.
     pub own: Vec<MissingAcls>,
     /// Those on topics of sources: without them others are read.
@@ -38,7 +38,7 @@ pub struct Access {
     hidden: BTreeSet<String>,
 }
 
-impl Access {
+impl AccessReport {
     /// Whether brokers don't tell if a topic is there.
     pub fn hides(&self, topic: &str) -> bool {
         self.hidden.contains(topic)
@@ -48,14 +48,14 @@ impl Access {
     pub fn keeps_from_running(&self, config: &Config) -> bool {
         let lacks_topic = |topic: &str| {
             let needed = needed(config, topic);
-            needed.iter().any(|operation| self.lacks(Kind::Topic, topic, *operation))
+            needed.iter().any(|operation| self.lacks(ResourceKind::Topic, topic, *operation))
         };
-        let lacks_group = |group: &String| self.lacks(Kind::Group, group, Operation::Read);
-        groups(config).iter().any(lacks_group) || wanted(config).iter().any(|topic| lacks_topic(&topic.name))
+        let lacks_group = |group: &String| self.lacks(ResourceKind::Group, group, AclOperation::Read);
+        groups(config).iter().any(lacks_group) || required_topics(config).iter().any(|topic| lacks_topic(&topic.name))
     }
 
     /// Whether this client lacks an operation on one of Outhook's own topics or groups.
-    pub fn lacks(&self, kind: Kind, name: &str, operation: Operation) -> bool {
+    pub fn lacks(&self, kind: ResourceKind, name: &str, operation: AclOperation) -> bool {
         self.own.iter().any(|acls| acls.contains(kind, name, operation))
     }
 }
@@ -63,8 +63,8 @@ impl Access {
 impl Cluster {
     /// Asks what this client may do with topics and groups. That reads and writes no record and joins no group. What it may
     /// do with a topic is only known once that is there.
-    pub async fn access(&self, config: &Config) -> Access {
-        let own: BTreeSet<String> = wanted(config).into_iter().map(|topic| topic.name).collect();
+    pub async fn access(&self, config: &Config) -> AccessReport {
+        let own: BTreeSet<String> = required_topics(config).into_iter().map(|topic| topic.name).collect();
         let seen = self.topics().keys().filter(|topic| config.source_of(topic).is_some());
         let of_sources = seen.chain(config.sources.iter().flat_map(|source| &source.topics)).cloned();
         let of_sources = of_sources.filter(|topic| !own.contains(topic)).collect::<BTreeSet<_>>();
@@ -77,16 +77,16 @@ impl Cluster {
         let mut unknown = Vec::new();
         let hidden = [&own, &of_sources].into_iter().flatten().flatten().filter(|(_, said)| said.is_hidden());
         let hidden = hidden.map(|(topic, _)| topic.clone()).collect();
-        let mut lacks = lacking(Kind::Topic, WITH_OWN_TOPICS, own, &mut unknown);
-        lacks.extend(lacking(Kind::Group, &[Operation::Read], groups, &mut unknown));
-        let of_sources = lacking(Kind::Topic, &[Operation::Read], of_sources, &mut unknown);
-        Access { own: grantee.missing(lacks), sources: grantee.missing(of_sources), unknown, hidden }
+        let mut lacks = lacking(ResourceKind::Topic, WITH_OWN_TOPICS, own, &mut unknown);
+        lacks.extend(lacking(ResourceKind::Group, &[AclOperation::Read], groups, &mut unknown));
+        let of_sources = lacking(ResourceKind::Topic, &[AclOperation::Read], of_sources, &mut unknown);
+        AccessReport { own: grantee.missing(lacks), sources: grantee.missing(of_sources), unknown, hidden }
     }
 
     async fn ask(
         &self,
         names: BTreeSet<String>,
-        ask: impl FnOnce(&Client<Kept>, &[String], Duration) -> KafkaResult<Answers> + Send + 'static,
+        ask: impl FnOnce(&Client<AdminContext>, &[String], Duration) -> KafkaResult<Answers> + Send + 'static,
     ) -> Result<Answers, String> {
         if names.is_empty() {
             return Ok(Vec::new());
@@ -100,18 +100,18 @@ impl Cluster {
 
 /// What is lacking of these operations on each topic or group; why it is not known goes to `unknown`, once for all.
 fn lacking(
-    kind: Kind,
-    operations: &[Operation],
+    kind: ResourceKind,
+    operations: &[AclOperation],
     said: Result<Answers, String>,
     unknown: &mut Vec<String>,
-) -> Vec<Lack> {
+) -> Vec<MissingOperations> {
     let mut reasons = BTreeSet::new();
     let mut lacks = Vec::new();
     let denied = match kind {
-        Kind::Group => RDKafkaErrorCode::GroupAuthorizationFailed,
-        Kind::Topic | Kind::TransactionalId => RDKafkaErrorCode::TopicAuthorizationFailed,
+        ResourceKind::Group => RDKafkaErrorCode::GroupAuthorizationFailed,
+        ResourceKind::Topic | ResourceKind::TransactionalId => RDKafkaErrorCode::TopicAuthorizationFailed,
     };
-    let mut lack = |name, operations: Vec<Operation>| lacks.push(Lack { kind, name, operations });
+    let mut lack = |name, operations: Vec<AclOperation>| lacks.push(MissingOperations { kind, name, operations });
     match said {
         Err(reason) => drop(reasons.insert(reason)),
         Ok(said) => said.into_iter().for_each(|(name, said)| match said {
@@ -136,8 +136,8 @@ fn groups(config: &Config) -> [String; 3] {
 }
 
 /// What delivery does with one of Outhook's own topics.
-fn needed(config: &Config, topic: &str) -> &'static [Operation] {
-    use Operation::{DescribeConfigs, Read, Write};
+fn needed(config: &Config, topic: &str) -> &'static [AclOperation] {
+    use AclOperation::{DescribeConfigs, Read, Write};
     let is = |own: &str| own == topic;
     if is(&config.definitions.topic) {
         &[Read, DescribeConfigs]
@@ -160,7 +160,7 @@ impl Cluster {
         let (_, mut client) = store::clients(&config.definitions, &config.kafka.client());
         client.set("transaction.timeout.ms", TOO_LONG_MS);
         let asked = spawn_blocking(move || {
-            let producer: BaseProducer<Kept> = client.create_with_context(Kept::default())?;
+            let producer: BaseProducer<AdminContext> = client.create_with_context(AdminContext::default())?;
             producer.init_transactions(PATIENCE)
         });
         let Err(refusal) = asked.await.expect("asking brokers does not panic") else {
@@ -172,7 +172,11 @@ impl Cluster {
         match refusal.rdkafka_error_code() {
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => Ok(Vec::new()),
             Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => {
-                let lack = Lack { kind: Kind::TransactionalId, name: id, operations: vec![Operation::Write] };
+                let lack = MissingOperations {
+                    kind: ResourceKind::TransactionalId,
+                    name: id,
+                    operations: vec![AclOperation::Write],
+                };
                 Ok(Grantee::of(config).missing(vec![lack]))
             }
             _ => {

@@ -6,7 +6,7 @@ use crate::config::Config;
 
 /// What an ACL allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
+pub enum AclOperation {
     Read,
     Write,
     Create,
@@ -15,7 +15,7 @@ pub enum Operation {
 
 /// Of what an ACL is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ResourceKind {
     Topic,
     Group,
     TransactionalId,
@@ -23,18 +23,18 @@ pub enum Kind {
 
 /// What this client lacks on one topic, group or transactional id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Lack {
-    pub kind: Kind,
+pub(super) struct MissingOperations {
+    pub kind: ResourceKind,
     pub name: String,
-    pub operations: Vec<Operation>,
+    pub operations: Vec<AclOperation>,
 }
 
 /// ACLs that this client lacks and that one command adds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this client lacks {} on {} {}", listed(.operations), counted(.names, *.kind), .names.join(", "))]
 pub struct MissingAcls {
-    kind: Kind,
-    operations: Vec<Operation>,
+    kind: ResourceKind,
+    operations: Vec<AclOperation>,
     names: Vec<String>,
     /// What all of the names begin with, if the ACLs are to be of all that do.
     prefix: Option<String>,
@@ -66,10 +66,11 @@ impl Grantee {
     }
 
     /// What is lacking, together where one command adds it.
-    pub fn missing(&self, lacks: Vec<Lack>) -> Vec<MissingAcls> {
+    pub fn missing(&self, lacks: Vec<MissingOperations>) -> Vec<MissingAcls> {
         let mut missing: Vec<MissingAcls> = Vec::new();
-        for Lack { kind, name, operations } in lacks.into_iter().filter(|lack| !lack.operations.is_empty()) {
-            let prefix = (kind == Kind::Topic && name.starts_with(&self.prefix)).then(|| self.prefix.clone());
+        for MissingOperations { kind, name, operations } in lacks.into_iter().filter(|lack| !lack.operations.is_empty())
+        {
+            let prefix = (kind == ResourceKind::Topic && name.starts_with(&self.prefix)).then(|| self.prefix.clone());
             let alike = |other: &&mut MissingAcls| {
                 (other.kind, &other.operations, &other.prefix) == (kind, &operations, &prefix)
             };
@@ -85,8 +86,8 @@ impl Grantee {
     }
 
     /// The same of one operation on one topic.
-    pub fn lacks(&self, operation: Operation, topic: &str) -> MissingAcls {
-        let lack = Lack { kind: Kind::Topic, name: topic.to_owned(), operations: vec![operation] };
+    pub fn lacks(&self, operation: AclOperation, topic: &str) -> MissingAcls {
+        let lack = MissingOperations { kind: ResourceKind::Topic, name: topic.to_owned(), operations: vec![operation] };
         self.missing(vec![lack]).pop().expect("an operation is lacking")
     }
 
@@ -114,52 +115,52 @@ impl Grantee {
 
 impl MissingAcls {
     /// Whether one of them is of this topic, group or transactional id.
-    pub fn names(&self, kind: Kind, name: &str) -> bool {
+    pub fn names(&self, kind: ResourceKind, name: &str) -> bool {
         self.kind == kind && self.names.iter().any(|known| known == name)
     }
 
     /// Whether one of them is this.
-    pub fn contains(&self, kind: Kind, name: &str, operation: Operation) -> bool {
+    pub fn contains(&self, kind: ResourceKind, name: &str, operation: AclOperation) -> bool {
         self.names(kind, name) && self.operations.contains(&operation)
     }
 }
 
-impl Kind {
+impl ResourceKind {
     pub(super) fn noun(self) -> &'static str {
         match self {
-            Kind::Topic => "topic",
-            Kind::Group => "group",
-            Kind::TransactionalId => "transactional id",
+            ResourceKind::Topic => "topic",
+            ResourceKind::Group => "group",
+            ResourceKind::TransactionalId => "transactional id",
         }
     }
 
     /// How the tool takes names of the kind.
     fn option(self) -> &'static str {
         match self {
-            Kind::Topic => "--topic",
-            Kind::Group => "--group",
-            Kind::TransactionalId => "--transactional-id",
+            ResourceKind::Topic => "--topic",
+            ResourceKind::Group => "--group",
+            ResourceKind::TransactionalId => "--transactional-id",
         }
     }
 }
 
 /// As Kafka's tools write it.
-impl fmt::Display for Operation {
+impl fmt::Display for AclOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
     }
 }
 
 /// `Read`, `Read and Write`, `Read, Write and Create`.
-fn listed(operations: &[Operation]) -> String {
-    let names: Vec<String> = operations.iter().map(Operation::to_string).collect();
+fn listed(operations: &[AclOperation]) -> String {
+    let names: Vec<String> = operations.iter().map(AclOperation::to_string).collect();
     match names.as_slice() {
         [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
         names => names.concat(),
     }
 }
 
-fn counted(names: &[String], kind: Kind) -> String {
+fn counted(names: &[String], kind: ResourceKind) -> String {
     format!("{}{}", kind.noun(), if names.len() == 1 { "" } else { "s" })
 }
 
@@ -184,21 +185,21 @@ mod tests {
         Grantee::of(&Config::parse(Path::new("outhook.toml"), &text, Vec::new()).unwrap())
     }
 
-    fn lack(kind: Kind, name: &str, operations: &[Operation]) -> Lack {
-        Lack { kind, name: name.to_owned(), operations: operations.to_vec() }
+    fn lack(kind: ResourceKind, name: &str, operations: &[AclOperation]) -> MissingOperations {
+        MissingOperations { kind, name: name.to_owned(), operations: operations.to_vec() }
     }
 
     #[test]
     fn acls_that_one_command_adds_are_told_together() {
-        use Operation::{DescribeConfigs, Read, Write};
+        use AclOperation::{DescribeConfigs, Read, Write};
         let scram = "properties.sasl.mechanism = \"SCRAM-SHA-512\"\nproperties.sasl.username = \"etl\"";
         let missing = grantee(scram).missing(vec![
-            lack(Kind::Topic, "outhook.stats", &[Read, Write, DescribeConfigs]),
-            lack(Kind::Topic, "orders", &[Read]),
-            lack(Kind::Topic, "outhook.overflow", &[Read, Write, DescribeConfigs]),
-            lack(Kind::Topic, "customers", &[Read]),
-            lack(Kind::Topic, "fine", &[]),
-            lack(Kind::TransactionalId, "outhook.definitions", &[Write]),
+            lack(ResourceKind::Topic, "outhook.stats", &[Read, Write, DescribeConfigs]),
+            lack(ResourceKind::Topic, "orders", &[Read]),
+            lack(ResourceKind::Topic, "outhook.overflow", &[Read, Write, DescribeConfigs]),
+            lack(ResourceKind::Topic, "customers", &[Read]),
+            lack(ResourceKind::Topic, "fine", &[]),
+            lack(ResourceKind::TransactionalId, "outhook.definitions", &[Write]),
         ]);
         let told: Vec<String> = missing.iter().map(|acls| format!("{acls}\n{}", acls.mend)).collect();
         let add = "kafka-acls.sh --bootstrap-server b:9092 --command-config admin.properties --add --allow-principal User:etl";
@@ -217,14 +218,14 @@ mod tests {
             ),
         ];
         assert_eq!(told, expected);
-        assert!(missing[0].contains(Kind::Topic, "outhook.overflow", Write));
-        assert!(!missing[1].contains(Kind::Topic, "orders", Write));
+        assert!(missing[0].contains(ResourceKind::Topic, "outhook.overflow", Write));
+        assert!(!missing[1].contains(ResourceKind::Topic, "orders", Write));
     }
 
     #[test]
     fn what_a_shell_would_take_apart_is_quoted() {
         let oauth = "properties.sasl.mechanism = \"OAUTHBEARER\"\nproperties.sasl.username = \"etl\"";
-        let missing = grantee(oauth).missing(vec![lack(Kind::Group, "the CRM's", &[Operation::Read])]);
+        let missing = grantee(oauth).missing(vec![lack(ResourceKind::Group, "the CRM's", &[AclOperation::Read])]);
         assert_eq!(
             missing[0].mend,
             "kafka-acls.sh --bootstrap-server b:9092 --command-config admin.properties --add --allow-principal 'User:<principal>' --operation Read \

@@ -8,7 +8,7 @@ use std::slice;
 use std::time::Duration;
 
 use rdkafka::bindings::{
-    rd_kafka_AclOperation_t as AclOperation, rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
+    rd_kafka_AclOperation_t as RawOperation, rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
     rd_kafka_AdminOptions_set_include_authorized_operations, rd_kafka_AdminOptions_set_request_timeout,
     rd_kafka_AdminOptions_t as AdminOptions, rd_kafka_ConsumerGroupDescription_authorized_operations,
     rd_kafka_ConsumerGroupDescription_error, rd_kafka_ConsumerGroupDescription_group_id,
@@ -25,7 +25,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::util::cstr_to_owned;
 
-use super::acl::Operation;
+use super::acl::AclOperation;
 
 /// How much longer an answer is waited for than brokers may take.
 const GRACE: Duration = Duration::from_secs(1);
@@ -36,8 +36,8 @@ pub(super) type Answers = Vec<(String, Said)>;
 /// What they say of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Said {
-    /// The operations that they let this client do, of those that [`Operation`] knows.
-    Allowed(Vec<Operation>),
+    /// The operations that they let this client do, of those that [`AclOperation`] knows.
+    Allowed(Vec<AclOperation>),
     /// They don't speak of it, for this reason.
     Refused(RDKafkaErrorCode),
     /// They do, but don't tell operations.
@@ -177,7 +177,7 @@ impl Drop for Answer {
 
 /// # Safety
 /// The error and so many operations are librdkafka's; either may be null.
-unsafe fn said(error: *const rd_kafka_error_t, operations: *const AclOperation, count: usize) -> Said {
+unsafe fn said(error: *const rd_kafka_error_t, operations: *const RawOperation, count: usize) -> Said {
     // SAFETY: a null error has the code of none; the rest is the caller's promise.
     let code = unsafe { rd_kafka_error_code(error) };
     if code != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -189,17 +189,17 @@ unsafe fn said(error: *const rd_kafka_error_t, operations: *const AclOperation, 
     // SAFETY: the caller's promise. librdkafka makes them of its own numbers, none of which the binding lacks.
     let operations = unsafe { slice_of(operations, count) };
     // Who gets an answer may describe it. A set without that was left empty on the way.
-    if !operations.contains(&AclOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE) {
+    if !operations.contains(&RawOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE) {
         return Said::Nothing;
     }
     Said::Allowed(operations.iter().filter_map(|operation| known(*operation)).collect())
 }
 
-fn known(operation: AclOperation) -> Option<Operation> {
+fn known(operation: RawOperation) -> Option<AclOperation> {
     match operation {
-        AclOperation::RD_KAFKA_ACL_OPERATION_READ => Some(Operation::Read),
-        AclOperation::RD_KAFKA_ACL_OPERATION_WRITE => Some(Operation::Write),
-        AclOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS => Some(Operation::DescribeConfigs),
+        RawOperation::RD_KAFKA_ACL_OPERATION_READ => Some(AclOperation::Read),
+        RawOperation::RD_KAFKA_ACL_OPERATION_WRITE => Some(AclOperation::Write),
+        RawOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS => Some(AclOperation::DescribeConfigs),
         _ => None,
     }
 }

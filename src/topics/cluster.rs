@@ -12,9 +12,9 @@ use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerCon
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::Instant;
 
-use super::acl::{Grantee, Kind, Lack, MissingAcls, Operation};
-use super::{Standing, Wanted, Wrong};
-use crate::brokers::{self, Troubles, Unanswered};
+use super::acl::{AclOperation, Grantee, MissingAcls, MissingOperations, ResourceKind};
+use super::{RequiredTopic, TopicStatus, Wrong};
+use crate::brokers::{self, ClientErrors, Unanswered};
 use crate::config::Config;
 
 /// How long the cluster may take for one answer.
@@ -28,7 +28,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub struct Cluster {
     admin: Arc<AdminClient<DefaultClientContext>>,
     /// Asks for metadata: an admin client would keep to itself why it gets no answer.
-    asker: Arc<BaseProducer<Kept>>,
+    asker: Arc<BaseProducer<AdminContext>>,
     brokers: String,
     grantee: Grantee,
     /// Partitions by topic, as they were when the cluster was connected to.
@@ -70,7 +70,7 @@ impl Cluster {
         let admin = Arc::new(client.create().map_err(Error::Settings)?);
         // That a broker hangs up is told at this level, which is off where nothing is logged.
         client.set_log_level(RDKafkaLogLevel::Info);
-        let asker = Arc::new(client.create_with_context(Kept::default()).map_err(Error::Settings)?);
+        let asker = Arc::new(client.create_with_context(AdminContext::default()).map_err(Error::Settings)?);
         let (brokers, grantee) = (config.kafka.brokers.clone(), Grantee::of(config));
         let mut cluster = Self { admin, asker, brokers, grantee, topics: BTreeMap::new(), size: 0 };
         (cluster.size, cluster.topics) = cluster.look().await?;
@@ -82,7 +82,7 @@ impl Cluster {
         &self.topics
     }
 
-    pub(super) fn asker(&self) -> Arc<BaseProducer<Kept>> {
+    pub(super) fn asker(&self) -> Arc<BaseProducer<AdminContext>> {
         self.asker.clone()
     }
 
@@ -90,10 +90,10 @@ impl Cluster {
     ///
     /// # Errors
     /// Its settings can't be read.
-    pub async fn standing(&self, wanted: &Wanted) -> Result<Standing, Error> {
-        let Some(partitions) = self.topics.get(&wanted.name) else { return Ok(Standing::Missing) };
-        let settings = self.settings(&wanted.name).await?;
-        Ok(wanted.judge(*partitions, &settings, &self.brokers))
+    pub async fn standing(&self, required: &RequiredTopic) -> Result<TopicStatus, Error> {
+        let Some(partitions) = self.topics.get(&required.name) else { return Ok(TopicStatus::Missing) };
+        let settings = self.settings(&required.name).await?;
+        Ok(required.judge(*partitions, &settings, &self.brokers))
     }
 
     /// Creates topics in one request and waits until the cluster knows them: one by one, each would wait for the
@@ -101,7 +101,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The cluster refuses one of them; others may be there then.
-    pub async fn create(&self, missing: &[&Wanted]) -> Result<(), Error> {
+    pub async fn create(&self, missing: &[&RequiredTopic]) -> Result<(), Error> {
         let Some(first) = missing.first() else { return Ok(()) };
         let topics: Vec<NewTopic<'_>> = missing.iter().copied().map(new_topic).collect();
         let options = AdminOptions::new().request_timeout(Some(CREATION)).operation_timeout(Some(CREATION));
@@ -113,7 +113,7 @@ impl Cluster {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((topic, RDKafkaErrorCode::TopicAuthorizationFailed)) => {
-                    return Err(self.denied(Operation::Create, &topic));
+                    return Err(self.denied(AclOperation::Create, &topic));
                 }
                 Err((topic, code)) => return Err(refused(&topic, code.to_string())),
             }
@@ -121,7 +121,7 @@ impl Cluster {
         self.await_known(missing).await
     }
 
-    async fn await_known(&self, created: &[&Wanted]) -> Result<(), Error> {
+    async fn await_known(&self, created: &[&RequiredTopic]) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (_, known) = self.look().await?;
@@ -137,14 +137,14 @@ impl Cluster {
     }
 
     /// The ACLs that this client lacks to create these topics, as far as brokers tell. None is created.
-    pub async fn lacks_to_create(&self, wanted: &[Wanted]) -> Vec<MissingAcls> {
-        let topics: Vec<NewTopic<'_>> = wanted.iter().map(new_topic).collect();
+    pub async fn lacks_to_create(&self, required: &[RequiredTopic]) -> Vec<MissingAcls> {
+        let topics: Vec<NewTopic<'_>> = required.iter().map(new_topic).collect();
         let tried = self.admin.create_topics(&topics, &options().validate_only(true)).await.unwrap_or_default();
         let denied = tried.into_iter().filter_map(|result| match result {
             Err((name, RDKafkaErrorCode::TopicAuthorizationFailed)) => Some(name),
             _ => None,
         });
-        let lack = |name| Lack { kind: Kind::Topic, name, operations: vec![Operation::Create] };
+        let lack = |name| MissingOperations { kind: ResourceKind::Topic, name, operations: vec![AclOperation::Create] };
         self.grantee.missing(denied.map(lack).collect())
     }
 
@@ -167,7 +167,7 @@ impl Cluster {
     async fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
         let failed = |reason: String| Error::Describe { topic: topic.to_owned(), reason };
         let refused = |code: RDKafkaErrorCode| match code {
-            RDKafkaErrorCode::TopicAuthorizationFailed => self.denied(Operation::DescribeConfigs, topic),
+            RDKafkaErrorCode::TopicAuthorizationFailed => self.denied(AclOperation::DescribeConfigs, topic),
             _ => failed(code.to_string()),
         };
         let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
@@ -178,17 +178,17 @@ impl Cluster {
         Ok(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
     }
 
-    fn denied(&self, operation: Operation, topic: &str) -> Error {
+    fn denied(&self, operation: AclOperation, topic: &str) -> Error {
         Error::Denied(vec![self.grantee.lacks(operation, topic)])
     }
 }
 
 /// What is asked for a topic.
-fn new_topic(wanted: &Wanted) -> NewTopic<'_> {
+fn new_topic(required: &RequiredTopic) -> NewTopic<'_> {
     // -1 is the broker's own default (KIP-464).
-    let replication = TopicReplication::Fixed(wanted.replication_factor.unwrap_or(-1));
-    let topic = NewTopic::new(&wanted.name, wanted.partitions, replication);
-    wanted.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
+    let replication = TopicReplication::Fixed(required.replication_factor.unwrap_or(-1));
+    let topic = NewTopic::new(&required.name, required.partitions, replication);
+    required.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
 }
 
 fn options() -> AdminOptions {
@@ -197,9 +197,9 @@ fn options() -> AdminOptions {
 
 /// Keeps what its client meets, for who asks in vain.
 #[derive(Default)]
-pub(super) struct Kept(Troubles);
+pub(super) struct AdminContext(ClientErrors);
 
-impl ClientContext for Kept {
+impl ClientContext for AdminContext {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
         self.0.log(facility, text);
     }
@@ -209,7 +209,7 @@ impl ClientContext for Kept {
     }
 }
 
-impl ProducerContext for Kept {
+impl ProducerContext for AdminContext {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}

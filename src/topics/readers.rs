@@ -8,7 +8,7 @@ use super::cluster::{Cluster, PATIENCE};
 
 /// A group whose members read topics.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Reader {
+pub struct ReadingGroup {
     pub group: String,
     pub topics: BTreeSet<String>,
 }
@@ -19,7 +19,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The cluster does not tell, such as who may not ask.
-    pub async fn readers(&self, topics: BTreeSet<String>) -> Result<Vec<Reader>, String> {
+    pub async fn readers(&self, topics: BTreeSet<String>) -> Result<Vec<ReadingGroup>, String> {
         let asker = self.asker();
         let asked = tokio::task::spawn_blocking(move || {
             let groups = asker.client().fetch_group_list(None, PATIENCE).map_err(|error| error.to_string())?;
@@ -27,7 +27,7 @@ impl Cluster {
                 let assigned = group.members().iter().filter_map(|member| member.assignment());
                 let read: BTreeSet<String> =
                     assigned.flat_map(topics_of).filter(|topic| topics.contains(topic)).collect();
-                (!read.is_empty()).then(|| Reader { group: group.name().to_owned(), topics: read })
+                (!read.is_empty()).then(|| ReadingGroup { group: group.name().to_owned(), topics: read })
             });
             Ok(readers.collect())
         });

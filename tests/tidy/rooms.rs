@@ -138,9 +138,9 @@ pub const PURE_MODULES: &[&str] = &[
     "settle::letter::filter",
     "deliver::classify",
     "deliver::schedule",
-    "deliver::rows",
-    "catalogue::kinds",
-    "catalogue::known",
+    "deliver::row_queue",
+    "catalogue::type_inference",
+    "catalogue::table_schema",
     "stats::record",
     "stats::sums",
 ];

@@ -80,8 +80,8 @@ impl Connections {
 
 impl Entered {
     /// The connection's stream, which tells when it moves.
-    pub fn watch<S>(&self, stream: S) -> Watched<S> {
-        Watched { stream, connections: self.connections.clone(), open: self.open.clone() }
+    pub fn watch<S>(&self, stream: S) -> WatchedStream<S> {
+        WatchedStream { stream, connections: self.connections.clone(), open: self.open.clone() }
     }
 
     /// Resolves when it is to be closed, because another one needs its place or because it has stood still for too long.
@@ -107,19 +107,19 @@ impl Drop for Entered {
 }
 
 /// A stream that tells when bytes come or go.
-pub(super) struct Watched<S> {
+pub(super) struct WatchedStream<S> {
     stream: S,
     connections: Arc<Connections>,
     open: Arc<Open>,
 }
 
-impl<S> Watched<S> {
+impl<S> WatchedStream<S> {
     fn moved(&self) {
         self.open.moved_ms.store(self.connections.now_ms(), Ordering::Relaxed);
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
@@ -131,7 +131,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(context, data);

@@ -11,7 +11,7 @@ use crate::id::ClientId;
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     Access,
     Refresh,
 }
@@ -20,13 +20,13 @@ pub(super) enum Kind {
 struct Claims {
     sub: ClientId,
     #[serde(rename = "use")]
-    kind: Kind,
+    kind: TokenKind,
     iat: u64,
     exp: u64,
 }
 
 /// Signs a token.
-pub(super) fn sign(client: ClientId, kind: Kind, lifetime: Duration, key: &[u8]) -> String {
+pub(super) fn sign(client: ClientId, kind: TokenKind, lifetime: Duration, key: &[u8]) -> String {
     hmac::install();
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     let claims = Claims { sub: client, kind, iat: now, exp: now + lifetime.as_secs() };
@@ -35,7 +35,7 @@ pub(super) fn sign(client: ClientId, kind: Kind, lifetime: Duration, key: &[u8])
 }
 
 /// The client of a token that is signed with the key, of that kind, and not expired.
-pub(super) fn client_of(token: &str, kind: Kind, key: &[u8]) -> Option<ClientId> {
+pub(super) fn client_of(token: &str, kind: TokenKind, key: &[u8]) -> Option<ClientId> {
     hmac::install();
     let mut validation = Validation::new(Algorithm::HS256);
     validation.leeway = 0;
@@ -53,16 +53,16 @@ mod tests {
     #[test]
     fn only_what_the_key_signed_for_this_and_in_time_is_good() {
         let client = ClientId::from_random([1; 16]);
-        let token = sign(client, Kind::Access, HOUR, KEY);
-        assert_eq!(client_of(&token, Kind::Access, KEY), Some(client));
-        assert_eq!(client_of(&token, Kind::Refresh, KEY), None);
-        assert_eq!(client_of(&token, Kind::Access, &[8; 32]), None);
+        let token = sign(client, TokenKind::Access, HOUR, KEY);
+        assert_eq!(client_of(&token, TokenKind::Access, KEY), Some(client));
+        assert_eq!(client_of(&token, TokenKind::Refresh, KEY), None);
+        assert_eq!(client_of(&token, TokenKind::Access, &[8; 32]), None);
         for broken in ["", "a.b.c", &token[..token.len() - 2], &format!("{token}x")] {
-            assert_eq!(client_of(broken, Kind::Access, KEY), None, "{broken}");
+            assert_eq!(client_of(broken, TokenKind::Access, KEY), None, "{broken}");
         }
         // {"alg":"none"} with the claims of a good token.
         let claims = token.split('.').nth(1).unwrap();
-        assert_eq!(client_of(&format!("eyJhbGciOiJub25lIn0.{claims}."), Kind::Access, KEY), None);
+        assert_eq!(client_of(&format!("eyJhbGciOiJub25lIn0.{claims}."), TokenKind::Access, KEY), None);
     }
 
     /// The time is compared as a number: one that can't be read as one is no time (CVE-2026-25537).
@@ -73,17 +73,17 @@ mod tests {
         let client = ClientId::from_random([1; 16]);
         let signed = |claims: serde_json::Value| jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
         let good = signed(serde_json::json!({"sub": client, "use": "access", "iat": 1, "exp": 9_999_999_999_u64}));
-        assert_eq!(client_of(&good, Kind::Access, KEY), Some(client));
+        assert_eq!(client_of(&good, TokenKind::Access, KEY), Some(client));
         for exp in [serde_json::json!("9999999999"), serde_json::json!(null), serde_json::json!(-1)] {
             let bad = signed(serde_json::json!({"sub": client, "use": "access", "iat": 1, "exp": exp}));
-            assert_eq!(client_of(&bad, Kind::Access, KEY), None, "{exp}");
+            assert_eq!(client_of(&bad, TokenKind::Access, KEY), None, "{exp}");
         }
     }
 
     #[test]
     fn a_token_expires() {
-        let token = sign(ClientId::from_random([1; 16]), Kind::Access, Duration::ZERO, KEY);
+        let token = sign(ClientId::from_random([1; 16]), TokenKind::Access, Duration::ZERO, KEY);
         std::thread::sleep(Duration::from_millis(1100));
-        assert_eq!(client_of(&token, Kind::Access, KEY), None);
+        assert_eq!(client_of(&token, TokenKind::Access, KEY), None);
     }
 }

@@ -11,7 +11,7 @@ use super::super::body::MAX_BODY;
 const REQUEST_ID: &str = "X-Caspio-Request-ID";
 
 /// A kind of error: its name in the document, its status, and when it comes.
-struct Kind {
+struct ErrorKind {
     name: &'static str,
     status: u16,
     when: &'static str,
@@ -19,21 +19,21 @@ struct Kind {
     header: Option<(&'static str, &'static str)>,
 }
 
-const INCORRECT: Kind =
+const INCORRECT: ErrorKind =
     kind("Incorrect", 400, "A field or parameter is missing or wrong, or can't be read. Message says where.");
-const UNAUTHORIZED: Kind = Kind {
+const UNAUTHORIZED: ErrorKind = ErrorKind {
     header: Some(("WWW-Authenticate", "Bearer, with the realm")),
     ..kind("Unauthorized", 401, "A token is missing, wrong or expired, or the client is not known.")
 };
-const NOT_FOUND: Kind = kind("NotFound", 404, "It is not there, or not in this account.");
-const NO_METHOD: Kind = Kind {
+const NOT_FOUND: ErrorKind = kind("NotFound", 404, "It is not there, or not in this account.");
+const NO_METHOD: ErrorKind = ErrorKind {
     header: Some(("Allow", "The methods that the path knows")),
     ..kind("MethodNotAllowed", 405, "The path does not know the method.")
 };
-const CONFLICT: Kind = kind("Conflict", 409, "It can't be done as things are now. Message says why.");
-const TIMEOUT: Kind = kind("RequestTimeout", 408, "The body did not arrive in time.");
-const TOO_LARGE: Kind = kind("TooLarge", 413, "The body is larger than 1 MiB, or broke off.");
-const TOO_MANY: Kind = Kind {
+const CONFLICT: ErrorKind = kind("Conflict", 409, "It can't be done as things are now. Message says why.");
+const TIMEOUT: ErrorKind = kind("RequestTimeout", 408, "The body did not arrive in time.");
+const TOO_LARGE: ErrorKind = kind("TooLarge", 413, "The body is larger than 1 MiB, or broke off.");
+const TOO_MANY: ErrorKind = ErrorKind {
     header: Some(("Retry-After", "Seconds to wait")),
     ..kind(
         "TooManyRequests",
@@ -41,16 +41,16 @@ const TOO_MANY: Kind = Kind {
         "Too many wrong credentials from this address, or too much of this account at once: changes, reads, previews.",
     )
 };
-const UNAVAILABLE: Kind = Kind {
+const UNAVAILABLE: ErrorKind = ErrorKind {
     header: Some(("Retry-After", "Seconds to wait")),
     ..kind("Unavailable", 503, "Kafka can't be read or written now; nothing was changed unless Message says so.")
 };
-const KINDS: [Kind; 9] =
+const KINDS: [ErrorKind; 9] =
     [INCORRECT, UNAUTHORIZED, NOT_FOUND, NO_METHOD, CONFLICT, TIMEOUT, TOO_LARGE, TOO_MANY, UNAVAILABLE];
 const _: () = assert!(MAX_BODY == 1024 * 1024, "TOO_LARGE says how large a body may be");
 
-const fn kind(name: &'static str, status: u16, when: &'static str) -> Kind {
-    Kind { name, status, when, header: None }
+const fn kind(name: &'static str, status: u16, when: &'static str) -> ErrorKind {
+    ErrorKind { name, status, when, header: None }
 }
 
 /// The kinds, to be referred to.
@@ -59,7 +59,7 @@ pub(super) fn describe(components: &mut Components) {
     components.responses.extend(named);
 }
 
-impl Kind {
+impl ErrorKind {
     fn response(&self) -> Response {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
         let response = ResponseBuilder::new().description(self.when).content("application/json", content);

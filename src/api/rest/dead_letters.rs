@@ -15,10 +15,10 @@ use super::super::Api;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::query::{Query, limit, parsed, time};
-use crate::definition::{Draft, edit};
+use crate::definition::{PendingDefinitions, edit};
 use crate::id::WebhookId;
-use crate::journal::{Bounds, Cursor};
-use crate::settle::{Filter, LetterId, Redriven};
+use crate::journal::{Bounds, TopicCursor};
+use crate::settle::{LetterFilter, LetterId, RedriveMarkers};
 
 pub use self::shown::{LetterShown, OpenedShown};
 
@@ -83,9 +83,9 @@ pub(super) async fn list(
 ) -> Result<Json<LettersPage>, ApiError> {
     let webhook = api.webhook_id(&webhook, &caller)?;
     let (filter, from, limit) = query.read()?;
-    let filter = Filter { account: Some(caller.account.clone()), webhook: Some(webhook), ..filter };
+    let filter = LetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..filter };
     let page = api.reading(&caller.account, async move |api: Arc<Api>| {
-        let mut redriven = Redriven::among(&filter);
+        let mut redriven = RedriveMarkers::among(&filter);
         let mut page = api.letters.page(filter, from, Bounds { found: limit, bytes: BYTES, time: TIME }).await?;
         redriven.mark(&mut page.found, &api.letters, MARKERS).await?;
         Ok(page)
@@ -107,11 +107,11 @@ pub(super) async fn read(
     let webhook = api.webhook_id(&webhook, &caller)?;
     let missing = ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook}"));
     let Ok(id) = letter.parse::<LetterId>() else { return Err(missing) };
-    let own = Filter { account: Some(caller.account.clone()), webhook: Some(webhook), ..Filter::default() };
+    let own = LetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..LetterFilter::default() };
     let opened = api.reading(&caller.account, async move |api: Arc<Api>| {
         let opened = api.letters.open(id, TIME).await?.filter(|opened| own.takes(&opened.letter));
         let mut opened = opened.ok_or(missing)?;
-        Redriven::among(&own).mark(std::slice::from_mut(&mut opened.letter), &api.letters, MARKERS).await?;
+        RedriveMarkers::among(&own).mark(std::slice::from_mut(&mut opened.letter), &api.letters, MARKERS).await?;
         Ok(opened)
     });
     Ok(Json(OpenedShown::of(&opened.await?, false, MAX_BODY)))
@@ -121,21 +121,21 @@ impl Api {
     /// The id of a webhook of the caller's account.
     pub(super) fn webhook_id(&self, id: &str, caller: &Caller) -> Result<WebhookId, ApiError> {
         Ok(self.store.with(|definitions| {
-            edit::webhook(&Draft::on(definitions), id, &caller.account).map(|webhook| webhook.id)
+            edit::webhook(&PendingDefinitions::on(definitions), id, &caller.account).map(|webhook| webhook.id)
         })?)
     }
 }
 
 impl LettersQuery {
     /// What is asked for, from where on, and how many.
-    fn read(self) -> Result<(Filter, Option<Cursor>, usize), ApiError> {
-        let filter = Filter {
+    fn read(self) -> Result<(LetterFilter, Option<TopicCursor>, usize), ApiError> {
+        let filter = LetterFilter {
             event: parsed("EventId", self.event_id.as_deref())?,
             message: parsed("MessageId", self.message_id.as_deref())?,
             class: self.class.map(class).transpose()?,
             since: time("Since", self.since.as_deref())?,
             until: time("Until", self.until.as_deref())?,
-            ..Filter::default()
+            ..LetterFilter::default()
         };
         let limit = limit(self.limit.as_deref())?;
         Ok((filter, parsed("Cursor", self.cursor.as_deref())?, limit))

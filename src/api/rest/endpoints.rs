@@ -14,7 +14,7 @@ use super::super::Api;
 use super::super::body::OptionalBody;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
-use crate::definition::{Draft, edit};
+use crate::definition::{PendingDefinitions, edit};
 use crate::deliver::line_of;
 use crate::endpoints::{EndpointStatus, TooManyOrders};
 use crate::id::Line;
@@ -92,7 +92,7 @@ pub(super) struct RetryAnswer {
 }
 
 /// One of a webhook's URLs, and the line in which its calls wait.
-struct Url {
+struct WebhookUrl {
     text: String,
     /// None if the webhook can't be made ready, so that it has no calls.
     line: Option<Line>,
@@ -108,7 +108,7 @@ pub(super) async fn list(
     Path(webhook): Path<String>,
 ) -> Result<Json<EndpointsShown>, ApiError> {
     let now_ms = Timestamp::now().as_millisecond();
-    let shown = |url: Url| {
+    let shown = |url: WebhookUrl| {
         let status = url.line.map(|line| api.endpoints.status(line, now_ms)).unwrap_or_default();
         EndpointShown::of(url.text, status)
     };
@@ -140,19 +140,21 @@ pub(super) async fn retry_now(
 
 impl Api {
     /// The URLs of a webhook of the caller's account, in its order.
-    fn urls(&self, id: &str, caller: &Caller) -> Result<Vec<Url>, ApiError> {
-        let found = self.store.with(|definitions| edit::webhook(&Draft::on(definitions), id, &caller.account).cloned());
+    fn urls(&self, id: &str, caller: &Caller) -> Result<Vec<WebhookUrl>, ApiError> {
+        let found = self
+            .store
+            .with(|definitions| edit::webhook(&PendingDefinitions::on(definitions), id, &caller.account).cloned());
         let webhook = found?;
         let target = Target::of(&webhook).ok();
         let line = |place| target.as_ref().map(|target| line_of(target, place));
-        Ok(webhook.urls.into_iter().enumerate().map(|(place, text)| Url { text, line: line(place) }).collect())
+        Ok(webhook.urls.into_iter().enumerate().map(|(place, text)| WebhookUrl { text, line: line(place) }).collect())
     }
 }
 
 impl RetryNowRequest {
     /// The lines of the URLs that are meant.
-    fn chosen(&self, urls: Vec<Url>) -> Result<Vec<Line>, ApiError> {
-        let is_meant = |url: &Url| self.url.as_ref().is_none_or(|meant| *meant == url.text);
+    fn chosen(&self, urls: Vec<WebhookUrl>) -> Result<Vec<Line>, ApiError> {
+        let is_meant = |url: &WebhookUrl| self.url.as_ref().is_none_or(|meant| *meant == url.text);
         if let Some(meant) = &self.url
             && !urls.iter().any(is_meant)
         {
@@ -204,7 +206,7 @@ mod tests {
     #[test]
     fn a_url_chooses_its_line_and_none_chooses_all() {
         let urls = || {
-            let url = |(text, line): (&str, Option<u64>)| Url { text: text.to_owned(), line: line.map(Line) };
+            let url = |(text, line): (&str, Option<u64>)| WebhookUrl { text: text.to_owned(), line: line.map(Line) };
             [("https://a.example/", Some(1)), ("https://b.example/", Some(2)), ("https://c.example/", None)].map(url)
         };
         let chosen = |url: Option<&str>| RetryNowRequest { url: url.map(str::to_owned) }.chosen(urls().into());

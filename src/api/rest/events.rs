@@ -9,12 +9,12 @@ use ring::digest::{SHA256, digest};
 use uuid::Builder;
 
 use super::super::Api;
-use super::super::body::Body;
+use super::super::body::JsonBody;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::shapes::{EventChanged, EventCreated, EventRead, Listed};
 use crate::definition::edit::{self, EventWanted};
-use crate::definition::{Draft, Event};
+use crate::definition::{Event, PendingDefinitions};
 use crate::id::AccountId;
 
 /// List a webhook's events, the oldest first.
@@ -27,7 +27,7 @@ pub(super) async fn list(
     Path(webhook): Path<String>,
 ) -> Result<Json<Listed<EventRead>>, ApiError> {
     let events = api.store.with(|definitions| {
-        let webhook = edit::webhook(&Draft::on(definitions), &webhook, &caller.account)?.clone();
+        let webhook = edit::webhook(&PendingDefinitions::on(definitions), &webhook, &caller.account)?.clone();
         let mut events: Vec<_> = definitions.events_of(webhook.id).collect();
         events.sort_by(|one, other| (&one.created.at, one.id).cmp(&(&other.created.at, other.id)));
         let read = |event: &Event| read_of(&api, event.clone(), webhook.enabled, &caller.account);
@@ -44,7 +44,7 @@ pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-    Body(wanted): Body<EventWanted>,
+    JsonBody(wanted): JsonBody<EventWanted>,
 ) -> Result<(StatusCode, Json<EventCreated>), ApiError> {
     api.fields_known().await;
     let made = api.edit(&caller, move |draft, terms| edit::create_event(draft, &webhook, &wanted, terms)).await?;
@@ -61,9 +61,9 @@ pub(super) async fn read(
     caller: Caller,
     Path((webhook, event)): Path<(String, String)>,
 ) -> Result<Json<EventRead>, ApiError> {
-    let found = api
-        .store
-        .with(|definitions| edit::event(&Draft::on(definitions), (&webhook, &event), &caller.account).cloned())?;
+    let found = api.store.with(|definitions| {
+        edit::event(&PendingDefinitions::on(definitions), (&webhook, &event), &caller.account).cloned()
+    })?;
     let on = is_on(&api, &found);
     Ok(Json(read_of(&api, found, on, &caller.account)))
 }
@@ -76,9 +76,9 @@ pub(super) async fn replace(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((webhook, event)): Path<(String, String)>,
-    Body(wanted): Body<EventWanted>,
+    JsonBody(wanted): JsonBody<EventWanted>,
 ) -> Result<Json<EventChanged>, ApiError> {
-    let replace = move |draft: &Draft<'_>, terms: &edit::Terms<'_>| {
+    let replace = move |draft: &PendingDefinitions<'_>, terms: &edit::RequestContext<'_>| {
         edit::replace_event(draft, (&webhook, &event), &wanted, terms)
     };
     api.fields_known().await;

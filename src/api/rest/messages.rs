@@ -18,8 +18,8 @@ use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::query::{Query, limit, parsed, time};
 use crate::id::{MessageId, WebhookId};
-use crate::journal::{Bounds, Cursor};
-use crate::message_log::{Filter, Statuses, newest_of_calls};
+use crate::journal::{Bounds, TopicCursor};
+use crate::message_log::{EntryFilter, Statuses, newest_of_calls};
 
 /// How long the topic is read for one answer, well under what an answer may take.
 const TIME: Duration = Duration::from_secs(8);
@@ -95,9 +95,9 @@ pub(super) async fn list(
     Query(query): Query<MessagesQuery>,
 ) -> Result<Json<MessagesPage>, ApiError> {
     let (account, (own, _)) = (caller.account.clone(), api.messages_of(&webhook, caller)?);
-    let from: Option<Cursor> = parsed("Cursor", query.cursor.as_deref())?;
+    let from: Option<TopicCursor> = parsed("Cursor", query.cursor.as_deref())?;
     let found = limit(query.limit.as_deref())?;
-    let filter = Filter {
+    let filter = EntryFilter {
         event: parsed("EventId", query.event_id.as_deref())?,
         message: parsed("MessageId", query.message_id.as_deref())?,
         status: parsed::<Statuses>("Status", query.status.as_deref())?.unwrap_or_default().0,
@@ -124,7 +124,7 @@ pub(super) async fn read(
     let missing =
         |place: &str| ApiError::not_found(format!("there is no message {message:?} of webhook {webhook} {place}"));
     let id = message.parse::<MessageId>().map_err(|_| missing("in the message log"))?;
-    let filter = Filter { message: Some(id), ..between(own, query.since.as_deref(), query.until.as_deref())? };
+    let filter = EntryFilter { message: Some(id), ..between(own, query.since.as_deref(), query.until.as_deref())? };
     let bounds = Bounds { found: MAX_ATTEMPTS, bytes: MESSAGE_BYTES, time: TIME };
     let read = async move |api: Arc<Api>| Ok(api.message_log.page(filter, None, bounds).await?);
     let page = api.reading(&account, read).await?;
@@ -137,16 +137,16 @@ pub(super) async fn read(
 
 impl Api {
     /// The messages of a webhook of the caller's account.
-    fn messages_of(&self, webhook: &str, caller: Caller) -> Result<(Filter, WebhookId), ApiError> {
+    fn messages_of(&self, webhook: &str, caller: Caller) -> Result<(EntryFilter, WebhookId), ApiError> {
         let webhook = self.webhook_id(webhook, &caller)?;
         if !self.message_log.is_written() {
             return Err(ApiError::not_found("there is no message log: message_log.level is off here"));
         }
-        Ok((Filter::of(caller.account, webhook), webhook))
+        Ok((EntryFilter::of(caller.account, webhook), webhook))
     }
 }
 
-fn between(filter: Filter, since: Option<&str>, until: Option<&str>) -> Result<Filter, ApiError> {
+fn between(filter: EntryFilter, since: Option<&str>, until: Option<&str>) -> Result<EntryFilter, ApiError> {
     let (since, until): (Option<Timestamp>, Option<Timestamp>) = (time("Since", since)?, time("Until", until)?);
-    Ok(Filter { since, until, ..filter })
+    Ok(EntryFilter { since, until, ..filter })
 }

@@ -18,8 +18,8 @@ use super::super::oauth::Caller;
 use crate::catalogue::Sample;
 use crate::decode::{Decoded, Decoder, Format, Input, RowChange, Settings, WholeTables};
 use crate::definition::edit::{self, EventWanted};
-use crate::definition::rules::Refusal;
-use crate::definition::{Draft, Event, Payload, Table, TableField, Webhook};
+use crate::definition::rules::Violation;
+use crate::definition::{Event, Payload, PendingDefinitions, Table, TableField, Webhook};
 use crate::id::{AccountId, EventId};
 use crate::matching::{self, Reason};
 use crate::render::{Renderer, preview};
@@ -50,7 +50,7 @@ pub(super) struct PreviewAnswer {
     fires: bool,
     /// Why, or why not.
     reason: String,
-    messages: Vec<MessageShown>,
+    messages: Vec<PreviewedMessage>,
     /// What may not be as it is meant: a table or field that was never seen, for instance.
     warnings: Vec<String>,
 }
@@ -59,7 +59,7 @@ pub(super) struct PreviewAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Message)]
-pub(super) struct MessageShown {
+pub(super) struct PreviewedMessage {
     message_id: String,
     call_id: String,
     url: String,
@@ -89,10 +89,10 @@ pub(super) async fn of_event(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((webhook, event)): Path<(String, String)>,
-    asked: Asked,
+    asked: PreviewBody,
 ) -> Result<Json<PreviewAnswer>, ApiError> {
     let (webhook, event) = api.store.with(|definitions| {
-        let draft = Draft::on(definitions);
+        let draft = PendingDefinitions::on(definitions);
         let event = edit::event(&draft, (&webhook, &event), &caller.account)?.clone();
         Ok::<_, ApiError>((edit::webhook(&draft, &webhook, &caller.account)?.clone(), event))
     })?;
@@ -109,10 +109,10 @@ pub(super) async fn of_draft(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-    asked: Asked,
+    asked: PreviewBody,
 ) -> Result<Json<PreviewAnswer>, ApiError> {
     let webhook = api.store.with(|definitions| {
-        Ok::<_, ApiError>(edit::webhook(&Draft::on(definitions), &webhook, &caller.account)?.clone())
+        Ok::<_, ApiError>(edit::webhook(&PendingDefinitions::on(definitions), &webhook, &caller.account)?.clone())
     })?;
     let wanted = asked
         .request
@@ -139,10 +139,10 @@ pub(super) async fn explain(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-    asked: Asked,
+    asked: PreviewBody,
 ) -> Result<Json<Vec<Explained>>, ApiError> {
     let (webhook, events) = api.store.with(|definitions| {
-        let webhook = edit::webhook(&Draft::on(definitions), &webhook, &caller.account)?.clone();
+        let webhook = edit::webhook(&PendingDefinitions::on(definitions), &webhook, &caller.account)?.clone();
         let events: Vec<Event> = definitions.events_of(webhook.id).cloned().collect();
         Ok::<_, ApiError>((webhook, events))
     })?;
@@ -150,7 +150,7 @@ pub(super) async fn explain(
         let table = asked.request.table.as_deref().map(|table| (table, None));
         api.record(account, table, &asked)?.change(account, |change| {
             let verdicts = matching::explain(change, events.iter().map(|event| (&webhook, event)));
-            let explained = |(event, verdict): (&Event, matching::Verdict)| Explained {
+            let explained = |(event, verdict): (&Event, matching::EventVerdict)| Explained {
                 event_id: event.id.to_string(),
                 event_type: event.operation.event_type(),
                 object_name: event.object_name.clone(),
@@ -179,12 +179,12 @@ async fn in_background<T: Send + 'static>(
 }
 
 /// A request, and its change as it was sent.
-pub(super) struct Asked {
+pub(super) struct PreviewBody {
     request: PreviewRequest,
     change: Option<Box<RawValue>>,
 }
 
-impl<S: Sync> FromRequest<S> for Asked {
+impl<S: Sync> FromRequest<S> for PreviewBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -195,12 +195,12 @@ impl<S: Sync> FromRequest<S> for Asked {
 }
 
 /// A record to read a row change from.
-struct Record {
+struct SampleRecord {
     sample: Arc<Sample>,
     settings: Arc<Settings>,
 }
 
-impl Record {
+impl SampleRecord {
     /// Hands its row change on, which has to be of the caller's account.
     fn change<T>(&self, account: &AccountId, then: impl FnOnce(&RowChange<'_>) -> T) -> Result<T, ApiError> {
         let input: Input<'_> = self.sample.input();
@@ -227,8 +227,8 @@ impl Api {
         &self,
         account: &AccountId,
         table: Option<(&str, Option<Operation>)>,
-        asked: &Asked,
-    ) -> Result<Record, ApiError> {
+        asked: &PreviewBody,
+    ) -> Result<SampleRecord, ApiError> {
         if let Some(change) = &asked.change {
             let sample = Sample {
                 topic: "preview".into(),
@@ -240,14 +240,14 @@ impl Api {
                 headers: Vec::new(),
             };
             let settings = Settings { account: account.clone(), ..Settings::new(Format::Outhook) };
-            return Ok(Record { sample: Arc::new(sample), settings: Arc::new(settings) });
+            return Ok(SampleRecord { sample: Arc::new(sample), settings: Arc::new(settings) });
         }
         let (table, operation) = table.ok_or_else(|| {
             ApiError::body("Change or Table is required: a row change, or the table whose newest one is meant")
         })?;
         let newest = self.catalogue.newest(account.as_str(), table, operation);
         let found = newest.and_then(|sample| {
-            Some((self.decoding)(&sample.topic)).flatten().map(|settings| Record { sample, settings })
+            Some((self.decoding)(&sample.topic)).flatten().map(|settings| SampleRecord { sample, settings })
         });
         found.ok_or_else(|| {
             let message = format!("this instance has kept no row change of {table:?}: give one as Change");
@@ -260,7 +260,7 @@ impl Api {
         account: &AccountId,
         webhook: &Webhook,
         event: &Event,
-        asked: &Asked,
+        asked: &PreviewBody,
     ) -> Result<PreviewAnswer, ApiError> {
         let record = self.record(account, Some((&event.object_name, Some(event.operation))), asked)?;
         let mut renderer = Renderer::new(self.attachment_url.clone());
@@ -270,7 +270,7 @@ impl Api {
             let verdict = matching::explain(change, [(webhook, event)]).pop();
             let messages = preview(&mut renderer, webhook, event, table.as_ref(), change, MOST_BYTES)
                 .map_err(|error| ApiError::body(format!("the message can't be made: {error}")))?;
-            let shown = messages.iter().map(|message| MessageShown {
+            let shown = messages.iter().map(|message| PreviewedMessage {
                 message_id: message.id.to_string(),
                 call_id: message.call.to_string(),
                 url: message.target.endpoints[message.endpoint].url.to_string(),
@@ -287,9 +287,10 @@ impl Api {
     }
 
     /// Checks an event as its creation would.
-    fn known_names(&self, event: &Event, account: &AccountId) -> Result<(), Refusal> {
+    fn known_names(&self, event: &Event, account: &AccountId) -> Result<(), Violation> {
         let seen = |account: &AccountId, table: &str| super::seen(&self.catalogue, &self.stats, account, table);
-        self.store.with(|all| edit::known_names(&Draft::on(all), (event, None), account, (&self.policy, &seen)))
+        self.store
+            .with(|all| edit::known_names(&PendingDefinitions::on(all), (event, None), account, (&self.policy, &seen)))
     }
 
     /// What an event names that is not declared and that the stream never showed, and what it names in vain.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::definition::rules::Limits;
-use crate::definition::{Authentication, Event, Handling, Order, Payload, TlsSettings, Webhook};
+use crate::definition::rules::DefinitionLimits;
+use crate::definition::{Authentication, DeliverySettings, Event, MessageOrder, Payload, TlsSettings, Webhook};
 
 /// What was sent for an event, or all events of a webhook, in the last 30 days.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -75,7 +75,7 @@ pub(super) struct HandlingShown {
     payload_secret: Option<bool>,
     /// In which order messages go out, if in any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    order: Option<Order>,
+    order: Option<MessageOrder>,
 }
 
 /// A webhook that was just created, with its secret.
@@ -213,7 +213,7 @@ pub(super) struct EventRead {
 }
 
 impl WebhookCreated {
-    pub fn of(webhook: Webhook, limits: &Limits) -> Self {
+    pub fn of(webhook: Webhook, limits: &DefinitionLimits) -> Self {
         Self {
             id: webhook.id.to_string(),
             secret: webhook.secret.expose().to_owned(),
@@ -229,8 +229,8 @@ impl WebhookCreated {
 }
 
 impl HandlingShown {
-    fn of(handling: &Handling) -> Self {
-        let Handling { timeout, retry, headers, authentication, tls, omit_secret, order } = handling.hidden();
+    fn of(handling: &DeliverySettings) -> Self {
+        let DeliverySettings { timeout, retry, headers, authentication, tls, omit_secret, order } = handling.hidden();
         Self {
             timeout,
             retry_schedule: retry,
@@ -244,7 +244,7 @@ impl HandlingShown {
 }
 
 impl WebhookShown {
-    pub fn of<'e>(webhook: &Webhook, mut events: impl Iterator<Item = &'e Event>, limits: &Limits) -> Self {
+    pub fn of<'e>(webhook: &Webhook, mut events: impl Iterator<Item = &'e Event>, limits: &DefinitionLimits) -> Self {
         let first = events.next();
         let any = first.is_none_or(|first| first.enabled || events.any(|event| event.enabled));
         let webhook = webhook.clone();
@@ -272,7 +272,7 @@ impl WebhookRead {
     pub fn of<'e>(
         webhook: &Webhook,
         events: impl Iterator<Item = &'e Event> + Clone,
-        limits: &Limits,
+        limits: &DefinitionLimits,
         legacy: bool,
     ) -> Self {
         let mut shown = WebhookShown::of(webhook, events.clone(), limits);

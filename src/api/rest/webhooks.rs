@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::Api;
-use super::super::body::{Body, OptionalBody};
+use super::super::body::{JsonBody, OptionalBody};
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::openapi::WebhookChange;
 use super::shapes::{Listed, WebhookCreated, WebhookRead, WebhookShown};
-use crate::definition::edit::{self, Problem, WebhookWanted};
-use crate::definition::{Definitions, Draft, HiddenText, Webhook, rules};
+use crate::definition::edit::{self, EditError, WebhookRequest};
+use crate::definition::{Definitions, HiddenText, PendingDefinitions, Webhook, rules};
 use crate::id::EventId;
 
 /// How long an old secret stays good unless told otherwise, in seconds: a day.
@@ -62,11 +62,11 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Li
 
 /// Create a webhook. The answer is the only one that holds its secret.
 #[utoipa::path(post, path = "/outgoingWebhooks", tag = "Webhooks", operation_id = "createWebhook",
-    request_body = WebhookWanted, responses((status = 201, description = "It is created, and applied.", body = WebhookCreated)))]
+    request_body = WebhookRequest, responses((status = 201, description = "It is created, and applied.", body = WebhookCreated)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Body(wanted): Body<WebhookWanted>,
+    JsonBody(wanted): JsonBody<WebhookRequest>,
 ) -> Result<(StatusCode, Json<WebhookCreated>), ApiError> {
     let made = api.edit(&caller, move |draft, terms| edit::create_webhook(draft, &wanted, terms)).await?;
     Ok((StatusCode::CREATED, Json(WebhookCreated::of(made, &api.policy.limits))))
@@ -81,7 +81,7 @@ pub(super) async fn read(
     Path(id): Path<String>,
 ) -> Result<Json<WebhookRead>, ApiError> {
     let found = api.store.with(|definitions| {
-        let draft = Draft::on(definitions);
+        let draft = PendingDefinitions::on(definitions);
         edit::webhook(&draft, &id, &caller.account).map(|webhook| found(&api, definitions, webhook, caller.legacy))
     })?;
     Ok(Json(counted(&api, found)))
@@ -95,7 +95,7 @@ pub(super) async fn change(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(wanted): Body<WebhookWanted>,
+    JsonBody(wanted): JsonBody<WebhookRequest>,
 ) -> Result<Json<WebhookShown>, ApiError> {
     let changed = api.edit(&caller, move |draft, terms| edit::change_webhook(draft, &id, &wanted, terms)).await?;
     Ok(Json(
@@ -125,15 +125,16 @@ pub(super) async fn regenerate_secret(
     Path(id): Path<String>,
     OptionalBody(wanted): OptionalBody<SecretRequest>,
 ) -> Result<Json<SecretRegenerated>, ApiError> {
-    rules::no_secret(wanted.secret.as_ref(), None).map_err(Problem::from)?;
+    rules::no_secret(wanted.secret.as_ref(), None).map_err(EditError::from)?;
     let overlap = wanted.overlap_seconds.unwrap_or(OVERLAP);
     if overlap > MAX_OVERLAP {
         return Err(ApiError::body(format!("OverlapSeconds is {overlap}, and at most {MAX_OVERLAP} are allowed")));
     }
     let now = Timestamp::now().as_second();
     let until = (overlap > 0).then(|| now + i64::from(overlap));
-    let regenerate =
-        move |draft: &Draft<'_>, terms: &edit::Terms<'_>| edit::regenerate_secret(draft, &id, (now, until), terms);
+    let regenerate = move |draft: &PendingDefinitions<'_>, terms: &edit::RequestContext<'_>| {
+        edit::regenerate_secret(draft, &id, (now, until), terms)
+    };
     let changed = api.edit(&caller, regenerate).await?;
     let old_secret_valid_until = until.and_then(|until| Timestamp::from_second(until).ok()).map(|at| at.to_string());
     Ok(Json(SecretRegenerated { webhook: WebhookCreated::of(changed, &api.policy.limits), old_secret_valid_until }))

@@ -25,7 +25,7 @@ fn plan_of(definitions: &Definitions, file: &str, prune: bool) -> Plan {
         count.set(count.get() + 1);
         bytes.fill(count.get());
     };
-    let terms = Terms {
+    let terms = ApplyContext {
         account: Some(&"acme".into()),
         prune,
         policy: &Policy::default(),
@@ -34,7 +34,7 @@ fn plan_of(definitions: &Definitions, file: &str, prune: bool) -> Plan {
         elsewhere: &crate::cli::elsewhere,
         random: &random,
     };
-    plan(definitions, &File::parse(file).unwrap(), &terms).unwrap()
+    plan(definitions, &DefinitionFile::parse(file).unwrap(), &terms).unwrap()
 }
 
 fn after(plan: &Plan) -> Definitions {

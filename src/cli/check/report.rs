@@ -6,38 +6,38 @@ use super::super::text::lines;
 
 /// What a check has found.
 #[derive(Default)]
-pub(super) struct Report {
-    lines: Vec<Line>,
+pub(super) struct CheckReport {
+    lines: Vec<ReportLine>,
     /// What `run` would do.
     plan: Vec<String>,
 }
 
-struct Line {
-    verdict: Verdict,
+struct ReportLine {
+    verdict: CheckVerdict,
     subject: &'static str,
     text: String,
     mend: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum CheckVerdict {
     Right,
     Warning,
     Wrong,
 }
 
-impl Report {
+impl CheckReport {
     pub fn right(&mut self, subject: &'static str, text: String) {
-        self.lines.push(Line { verdict: Verdict::Right, subject, text, mend: None });
+        self.lines.push(ReportLine { verdict: CheckVerdict::Right, subject, text, mend: None });
     }
 
     /// Worth knowing, and no reason not to run.
     pub fn warning(&mut self, subject: &'static str, text: String) {
-        self.lines.push(Line { verdict: Verdict::Warning, subject, text, mend: None });
+        self.lines.push(ReportLine { verdict: CheckVerdict::Warning, subject, text, mend: None });
     }
 
     pub fn wrong(&mut self, subject: &'static str, text: String, mend: String) {
-        self.lines.push(Line { verdict: Verdict::Wrong, subject, text, mend: Some(mend) });
+        self.lines.push(ReportLine { verdict: CheckVerdict::Wrong, subject, text, mend: Some(mend) });
     }
 
     pub fn planned(&mut self, text: String) {
@@ -45,21 +45,21 @@ impl Report {
     }
 
     pub fn is_wrong(&self) -> bool {
-        self.count(Verdict::Wrong) > 0
+        self.count(CheckVerdict::Wrong) > 0
     }
 
-    fn count(&self, verdict: Verdict) -> usize {
+    fn count(&self, verdict: CheckVerdict) -> usize {
         self.lines.iter().filter(|line| line.verdict == verdict).count()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Line { verdict, subject, text, mend } in &self.lines {
+        for ReportLine { verdict, subject, text, mend } in &self.lines {
             let verdict = match verdict {
-                Verdict::Right => "right",
-                Verdict::Warning => "warning",
-                Verdict::Wrong => "wrong",
+                CheckVerdict::Right => "right",
+                CheckVerdict::Warning => "warning",
+                CheckVerdict::Wrong => "wrong",
             };
             writeln!(f, "{verdict:<9}{subject:<15}{}", lines(text))?;
             if let Some(mend) = mend {
@@ -69,7 +69,7 @@ impl fmt::Display for Report {
         for step in &self.plan {
             writeln!(f, "run would {}", lines(step))?;
         }
-        match (self.count(Verdict::Wrong), self.count(Verdict::Warning)) {
+        match (self.count(CheckVerdict::Wrong), self.count(CheckVerdict::Warning)) {
             (0, 0) => writeln!(f, "all is right"),
             (wrong, warnings) => writeln!(f, "{wrong} wrong, {warnings} worth a look"),
         }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_report_says_what_is_wrong_and_how_to_mend_it() {
-        let mut report = Report::default();
+        let mut report = CheckReport::default();
         report.right("broker", "b:9092 answers\u{1b}[2J".to_owned());
         report.warning("source", "no topic matches cdc.* yet".to_owned());
         report.planned("create the topic x".to_owned());

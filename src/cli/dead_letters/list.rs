@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::super::Terminal;
-use super::super::listing::{ListArgs, Listed, Pages, Search, WhenArgs, WhoseArgs, list};
+use super::super::listing::{ListArgs, ListItem, PagedSearch, Pages, WhenArgs, WhoseArgs, list};
 use super::{DeadLettersError, text};
 use crate::api::LetterShown;
-use crate::journal::{self, Bounds, Cursor, Page};
-use crate::settle::{Filter, Kind, Letter, Letters, Redriven, UrlPrefix};
+use crate::journal::{self, Bounds, Page, TopicCursor};
+use crate::settle::{Letter, LetterFilter, LetterKind, Letters, RedriveMarkers, UrlPrefix};
 
 /// How long it may take to find out what was redriven of them.
 const MARKERS: Duration = Duration::from_secs(60);
@@ -44,10 +44,10 @@ pub struct FilterArgs {
     when: WhenArgs,
     /// Only calls, only records of which no message could be made, or the markers of letters that were redriven.
     #[arg(long, value_name = "call|record|redriven")]
-    kind: Option<Kind>,
+    kind: Option<LetterKind>,
 }
 
-impl From<FilterArgs> for Filter {
+impl From<FilterArgs> for LetterFilter {
     fn from(args: FilterArgs) -> Self {
         let FilterArgs { whose, endpoint, class, when: WhenArgs { since, until }, kind } = args;
         let WhoseArgs { account, webhook, event, message } = whose;
@@ -59,29 +59,29 @@ pub(super) async fn run(args: Args, letters: &Letters, terminal: Terminal) -> Re
     list(search(args.filter.into(), letters, terminal), &args.list).await
 }
 
-pub(super) fn search(filter: Filter, letters: &Letters, terminal: Terminal) -> Search<LetterPages<'_>> {
-    let redriven = Redriven::among(&filter);
-    Search::new(LetterPages { filter, letters, redriven }, terminal)
+pub(super) fn search(filter: LetterFilter, letters: &Letters, terminal: Terminal) -> PagedSearch<LetterPages<'_>> {
+    let redriven = RedriveMarkers::among(&filter);
+    PagedSearch::new(LetterPages { filter, letters, redriven }, terminal)
 }
 
 /// The letters that are meant, each with when it was redriven.
 pub(super) struct LetterPages<'l> {
-    filter: Filter,
+    filter: LetterFilter,
     letters: &'l Letters,
-    redriven: Redriven,
+    redriven: RedriveMarkers,
 }
 
 impl Pages for LetterPages<'_> {
     type Found = Letter;
 
-    async fn page(&mut self, from: Option<Cursor>, bounds: Bounds) -> Result<Page<Letter>, journal::Error> {
+    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<Letter>, journal::Error> {
         let mut page = self.letters.page(self.filter.clone(), from, bounds).await?;
         self.redriven.mark(&mut page.found, self.letters, MARKERS).await?;
         Ok(page)
     }
 }
 
-impl Listed for Letter {
+impl ListItem for Letter {
     const WHAT: &'static str = "dead letters";
     const HEAD: &'static [&'static str] = &text::HEAD;
 

@@ -16,7 +16,9 @@ use super::super::text::lines;
 use super::DeadLettersError;
 use super::list::FilterArgs;
 use crate::journal::Bounds;
-use crate::settle::{Filter, LetterId, Letters, Order, Outcomes, Redrive, Redriven, Skipped, Turns};
+use crate::settle::{
+    LetterFilter, LetterId, Letters, Outcomes, Redrive, RedriveMarkers, RedriveOptions, RedrivePlan, Skipped,
+};
 
 /// What is read at once when they are looked for.
 const PAGE: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
@@ -77,10 +79,10 @@ pub(super) async fn run(
 ) -> Result<ExitCode, DeadLettersError> {
     let Args { mut ids, filter, all: _, again, dry_run, by, json } = args;
     let (look, write) = (AS_LONG_AS_IT_TAKES, AS_LONG_AS_IT_TAKES);
-    let order = Order { again, dry_run, definitions, by, look, write };
-    let filter = Filter::from(filter);
-    let mut redriven = Redriven::among(&filter);
-    let mut told = Told { dry_run, json, terminal, redriven: 0, skipped: BTreeMap::new(), failed: false };
+    let order = RedriveOptions { again, dry_run, definitions, by, look, write };
+    let filter = LetterFilter::from(filter);
+    let mut redriven = RedriveMarkers::among(&filter);
+    let mut told = RedriveProgress { dry_run, json, terminal, redriven: 0, skipped: BTreeMap::new(), failed: false };
     let turns = if ids.is_empty() {
         meant((letters, &mut redriven), &filter, &order, &told).await?
     } else {
@@ -100,12 +102,12 @@ pub(super) async fn run(
 
 /// All that are meant.
 async fn meant(
-    (letters, redriven): (&Letters, &mut Redriven),
-    filter: &Filter,
-    order: &Order,
-    told: &Told,
-) -> Result<Turns, DeadLettersError> {
-    let (mut turns, mut from) = (Turns::default(), None);
+    (letters, redriven): (&Letters, &mut RedriveMarkers),
+    filter: &LetterFilter,
+    order: &RedriveOptions,
+    told: &RedriveProgress,
+) -> Result<RedrivePlan, DeadLettersError> {
+    let (mut turns, mut from) = (RedrivePlan::default(), None);
     loop {
         let mut page = letters.page(filter.clone(), from, PAGE).await?;
         page.found.iter().for_each(|letter| turns.add(letter));
@@ -122,8 +124,12 @@ async fn meant(
 }
 
 /// Those of these ids that are there.
-async fn named(letters: &Letters, ids: &[LetterId], told: &mut Told) -> Result<Turns, DeadLettersError> {
-    let mut turns = Turns::default();
+async fn named(
+    letters: &Letters,
+    ids: &[LetterId],
+    told: &mut RedriveProgress,
+) -> Result<RedrivePlan, DeadLettersError> {
+    let mut turns = RedrivePlan::default();
     for ids in ids.chunks(NAMED) {
         let found = letters.named(ids, PAGE.time).await?;
         let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
@@ -134,7 +140,7 @@ async fn named(letters: &Letters, ids: &[LetterId], told: &mut Told) -> Result<T
 }
 
 /// What was said so far.
-struct Told {
+struct RedriveProgress {
     dry_run: bool,
     json: bool,
     terminal: Terminal,
@@ -144,7 +150,7 @@ struct Told {
     failed: bool,
 }
 
-impl Told {
+impl RedriveProgress {
     fn missing(&mut self, ids: impl Iterator<Item = LetterId>) -> io::Result<()> {
         self.tell(&ids.map(|id| (id, Err(Skipped::Missing))).collect())
     }

@@ -9,7 +9,7 @@ use super::list::search;
 use super::{DeadLettersError, text};
 use crate::api::OpenedShown;
 use crate::id::MessageId;
-use crate::settle::{Filter, LetterId, Letters, Opened, Redriven};
+use crate::settle::{LetterFilter, LetterId, Letters, OpenedLetter, RedriveMarkers};
 
 /// How long one letter may take to be read.
 const TIME: Duration = Duration::from_secs(20);
@@ -22,7 +22,7 @@ const OF_ONE_MESSAGE: usize = 100;
 pub struct Args {
     /// A dead letter's id, such as 2:1044, or a message's id, which shows each letter of the message.
     #[arg(value_name = "ID")]
-    id: Named,
+    id: LetterReference,
     /// Show the webhook's secret where the body holds it; without this option it is whsec_….
     #[arg(long)]
     show_secrets: bool,
@@ -33,12 +33,12 @@ pub struct Args {
 
 /// What a letter is called by.
 #[derive(Debug, Clone, Copy)]
-enum Named {
+enum LetterReference {
     Letter(LetterId),
     Message(MessageId),
 }
 
-impl FromStr for Named {
+impl FromStr for LetterReference {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -51,13 +51,13 @@ impl FromStr for Named {
 
 pub(super) async fn run(args: &Args, letters: &Letters, terminal: Terminal) -> Result<(), DeadLettersError> {
     let ids = match args.id {
-        Named::Letter(id) => vec![id],
-        Named::Message(message) => of_message(message, letters, terminal).await?,
+        LetterReference::Letter(id) => vec![id],
+        LetterReference::Message(message) => of_message(message, letters, terminal).await?,
     };
     for id in ids {
         let mut opened = letters.open(id, TIME).await?.ok_or(DeadLettersError::NoLetter(id))?;
-        let of_it = Filter { message: opened.letter.message, ..Filter::default() };
-        Redriven::among(&of_it).mark(std::slice::from_mut(&mut opened.letter), letters, TIME).await?;
+        let of_it = LetterFilter { message: opened.letter.message, ..LetterFilter::default() };
+        RedriveMarkers::among(&of_it).mark(std::slice::from_mut(&mut opened.letter), letters, TIME).await?;
         io::stdout().write_all(shown(&opened, args).as_bytes())?;
     }
     Ok(())
@@ -68,13 +68,13 @@ async fn of_message(
     letters: &Letters,
     terminal: Terminal,
 ) -> Result<Vec<LetterId>, DeadLettersError> {
-    let filter = Filter { message: Some(message), ..Filter::default() };
+    let filter = LetterFilter { message: Some(message), ..LetterFilter::default() };
     let found = search(filter, letters, terminal).all(OF_ONE_MESSAGE).await?;
     let ids: Vec<_> = found.iter().map(|letter| letter.id).collect();
     if ids.is_empty() { Err(DeadLettersError::NoMessage(message)) } else { Ok(ids) }
 }
 
-fn shown(opened: &Opened, args: &Args) -> String {
+fn shown(opened: &OpenedLetter, args: &Args) -> String {
     if !args.json {
         return text::letter(opened, args.show_secrets);
     }

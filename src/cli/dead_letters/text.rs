@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::super::text::{WRITES, endpoint, line, lines, or_none, place, printable};
 use crate::definition::without_secrets;
-use crate::settle::{Kind, Letter, Opened};
+use crate::settle::{Letter, LetterKind, OpenedLetter};
 
 pub(super) const HEAD: [&str; 8] =
     ["ID", "WRITTEN (UTC)", "CLASS", "WEBHOOK", "EVENT", "TRIES", "ENDPOINT OR RECORD", "CAUSE"];
@@ -40,13 +40,13 @@ fn place_of(letter: &Letter) -> Option<String> {
 }
 
 /// All of a letter: what its headers say, with what that means, then its body.
-pub(super) fn letter(opened: &Opened, show_secrets: bool) -> String {
-    let Opened { letter, key, value } = opened;
+pub(super) fn letter(opened: &OpenedLetter, show_secrets: bool) -> String {
+    let OpenedLetter { letter, key, value } = opened;
     let mut text = format!("dead letter {}\n", letter.id);
     let what = letter.kind.map(|kind| match kind {
-        Kind::Call => "a call: one message to one URL",
-        Kind::Record => "a record of which no message could be made",
-        Kind::Redriven => "no letter, but a marker: another letter was redriven",
+        LetterKind::Call => "a call: one message to one URL",
+        LetterKind::Record => "a record of which no message could be made",
+        LetterKind::Redriven => "no letter, but a marker: another letter was redriven",
     });
     line(&mut text, "what", what);
     line(&mut text, "class", letter.class.as_deref().map(printable));
@@ -82,7 +82,7 @@ pub(super) fn letter(opened: &Opened, show_secrets: bool) -> String {
         let shown = String::from_utf8_lossy(bytes).into_owned();
         if show_secrets { shown } else { without_secrets(&shown).into_owned() }
     };
-    if letter.kind != Some(Kind::Call) {
+    if letter.kind != Some(LetterKind::Call) {
         line(&mut text, "key", key.as_deref().map(|key| printable(&shown(key)).into_owned()));
     }
     match value {
@@ -98,10 +98,10 @@ mod tests {
     use super::*;
     use crate::journal::Record;
 
-    fn opened(offset: i64, headers: &[(&str, &str)], value: &[u8]) -> Opened {
+    fn opened(offset: i64, headers: &[(&str, &str)], value: &[u8]) -> OpenedLetter {
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         let record = Record { partition: 2, offset, timestamp_ms: 7_000, key: Some(b"k"), value: Some(value), headers };
-        Opened { letter: Letter::read(&record), key: Some(b"k".to_vec()), value: Some(value.to_vec()) }
+        OpenedLetter { letter: Letter::read(&record), key: Some(b"k".to_vec()), value: Some(value.to_vec()) }
     }
 
     const CALL: [(&str, &str); 8] = [

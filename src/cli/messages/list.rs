@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::super::Terminal;
-use super::super::listing::{ListArgs, Listed, Pages, Search, WhenArgs, WhoseArgs, list};
+use super::super::listing::{ListArgs, ListItem, PagedSearch, Pages, WhenArgs, WhoseArgs, list};
 use super::{Attempts, MessagesError, text};
 use crate::api::AttemptShown;
 use crate::id::{CallId, MessageId};
-use crate::journal::{self, Bounds, Cursor, Page};
-use crate::message_log::{Entry, Filter, MessageLog, Statuses, newest_of_calls};
+use crate::journal::{self, Bounds, Page, TopicCursor};
+use crate::message_log::{EntryFilter, LogEntry, MessageLog, Statuses, newest_of_calls};
 
 /// What is printed.
 #[derive(Debug, clap::Args)]
@@ -39,9 +39,9 @@ pub(super) async fn run(args: Args, log: &MessageLog, terminal: Terminal) -> Res
     let WhoseArgs { account, webhook, event, message } = args.whose;
     let WhenArgs { since, until } = args.when;
     let status = args.status.unwrap_or_default().0;
-    let filter = Filter { account, webhook, event, message, status, since, until };
+    let filter = EntryFilter { account, webhook, event, message, status, since, until };
     let calls = Calls { attempts: Attempts { filter, log }, found: HashSet::new() };
-    list(Search::new(calls, terminal), &args.list).await
+    list(PagedSearch::new(calls, terminal), &args.list).await
 }
 
 /// The newest attempt of each call.
@@ -52,9 +52,9 @@ struct Calls<'l> {
 }
 
 impl Pages for Calls<'_> {
-    type Found = Entry;
+    type Found = LogEntry;
 
-    async fn page(&mut self, from: Option<Cursor>, bounds: Bounds) -> Result<Page<Entry>, journal::Error> {
+    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<LogEntry>, journal::Error> {
         let mut page = self.attempts.page(from, bounds).await?;
         page.found = newest_of_calls(page.found);
         page.found.retain(|entry| self.found.insert((entry.message, entry.call)));
@@ -65,14 +65,14 @@ impl Pages for Calls<'_> {
 /// An attempt, with whose it is.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Shown<'e> {
+struct AttemptJson<'e> {
     account: &'e str,
     webhook_id: &'e str,
     #[serde(flatten)]
     attempt: AttemptShown,
 }
 
-impl Listed for Entry {
+impl ListItem for LogEntry {
     const WHAT: &'static str = "messages";
     const HEAD: &'static [&'static str] = &text::HEAD;
 
@@ -82,7 +82,7 @@ impl Listed for Entry {
 
     fn json(&self) -> String {
         let (account, webhook_id) = (self.account.as_str(), self.webhook.as_str());
-        let shown = Shown { account, webhook_id, attempt: AttemptShown::of(self) };
+        let shown = AttemptJson { account, webhook_id, attempt: AttemptShown::of(self) };
         serde_json::to_string(&shown).expect("an attempt has only texts and numbers")
     }
 }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::decode::{self, Decoder, WholeTables};
 use crate::definition::Definitions;
 use crate::id::MessageId;
-use crate::message_log::{Entry, MessageLog};
+use crate::message_log::{LogEntry, MessageLog};
 use crate::pipeline;
 use crate::render::{AttachmentUrl, Renderer};
 use crate::replay::{Resend, Stages};
@@ -73,7 +73,7 @@ pub(super) async fn run(
 
 impl Sending<'_> {
     /// Sends the message of this entry; returns to how many URLs.
-    async fn send(&self, entry: &Entry) -> Result<usize, Box<dyn Error>> {
+    async fn send(&self, entry: &LogEntry) -> Result<usize, Box<dyn Error>> {
         let event = ChosenArgs { event: vec![entry.event], ..ChosenArgs::default() };
         let mut chosen = event.choose(&self.definitions)?;
         if let Some(Err(reason)) = chosen.events.remove(&entry.event) {

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use super::super::text::{WRITES, endpoint, line, or_none, place, printable};
-use crate::message_log::{Attempt, Entry, oldest_first};
+use crate::message_log::{Attempt, LogEntry, oldest_first};
 
 pub(super) const HEAD: [&str; 9] =
     ["MESSAGE", "AT (UTC)", "STATUS", "CLASS", "WEBHOOK", "EVENT", "TRIES", "MS", "ENDPOINT"];
 
-pub(super) fn row(entry: &Entry) -> Vec<String> {
+pub(super) fn row(entry: &LogEntry) -> Vec<String> {
     vec![
         entry.message.to_string(),
         entry.at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
@@ -23,7 +23,7 @@ pub(super) fn row(entry: &Entry) -> Vec<String> {
 }
 
 /// A message and its attempts, the oldest first; None if nothing of it was found.
-pub(super) fn message(entries: Vec<Entry>) -> Option<String> {
+pub(super) fn message(entries: Vec<LogEntry>) -> Option<String> {
     let entries = oldest_first(entries);
     let first = entries.first()?;
     let mut text = format!("message {}, the receiver's webhook-id\n", first.message);
@@ -39,7 +39,7 @@ pub(super) fn message(entries: Vec<Entry>) -> Option<String> {
     Some(text)
 }
 
-fn attempt(text: &mut String, entry: &Entry) {
+fn attempt(text: &mut String, entry: &LogEntry) {
     let what = match entry.attempt {
         Some(_) => format!("attempt {}", entry.attempts),
         None => format!("without another attempt after {}", entry.attempts),
@@ -71,18 +71,18 @@ mod tests {
     use super::*;
     use crate::journal::Record;
 
-    fn entry(at: &str, json: &str) -> Entry {
+    fn entry(at: &str, json: &str) -> LogEntry {
         let json = format!(
             r#"{{"at":"2026-11-24T{at}Z","account":"acme","webhook":"abc123","event":"def456",
                 "message":"00000000-0000-0000-0000-000000000007","url":"https://a.example/hook?token=1",
                 "source":{{"topic":"changes","partition":1,"offset":9}},{json}}}"#
         );
         let value = Some(json.as_bytes());
-        Entry::read(&Record { partition: 0, offset: 0, timestamp_ms: 0, key: None, value, headers: Vec::new() })
+        LogEntry::read(&Record { partition: 0, offset: 0, timestamp_ms: 0, key: None, value, headers: Vec::new() })
             .unwrap()
     }
 
-    fn failed() -> Entry {
+    fn failed() -> LogEntry {
         entry(
             "15:00:00.123",
             r#""status":"WillRetry","attempts":1,"class":"status_5xx","cause":"https://a.example answered 503","next":"2026-11-24T15:00:05Z","attempt":
@@ -90,7 +90,7 @@ mod tests {
         )
     }
 
-    fn cancelled() -> Entry {
+    fn cancelled() -> LogEntry {
         entry("15:00:04", r#""status":"Cancelled","attempts":1"#)
     }
 

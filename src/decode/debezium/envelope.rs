@@ -7,12 +7,12 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use serde_json::value::RawValue;
 
 use super::Source;
-use crate::decode::json::{Name, NullableRow, Text, within};
+use crate::decode::json::{JsonText, NullableRow, ObjectKey, within};
 use crate::decode::row::Row;
 use crate::decode::schema::SchemaCache;
 
 /// A record's value.
-pub(super) struct Message<'a> {
+pub(super) struct RecordValue<'a> {
     /// None for the payload null, which is a tombstone.
     pub envelope: Option<Envelope<'a>>,
     /// The schema came with it, and is now the cache's last.
@@ -29,18 +29,18 @@ pub(super) struct Envelope<'a> {
 }
 
 /// Reads a record's value with or without its schema.
-pub(super) fn read<'a>(text: &'a str, schemas: &mut SchemaCache) -> Result<Message<'a>, serde_json::Error> {
+pub(super) fn read<'a>(text: &'a str, schemas: &mut SchemaCache) -> Result<RecordValue<'a>, serde_json::Error> {
     // A schema is several times as long as its row and nearly always the one before.
     if let Some(payload) = schemas.payload(text)
         && let Ok(Wrapped { envelope, schema: None }) = serde_json::from_str(payload)
     {
-        return Ok(Message { envelope, has_schema: true });
+        return Ok(RecordValue { envelope, has_schema: true });
     }
     let Wrapped { schema, envelope } = serde_json::from_str(text)?;
     if let Some(schema) = schema {
         schemas.put_first(schema.get());
     }
-    Ok(Message { envelope, has_schema: schema.is_some() })
+    Ok(RecordValue { envelope, has_schema: schema.is_some() })
 }
 
 /// An envelope by itself, or `{"schema": …, "payload": envelope}`.
@@ -67,7 +67,7 @@ impl<'de> Visitor<'de> for WrappedVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Wrapped<'de>, A::Error> {
         let mut schema = None;
         let mut envelope = Some(Envelope::default());
-        while let Some(Name(name)) = map.next_key()? {
+        while let Some(ObjectKey(name)) = map.next_key()? {
             match (&*name, &mut envelope) {
                 ("schema", _) => schema = map.next_value()?,
                 ("payload", _) => envelope = map.next_value::<Option<Envelope<'de>>>()?,
@@ -91,7 +91,7 @@ impl<'de> Envelope<'de> {
             "before" => self.before = map.next_value::<NullableRow<'de>>().map_err(within("before"))?.0,
             "after" => self.after = map.next_value::<NullableRow<'de>>().map_err(within("after"))?.0,
             "source" => self.source = map.next_value().map_err(within("source"))?,
-            "op" => self.op = map.next_value::<Option<Text<'de>>>().map_err(within("op"))?.map(|Text(op)| op),
+            "op" => self.op = map.next_value::<Option<JsonText<'de>>>().map_err(within("op"))?.map(|JsonText(op)| op),
             _ => {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -117,7 +117,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
         let mut envelope = Envelope::default();
-        while let Some(Name(name)) = map.next_key()? {
+        while let Some(ObjectKey(name)) = map.next_key()? {
             envelope.read_field(&name, &mut map)?;
         }
         Ok(envelope)

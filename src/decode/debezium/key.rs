@@ -9,7 +9,7 @@ use crate::json::without_byte_order_mark;
 
 /// A record's key, out of its schema's wrapping if it came in one.
 #[derive(Clone, Copy)]
-pub(super) enum Key<'a> {
+pub(super) enum RecordKey<'a> {
     /// No bytes, none but white space, or null in JSON: a table without a key.
     Absent,
     Text(&'a str),
@@ -17,7 +17,7 @@ pub(super) enum Key<'a> {
     Bytes(&'a [u8]),
 }
 
-impl<'a> Key<'a> {
+impl<'a> RecordKey<'a> {
     pub(super) fn read(key: Option<&'a [u8]>) -> Self {
         let Some(bytes) = key else { return Self::Absent };
         let Ok(text) = std::str::from_utf8(bytes) else { return Self::Bytes(bytes) };

@@ -6,7 +6,7 @@
 //! to be, and CockroachDB, which has only the time.
 //! <https://debezium.io/documentation/reference/stable/connectors/index.html>
 
-use super::key::Key;
+use super::key::RecordKey;
 use super::source::{Part, Source, number, push, text};
 use crate::decode::{Identity, Input, Row, Sequence};
 use crate::vocabulary::Operation;
@@ -16,7 +16,7 @@ pub const WITH_STABLE_IDENTITY: [&str; 8] =
     ["PostgreSQL", "MySQL", "MariaDB", "SQL Server", "Db2", "Informix", "Oracle", "Spanner"];
 
 /// Whose log it is, by the connector.
-enum Log {
+enum ConnectorLog {
     Postgres,
     Binlog,
     SqlServer,
@@ -28,46 +28,48 @@ enum Log {
 }
 
 impl<'a> Source<'a> {
-    fn log(&self) -> Log {
+    fn log(&self) -> ConnectorLog {
         match self.connector() {
-            r#""postgresql""# => Log::Postgres,
-            r#""mysql""# | r#""mariadb""# => Log::Binlog,
-            r#""sqlserver""# => Log::SqlServer,
-            r#""db2""# => Log::Db2,
-            r#""informix""# => Log::Informix,
-            r#""oracle""# => Log::Oracle,
-            r#""spanner""# => Log::Spanner,
-            _ => Log::Unknown,
+            r#""postgresql""# => ConnectorLog::Postgres,
+            r#""mysql""# | r#""mariadb""# => ConnectorLog::Binlog,
+            r#""sqlserver""# => ConnectorLog::SqlServer,
+            r#""db2""# => ConnectorLog::Db2,
+            r#""informix""# => ConnectorLog::Informix,
+            r#""oracle""# => ConnectorLog::Oracle,
+            r#""spanner""# => ConnectorLog::Spanner,
+            _ => ConnectorLog::Unknown,
         }
     }
 
     /// What the change is known by when it is published again: its place in the database's log, its table, what
     /// was done and to which row. None where the place or the row is not known.
-    pub(super) fn identity(&self, op: &str, key: &Key<'_>, row: &Row<'_>) -> Option<Identity<'a>> {
+    pub(super) fn identity(&self, op: &str, key: &RecordKey<'_>, row: &Row<'_>) -> Option<Identity<'a>> {
         let snapshot = op == "r";
-        if snapshot && matches!(key, Key::Absent) {
+        if snapshot && matches!(key, RecordKey::Absent) {
             return None;
         }
         let mut identity = String::with_capacity(128);
         let mut push_all = |parts: &[Part<'_>]| parts.iter().for_each(|&part| push(&mut identity, part));
         push_all(&[self.connector, self.name, self.db, self.schema, self.table]);
         match self.log() {
-            Log::Postgres if self.lsn.is_some() => push_all(&[self.lsn]),
+            ConnectorLog::Postgres if self.lsn.is_some() => push_all(&[self.lsn]),
             // The rows of an incremental snapshot have no position but the last commit's.
-            Log::Postgres if snapshot => push_all(&[self.sequence, self.ts_ns]),
-            Log::Binlog if self.file.is_some() && self.pos.is_some() => {
+            ConnectorLog::Postgres if snapshot => push_all(&[self.sequence, self.ts_ns]),
+            ConnectorLog::Binlog if self.file.is_some() && self.pos.is_some() => {
                 push_all(&[self.server_id, self.file, self.pos, self.row]);
             }
-            Log::SqlServer | Log::Db2 | Log::Informix
+            ConnectorLog::SqlServer | ConnectorLog::Db2 | ConnectorLog::Informix
                 if self.commit_lsn.is_some() && (snapshot || self.change_lsn.is_some()) =>
             {
                 push_all(&[self.commit_lsn, self.change_lsn, self.event_serial_no]);
             }
             // The SCN alone is that of many changes. The commit's is left out: it is that of the redo thread's last one.
-            Log::Oracle if self.scn.is_some() && (snapshot || self.rs_id.is_some() || self.lcr_position.is_some()) => {
+            ConnectorLog::Oracle
+                if self.scn.is_some() && (snapshot || self.rs_id.is_some() || self.lcr_position.is_some()) =>
+            {
                 push_all(&[self.scn, self.redo_thread, self.rs_id, self.ssn, self.lcr_position]);
             }
-            Log::Spanner if self.server_transaction_id.is_some() && self.sequence.is_some() => {
+            ConnectorLog::Spanner if self.server_transaction_id.is_some() && self.sequence.is_some() => {
                 let number = [self.record_sequence_prefix, self.sequence, self.mod_number];
                 push_all(&[self.server_transaction_id]);
                 push_all(&number);
@@ -84,8 +86,10 @@ impl<'a> Source<'a> {
     pub(super) fn sequence(&self, op: &str, operation: Operation, input: &Input<'_>) -> Sequence {
         let after_delete = operation != Operation::Delete;
         let sequence = match self.log() {
-            Log::Postgres => self.positions().map(|(commit, lsn)| Sequence::Postgres { commit, lsn, after_delete }),
-            Log::Binlog => self.binlog(),
+            ConnectorLog::Postgres => {
+                self.positions().map(|(commit, lsn)| Sequence::Postgres { commit, lsn, after_delete })
+            }
+            ConnectorLog::Binlog => self.binlog(),
             other => self.log_position(&other, op == "r").map(|(commit, change, minor)| Sequence::Log {
                 commit,
                 change,
@@ -115,29 +119,29 @@ impl<'a> Source<'a> {
 
     /// What orders a row's changes, the coarsest first: a row's changes by one transaction come before those by the next
     /// one to commit.
-    fn log_position(&self, log: &Log, snapshot: bool) -> Option<(u128, u128, u64)> {
+    fn log_position(&self, log: &ConnectorLog, snapshot: bool) -> Option<(u128, u128, u64)> {
         // Rows of a snapshot have a commit's position alone.
         let own = |part: Part<'_>, read: fn(Part<'_>) -> Option<u128>| match text(part) {
             None if snapshot => Some(0),
             _ => read(part),
         };
         Some(match log {
-            Log::SqlServer | Log::Db2 => (
+            ConnectorLog::SqlServer | ConnectorLog::Db2 => (
                 hexadecimal(self.commit_lsn)?,
                 own(self.change_lsn, hexadecimal)?,
                 number(self.event_serial_no).unwrap_or(0),
             ),
-            Log::Informix => (decimal(self.commit_lsn)?, own(self.change_lsn, decimal)?, 0),
+            ConnectorLog::Informix => (decimal(self.commit_lsn)?, own(self.change_lsn, decimal)?, 0),
             // XStream's positions have no order as text.
-            Log::Oracle if self.lcr_position.is_some() => return None,
-            Log::Oracle => (decimal(self.scn)?, own(self.rs_id, hexadecimal)?, number(self.ssn).unwrap_or(0)),
-            Log::Spanner => {
+            ConnectorLog::Oracle if self.lcr_position.is_some() => return None,
+            ConnectorLog::Oracle => (decimal(self.scn)?, own(self.rs_id, hexadecimal)?, number(self.ssn).unwrap_or(0)),
+            ConnectorLog::Spanner => {
                 let prefix = hexadecimal(self.record_sequence_prefix).unwrap_or(0);
                 let number_in_transaction: u64 = text(self.sequence)?.parse().ok()?;
                 let record = prefix.checked_mul(1 << 64)?.checked_add(number_in_transaction.into())?;
                 (number(self.ts_ns)?, record, number(self.mod_number)?)
             }
-            Log::Postgres | Log::Binlog | Log::Unknown => return None,
+            ConnectorLog::Postgres | ConnectorLog::Binlog | ConnectorLog::Unknown => return None,
         })
     }
 }

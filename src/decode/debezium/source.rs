@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::decode::json::{self, Name};
+use crate::decode::json::{self, ObjectKey};
 use crate::decode::{EventDate, Input, TableNaming};
 
 /// A field of `source` as JSON text; None when it is null or absent.
@@ -88,7 +88,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Source<'de>, A::Error> {
         let mut source = Source::default();
-        while let Some(Name(name)) = map.next_key()? {
+        while let Some(ObjectKey(name)) = map.next_key()? {
             source.read_field(&name, &mut map)?;
         }
         Ok(source)

@@ -3,7 +3,7 @@ use std::cell::Cell;
 use serde_json::json;
 
 use super::super::guard::Guard;
-use super::super::rules::Limits;
+use super::super::rules::DefinitionLimits;
 use super::super::samples::stamp;
 use super::super::{Changes, Definitions, HiddenText};
 use super::*;
@@ -12,16 +12,19 @@ use super::*;
 struct State {
     definitions: Definitions,
     random: Cell<u8>,
-    limits: Limits,
+    limits: DefinitionLimits,
 }
 
 impl State {
     fn new() -> Self {
-        let limits = Limits { events_of_webhook: 3, ..Limits::default() };
+        let limits = DefinitionLimits { events_of_webhook: 3, ..DefinitionLimits::default() };
         Self { definitions: Definitions::default(), random: Cell::new(0), limits }
     }
 
-    fn decide<T>(&mut self, decide: impl FnOnce(&Draft<'_>, &Terms<'_>) -> Decision<T>) -> Result<T, String> {
+    fn decide<T>(
+        &mut self,
+        decide: impl FnOnce(&PendingDefinitions<'_>, &RequestContext<'_>) -> Decision<T>,
+    ) -> Result<T, String> {
         let account = AccountId::from("acme");
         let stamp = stamp();
         let random = |bytes: &mut [u8]| {
@@ -29,14 +32,15 @@ impl State {
             bytes.fill(self.random.get());
         };
         let policy = Policy { limits: self.limits.clone(), ..Policy::default() };
-        let terms = Terms {
+        let terms = RequestContext {
             account: &account,
             policy: &policy,
             stamp: &stamp,
             seen: &|_, _| Some(Vec::new()),
             random: &random,
         };
-        let (records, made) = decide(&Draft::on(&self.definitions), &terms).map_err(|problem| problem.to_string())?;
+        let (records, made) =
+            decide(&PendingDefinitions::on(&self.definitions), &terms).map_err(|problem| problem.to_string())?;
         for record in records {
             let key = record.key.to_string();
             self.definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
@@ -45,7 +49,7 @@ impl State {
     }
 
     fn webhook(&mut self, name: &str) -> Result<Webhook, String> {
-        let wanted = WebhookWanted { name: Some(name.to_owned()), ..urls(&["https://a.example/"]) };
+        let wanted = WebhookRequest { name: Some(name.to_owned()), ..urls(&["https://a.example/"]) };
         self.decide(|draft, terms| create_webhook(draft, &wanted, terms))
     }
 
@@ -55,9 +59,9 @@ impl State {
     }
 }
 
-fn urls(urls: &[&str]) -> WebhookWanted {
+fn urls(urls: &[&str]) -> WebhookRequest {
     let urls = urls.iter().map(|&url| url.to_owned()).collect();
-    WebhookWanted { outgoing_urls: Some(urls), ..WebhookWanted::default() }
+    WebhookRequest { outgoing_urls: Some(urls), ..WebhookRequest::default() }
 }
 
 fn wanted(event_type: &str, fields: &[&str]) -> EventWanted {
@@ -75,7 +79,7 @@ fn a_name_is_free_for_one_webhook_of_an_account() {
     let first = state.webhook("A").unwrap();
     assert!(state.webhook("A").unwrap_err().contains(first.id.as_str()));
     let second = state.webhook("B").unwrap();
-    let renamed = WebhookWanted { name: Some("A".to_owned()), ..WebhookWanted::default() };
+    let renamed = WebhookRequest { name: Some("A".to_owned()), ..WebhookRequest::default() };
     let refused = state.decide(|draft, terms| change_webhook(draft, second.id.as_str(), &renamed, terms));
     assert!(refused.unwrap_err().contains("is taken"));
     state.decide(|draft, terms| delete_webhook(draft, first.id.as_str(), terms.account)).unwrap();
@@ -130,7 +134,9 @@ fn an_account_has_so_many_definitions_and_so_many_bytes_and_may_always_make_them
     let there = state.definitions.usage(&"acme".into());
     assert_eq!(there, Usage { webhooks: 2, events: 0, bytes: 2 * "Ahttps://a.example/".len() });
 
-    let limited = |state: &mut State, of_account: Usage| state.limits = Limits { of_account, ..Limits::default() };
+    let limited = |state: &mut State, of_account: Usage| {
+        state.limits = DefinitionLimits { of_account, ..DefinitionLimits::default() }
+    };
     let room = Usage { webhooks: 2, events: 2, bytes: there.bytes + 20 };
     limited(&mut state, room);
     let full = "the account would have 3 webhooks, and at most 2 are allowed: delete what is not needed, or have the \
@@ -155,7 +161,7 @@ fn an_account_has_so_many_definitions_and_so_many_bytes_and_may_always_make_them
         room.bytes
     )));
     assert!(refused.contains("definitions.max_account_bytes"), "{refused}");
-    let long = WebhookWanted { description: Some("long".repeat(10)), ..WebhookWanted::default() };
+    let long = WebhookRequest { description: Some("long".repeat(10)), ..WebhookRequest::default() };
     let refused = state.decide(|draft, terms| change_webhook(draft, second.id.as_str(), &long, terms));
     assert!(refused.unwrap_err().contains("bytes of definitions"));
 
@@ -163,7 +169,7 @@ fn an_account_has_so_many_definitions_and_so_many_bytes_and_may_always_make_them
     limited(&mut state, Usage::default());
     template(&mut state, "{'a': '2'}").unwrap();
     template(&mut state, "{'a': ''}").unwrap();
-    let renamed = WebhookWanted { name: Some("Z".to_owned()), ..WebhookWanted::default() };
+    let renamed = WebhookRequest { name: Some("Z".to_owned()), ..WebhookRequest::default() };
     state.decide(|draft, terms| change_webhook(draft, second.id.as_str(), &renamed, terms)).unwrap();
     for webhook in [first, second] {
         state.decide(|draft, terms| delete_webhook(draft, webhook.id.as_str(), terms.account)).unwrap();
@@ -178,12 +184,12 @@ fn what_is_drafted_counts_for_its_account() {
     state.event(&webhook, "table.recordInsert", &[]).unwrap();
     let account = AccountId::from("acme");
     let committed = state.definitions.usage(&account);
-    let mut draft = Draft::on(&state.definitions);
+    let mut draft = PendingDefinitions::on(&state.definitions);
     assert_eq!(draft.usage(&account), committed);
     let other = Event { id: "event9".parse().unwrap(), ..state.definitions.events().next().unwrap().clone() };
     draft.put(&[LogRecord::event(&other)]);
     assert_eq!(draft.usage(&account), committed + Usage::of_event(&other));
-    draft.put(&[LogRecord::deletion(Key::Event(other.id))]);
+    draft.put(&[LogRecord::deletion(DefinitionKey::Event(other.id))]);
     assert_eq!(draft.usage(&account), committed);
     let foreign = Webhook { id: "hook99".parse().unwrap(), account: "zoo".into(), ..webhook.clone() };
     draft.put(&[LogRecord::webhook(&foreign), LogRecord::webhook(&Webhook { name: "AA".to_owned(), ..webhook })]);
@@ -199,11 +205,11 @@ fn enabled_sets_every_event() {
     let all =
         |state: &State| state.definitions.events().map(|event| (event.enabled, event.version)).collect::<Vec<_>>();
     for (enabled, version) in [(false, 2), (false, 2), (true, 3)] {
-        let wanted = WebhookWanted { enabled: Some(enabled), ..WebhookWanted::default() };
+        let wanted = WebhookRequest { enabled: Some(enabled), ..WebhookRequest::default() };
         state.decide(|draft, terms| change_webhook(draft, webhook.id.as_str(), &wanted, terms)).unwrap();
         assert_eq!(all(&state), [(enabled, version)]);
     }
-    let nothing = WebhookWanted::default();
+    let nothing = WebhookRequest::default();
     assert!(state.decide(|draft, terms| change_webhook(draft, webhook.id.as_str(), &nothing, terms)).is_err());
 }
 
@@ -239,14 +245,15 @@ fn changed(before: serde_json::Value, wanted: serde_json::Value) -> Result<Webho
     let mut state = State::new();
     let mut first = urls(&["https://a.example/1", "http://b.example:8080/"]);
     first.name = Some("A".to_owned());
-    let given: WebhookWanted = serde_json::from_value(before).unwrap();
-    let first = WebhookWanted { name: first.name, outgoing_urls: first.outgoing_urls, ..given };
-    let allow_http = |terms: &Terms<'_>| Policy { allow_http: true, ..terms.policy.clone() };
-    let made =
-        state.decide(|draft, terms| create_webhook(draft, &first, &Terms { policy: &allow_http(terms), ..*terms }))?;
-    let wanted: WebhookWanted = serde_json::from_value(wanted).unwrap();
+    let given: WebhookRequest = serde_json::from_value(before).unwrap();
+    let first = WebhookRequest { name: first.name, outgoing_urls: first.outgoing_urls, ..given };
+    let allow_http = |terms: &RequestContext<'_>| Policy { allow_http: true, ..terms.policy.clone() };
+    let made = state.decide(|draft, terms| {
+        create_webhook(draft, &first, &RequestContext { policy: &allow_http(terms), ..*terms })
+    })?;
+    let wanted: WebhookRequest = serde_json::from_value(wanted).unwrap();
     state.decide(|draft, terms| {
-        change_webhook(draft, made.id.as_str(), &wanted, &Terms { policy: &allow_http(terms), ..*terms })
+        change_webhook(draft, made.id.as_str(), &wanted, &RequestContext { policy: &allow_http(terms), ..*terms })
     })
 }
 
@@ -324,7 +331,7 @@ fn an_address_that_is_never_dialled_is_refused_when_it_is_written() {
         ("localhost", "127.0.0.1, which is a loopback address"),
     ] {
         let url = format!("https://{host}/");
-        let wanted = WebhookWanted { name: Some("B".to_owned()), ..urls(&[&url]) };
+        let wanted = WebhookRequest { name: Some("B".to_owned()), ..urls(&[&url]) };
         let refused = state.decide(|draft, terms| create_webhook(draft, &wanted, terms)).unwrap_err();
         assert!(
             refused.starts_with(&format!("OutgoingUrls: {url:?} leads to ")) && refused.contains(meant),
@@ -337,25 +344,25 @@ fn an_address_that_is_never_dialled_is_refused_when_it_is_written() {
         }
     }
     // What the configuration denies is told without its networks, and what is there already may be changed.
-    let denies = |terms: &Terms<'_>| {
+    let denies = |terms: &RequestContext<'_>| {
         let addresses = Guard::new(Vec::new(), vec!["8.8.0.0/16".parse().unwrap()]);
         Policy { addresses, ..terms.policy.clone() }
     };
-    let wanted = WebhookWanted { name: Some("C".to_owned()), ..urls(&["https://8.8.8.8/"]) };
+    let wanted = WebhookRequest { name: Some("C".to_owned()), ..urls(&["https://8.8.8.8/"]) };
     let there = state.decide(|draft, terms| create_webhook(draft, &wanted, terms)).unwrap();
     let refused = state.decide(|draft, terms| {
         change_webhook(
             draft,
             there.id.as_str(),
             &urls(&["https://8.8.8.8/"]),
-            &Terms { policy: &denies(terms), ..*terms },
+            &RequestContext { policy: &denies(terms), ..*terms },
         )
     });
     let refused = refused.unwrap_err();
     assert!(refused.contains("an address that this installation denies") && !refused.contains("8.8.0.0"), "{refused}");
-    let off = WebhookWanted { enabled: Some(false), ..WebhookWanted::default() };
+    let off = WebhookRequest { enabled: Some(false), ..WebhookRequest::default() };
     let changed = state.decide(|draft, terms| {
-        change_webhook(draft, there.id.as_str(), &off, &Terms { policy: &denies(terms), ..*terms })
+        change_webhook(draft, there.id.as_str(), &off, &RequestContext { policy: &denies(terms), ..*terms })
     });
     assert!(changed.is_ok(), "{changed:?}");
 }
@@ -364,8 +371,8 @@ fn an_address_that_is_never_dialled_is_refused_when_it_is_written() {
 fn a_secret_is_made_and_not_given() {
     let mut state = State::new();
     let given =
-        |secret: &str| WebhookWanted { secret: Some(HiddenText(secret.to_owned())), ..WebhookWanted::default() };
-    let wanted = WebhookWanted {
+        |secret: &str| WebhookRequest { secret: Some(HiddenText(secret.to_owned())), ..WebhookRequest::default() };
+    let wanted = WebhookRequest {
         name: Some("A".to_owned()),
         secret: given("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").secret,
         ..urls(&["https://a.example/"])
@@ -373,12 +380,12 @@ fn a_secret_is_made_and_not_given() {
     let refused = state.decide(|draft, terms| create_webhook(draft, &wanted, terms)).unwrap_err();
     assert!(refused.starts_with("Secret can't be chosen") && !refused.contains("whsec_Mf"), "{refused}");
     let webhook = state.webhook("A").unwrap();
-    let change = |state: &mut State, wanted: &WebhookWanted| {
+    let change = |state: &mut State, wanted: &WebhookRequest| {
         state.decide(|draft, terms| change_webhook(draft, webhook.id.as_str(), wanted, terms))
     };
     assert!(change(&mut state, &wanted).unwrap_err().starts_with("Secret can't be chosen"));
     let same = given(webhook.secret.expose());
     assert!(change(&mut state, &same).unwrap_err().starts_with("nothing to change"));
-    let sent_back = WebhookWanted { description: Some("d".to_owned()), ..same };
+    let sent_back = WebhookRequest { description: Some("d".to_owned()), ..same };
     assert_eq!(change(&mut state, &sent_back).unwrap().secret, webhook.secret);
 }

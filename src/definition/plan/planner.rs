@@ -6,19 +6,20 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_saphyr::{Location, Spanned};
 
-use super::{Change, Plan, Problem, Problems, Reason, Terms, WebhookPlan};
-use crate::definition::kept::{self, Kept};
-use crate::definition::rules::{self, Places};
+use super::{ApplyContext, Change, FileProblem, Plan, ProblemReason, Problems, WebhookPlan};
+use crate::definition::kept::{self, RetainedText};
+use crate::definition::rules::{self, EventSlots};
 use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
 use crate::definition::{
-    BadSecret, Definitions, Draft, Event, Handling, HiddenText, Reference, Secret, Table, Webhook,
+    BadSecret, Definitions, DeliverySettings, Event, HiddenText, PendingDefinitions, Secret, SecretReference, Table,
+    Webhook,
 };
 use crate::id::{AccountId, EventId, TableId, WebhookId};
 use crate::vocabulary::Operation;
 
 pub(super) struct Planner<'p> {
     definitions: &'p Definitions,
-    terms: &'p Terms<'p>,
+    terms: &'p ApplyContext<'p>,
     /// The lines of the webhooks that the file names.
     named: HashMap<(AccountId, &'p str), u64>,
     /// The lines of the tables that the file names.
@@ -28,14 +29,14 @@ pub(super) struct Planner<'p> {
     new_webhooks: HashSet<WebhookId>,
     new_events: HashSet<EventId>,
     plan: Plan,
-    problems: Vec<Problem>,
+    problems: Vec<FileProblem>,
 }
 
 /// What an event is known by within its webhook.
 type Identity<'e> = (Operation, &'e str, BTreeSet<&'e str>);
 
 impl<'p> Planner<'p> {
-    pub fn new(definitions: &'p Definitions, terms: &'p Terms<'p>) -> Self {
+    pub fn new(definitions: &'p Definitions, terms: &'p ApplyContext<'p>) -> Self {
         Self {
             definitions,
             terms,
@@ -60,10 +61,10 @@ impl<'p> Planner<'p> {
         let (place, entry) = (entry.referenced, &entry.value);
         let subject = || format!("webhook {:?}", entry.name);
         let Some(account) = self.account(entry.account.as_deref()) else {
-            return self.problem(place, subject(), Reason::NoAccount);
+            return self.problem(place, subject(), ProblemReason::NoAccount);
         };
         if let Some(line) = self.named.insert((account.clone(), &entry.name), place.line()) {
-            return self.problem(place, subject(), Reason::Again(line));
+            return self.problem(place, subject(), ProblemReason::Again(line));
         }
         let before = self.definitions.named(&account, &entry.name).next();
         let after = match self.wanted_webhook(account, entry, before) {
@@ -96,7 +97,7 @@ impl<'p> Planner<'p> {
         account: AccountId,
         entry: &WebhookEntry,
         before: Option<&Webhook>,
-    ) -> Result<Webhook, Reason> {
+    ) -> Result<Webhook, ProblemReason> {
         let secret = match (&entry.secret, before) {
             (Some(text), _) => self.given_secret(text)?,
             (None, Some(before)) => before.secret.clone(),
@@ -124,14 +125,18 @@ impl<'p> Planner<'p> {
         rules::webhook(&webhook, self.terms.policy)?;
         rules::destinations(&webhook, self.terms.policy)?;
         before.map_or(Ok(()), |before| kept::check(&kept, before, &webhook))?;
-        rules::unique_name(&webhook, &Draft::on(self.definitions))?;
+        rules::unique_name(&webhook, &PendingDefinitions::on(self.definitions))?;
         Ok(webhook)
     }
 
     /// The handling, and which secrets stay because the file has … for them.
-    fn wanted_handling(&self, entry: &WebhookEntry, before: Option<&Webhook>) -> Result<(Handling, Vec<Kept>), Reason> {
+    fn wanted_handling(
+        &self,
+        entry: &WebhookEntry,
+        before: Option<&Webhook>,
+    ) -> Result<(DeliverySettings, Vec<RetainedText>), ProblemReason> {
         let header = |(name, text): (&String, &SecretText)| (name.clone(), HiddenText(text.0.clone()));
-        let mut handling = Handling {
+        let mut handling = DeliverySettings {
             timeout: entry.timeout,
             retry: entry.retry_schedule.clone(),
             headers: entry.headers.iter().map(header).collect(),
@@ -148,15 +153,17 @@ impl<'p> Planner<'p> {
     }
 
     /// A text, or what stands where it refers to.
-    fn resolved(&self, field: &'static str, text: &str) -> Result<String, Reason> {
-        match Reference::of(text) {
-            Some(reference) => (self.terms.elsewhere)(reference).map_err(|reason| Reason::Elsewhere { field, reason }),
+    fn resolved(&self, field: &'static str, text: &str) -> Result<String, ProblemReason> {
+        match SecretReference::of(text) {
+            Some(reference) => {
+                (self.terms.elsewhere)(reference).map_err(|reason| ProblemReason::Elsewhere { field, reason })
+            }
             None => Ok(text.to_owned()),
         }
     }
 
-    fn given_secret(&self, text: &SecretText) -> Result<Secret, Reason> {
-        Secret::try_from(self.resolved("Secret", &text.0)?).map_err(|bad: BadSecret| Reason::Rule(bad.into()))
+    fn given_secret(&self, text: &SecretText) -> Result<Secret, ProblemReason> {
+        Secret::try_from(self.resolved("Secret", &text.0)?).map_err(|bad: BadSecret| ProblemReason::Rule(bad.into()))
     }
 
     /// What happens to a webhook's events; those that stay as they are are left out.
@@ -170,11 +177,11 @@ impl<'p> Planner<'p> {
         let mut lines: HashMap<Identity<'p>, u64> = HashMap::new();
         let mut changes: Vec<(Location, Change<Event>)> = Vec::new();
         for Spanned { value: entry, referenced: place, .. } in &entry.events {
-            let wanted = rules::operation(&entry.event_type).map_err(Reason::from).and_then(|operation| {
+            let wanted = rules::operation(&entry.event_type).map_err(ProblemReason::from).and_then(|operation| {
                 let identity = identity(operation, &entry.object_name, &entry.object_fields);
                 let before = there.remove(&identity);
                 match lines.insert(identity, place.line()) {
-                    Some(line) => Err(Reason::Again(line)),
+                    Some(line) => Err(ProblemReason::Again(line)),
                     None => self.wanted_event(webhook, operation, entry, before),
                 }
             });
@@ -199,7 +206,7 @@ impl<'p> Planner<'p> {
         operation: Operation,
         entry: &EventEntry,
         before: Option<&Event>,
-    ) -> Result<Change<Event>, Reason> {
+    ) -> Result<Change<Event>, ProblemReason> {
         let event = Event {
             id: before.map_or_else(|| self.new_event_id(), |before| before.id),
             webhook: webhook.id,
@@ -227,7 +234,7 @@ impl<'p> Planner<'p> {
 
     /// Checks that the events that a webhook will have can stand beside each other.
     fn check_places(&mut self, stay: &[&Event], changes: &[(Location, Change<Event>)]) {
-        let mut places = Places::default();
+        let mut places = EventSlots::default();
         for event in stay {
             // Whether those stand well that the file does not touch is not its matter.
             let _ = places.take(event);
@@ -242,7 +249,7 @@ impl<'p> Planner<'p> {
                 let of_file = refusal.other_event().and_then(|other| Some((other, *lines.get(&other)?)));
                 let subject = format!("event {} of {:?}", event.operation.event_type(), event.object_name);
                 let reason = match of_file {
-                    Some((other, line)) => Reason::Among { refusal, other, line },
+                    Some((other, line)) => ProblemReason::Among { refusal, other, line },
                     None => refusal.into(),
                 };
                 self.problem(*place, subject, reason);
@@ -291,8 +298,8 @@ impl<'p> Planner<'p> {
         bytes
     }
 
-    fn problem(&mut self, place: Location, subject: String, reason: Reason) {
-        self.problems.push(Problem { place, subject, reason });
+    fn problem(&mut self, place: Location, subject: String, reason: ProblemReason) {
+        self.problems.push(FileProblem { place, subject, reason });
     }
 }
 

@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 
-use super::super::{Changes, FieldType, rules, rules::Places, samples};
+use super::super::{Changes, FieldType, rules, rules::EventSlots, samples};
 use super::*;
 
 const FILE: &str = "
@@ -43,19 +43,19 @@ fn try_apply_where(seen: &Seen<'_>, definitions: &Definitions, file: &str, prune
         count.set(count.get() + 1);
         bytes.fill(count.get());
     };
-    let terms = Terms {
+    let terms = ApplyContext {
         account: Some(&"acme".into()),
         prune,
         policy: &Policy::default(),
         seen,
         stamp: &samples::stamp(),
         elsewhere: &|reference| match reference {
-            Reference::Variable("ZOO_SECRET") | Reference::File("/run/zoo") => Ok(ZOO_SECRET.to_owned()),
+            SecretReference::Variable("ZOO_SECRET") | SecretReference::File("/run/zoo") => Ok(ZOO_SECRET.to_owned()),
             other => Err(format!("there is no {other:?}")),
         },
         random: &random,
     };
-    plan(definitions, &File::parse(file).unwrap(), &terms)
+    plan(definitions, &DefinitionFile::parse(file).unwrap(), &terms)
 }
 
 fn carry_out(definitions: &mut Definitions, plan: &Plan) {
@@ -327,7 +327,7 @@ proptest! {
         let mut definitions = Definitions::default();
         let mut changes = Changes::default();
         for webhook in &webhooks {
-            if rules::unique_name(webhook, &super::super::Draft::on(&definitions)).is_ok() {
+            if rules::unique_name(webhook, &super::super::PendingDefinitions::on(&definitions)).is_ok() {
                 let record = LogRecord::webhook(webhook);
                 definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut changes).unwrap();
             }
@@ -337,7 +337,7 @@ proptest! {
             definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut changes).unwrap();
         }
         for event in &events {
-            let mut places = Places::default();
+            let mut places = EventSlots::default();
             let stand: Vec<Event> =
                 definitions.events_of(event.webhook).filter(|other| other.id != event.id).cloned().collect();
             stand.iter().for_each(|other| places.take(other).unwrap());
@@ -347,13 +347,13 @@ proptest! {
                 definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut changes).unwrap();
             }
         }
-        let printed = File::of(&definitions, None, show_secrets).print();
+        let printed = DefinitionFile::of(&definitions, None, show_secrets).print();
         let again = try_apply(&definitions, &printed, true);
         prop_assert!(again.as_ref().is_ok_and(|plan| *plan == Plan::default()), "{again:?}\n{printed}");
 
         let anew = applied(&printed);
         let reprinted = |definitions: &Definitions| {
-            let mut file = File::of(definitions, None, show_secrets);
+            let mut file = DefinitionFile::of(definitions, None, show_secrets);
             // Events are printed in the order of their ids, which are new.
             file.webhooks.iter_mut().for_each(|webhook| webhook.value.events.sort_by_key(|event| format!("{event:?}")));
             file

@@ -1,6 +1,6 @@
 //! Where a webhook's URLs say themselves that they lead.
 
-use super::{Policy, Refusal};
+use super::{Policy, Violation};
 use crate::definition::authentication::TOKEN_URL;
 use crate::definition::{Authentication, Endpoint, Webhook};
 
@@ -8,14 +8,14 @@ use crate::definition::{Authentication, Endpoint, Webhook};
 /// still be changed and disabled where the configuration allows less than it did.
 ///
 /// # Errors
-/// [`Refusal::Address`].
-pub fn destinations(webhook: &Webhook, policy: &Policy) -> Result<(), Refusal> {
+/// [`Violation::Address`].
+pub fn destinations(webhook: &Webhook, policy: &Policy) -> Result<(), Violation> {
     let urls = webhook.urls.iter().map(|url| ("OutgoingUrls", url.as_str()));
     let token_url = webhook.handling.authentication.as_ref().and_then(Authentication::token_url);
     for (field, url) in urls.chain(token_url.map(|url| (TOKEN_URL, url))) {
         let host = Endpoint::parse(url)?.host;
         let check = policy.addresses.check_host(&host);
-        check.map_err(|refused| Refusal::Address { field, url: url.to_owned(), refused })?;
+        check.map_err(|refused| Violation::Address { field, url: url.to_owned(), refused })?;
     }
     Ok(())
 }

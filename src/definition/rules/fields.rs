@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, Refusal};
+use super::{Policy, Violation};
 use crate::definition::template::Template;
 use crate::definition::{Event, Payload, Table};
 use crate::id::AccountId;
@@ -31,8 +31,8 @@ pub type Seen<'s> = dyn Fn(&AccountId, &str) -> Option<Vec<String>> + 's;
 /// the event named `before` is not checked again: it may be older than the declaration.
 ///
 /// # Errors
-/// [`Refusal::UnknownField`].
-pub fn known_fields(event: &Event, before: Option<&Event>, table: &Table, seen: &Seen<'_>) -> Result<(), Refusal> {
+/// [`Violation::UnknownField`].
+pub fn known_fields(event: &Event, before: Option<&Event>, table: &Table, seen: &Seen<'_>) -> Result<(), Violation> {
     let mut known: HashSet<String> = table.fields.iter().map(|field| field.name.clone()).collect();
     if let Some(before) = same_table(event, before) {
         known.extend(named(before)?.into_iter().map(|(_, name)| name));
@@ -45,7 +45,7 @@ pub fn known_fields(event: &Event, before: Option<&Event>, table: &Table, seen: 
     known.extend(seen);
     match unknown.into_iter().find(|(_, name)| !known.contains(name)) {
         None => Ok(()),
-        Some((field, name)) => Err(Refusal::UnknownField {
+        Some((field, name)) => Err(Violation::UnknownField {
             field,
             table: table.name.clone(),
             nearest: nearest_of(&name, known.iter().map(String::as_str)),
@@ -55,7 +55,7 @@ pub fn known_fields(event: &Event, before: Option<&Event>, table: &Table, seen: 
 }
 
 /// The fields that an event names, each with the key under which it does.
-fn named(event: &Event) -> Result<Vec<(&'static str, String)>, Refusal> {
+fn named(event: &Event) -> Result<Vec<(&'static str, String)>, Violation> {
     let by = |key: &'static str| move |name: &String| (key, name.clone());
     let mut named: Vec<_> = event.object_fields.iter().map(by("ObjectFields")).collect();
     match &event.payload {
@@ -77,18 +77,18 @@ fn same_table<'e>(event: &Event, before: Option<&'e Event>) -> Option<&'e Event>
 /// Checks whether an event may be on a table that none of these declares. One that was on it `before` may stay.
 ///
 /// # Errors
-/// [`Refusal::UnknownTable`].
+/// [`Violation::UnknownTable`].
 pub fn unknown_table<'t, T: Iterator<Item = &'t Table>>(
     event: &Event,
     before: Option<&Event>,
     declared: impl FnOnce() -> T,
     policy: &Policy,
-) -> Result<(), Refusal> {
+) -> Result<(), Violation> {
     if policy.unknown_tables == UnknownTables::Accept || same_table(event, before).is_some() {
         return Ok(());
     }
     let nearest = nearest_of(&event.object_name, declared().map(|table| table.name.as_str()));
-    Err(Refusal::UnknownTable { table: cut(&event.object_name), nearest })
+    Err(Violation::UnknownTable { table: cut(&event.object_name), nearest })
 }
 
 /// The name that is most like this one.

@@ -1,13 +1,13 @@
 //! What an account may have of definitions: every instance holds all of them in memory.
 
-use super::Refusal;
-use crate::definition::{Draft, Usage};
+use super::Violation;
+use crate::definition::{PendingDefinitions, Usage};
 use crate::id::AccountId;
 
 /// The most that an account, or a webhook, may have. They hold for what requests add; what an operator applies, and
 /// what is there already, is not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct DefinitionLimits {
     /// Webhooks, events, and the bytes of the texts in them, of an account.
     pub of_account: Usage,
     /// Events of a webhook.
@@ -16,26 +16,26 @@ pub struct Limits {
     pub call_throttling: u32,
 }
 
-impl Default for Limits {
+impl Default for DefinitionLimits {
     fn default() -> Self {
         let of_account = Usage { webhooks: 100_000, events: 200_000, bytes: 32 * 1024 * 1024 };
         Self { of_account, events_of_webhook: 10_000, call_throttling: 1_000_000 }
     }
 }
 
-impl Limits {
+impl DefinitionLimits {
     /// Checks that an account may add a definition, or put it in the place of the one before it. What makes one smaller
     /// is always allowed.
     ///
     /// # Errors
-    /// [`Refusal::Full`].
+    /// [`Violation::Full`].
     pub fn check(
         &self,
-        draft: &Draft<'_>,
+        draft: &PendingDefinitions<'_>,
         account: &AccountId,
         before: Option<Usage>,
         after: Usage,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Violation> {
         let (before, most) = (before.unwrap_or_default(), self.of_account);
         let wanted = draft.usage(account) - before + after;
         let limits = [
@@ -47,7 +47,7 @@ impl Limits {
         match broken {
             None => Ok(()),
             Some((things, key, _, _, wanted, most)) => {
-                Err(Refusal::Full { owner: "account", wanted, most, things, key })
+                Err(Violation::Full { owner: "account", wanted, most, things, key })
             }
         }
     }
@@ -55,10 +55,10 @@ impl Limits {
     /// Checks that a webhook may have one event more than it has.
     ///
     /// # Errors
-    /// [`Refusal::Full`].
-    pub fn check_events_of_webhook(&self, there: usize) -> Result<(), Refusal> {
+    /// [`Violation::Full`].
+    pub fn check_events_of_webhook(&self, there: usize) -> Result<(), Violation> {
         let (most, wanted) = (self.events_of_webhook, there + 1);
-        let full = Refusal::Full { owner: "webhook", wanted, most, things: "events", key: "max_events" };
+        let full = Violation::Full { owner: "webhook", wanted, most, things: "events", key: "max_events" };
         if wanted > most { Err(full) } else { Ok(()) }
     }
 }

@@ -1,13 +1,13 @@
 //! The rules that a declared table must keep.
 
-use super::{MAX_DESCRIPTION, MAX_FIELDS, MAX_FIELDS_BYTES, MAX_NAME, Refusal, at_most, name};
+use super::{MAX_DESCRIPTION, MAX_FIELDS, MAX_FIELDS_BYTES, MAX_NAME, Violation, at_most, name};
 use crate::definition::{Table, TableField};
 
 /// Checks a declared table; each of its fields is checked by [`table_field`] before.
 ///
 /// # Errors
 /// The first rule that it breaks.
-pub fn table(table: &Table) -> Result<(), Refusal> {
+pub fn table(table: &Table) -> Result<(), Violation> {
     name("Account", table.account.as_str())?;
     name("Name", &table.name)?;
     at_most("Fields", table.fields.len(), MAX_FIELDS, "fields")?;
@@ -22,7 +22,7 @@ pub fn table(table: &Table) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// The first rule that it breaks.
-pub fn table_field(field: &TableField) -> Result<(), Refusal> {
+pub fn table_field(field: &TableField) -> Result<(), Violation> {
     name("Name", &field.name)?;
     let characters = |text: &Option<String>| text.as_deref().map_or(0, |text| text.chars().count());
     at_most("Label", characters(&field.label), MAX_NAME, "characters")?;

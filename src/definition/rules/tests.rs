@@ -81,7 +81,7 @@ fn an_event_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
 #[test]
 fn fields_and_template_exclude_each_other_and_an_empty_one_is_not_given() {
     let (fields, template) = (Some(texts(&["a"])), Some("{}".to_owned()));
-    assert_eq!(payload(fields.clone(), template.clone()), Err(Refusal::TwoPayloads));
+    assert_eq!(payload(fields.clone(), template.clone()), Err(Violation::TwoPayloads));
     assert_eq!(payload(fields, Some(String::new())), Ok(Payload::Fields(texts(&["a"]))));
     assert_eq!(payload(Some(Vec::new()), template), Ok(Payload::Template("{}".to_owned())));
     assert_eq!(payload(None, None), Ok(Payload::Default));
@@ -99,12 +99,16 @@ fn a_name_is_taken_only_by_another_webhook_of_the_account() {
     let record = LogRecord::webhook(&hook);
     let mut among = Definitions::default();
     among.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
-    assert_eq!(unique_name(&hook, &Draft::on(&among)), Ok(()));
+    assert_eq!(unique_name(&hook, &PendingDefinitions::on(&among)), Ok(()));
     assert_eq!(
-        unique_name(&Webhook { account: "zoo".into(), ..samples::webhook("hook02", "A") }, &Draft::on(&among)),
+        unique_name(
+            &Webhook { account: "zoo".into(), ..samples::webhook("hook02", "A") },
+            &PendingDefinitions::on(&among)
+        ),
         Ok(())
     );
-    let refusal = unique_name(&samples::webhook("hook02", "A"), &Draft::on(&among)).unwrap_err().to_string();
+    let refusal =
+        unique_name(&samples::webhook("hook02", "A"), &PendingDefinitions::on(&among)).unwrap_err().to_string();
     assert_eq!(refusal, "Name \"A\" is taken in account \"acme\", by webhook hook01");
 }
 
@@ -129,7 +133,7 @@ fn each_place_is_taken_once_and_the_refusal_names_who_has_it() {
         (event("second", Update, "U", &[]), "table.recordUpdate event on \"U\" already, update"),
     ];
     for (second, part) in &cases {
-        let mut places = Places::default();
+        let mut places = EventSlots::default();
         for event in &stand {
             places.take(event).unwrap();
         }
@@ -143,7 +147,7 @@ proptest! {
     /// Whatever is offered in whatever order, what was let in keeps the rule as the contract words it.
     #[test]
     fn what_has_a_place_keeps_the_rule(events in proptest::collection::vec(samples::any_event(), 0..30)) {
-        let mut places = Places::default();
+        let mut places = EventSlots::default();
         let kept: Vec<&Event> = events.iter().filter(|event| places.take(event).is_ok()).collect();
         for (i, a) in kept.iter().enumerate() {
             for b in &kept[i + 1..] {

@@ -45,7 +45,10 @@ fn an_event_waits_for_its_webhook() {
     assert_eq!(active(&definitions, "T"), ["hook01>event1"]);
     assert_eq!(definitions.orphans().count(), 0);
 
-    assert_eq!(apply(&mut definitions, LogRecord::deletion(Key::Webhook("hook01".parse().unwrap()))), ["acme/T"]);
+    assert_eq!(
+        apply(&mut definitions, LogRecord::deletion(DefinitionKey::Webhook("hook01".parse().unwrap()))),
+        ["acme/T"]
+    );
     assert!(active(&definitions, "T").is_empty());
     assert_eq!(definitions.orphans().count(), 1);
 }
@@ -153,7 +156,7 @@ fn a_declared_table_is_found_by_account_and_name_until_it_is_deleted() {
     orders.fields.pop();
     assert_eq!(put(&mut definitions, LogRecord::table(&orders)), ["acme/Orders"]);
     assert_eq!(definitions.table(&acme, "Orders").unwrap().passwords().collect::<Vec<_>>(), ["Card"]);
-    assert_eq!(put(&mut definitions, LogRecord::deletion(Key::Table(orders.id))), ["acme/Orders"]);
+    assert_eq!(put(&mut definitions, LogRecord::deletion(DefinitionKey::Table(orders.id))), ["acme/Orders"]);
     assert!(definitions.table(&acme, "Orders").is_none());
     assert_eq!((definitions.declared().len(), definitions.tables_of(&acme).count()), (1, 1));
 }
@@ -163,14 +166,14 @@ fn a_table_record_has_the_id_of_its_account_and_name_and_a_known_type() {
     let orders = table("Orders", &[("Card", FieldType::Password)]);
     let value = String::from_utf8(LogRecord::table(&orders).value.unwrap()).unwrap();
     assert!(value.contains(r#""fields":[{"name":"Card","type":"PASSWORD"}],"version":1"#), "{value}");
-    let (key, other) = (Key::Table(orders.id).to_string(), table("Admins", &[]).id);
+    let (key, other) = (DefinitionKey::Table(orders.id).to_string(), table("Admins", &[]).id);
     let cases = [
         (
             key.clone(),
             value.replace("\"acme\"", "\"zoo\""),
             "its id is not that of table \"Orders\" of account \"zoo\"",
         ),
-        (Key::Table(other).to_string(), value.clone(), "which is not the key's"),
+        (DefinitionKey::Table(other).to_string(), value.clone(), "which is not the key's"),
         (key.clone(), value.replace("PASSWORD", "SECRET"), "\"SECRET\" is no type of a field"),
         ("table/short".to_owned(), value.clone(), "16 characters"),
     ];
@@ -186,12 +189,12 @@ fn any_record() -> impl Strategy<Value = Raw> {
         4 => samples::any_webhook().prop_map(|webhook| raw(LogRecord::webhook(&webhook))),
         8 => samples::any_event().prop_map(|event| raw(LogRecord::event(&event))),
         4 => samples::any_table().prop_map(|table| raw(LogRecord::table(&table))),
-        2 => samples::any_table().prop_map(|table| raw(LogRecord::deletion(Key::Table(table.id)))),
-        1 => samples::any_table().prop_map(|table| (Key::Table(table.id).to_string(), Some(b"{}".to_vec()))),
-        1 => samples::webhook_id().prop_map(|id| raw(LogRecord::deletion(Key::Webhook(id)))),
-        2 => samples::event_id().prop_map(|id| raw(LogRecord::deletion(Key::Event(id)))),
-        1 => samples::webhook_id().prop_map(|id| (Key::Webhook(id).to_string(), Some(b"{\"v\":9}".to_vec()))),
-        1 => samples::event_id().prop_map(|id| (Key::Event(id).to_string(), Some(b"garbage".to_vec()))),
+        2 => samples::any_table().prop_map(|table| raw(LogRecord::deletion(DefinitionKey::Table(table.id)))),
+        1 => samples::any_table().prop_map(|table| (DefinitionKey::Table(table.id).to_string(), Some(b"{}".to_vec()))),
+        1 => samples::webhook_id().prop_map(|id| raw(LogRecord::deletion(DefinitionKey::Webhook(id)))),
+        2 => samples::event_id().prop_map(|id| raw(LogRecord::deletion(DefinitionKey::Event(id)))),
+        1 => samples::webhook_id().prop_map(|id| (DefinitionKey::Webhook(id).to_string(), Some(b"{\"v\":9}".to_vec()))),
+        1 => samples::event_id().prop_map(|id| (DefinitionKey::Event(id).to_string(), Some(b"garbage".to_vec()))),
     ]
 }
 

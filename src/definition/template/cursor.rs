@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use super::TemplateError;
 
-pub(super) struct Cursor<'t> {
+pub(super) struct TemplateCursor<'t> {
     text: &'t str,
     at: usize,
 }
 
-impl<'t> Cursor<'t> {
+impl<'t> TemplateCursor<'t> {
     pub(super) fn new(text: &'t str) -> Self {
         Self { text, at: 0 }
     }
@@ -51,7 +51,7 @@ impl<'t> Cursor<'t> {
         self.take_while(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
     }
 
-    /// The place, in bytes, for [`Cursor::error_at`].
+    /// The place, in bytes, for [`TemplateCursor::error_at`].
     pub(super) fn at(&self) -> usize {
         self.at
     }

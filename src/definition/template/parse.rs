@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::cursor::Cursor;
-use super::program::{Builder, Member, Op};
+use super::cursor::TemplateCursor;
+use super::program::{Builder, DynamicMember, Op};
 use super::{MAX_DEPTH, TemplateError, string};
 
 /// Reads a whole template.
 pub(super) fn template(text: &str) -> Result<Vec<Op>, TemplateError> {
-    let mut cursor = Cursor::new(text);
+    let mut cursor = TemplateCursor::new(text);
     let mut out = Builder::default();
     cursor.skip_space();
     if !matches!(cursor.peek(), Some('{' | '[')) {
@@ -22,7 +22,7 @@ pub(super) fn template(text: &str) -> Result<Vec<Op>, TemplateError> {
     Ok(out.finish())
 }
 
-fn value(cursor: &mut Cursor<'_>, out: &mut Builder, depth: usize) -> Result<(), TemplateError> {
+fn value(cursor: &mut TemplateCursor<'_>, out: &mut Builder, depth: usize) -> Result<(), TemplateError> {
     match cursor.peek() {
         Some('{' | '[') if depth == MAX_DEPTH => {
             Err(cursor.error(format!("objects and arrays nested at most {MAX_DEPTH} deep")))
@@ -39,7 +39,7 @@ fn value(cursor: &mut Cursor<'_>, out: &mut Builder, depth: usize) -> Result<(),
 }
 
 /// A string that is a value: one whole field parameter keeps the field's type.
-fn text(cursor: &mut Cursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
+fn text(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
     let ops = string::string(cursor)?;
     if let [Op::Spliced(reference)] = ops.as_slice() {
         out.push(Op::Value(reference.clone()));
@@ -51,7 +51,7 @@ fn text(cursor: &mut Cursor<'_>, out: &mut Builder) -> Result<(), TemplateError>
     Ok(())
 }
 
-fn array(cursor: &mut Cursor<'_>, out: &mut Builder, depth: usize) -> Result<(), TemplateError> {
+fn array(cursor: &mut TemplateCursor<'_>, out: &mut Builder, depth: usize) -> Result<(), TemplateError> {
     cursor.next();
     cursor.skip_space();
     out.text("[");
@@ -71,7 +71,7 @@ fn array(cursor: &mut Cursor<'_>, out: &mut Builder, depth: usize) -> Result<(),
     }
 }
 
-fn object(cursor: &mut Cursor<'_>, out: &mut Builder, depth: usize) -> Result<(), TemplateError> {
+fn object(cursor: &mut TemplateCursor<'_>, out: &mut Builder, depth: usize) -> Result<(), TemplateError> {
     cursor.next();
     cursor.skip_space();
     let mut members = Vec::new();
@@ -89,7 +89,7 @@ fn object(cursor: &mut Cursor<'_>, out: &mut Builder, depth: usize) -> Result<()
     Ok(())
 }
 
-fn member(cursor: &mut Cursor<'_>, depth: usize) -> Result<Member, TemplateError> {
+fn member(cursor: &mut TemplateCursor<'_>, depth: usize) -> Result<DynamicMember, TemplateError> {
     if !matches!(cursor.peek(), Some('"' | '\'')) {
         return Err(cursor.error("a key in quotes or }"));
     }
@@ -101,11 +101,11 @@ fn member(cursor: &mut Cursor<'_>, depth: usize) -> Result<Member, TemplateError
     cursor.skip_space();
     let mut builder = Builder::default();
     value(cursor, &mut builder, depth)?;
-    Ok(Member { key, value: builder.finish() })
+    Ok(DynamicMember { key, value: builder.finish() })
 }
 
 /// Reads a comma and the space after it; nothing may end right after a comma.
-fn comma(cursor: &mut Cursor<'_>, end: char) -> Result<(), TemplateError> {
+fn comma(cursor: &mut TemplateCursor<'_>, end: char) -> Result<(), TemplateError> {
     if !cursor.take(",") {
         return Err(cursor.error(format!("a comma or {end}")));
     }
@@ -118,7 +118,7 @@ fn comma(cursor: &mut Cursor<'_>, end: char) -> Result<(), TemplateError> {
 
 /// Objects with known keys become text, of equal keys the last; only where a key holds a parameter must
 /// equal keys be looked for in each message.
-fn write_object(members: Vec<Member>, out: &mut Builder) {
+fn write_object(members: Vec<DynamicMember>, out: &mut Builder) {
     let Some(keys) = members.iter().map(known_key).collect::<Option<Vec<&str>>>() else {
         return out.push(Op::Object(members));
     };
@@ -137,7 +137,7 @@ fn write_object(members: Vec<Member>, out: &mut Builder) {
 }
 
 /// A key without parameters. Each text is escaped in one way only, so equal keys have equal text here.
-fn known_key(member: &Member) -> Option<&str> {
+fn known_key(member: &DynamicMember) -> Option<&str> {
     match member.key.as_slice() {
         [] => Some(""),
         [Op::Text(key)] => Some(key),
@@ -146,7 +146,7 @@ fn known_key(member: &Member) -> Option<&str> {
 }
 
 /// A number stays as it is written: no digit is lost.
-fn number(cursor: &mut Cursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
+fn number(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
     let start = cursor.at();
     let text = cursor.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
     if serde_json::from_str::<&serde_json::value::RawValue>(text).is_err() {
@@ -156,7 +156,7 @@ fn number(cursor: &mut Cursor<'_>, out: &mut Builder) -> Result<(), TemplateErro
     Ok(())
 }
 
-fn word(cursor: &mut Cursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
+fn word(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
     const EXPECTED: &str = "a value: text in quotes, a number, an object, an array, true, false or null";
     let start = cursor.at();
     match cursor.take_while(|c| c.is_alphanumeric() || c == '_') {

@@ -8,20 +8,20 @@ pub enum Op {
     /// JSON text, written as it stands.
     Text(String),
     /// A field as a whole value: it keeps its JSON type.
-    Value(Reference),
+    Value(RowReference),
     /// A field's text inside a string.
-    Spliced(Reference),
+    Spliced(RowReference),
     /// Text inside a string that is the same in every message of an event.
     Fixed(Fixed),
     /// Text inside a string that each message has its own of.
     Varying(Varying),
     /// An object of which some keys are known only when it is written. All others are plain text.
-    Object(Vec<Member>),
+    Object(Vec<DynamicMember>),
 }
 
 /// A member of an object whose keys are known only when it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct DynamicMember {
     /// Writes what stands between the key's quotes.
     pub key: Vec<Op>,
     /// Writes the value.
@@ -30,7 +30,7 @@ pub struct Member {
 
 /// What of a row a parameter stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reference {
+pub enum RowReference {
     /// `[@field:Name]`
     Field(Box<str>),
     /// `[@field:Name/]`: the URL of the attachment that the field names.
@@ -72,7 +72,7 @@ pub const OUT_HOOK: [(&str, Op); 11] = [
     ("objectName", Op::Fixed(Fixed::ObjectName)),
     ("callId", Op::Varying(Varying::CallId)),
     ("sequence", Op::Varying(Varying::Sequence)),
-    ("missing", Op::Spliced(Reference::Missing)),
+    ("missing", Op::Spliced(RowReference::Missing)),
 ];
 
 /// How many of [`OUT_HOOK`] a default payload begins with.
@@ -82,13 +82,13 @@ pub const DEFAULT_HEAD: usize = 8;
 pub(super) fn collect_fields<'o>(ops: &'o [Op], into: &mut Vec<&'o str>) {
     for op in ops {
         match op {
-            Op::Value(Reference::Field(name) | Reference::AttachmentUrl(name))
-            | Op::Spliced(Reference::Field(name) | Reference::AttachmentUrl(name)) => into.push(name),
+            Op::Value(RowReference::Field(name) | RowReference::AttachmentUrl(name))
+            | Op::Spliced(RowReference::Field(name) | RowReference::AttachmentUrl(name)) => into.push(name),
             Op::Object(members) => members.iter().for_each(|member| {
                 collect_fields(&member.key, into);
                 collect_fields(&member.value, into);
             }),
-            Op::Text(_) | Op::Value(Reference::Missing) | Op::Spliced(Reference::Missing) => {}
+            Op::Text(_) | Op::Value(RowReference::Missing) | Op::Spliced(RowReference::Missing) => {}
             Op::Fixed(_) | Op::Varying(_) => {}
         }
     }

@@ -1,12 +1,12 @@
 //! Strings of a template: escapes, raw line ends, parameters.
 
 use super::TemplateError;
-use super::cursor::Cursor;
-use super::program::{Builder, OUT_HOOK, Op, Reference};
+use super::cursor::TemplateCursor;
+use super::program::{Builder, OUT_HOOK, Op, RowReference};
 
 /// Reads a string, from its opening quote to its closing one; gives the steps that write what is between.
-pub(super) fn string(cursor: &mut Cursor<'_>) -> Result<Vec<Op>, TemplateError> {
-    let mut text = Text { opened: cursor.at(), quote: cursor.next().unwrap_or('"'), cursor };
+pub(super) fn string(cursor: &mut TemplateCursor<'_>) -> Result<Vec<Op>, TemplateError> {
+    let mut text = StringReader { opened: cursor.at(), quote: cursor.next().unwrap_or('"'), cursor };
     let mut out = Builder::default();
     loop {
         if text.cursor.rest().starts_with("[@") {
@@ -21,8 +21,8 @@ pub(super) fn string(cursor: &mut Cursor<'_>) -> Result<Vec<Op>, TemplateError> 
 }
 
 /// A string that is being read.
-struct Text<'c, 't> {
-    cursor: &'c mut Cursor<'t>,
+struct StringReader<'c, 't> {
+    cursor: &'c mut TemplateCursor<'t>,
     opened: usize,
     quote: char,
 }
@@ -34,7 +34,7 @@ struct Character {
     escaped: bool,
 }
 
-impl Text<'_, '_> {
+impl StringReader<'_, '_> {
     /// Reads one character, or the closing quote (None).
     fn character(&mut self) -> Result<Option<Character>, TemplateError> {
         match self.cursor.peek() {
@@ -114,12 +114,12 @@ impl Text<'_, '_> {
         self.cursor.take("[@");
         if self.cursor.take("field:") {
             let name_at = self.cursor.at();
-            let Name { text, slash } = self.name(start)?;
+            let ParameterName { text, slash } = self.name(start)?;
             if text.is_empty() {
                 return Err(self.cursor.error_at(name_at, "a field's name", "none"));
             }
             let name = text.into_boxed_str();
-            return Ok(Op::Spliced(if slash { Reference::AttachmentUrl(name) } else { Reference::Field(name) }));
+            return Ok(Op::Spliced(if slash { RowReference::AttachmentUrl(name) } else { RowReference::Field(name) }));
         }
         if self.cursor.take("out-hook:") {
             let name_at = self.cursor.at();
@@ -135,8 +135,8 @@ impl Text<'_, '_> {
     }
 
     /// A name ends at the first `]` that is not escaped.
-    fn name(&mut self, start: usize) -> Result<Name, TemplateError> {
-        let mut name = Name { text: String::new(), slash: false };
+    fn name(&mut self, start: usize) -> Result<ParameterName, TemplateError> {
+        let mut name = ParameterName { text: String::new(), slash: false };
         loop {
             match self.character()? {
                 Some(Character { value: ']', escaped: false }) => return Ok(name),
@@ -155,12 +155,12 @@ impl Text<'_, '_> {
 }
 
 /// A parameter's name; a slash that ends it is not part of it.
-struct Name {
+struct ParameterName {
     text: String,
     slash: bool,
 }
 
-impl Name {
+impl ParameterName {
     /// More follows: a slash read before was part of the name.
     fn end_slash(&mut self) {
         if self.slash {

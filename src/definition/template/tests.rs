@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn field(name: &str) -> Reference {
-    Reference::Field(name.into())
+fn field(name: &str) -> RowReference {
+    RowReference::Field(name.into())
 }
 
 fn text(text: &str) -> Op {
@@ -73,8 +73,8 @@ fn a_field_may_have_any_name() {
     ] {
         assert_eq!(compiled(&format!("[{written}]"))[1], Op::Value(field(name)), "{written}");
     }
-    assert_eq!(compiled("['[@field:Photo/]']")[1], Op::Value(Reference::AttachmentUrl("Photo".into())));
-    assert_eq!(compiled("['[@field:Photo//]']")[1], Op::Value(Reference::AttachmentUrl("Photo/".into())));
+    assert_eq!(compiled("['[@field:Photo/]']")[1], Op::Value(RowReference::AttachmentUrl("Photo".into())));
+    assert_eq!(compiled("['[@field:Photo//]']")[1], Op::Value(RowReference::AttachmentUrl("Photo/".into())));
 }
 
 #[test]

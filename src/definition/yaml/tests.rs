@@ -57,7 +57,7 @@ fn errors_say_where_and_what_and_show_no_secret() {
         ("{}\n", "line 1", "Webhooks or Tables"),
     ];
     for (text, place, part) in cases {
-        let error = File::parse(text).unwrap_err().to_string();
+        let error = DefinitionFile::parse(text).unwrap_err().to_string();
         assert!(error.contains(place) && error.contains(part), "{text}: {error}");
         assert!(["Option<", "Policy", "u32", "sequence", "struct"].iter().all(|word| !error.contains(word)), "{error}");
         assert!(!error.contains("abc"), "{error}");
@@ -68,26 +68,26 @@ fn errors_say_where_and_what_and_show_no_secret() {
 fn keys_of_the_files_own_hold_what_others_refer_to() {
     let text = "x-event: &event\n  EventType: table.recordInsert\n  EventSources: [Datasheets]\nx-urls: &urls [https://a.example/]\n\
                 Webhooks:\n- Name: A\n  OutgoingUrls: *urls\n  Events:\n  - <<: *event\n    ObjectName: orders\n";
-    let file = File::parse(text).unwrap();
+    let file = DefinitionFile::parse(text).unwrap();
     let webhook = &file.webhooks[0].value;
     assert_eq!(webhook.outgoing_urls, ["https://a.example/"]);
     let event = &webhook.events[0].value;
     assert_eq!((event.event_type.as_str(), event.object_name.as_str()), ("table.recordInsert", "orders"));
     assert_eq!(event.event_sources, ["Datasheets"]);
-    let error = File::parse("x-a: 1\n").unwrap_err().to_string();
+    let error = DefinitionFile::parse("x-a: 1\n").unwrap_err().to_string();
     assert!(error.contains("Webhooks or Tables"), "{error}");
 }
 
 #[test]
 fn a_file_without_webhooks_is_empty() {
-    assert_eq!(File::parse("Webhooks: []\n").unwrap(), File::default());
-    assert_eq!(File::parse("Tables: []\n").unwrap(), File::default());
-    assert_eq!(File::default().print(), "Webhooks: []\n");
+    assert_eq!(DefinitionFile::parse("Webhooks: []\n").unwrap(), DefinitionFile::default());
+    assert_eq!(DefinitionFile::parse("Tables: []\n").unwrap(), DefinitionFile::default());
+    assert_eq!(DefinitionFile::default().print(), "Webhooks: []\n");
 }
 
 #[test]
 fn a_byte_order_mark_is_skipped() {
-    let file = File::parse("\u{feff}Webhooks:\n- Name: A\n  OutgoingUrls: []\n").unwrap();
+    let file = DefinitionFile::parse("\u{feff}Webhooks:\n- Name: A\n  OutgoingUrls: []\n").unwrap();
     assert_eq!(file.webhooks[0].value.name, "A");
 }
 
@@ -102,16 +102,16 @@ fn prints_what_is_there_without_secrets_unless_asked() {
         let key = record.key.to_string();
         definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
     }
-    let printed = File::of(&definitions, None, false).print();
+    let printed = DefinitionFile::of(&definitions, None, false).print();
     assert_eq!(
         printed,
         "Webhooks:\n- Account: acme\n  Name: Orders\n  OutgoingUrls:\n  - https://example.com/hook\n  Events:\n  \
          - EventType: table.recordInsert\n    ObjectName: Admins\n    CustomPayloadTemplate: |-\n      {\n        \
          'a': '[@field:A]'\n      }\n    Enabled: false\n"
     );
-    let shown = File::of(&definitions, Some(&"acme".into()), true).print();
+    let shown = DefinitionFile::of(&definitions, Some(&"acme".into()), true).print();
     assert!(shown.contains(&format!("Secret: {}", hook.secret.expose())), "{shown}");
-    assert_eq!(File::of(&definitions, Some(&"zoo".into()), true), File::default());
+    assert_eq!(DefinitionFile::of(&definitions, Some(&"zoo".into()), true), DefinitionFile::default());
     assert_eq!(format!("{:?}", SecretText("whsec_abc".to_owned())), "whsec_…");
 }
 
@@ -126,9 +126,9 @@ fn a_declared_table_is_printed_without_what_goes_without_saying() {
     let key = record.key.to_string();
     definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
     assert_eq!(
-        File::of(&definitions, None, false).print(),
+        DefinitionFile::of(&definitions, None, false).print(),
         "Webhooks: []\nTables:\n- Account: acme\n  Name: Orders\n  Fields:\n  - Name: Card\n    Type: PASSWORD\n    \
          Label: Card number\n  - Name: At\n    Type: DATE/TIME\n    Required: true\n    Editable: false\n"
     );
-    assert_eq!(File::of(&definitions, Some(&"zoo".into()), true), File::default());
+    assert_eq!(DefinitionFile::of(&definitions, Some(&"zoo".into()), true), DefinitionFile::default());
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::shared::{Shared, Trouble};
 use super::super::{Call, Cause, Config};
-use super::State;
-use crate::id::Row;
+use super::LaneState;
+use crate::deliver::context::{DeliveryContext, FailureSummary};
+use crate::id::RowKey;
 
 /// By which part of the patience with a row its endpoint may fail before calls that find no place are given up: a
 /// receiver that starts anew is waited for.
@@ -21,7 +21,7 @@ pub(in crate::deliver) enum Refusal {
     /// There is no room, and whoever waits for some keeps others waiting: the endpoint takes less than comes.
     Slow(Call),
     /// The endpoint fails, for this reason.
-    Failing(Call, Option<Trouble>),
+    Failing(Call, Option<FailureSummary>),
     /// In row order so many calls wait before it, and the endpoint fails.
     Behind {
         call: Call,
@@ -31,14 +31,14 @@ pub(in crate::deliver) enum Refusal {
     Closed(Call),
 }
 
-impl State {
+impl LaneState {
     /// Gives back a call that there is a place for.
     #[expect(clippy::result_large_err, reason = "as for Lane::push")]
     pub(super) fn admit(
         &mut self,
         call: Call,
-        row: Option<Row>,
-        shared: &Shared,
+        row: Option<RowKey>,
+        shared: &DeliveryContext,
         now: Duration,
     ) -> Result<Call, Refusal> {
         let config = &shared.config;
@@ -72,7 +72,7 @@ impl State {
 
     /// A call finds no place, in a lane that is full or behind too many of its row. It waits for one, unless there has
     /// been nothing but failures for a while.
-    fn behind(&mut self, call: Call, (row, full): (Row, bool), config: &Config, now: Duration) -> Refusal {
+    fn behind(&mut self, call: Call, (row, full): (RowKey, bool), config: &Config, now: Duration) -> Refusal {
         if full && !std::mem::replace(&mut self.full, true) {
             (self.full_since, self.full_at) = (now, config.queue_calls);
         }
@@ -111,7 +111,7 @@ impl State {
     }
 
     /// Whether a full lane keeps others waiting.
-    fn is_slow(&mut self, most: usize, shared: &Shared, now: Duration) -> bool {
+    fn is_slow(&mut self, most: usize, shared: &DeliveryContext, now: Duration) -> bool {
         let is_behind = self.is_behind(now);
         (self.full, self.full_at) = (true, most);
         !self.breaker.is_open() && self.pace.is_slow(self.calls, is_behind, shared.clock.read())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::Cause;
 use super::super::breaker::Phase;
-use super::{Lane, State};
+use super::{Lane, LaneState};
 use crate::id::Line;
 
 /// After this time without a call, a failure says nothing of how the endpoint is.
@@ -57,7 +57,7 @@ impl Lane {
     }
 
     /// Whether it has no call, and had none for so long that another instance may have found the endpoint to work.
-    fn is_old_news(&self, state: &State, now: Duration) -> bool {
+    fn is_old_news(&self, state: &LaneState, now: Duration) -> bool {
         state.is_left() && is_old(now.saturating_sub(state.last_failed), self.shared.config.breaker_pause)
     }
 

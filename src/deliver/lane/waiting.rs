@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::shared::Trouble;
-use super::{Held, Lane, State};
+use super::{Lane, LaneState, QueuedCall};
+use crate::deliver::context::FailureSummary;
 
 /// For how long calls are taken to wait in the overflow log after whoever reads it has said so.
 const BEHIND: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ impl Lane {
     }
 
     /// Why the endpoint fails, if it does.
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<FailureSummary> {
         let now = self.born.elapsed();
         let state = self.state();
         state.is_failing(now).then(|| state.trouble(now))?
@@ -63,7 +63,7 @@ impl Lane {
     }
 
     /// Takes those out of the queue for which this holds.
-    pub(super) fn drain_queue(&self, which: impl Fn(&Held) -> bool) -> Vec<Held> {
+    pub(super) fn drain_queue(&self, which: impl Fn(&QueuedCall) -> bool) -> Vec<QueuedCall> {
         let mut state = self.state();
         if !state.queue.iter().any(&which) {
             return Vec::new();
@@ -74,7 +74,7 @@ impl Lane {
     }
 }
 
-impl State {
+impl LaneState {
     pub(super) fn is_failing(&self, now: Duration) -> bool {
         self.breaker.is_open() || self.trouble(now).is_some_and(|trouble| trouble.lasted >= FAILING)
     }

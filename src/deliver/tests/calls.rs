@@ -8,14 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::super::{Call, Cause, Config, Lanes, News, Onward, Outcome, Retries, now};
+use super::super::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, Retries, now};
 use super::receiver;
 use crate::decode::{EventDate, Sequence};
-use crate::definition::{Endpoint, Order, Secret};
-use crate::id::{CallId, Line, MessageId, Place, Step};
+use crate::definition::{Endpoint, MessageOrder, Secret};
+use crate::id::{CallId, Line, MessageId, Place, WriteCount};
 use crate::matching::{Live, Target};
-use crate::message_log::{Entry, Status};
-use crate::receipt::{Book, Budget, Receipt};
+use crate::message_log::{CallStatus, LogEntry};
+use crate::receipt::{Budget, Receipt, ReceiptTracker};
 use crate::render::Message;
 
 /// Counts what becomes of receipts.
@@ -42,7 +42,7 @@ impl CountingBook {
     }
 }
 
-impl Book for CountingBook {
+impl ReceiptTracker for CountingBook {
     fn add_share(&self, _: u64) {}
 
     fn is_given_up(&self) -> bool {
@@ -80,7 +80,7 @@ pub fn target(url: &str) -> Arc<Target> {
         retry: None,
         headers: Box::default(),
         authorization: None,
-        order: Order::None,
+        order: MessageOrder::None,
         endpoints: [Arc::new(Endpoint::parse(url).unwrap())].into(),
         gone: false.into(),
     })
@@ -107,7 +107,7 @@ pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
         attempts: 0,
         deferrals: 0,
         offered_ms: now().as_millis() as i64,
-        step: Step::FIRST,
+        step: WriteCount::FIRST,
         row: None,
         from_overflow: false,
     }
@@ -128,7 +128,7 @@ pub struct Heard {
     pub lanes: Arc<Lanes>,
     pub book: Arc<CountingBook>,
     ended: mpsc::UnboundedReceiver<End>,
-    logged: mpsc::UnboundedReceiver<Entry>,
+    logged: mpsc::UnboundedReceiver<LogEntry>,
 }
 
 pub struct End {
@@ -143,13 +143,13 @@ pub struct End {
 /// Tells the test.
 struct Ears {
     ends: mpsc::UnboundedSender<End>,
-    entries: mpsc::UnboundedSender<Entry>,
+    entries: mpsc::UnboundedSender<LogEntry>,
 }
 
 /// How much of an answer an entry has.
 pub const RESPONSE_BYTES: usize = 46;
 
-impl Onward for Ears {
+impl CallSink for Ears {
     fn finished(&self, call: Call, outcome: Outcome) {
         let Call { attempts, deferrals, receipt, place, .. } = call;
         if outcome == Outcome::Delivered {
@@ -169,13 +169,13 @@ impl Onward for Ears {
         self.wait(call, wait, cause);
     }
 
-    fn tell(&self, _: &Call, _: &str, _: &News<'_>) {}
+    fn tell(&self, _: &Call, _: &str, _: &EndpointEvent<'_>) {}
 
-    fn logs(&self, _: Status, _: u32) -> Option<usize> {
+    fn logs(&self, _: CallStatus, _: u32) -> Option<usize> {
         Some(RESPONSE_BYTES)
     }
 
-    fn log(&self, entry: Entry) {
+    fn log(&self, entry: LogEntry) {
         let _ = self.entries.send(entry);
     }
 }
@@ -219,7 +219,7 @@ impl Heard {
     }
 
     /// The next entry of the message log.
-    pub async fn entry(&mut self) -> Entry {
+    pub async fn entry(&mut self) -> LogEntry {
         self.logged.recv().await.unwrap()
     }
 

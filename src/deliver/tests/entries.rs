@@ -9,9 +9,9 @@ use super::calls::{Heard, RESPONSE_BYTES, SECRET, call, config, target};
 use super::receiver::{Receiver, Reply};
 use crate::definition::{Authentication, HiddenText};
 use crate::matching::{Authorization, Target};
-use crate::message_log::{Entry, Status};
+use crate::message_log::{CallStatus, LogEntry};
 
-fn response(entry: &Entry) -> Option<&str> {
+fn response(entry: &LogEntry) -> Option<&str> {
     entry.attempt.as_ref()?.response.as_deref()
 }
 
@@ -22,7 +22,7 @@ async fn each_attempt_is_told_with_what_was_dialled_and_answered() {
     heard.offer(&target(&receiver.url("/hook?token=1")), 7).await;
     let (first, second) = (heard.entry().await, heard.entry().await);
 
-    assert_eq!((first.status, first.attempts, first.class.as_deref()), (Status::WillRetry, 1, Some("status_5xx")));
+    assert_eq!((first.status, first.attempts, first.class.as_deref()), (CallStatus::WillRetry, 1, Some("status_5xx")));
     assert_eq!(first.next, Some(first.at), "the next attempt is made at once");
     assert_eq!((first.webhook.as_str(), first.event.as_str(), first.version), ("abc123", "def456", Some(1)));
     assert_eq!((first.message.0.as_u128(), first.call.unwrap().0.as_u128()), (7, 7 << 64));
@@ -33,7 +33,7 @@ async fn each_attempt_is_told_with_what_was_dialled_and_answered() {
     assert!(attempt.latency_ms > 0.0);
     assert_eq!(response(&first), Some("later"));
 
-    assert_eq!((second.status, second.attempts, second.next), (Status::Delivered, 2, None));
+    assert_eq!((second.status, second.attempts, second.next), (CallStatus::Delivered, 2, None));
     assert_eq!((second.class.as_deref(), response(&second)), (Some("status_2xx"), None));
 }
 
@@ -44,7 +44,7 @@ async fn of_an_answer_what_came_is_told_however_it_goes_on() {
         let mut heard = Heard::new(Config { retry: Vec::new(), ..config() });
         heard.offer(&target(&receiver.url("/")), 1).await;
         let entry = heard.entry().await;
-        assert_eq!((entry.status, response(&entry).map(str::len)), (Status::Exhausted, begun));
+        assert_eq!((entry.status, response(&entry).map(str::len)), (CallStatus::Exhausted, begun));
     }
 }
 
@@ -69,7 +69,7 @@ async fn what_no_connection_came_about_for_has_its_class_and_no_address() {
     let mut heard = Heard::new(Config { retry: Vec::new(), allow_addresses: Vec::new(), ..config() });
     heard.offer(&target("http://127.0.0.1:9/"), 1).await;
     let entry = heard.entry().await;
-    assert_eq!((entry.status, entry.class.as_deref()), (Status::Exhausted, Some("refused_address")));
+    assert_eq!((entry.status, entry.class.as_deref()), (CallStatus::Exhausted, Some("refused_address")));
     let attempt = entry.attempt.unwrap();
     assert_eq!((attempt.address, attempt.code), (None::<SocketAddr>, None));
 }
@@ -82,5 +82,5 @@ async fn a_call_that_ends_without_an_attempt_is_told_too() {
     call.message.live.end();
     heard.lanes.send(call).await;
     let entry = tokio::time::timeout(Duration::from_secs(20), heard.entry()).await.unwrap();
-    assert_eq!((entry.status, entry.attempts, entry.attempt), (Status::Cancelled, 0, None));
+    assert_eq!((entry.status, entry.attempts, entry.attempt), (CallStatus::Cancelled, 0, None));
 }

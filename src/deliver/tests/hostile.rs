@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::super::Config;
 use super::super::classify;
 use super::super::dial::{Dialer, Offer};
-use super::super::failure::Failure;
+use super::super::failure::AttemptFailure;
 use super::super::resolve::Resolver;
 use super::calls::config;
 use super::receiver::{Receiver, Reply};
@@ -214,7 +214,7 @@ fn open() -> Config {
     Config { allow_addresses: vec![], deny_addresses: vec!["203.0.113.64/26".parse().unwrap()], ..config() }
 }
 
-async fn dial(url: &str, config: &Config, resolver: Resolver) -> Result<(), Failure> {
+async fn dial(url: &str, config: &Config, resolver: Resolver) -> Result<(), AttemptFailure> {
     let endpoint = Endpoint::parse(url).unwrap();
     let dialer = Dialer::new(config, resolver).unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);

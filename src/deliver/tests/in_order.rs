@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use super::super::{Call, Cause, Config, Outcome};
 use super::calls::{CountingBook, Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
-use crate::definition::Order;
+use crate::definition::MessageOrder;
 use crate::matching::{Live, Target};
 
 /// A webhook that wants row order, as this version has it.
 fn ordered(url: &str, version: u32) -> Arc<Target> {
     let target = Arc::into_inner(target(url)).unwrap();
-    Arc::new(Target { version, order: Order::RowKey, ..target })
+    Arc::new(Target { version, order: MessageOrder::RowKey, ..target })
 }
 
 /// The call with the number n, which is about the row of its last digit.

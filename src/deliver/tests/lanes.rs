@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::super::lane::Task;
-use super::super::shared::{Trouble, Why};
+use super::super::lane::NextAction;
 use super::super::worker::Worker;
 use super::super::{Call, Cause, Config, Outcome};
 use super::calls::{CountingBook, Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
+use crate::deliver::context::{FailureSummary, OverflowReason};
 use crate::matching::Target;
 use crate::receipt::{Budget, Receipt};
 
@@ -247,8 +247,8 @@ async fn a_call_whose_endpoint_fails_longer_than_its_schedule_is_exhausted_with_
         let mut call = call(&target, 3, &heard.book);
         call.offered_ms -= age * 1000;
         let cause = Cause { class: "status_5xx", status: Some(500), text: String::new() };
-        let trouble = Trouble { cause, lasted: Duration::from_secs(lasted) };
-        heard.lanes.shared.defer(call, Why::Failing(Some(trouble)));
+        let trouble = FailureSummary { cause, lasted: Duration::from_secs(lasted) };
+        heard.lanes.shared.defer(call, OverflowReason::Failing(Some(trouble)));
         assert_eq!(heard.end().await.outcome.is_some(), is_over, "{age} s old, failing for {lasted} s");
     }
 }
@@ -420,8 +420,8 @@ async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
     // The first call starts a worker, whose place is taken before it runs.
     lane.push(call(&target, 0, &heard.book)).ok().unwrap();
     let mut worker = Worker::new(lane.clone());
-    assert!(matches!(worker.take(), Task::Send(_)));
-    assert!(matches!(worker.take(), Task::Park));
+    assert!(matches!(worker.take(), NextAction::Send(_)));
+    assert!(matches!(worker.take(), NextAction::Park));
     // Here its idle time ends, and a call comes before it has left.
     lane.push(call(&target, 1, &heard.book)).ok().unwrap();
     assert!(!worker.leave().await);

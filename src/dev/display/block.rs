@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::text::{Paint, clock, count, cut, latency, wrapped};
-use crate::dev::glimpse::{Glimpse, KEPT};
 use crate::dev::oracle::Finding;
 use crate::dev::receiver::Judgement;
-use crate::dev::report::Report;
+use crate::dev::recent_messages::{Glimpse, KEPT};
+use crate::dev::report::DevReport;
 
 /// Undoes what [`frame`] does to the terminal: lines wrap again, and the cursor is seen.
 pub(super) const GIVE_BACK: &str = "\x1b[?7h\x1b[?25h";
@@ -37,8 +37,8 @@ pub(super) fn frame(drawn: usize, notes: &str, lines: &[String], width: usize) -
 }
 
 /// The block's lines; always as many.
-pub(super) fn lines(report: &Report, addresses: &str, glimpses: &[Glimpse], paint: Paint) -> Vec<String> {
-    let Report { tally, latency: percentiles, .. } = report;
+pub(super) fn lines(report: &DevReport, addresses: &str, glimpses: &[Glimpse], paint: Paint) -> Vec<String> {
+    let DevReport { tally, latency: percentiles, .. } = report;
     let rule = "─".repeat(70);
     let cell = |name: &str, value: String| format!("{name:<12}{value:>10}");
     let fault = |name: &str, value: u64| {

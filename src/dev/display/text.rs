@@ -6,7 +6,7 @@ use std::time::Duration;
 use unicode_width::UnicodeWidthChar as _;
 
 use super::Ready;
-use crate::dev::report::{Report, Summary};
+use crate::dev::report::{DevReport, Summary};
 
 /// Colours, or none.
 #[derive(Clone, Copy)]
@@ -152,8 +152,8 @@ README.md and docs/ tell more. Ctrl-C drains and ends with a summary.
 }
 
 /// One second on one line.
-pub(super) fn line(report: &Report) -> String {
-    let Report { tally, latency: percentiles, .. } = report;
+pub(super) fn line(report: &DevReport) -> String {
+    let DevReport { tally, latency: percentiles, .. } = report;
     format!(
         "{} changes/s {} messages/s {} delivered {} failed tries {} on the way {} p50 {} p95 {} p99 {} lost {} \
          duplicates {} bad signatures {} uncalled for {} others {}\n",
@@ -177,7 +177,7 @@ pub(super) fn line(report: &Report) -> String {
 /// How it went, over all.
 pub(super) fn summary(summary: &Summary, paint: Paint) -> String {
     let Summary { ok, drained, report } = summary;
-    let Report { tally, latency: percentiles, .. } = report;
+    let DevReport { tally, latency: percentiles, .. } = report;
     let mut text = String::from("\n");
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<16}{value}");

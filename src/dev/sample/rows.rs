@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::words;
 use crate::dev::definitions::SampleEvent;
-use crate::dev::dice::Dice;
+use crate::dev::rng::Dice;
 use crate::vocabulary::{EventSource, Operation};
 
 /// One row of a sample table.
@@ -147,7 +147,7 @@ impl SampleRow for Admin {
 /// Orders: every insert, real update and delete is sent whole.
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Order {
+pub(super) struct SampleOrder {
     #[serde(rename = "Order_ID")]
     id: u64,
     customer: String,
@@ -161,7 +161,7 @@ pub(super) struct Order {
     placed_at: String,
 }
 
-impl SampleRow for Order {
+impl SampleRow for SampleOrder {
     const TABLE: &'static str = "Orders";
 
     fn new(number: u64, now: Timestamp, dice: &mut Dice) -> Self {

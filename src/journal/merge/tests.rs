@@ -14,10 +14,10 @@ type Given = (i64, usize, i64);
 /// Reads a page as the reader does, from partitions in memory.
 fn page(
     partitions: &[Vec<Made>],
-    from: Option<Cursor>,
+    from: Option<TopicCursor>,
     chunk_bytes: u64,
     count: usize,
-) -> (Vec<Given>, Option<Cursor>) {
+) -> (Vec<Given>, Option<TopicCursor>) {
     let ends = || partitions.iter().map(|records| records.len() as i64);
     let before = from.map_or_else(|| ends().collect(), |cursor| cursor.positions(partitions.len()).unwrap());
     let spans: Vec<Span> = before.into_iter().map(|before| (0, before)).collect();
@@ -25,11 +25,11 @@ fn page(
     let mut given = Vec::new();
     while given.len() < count {
         match merge.next() {
-            Next::Found(found) => given.push(found),
-            Next::Read(chunks) => {
+            MergeStep::Found(found) => given.push(found),
+            MergeStep::Read(chunks) => {
                 chunks.into_iter().for_each(|chunk| merge.take(filled(chunk, partitions, chunk_bytes)))
             }
-            Next::End => break,
+            MergeStep::End => break,
         }
     }
     (given, merge.cursor())
@@ -99,7 +99,7 @@ proptest! {
 fn a_partition_ends_where_its_records_are_older_than_what_is_asked_for() {
     let mut merge = Merge::<Given>::new(&[(0, 10_000)], Some(9_950), u64::MAX);
     let mut chunks = 0;
-    while let Next::Read(read) = merge.next() {
+    while let MergeStep::Read(read) = merge.next() {
         for mut chunk in read {
             (chunk.from..chunk.before).for_each(|at| chunk.take((at, at), 1, None, u64::MAX));
             merge.take(chunk);
@@ -112,7 +112,7 @@ fn a_partition_ends_where_its_records_are_older_than_what_is_asked_for() {
 #[test]
 fn a_chunk_that_broke_off_says_nothing_and_what_was_not_given_out_is_found_again() {
     let mut merge = Merge::new(&[(0, 100), (0, 100)], None, u64::MAX);
-    let Next::Read(mut chunks) = merge.next() else { panic!("nothing was read yet") };
+    let MergeStep::Read(mut chunks) = merge.next() else { panic!("nothing was read yet") };
     assert_eq!(chunks.iter().map(|chunk| (chunk.from, chunk.before)).collect::<Vec<_>>(), [(36, 100); 2]);
     let (mut broken, mut whole) = (chunks.remove(0), chunks.remove(0));
     broken.take((36, 1), 1, Some("lost?"), u64::MAX);
@@ -120,8 +120,8 @@ fn a_chunk_that_broke_off_says_nothing_and_what_was_not_given_out_is_found_again
     whole.end();
     merge.take(broken);
     merge.take(whole);
-    assert!(matches!(merge.next(), Next::Read(chunks) if chunks.len() == 1 && chunks[0].partition == 0));
-    assert_eq!(merge.cursor(), Some(Cursor::new(vec![100, 99])));
+    assert!(matches!(merge.next(), MergeStep::Read(chunks) if chunks.len() == 1 && chunks[0].partition == 0));
+    assert_eq!(merge.cursor(), Some(TopicCursor::new(vec![100, 99])));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn chunks_become_small_where_records_are_large_and_grow_again() {
     let mut merge = Merge::<()>::new(&[(0, 1_000)], None, 100);
     let mut sizes = Vec::new();
     for bytes in [60, 60, 60, 60, 1, 1] {
-        let Next::Read(mut chunks) = merge.next() else { panic!("there is more") };
+        let MergeStep::Read(mut chunks) = merge.next() else { panic!("there is more") };
         let mut chunk = chunks.remove(0);
         sizes.push(chunk.before - chunk.from);
         for offset in chunk.from..chunk.before {

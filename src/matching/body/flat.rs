@@ -2,17 +2,17 @@
 
 use std::ops::Range;
 
-use super::{Member, Span, Step};
-use crate::definition::template::{self, Op, Reference};
+use super::{BodySpan, BodyStep, CompiledMember};
+use crate::definition::template::{self, Op, RowReference};
 
 /// Steps with all that they refer to.
 pub(super) struct Flat {
     /// Literal texts and names of fields.
     text: Box<str>,
-    steps: Box<[Step]>,
-    members: Box<[Member]>,
+    steps: Box<[BodyStep]>,
+    members: Box<[CompiledMember]>,
     /// The steps that write the whole body; the others are of members.
-    main: Span,
+    main: BodySpan,
 }
 
 impl Flat {
@@ -24,37 +24,37 @@ impl Flat {
     }
 
     /// One step between those of a template and a text that ends the body.
-    pub fn around(before: &[Op], step: Step, after: &str) -> Self {
+    pub fn around(before: &[Op], step: BodyStep, after: &str) -> Self {
         let mut layout = Layout::default();
         let mut main = layout.steps_of(before);
         main.push(step);
-        main.push(Step::Text(layout.text(after)));
+        main.push(BodyStep::Text(layout.text(after)));
         layout.finish(main)
     }
 
-    pub fn main(&self) -> &[Step] {
+    pub fn main(&self) -> &[BodyStep] {
         self.steps(self.main)
     }
 
-    pub fn steps(&self, span: Span) -> &[Step] {
+    pub fn steps(&self, span: BodySpan) -> &[BodyStep] {
         &self.steps[span.range()]
     }
 
-    pub fn members(&self, span: Span) -> &[Member] {
+    pub fn members(&self, span: BodySpan) -> &[CompiledMember] {
         &self.members[span.range()]
     }
 
-    pub fn text(&self, span: Span) -> &str {
+    pub fn text(&self, span: BodySpan) -> &str {
         &self.text[span.range()]
     }
 
     /// Whether a step is among them, in whatever member.
-    pub fn has(&self, step: Step) -> bool {
+    pub fn has(&self, step: BodyStep) -> bool {
         self.steps.contains(&step)
     }
 }
 
-impl Span {
+impl BodySpan {
     fn of(range: Range<usize>) -> Self {
         let place = |at: usize| u32::try_from(at).expect("a record of the definitions is far below 4 GiB");
         Self { start: place(range.start), end: place(range.end) }
@@ -69,54 +69,54 @@ impl Span {
 #[derive(Default)]
 struct Layout {
     text: String,
-    steps: Vec<Step>,
-    members: Vec<Member>,
+    steps: Vec<BodyStep>,
+    members: Vec<CompiledMember>,
 }
 
 impl Layout {
     /// The steps of a list, whose objects' members have their places already.
-    fn steps_of(&mut self, ops: &[Op]) -> Vec<Step> {
+    fn steps_of(&mut self, ops: &[Op]) -> Vec<BodyStep> {
         ops.iter().map(|op| self.step(op)).collect()
     }
 
-    fn step(&mut self, op: &Op) -> Step {
+    fn step(&mut self, op: &Op) -> BodyStep {
         match op {
-            Op::Text(text) => Step::Text(self.text(text)),
-            Op::Value(Reference::Field(name)) => Step::Value(self.text(name)),
-            Op::Value(Reference::AttachmentUrl(name)) => Step::AttachmentUrl(self.text(name)),
-            Op::Spliced(Reference::Field(name)) => Step::Spliced(self.text(name)),
-            Op::Spliced(Reference::AttachmentUrl(name)) => Step::SplicedAttachmentUrl(self.text(name)),
-            Op::Value(Reference::Missing) => Step::Missing,
-            Op::Spliced(Reference::Missing) => Step::SplicedMissing,
-            Op::Fixed(fixed) => Step::Fixed(*fixed),
-            Op::Varying(varying) => Step::Varying(*varying),
-            Op::Object(members) => Step::Object(self.object(members)),
+            Op::Text(text) => BodyStep::Text(self.text(text)),
+            Op::Value(RowReference::Field(name)) => BodyStep::Value(self.text(name)),
+            Op::Value(RowReference::AttachmentUrl(name)) => BodyStep::AttachmentUrl(self.text(name)),
+            Op::Spliced(RowReference::Field(name)) => BodyStep::Spliced(self.text(name)),
+            Op::Spliced(RowReference::AttachmentUrl(name)) => BodyStep::SplicedAttachmentUrl(self.text(name)),
+            Op::Value(RowReference::Missing) => BodyStep::Missing,
+            Op::Spliced(RowReference::Missing) => BodyStep::SplicedMissing,
+            Op::Fixed(fixed) => BodyStep::Fixed(*fixed),
+            Op::Varying(varying) => BodyStep::Varying(*varying),
+            Op::Object(members) => BodyStep::Object(self.object(members)),
         }
     }
 
-    fn object(&mut self, members: &[template::Member]) -> Span {
+    fn object(&mut self, members: &[template::DynamicMember]) -> BodySpan {
         let mut placed = Vec::with_capacity(members.len());
         for member in members {
             let (key, value) = (self.steps_of(&member.key), self.steps_of(&member.value));
-            placed.push(Member { key: append(&mut self.steps, key), value: append(&mut self.steps, value) });
+            placed.push(CompiledMember { key: append(&mut self.steps, key), value: append(&mut self.steps, value) });
         }
         append(&mut self.members, placed)
     }
 
-    fn text(&mut self, text: &str) -> Span {
+    fn text(&mut self, text: &str) -> BodySpan {
         let start = self.text.len();
         self.text.push_str(text);
-        Span::of(start..self.text.len())
+        BodySpan::of(start..self.text.len())
     }
 
-    fn finish(mut self, main: Vec<Step>) -> Flat {
+    fn finish(mut self, main: Vec<BodyStep>) -> Flat {
         let main = append(&mut self.steps, main);
         Flat { text: self.text.into(), steps: self.steps.into(), members: self.members.into(), main }
     }
 }
 
-fn append<T>(all: &mut Vec<T>, more: Vec<T>) -> Span {
+fn append<T>(all: &mut Vec<T>, more: Vec<T>) -> BodySpan {
     let start = all.len();
     all.extend(more);
-    Span::of(start..all.len())
+    BodySpan::of(start..all.len())
 }

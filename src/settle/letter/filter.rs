@@ -5,15 +5,15 @@ use std::str::FromStr;
 use http::Uri;
 use jiff::Timestamp;
 
-use super::{Kind, Letter};
+use super::{Letter, LetterKind};
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
 use crate::journal::Range;
 
 /// Which dead letters are meant: those that all of it is true of. The default is all there are, without the markers
 /// of those that were redriven: only who asks for that kind gets them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub kind: Option<Kind>,
+pub struct LetterFilter {
+    pub kind: Option<LetterKind>,
     pub class: Option<String>,
     pub account: Option<AccountId>,
     pub webhook: Option<WebhookId>,
@@ -26,13 +26,13 @@ pub struct Filter {
     pub until: Option<Timestamp>,
 }
 
-impl Filter {
+impl LetterFilter {
     /// Whether this letter is meant. What is asked for and absent in the letter is not.
     pub fn takes(&self, letter: &Letter) -> bool {
         fn is<T: PartialEq>(asked: &Option<T>, told: &Option<T>) -> bool {
             asked.is_none() || asked == told
         }
-        let kind = self.kind.is_some() || letter.kind != Some(Kind::Redriven);
+        let kind = self.kind.is_some() || letter.kind != Some(LetterKind::Redriven);
         kind && is(&self.kind, &letter.kind)
             && is(&self.class, &letter.class)
             && is(&self.account, &letter.account)

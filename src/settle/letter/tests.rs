@@ -44,7 +44,7 @@ fn whole() -> Vec<(&'static str, &'static [u8])> {
 fn each_header_is_read_and_what_is_missing_or_makes_no_sense_is_absent() {
     let read = letter(&whole());
     assert_eq!((read.id.to_string().as_str(), read.written.as_second(), read.bytes), ("2:1044", 7, Some(2)));
-    assert_eq!((read.kind, read.attempts, read.status), (Some(Kind::Call), Some(5), Some(500)));
+    assert_eq!((read.kind, read.attempts, read.status), (Some(LetterKind::Call), Some(5), Some(500)));
     assert_eq!((read.partition, read.offset, read.value_left_out), (Some(3), Some(9), Some(12)));
     assert_eq!(read.webhook.unwrap().as_str(), "abc123");
     let nothing = letter(&[]);
@@ -63,10 +63,10 @@ fn each_header_is_read_and_what_is_missing_or_makes_no_sense_is_absent() {
 fn a_filter_takes_what_all_of_it_is_true_of() {
     let read = letter(&whole());
     let at = |second| Some(Timestamp::from_second(second).unwrap());
-    let takes = |filter: Filter| filter.takes(&read);
-    assert!(takes(Filter::default()));
-    let all = Filter {
-        kind: Some(Kind::Call),
+    let takes = |filter: LetterFilter| filter.takes(&read);
+    assert!(takes(LetterFilter::default()));
+    let all = LetterFilter {
+        kind: Some(LetterKind::Call),
         class: Some("status_5xx".into()),
         account: Some("acme".into()),
         webhook: "abc123".parse().ok(),
@@ -79,15 +79,15 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
     assert!(takes(all.clone()));
     assert!(!all.takes(&letter(&[])), "what is absent is not what is asked for");
     for other in [
-        Filter { kind: Some(Kind::Record), ..all.clone() },
-        Filter { class: Some("gone".into()), ..all.clone() },
-        Filter { account: Some("zoo".into()), ..all.clone() },
-        Filter { webhook: "abc124".parse().ok(), ..all.clone() },
-        Filter { event: "def457".parse().ok(), ..all.clone() },
-        Filter { message: "00000000-0000-0000-0000-000000000002".parse().ok(), ..all.clone() },
-        Filter { endpoint: "https://example.com:8443".parse().ok(), ..all.clone() },
-        Filter { since: at(8), ..all.clone() },
-        Filter { until: at(7), ..all.clone() },
+        LetterFilter { kind: Some(LetterKind::Record), ..all.clone() },
+        LetterFilter { class: Some("gone".into()), ..all.clone() },
+        LetterFilter { account: Some("zoo".into()), ..all.clone() },
+        LetterFilter { webhook: "abc124".parse().ok(), ..all.clone() },
+        LetterFilter { event: "def457".parse().ok(), ..all.clone() },
+        LetterFilter { message: "00000000-0000-0000-0000-000000000002".parse().ok(), ..all.clone() },
+        LetterFilter { endpoint: "https://example.com:8443".parse().ok(), ..all.clone() },
+        LetterFilter { since: at(8), ..all.clone() },
+        LetterFilter { until: at(7), ..all.clone() },
     ] {
         assert!(!takes(other.clone()), "{other:?}");
     }
@@ -97,8 +97,8 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
 fn a_marker_is_taken_by_who_asks_for_markers_only() {
     let marker = letter(&[("outhook-kind", b"redriven"), ("outhook-letter", b"1:1043")]);
     assert_eq!(marker.letter, Some(LetterId { partition: 1, offset: 1043 }));
-    assert!(!Filter::default().takes(&marker));
-    assert!(Filter { kind: Some(Kind::Redriven), ..Filter::default() }.takes(&marker));
+    assert!(!LetterFilter::default().takes(&marker));
+    assert!(LetterFilter { kind: Some(LetterKind::Redriven), ..LetterFilter::default() }.takes(&marker));
 }
 
 #[test]
@@ -117,6 +117,6 @@ proptest! {
         let named = names.iter().zip(&values).map(|(name, value)| (HEADERS[*name].0, value.as_slice()));
         let headers = named.collect();
         let read = Letter::read(&Record { partition: 0, offset: 0, timestamp_ms: at, key: None, value: None, headers });
-        let _ = Filter::default().takes(&read);
+        let _ = LetterFilter::default().takes(&read);
     }
 }

@@ -13,7 +13,7 @@ impl Bench {
     pub(super) fn ordered(&self, offset: i64) -> Call {
         let mut call = self.call();
         call.place.offset = offset;
-        call.row = Some(Row::of(call.message.target.webhook, &call.place, Some(&[(offset % ROWS) as u8])));
+        call.row = Some(RowKey::of(call.message.target.webhook, &call.place, Some(&[(offset % ROWS) as u8])));
         call
     }
 
@@ -30,7 +30,7 @@ impl Bench {
         while rows.values().map(Vec::len).sum::<usize>() < calls {
             let record = consumer.recv().await.unwrap().detach();
             let headers = headers(&record);
-            let call = KeptCall::read(|name| headers.get(name).map(String::as_bytes)).unwrap();
+            let call = StoredCall::read(|name| headers.get(name).map(String::as_bytes)).unwrap();
             let (row, offset) = (call.row.unwrap(), call.place.offset);
             assert_eq!(record.key(), Some(&row.bytes()[..]));
             let row = rows.entry(row.to_string()).or_default();
@@ -75,7 +75,7 @@ impl Bench {
     async fn dead(&self) -> Vec<i64> {
         let client = [("bootstrap.servers".to_owned(), self.cluster.bootstrap_servers())].into();
         let bounds = Bounds { found: 999, bytes: u64::MAX, time: Duration::from_secs(30) };
-        let page = Letters::new(&Config::default(), &client).page(Filter::default(), None, bounds).await.unwrap();
+        let page = Letters::new(&Config::default(), &client).page(LetterFilter::default(), None, bounds).await.unwrap();
         page.found.iter().map(|letter| letter.offset.unwrap()).collect()
     }
 }
@@ -133,7 +133,7 @@ async fn what_is_refused_alone_becomes_a_dead_letter_and_the_others_go_on_in_ord
     assert!(headers["outhook-cause"].starts_with("the topic outhook.row-order takes no record of its size, "));
     let header = |name: &str| letter.headers().unwrap().iter().find(|header| header.key == name)?.value;
     let call = bench.ordered(headers["outhook-offset"].parse().unwrap());
-    assert_eq!(KeptCall::of_letter(header), Ok(KeptCall::of(&call)), "it is redriven in the order of its row");
+    assert_eq!(StoredCall::of_letter(header), Ok(StoredCall::of(&call)), "it is redriven in the order of its row");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ impl Bench {
         while found.len() < calls {
             let record = consumer.recv().await.unwrap().detach();
             let headers = headers(&record);
-            found.insert(KeptCall::read(|name| headers.get(name).map(String::as_bytes)).unwrap().call);
+            found.insert(StoredCall::read(|name| headers.get(name).map(String::as_bytes)).unwrap().call);
         }
         found
     }

@@ -5,9 +5,9 @@ use super::*;
 const CALLS: i64 = 200;
 
 /// How the letters of those tests are sent out.
-fn order() -> Order {
+fn order() -> RedriveOptions {
     let (look, write) = (Duration::from_secs(30), Duration::from_secs(30));
-    Order { again: false, dry_run: false, definitions: 0, by: "a test".to_owned(), look, write }
+    RedriveOptions { again: false, dry_run: false, definitions: 0, by: "a test".to_owned(), look, write }
 }
 
 impl Bench {
@@ -27,10 +27,10 @@ async fn rows_go_out_in_their_order_whatever_order_they_were_given_up_in() {
     bench.give_up((CALLS / 2 + 1..CALLS).step_by(2)).await;
 
     let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
-    let (letters, filter) = (Letters::new(&Config::default(), &client), Filter::default());
+    let (letters, filter) = (Letters::new(&Config::default(), &client), LetterFilter::default());
     let bounds = Bounds { found: 999, bytes: u64::MAX, time: Duration::from_secs(30) };
     let page = letters.page(filter.clone(), None, bounds).await.unwrap();
-    let (mut turns, mut redriven) = (Turns::default(), Redriven::among(&filter));
+    let (mut turns, mut redriven) = (RedrivePlan::default(), RedriveMarkers::among(&filter));
     page.found.iter().for_each(|letter| turns.add(letter));
     assert_eq!(turns.count(), CALLS as usize);
     let redrive = Redrive::new(&Config::default(), &Retries::default(), &client);
@@ -45,7 +45,7 @@ async fn rows_go_out_in_their_order_whatever_order_they_were_given_up_in() {
     for (row, offsets) in &rows {
         assert!(offsets.is_sorted(), "row {row}: {offsets:?}");
     }
-    let mut again = Redriven::among(&filter);
+    let mut again = RedriveMarkers::among(&filter);
     let page = letters.candidates(filter, None, bounds).await.unwrap();
     let outcomes = redrive.send(page.found, &letters, &mut again, &order()).await.unwrap();
     let before = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Err(Skipped::Before(_))));
@@ -57,12 +57,12 @@ async fn what_is_not_acknowledged_is_not_marked_and_goes_out_when_it_is_redriven
     let bench = Bench::new();
     bench.give_up(0..1).await;
     let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
-    let (letters, filter) = (Letters::new(&Config::default(), &client), Filter::default());
+    let (letters, filter) = (Letters::new(&Config::default(), &client), LetterFilter::default());
     let redrive = Redrive::new(&Config::default(), &Retries::default(), &client);
     let send = async || {
         let bounds = Bounds { found: 9, bytes: u64::MAX, time: Duration::from_secs(30) };
         let page = letters.candidates(filter.clone(), None, bounds).await.unwrap();
-        let mut redriven = Redriven::among(&filter);
+        let mut redriven = RedriveMarkers::among(&filter);
         redrive.send(page.found, &letters, &mut redriven, &order()).await.unwrap().pop().unwrap().1
     };
     bench.refuse_for_size(1);

@@ -9,12 +9,12 @@ const HEAD: Mark = Mark { offset: 41, timestamp: 1_700_000_000_000 };
 const LOG: Mark = Mark { offset: 40, timestamp: 1_699_999_999_000 };
 
 fn encode(settled: &[Range<i64>]) -> String {
-    Note::encode(CLUSTER, LOG, HEAD, HEAD.timestamp + 5, settled.iter().cloned())
+    CommitMetadata::encode(CLUSTER, LOG, HEAD, HEAD.timestamp + 5, settled.iter().cloned())
 }
 
 /// The map of a note.
 fn map(text: &str) -> Option<Completion> {
-    Note::decode(CLUSTER, text)?.completion
+    CommitMetadata::decode(CLUSTER, text)?.completion
 }
 
 fn at(offset: i64) -> Mark {
@@ -24,24 +24,24 @@ fn at(offset: i64) -> Mark {
 #[test]
 fn a_map_is_written_as_documented() {
     let (log, head) = (Mark { offset: 2, timestamp: 31 }, Mark { offset: 3, timestamp: 33 });
-    let text = Note::encode("c", log, head, 0, [5..7, 8..108].into_iter());
+    let text = CommitMetadata::encode("c", log, head, 0, [5..7, 8..108].into_iter());
     assert_eq!(text, "outhook2:c:CfDhBABCBkD.");
-    assert_eq!(Note::encode("c", log, head, 0, std::iter::empty()), "outhook2:c:Cf.");
+    assert_eq!(CommitMetadata::encode("c", log, head, 0, std::iter::empty()), "outhook2:c:Cf.");
 }
 
 #[test]
 fn a_map_of_an_earlier_version_is_read_and_its_head_is_of_the_log() {
-    let note = Note::decode("c", "outhook1:c:DhBABCBkD.").unwrap();
+    let note = CommitMetadata::decode("c", "outhook1:c:DhBABCBkD.").unwrap();
     let head = Mark { offset: 3, timestamp: 33 };
     let completion = Completion { head, newest: 0, settled: [5..7, 8..108].into() };
-    assert_eq!(note, Note { log: head, completion: Some(completion) });
-    assert_eq!(Note::decode("c", "outhook1:c:DhB."), None);
+    assert_eq!(note, CommitMetadata { log: head, completion: Some(completion) });
+    assert_eq!(CommitMetadata::decode("c", "outhook1:c:DhB."), None);
 }
 
 #[test]
 fn nothing_settled_is_no_map() {
-    assert_eq!(Note::decode(CLUSTER, &encode(&[])), Some(Note { log: LOG, completion: None }));
-    assert_eq!(Note::decode(CLUSTER, ""), None);
+    assert_eq!(CommitMetadata::decode(CLUSTER, &encode(&[])), Some(CommitMetadata { log: LOG, completion: None }));
+    assert_eq!(CommitMetadata::decode(CLUSTER, ""), None);
 }
 
 #[test]
@@ -57,18 +57,19 @@ fn a_map_that_does_not_fit_keeps_its_lowest_offsets() {
 #[test]
 fn what_this_program_did_not_write_for_this_cluster_is_no_map() {
     let text = encode(&[50..60, 61..62]);
-    assert!(Note::decode(CLUSTER, &text).is_some());
-    assert_eq!(Note::decode("another", &text), None);
-    assert_eq!(Note::decode("", &text), None);
-    assert_eq!(Note::decode(CLUSTER, &text.replace("outhook2", "outhook3")), None);
-    assert_eq!(Note::decode(CLUSTER, &text.replace(':', ": ")), None);
+    assert!(CommitMetadata::decode(CLUSTER, &text).is_some());
+    assert_eq!(CommitMetadata::decode("another", &text), None);
+    assert_eq!(CommitMetadata::decode("", &text), None);
+    assert_eq!(CommitMetadata::decode(CLUSTER, &text.replace("outhook2", "outhook3")), None);
+    assert_eq!(CommitMetadata::decode(CLUSTER, &text.replace(':', ": ")), None);
     for cut in 0..text.len() {
-        assert_eq!(Note::decode(CLUSTER, &text[..cut]), None, "cut to {cut} bytes");
+        assert_eq!(CommitMetadata::decode(CLUSTER, &text[..cut]), None, "cut to {cut} bytes");
     }
     let too_large = format!("{PREFIX}{CLUSTER}:____________________.");
-    assert_eq!(Note::decode(CLUSTER, &too_large), None);
-    let too_far = Note::encode(CLUSTER, LOG, HEAD, 0, std::iter::once(i64::MAX - 1..i64::MAX)).replace('.', "CC.");
-    assert_eq!(Note::decode(CLUSTER, &too_far), None);
+    assert_eq!(CommitMetadata::decode(CLUSTER, &too_large), None);
+    let too_far =
+        CommitMetadata::encode(CLUSTER, LOG, HEAD, 0, std::iter::once(i64::MAX - 1..i64::MAX)).replace('.', "CC.");
+    assert_eq!(CommitMetadata::decode(CLUSTER, &too_far), None);
 }
 
 #[test]
@@ -101,7 +102,7 @@ proptest! {
     fn what_was_written_is_read_back_from_the_lowest_offset_on(settled in ranges()) {
         let text = encode(&settled);
         prop_assert!(text.len() <= MAX_BYTES);
-        prop_assert_eq!(Note::decode(CLUSTER, &text).unwrap().log, LOG);
+        prop_assert_eq!(CommitMetadata::decode(CLUSTER, &text).unwrap().log, LOG);
         match map(&text) {
             None => prop_assert!(settled.is_empty()),
             Some(map) => {
@@ -116,9 +117,9 @@ proptest! {
 
     #[test]
     fn any_text_can_be_read(text in ".*", digits in "[A-Za-z0-9_-]{0,60}", cut in any::<prop::sample::Index>()) {
-        let _ = Note::decode("", &text);
+        let _ = CommitMetadata::decode("", &text);
         for prefix in [PREFIX, EARLIER] {
-            let Some(note) = Note::decode("", &format!("{prefix}:{digits}.")) else { continue };
+            let Some(note) = CommitMetadata::decode("", &format!("{prefix}:{digits}.")) else { continue };
             prop_assert!(note.log.offset >= 0);
             let Some(mut map) = note.completion else { continue };
             prop_assert!(map.head.offset >= 0);
@@ -128,6 +129,6 @@ proptest! {
         }
         let whole = encode(&[50..60, 70..1000]);
         let cut = cut.index(whole.len());
-        prop_assert_eq!(Note::decode(CLUSTER, &whole[..cut]), None);
+        prop_assert_eq!(CommitMetadata::decode(CLUSTER, &whole[..cut]), None);
     }
 }

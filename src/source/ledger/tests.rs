@@ -16,11 +16,11 @@ fn open<const N: usize>(ledger: &mut Ledger, offsets: [i64; N]) -> [u64; N] {
 }
 
 /// What a book has committed.
-fn committed(ledger: &Ledger) -> Option<Note> {
-    Note::decode(CLUSTER, &ledger.note(CLUSTER))
+fn committed(ledger: &Ledger) -> Option<CommitMetadata> {
+    CommitMetadata::decode(CLUSTER, &ledger.note(CLUSTER))
 }
 
-fn map(note: Option<&Note>) -> Option<&Completion> {
+fn map(note: Option<&CommitMetadata>) -> Option<&Completion> {
     note?.completion.as_ref()
 }
 

@@ -14,7 +14,7 @@ async fn searched(
     code: RDKafkaErrorCode,
     bad: &[std::ops::Range<i64>],
     end: i64,
-) -> (Found, BTreeSet<i64>) {
+) -> (ProbeResult, BTreeSet<i64>) {
     let looked_at = Mutex::new(BTreeSet::new());
     let cause_there = cause(code, named);
     let found = search(first, &cause_there, |offset| {
@@ -22,9 +22,9 @@ async fn searched(
         let batch = bad.iter().find(|batch| batch.contains(&offset));
         let about = Cause { code, text: String::new() }.about();
         let seen = match batch {
-            Some(batch) => Seen::Failed(cause(code, if about == About::Batch { batch.start } else { offset })),
-            None if offset >= end => Seen::End,
-            None => Seen::Record,
+            Some(batch) => ProbeAnswer::Failed(cause(code, if about == About::Batch { batch.start } else { offset })),
+            None if offset >= end => ProbeAnswer::End,
+            None => ProbeAnswer::Record,
         };
         async { seen }
     });
@@ -40,42 +40,42 @@ async fn a_batch_is_passed_over_to_its_end_and_no_further() {
         for (gap, more) in [(0, 0), (0, 50), (2, 3), (2, 400)] {
             let bad = [42..last + 1, last + 1 + gap..last + 1 + gap + more];
             let (found, looked_at) = searched(42, 42, code, &bad, bad[1].end).await;
-            assert_eq!(found, Found::Behind { first: 42, behind: last + 1 }, "{bad:?}");
+            assert_eq!(found, ProbeResult::Behind { first: 42, behind: last + 1 }, "{bad:?}");
             assert!(looked_at.len() <= 16, "{bad:?}: {looked_at:?}");
         }
     }
     let large = 0..1_000_000;
     let (found, looked_at) = searched(0, 0, code, &[large], 1_000_000).await;
-    assert_eq!(found, Found::Behind { first: 0, behind: 1_000_000 });
+    assert_eq!(found, ProbeResult::Behind { first: 0, behind: 1_000_000 });
     assert!(looked_at.len() < 50, "{looked_at:?}");
     let (found, _) = searched(44, 42, code, &[42..46], 50).await;
-    assert_eq!(found, Found::Behind { first: 44, behind: 46 }, "what came before was read");
+    assert_eq!(found, ProbeResult::Behind { first: 44, behind: 46 }, "what came before was read");
 }
 
 #[tokio::test]
 async fn what_can_be_read_after_all_stays() {
     let code = RDKafkaErrorCode::BadCompression;
-    assert_eq!(searched(5, 5, code, &[], 10).await.0, Found::Readable);
-    assert_eq!(searched(10, 10, code, &[], 10).await.0, Found::Nothing);
-    assert_eq!(search(5, &cause(code, 5), |_| async { Seen::Nothing }).await, Found::Unclear);
+    assert_eq!(searched(5, 5, code, &[], 10).await.0, ProbeResult::Readable);
+    assert_eq!(searched(10, 10, code, &[], 10).await.0, ProbeResult::Nothing);
+    assert_eq!(search(5, &cause(code, 5), |_| async { ProbeAnswer::Nothing }).await, ProbeResult::Unclear);
 }
 
 #[tokio::test]
 async fn a_log_that_went_back_is_searched_where_it_fails() {
     let (found, _) = searched(1000, 3, RDKafkaErrorCode::BadCompression, &[3..5], 10).await;
-    assert_eq!(found, Found::Behind { first: 3, behind: 5 });
+    assert_eq!(found, ProbeResult::Behind { first: 3, behind: 5 });
 }
 
 #[tokio::test]
 async fn what_a_broker_refuses_is_given_up_offset_by_offset() {
     let (found, _) = searched(5, 5, RDKafkaErrorCode::InvalidMessage, &[5..20], 20).await;
-    assert_eq!(found, Found::Behind { first: 5, behind: 6 });
+    assert_eq!(found, ProbeResult::Behind { first: 5, behind: 6 });
 }
 
 #[tokio::test]
 async fn trouble_that_may_be_the_brokers_counts_only_where_a_record_behind_it_can_be_read() {
     let code = RDKafkaErrorCode::Unknown;
-    assert_eq!(searched(5, 5, code, &[5..20], 200).await.0, Found::Behind { first: 5, behind: 6 });
-    assert_eq!(searched(5, 5, code, &[5..i64::MAX], i64::MAX).await.0, Found::Unclear);
-    assert_eq!(searched(5, 5, code, &[5..20], 20).await.0, Found::Unclear, "nothing behind it shows anything");
+    assert_eq!(searched(5, 5, code, &[5..20], 200).await.0, ProbeResult::Behind { first: 5, behind: 6 });
+    assert_eq!(searched(5, 5, code, &[5..i64::MAX], i64::MAX).await.0, ProbeResult::Unclear);
+    assert_eq!(searched(5, 5, code, &[5..20], 20).await.0, ProbeResult::Unclear, "nothing behind it shows anything");
 }

@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Message as _};
 
-use super::{Cut, Unwritten};
+use super::{Cut, WriteFailure};
 use crate::definition::LogRecord;
 use crate::store::StoreError;
 use crate::store::log::PARTITION;
@@ -96,7 +96,7 @@ impl Transactions {
         result.map_err(|error| {
             let source = Box::new(error);
             if is_final(&source) {
-                Cut::Failed(Unwritten::Kafka { topic: self.topic.clone(), step, source })
+                Cut::Failed(WriteFailure::Kafka { topic: self.topic.clone(), step, source })
             } else {
                 Cut::Again { step, source }
             }

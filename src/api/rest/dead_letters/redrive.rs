@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::super::Api;
-use super::super::super::body::{Body, OptionalBody};
+use super::super::super::body::{JsonBody, OptionalBody};
 use super::super::super::error::ApiError;
 use super::super::super::oauth::Caller;
 use super::{class, parsed, time};
 use crate::id::WebhookId;
-use crate::journal::{Bounds, Cursor};
-use crate::settle::{Candidate, Filter, LetterId, Order, Outcomes, Redriven, Skipped};
+use crate::journal::{Bounds, TopicCursor};
+use crate::settle::{Candidate, LetterFilter, LetterId, Outcomes, RedriveMarkers, RedriveOptions, Skipped};
 
 /// How long is read for letters, then for what was redriven before, and then for how long letters are begun. With ten
 /// seconds for the last ones that is less than an answer may take.
@@ -93,15 +93,15 @@ pub(in super::super) async fn many(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-    Body(request): Body<RedriveRequest>,
+    JsonBody(request): JsonBody<RedriveRequest>,
 ) -> Result<Json<RedriveAnswer>, ApiError> {
     let own = api.own(&webhook, &caller)?;
     let again = request.again == Some(true);
     let (filter, asked) = request.read(&own)?;
     let account = caller.account.clone();
     let answer = api.reading(&account, async move |api: Arc<Api>| match asked {
-        Asked::Named(ids) => api.redrive_named(&ids, &own, again, &caller).await,
-        Asked::Page(from) => {
+        LetterSelection::Named(ids) => api.redrive_named(&ids, &own, again, &caller).await,
+        LetterSelection::Page(from) => {
             let page = api.letters.candidates(filter.clone(), from, PAGE).await?;
             let outcomes = api.redrive_all(page.found, &filter, again, &caller).await?;
             Ok(RedriveAnswer::of(&outcomes, page.next))
@@ -136,15 +136,15 @@ pub(in super::super) async fn one(
 
 impl Api {
     /// The letters of a webhook of the caller's account.
-    fn own(&self, webhook: &str, caller: &Caller) -> Result<Filter, ApiError> {
+    fn own(&self, webhook: &str, caller: &Caller) -> Result<LetterFilter, ApiError> {
         let webhook: WebhookId = self.webhook_id(webhook, caller)?;
-        Ok(Filter { account: Some(caller.account.clone()), webhook: Some(webhook), ..Filter::default() })
+        Ok(LetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..LetterFilter::default() })
     }
 
     async fn redrive_named(
         &self,
         ids: &[LetterId],
-        own: &Filter,
+        own: &LetterFilter,
         again: bool,
         caller: &Caller,
     ) -> Result<RedriveAnswer, ApiError> {
@@ -159,27 +159,27 @@ impl Api {
     async fn redrive_all(
         &self,
         found: Vec<Candidate>,
-        filter: &Filter,
+        filter: &LetterFilter,
         again: bool,
         caller: &Caller,
     ) -> Result<Outcomes, ApiError> {
         let (definitions, by) = (self.store.as_of(), caller.name.clone());
-        let order = Order { again, dry_run: false, definitions, by, look: STEP, write: STEP };
-        Ok(self.redrive.send(found, &self.letters, &mut Redriven::among(filter), &order).await?)
+        let order = RedriveOptions { again, dry_run: false, definitions, by, look: STEP, write: STEP };
+        Ok(self.redrive.send(found, &self.letters, &mut RedriveMarkers::among(filter), &order).await?)
     }
 }
 
 /// Letters by their ids, or from a cursor on.
-enum Asked {
+enum LetterSelection {
     Named(Vec<LetterId>),
-    Page(Option<Cursor>),
+    Page(Option<TopicCursor>),
 }
 
 impl RedriveRequest {
     /// Which letters of those are asked for.
-    fn read(self, own: &Filter) -> Result<(Filter, Asked), ApiError> {
+    fn read(self, own: &LetterFilter) -> Result<(LetterFilter, LetterSelection), ApiError> {
         let of_body = |error: ApiError| ApiError::body(error.message);
-        let filter = Filter {
+        let filter = LetterFilter {
             event: parsed("EventId", self.event_id.as_deref()).map_err(of_body)?,
             message: parsed("MessageId", self.message_id.as_deref()).map_err(of_body)?,
             class: self.class.map(class).transpose().map_err(of_body)?,
@@ -187,7 +187,7 @@ impl RedriveRequest {
             until: time("Until", self.until.as_deref()).map_err(of_body)?,
             ..own.clone()
         };
-        let from: Option<Cursor> = parsed("Cursor", self.cursor.as_deref()).map_err(of_body)?;
+        let from: Option<TopicCursor> = parsed("Cursor", self.cursor.as_deref()).map_err(of_body)?;
         let (has_conditions, all) = (filter != *own, self.all == Some(true));
         let Some(ids) = self.ids else {
             return match (has_conditions, all) {
@@ -197,7 +197,7 @@ impl RedriveRequest {
                     "nothing says which letters are meant: give Ids, a condition (EventId, MessageId, Class, Since or \
                      Until), or {\"All\": true} for all of this webhook",
                 )),
-                _ => Ok((filter, Asked::Page(from))),
+                _ => Ok((filter, LetterSelection::Page(from))),
             };
         };
         if has_conditions || all || from.is_some() {
@@ -210,12 +210,12 @@ impl RedriveRequest {
         let mut ids = ids.into_iter().map(read).collect::<Result<Vec<LetterId>, _>>()?;
         ids.sort_unstable();
         ids.dedup();
-        Ok((filter, Asked::Named(ids)))
+        Ok((filter, LetterSelection::Named(ids)))
     }
 }
 
 impl RedriveAnswer {
-    fn of(outcomes: &Outcomes, next: Option<Cursor>) -> Self {
+    fn of(outcomes: &Outcomes, next: Option<TopicCursor>) -> Self {
         let skipped = |(id, outcome): &(LetterId, Result<(), Skipped>)| {
             let reason = outcome.as_ref().err()?;
             Some(SkippedShown { id: id.to_string(), reason: shown(reason) })

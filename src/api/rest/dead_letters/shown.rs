@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::definition::without_secrets;
-use crate::settle::{Kind, Letter, Opened};
+use crate::settle::{Letter, LetterKind, OpenedLetter};
 
 /// What was given up, and why. What is not known of it is null.
 #[derive(Debug, Serialize, ToSchema)]
@@ -95,7 +95,7 @@ impl LetterShown {
         Self {
             id: letter.id.to_string(),
             written: letter.written.to_string(),
-            kind: letter.kind.map(Kind::as_str),
+            kind: letter.kind.map(LetterKind::as_str),
             class: letter.class.clone(),
             cause: letter.cause.clone(),
             account: letter.account.as_ref().map(ToString::to_string),
@@ -122,7 +122,7 @@ impl LetterShown {
 
 impl OpenedShown {
     /// Up to so many bytes of the body. What of it is no UTF-8 is shown as �.
-    pub fn of(opened: &Opened, show_secrets: bool, max_body: usize) -> Self {
+    pub fn of(opened: &OpenedLetter, show_secrets: bool, max_body: usize) -> Self {
         let value = opened.value.as_deref();
         let text = value.map(|value| {
             let text = String::from_utf8_lossy(value);

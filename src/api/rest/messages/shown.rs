@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::definition::Endpoint;
 use crate::definition::guard::is_known;
-use crate::message_log::{Entry, oldest_first};
+use crate::message_log::{LogEntry, oldest_first};
 
 /// One attempt, or an end without one. What is not known of it is null.
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,7 +66,7 @@ pub struct AttemptShown {
 }
 
 impl AttemptShown {
-    pub fn of(entry: &Entry) -> Self {
+    pub fn of(entry: &LogEntry) -> Self {
         let attempt = entry.attempt.as_ref();
         Self {
             message_id: entry.message.to_string(),
@@ -92,7 +92,7 @@ impl AttemptShown {
     }
 
     /// The same for clients of the API, who may not learn what internal names stand for.
-    pub(super) fn for_clients(entry: &Entry) -> Self {
+    pub(super) fn for_clients(entry: &LogEntry) -> Self {
         let address = entry.attempt.as_ref().and_then(|attempt| attempt.address).filter(|address| {
             let endpoint = entry.url.as_deref().and_then(|url| Endpoint::parse(url).ok());
             endpoint.is_some_and(|endpoint| is_known(&endpoint.host, address.ip()))
@@ -118,16 +118,16 @@ pub struct MessageShown {
 
 impl MessageShown {
     /// Of all that was found of a message; None if that is nothing.
-    pub fn of(entries: Vec<Entry>, complete: bool) -> Option<Self> {
+    pub fn of(entries: Vec<LogEntry>, complete: bool) -> Option<Self> {
         Self::with(entries, complete, AttemptShown::of)
     }
 
     /// The same for clients of the API.
-    pub(super) fn for_clients(entries: Vec<Entry>, complete: bool) -> Option<Self> {
+    pub(super) fn for_clients(entries: Vec<LogEntry>, complete: bool) -> Option<Self> {
         Self::with(entries, complete, AttemptShown::for_clients)
     }
 
-    fn with(entries: Vec<Entry>, complete: bool, shown: impl Fn(&Entry) -> AttemptShown) -> Option<Self> {
+    fn with(entries: Vec<LogEntry>, complete: bool, shown: impl Fn(&LogEntry) -> AttemptShown) -> Option<Self> {
         let entries = oldest_first(entries);
         let first = entries.first()?;
         Some(Self {
@@ -156,7 +156,7 @@ mod tests {
             );
             let value = Some(json.as_bytes());
             let record = Record { partition: 0, offset: 0, timestamp_ms: 0, key: None, value, headers: Vec::new() };
-            let entry = Entry::read(&record).unwrap();
+            let entry = LogEntry::read(&record).unwrap();
             assert_eq!(AttemptShown::of(&entry).address.as_deref(), Some(address), "operators see it");
             AttemptShown::for_clients(&entry).address
         };

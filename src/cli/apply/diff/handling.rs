@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::Field;
-use crate::definition::Handling;
+use crate::definition::DeliverySettings;
 
-pub(super) fn fields(handling: &Handling) -> Vec<Field> {
+pub(super) fn fields(handling: &DeliverySettings) -> Vec<Field> {
     let shown = handling.hidden();
     vec![
         ("Timeout", shown.timeout.map(|seconds| seconds.to_string())),
@@ -18,7 +18,7 @@ pub(super) fn fields(handling: &Handling) -> Vec<Field> {
 }
 
 /// The fields whose secret part alone is another one, which [`fields`] does not show.
-pub(super) fn with_other_secrets(before: &Handling, after: &Handling) -> Vec<&'static str> {
+pub(super) fn with_other_secrets(before: &DeliverySettings, after: &DeliverySettings) -> Vec<&'static str> {
     let (shown_before, shown_after) = (before.hidden(), after.hidden());
     let differ = [
         ("Headers", before.headers != after.headers && shown_before.headers == shown_after.headers),

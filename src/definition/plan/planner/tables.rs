@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_saphyr::Spanned;
 
-use super::{Planner, Reason};
+use super::{Planner, ProblemReason};
 use crate::definition::plan::Change;
 use crate::definition::yaml::{FieldEntry, TableEntry};
 use crate::definition::{Event, Table, TableField, rules};
@@ -16,10 +16,10 @@ impl<'p> Planner<'p> {
         let (place, entry) = (entry.referenced, &entry.value);
         let subject = || format!("table {:?}", entry.name);
         let Some(account) = self.account(entry.account.as_deref()) else {
-            return self.problem(place, subject(), Reason::NoAccount);
+            return self.problem(place, subject(), ProblemReason::NoAccount);
         };
         if let Some(line) = self.named_tables.insert((account.clone(), &entry.name), place.line()) {
-            return self.problem(place, subject(), Reason::Again(line));
+            return self.problem(place, subject(), ProblemReason::Again(line));
         }
         // One problem at a time would be one try at a time.
         let Some(fields) = self.fields(entry) else { return };
@@ -45,7 +45,7 @@ impl<'p> Planner<'p> {
         event: &Event,
         before: Option<&Event>,
         account: &AccountId,
-    ) -> Result<(), rules::Refusal> {
+    ) -> Result<(), rules::Violation> {
         let name = event.object_name.as_str();
         let is_named = self.named_tables.contains_key(&(account.clone(), name));
         let stays = |table: &&Table| !self.deletes_tables() && !is_named && table.account == *account;
@@ -76,7 +76,7 @@ impl<'p> Planner<'p> {
         let mut fields = Some(Vec::with_capacity(table.fields.len()));
         for Spanned { value: entry, referenced: place, .. } in &table.fields {
             let wanted = match lines.insert(&entry.name, place.line()) {
-                Some(line) => Err(Reason::Again(line)),
+                Some(line) => Err(ProblemReason::Again(line)),
                 None => wanted_field(entry),
             };
             match wanted {
@@ -124,10 +124,10 @@ impl<'p> Planner<'p> {
     }
 }
 
-fn wanted_field(entry: &FieldEntry) -> Result<TableField, Reason> {
+fn wanted_field(entry: &FieldEntry) -> Result<TableField, ProblemReason> {
     let field = TableField {
         name: entry.name.clone(),
-        kind: entry.kind.parse().map_err(rules::Refusal::from)?,
+        kind: entry.kind.parse().map_err(rules::Violation::from)?,
         label: entry.label.clone(),
         description: entry.description.clone(),
         unique: entry.unique.unwrap_or(false),

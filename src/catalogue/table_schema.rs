@@ -1,0 +1,148 @@
+//! What is known of one table, and how that is written and read. Pure.
+//!
+//! Knowledge is joined, never replaced: fields by name, each with the kinds of values seen, the first place in
+//! a row and the last time. So it does not matter who knew what first, or how often it is told.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::type_inference::Kinds;
+use super::{Field, MAX_NAME};
+use crate::decode::Row;
+
+/// How many fields of one table are known at most.
+pub(in crate::catalogue) const MAX_FIELDS: usize = 1_000;
+
+/// A table's fields.
+#[derive(Debug, Default)]
+pub(in crate::catalogue) struct TableSchema {
+    fields: HashMap<Box<str>, SeenField>,
+    /// When the table was seen last, in milliseconds since 1970.
+    pub last_seen: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SeenField {
+    kinds: Kinds,
+    place: usize,
+    last_seen: i64,
+}
+
+/// What became of a look or of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::catalogue) struct Joined {
+    /// Something is known that was not before; a later time is nothing new.
+    pub is_new: bool,
+    /// There was room for every field.
+    pub had_room: bool,
+}
+
+/// A table's record as it is written. Keys of a newer program are left alone.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TableRecord {
+    last_seen: i64,
+    fields: BTreeMap<String, FieldRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FieldRecord {
+    /// Names of types. Texts, so that those of a newer program can be passed over.
+    kinds: Vec<String>,
+    place: usize,
+    last_seen: i64,
+}
+
+impl TableSchema {
+    /// Looks at a row. `room` is asked before each field that is new.
+    pub fn look(&mut self, row: &Row<'_>, now: i64, room: impl Fn() -> bool) -> Joined {
+        let mut joined = Joined { is_new: false, had_room: true };
+        self.last_seen = self.last_seen.max(now);
+        for (place, field) in row.fields.iter().enumerate() {
+            // The placeholder of a value that was not sent says nothing of its kind.
+            let kinds = if field.value.available { Kinds::of(&field.value.json) } else { Kinds::default() };
+            self.join(&field.name, SeenField { kinds, place, last_seen: now }, &room, &mut joined);
+        }
+        joined
+    }
+
+    /// Takes in what others know.
+    pub fn learn(&mut self, other: &TableSchema, room: impl Fn() -> bool) -> Joined {
+        let mut joined = Joined { is_new: false, had_room: true };
+        self.last_seen = self.last_seen.max(other.last_seen);
+        for (name, seen) in &other.fields {
+            self.join(name, *seen, &room, &mut joined);
+        }
+        joined
+    }
+
+    fn join(&mut self, name: &str, new: SeenField, room: impl Fn() -> bool, joined: &mut Joined) {
+        let has_place = self.fields.len() < MAX_FIELDS && name.len() <= MAX_NAME;
+        match self.fields.get_mut(name) {
+            Some(seen) => {
+                joined.is_new |= !seen.kinds.has(new.kinds) || new.place < seen.place;
+                *seen = seen.joined_with(new);
+            }
+            None if has_place && room() => {
+                self.fields.insert(name.into(), new);
+                joined.is_new = true;
+            }
+            None => joined.had_room = false,
+        }
+    }
+
+    /// Whether the other lacks something of this; times do not count.
+    pub fn exceeds(&self, other: &TableSchema) -> bool {
+        self.fields.iter().any(|(name, seen)| {
+            other.fields.get(name).is_none_or(|other| !other.kinds.has(seen.kinds) || seen.place < other.place)
+        })
+    }
+
+    /// In the order of the rows; a name decides between fields that were seen in one place.
+    pub fn fields(&self) -> Vec<Field> {
+        let mut fields: Vec<(&str, &SeenField)> = self.fields.iter().map(|(name, seen)| (&**name, seen)).collect();
+        fields.sort_unstable_by_key(|(name, seen)| (seen.place, *name));
+        let field = |name: &str, seen: &SeenField| Field {
+            name: name.to_owned(),
+            kind: seen.kinds.kind(),
+            last_seen: seen.last_seen,
+        };
+        fields.into_iter().map(|(name, seen)| field(name, seen)).collect()
+    }
+
+    /// The record's value.
+    pub fn write(&self) -> String {
+        let field = |seen: &SeenField| {
+            let kinds = seen.kinds.names().map(str::to_owned).collect();
+            FieldRecord { kinds, place: seen.place, last_seen: seen.last_seen }
+        };
+        let fields = self.fields.iter().map(|(name, seen)| (name.to_string(), field(seen))).collect();
+        let record = TableRecord { last_seen: self.last_seen, fields };
+        serde_json::to_string(&record).expect("texts and numbers are JSON")
+    }
+}
+
+impl SeenField {
+    fn joined_with(self, other: Self) -> Self {
+        Self {
+            kinds: self.kinds.join(other.kinds),
+            place: self.place.min(other.place),
+            last_seen: self.last_seen.max(other.last_seen),
+        }
+    }
+}
+
+/// Reads a record's value.
+///
+/// # Errors
+/// It is no record of a table; the text says why.
+pub(in crate::catalogue) fn read(value: &[u8]) -> Result<TableSchema, String> {
+    let record: TableRecord = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+    let field = |(name, field): (String, FieldRecord)| {
+        let kinds = field.kinds.iter().fold(Kinds::default(), |kinds, name| kinds.with_name(name));
+        (name.into_boxed_str(), SeenField { kinds, place: field.place, last_seen: field.last_seen })
+    };
+    Ok(TableSchema { fields: record.fields.into_iter().map(field).collect(), last_seen: record.last_seen })
+}

@@ -1,0 +1,205 @@
+//! What a replay says: to people on standard error while it goes on, and at its end what was done.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::selection::Selection;
+use super::{Args, ReplayError, ReplayOutcome, Stopped};
+use crate::cli::Terminal;
+use crate::cli::text::printable;
+use crate::journal::Spans;
+use crate::replay::{OffsetRanges, Page, Sums};
+use crate::settle::UnacknowledgedCall;
+
+/// How many troubles are told one by one.
+const TOLD: usize = 10;
+/// The exit code of a stop before the end.
+const STOPPED: u8 = 3;
+
+/// What was said and counted so far.
+pub(in crate::cli::replay) struct ReplayProgress<'a> {
+    args: &'a Args,
+    terminal: Terminal,
+    sums: Sums,
+    /// Calls that the retry topic does not take.
+    refused: u64,
+    troubles: usize,
+    /// Whether something of what was asked for is missing.
+    is_short: bool,
+}
+
+impl<'a> ReplayProgress<'a> {
+    pub fn new(args: &'a Args, terminal: Terminal) -> Self {
+        Self { args, terminal, sums: Sums::default(), refused: 0, troubles: 0, is_short: false }
+    }
+
+    /// Warns of events that are not replayed, and of webhooks that have none.
+    pub fn left_out(&mut self, chosen: &Selection) {
+        for (event, why) in chosen.left_out() {
+            self.warn(&format!("event {event} is left out: {why}"));
+        }
+        for webhook in &chosen.without_events {
+            self.warn(&format!("webhook {webhook} has no events"));
+        }
+    }
+
+    /// Warns of offsets whose records are gone.
+    pub fn deleted(&mut self, offsets: i64) {
+        if offsets > 0 {
+            self.warn(&format!("the first {offsets} offsets are gone, by the topic's retention"));
+        }
+    }
+
+    pub fn begins(&self, chosen: &Selection, spans: &Spans) {
+        let events: Vec<_> = chosen.ready().map(|event| event.to_string()).collect();
+        let places = OffsetRanges(spans.clone());
+        let (topic, count) = (&self.args.topic, places.count());
+        if count == 0 {
+            eprintln!("topic {topic} has nothing in this range");
+        } else {
+            eprintln!("replays {count} offsets of topic {topic}, {places}, for event {}", events.join(", "));
+        }
+    }
+
+    pub fn stops(&self, signal: &str) {
+        self.clear();
+        eprintln!("{signal}: ends when what is under way is acknowledged; a second signal ends it at once");
+    }
+
+    /// Counts the calls that are too large for the retry topic; the first other one that was not written is returned.
+    pub fn refused(&mut self, unwritten: Vec<UnacknowledgedCall>) -> Option<UnacknowledgedCall> {
+        let (too_large, failed): (Vec<_>, Vec<_>) = unwritten.into_iter().partition(UnacknowledgedCall::is_too_large);
+        self.refused += too_large.len() as u64;
+        for unwritten in too_large {
+            self.trouble(&unwritten.to_string());
+            self.is_short = true;
+        }
+        failed.into_iter().next()
+    }
+
+    /// A page is done.
+    pub fn page(&mut self, page: &Page) {
+        self.clear();
+        self.sums += page.sums;
+        self.is_short |= page.sums.too_large > 0;
+        page.troubles.iter().for_each(|trouble| self.trouble(trouble));
+        if self.terminal.is_one {
+            eprint!("{}, and goes on", self.summary());
+        }
+    }
+
+    pub fn end(self, outcome: ReplayOutcome) -> Result<ExitCode, ReplayError> {
+        self.clear();
+        let ReplayOutcome { left, stopped } = outcome;
+        let mut stdout = io::stdout();
+        if self.args.json { writeln!(stdout, "{}", self.json(&left)) } else { writeln!(stdout, "{}", self.summary()) }?;
+        if let Some(stopped) = &stopped {
+            let by = if let Stopped::Signal(signal) = stopped { format!(" by {signal}") } else { String::new() };
+            eprintln!("stopped{by} before its end; what goes on where it stopped:\n  {}", self.args.going_on(&left));
+        }
+        match stopped {
+            Some(Stopped::Error(error)) => Err(error),
+            Some(Stopped::Signal(_)) => Ok(ExitCode::from(STOPPED)),
+            None if self.is_short => Ok(ExitCode::FAILURE),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn summary(&self) -> String {
+        let Sums { records, fired, messages, calls, undecodable, too_large } = self.sums;
+        let sent = if self.args.dry_run { "calls that would be sent" } else { "calls sent" };
+        let mut text =
+            format!("records read: {records}, fired: {fired}, messages: {messages}, {sent}: {}", calls - self.refused);
+        for (count, what) in [
+            (undecodable, "undecodable"),
+            (too_large, "too large to be sent"),
+            (self.refused, "too large for the retry topic"),
+        ] {
+            if count > 0 {
+                text.push_str(&format!(", {what}: {count}"));
+            }
+        }
+        text
+    }
+
+    fn json(&self, left: &Spans) -> serde_json::Value {
+        let Sums { records, fired, messages, calls, undecodable, too_large } = self.sums;
+        json!({
+            "Records": records,
+            "Fired": fired,
+            "Messages": messages,
+            "Calls": calls - self.refused,
+            "Written": !self.args.dry_run,
+            "Undecodable": undecodable,
+            "TooLarge": too_large + self.refused,
+            "Left": (!left.is_empty()).then(|| OffsetRanges(left.clone()).to_string()),
+        })
+    }
+
+    fn trouble(&mut self, text: &str) {
+        self.troubles += 1;
+        match self.troubles {
+            ..=TOLD => eprintln!("{}", printable(text)),
+            number if number == TOLD + 1 => eprintln!("and more, which are only counted"),
+            _ => {}
+        }
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.is_short = true;
+        eprintln!("warning: {}", printable(text));
+    }
+
+    /// The line of progress leaves no trace in what is printed.
+    fn clear(&self) {
+        if self.terminal.is_one {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::cli::replay::tests::args;
+    use crate::decode::{EventDate, Sequence};
+    use crate::id::{CallId, MessageId, Place, WriteCount};
+    use crate::settle::StoredCall;
+
+    fn unwritten(offset: i64, code: RDKafkaErrorCode) -> UnacknowledgedCall {
+        let call = StoredCall {
+            account: "acme".into(),
+            webhook: "abc123".parse().unwrap(),
+            event: "def456".parse().unwrap(),
+            message: MessageId(Uuid::from_u128(1)),
+            call: CallId(Uuid::from_u128(2)),
+            url: "https://b.example/".into(),
+            endpoint: (0, 1),
+            event_date: EventDate { at: "2026-11-24T10:00:00Z".parse().unwrap(), digits: 0 },
+            sequence: Sequence::Binlog { file: 1, pos: 2, row: 3 },
+            place: Place { topic: "orders".into(), partition: 0, offset },
+            appended_ms: 0,
+            offered_ms: 0,
+            attempts: 0,
+            deferrals: 0,
+            step: WriteCount::FIRST,
+            row: None,
+        };
+        UnacknowledgedCall { call, cause: KafkaError::MessageProduction(code) }
+    }
+
+    #[test]
+    fn of_calls_that_are_not_written_the_large_ones_are_counted_and_the_first_other_one_is_the_error() {
+        let args = args("outhook --topic orders --from 0 --webhook 3f0zq9");
+        let mut told = ReplayProgress::new(&args, Terminal { is_one: false, colours: false });
+        let (large, late) = (RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::MessageTimedOut);
+        let first = told.refused(vec![unwritten(1, large), unwritten(2, late), unwritten(3, late)]).unwrap();
+        assert_eq!((first.call.place.offset, told.refused, told.is_short), (2, 1, true));
+        assert!(told.refused(vec![unwritten(4, large)]).is_none());
+    }
+}

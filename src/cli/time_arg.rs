@@ -1,0 +1,51 @@
+//! Moments as people write them on a command line.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Span, SpanRelativeTo, Timestamp};
+
+/// A time of RFC 3339, a date or a time without a zone, which are taken as UTC, or how long ago it was: `90m`, `2d`.
+///
+/// # Errors
+/// It is none of them; the error shows the forms.
+pub(in crate::cli) fn moment(text: &str) -> Result<Timestamp, String> {
+    relative_to(text, Timestamp::now()).ok_or_else(|| {
+        format!(
+            "{text:?} is no moment: use 2026-11-24T15:00:00Z, 2026-11-24, or how long ago it was, such as 90m or 2d"
+        )
+    })
+}
+
+fn relative_to(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Ok(at) = text.parse() {
+        return Some(at);
+    }
+    if let Ok(at) = text.parse::<DateTime>() {
+        return TimeZone::UTC.to_timestamp(at).ok();
+    }
+    let ago = text.parse::<Span>().ok()?.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    if ago.is_negative() { None } else { now.checked_sub(ago).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_time_or_how_long_ago_it_was() {
+        let now: Timestamp = "2026-11-24T15:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("2026-11-01T10:00:00+01:00", "2026-11-01T09:00:00Z"),
+            ("2026-11-01", "2026-11-01T00:00:00Z"),
+            ("2026-11-01 10:30", "2026-11-01T10:30:00Z"),
+            ("90m", "2026-11-24T13:30:00Z"),
+            ("2d", "2026-11-22T15:00:00Z"),
+            ("1h 30m", "2026-11-24T13:30:00Z"),
+        ] {
+            assert_eq!(relative_to(text, now), Some(expected.parse().unwrap()), "{text}");
+        }
+        for bad in ["", "yesterday", "5", "-2h", "2026-13-01", "9999999d"] {
+            assert_eq!(relative_to(bad, now), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! How a webhook wants its calls made, where it differs from the configuration: ours, beside what Caspio knows.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::authentication::Authentication;
+use super::hidden::{HIDDEN, HiddenText};
+use super::kept::RetainedText;
+use super::order::MessageOrder;
+use super::rules::{Policy, Violation};
+use super::tls::TlsSettings;
+
+/// How a webhook wants its calls made. What is not said is as the configuration has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeliverySettings {
+    /// How long an attempt may take, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
+    /// The wait before each retry, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Vec<u32>>,
+    /// Headers that each request has beside our own, by name. They may hold credentials, so they are sealed like
+    /// secrets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, HiddenText>,
+    /// What is sent as the Authorization header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
+    /// TLS of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSettings>,
+    /// Whether the default payload leaves the secret out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub omit_secret: bool,
+    /// In which order its messages go out.
+    #[serde(skip_serializing_if = "MessageOrder::is_none")]
+    pub order: MessageOrder,
+}
+
+/// The longest time that an attempt may take, in seconds.
+pub const MAX_TIMEOUT: u32 = 120;
+/// The most retries.
+pub const MAX_RETRIES: usize = 50;
+/// How long all waits may take together, in seconds: 30 days, as long as a dead letter would be kept.
+pub const MAX_WAITS: u32 = 30 * 86_400;
+/// The most headers.
+pub const MAX_HEADERS: usize = 20;
+/// The longest header name, in bytes.
+pub const MAX_HEADER_NAME: usize = 100;
+/// The longest header value, in bytes.
+pub const MAX_HEADER: usize = 4096;
+
+/// Headers that are ours, or of the connection.
+const RESERVED: [&str; 12] = [
+    "expect",
+    "host",
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "upgrade",
+    "te",
+    "trailer",
+    "user-agent",
+];
+/// Prefixes of headers that are ours; receivers' libraries prefer the last one's to the first one's.
+const RESERVED_PREFIXES: [&str; 4] = ["webhook-", "outhook-", "proxy-", "svix-"];
+
+impl DeliverySettings {
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Every text of it that is kept like a secret, with the name of its field.
+    pub fn secrets_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut HiddenText)> {
+        let headers = self.headers.values_mut().map(|value| ("Headers", value));
+        let keys = self.tls.iter_mut().filter_map(|tls| Some(("Tls.ClientKey", tls.client_key.as_mut()?)));
+        headers.chain(self.authentication.iter_mut().map(Authentication::secret_mut)).chain(keys)
+    }
+
+    /// Puts the values that are there in place of those that are hidden, and says which these are.
+    pub(in crate::definition) fn reveal(&mut self, before: Option<&DeliverySettings>) -> Vec<RetainedText> {
+        let mut kept = Vec::new();
+        for (name, value) in &mut self.headers {
+            if value.reveal(before.and_then(|before| before.headers.get(name))) {
+                kept.push(RetainedText::Header(name.clone()));
+            }
+        }
+        if let Some(authentication) = &mut self.authentication
+            && authentication.reveal(before.and_then(|before| before.authentication.as_ref()))
+        {
+            kept.push(RetainedText::Credential(authentication.secret_mut().0));
+        }
+        if let Some(key) = self.tls.as_mut().and_then(|tls| tls.client_key.as_mut())
+            && key.reveal(before.and_then(|before| before.tls.as_ref()?.client_key.as_ref()))
+        {
+            kept.push(RetainedText::ClientKey);
+        }
+        kept
+    }
+
+    /// The same with hidden values.
+    pub fn hidden(&self) -> Self {
+        let mut hidden = self.clone();
+        hidden.secrets_mut().for_each(|(_, secret)| HIDDEN.clone_into(&mut secret.0));
+        hidden
+    }
+
+    /// # Errors
+    /// The first rule that it breaks.
+    pub(in crate::definition) fn check(&self, policy: &Policy) -> Result<(), Violation> {
+        let handling = |field, value: String, expected| Err(Violation::Handling { field, value, expected });
+        if let Some(timeout) = self.timeout.filter(|timeout| !(1..=MAX_TIMEOUT).contains(timeout)) {
+            return handling("Timeout", timeout.to_string(), "it is seconds, from 1 to 120");
+        }
+        if let Some(retry) = &self.retry {
+            if retry.len() > MAX_RETRIES {
+                return handling("RetrySchedule", format!("{} waits long", retry.len()), "at most 50 are allowed");
+            }
+            let sum = retry.iter().fold(0_u32, |sum, wait| sum.saturating_add(*wait));
+            if sum > MAX_WAITS {
+                return handling(
+                    "RetrySchedule",
+                    format!("{sum} in sum"),
+                    "its waits are seconds, at most 2592000 (30 days) in sum",
+                );
+            }
+        }
+        if self.headers.len() > MAX_HEADERS {
+            return handling("Headers", format!("{} headers long", self.headers.len()), "at most 20 are allowed");
+        }
+        let mut names = HashSet::new();
+        if let Some(name) = self.headers.keys().find(|name| !names.insert(merged(name))) {
+            return Err(Violation::Twice { field: "Headers", value: name.clone() });
+        }
+        self.headers.iter().try_for_each(|(name, value)| header(name, value))?;
+        if let Some(tls) = &self.tls {
+            tls.read()?;
+        }
+        let Some(authentication) = &self.authentication else { return Ok(()) };
+        if let Some(name) = self.headers.keys().find(|name| merged(name) == "authorization") {
+            let expected = "Authentication sets it, so leave one of the two out";
+            return Err(Violation::Header { name: name.clone(), expected });
+        }
+        authentication.check(policy)
+    }
+}
+
+/// A header's name as servers know it that hand it on in a variable, such as HTTP_WEBHOOK_ID (RFC 3875, 4.1.18): whatever
+/// is no letter or digit is then the same, so that webhook_id would stand where a receiver looks for the signed webhook-id.
+/// Other names with an underscore, such as api_key, are receivers' own business.
+fn merged(name: &str) -> String {
+    name.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+fn header(name: &str, value: &HiddenText) -> Result<(), Violation> {
+    let refused = |expected| Err(Violation::Header { name: name.to_owned(), expected });
+    let merged = merged(name);
+    if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+        return refused("it is no header's name");
+    }
+    if RESERVED.contains(&&*merged) || RESERVED_PREFIXES.iter().any(|prefix| merged.starts_with(prefix)) {
+        return refused(
+            "it is set by Outhook or belongs to the connection, or some servers read it as one that is: they take - and \
+             _ for the same",
+        );
+    }
+    if name.len() > MAX_HEADER_NAME {
+        return refused("a header's name has at most 100 characters");
+    }
+    if let Err(expected) = value.check() {
+        return refused(expected);
+    }
+    let HiddenText(value) = value;
+    if value.len() > MAX_HEADER || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return refused("its value must be visible ASCII, at most 4096 bytes");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(headers: &[(&str, &str)]) -> DeliverySettings {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), HiddenText((*value).to_owned())));
+        DeliverySettings { headers: headers.collect(), ..DeliverySettings::default() }
+    }
+
+    #[test]
+    fn what_can_not_be_sent_is_refused_by_name_and_never_shows_a_value() {
+        for good in [&[("X-Api-Key", "s3cret"), ("Authorization", "Bearer x")][..], &[("api_key", "s3cret")]] {
+            assert_eq!(headers(good).check(&Policy::default()), Ok(()));
+        }
+        let twice =
+            headers(&[("x_key", "s3cret"), ("X-Key", "s3cret")]).check(&Policy::default()).unwrap_err().to_string();
+        assert!(twice.contains("twice"), "{twice}");
+        for (name, value) in [
+            ("Webhook-Id", "s3cret"),
+            ("HOST", "s3cret"),
+            ("svix-id", "s3cret"),
+            ("webhook_id", "s3cret"),
+            ("Webhook_Signature", "s3cret"),
+            ("webhook.timestamp", "s3cret"),
+            ("outhook_sequence", "s3cret"),
+            ("content_length", "s3cret"),
+            ("Transfer_Encoding", "s3cret"),
+            ("user~agent", "s3cret"),
+            ("a b", "s3cret"),
+            ("", "s3cret"),
+            ("x", "s3cret\r\nx: y"),
+            ("x", "s3crét"),
+            ("x", "sealed:v1:s3cret"),
+            ("x", "${s3cret}"),
+            ("x", HIDDEN),
+        ] {
+            let error = headers(&[(name, value)]).check(&Policy::default()).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name:?}")) && !error.contains("s3cr"), "{error}");
+        }
+        for bad in [
+            DeliverySettings { timeout: Some(0), ..DeliverySettings::default() },
+            DeliverySettings { timeout: Some(121), ..DeliverySettings::default() },
+            DeliverySettings { retry: Some(vec![1; 51]), ..DeliverySettings::default() },
+            DeliverySettings { retry: Some(vec![2_592_000, 1]), ..DeliverySettings::default() },
+        ] {
+            assert!(bad.check(&Policy::default()).is_err(), "{bad:?}");
+        }
+        assert!(!format!("{:?}", headers(&[("x", "s3cret")])).contains("s3cret"));
+    }
+
+    #[test]
+    fn an_authorization_header_and_authentication_exclude_each_other() {
+        let token = HiddenText("s3cret".to_owned());
+        let bearer = Some(Authentication::Bearer { token });
+        let both = DeliverySettings { authentication: bearer.clone(), ..headers(&[("AUTHORIZATION", "Bearer x")]) };
+        let error = both.check(&Policy::default()).unwrap_err().to_string();
+        assert!(error.contains("\"AUTHORIZATION\"") && error.contains("leave one of the two out"), "{error}");
+        let one = DeliverySettings { authentication: bearer, ..headers(&[("X-Api-Key", "s3cret")]) };
+        assert_eq!(one.check(&Policy::default()), Ok(()));
+        assert!(!serde_json::to_string(&one.hidden()).unwrap().contains("s3cret"));
+    }
+
+    #[test]
+    fn a_hidden_value_is_the_one_that_is_there() {
+        let before = headers(&[("x", "one"), ("y", "two")]);
+        let mut after = headers(&[("x", HIDDEN), ("y", "three"), ("z", HIDDEN)]);
+        after.reveal(Some(&before));
+        assert_eq!(after, headers(&[("x", "one"), ("y", "three"), ("z", HIDDEN)]));
+        assert!(after.check(&Policy::default()).is_err());
+        assert_eq!(before.hidden(), headers(&[("x", HIDDEN), ("y", HIDDEN)]));
+    }
+}

@@ -1,0 +1,162 @@
+//! Definitions as they would be with records that are not committed yet.
+
+use std::collections::BTreeSet;
+
+use super::{Changes, Client, DefinitionKey, Definitions, Event, LogRecord, Table, TokenKey, Usage, Webhook};
+use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
+
+/// The committed definitions with drafted records laid over them: what a write decides on that shares a
+/// transaction with others before it. Only looking at it costs nothing; nobody else sees it.
+pub struct PendingDefinitions<'d> {
+    committed: &'d Definitions,
+    drafted: Definitions,
+    /// What the draft says, also by leaving it out: a key that is touched is as `drafted` has it.
+    touched: BTreeSet<DefinitionKey>,
+}
+
+impl<'d> PendingDefinitions<'d> {
+    pub fn on(committed: &'d Definitions) -> Self {
+        Self { committed, drafted: Definitions::default(), touched: BTreeSet::new() }
+    }
+
+    /// The definitions without what is drafted.
+    pub fn committed(&self) -> &'d Definitions {
+        self.committed
+    }
+
+    /// Lays records over what is there.
+    pub fn put(&mut self, records: &[LogRecord]) {
+        for record in records {
+            let (key, value) = (record.key.to_string(), record.value.as_deref());
+            // Records that this program has made are ones that it can read.
+            let _ = self.drafted.apply(key.as_bytes(), value, &mut Changes::default());
+            self.touched.insert(record.key);
+        }
+    }
+
+    /// Whether all that these records say is so.
+    pub fn holds(&self, records: &[LogRecord]) -> bool {
+        records.iter().all(|record| self.record(record.key) == *record)
+    }
+
+    fn record(&self, key: DefinitionKey) -> LogRecord {
+        let record = match key {
+            DefinitionKey::Webhook(id) => self.webhook(id).map(LogRecord::webhook),
+            DefinitionKey::Event(id) => self.event(id).map(LogRecord::event),
+            DefinitionKey::Table(id) => self.table(id).map(LogRecord::table),
+            DefinitionKey::Client(id) => self.client(id).map(LogRecord::client),
+            DefinitionKey::TokenKey => self.token_key().map(LogRecord::token_key),
+        };
+        record.unwrap_or(LogRecord::deletion(key))
+    }
+
+    /// Where a key is looked up.
+    fn side(&self, key: DefinitionKey) -> &Definitions {
+        if self.touched.contains(&key) { &self.drafted } else { self.committed }
+    }
+
+    pub fn webhook(&self, id: WebhookId) -> Option<&Webhook> {
+        self.side(DefinitionKey::Webhook(id)).webhook(id)
+    }
+
+    pub fn event(&self, id: EventId) -> Option<&Event> {
+        self.side(DefinitionKey::Event(id)).event(id)
+    }
+
+    pub fn table(&self, id: TableId) -> Option<&Table> {
+        self.side(DefinitionKey::Table(id)).table_with_id(id)
+    }
+
+    pub fn client(&self, id: ClientId) -> Option<&Client> {
+        self.side(DefinitionKey::Client(id)).client(id)
+    }
+
+    pub fn token_key(&self) -> Option<&TokenKey> {
+        self.side(DefinitionKey::TokenKey).token_key()
+    }
+
+    /// The webhooks of that name in an account.
+    pub fn named(&self, account: &AccountId, name: &str) -> impl Iterator<Item = &Webhook> {
+        let committed =
+            self.committed.named(account, name).filter(|webhook| !self.touches(DefinitionKey::Webhook(webhook.id)));
+        committed.chain(self.drafted.named(account, name))
+    }
+
+    /// A webhook's events.
+    pub fn events_of(&self, webhook: WebhookId) -> impl Iterator<Item = &Event> {
+        let committed = self.committed.events_of(webhook).filter(|event| !self.touches(DefinitionKey::Event(event.id)));
+        committed.chain(self.drafted.events_of(webhook))
+    }
+
+    /// What an account has of definitions.
+    pub fn usage(&self, account: &AccountId) -> Usage {
+        let added_to = |usage: Usage, side: &Definitions| {
+            self.touched.iter().fold(usage, |usage, key| usage + self.usage_of(*key, side, account))
+        };
+        let replaced = added_to(Usage::default(), self.committed);
+        added_to(self.committed.usage(account), &self.drafted) - replaced
+    }
+
+    /// What a definition takes on one side of the draft, if it is of the account.
+    fn usage_of(&self, key: DefinitionKey, side: &Definitions, account: &AccountId) -> Usage {
+        let is_own = |webhook: &Webhook| webhook.account == *account;
+        let usage = match key {
+            DefinitionKey::Webhook(id) => side.webhook(id).filter(|webhook| is_own(webhook)).map(Usage::of_webhook),
+            DefinitionKey::Event(id) => {
+                // A drafted event's webhook may be committed.
+                let webhook = |event: &Event| side.webhook(event.webhook).or_else(|| self.webhook(event.webhook));
+                side.event(id).filter(|event| webhook(event).is_some_and(is_own)).map(Usage::of_event)
+            }
+            DefinitionKey::Table(_) | DefinitionKey::Client(_) | DefinitionKey::TokenKey => None,
+        };
+        usage.unwrap_or_default()
+    }
+
+    fn touches(&self, key: DefinitionKey) -> bool {
+        self.touched.contains(&key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::samples::{event, table, webhook};
+    use crate::vocabulary::Operation;
+
+    fn names(draft: &PendingDefinitions<'_>, name: &str) -> Vec<String> {
+        draft.named(&"acme".into(), name).map(|webhook| webhook.id.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_drafted_hides_what_is_committed() {
+        let mut committed = Definitions::default();
+        let insert = event("event1", "hook01", Operation::Insert, "T", &[]);
+        for record in [LogRecord::webhook(&webhook("hook01", "A")), LogRecord::event(&insert)] {
+            let key = record.key.to_string();
+            committed.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+        }
+        let mut draft = PendingDefinitions::on(&committed);
+        assert_eq!((names(&draft, "A"), draft.events_of(insert.webhook).count()), (vec!["hook01".to_owned()], 1));
+
+        let renamed = LogRecord::webhook(&webhook("hook01", "B"));
+        let other = LogRecord::webhook(&webhook("hook02", "A"));
+        let moved = LogRecord::event(&event("event1", "hook02", Operation::Insert, "T", &[]));
+        assert!(!draft.holds(std::slice::from_ref(&renamed)));
+        draft.put(&[renamed.clone(), other, moved]);
+        assert!(draft.holds(&[renamed]));
+        assert_eq!((names(&draft, "A"), names(&draft, "B")), (vec!["hook02".to_owned()], vec!["hook01".to_owned()]));
+        assert_eq!(draft.events_of("hook01".parse().unwrap()).count(), 0);
+        assert_eq!(draft.events_of("hook02".parse().unwrap()).count(), 1);
+        assert_eq!(draft.usage(&"acme".into()).webhooks, 2);
+
+        let declared = LogRecord::table(&table("T", &[]));
+        assert!(!draft.holds(std::slice::from_ref(&declared)));
+        draft.put(std::slice::from_ref(&declared));
+        assert!(draft.holds(&[declared]));
+
+        draft.put(&[LogRecord::deletion(DefinitionKey::Webhook("hook01".parse().unwrap()))]);
+        assert!(draft.webhook("hook01".parse().unwrap()).is_none());
+        assert_eq!(draft.usage(&"acme".into()).webhooks, 1);
+        assert_eq!(committed.webhooks().len(), 1, "what is committed stays as it is");
+    }
+}

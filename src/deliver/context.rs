@@ -1,0 +1,391 @@
+//! What all lanes share, and the map of them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::sync::Notify;
+
+use super::clock::Clock;
+use super::dial::Dialer;
+use super::lane::{Lane, LaneStatus, Takes};
+use super::metrics::DeliveryMetrics;
+use super::recovered::Recovered;
+use super::resolve::Resolver;
+use super::schedule::Schedule;
+use super::throttle::{SendTime, Throttle};
+use super::workers::Workers;
+use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, Retries, attempt_log, now};
+use crate::id::{Line, WebhookId};
+use crate::lifecycle::Stop;
+use crate::matching::Target;
+use crate::message_log::CallStatus;
+
+/// Why an endpoint fails, and for how long it has failed with no answer of one that works.
+#[derive(Debug, Clone)]
+pub(in crate::deliver) struct FailureSummary {
+    pub cause: Cause,
+    pub lasted: Duration,
+}
+
+/// Why a call goes to wait in the overflow log.
+pub(in crate::deliver) enum OverflowReason {
+    /// Its endpoint fails.
+    Failing(Option<FailureSummary>),
+    /// Its lane is full, and the endpoint takes less than comes.
+    Full,
+    /// It has been queued for too long.
+    Waited,
+    /// This instance has no share of its webhook's calls.
+    NoShare,
+}
+
+/// What calls share a lane: those to one URL, but for those of a webhook that wants something of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::deliver) struct LaneKey {
+    /// What its endpoint shares connections by.
+    endpoint: Arc<str>,
+    whose: Whose,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Whose {
+    Everybodys,
+    /// Those of a webhook as one version has it must not mix with those of others.
+    Own(WebhookId, u32),
+    /// Those of a webhook that wants row order: whatever its version, so that none overtakes those of the one before.
+    Ordered(WebhookId),
+}
+
+pub(in crate::deliver) struct DeliveryContext {
+    pub config: Config,
+    pub dialer: Dialer,
+    pub schedule: Schedule,
+    pub metrics: DeliveryMetrics,
+    pub onward: Arc<dyn CallSink>,
+    pub throttle: Arc<Throttle>,
+    /// That of webhooks that want row order.
+    pub row_order_throttle: Arc<Throttle>,
+    pub in_order: InMemory,
+    pub clock: Clock,
+    pub recovered: Recovered,
+    pub workers: Workers,
+    /// Only lanes that have calls or workers are in it, and those whose endpoints fail.
+    lanes: DashMap<LaneKey, Arc<Lane>>,
+    /// The newest of them by the line in which its calls wait.
+    lines: DashMap<Line, Arc<Lane>>,
+    /// Those of them that have calls or workers, and so have to be looked after. Others are only remembered, and there
+    /// may be very many of them.
+    busy: Mutex<Vec<Arc<Lane>>>,
+    in_flight: AtomicUsize,
+    /// Woken when there is room for calls again, and when the last call in flight has left.
+    fewer: Notify,
+    stop: Stop,
+}
+
+/// The calls in row order that are in memory, over all lanes. They wait for their endpoints where they are, so they get
+/// but a part of the room, and the rest goes on.
+pub(in crate::deliver) struct InMemory {
+    max_calls: usize,
+    max_bytes: usize,
+    calls: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl InMemory {
+    fn new(max_calls: usize, max_bytes: usize) -> Self {
+        Self { max_calls, max_bytes, calls: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) >= self.max_calls || self.bytes.load(Ordering::Relaxed) >= self.max_bytes
+    }
+
+    /// A call has come whose body has so many bytes.
+    pub fn entered(&self, bytes: usize) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes + CALL_BYTES, Ordering::Relaxed);
+    }
+
+    pub fn left(&self, bytes: usize) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes + CALL_BYTES, Ordering::Relaxed);
+    }
+}
+
+impl LaneKey {
+    fn of(call: &Call) -> Self {
+        Self::to(&call.message.target, call.message.endpoint)
+    }
+
+    /// Of calls to one of a webhook's endpoints.
+    fn to(target: &Target, endpoint: usize) -> Self {
+        // Its throttling, or what only its own calls meet: its patience, and the credentials that it sends.
+        let is_own = target.call_throttling.is_some() || target.timeout.is_some() || target.authorization.is_some();
+        let whose = match target.is_in_row_order() {
+            true => Whose::Ordered(target.webhook),
+            false if is_own => Whose::Own(target.webhook, target.version),
+            false => Whose::Everybodys,
+        };
+        Self { endpoint: target.endpoints[endpoint].lane.clone(), whose }
+    }
+
+    /// The line in which its calls wait, whatever version of its webhook they are of.
+    pub fn line(&self) -> Line {
+        let webhook = match self.whose {
+            Whose::Everybodys => None,
+            Whose::Own(webhook, _) | Whose::Ordered(webhook) => Some(webhook),
+        };
+        Line::of(&self.endpoint, webhook)
+    }
+
+    /// Whether its calls go out in row order.
+    pub fn is_in_order(&self) -> bool {
+        matches!(self.whose, Whose::Ordered(_))
+    }
+}
+
+/// The line in which calls to one of a webhook's endpoints wait, by its place among them.
+///
+/// # Panics
+/// The webhook has no such endpoint.
+pub fn line_of(target: &Target, endpoint: usize) -> Line {
+    LaneKey::to(target, endpoint).line()
+}
+
+impl DeliveryContext {
+    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, String> {
+        Ok(Arc::new(Self {
+            dialer: Dialer::new(&config, Resolver::system())?,
+            schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, retries.tiers),
+            throttle: Throttle::new(retries.overflow_partitions),
+            row_order_throttle: Throttle::new(retries.row_order_partitions),
+            in_order: InMemory::new(config.max_calls / 2, retries.row_order_bytes),
+            metrics: DeliveryMetrics::new(),
+            onward,
+            clock: Clock::default(),
+            recovered: Recovered::default(),
+            workers: Workers::for_process(config.max_connections)?,
+            lanes: DashMap::new(),
+            lines: DashMap::new(),
+            busy: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            fewer: Notify::new(),
+            stop: Stop::default(),
+            config,
+        }))
+    }
+
+    /// A call's lane, made when it is missing. None when all lanes are stopping.
+    pub fn lane(self: &Arc<Self>, call: &Call) -> Option<Arc<Lane>> {
+        let key = LaneKey::of(call);
+        if let Some(lane) = self.lanes.get(&key) {
+            return Some(lane.clone());
+        }
+        // Stopping is looked at under the map's lock: a lane made before `stop` goes through the map is found
+        // there, one after that is not made.
+        let entry = self.lanes.entry(key.clone());
+        if self.is_stopping() {
+            return None;
+        }
+        let lane = entry.or_insert_with(|| {
+            let line = key.line();
+            let lane = Lane::new(key, crate::deliver::endpoint(call).clone(), self.clone());
+            self.lines.insert(line, lane.clone());
+            lane
+        });
+        Some(lane.clone())
+    }
+
+    /// A lane is that of its line from now on: others may have had calls of older versions of its webhook since.
+    pub fn is_of_its_line(&self, lane: &Arc<Lane>) {
+        let line = lane.key.line();
+        if !self.lines.get(&line).is_some_and(|known| Arc::ptr_eq(&known, lane)) {
+            self.lines.insert(line, lane.clone());
+        }
+    }
+
+    /// A call's lane, if it is there.
+    pub fn known_lane(&self, call: &Call) -> Option<Arc<Lane>> {
+        Some(self.lanes.get(&LaneKey::of(call))?.clone())
+    }
+
+    /// How many of the calls that wait in a line their lane takes now.
+    pub fn takes(&self, line: Line) -> Takes {
+        let lane = self.lines.get(&line).map(|lane| lane.clone());
+        lane.map_or(Takes::UNKNOWN, |lane| lane.takes())
+    }
+
+    /// How each lane stands.
+    pub fn statuses(&self) -> Vec<LaneStatus> {
+        self.lanes.iter().map(|lane| lane.status()).collect()
+    }
+
+    /// Lets the breaker of a line's lane send its next probe now.
+    pub fn probe_now(&self, line: Line) {
+        if let Some(lane) = self.lines.get(&line) {
+            lane.probe_now();
+        }
+    }
+
+    /// Takes a closed lane off the map, unless another has its place by now.
+    pub fn forget(&self, lane: &Arc<Lane>) {
+        self.lanes.remove_if(&lane.key, |_, other| Arc::ptr_eq(other, lane));
+        self.lines.remove_if(&lane.key.line(), |_, other| Arc::ptr_eq(other, lane));
+    }
+
+    /// Closes all lanes.
+    pub fn stop(&self) {
+        self.stop.now();
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();
+        for lane in lanes {
+            lane.close();
+            self.forget(&lane);
+        }
+        // They hold this as it holds them.
+        self.busy().clear();
+    }
+
+    #[cfg(test)]
+    pub fn lane_count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    #[cfg(test)]
+    pub fn busy_count(&self) -> usize {
+        self.busy().len()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_asked()
+    }
+
+    /// Resolves when all lanes are stopping.
+    pub async fn stopped(&self) {
+        self.stop.asked().await;
+    }
+
+    /// Sends a call that its lane does not take to wait in the overflow log, which is no attempt, unless it has waited
+    /// enough.
+    pub fn defer(&self, call: Call, why: OverflowReason) {
+        let trouble = match &why {
+            OverflowReason::Failing(trouble) => trouble.as_ref(),
+            _ => None,
+        };
+        let Some(mut call) = self.given_up(call, trouble) else { return };
+        call.deferrals = call.deferrals.saturating_add(1);
+        self.metrics.deferred(&why);
+        self.overflow(call, Duration::ZERO, None);
+    }
+
+    /// Gives up a call whose endpoint has failed for longer than the call's whole schedule lasts, and that is older
+    /// itself; gives back any other.
+    pub fn given_up(&self, call: Call, trouble: Option<&FailureSummary>) -> Option<Call> {
+        let Some(FailureSummary { cause, lasted }) = trouble else { return Some(call) };
+        let age = now().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
+        if age.min(*lasted) <= self.schedule.lifetime(call.message.target.retry.as_deref()) {
+            return Some(call);
+        }
+        self.metrics.exhausted.increment(1);
+        attempt_log::end(&*self.onward, &call, CallStatus::Exhausted, Some(cause));
+        self.onward.finished(call, Outcome::Exhausted { cause: cause.clone() });
+        None
+    }
+
+    /// Sends a call to wait for its endpoint, in any case for so long unless the endpoint works again before.
+    pub fn overflow(&self, call: Call, wait: Duration, cause: Option<&Cause>) {
+        let line = self.line(&call);
+        self.onward.overflow(call, line, wait, cause);
+    }
+
+    /// The line of the overflow log in which a call waits.
+    pub fn line(&self, call: &Call) -> Line {
+        LaneKey::of(call).line()
+    }
+
+    /// Whether a call may go out now, as its webhook's CallThrottling has it.
+    pub fn turn(&self, call: &Call) -> SendTime {
+        let target = &call.message.target;
+        let throttle = if target.is_in_row_order() { &self.row_order_throttle } else { &self.throttle };
+        target.call_throttling.map_or(SendTime::Now, |calls| throttle.take(target.webhook, calls, now()))
+    }
+
+    /// Has a lane looked after that has calls again.
+    pub fn look_after(&self, lane: Arc<Lane>) {
+        self.busy().push(lane);
+    }
+
+    /// Looks after the lanes that are busy: what has been queued for too long goes to wait elsewhere.
+    pub fn expire(&self) {
+        let mut lanes = std::mem::take(&mut *self.busy());
+        lanes.retain(|lane| lane.expire());
+        let mut busy = self.busy();
+        if !self.is_stopping() {
+            busy.append(&mut lanes);
+        }
+        drop(busy);
+        self.throttle.forget_idle(now());
+        self.row_order_throttle.forget_idle(now());
+    }
+
+    /// Counts the endpoints that fail, and the calls that wait in memory.
+    pub fn count(&self) {
+        let (failing, queued) = self
+            .lanes
+            .iter()
+            .map(|lane| lane.counts())
+            .fold((0, 0), |sum, (failing, queued)| (sum.0 + usize::from(failing), sum.1 + queued));
+        self.metrics.failing.set(failing as f64);
+        self.metrics.queued.set(queued as f64);
+    }
+
+    /// Forgets the lanes that have been remembered for long enough.
+    pub fn end_remembered(&self) {
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();
+        lanes.iter().for_each(|lane| lane.end_if_left());
+    }
+
+    fn busy(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
+        self.busy.lock().expect("nothing that holds this lock can panic")
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    pub fn call_entered(&self) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.metrics.in_flight.increment(1.0);
+    }
+
+    pub fn call_left(&self) {
+        self.metrics.in_flight.decrement(1.0);
+        let left = self.in_flight.fetch_sub(1, Ordering::AcqRel) - 1;
+        if left == 0 || left + 1 == self.config.max_calls {
+            self.fewer.notify_waiters();
+        }
+    }
+
+    /// Resolves when there is room for another call, whatever its lane.
+    pub async fn room(&self) {
+        self.until(|in_flight| in_flight < self.config.max_calls).await;
+    }
+
+    /// Resolves when no call is in flight.
+    pub async fn empty(&self) {
+        self.until(|in_flight| in_flight == 0).await;
+    }
+
+    async fn until(&self, holds: impl Fn(usize) -> bool) {
+        while !holds(self.in_flight()) {
+            let fewer = self.fewer.notified();
+            tokio::pin!(fewer);
+            fewer.as_mut().enable();
+            if holds(self.in_flight()) {
+                return;
+            }
+            fewer.await;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Whether a full lane keeps others waiting; pure. Times are those of the process's own [clock](super::clock).
+//!
+//! A lane is full because its endpoint takes less than comes, or because this process sends less than comes. Only the
+//! first is worth a detour, since the second is as fast as it can be: whoever waits for such a lane waits for the process
+//! itself. The two are told apart by what the process does meanwhile.
+
+use std::time::Duration;
+
+use super::clock::ClockReading;
+
+/// How long is measured before a lane is taken for slow.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// A lane that would empty itself in this time is not slow.
+const QUICK: Duration = Duration::from_millis(250);
+
+/// Part of the time that a process is idle which waits for an endpoint, at least.
+const IDLE: f64 = 0.4;
+
+/// For how long a lane is taken for slow without being measured again: longer each time that it is found slow soon after.
+const FIRST_TERM: Duration = Duration::from_secs(1);
+const LONGEST_TERM: Duration = Duration::from_secs(10);
+
+/// How fast calls leave a lane that is full.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DrainRate {
+    /// When the lane was found full first, since there was room.
+    since: Option<ClockReading>,
+    left: u32,
+    term: Duration,
+    slow_until: Duration,
+}
+
+impl DrainRate {
+    /// An attempt of a call that the lane held has ended.
+    pub fn left(&mut self) {
+        self.left = self.left.saturating_add(1);
+    }
+
+    /// There is room again.
+    pub fn roomy(&mut self) {
+        self.since = None;
+    }
+
+    /// Whether the lane, which is full with so many calls, keeps others waiting for its endpoint's sake. Where calls wait
+    /// in the overflow log already, it does not matter how soon it would be empty: it is filled from there.
+    pub fn is_slow(&mut self, calls: usize, is_behind: bool, now: ClockReading) -> bool {
+        if now.running < self.slow_until {
+            return true;
+        }
+        let Some(since) = self.since else {
+            (self.since, self.left) = (Some(now), 0);
+            return false;
+        };
+        let measured = now.running.saturating_sub(since.running);
+        if measured < WINDOW {
+            return false;
+        }
+        let idle = now.idle_since(since);
+        let left = std::mem::take(&mut self.left);
+        self.since = Some(now);
+        let leaves = f64::from(left) / measured.as_secs_f64() * QUICK.as_secs_f64();
+        // What nothing leaves at all hangs, however busy the process is.
+        if left > 0 && (idle < IDLE || !is_behind && leaves >= calls as f64) {
+            return false;
+        }
+        let is_again = now.running < self.slow_until + LONGEST_TERM;
+        self.term = if is_again { (self.term * 2).clamp(FIRST_TERM, LONGEST_TERM) } else { FIRST_TERM };
+        self.slow_until = now.running + self.term;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(running: u64, idle: u64) -> ClockReading {
+        ClockReading { running: Duration::from_millis(running), busy: Duration::from_millis(running - idle) }
+    }
+
+    #[test]
+    fn a_lane_that_nothing_leaves_is_slow_once_it_was_measured() {
+        let mut pace = DrainRate::default();
+        assert!(!pace.is_slow(1000, false, at(20_000, 9000)));
+        assert!(!pace.is_slow(1000, false, at(20_099, 9099)), "nothing is known yet");
+        assert!(pace.is_slow(1000, false, at(20_100, 9100)));
+        assert!(pace.is_slow(1000, false, at(21_099, 9100)), "it is not measured again at once");
+    }
+
+    #[test]
+    fn one_that_would_be_empty_soon_is_not_slow() {
+        let mut pace = DrainRate::default();
+        assert!(!pace.is_slow(1000, false, at(20_000, 0)));
+        (0..400).for_each(|_| pace.left());
+        assert!(!pace.is_slow(1000, false, at(20_100, 100)));
+        (0..399).for_each(|_| pace.left());
+        assert!(pace.is_slow(1000, false, at(20_200, 200)));
+    }
+
+    #[test]
+    fn who_has_no_time_for_calls_does_not_take_it_for_the_endpoints_fault() {
+        let mut pace = DrainRate::default();
+        assert!(!pace.is_slow(1000, false, at(20_000, 0)));
+        pace.left();
+        assert!(!pace.is_slow(1000, false, at(20_100, 39)));
+        pace.left();
+        assert!(pace.is_slow(1000, false, at(20_200, 80)), "each window by itself");
+    }
+
+    #[test]
+    fn where_calls_wait_already_a_lane_that_would_be_empty_soon_is_slow_too() {
+        for (is_behind, idle, is_slow) in [(false, 100, false), (true, 100, true), (true, 30, false)] {
+            let mut pace = DrainRate::default();
+            assert!(!pace.is_slow(1000, is_behind, at(20_000, 0)));
+            (0..900).for_each(|_| pace.left());
+            assert_eq!(pace.is_slow(1000, is_behind, at(20_100, idle)), is_slow, "{is_behind}, {idle}");
+        }
+    }
+
+    #[test]
+    fn what_goes_on_being_slow_is_measured_less_often() {
+        let mut pace = DrainRate::default();
+        let (mut now, mut idle, mut terms) = (20_000, 0, Vec::new());
+        for _ in 0..6 {
+            while !pace.is_slow(1000, false, at(now, idle)) {
+                (now, idle) = (now + 100, idle + 100);
+            }
+            // Nobody waits for it then, and the process is at work.
+            let found = now;
+            while pace.is_slow(1000, false, at(now, idle)) {
+                pace.left();
+                now += 100;
+            }
+            terms.push((now - found) / 1000);
+        }
+        assert_eq!(terms, [1, 2, 4, 8, 10, 10]);
+    }
+
+    #[test]
+    fn room_ends_what_was_measured() {
+        let mut pace = DrainRate::default();
+        assert!(!pace.is_slow(1000, false, at(20_000, 0)));
+        pace.roomy();
+        assert!(!pace.is_slow(1000, false, at(30_000, 10_000)));
+    }
+}

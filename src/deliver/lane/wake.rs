@@ -1,0 +1,57 @@
+//! Who takes a lane's calls: workers come while there is work, and end when there is none for a while.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::{Lane, LaneState};
+use crate::deliver::worker;
+use crate::deliver::workers::Workers;
+
+/// Who takes a call that was just queued.
+pub(in crate::deliver::lane) enum Wake {
+    Parked(Arc<Notify>),
+    New,
+    /// All workers are busy, and look at the queue before they park.
+    Busy,
+}
+
+impl Lane {
+    /// Whether a parked worker may end; false when it was woken at the same moment. The last one of a lane
+    /// that has no calls takes the lane off the map, unless its endpoint fails.
+    pub fn leave(self: &Arc<Self>, wake: &Arc<Notify>) -> bool {
+        let mut state = self.state();
+        let Some(place) = state.parked.iter().position(|parked| Arc::ptr_eq(parked, wake)) else { return false };
+        state.parked.remove(place);
+        state.workers -= 1;
+        self.shared.workers.left();
+        let last = state.is_left();
+        drop(state);
+        if last {
+            self.route.disconnect();
+            self.end_if_left();
+        }
+        true
+    }
+
+    pub(in crate::deliver::lane) fn give_to(self: &Arc<Self>, hand: Wake) {
+        match hand {
+            Wake::Parked(worker) => worker.notify_one(),
+            Wake::New => drop(tokio::spawn(worker::run(self.clone()))),
+            Wake::Busy => {}
+        }
+    }
+}
+
+impl LaneState {
+    pub(in crate::deliver::lane) fn hand(&mut self, workers: &Workers) -> Wake {
+        if let Some(worker) = self.parked.pop() {
+            Wake::Parked(worker)
+        } else if self.workers < self.concurrency.allowed() && workers.may_join(self.workers) {
+            self.workers += 1;
+            Wake::New
+        } else {
+            Wake::Busy
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What comes before and after an attempt: whether it is made, and whether its call is finished or queued again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::RETRY_AFTER;
+use http::response::Parts;
+use tracing::{info, warn};
+
+use super::attempt_log::{self, Attempted, PendingEntry, Sent};
+use super::classify::{self, Class, Verdict};
+use super::failure::AttemptFailure;
+use super::health::EndpointRecovery;
+use super::lane::{Lane, Observation, QueuedCall};
+use super::schedule::NextAttempt;
+use super::{Call, Cause, EndpointEvent, Outcome, ordered, retry_after};
+use crate::message_log::CallStatus;
+
+/// Ends a call that is no longer to be made, and gives back any other.
+pub(super) fn admit(lane: &Lane, held: QueuedCall) -> Option<QueuedCall> {
+    let message = &held.call.message;
+    if is_others(lane, &held) {
+        return None;
+    }
+    if message.live.has_ended() {
+        lane.shared.metrics.cancelled.increment(1);
+        attempt_log::end(&*lane.shared.onward, &held.call, CallStatus::Cancelled, None);
+        finish(held, Outcome::Cancelled);
+        return None;
+    }
+    if message.target.gone.load(Ordering::Relaxed) {
+        let text = format!("not sent to {}: webhook {} is stopped by a 410", lane.route.shown, message.target.webhook);
+        let cause = Cause { class: Class::Gone.as_str(), status: None, text };
+        attempt_log::end(&*lane.shared.onward, &held.call, CallStatus::Exhausted, Some(&cause));
+        exhausted(held, cause);
+        return None;
+    }
+    Some(held)
+}
+
+/// Whether a call in row order is one that another instance sends by now, or will: it must not come behind what that one
+/// sends of its row, nor become a dead letter beside it. Unsettled, as it is dropped then, its record comes again there.
+fn is_others(lane: &Lane, held: &QueuedCall) -> bool {
+    lane.key.is_in_order() && held.call.receipt.is_given_up()
+}
+
+/// Classifies, counts and tells how an attempt ended, and acts on it. What is returned is for the message log, once
+/// the answer's body has come.
+pub(super) fn conclude(
+    lane: &Arc<Lane>,
+    mut held: QueuedCall,
+    sent: Sent,
+    head: Result<Parts, AttemptFailure>,
+) -> Option<PendingEntry> {
+    held.call.attempts += 1;
+    let counts = held.call.message.live.counts();
+    if held.call.attempts == 1 {
+        counts.call();
+    }
+    let took = sent.took;
+    let (class, verdict) = match &head {
+        Ok(head) => classify::status(head.status.as_u16(), asked_wait(head)),
+        Err(failure) => classify::failure(failure),
+    };
+    let metrics = &lane.shared.metrics;
+    metrics.attempted(class);
+    metrics.attempt_seconds.record(took);
+    if !matches!(verdict, Verdict::Delivered) {
+        counts.error();
+    }
+    let code = head.as_ref().map_or_else(AttemptFailure::status, |head| Some(head.status.as_u16()));
+    let note = |call: &Call, status, wait, cause: Option<&Cause>| {
+        let attempted = Attempted { sent, class: class.as_str(), cause, code };
+        PendingEntry::of(&*lane.shared.onward, call, (status, wait), attempted)
+    };
+    let after = match verdict {
+        Verdict::Delivered => {
+            lane.learn(Observation::Works, took);
+            lane.head_worked(&held);
+            let note = note(&held.call, CallStatus::Delivered, None, None);
+            delivered(lane, held);
+            return note;
+        }
+        Verdict::Stop => None,
+        Verdict::Retry { after } => Some(after),
+    };
+    let cause = cause(lane, class, &head);
+    if verdict == Verdict::Stop {
+        stop_webhook(lane, &held.call, &cause);
+    }
+    tell_failure(lane, &held.call, &cause, head.as_ref().err());
+    if is_others(lane, &held) {
+        return None;
+    }
+    let is_in_order = lane.key.is_in_order();
+    let shown = shown(class, after.flatten(), &cause);
+    lane.learn(if is_in_order { ordered::shown(shown, &cause) } else { shown }, took);
+    let (target, random) = (&held.call.message.target, super::random(&held.call));
+    let schedule = &lane.shared.schedule;
+    let next = after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random));
+    let (next, cause) = if is_in_order { ordered::next(lane, &held, took, next, cause) } else { (next, cause) };
+    let (status, wait) = match next {
+        Some(NextAttempt::Moment(wait) | NextAttempt::Wait(wait)) => (CallStatus::WillRetry, Some(wait)),
+        Some(NextAttempt::GiveUp) | None => (CallStatus::Exhausted, None),
+    };
+    let note = note(&held.call, status, wait, Some(&cause));
+    match next {
+        Some(NextAttempt::Moment(wait)) => lane.push_later(held, wait),
+        // Until its endpoint works again, be that sooner or later than its next attempt would have been.
+        Some(NextAttempt::Wait(wait)) if lane.is_failing() => {
+            lane.shared.overflow(held.into_call(), wait, Some(&cause))
+        }
+        Some(NextAttempt::Wait(wait)) => lane.shared.onward.wait(held.into_call(), wait, Some(&cause)),
+        Some(NextAttempt::GiveUp) | None => exhausted(held, cause),
+    }
+    note
+}
+
+/// What a failed attempt shows of the endpoint.
+fn shown(class: Class, asked: Option<Duration>, cause: &Cause) -> Observation {
+    match asked {
+        Some(pause) if !pause.is_zero() => Observation::WantsPause(cause.clone(), pause),
+        _ if class.is_overload() => Observation::Overloaded(cause.clone()),
+        _ if class.is_trouble() => Observation::Fails(cause.clone()),
+        _ => Observation::Works,
+    }
+}
+
+fn delivered(lane: &Lane, held: QueuedCall) {
+    let metrics = &lane.shared.metrics;
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
+    // Clocks differ between machines: what seems to come from the future has taken no time.
+    let event_date = held.call.message.event_date.at.as_duration().as_secs_f64();
+    metrics.from_event_date.record((now - event_date).max(0.0));
+    metrics.from_append.record((now - held.call.appended_ms as f64 / 1e3).max(0.0));
+    metrics.delivered.increment(1);
+    if let Some(recovery) = lane.health.succeeded(Instant::now()) {
+        info!(
+            endpoint = &*lane.route.shown,
+            webhook = %held.call.message.target.webhook,
+            "the endpoint works again, after {} failed attempts in {:.1?}", recovery.failures, recovery.lasted
+        );
+        let EndpointRecovery { failures, lasted } = recovery;
+        tell(lane, &held.call, &EndpointEvent::Recovered { failures, lasted });
+    }
+    finish(held, Outcome::Delivered);
+}
+
+fn exhausted(held: QueuedCall, cause: Cause) {
+    tell(held.room.lane(), &held.call, &EndpointEvent::Exhausted(&cause));
+    held.room.lane().shared.metrics.exhausted.increment(1);
+    finish(held, Outcome::Exhausted { cause });
+}
+
+/// Hands the call on before its room is free, so that no call is nowhere while lanes are waited for.
+fn finish(held: QueuedCall, outcome: Outcome) {
+    let QueuedCall { call, room, .. } = held;
+    room.lane().shared.onward.finished(call, outcome);
+}
+
+/// Told once by each instance that has calls under way; the definition is disabled once.
+fn stop_webhook(lane: &Lane, call: &Call, cause: &Cause) {
+    let target = &call.message.target;
+    if !target.gone.swap(true, Ordering::Relaxed) {
+        warn!(
+            endpoint = &*lane.route.shown,
+            webhook = %target.webhook,
+            "answered 410 Gone, so nothing more is sent for the webhook: change its URLs and enable it again, or delete it"
+        );
+        tell(lane, call, &EndpointEvent::Gone(cause));
+    }
+}
+
+fn tell(lane: &Lane, call: &Call, news: &EndpointEvent<'_>) {
+    lane.shared.onward.tell(call, &lane.route.shown, news);
+}
+
+fn cause(lane: &Lane, class: Class, head: &Result<Parts, AttemptFailure>) -> Cause {
+    let shown = &lane.route.shown;
+    let (status, text) = match head {
+        Ok(head) => (Some(head.status.as_u16()), format!("{shown} answered {}", head.status)),
+        Err(failure) => (failure.status(), format!("{shown}: {}", failure.public())),
+    };
+    Cause { class: class.as_str(), status, text }
+}
+
+/// Logs what operators may know of a failure, and tells what anybody may.
+fn tell_failure(lane: &Lane, call: &Call, cause: &Cause, failure: Option<&AttemptFailure>) {
+    if lane.health.failed(Instant::now()) {
+        let text = failure.map_or_else(|| cause.text.clone(), |failure| format!("{}: {failure}", lane.route.shown));
+        warn!(
+            endpoint = &*lane.route.shown,
+            webhook = %call.message.target.webhook,
+            class = cause.class,
+            "the endpoint fails: {text}"
+        );
+        tell(lane, call, &EndpointEvent::Failing(cause));
+    }
+}
+
+fn asked_wait(head: &Parts) -> Option<Duration> {
+    retry_after::parse(head.headers.get(RETRY_AFTER)?.as_bytes(), SystemTime::now())
+}

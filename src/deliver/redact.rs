@@ -1,0 +1,245 @@
+//! What of an answer is shown: receivers that send back what they got would put secrets into the log.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::definition::without_secrets;
+use crate::matching::{Authorization, Target};
+
+/// A value that is shorter is not hidden, in bytes: it is no secret, and the text would be full of holes.
+const SHORTEST: usize = 4;
+/// What stands for itself in a URL (RFC 3986), and what JavaScript's encodeURIComponent leaves beside it.
+const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const COMPONENT: &AsciiSet = &URL.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
+
+/// So many bytes of an answer as text, without the secrets of webhooks and what the webhook's own headers say.
+pub(in crate::deliver) fn shown(
+    begun: &[u8],
+    target: &Target,
+    authorization: Option<&HeaderValue>,
+    keep: usize,
+) -> String {
+    let text = without_escapes(String::from_utf8_lossy(begun));
+    let mut text = without_secrets(&text).into_owned();
+    for hidden in hidden(target, authorization) {
+        if text.contains(&hidden) {
+            text = text.replace(&hidden, "…");
+        }
+    }
+    if text.len() > keep {
+        let end = (0..=keep).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
+/// A text in which letters, digits and signs stand for themselves that some JSON writers escape (`\u003d`, which is `=`).
+fn without_escapes(text: Cow<'_, str>) -> Cow<'_, str> {
+    if !text.contains("\\u00") {
+        return text;
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut parts = text.split("\\u00");
+    plain.extend(parts.next());
+    for part in parts {
+        let sign = part.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()).map(char::from);
+        match sign.filter(|sign| sign.is_ascii_graphic() && !matches!(sign, '"' | '\\')) {
+            Some(sign) => plain.extend([sign.encode_utf8(&mut [0; 4]), &part[2..]]),
+            None => plain.extend(["\\u00", part]),
+        }
+    }
+    plain.into()
+}
+
+/// What is secret of the webhook's own headers and of the authorization, in each way that an answer may have it. The
+/// longest is first, as it may begin with another.
+fn hidden(target: &Target, authorization: Option<&HeaderValue>) -> Vec<String> {
+    // A server that gives tokens may be the endpoint too, and know the client by its secret.
+    let client = match &target.authorization {
+        Some(Authorization::Fetched(source)) => Some(&source.client),
+        _ => None,
+    };
+    let authorizations = authorization.into_iter().chain(client).map(|value| (&AUTHORIZATION, value));
+    let headers = target.headers.iter().map(|(name, value)| (name, value)).chain(authorizations);
+    let headers = headers.filter_map(|(name, value)| Some((name, value.to_str().ok()?)));
+    let values = headers.flat_map(|(name, value)| secrets_of(name, value)).filter(|value| value.len() >= SHORTEST);
+    let mut hidden: Vec<_> = values.flat_map(|value| as_written(&value)).collect();
+    hidden.sort_unstable_by(|one, other| (Reverse(one.len()), one).cmp(&(Reverse(other.len()), other)));
+    hidden.dedup();
+    hidden
+}
+
+/// A header's value, and what of it alone tells the secret: a token without its scheme, what Basic authorization
+/// encodes, a cookie's value.
+fn secrets_of(name: &HeaderName, value: &str) -> Vec<String> {
+    let mut secrets = vec![value.to_owned()];
+    if let Some((scheme, token)) = value.split_once(' ') {
+        let is = |known: &str| scheme.eq_ignore_ascii_case(known);
+        if name == AUTHORIZATION || is("basic") || is("bearer") {
+            secrets.push(token.trim_start().to_owned());
+        }
+        if is("basic") {
+            secrets.extend(credentials(token.trim_start()));
+        }
+    }
+    if name == COOKIE {
+        let values = value.split(';').filter_map(|pair| Some(pair.split_once('=')?.1.trim().to_owned()));
+        secrets.extend(values);
+    }
+    secrets
+}
+
+/// What Basic authorization holds (RFC 7617): user and password, the password, and the password of an OAuth client,
+/// which is encoded as in a form before (RFC 6749, 2.3.1).
+fn credentials(token: &str) -> Vec<String> {
+    let text = STANDARD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let Some((text, password)) = text.as_deref().and_then(|text| Some((text, text.split_once(':')?.1))) else {
+        return Vec::new();
+    };
+    let mut secrets = vec![text.to_owned(), password.to_owned()];
+    let plain = password.replace('+', " ");
+    if let Ok(plain) = percent_decode_str(&plain).decode_utf8()
+        && plain != password
+    {
+        secrets.push(plain.into_owned());
+    }
+    secrets
+}
+
+/// A text as an answer may have it: as it is; in JSON, where some write a slash with a backslash or nothing but ASCII; in
+/// HTML; in a URL or a form; and in base64.
+fn as_written(text: &str) -> Vec<String> {
+    let json = Value::from(text).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    let ascii = [ascii(&json, |unit| format!("\\u{unit:04x}")), ascii(&json, |unit| format!("\\u{unit:04X}"))];
+    let json = [json].into_iter().chain(ascii).flat_map(|json| [json.replace('/', "\\/"), json]);
+    let html = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let quoted = [("&quot;", "&#39;"), ("&#34;", "&#x27;")]
+        .map(|(double, single)| html.replace('"', double).replace('\'', single));
+    let url = utf8_percent_encode(text, URL).to_string();
+    let form = url.replace("%20", "+");
+    let component = utf8_percent_encode(text, COMPONENT).to_string();
+    let encoded = [url, form.replace('~', "%7E"), form.replace("%2A", "*"), form, component];
+    let lower = encoded.each_ref().map(|text| lower_hex(text));
+    let base64 = [STANDARD, URL_SAFE, STANDARD_NO_PAD, URL_SAFE_NO_PAD].map(|engine| engine.encode(text));
+    let mut all = vec![html, text.to_owned()];
+    all.extend(json.chain(quoted).chain(encoded).chain(lower).chain(base64));
+    all
+}
+
+/// A text of JSON with other characters than ASCII escaped.
+fn ascii(json: &str, escape: impl Fn(u16) -> String) -> String {
+    let mut ascii = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character.is_ascii() {
+            true => ascii.push(character),
+            false => ascii.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| escape(*unit))),
+        }
+    }
+    ascii
+}
+
+/// What is percent-encoded, with small letters in its hexadecimal digits.
+fn lower_hex(encoded: &str) -> String {
+    let mut parts = encoded.split('%');
+    let mut lower = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (hex, rest) = part.split_at(2.min(part.len()));
+        lower.extend(["%", &hex.to_ascii_lowercase(), rest]);
+    }
+    lower
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::definition::samples::webhook;
+    use crate::matching::Authorization;
+
+    /// What is shown of an answer to a webhook with a header, and with this authentication.
+    fn shown_to(header: (&'static str, &'static str), authentication: Value, answer: &str) -> String {
+        let mut target = Target::of(&webhook("crm001", "CRM")).unwrap();
+        target.headers = [(header.0.parse().unwrap(), header.1.parse().unwrap())].into();
+        let authentication = serde_json::from_value(authentication).unwrap();
+        let Authorization::Fixed(authorization) = Authorization::of(&authentication, None).unwrap() else { panic!() };
+        shown(answer.as_bytes(), &target, Some(&authorization), answer.len())
+    }
+
+    #[test]
+    fn a_token_is_hidden_with_its_scheme_and_without() {
+        let bearer = || json!({"Bearer": {"Token": "abc123"}});
+        let basic = json!({"Basic": {"Username": "Aladdin", "Password": "open sesame"}});
+        let answer = "Bearer abc123, or abc123";
+        assert_eq!(shown_to(("x-key", "none"), bearer(), answer), "…, or …");
+        assert_eq!(shown_to(("x-key", "none"), basic, "no QWxhZGRpbjpvcGVuIHNlc2FtZQ== here"), "no … here");
+        assert_eq!(shown_to(("authorization", "Bearer other9"), bearer(), "other9, abc123"), "…, …");
+        assert_eq!(shown_to(("x-key", "my other9"), bearer(), "other9, my other9"), "other9, …");
+    }
+
+    #[test]
+    fn a_password_is_hidden_without_its_user_and_decoded() {
+        let basic = |password: &str| json!({"Basic": {"Username": "ann", "Password": password}});
+        let none = ("x-key", "none");
+        assert_eq!(shown_to(none, basic("öpen/sesame 9"), "no ann:öpen/sesame 9, öpen/sesame 9"), "no …, …");
+        for echoed in [
+            "%C3%B6pen%2Fsesame%209",
+            "%c3%b6pen%2fsesame%209",
+            "%C3%B6pen%2Fsesame+9",
+            "w7ZwZW4vc2VzYW1lIDk=",
+            "w7ZwZW4vc2VzYW1lIDk",
+            r"\u00f6pen\/sesame 9",
+        ] {
+            let shown = shown_to(none, basic("öpen/sesame 9"), &format!("<{echoed}>"));
+            assert!(shown.starts_with("<…") && !shown.contains("pen"), "{echoed} {shown}");
+        }
+        let given = format!("Basic {}", STANDARD.encode("ann:pa<ss&'word"));
+        let given: &'static str = given.leak();
+        for echoed in ["pa<ss&'word", "pa&lt;ss&amp;&#39;word", "pa%3Css%26'word", "pa%3Css%26%27word"] {
+            assert_eq!(shown_to(("authorization", given), basic("other"), echoed), "…", "{echoed}");
+            assert_eq!(shown_to(("x-authorization", given), basic("other"), echoed), "…", "{echoed}");
+        }
+        assert_eq!(shown_to(("cookie", "a=first; b=second9"), basic("other"), "second9, first"), "…, …");
+    }
+
+    #[test]
+    fn a_clients_secret_is_hidden_too() {
+        let mut hook = webhook("crm001", "CRM");
+        let oauth = json!({"TokenUrl": "https://a.example/", "ClientId": "c", "ClientSecret": "s3 cret%"});
+        hook.handling.authentication = serde_json::from_value(json!({"OAuth2": oauth})).unwrap();
+        let target = Target::of(&hook).unwrap();
+        let answer = b"s3 cret%, s3+cret%25, c:s3+cret%25, s3%20cret%25";
+        assert_eq!(shown(answer, &target, None, 100), "…, …, …, …");
+    }
+
+    #[test]
+    fn values_are_hidden_as_json_writes_them() {
+        let answer = r#"{"a":"k/9\"x","b":"k\/9\"x"} k/9"x"#;
+        let shown = shown_to(("x-key", r#"k/9"x"#), json!({"Bearer": {"Token": "abc123"}}), answer);
+        assert_eq!(shown, r#"{"a":"…","b":"…"} …"#);
+    }
+
+    #[test]
+    fn what_json_need_not_escape_is_read_as_it_is_meant() {
+        let shown = shown_to(("x-key", "a/b=="), json!({"Bearer": {"Token": "abc123"}}), r"a\u002Fb\u003d\u003d");
+        assert_eq!(shown, "…");
+        for odd in [r"\u00", r"\u000a", r"\u0022", r"\u005c", r"\u00é", r"\u00+1", r"\u0020"] {
+            assert_eq!(shown_to(("x-key", "none"), json!({"Bearer": {"Token": "abc123"}}), odd), odd);
+        }
+    }
+
+    #[test]
+    fn what_is_too_short_for_a_secret_stays_and_the_longer_of_two_is_hidden_whole() {
+        let bearer = |token: &str| json!({"Bearer": {"Token": token}});
+        assert_eq!(shown_to(("x-version", "1"), bearer("abc"), "abc 1.11 Bearer abc"), "abc 1.11 …");
+        assert_eq!(shown_to(("x-key", "abcd"), bearer("abcdefgh"), "abcdefgh abcd"), "… …");
+    }
+}

@@ -1,0 +1,128 @@
+//! A stream on which it is seen what comes: how many bytes, and the status of the answer to what was sent.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::status_line::StatusLine;
+
+/// What has come on a stream so far.
+#[derive(Debug, Default)]
+pub(in crate::deliver) struct ResponseProgress {
+    bytes: AtomicUsize,
+    /// None until something of the request was sent: what comes before is no answer to it, but the word of a server
+    /// that is about to close the connection (408).
+    answer: Mutex<Option<StatusLine>>,
+    /// Why nothing more comes, where that is TLS: on TLS 1.3 a server refuses a client's certificate, or wants one,
+    /// after the handshake is over on this side.
+    tls: OnceLock<rustls::Error>,
+}
+
+impl ResponseProgress {
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What is sent from here on is another request.
+    pub fn begin_request(&self) {
+        *self.answer() = None;
+    }
+
+    /// The status of the answer to the last request, once its line has ended.
+    pub fn status(&self) -> Option<u16> {
+        self.answer().as_ref()?.status()
+    }
+
+    /// Why TLS has ended.
+    pub fn tls_error(&self) -> Option<&rustls::Error> {
+        self.tls.get()
+    }
+
+    fn ended(&self, reason: &io::Error) {
+        if let Some(reason) = reason.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            let _ = self.tls.set(reason.clone());
+        }
+    }
+
+    fn sent(&self, bytes: usize) {
+        if bytes > 0 {
+            self.answer().get_or_insert_default();
+        }
+    }
+
+    fn came(&self, bytes: &[u8]) {
+        self.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        if let Some(status_line) = &mut *self.answer() {
+            status_line.read(bytes);
+        }
+    }
+
+    fn answer(&self) -> MutexGuard<'_, Option<StatusLine>> {
+        self.answer.lock().expect("nothing that holds this lock can panic")
+    }
+}
+
+pub(in crate::deliver) struct ObservedStream<S> {
+    stream: S,
+    seen: Arc<ResponseProgress>,
+}
+
+impl<S> ObservedStream<S> {
+    /// With what is seen of it, which goes on while others have the stream.
+    pub fn new(stream: S) -> (Self, Arc<ResponseProgress>) {
+        let seen = Arc::<ResponseProgress>::default();
+        (Self { stream, seen: seen.clone() }, seen)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(reason)) = &polled {
+            this.seen.ended(reason);
+        }
+        let came = &buffer.filled()[before..];
+        if !came.is_empty() {
+            this.seen.came(came);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write(context, data))?;
+        this.seen.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, data))?;
+        this.seen.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

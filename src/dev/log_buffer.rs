@@ -1,0 +1,55 @@
+//! Notes: log lines that wait to be shown above the block, where they don't tear it apart.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// Bytes that may wait; what comes beyond them within a second is dropped.
+const MAX_BYTES: usize = 16 * 1024;
+
+/// Where log lines wait.
+#[derive(Clone, Default)]
+pub(in crate::dev) struct Notes(Arc<Mutex<Vec<u8>>>);
+
+impl Notes {
+    /// Lets the process log warnings and errors to here.
+    ///
+    /// # Errors
+    /// Logging was started before in this process.
+    pub(in crate::dev) fn start_logs(&self) -> Result<(), TryInitError> {
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(self.clone());
+        tracing_subscriber::registry().with(LevelFilter::WARN).with(layer).try_init()
+    }
+
+    /// All that waits.
+    pub(in crate::dev) fn take(&self) -> String {
+        let bytes = std::mem::take(&mut *self.0.lock().expect("nothing panics while it is held"));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl<'w> MakeWriter<'w> for Notes {
+    type Writer = Notes;
+
+    fn make_writer(&'w self) -> Notes {
+        self.clone()
+    }
+}
+
+impl io::Write for Notes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut waiting = self.0.lock().expect("nothing panics while it is held");
+        if waiting.len() + bytes.len() <= MAX_BYTES {
+            waiting.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+//! Open-loop pacing: how many changes are due, whatever became of the earlier ones.
+
+use std::time::Duration;
+
+/// What is made up for after a pause at most: longer ones are not answered with a flood.
+const LONGEST_DEBT: Duration = Duration::from_millis(100);
+
+/// Counts out changes at a steady rate.
+pub(in crate::dev) struct SteadyRate {
+    rate: u32,
+    last: Duration,
+    /// Changes due, with their fraction.
+    due: f64,
+}
+
+impl SteadyRate {
+    /// `rate` is in changes a second.
+    pub(in crate::dev) fn new(rate: u32) -> Self {
+        Self { rate, last: Duration::ZERO, due: 0.0 }
+    }
+
+    /// How many changes are due at `now`, counted from the start.
+    pub(in crate::dev) fn due(&mut self, now: Duration) -> u32 {
+        let passed = now.saturating_sub(self.last).min(LONGEST_DEBT);
+        self.last = now;
+        self.due += passed.as_secs_f64() * f64::from(self.rate);
+        let whole = self.due.floor();
+        self.due -= whole;
+        whole as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_kept_over_uneven_ticks() {
+        for rate in [1, 7, 2_000, 33_333] {
+            let mut pace = SteadyRate::new(rate);
+            let mut now = Duration::ZERO;
+            let mut made = 0;
+            while now < Duration::from_secs(10) {
+                now += Duration::from_micros(1 + now.as_micros() as u64 * 7_919 % 9_000);
+                made += pace.due(now);
+            }
+            let expected = now.as_secs_f64() * f64::from(rate);
+            assert!((f64::from(made) - expected).abs() <= 1.0, "{made} made of {expected} at {rate}/s");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_not_answered_with_a_flood() {
+        let mut pace = SteadyRate::new(2_000);
+        pace.due(Duration::from_secs(1));
+        assert_eq!(pace.due(Duration::from_secs(61)), 200);
+    }
+}

@@ -1,0 +1,189 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::Place;
+use crate::settle::samples::kept;
+
+fn of(number: u128, step: WriteCount) -> StoredCall {
+    StoredCall { call: CallId(uuid::Uuid::from_u128(number)), step, ..kept() }
+}
+
+fn written(writes: u32) -> WriteCount {
+    WriteCount { writes: Some(writes), ..WriteCount::FIRST }
+}
+
+const UNCOUNTED: WriteCount = WriteCount { writes: None, ..WriteCount::FIRST };
+
+#[test]
+fn what_is_as_far_as_one_before_it_or_behind_is_a_copy() {
+    let mut copies = Deduplicator::default();
+    let mut is_copy = |number, writes, offset| copies.is_duplicate(&of(number, written(writes)), offset);
+    assert!(!is_copy(1, 1, 10));
+    assert!(is_copy(1, 1, 11), "the same once more");
+    assert!(!is_copy(1, 3, 12), "the call has been in other topics meanwhile");
+    assert!(is_copy(1, 2, 13), "another was further");
+    assert!(!is_copy(2, 1, 14), "another call");
+    assert!(!is_copy(1, 4, 15));
+}
+
+#[test]
+fn what_somebody_orders_is_no_copy_of_what_was_before() {
+    let mut copies = Deduplicator::default();
+    assert!(!copies.is_duplicate(&of(1, written(9)), 0));
+    assert!(!copies.is_duplicate(&of(1, WriteCount::requested(1000).next()), 1), "redriven");
+    assert!(!copies.is_duplicate(&of(1, WriteCount::requested(2000).next()), 2), "and again");
+    assert!(copies.is_duplicate(&of(1, WriteCount::requested(2000).next()), 3));
+}
+
+#[test]
+fn another_record_with_the_same_id_makes_no_copy() {
+    let mut copies = Deduplicator::default();
+    let first = of(1, written(3));
+    assert!(!copies.is_duplicate(&first, 0));
+    let place = Place { offset: first.place.offset + 1, ..first.place.clone() };
+    assert!(!copies.is_duplicate(&StoredCall { place, ..of(1, written(1)) }, 1), "published again");
+    let appended_ms = first.appended_ms + 1;
+    assert!(!copies.is_duplicate(&StoredCall { appended_ms, ..of(1, written(1)) }, 2), "of a topic made anew");
+}
+
+#[test]
+fn what_a_version_has_written_that_does_not_count_is_no_copy_and_stays_none() {
+    let mut copies = Deduplicator::default();
+    assert!(!copies.is_duplicate(&of(1, written(5)), 0));
+    assert!(!copies.is_duplicate(&of(1, UNCOUNTED), 1));
+    assert!(!copies.is_duplicate(&of(1, written(5)), 2), "it may be the only one by now");
+    assert!(!copies.is_duplicate(&of(1, UNCOUNTED.next()), 3));
+}
+
+#[test]
+fn what_comes_of_a_log_that_was_made_anew_is_no_copy() {
+    let mut copies = Deduplicator::default();
+    assert!(!copies.is_duplicate(&of(1, written(1)), 10));
+    assert!(!copies.is_duplicate(&of(1, written(1)), 10), "the record itself, not one behind it");
+}
+
+/// A call's records in the partitions where it waits, and what the owner of each has in mind.
+#[derive(Default)]
+struct Waiting {
+    partitions: [Partition; 3],
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Partition {
+    log: Vec<WriteCount>,
+    /// What the completion map says, by offset.
+    committed: BTreeSet<usize>,
+    /// Where its owner is, what it has handed on and not settled, and what it has settled.
+    next: usize,
+    open: Vec<usize>,
+    settled: BTreeSet<usize>,
+    copies: Deduplicator,
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    /// The next record is read, and handed on unless it is a copy.
+    Read,
+    /// One that was handed on, as this number says, is written to another partition or to the same, and settles.
+    Write {
+        open: usize,
+        to: usize,
+        counts: bool,
+    },
+    Commit,
+    /// Another owner goes on with what is committed.
+    Crash,
+}
+
+impl Partition {
+    fn read(&mut self) {
+        while self.committed.contains(&self.next) {
+            self.next += 1;
+        }
+        let Some(step) = self.log.get(self.next) else { return };
+        match self.copies.is_duplicate(&of(1, *step), self.next as i64) {
+            true => drop(self.settled.insert(self.next)),
+            false => self.open.push(self.next),
+        }
+        self.next += 1;
+    }
+
+    /// Takes one of what was handed on.
+    fn take(&mut self, number: usize) -> Option<WriteCount> {
+        let place = number.checked_rem(self.open.len())?;
+        let offset = self.open.swap_remove(place);
+        self.settled.insert(offset);
+        Some(self.log[offset])
+    }
+
+    fn crash(&mut self) {
+        let (log, committed) = (std::mem::take(&mut self.log), std::mem::take(&mut self.committed));
+        *self = Self { log, settled: committed.clone(), committed, ..Self::default() };
+    }
+}
+
+impl Waiting {
+    fn act(&mut self, at: usize, act: &Act) {
+        let partition = &mut self.partitions[at];
+        match *act {
+            Act::Read => partition.read(),
+            Act::Write { open, to, counts } => {
+                let step = partition.take(open).map(|step| if counts { step.next() } else { UNCOUNTED });
+                self.partitions[to].log.extend(step);
+            }
+            Act::Commit => partition.committed.clone_from(&partition.settled),
+            Act::Crash => partition.crash(),
+        }
+    }
+
+    /// Reads all that is left, and ends what is handed on.
+    fn end(&mut self) {
+        for partition in &mut self.partitions {
+            while partition.next < partition.log.len() {
+                partition.read();
+            }
+            self.ended |= !partition.open.is_empty();
+        }
+    }
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let write = (any::<usize>(), 0..3usize, prop::bool::weighted(0.9));
+    prop_oneof![
+        4 => Just(Act::Read),
+        4 => write.prop_map(|(open, to, counts)| Act::Write { open, to, counts }),
+        2 => Just(Act::Commit),
+        1 => Just(Act::Crash),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    /// Whatever is handed on, written, committed and taken over in whatever order, also by versions that don't count:
+    /// the call ends, once all that is left is read.
+    #[test]
+    fn no_call_is_lost(acts in prop::collection::vec((0..3usize, act()), 0..200)) {
+        let mut waiting = Waiting::default();
+        waiting.partitions[0].log.push(WriteCount::FIRST.next());
+        acts.iter().for_each(|(at, act)| waiting.act(*at, act));
+        waiting.end();
+        prop_assert!(waiting.ended);
+    }
+
+    /// Without a crash none of many calls is a copy, also of those that have one slot.
+    #[test]
+    fn what_goes_on_by_itself_is_never_a_copy(calls in prop::collection::vec(0..4u128, 0..200)) {
+        let mut copies = Deduplicator::default();
+        let mut steps = [WriteCount::FIRST; 4];
+        for (offset, number) in calls.into_iter().enumerate() {
+            let step = &mut steps[number as usize];
+            *step = step.next();
+            let id = number % 2 + number / 2 * SLOTS as u128;
+            prop_assert!(!copies.is_duplicate(&of(id, *step), offset as i64));
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Calls again of the records in which they wait.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use metrics::{Counter, counter};
+
+use super::call_definitions::{CallDefinitions, DefinitionLookup};
+use super::dedup::Deduplicator;
+use super::input;
+use crate::deliver::{CALL_BYTES, Call};
+use crate::receipt::Receipt;
+use crate::settle::{Due, Settle, StoredCall};
+use crate::source::Record;
+
+/// Reads the records of one partition. What is no call, or not to go out any more, ends here.
+pub(in crate::pipeline) struct StoredCalls {
+    copies: Deduplicator,
+    pub definitions: CallDefinitions,
+    pub settle: Arc<Settle>,
+    cancelled: Counter,
+    copied: Counter,
+}
+
+impl StoredCalls {
+    pub fn new(definitions: CallDefinitions, settle: Arc<Settle>) -> Self {
+        Self {
+            copies: Deduplicator::default(),
+            definitions,
+            settle,
+            cancelled: counter!("outhook_calls_total", "outcome" => "cancelled"),
+            copied: counter!("outhook_retry_copies_total"),
+        }
+    }
+
+    /// Whether the record at this offset is a copy of one that has come before, with which nothing is to be done. To be
+    /// asked once of each record, when it comes.
+    pub fn is_copy(&mut self, kept: &StoredCall, offset: i64) -> bool {
+        let is_copy = self.copies.is_duplicate(kept, offset);
+        if is_copy {
+            self.copied.increment(1);
+        }
+        is_copy
+    }
+
+    /// The call that a record keeps, and until when; None if it is none, which then becomes a dead letter.
+    pub fn read(&self, record: &Record<'_>, receipt: &Receipt) -> Option<(StoredCall, Due)> {
+        let read = StoredCall::read_waiting(|name| record.header(name));
+        read.map_err(|reason| self.settle.unreadable(&input(record), &reason, receipt)).ok()
+    }
+
+    /// The call as its webhook is now. None if it can't go out: then it has ended, or waits again.
+    pub fn again(&self, kept: StoredCall, until: Due, record: &Record<'_>, receipt: Receipt) -> Option<Call> {
+        let share = receipt.share(record.value().map_or(0, <[u8]>::len) + CALL_BYTES);
+        receipt.settle();
+        match self.definitions.known(&kept, until, record.timestamp_ms()) {
+            DefinitionLookup::As(target, live) => match kept.endpoint_of(&target) {
+                Some(endpoint) => return Some(kept.into_call(endpoint, target, live, body(record), share)),
+                // Its URL was taken away.
+                None => self.cancel(&kept, share),
+            },
+            DefinitionLookup::NotYet | DefinitionLookup::NotReady => {
+                self.settle.wait_again(kept, until.definitions, body(record), share)
+            }
+            DefinitionLookup::Lost => self.settle.unknown(&kept, until.definitions, body(record), share),
+            DefinitionLookup::Gone => self.cancel(&kept, share),
+        }
+        None
+    }
+
+    fn cancel(&self, kept: &StoredCall, share: Receipt) {
+        self.cancelled.increment(1);
+        self.settle.cancelled(kept);
+        share.settle();
+    }
+}
+
+fn body(record: &Record<'_>) -> Bytes {
+    Bytes::copy_from_slice(record.value().unwrap_or_default())
+}

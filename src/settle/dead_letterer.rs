@@ -1,0 +1,72 @@
+//! Calls that are given up while no lane has them: each becomes a dead letter, and has an entry in the message log.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use metrics::counter;
+use tracing::error;
+
+use super::outgoing::Outgoing;
+use super::stored_call::StoredCall;
+use super::writer::TELL_EVERY;
+use super::{dead_letter, logged};
+use crate::deliver::Cause;
+use crate::message_log::{self, CallStatus};
+
+/// The class of a call that a topic does not take for its size.
+const TOO_LARGE: &str = "too_large";
+
+pub(super) struct DeadLetterer {
+    /// The topic of the dead letters.
+    pub letters: Arc<str>,
+    message_log: Arc<message_log::LogWriter>,
+    last_told: Mutex<Option<Instant>>,
+}
+
+impl DeadLetterer {
+    pub fn new(letters: &str, message_log: Arc<message_log::LogWriter>) -> Arc<Self> {
+        Arc::new(Self { letters: letters.into(), message_log, last_told: Mutex::default() })
+    }
+
+    /// The dead letter of a call.
+    pub fn letter(&self, call: &StoredCall, body: Bytes, cause: &Cause) -> Outgoing {
+        let now = Timestamp::now();
+        counter!("outhook_calls_total", "outcome" => "exhausted").increment(1);
+        if self.message_log.wants(CallStatus::Exhausted, call.attempts).is_some() {
+            self.message_log.write(&logged::ended(call, CallStatus::Exhausted, Some(cause), now));
+        }
+        dead_letter::of_kept(call, body, cause, now)
+    }
+
+    /// The dead letter of a call whose record this topic does not take for its size. Waiting does not make it smaller,
+    /// and what comes behind it must not wait for ever.
+    pub fn too_large(&self, record: &Outgoing, topic: &str) -> Outgoing {
+        let call =
+            StoredCall::read(|name| record.headers.get(name)).expect("this program has just written its headers");
+        let mut text = format!(
+            "the topic {topic} takes no record of its size, {} bytes: raise its max.message.bytes, then redrive",
+            record.bytes()
+        );
+        if let Some(last) = record.headers.get("outhook-cause") {
+            text = format!("{text}; its last attempt: {}", String::from_utf8_lossy(last));
+        }
+        self.tell(topic, record);
+        self.letter(&call, record.value.clone().unwrap_or_default(), &Cause { class: TOO_LARGE, status: None, text })
+    }
+
+    fn tell(&self, topic: &str, record: &Outgoing) {
+        let mut last = self.last_told.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
+            *last = Some(Instant::now());
+            error!(
+                topic,
+                "calls become dead letters, because the topic does not take records of their size: raise its \
+                 max.message.bytes, then redrive them (one is of {}, with {} bytes)",
+                record.place,
+                record.bytes()
+            );
+        }
+    }
+}

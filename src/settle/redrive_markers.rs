@@ -1,0 +1,98 @@
+//! Which dead letters were sent out again: as markers say that stand in the same topic, newer than their letters.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::letter::{Letter, LetterFilter, LetterId, LetterKind};
+use super::reading::Letters;
+use crate::journal::{Bounds, Error};
+
+/// How many markers are kept in mind: some 20 MB of them.
+const MOST: usize = 500_000;
+/// What is read at once.
+const PAGE: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
+/// How far behind its letter a marker's time may be: their writers have different clocks.
+const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
+
+/// When letters were last sent out again, as far back as it was looked: from the newest marker on, each once.
+#[derive(Debug)]
+pub struct RedriveMarkers {
+    markers: LetterFilter,
+    /// All markers of this time and later are known.
+    reached: Option<Timestamp>,
+    times: HashMap<LetterId, Timestamp>,
+}
+
+impl RedriveMarkers {
+    /// Of letters that this filter means.
+    pub fn among(letters: &LetterFilter) -> Self {
+        let LetterFilter { account, webhook, event, message, .. } = letters.clone();
+        let markers = LetterFilter {
+            kind: Some(LetterKind::Redriven),
+            account,
+            webhook,
+            event,
+            message,
+            ..LetterFilter::default()
+        };
+        Self { markers, reached: None, times: HashMap::new() }
+    }
+
+    /// Looks back to letters of this time; says whether it came so far. It does not when the time is up before, or
+    /// when there are more than 500,000 markers.
+    ///
+    /// # Errors
+    /// As `Journal::page`.
+    pub async fn look_back(&mut self, to: Timestamp, letters: &Letters, time: Duration) -> Result<bool, Error> {
+        let since = to.saturating_sub(CLOCKS).unwrap_or(Timestamp::MIN);
+        if self.reached.is_some_and(|reached| reached <= since) {
+            return Ok(true);
+        }
+        let started = Instant::now();
+        let markers = LetterFilter { since: Some(since), until: self.reached, ..self.markers.clone() };
+        let mut from = None;
+        loop {
+            let left = time.saturating_sub(started.elapsed());
+            if left.is_zero() || self.times.len() >= MOST {
+                return Ok(false);
+            }
+            let bounds = Bounds { time: left.min(PAGE.time), ..PAGE };
+            let page = match letters.page(markers.clone(), from, bounds).await {
+                Err(Error::Stalled { .. }) if started.elapsed() >= time => return Ok(false),
+                page => page?,
+            };
+            for marker in page.found {
+                if let Some(letter) = marker.letter {
+                    // The newest comes first, and stays.
+                    self.times.entry(letter).or_insert(marker.written);
+                }
+            }
+            from = page.next;
+            if from.is_none() {
+                self.reached = Some(since);
+                return Ok(true);
+            }
+        }
+    }
+
+    /// When a letter was last sent out again.
+    pub fn at(&self, letter: LetterId) -> Option<Timestamp> {
+        self.times.get(&letter).copied()
+    }
+
+    /// Says in letters when they were last sent out again, as far as that is found in this time.
+    ///
+    /// # Errors
+    /// As `Journal::page`.
+    pub async fn mark(&mut self, found: &mut [Letter], letters: &Letters, time: Duration) -> Result<(), Error> {
+        if let Some(oldest) = found.iter().map(|letter| letter.written).min() {
+            self.look_back(oldest, letters, time).await?;
+        }
+        for letter in found {
+            letter.redriven = self.at(letter.id);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! In which order many dead letters go out again: of each row the oldest change first.
+//!
+//! In their topic they stand as they were given up, and in a row that is kept in order that need not be the order of its
+//! changes: what finds no place is given up before what waits in front of it. So a letter goes out in front of the first
+//! letter that is of a newer change of its row. All else goes as it stands there, so that much is read at once.
+
+use std::cmp::Reverse;
+
+use super::letter::{Letter, LetterId};
+use crate::id::RowKey;
+
+/// Letters that are to go out again, all of them together.
+#[derive(Debug, Default)]
+pub struct RedrivePlan {
+    letters: Vec<QueuedLetter>,
+}
+
+/// As much of a letter as says when it goes out: some 80 bytes, since there may be very many.
+#[derive(Debug, Clone, Copy)]
+struct QueuedLetter {
+    id: LetterId,
+    row: Option<RowKey>,
+    /// Where its row change stands. All of a row are in one partition.
+    offset: Option<i64>,
+    /// How large its body is.
+    bytes: u64,
+    /// The letter at whose place it goes out: itself, or one of a newer change of its row.
+    place: LetterId,
+}
+
+impl RedrivePlan {
+    pub fn add(&mut self, letter: &Letter) {
+        let Letter { id, row, offset, bytes, .. } = *letter;
+        self.letters.push(QueuedLetter { id, row, offset, bytes: bytes.unwrap_or(0) as u64, place: id });
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.letters.len()
+    }
+
+    /// Which go out together, the first batch first: at most so many, and no more bytes of bodies unless it is a single
+    /// one. Of a row, no change in a batch is newer than one in the next.
+    pub fn batches(mut self, most: usize, most_bytes: u64) -> Vec<Vec<LetterId>> {
+        self.give_places();
+        self.letters.sort_unstable_by_key(|letter| (letter.place, letter.offset, letter.id));
+        let mut batches: Vec<Vec<LetterId>> = Vec::new();
+        let mut bytes = 0;
+        for letter in &self.letters {
+            bytes += letter.bytes;
+            match batches.last_mut() {
+                Some(batch) if batch.len() < most && bytes <= most_bytes => batch.push(letter.id),
+                _ => {
+                    batches.push(vec![letter.id]);
+                    bytes = letter.bytes;
+                }
+            }
+        }
+        batches
+    }
+
+    fn give_places(&mut self) {
+        // Each row from its newest change back.
+        self.letters.sort_unstable_by_key(|letter| (letter.row, Reverse(letter.offset)));
+        let mut newer: Option<(RowKey, LetterId)> = None;
+        for letter in &mut self.letters {
+            let Some(row) = letter.row else { continue };
+            if let Some((_, place)) = newer.filter(|(of, _)| *of == row) {
+                letter.place = place.min(letter.id);
+            }
+            newer = Some((row, letter.place));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Letters as they stand in their topic, one behind the other: each of a row, or of none, at some offset.
+    fn turns(letters: &[(Option<u8>, i64)]) -> RedrivePlan {
+        let turn = |(number, (row, offset)): (usize, &(Option<u8>, i64))| {
+            let id = LetterId { partition: 0, offset: number as i64 };
+            let row = row.map(|row| format!("{row:016x}").parse().unwrap());
+            QueuedLetter { id, row, offset: Some(*offset), bytes: 10, place: id }
+        };
+        RedrivePlan { letters: letters.iter().enumerate().map(turn).collect() }
+    }
+
+    fn batches(letters: &[(Option<u8>, i64)], most: usize, most_bytes: u64) -> Vec<Vec<i64>> {
+        let batches = turns(letters).batches(most, most_bytes);
+        batches.into_iter().map(|batch| batch.into_iter().map(|id| id.offset).collect()).collect()
+    }
+
+    #[test]
+    fn what_was_given_up_behind_a_newer_change_of_its_row_goes_out_in_front_of_it() {
+        let letters = [(None, 9), (Some(1), 30), (Some(2), 31), (Some(1), 10), (Some(1), 20), (None, 1), (Some(1), 40)];
+        assert_eq!(batches(&letters, 9, 999), [[0, 3, 4, 1, 2, 5, 6]]);
+        assert_eq!(batches(&letters, 3, 999), [&[0, 3, 4][..], &[1, 2, 5], &[6]]);
+        assert_eq!(batches(&letters, 9, 25), [&[0, 3][..], &[4, 1], &[2, 5], &[6]]);
+        assert_eq!(batches(&letters[..2], 9, 1), [[0], [1]], "a large one is alone");
+        assert!(batches(&[], 9, 999).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn each_goes_out_once_and_each_row_in_its_order(
+            letters in vec((option::of(0..4_u8), 0..40_i64), 0..60),
+            most in 1..9_usize,
+        ) {
+            let batches = batches(&letters, most, u64::MAX);
+            prop_assert!(batches.iter().all(|batch| (1..=most).contains(&batch.len())));
+            let order = batches.concat();
+            let mut all = order.clone();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..letters.len() as i64).collect::<Vec<_>>());
+            let mut rows = HashMap::<Option<u8>, Vec<i64>>::new();
+            for number in order {
+                let (row, offset) = letters[number as usize];
+                rows.entry(row).or_default().push(if row.is_some() { offset } else { number });
+            }
+            prop_assert!(rows.values().all(|row| row.is_sorted()), "{:?}", rows);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The header that has all of a call that waits. One, since every deferral writes and reads it, and twenty headers of
+//! their own cost more than all the rest of it.
+//!
+//! Its fields are separated by tabs. The first is the version of the format, then come the two that say until when the
+//! call waits, which are read most often. Of texts, which may hold anything, tabs and backslashes are escaped. A reader
+//! passes over fields behind those that it knows.
+
+use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
+use std::str::{FromStr, Split};
+
+use super::{BAD, CallPart, Due, InvalidCall, StoredCall, endpoint};
+use crate::decode::{EventDate, Sequence};
+use crate::id::{CallId, MessageId, Place, WriteCount};
+
+/// What its name has behind the prefix.
+pub(in super::super) const NAME: &str = "waiting";
+
+/// The whole name.
+pub(super) const HEADER: &str = "outhook-waiting";
+
+const VERSION: &str = "1";
+
+/// What the fields of fixed and of usual size take.
+const USUAL_BYTES: usize = 320;
+
+/// The header's text. The call is at the step that its record says.
+pub(super) fn write(call: &StoredCall, step: WriteCount, until: Due) -> String {
+    let mut fields = Writing(String::with_capacity(USUAL_BYTES + call.url.len()));
+    fields.0.push_str(VERSION);
+    let (endpoint, of) = call.endpoint;
+    fields.add(until.due_ms);
+    fields.add(until.definitions);
+    fields.add_if_there(step.requested_ms);
+    fields.add_if_there(step.writes);
+    fields.add(call.attempts);
+    fields.add(call.deferrals);
+    fields.add(call.webhook);
+    fields.add(call.event);
+    fields.add(call.message);
+    fields.add(call.call);
+    fields.add(format_args!("{endpoint}/{of}"));
+    fields.add(call.event_date);
+    fields.add(call.sequence);
+    fields.add(call.appended_ms);
+    fields.add(call.offered_ms);
+    fields.add(call.place.partition);
+    fields.add(call.place.offset);
+    fields.add_if_there(call.row);
+    fields.add_text(&call.place.topic);
+    fields.add_text(call.account.as_str());
+    fields.add_text(&call.url);
+    fields.0
+}
+
+/// Reads all of it.
+pub(super) fn read(header: &[u8]) -> Result<(StoredCall, Due), InvalidCall> {
+    let mut fields = PackedReader::of(header)?;
+    let until = fields.until()?;
+    let step =
+        WriteCount { requested_ms: fields.parsed_if_there("requested-ms")?, writes: fields.parsed_if_there("writes")? };
+    let (attempts, deferrals) = (fields.parsed("attempts")?, fields.parsed("deferrals")?);
+    let (webhook, event) = (fields.parsed("webhook")?, fields.parsed("event")?);
+    let (message, call) = (MessageId(fields.parsed("message")?), CallId(fields.parsed("call")?));
+    let endpoint = fields.with("endpoint", endpoint)?;
+    let event_date = fields.with("event-date", EventDate::from_rfc3339)?;
+    let sequence = fields.with("sequence", Sequence::parse)?;
+    let (appended_ms, offered_ms) = (fields.parsed("appended-ms")?, fields.parsed("offered-ms")?);
+    let (partition, offset) = (fields.parsed("partition")?, fields.parsed("offset")?);
+    let row = fields.parsed_if_there("row")?;
+    let topic = fields.free_text("topic")?;
+    let account = fields.free_text("account")?;
+    let url = fields.free_text("url")?;
+    let call = StoredCall {
+        account: (&*account).into(),
+        webhook,
+        event,
+        message,
+        call,
+        url: (&*url).into(),
+        endpoint,
+        event_date,
+        sequence,
+        place: Place { topic: (&*topic).into(), partition, offset },
+        appended_ms,
+        offered_ms,
+        attempts,
+        deferrals,
+        step,
+        row,
+    };
+    Ok((call, until))
+}
+
+/// Reads until when the call waits, and nothing behind that.
+pub(super) fn read_until(header: &[u8]) -> Result<Due, InvalidCall> {
+    PackedReader::of(header)?.until()
+}
+
+struct Writing(String);
+
+impl Writing {
+    fn add(&mut self, value: impl Display) {
+        self.0.push('\t');
+        write!(self.0, "{value}").expect("a string takes all that is written to it");
+    }
+
+    /// An empty field where there is nothing.
+    fn add_if_there(&mut self, value: Option<impl Display>) {
+        match value {
+            Some(value) => self.add(value),
+            None => self.0.push('\t'),
+        }
+    }
+
+    fn add_text(&mut self, text: &str) {
+        self.0.push('\t');
+        if !text.contains(['\t', '\\']) {
+            return self.0.push_str(text);
+        }
+        for part in text.chars() {
+            match part {
+                '\t' => self.0.push_str("\\t"),
+                '\\' => self.0.push_str("\\\\"),
+                part => self.0.push(part),
+            }
+        }
+    }
+}
+
+/// The fields that are not read yet.
+struct PackedReader<'a> {
+    fields: Split<'a, char>,
+    /// How many were read.
+    number: usize,
+}
+
+impl<'a> PackedReader<'a> {
+    /// Of a version that is known.
+    fn of(header: &'a [u8]) -> Result<Self, InvalidCall> {
+        let no_text = InvalidCall { part: CallPart::Header(NAME), problem: "no text" };
+        let text = std::str::from_utf8(header).map_err(|_| no_text)?;
+        let mut reading = Self { fields: text.split('\t'), number: 0 };
+        match reading.text("version")? {
+            VERSION => Ok(reading),
+            _ => Err(reading.is("version", "none that this version of Outhook reads")),
+        }
+    }
+
+    fn until(&mut self) -> Result<Due, InvalidCall> {
+        Ok(Due { due_ms: self.parsed("due-ms")?, definitions: self.parsed("definitions")? })
+    }
+
+    /// What is wrong with the field that was read last.
+    fn is(&self, name: &'static str, problem: &'static str) -> InvalidCall {
+        InvalidCall { part: CallPart::Field(self.number, name), problem }
+    }
+
+    fn text(&mut self, name: &'static str) -> Result<&'a str, InvalidCall> {
+        self.number += 1;
+        self.fields.next().ok_or_else(|| self.is(name, "missing"))
+    }
+
+    fn with<T>(&mut self, name: &'static str, parse: impl FnOnce(&'a str) -> Option<T>) -> Result<T, InvalidCall> {
+        let text = self.text(name)?;
+        parse(text).ok_or_else(|| self.is(name, BAD))
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &'static str) -> Result<T, InvalidCall> {
+        self.with(name, |text| text.parse().ok())
+    }
+
+    fn parsed_if_there<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>, InvalidCall> {
+        self.with(name, |text| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) })
+    }
+
+    fn free_text(&mut self, name: &'static str) -> Result<Cow<'a, str>, InvalidCall> {
+        self.with(name, unescaped)
+    }
+}
+
+fn unescaped(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('\\') {
+        return Some(text.into());
+    }
+    let (mut whole, mut parts) = (String::with_capacity(text.len()), text.chars());
+    while let Some(part) = parts.next() {
+        whole.push(match part {
+            '\\' => match parts.next()? {
+                't' => '\t',
+                '\\' => '\\',
+                _ => return None,
+            },
+            part => part,
+        });
+    }
+    Some(whole.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::samples::kept;
+    use super::*;
+
+    const UNTIL: Due = Due { due_ms: 1_767_323_099_000, definitions: 77 };
+
+    fn written() -> String {
+        write(&kept(), kept().step, UNTIL)
+    }
+
+    /// It stands in topics, for hours and between versions, so it stays as it is.
+    #[test]
+    fn this_is_the_format() {
+        let fields: Vec<_> = [
+            "1",
+            "1767323099000",
+            "77",
+            "1767323046001",
+            "7",
+            "4",
+            "2",
+            "abc123",
+            "def456",
+            "00000000-0000-0000-0000-000000000001",
+            "00000000-0000-0000-0000-000000000002",
+            "1/3",
+            "2026-01-02T03:04:05.670Z",
+            "000000000000000c-0000000000000159-0000000000000002",
+            "1767323045900",
+            "1767323046001",
+            "3",
+            "9",
+            "00ff00ff00ff00ff",
+            "changes",
+            "acme",
+            "https://b.example/x?y=é",
+        ]
+        .into();
+        assert_eq!(written().split('\t').collect::<Vec<_>>(), fields);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let reason = |text: &str| read(text.as_bytes()).unwrap_err().to_string();
+        let in_field = |field: &str| format!("it is no call: field {field}");
+        let header = "of its header outhook-waiting is";
+        assert_eq!(reason(""), in_field(&format!("1 (version) {header} none that this version of Outhook reads")));
+        assert_eq!(reason("1"), in_field(&format!("2 (due-ms) {header} missing")));
+        let bad_event = written().replace("def456", "DEF456");
+        assert_eq!(reason(&bad_event), in_field(&format!("9 (event) {header} not what it has to be")));
+        let bad_text = written().replace("acme", "a\\cme");
+        assert_eq!(reason(&bad_text), in_field(&format!("21 (account) {header} not what it has to be")));
+        let no_text = read(b"\xff").unwrap_err().to_string();
+        assert_eq!(no_text, "it is no call: its header outhook-waiting is no text");
+    }
+
+    #[test]
+    fn until_when_it_waits_is_read_alone_and_fields_of_later_versions_are_passed_over() {
+        assert_eq!(read_until(b"1\t1767323099000\t77"), Ok(UNTIL));
+        assert!(read_until(b"2\t1767323099000\t77").is_err());
+        assert_eq!(read(format!("{}\tmore", written()).as_bytes()), Ok((kept(), UNTIL)));
+    }
+
+    fn texts() -> impl Strategy<Value = String> {
+        prop_oneof!["[\t\\\\\nat\u{e9}]{0,8}", any::<String>()]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            (account, url, topic) in (texts(), texts(), texts()),
+            (due_ms, definitions, requested_ms, writes) in any::<(i64, i64, Option<i64>, Option<u32>)>(),
+            (attempts, deferrals, endpoint) in any::<(u32, u32, (usize, usize))>(),
+            (message, call, appended_ms, offered_ms) in any::<(u128, u128, i64, i64)>(),
+            (partition, offset, row) in any::<(i32, i64, Option<u64>)>(),
+        ) {
+            let call = StoredCall {
+                account: account.into(),
+                url: url.into(),
+                message: MessageId(uuid::Uuid::from_u128(message)),
+                call: CallId(uuid::Uuid::from_u128(call)),
+                endpoint,
+                place: Place { topic: topic.into(), partition, offset },
+                appended_ms,
+                offered_ms,
+                attempts,
+                deferrals,
+                step: WriteCount { requested_ms, writes },
+                row: row.map(|row| format!("{row:x}").parse().unwrap()),
+                ..kept()
+            };
+            let until = Due { due_ms, definitions };
+            let header = write(&call, call.step, until);
+            prop_assert_eq!(read(header.as_bytes()), Ok((call, until)));
+            prop_assert_eq!(read_until(header.as_bytes()), Ok(until));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text: Vec<u8>, cut in 0_usize..400, bad: char) {
+            let _ = read(&text);
+            let mut broken: String = written().chars().take(cut).collect();
+            broken.push(bad);
+            let _ = read(broken.as_bytes());
+        }
+    }
+}

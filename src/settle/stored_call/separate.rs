@@ -1,0 +1,176 @@
+//! A header for each part of a call: those of dead letters, which people read, and of calls that earlier versions sent
+//! to wait.
+
+use jiff::Timestamp;
+
+use super::super::outgoing::{OutgoingHeaders, PREFIX};
+use super::{BAD, CallPart, Due, InvalidCall, StoredCall, endpoint};
+use crate::decode::{EventDate, Sequence};
+use crate::id::{CallId, MessageId, Place, WriteCount};
+
+/// The headers.
+pub(super) fn write(call: &StoredCall, kind: &str) -> OutgoingHeaders {
+    let (endpoint, of) = call.endpoint;
+    let headers = OutgoingHeaders::new(kind)
+        .place(&call.place.topic, call.place.partition, call.place.offset)
+        .add("account", &call.account)
+        .add("webhook", call.webhook)
+        .add("event", call.event)
+        .add("message", call.message)
+        .add("call", call.call)
+        .add("url", &call.url)
+        .add("endpoint", format_args!("{endpoint}/{of}"))
+        .add("event-date", call.event_date)
+        .add("sequence", call.sequence)
+        .add("appended-ms", call.appended_ms)
+        .add("offered", Timestamp::from_millisecond(call.offered_ms).unwrap_or(Timestamp::UNIX_EPOCH))
+        .add("attempts", call.attempts)
+        .add("deferrals", call.deferrals);
+    headers.add_if_there("row", call.row)
+}
+
+/// Reads all of a call.
+pub(super) fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<StoredCall, InvalidCall> {
+    let read = HeaderReader { header };
+    let offered: Timestamp = read.parsed("offered")?;
+    Ok(StoredCall {
+        account: read.text("account")?.into(),
+        webhook: read.parsed("webhook")?,
+        event: read.parsed("event")?,
+        message: MessageId(read.parsed("message")?),
+        call: CallId(read.parsed("call")?),
+        url: read.text("url")?.into(),
+        endpoint: read.with("endpoint", endpoint)?,
+        event_date: read.with("event-date", EventDate::from_rfc3339)?,
+        sequence: read.with("sequence", Sequence::parse)?,
+        place: Place {
+            topic: read.text("topic")?.into(),
+            partition: read.parsed("partition")?,
+            offset: read.parsed("offset")?,
+        },
+        appended_ms: read.parsed("appended-ms")?,
+        offered_ms: offered.as_millisecond(),
+        attempts: read.parsed("attempts")?,
+        deferrals: read.parsed("deferrals")?,
+        step: WriteCount {
+            requested_ms: read.parsed_if_there("requested-ms")?,
+            writes: read.parsed_if_there("writes")?,
+        },
+        row: read.parsed_if_there("row")?,
+    })
+}
+
+/// Reads until when it waits.
+pub(super) fn read_until<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Due, InvalidCall> {
+    let read = HeaderReader { header };
+    Ok(Due { due_ms: read.parsed("due-ms")?, definitions: read.parsed("definitions")? })
+}
+
+/// Reads a dead letter's. Earlier versions wrote fewer.
+pub(super) fn read_letter<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<StoredCall, InvalidCall> {
+    let has_appended = header("outhook-appended-ms").is_some();
+    let call = read(|name| header(name).or_else(|| left_out_before(name)))?;
+    let appended_ms = if has_appended { call.appended_ms } else { call.offered_ms };
+    Ok(StoredCall { appended_ms, step: WriteCount::FIRST, ..call })
+}
+
+/// Reads headers, each of which says what is wrong with it.
+struct HeaderReader<F> {
+    header: F,
+}
+
+impl<'a, F: Fn(&str) -> Option<&'a [u8]>> HeaderReader<F> {
+    fn text(&self, name: &'static str) -> Result<&'a str, InvalidCall> {
+        let value = (self.header)(&format!("{PREFIX}{name}"))
+            .ok_or(InvalidCall { part: CallPart::Header(name), problem: "missing" })?;
+        std::str::from_utf8(value).map_err(|_| InvalidCall { part: CallPart::Header(name), problem: "no text" })
+    }
+
+    fn with<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, InvalidCall> {
+        parse(self.text(name)?).ok_or(InvalidCall { part: CallPart::Header(name), problem: BAD })
+    }
+
+    fn parsed_if_there<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, InvalidCall> {
+        match (self.header)(&format!("{PREFIX}{name}")) {
+            Some(_) => self.parsed(name).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn parsed<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, InvalidCall> {
+        self.with(name, |text| text.parse().ok())
+    }
+}
+
+/// What a header says that letters of earlier versions lack.
+fn left_out_before(name: &str) -> Option<&'static [u8]> {
+    match name.strip_prefix(PREFIX)? {
+        "endpoint" => Some(b"0/0"),
+        "appended-ms" | "deferrals" => Some(b"0"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rdkafka::message::Headers as _;
+
+    use super::super::packed::HEADER;
+    use super::super::samples::kept;
+    use super::*;
+    use crate::definition::samples::webhook;
+    use crate::matching::Target;
+
+    /// Calls wait for hours, and instances of two versions run side by side.
+    #[test]
+    fn what_earlier_versions_wrote_is_read() {
+        let until = Due { due_ms: 1_767_323_099_000, definitions: 77 };
+        let headers = write(&kept(), "retry").add("due-ms", until.due_ms).add("definitions", until.definitions);
+        let uncounted = headers.clone().into_inner();
+        let header = |name: &str| uncounted.iter().find(|header| header.key == name)?.value;
+        let step = WriteCount { requested_ms: None, writes: None };
+        assert_eq!(StoredCall::read_waiting(header), Ok((StoredCall { step, ..kept() }, until)));
+
+        let counted = headers.add("requested-ms", 1_767_323_046_001_i64).add("writes", 7).into_inner();
+        let header = |name: &str| counted.iter().find(|header| header.key == name)?.value;
+        assert_eq!((StoredCall::read(header), Due::read(header)), (Ok(kept()), Ok(until)));
+        assert_eq!(StoredCall::read_waiting(header), Ok((kept(), until)));
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let none = StoredCall::read(|_| None).unwrap_err().to_string();
+        assert_eq!(none, "it is no call: its header outhook-offered is missing");
+        let each = |name: &str| (name != HEADER).then_some(&b"x"[..]);
+        let bad = StoredCall::read(each).unwrap_err().to_string();
+        assert_eq!(bad, "it is no call: its header outhook-offered is not what it has to be");
+    }
+
+    #[test]
+    fn a_letter_of_an_earlier_version_is_a_call_for_the_same_url_only() {
+        let headers = write(&kept(), "call").into_inner();
+        let without = |missing: &'static [&str]| {
+            let header = |name: &str| headers.iter().find(|header| header.key == name)?.value;
+            StoredCall::of_letter(|name| header(name).filter(|_| !missing.contains(&name)))
+        };
+        assert_eq!(without(&[]), Ok(StoredCall { step: WriteCount::FIRST, ..kept() }));
+        let older = without(&["outhook-endpoint", "outhook-appended-ms", "outhook-deferrals"]).unwrap();
+        assert_eq!((older.appended_ms, older.deferrals), (kept().offered_ms, 0));
+        let mut webhook = webhook("abc123", "A");
+        webhook.urls = vec!["https://other.example/".to_owned(); 3];
+        assert_eq!(older.endpoint_of(&Target::of(&webhook).unwrap()), None);
+        webhook.urls[2] = kept().url.to_string();
+        assert_eq!(older.endpoint_of(&Target::of(&webhook).unwrap()), Some(2));
+        assert!(without(&["outhook-url"]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_headers_make_it_panic(value: Vec<u8>) {
+            let each = |name: &str| (name != HEADER).then_some(&value[..]);
+            prop_assert!(StoredCall::read(each).is_err());
+            let _ = Due::read(each);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+use super::*;
+
+const BAD_BATCH: &str =
+    "Decompression (codec 0x4) of message at 42 of 3012 bytes failed: Local: Invalid compressed data";
+
+fn cause(code: RDKafkaErrorCode, text: &str) -> Cause {
+    Cause { code, text: text.to_owned() }
+}
+
+fn bad_batch() -> Cause {
+    cause(RDKafkaErrorCode::BadCompression, BAD_BATCH)
+}
+
+fn standing(next: Option<i64>) -> (ReadState, Readiness) {
+    let readiness = Readiness::default();
+    (ReadState::new("orders".into(), 3, next, readiness.clone()), readiness)
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn the_client_names_an_offset_in_all_its_words() {
+    let words = [
+        (BAD_BATCH, 42),
+        ("MessageSet at offset 7 (68 bytes) failed CRC32C check (original 0x0 != calculated 0x1)", 7),
+        ("Unsupported Message(Set) MagicByte 9 at offset 8", 8),
+        ("Message at offset 9 might be too large to fetch, try increasing receive.message.max.bytes", 9),
+        ("Fetch from broker 1 failed at offset 10 (leader epoch 0): Broker: Unknown broker error", 10),
+    ];
+    for (text, offset) in words {
+        assert_eq!(cause(RDKafkaErrorCode::Unknown, text).offset(), Some(offset), "{text}");
+    }
+    assert_eq!(cause(RDKafkaErrorCode::Unknown, "Broker: Unknown broker error").offset(), None);
+}
+
+#[test]
+fn equal_errors_at_one_offset_are_named_and_then_searched() {
+    let (mut standing, readiness) = standing(None);
+    let mut now = Instant::now();
+    assert_eq!(standing.record(41), None);
+    assert_eq!(standing.failed(bad_batch(), now), None);
+    assert!(readiness.missing().is_empty(), "one error may be a chance");
+    for _ in 1..TIMES {
+        assert_eq!(standing.failed(bad_batch(), now), None);
+    }
+    assert_eq!(readiness.missing(), ["records readable at orders/3 offset 42"]);
+    assert_eq!(standing.due(now), None, "they came within no time");
+    now += SECOND;
+    assert_eq!(standing.due(now), Some(ReadStep::Search(42, bad_batch())));
+
+    let (unreadable, step) = standing.found(ProbeResult::Behind { first: 42, behind: 45 }, now);
+    let unreadable = unreadable.unwrap();
+    assert_eq!((unreadable.place.to_string(), unreadable.last), ("topic orders partition 3 offset 42".into(), 44));
+    assert!(unreadable.cause.contains(BAD_BATCH), "{unreadable:?}");
+    assert!(unreadable.cause.contains("raise that in [kafka.properties] and replay"), "{unreadable:?}");
+    assert_eq!(step, Some(ReadStep::Seek(45)));
+    assert!(readiness.missing().is_empty());
+    assert_eq!(standing.failed(bad_batch(), now), Some(ReadStep::Seek(45)), "the client has not gone on yet");
+    assert_eq!(standing.record(45), None);
+}
+
+#[test]
+fn reading_goes_on_inside_a_batch_where_it_was_committed() {
+    let (mut standing, _) = standing(Some(44));
+    let mut now = Instant::now();
+    assert_eq!(standing.failed(bad_batch(), now), None);
+    now += 6 * SECOND;
+    assert_eq!(
+        standing.due(now),
+        Some(ReadStep::Search(44, bad_batch())),
+        "an error that comes once and then nothing counts"
+    );
+}
+
+#[test]
+fn what_the_client_passes_over_by_itself_is_told() {
+    let (mut standing, _) = standing(Some(5));
+    let now = Instant::now();
+    let crc = cause(RDKafkaErrorCode::BadMessage, "MessageSet at offset 5 (68 bytes) failed CRC32C check");
+    assert_eq!(standing.failed(crc, now), None);
+    let unreadable = standing.record(8).unwrap();
+    assert_eq!((unreadable.place.offset, unreadable.last), (5, 7));
+    assert_eq!(standing.record(9), None);
+}
+
+#[test]
+fn an_error_of_a_broker_passes_when_it_does() {
+    let (mut standing, readiness) = standing(Some(5));
+    let mut now = Instant::now();
+    let broker =
+        || cause(RDKafkaErrorCode::Unknown, "Fetch from broker 1 failed at offset 5 (leader epoch 0): Unknown");
+    assert_eq!((standing.failed(broker(), now), standing.failed(broker(), now)), (None, None));
+    assert_eq!(readiness.missing().len(), 1);
+    now += 6 * SECOND;
+    assert_eq!(standing.due(now), None);
+    assert!(readiness.missing().is_empty(), "no record has come, but no error either");
+
+    (0..TIMES).for_each(|_| assert_eq!(standing.failed(broker(), now), None));
+    now += SECOND;
+    assert_eq!(standing.due(now), Some(ReadStep::Search(5, broker())));
+    assert_eq!(standing.found(ProbeResult::Unclear, now), (None, None));
+    (0..TIMES).for_each(|_| assert_eq!(standing.failed(broker(), now), None));
+    now += SECOND;
+    assert_eq!(standing.due(now), None, "a search in vain is not repeated as soon");
+    assert_eq!(standing.record(7), None, "it was the broker's, and 5 and 6 are no records");
+}

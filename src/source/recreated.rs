@@ -1,0 +1,166 @@
+//! Whether assigned partitions are still of the log that their committed offsets are of.
+//!
+//! A topic that is deleted and made anew has the name of the old one, by which the group keeps its offsets; Kafka forgets
+//! them with the topic, but for those that are committed once more after that. So a record of the log goes with each
+//! commit: another log has another record there, if any. Topics have ids too, but Kafka's client does not tell them.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Message as _};
+use tracing::{debug, warn};
+
+use super::assignment::Key;
+use super::completion::Mark;
+use super::reread::of_no_member;
+
+/// How long newly assigned partitions wait for the answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long it is slept before it is looked again what has come.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Finds partitions whose topics were made anew.
+pub(in crate::source) struct MadeAnew {
+    settings: ClientConfig,
+}
+
+/// A partition whose record has not come yet.
+struct PendingCheck {
+    key: Key,
+    log: Mark,
+    queue: PartitionQueue<QuietContext>,
+}
+
+struct QuietContext;
+
+impl ClientContext for QuietContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "the client that looks whether topics were made anew goes on by itself");
+    }
+}
+
+impl ConsumerContext for QuietContext {}
+
+impl MadeAnew {
+    /// `client` are the settings of the group's consumer.
+    pub(in crate::source) fn new(client: &ClientConfig) -> Self {
+        Self { settings: Self::settings(client) }
+    }
+
+    pub(in crate::source) fn settings(client: &ClientConfig) -> ClientConfig {
+        let mut settings = of_no_member(client);
+        settings
+            .set("enable.partition.eof", "true")
+            // One record of each partition is wanted; that of a larger batch comes all the same.
+            .set("queued.min.messages", "1")
+            .set("fetch.message.max.bytes", "4096");
+        settings
+    }
+
+    /// Those of these partitions in which the record is another one now. Where it is gone by retention or compaction, or
+    /// no broker answers in time, nothing is known and the partition is not among them. Blocks meanwhile.
+    pub(in crate::source) fn among(&self, logs: HashMap<Key, Mark>) -> HashSet<Key> {
+        if logs.is_empty() {
+            return HashSet::new();
+        }
+        self.ask(logs).unwrap_or_else(|error| {
+            warn!(%error, "it is not known whether topics were made anew: they are read on from where they were");
+            HashSet::new()
+        })
+    }
+
+    fn ask(&self, logs: HashMap<Key, Mark>) -> KafkaResult<HashSet<Key>> {
+        let consumer = Arc::new(self.settings.create_with_context::<_, BaseConsumer<QuietContext>>(QuietContext)?);
+        let mut places = TopicPartitionList::with_capacity(logs.len());
+        let mut asked = Vec::with_capacity(logs.len());
+        for (key, log) in logs {
+            places.add_partition_offset(&key.0, key.1, Offset::Offset(log.offset))?;
+            let queue = consumer.split_partition_queue(&key.0, key.1);
+            asked.extend(queue.map(|queue| PendingCheck { key, log, queue }));
+        }
+        consumer.assign(&places)?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut made_anew = HashSet::new();
+        loop {
+            // Events of the client itself: records come to the partitions' own queues.
+            let _ = consumer.poll(Duration::ZERO);
+            let left = deadline.saturating_duration_since(Instant::now());
+            asked.retain(|of| match of.is_another(&consumer, left) {
+                Some(true) => !made_anew.insert(of.key.clone()),
+                Some(false) => false,
+                None => true,
+            });
+            if asked.is_empty() {
+                return Ok(made_anew);
+            }
+            if left.is_zero() {
+                let partitions = asked.len();
+                warn!(
+                    partitions,
+                    "no broker tells whether topics were made anew: they are read on from where they were"
+                );
+                return Ok(made_anew);
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+impl PendingCheck {
+    /// Whether this is another log; None as long as nothing has come.
+    fn is_another(&self, consumer: &BaseConsumer<QuietContext>, left: Duration) -> Option<bool> {
+        match self.queue.poll(Duration::ZERO)? {
+            Ok(message) => {
+                let timestamp = message.timestamp().to_millis().unwrap_or(0);
+                Some(is_of_another_log(self.log, Mark { offset: message.offset(), timestamp }))
+            }
+            // Nothing is there and behind it: retention has deleted all, or the log is too short.
+            Err(KafkaError::PartitionEOF(_)) => {
+                let ends = consumer.fetch_watermarks(&self.key.0, self.key.1, left);
+                Some(ends.is_ok_and(|(_, end)| end <= self.log.offset))
+            }
+            Err(error) => {
+                debug!(%error, "the client that looks whether topics were made anew goes on by itself");
+                None
+            }
+        }
+    }
+}
+
+/// Whether a record that is found where another was, or in its stead, shows that the log is another one.
+fn is_of_another_log(was: Mark, found: Mark) -> bool {
+    match found.offset.cmp(&was.offset) {
+        Ordering::Equal => found.timestamp != was.timestamp,
+        // The log ends before, and is read from its start.
+        Ordering::Less => true,
+        Ordering::Greater => false,
+    }
+}
+
+/// Counts a partition that is read from its start.
+pub(in crate::source) fn count(topic: &str) {
+    metrics::counter!("outhook_partitions_made_anew_total", "topic" => topic.to_owned()).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_log_is_known_by_another_record_or_an_earlier_end() {
+        let was = Mark { offset: 7, timestamp: 1000 };
+        let is = |offset, timestamp| is_of_another_log(was, Mark { offset, timestamp });
+        assert!(!is(7, 1000));
+        assert!(is(7, 1001) && is(7, 0));
+        assert!(is(6, 1000), "the end is before it, and the client went to the start");
+        assert!(!is(8, 2000), "the record itself may have been deleted");
+    }
+}

@@ -1,0 +1,77 @@
+//! Reads the definitions topic to its end, then follows it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaError;
+
+use super::log::{self, DefinitionsLog, LogEvent};
+use super::state::StoreState;
+use crate::brokers;
+use crate::lifecycle::Stopping;
+
+/// How long the follower waits for a record before it looks whether it shall stop.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a broker may hold a request open at the end of the log, and so how soon that end is told.
+pub(in crate::store) const FETCH_WAIT: Duration = Duration::from_millis(100);
+/// How often the follower looks whether the log is still the one that it has read.
+const LOOK_BACK: Duration = Duration::from_secs(5);
+/// How often the same trouble is logged at most.
+const REMIND: Duration = Duration::from_secs(60);
+
+/// Keeps the state at the log's end.
+pub(in crate::store) struct Follower {
+    pub topic: String,
+    pub log: DefinitionsLog,
+    pub state: Arc<StoreState>,
+    pub stopping: Stopping,
+}
+
+impl Follower {
+    /// Follows until the stop. While brokers are away the definitions stay as they are, and the client goes on by
+    /// itself.
+    pub fn follow(mut self) {
+        let mut looked_back = Instant::now();
+        let mut troubles = LoggedErrors::default();
+        while !self.stopping.is_asked() {
+            if looked_back.elapsed() >= LOOK_BACK {
+                looked_back = Instant::now();
+                let _ = self.log.look_back();
+            }
+            match self.log.next(POLL) {
+                LogEvent::Record(record) => self.state.take(&record),
+                LogEvent::End => self.state.at_end(),
+                LogEvent::Remade => {
+                    tracing::warn!(
+                        "the definitions topic {} was made anew or cut: it is read from its start",
+                        self.topic
+                    );
+                    self.state.restart();
+                    if let Err(error) = self.log.restart() {
+                        tracing::error!("the definitions topic can't be read from its start: {error}");
+                    }
+                }
+                LogEvent::Nothing => {}
+                LogEvent::Trouble(error) => troubles.report(&self.topic, &error),
+            }
+            self.state.end_waiting();
+        }
+    }
+}
+
+/// When each kind of trouble was last logged.
+#[derive(Default)]
+struct LoggedErrors(HashMap<String, Instant>);
+
+impl LoggedErrors {
+    fn report(&mut self, topic: &str, error: &KafkaError) {
+        let text = brokers::told(error);
+        if self.0.get(&text).is_some_and(|logged| logged.elapsed() < REMIND) {
+            return;
+        }
+        let mend = if log::is_missing_topic(error) { "; create it with `outhook topics create`" } else { "" };
+        tracing::warn!("the definitions topic {topic} can't be read for now: {text}{mend}");
+        self.0.insert(text, Instant::now());
+    }
+}

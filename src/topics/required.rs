@@ -1,0 +1,353 @@
+//! What Outhook's own topics have to be.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::message_log::{self, MessageLogLevel};
+use crate::settle::MAX_RECORD_BYTES;
+use crate::stats;
+
+/// A topic that Outhook needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequiredTopic {
+    pub name: String,
+    /// The key of the configuration that names it.
+    pub key: &'static str,
+    /// How many partitions it is created with.
+    pub partitions: i32,
+    /// How many replicas it is created with; None leaves that to the broker.
+    pub replication_factor: Option<i32>,
+    /// Settings that it is created with.
+    pub settings: Vec<(&'static str, String)>,
+    rule: TopicRule,
+}
+
+/// What is looked at on a topic that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TopicRule {
+    /// One partition, because definitions have an order, and compacted, because the last one counts for ever.
+    Log,
+    /// Not compacted: records with the same key, or none, are all kept.
+    Letters,
+    /// Not compacted, and with room for every call: one that finds none becomes a dead letter.
+    Retries { delay: Duration },
+    /// One partition and compacted: it is read from its start by every instance that starts, and of each count
+    /// only the last record says anything.
+    Counts,
+}
+
+/// What became of a look at a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicStatus {
+    Missing,
+    Right { found: String },
+    Wrong(Wrong),
+}
+
+/// A topic that can't be used as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("topic {topic} ({key}) has {found}, but needs {needed}: {why}")]
+pub struct Wrong {
+    pub topic: String,
+    pub key: &'static str,
+    pub found: String,
+    pub needed: String,
+    pub why: &'static str,
+    /// What to do, with the command where there is one.
+    pub mend: String,
+}
+
+/// The topics that a configuration needs.
+pub fn required_topics(config: &Config) -> Vec<RequiredTopic> {
+    let (definitions, letters, stats) = (&config.definitions, &config.dead_letters, &config.stats);
+    let mut required = vec![
+        RequiredTopic {
+            name: definitions.topic.clone(),
+            key: "definitions.topic",
+            partitions: 1,
+            replication_factor: definitions.replication_factor,
+            settings: vec![("cleanup.policy", "compact".to_owned())],
+            rule: TopicRule::Log,
+        },
+        RequiredTopic {
+            name: letters.topic.clone(),
+            key: "dead_letters.topic",
+            partitions: letters.partitions,
+            replication_factor: letters.replication_factor,
+            settings: vec![
+                ("cleanup.policy", "delete".to_owned()),
+                ("retention.ms", letters.retention.as_millis().to_string()),
+                ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
+            ],
+            rule: TopicRule::Letters,
+        },
+        RequiredTopic {
+            name: stats.topic.clone(),
+            key: "stats.topic",
+            partitions: 1,
+            replication_factor: stats.replication_factor,
+            settings: vec![
+                ("cleanup.policy", "compact,delete".to_owned()),
+                ("retention.ms", stats::RETENTION.as_millis().to_string()),
+                ("segment.bytes", stats::SEGMENT_BYTES.to_string()),
+            ],
+            rule: TopicRule::Counts,
+        },
+    ];
+    required.extend(message_log(&config.message_log));
+    let operator = &config.operator_events;
+    required.push(RequiredTopic {
+        name: operator.topic.clone(),
+        key: "operator_events.topic",
+        partitions: 1,
+        replication_factor: operator.replication_factor,
+        settings: vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", RETRIES_KEPT.as_millis().to_string())],
+        rule: TopicRule::Letters,
+    });
+    let tiers = config.retries.tiers();
+    required.extend(tiers.iter().map(|tier| RequiredTopic {
+        partitions: config.retries.partitions,
+        replication_factor: config.retries.replication_factor,
+        ..of_calls(&tier.topic, "retries.topic", tier.delay)
+    }));
+    let longest_wait = tiers.iter().map(|tier| tier.delay).max().unwrap_or_default();
+    required.push(RequiredTopic {
+        partitions: config.overflow.partitions,
+        replication_factor: config.overflow.replication_factor,
+        ..of_calls(&config.overflow.topic, "overflow.topic", longest_wait)
+    });
+    required.push(RequiredTopic {
+        partitions: config.row_order.partitions,
+        replication_factor: config.row_order.replication_factor,
+        ..of_calls(&config.row_order.topic, "row_order.topic", Duration::ZERO)
+    });
+    required
+}
+
+/// A topic of calls that wait for so long.
+fn of_calls(name: &str, key: &'static str, delay: Duration) -> RequiredTopic {
+    RequiredTopic {
+        name: name.to_owned(),
+        key,
+        partitions: 1,
+        replication_factor: None,
+        settings: vec![
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", (delay * 2 + RETRIES_KEPT).as_millis().to_string()),
+            ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
+        ],
+        rule: TopicRule::Retries { delay },
+    }
+}
+
+/// None where nothing is logged.
+fn message_log(config: &message_log::Config) -> Option<RequiredTopic> {
+    (config.level != MessageLogLevel::Off).then(|| RequiredTopic {
+        name: config.topic.clone(),
+        key: "message_log.topic",
+        partitions: config.partitions,
+        replication_factor: config.replication_factor,
+        settings: vec![
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", config.retention.as_millis().to_string()),
+        ],
+        rule: TopicRule::Letters,
+    })
+}
+
+/// How long a retry topic keeps its records beyond their delay: as long as all instances may be away.
+const RETRIES_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+impl RequiredTopic {
+    /// The key that says how many partitions it has: it stands beside the one that names it.
+    fn partitions_key(&self) -> String {
+        format!("{}.partitions", self.key.trim_end_matches(".topic"))
+    }
+
+    /// Holds a topic that exists against what it has to be; `brokers` is for the command that mends it.
+    pub fn judge(&self, partitions: usize, settings: &BTreeMap<String, String>, brokers: &str) -> TopicStatus {
+        let policy = settings.get("cleanup.policy").map_or("unknown", String::as_str);
+        let compacts = policy.split(',').any(|part| part.trim() == "compact");
+        let wrong = |found: String, needed: &str, why, mend| {
+            let needed = needed.to_owned();
+            TopicStatus::Wrong(Wrong { topic: self.name.clone(), key: self.key, found, needed, why, mend })
+        };
+        let set = |setting: &str| {
+            format!(
+                "kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics --entity-name {} \
+                 --add-config {setting}",
+                self.name
+            )
+        };
+        let set_policy = |policy: &str| set(&format!("cleanup.policy={policy}"));
+        // A retention of -1 is for ever, and no number here.
+        let number = |name: &str| settings.get(name)?.parse::<u64>().ok();
+        let policy_found = format!("cleanup.policy = {policy}");
+        match self.rule {
+            TopicRule::Log | TopicRule::Counts if partitions != 1 => wrong(
+                format!("{partitions} partitions"),
+                "exactly 1",
+                "every instance reads all of it, in one order",
+                format!("a topic never gets fewer partitions, so name another in {}", self.key),
+            ),
+            TopicRule::Log if policy != "compact" => {
+                let why = "definitions that are old would be deleted";
+                wrong(policy_found, "cleanup.policy = compact", why, set_policy("compact"))
+            }
+            TopicRule::Counts if !compacts => {
+                let why = "it would grow with every record, and every start reads all of it";
+                wrong(policy_found, "cleanup.policy = compact,delete", why, set_policy("[compact,delete]"))
+            }
+            // Instances that count them differently would share CallThrottling's slots wrongly.
+            TopicRule::Retries { .. } if partitions != self.partitions as usize => wrong(
+                counted(partitions, "partition"),
+                &format!("as many as {} says", self.partitions_key()),
+                "each of them is a share of what CallThrottling allows",
+                format!(
+                    "set {} = {partitions} on all instances, or give {} another name",
+                    self.partitions_key(),
+                    self.key
+                ),
+            ),
+            TopicRule::Retries { .. }
+                if number("max.message.bytes").is_some_and(|most| most < MAX_RECORD_BYTES as u64) =>
+            {
+                wrong(
+                    format!("max.message.bytes = {}", settings["max.message.bytes"]),
+                    "room for the largest message",
+                    "a call that it does not take becomes a dead letter",
+                    set(&format!("max.message.bytes={MAX_RECORD_BYTES}")),
+                )
+            }
+            TopicRule::Retries { delay }
+                if number("retention.ms").is_some_and(|kept| u128::from(kept) < delay.as_millis() * 2) =>
+            {
+                wrong(
+                    format!("retention.ms = {}", settings["retention.ms"]),
+                    "twice its delay at least",
+                    "calls that wait would be deleted unseen",
+                    set(&format!("retention.ms={}", (delay * 2 + RETRIES_KEPT).as_millis())),
+                )
+            }
+            TopicRule::Letters | TopicRule::Retries { .. } if compacts => {
+                let why = "compaction would delete all but the last of a key";
+                wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))
+            }
+            _ => TopicStatus::Right { found: format!("{}, {policy_found}", counted(partitions, "partition")) },
+        }
+    }
+}
+
+impl fmt::Display for RequiredTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.name, counted(self.partitions as usize, "partition"))?;
+        for (name, value) in &self.settings {
+            write!(f, ", {name} = {value}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// `1 partition`, `2 partitions`.
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(which: usize, partitions: usize, policy: &str) -> TopicStatus {
+        let settings = [("cleanup.policy".to_owned(), policy.to_owned())].into();
+        required_topics(&Config::default())[which].judge(partitions, &settings, "b:9092")
+    }
+
+    #[test]
+    fn definitions_are_one_compacted_partition() {
+        assert!(matches!(judged(0, 1, "compact"), TopicStatus::Right { .. }));
+        for policy in ["delete", "compact,delete"] {
+            let TopicStatus::Wrong(wrong) = judged(0, 1, policy) else { panic!("{policy} loses definitions") };
+            assert_eq!(
+                wrong.to_string(),
+                format!(
+                    "topic outhook.definitions (definitions.topic) has cleanup.policy = {policy}, but needs \
+                     cleanup.policy = compact: definitions that are old would be deleted"
+                )
+            );
+            assert_eq!(
+                wrong.mend,
+                "kafka-configs.sh --bootstrap-server b:9092 --alter --entity-type topics --entity-name \
+                 outhook.definitions --add-config cleanup.policy=compact"
+            );
+        }
+        assert!(matches!(judged(0, 3, "compact"), TopicStatus::Wrong(wrong) if wrong.found == "3 partitions"));
+    }
+
+    #[test]
+    fn dead_letters_are_not_compacted() {
+        assert!(
+            matches!(judged(1, 7, "delete"), TopicStatus::Right { found } if found == "7 partitions, cleanup.policy = delete")
+        );
+        assert!(matches!(judged(1, 1, "compact,delete"), TopicStatus::Wrong(wrong) if wrong.mend.ends_with("=delete")));
+    }
+
+    #[test]
+    fn the_message_log_has_a_topic_unless_it_is_off() {
+        let names = |level| {
+            let message_log = message_log::Config { level, ..message_log::Config::default() };
+            required_topics(&Config { message_log, ..Config::default() })
+                .into_iter()
+                .any(|topic| topic.key == "message_log.topic")
+        };
+        assert_eq!(
+            [MessageLogLevel::All, MessageLogLevel::Failures, MessageLogLevel::Off].map(names),
+            [true, true, false]
+        );
+    }
+
+    #[test]
+    fn retry_topics_keep_every_call_for_as_long_as_it_waits_however_large_it_is() {
+        let required = required_topics(&Config::default());
+        let tier = required.iter().find(|topic| topic.name == "outhook.retry.5m").unwrap();
+        let judged = |partitions, settings: &[(&str, &str)]| {
+            let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            tier.judge(partitions, &settings, "b:9092")
+        };
+        let right = [("cleanup.policy", "delete"), ("max.message.bytes", "20000000"), ("retention.ms", "-1")];
+        assert!(matches!(judged(4, &right), TopicStatus::Right { .. }));
+        for (partitions, setting, found) in [
+            (3, ("cleanup.policy", "delete"), "3 partitions"),
+            (4, ("cleanup.policy", "compact"), "cleanup.policy = compact"),
+            (4, ("max.message.bytes", "1048588"), "max.message.bytes = 1048588"),
+            (4, ("retention.ms", "599999"), "retention.ms = 599999"),
+        ] {
+            let TopicStatus::Wrong(wrong) = judged(partitions, &[setting]) else { panic!("{found} loses calls") };
+            assert_eq!(wrong.found, found);
+        }
+    }
+
+    #[test]
+    fn a_topic_of_calls_has_as_many_partitions_as_the_key_beside_its_own_says() {
+        let required = required_topics(&Config::default());
+        for part in ["retries", "overflow", "row_order"] {
+            let topic = required.iter().find(|topic| topic.key == format!("{part}.topic")).unwrap();
+            let TopicStatus::Wrong(wrong) = topic.judge(3, &BTreeMap::new(), "b:9092") else { panic!("{part}") };
+            assert_eq!(wrong.needed, format!("as many as {part}.partitions says"));
+            let mend = format!("set {part}.partitions = 3 on all instances, or give {part}.topic another name");
+            assert_eq!(wrong.mend, mend);
+        }
+    }
+
+    #[test]
+    fn counts_are_one_compacted_partition_from_which_old_ones_may_be_deleted() {
+        for policy in ["compact,delete", "compact"] {
+            assert!(matches!(judged(2, 1, policy), TopicStatus::Right { .. }));
+        }
+        assert!(
+            matches!(judged(2, 1, "delete"), TopicStatus::Wrong(wrong) if wrong.mend.ends_with("=[compact,delete]"))
+        );
+        assert!(matches!(judged(2, 2, "compact,delete"), TopicStatus::Wrong(wrong) if wrong.found == "2 partitions"));
+    }
+}
