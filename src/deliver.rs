@@ -5,43 +5,21 @@
 //! topic, where it costs nothing.
 
 mod attempt_log;
-mod breaker;
-mod classify;
 mod clock;
-mod concurrency;
 mod config;
-mod connection;
 mod context;
-mod dial;
-mod drain_rate;
-mod eyeballs;
-mod failure;
 mod health;
 mod lane;
 mod metrics;
-mod ordered;
-mod outcome;
-mod proxy;
+mod policy;
 mod recovered;
 mod redact;
-mod resolve;
-mod response_progress;
-mod retry_after;
-mod route;
-mod row_queue;
-mod schedule;
-mod signature;
-mod status_line;
-mod taken;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "what a test hears of has no size")]
 mod tests;
 mod throttle;
 mod timer;
-mod tls;
-mod tls_failure;
-mod tokens;
-mod worker;
+mod transport;
 mod workers;
 
 use std::pin::pin;
@@ -58,11 +36,11 @@ use crate::message_log::{CallStatus, LogEntry};
 use crate::receipt::Receipt;
 use crate::render::Message;
 
-pub use self::breaker::Phase;
 pub use self::config::Config;
 pub use self::context::line_of;
 pub use self::lane::{LaneStatus, Takes};
 pub use self::metrics::describe_metrics;
+pub use self::policy::breaker::Phase;
 pub use self::recovered::Recovery;
 pub use self::throttle::SlotLease;
 
@@ -71,7 +49,7 @@ pub use self::throttle::SlotLease;
 /// # Errors
 /// A sentence that names the setting, its value and the mend.
 pub fn try_out(config: &Config) -> Result<(), String> {
-    tls::TlsConnectors::new(config).map(drop)
+    transport::tls::TlsConnectors::new(config).map(drop)
 }
 
 /// One message on its way to one URL.
@@ -342,7 +320,7 @@ impl Lanes {
             }
             Refusal::Full(call) | Refusal::Slow(call) => self.shared.defer(call, OverflowReason::Full),
             Refusal::Failing(call, trouble) => self.shared.defer(call, OverflowReason::Failing(trouble)),
-            Refusal::Behind { call, waiting, trouble } => ordered::turned_away(lane, call, waiting, &trouble),
+            Refusal::Behind { call, waiting, trouble } => lane::ordered::turned_away(lane, call, waiting, &trouble),
         }
         None
     }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::Deserialize;
 
-use super::proxy::{Direct, Proxy};
+use super::transport::proxy::{Direct, Proxy};
 
 /// How calls are made.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

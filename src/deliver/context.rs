@@ -8,13 +8,13 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 
 use super::clock::Clock;
-use super::dial::Dialer;
 use super::lane::{Lane, LaneStatus, Takes};
 use super::metrics::DeliveryMetrics;
+use super::policy::schedule::Schedule;
 use super::recovered::Recovered;
-use super::resolve::Resolver;
-use super::schedule::Schedule;
 use super::throttle::{SendTime, Throttle};
+use super::transport::dial::Dialer;
+use super::transport::resolve::Resolver;
 use super::workers::Workers;
 use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, Retries, attempt_log, now};
 use crate::id::{Line, WebhookId};

@@ -8,12 +8,16 @@
 //! row order, those that wait for another one about their row hold room like the others; see `in_order`.
 
 mod admission;
+pub(super) mod ordered;
+mod outcome;
 mod requeue;
+mod row_queue;
 mod slot;
 mod status;
 mod throttle_gate;
 mod waiting;
 mod wake;
+pub(super) mod worker;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,18 +27,18 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 pub(super) use self::admission::Refusal;
+use self::row_queue::RowQueues;
 pub use self::status::LaneStatus;
 pub use self::waiting::Takes;
-use super::breaker::Breaker;
-use super::concurrency::Concurrency;
 use super::context::{DeliveryContext, FailureSummary, LaneKey, OverflowReason};
-use super::drain_rate::DrainRate;
 use super::health::Health;
 pub(super) use super::lane::slot::{LaneSlot, QueuedCall};
 use super::lane::wake::Wake;
-use super::route::Route;
-use super::row_queue::RowQueues;
+use super::policy::breaker::Breaker;
+use super::policy::concurrency::Concurrency;
+use super::policy::drain_rate::DrainRate;
 use super::throttle::SendTime;
+use super::transport::route::Route;
 use super::{Call, Cause};
 use crate::definition::Endpoint;
 use crate::id::RowKey;

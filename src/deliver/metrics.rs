@@ -3,8 +3,8 @@
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
-use super::classify::Class;
 use super::context::OverflowReason;
+use super::policy::classify::Class;
 
 /// The handles; made when the recorder is installed.
 pub(super) struct DeliveryMetrics {

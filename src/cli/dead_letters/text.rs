@@ -94,8 +94,8 @@ pub(super) fn letter(opened: &OpenedLetter, show_secrets: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::text::table;
     use super::*;
+    use crate::cli::text::table;
     use crate::journal::Record;
 
     fn opened(offset: i64, headers: &[(&str, &str)], value: &[u8]) -> OpenedLetter {

@@ -67,8 +67,8 @@ fn tried(text: &mut String, attempt: &Attempt) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::text::table;
     use super::*;
+    use crate::cli::text::table;
     use crate::journal::Record;
 
     fn entry(at: &str, json: &str) -> LogEntry {

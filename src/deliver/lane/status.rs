@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::Cause;
-use super::super::breaker::Phase;
 use super::{Lane, LaneState};
+use crate::deliver::policy::breaker::Phase;
 use crate::id::Line;
 
 /// After this time without a call, a failure says nothing of how the endpoint is.

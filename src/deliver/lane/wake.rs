@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::worker;
 use super::{Lane, LaneState};
-use crate::deliver::worker;
 use crate::deliver::workers::Workers;
 
 /// Who takes a call that was just queued.

@@ -9,14 +9,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
-use super::super::connection::Connection;
-use super::super::dial::{Dialer, Offer};
-use super::super::resolve::Resolver;
-use super::super::route::in_origin_form;
 use super::calls::{config, target};
 use super::receiver::{Receiver, Reply};
 use super::tls::{Authority, with_tls};
 use crate::definition::Endpoint;
+use crate::deliver::transport::connection::Connection;
+use crate::deliver::transport::dial::{Dialer, Offer};
+use crate::deliver::transport::resolve::Resolver;
+use crate::deliver::transport::route::in_origin_form;
 
 async fn dialled(endpoint: &Endpoint) -> Connection {
     let dialer = Dialer::new(&config(), Resolver::system()).unwrap();

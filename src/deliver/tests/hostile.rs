@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::Config;
-use super::super::classify;
-use super::super::dial::{Dialer, Offer};
-use super::super::failure::AttemptFailure;
-use super::super::resolve::Resolver;
 use super::calls::config;
 use super::receiver::{Receiver, Reply};
 use crate::definition::Endpoint;
 use crate::definition::guard::Guard;
+use crate::deliver::policy::classify;
+use crate::deliver::transport::dial::{Dialer, Offer};
+use crate::deliver::transport::failure::AttemptFailure;
+use crate::deliver::transport::resolve::Resolver;
 
 /// How a URL is refused: with a text that has these words.
 #[derive(Debug)]

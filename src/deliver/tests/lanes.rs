@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::super::lane::NextAction;
-use super::super::worker::Worker;
 use super::super::{Call, Cause, Config, Outcome};
 use super::calls::{CountingBook, Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
 use crate::deliver::context::{FailureSummary, OverflowReason};
+use crate::deliver::lane::worker::Worker;
 use crate::matching::Target;
 use crate::receipt::{Budget, Receipt};
 

@@ -8,11 +8,11 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::super::Api;
-use super::super::super::body::{JsonBody, OptionalBody};
-use super::super::super::error::ApiError;
-use super::super::super::oauth::Caller;
 use super::{class, parsed, time};
+use crate::api::Api;
+use crate::api::body::{JsonBody, OptionalBody};
+use crate::api::error::ApiError;
+use crate::api::oauth::Caller;
 use crate::id::WebhookId;
 use crate::journal::{Bounds, TopicCursor};
 use crate::settle::{Candidate, LetterFilter, LetterId, Outcomes, RedriveMarkers, RedriveOptions, Skipped};

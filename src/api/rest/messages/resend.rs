@@ -7,9 +7,9 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::super::Api;
-use super::super::super::error::ApiError;
-use super::super::super::oauth::Caller;
+use crate::api::Api;
+use crate::api::error::ApiError;
+use crate::api::oauth::Caller;
 use crate::id::{EventId, MessageId, WebhookId};
 use crate::replay::NotResent;
 

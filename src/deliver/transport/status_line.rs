@@ -6,7 +6,7 @@ const LEN: usize = 12;
 
 /// Reads on where it has stopped, and no further than the line of the final status.
 #[derive(Debug, Default)]
-pub(super) struct StatusLine {
+pub(in crate::deliver) struct StatusLine {
     part: LinePart,
     line: [u8; LEN],
 }

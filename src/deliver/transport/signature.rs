@@ -16,7 +16,7 @@ const SIGNATURE_LEN: usize = 3 + 44;
 /// Signs for one webhook after another. A lane's calls nearly always belong to the same one, whose keys are
 /// then ready.
 #[derive(Default)]
-pub(super) struct Signer {
+pub(in crate::deliver) struct Signer {
     last: Option<(Arc<Target>, Keys)>,
 }
 
@@ -27,7 +27,7 @@ struct Keys {
 }
 
 /// The value of `webhook-signature`.
-pub(super) struct Signature {
+pub(in crate::deliver) struct Signature {
     bytes: [u8; SIGNATURE_LEN * 2 + 1],
     len: usize,
 }

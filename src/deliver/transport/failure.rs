@@ -14,7 +14,7 @@ use crate::definition::guard::Refused;
 
 /// An attempt that ended without a status line.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AttemptFailure {
+pub(in crate::deliver) enum AttemptFailure {
     #[error("http is not allowed: use an https URL, or set delivery.allow_http = true")]
     HttpRefused,
     #[error("its name can't be looked up: {0}")]
@@ -56,7 +56,7 @@ pub(super) enum AttemptFailure {
 /// Why a webhook's token could not be fetched.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("no token: {from} {reason}")]
-pub(super) struct NoToken {
+pub(in crate::deliver) struct NoToken {
     /// The token endpoint's scheme, host and port.
     pub from: Box<str>,
     /// Its answer's status, if that is the reason.
@@ -113,7 +113,7 @@ fn connecting(to: Option<SocketAddr>) -> String {
 
 /// How long an attempt or a part of it may take, and when that is over.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
+pub(in crate::deliver) struct Limit {
     pub stage: Stage,
     pub allowed: Duration,
     pub deadline: Instant,
@@ -143,7 +143,7 @@ impl Limit {
 
 /// What was waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(in crate::deliver) enum Stage {
     Attempt,
     Connect,
     FirstByte,

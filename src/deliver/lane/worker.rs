@@ -10,14 +10,15 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::attempt_log::{PendingEntry, Sent};
-use super::connection::Connection;
-use super::failure::{AttemptFailure, Limit, Stage};
-use super::lane::{Lane, NextAction, QueuedCall};
 use super::outcome::{admit, conclude};
-use super::signature::Signer;
-use super::timer::Timer;
-use super::{Call, tokens};
+use super::{Lane, NextAction, QueuedCall};
+use crate::deliver::Call;
+use crate::deliver::attempt_log::{PendingEntry, Sent};
+use crate::deliver::timer::Timer;
+use crate::deliver::transport::connection::Connection;
+use crate::deliver::transport::failure::{AttemptFailure, Limit, Stage};
+use crate::deliver::transport::signature::Signer;
+use crate::deliver::transport::tokens;
 use crate::matching::Authorization;
 
 /// How long the rest of an answer may take: a new connection is had sooner than that.
@@ -35,7 +36,7 @@ const UNPROCESSED: u32 = 8;
 type Answer = Response<Option<Incoming>>;
 
 /// Works for a lane until there is no work for the idle time, or the lanes stop.
-pub(super) async fn run(lane: Arc<Lane>) {
+pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
     let mut worker = Worker::new(lane);
     while let Some(held) = worker.next().await {
         let Some(held) = admit(&worker.lane, held) else { continue };
@@ -103,7 +104,7 @@ impl Again {
     }
 }
 
-pub(super) struct Worker {
+pub(in crate::deliver) struct Worker {
     lane: Arc<Lane>,
     /// Notified when a call is queued for this worker while it is parked.
     wake: Arc<Notify>,

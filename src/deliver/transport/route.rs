@@ -15,9 +15,9 @@ use tokio_rustls::TlsConnector;
 use super::connection::{Body, Connection, Http2};
 use super::dial::{Dialer, Offer};
 use super::failure::{AttemptFailure, Limit, Stage};
-use super::metrics::DeliveryMetrics;
 use super::signature::Signer;
 use crate::definition::Endpoint;
+use crate::deliver::metrics::DeliveryMetrics;
 use crate::render::Message;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -32,7 +32,7 @@ const OUTHOOK: HeaderValue = HeaderValue::from_static(concat!("outhook/", env!("
 /// most 50 and date 30 bytes. They share one buffer.
 const VALUES_LEN: usize = 192;
 
-pub(super) struct Route {
+pub(in crate::deliver) struct Route {
     pub endpoint: Arc<Endpoint>,
     /// The endpoint as logs and dead letters show it: scheme, host and port. The path is left out with the
     /// query, because many receivers (Slack, Discord, Teams) have their token in it.
@@ -170,7 +170,7 @@ impl Route {
 }
 
 /// A request in the form that HTTP/1.1 has: the path alone, and the host as a header.
-pub(super) fn in_origin_form<B>(endpoint: &Endpoint, request: &mut Request<B>) {
+pub(in crate::deliver) fn in_origin_form<B>(endpoint: &Endpoint, request: &mut Request<B>) {
     *request.uri_mut() = path(endpoint);
     request.headers_mut().insert(HOST, host(endpoint));
 }

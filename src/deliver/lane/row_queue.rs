@@ -6,12 +6,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::Cause;
+use crate::deliver::Cause;
 use crate::id::RowKey;
 
 /// The rows of which a lane has calls.
 #[derive(Debug)]
-pub(super) struct RowQueues<T> {
+pub(in crate::deliver) struct RowQueues<T> {
     of: HashMap<RowKey, RowQueue<T>>,
     parked: usize,
 }

@@ -21,21 +21,21 @@ use super::failure::AttemptFailure;
 use super::response_progress::ResponseProgress;
 use super::taken::{Taken, TellingBody};
 
-pub(super) type Body = Full<Bytes>;
+pub(in crate::deliver) type Body = Full<Bytes>;
 
 /// How much may come before the end of an answer's head: the longest that is taken, and as much of interim ones (RFC
 /// 9110, 15.2). An endpoint that never ends those would keep a core busy until the attempt's time is over.
 const MAX_HEADS: usize = 2 * MAX_HEAD;
 
 /// An open connection. One of HTTP/1.1 belongs to one worker; one of HTTP/2 is shared by the lane's workers.
-pub(super) enum Connection {
+pub(in crate::deliver) enum Connection {
     Http1(Http1),
     Http2(Http2),
 }
 
 /// What a connection was opened to, and until when new requests go out on it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ConnectionInfo {
+pub(in crate::deliver) struct ConnectionInfo {
     /// With a proxy between, the proxy.
     pub peer: Option<SocketAddr>,
     /// None if it may have any age.
@@ -44,7 +44,7 @@ pub(super) struct ConnectionInfo {
 
 /// An HTTP/2 connection; every clone is the same one.
 #[derive(Clone)]
-pub(super) struct Http2 {
+pub(in crate::deliver) struct Http2 {
     sender: http2::SendRequest<TellingBody>,
     opened: ConnectionInfo,
     state: Arc<ConnectionState>,
@@ -64,7 +64,7 @@ struct ConnectionState {
 
 /// An HTTP/1.1 connection that is driven by the task which uses it: an answer wakes one task, not two, and a
 /// connection dies with its worker.
-pub(super) struct Http1 {
+pub(in crate::deliver) struct Http1 {
     sender: http1::SendRequest<Body>,
     driver: Driver,
     opened: ConnectionInfo,

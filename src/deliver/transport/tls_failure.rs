@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 /// What the error of a handshake means.
-pub(super) fn in_words(error: &io::Error) -> Cow<'static, str> {
+pub(in crate::deliver) fn in_words(error: &io::Error) -> Cow<'static, str> {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(error) => of_tls(error),
         None => match error.kind() {

@@ -1,4 +1,4 @@
-//! Whether a full lane keeps others waiting; pure. Times are those of the process's own [clock](super::clock).
+//! Whether a full lane keeps others waiting; pure. Times are those of the process's own [clock](crate::deliver::clock).
 //!
 //! A lane is full because its endpoint takes less than comes, or because this process sends less than comes. Only the
 //! first is worth a detour, since the second is as fast as it can be: whoever waits for such a lane waits for the process
@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::clock::ClockReading;
+use crate::deliver::clock::ClockReading;
 
 /// How long is measured before a lane is taken for slow.
 const WINDOW: Duration = Duration::from_millis(100);
@@ -23,7 +23,7 @@ const LONGEST_TERM: Duration = Duration::from_secs(10);
 
 /// How fast calls leave a lane that is full.
 #[derive(Debug, Clone, Default)]
-pub(super) struct DrainRate {
+pub(in crate::deliver) struct DrainRate {
     /// When the lane was found full first, since there was room.
     since: Option<ClockReading>,
     left: u32,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The waits between a call's attempts.
 #[derive(Debug, Clone)]
-pub(super) struct Schedule {
+pub(in crate::deliver) struct Schedule {
     waits: Vec<Duration>,
     retry_after_limit: Duration,
     /// What is shorter is waited for in memory.
@@ -13,7 +13,7 @@ pub(super) struct Schedule {
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NextAttempt {
+pub(in crate::deliver) enum NextAttempt {
     /// A wait that is too short to leave memory for.
     Moment(Duration),
     /// A wait in a retry topic.

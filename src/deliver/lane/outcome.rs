@@ -8,17 +8,19 @@ use http::header::RETRY_AFTER;
 use http::response::Parts;
 use tracing::{info, warn};
 
-use super::attempt_log::{self, Attempted, PendingEntry, Sent};
-use super::classify::{self, Class, Verdict};
-use super::failure::AttemptFailure;
-use super::health::EndpointRecovery;
-use super::lane::{Lane, Observation, QueuedCall};
-use super::schedule::NextAttempt;
-use super::{Call, Cause, EndpointEvent, Outcome, ordered, retry_after};
+use super::ordered;
+use super::{Lane, Observation, QueuedCall};
+use crate::deliver::attempt_log::{self, Attempted, PendingEntry, Sent};
+use crate::deliver::health::EndpointRecovery;
+use crate::deliver::policy::classify::{self, Class, Verdict};
+use crate::deliver::policy::retry_after;
+use crate::deliver::policy::schedule::NextAttempt;
+use crate::deliver::transport::failure::AttemptFailure;
+use crate::deliver::{Call, Cause, EndpointEvent, Outcome};
 use crate::message_log::CallStatus;
 
 /// Ends a call that is no longer to be made, and gives back any other.
-pub(super) fn admit(lane: &Lane, held: QueuedCall) -> Option<QueuedCall> {
+pub(in crate::deliver) fn admit(lane: &Lane, held: QueuedCall) -> Option<QueuedCall> {
     let message = &held.call.message;
     if is_others(lane, &held) {
         return None;
@@ -47,7 +49,7 @@ fn is_others(lane: &Lane, held: &QueuedCall) -> bool {
 
 /// Classifies, counts and tells how an attempt ended, and acts on it. What is returned is for the message log, once
 /// the answer's body has come.
-pub(super) fn conclude(
+pub(in crate::deliver) fn conclude(
     lane: &Arc<Lane>,
     mut held: QueuedCall,
     sent: Sent,
@@ -96,7 +98,7 @@ pub(super) fn conclude(
     let is_in_order = lane.key.is_in_order();
     let shown = shown(class, after.flatten(), &cause);
     lane.learn(if is_in_order { ordered::shown(shown, &cause) } else { shown }, took);
-    let (target, random) = (&held.call.message.target, super::random(&held.call));
+    let (target, random) = (&held.call.message.target, crate::deliver::random(&held.call));
     let schedule = &lane.shared.schedule;
     let next = after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random));
     let (next, cause) = if is_in_order { ordered::next(lane, &held, took, next, cause) } else { (next, cause) };

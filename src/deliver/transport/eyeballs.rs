@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 const DELAY: Duration = Duration::from_millis(250);
 
 /// Why none of the addresses was reached.
-pub(super) enum Unreached<E> {
+pub(in crate::deliver) enum Unreached<E> {
     /// All failed, the last one so.
     Failed(E),
     /// Of those that were tried this one, and perhaps others, had not answered at the deadline.
@@ -27,7 +27,7 @@ pub(super) enum Unreached<E> {
 ///
 /// # Panics
 /// There is no address.
-pub(super) async fn first_of<T, E, F>(
+pub(in crate::deliver) async fn first_of<T, E, F>(
     addresses: Vec<SocketAddr>,
     deadline: Instant,
     reach: impl Fn(SocketAddr) -> F,

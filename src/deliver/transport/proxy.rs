@@ -50,7 +50,7 @@ pub enum Direct {
 pub struct BadProxy;
 
 /// Which endpoints are reached through which proxy.
-pub(super) struct Egress {
+pub(in crate::deliver) struct Egress {
     pub proxy: Option<Proxy>,
     pub direct: Vec<Direct>,
 }
@@ -79,7 +79,7 @@ impl Proxy {
     ///
     /// # Errors
     /// [`AttemptFailure::Proxy`]: it can't be reached, or refuses.
-    pub(super) async fn tunnel(
+    pub(in crate::deliver) async fn tunnel(
         &self,
         to: SocketAddr,
         resolver: &Resolver,
@@ -114,7 +114,7 @@ impl Proxy {
     }
 
     /// What is told of its not connecting to an address.
-    pub(super) fn refused(&self, to: SocketAddr, status: Option<u16>, reason: String) -> AttemptFailure {
+    pub(in crate::deliver) fn refused(&self, to: SocketAddr, status: Option<u16>, reason: String) -> AttemptFailure {
         self.failure(Some(to), status, reason)
     }
 

@@ -10,11 +10,11 @@ use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsConnector;
 use tracing::warn;
 
-use super::Config;
 use crate::definition;
+use crate::deliver::Config;
 
 /// Makes connectors. All offer HTTP/2 first, then HTTP/1.1 (ALPN, RFC 7301).
-pub(super) struct TlsConnectors {
+pub(in crate::deliver) struct TlsConnectors {
     believed: Believed,
     connector: TlsConnector,
 }

@@ -34,7 +34,7 @@ const MARGIN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A token of a webhook, as its requests have it.
-pub(super) struct Token {
+pub(in crate::deliver) struct Token {
     pub authorization: HeaderValue,
     fetched: Instant,
     good_until: Instant,
@@ -75,7 +75,7 @@ impl Token {
 ///
 /// # Errors
 /// [`AttemptFailure::NoToken`].
-pub(super) async fn token(
+pub(in crate::deliver) async fn token(
     source: &TokenSource,
     dialer: &Dialer,
     attempt: Limit,
@@ -147,7 +147,7 @@ fn request(source: &TokenSource, connection: &Connection) -> Request<Full<Bytes>
     *request.method_mut() = Method::POST;
     *request.uri_mut() = source.endpoint.uri.clone();
     if let Connection::Http1(_) = connection {
-        super::route::in_origin_form(&source.endpoint, &mut request);
+        crate::deliver::transport::route::in_origin_form(&source.endpoint, &mut request);
     }
     let headers = request.headers_mut();
     headers.insert(AUTHORIZATION, source.client.clone());

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 /// Reads seconds or an HTTP date in any of its three forms. A date that has passed asks for no wait; what
 /// can't be read asks for nothing.
-pub(super) fn parse(value: &[u8], now: SystemTime) -> Option<Duration> {
+pub(in crate::deliver) fn parse(value: &[u8], now: SystemTime) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a u64 holds mean for ever; the schedule cuts it to its limit.

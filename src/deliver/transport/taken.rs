@@ -16,7 +16,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 /// Set as soon as a body is asked for.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Taken(Arc<AtomicBool>);
+pub(in crate::deliver) struct Taken(Arc<AtomicBool>);
 
 impl Taken {
     /// Whether the body was asked for. Certain once the task that asks for it has ended.
@@ -26,7 +26,7 @@ impl Taken {
 }
 
 /// A body that tells when it is taken.
-pub(super) struct TellingBody {
+pub(in crate::deliver) struct TellingBody {
     body: Full<Bytes>,
     taken: Taken,
 }

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use super::lane::{Lane, Observation, QueuedCall};
-use super::schedule::NextAttempt;
-use super::{Call, Cause, EndpointEvent, Outcome, attempt_log};
+use super::{Lane, Observation, QueuedCall};
+use crate::deliver::policy::schedule::NextAttempt;
+use crate::deliver::{Call, Cause, EndpointEvent, Outcome, attempt_log};
 use crate::message_log::CallStatus;
 
 /// The class of a dead letter of a call that found no place behind others whose endpoint fails.
 const CLASS: &str = "row_order";
 
 /// A call finds no place behind so many others.
-pub(super) fn turned_away(lane: &Lane, call: Call, waiting: usize, trouble: &Cause) {
+pub(in crate::deliver) fn turned_away(lane: &Lane, call: Call, waiting: usize, trouble: &Cause) {
     let text = format!(
         "not tried, because {waiting} calls wait before it in their rows' order, for which there is no more room, and \
          the endpoint fails: {}",
@@ -27,7 +27,7 @@ pub(super) fn turned_away(lane: &Lane, call: Call, waiting: usize, trouble: &Cau
 
 /// What a failed attempt shows of an endpoint whose calls are in order. What it refuses, for whatever reason, keeps
 /// others waiting, and a pause is kept to by each row for itself.
-pub(super) fn shown(shown: Observation, cause: &Cause) -> Observation {
+pub(in crate::deliver) fn shown(shown: Observation, cause: &Cause) -> Observation {
     match shown {
         Observation::WantsPause(cause, _) => Observation::Overloaded(cause),
         Observation::Works => Observation::Fails(cause.clone()),
@@ -38,7 +38,7 @@ pub(super) fn shown(shown: Observation, cause: &Cause) -> Observation {
 /// What follows a row's head that has failed: it waits for its next attempt and its row with it, but no longer than
 /// the row may be kept waiting; then it is given up, and the row goes on. Those behind it have one attempt each until
 /// one is delivered, so that a row which fails for good does not keep a place for days.
-pub(super) fn next(
+pub(in crate::deliver) fn next(
     lane: &Lane,
     held: &QueuedCall,
     took: Duration,

@@ -12,7 +12,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::Config;
 use super::connection::{Connection, ConnectionInfo, Http1, Http2};
 use super::eyeballs::{self, Unreached};
 use super::failure::AttemptFailure;
@@ -22,6 +21,7 @@ use super::response_progress::ObservedStream;
 use super::tls::TlsConnectors;
 use crate::definition::Endpoint;
 use crate::definition::guard::{Guard, Refused};
+use crate::deliver::Config;
 
 /// An HTTP/2 connection without calls is not pinged; one whose pings stay unanswered is closed, so that calls
 /// don't wait for their timeouts on a dead path.
@@ -31,12 +31,12 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// more it may refuse some.
 const UNASKED_STREAMS: usize = 1;
 /// The longest head of an answer on HTTP/1.1 of which more than the status is read, in bytes.
-pub(super) const MAX_HEAD: usize = 64 * 1024;
+pub(in crate::deliver) const MAX_HEAD: usize = 64 * 1024;
 /// The same on HTTP/2, where each header counts for 32 bytes more than its name and value (RFC 9113, 10.5.1), so that a
 /// head which HTTP/1.1 takes is taken.
 const MAX_HEADER_LIST: u32 = 4 * MAX_HEAD as u32;
 
-pub(super) struct Dialer {
+pub(in crate::deliver) struct Dialer {
     resolver: Resolver,
     tls: TlsConnectors,
     guard: Guard,
@@ -48,7 +48,7 @@ pub(super) struct Dialer {
 
 /// What is offered to an endpoint by ALPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Offer {
+pub(in crate::deliver) enum Offer {
     /// HTTP/2, else HTTP/1.1.
     Both,
     Http1,

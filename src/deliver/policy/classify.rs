@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use super::failure::{AttemptFailure, Limit, Stage};
+use crate::deliver::transport::failure::{AttemptFailure, Limit, Stage};
 
 /// What follows from an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::deliver) enum Verdict {
     Delivered,
     /// Another attempt may help; the endpoint may have said when.
     Retry {
@@ -19,7 +19,7 @@ pub(super) enum Verdict {
 
 /// How an attempt ended, as metrics count it: a closed set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(in crate::deliver) enum Class {
     Status2xx,
     Status3xx,
     Status4xx,
@@ -97,7 +97,7 @@ impl Class {
 }
 
 /// What an answer's status means. `retry_after` is what its Retry-After header asks for, if it has one.
-pub(super) fn status(status: u16, retry_after: Option<Duration>) -> (Class, Verdict) {
+pub(in crate::deliver) fn status(status: u16, retry_after: Option<Duration>) -> (Class, Verdict) {
     let retry = Verdict::Retry { after: None };
     let retry_when_told = Verdict::Retry { after: retry_after };
     match status {
@@ -123,7 +123,7 @@ pub(super) fn status(status: u16, retry_after: Option<Duration>) -> (Class, Verd
 
 /// What the absence of an answer means. All of it is retried: networks, names, certificates and even the
 /// addresses behind a name change.
-pub(super) fn failure(failure: &AttemptFailure) -> (Class, Verdict) {
+pub(in crate::deliver) fn failure(failure: &AttemptFailure) -> (Class, Verdict) {
     let class = match failure {
         AttemptFailure::HttpRefused => Class::HttpRefused,
         AttemptFailure::Resolve(_) => Class::Resolve,

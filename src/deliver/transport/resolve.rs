@@ -17,7 +17,7 @@ type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
 /// What a name stands for at the moment. A test can give answers that change from one look-up to the next.
 #[derive(Clone)]
-pub(super) struct Resolver(Arc<dyn Fn(&str) -> Answer + Send + Sync>);
+pub(in crate::deliver) struct Resolver(Arc<dyn Fn(&str) -> Answer + Send + Sync>);
 
 impl Resolver {
     /// The system's own.
@@ -63,6 +63,6 @@ impl Resolver {
 }
 
 /// A host without the brackets of an IPv6 address, which belong to the URL alone.
-pub(super) fn bare(host: &str) -> &str {
+pub(in crate::deliver) fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }

@@ -42,7 +42,7 @@ const DRIFT: f64 = 0.001;
 const SLOW_DRIFT: f64 = DRIFT / 50.0;
 
 #[derive(Debug, Clone)]
-pub(super) struct Concurrency {
+pub(in crate::deliver) struct Concurrency {
     limit: f64,
     lowest: f64,
     highest: f64,

@@ -21,7 +21,7 @@ pub enum Phase {
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
-pub(super) struct Breaker {
+pub(in crate::deliver) struct Breaker {
     /// Failures in a row that open it; 0 is never.
     threshold: u32,
     longest_wait: Duration,
