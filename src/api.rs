@@ -20,14 +20,15 @@ use http::StatusCode;
 
 use self::error::ApiError;
 use crate::catalogue::Catalogue;
+use crate::dead_letters::Letters;
 use crate::decode;
 use crate::definition::rules::Policy;
 use crate::endpoints::Endpoints;
 use crate::lifecycle::Readiness;
 use crate::message_log::MessageLog;
+use crate::redelivery::Redrive;
+use crate::redelivery::Resend;
 use crate::render::AttachmentUrl;
-use crate::replay::Resend;
-use crate::settle::{Letters, Redrive};
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::telemetry::Metrics;

@@ -8,10 +8,9 @@
 //! is the only module that knows this order; `app` the only one that constructs. `replay` reads records of the past
 //! once more.
 
-pub mod brokers;
 pub mod id;
-pub mod journal;
 pub mod json;
+pub mod kafka;
 pub mod lifecycle;
 pub mod message_log;
 pub mod receipt;
@@ -32,13 +31,15 @@ pub mod deliver;
 
 pub mod settle;
 
+pub mod dead_letters;
+
 pub mod endpoints;
 
 pub mod catalogue;
 
 pub mod pipeline;
 
-pub mod replay;
+pub mod redelivery;
 
 pub mod store;
 

@@ -5,17 +5,11 @@
 mod config;
 mod dead_letter;
 mod dead_letterer;
-mod letter;
 mod logged;
 mod operator;
 mod ordered_writer;
 mod outgoing;
-mod producer;
-mod reading;
-mod redrive;
-mod redrive_markers;
-mod redrive_plan;
-mod retry_topic_producer;
+pub mod producer;
 mod stored_call;
 #[cfg(test)]
 mod tests;
@@ -33,7 +27,7 @@ use rdkafka::ClientConfig;
 use self::dead_letterer::DeadLetterer;
 use self::operator::Operator;
 use self::ordered_writer::OrderedWriter;
-use self::outgoing::Outgoing;
+
 use self::writer::RetryingWriter;
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, CallSink, Cause, EndpointEvent, Outcome};
@@ -44,13 +38,8 @@ use crate::receipt::Receipt;
 use crate::render::TooLarge;
 
 pub use self::config::{Config, OperatorEvents, Overflow, Retries, RowOrder};
-pub use self::letter::{BadLetterId, Letter, LetterFilter, LetterId, LetterKind, UrlPrefix};
+pub use self::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind, PREFIX};
 pub use self::producer::MAX_RECORD_BYTES;
-pub use self::reading::{Letters, OpenedLetter};
-pub use self::redrive::{Candidate, Outcomes, Redrive, RedriveOptions, Skipped};
-pub use self::redrive_markers::RedriveMarkers;
-pub use self::redrive_plan::RedrivePlan;
-pub use self::retry_topic_producer::{RetryTopicProducer, UnacknowledgedCall};
 #[cfg(test)]
 pub use self::stored_call::samples;
 pub use self::stored_call::{Due, InvalidCall, StoredCall};

@@ -29,8 +29,8 @@ use self::follower::{FETCH_WAIT, Follower};
 use self::state::StoreState;
 use self::write_request::{Decision, Request};
 use self::writer::DefinitionsWriter;
-use crate::brokers::Unanswered;
 use crate::definition::{CannotOpen, Definitions, LogRecord, PendingDefinitions};
+use crate::kafka::errors::Unanswered;
 use crate::lifecycle::{self, Stop};
 use crate::matching::Index;
 

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::definition::edit::EditError;
-use crate::journal;
+use crate::kafka::topic_reader;
 use crate::store::WriteError;
 
 /// How long an answer may take.
@@ -150,14 +150,14 @@ impl<E: Into<ApiError>> From<WriteError<E>> for ApiError {
     }
 }
 
-impl From<journal::Error> for ApiError {
-    fn from(error: journal::Error) -> Self {
+impl From<topic_reader::Error> for ApiError {
+    fn from(error: topic_reader::Error) -> Self {
         match error {
-            journal::Error::Busy { .. } => {
+            topic_reader::Error::Busy { .. } => {
                 let message = "this instance does as many such reads as it does at a time: try again in a moment";
                 Self::too_many(message, Duration::from_secs(1))
             }
-            journal::Error::Cursor(error) => Self::query(format!("Cursor: {error}")),
+            topic_reader::Error::Cursor(error) => Self::query(format!("Cursor: {error}")),
             cause => {
                 // The text names brokers and topics, which are no API client's business.
                 tracing::error!("a request could not be answered: {cause}");

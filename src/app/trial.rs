@@ -8,8 +8,9 @@ use rdkafka::producer::BaseProducer;
 
 use super::sources::SourceConfigs;
 use crate::config::{Config, ConfigProblem};
+use crate::kafka::topic_reader;
 use crate::lifecycle::Readiness;
-use crate::{api, deliver, journal, message_log, settle, source, stats, store};
+use crate::{api, deliver, message_log, settle, source, stats, store};
 
 /// What this machine and Kafka's client refuse of a configuration that holds together.
 pub fn problems(config: &Config) -> Vec<ConfigProblem> {
@@ -48,7 +49,7 @@ fn clients(config: &Config) -> Vec<Client> {
         ("writes definitions", Producer, to_definitions),
         ("writes counts", Producer, stats::client(&kafka)),
         ("writes the message log", Producer, message_log::client(&client)),
-        ("reads topics back", Consumer, journal::client(&config.dead_letters.topic, client.clone())),
+        ("reads topics back", Consumer, topic_reader::client(&config.dead_letters.topic, client.clone())),
         ("asks about topics", Producer, client.clone()),
     ]);
     clients.extend(settle::clients(&client).map(|client| ("writes retries and dead letters", Producer, client)));

@@ -10,9 +10,10 @@ use std::process::ExitCode;
 
 use super::Terminal;
 use crate::config::Config;
+use crate::dead_letters::{LetterId, Letters};
 use crate::id::MessageId;
-use crate::journal;
-use crate::settle::{LetterId, Letters, Redrive};
+use crate::kafka::topic_reader;
+use crate::redelivery::Redrive;
 use crate::store::{self, StoreError};
 
 /// Says what was given up, and why, and sends it out again.
@@ -33,7 +34,7 @@ pub enum DeadLetters {
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLettersError {
     #[error(transparent)]
-    Read(#[from] journal::Error),
+    Read(#[from] topic_reader::Error),
     #[error(transparent)]
     Definitions(#[from] StoreError),
     #[error(

@@ -10,11 +10,11 @@ use serde::Serialize;
 use super::text::{WRITES, endpoint, or_none, printable, table};
 use super::{CommandFailure, print};
 use crate::config::Config;
+use crate::dead_letters::UrlPrefix;
 use crate::deliver::line_of;
 use crate::endpoints::{EndpointStatus, Group, RetryOrder};
 use crate::id::{AccountId, Line, WebhookId};
 use crate::matching::Target;
-use crate::settle::UrlPrefix;
 use crate::{stats, store};
 
 /// Says which endpoints work, which fail, and what waits for them, and has them tried now.

@@ -10,7 +10,7 @@ use super::Terminal;
 use super::text::table;
 use super::time_arg::moment;
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
-use crate::journal::{self, Bounds, Page, TopicCursor};
+use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
 
 /// How long is read before it is told how far it is.
 const TIME: Duration = Duration::from_secs(5);
@@ -73,13 +73,17 @@ pub(super) trait ListItem {
 pub(super) trait Pages {
     type Found: ListItem;
 
-    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<Self::Found>, journal::Error>;
+    async fn page(
+        &mut self,
+        from: Option<TopicCursor>,
+        bounds: Bounds,
+    ) -> Result<Page<Self::Found>, topic_reader::Error>;
 }
 
 /// Prints them page by page as JSON, or all together as a table whose columns fit.
 pub(super) async fn list<P: Pages, E>(mut search: PagedSearch<P>, args: &ListArgs) -> Result<(), E>
 where
-    E: From<journal::Error> + From<io::Error>,
+    E: From<topic_reader::Error> + From<io::Error>,
 {
     let limit = args.limit as usize;
     let mut listed = Vec::new();
@@ -127,7 +131,7 @@ impl<P: Pages> PagedSearch<P> {
     }
 
     /// Up to so many more; there may be none of them yet. None at the end.
-    pub async fn next(&mut self, count: usize) -> Result<Option<Vec<P::Found>>, journal::Error> {
+    pub async fn next(&mut self, count: usize) -> Result<Option<Vec<P::Found>>, topic_reader::Error> {
         if self.at_end {
             return Ok(None);
         }
@@ -142,7 +146,7 @@ impl<P: Pages> PagedSearch<P> {
     }
 
     /// All of them, or so many.
-    pub async fn all(&mut self, most: usize) -> Result<Vec<P::Found>, journal::Error> {
+    pub async fn all(&mut self, most: usize) -> Result<Vec<P::Found>, topic_reader::Error> {
         let mut all = Vec::new();
         while all.len() < most
             && let Some(found) = self.next(most - all.len()).await?

@@ -12,7 +12,7 @@ use super::Terminal;
 use super::listing::{PagedSearch, Pages};
 use crate::config::Config;
 use crate::id::MessageId;
-use crate::journal::{self, Bounds, Page, TopicCursor};
+use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
 use crate::message_log::{EntryFilter, LogEntry, MessageLog};
 use crate::store::StoreError;
 
@@ -34,7 +34,7 @@ pub enum Messages {
 #[derive(Debug, thiserror::Error)]
 pub enum MessagesError {
     #[error(transparent)]
-    Read(#[from] journal::Error),
+    Read(#[from] topic_reader::Error),
     #[error(transparent)]
     Definitions(#[from] StoreError),
     #[error("there is no message log: message_log.level is off in this configuration")]
@@ -80,7 +80,7 @@ impl<'l> Attempts<'l> {
 impl Pages for Attempts<'_> {
     type Found = LogEntry;
 
-    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<LogEntry>, journal::Error> {
+    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<LogEntry>, topic_reader::Error> {
         self.log.page(self.filter.clone(), from, bounds).await
     }
 }

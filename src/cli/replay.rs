@@ -15,12 +15,12 @@ use super::replay::selection::{Selection, Unknown};
 use super::time_arg::moment;
 use crate::config::{Config, SourceConfig};
 use crate::decode::{Decoder, WholeTables};
-use crate::journal::{self, Journal, Spans};
+use crate::kafka::topic_reader::{self, Spans, TopicReader};
 use crate::lifecycle::Signals;
 use crate::pipeline;
+use crate::redelivery::replay::{BadPlaces, BadRange, Edge, OffsetRanges, Range, Replay, without_deleted};
+use crate::redelivery::{RetryTopicProducer, UnacknowledgedCall};
 use crate::render::{BadAttachmentUrl, Renderer};
-use crate::replay::{BadPlaces, BadRange, Edge, OffsetRanges, Range, Replay, without_deleted};
-use crate::settle::{RetryTopicProducer, UnacknowledgedCall};
 use crate::store::{self, StoreError};
 
 pub(super) use super::replay::selection::ChosenArgs;
@@ -97,7 +97,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Definitions(#[from] StoreError),
     #[error(transparent)]
-    Read(#[from] journal::Error),
+    Read(#[from] topic_reader::Error),
     #[error(transparent)]
     Unwritten(Box<UnacknowledgedCall>),
     #[error("the output can't be written, or signals can't be heard: {0}")]
@@ -120,7 +120,7 @@ pub(super) async fn run(args: Args, config: &Config, terminal: Terminal) -> Resu
         return Err(ReplayError::NoneReady);
     }
     let due = if args.dry_run { None } else { Some(open(config).await?) };
-    let journal = Journal::new(&args.topic, kafka.into_iter().collect());
+    let journal = TopicReader::new(&args.topic, kafka.into_iter().collect());
     let replay = Replay::new(&args.topic, journal, stages(&source, &chosen, config)?);
     let spans = spans(&args, range.as_ref(), &replay, &mut told).await?;
     told.begins(&chosen, &spans);
@@ -210,7 +210,7 @@ async fn spans(
 ) -> Result<Spans, ReplayError> {
     let times = range.map(Range::times).unwrap_or_default();
     let extents = replay.extents(times).await.map_err(|error| match error {
-        journal::Error::NoTopic { topic } => ReplayError::NoTopic { topic },
+        topic_reader::Error::NoTopic { topic } => ReplayError::NoTopic { topic },
         error => error.into(),
     })?;
     let mut spans = match (range, &args.spans) {
@@ -227,7 +227,7 @@ async fn open(config: &Config) -> Result<RetryTopicProducer, ReplayError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let kafka = config.kafka.client();
     let due = RetryTopicProducer::open(&config.retries, &kafka)?;
-    Journal::new(due.topic(), kafka.into_iter().collect()).extents(Vec::new(), PATIENCE).await?;
+    TopicReader::new(due.topic(), kafka.into_iter().collect()).extents(Vec::new(), PATIENCE).await?;
     Ok(due)
 }
 

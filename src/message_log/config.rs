@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::journal::days;
+use crate::kafka::topic_reader::days;
 
 /// The topic for what became of every attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AccountId, CallId, EventId, MessageId, Place, WebhookId};
-use crate::journal::Record;
+use crate::kafka::topic_reader::Record;
 
 /// What became of one attempt, or of a call that ended without one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

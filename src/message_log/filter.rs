@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::entry::{CallStatus, LogEntry};
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
-use crate::journal::Range;
+use crate::kafka::topic_reader::Range;
 
 /// Which entries are meant: those that all of it is true of. The default is all there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::entry::LogEntry;
 use super::{Config, EntryFilter, MessageLogLevel};
 use crate::id::{AccountId, EventId, MessageId, Place, WebhookId};
-use crate::journal::{Bounds, Error, Journal, Page, Record, TopicCursor};
+use crate::kafka::topic_reader::{Bounds, Error, Page, Record, TopicCursor, TopicReader};
 
 /// What finding a message ends at.
 const SEARCH: Bounds = Bounds { found: 1, bytes: 1024 * 1024 * 1024, time: Duration::from_secs(8) };
 
 /// The log in its topic.
 pub struct MessageLog {
-    journal: Journal,
+    journal: TopicReader,
     level: MessageLogLevel,
 }
 
@@ -28,7 +28,7 @@ pub struct Origin {
 impl MessageLog {
     /// `client` says how the cluster is reached (brokers, security).
     pub fn new(config: &Config, client: &HashMap<String, String>) -> Self {
-        let journal = Journal::new(&config.topic, client.clone().into_iter().collect());
+        let journal = TopicReader::new(&config.topic, client.clone().into_iter().collect());
         Self { journal, level: config.level }
     }
 
@@ -40,7 +40,7 @@ impl MessageLog {
     /// Those that are meant, the newest first, from the cursor on.
     ///
     /// # Errors
-    /// As [`Journal::page`].
+    /// As [`TopicReader::page`].
     pub async fn page(
         &self,
         filter: EntryFilter,
@@ -60,7 +60,7 @@ impl MessageLog {
     /// partition that can be read in 8 seconds, at most 1 GiB of them.
     ///
     /// # Errors
-    /// As [`Journal::page`].
+    /// As [`TopicReader::page`].
     pub async fn find(
         &self,
         account: &AccountId,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::id::{CallId, MessageId, Place};
-use crate::journal::{Bounds, Record};
+use crate::kafka::topic_reader::{Bounds, Record};
 
 const WHOLE: &str = concat!(
     r#"{"at":"2026-11-24T15:00:00.123Z","account":"acme","webhook":"abc123","event":"def456","#,

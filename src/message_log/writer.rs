@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use super::entry::{CallStatus, LogEntry};
 use super::{Config, MessageLogLevel};
-use crate::brokers;
-use crate::journal::partition_of;
+use crate::kafka::errors;
+use crate::kafka::topic_reader::partition_of;
 
 /// How many entries wait in the client at most, and how much they take, in KiB.
 const QUEUED: &str = "50000";
@@ -131,7 +131,7 @@ impl Losses {
                 topic = self.topic,
                 "entries of the message log are left out, while delivery goes on: {}; \
                  outhook_message_log_dropped_total counts them",
-                brokers::told(reason)
+                errors::told(reason)
             );
         }
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 
 use super::Tiers;
-use crate::journal::days;
+use crate::kafka::topic_reader::days;
 
 /// The topic for what will not be tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

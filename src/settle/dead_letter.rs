@@ -6,7 +6,6 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::letter::LetterId;
 use super::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind};
 use super::stored_call::StoredCall;
 use crate::decode::{DecodeError, Input};
@@ -31,25 +30,6 @@ pub(super) fn of_kept(call: &StoredCall, body: Bytes, cause: &Cause, now: Timest
         place: call.place.to_string(),
         key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
         value: Some(body),
-        headers,
-    }
-}
-
-/// The marker of a letter that was sent out again. It has the letter's key, so that retention deletes the letter first.
-pub(super) fn redriven(letter: LetterId, call: &StoredCall, by: &str) -> Outgoing {
-    let headers = OutgoingHeaders::new("redriven")
-        .add("letter", letter)
-        .add("account", &call.account)
-        .add("webhook", call.webhook)
-        .add("event", call.event)
-        .add("message", call.message)
-        .add("call", call.call)
-        .add("by", by);
-    Outgoing {
-        kind: OutgoingKind::Redriven,
-        place: format!("dead letter {letter}"),
-        key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
-        value: None,
         headers,
     }
 }

@@ -10,7 +10,7 @@ const OVERHEAD_BYTES: usize = 2 * 1024;
 
 /// One record, ready to be written as often as it takes.
 #[derive(Clone)]
-pub(super) struct Outgoing {
+pub struct Outgoing {
     pub kind: OutgoingKind,
     /// Where the row change's record stands, for logs.
     pub place: String,
@@ -21,7 +21,7 @@ pub(super) struct Outgoing {
 
 /// What a record is, for metrics and logs.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum OutgoingKind {
+pub enum OutgoingKind {
     DeadLetter {
         kind: &'static str,
         class: &'static str,
@@ -62,11 +62,11 @@ impl Outgoing {
 }
 
 /// What the name of each header begins with.
-pub(super) const PREFIX: &str = "outhook-";
+pub const PREFIX: &str = "outhook-";
 
 /// Headers of a record: text, and each name with [`PREFIX`] before it. `letter` and `kept_call` read them.
 #[derive(Clone)]
-pub(super) struct OutgoingHeaders(OwnedHeaders);
+pub struct OutgoingHeaders(OwnedHeaders);
 
 impl OutgoingHeaders {
     pub fn new(kind: &str) -> Self {

@@ -39,7 +39,7 @@ const RETIRE_LOOK: Duration = Duration::from_millis(20);
 pub const MAX_RECORD_BYTES: usize = MAX_MESSAGE_BYTES + 2 * 1024 * 1024;
 
 /// What a producer needs, beside how the cluster is reached, so that what it says is written is written.
-pub(super) fn settings(client: &ClientConfig, timeout_ms: &str) -> ClientConfig {
+pub fn settings(client: &ClientConfig, timeout_ms: &str) -> ClientConfig {
     let mut settings = client.clone();
     settings
         .set("acks", "all")
@@ -54,14 +54,14 @@ pub(super) fn settings(client: &ClientConfig, timeout_ms: &str) -> ClientConfig 
 
 /// The same for one that writes each record in a batch of its own. A topic's max.message.bytes is that of batches, so
 /// only of such a one is known which record is too large; and none of its records is refused for the size of another.
-pub(super) fn alone(settings: &ClientConfig) -> ClientConfig {
+pub fn alone(settings: &ClientConfig) -> ClientConfig {
     let mut settings = settings.clone();
     settings.set("batch.num.messages", "1");
     settings
 }
 
 /// Whether a topic, or the client, does not take a record or its batch for its size.
-pub(super) fn is_too_large(reason: &KafkaError) -> bool {
+pub fn is_too_large(reason: &KafkaError) -> bool {
     use RDKafkaErrorCode::{MessageBatchTooLarge, MessageSizeTooLarge};
     // The second is of a batch that is larger than the topic's segments.
     matches!(reason, KafkaError::MessageProduction(MessageSizeTooLarge | MessageBatchTooLarge))
@@ -261,11 +261,7 @@ pub(super) fn is_queue_full(reason: &KafkaError) -> bool {
 }
 
 /// Hands a record to the client, behind all that it was handed before. Waits while the client's own queue is full.
-pub(super) async fn begin(
-    producer: &FutureProducer,
-    topic: &str,
-    record: &Outgoing,
-) -> Result<DeliveryFuture, KafkaError> {
+pub async fn begin(producer: &FutureProducer, topic: &str, record: &Outgoing) -> Result<DeliveryFuture, KafkaError> {
     loop {
         match producer.send_result(future_record(topic, record)) {
             Ok(delivery) => return Ok(delivery),
@@ -276,7 +272,7 @@ pub(super) async fn begin(
 }
 
 /// What Kafka says of a record. A report that never comes is that of a client which is gone.
-pub(super) fn outcome(delivered: <DeliveryFuture as Future>::Output) -> Result<(), KafkaError> {
+pub fn outcome(delivered: <DeliveryFuture as Future>::Output) -> Result<(), KafkaError> {
     match delivered {
         Ok(Ok(_)) => Ok(()),
         Ok(Err((reason, _))) => Err(reason),

@@ -148,7 +148,7 @@ impl StoredCall {
     }
 
     /// The headers of a dead letter.
-    pub(super) fn headers(&self, kind: &str) -> OutgoingHeaders {
+    pub fn headers(&self, kind: &str) -> OutgoingHeaders {
         separate::write(self, kind)
     }
 
@@ -176,7 +176,7 @@ impl StoredCall {
     }
 
     /// The record of the call when it is sent out again: due now, as if it had never been tried.
-    pub(super) fn due(self, now: Timestamp, definitions: i64, body: Bytes) -> Outgoing {
+    pub fn due(self, now: Timestamp, definitions: i64, body: Bytes) -> Outgoing {
         let now_ms = now.as_millisecond();
         let step = WriteCount::requested(now_ms);
         let call = Self { attempts: 0, deferrals: 0, offered_ms: now_ms, step, ..self };

@@ -14,11 +14,12 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
+use crate::dead_letters::{LetterFilter, LetterKind, Letters};
 use crate::decode::{DecodeError, EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
 use crate::deliver::Cause;
 use crate::id::{CallId, MessageId, Place, RowKey, WriteCount};
-use crate::journal::Bounds;
+use crate::kafka::topic_reader::Bounds;
 use crate::matching::{Live, Target};
 use crate::receipt::{Budget, ReceiptTracker};
 use crate::render::Message;

@@ -14,7 +14,7 @@ use tracing::error;
 use super::dead_letterer::DeadLetterer;
 use super::outgoing::{Outgoing, OutgoingKind};
 use super::producer::{self, Renewed, is_queue_full, is_too_large};
-use crate::brokers;
+use crate::kafka::errors;
 use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 
@@ -212,7 +212,7 @@ impl RetryingWriter {
                 pending = *self.pending.borrow(),
                 "{} can't be written, so their records' offsets wait: {} (for one, {})",
                 self.what,
-                brokers::told(reason),
+                errors::told(reason),
                 record.place
             );
         }

@@ -19,7 +19,7 @@ use super::assignment::Key;
 use super::completion::{CommitMetadata, Mark};
 use super::consumer::Context;
 use super::partition::{Commit, PartitionState};
-use crate::brokers;
+use crate::kafka::errors;
 use crate::lifecycle::Stopping;
 
 /// How long the last commit is tried.
@@ -176,7 +176,7 @@ pub(super) async fn commit_settled<H: Handlers>(
                 debug!(%error, "a commit failed; its offsets go with the next one");
                 if failed % FAILED_IN_A_MINUTE == FAILED_OFTEN {
                     let of = consumer.context().name;
-                    let error = brokers::told(&error);
+                    let error = errors::told(&error);
                     warn!(of, failed, error, "commits fail: partitions wait once kafka.max_uncommitted is reached");
                 }
                 tick.reset_after(every.min(PAUSE));

@@ -25,7 +25,7 @@ use super::recreated::{self, MadeAnew};
 use super::reread::Rereader;
 use super::reread::of_no_member;
 use super::{Config, Handlers, Subscription};
-use crate::brokers;
+use crate::kafka::errors;
 use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
 use crate::telemetry::RepeatFilter;
@@ -303,7 +303,7 @@ impl<H: Handlers> ClientContext for Context<H> {
         }
         // While brokers are away there are some tens a second.
         if let Some(more) = self.repeats.due(reason, Instant::now()) {
-            let reason = brokers::told_as(code, reason);
+            let reason = errors::told_as(code, reason);
             warn!(%error, reason, more, "Kafka's client reports an error and goes on by itself");
         }
     }

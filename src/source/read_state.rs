@@ -14,8 +14,8 @@ use tracing::{debug, warn};
 
 use super::Unreadable;
 use super::probe::ProbeResult;
-use crate::brokers;
 use crate::id::Place;
+use crate::kafka::errors;
 use crate::lifecycle::{Readiness, UnmetCondition};
 
 /// How many equal errors at one offset are no chance any more, if they take as long as the second says.
@@ -199,7 +199,7 @@ impl ReadState {
                 debug!(topic = %self.topic, partition = self.partition, at, %cause, "the same Kafka error once more");
             }
             None => {
-                let error = brokers::told_as(Some(cause.code), &cause.text);
+                let error = errors::told_as(Some(cause.code), &cause.text);
                 warn!(topic = %self.topic, partition = self.partition, at, error, "a Kafka error; it is tried again");
                 self.trouble = Some(ReadTrouble { at, cause, times: 1, since: now, last: now, wait: WAIT, lack: None });
             }

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use super::Shared;
 use super::record::{self, Count};
 use super::writer::{StatsRecord, StatsWriter};
-use crate::brokers;
 use crate::catalogue;
 use crate::endpoints::{ORDER_PREFIX, REPORT_PREFIX};
+use crate::kafka::errors;
 use crate::store::{DefinitionsLog, LogEvent};
 use crate::telemetry::RepeatFilter;
 
@@ -94,7 +94,7 @@ impl Keeper {
             }
             LogEvent::Remade => self.begin_anew(log),
             LogEvent::Nothing => {}
-            LogEvent::Trouble(error) => self.report(&format!("it can't be read for now: {}", brokers::told(&error))),
+            LogEvent::Trouble(error) => self.report(&format!("it can't be read for now: {}", errors::told(&error))),
         }
     }
 
@@ -165,7 +165,7 @@ impl Keeper {
                     }
                     self.report(&format!(
                         "it takes no records for now, so counts wait in memory: {}",
-                        brokers::told(&error)
+                        errors::told(&error)
                     ));
                 }
             }

@@ -10,7 +10,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use super::Config;
 use crate::catalogue::{self, Catalogue};
 use crate::endpoints::{EndpointsReport, Group, REPORT_PREFIX, RetryOrder, SILENT_MS, Unwritten};
-use crate::journal::{self, Bounds, Journal, Range};
+use crate::kafka::topic_reader::{self, Bounds, Range, TopicReader};
 
 /// How long reading the reports may take, how many there are at most, and their bytes.
 const READ: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
@@ -23,7 +23,7 @@ const WRITE_MS: &str = "10000";
 #[derive(Debug, thiserror::Error)]
 pub enum NotRead {
     #[error(transparent)]
-    Journal(#[from] journal::Error),
+    TopicReader(#[from] topic_reader::Error),
     #[error("topic {topic} could not be read to its start within {:?} and {} bytes", READ_ALL.time, READ_ALL.bytes)]
     Long { topic: String },
 }
@@ -32,8 +32,12 @@ pub enum NotRead {
 ///
 /// # Errors
 /// The topic can't be read.
-pub async fn endpoints(config: &Config, kafka: &HashMap<String, String>, now_ms: i64) -> Result<Group, journal::Error> {
-    let journal = Journal::new(&config.topic, kafka.clone().into_iter().collect());
+pub async fn endpoints(
+    config: &Config,
+    kafka: &HashMap<String, String>,
+    now_ms: i64,
+) -> Result<Group, topic_reader::Error> {
+    let journal = TopicReader::new(&config.topic, kafka.clone().into_iter().collect());
     let range = Range { since_ms: Some(now_ms - SILENT_MS), ..Range::default() };
     let page = journal.page(None, range, READ, |record| {
         let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(REPORT_PREFIX)?;
@@ -50,14 +54,14 @@ pub async fn endpoints(config: &Config, kafka: &HashMap<String, String>, now_ms:
 /// # Errors
 /// The topic can't be read, or not to its start.
 pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Result<Catalogue, NotRead> {
-    let journal = Journal::new(&config.topic, kafka.clone().into_iter().collect());
+    let journal = TopicReader::new(&config.topic, kafka.clone().into_iter().collect());
     let page = journal.page(None, Range::default(), READ_ALL, |record| {
         let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(catalogue::PREFIX)?;
         Some((key.to_owned(), record.value?.to_owned()))
     });
     let page = match page.await {
         Ok(page) => page,
-        Err(journal::Error::NoTopic { .. }) => return Ok(Catalogue::default()),
+        Err(topic_reader::Error::NoTopic { .. }) => return Ok(Catalogue::default()),
         Err(error) => return Err(error.into()),
     };
     if page.next.is_some() {

@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError;
 
 use super::log::{self, DefinitionsLog, LogEvent};
 use super::state::StoreState;
-use crate::brokers;
+use crate::kafka::errors;
 use crate::lifecycle::Stopping;
 
 /// How long the follower waits for a record before it looks whether it shall stop.
@@ -66,7 +66,7 @@ struct LoggedErrors(HashMap<String, Instant>);
 
 impl LoggedErrors {
     fn report(&mut self, topic: &str, error: &KafkaError) {
-        let text = brokers::told(error);
+        let text = errors::told(error);
         if self.0.get(&text).is_some_and(|logged| logged.elapsed() < REMIND) {
             return;
         }

@@ -13,8 +13,8 @@ use rdkafka::{ClientContext, Message, Timestamp};
 
 use super::state::StoreState;
 use super::{Config, StoreError};
-use crate::brokers::{self, ClientErrors};
 use crate::definition::Definitions;
+use crate::kafka::errors::{self, ClientErrors};
 
 /// The one partition of the topic.
 pub(super) const PARTITION: i32 = 0;
@@ -171,7 +171,7 @@ impl DefinitionsLog {
                 self.ended = true;
                 LogEvent::End
             }
-            Some(Err(error)) if brokers::is_of_the_group(&error) => LogEvent::Nothing,
+            Some(Err(error)) if errors::is_of_the_group(&error) => LogEvent::Nothing,
             Some(Err(error)) => {
                 self.missing |= is_missing_topic(&error);
                 LogEvent::Trouble(error)
@@ -184,7 +184,7 @@ impl DefinitionsLog {
         let topic = || self.topic.clone();
         let serve = || while self.consumer.poll(Duration::ZERO).is_some() {};
         let troubles = &self.consumer.context().0;
-        let metadata = brokers::metadata(self.consumer.client(), Some(&self.topic), ANSWER, troubles, serve)
+        let metadata = errors::metadata(self.consumer.client(), Some(&self.topic), ANSWER, troubles, serve)
             .map_err(|reason| StoreError::Unreachable { topic: topic(), brokers: self.brokers.clone(), reason })?;
         let found = metadata.topics().iter().find(|found| found.name() == self.topic);
         match found.map_or(0, |found| found.partitions().len()) {
@@ -225,8 +225,8 @@ impl DefinitionsLog {
                     self.restart()?;
                 }
                 LogEvent::Nothing => {}
-                LogEvent::Trouble(error) if brokers::is_denied(&error) => {
-                    return Err(StoreError::Denied { topic: self.topic.clone(), reason: brokers::told(&error) });
+                LogEvent::Trouble(error) if errors::is_denied(&error) => {
+                    return Err(StoreError::Denied { topic: self.topic.clone(), reason: errors::told(&error) });
                 }
                 LogEvent::Trouble(error) => trouble = error.to_string(),
             }

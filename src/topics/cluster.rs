@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::acl::{AclOperation, Grantee, MissingAcls, MissingOperations, ResourceKind};
 use super::{RequiredTopic, TopicStatus, Wrong};
-use crate::brokers::{self, ClientErrors, Unanswered};
 use crate::config::Config;
+use crate::kafka::errors::{self, ClientErrors, Unanswered};
 
 /// How long the cluster may take for one answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -155,7 +155,7 @@ impl Cluster {
             let serve = || {
                 asker.poll(LOOK_AGAIN);
             };
-            let metadata = brokers::metadata(asker.client(), None, PATIENCE, &asker.context().0, serve)?;
+            let metadata = errors::metadata(asker.client(), None, PATIENCE, &asker.context().0, serve)?;
             let topics = metadata.topics().iter().filter(|topic| !topic.name().starts_with("__"));
             let topics = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect();
             Ok((metadata.brokers().len(), topics))

@@ -10,12 +10,13 @@ use tokio::task::JoinHandle;
 use super::super::{Access, Api, Guesses, Shares};
 use super::*;
 use crate::catalogue::Catalogue;
+use crate::dead_letters::Letters;
 use crate::definition::rules::Policy;
 use crate::lifecycle::{self, Readiness, Stop};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
-use crate::replay::Resend;
-use crate::settle::{self, Letters};
+use crate::redelivery::{Redrive, Resend};
+use crate::settle::{self};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
@@ -50,7 +51,7 @@ async fn start() -> Server {
         letters: Letters::new(&settle::Config::default(), &kafka),
         message_log: MessageLog::new(&message_log::Config::default(), &kafka),
         resend: Resend::new(Box::new(|_| None), &settle::Retries::default(), &kafka),
-        redrive: settle::Redrive::new(&settle::Config::default(), &settle::Retries::default(), &kafka),
+        redrive: Redrive::new(&settle::Config::default(), &settle::Retries::default(), &kafka),
         policy: Policy::default(),
         access: Access::default(),
         decoding: Box::new(|_| None),

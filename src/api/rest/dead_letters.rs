@@ -15,10 +15,11 @@ use super::super::Api;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::query::{Query, limit, parsed, time};
+use crate::dead_letters::{LetterFilter, LetterId};
 use crate::definition::{PendingDefinitions, edit};
 use crate::id::WebhookId;
-use crate::journal::{Bounds, TopicCursor};
-use crate::settle::{LetterFilter, LetterId, RedriveMarkers};
+use crate::kafka::topic_reader::{Bounds, TopicCursor};
+use crate::redelivery::RedriveMarkers;
 
 pub use self::shown::{LetterShown, OpenedShown};
 

@@ -18,7 +18,7 @@ use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::query::{Query, limit, parsed, time};
 use crate::id::{MessageId, WebhookId};
-use crate::journal::{Bounds, TopicCursor};
+use crate::kafka::topic_reader::{Bounds, TopicCursor};
 use crate::message_log::{EntryFilter, Statuses, newest_of_calls};
 
 /// How long the topic is read for one answer, well under what an answer may take.

@@ -6,8 +6,9 @@ use super::super::Terminal;
 use super::super::listing::{ListArgs, ListItem, PagedSearch, Pages, WhenArgs, WhoseArgs, list};
 use super::{DeadLettersError, text};
 use crate::api::LetterShown;
-use crate::journal::{self, Bounds, Page, TopicCursor};
-use crate::settle::{Letter, LetterFilter, LetterKind, Letters, RedriveMarkers, UrlPrefix};
+use crate::dead_letters::{Letter, LetterFilter, LetterKind, Letters, UrlPrefix};
+use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
+use crate::redelivery::RedriveMarkers;
 
 /// How long it may take to find out what was redriven of them.
 const MARKERS: Duration = Duration::from_secs(60);
@@ -74,7 +75,7 @@ pub(super) struct LetterPages<'l> {
 impl Pages for LetterPages<'_> {
     type Found = Letter;
 
-    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<Letter>, journal::Error> {
+    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<Letter>, topic_reader::Error> {
         let mut page = self.letters.page(self.filter.clone(), from, bounds).await?;
         self.redriven.mark(&mut page.found, self.letters, MARKERS).await?;
         Ok(page)

@@ -15,10 +15,9 @@ use super::super::Terminal;
 use super::super::text::lines;
 use super::DeadLettersError;
 use super::list::FilterArgs;
-use crate::journal::Bounds;
-use crate::settle::{
-    LetterFilter, LetterId, Letters, Outcomes, Redrive, RedriveMarkers, RedriveOptions, RedrivePlan, Skipped,
-};
+use crate::dead_letters::{LetterFilter, LetterId, Letters};
+use crate::kafka::topic_reader::Bounds;
+use crate::redelivery::{Outcomes, Redrive, RedriveMarkers, RedriveOptions, RedrivePlan, Skipped};
 
 /// What is read at once when they are looked for.
 const PAGE: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };

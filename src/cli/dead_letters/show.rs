@@ -8,8 +8,9 @@ use super::super::Terminal;
 use super::list::search;
 use super::{DeadLettersError, text};
 use crate::api::OpenedShown;
+use crate::dead_letters::{LetterFilter, LetterId, Letters, OpenedLetter};
 use crate::id::MessageId;
-use crate::settle::{LetterFilter, LetterId, Letters, OpenedLetter, RedriveMarkers};
+use crate::redelivery::RedriveMarkers;
 
 /// How long one letter may take to be read.
 const TIME: Duration = Duration::from_secs(20);

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::super::text::{WRITES, endpoint, line, lines, or_none, place, printable};
+use crate::dead_letters::{Letter, LetterKind, OpenedLetter};
 use crate::definition::without_secrets;
-use crate::settle::{Letter, LetterKind, OpenedLetter};
 
 pub(super) const HEAD: [&str; 8] =
     ["ID", "WRITTEN (UTC)", "CLASS", "WEBHOOK", "EVENT", "TRIES", "ENDPOINT OR RECORD", "CAUSE"];
@@ -96,7 +96,7 @@ pub(super) fn letter(opened: &OpenedLetter, show_secrets: bool) -> String {
 mod tests {
     use super::*;
     use crate::cli::text::table;
-    use crate::journal::Record;
+    use crate::kafka::topic_reader::Record;
 
     fn opened(offset: i64, headers: &[(&str, &str)], value: &[u8]) -> OpenedLetter {
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();

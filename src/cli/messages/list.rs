@@ -9,7 +9,7 @@ use super::super::listing::{ListArgs, ListItem, PagedSearch, Pages, WhenArgs, Wh
 use super::{Attempts, MessagesError, text};
 use crate::api::AttemptShown;
 use crate::id::{CallId, MessageId};
-use crate::journal::{self, Bounds, Page, TopicCursor};
+use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
 use crate::message_log::{EntryFilter, LogEntry, MessageLog, Statuses, newest_of_calls};
 
 /// What is printed.
@@ -54,7 +54,7 @@ struct Calls<'l> {
 impl Pages for Calls<'_> {
     type Found = LogEntry;
 
-    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<LogEntry>, journal::Error> {
+    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<LogEntry>, topic_reader::Error> {
         let mut page = self.attempts.page(from, bounds).await?;
         page.found = newest_of_calls(page.found);
         page.found.retain(|entry| self.found.insert((entry.message, entry.call)));

@@ -17,8 +17,9 @@ use crate::definition::Definitions;
 use crate::id::MessageId;
 use crate::message_log::{LogEntry, MessageLog};
 use crate::pipeline;
+use crate::redelivery::Resend;
+use crate::redelivery::replay::Stages;
 use crate::render::{AttachmentUrl, Renderer};
-use crate::replay::{Resend, Stages};
 use crate::store;
 
 /// Which messages are sent again.

@@ -69,7 +69,7 @@ fn tried(text: &mut String, attempt: &Attempt) {
 mod tests {
     use super::*;
     use crate::cli::text::table;
-    use crate::journal::Record;
+    use crate::kafka::topic_reader::Record;
 
     fn entry(at: &str, json: &str) -> LogEntry {
         let json = format!(

@@ -9,9 +9,9 @@ use super::selection::Selection;
 use super::{Args, ReplayError, ReplayOutcome, Stopped};
 use crate::cli::Terminal;
 use crate::cli::text::printable;
-use crate::journal::Spans;
-use crate::replay::{OffsetRanges, Page, Sums};
-use crate::settle::UnacknowledgedCall;
+use crate::kafka::topic_reader::Spans;
+use crate::redelivery::UnacknowledgedCall;
+use crate::redelivery::replay::{OffsetRanges, Page, Sums};
 
 /// How many troubles are told one by one.
 const TOLD: usize = 10;

@@ -1,6 +1,7 @@
 //! Dead letters of rows in order are sent out again on librdkafka's mock cluster.
 
 use super::*;
+use crate::redelivery::{Redrive, RedriveMarkers, RedriveOptions, RedrivePlan, Skipped};
 
 const CALLS: i64 = 200;
 

@@ -13,9 +13,10 @@ use crate::api::Api;
 use crate::api::body::{JsonBody, OptionalBody};
 use crate::api::error::ApiError;
 use crate::api::oauth::Caller;
+use crate::dead_letters::{Candidate, LetterFilter, LetterId};
 use crate::id::WebhookId;
-use crate::journal::{Bounds, TopicCursor};
-use crate::settle::{Candidate, LetterFilter, LetterId, Outcomes, RedriveMarkers, RedriveOptions, Skipped};
+use crate::kafka::topic_reader::{Bounds, TopicCursor};
+use crate::redelivery::{Outcomes, RedriveMarkers, RedriveOptions, Skipped};
 
 /// How long is read for letters, then for what was redriven before, and then for how long letters are begun. With ten
 /// seconds for the last ones that is less than an answer may take.

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::dead_letters::{Letter, LetterKind, OpenedLetter};
 use crate::definition::without_secrets;
-use crate::settle::{Letter, LetterKind, OpenedLetter};
 
 /// What was given up, and why. What is not known of it is null.
 #[derive(Debug, Serialize, ToSchema)]

@@ -11,7 +11,7 @@ use crate::api::Api;
 use crate::api::error::ApiError;
 use crate::api::oauth::Caller;
 use crate::id::{EventId, MessageId, WebhookId};
-use crate::replay::NotResent;
+use crate::redelivery::NotResent;
 
 /// What was sent again.
 #[derive(Debug, Serialize, ToSchema)]

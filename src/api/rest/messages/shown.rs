@@ -143,7 +143,7 @@ impl MessageShown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Record;
+    use crate::kafka::topic_reader::Record;
 
     #[test]
     fn clients_do_not_learn_what_an_internal_name_stands_for() {

@@ -13,7 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::merge::{Chunk, Ended, Merge, MergeStep, Span};
 use super::{Bounds, Error, Extent, Page, Range, Record, Spans, TopicCursor, partition_of};
-use crate::brokers::{self, ClientErrors};
+use crate::kafka::errors::{self, ClientErrors};
 
 /// How long a broker may take to answer a question about the topic.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ impl PartitionsReader {
         client
     }
 
-    /// See [`super::Journal::page`].
+    /// See [`super::TopicReader::page`].
     pub fn page<T>(
         &mut self,
         from: Option<TopicCursor>,
@@ -111,7 +111,7 @@ impl PartitionsReader {
         Ok(Page { found, next, looked_at: self.looked_at })
     }
 
-    /// See [`super::Journal::each`].
+    /// See [`super::TopicReader::each`].
     pub fn each<T>(
         &mut self,
         places: &[(i32, i64)],
@@ -121,7 +121,7 @@ impl PartitionsReader {
         places.iter().map(|place| self.at(*place, &spans, &mut look)).collect()
     }
 
-    /// See [`super::Journal::extents`].
+    /// See [`super::TopicReader::extents`].
     pub fn extents(&self, times: &[i64]) -> Result<Vec<Extent>, Error> {
         let partitions = self.partitions()?;
         let (starts, ends) = (self.offsets(partitions, Offset::Beginning)?, self.offsets(partitions, Offset::End)?);
@@ -137,7 +137,7 @@ impl PartitionsReader {
         Ok((0..partitions).map(extent).collect())
     }
 
-    /// See [`super::Journal::forward`].
+    /// See [`super::TopicReader::forward`].
     pub fn forward<S>(
         &mut self,
         mut spans: Spans,
@@ -231,7 +231,7 @@ impl PartitionsReader {
     fn partitions(&self) -> Result<usize, Error> {
         let serve = || while self.consumer.poll(Duration::ZERO).is_some() {};
         let (client, troubles) = (self.consumer.client(), &self.consumer.context().0);
-        let metadata = brokers::metadata(client, Some(&self.topic), self.answer(), troubles, serve)
+        let metadata = errors::metadata(client, Some(&self.topic), self.answer(), troubles, serve)
             .map_err(|reason| Error::Unanswered { topic: self.topic.clone(), brokers: self.brokers.clone(), reason })?;
         let found = metadata.topics().iter().find(|found| found.name() == self.topic);
         match found.map_or(0, |found| found.partitions().len()) {
@@ -309,11 +309,11 @@ impl PartitionsReader {
 
     /// The client goes on by itself after an error, unless it may not read at all.
     fn trouble(&mut self, error: &KafkaError) -> Result<(), Error> {
-        if brokers::is_of_the_group(error) {
+        if errors::is_of_the_group(error) {
             return Ok(());
         }
-        self.trouble = brokers::told(error);
-        if brokers::is_denied(error) {
+        self.trouble = errors::told(error);
+        if errors::is_denied(error) {
             return Err(Error::Denied { topic: self.topic.clone(), reason: self.trouble.clone() });
         }
         Ok(())

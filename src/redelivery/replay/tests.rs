@@ -13,6 +13,7 @@ use crate::definition::TableKey;
 use crate::definition::samples::{event, webhook};
 use crate::id::{EventId, MessageId, Place};
 use crate::matching::{Index, Rule, Target};
+use crate::redelivery::Resend;
 use crate::render::Renderer;
 use crate::settle::Retries;
 use crate::vocabulary::Operation;
@@ -61,7 +62,7 @@ impl Bench {
     }
 
     fn replay(&self) -> Replay {
-        let journal = Journal::new(TOPIC, self.client().into_iter().collect());
+        let journal = TopicReader::new(TOPIC, self.client().into_iter().collect());
         Replay::new(TOPIC, journal, (self.stages())(TOPIC).unwrap())
     }
 
@@ -72,7 +73,7 @@ impl Bench {
     /// How many calls wait in the first retry topic.
     async fn waiting(&self) -> i64 {
         let first = Retries::default().tiers().of(Duration::ZERO).topic.clone();
-        let journal = Journal::new(&first, self.client().into_iter().collect());
+        let journal = TopicReader::new(&first, self.client().into_iter().collect());
         journal.extents(Vec::new(), TIME).await.unwrap()[0].end
     }
 }

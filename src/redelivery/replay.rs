@@ -7,7 +7,6 @@
 //! committed.
 
 mod range;
-mod resend;
 #[cfg(test)]
 mod tests;
 
@@ -18,12 +17,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::decode::Input;
-use crate::journal::{Error, Extent, Journal, Record, Spans};
+use crate::kafka::topic_reader::{Error, Extent, Record, Spans, TopicReader};
 use crate::pipeline;
 use crate::settle::StoredCall;
 
 pub use self::range::{BadPlaces, BadRange, Edge, OffsetRanges, Range, without_deleted};
-pub use self::resend::{NotResent, Resend};
 
 /// How long a page is read, and how long the topic may take to say what it holds.
 const PAGE_TIME: Duration = Duration::from_secs(10);
@@ -38,7 +36,7 @@ pub type Stages = Box<dyn Fn(&str) -> Option<pipeline::Replay> + Send + Sync>;
 /// A topic that is read once more.
 pub struct Replay {
     topic: Arc<str>,
-    journal: Journal,
+    journal: TopicReader,
     stages: Arc<Mutex<pipeline::Replay>>,
 }
 
@@ -71,14 +69,14 @@ pub struct Sums {
 
 impl Replay {
     /// `journal` is the topic's, `stages` those of its source.
-    pub fn new(topic: &str, journal: Journal, stages: pipeline::Replay) -> Self {
+    pub fn new(topic: &str, journal: TopicReader, stages: pipeline::Replay) -> Self {
         Self { topic: topic.into(), journal, stages: Arc::new(Mutex::new(stages)) }
     }
 
     /// What the topic holds now, with the offsets of these times in milliseconds since 1970.
     ///
     /// # Errors
-    /// As [`Journal::extents`].
+    /// As [`TopicReader::extents`].
     pub async fn extents(&self, times: Vec<i64>) -> Result<Vec<Extent>, Error> {
         self.journal.extents(times, PAGE_TIME).await
     }
@@ -87,7 +85,7 @@ impl Replay {
     /// written, so it may be given up at any time.
     ///
     /// # Errors
-    /// As [`Journal::forward`].
+    /// As [`TopicReader::forward`].
     pub async fn read(&self, spans: Spans, most_calls: usize) -> Result<(Page, Spans), Error> {
         let (topic, stages) = (self.topic.clone(), self.stages.clone());
         let look = move |page: &mut Page, record: &Record<'_>| {
@@ -142,7 +140,7 @@ impl AddAssign for Sums {
     }
 }
 
-fn input<'a>(topic: &'a str, record: &'a Record<'_>) -> Input<'a> {
+pub(super) fn input<'a>(topic: &'a str, record: &'a Record<'_>) -> Input<'a> {
     Input {
         topic,
         partition: record.partition,

@@ -19,13 +19,13 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 
-use super::letter::{Letter, LetterId, LetterKind};
-use super::outgoing::Outgoing;
-use super::reading::Letters;
 use super::redrive_markers::RedriveMarkers;
-use super::stored_call::{InvalidCall, StoredCall};
-use super::{Config, Retries, dead_letter, producer};
-use crate::journal::{Error, Record};
+use crate::dead_letters::Letters;
+use crate::dead_letters::{Candidate, LetterId, LetterKind};
+use crate::kafka::topic_reader::Error;
+use crate::settle::Outgoing;
+use crate::settle::{Config, OutgoingHeaders, OutgoingKind, Retries, producer};
+use crate::settle::{InvalidCall, StoredCall};
 
 /// How many letters are under way at once.
 const AT_ONCE: usize = 64;
@@ -37,14 +37,6 @@ pub struct Redrive {
     letters_topic: Arc<str>,
     retry_topic: Arc<str>,
     producer: ClientConfig,
-}
-
-/// A letter, with the call that it is.
-#[derive(Debug)]
-pub struct Candidate {
-    pub letter: Letter,
-    call: Result<StoredCall, InvalidCall>,
-    body: Option<Bytes>,
 }
 
 /// How letters are sent out again.
@@ -101,14 +93,6 @@ struct Pair {
 }
 
 impl Candidate {
-    pub(super) fn read(record: &Record<'_>) -> Self {
-        let header = |name: &str| Some(record.headers.iter().find(|(header, _)| *header == name)?.1);
-        let letter = Letter::read(record);
-        let is_call = letter.kind == Some(LetterKind::Call);
-        let body = record.value.filter(|_| is_call).map(Bytes::copy_from_slice);
-        Self { letter, call: StoredCall::of_letter(header), body }
-    }
-
     /// The records to write, unless there is a reason against it.
     fn pair(
         self,
@@ -128,7 +112,7 @@ impl Candidate {
                 None => {}
             }
         }
-        let marker = dead_letter::redriven(self.letter.id, &call, &order.by);
+        let marker = marker(self.letter.id, &call, &order.by);
         Ok(Pair { call: call.due(now, order.definitions, body), marker })
     }
 }
@@ -200,6 +184,25 @@ impl Redrive {
         counter!("outhook_redriven_total", "how" => "redrive").increment(count as u64);
         let marked = in_turn(producer, &self.letters_topic, sent, |pair| &pair.marker, Skipped::Unmarked).await;
         marked.into_iter().map(|(id, pair)| (id, pair.map(drop))).collect()
+    }
+}
+
+/// The marker of a letter that was sent out again. It has the letter's key, so that retention deletes the letter first.
+fn marker(letter: LetterId, call: &StoredCall, by: &str) -> Outgoing {
+    let headers = OutgoingHeaders::new("redriven")
+        .add("letter", letter)
+        .add("account", &call.account)
+        .add("webhook", call.webhook)
+        .add("event", call.event)
+        .add("message", call.message)
+        .add("call", call.call)
+        .add("by", by);
+    Outgoing {
+        kind: OutgoingKind::Redriven,
+        place: format!("dead letter {letter}"),
+        key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
+        value: None,
+        headers,
     }
 }
 

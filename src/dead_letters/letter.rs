@@ -12,9 +12,9 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::outgoing::PREFIX;
 use crate::id::{AccountId, CallId, EventId, MessageId, RowKey, WebhookId};
-use crate::journal::Record;
+use crate::kafka::topic_reader::Record;
+use crate::settle::PREFIX;
 
 pub use self::filter::{LetterFilter, UrlPrefix};
 
@@ -105,7 +105,7 @@ impl Letter {
     }
 
     /// Where the row change stands, then the letter: by this, letters about one row are in the order of its changes.
-    pub(super) fn change(&self) -> (Option<&str>, Option<i32>, Option<i64>, LetterId) {
+    pub(crate) fn change(&self) -> (Option<&str>, Option<i32>, Option<i64>, LetterId) {
         (self.topic.as_deref(), self.partition, self.offset, self.id)
     }
 

@@ -5,17 +5,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Config;
 use super::letter::{Letter, LetterFilter, LetterId};
-use super::redrive::Candidate;
-use crate::journal::{Bounds, Error, Journal, Page, Record, Spans, TopicCursor};
+use crate::dead_letters::Candidate;
+use crate::kafka::topic_reader::{Bounds, Error, Page, Record, Spans, TopicCursor, TopicReader};
+use crate::settle::Config;
 
 /// How many records between two letters are rather read than passed over, which takes a client of its own.
 const LARGEST_GAP: i64 = 10_000;
 
 /// The dead letters in their topic.
 pub struct Letters {
-    journal: Journal,
+    journal: TopicReader,
 }
 
 /// A dead letter with all that it holds.
@@ -30,13 +30,13 @@ pub struct OpenedLetter {
 impl Letters {
     /// `client` says how the cluster is reached (brokers, security).
     pub fn new(config: &Config, client: &HashMap<String, String>) -> Self {
-        Self { journal: Journal::new(&config.topic, client.clone().into_iter().collect()) }
+        Self { journal: TopicReader::new(&config.topic, client.clone().into_iter().collect()) }
     }
 
     /// Those that are meant, the newest first, from the cursor on.
     ///
     /// # Errors
-    /// As [`Journal::page`].
+    /// As [`TopicReader::page`].
     pub async fn page(
         &self,
         filter: LetterFilter,
@@ -51,7 +51,7 @@ impl Letters {
     /// One letter; None if it is not there (any more).
     ///
     /// # Errors
-    /// As [`Journal::at`].
+    /// As [`TopicReader::at`].
     pub async fn open(&self, id: LetterId, time: Duration) -> Result<Option<OpenedLetter>, Error> {
         let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
         let look = move |record: &Record<'_>| {
@@ -63,7 +63,7 @@ impl Letters {
     /// The same as [`Letters::page`], with what it takes to send them out again.
     ///
     /// # Errors
-    /// As [`Journal::page`].
+    /// As [`TopicReader::page`].
     pub async fn candidates(
         &self,
         filter: LetterFilter,
@@ -78,7 +78,7 @@ impl Letters {
     /// Those of these ids, in their order; None for one that is not there (any more).
     ///
     /// # Errors
-    /// As [`Journal::each`].
+    /// As [`TopicReader::each`].
     pub async fn named(&self, ids: &[LetterId], time: Duration) -> Result<Vec<Option<Candidate>>, Error> {
         let places = ids.iter().map(|id| (id.partition, id.offset)).collect();
         self.journal.each(places, time, |record| Some(Candidate::read(record))).await
@@ -88,7 +88,7 @@ impl Letters {
     /// each part of the topic once, however long that takes.
     ///
     /// # Errors
-    /// As [`Journal::forward`]; `time` is how long it may get nowhere.
+    /// As [`TopicReader::forward`]; `time` is how long it may get nowhere.
     pub async fn gathered(&self, ids: &[LetterId], time: Duration) -> Result<Vec<Candidate>, Error> {
         let ids: Arc<BTreeSet<LetterId>> = Arc::new(ids.iter().copied().collect());
         let mut found = Vec::with_capacity(ids.len());

@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use super::{Stages, input};
+use super::replay::{Stages, input};
+use super::{RetryTopicProducer, UnacknowledgedCall};
 use crate::decode::DecodeError;
 use crate::id::{EventId, MessageId, Place};
-use crate::journal::{Error, Journal, Record};
+use crate::kafka::topic_reader::{Error, Record, TopicReader};
 use crate::pipeline::Replayed;
 use crate::render::TooLarge;
-use crate::settle::{Retries, RetryTopicProducer, UnacknowledgedCall};
+use crate::settle::Retries;
 
 /// How long the record is looked for.
 const READ: Duration = Duration::from_secs(5);
 
 /// Sends messages again, one by one.
 pub struct Resend {
-    journal: Journal,
+    journal: TopicReader,
     stages: Stages,
     retries: Retries,
     client: HashMap<String, String>,
@@ -48,7 +49,7 @@ pub enum NotResent {
 impl Resend {
     /// `client` says how the cluster is reached (brokers, security).
     pub fn new(stages: Stages, retries: &Retries, client: &HashMap<String, String>) -> Self {
-        let journal = Journal::new("", client.clone().into_iter().collect());
+        let journal = TopicReader::new("", client.clone().into_iter().collect());
         Self { journal, stages, retries: retries.clone(), client: client.clone() }
     }
 

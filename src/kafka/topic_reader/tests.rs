@@ -14,7 +14,7 @@ const BOUNDS: Bounds = Bounds { found: 1_000, bytes: u64::MAX, time: Duration::f
 
 struct Bench {
     producer: FutureProducer,
-    journal: Journal,
+    journal: TopicReader,
     cluster: MockCluster<'static, DefaultProducerContext>,
 }
 
@@ -24,7 +24,7 @@ impl Bench {
         cluster.create_topic(TOPIC, partitions, 1).unwrap();
         let client = client(&cluster.bootstrap_servers());
         let producer = client.create().unwrap();
-        Self { producer, journal: Journal::new(TOPIC, client), cluster }
+        Self { producer, journal: TopicReader::new(TOPIC, client), cluster }
     }
 
     /// Writes a record; its value is its timestamp.
@@ -177,12 +177,12 @@ async fn errors_say_what_is_wrong() {
     let foreign = bench.journal.page(from, Range::default(), BOUNDS, value).await.unwrap_err();
     assert!(foreign.to_string().contains("not a cursor that an earlier page has given"), "{foreign}");
 
-    let missing = Journal::new("missing", client(&bench.cluster.bootstrap_servers()));
+    let missing = TopicReader::new("missing", client(&bench.cluster.bootstrap_servers()));
     let missing = missing.page(None, Range::default(), BOUNDS, value).await.unwrap_err();
     assert!(missing.to_string().contains("there is no topic missing"), "{missing}");
 
     let time = Duration::from_millis(300);
-    let nobody = Journal::new(TOPIC, client("127.0.0.1:9"));
+    let nobody = TopicReader::new(TOPIC, client("127.0.0.1:9"));
     let nobody = nobody.page(None, Range::default(), Bounds { time, ..BOUNDS }, value).await.unwrap_err();
     assert!(nobody.to_string().contains("127.0.0.1:9"), "{nobody}");
 

@@ -23,7 +23,7 @@ use rdkafka::error::KafkaError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::reader::PartitionsReader;
-use crate::brokers::Unanswered;
+use super::errors::Unanswered;
 
 pub use self::cursor::{BadCursor, TopicCursor};
 pub use self::retention::days;
@@ -33,7 +33,7 @@ pub use self::retention::days;
 const AT_ONCE: usize = 4;
 
 /// A topic that can be read back.
-pub struct Journal {
+pub struct TopicReader {
     topic: String,
     client: ClientConfig,
     places: Arc<Semaphore>,
@@ -132,7 +132,7 @@ pub fn client(topic: &str, client: ClientConfig) -> ClientConfig {
     PartitionsReader::settings(topic, client)
 }
 
-impl Journal {
+impl TopicReader {
     /// `client` says how the cluster is reached (brokers, security).
     pub fn new(topic: &str, client: ClientConfig) -> Self {
         Self { topic: topic.to_owned(), client, places: Arc::new(Semaphore::new(AT_ONCE)) }

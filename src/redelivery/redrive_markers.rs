@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::letter::{Letter, LetterFilter, LetterId, LetterKind};
-use super::reading::Letters;
-use crate::journal::{Bounds, Error};
+use crate::dead_letters::Letters;
+use crate::dead_letters::{Letter, LetterFilter, LetterId, LetterKind};
+use crate::kafka::topic_reader::{Bounds, Error};
 
 /// How many markers are kept in mind: some 20 MB of them.
 const MOST: usize = 500_000;
@@ -44,7 +44,7 @@ impl RedriveMarkers {
     /// when there are more than 500,000 markers.
     ///
     /// # Errors
-    /// As `Journal::page`.
+    /// As `TopicReader::page`.
     pub async fn look_back(&mut self, to: Timestamp, letters: &Letters, time: Duration) -> Result<bool, Error> {
         let since = to.saturating_sub(CLOCKS).unwrap_or(Timestamp::MIN);
         if self.reached.is_some_and(|reached| reached <= since) {
@@ -85,7 +85,7 @@ impl RedriveMarkers {
     /// Says in letters when they were last sent out again, as far as that is found in this time.
     ///
     /// # Errors
-    /// As `Journal::page`.
+    /// As `TopicReader::page`.
     pub async fn mark(&mut self, found: &mut [Letter], letters: &Letters, time: Duration) -> Result<(), Error> {
         if let Some(oldest) = found.iter().map(|letter| letter.written).min() {
             self.look_back(oldest, letters, time).await?;

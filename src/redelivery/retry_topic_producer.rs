@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 
-use super::Retries;
-use super::producer::{self, is_too_large};
-use super::stored_call::StoredCall;
-use crate::journal::Error;
+use crate::kafka::topic_reader::Error;
+use crate::settle::Retries;
+use crate::settle::StoredCall;
+use crate::settle::producer::{self, is_too_large};
 
 /// How long a record may take to be acknowledged, in milliseconds: a broker may restart meanwhile.
 const ACKNOWLEDGED_MS: &str = "15000";

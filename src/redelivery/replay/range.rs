@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use crate::journal::{Extent, Spans};
+use crate::kafka::topic_reader::{Extent, Spans};
 
 /// Where a range begins or ends in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Letter, LetterKind};
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
-use crate::journal::Range;
+use crate::kafka::topic_reader::Range;
 
 /// Which dead letters are meant: those that all of it is true of. The default is all there are, without the markers
 /// of those that were redriven: only who asks for that kind gets them.

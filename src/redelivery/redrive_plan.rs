@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use super::letter::{Letter, LetterId};
+use crate::dead_letters::{Letter, LetterId};
 use crate::id::RowKey;
 
 /// Letters that are to go out again, all of them together.
