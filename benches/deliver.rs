@@ -21,10 +21,10 @@ use outhook::decode::{EventDate, Sequence};
 use outhook::definition::{Endpoint, MessageOrder, Secret};
 use outhook::deliver::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, Retries};
 use outhook::id::{CallId, Line, MessageId, Place, WriteCount};
-use outhook::matching::{Live, Target};
 use outhook::message_log::{CallStatus, LogEntry};
 use outhook::receipt::{Budget, Receipt, ReceiptTracker};
 use outhook::render::Message;
+use outhook::rules::{Live, Target};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 

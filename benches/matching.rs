@@ -6,7 +6,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use outhook::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
 use outhook::definition::{Event, TableKey, Webhook};
 use outhook::id::AccountId;
-use outhook::matching::{Index, Rule, Target};
+use outhook::matching::Index;
+use outhook::rules::{Rule, Target};
 use outhook::vocabulary::Operation;
 use serde_json::json;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use outhook::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
 use outhook::definition::{Event, Payload, Webhook};
-use outhook::matching::{Rule, Target};
 use outhook::render::Renderer;
+use outhook::rules::{Rule, Target};
 use outhook::vocabulary::Operation;
 use serde_json::json;
 

@@ -23,6 +23,8 @@ pub mod decode;
 
 pub mod definition;
 
+pub mod rules;
+
 pub mod matching;
 
 pub mod render;

@@ -8,9 +8,10 @@ use crate::catalogue::Lookout;
 use crate::decode::{Decoded, Decoder, Headers, Input};
 use crate::deliver::{CALL_BYTES, Call, Lanes};
 use crate::id::{Place, RowKey, WriteCount};
-use crate::matching::{Index, Target};
+use crate::matching::Index;
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
+use crate::rules::Target;
 use crate::settle::Settle;
 use crate::source::{Handler, Record, Unreadable};
 

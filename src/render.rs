@@ -23,7 +23,7 @@ pub use self::preview::{NoPreview, preview};
 
 use crate::decode::{EventDate, RowChange, Sequence};
 use crate::id::{CallId, EventId, MessageId};
-use crate::matching::{Live, Rule, Target};
+use crate::rules::{Live, Rule, Target};
 
 /// What one match sends to one URL, ready to go: nothing of the record is borrowed.
 #[derive(Clone)]

@@ -32,10 +32,11 @@ use self::writer::RetryingWriter;
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, CallSink, Cause, EndpointEvent, Outcome};
 use crate::id::{Line, MessageId, Place, WebhookId};
-use crate::matching::{Index, Rule};
+use crate::matching::Index;
 use crate::message_log::{self, CallStatus, LogEntry};
 use crate::receipt::Receipt;
 use crate::render::TooLarge;
+use crate::rules::Rule;
 
 pub use self::config::{Config, OperatorEvents, Overflow, Retries, RowOrder};
 pub use self::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind, PREFIX};

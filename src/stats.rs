@@ -39,7 +39,7 @@ use crate::store::{DefinitionsLog, StoreError};
 
 pub use self::config::Config;
 pub use self::reading::{catalogue, endpoints, retry_now};
-pub use crate::matching::Totals;
+pub use crate::rules::Totals;
 
 /// How long records are kept by a topic that is created: a day longer than they count.
 pub const RETENTION: Duration = Duration::from_secs(31 * 24 * 60 * 60);

@@ -14,7 +14,7 @@ use crate::dead_letters::UrlPrefix;
 use crate::deliver::line_of;
 use crate::endpoints::{EndpointStatus, Group, RetryOrder};
 use crate::id::{AccountId, Line, WebhookId};
-use crate::matching::Target;
+use crate::rules::Target;
 use crate::{stats, store};
 
 /// Says which endpoints work, which fail, and what waits for them, and has them tried now.

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Candidate;
 use super::letter::{Letter, LetterFilter, LetterId};
-use crate::dead_letters::Candidate;
 use crate::kafka::topic_reader::{Bounds, Error, Page, Record, Spans, TopicCursor, TopicReader};
 use crate::settle::Config;
 

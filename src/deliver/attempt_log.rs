@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::redact::shown;
 use super::{Call, CallSink, Cause};
 use crate::definition::MAX_HEADER;
-use crate::matching::Target;
 use crate::message_log::{Attempt, CallStatus, LogEntry};
+use crate::rules::Target;
 
 /// How much more of an answer is read than is shown, so that a secret at the end is known for one, in bytes: the longest
 /// value of a header, of which each sign is escaped (`\u003d`).

@@ -19,8 +19,8 @@ use super::workers::Workers;
 use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, Retries, attempt_log, now};
 use crate::id::{Line, WebhookId};
 use crate::lifecycle::Stop;
-use crate::matching::Target;
 use crate::message_log::CallStatus;
+use crate::rules::Target;
 
 /// Why an endpoint fails, and for how long it has failed with no answer of one that works.
 #[derive(Debug, Clone)]

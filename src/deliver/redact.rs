@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde_json::Value;
 
 use crate::definition::without_secrets;
-use crate::matching::{Authorization, Target};
+use crate::rules::{Authorization, Target};
 
 /// A value that is shorter is not hidden, in bytes: it is no secret, and the text would be full of holes.
 const SHORTEST: usize = 4;
@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::definition::samples::webhook;
-    use crate::matching::Authorization;
+    use crate::rules::Authorization;
 
     /// What is shown of an answer to a webhook with a header, and with this authentication.
     fn shown_to(header: (&'static str, &'static str), authentication: Value, answer: &str) -> String {

@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::changed::{self, Comparison};
-use super::{CompileError, Rule, Target};
 use crate::decode::{RowChange, UnknownChange};
 use crate::definition::{Event, Webhook};
 use crate::id::{EventId, WebhookId};
+use crate::rules::{CompileError, Rule, Target};
 use crate::vocabulary::{EventSource, Operation};
 
 /// What one definition does with a row change.

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use dashmap::DashMap;
 
-use super::{CountsByEvent, Live, Rule, TableRules, Target};
+use super::TableRules;
 use crate::definition::TableKey;
 use crate::id::{EventId, WebhookId};
+use crate::rules::{CountsByEvent, Live, Rule, Target};
 
 /// All tables' rules, and what calls that have waited need of them; shared by the partitions that read it and the
 /// store that writes it.

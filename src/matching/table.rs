@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Rule, changed};
+use super::changed;
 use crate::decode::{RowChange, UnknownChange};
+use crate::rules::Rule;
 use crate::vocabulary::Operation;
 
 /// The rules of one table, by what fires them. Numbers are places in `rules`.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::matching::{End, Index, Live, Target};
+use crate::matching::{End, Index};
+use crate::rules::{Live, Target};
 use crate::settle::{Due, StoredCall};
 
 /// What this instance knows of a call's definition.

@@ -9,7 +9,7 @@ use crate::decode::{Field, RowChange};
 use crate::definition::template::Varying;
 use crate::id::{CallId, MessageId};
 use crate::json::{self, JsonKind};
-use crate::matching::{BodyStep, CompiledMember, Rule};
+use crate::rules::{BodyStep, CompiledMember, Rule};
 
 /// One body being written.
 pub(super) struct BodyWriter<'a> {

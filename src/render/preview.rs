@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Message, Renderer, TooLarge};
 use crate::decode::RowChange;
 use crate::definition::{Event, Table, Webhook};
-use crate::matching::{CompileError, Rule, Target};
+use crate::rules::{CompileError, Rule, Target};
 
 /// Why there is no message to show.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,8 +11,8 @@ use super::stored_call::StoredCall;
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, Cause};
 use crate::id::{MessageId, Place};
-use crate::matching::Rule;
 use crate::render::TooLarge;
+use crate::rules::Rule;
 
 /// A call given up at `now`.
 pub(super) fn of_call(call: &Call, cause: &Cause, now: Timestamp) -> Outgoing {

@@ -6,8 +6,8 @@ use super::stored_call::StoredCall;
 use crate::decode::Input;
 use crate::deliver::Cause;
 use crate::id::{MessageId, Place};
-use crate::matching::Rule;
 use crate::message_log::{CallStatus, LogEntry};
+use crate::rules::Rule;
 
 /// A call that ended so while no lane had it.
 pub(super) fn ended(call: &StoredCall, status: CallStatus, cause: Option<&Cause>, now: Timestamp) -> LogEntry {

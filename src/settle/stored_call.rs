@@ -18,9 +18,9 @@ use super::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind, PREFIX};
 use crate::decode::{EventDate, Sequence};
 use crate::deliver::Call;
 use crate::id::{AccountId, CallId, EventId, MessageId, Place, RowKey, WebhookId, WriteCount};
-use crate::matching::{Live, Target};
 use crate::receipt::Receipt;
 use crate::render::Message;
+use crate::rules::{Live, Target};
 
 /// A call without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]

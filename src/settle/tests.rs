@@ -20,9 +20,9 @@ use crate::definition::{Endpoint, Secret};
 use crate::deliver::Cause;
 use crate::id::{CallId, MessageId, Place, RowKey, WriteCount};
 use crate::kafka::topic_reader::Bounds;
-use crate::matching::{Live, Target};
 use crate::receipt::{Budget, ReceiptTracker};
 use crate::render::Message;
+use crate::rules::{Live, Target};
 
 mod in_order;
 mod many;

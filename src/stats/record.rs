@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::EventId;
-use crate::matching::Totals;
+use crate::rules::Totals;
 
 /// What keys of counts start with.
 pub(super) const PREFIX: &str = "count/";

@@ -8,7 +8,7 @@ use std::ops::Bound;
 
 use super::record::{Count, Run};
 use crate::id::EventId;
-use crate::matching::Totals;
+use crate::rules::Totals;
 
 /// How many hours are summed, the one that is not over yet included: 30 days.
 const HOURS: u32 = 30 * 24;

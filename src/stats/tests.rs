@@ -9,7 +9,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use super::*;
 use crate::endpoints::{LineWaits, OVERFLOW};
 use crate::id::Line;
-use crate::matching::EventCounts;
+use crate::rules::EventCounts;
 
 struct Broker {
     cluster: MockCluster<'static, DefaultProducerContext>,

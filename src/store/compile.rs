@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::definition::{Changes, DefinitionKey, Definitions, Event, Table, TableKey, Webhook};
 use crate::id::WebhookId;
-use crate::matching::{Index, Rule, Target};
+use crate::matching::Index;
+use crate::rules::{Rule, Target};
 
 /// Compiles what changed, and only that: one event may be one of many thousands on its table.
 pub(super) struct Compiler {

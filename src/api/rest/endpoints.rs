@@ -18,7 +18,7 @@ use crate::definition::{PendingDefinitions, edit};
 use crate::deliver::line_of;
 use crate::endpoints::{EndpointStatus, TooManyOrders};
 use crate::id::Line;
-use crate::matching::Target;
+use crate::rules::Target;
 
 /// Endpoints of a webhook, in the order of its URLs.
 #[derive(Debug, Serialize, ToSchema)]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::definition::{Definitions, Event, TableKey, Webhook};
 use crate::id::{AccountId, EventId, WebhookId};
-use crate::matching::{CompileError, Index, Rule, Target};
+use crate::matching::Index;
+use crate::rules::{CompileError, Rule, Target};
 
 /// How many ids an error names at most.
 const NAMED: usize = 20;

@@ -19,7 +19,7 @@ use crate::deliver::transport::connection::Connection;
 use crate::deliver::transport::failure::{AttemptFailure, Limit, Stage};
 use crate::deliver::transport::signature::Signer;
 use crate::deliver::transport::tokens;
-use crate::matching::Authorization;
+use crate::rules::Authorization;
 
 /// How long the rest of an answer may take: a new connection is had sooner than that.
 const REST_TIMEOUT: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::{Config, Outcome};
 use super::calls::{Heard, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
-use crate::matching::{Authorization, Target};
+use crate::rules::{Authorization, Target};
 
 /// A webhook at the URL whose calls are authorized so.
 fn authorized(url: &str, authentication: Value) -> Arc<Target> {

@@ -13,10 +13,10 @@ use super::receiver;
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, MessageOrder, Secret};
 use crate::id::{CallId, Line, MessageId, Place, WriteCount};
-use crate::matching::{Live, Target};
 use crate::message_log::{CallStatus, LogEntry};
 use crate::receipt::{Budget, Receipt, ReceiptTracker};
 use crate::render::Message;
+use crate::rules::{Live, Target};
 
 /// Counts what becomes of receipts.
 #[derive(Default)]

@@ -8,8 +8,8 @@ use super::super::Config;
 use super::calls::{Heard, RESPONSE_BYTES, SECRET, call, config, target};
 use super::receiver::{Receiver, Reply};
 use crate::definition::{Authentication, HiddenText};
-use crate::matching::{Authorization, Target};
 use crate::message_log::{CallStatus, LogEntry};
+use crate::rules::{Authorization, Target};
 
 fn response(entry: &LogEntry) -> Option<&str> {
     entry.attempt.as_ref()?.response.as_deref()

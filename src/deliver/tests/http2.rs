@@ -22,7 +22,7 @@ use super::super::Config;
 use super::calls::{Heard, config, target};
 use super::receiver::{Receiver, Reply};
 use super::tls::Authority;
-use crate::matching::Target;
+use crate::rules::Target;
 
 /// What the server does with a request.
 #[derive(Clone, Copy)]

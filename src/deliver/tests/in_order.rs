@@ -10,7 +10,7 @@ use super::super::{Call, Cause, Config, Outcome};
 use super::calls::{CountingBook, Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
 use crate::definition::MessageOrder;
-use crate::matching::{Live, Target};
+use crate::rules::{Live, Target};
 
 /// A webhook that wants row order, as this version has it.
 fn ordered(url: &str, version: u32) -> Arc<Target> {

@@ -14,8 +14,8 @@ use super::calls::{CountingBook, Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
 use crate::deliver::context::{FailureSummary, OverflowReason};
 use crate::deliver::lane::worker::Worker;
-use crate::matching::Target;
 use crate::receipt::{Budget, Receipt};
+use crate::rules::Target;
 
 #[tokio::test]
 async fn a_connection_is_used_again() {

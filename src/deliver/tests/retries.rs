@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::super::{Config, Outcome};
 use super::calls::{Heard, SECRET, TIER, call, config, target};
 use super::receiver::{Receiver, Reply};
-use crate::matching::{Live, Totals};
+use crate::rules::{Live, Totals};
 
 #[tokio::test]
 async fn a_delivery_is_what_standard_webhooks_says() {

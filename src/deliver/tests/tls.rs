@@ -15,7 +15,7 @@ use super::super::Config;
 use super::calls::{Heard, SECRET, config, target};
 use super::receiver::{Receiver, Reply};
 use crate::definition::{Endpoint, HiddenText, TlsSettings};
-use crate::matching::{Authorization, Target};
+use crate::rules::{Authorization, Target};
 
 /// A certificate authority made for the test.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 
 use crate::definition::Secret;
-use crate::matching::Target;
+use crate::rules::Target;
 
 /// Bytes of a signature: the version, a comma and the base64 of 32 bytes.
 const SIGNATURE_LEN: usize = 3 + 44;

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::Connection;
 use super::dial::{Dialer, Offer};
 use super::failure::{AttemptFailure, Limit, NoToken};
-use crate::matching::TokenSource;
+use crate::rules::TokenSource;
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -12,9 +12,10 @@ use crate::decode::{Decoder, Format, Settings, WholeTables};
 use crate::definition::TableKey;
 use crate::definition::samples::{event, webhook};
 use crate::id::{EventId, MessageId, Place};
-use crate::matching::{Index, Rule, Target};
+use crate::matching::Index;
 use crate::redelivery::Resend;
 use crate::render::Renderer;
+use crate::rules::{Rule, Target};
 use crate::settle::Retries;
 use crate::vocabulary::Operation;
 

@@ -120,7 +120,7 @@ mod tests {
     use super::super::samples::kept;
     use super::*;
     use crate::definition::samples::webhook;
-    use crate::matching::Target;
+    use crate::rules::Target;
 
     /// Calls wait for hours, and instances of two versions run side by side.
     #[test]
