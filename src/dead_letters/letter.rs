@@ -1,5 +1,5 @@
-//! A dead letter as its record tells it: who, what and why. `dead_letter` writes what is read here; docs/delivery.md
-//! has the table of the headers.
+//! A dead letter as its record tells it: who, what and why. `dead_letter` writes what is read here;
+//! docs/dead-letters.md has the table of the headers.
 //!
 //! Reading is tolerant: older and newer programs write to the same topic, and others may, so whatever is missing or
 //! makes no sense is absent.

@@ -1,7 +1,7 @@
 //! Dead letters: what will not be tried again, with its cause, in a form that can be redriven.
 //!
 //! A dead letter is a Kafka record. Its headers say what it is and why; its value is the body that was to be
-//! sent, or the record that could not be turned into messages, byte for byte. docs/delivery.md has the table.
+//! sent, or the record that could not be turned into messages, byte for byte. docs/dead-letters.md has the table.
 
 use bytes::Bytes;
 use jiff::Timestamp;

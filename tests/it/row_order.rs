@@ -259,7 +259,7 @@ fn an_order_is_kept_shown_and_set_back() {
     becomes(Value::Null);
 }
 
-/// What docs/delivery.md says under "Order at the receiver", line for line.
+/// What docs/row-order.md says under "Order at the receiver", line for line.
 #[derive(Default)]
 struct ByTheDocs {
     seen: HashSet<String>,
