@@ -15,7 +15,7 @@ use tracing::{error, info};
 use self::sources::{Resumes, SourceConfigs, Sources};
 pub use self::trial::problems;
 use crate::api::{Api, BindError, Decoding, Guesses, Listener, Shares};
-use crate::catalogue::{self, Catalogue, Lookout};
+use crate::catalogue::{self, Catalogue, Sampler};
 use crate::config::{self, Config};
 use crate::dead_letters::Letters;
 use crate::decode::{self, Decoder, WholeTables};
@@ -302,7 +302,7 @@ impl Handlers for Stages {
         let (_, settings) = self.sources.iter().find(|(source, _)| source.reads(topic))?;
         Some(Reads::InTurn(Pipeline {
             decoder: Decoder::new(settings.clone(), self.whole_tables.clone()),
-            lookout: Lookout::new(self.catalogue.clone(), topic),
+            lookout: Sampler::new(self.catalogue.clone(), topic),
             index: self.index.clone(),
             renderer: Renderer::new(self.attachment_url.clone()),
             lanes: self.lanes.clone(),

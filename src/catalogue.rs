@@ -1,7 +1,7 @@
 //! Which tables and fields were seen in the stream, with their types as the API names them, and the newest row
 //! change of each table.
 //!
-//! A partition's [`Lookout`] looks at a row when its shape is new, else once a second at most. What it sees is
+//! A partition's [`Sampler`] looks at a row when its shape is new, else once a second at most. What it sees is
 //! joined with what the others saw: a field that anyone saw is known, and so is each kind of value, so that
 //! instances which tell each other what they know agree in the end. The room that keeps it all across restarts
 //! hands the clock in.
@@ -26,7 +26,7 @@ use self::table::CatalogueTable;
 use crate::vocabulary::Operation;
 
 pub use self::sample::Sample;
-pub use self::sampler::Lookout;
+pub use self::sampler::Sampler;
 pub use self::table::TableWrite;
 pub use self::type_inference::FieldKind;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::catalogue::Lookout;
+use crate::catalogue::Sampler;
 use crate::decode::{Decoded, Decoder, Headers, Input};
 use crate::deliver::{CALL_BYTES, Call, Lanes};
 use crate::id::{Place, RowKey, WriteCount};
@@ -33,7 +33,7 @@ mod stored_calls;
 /// reused from record to record.
 pub struct Pipeline {
     pub decoder: Decoder,
-    pub lookout: Lookout,
+    pub lookout: Sampler,
     pub index: Arc<Index>,
     pub renderer: Renderer,
     pub lanes: Arc<Lanes>,

@@ -12,7 +12,7 @@ use crate::decode::{Input, Row, RowChange};
 const MAX_SHAPES: usize = 16;
 
 /// One partition's eye on what goes by.
-pub struct Lookout {
+pub struct Sampler {
     catalogue: Arc<Catalogue>,
     /// By account, then table.
     seen: HashMap<Box<str>, HashMap<Box<str>, SampledTable>>,
@@ -28,7 +28,7 @@ struct SampledTable {
     shapes: Vec<u64>,
 }
 
-impl Lookout {
+impl Sampler {
     pub fn new(catalogue: Arc<Catalogue>, topic: &str) -> Self {
         Self { catalogue, seen: HashMap::new(), topic: topic.into() }
     }

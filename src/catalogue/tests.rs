@@ -29,13 +29,13 @@ fn change<'a>(table: &'a str, fields: &[(&'a str, &'a str)]) -> RowChange<'a> {
 
 /// A partition, and records that come from it.
 struct Partition {
-    lookout: Lookout,
+    lookout: Sampler,
     offset: i64,
 }
 
 impl Partition {
     fn of(catalogue: &Arc<Catalogue>) -> Self {
-        Self { lookout: Lookout::new(catalogue.clone(), "changes"), offset: 0 }
+        Self { lookout: Sampler::new(catalogue.clone(), "changes"), offset: 0 }
     }
 
     fn note(&mut self, table: &str, fields: &[(&str, &str)]) {

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::rules::{Rule, Target};
 use crate::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
 use crate::definition::{Event, Payload, TableKey, Webhook, samples};
 use crate::id::{AccountId, EventId};
+use crate::rules::{Rule, Target};
 use crate::vocabulary::{EventSource, Operation};
 
 fn webhook() -> Webhook {

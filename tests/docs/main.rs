@@ -2,6 +2,7 @@
 //! text from where it is declared. `UPDATE_DOCS=1 cargo test --test docs` writes the lists anew.
 
 mod configuration;
+mod links;
 mod metrics;
 mod openapi;
 

@@ -1,14 +1,18 @@
 //! The rules of this code, held by a test: who may use whom, what stays pure, how long things may be.
 
+mod circles;
 mod licences;
 mod rooms;
 mod source_file;
+mod words;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::rooms::{EFFECTS, EMPTY_NAMES, PURE_MODULES, READ_THE_ENVIRONMENT, ROOMS, Room};
+use crate::rooms::{
+    CONSTRUCT, CONSTRUCTED, EFFECTS, EMPTY_NAMES, PURE_MODULES, READ_THE_ENVIRONMENT, ROOMS, Room, SHARED_STATE,
+};
 use crate::source_file::SourceFile;
 
 /// A function fits a screen.
@@ -58,6 +62,43 @@ fn the_table_points_only_up() {
     }
 }
 
+#[test]
+fn words_are_plain() {
+    let mut found = Vec::new();
+    for (path, text) in files(Path::new("src")) {
+        found
+            .extend(words::in_rust(&text).into_iter().map(|(line, told)| format!("{}:{line}: {told}", path.display())));
+    }
+    for folder in [".", "docs"] {
+        let entries = fs::read_dir(folder).expect("the folder is in the tree");
+        for path in
+            entries.map(|entry| entry.expect("the folder can be listed").path()).filter(|path| words::is_document(path))
+        {
+            let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            found.extend(
+                words::in_markdown(&text).into_iter().map(|(line, told)| format!("{}:{line}: {told}", path.display())),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{} phrases:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn every_permission_is_used() {
+    let mut unused: BTreeSet<(&str, &str)> = ROOMS
+        .iter()
+        .flat_map(|room| room.may_use.iter().filter(|used| **used != "*").map(|used| (room.name, *used)))
+        .collect();
+    for (path, text) in files(Path::new("src")) {
+        let module = module_of(&path);
+        let (Some(own), Ok(source)) = (module.first(), SourceFile::read(&module, &text)) else { continue };
+        for (_, used) in source.paths.iter().filter(|(_, path)| path[0] == "crate" && path.len() > 1) {
+            unused.remove(&(own.as_str(), used[1].as_str()));
+        }
+    }
+    assert!(unused.is_empty(), "no file uses these permissions of ROOMS; take them out: {unused:?}");
+}
+
 /// A rule that finds nothing where there is something would hold nobody to anything.
 #[test]
 fn each_rule_finds_what_breaks_it() {
@@ -75,7 +116,18 @@ fn each_rule_finds_what_breaks_it() {
             "//! Doc.\nuse std::time::{Duration, Instant};\n",
             ":2: render is pure and may not name std::time::Instant",
         ),
-        ("src/deliver/rows.rs", "//! Doc.\nuse tokio::net;\n", ":2: deliver::rows is pure and may not name tokio"),
+        (
+            "src/deliver/lane/row_queue.rs",
+            "//! Doc.\nuse tokio::net;\n",
+            ":2: deliver::lane::row_queue is pure and may not name tokio",
+        ),
+        (
+            "src/source/ledger.rs",
+            "//! Doc.\nuse std::sync::atomic::AtomicBool;\n",
+            ":2: source::ledger is pure and may not name std::sync::atomic",
+        ),
+        ("src/deliver/timer.rs", "//! A deadline; pure.\n", ":1: deliver::timer says that it is pure"),
+        ("src/api.rs", "//! Doc.\nfn f() { Settle::new() }\n", ":2: api may not make a Settle"),
         ("src/store.rs", "//! Doc.\nfn f() { std::env::var(N) }\n", ":2: store may not read the environment"),
         ("src/cellar.rs", "//! Doc.\n", "cellar is no room"),
         ("src/id.rs", "fn f() {}\n", "src/id.rs:1: the module has no //! doc"),
@@ -138,6 +190,8 @@ fn check(files: &[(PathBuf, String)]) -> Vec<String> {
             source.test_modules.iter().map(|test| [module.as_slice(), std::slice::from_ref(test)].concat())
         })
         .collect();
+    let modules: Vec<_> = read.iter().map(|(_, module, _, source)| (module.clone(), source)).collect();
+    found.extend(circles::circles(&modules));
     for (path, module, text, source) in &read {
         if (1..=module.len()).any(|depth| tests.contains(&module[..depth])) {
             continue;
@@ -145,7 +199,9 @@ fn check(files: &[(PathBuf, String)]) -> Vec<String> {
         let findings = [
             rooms_kept(module, source),
             purity_kept(module, source),
+            purity_listed(module, text),
             environment_kept(module, source),
+            construction_kept(module, source),
             form_kept(module, text, source),
             failures_kept(source),
         ];
@@ -185,10 +241,37 @@ fn purity_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
     if !pure_room && !PURE_MODULES.contains(&name.as_str()) {
         return Vec::new();
     }
-    let effect_of = |path: &[String]| EFFECTS.iter().find(|effect| starts_with(path, effect));
+    let state: &[&str] = if SHARED_STATE.modules.contains(&name.as_str()) { &[] } else { SHARED_STATE.names };
+    let effect_of = |path: &[String]| EFFECTS.iter().chain(state).find(|effect| starts_with(path, effect));
     let mend = "let the caller do it and hand the result in";
     let named = source.paths.iter().filter_map(|(line, path)| Some((*line, effect_of(path)?)));
     named.map(|(line, effect)| (line, format!("{name} is pure and may not name {effect}: {mend}"))).collect()
+}
+
+/// A file that says that it is pure is held to it.
+fn purity_listed(module: &[String], text: &str) -> Vec<(usize, String)> {
+    let name = module.join("::");
+    let is_listed = module.first().and_then(|own| Room::named(own)).is_some_and(|room| room.pure)
+        || PURE_MODULES.contains(&name.as_str());
+    let doc = text.lines().take_while(|line| line.starts_with("//!"));
+    let says = |line: &str| {
+        let mut words = line.split(|character: char| !character.is_alphanumeric());
+        words.any(|word| word.eq_ignore_ascii_case("pure"))
+    };
+    if is_listed || !doc.clone().any(says) {
+        return Vec::new();
+    }
+    vec![(1, format!("{name} says that it is pure: give it a line in PURE_MODULES, or say what it does"))]
+}
+
+fn construction_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
+    let Some(own) = module.first().filter(|own| !CONSTRUCT.contains(&own.as_str())) else { return Vec::new() };
+    let constructs = source.paths.iter().filter_map(|(line, path)| {
+        let [.., of, function] = path.as_slice() else { return None };
+        let part = CONSTRUCTED.iter().find(|part| part.of == of && part.function == function && part.room != own)?;
+        Some((*line, format!("{own} may not make a {}: app makes it, and hands it in", part.of)))
+    });
+    constructs.collect()
 }
 
 fn environment_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {

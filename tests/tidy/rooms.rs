@@ -11,114 +11,102 @@ pub struct Room {
 
 /// In the order of a row change's journey, leaves first.
 pub const ROOMS: &[Room] = &[
-    leaf("id"),
-    leaf("vocabulary"),
-    leaf("json"),
-    // Leaves that do touch the world: a drain watch, logs, the metrics' registry.
+    pure("id", &[]),
+    pure("vocabulary", &[]),
+    pure("json", &[]),
+    // Leaves with effects: readiness and stop, logs and metrics.
     room("lifecycle", &[]),
     room("telemetry", &[]),
-    // Why Kafka does not answer, for all who ask it.
-    room("brokers", &[]),
-    // A topic read back from its end, whatever its records are.
-    room("journal", &["id", "brokers"]),
-    // What is told of attempts; who tells it stands below.
-    room("message_log", &["journal", "id", "brokers"]),
-    room("receipt", &["id"]),
-    room("source", &["receipt", "id", "lifecycle", "telemetry", "brokers"]),
-    pure("decode", &["id", "vocabulary", "json"]),
-    pure("definition", &["id", "vocabulary", "json"]),
-    pure("matching", &["definition", "decode", "id", "vocabulary", "json"]),
-    // It follows the definitions into the index that matching reads.
-    room("store", &["matching", "definition", "id", "vocabulary", "json", "lifecycle", "telemetry", "brokers"]),
-    pure("render", &["matching", "definition", "decode", "id", "vocabulary", "json"]),
-    // A message's target holds its endpoints and its secret, which are the definition's.
-    room("deliver", &["render", "matching", "definition", "message_log", "receipt", "id", "lifecycle", "telemetry"]),
+    // Why brokers do not answer, and topics read backwards from their end.
+    room("kafka", &[]),
+    // One entry an attempt.
+    room("message_log", &["kafka", "id"]),
+    room("receipt", &[]),
+    room("source", &["receipt", "kafka", "telemetry", "lifecycle", "id"]),
+    pure("decode", &["json", "vocabulary", "id"]),
+    pure("definition", &["json", "vocabulary", "id"]),
+    // Compiled definitions. A rule has counters and an end.
+    pure("rules", &["definition", "json", "vocabulary", "id"]),
+    pure("matching", &["rules", "definition", "decode", "json", "vocabulary", "id"]),
+    // It follows the definitions topic into the index of matching.
+    room("store", &["matching", "rules", "definition", "kafka", "lifecycle", "id"]),
+    pure("render", &["rules", "definition", "decode", "json", "id"]),
+    // A message names its target, which has the endpoints and secrets of the definition.
+    room("deliver", &["render", "rules", "definition", "receipt", "message_log", "lifecycle", "id"]),
     room(
         "settle",
-        &[
-            "deliver",
-            "render",
-            "matching",
-            "decode",
-            "message_log",
-            "receipt",
-            "journal",
-            "id",
-            "lifecycle",
-            "telemetry",
-            "brokers",
-        ],
+        &["deliver", "render", "matching", "rules", "decode", "receipt", "message_log", "kafka", "lifecycle", "id"],
     ),
-    // How endpoints stand on each instance; the clock and the topic are handed in.
+    // Dead letters, read.
+    room("dead_letters", &["settle", "kafka", "id"]),
+    // The state of endpoints over the group; clock and topic are arguments.
     room("endpoints", &["deliver", "id"]),
-    // What tables and fields were seen; the clock and the topic are handed in.
-    room("catalogue", &["decode", "id", "vocabulary", "json"]),
+    // Tables and fields seen; clock and topic are arguments.
+    room("catalogue", &["decode", "json", "vocabulary"]),
     room(
         "pipeline",
         &[
-            "source",
-            "decode",
-            "matching",
-            "render",
-            "deliver",
-            "settle",
-            "endpoints",
             "catalogue",
+            "endpoints",
+            "settle",
+            "deliver",
+            "render",
+            "matching",
+            "rules",
+            "decode",
+            "source",
             "receipt",
             "vocabulary",
             "id",
         ],
     ),
-    // Records of the past go a pipeline's way once more.
-    room("replay", &["pipeline", "settle", "render", "decode", "journal", "id"]),
-    // It sums what is counted by event, and keeps that and the catalogue in a topic, which it reads like the store's.
-    room(
-        "stats",
-        &["store", "matching", "catalogue", "endpoints", "journal", "id", "lifecycle", "telemetry", "brokers"],
-    ),
+    // It sends again on request: redrive, resend, replay.
+    room("redelivery", &["pipeline", "dead_letters", "settle", "render", "decode", "kafka", "id"]),
+    // Counts by event, and the catalogue, in a topic.
+    room("stats", &["catalogue", "endpoints", "store", "matching", "rules", "kafka", "telemetry", "id"]),
     room(
         "api",
         &[
-            "store",
             "stats",
+            "redelivery",
             "catalogue",
+            "endpoints",
+            "dead_letters",
+            "deliver",
+            "render",
+            "store",
+            "matching",
+            "rules",
             "definition",
             "decode",
-            "matching",
-            "render",
-            "source",
-            "deliver",
-            "settle",
-            "endpoints",
-            "replay",
             "message_log",
-            "journal",
-            "id",
-            "vocabulary",
-            "json",
-            "lifecycle",
+            "kafka",
             "telemetry",
+            "lifecycle",
+            "json",
+            "vocabulary",
+            "id",
         ],
     ),
     room(
         "config",
         &[
-            "source",
-            "decode",
-            "definition",
-            "store",
-            "render",
-            "deliver",
-            "settle",
-            "message_log",
-            "stats",
             "api",
-            "id",
-            "vocabulary",
+            "stats",
+            "settle",
+            "deliver",
+            "render",
+            "store",
+            "definition",
+            "decode",
+            "source",
+            "message_log",
             "telemetry",
+            "vocabulary",
+            "id",
         ],
     ),
-    room("topics", &["config", "store", "settle", "message_log", "stats", "id", "brokers"]),
+    room("topics", &["config", "stats", "settle", "store", "message_log", "kafka"]),
     free("app"),
     free("dev"),
     free("cli"),
@@ -129,23 +117,29 @@ pub const ROOMS: &[Room] = &[
 pub const PURE_MODULES: &[&str] = &[
     "source::completion",
     "source::ledger",
-    "journal::cursor",
-    "journal::merge",
-    "replay::range",
+    "kafka::topic_reader::cursor",
+    "kafka::topic_reader::merge",
+    "redelivery::replay::range",
     "message_log::entry",
     "message_log::filter",
-    "settle::letter",
-    "settle::letter::filter",
-    "deliver::classify",
-    "deliver::schedule",
-    "deliver::row_queue",
+    "dead_letters::letter",
+    "dead_letters::letter::filter",
+    "deliver::policy::breaker",
+    "deliver::policy::classify",
+    "deliver::policy::concurrency",
+    "deliver::policy::drain_rate",
+    "deliver::policy::retry_after",
+    "deliver::policy::schedule",
+    "deliver::lane::row_queue",
+    "deliver::throttle::slots",
+    "settle::tiers",
     "catalogue::type_inference",
     "catalogue::table_schema",
     "stats::record",
     "stats::sums",
 ];
 
-/// What pure code does not name: the network, Kafka and the clock.
+/// What pure code does not name: the network, Kafka, the clock and chance.
 pub const EFFECTS: &[&str] = &[
     "tokio",
     "rdkafka",
@@ -158,7 +152,41 @@ pub const EFFECTS: &[&str] = &[
     "Timestamp::now",
     "Instant::now",
     "SystemTime::now",
+    "Uuid::new_v4",
+    "ring::rand",
 ];
+
+/// State that several threads share, or that any type can hide in, which pure code does not name either.
+pub struct SharedState {
+    pub names: &'static [&'static str],
+    /// Modules of pure rooms that may: they hold what all partitions look things up in and count with.
+    pub modules: &'static [&'static str],
+}
+
+pub const SHARED_STATE: SharedState = SharedState {
+    names: &["std::sync::atomic", "std::sync::Mutex", "std::sync::RwLock", "std::any", "dashmap"],
+    modules: &["matching::index", "rules::authorization", "rules::counts", "rules::rule"],
+};
+
+/// A part of the program that is made once: by this function, called in `app` and in its own room.
+pub struct Constructed {
+    pub room: &'static str,
+    pub of: &'static str,
+    pub function: &'static str,
+}
+
+pub const CONSTRUCTED: &[Constructed] = &[
+    constructed("store", "Store", "start"),
+    constructed("message_log", "LogWriter", "new"),
+    constructed("settle", "Settle", "new"),
+    constructed("deliver", "Lanes", "new"),
+    constructed("stats", "Stats", "start"),
+    constructed("source", "Source", "start"),
+    constructed("pipeline", "Pipeline", "new"),
+];
+
+/// The rooms that put parts together: `app` all of them, `cli` those that a command needs.
+pub const CONSTRUCT: &[&str] = &["app", "cli"];
 
 /// The rooms at the edge, which may read the environment; the others are told what they need to know.
 pub const READ_THE_ENVIRONMENT: &[&str] = &["cli", "dev"];
@@ -166,8 +194,8 @@ pub const READ_THE_ENVIRONMENT: &[&str] = &["cli", "dev"];
 /// Names that say nothing of what is inside.
 pub const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc"];
 
-const fn leaf(name: &'static str) -> Room {
-    pure(name, &[])
+const fn constructed(room: &'static str, of: &'static str, function: &'static str) -> Constructed {
+    Constructed { room, of, function }
 }
 
 const fn pure(name: &'static str, may_use: &'static [&'static str]) -> Room {

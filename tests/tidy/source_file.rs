@@ -11,6 +11,8 @@ pub struct SourceFile {
     pub has_doc: bool,
     /// Every path as it is from the crate's root, `crate::` and `super::` resolved: line and segments.
     pub paths: Vec<(usize, Vec<String>)>,
+    /// What the file shows under its own module: each name, and the path of what it is.
+    pub exports: Vec<(String, Vec<String>)>,
     /// Line, name, and lines from signature to closing brace.
     pub functions: Vec<(usize, String, usize)>,
     /// Lines with `.unwrap()`.
@@ -67,6 +69,29 @@ impl SourceFile {
                 self.name(ident.span(), before);
             }
             syn::UseTree::Glob(glob) => self.name(glob.span(), before),
+        }
+    }
+
+    /// Names of a `pub use`, with their paths.
+    fn exported(&mut self, tree: &syn::UseTree, mut before: Vec<String>) {
+        match tree {
+            syn::UseTree::Path(path) => {
+                before.push(path.ident.to_string());
+                self.exported(&path.tree, before);
+            }
+            syn::UseTree::Group(group) => group.items.iter().for_each(|item| self.exported(item, before.clone())),
+            syn::UseTree::Name(name) if name.ident == "self" => {}
+            syn::UseTree::Name(syn::UseName { ident }) => {
+                before.push(ident.to_string());
+                let path = self.rooted(before);
+                self.exports.push((ident.to_string(), path));
+            }
+            syn::UseTree::Rename(syn::UseRename { ident, rename, .. }) => {
+                before.push(ident.to_string());
+                let path = self.rooted(before);
+                self.exports.push((rename.to_string(), path));
+            }
+            syn::UseTree::Glob(_) => {}
         }
     }
 
@@ -154,8 +179,12 @@ impl<'ast> Visit<'ast> for SourceFile {
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        if !self.is_test(&item.attrs, item.span()) {
-            self.use_tree(&item.tree, Vec::new());
+        if self.is_test(&item.attrs, item.span()) {
+            return;
+        }
+        self.use_tree(&item.tree, Vec::new());
+        if !matches!(item.vis, syn::Visibility::Inherited) {
+            self.exported(&item.tree, Vec::new());
         }
     }
 

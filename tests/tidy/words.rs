@@ -1,0 +1,138 @@
+//! Words: what comments, texts for people and documents do not say, because there is a plain term for it.
+
+use std::path::Path;
+
+use proc_macro2::{TokenStream, TokenTree};
+
+/// The width of a line, of comments too, which rustfmt leaves as they are.
+const WIDTH: usize = 120;
+
+/// A phrase in lower case, and the plain term.
+const PHRASES: &[(&str, &str)] = &[
+    ("anew", "again"),
+    ("whoever", "name who: the client, the reader, the operator"),
+    ("so many", "give the number, or say what counts"),
+    ("but for", "except"),
+    ("mend", "fix"),
+    ("mends", "fixes"),
+    ("told", "reported, logged, returned"),
+    ("tells", "says, reports, shows"),
+    ("given up", "dead-lettered, or dropped"),
+    ("gives up", "stops, or dead-letters"),
+    ("looked at", "scanned, checked"),
+    ("looks at", "scans, checks"),
+    ("left out", "dropped, skipped, omitted"),
+    ("in vain", "without success"),
+    ("as good as", "nearly"),
+    ("at once", "immediately, or at the same time"),
+    ("to be had", "available"),
+    ("comes again", "is delivered again, is read again"),
+    ("of its own", "separate"),
+];
+
+/// After these words, "is no" is how English says it.
+const BEFORE_IS_NO: &[&str] = &["there", "which", "that"];
+
+/// Lines of Rust whose comments or texts use such a phrase, or whose comments are too wide.
+pub fn in_rust(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (line, comment) in comments(text) {
+        found.extend(phrases(comment).map(|told| (line, told)));
+        let width = text.lines().nth(line - 1).map_or(0, |line| line.chars().count());
+        if width > WIDTH {
+            found.push((line, format!("the comment is {width} columns wide, more than {WIDTH}: wrap it")));
+        }
+    }
+    let tokens: TokenStream = text.parse().unwrap_or_default();
+    texts(&tokens, &mut |line, text| found.extend(phrases(text).map(|told| (line, told))));
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The same of a document. Code in it is not checked.
+pub fn in_markdown(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut is_code = false;
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        } else if !is_code {
+            let prose: String = line.split('`').step_by(2).collect::<Vec<_>>().join("`");
+            found.extend(phrases(&prose).map(|told| (number + 1, told)));
+        }
+    }
+    found
+}
+
+pub fn is_document(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "md")
+}
+
+/// What is wrong with a line's words.
+fn phrases(text: &str) -> impl Iterator<Item = String> {
+    let words: Vec<String> = text
+        .split(|character: char| !character.is_alphanumeric() && character != '\'' && character != '_')
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let mut found = Vec::new();
+    for (phrase, plain) in PHRASES {
+        let phrase_words: Vec<&str> = phrase.split(' ').collect();
+        if words.windows(phrase_words.len()).any(|window| window == phrase_words.as_slice()) {
+            found.push(format!("{phrase:?}: say it plainly: {plain}"));
+        }
+    }
+    for window in words.windows(3) {
+        let [before, is, no] = window else { continue };
+        if (is == "is" || is == "are") && no == "no" && !BEFORE_IS_NO.contains(&before.as_str()) {
+            let after = words.iter().skip_while(|word| *word != no).nth(1).map(String::as_str);
+            if !matches!(after, Some("longer" | "more" | "less" | "one")) {
+                found.push(format!("\"{before} {is} no\": say \"{is} not a\", or what it is instead"));
+            }
+        }
+    }
+    found.into_iter()
+}
+
+/// Comments with their lines: those that stand alone, and those behind code.
+fn comments(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().filter_map(|(number, line)| {
+        let at = match line.trim_start().starts_with("//") {
+            true => line.find("//"),
+            false => line.find(" // ").filter(|at| line[..*at].matches('"').count() % 2 == 0),
+        };
+        Some((number + 1, &line[at?..]))
+    })
+}
+
+/// Shows each string literal with its line. Those of attributes are doc comments and names, which are seen elsewhere.
+fn texts(tokens: &TokenStream, show: &mut dyn FnMut(usize, &str)) {
+    for token in tokens.clone() {
+        match token {
+            TokenTree::Group(group) => texts(&group.stream(), show),
+            TokenTree::Literal(literal) => {
+                let source = literal.to_string();
+                if source.starts_with('"') || source.starts_with("r\"") || source.starts_with("r#") {
+                    show(literal.span().start().line, &source);
+                }
+            }
+            TokenTree::Ident(_) | TokenTree::Punct(_) => {}
+        }
+    }
+}
+
+#[test]
+fn phrases_are_found_as_words() {
+    let found = |text: &str| phrases(text).count();
+    assert_eq!(found("The producer is made anew."), 1);
+    assert_eq!(found("An account's amendments"), 0);
+    assert_eq!(found("the value is no number"), 1);
+    assert_eq!(found("there is no number, and it is no longer kept"), 0);
+    assert_eq!(in_rust("//! Doc.\nfn f() { g(\"it was\\ntold\") } // but for h\n").len(), 2);
+    assert_eq!(
+        in_markdown("`told` is a name\n```\nanew\n```\nanew\n"),
+        [(5, "\"anew\": say it plainly: again".into())]
+    );
+    assert_eq!(in_rust(&format!("// {}\n", "x".repeat(WIDTH))).len(), 1);
+}
