@@ -1,8 +1,8 @@
-//! Stage 5: messages go to their endpoints, and each call ends in one outcome.
+//! Stage 5: sends calls to endpoints. Each call ends in one outcome.
 //!
-//! One lane an endpoint: a bounded queue, as many calls at once as the endpoint takes well, each worker with a
-//! connection of its own. A lane's trouble stays in the lane: what it can't take now goes to wait in a retry
-//! topic, where it costs nothing.
+//! Each endpoint has one lane: a bounded queue, a concurrency limit that adapts to the endpoint, and workers with one
+//! connection each. A failing endpoint affects only its own lane: calls that the lane can't take now are deferred to
+//! the overflow log, where they hold no memory.
 
 mod attempt_log;
 mod clock;
@@ -15,7 +15,7 @@ mod policy;
 mod recovered;
 mod redact;
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "what a test hears of has no size")]
+#[expect(clippy::disallowed_methods, reason = "the channels of a test are unbounded")]
 mod tests;
 mod throttle;
 mod timer;
@@ -44,132 +44,135 @@ pub use self::policy::breaker::Phase;
 pub use self::recovered::Recovery;
 pub use self::throttle::SlotLease;
 
-/// Whether calls can be made here: the certificate authorities are there.
+/// Checks that the certificate authorities can be loaded, so that calls can be made.
 ///
 /// # Errors
-/// A sentence that names the setting, its value and the mend.
+/// When they can't be loaded. The text names the setting, its value and the fix.
 pub fn try_out(config: &Config) -> Result<(), String> {
     transport::tls::TlsConnectors::new(config).map(drop)
 }
 
-/// One message on its way to one URL.
+/// One message to one URL.
 pub struct Call {
     pub message: Message,
-    /// Where its record stands, for logs and dead letters.
+    /// The source record, for logs and dead letters.
     pub place: Place,
     /// The record's Kafka timestamp, milliseconds since 1970: the start of the latency from append to 2xx.
     pub appended_ms: i64,
     pub receipt: Receipt,
     /// Attempts made so far.
     pub attempts: u32,
-    /// How often its lane did not take it, which is no attempt.
+    /// How often the call was deferred. A deferral is not an attempt.
     pub deferrals: u32,
-    /// It was read from the overflow log, where it can go on waiting.
+    /// The call was read from the overflow log, where it can continue to wait.
     pub from_overflow: bool,
-    /// When it was first meant to go out, milliseconds since 1970.
+    /// When the call was first due to be sent, milliseconds since 1970.
     pub offered_ms: i64,
     pub step: WriteCount,
-    /// The row that it is about, if its webhook wants row order: it goes out after all before it about the same row.
+    /// The row that the call is about, if its webhook uses row order. The call is sent after all earlier calls about
+    /// this row.
     pub row: Option<RowKey>,
 }
 
-/// What a call takes in memory beside its body, in bytes, roughly: most while it is written to a retry topic.
+/// Approximate memory of a call in addition to its body, in bytes. Most of it is used while the call is written to a
+/// retry topic.
 pub const CALL_BYTES: usize = 4096;
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// A 2xx answer.
+    /// A 2xx response.
     Delivered,
-    /// The last try failed, or no other may follow.
+    /// The last attempt failed, or no further attempt is allowed.
     Exhausted { cause: Cause },
-    /// Its event or webhook was deleted or disabled before it was delivered.
+    /// The event or webhook was deleted or disabled before the call was delivered.
     Cancelled,
 }
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// A word of a closed set, for metrics: `status_5xx`, `timeout`, `connect`, `tls`, `refused_address` …
+    /// One of a closed set, for metrics: `status_5xx`, `timeout`, `connect`, `tls`, `refused_address` …
     pub class: &'static str,
-    /// The HTTP status, if there was an answer.
+    /// The HTTP status, if there was a response.
     pub status: Option<u16>,
-    /// What to read at 3 a.m. Of the URL it has scheme, host and port alone: the rest may be secret.
+    /// Text for operators. It contains only scheme, host and port of the URL: the rest may be secret.
     pub text: String,
 }
 
-/// Where calls go that their lanes are done with. It is told by a lane's worker, so it must not wait.
+/// Receives the calls that leave their lanes. The methods are called by a lane's worker, so they must not block.
 pub trait CallSink: Send + Sync {
     /// The call has ended.
     fn finished(&self, call: Call, outcome: Outcome);
 
-    /// The call is to come again after a while, and has to outlast this process until then. `cause` is why its
-    /// last attempt failed, if one was made.
+    /// Writes the call to a retry topic until `wait` has passed. The call must outlast this process. `cause` is why
+    /// its last attempt failed, if one was made.
     fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>);
 
-    /// The call is to wait for its endpoint, in this line of calls that do, until the endpoint works and has a place, or in
-    /// any case until so much time has passed. Otherwise as above.
+    /// Writes the call to the overflow log, in this line. It waits there until the endpoint works and has a place, or
+    /// at most until `wait` has passed. Otherwise like [`Self::wait`].
     fn overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&Cause>);
 
-    /// Something has happened that operators should know, at the endpoint of this call.
+    /// Reports an event at the endpoint of this call that operators should know.
     fn tell(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>);
 
-    /// How many bytes of its answer the message log wants of an attempt, by how the call stands after so many; None
-    /// if it wants to hear nothing of it, so that nothing is made ready.
+    /// Max bytes of the response body that the message log keeps for an attempt, by status and attempt count. None if
+    /// the message log wants no entry, so that none is prepared.
     fn logs(&self, status: CallStatus, attempts: u32) -> Option<usize>;
 
-    /// An attempt is over, or a call has ended without one.
+    /// An attempt has ended, or a call has ended without one.
     fn log(&self, entry: LogEntry);
 }
 
-/// What operators should know of an endpoint.
+/// An event at an endpoint that operators should know.
 #[derive(Debug, Clone, Copy)]
 pub enum EndpointEvent<'n> {
-    /// It has begun to fail.
+    /// The endpoint has begun to fail.
     Failing(&'n Cause),
-    /// It works again, after so many failed attempts in this time.
+    /// The endpoint works again, after this number of failed attempts in this time.
     Recovered { failures: u64, lasted: Duration },
-    /// A call was given up.
+    /// A call was dead-lettered.
     Exhausted(&'n Cause),
-    /// Its receiver wants nothing any more (410), so the webhook stops.
+    /// The endpoint answered 410, so its webhook is stopped.
     Gone(&'n Cause),
 }
 
-/// What lanes have to know of the retry topics.
+/// Properties of the retry, overflow and row-order topics that lanes need.
 #[derive(Debug, Clone, Copy)]
 pub struct Retries<'t> {
-    /// Their delays, the shortest first: a wait that is shorter than that is spent in memory.
+    /// Delays of the retry topics, the shortest first. A call whose wait is shorter than the first one waits in
+    /// memory.
     pub tiers: &'t [Duration],
-    /// How many partitions the overflow log has.
+    /// Partitions of the overflow log.
     pub overflow_partitions: usize,
-    /// How many partitions the topic of row order has.
+    /// Partitions of the row-order topic.
     pub row_order_partitions: usize,
-    /// How many bytes calls in row order may take in memory, over all lanes.
+    /// Max bytes in memory of calls in row order, over all lanes.
     pub row_order_bytes: usize,
 }
 
-/// How often lanes that have calls are looked after.
+/// Interval at which lanes that have calls are checked for expired calls.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How often endpoints that fail, and calls that wait in memory, are counted.
+/// Interval at which failing endpoints and calls that wait in memory are counted.
 const COUNT: Duration = Duration::from_secs(1);
 
-/// How often lanes are looked at that are only remembered.
+/// Interval at which idle remembered lanes are checked for removal.
 const REVIEW: Duration = Duration::from_secs(60);
 
-/// How long a full lane is waited for at once, before it is looked at again.
+/// Max time of one wait for a full lane, before the call is offered to it again.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// All lanes of an instance. Dropping it stops them, without a wait.
+/// All lanes of an instance. Dropping it stops them without waiting for attempts under way.
 pub struct Lanes {
     shared: Arc<DeliveryContext>,
 }
 
 impl Lanes {
-    /// Metrics go to the recorder that is installed by now. Must be called within a tokio runtime.
+    /// Creates the lanes, with metrics in the recorder that is installed now. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The settings contradict each other, or the certificate authorities can't be read.
+    /// When the settings contradict each other, or the certificate authorities can't be read.
     pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, String> {
         config.check()?;
         let shared = DeliveryContext::new(config, retries, onward)?;
@@ -195,10 +198,11 @@ impl Lanes {
         Ok(Arc::new(Self { shared }))
     }
 
-    /// Queues a call. Waits while there are too many of them over all endpoints, and for a full lane only as long as
-    /// that keeps no other waiting: otherwise the call goes to wait in the overflow log. One in row order is queued behind all others of its
-    /// row, and waits for a full lane as long as its endpoint works: otherwise it is given up. Drops it unsettled when the
-    /// lanes are stopping.
+    /// Queues a call. Waits while too many calls are in memory over all endpoints. Waits for a full lane only while
+    /// that delays no other endpoint; otherwise the call is deferred to the overflow log.
+    ///
+    /// A call in row order is queued behind all earlier calls of its row. It waits for a full lane as long as the
+    /// endpoint works; otherwise it is dead-lettered. Drops the call unsettled when the lanes are stopping.
     pub async fn send(&self, mut call: Call) {
         self.shared.room().await;
         while let Some(lane) = self.shared.lane(&call) {
@@ -214,10 +218,10 @@ impl Lanes {
         }
     }
 
-    /// Queues a call in a lane that was full just now, or gives it back once there may be room.
+    /// Queues a call in a lane that was just full, or returns it once there may be room.
     async fn send_when_roomy(&self, lane: &Arc<lane::Lane>, call: Call) -> Option<Call> {
         let mut room = pin!(lane.room());
-        // From here on no room that becomes free is missed.
+        // From here on, no notification of free room is missed.
         room.as_mut().enable();
         match lane.push(call) {
             Ok(()) => None,
@@ -229,7 +233,7 @@ impl Lanes {
         }
     }
 
-    /// Queues a call that has waited in a retry topic; what a lane does not take goes to wait in the overflow log.
+    /// Queues a call from a retry topic. A call that its lane does not take is deferred to the overflow log.
     pub async fn resume(&self, mut call: Call) {
         self.shared.room().await;
         while let Some(lane) = self.shared.lane(&call) {
@@ -241,10 +245,10 @@ impl Lanes {
         }
     }
 
-    /// Queues a call that waits in the overflow log, or gives it back to go on waiting there.
+    /// Queues a call from the overflow log, or returns it to continue to wait there.
     ///
     /// # Errors
-    /// The call, if its lane has no place for it.
+    /// The call, when its lane has no place for it.
     pub fn offer(&self, mut call: Call) -> Result<(), Box<Call>> {
         while let Some(lane) = self.shared.lane(&call) {
             self.shared.is_of_its_line(&lane);
@@ -265,26 +269,26 @@ impl Lanes {
         Err(call.into())
     }
 
-    /// The line of the overflow log in which a call waits, as its webhook is now.
+    /// The line of the overflow log in which a call waits, by the current settings of its webhook.
     pub fn line(&self, call: &Call) -> Line {
         self.shared.line(call)
     }
 
-    /// Gives a call up that has waited in the overflow log for longer than its endpoint is waited for; gives back any
-    /// other.
+    /// Dead-letters a call from the overflow log if its endpoint has failed for longer than the call's retry schedule
+    /// lasts. Returns any other call.
     pub fn review(&self, call: Call) -> Option<Box<Call>> {
         let trouble = self.shared.known_lane(&call).and_then(|lane| lane.trouble());
         self.shared.given_up(call, trouble.as_ref()).map(Box::new)
     }
 
-    /// How many of the calls that wait in a line of the overflow log may be offered now.
+    /// How many calls that wait in a line of the overflow log may be offered now.
     pub fn takes(&self, line: Line) -> Takes {
         let takes = self.shared.takes(line);
         let has_room = self.shared.in_flight() < self.shared.config.max_calls;
         Takes { calls: if has_room { takes.calls } else { 0 }, ..takes }
     }
 
-    /// How each endpoint's lane stands that has calls, or whose endpoint failed less than an hour ago.
+    /// The status of each lane that has calls, or whose endpoint failed less than an hour ago.
     pub fn statuses(&self) -> Vec<LaneStatus> {
         self.shared.statuses()
     }
@@ -294,27 +298,28 @@ impl Lanes {
         self.shared.probe_now(line);
     }
 
-    /// The endpoints that have come to work again since the last call of this.
+    /// Takes the endpoints that have recovered since the previous call of this method.
     pub fn take_recovered(&self) -> Vec<Recovery> {
         self.shared.recovered.take()
     }
 
-    /// This instance owns a partition of the overflow log, and with it a share of the calls of webhooks that may
-    /// make only so many a second, for as long as what is returned lives.
+    /// Registers a partition of the overflow log as owned by this instance, and with it a share of the calls of
+    /// throttled webhooks. The share lasts as long as the returned lease.
     pub fn own(&self, partition: i32) -> SlotLease {
         self.shared.throttle.own(partition, now())
     }
 
-    /// The same of a partition of the topic of row order, and of webhooks that want it.
+    /// Registers a partition of the row-order topic, for throttled webhooks with row order. Otherwise like
+    /// [`Self::own`].
     pub fn own_in_order(&self, partition: i32) -> SlotLease {
         self.shared.row_order_throttle.own(partition, now())
     }
 
-    /// Gives back a call that another lane may take; sends any other to wait.
+    /// Returns a call that another lane may take. Defers or dead-letters any other.
     fn refused(&self, lane: &Arc<lane::Lane>, refusal: Refusal) -> Option<Call> {
         match refusal {
             Refusal::Closed(call) => {
-                // It has just ended for want of calls: another one takes its place.
+                // The lane has just ended because it had no calls: a new one replaces it.
                 self.shared.forget(lane);
                 return Some(call);
             }
@@ -325,14 +330,14 @@ impl Lanes {
         None
     }
 
-    /// Starts no attempt from now on; returns when the ones under way have ended. What is still queued is
+    /// Starts no further attempt. Returns when the attempts under way have ended. Calls that are still queued are
     /// dropped unsettled.
     pub async fn stop(&self) {
         self.shared.stop();
         self.shared.empty().await;
     }
 
-    /// Calls queued, waiting for a retry or under way.
+    /// Calls in memory: queued, waiting for a retry or under way.
     pub fn in_flight(&self) -> usize {
         self.shared.in_flight()
     }
@@ -353,8 +358,7 @@ fn now() -> Duration {
     SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }
 
-/// A number for the jitter. A call's id is a hash, so its bits are as good as random, and other ones serve
-/// each try.
+/// A number for the jitter. A call's id is a hash, so its bits are random enough. Each attempt uses other bits.
 fn random(call: &Call) -> u32 {
     (call.message.call.0.as_u128() >> ((call.attempts + call.deferrals) * 5 % 24)) as u32
 }

@@ -1,4 +1,4 @@
-//! What the message log is told of calls: decided with the status line, and told when the answer has ended.
+//! Message log entries of calls. The status line decides about an entry; it is written when the response has ended.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,40 +13,41 @@ use crate::definition::MAX_HEADER;
 use crate::message_log::{Attempt, CallStatus, LogEntry};
 use crate::rules::Target;
 
-/// How much more of an answer is read than is shown, so that a secret at the end is known for one, in bytes: the longest
-/// value of a header, of which each sign is escaped (`\u003d`).
+/// How much more of a response body is read than is logged, in bytes, so that a secret at the end is recognized as
+/// one: the longest header value, each character of it escaped (`\u003d`).
 const SPARE: usize = 6 * MAX_HEADER;
 
-/// What an attempt came to until there was an answer, or none.
+/// An attempt before its response is known.
 pub(super) struct Sent {
-    /// What was dialled.
+    /// The address that was dialled.
     pub peer: Option<SocketAddr>,
-    /// What it was authorized by, where the webhook's calls are.
+    /// The value of the `Authorization` header, if the webhook's calls have one.
     pub authorization: Option<HeaderValue>,
     pub took: Duration,
 }
 
-/// An attempt, as it went.
+/// An attempt with its result.
 pub(super) struct Attempted<'a> {
     pub sent: Sent,
     pub class: &'static str,
     /// Why it failed.
     pub cause: Option<&'a Cause>,
-    /// The HTTP status of whoever answered.
+    /// The HTTP status of the response.
     pub code: Option<u16>,
 }
 
-/// An entry that waits for its answer's body.
+/// An entry that waits for the body of its response.
 pub(super) struct PendingEntry {
     entry: LogEntry,
-    /// How much of the body it has, in bytes.
+    /// Max bytes of the body that are logged.
     keep: usize,
     target: Arc<Target>,
     authorization: Option<HeaderValue>,
 }
 
 impl PendingEntry {
-    /// Of an attempt that the call has counted; the next one follows after this wait. None if it has no entry.
+    /// Creates the entry of an attempt that the call has already counted. The next attempt follows after the given
+    /// wait. None if the message log wants no entry.
     pub fn of(
         onward: &dyn CallSink,
         call: &Call,
@@ -69,12 +70,12 @@ impl PendingEntry {
         Some(Self { entry, keep, target: call.message.target.clone(), authorization })
     }
 
-    /// How many bytes of the answer's body it wants to see.
+    /// How many bytes of the response body the entry needs.
     pub fn wanted(&self) -> usize {
         if self.keep == 0 { 0 } else { self.keep + SPARE }
     }
 
-    /// Hands the entry on, with what the answer's body began with.
+    /// Passes the entry on, with the start of the response body.
     pub fn tell(mut self, onward: &dyn CallSink, begun: &[u8]) {
         if let Some(attempt) = self.entry.attempt.as_mut().filter(|_| !begun.is_empty()) {
             attempt.response = Some(shown(begun, &self.target, self.authorization.as_ref(), self.keep));
@@ -83,7 +84,7 @@ impl PendingEntry {
     }
 }
 
-/// Tells of a call that ends without an attempt.
+/// Logs a call that ends without an attempt.
 pub(super) fn end(onward: &dyn CallSink, call: &Call, status: CallStatus, cause: Option<&Cause>) {
     if onward.logs(status, call.attempts).is_some() {
         onward.log(LogEntry {

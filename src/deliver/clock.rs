@@ -1,18 +1,18 @@
-//! A clock that stands still while this process does, and how much of the time the process had nothing to do.
+//! A clock that stops while the process is paused, and that measures how idle the process is.
 //!
-//! An endpoint is judged by how fast it takes calls. What is not its fault must not count: a process that is paused, or
-//! has no core to run on, takes no call either. So the time is added up in steps, and a step that was late counts as
-//! little more than one that was not.
+//! An endpoint is judged by how fast it takes calls. A process that is paused, or that has no core to run on, takes
+//! no call either, which is not the endpoint's fault. So time is added up in steps, and a late step counts little
+//! more than a step that is on time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-/// How long a step is meant to be.
+/// Planned length of a step.
 const STEP: Duration = Duration::from_millis(10);
 
-/// What a step counts at most.
+/// The most that a step counts.
 const LONGEST_STEP: Duration = Duration::from_millis(20);
 
 /// The time, in microseconds.
@@ -27,13 +27,13 @@ pub(super) struct Clock {
 pub(super) struct ClockReading {
     /// How long the process has run.
     pub running: Duration,
-    /// For how long its threads were at work, in the mean. It comes in portions, so that it says something only of many
-    /// steps; of a pause it has all.
+    /// How long the process's threads were busy, on average. The value grows in batches, so it is meaningful only
+    /// over many steps; it includes all of a pause.
     pub busy: Duration,
 }
 
 impl ClockReading {
-    /// Part of the time since an earlier reading in which the process had nothing to do.
+    /// Fraction of the time since an earlier reading in which the process was idle.
     pub fn idle_since(self, earlier: Self) -> f64 {
         let since = |of: fn(Self) -> Duration| of(self).saturating_sub(of(earlier)).as_secs_f64();
         (1.0 - since(|reading| reading.busy) / since(|reading| reading.running)).max(0.0)
@@ -46,7 +46,7 @@ impl Clock {
         ClockReading { running: micros(&self.running), busy: micros(&self.busy) }
     }
 
-    /// Takes one step; returns once it is over.
+    /// Takes one step. Returns when it is over.
     pub async fn step(&self) {
         let (began, busy) = (Instant::now(), busy());
         tokio::time::sleep(STEP).await;
@@ -60,7 +60,7 @@ impl Clock {
     }
 }
 
-/// How long the runtime's threads have been at work, all together.
+/// Total busy time of the runtime's threads.
 fn busy() -> Duration {
     let metrics = Handle::current().metrics();
     (0..metrics.num_workers()).map(|worker| metrics.worker_total_busy_duration(worker)).sum()

@@ -1,4 +1,4 @@
-//! What all lanes share, and the map of them.
+//! The state that all lanes share, and the map of lanes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,29 +22,29 @@ use crate::lifecycle::Stop;
 use crate::message_log::CallStatus;
 use crate::rules::Target;
 
-/// Why an endpoint fails, and for how long it has failed with no answer of one that works.
+/// Why an endpoint fails, and for how long it has only failed.
 #[derive(Debug, Clone)]
 pub(in crate::deliver) struct FailureSummary {
     pub cause: Cause,
     pub lasted: Duration,
 }
 
-/// Why a call goes to wait in the overflow log.
+/// Why a call is deferred to the overflow log.
 pub(in crate::deliver) enum OverflowReason {
-    /// Its endpoint fails.
+    /// The endpoint fails.
     Failing(Option<FailureSummary>),
-    /// Its lane is full, and the endpoint takes less than comes.
+    /// The lane is full, and the endpoint takes fewer calls than arrive.
     Full,
-    /// It has been queued for too long.
+    /// The call was queued for too long.
     Waited,
-    /// This instance has no share of its webhook's calls.
+    /// This instance has no share of the webhook's throttle slots.
     NoShare,
 }
 
-/// What calls share a lane: those to one URL, but for those of a webhook that wants something of its own.
+/// The key of a lane. Calls to one URL share a lane, except those of a webhook with special settings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::deliver) struct LaneKey {
-    /// What its endpoint shares connections by.
+    /// The key by which the endpoint shares connections.
     endpoint: Arc<str>,
     whose: Whose,
 }
@@ -52,9 +52,10 @@ pub(in crate::deliver) struct LaneKey {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Whose {
     Everybodys,
-    /// Those of a webhook as one version has it must not mix with those of others.
+    /// Calls of one version of a webhook, which must not mix with calls of others.
     Own(WebhookId, u32),
-    /// Those of a webhook that wants row order: whatever its version, so that none overtakes those of the one before.
+    /// Calls of a webhook with row order. All versions share the lane, so that no call overtakes one of an older
+    /// version.
     Ordered(WebhookId),
 }
 
@@ -65,27 +66,27 @@ pub(in crate::deliver) struct DeliveryContext {
     pub metrics: DeliveryMetrics,
     pub onward: Arc<dyn CallSink>,
     pub throttle: Arc<Throttle>,
-    /// That of webhooks that want row order.
+    /// The throttle of webhooks with row order.
     pub row_order_throttle: Arc<Throttle>,
     pub in_order: InMemory,
     pub clock: Clock,
     pub recovered: Recovered,
     pub workers: Workers,
-    /// Only lanes that have calls or workers are in it, and those whose endpoints fail.
+    /// Lanes that have calls or workers, and lanes of failing endpoints.
     lanes: DashMap<LaneKey, Arc<Lane>>,
-    /// The newest of them by the line in which its calls wait.
+    /// The newest lane of each line.
     lines: DashMap<Line, Arc<Lane>>,
-    /// Those of them that have calls or workers, and so have to be looked after. Others are only remembered, and there
-    /// may be very many of them.
+    /// The lanes that have calls or workers, which have to be checked for expired calls. The others are only
+    /// remembered, and there may be very many of them.
     busy: Mutex<Vec<Arc<Lane>>>,
     in_flight: AtomicUsize,
-    /// Woken when there is room for calls again, and when the last call in flight has left.
+    /// Notified when there is room for calls again, and when the last call in flight has left.
     fewer: Notify,
     stop: Stop,
 }
 
-/// The calls in row order that are in memory, over all lanes. They wait for their endpoints where they are, so they get
-/// but a part of the room, and the rest goes on.
+/// Limits the calls in row order that are in memory, over all lanes. They wait for their endpoints in memory, so they
+/// may use only a part of it. Other calls continue with the rest.
 pub(in crate::deliver) struct InMemory {
     max_calls: usize,
     max_bytes: usize,
@@ -102,7 +103,7 @@ impl InMemory {
         self.calls.load(Ordering::Relaxed) >= self.max_calls || self.bytes.load(Ordering::Relaxed) >= self.max_bytes
     }
 
-    /// A call has come whose body has so many bytes.
+    /// Counts a call whose body has this many bytes.
     pub fn entered(&self, bytes: usize) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes + CALL_BYTES, Ordering::Relaxed);
@@ -119,9 +120,9 @@ impl LaneKey {
         Self::to(&call.message.target, call.message.endpoint)
     }
 
-    /// Of calls to one of a webhook's endpoints.
+    /// The key for calls to this endpoint of a webhook, by index.
     fn to(target: &Target, endpoint: usize) -> Self {
-        // Its throttling, or what only its own calls meet: its patience, and the credentials that it sends.
+        // Throttling, timeout and credentials affect only the webhook's own calls.
         let is_own = target.call_throttling.is_some() || target.timeout.is_some() || target.authorization.is_some();
         let whose = match target.is_in_row_order() {
             true => Whose::Ordered(target.webhook),
@@ -131,7 +132,7 @@ impl LaneKey {
         Self { endpoint: target.endpoints[endpoint].lane.clone(), whose }
     }
 
-    /// The line in which its calls wait, whatever version of its webhook they are of.
+    /// The line in which the lane's calls wait, the same for all versions of the webhook.
     pub fn line(&self) -> Line {
         let webhook = match self.whose {
             Whose::Everybodys => None,
@@ -140,16 +141,16 @@ impl LaneKey {
         Line::of(&self.endpoint, webhook)
     }
 
-    /// Whether its calls go out in row order.
+    /// Whether the lane's calls are sent in row order.
     pub fn is_in_order(&self) -> bool {
         matches!(self.whose, Whose::Ordered(_))
     }
 }
 
-/// The line in which calls to one of a webhook's endpoints wait, by its place among them.
+/// The line in which calls to an endpoint of a webhook wait. `endpoint` is its index.
 ///
 /// # Panics
-/// The webhook has no such endpoint.
+/// When the webhook has no such endpoint.
 pub fn line_of(target: &Target, endpoint: usize) -> Line {
     LaneKey::to(target, endpoint).line()
 }
@@ -177,14 +178,14 @@ impl DeliveryContext {
         }))
     }
 
-    /// A call's lane, made when it is missing. None when all lanes are stopping.
+    /// The lane of a call, created if it is missing. None when all lanes are stopping.
     pub fn lane(self: &Arc<Self>, call: &Call) -> Option<Arc<Lane>> {
         let key = LaneKey::of(call);
         if let Some(lane) = self.lanes.get(&key) {
             return Some(lane.clone());
         }
-        // Stopping is looked at under the map's lock: a lane made before `stop` goes through the map is found
-        // there, one after that is not made.
+        // The stop flag is checked under the map's lock: a lane made before `stop` iterates over the map is found
+        // there, and a lane after that is not made.
         let entry = self.lanes.entry(key.clone());
         if self.is_stopping() {
             return None;
@@ -198,7 +199,7 @@ impl DeliveryContext {
         Some(lane.clone())
     }
 
-    /// A lane is that of its line from now on: others may have had calls of older versions of its webhook since.
+    /// Makes this the lane of its line. Lanes of older versions of the webhook may have been used for the line since.
     pub fn is_of_its_line(&self, lane: &Arc<Lane>) {
         let line = lane.key.line();
         if !self.lines.get(&line).is_some_and(|known| Arc::ptr_eq(&known, lane)) {
@@ -206,18 +207,18 @@ impl DeliveryContext {
         }
     }
 
-    /// A call's lane, if it is there.
+    /// The lane of a call, if it exists.
     pub fn known_lane(&self, call: &Call) -> Option<Arc<Lane>> {
         Some(self.lanes.get(&LaneKey::of(call))?.clone())
     }
 
-    /// How many of the calls that wait in a line their lane takes now.
+    /// How many of the calls that wait in a line its lane takes now.
     pub fn takes(&self, line: Line) -> Takes {
         let lane = self.lines.get(&line).map(|lane| lane.clone());
         lane.map_or(Takes::UNKNOWN, |lane| lane.takes())
     }
 
-    /// How each lane stands.
+    /// The status of each lane.
     pub fn statuses(&self) -> Vec<LaneStatus> {
         self.lanes.iter().map(|lane| lane.status()).collect()
     }
@@ -229,7 +230,7 @@ impl DeliveryContext {
         }
     }
 
-    /// Takes a closed lane off the map, unless another has its place by now.
+    /// Removes a closed lane from the map, unless another has replaced it.
     pub fn forget(&self, lane: &Arc<Lane>) {
         self.lanes.remove_if(&lane.key, |_, other| Arc::ptr_eq(other, lane));
         self.lines.remove_if(&lane.key.line(), |_, other| Arc::ptr_eq(other, lane));
@@ -243,7 +244,7 @@ impl DeliveryContext {
             lane.close();
             self.forget(&lane);
         }
-        // They hold this as it holds them.
+        // The lanes reference this context, and this list references the lanes.
         self.busy().clear();
     }
 
@@ -266,8 +267,8 @@ impl DeliveryContext {
         self.stop.asked().await;
     }
 
-    /// Sends a call that its lane does not take to wait in the overflow log, which is no attempt, unless it has waited
-    /// enough.
+    /// Defers a call that its lane does not take to the overflow log. A deferral is not an attempt. The call is
+    /// dead-lettered instead if it has waited too long for a failing endpoint.
     pub fn defer(&self, call: Call, why: OverflowReason) {
         let trouble = match &why {
             OverflowReason::Failing(trouble) => trouble.as_ref(),
@@ -279,8 +280,8 @@ impl DeliveryContext {
         self.overflow(call, Duration::ZERO, None);
     }
 
-    /// Gives up a call whose endpoint has failed for longer than the call's whole schedule lasts, and that is older
-    /// itself; gives back any other.
+    /// Dead-letters a call that is older than its retry schedule, if its endpoint has failed for that long too.
+    /// Returns any other call.
     pub fn given_up(&self, call: Call, trouble: Option<&FailureSummary>) -> Option<Call> {
         let Some(FailureSummary { cause, lasted }) = trouble else { return Some(call) };
         let age = now().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
@@ -293,7 +294,7 @@ impl DeliveryContext {
         None
     }
 
-    /// Sends a call to wait for its endpoint, in any case for so long unless the endpoint works again before.
+    /// Writes a call to the overflow log. It waits there for `wait`, or less if the endpoint works again.
     pub fn overflow(&self, call: Call, wait: Duration, cause: Option<&Cause>) {
         let line = self.line(&call);
         self.onward.overflow(call, line, wait, cause);
@@ -304,19 +305,19 @@ impl DeliveryContext {
         LaneKey::of(call).line()
     }
 
-    /// Whether a call may go out now, as its webhook's CallThrottling has it.
+    /// Whether a call may be sent now, by the `CallThrottling` of its webhook.
     pub fn turn(&self, call: &Call) -> SendTime {
         let target = &call.message.target;
         let throttle = if target.is_in_row_order() { &self.row_order_throttle } else { &self.throttle };
         target.call_throttling.map_or(SendTime::Now, |calls| throttle.take(target.webhook, calls, now()))
     }
 
-    /// Has a lane looked after that has calls again.
+    /// Adds a lane that has calls again to the lanes that are checked for expired calls.
     pub fn look_after(&self, lane: Arc<Lane>) {
         self.busy().push(lane);
     }
 
-    /// Looks after the lanes that are busy: what has been queued for too long goes to wait elsewhere.
+    /// Checks the lanes that have calls: a call that has been queued for too long is deferred.
     pub fn expire(&self) {
         let mut lanes = std::mem::take(&mut *self.busy());
         lanes.retain(|lane| lane.expire());
@@ -329,7 +330,7 @@ impl DeliveryContext {
         self.row_order_throttle.forget_idle(now());
     }
 
-    /// Counts the endpoints that fail, and the calls that wait in memory.
+    /// Counts the failing endpoints, and the calls that wait in memory.
     pub fn count(&self) {
         let (failing, queued) = self
             .lanes
@@ -340,7 +341,7 @@ impl DeliveryContext {
         self.metrics.queued.set(queued as f64);
     }
 
-    /// Forgets the lanes that have been remembered for long enough.
+    /// Removes the lanes whose time to be remembered is over.
     pub fn end_remembered(&self) {
         let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();
         lanes.iter().for_each(|lane| lane.end_if_left());
@@ -367,7 +368,7 @@ impl DeliveryContext {
         }
     }
 
-    /// Resolves when there is room for another call, whatever its lane.
+    /// Resolves when there is room for another call, in any lane.
     pub async fn room(&self) {
         self.until(|in_flight| in_flight < self.config.max_calls).await;
     }

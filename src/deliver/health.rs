@@ -1,16 +1,16 @@
-//! Whether an endpoint works: what is said once when it begins to fail and once when it recovers, instead of
-//! a line for each call.
+//! Health of an endpoint. One log line reports that it begins to fail and one that it recovers, instead of one line
+//! for each call.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// After a line about an endpoint, the next failure of it is told this much later at the earliest.
+/// Min time between two reports that an endpoint begins to fail.
 const QUIET: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct Health {
-    /// Read at every success, so that a working endpoint costs no lock.
+    /// Read at each success, so that a working endpoint takes no lock.
     failing: AtomicBool,
     trouble: Mutex<FailureStreak>,
 }
@@ -24,7 +24,7 @@ struct FailureStreak {
     last_told: Option<Instant>,
 }
 
-/// An endpoint whose failing was told works again.
+/// An endpoint works again whose failure was reported.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct EndpointRecovery {
     pub failures: u64,
@@ -32,7 +32,7 @@ pub(super) struct EndpointRecovery {
 }
 
 impl Health {
-    /// An attempt failed: whether that is to be told.
+    /// Records a failed attempt. Returns whether to report it.
     pub fn failed(&self, now: Instant) -> bool {
         let mut trouble = self.trouble.lock().expect("no holder of this lock can panic");
         self.failing.store(true, Ordering::Relaxed);
@@ -47,13 +47,13 @@ impl Health {
         tell
     }
 
-    /// Whether it fails, and has done so in this time.
+    /// Whether the endpoint fails, and its last failure is more recent than `time`.
     pub fn has_failed_within(&self, time: Duration, now: Instant) -> bool {
         let last = || self.trouble.lock().expect("no holder of this lock can panic").last;
         self.failing.load(Ordering::Relaxed) && last().is_some_and(|last| now.duration_since(last) < time)
     }
 
-    /// An attempt succeeded: what is to be told of it, if anything.
+    /// Records a successful attempt. Returns the recovery to report, if any.
     pub fn succeeded(&self, now: Instant) -> Option<EndpointRecovery> {
         if !self.failing.load(Ordering::Relaxed) {
             return None;

@@ -1,11 +1,12 @@
-//! An endpoint's lane: a bounded queue, and workers that are there while there is work.
+//! The lane of an endpoint: a bounded queue, and workers that exist while there is work.
 //!
-//! Everything a call needs room for is counted from the moment it is queued until it has left, also while it
-//! is under way or waits a moment for a retry, so that an endpoint never holds more than its share. A call that
-//! finds no room, or that has waited in the queue for too long, is not the partition's worry: it goes on to
-//! wait in a retry topic. A lane that has nothing left takes itself off the map of lanes, but for one whose endpoint
-//! fails, which is remembered for a while. In a lane whose calls are in
-//! row order, those that wait for another one about their row hold room like the others; see `in_order`.
+//! A call is counted from the moment it is queued until it leaves the lane, also while an attempt is under way or
+//! while it waits for a short retry. So an endpoint never holds more than its share of memory. A call that finds no
+//! room, or that has been queued for too long, does not block its partition: it is deferred to the overflow log.
+//!
+//! A lane without calls and workers removes itself from the map of lanes. Only the lane of a failing endpoint is
+//! remembered for a while. In a lane in row order, calls that wait for another call of their row count like all
+//! others; see [`ordered`].
 
 mod admission;
 pub(super) mod ordered;
@@ -43,8 +44,8 @@ use super::{Call, Cause};
 use crate::definition::Endpoint;
 use crate::id::RowKey;
 
-/// For how long after its last failure a lane without calls remembers that its endpoint fails: a call that comes once in
-/// a while meets the same breaker, and its recovery is told as one.
+/// How long a lane without calls is remembered after its last failure. So an endpoint that gets calls only rarely
+/// keeps its breaker, and its recovery is reported once.
 const MEMORY: Duration = Duration::from_secs(3600);
 
 pub(super) struct Lane {
@@ -54,31 +55,31 @@ pub(super) struct Lane {
     pub shared: Arc<DeliveryContext>,
     born: Instant,
     state: Mutex<LaneState>,
-    /// Wakes those that wait for room, when a full lane has some again.
+    /// Notified when a full lane has room again.
     room: Notify,
 }
 
 struct LaneState {
     queue: VecDeque<QueuedCall>,
-    /// Only where calls are in row order: each row's are in the queue one at a time.
+    /// Used only in row order: at most one call of each row is in the queue.
     rows: RowQueues<QueuedCall>,
     /// Calls that hold room, and the bytes of their bodies.
     calls: usize,
     bytes: usize,
-    /// Calls of which an attempt is under way.
+    /// Calls with an attempt under way.
     under_way: usize,
     workers: usize,
-    /// Workers without work. The one that came last is woken first, so that the others can end.
+    /// Workers without work. The one that parked last is woken first, so that the others can end.
     parked: Vec<Arc<Notify>>,
-    /// A worker waits until the next call may go out.
+    /// A worker waits for the next throttle slot.
     pausing: bool,
-    /// It is on the list of lanes that are looked after.
+    /// The lane is in the list of lanes that are checked for expired calls.
     looked_after: bool,
-    /// A call was turned away, and nobody has been told of room since.
+    /// A call was refused for lack of room, and free room has not been notified since.
     full: bool,
-    /// With how many calls it was.
+    /// The number of calls at which it was full.
     full_at: usize,
-    /// When that was, in a lane whose calls are in row order.
+    /// Since when it is full. Set only in row order.
     full_since: Duration,
     pace: DrainRate,
     concurrency: Concurrency,
@@ -87,34 +88,34 @@ struct LaneState {
     trouble: Option<(Cause, Duration)>,
     /// An attempt has shown that the endpoint works.
     has_worked: bool,
-    /// Until when calls of it are taken to wait in the overflow log.
+    /// Until this time, calls of this lane are assumed to wait in the overflow log.
     behind_until: Option<Duration>,
     last_failed: Duration,
-    /// No call is taken any more: the lane is off the map, or all lanes are stopping.
+    /// The lane takes no more calls: it is removed from the map, or all lanes are stopping.
     closed: bool,
 }
 
-/// What a worker is to do next.
+/// The next action of a worker.
 #[expect(clippy::large_enum_variant, reason = "it is moved once, from the queue to the worker")]
 pub(super) enum NextAction {
     Send(QueuedCall),
-    /// Until it is notified: it is on the list of those without work.
+    /// Wait for a notification. The worker is in the list of parked workers.
     Park,
-    /// Until the next call may go out; then [`Lane::pause_over`].
+    /// Wait until the next call may be sent, then call [`Lane::pause_over`].
     Pause(Duration),
     End,
 }
 
-/// What an attempt has shown of the endpoint.
+/// What an attempt shows about the endpoint.
 #[derive(Debug, Clone)]
 pub(super) enum Observation {
-    /// It answers as one that works, whatever it makes of this call.
+    /// The endpoint works, whatever its response to this call.
     Works,
-    /// It answers, and says that it is in trouble, or does not answer.
+    /// The endpoint reports that it is in trouble, or does not answer.
     Fails(Cause),
-    /// The same, and less would be better.
+    /// As `Fails`, and fewer concurrent calls would help.
     Overloaded(Cause),
-    /// It wants no calls for so long.
+    /// The endpoint asks for a pause of this length.
     WantsPause(Cause, Duration),
 }
 
@@ -122,7 +123,7 @@ impl Lane {
     pub fn new(key: LaneKey, endpoint: Arc<Endpoint>, shared: Arc<DeliveryContext>) -> Arc<Self> {
         shared.metrics.lanes.increment(1.0);
         let config = &shared.config;
-        // In row order a call that is turned away has nowhere to wait.
+        // In row order, a refused call has no other place to wait.
         let failures = if key.is_in_order() { 0 } else { config.breaker_failures };
         let state = LaneState {
             queue: VecDeque::new(),
@@ -158,7 +159,7 @@ impl Lane {
     }
 
     /// Queues a call.
-    #[expect(clippy::result_large_err, reason = "being turned away is as common as being taken: not worth a box")]
+    #[expect(clippy::result_large_err, reason = "a refusal is as common as a success, so a box would not pay off")]
     pub fn push(self: &Arc<Self>, call: Call) -> Result<(), Refusal> {
         let bytes = call.message.body.len();
         let now = self.born.elapsed();
@@ -196,12 +197,13 @@ impl Lane {
         Ok(())
     }
 
-    /// Is woken when there is room again; to be enabled before the push that it is to make up for.
+    /// Resolves when a full lane has room again. Enable it before a push that may be refused, so that no notification
+    /// is missed.
     pub fn room(&self) -> Notified<'_> {
         self.room.notified()
     }
 
-    /// What a worker is to do next.
+    /// Returns the next action of a worker.
     pub fn take(self: &Arc<Self>, wake: &Arc<Notify>) -> NextAction {
         let mut state = self.state();
         if state.closed && state.queue.is_empty() {
@@ -213,16 +215,17 @@ impl Lane {
             match self.turn_of_first(&state) {
                 SendTime::Now => {}
                 SendTime::In(wait) if !std::mem::replace(&mut state.pausing, true) => return NextAction::Pause(wait),
-                // Without a share of the webhook's calls, fresh ones soon go to the overflow log; `expire` wakes those that park.
+                // Without a share of the webhook's throttle slots, fresh calls soon go to the overflow log. `expire`
+                // wakes the parked workers.
                 SendTime::In(_) | SendTime::Never => {
                     state.parked.push(wake.clone());
                     return NextAction::Park;
                 }
             }
-            let mut held = state.queue.pop_front().expect("the queue has the call whose turn it is");
+            let mut held = state.queue.pop_front().expect("turn_of_first has found a first call");
             held.room.under_way = true;
             state.under_way += 1;
-            // Where more is allowed than before, there is work for another one.
+            // When the concurrency limit has grown, there is work for another worker.
             let more = !state.queue.is_empty() && state.under_way < state.concurrency.allowed();
             let hand = if more { state.hand(&self.shared.workers) } else { Wake::Busy };
             drop(state);
@@ -233,13 +236,12 @@ impl Lane {
         NextAction::Park
     }
 
-    /// The time for which a worker was to pause has passed.
+    /// The pause of a worker has ended.
     pub fn pause_over(&self) {
         self.state().pausing = false;
     }
 
-    /// Takes in what an attempt has shown. When the endpoint turns out to fail, what is queued for it goes to wait
-    /// elsewhere.
+    /// Applies the result of an attempt. If the breaker opens, all queued calls are deferred to the overflow log.
     pub fn learn(&self, shown: Observation, took: Duration) {
         let now = self.born.elapsed();
         let mut state = self.state();
@@ -280,7 +282,8 @@ impl Lane {
             .for_each(|held| self.shared.defer(held.into_call(), OverflowReason::Failing(trouble.clone())));
     }
 
-    /// A row's head has failed in an attempt that took so long. Returns for how long its row fails.
+    /// Records that the head of a row has failed in an attempt that took this long. Returns for how long the row has
+    /// failed.
     pub fn head_failed(&self, head: &QueuedCall, took: Duration, cause: &Cause) -> Duration {
         let now = self.born.elapsed();
         let began = now.saturating_sub(took);
@@ -288,19 +291,19 @@ impl Lane {
         now.saturating_sub(since)
     }
 
-    /// A row's head was delivered.
+    /// Records that the head of a row was delivered.
     pub fn head_worked(&self, head: &QueuedCall) {
         if let Some(row) = head.room.row {
             self.state().rows.worked(row);
         }
     }
 
-    /// How many calls wait for a row's head.
+    /// Number of calls that wait for the head of a row.
     pub fn behind(&self, head: &QueuedCall) -> usize {
         head.room.row.map_or(0, |row| self.state().rows.behind(row))
     }
 
-    /// Takes a lane off the map that nothing is left of, unless its endpoint fails and that is worth knowing still.
+    /// Removes a lane without calls and workers from the map, unless its endpoint failed recently.
     pub fn end_if_left(self: &Arc<Self>) {
         let mut state = self.state();
         let is_over = state.is_left() && !self.health.has_failed_within(MEMORY, Instant::now());
@@ -311,8 +314,8 @@ impl Lane {
         }
     }
 
-    /// Whether nothing is left of it but what it knows. It is looked after again when a call comes, and until then it
-    /// keeps no room for calls: very many lanes may be remembered.
+    /// Whether the lane has neither calls nor workers. Such a lane releases its queues, because very many lanes may
+    /// be remembered. It is checked for expired calls again after the next call.
     fn rests(&self) -> bool {
         let mut state = self.state();
         let rests = state.is_left();
@@ -323,15 +326,17 @@ impl Lane {
         rests
     }
 
-    /// Sends what has been queued for too long to wait elsewhere: the endpoint does not keep up. In row order it stays,
-    /// unless this instance may not send it at all any more: then others read it by now. False when there is nothing to
-    /// look after until a call comes.
+    /// Defers the calls that have been queued for too long, because the endpoint does not keep up. Returns false if
+    /// the lane needs no check until the next call.
+    ///
+    /// Calls in row order stay, unless this instance reads no partition of the row-order topic any more and the
+    /// webhook is throttled: then other instances read them.
     pub fn expire(self: &Arc<Self>) -> bool {
         if self.rests() {
             self.end_if_left();
             return false;
         }
-        // Whoever parked while this instance had no share is told that it may have one again.
+        // Workers that parked while this instance had no throttle share check again whether it has one.
         let hand = match &mut *self.state() {
             state if state.queue.is_empty() || state.pausing => Wake::Busy,
             state => state.hand(&self.shared.workers),
@@ -347,20 +352,21 @@ impl Lane {
         self.put_back();
         let (throttle, queue_wait) = (&self.shared.throttle, self.shared.config.queue_wait);
         let may_wait = match self.throttling() {
-            // Without a share there is nothing to wait for here.
+            // Without a share, no slot will come here.
             Some(_) if throttle.owns_nothing() => Duration::ZERO,
-            // The next slot may be further away than others wait, and then nothing would ever be here for it.
+            // The next slot may be further away than `queue_wait`. Without this, no call would ever be queued when
+            // the slot comes.
             Some(calls) => queue_wait.max(throttle.apart(calls) * 2),
             None => queue_wait,
         };
         let latest = self.born.elapsed().saturating_sub(may_wait);
-        // What comes from the overflow log keeps no row change open, and is not written there again.
+        // A call from the overflow log keeps no source record open, and is not written to the log again.
         let expired = self.drain_queue(|held| held.queued < latest && !held.call.from_overflow);
         expired.into_iter().for_each(|held| self.shared.defer(held.into_call(), OverflowReason::Waited));
         true
     }
 
-    /// Drops what is queued, unsettled, and takes nothing more.
+    /// Drops the queued calls unsettled, and takes no more calls.
     pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;
@@ -379,7 +385,7 @@ impl Lane {
         self.state().parked.len()
     }
 
-    /// A row's head has left: the next of the row has its turn, if there is one.
+    /// The head of a row has left the lane. Queues the next call of the row, if there is one.
     fn go_on(&self, row: RowKey, state: &mut LaneState) -> Wake {
         let Some(mut next) = state.rows.leave(row) else { return Wake::Busy };
         self.shared.metrics.row_order_parked.decrement(1.0);
@@ -394,7 +400,7 @@ impl Lane {
 }
 
 impl LaneState {
-    /// Whether it has neither calls nor workers.
+    /// Whether the lane has neither calls nor workers.
     fn is_left(&self) -> bool {
         self.workers == 0 && self.calls == 0
     }

@@ -1,4 +1,4 @@
-//! Which endpoints have come to work again, until somebody asks.
+//! The endpoints that have recovered since the last query.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 
 use crate::id::Line;
 
-/// A shorter failure is no outage: calls that failed in it are due soon anyway.
+/// A shorter failure does not count as an outage: calls that failed in it are due soon anyway.
 const OUTAGE: Duration = Duration::from_secs(10);
 
-/// An endpoint works again after an outage, in which its breaker was open.
+/// The end of an endpoint's outage, in which its breaker was open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recovery {
     pub line: Line,
     /// How long ago the outage began.
     pub began: Duration,
-    /// How long ago it ended.
+    /// How long ago the outage ended.
     pub ended: Duration,
 }
 
-/// The outages of each line since somebody asked, as one: when it began and ended.
+/// Start and end of the outages of each line since the last query. Several outages of a line count as one.
 #[derive(Default)]
 pub(super) struct Recovered(Mutex<HashMap<Line, (Instant, Instant)>>);
 
 impl Recovered {
-    /// An endpoint works again that failed for so long.
+    /// Records that an endpoint works again after it has failed for `lasted`.
     pub fn tell(&self, line: Line, lasted: Duration) {
         let now = Instant::now();
         if lasted < OUTAGE {

@@ -1,4 +1,4 @@
-//! A deadline that moves.
+//! A reusable timer whose deadline can be moved.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -6,8 +6,8 @@ use std::task::Poll;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// One timer for deadline after deadline. Nearly all of them are moved to a later one before they pass, which
-/// costs tokio no lock, while a timer of its own for each would be put in and taken out of its wheel.
+/// One timer for many deadlines in turn. Nearly all deadlines are moved to a later one before they pass, which takes
+/// no lock in tokio. A separate timer for each deadline would be inserted into tokio's timer wheel and removed again.
 pub(super) struct Timer(Pin<Box<Sleep>>);
 
 impl Timer {
@@ -15,12 +15,13 @@ impl Timer {
         Self(Box::pin(sleep_until(Instant::now())))
     }
 
-    /// Awaits the work; None when it has not ended at the deadline.
+    /// Awaits the work. None if it has not ended at the deadline.
     pub async fn limit<T>(&mut self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let mut set = false;
         poll_fn(|context| {
-            // Work that is never without something to do leaves the timer nothing of the task's cooperative budget.
+            // Work that is always ready uses up the task's cooperative budget, so the timer never fires. Hence the
+            // clock is read too.
             if set && Instant::now() >= deadline {
                 return Poll::Ready(None);
             }
@@ -46,7 +47,7 @@ mod tests {
     async fn work_that_always_has_something_to_do_ends_at_its_deadline() {
         let deadline = Instant::now() + Duration::from_millis(50);
         let mut polls = 0;
-        // What a stream that never is without bytes does: it uses up the task's budget in each poll.
+        // Behaves like a stream that always has bytes: it uses up the task's budget in each poll.
         let busy = poll_fn(|context| {
             polls += 1;
             while tokio::task::coop::has_budget_remaining() {
