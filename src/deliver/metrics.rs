@@ -1,12 +1,12 @@
-//! What deliveries are counted by. The handles are made once; no label holds a URL or a webhook, so the
-//! number of series does not grow with use.
+//! Metrics of deliveries. The handles are created once. No label holds a URL or a webhook, so the number of series
+//! does not grow with use.
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use super::context::OverflowReason;
 use super::policy::classify::Class;
 
-/// The handles; made when the recorder is installed.
+/// The metric handles, created when the recorder is installed.
 pub(super) struct DeliveryMetrics {
     attempts: [Counter; Class::ALL.len()],
     pub delivered: Counter,
@@ -66,39 +66,39 @@ impl DeliveryMetrics {
     }
 }
 
-/// Gives the recorder the units and descriptions of this stage's metrics.
+/// Registers the units and descriptions of this stage's metrics.
 pub fn describe_metrics() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_counter!("outhook_attempts_total", "HTTP tries, by how each ended");
+    describe_counter!("outhook_attempts_total", "Attempts (HTTP requests), by the class of their result");
     describe_counter!("outhook_calls_total", "Calls (one message to one URL) that ended, by outcome");
     describe_histogram!(
         "outhook_attempt_seconds",
         Unit::Seconds,
-        "From an attempt's start to its answer's status line"
+        "From the start of an attempt to the status line of its response"
     );
     describe_histogram!(
         "outhook_delivery_seconds",
         Unit::Seconds,
-        "To the 2xx answer, from the change in its source (event_date) or from the record's append to Kafka (append)"
+        "From the change in its source (event_date) or from the record's append to Kafka (append) to the 2xx response"
     );
-    describe_gauge!("outhook_calls_in_flight", "Calls in memory: queued, under way or waiting a moment for a retry");
+    describe_gauge!("outhook_calls_in_flight", "Calls in memory: queued, under way, or waiting for a short retry");
     describe_gauge!("outhook_lanes", "Endpoints that calls are being sent to, or that failed less than an hour ago");
     describe_gauge!(
         "outhook_endpoints_failing",
-        "Endpoints that fail now, as this instance sees it: the breaker is open, or nothing but failures came for 5 s"
+        "Endpoints that fail now, as seen by this instance: the breaker is open, or all attempts failed for 5 s"
     );
     describe_gauge!("outhook_retries_waiting", "Calls that wait in memory for their next attempt");
     describe_gauge!(
         "outhook_row_order_parked",
-        "Calls in memory that wait for another one about the same row; many mean that an endpoint fails or a row changes fast"
+        "Calls in memory that wait for an earlier call of the same row; a high value shows that an endpoint fails or a row changes fast"
     );
     describe_counter!(
         "outhook_calls_deferred_total",
-        "Calls that found no place with their endpoint and went to wait in the overflow log, by reason: the endpoint fails, takes less than comes, has kept them queued for too long, or this instance has no share of their webhook's CallThrottling"
+        "Calls deferred to the overflow log, by reason: the endpoint fails (failing), it takes fewer calls than arrive (full), the call was queued for too long (waited), or this instance has no share of the webhook's CallThrottling (no_share)"
     );
     describe_counter!(
         "outhook_breakers_opened_total",
-        "Times that an endpoint failed so often that calls are kept from it"
+        "Times that a breaker opened: the endpoint failed so often that it gets no calls except probes"
     );
     describe_counter!("outhook_connections_opened_total", "Connections opened to endpoints, by protocol");
 }

@@ -1,5 +1,5 @@
-//! How many workers there are over all lanes. Each has a connection at most, which is a file for the process, so that no
-//! more come than files may be open: a shortage here would look like endpoints that can't be reached.
+//! Limits the workers over all lanes. Each worker has at most one connection, which is an open file of the process,
+//! so there are no more workers than the limit of open files allows. Beyond it, endpoints would look unreachable.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,17 +7,17 @@ use tracing::warn;
 
 use crate::lifecycle;
 
-/// Files for everything but connections to endpoints: those to Kafka and to whoever uses the API, logs, and the lanes that
-/// have one worker whatever the others have.
+/// Files for everything except connections to endpoints: connections to Kafka and from API clients, logs, and lanes
+/// that always have their one worker.
 const OTHER_FILES: usize = 512;
 
-/// With fewer files than this nothing would work for long.
+/// With fewer files, nothing would work for long.
 const LEAST_FILES: usize = 256;
 
-/// How to have more.
+/// How to raise the limit.
 const RAISE: &str = "raise the limit of open files (ulimit -n, systemd's LimitNOFILE, Docker's --ulimit nofile)";
 
-/// Fewer connections than this are worth a warning: one slow endpoint may take 256.
+/// Fewer connections cause a warning: one slow endpoint may use 256.
 const FEW: usize = 1024;
 
 pub(super) struct Workers {
@@ -26,15 +26,16 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// As many as the process may have open files for, and no more than this. Raises that limit as far as it may be.
+    /// Limits the workers by the files that the process may open, and by `wanted`. Raises the limit of open files as
+    /// far as allowed.
     ///
     /// # Errors
-    /// The process may have too few files open.
+    /// When the process may open too few files.
     pub fn for_process(wanted: Option<usize>) -> Result<Self, String> {
         let by_files = most(lifecycle::raise_open_files().unwrap_or(usize::MAX))?;
         let most = wanted.map_or(by_files, |wanted| wanted.min(by_files));
         if by_files < FEW.min(wanted.unwrap_or(FEW)) {
-            warn!("there are files for at most {most} connections to endpoints at once: {RAISE}");
+            warn!("the limit of open files allows at most {most} concurrent connections to endpoints: {RAISE}");
         }
         Ok(Self::new(most))
     }
@@ -43,8 +44,8 @@ impl Workers {
         Self { most, count: AtomicUsize::new(0) }
     }
 
-    /// Whether one more may join a lane that has so many; then it counts. The first of a lane always may, so that each
-    /// goes on.
+    /// Whether one more worker may join a lane that has `others` workers; if so, counts it. The first worker of a
+    /// lane always may, so that every lane makes progress.
     pub fn may_join(&self, others: usize) -> bool {
         let before = self.count.fetch_add(1, Ordering::Relaxed);
         let may = others == 0 || before < self.most;
@@ -54,18 +55,16 @@ impl Workers {
         may
     }
 
-    /// One has ended.
+    /// A worker has ended.
     pub fn left(&self) {
         self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// How many connections there may be where the process may have so many files open.
+/// Max connections for a process that may open this many files.
 fn most(files: usize) -> Result<usize, String> {
     if files < LEAST_FILES {
-        return Err(format!(
-            "the process may have {files} files open, which is too few, {LEAST_FILES} at least: {RAISE}"
-        ));
+        return Err(format!("the process may open only {files} files, but needs at least {LEAST_FILES}: {RAISE}"));
     }
     Ok(files.saturating_sub(OTHER_FILES).max(files / 2))
 }
@@ -85,7 +84,7 @@ mod tests {
     fn no_more_come_than_may_but_the_first_of_a_lane() {
         let workers = Workers::new(2);
         assert!(workers.may_join(0) && workers.may_join(1) && !workers.may_join(2));
-        assert!(workers.may_join(0), "another lane goes on");
+        assert!(workers.may_join(0), "each lane gets a first worker");
         workers.left();
         assert!(!workers.may_join(1));
         workers.left();

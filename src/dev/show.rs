@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn failed_attempts_are_all_but_2xx() {
-        let metrics = "# HELP outhook_attempts_total HTTP tries, by how each ended\n\
+        let metrics = "# HELP outhook_attempts_total Attempts (HTTP requests), by the class of their result\n\
                        # TYPE outhook_attempts_total counter\n\
                        outhook_attempts_total{class=\"status_2xx\"} 17\n\
                        outhook_attempts_total{class=\"status_5xx\"} 3\n\

@@ -108,7 +108,7 @@ fn a_dead_endpoint_in_order_holds_up_nobody_else_and_what_it_has_no_place_for_is
     });
     let letter = letters().into_iter().find(|letter| letter.header("outhook-class") == Some("row_order")).unwrap();
     let cause = letter.header("outhook-cause").unwrap();
-    assert!(cause.contains("calls wait before it in their rows' order") && cause.contains("answered 503"), "{cause}");
+    assert!(cause.contains("calls wait before it in row order") && cause.contains("answered 503"), "{cause}");
     assert!(letter.header("outhook-row").is_some_and(|row| row.len() == 16), "{letter:?}");
     assert_eq!(instance.metric("outhook_calls_deferred_total"), 0.0);
 

@@ -1,4 +1,4 @@
-//! Whether a lane has a place for one more call, and why not.
+//! Decides whether a lane takes one more call.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use super::LaneState;
 use crate::deliver::context::{DeliveryContext, FailureSummary};
 use crate::id::RowKey;
 
-/// By which part of the patience with a row its endpoint may fail before calls that find no place are given up: a
-/// receiver that starts anew is waited for.
+/// Divisor of `order_patience`: for this part of it, an endpoint may fail before calls without a place are
+/// dead-lettered. So calls wait for a receiver that restarts.
 const BLIP: u32 = 20;
 
-/// So many calls of a lane are taken however many are in memory in other lanes.
+/// Each lane takes this many calls, however many other lanes hold.
 const PLACES: usize = 8;
 
-/// Why a lane does not take a call; the call comes back.
+/// Why a lane does not take a call. The call is returned.
 pub(in crate::deliver) enum Refusal {
-    /// There is no room, but there will be soon.
+    /// There is no room now, but there will be soon.
     Full(Call),
-    /// There is no room, and whoever waits for some keeps others waiting: the endpoint takes less than comes.
+    /// There is no room, and waiting for it would delay other endpoints: the endpoint takes fewer calls than arrive.
     Slow(Call),
     /// The endpoint fails, for this reason.
     Failing(Call, Option<FailureSummary>),
-    /// In row order so many calls wait before it, and the endpoint fails.
+    /// In row order: this many calls wait before the call, and the endpoint fails.
     Behind {
         call: Call,
         waiting: usize,
@@ -32,7 +32,7 @@ pub(in crate::deliver) enum Refusal {
 }
 
 impl LaneState {
-    /// Gives back a call that there is a place for.
+    /// Returns the call if there is a place for it.
     #[expect(clippy::result_large_err, reason = "as for Lane::push")]
     pub(super) fn admit(
         &mut self,
@@ -47,7 +47,8 @@ impl LaneState {
         match row {
             _ if self.closed => Err(Refusal::Closed(call)),
             Some(row) => {
-                // Some place is left in each lane, so that those which work go on when others have taken all.
+                // Each lane keeps some places, so that lanes of working endpoints make progress when others have used
+                // up the rest.
                 let full = full || (self.calls >= PLACES && shared.in_order.is_full());
                 if full || self.rows.behind(row) >= config.order_parked {
                     return Err(self.behind(call, (row, full), config, now));
@@ -57,7 +58,7 @@ impl LaneState {
             None if self.breaker.is_open() && !self.breaker.wants_probe(now) => {
                 Err(Refusal::Failing(call, self.trouble(now)))
             }
-            // What holds bytes for as long as its endpoint pleases must not take those of others.
+            // The endpoint decides how long its calls hold memory, so they must not take the memory of others.
             None if call.receipt.crowds_memory(self.bytes) => match call.from_overflow {
                 true => Err(Refusal::Full(call)),
                 false => Err(Refusal::Slow(call)),
@@ -70,14 +71,14 @@ impl LaneState {
         }
     }
 
-    /// A call finds no place, in a lane that is full or behind too many of its row. It waits for one, unless there has
-    /// been nothing but failures for a while.
+    /// Refuses a call because the lane is full or too many calls of its row wait. The call waits for a place, unless
+    /// the endpoint has only failed for a while.
     fn behind(&mut self, call: Call, (row, full): (RowKey, bool), config: &Config, now: Duration) -> Refusal {
         if full && !std::mem::replace(&mut self.full, true) {
             (self.full_since, self.full_at) = (now, config.queue_calls);
         }
         let (waiting, trouble) = match full {
-            // What failed before there were so many says nothing of them.
+            // Failures from before the lane was full do not count.
             true => (self.calls, self.trouble.as_ref().filter(|_| self.last_failed > self.full_since)),
             false => (self.rows.behind(row) + 1, self.rows.trouble(row)),
         };
@@ -87,9 +88,9 @@ impl LaneState {
         }
     }
 
-    /// How many calls the lane may hold before it takes this one. While calls wait in the overflow log, fresh ones get half
-    /// of the places that those get, which fill the rest: so they go behind them, and have places again when the log has
-    /// no more.
+    /// How many calls the lane may hold before it takes this one. While calls wait in the overflow log, fresh calls
+    /// get half of the places that waiting calls get. So the waiting calls fill the lane first, and fresh calls get
+    /// all places again when the log has no more.
     fn places(&self, config: &Config, now: Duration, from_overflow: bool) -> usize {
         let waiting = self.waiting_places(config);
         match (from_overflow, self.is_behind(now)) {
@@ -99,18 +100,18 @@ impl LaneState {
         }
     }
 
-    /// How many calls the lane may hold before it takes one that can wait in the overflow log: what keeps its workers
-    /// busy until more is read, and no more, since there may be very many such lanes.
+    /// How many calls the lane may hold before it takes one that can wait in the overflow log. This keeps the lane's
+    /// workers busy until more calls are read. It is not more, because very many lanes may do the same.
     pub(super) fn waiting_places(&self, config: &Config) -> usize {
         (self.concurrency.allowed() * 2).max(PLACES).min(config.queue_calls)
     }
 
-    /// Whether calls of this lane wait in the overflow log, as far as this instance reads it.
+    /// Whether calls of this lane wait in the overflow log, in the partitions that this instance reads.
     fn is_behind(&self, now: Duration) -> bool {
         self.behind_until.is_some_and(|until| now < until)
     }
 
-    /// Whether a full lane keeps others waiting.
+    /// Whether a full lane delays other endpoints.
     fn is_slow(&mut self, most: usize, shared: &DeliveryContext, now: Duration) -> bool {
         let is_behind = self.is_behind(now);
         (self.full, self.full_at) = (true, most);

@@ -1,5 +1,5 @@
-//! What is different for calls in row order: they wait for room, and a row's head for its next attempt, at their
-//! places, because a retry topic would lose these. What can't wait there becomes a dead letter that says so.
+//! Handling of calls in row order. They wait in memory for room, and the head of a row for its next attempt, because
+//! a retry topic would lose their places. A call that can't wait in memory is dead-lettered.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::deliver::policy::schedule::NextAttempt;
 use crate::deliver::{Call, Cause, EndpointEvent, Outcome, attempt_log};
 use crate::message_log::CallStatus;
 
-/// The class of a dead letter of a call that found no place behind others whose endpoint fails.
+/// Class of the dead letter of a call that found no place behind others, while the endpoint failed.
 const CLASS: &str = "row_order";
 
-/// A call finds no place behind so many others.
+/// Dead-letters a call for which there is no place behind `waiting` others.
 pub(in crate::deliver) fn turned_away(lane: &Lane, call: Call, waiting: usize, trouble: &Cause) {
     let text = format!(
-        "not tried, because {waiting} calls wait before it in their rows' order, for which there is no more room, and \
-         the endpoint fails: {}",
+        "not attempted: {waiting} calls wait before it in row order, there is no room for more, and the endpoint \
+         fails: {}",
         trouble.text
     );
     let cause = Cause { class: CLASS, status: trouble.status, text };
@@ -25,8 +25,8 @@ pub(in crate::deliver) fn turned_away(lane: &Lane, call: Call, waiting: usize, t
     lane.shared.onward.finished(call, Outcome::Exhausted { cause });
 }
 
-/// What a failed attempt shows of an endpoint whose calls are in order. What it refuses, for whatever reason, keeps
-/// others waiting, and a pause is kept to by each row for itself.
+/// The observation of a failed attempt in row order. Each failure counts against the endpoint, whatever its reason,
+/// because it delays other calls. A requested pause applies to each row separately.
 pub(in crate::deliver) fn shown(shown: Observation, cause: &Cause) -> Observation {
     match shown {
         Observation::WantsPause(cause, _) => Observation::Overloaded(cause),
@@ -35,9 +35,10 @@ pub(in crate::deliver) fn shown(shown: Observation, cause: &Cause) -> Observatio
     }
 }
 
-/// What follows a row's head that has failed: it waits for its next attempt and its row with it, but no longer than
-/// the row may be kept waiting; then it is given up, and the row goes on. Those behind it have one attempt each until
-/// one is delivered, so that a row which fails for good does not keep a place for days.
+/// Decides about the head of a row after a failed attempt. The head waits for its next attempt, and its row with it,
+/// but no longer than `order_patience` allows. Then the head is dead-lettered, and the row continues. The calls
+/// behind it get one attempt each until one is delivered, so that a row which fails permanently does not hold places
+/// for days.
 pub(in crate::deliver) fn next(
     lane: &Lane,
     held: &QueuedCall,
@@ -53,8 +54,8 @@ pub(in crate::deliver) fn next(
         return (Some(NextAttempt::Moment(wait.min(patience))), cause);
     }
     let text = format!(
-        "{}; given up after {} attempts, its row failing for {lasted:.1?}, while {} calls waited behind it in its \
-         row's order",
+        "{}; dead-lettered after {} attempts: its row has failed for {lasted:.1?}, and {} calls of the row \
+         wait behind it",
         cause.text,
         held.call.attempts,
         lane.behind(held)

@@ -1,4 +1,4 @@
-//! What comes before and after an attempt: whether it is made, and whether its call is finished or queued again.
+//! Decides before an attempt whether to make it, and after it what happens to the call.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use crate::deliver::transport::failure::AttemptFailure;
 use crate::deliver::{Call, Cause, EndpointEvent, Outcome};
 use crate::message_log::CallStatus;
 
-/// Ends a call that is no longer to be made, and gives back any other.
+/// Ends a call that must not be sent any more. Returns any other call.
 pub(in crate::deliver) fn admit(lane: &Lane, held: QueuedCall) -> Option<QueuedCall> {
     let message = &held.call.message;
     if is_others(lane, &held) {
@@ -32,7 +32,10 @@ pub(in crate::deliver) fn admit(lane: &Lane, held: QueuedCall) -> Option<QueuedC
         return None;
     }
     if message.target.gone.load(Ordering::Relaxed) {
-        let text = format!("not sent to {}: webhook {} is stopped by a 410", lane.route.shown, message.target.webhook);
+        let text = format!(
+            "not sent to {}: webhook {} was stopped by a 410 response",
+            lane.route.shown, message.target.webhook
+        );
         let cause = Cause { class: Class::Gone.as_str(), status: None, text };
         attempt_log::end(&*lane.shared.onward, &held.call, CallStatus::Exhausted, Some(&cause));
         exhausted(held, cause);
@@ -41,14 +44,15 @@ pub(in crate::deliver) fn admit(lane: &Lane, held: QueuedCall) -> Option<QueuedC
     Some(held)
 }
 
-/// Whether a call in row order is one that another instance sends by now, or will: it must not come behind what that one
-/// sends of its row, nor become a dead letter beside it. Unsettled, as it is dropped then, its record comes again there.
+/// Whether another instance sends this call in row order, now or later. Then it must not be sent here after later
+/// calls of its row, and must not be dead-lettered here as well. It is dropped unsettled, so the other instance reads
+/// its record again.
 fn is_others(lane: &Lane, held: &QueuedCall) -> bool {
     lane.key.is_in_order() && held.call.receipt.is_given_up()
 }
 
-/// Classifies, counts and tells how an attempt ended, and acts on it. What is returned is for the message log, once
-/// the answer's body has come.
+/// Classifies, counts and reports the result of an attempt, and acts on it. Returns the entry for the message log,
+/// which is written when the body of the response has been read.
 pub(in crate::deliver) fn conclude(
     lane: &Arc<Lane>,
     mut held: QueuedCall,
@@ -109,7 +113,7 @@ pub(in crate::deliver) fn conclude(
     let note = note(&held.call, status, wait, Some(&cause));
     match next {
         Some(NextAttempt::Moment(wait)) => lane.push_later(held, wait),
-        // Until its endpoint works again, be that sooner or later than its next attempt would have been.
+        // The call waits until its endpoint works again, which may be before or after its next attempt is due.
         Some(NextAttempt::Wait(wait)) if lane.is_failing() => {
             lane.shared.overflow(held.into_call(), wait, Some(&cause))
         }
@@ -119,7 +123,7 @@ pub(in crate::deliver) fn conclude(
     note
 }
 
-/// What a failed attempt shows of the endpoint.
+/// What a failed attempt shows about the endpoint.
 fn shown(class: Class, asked: Option<Duration>, cause: &Cause) -> Observation {
     match asked {
         Some(pause) if !pause.is_zero() => Observation::WantsPause(cause.clone(), pause),
@@ -132,7 +136,7 @@ fn shown(class: Class, asked: Option<Duration>, cause: &Cause) -> Observation {
 fn delivered(lane: &Lane, held: QueuedCall) {
     let metrics = &lane.shared.metrics;
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
-    // Clocks differ between machines: what seems to come from the future has taken no time.
+    // Clocks differ between machines. A time in the future counts as no latency.
     let event_date = held.call.message.event_date.at.as_duration().as_secs_f64();
     metrics.from_event_date.record((now - event_date).max(0.0));
     metrics.from_append.record((now - held.call.appended_ms as f64 / 1e3).max(0.0));
@@ -155,13 +159,14 @@ fn exhausted(held: QueuedCall, cause: Cause) {
     finish(held, Outcome::Exhausted { cause });
 }
 
-/// Hands the call on before its room is free, so that no call is nowhere while lanes are waited for.
+/// Passes the call on before its room is free, so that a stop which waits for empty lanes misses no call.
 fn finish(held: QueuedCall, outcome: Outcome) {
     let QueuedCall { call, room, .. } = held;
     room.lane().shared.onward.finished(call, outcome);
 }
 
-/// Told once by each instance that has calls under way; the definition is disabled once.
+/// Stops a webhook after a 410. Each instance with attempts under way reports this once; the definition is disabled
+/// once.
 fn stop_webhook(lane: &Lane, call: &Call, cause: &Cause) {
     let target = &call.message.target;
     if !target.gone.swap(true, Ordering::Relaxed) {
@@ -187,7 +192,7 @@ fn cause(lane: &Lane, class: Class, head: &Result<Parts, AttemptFailure>) -> Cau
     Cause { class: class.as_str(), status, text }
 }
 
-/// Logs what operators may know of a failure, and tells what anybody may.
+/// Logs a failure with the details that only operators may see, and reports it without them.
 fn tell_failure(lane: &Lane, call: &Call, cause: &Cause, failure: Option<&AttemptFailure>) {
     if lane.health.failed(Instant::now()) {
         let text = failure.map_or_else(|| cause.text.clone(), |failure| format!("{}: {failure}", lane.route.shown));

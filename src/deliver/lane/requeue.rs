@@ -1,4 +1,4 @@
-//! Calls that are tried again after a moment, which they spend in memory.
+//! Calls that wait in memory for a short retry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::{Lane, QueuedCall};
 use crate::deliver::context::OverflowReason;
 
-/// How often a call that waits in row order is looked at.
+/// Interval at which a waiting call in row order is checked.
 const LOOK: Duration = Duration::from_millis(500);
 
 impl Lane {
-    /// Queues a call once more after a moment. It keeps its room, and holds no worker.
+    /// Queues a call again after a short wait. It keeps its room, and holds no worker.
     pub fn push_later(self: &Arc<Self>, mut held: QueuedCall, wait: Duration) {
         held.room.rest();
         if wait.is_zero() {
@@ -30,8 +30,8 @@ impl Lane {
         });
     }
 
-    /// Waits, and says whether the call is to be queued then. One in row order is looked at all the while, since others
-    /// wait for it: it may have ended, or be sent by another instance by now.
+    /// Waits, and returns whether to queue the call again. A call in row order is checked during the wait, because
+    /// other calls wait for it: its definition may have ended, or another instance may send it now.
     async fn wait(&self, held: &QueuedCall, wait: Duration) -> bool {
         if !self.key.is_in_order() {
             tokio::time::sleep(wait).await;
@@ -53,7 +53,7 @@ impl Lane {
     fn push_again(self: &Arc<Self>, mut held: QueuedCall) {
         let now = self.born.elapsed();
         let mut state = self.state();
-        // In this order: giving a call's room back takes the lock.
+        // The lock must be released first: dropping the call's slot takes it.
         if state.closed {
             drop(state);
             return drop(held);

@@ -1,7 +1,7 @@
-//! Which calls of a lane wait for another one about their row; pure.
+//! The row queues of a lane in row order; pure.
 //!
-//! A row has one call at a time that is queued, under way or waiting for its retry: its head. The others are parked
-//! behind it in the order in which they came, until the head has left the lane.
+//! A row has one head: the call that is queued, under way or waiting for its retry. All other calls of the row are
+//! parked behind it in arrival order, until the head has left the lane.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::deliver::Cause;
 use crate::id::RowKey;
 
-/// The rows of which a lane has calls.
+/// The rows that have calls in a lane.
 #[derive(Debug)]
 pub(in crate::deliver) struct RowQueues<T> {
     of: HashMap<RowKey, RowQueue<T>>,
@@ -18,7 +18,8 @@ pub(in crate::deliver) struct RowQueues<T> {
 
 #[derive(Debug)]
 struct RowQueue<T> {
-    /// Why the row's last attempt failed, and since when all of them have. It outlasts a head that is given up.
+    /// Why the row's last attempt failed, and since when all attempts have failed. Kept when the head is
+    /// dead-lettered.
     trouble: Option<(Cause, Duration)>,
     parked: VecDeque<T>,
 }
@@ -30,7 +31,7 @@ impl<T> Default for RowQueues<T> {
 }
 
 impl<T> RowQueues<T> {
-    /// Gives back a call that is its row's head from now on; parks any other.
+    /// Returns a call that becomes the head of its row. Parks any other.
     pub fn enter(&mut self, row: RowKey, call: T) -> Option<T> {
         match self.of.get_mut(&row) {
             None => {
@@ -45,7 +46,7 @@ impl<T> RowQueues<T> {
         }
     }
 
-    /// The head of a row has left: gives out the call behind it, which is the head now, or forgets the row.
+    /// The head of a row has left. Returns the call behind it, which becomes the head, or removes the row.
     pub fn leave(&mut self, row: RowKey) -> Option<T> {
         let line = self.of.get_mut(&row)?;
         let Some(next) = line.parked.pop_front() else {
@@ -56,7 +57,7 @@ impl<T> RowQueues<T> {
         Some(next)
     }
 
-    /// The head of a row has failed in an attempt that began at this time. Returns since when the row fails.
+    /// The head of a row has failed in an attempt that began at this time. Returns since when the row has failed.
     pub fn failed(&mut self, row: RowKey, began: Duration, cause: &Cause) -> Duration {
         let Some(line) = self.of.get_mut(&row) else { return began };
         let since = line.trouble.as_ref().map_or(began, |(_, since)| *since);
@@ -71,17 +72,17 @@ impl<T> RowQueues<T> {
         }
     }
 
-    /// How many calls wait for the head of a row.
+    /// Number of calls that wait for the head of a row.
     pub fn behind(&self, row: RowKey) -> usize {
         self.of.get(&row).map_or(0, |line| line.parked.len())
     }
 
-    /// Why a row fails, if it does, and since when.
+    /// Why a row fails, and since when. None if it does not fail.
     pub fn trouble(&self, row: RowKey) -> Option<&(Cause, Duration)> {
         self.of.get(&row)?.trouble.as_ref()
     }
 
-    /// How many calls wait for a head.
+    /// Number of calls that wait for a head, over all rows.
     pub fn parked(&self) -> usize {
         self.parked
     }
@@ -106,7 +107,7 @@ mod tests {
         let mut rows = RowQueues::default();
         assert_eq!(rows.enter(row(1), 'a'), Some('a'));
         assert_eq!((rows.enter(row(1), 'b'), rows.enter(row(1), 'c')), (None, None));
-        assert_eq!(rows.enter(row(2), 'x'), Some('x'), "another row waits for nobody");
+        assert_eq!(rows.enter(row(2), 'x'), Some('x'), "another row does not wait");
         assert_eq!((rows.behind(row(1)), rows.behind(row(2)), rows.parked()), (2, 0, 2));
         assert_eq!((rows.leave(row(1)), rows.leave(row(1))), (Some('b'), Some('c')));
         assert_eq!((rows.leave(row(1)), rows.parked()), (None, 0));
@@ -123,17 +124,17 @@ mod tests {
         assert_eq!(rows.failed(row(1), first, &cause()), first);
         rows.enter(row(1), 'b');
         rows.leave(row(1));
-        assert_eq!(rows.failed(row(1), second, &cause()), first, "the row fails since its last head did");
+        assert_eq!(rows.failed(row(1), second, &cause()), first, "the row has failed since the last head failed");
         assert_eq!(rows.trouble(row(1)), Some(&(cause(), first)));
         rows.worked(row(1));
         assert_eq!(rows.trouble(row(1)), None);
         assert_eq!(rows.failed(row(1), second, &cause()), second);
         rows.leave(row(1));
-        assert_eq!(rows.trouble(row(1)), None, "nobody waits for it");
+        assert_eq!(rows.trouble(row(1)), None, "the row was removed");
     }
 
     proptest! {
-        /// Whenever heads leave, each row's calls become head in their order, one at a time, and none is left over.
+        /// Whenever heads leave, each row's calls become head in their order, one at a time, and no call remains.
         #[test]
         fn every_call_has_its_turn_in_its_rows_order(steps in prop::collection::vec((0u64..4, any::<bool>()), 0..200)) {
             let mut rows = RowQueues::default();

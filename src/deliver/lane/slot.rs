@@ -1,4 +1,4 @@
-//! The room that a call holds in its lane, from the moment it is queued until it has left.
+//! The room that a call holds in its lane, from when it is queued until it leaves the lane.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,25 +8,26 @@ use super::Lane;
 use crate::deliver::Call;
 use crate::id::RowKey;
 
-/// A call with the room that it holds in its lane.
+/// A call with its room in a lane.
 pub(in crate::deliver) struct QueuedCall {
     pub call: Call,
     pub room: LaneSlot,
-    /// When it was queued last, from the lane's birth.
+    /// When the call was last queued, since the creation of the lane.
     pub(in crate::deliver::lane) queued: Duration,
 }
 
-/// Room in a lane; it is free again when this is dropped.
+/// Room in a lane. Dropping it releases the room.
 pub(in crate::deliver) struct LaneSlot {
     pub(in crate::deliver::lane) lane: Arc<Lane>,
     pub(in crate::deliver::lane) bytes: usize,
     pub(in crate::deliver::lane) under_way: bool,
-    /// The row of a call in row order: the next one of it has its turn once there is room again.
+    /// The row of a call in row order. When the room is released, the next call of the row is queued.
     pub(in crate::deliver::lane) row: Option<RowKey>,
 }
 
 impl QueuedCall {
-    /// Whether it is not to be sent any more: its definition has ended, its receiver wants nothing, or others send it.
+    /// Whether the call must not be sent any more: its definition has ended, its receiver answered 410, or another
+    /// instance sends it.
     pub fn is_over(&self) -> bool {
         let message = &self.call.message;
         message.live.has_ended()
@@ -34,7 +35,7 @@ impl QueuedCall {
             || self.room.row.is_some() && self.call.receipt.is_given_up()
     }
 
-    /// The call alone; its room is free.
+    /// Returns the call and releases its room.
     pub fn into_call(self) -> Call {
         self.call
     }
@@ -45,7 +46,7 @@ impl LaneSlot {
         &self.lane
     }
 
-    /// No attempt is under way any more.
+    /// Marks the attempt as ended.
     pub(in crate::deliver::lane) fn rest(&mut self) {
         if std::mem::take(&mut self.under_way) {
             self.lane.state().under_way -= 1;
@@ -66,10 +67,10 @@ impl Drop for LaneSlot {
         if self.row.is_some() {
             self.lane.shared.in_order.left(self.bytes);
         }
-        // At a stop nothing takes the place of what was dropped: it would come before it.
+        // At a stop, no call may replace the dropped one: it would be sent before it.
         let hand = self.row.filter(|_| !self.lane.shared.is_stopping()).map(|row| self.lane.go_on(row, &mut state));
-        // Those who wait are told when a quarter is free, so that a lane which stays full wakes them once for
-        // many calls.
+        // Waiting tasks are notified when a quarter of the lane is free, so that a lane which stays full wakes them
+        // once for many calls.
         let roomy = state.calls <= state.full_at / 4 * 3 && state.bytes <= config.queue_bytes / 4 * 3;
         let tell = roomy && std::mem::take(&mut state.full);
         if tell {

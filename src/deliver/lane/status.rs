@@ -1,4 +1,4 @@
-//! How a lane stands, for people who watch it; and the order to try its endpoint now.
+//! The status of a lane for operators, and the order to try its endpoint now.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use super::{Lane, LaneState};
 use crate::deliver::policy::breaker::Phase;
 use crate::id::Line;
 
-/// After this time without a call, a failure says nothing of how the endpoint is.
+/// A failure without a later call becomes outdated after this time.
 const OLD_NEWS: Duration = Duration::from_secs(60);
 
-/// How the lane of an endpoint stands on this instance.
+/// Status of an endpoint's lane on this instance.
 #[derive(Debug, Clone)]
 pub struct LaneStatus {
     /// The line in which its calls wait.
     pub line: Line,
-    /// Why the endpoint fails and for how long, if its last attempt failed for a reason of the endpoint's.
+    /// Why the endpoint fails and for how long, if its last attempt failed because of the endpoint.
     pub trouble: Option<(Cause, Duration)>,
-    /// For how long it has only failed, though that may be old news.
+    /// For how long the endpoint has only failed, even if that is outdated.
     pub outage: Option<Duration>,
-    /// Whether it counts as failing, so that calls are kept from it or wait until it works.
+    /// Whether the endpoint counts as failing. Then its calls are turned away, or wait until it works.
     pub is_failing: bool,
     pub breaker: Phase,
-    /// Max attempts under way at once, as the limiter has found it.
+    /// Max concurrent attempts, as found by the limiter.
     pub concurrency: usize,
     pub under_way: usize,
-    /// Calls in memory, those under way included.
+    /// Calls in memory, including those under way.
     pub in_memory: usize,
 }
 
 impl Lane {
-    /// How it stands now.
+    /// The current status.
     pub fn status(&self) -> LaneStatus {
         let now = self.born.elapsed();
         let state = self.state();
@@ -48,7 +48,7 @@ impl Lane {
         }
     }
 
-    /// Whether the endpoint fails, and how many calls wait here.
+    /// Whether the endpoint fails, and how many calls wait in the lane.
     pub fn counts(&self) -> (bool, usize) {
         let now = self.born.elapsed();
         let state = self.state();
@@ -56,7 +56,8 @@ impl Lane {
         (is_failing, state.calls.saturating_sub(state.under_way))
     }
 
-    /// Whether it has no call, and had none for so long that another instance may have found the endpoint to work.
+    /// Whether the lane has no call, and had none for so long that another instance may have found that the endpoint
+    /// works.
     fn is_old_news(&self, state: &LaneState, now: Duration) -> bool {
         state.is_left() && is_old(now.saturating_sub(state.last_failed), self.shared.config.breaker_pause)
     }
@@ -68,7 +69,7 @@ impl Lane {
     }
 }
 
-/// Whether a failure of so long ago says nothing any more. Calls that wait are probed with at least twice in that time.
+/// Whether a failure of this age is outdated. Waiting calls are probed at least twice in that time.
 fn is_old(age: Duration, breaker_pause: Duration) -> bool {
     age > OLD_NEWS.max(breaker_pause * 2)
 }

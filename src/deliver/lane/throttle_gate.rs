@@ -1,4 +1,4 @@
-//! When a lane's calls may go out, as their webhook's CallThrottling has it.
+//! Applies the `CallThrottling` of a webhook to its lane.
 
 use super::{Lane, LaneState, QueuedCall};
 use crate::deliver::Call;
@@ -6,7 +6,8 @@ use crate::deliver::context::OverflowReason;
 use crate::deliver::throttle::SendTime;
 
 impl Lane {
-    /// Waits until a call may go out; false if this instance has no share of its webhook's calls any more, or stops.
+    /// Waits until a call may be sent. False if this instance has no share of the webhook's throttle slots any more,
+    /// or stops.
     pub async fn await_turn(&self, call: &Call) -> bool {
         loop {
             match self.shared.turn(call) {
@@ -20,25 +21,25 @@ impl Lane {
         }
     }
 
-    /// Gives up a call that was taken and that this instance may not send by now, which is no attempt. One in row order
-    /// is dropped, unsettled: whoever has its partition sends it.
+    /// Defers a taken call that this instance may not send any more. A deferral is not an attempt. A call in row
+    /// order is dropped unsettled instead: the owner of its partition sends it.
     pub fn put_off(&self, held: QueuedCall) {
         if !self.key.is_in_order() {
             self.shared.defer(held.into_call(), OverflowReason::NoShare);
         }
     }
 
-    /// Whether the first call that is queued may go out.
+    /// Whether the first queued call may be sent.
     pub(in crate::deliver::lane) fn turn_of_first(&self, state: &LaneState) -> SendTime {
         match state.queue.front() {
-            // It is not sent, so it takes nobody's turn.
+            // This call will not be sent, so it needs no throttle slot.
             Some(held) if held.is_over() => SendTime::Now,
             Some(held) => self.shared.turn(&held.call),
             None => SendTime::Never,
         }
     }
 
-    /// How many calls a second the webhook may make of whose calls the first is queued, if that is limited.
+    /// The calls-per-second limit of the webhook of the first queued call, if it has one.
     pub(in crate::deliver::lane) fn throttling(&self) -> Option<u32> {
         self.state().queue.front()?.call.message.target.call_throttling
     }

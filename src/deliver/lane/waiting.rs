@@ -1,33 +1,34 @@
-//! What a lane has to do with calls of it that wait in the overflow log: how many it takes, and what goes back there.
+//! How a lane works with the overflow log: how many waiting calls it takes, and which calls return to it.
 
 use std::time::Duration;
 
 use super::{Lane, LaneState, QueuedCall};
 use crate::deliver::context::FailureSummary;
 
-/// For how long calls are taken to wait in the overflow log after whoever reads it has said so.
+/// After the reader of the overflow log reports waiting calls of a lane, they are assumed to wait for this time.
 const BEHIND: Duration = Duration::from_millis(500);
 
-/// How long an endpoint has answered nothing but failures that is taken to fail, where they are too few for its breaker.
+/// An endpoint counts as failing when it has only failed for this time, even with too few failures to open its
+/// breaker.
 const FAILING: Duration = Duration::from_secs(5);
 
-/// How many calls a lane takes of those that wait.
+/// How many of the waiting calls a lane takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Takes {
     pub calls: usize,
-    /// Only those whose time has come, because it is not known that the endpoint works.
+    /// Only calls that are due, because the endpoint is not known to work.
     pub only_due: bool,
-    /// The endpoint fails, so that they may as well wait elsewhere.
+    /// The endpoint fails, so its calls may wait in a retry topic instead.
     pub is_failing: bool,
 }
 
 impl Takes {
-    /// Of a line whose lane is not there: it is made for the first that come.
+    /// For a line without a lane: the first calls create it.
     pub const UNKNOWN: Self = Self { calls: 16, only_due: true, is_failing: false };
 }
 
 impl Lane {
-    /// Whether the endpoint fails, and not one call: its calls wait until it works again.
+    /// Whether the endpoint itself fails, not only one call. Then its calls wait until it works again.
     pub fn is_failing(&self) -> bool {
         let now = self.born.elapsed();
         self.state().is_failing(now)
@@ -40,7 +41,7 @@ impl Lane {
         state.is_failing(now).then(|| state.trouble(now))?
     }
 
-    /// How many of the calls that wait in the overflow log the lane takes now. Tells it that there are some.
+    /// How many of the calls that wait in the overflow log the lane takes now. Records that such calls exist.
     pub fn takes(&self) -> Takes {
         let now = self.born.elapsed();
         let config = &self.shared.config;
@@ -56,13 +57,13 @@ impl Lane {
         Takes { calls: places, only_due, is_failing: state.is_failing(now) }
     }
 
-    /// Gives back what is queued and can go on waiting in its topic, where its partition is to be given up.
+    /// Returns queued calls of a draining partition to its topic, if they can continue to wait there.
     pub(super) fn put_back(&self) {
         let back = self.drain_queue(|held| held.call.from_overflow && held.call.receipt.is_draining());
         back.into_iter().for_each(|held| held.into_call().receipt.put_back());
     }
 
-    /// Takes those out of the queue for which this holds.
+    /// Removes the calls from the queue for which `which` returns true.
     pub(super) fn drain_queue(&self, which: impl Fn(&QueuedCall) -> bool) -> Vec<QueuedCall> {
         let mut state = self.state();
         if !state.queue.iter().any(&which) {

@@ -1,4 +1,4 @@
-//! Who takes a lane's calls: workers come while there is work, and end when there is none for a while.
+//! Assigns a lane's calls to workers. Workers start while there is work, and end after a time without work.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use super::worker;
 use super::{Lane, LaneState};
 use crate::deliver::workers::Workers;
 
-/// Who takes a call that was just queued.
+/// The worker for a call that was just queued.
 pub(in crate::deliver::lane) enum Wake {
     Parked(Arc<Notify>),
     New,
-    /// All workers are busy, and look at the queue before they park.
+    /// All workers are busy. They check the queue before they park.
     Busy,
 }
 
 impl Lane {
-    /// Whether a parked worker may end; false when it was woken at the same moment. The last one of a lane
-    /// that has no calls takes the lane off the map, unless its endpoint fails.
+    /// Whether a parked worker may end. False if it was woken at the same moment. The last worker of a lane without
+    /// calls removes the lane from the map, unless the endpoint fails.
     pub fn leave(self: &Arc<Self>, wake: &Arc<Notify>) -> bool {
         let mut state = self.state();
         let Some(place) = state.parked.iter().position(|parked| Arc::ptr_eq(parked, wake)) else { return false };

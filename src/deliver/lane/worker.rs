@@ -1,4 +1,4 @@
-//! A lane's worker: takes the next call, sends it, says how it ended, and ends itself when nothing comes.
+//! A worker of a lane: takes the next call, sends it, reports its result, and ends when there is no more work.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,21 +21,21 @@ use crate::deliver::transport::signature::Signer;
 use crate::deliver::transport::tokens;
 use crate::rules::Authorization;
 
-/// How long the rest of an answer may take: a new connection is had sooner than that.
+/// Max time to read the rest of a response. Opening a new connection is faster than waiting longer.
 const REST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// For how long after its call was taken a request may go out in that turn. It is the little that calls may be early or
-/// late without being too many.
+/// After a call was taken, its request may use the call's throttle slot for this time. It is short enough that the
+/// limit is not exceeded noticeably.
 const TURN_LASTS: Duration = Duration::from_millis(20);
 
-/// How often a request goes out again within an attempt that the endpoint did not process. It is so much because an
-/// endpoint may take 100 requests on each connection while twice as many are under way.
+/// How often a request is sent again within an attempt because the endpoint did not process it. It is this high
+/// because an endpoint may take 100 requests on each connection while twice as many are under way.
 const UNPROCESSED: u32 = 8;
 
-/// An answer, and its body if its head could be read.
+/// A response. The body is None if the head could not be read completely.
 type Answer = Response<Option<Incoming>>;
 
-/// Works for a lane until there is no work for the idle time, or the lanes stop.
+/// Runs a worker until there is no work for the idle timeout, or the lanes stop.
 pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
     let mut worker = Worker::new(lane);
     while let Some(held) = worker.next().await {
@@ -51,7 +51,7 @@ pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
                 continue;
             }
         };
-        // The status line decides: a body that is slow to come delays nobody but this worker.
+        // The status line decides: a slow body delays only this worker.
         let sent = Sent { peer: worker.peer, authorization: worker.authorization.take(), took: worker.attempt.took() };
         let note = conclude(&worker.lane, held, sent, head);
         let begun = match body {
@@ -64,10 +64,10 @@ pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
     }
 }
 
-/// Why an attempt has no answer.
+/// Why an attempt has no response.
 enum NoAnswer {
     Failed(AttemptFailure),
-    /// It was not made: this instance has no share of its webhook's calls by now.
+    /// The attempt was not made: this instance has no share of the webhook's throttle slots any more.
     NoTurn,
 }
 
@@ -77,24 +77,24 @@ impl From<AttemptFailure> for NoAnswer {
     }
 }
 
-/// What goes out once more in the same attempt.
+/// Counts the requests that are sent again in one attempt.
 #[derive(Default)]
 struct Again {
-    /// A connection broke that was open before.
+    /// A reused connection broke.
     broken: bool,
-    /// So often the endpoint did not process the request.
+    /// How often the endpoint did not process the request.
     unprocessed: u32,
 }
 
 impl Again {
-    /// Whether the request goes out again after this failure, and then it counts.
+    /// Whether the request is sent again after this failure. If so, counts it.
     fn may_follow(&mut self, failure: &AttemptFailure, reused: bool) -> bool {
         match failure {
-            // An endpoint may close an idle connection just as a request goes out on it, which says nothing about the
-            // endpoint. Should the request have been read after all, the message comes twice: delivery is at-least-once
-            // anyway, and the receiver knows it again by its id.
+            // An endpoint may close an idle connection just as a request is sent on it, which says nothing about the
+            // endpoint. If the endpoint did read the request, the message arrives twice: delivery is at-least-once
+            // anyway, and the receiver recognizes the message by its id.
             AttemptFailure::Broken(_) => reused && !std::mem::replace(&mut self.broken, true),
-            // An endpoint that drains its connections, as many do after so many requests, works as well as any.
+            // An endpoint that drains its connections, as many do after a number of requests, works.
             AttemptFailure::Unprocessed(_) | AttemptFailure::Http1Required => {
                 self.unprocessed += 1;
                 self.unprocessed <= UNPROCESSED
@@ -109,11 +109,12 @@ pub(in crate::deliver) struct Worker {
     /// Notified when a call is queued for this worker while it is parked.
     wake: Arc<Notify>,
     connection: Option<Connection>,
-    /// The attempt under way, or the last one. Waits for a turn are not counted in it: they are not the endpoint's.
+    /// The time limit of the current or last attempt. Waits for a throttle slot do not count, because the endpoint
+    /// does not cause them.
     attempt: Limit,
-    /// Until when the next request goes out in a turn that its call has had.
+    /// Until this time, the next request uses the throttle slot that the call already has.
     turn_until: Option<Instant>,
-    /// What the attempt under way has dialled, and what its requests were authorized by.
+    /// The dialled address and the `Authorization` value of the current attempt.
     peer: Option<SocketAddr>,
     authorization: Option<HeaderValue>,
     signer: Signer,
@@ -137,7 +138,7 @@ impl Worker {
         }
     }
 
-    /// The next call; None when the worker is to end, and is struck off its lane.
+    /// Returns the next call. None if the worker must end; it is then removed from its lane.
     pub async fn next(&mut self) -> Option<QueuedCall> {
         loop {
             match self.take() {
@@ -180,19 +181,20 @@ impl Worker {
         self.lane.take(&self.wake)
     }
 
-    /// Whether a worker that was parked too long may end; false when it was woken at the same moment.
+    /// Whether a worker that was parked for too long may end. False if it was woken at the same moment.
     pub async fn leave(&mut self) -> bool {
         let may_end = self.lane.leave(&self.wake);
         if !may_end {
-            // It was struck off the list of parked workers, so it is notified. Were that left for the next time
-            // it parks, it would stand on the list twice, and be handed a call after its end.
+            // The worker was removed from the list of parked workers, so a notification is pending. It must be
+            // consumed here. Otherwise the worker would be in the list twice when it parks next, and could get a call
+            // after its end.
             self.wake.notified().await;
         }
         may_end
     }
 
-    /// One attempt: with a token, where the webhook's calls have one. A token that is refused was perhaps revoked, so
-    /// a new one gets the same attempt's second chance.
+    /// Makes one attempt, with a token if the webhook's calls use one. A refused token may have been revoked, so the
+    /// request is sent a second time in the same attempt with a new token.
     async fn attempt(&mut self, call: &Call) -> Result<Answer, NoAnswer> {
         (self.peer, self.authorization) = (None, None);
         let target = &call.message.target;
@@ -218,7 +220,7 @@ impl Worker {
         Ok(answer)
     }
 
-    /// A connection, the request, the head of the answer.
+    /// Connects, sends the request, and returns the head of the response.
     async fn send(&mut self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Answer, NoAnswer> {
         let mut again = Again::default();
         loop {
@@ -230,9 +232,9 @@ impl Worker {
         }
     }
 
-    /// Makes sure of a connection, and that the request goes out in a turn of its own, where its webhook may make only
-    /// so many calls a second: those that have waited together for a connection or a token would go out together, and a
-    /// request that is sent twice counts twice. True when the connection was open before.
+    /// Ensures a connection, and a throttle slot for the request if the webhook is throttled. Otherwise requests that
+    /// have waited together for a connection or a token would be sent together, and a request that is sent twice
+    /// would count once. Returns true if the connection was open before.
     async fn connect_in_turn(&mut self, call: &Call) -> Result<bool, NoAnswer> {
         let reused = self.connect().await?;
         let has_turn = self.turn_until.take().is_some_and(|until| Instant::now() < until);
@@ -249,11 +251,11 @@ impl Worker {
             return Err(NoAnswer::NoTurn);
         }
         self.attempt = self.attempt.put_off(began.elapsed());
-        // A connection that was closed meanwhile is opened again, which is late by that, but goes on.
+        // A connection that closed in the meantime is opened again. The request is then late, but it is sent.
         Ok(self.connect().await?)
     }
 
-    /// Makes sure of a connection; true when it was open before.
+    /// Ensures a connection. Returns true if it was open before.
     async fn connect(&mut self) -> Result<bool, AttemptFailure> {
         if let Some(connection) = &mut self.connection
             && connection.is_ready().await
@@ -266,15 +268,15 @@ impl Worker {
         Ok(reused)
     }
 
-    /// Sends the request and awaits the head of its answer. A connection that failed is not used again.
+    /// Sends the request and awaits the head of the response. A failed connection is not used again.
     async fn exchange(&mut self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Answer, AttemptFailure> {
         let message = &call.message;
-        let mut connection = self.connection.take().expect("made sure of by connect");
+        let mut connection = self.connection.take().expect("connect has set it");
         self.peer = connection.peer();
         self.authorization = authorization.cloned();
         let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_secs());
         let request = self.lane.route.request(message, authorization, &connection, &mut self.signer, now);
-        // A webhook that says how long an attempt may take means the wait for the answer above all.
+        // A timeout set by the webhook limits above all the wait for the response.
         let limit = match message.target.timeout {
             Some(_) => self.attempt,
             None => Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(self.attempt),
@@ -289,7 +291,7 @@ impl Worker {
                 if let AttemptFailure::Http1Required = failure {
                     self.lane.route.require_http1();
                 }
-                // The status line decides, though nothing behind it can be read.
+                // The status line decides, even if nothing behind it can be read.
                 let status = connection.status_seen().and_then(|status| StatusCode::from_u16(status).ok());
                 let mut answer = Response::new(None);
                 *answer.status_mut() = status.ok_or(failure)?;
@@ -298,8 +300,8 @@ impl Worker {
         }
     }
 
-    /// Reads the rest of an answer, so that its connection can be used again, and returns what of it came among so
-    /// many bytes; more is of no interest. One whose body is too large or too slow is closed.
+    /// Reads the rest of a response, so that its connection can be used again. Returns at most the first `keep`
+    /// bytes. If the body is too large or too slow, the connection is closed.
     async fn read_to_end(&mut self, body: Incoming, keep: usize) -> Vec<u8> {
         let mut begun = Vec::new();
         if body.is_end_stream() {
@@ -317,7 +319,7 @@ impl Worker {
     }
 }
 
-/// Whether a body ends, without an error, within so many bytes, each of which is shown.
+/// Whether a body ends within `limit` bytes and without an error. Each part is passed to `show`.
 async fn ends_within(mut body: Incoming, limit: usize, mut show: impl FnMut(&[u8])) -> bool {
     let mut read = 0;
     while let Some(frame) = body.frame().await {

@@ -113,12 +113,16 @@ async fn a_head_that_fails_for_too_long_is_a_gap_and_its_row_goes_on_behind_it()
     let (n, cause) = heard.given_up().await;
     assert!(started.elapsed() >= patience && started.elapsed() < patience * 10, "{:?}", started.elapsed());
     assert_eq!((n, cause.class, cause.status), (10, "status_5xx", Some(503)));
-    let story = "answered 503 Service Unavailable; given up after 2 attempts, its row failing for ";
+    let story = "answered 503 Service Unavailable; dead-lettered after 2 attempts: its row has failed for ";
     assert!(cause.text.contains(story), "{}", cause.text);
-    assert!(cause.text.ends_with("while 2 calls waited behind it in its row's order"), "{}", cause.text);
+    assert!(cause.text.ends_with("and 2 calls of the row wait behind it"), "{}", cause.text);
     // The row still fails with the next one, which has no patience of its own.
     let (n, cause) = heard.given_up().await;
-    assert!(n == 20 && cause.text.contains("given up after 1 attempts, its row failing for "), "{n}: {}", cause.text);
+    assert!(
+        n == 20 && cause.text.contains("dead-lettered after 1 attempts: its row has failed for "),
+        "{n}: {}",
+        cause.text
+    );
     heard.delivered().await;
     assert_eq!(receiver.numbers(4).await, [10, 10, 20, 30]);
 }
@@ -172,13 +176,13 @@ async fn a_call_that_finds_no_place_behind_others_of_a_failing_endpoint_is_given
     let (n, cause) = heard.given_up().await;
     assert!(started.elapsed() >= order_patience / 20, "what may be over soon is waited for");
     assert_eq!((n, cause.class, cause.status), (30, "row_order", Some(422)));
-    let story = "not tried, because 2 calls wait before it in their rows' order, for which there is no more room, and \
-                 the endpoint fails: http://";
+    let story = "not attempted: 2 calls wait before it in row order, there is no room for more, and the endpoint \
+                 fails: http://";
     assert!(cause.text.starts_with(story) && cause.text.ends_with("422 Unprocessable Entity"), "{}", cause.text);
     // Another row has a place left, and then the whole lane is full.
     heard.offer_in_order(&target, [11, 12]).await;
     let (n, cause) = heard.given_up().await;
-    assert!(n == 12 && cause.text.contains("because 3 calls wait before it"), "{n} {}", cause.text);
+    assert!(n == 12 && cause.text.contains("not attempted: 3 calls wait before it"), "{n} {}", cause.text);
     assert_eq!(heard.lanes.in_flight(), 3);
 }
 
