@@ -1,8 +1,9 @@
-//! How endpoints stand over the whole group, and orders to retry their waiting calls now.
+//! The status of endpoints over the whole group, and orders to retry their waiting calls now.
 //!
-//! Each instance knows its own lanes, and the calls that wait in its partitions of the overflow log and of retry topics.
-//! It writes a report of both to the stats topic every few seconds, and reads those of all others there, so that each can
-//! tell how things stand over the group. An order to retry now comes to every instance by the same topic.
+//! Each instance knows its own lanes, and the calls that wait in its partitions of the overflow log and of the retry
+//! topics. It writes a report of both to the stats topic every few seconds and reads the reports of all others there,
+//! so each instance knows the status over the group. An order to retry now reaches every instance through the same
+//! topic.
 
 mod group;
 mod orders;
@@ -26,7 +27,7 @@ pub use self::report::{
     BreakerStatus, EndpointsReport, ORDER_PREFIX, OVERFLOW, REPORT_PREFIX, RetryOrder, WaitingCalls,
 };
 
-/// How many orders may wait to be written, which takes a moment as long as Kafka takes records.
+/// Max orders that wait to be written. Writing takes only a moment while Kafka accepts records.
 const MOST_ORDERS: usize = 10_000;
 
 /// A record for the stats topic.
@@ -36,46 +37,46 @@ pub struct Unwritten {
     pub value: String,
 }
 
-/// The endpoints as this instance sees them. The default is that of an instance which sends nothing.
+/// The endpoints as seen by this instance. The default is for an instance that sends nothing.
 #[derive(Default)]
 pub struct Endpoints {
-    /// What this run's reports have as their key.
+    /// Key of this run's reports.
     run: String,
     lanes: Option<Arc<Lanes>>,
     orders: Orders,
     state: Mutex<State>,
-    /// What all instances have last reported, this one too.
+    /// The last reports of all instances, including this one.
     group: Mutex<Group>,
 }
 
-/// An order was not taken: too many wait to be written.
+/// An order was refused: too many orders wait to be written.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooManyOrders;
 
 #[derive(Default)]
 struct State {
-    /// What waits in each partition that this instance reads, by place and partition.
+    /// Waiting calls in each partition that this instance reads, by place and partition.
     waiting: BTreeMap<(Arc<str>, i32), Vec<LineWaits>>,
-    /// The last report had something in it, so the next one is due even if it has nothing.
+    /// The last report was not empty, so the next one is due even if it is empty.
     has_reported: bool,
-    /// The orders that the topic is to have, by line.
+    /// The orders that are not written to the topic yet, by line.
     unwritten_orders: BTreeMap<Line, RetryOrder>,
 }
 
 impl Endpoints {
-    /// Those that these lanes send to.
+    /// Creates the endpoints of these lanes.
     pub fn new(lanes: Arc<Lanes>) -> Arc<Self> {
         Arc::new(Self { run: Uuid::new_v4().to_string(), lanes: Some(lanes), ..Self::default() })
     }
 
-    /// Takes in which calls wait in a partition of a topic, until what is returned is dropped. `place` is [`OVERFLOW`], or
-    /// the delay of a retry topic.
+    /// Creates the report of the calls that wait in a partition. It counts until it is dropped. `place` is
+    /// [`OVERFLOW`], or the delay of a retry topic.
     pub fn partition(self: &Arc<Self>, place: &str, partition: i32) -> PartitionReport {
         PartitionReport { endpoints: self.clone(), partition: (place.into(), partition) }
     }
 
-    /// The report that the topic is to have now, if there is anything to tell. At a stop the lanes are gone, so the last
-    /// one is empty.
+    /// The report to write to the topic now, if there is one. At a stop the lanes have ended, so the last report is
+    /// empty.
     pub fn unwritten_report(&self, now_ms: i64) -> Option<Unwritten> {
         let statuses = self.lanes.as_ref().map(|lanes| lanes.statuses()).unwrap_or_default();
         let mut state = self.state();
@@ -85,38 +86,38 @@ impl Endpoints {
         (has_some || had_some).then(|| report.record(&self.run))
     }
 
-    /// Takes in an order of the topic; the key is what follows [`ORDER_PREFIX`].
+    /// Applies an order from the topic. `key` is the part after [`ORDER_PREFIX`].
     ///
     /// # Errors
-    /// It is no order; the text says why.
+    /// When the record is not an order. The text says why.
     pub fn learn_order(&self, key: &str, value: &[u8], now_ms: i64) -> Result<(), String> {
         let order = RetryOrder::read(key, value)?;
-        // By a clock that is ahead it would be about calls that have yet to be written, and they would never wait.
+        // An order from a clock that is ahead would cover calls that are not written yet, so they would never wait.
         self.carry_out(RetryOrder { at_ms: order.at_ms.min(now_ms), ..order });
         Ok(())
     }
 
-    /// Takes in an instance's report of the topic; the key is what follows [`REPORT_PREFIX`]. One that a newer version
-    /// wrote otherwise says nothing to this one.
+    /// Applies an instance's report from the topic. `key` is the part after [`REPORT_PREFIX`]. A report that a newer
+    /// version wrote in another format is ignored.
     pub fn learn_report(&self, key: &str, value: &[u8], now_ms: i64) {
         if let Ok(report) = EndpointsReport::read(value) {
             let mut group = self.group();
             group.learn_report(key, report);
-            // The topic has reports of runs that are long gone.
+            // The topic has reports of runs that ended long ago.
             group.forget_silent(now_ms);
         }
     }
 
-    /// How the endpoint of a line stands over the group, as all instances have last reported.
+    /// The status of a line's endpoint over the group, from the last reports of all instances.
     pub fn status(&self, line: Line, now_ms: i64) -> EndpointStatus {
         self.group().status(line, now_ms)
     }
 
-    /// Has the waiting calls of these lines retried now: by this instance at once, by the others as soon as they read it. A
-    /// line of which that was ordered seconds ago is left as it is.
+    /// Orders a retry of all waiting calls of these lines: this instance acts immediately, the others when they read
+    /// the order. A line that was ordered seconds ago is skipped.
     ///
     /// # Errors
-    /// Too many orders wait to be written; none of these is taken.
+    /// When too many orders wait to be written. Then none of these is accepted.
     pub fn order(&self, lines: &[Line], now_ms: i64) -> Result<(), TooManyOrders> {
         let wanted = lines.iter().filter(|line| !self.orders.is_recent(**line, now_ms));
         let orders: Vec<_> = wanted.map(|line| RetryOrder::of_all(*line, now_ms)).collect();
@@ -131,13 +132,13 @@ impl Endpoints {
         Ok(())
     }
 
-    /// The orders that the topic is to have now. Among them are those that an endpoint gives by working again: what was
-    /// written during its outage, anywhere in the group, is not to wait for its own time.
+    /// Takes the orders to write to the topic now. They include one for each endpoint that has recovered: calls that
+    /// were written during its outage, anywhere in the group, need not wait until they are due.
     pub fn take_unwritten_orders(&self, now_ms: i64) -> Vec<RetryOrder> {
         let recovered = self.lanes.as_ref().map(|lanes| lanes.take_recovered()).unwrap_or_default();
         for Recovery { line, began, ended } in recovered {
             let ago = |time: Duration| now_ms - i64::try_from(time.as_millis()).unwrap_or(0);
-            // Another instance may have sent calls to wait before this one had any to send.
+            // Another instance may have deferred calls before this one had any for the endpoint.
             let elsewhere = self.group().outage_since_ms(line, now_ms).unwrap_or(i64::MAX);
             let order = RetryOrder::of_outage(line, ago(began).min(elsewhere)..=ago(ended));
             self.carry_out(RetryOrder { at_ms: order.at_ms.min(now_ms), ..order });
@@ -146,12 +147,12 @@ impl Endpoints {
         std::mem::take(&mut self.state().unwritten_orders).into_values().collect()
     }
 
-    /// The topic did not take an order: it is written again.
+    /// Queues an order again that the topic did not take.
     pub fn order_failed(&self, order: RetryOrder) {
         self.state().write_later(order);
     }
 
-    /// Forgets orders that are long done, and instances that are gone.
+    /// Removes orders that are long done, and reports of instances that are gone.
     pub fn forget_old(&self, now_ms: i64) {
         self.orders.forget_old(now_ms);
         self.group().forget_silent(now_ms);
@@ -174,13 +175,13 @@ impl Endpoints {
 }
 
 impl State {
-    /// The topic is to have an order; it is one with another of its line that it does not have yet.
+    /// Queues an order for the topic, merged with an unwritten order of the same line.
     fn write_later(&mut self, order: RetryOrder) {
         let one = self.unwritten_orders.entry(order.line).or_insert(order);
         (one.from_ms, one.at_ms) = (one.from_ms.min(order.from_ms), one.at_ms.max(order.at_ms));
     }
 
-    /// What waits, by line and place.
+    /// The waiting calls, by line and place.
     fn waiting_calls(&self) -> Vec<WaitingCalls> {
         let mut sums = HashMap::new();
         for ((place, _), waiting) in &self.waiting {
@@ -199,7 +200,7 @@ impl State {
     }
 }
 
-/// Says which calls wait in a partition.
+/// Reports the calls that wait in a partition.
 pub struct PartitionReport {
     endpoints: Arc<Endpoints>,
     partition: (Arc<str>, i32),
@@ -219,12 +220,12 @@ impl PartitionReport {
         self.endpoints.state().waiting.insert(self.partition.clone(), waiting);
     }
 
-    /// Which calls of this line may go out although they are not due.
+    /// The calls of this line that may be sent before they are due.
     pub fn forward(&self, line: Line) -> Forward {
         self.endpoints.orders.forward(line)
     }
 
-    /// What the partition's topic is called among the places where calls wait.
+    /// The name of the partition's topic among the places where calls wait.
     pub fn place(&self) -> &str {
         &self.partition.0
     }

@@ -1,5 +1,5 @@
-//! One record's whole way, in order, on one screen. A call that has waited comes back by [`RetryHandler`], one in row
-//! order by [`RowOrderHandler`]; a record that is read once more, for some events only, goes by [`Replay`].
+//! The whole journey of a record, in order. A waiting call continues in [`RetryHandler`], a call in row order in
+//! [`RowOrderHandler`]. A replayed record is handled by [`Replay`].
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -29,8 +29,8 @@ mod retry_handler;
 mod row_order;
 mod stored_calls;
 
-/// The stages behind one partition. Shared parts are handles; the rest is this partition's own and is
-/// reused from record to record.
+/// The stages behind one partition. Shared parts are handles. The rest belongs to this partition and is reused from
+/// record to record.
 pub struct Pipeline {
     pub decoder: Decoder,
     pub lookout: Sampler,
@@ -92,7 +92,7 @@ impl Handler for Pipeline {
     }
 }
 
-/// A dead letter tells of what can't be read.
+/// Dead-letters offsets that can't be read.
 fn dead_letter(settle: &Settle, Unreadable { place, last, cause }: &Unreadable, receipt: Receipt) {
     settle.not_read(place, *last, cause, &receipt);
     receipt.settle();
@@ -128,12 +128,12 @@ fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
     }
 }
 
-/// The time, milliseconds since 1970.
+/// The current time, milliseconds since 1970.
 fn now_ms() -> i64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64)
 }
 
-/// The row that a record is about, where its webhook wants row order.
+/// The row key of a record, if its webhook uses row order.
 fn row(target: &Target, place: &Place, key: Option<&[u8]>) -> Option<RowKey> {
     target.is_in_row_order().then(|| RowKey::of(target.webhook, place, key))
 }

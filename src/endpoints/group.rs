@@ -1,11 +1,11 @@
-//! What the reports of all instances say together; pure.
+//! Merges the reports of all instances; pure.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::report::{BreakerStatus, EndpointsReport};
 use crate::id::Line;
 
-/// After this an instance that reports no more counts as gone, in milliseconds. It reports every 5 s.
+/// An instance without a report for this time counts as gone, in milliseconds. It reports every 5 s.
 pub const SILENT_MS: i64 = 20_000;
 
 /// The newest report of each run.
@@ -14,20 +14,20 @@ pub struct Group {
     reports: HashMap<String, EndpointsReport>,
 }
 
-/// How an endpoint stands over the whole group.
+/// The status of an endpoint over the whole group.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EndpointStatus {
-    /// How many instances send to it, or did until lately.
+    /// Number of instances that send to it, or did until recently.
     pub instances: usize,
-    /// On how many of them it counts as failing.
+    /// Number of instances on which it counts as failing.
     pub failing_on: usize,
-    /// Since when it has only failed on one of them at least, milliseconds since 1970.
+    /// Since when it has only failed on at least one instance, milliseconds since 1970.
     pub fails_since_ms: Option<i64>,
     /// Class and text of its last failure.
     pub cause: Option<(String, String)>,
-    /// The one that lets the least through.
+    /// The most restrictive breaker of all instances.
     pub breaker: BreakerStatus,
-    /// Max attempts under way at once, over all instances.
+    /// Max concurrent attempts, over all instances.
     pub concurrency: usize,
     pub under_way: usize,
     /// Calls in memory that are not under way.
@@ -39,7 +39,7 @@ pub struct EndpointStatus {
 }
 
 impl EndpointStatus {
-    /// A word for how it stands: fails, troubled, works, or idle.
+    /// The name of the state: fails, troubled, works, or idle.
     pub fn state(&self) -> &'static str {
         match self {
             Self { failing_on: 1.., .. } => "fails",
@@ -56,24 +56,24 @@ impl EndpointStatus {
 }
 
 impl Group {
-    /// Takes in a run's report, unless a newer one is known.
+    /// Stores a run's report, unless a newer one is known.
     pub fn learn_report(&mut self, run: &str, report: EndpointsReport) {
         if self.reports.get(run).is_none_or(|known| known.at_ms <= report.at_ms) {
             self.reports.insert(run.to_owned(), report);
         }
     }
 
-    /// Forgets instances that count as gone.
+    /// Removes the reports of instances that count as gone.
     pub fn forget_silent(&mut self, now_ms: i64) {
         self.reports.retain(|_, report| is_fresh(report, now_ms));
     }
 
-    /// How many endpoints the reports had no room for.
+    /// Number of endpoints that the reports had no room for.
     pub fn left_out(&self, now_ms: i64) -> usize {
         self.fresh(now_ms).map(|report| report.left_out).sum()
     }
 
-    /// How the endpoint of a line stands.
+    /// The status of a line's endpoint.
     pub fn status(&self, line: Line, now_ms: i64) -> EndpointStatus {
         let mut status = EndpointStatus::default();
         for report in self.fresh(now_ms) {
@@ -97,7 +97,7 @@ impl Group {
         status
     }
 
-    /// Since when the endpoint of a line has only failed on some instance.
+    /// Since when the endpoint of a line has only failed, on the instance where that began first.
     pub fn outage_since_ms(&self, line: Line, now_ms: i64) -> Option<i64> {
         let lanes = self.fresh(now_ms).flat_map(|report| &report.lanes).filter(|lane| lane.line == line);
         lanes.filter_map(|lane| lane.outage_since_ms).min()

@@ -6,17 +6,17 @@ use dashmap::mapref::entry::Entry;
 use super::report::RetryOrder;
 use crate::id::Line;
 
-/// How long an order matters, in milliseconds: no call waits longer in one place.
+/// How long an order is kept, in milliseconds: no call waits longer in one place.
 const ORDER_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
-/// Orders of a line that come so soon after the first of them are one, in milliseconds: an endpoint that is tried on
-/// somebody's order recovers soon, and each instance that sees it gives an order of its own.
+/// Orders of a line within this time of the first one are merged, in milliseconds. An endpoint that is tried because
+/// of an order recovers soon, and each instance that sees the recovery adds another order.
 const TOGETHER_MS: i64 = 60_000;
 
-/// How soon after an order about all calls of a line another one counts, in milliseconds.
+/// Within this time after an order about all calls of a line, another one is skipped, in milliseconds.
 const AGAIN_MS: i64 = 10_000;
 
-/// Which calls go out before they are due: those that were written in this time, milliseconds since 1970.
+/// The calls that may be sent before they are due: those written in this period, milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forward {
     pub from_ms: i64,
@@ -26,25 +26,25 @@ pub struct Forward {
 impl Forward {
     const NONE: Self = Self { from_ms: i64::MAX, by_ms: i64::MIN };
 
-    /// Whether a call that was written then is one of them.
+    /// Whether a call that was written at this time is one of them.
     pub fn has(self, written_ms: i64) -> bool {
         (self.from_ms..=self.by_ms).contains(&written_ms)
     }
 }
 
-/// What the newest orders of each line say together.
+/// The merged newest orders of each line.
 #[derive(Debug, Default)]
 pub struct Orders(DashMap<Line, Newest>);
 
 #[derive(Debug, Clone, Copy)]
 struct Newest {
     forward: Forward,
-    /// When the first of the orders was given that are one.
+    /// When the first of the merged orders was given.
     first_ms: i64,
 }
 
 impl Orders {
-    /// Takes in an order; true if it says something new.
+    /// Applies an order. Returns true if it changes anything.
     pub fn learn(&self, RetryOrder { line, from_ms, at_ms }: RetryOrder) -> bool {
         let alone = Newest { forward: Forward { from_ms, by_ms: at_ms }, first_ms: at_ms };
         let mut known = match self.0.entry(line) {
@@ -68,13 +68,13 @@ impl Orders {
         wider != forward
     }
 
-    /// Whether all calls of a line were ordered so lately that it need not be done again.
+    /// Whether an order about all calls of a line was given so recently that another one is not needed.
     pub fn is_recent(&self, line: Line, now_ms: i64) -> bool {
         let apart = |forward: Forward| now_ms.saturating_sub(forward.by_ms);
         self.0.get(&line).is_some_and(|newest| newest.forward.from_ms == i64::MIN && apart(newest.forward) < AGAIN_MS)
     }
 
-    /// Which calls of a line the orders are about.
+    /// The calls of a line that the orders cover.
     pub fn forward(&self, line: Line) -> Forward {
         self.0.get(&line).map_or(Forward::NONE, |newest| newest.forward)
     }

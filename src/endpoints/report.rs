@@ -1,4 +1,4 @@
-//! The records of the stats topic about endpoints; pure.
+//! The records about endpoints in the stats topic; pure.
 
 use std::ops::RangeInclusive;
 
@@ -8,24 +8,24 @@ use super::Unwritten;
 use crate::deliver::{LaneStatus, Phase};
 use crate::id::Line;
 
-/// What keys of reports start with; the run's name follows.
+/// Prefix of the keys of reports. The run's name follows.
 pub const REPORT_PREFIX: &str = "endpoints/";
-/// What keys of orders start with; the line follows, as 16 hexadecimal digits.
+/// Prefix of the keys of orders. The line follows, as 16 hexadecimal digits.
 pub const ORDER_PREFIX: &str = "retry-now/";
 
 /// The overflow log as a place where calls wait.
 pub const OVERFLOW: &str = "overflow";
 
-/// Max endpoints in one report: about 100 kB. Those that fail and those with the most calls come first.
+/// Max endpoints in one report: about 100 kB. Failing endpoints and endpoints with the most calls come first.
 const MOST: usize = 500;
-/// How long the text of a cause may be, in characters.
+/// Max length of the text of a cause, in characters.
 const CAUSE: usize = 200;
 
-/// How far the times of an outage may be off from those of the calls that it sent to wait, in milliseconds: they are read
-/// from other clocks, by other instances, and rounded.
+/// Max difference between the times of an outage and those of the calls that were deferred in it, in milliseconds.
+/// They are from the clocks of different instances, and are rounded.
 const CLOCKS_MS: i64 = 1000;
 
-/// How the endpoints of one instance stand.
+/// The status of the endpoints of one instance.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct EndpointsReport {
@@ -33,11 +33,11 @@ pub struct EndpointsReport {
     pub at_ms: i64,
     pub lanes: Vec<LaneReport>,
     pub waiting: Vec<WaitingCalls>,
-    /// How many endpoints there was no room for.
+    /// Number of endpoints that there was no room for.
     pub left_out: usize,
 }
 
-/// How one lane stands.
+/// The status of one lane.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct LaneReport {
@@ -45,7 +45,8 @@ pub struct LaneReport {
     pub line: Line,
     /// Since when the endpoint has only failed, milliseconds since 1970.
     pub fails_since_ms: Option<i64>,
-    /// The same, though that was so long ago that it is not shown: another instance may see the end of it.
+    /// The same, but also set when the failure is too old to be shown. Another instance may see the end of the
+    /// outage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outage_since_ms: Option<i64>,
     /// Class and text of its last failure.
@@ -60,12 +61,12 @@ pub struct LaneReport {
 /// What a breaker does with calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum BreakerStatus {
-    /// They pass.
+    /// Calls pass.
     #[default]
     Closed,
-    /// One passes, to find out whether the endpoint works.
+    /// One call passes, to find out whether the endpoint works.
     Probing,
-    /// They wait.
+    /// Calls wait.
     Open,
 }
 
@@ -83,18 +84,18 @@ pub struct WaitingCalls {
     pub oldest_ms: i64,
 }
 
-/// Where calls wait by reports of a version that knew no other place.
+/// The place in reports of a version that knew no other place.
 fn overflow() -> String {
     OVERFLOW.to_owned()
 }
 
-/// An order to retry a line's waiting calls.
+/// An order to retry the waiting calls of a line now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryOrder {
     pub line: Line,
-    /// Of calls that were written earlier it says nothing, milliseconds since 1970.
+    /// The order covers calls that were written from this time on, milliseconds since 1970.
     pub from_ms: i64,
-    /// When it was given, milliseconds since 1970: of calls that were written later it says nothing.
+    /// When the order was given, milliseconds since 1970. It covers calls that were written until then.
     pub at_ms: i64,
 }
 
@@ -122,9 +123,9 @@ impl EndpointsReport {
     }
 
     /// # Errors
-    /// It is no report; the text says why.
+    /// When the value is not a report. The text says why.
     pub fn read(value: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(value).map_err(|error| format!("it is no report about endpoints: {error}"))
+        serde_json::from_slice(value).map_err(|error| format!("invalid endpoint report: {error}"))
     }
 }
 
@@ -152,7 +153,7 @@ impl LaneReport {
 }
 
 impl BreakerStatus {
-    /// A word for it.
+    /// The name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             BreakerStatus::Closed => "closed",
@@ -163,39 +164,40 @@ impl BreakerStatus {
 }
 
 impl RetryOrder {
-    /// An order about all calls of a line that were written by now.
+    /// An order for all calls of a line that have been written by now.
     pub fn of_all(line: Line, now_ms: i64) -> Self {
         Self { line, from_ms: i64::MIN, at_ms: now_ms }
     }
 
-    /// An order about what was written during an outage: milliseconds since 1970, as the clocks of those who saw it have
-    /// them. It may reach into the future.
+    /// An order for the calls that were written during an outage. The outage is in milliseconds since 1970, by the
+    /// clocks of the instances that saw it. The order may reach into the future.
     pub fn of_outage(line: Line, outage_ms: RangeInclusive<i64>) -> Self {
         let (began, ended) = outage_ms.into_inner();
         Self { line, from_ms: began.saturating_sub(CLOCKS_MS), at_ms: ended.saturating_add(CLOCKS_MS) }
     }
 
-    /// Key and value of its record: `from` and `at`, or `at` alone if it is about all.
+    /// Key and value of its record: `from` and `at`, or only `at` if it covers all calls.
     pub fn record(self) -> Unwritten {
         let from = if self.from_ms == i64::MIN { String::new() } else { format!("{} ", self.from_ms) };
         Unwritten { key: format!("{ORDER_PREFIX}{:016x}", self.line.0), value: format!("{from}{}", self.at_ms) }
     }
 
     pub(super) fn read(key: &str, value: &[u8]) -> Result<Self, String> {
-        let line = u64::from_str_radix(key, 16).map_err(|_| format!("{ORDER_PREFIX}{key} names no line"))?;
+        let line = u64::from_str_radix(key, 16)
+            .map_err(|_| format!("invalid key {ORDER_PREFIX}{key}: the line is not a hexadecimal number"))?;
         let value = std::str::from_utf8(value).unwrap_or_default();
         let (from_ms, at_ms) = match value.split_once(' ') {
             Some((from, at)) => (from.parse().ok(), at.parse().ok()),
             None => (Some(i64::MIN), value.parse().ok()),
         };
         let (Some(from_ms), Some(at_ms)) = (from_ms, at_ms) else {
-            return Err("its value is not one or two numbers of milliseconds".to_owned());
+            return Err(format!("invalid value of {ORDER_PREFIX}{key}: expected one or two numbers of milliseconds"));
         };
         Ok(Self { line: Line(line), from_ms, at_ms })
     }
 }
 
-/// A line as 16 hexadecimal digits: JSON numbers of 64 bits are not safe in every reader.
+/// A line as 16 hexadecimal digits: not every reader keeps JSON numbers of 64 bits exact.
 mod hex {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};

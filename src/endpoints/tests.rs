@@ -143,7 +143,7 @@ fn clocks_may_differ_between_who_sees_an_outage_and_who_sends_calls_to_wait() {
     let forward = endpoints.orders.forward(LINE);
     assert!(
         forward.has(60_100) && !forward.has(60_101),
-        "what is yet to be written by the reader's clock is not meant"
+        "calls that are written later by the reader's clock are not covered"
     );
 }
 
@@ -168,7 +168,7 @@ fn the_order_of_a_recovery_is_about_the_outage_and_adds_to_one_just_before() {
     assert!(!has(999) && has(1_000) && has(9_000));
     assert!(orders.learn(RetryOrder::of_all(LINE, 200_000)) && orders.learn(recovery(190_000, 201_000)));
     assert!(has(0) && has(201_000));
-    // Where the first is long ago, so that an endpoint that comes and goes does not add to it for ever.
+    // The first order is long ago. So an endpoint that fails and recovers repeatedly does not extend it forever.
     assert!(orders.learn(recovery(255_000, 261_000)));
     assert!(!has(201_000) && has(255_000));
     assert!(!orders.learn(recovery(0, 100_000)), "one of long before");

@@ -1,4 +1,4 @@
-//! What this instance knows of the definition of a call that has waited.
+//! Looks up the definition of a call that has waited, as far as this instance knows it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use crate::matching::{End, Index};
 use crate::rules::{Live, Target};
 use crate::settle::{Due, StoredCall};
 
-/// What this instance knows of a call's definition.
+/// What this instance knows about a call's definition.
 pub(in crate::pipeline) enum DefinitionLookup {
     As(Arc<Target>, Live),
-    /// It was deleted or disabled.
+    /// The definition was deleted or disabled.
     Gone,
-    /// Its writer knew more of the definitions than this instance does yet.
+    /// The writer of the record knew more of the definitions than this instance has read.
     NotYet,
-    /// Its writer knew more of the definitions than there are now.
+    /// The writer of the record knew more of the definitions than exist now.
     Lost,
-    /// The event is active, and its webhook one that can't be made ready here.
+    /// The event is active, but its webhook can't be prepared on this instance.
     NotReady,
 }
 
@@ -24,8 +24,8 @@ pub(in crate::pipeline) enum DefinitionLookup {
 #[derive(Clone)]
 pub struct CallDefinitions {
     index: Arc<Index>,
-    /// How long the definitions' log must have ended where it does, since a call was made, before the call is given up
-    /// because its writer knew more of the log.
+    /// A call whose writer knew more of the definitions than exist is dead-lettered after this time. For so long
+    /// since the call was made, the definitions topic must have ended at the same offset.
     restored_within: Duration,
 }
 
@@ -35,14 +35,14 @@ impl CallDefinitions {
         Self { index, restored_within }
     }
 
-    /// Up to which offset of their log they are known.
+    /// The offset of the definitions topic up to which the definitions are known.
     pub(in crate::pipeline) fn as_of(&self) -> i64 {
         self.index.as_of()
     }
 
-    /// `written_ms` is when the call was sent to wait, milliseconds since 1970.
+    /// Looks up the definition of a call. `written_ms` is when its record was written, milliseconds since 1970.
     pub(in crate::pipeline) fn known(&self, kept: &StoredCall, until: Due, written_ms: i64) -> DefinitionLookup {
-        // In this order: what is found is at least as new as what it is judged by.
+        // In this order, the definitions are at least as new as the offsets that judge them.
         let (end, as_of) = (self.index.log_end(), self.index.as_of());
         match (self.index.target(kept.webhook), self.index.live(kept.event)) {
             (Some(target), Some(live)) => DefinitionLookup::As(target, live),
@@ -53,9 +53,9 @@ impl CallDefinitions {
         }
     }
 
-    /// Whether the definitions' log, which ends before what a call's writer knew, has ended there for long since the call
-    /// was made, and was seen to after the call was written here. A log only grows, so what it lacks by then it will not
-    /// get: the topic was restored from an older copy.
+    /// Whether the definitions topic was restored from an older copy. It ends before the offset that the call's
+    /// writer knew. It has ended there for longer than `restored_within` since the call was made, and was checked
+    /// after the record was written. A log only grows, so records that it lacks by then will never be in it.
     fn is_lost(&self, kept: &StoredCall, written_ms: i64, end: End) -> bool {
         let ended = end.seen_ms.saturating_sub(end.since_ms.max(kept.offered_ms));
         end.seen_ms > written_ms && u128::try_from(ended).is_ok_and(|ended| ended > self.restored_within.as_millis())

@@ -1,4 +1,4 @@
-//! What the pipeline counts: prepared once a partition, so that counting a record is an addition.
+//! The counters of the pipeline. They are prepared once per partition, so that counting a record is one addition.
 
 use std::collections::HashMap;
 
@@ -19,20 +19,20 @@ pub fn describe_metrics() {
     count("outhook_decode_failures_total", "Records that could not be decoded and became dead letters, by topic");
     count(
         "outhook_updates_without_before_total",
-        "Updates of which the old row is unknown, by table; only of tables that have active events",
+        "Updates without the old row, by table; only tables with active events",
     );
     count(
         "outhook_retry_copies_total",
-        "Records of calls that wait, passed over because they are copies of ones before them, such as crashes leave",
+        "Records of waiting calls that were skipped as copies of earlier ones; a crash leaves such copies",
     );
     count("outhook_matches_total", "Row changes that fired an event, one for each event");
 }
 
-/// One partition's counters.
+/// The counters of one partition.
 pub struct Counters {
     pub matches: Counter,
     row_changes: [Counter; Operation::ALL.len()],
-    /// By table: only the tables seen in this partition.
+    /// By table. Only tables that were seen in this partition.
     without_before: HashMap<Box<str>, Counter>,
 }
 
@@ -63,8 +63,8 @@ impl Counters {
         }
     }
 
-    /// Counts by table only what has rules: a table's name that no definition has may be any text, and each
-    /// would make a series.
+    /// Counts by table only tables with rules. The name of any other table may be any text, and each name would
+    /// create a series.
     pub fn row_change_with_rules(&mut self, change: &RowChange<'_>) {
         if change.operation == Operation::Update && change.before.is_none() {
             self.update_without_before(&change.table);

@@ -1,5 +1,5 @@
-//! The way of a record that is read once more: from its bytes to the calls that it makes for the events that are
-//! meant. Nothing is sent here, and no receipt settles.
+//! Replays one record: from its bytes to the calls that it makes for the selected events. Nothing is sent here, and
+//! no receipt settles.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::matching::Index;
 use crate::render::{Renderer, TooLarge};
 use crate::settle::StoredCall;
 
-/// The pure stages for one topic; what they keep is reused from record to record.
+/// The pure stages for one topic. Their buffers are reused from record to record.
 pub struct Replay {
     decoder: Decoder,
     index: Arc<Index>,
@@ -20,14 +20,14 @@ pub struct Replay {
     fired: Vec<u32>,
 }
 
-/// What one match makes again: the message that it made or would have made before, with the same ids.
+/// The message that one match makes again, with the same ids as the first time.
 #[derive(Debug)]
 pub struct Replayed {
     pub event: EventId,
     pub message: MessageId,
-    /// One for each URL, with its body.
+    /// One call per URL, with its body.
     pub calls: Vec<(StoredCall, Bytes)>,
-    /// There are no calls from the URL on whose body has too many bytes.
+    /// The body for this URL is too large. The calls from this URL on are missing.
     pub too_large: Option<TooLarge>,
 }
 
@@ -36,10 +36,10 @@ impl Replay {
         Self { decoder, index, renderer, fired: Vec::new() }
     }
 
-    /// The messages of one record, for those events that are meant; none for a record that fires nothing.
+    /// The messages of one record for the events that `is_meant` selects. Empty for a record that fires nothing.
     ///
     /// # Errors
-    /// The record can't be decoded.
+    /// When the record can't be decoded.
     pub fn replay(
         &mut self,
         input: &Input<'_>,

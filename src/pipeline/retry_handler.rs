@@ -1,5 +1,5 @@
-//! The way of a call that waits in the overflow log, to its lane when that has a place; and of one in a retry topic, when
-//! it is due.
+//! Handles a waiting call. From the overflow log it goes to its lane when the lane has a place, from a retry topic
+//! when it is due.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,36 +14,36 @@ use crate::receipt::Receipt;
 use crate::settle::{Due, Settle, StoredCall, Tier};
 use crate::source::{Backlog, Moves, Record, Spot, Turn, Unreadable, Waits};
 
-/// How often all calls that wait are looked at, at most: some may have ended since by a change of their definitions, or be
-/// in another line.
+/// Min time between two reviews of all waiting calls. A change of definitions may have ended some of them, or may
+/// have moved them to another line.
 const REVIEW_AT_MOST: Duration = Duration::from_secs(5);
-/// How often those in the overflow log are looked at in any case: some may have waited enough.
+/// Max time between two reviews of the overflow log: some calls may have waited for too long.
 const REVIEW_AT_LEAST: Duration = Duration::from_secs(60);
-/// How often those in retry topics are, at most: they are due at some time anyway.
+/// Min time between two reviews of a retry topic. Its calls are due at some time anyway.
 const REVIEW_TIMED: Duration = Duration::from_secs(30);
 
-/// How much longer that is for each call that waits, so that it takes a small part of the time.
+/// Added to the min time for each waiting call, so that reviews take a small part of the time.
 const REVIEW_EACH: Duration = Duration::from_micros(300);
 
-/// How many calls of a partition of a retry topic are read before they are due. They are in the order of their times, so
-/// those behind them can wait unread.
+/// How many calls of a retry topic's partition are read before they are due. They are ordered by due time, so later
+/// calls can stay unread.
 const READ_AHEAD: usize = 10_000;
 
-/// The stages behind one partition in which calls wait until they may go.
+/// The stages behind one partition with waiting calls.
 pub struct RetryHandler {
     place: RetrySource,
     report: PartitionReport,
     calls: StoredCalls,
     lanes: Arc<Lanes>,
-    /// When all that wait were looked at last, and up to where the definitions were known.
+    /// When all waiting calls were last reviewed, and the offset up to which the definitions were known then.
     reviewed: (Instant, i64),
 }
 
-/// Where they wait.
+/// The topic in which the calls wait.
 pub enum RetrySource {
-    /// With what this partition gives of the calls of webhooks that may make only so many a second.
+    /// The overflow log, with this partition's throttle slots.
     Overflow { _share: SlotLease },
-    /// A retry topic. None of its calls goes before another that came before it, whatever their own times are.
+    /// A retry topic. No call is sent before an earlier call of the topic, whatever their due times.
     Tier { tier: Tier, last_ms: i64 },
 }
 
@@ -64,7 +64,7 @@ impl RetryHandler {
         Self { place, report, calls: StoredCalls::new(definitions, settle), lanes, reviewed }
     }
 
-    /// The line of a call that waits in a retry topic, where its webhook is known.
+    /// The line of a call in a retry topic, if its webhook is known.
     fn line(&self, kept: &StoredCall, until: Due, written_ms: i64) -> Option<Line> {
         match self.calls.definitions.known(kept, until, written_ms) {
             DefinitionLookup::As(target, _) => Some(line_of(&target, kept.endpoint_of(&target)?)),
@@ -74,8 +74,8 @@ impl RetryHandler {
         }
     }
 
-    /// Hands a call of a retry topic on, or sends it to another one to wait for the rest of its time. In a review it goes on
-    /// waiting where it is.
+    /// Passes on a call of a retry topic, or writes it to another retry topic for the rest of its wait. In a review,
+    /// the call continues to wait here.
     async fn resume(&self, mut call: Call, turn: Turn, until: Due, written_ms: i64) -> Result<(), (Receipt, Line)> {
         if turn == Turn::Review {
             let line = self.lanes.line(&call);
@@ -90,17 +90,17 @@ impl RetryHandler {
             before_its_time(&mut call);
         }
         match call.message.target.is_in_row_order() {
-            // Its webhook has come to want an order since, or it was redriven.
+            // Its webhook has been changed to row order since, or the call was redriven.
             true => self.calls.settle.in_order(call).await,
             false => self.lanes.resume(call).await,
         }
         Ok(())
     }
 
-    /// Gives a call of the overflow log to its lane, or its receipt back.
+    /// Offers a call of the overflow log to its lane. Returns its receipt if it continues to wait.
     async fn offer(&self, mut call: Call, turn: Turn, until: Due) -> Result<(), (Receipt, Line)> {
         if call.message.target.is_in_row_order() {
-            // Its webhook has come to want an order since.
+            // Its webhook has been changed to row order since.
             self.calls.settle.in_order(call).await;
             return Ok(());
         }
@@ -126,8 +126,8 @@ impl RetryHandler {
     }
 }
 
-/// An attempt that comes before its time is none of the call's schedule: however often its endpoint comes and goes, or
-/// somebody orders it to be tried, it is given up no earlier for that.
+/// An attempt before the due time is not counted in the call's schedule. So the call is not dead-lettered earlier,
+/// however often its endpoint recovers or a retry is ordered.
 fn before_its_time(call: &mut Call) {
     call.attempts = call.attempts.saturating_sub(1);
 }
@@ -146,7 +146,7 @@ impl Backlog for RetryHandler {
     }
 
     fn arrives(&mut self, record: &Record<'_>) -> Option<Spot> {
-        // What is no call is found out when it is handled.
+        // A record that is not a call is detected when it is handled.
         let unreadable = Spot { line: Line(0), due_ms: 0 };
         let Ok((kept, until)) = StoredCall::read_waiting(|name| record.header(name)) else { return Some(unreadable) };
         if self.calls.is_copy(&kept, record.offset()) {
@@ -161,7 +161,7 @@ impl Backlog for RetryHandler {
             RetrySource::Overflow { .. } => until.due_ms,
             RetrySource::Tier { tier, last_ms } => {
                 let now_ms = now_ms();
-                // A clock that was set back keeps nothing waiting for longer than the topic does.
+                // After a clock was set back, a call waits no longer than the retry topic allows.
                 let last = (*last_ms).min(tier.latest_ms(now_ms));
                 *last_ms = tier.goes_on_ms(written_ms, until.due_ms, now_ms).max(last);
                 *last_ms
@@ -173,7 +173,7 @@ impl Backlog for RetryHandler {
     fn moves(&mut self, line: Line) -> Moves {
         let Forward { from_ms: written_from_ms, by_ms: written_by_ms } = self.report.forward(line);
         let Takes { calls: places, only_due, is_failing: can_leave } = match self.is_timed() {
-            // What the lane does not take goes to the overflow log.
+            // A call that its lane does not take is deferred to the overflow log.
             true => Takes { calls: usize::MAX, only_due: true, is_failing: false },
             false => self.lanes.takes(line),
         };

@@ -1,4 +1,4 @@
-//! The way of a call in row order: from the topic that keeps the order to its lane.
+//! Handles a call in row order: from the row-order topic to its lane.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use crate::receipt::Receipt;
 use crate::settle::{Due, Settle, StoredCall};
 use crate::source::{Handler, Record, Unreadable};
 
-/// How long a call, and all behind it, waits for this instance to know as much as its writer did. An instance is behind
-/// by less than a second but where its definitions can't be read at all.
+/// Max time that a call, and all calls behind it, wait until this instance has read the definitions that the call's
+/// writer knew. An instance is behind by less than a second, unless it can't read the definitions at all.
 const CATCH_UP: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether it does.
+/// Interval of this check.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The stages behind one partition of the topic of row order.
+/// The stages behind one partition of the row-order topic.
 pub struct RowOrderHandler {
     calls: StoredCalls,
     lanes: Arc<Lanes>,
-    /// What this partition gives of the calls of webhooks that may make only so many a second.
+    /// This partition's throttle slots.
     _share: SlotLease,
 }
 
@@ -31,11 +31,12 @@ impl RowOrderHandler {
         Self { calls: StoredCalls::new(definitions, settle), lanes, _share: share }
     }
 
-    /// Whether a call is to wait for what its writer knew. Elsewhere it would lose its place.
+    /// Whether a call must wait until this instance has read the definitions that the call's writer knew. In another
+    /// topic the call would lose its place.
     fn is_ahead(&self, record: &Record<'_>) -> bool {
         let (header, definitions) = (|name: &str| record.header(name), &self.calls.definitions);
         let Ok(until) = Due::read(header) else { return false };
-        // So it is for nearly all, and the rest need not be read twice.
+        // True for nearly all calls. Their other headers need not be read twice.
         if definitions.as_of() >= until.definitions {
             return false;
         }
@@ -58,7 +59,7 @@ impl Handler for RowOrderHandler {
         let Some(call) = self.calls.again(kept, until, &record, receipt) else { return };
         match call.message.target.is_in_row_order() {
             true => self.lanes.send(call).await,
-            // Its webhook wants no order any more.
+            // Its webhook does not use row order any more.
             false => self.lanes.resume(call).await,
         }
     }

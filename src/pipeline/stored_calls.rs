@@ -1,4 +1,4 @@
-//! Calls again of the records in which they wait.
+//! Restores calls from the records in which they wait.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::receipt::Receipt;
 use crate::settle::{Due, Settle, StoredCall};
 use crate::source::Record;
 
-/// Reads the records of one partition. What is no call, or not to go out any more, ends here.
+/// Reads the records of one partition. Dead-letters records that are not calls, and cancels calls that must not be
+/// sent any more.
 pub(in crate::pipeline) struct StoredCalls {
     copies: Deduplicator,
     pub definitions: CallDefinitions,
@@ -33,8 +34,8 @@ impl StoredCalls {
         }
     }
 
-    /// Whether the record at this offset is a copy of one that has come before, with which nothing is to be done. To be
-    /// asked once of each record, when it comes.
+    /// Whether the record at this offset is a copy of an earlier one and must be skipped. Call this once for each
+    /// record, when it is first read.
     pub fn is_copy(&mut self, kept: &StoredCall, offset: i64) -> bool {
         let is_copy = self.copies.is_duplicate(kept, offset);
         if is_copy {
@@ -43,20 +44,22 @@ impl StoredCalls {
         is_copy
     }
 
-    /// The call that a record keeps, and until when; None if it is none, which then becomes a dead letter.
+    /// The call in a record, and until when it waits. None if the record is not a call; then it becomes a dead
+    /// letter.
     pub fn read(&self, record: &Record<'_>, receipt: &Receipt) -> Option<(StoredCall, Due)> {
         let read = StoredCall::read_waiting(|name| record.header(name));
         read.map_err(|reason| self.settle.unreadable(&input(record), &reason, receipt)).ok()
     }
 
-    /// The call as its webhook is now. None if it can't go out: then it has ended, or waits again.
+    /// The call with the current settings of its webhook. None if it can't be sent: then it has ended, or waits
+    /// again.
     pub fn again(&self, kept: StoredCall, until: Due, record: &Record<'_>, receipt: Receipt) -> Option<Call> {
         let share = receipt.share(record.value().map_or(0, <[u8]>::len) + CALL_BYTES);
         receipt.settle();
         match self.definitions.known(&kept, until, record.timestamp_ms()) {
             DefinitionLookup::As(target, live) => match kept.endpoint_of(&target) {
                 Some(endpoint) => return Some(kept.into_call(endpoint, target, live, body(record), share)),
-                // Its URL was taken away.
+                // Its URL was removed from the webhook.
                 None => self.cancel(&kept, share),
             },
             DefinitionLookup::NotYet | DefinitionLookup::NotReady => {

@@ -23,7 +23,7 @@ fn what_is_as_far_as_one_before_it_or_behind_is_a_copy() {
     assert!(!is_copy(1, 1, 10));
     assert!(is_copy(1, 1, 11), "the same once more");
     assert!(!is_copy(1, 3, 12), "the call has been in other topics meanwhile");
-    assert!(is_copy(1, 2, 13), "another was further");
+    assert!(is_copy(1, 2, 13), "an earlier record was further along");
     assert!(!is_copy(2, 1, 14), "another call");
     assert!(!is_copy(1, 4, 15));
 }
@@ -45,7 +45,7 @@ fn another_record_with_the_same_id_makes_no_copy() {
     let place = Place { offset: first.place.offset + 1, ..first.place.clone() };
     assert!(!copies.is_duplicate(&StoredCall { place, ..of(1, written(1)) }, 1), "published again");
     let appended_ms = first.appended_ms + 1;
-    assert!(!copies.is_duplicate(&StoredCall { appended_ms, ..of(1, written(1)) }, 2), "of a topic made anew");
+    assert!(!copies.is_duplicate(&StoredCall { appended_ms, ..of(1, written(1)) }, 2), "in a recreated topic");
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn what_comes_of_a_log_that_was_made_anew_is_no_copy() {
     assert!(!copies.is_duplicate(&of(1, written(1)), 10), "the record itself, not one behind it");
 }
 
-/// A call's records in the partitions where it waits, and what the owner of each has in mind.
+/// The records of a call in the partitions where it waits, and the state of each partition's owner.
 #[derive(Default)]
 struct Waiting {
     partitions: [Partition; 3],
@@ -74,9 +74,9 @@ struct Waiting {
 #[derive(Default)]
 struct Partition {
     log: Vec<WriteCount>,
-    /// What the completion map says, by offset.
+    /// Contents of the completion map, by offset.
     committed: BTreeSet<usize>,
-    /// Where its owner is, what it has handed on and not settled, and what it has settled.
+    /// The owner's position, the offsets that it has handed on and not settled, and the offsets that it has settled.
     next: usize,
     open: Vec<usize>,
     settled: BTreeSet<usize>,
@@ -85,16 +85,16 @@ struct Partition {
 
 #[derive(Debug, Clone)]
 enum Act {
-    /// The next record is read, and handed on unless it is a copy.
+    /// Reads the next record, and hands it on unless it is a copy.
     Read,
-    /// One that was handed on, as this number says, is written to another partition or to the same, and settles.
+    /// Writes a handed-on record, selected by `open`, to this or another partition, and settles it.
     Write {
         open: usize,
         to: usize,
         counts: bool,
     },
     Commit,
-    /// Another owner goes on with what is committed.
+    /// Another owner continues from the committed state.
     Crash,
 }
 
@@ -111,7 +111,7 @@ impl Partition {
         self.next += 1;
     }
 
-    /// Takes one of what was handed on.
+    /// Takes one of the handed-on records.
     fn take(&mut self, number: usize) -> Option<WriteCount> {
         let place = number.checked_rem(self.open.len())?;
         let offset = self.open.swap_remove(place);
@@ -139,7 +139,7 @@ impl Waiting {
         }
     }
 
-    /// Reads all that is left, and ends what is handed on.
+    /// Reads all remaining records, and ends the calls that are handed on.
     fn end(&mut self) {
         for partition in &mut self.partitions {
             while partition.next < partition.log.len() {
@@ -163,8 +163,8 @@ fn act() -> impl Strategy<Value = Act> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-    /// Whatever is handed on, written, committed and taken over in whatever order, also by versions that don't count:
-    /// the call ends, once all that is left is read.
+    /// With any order of reads, writes, commits and takeovers, also by versions that don't count, the call ends once
+    /// all remaining records are read.
     #[test]
     fn no_call_is_lost(acts in prop::collection::vec((0..3usize, act()), 0..200)) {
         let mut waiting = Waiting::default();
@@ -174,7 +174,7 @@ proptest! {
         prop_assert!(waiting.ended);
     }
 
-    /// Without a crash none of many calls is a copy, also of those that have one slot.
+    /// Without a crash, no call is taken for a copy, even if several calls share a slot.
     #[test]
     fn what_goes_on_by_itself_is_never_a_copy(calls in prop::collection::vec(0..4u128, 0..200)) {
         let mut copies = Deduplicator::default();
