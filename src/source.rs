@@ -1,9 +1,9 @@
-//! Stage 1: records come from their partitions, each with a receipt, and offsets are committed behind them.
+//! Stage 1: reads the records of assigned partitions, opens a receipt for each, and commits settled offsets.
 //!
-//! One task an assigned partition reads, hands the record on and opens the next; what has settled is
-//! committed in the background, as a contiguous prefix only; what has settled beyond it goes with the commit as
-//! metadata, so that whoever goes on there passes it over, and a record that tells whether the log is still the same. Revoked partitions drain to a deadline and commit; lost
-//! ones do neither.
+//! One task per assigned partition reads a record, passes it to the handler, and reads the next. A background task
+//! commits the contiguous prefix of settled records. The commit metadata has the completion map, so the partition's
+//! next owner skips records that have settled beyond the prefix. It also has a record of the log, which shows whether
+//! the log is still the same. Revoked partitions drain until a deadline and commit. Lost partitions do neither.
 
 mod assignment;
 mod backlog;
@@ -39,7 +39,7 @@ pub use self::config::{Config, Subscription};
 pub use self::consumer::{Drained, Fatal, Left, Source, StartError, clients};
 pub use self::reread::OF_MEMBERS;
 
-/// One record, borrowed from the client's buffer.
+/// One Kafka record, borrowed from the client's buffer.
 pub struct Record<'a> {
     topic: &'a Arc<str>,
     message: &'a BorrowedMessage<'a>,
@@ -62,7 +62,7 @@ impl<'a> Record<'a> {
         Place { topic: self.topic.clone(), partition: self.partition(), offset: self.offset() }
     }
 
-    /// Kafka's timestamp, milliseconds since 1970; 0 when the record has none.
+    /// Kafka's timestamp in milliseconds since 1970; 0 if the record has none.
     pub fn timestamp_ms(&self) -> i64 {
         self.message.timestamp().to_millis().unwrap_or(0)
     }
@@ -75,7 +75,7 @@ impl<'a> Record<'a> {
         self.message.payload()
     }
 
-    /// The value of the last header of that name.
+    /// The value of the last header with this name.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         let headers = self.message.headers()?;
         (0..headers.count()).rev().map(|place| headers.get(place)).find(|header| header.key == name)?.value
@@ -88,57 +88,57 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Offsets of a partition, one after the other, at which nothing can be read.
+/// A contiguous range of a partition's offsets that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The first of them.
+    /// The first offset.
     pub place: Place,
     pub last: i64,
-    /// What to read, with the mend.
+    /// The error text, with the fix.
     pub cause: String,
 }
 
-/// What is done with a partition's records, one after the other.
+/// Handles the records of one partition, one after the other.
 pub trait Handler: Send + 'static {
-    /// How long the record, and all behind it, has to wait before it is handled; None when its time has come. It is
-    /// asked again after that, with how long it has waited so far.
+    /// How long the record, and all records behind it, must wait before it is handled; None if it is due. After that
+    /// time the source asks again, with the time that the record has waited so far.
     fn wait(&self, _: &Record<'_>, _: Duration) -> Option<Duration> {
         None
     }
 
-    /// Hands the record on. May wait for room downstream; the partition waits with it.
+    /// Processes the record. May wait for room downstream; the partition waits with it.
     fn handle(&mut self, record: Record<'_>, receipt: Receipt) -> impl Future<Output = ()> + Send;
 
-    /// Ends what can't be read, in its turn. It is passed over once the receipt is settled. Never waits.
+    /// Dead-letters unreadable offsets, in their order. They are skipped once the receipt is settled. Never waits.
     fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt);
 }
 
-/// What is done with a partition's records that wait in their topic until the line that each is in moves.
+/// Handles the records of one partition that wait in their topic. Each waits in a line until the line moves.
 pub trait Backlog: Send + 'static {
-    /// What their place is called in metrics.
+    /// The label of the records' place in metrics.
     fn place(&self) -> &str;
 
-    /// Whether records come in the order of their due times, and each goes on when that has come: lines only matter to
-    /// what goes before.
+    /// Whether records arrive in the order of their due times, and each moves when it is due. Lines then matter only
+    /// to records that move earlier.
     fn is_timed(&self) -> bool;
 
-    /// How many records may wait before no more are read.
+    /// Max waiting records. At this number no more records are read.
     fn reads_ahead(&self) -> usize;
 
-    /// A record has come for the first time. None if nothing is to be done with it.
+    /// Called when a record arrives for the first time. None if nothing is to be done with it.
     fn arrives(&mut self, record: &Record<'_>) -> Option<Spot>;
 
-    /// How a line moves now.
+    /// Which records of a line may move now.
     fn moves(&mut self, line: Line) -> Moves;
 
-    /// Tells what waits now, about once a second: the lines with the most records.
+    /// Reports the lines with the most waiting records, about once a second.
     fn waiting(&mut self, lines: Vec<Waits>);
 
-    /// Whether every record that waits, of so many, is to be looked at once: something has changed that may end its wait.
+    /// Whether each of the `waiting` records is to be checked once, because a change may end its wait.
     fn wants_review(&mut self, waiting: usize) -> bool;
 
-    /// Does with the record what its turn is for. Otherwise it goes on waiting: then the receipt comes back with nothing
-    /// done, and with the line in which the record waits from now on.
+    /// Processes the record as `turn` says. If it must wait longer, nothing is done: the receipt is returned, with
+    /// the line in which the record waits from now on.
     fn handle(
         &mut self,
         record: Record<'_>,
@@ -146,61 +146,62 @@ pub trait Backlog: Send + 'static {
         turn: Turn,
     ) -> impl Future<Output = Result<(), (Receipt, Line)>> + Send;
 
-    /// Ends what can't be read, in its turn, or one that waited and can't be read again. Never waits.
+    /// Dead-letters unreadable offsets in their order, or a waiting record that can't be read again. Never waits.
     fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt);
 }
 
-/// What a record that waits is read again for.
+/// Why a waiting record is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Its line moves: it is handed on.
+    /// Its line moves: the record is processed.
     Go,
-    /// Its line stands, and too many wait: if it can wait elsewhere, it goes there.
+    /// Its line does not move, and too many records wait: if the record can wait elsewhere, it moves there.
     MakeRoom,
-    /// Its line stands: it only ends if nothing is to be done with it any more.
+    /// Its line does not move: the record settles only if nothing is left to do for it.
     Review,
 }
 
-/// Where and how long a record waits.
+/// Where and until when a record waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spot {
     pub line: Line,
-    /// Before when it goes on only if the whole line does, milliseconds since 1970.
+    /// Until this time the record moves only if its whole line does; milliseconds since 1970.
     pub due_ms: i64,
 }
 
-/// How many records of a line may go on.
+/// Which records of a line may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moves {
+    /// Max records that may move.
     pub places: usize,
-    /// Only those whose time has come,
+    /// Only records that are due may move, or that were written between the two times below.
     pub only_due: bool,
-    /// or that were written from then,
+    /// Milliseconds since 1970.
     pub written_from_ms: i64,
-    /// by then, milliseconds since 1970.
+    /// Milliseconds since 1970, inclusive.
     pub written_by_ms: i64,
-    /// They can wait elsewhere.
+    /// The records can wait elsewhere.
     pub can_leave: bool,
 }
 
-/// The records of a line that wait.
+/// The waiting records of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waits {
     pub line: Line,
     pub records: usize,
-    /// When the oldest of them was written, milliseconds since 1970.
+    /// When the oldest record was written, milliseconds since 1970.
     pub oldest_ms: i64,
 }
 
 /// How a partition's records are read.
 pub enum Reads<H, B> {
-    /// One after the other.
+    /// One after the other, in order.
     InTurn(H),
-    /// Each when its line moves.
+    /// Each record when its line moves.
     InLines(B),
 }
 
-/// Says how each assigned partition is read; None for a topic that nothing here reads.
+/// Chooses how each assigned partition is read; None for a topic that this source does not read.
 pub trait Handlers: Send + Sync + 'static {
     type Handler: Handler;
     type Backlog: Backlog;
@@ -254,12 +255,12 @@ pub fn describe_metrics() {
     describe_counter!(
         "outhook_records_completed_before_total",
         Unit::Count,
-        "Records passed over because they had settled before a restart or a move, by topic"
+        "Records skipped because they had settled before a restart or a rebalance, by topic"
     );
     describe_counter!(
         "outhook_records_unreadable_total",
         Unit::Count,
-        "Offsets at which nothing could be read, of which a dead letter tells, by topic"
+        "Offsets that could not be read and were dead-lettered, by topic"
     );
     describe_counter!(
         "outhook_records_deleted_unread_total",
@@ -270,12 +271,12 @@ pub fn describe_metrics() {
     describe_counter!(
         "outhook_receipts_abandoned_total",
         Unit::Count,
-        "Shares dropped unsettled: their records come again"
+        "Receipt shares dropped unsettled: their records are read again"
     );
     describe_counter!(
         "outhook_partitions_made_anew_total",
         Unit::Count,
-        "Partitions read from their start because their topic had been deleted and made anew, by topic"
+        "Partitions read from their start because their topic had been deleted and recreated, by topic"
     );
     describe_gauge!(
         "outhook_assigned_partitions",
@@ -290,23 +291,23 @@ pub fn describe_metrics() {
     describe_gauge!(
         "outhook_uncommitted_records",
         Unit::Count,
-        "Records whose calls are done without a commit that says so yet, of changes and of retries: a crash sends them again"
+        "Records whose calls have settled but are not committed, of changes and of retries: a crash sends them again"
     );
     describe_gauge!(
         "outhook_calls_waiting",
         Unit::Count,
-        "Calls that wait: in memory, in the overflow log, or in a retry topic, whose delay is its name here; by the \
-         partition, of those that this instance owns, up to 10000 of each of a retry topic's"
+        "Waiting calls: in memory, in the overflow log, or in a retry topic, which is labelled with its delay; by \
+         partition, of partitions that this instance owns, up to 10000 per partition of a retry topic"
     );
     describe_gauge!(
         "outhook_oldest_waiting_call_seconds",
         Unit::Seconds,
-        "For how long the oldest of those has waited that wait in topics"
+        "How long the oldest call that waits in a topic has waited"
     );
     describe_counter!(
         "outhook_waiting_calls_lost_total",
         Unit::Count,
-        "Calls that waited in the overflow log until its retention deleted them"
+        "Calls deleted by the overflow log's retention while they waited"
     );
     describe_gauge!("outhook_lag_records", Unit::Count, "Records in the partition behind the committed offset");
 }

@@ -173,6 +173,6 @@ impl Partitioner for ByMessage {
 pub fn describe_metrics() {
     describe_counter!(
         "outhook_message_log_dropped_total",
-        "Entries of the message log that were left out, because Kafka did not take them in time"
+        "Message log entries that were dropped because Kafka did not accept them in time"
     );
 }

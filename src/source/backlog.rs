@@ -1,5 +1,5 @@
-//! One task an assigned partition whose records wait in lines: what comes is offered or waits; what waits is read again
-//! when its line moves.
+//! Reads the partitions whose records wait in lines, with one task per assigned partition. A new record is processed
+//! or waits in its line. A waiting record is read again when its line moves.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,62 +22,62 @@ use crate::id::{Line, Place};
 use crate::lifecycle::Stopping;
 use crate::receipt::{Budget, Receipt};
 
-/// How often it is asked which lines move.
+/// How often the lines are planned.
 const LOOK: Duration = Duration::from_millis(10);
-/// How often at least it is where records go when they are due: something may let them go before.
+/// How often at least if records move when they are due: an event may let them move earlier.
 const LOOK_TIMED: Duration = Duration::from_millis(250);
-/// The same where nothing waits; what comes wakes the task.
+/// The same if no record waits. A new record wakes the task.
 const IDLE: Duration = Duration::from_millis(500);
-/// How many records are read in a row before others have a turn.
+/// Max records read in a row before the task yields.
 const BATCH: usize = 256;
-/// Part of the room for open records from which on what can go elsewhere goes there.
+/// The part of the room for open records from which records that can wait elsewhere are moved there.
 const CROWDED: f64 = 0.75;
 
-/// How long what is to be read again may not come: then it is planned anew.
+/// How long a planned record may fail to arrive. After that the plan is made again.
 const STUCK: Duration = Duration::from_secs(10);
 
-/// How long it is waited after an error of the client.
+/// The pause after an error of the client.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often it is told how many calls wait.
+/// How often the number of waiting calls is reported.
 const TELL: Duration = Duration::from_millis(200);
-/// How often it is told which lines have the most, and of how many.
+/// How often the largest lines are reported, and how many of them.
 const TELL_LINES: Duration = Duration::from_secs(1);
 const MOST_LINES: usize = 500;
 
-/// How many records may have settled behind the first that waits: about as many runs of them have room in a commit's map,
-/// and what has none comes again after a crash or a rebalance.
+/// How many records may have settled behind the first waiting record. About this number of runs of settled records
+/// fits in a completion map. Records that do not fit are read again after a crash or a rebalance.
 const SETTLED: usize = 2000;
 
-/// What a partition's task works with.
+/// The state of a partition's task.
 struct BacklogTask<B> {
     book: Arc<PartitionState>,
     budget: Arc<Budget>,
     backlog: B,
     lines: Lines,
-    /// What is to be read again, the next one first.
+    /// The records to read again, the next one first.
     plan: Plan,
-    /// Lines that did not move after all, since the plan was made.
+    /// Lines that could not move after all, since the plan was made.
     refused: HashSet<Line>,
     born: Instant,
-    /// When it is asked again which lines move.
+    /// When the next plan is due.
     look_at: Instant,
-    /// When it was told how many wait, and which lines have the most.
+    /// When the number of waiting calls and the largest lines were reported last.
     told: Option<Instant>,
     told_lines: Option<Instant>,
     last: i64,
-    /// What could not be read again.
+    /// Errors of waiting records that can't be read again.
     repeats: ErrorRepeats,
-    /// The log went back since something was read again.
+    /// The log went back since the last read of waiting records.
     went_back: bool,
-    /// When the plan was made, or something of it was read.
+    /// When the plan was made, or a record of it was read.
     moved: Instant,
     read: Counter,
     completed: Counter,
 }
 
-/// Reads the partition until told to stop. What waits then is not under way, and comes again. `stopping` comes first
-/// because it is dropped last: by then the queues are gone.
+/// Reads the partition until it is stopped. Records that wait at that time are not under way and are read again.
+/// `stopping` is the first parameter because it is dropped last: by then the queues are gone.
 pub(super) async fn run<H: Handlers>(
     mut stopping: Stopping,
     book: Arc<PartitionState>,
@@ -106,7 +106,7 @@ pub(super) async fn run<H: Handlers>(
     }
 }
 
-/// The gauges of a partition. Whoever reads it next tells them.
+/// The gauges of a partition. They are reset on drop, because the partition's next owner reports them.
 struct BacklogGauges {
     waiting: Gauge,
     oldest: Gauge,
@@ -129,7 +129,7 @@ impl Drop for BacklogGauges {
     }
 }
 
-/// Resolves when records that are read again have come.
+/// Resolves when records that are read again have arrived.
 async fn again(reread: Option<&Reread>) {
     match reread {
         Some(reread) => reread.arrived.notified().await,
@@ -160,7 +160,7 @@ impl<B: Backlog> BacklogTask<B> {
         }
     }
 
-    /// Takes in some of what has come; true if there was any.
+    /// Processes a batch of new records; true if there were any.
     async fn arrivals<H: Handlers>(&mut self, arrivals: &mut RecordQueue<H>) -> bool {
         let mut any = false;
         for _ in 0..BATCH {
@@ -188,7 +188,7 @@ impl<B: Backlog> BacklogTask<B> {
         let record = Record { topic: &topic, message };
         let offset = record.offset();
         if offset <= self.last {
-            // The log went back. What waited is of a log that is gone, and so is what was fetched of it.
+            // The log went back. The waiting records and the fetched ones are of a log that is gone.
             (self.lines, self.plan, self.went_back) = (Lines::new(self.backlog.is_timed()), Plan::new(), true);
         }
         self.last = offset;
@@ -214,7 +214,7 @@ impl<B: Backlog> BacklogTask<B> {
         give_up(&self.book, &self.budget, unreadable, |it, receipt| backlog.unreadable(it, receipt)).await;
     }
 
-    /// Reads again some of what may go; true if there was any.
+    /// Reads a batch of planned records again; true if there were any.
     async fn read_again(&mut self, reread: &mut Option<Reread>, rereader: &Rereader) -> bool {
         if std::mem::take(&mut self.went_back)
             && let Some(reread) = reread
@@ -233,9 +233,9 @@ impl<B: Backlog> BacklogTask<B> {
             return false;
         }
         if self.moved.elapsed() >= STUCK {
-            // It may be gone, with nothing behind it that would tell.
+            // The record may be gone, with no record behind it that would show it.
             let (topic, partition) = (&self.book.topic, self.book.partition);
-            warn!(%topic, partition, offset = first, "a waiting call does not come again; it is looked for once more");
+            warn!(%topic, partition, offset = first, "a waiting call did not arrive; it is read again");
             (self.plan, self.moved) = (Plan::new(), Instant::now());
             return false;
         }
@@ -259,7 +259,7 @@ impl<B: Backlog> BacklogTask<B> {
             let is_in_place = match reread.poll() {
                 Some(Ok(message)) => self.again(Record { topic: &topic, message: &message }).await,
                 Some(Err(error)) => {
-                    // It may be of a place before the one that is wanted: what comes next is of that one.
+                    // The error may be of an earlier position. The next result is of the wanted position.
                     reread.leave();
                     self.not_again(&error);
                     break;
@@ -278,7 +278,7 @@ impl<B: Backlog> BacklogTask<B> {
         any
     }
 
-    /// What was read before can't be read again. If it never can, it ends where it waits.
+    /// A waiting record can't be read again. If the error is permanent, the record is dead-lettered.
     fn not_again(&mut self, error: &KafkaError) {
         let (topic, partition) = (self.book.topic.clone(), self.book.partition);
         let Some((offset, (line, _))) = self.plan.first_key_value().map(|(offset, what)| (*offset, *what)) else {
@@ -288,7 +288,7 @@ impl<B: Backlog> BacklogTask<B> {
         let Some(cause) = cause.filter(|cause| self.repeats.are_certain(offset, cause)) else {
             return self.put_off(error);
         };
-        error!(%topic, partition, offset, %cause, "a call that waits can't be read again: it becomes a dead letter");
+        error!(%topic, partition, offset, %cause, "a waiting call can't be read again: it is dead-lettered");
         self.plan.remove(&offset);
         let Some(waiting) = self.lines.take(line, offset) else { return };
         metrics::counter!("outhook_records_unreadable_total", "topic" => topic.to_string()).increment(1);
@@ -298,7 +298,7 @@ impl<B: Backlog> BacklogTask<B> {
         self.backlog.unreadable(&unreadable, self.receipt(waiting.entry));
     }
 
-    /// Tells how many calls wait, and how long the oldest has.
+    /// Reports how many calls wait, and how long the oldest has waited.
     fn tell(&mut self, told: &BacklogGauges) {
         if self.told.is_some_and(|at| at.elapsed() < TELL) {
             return;
@@ -325,11 +325,11 @@ impl<B: Backlog> BacklogTask<B> {
         let (now, is_crowded, backlog) = (self.born.elapsed(), self.is_crowded(), &mut self.backlog);
         self.plan = self.lines.plan(now, now_ms(), is_crowded, |line| backlog.moves(line));
         self.moved = Instant::now();
-        // It takes long where there are very many lines, and then it is done less often.
+        // With a large number of lines planning takes long, and is then done less often.
         self.look_at = began + self.next_look().max(began.elapsed() * 20);
     }
 
-    /// In how long it is to be asked again which lines move.
+    /// The time until the next plan.
     fn next_look(&self) -> Duration {
         if !self.backlog.is_timed() {
             return LOOK;
@@ -339,7 +339,7 @@ impl<B: Backlog> BacklogTask<B> {
         Duration::from_millis(until_due).clamp(LOOK, LOOK_TIMED)
     }
 
-    /// How long nothing is to be done, unless something comes.
+    /// How long the task may sleep if no record arrives.
     fn rest(&self) -> Duration {
         match self.plan.is_empty() {
             true if self.lines.len() == 0 && self.may_read() => IDLE,
@@ -353,14 +353,14 @@ impl<B: Backlog> BacklogTask<B> {
         self.lines.len() < self.backlog.reads_ahead() && self.book.has_room()
     }
 
-    /// What waits can't be read again at present.
+    /// Postpones reading, because waiting records can't be read now.
     fn put_off(&mut self, error: &KafkaError) {
-        error!(topic = %self.book.topic, partition = self.book.partition, %error, "waiting calls can't be read again");
+        error!(topic = %self.book.topic, partition = self.book.partition, %error, "can't read waiting calls; retrying");
         self.plan.clear();
         self.look_at = Instant::now() + PAUSE;
     }
 
-    /// A record was read again. False if one before it was to come first.
+    /// Processes a record that was read again. False if a planned record before it is missing.
     async fn again(&mut self, record: Record<'_>) -> bool {
         let offset = record.offset();
         if self.plan.first_key_value().is_some_and(|(first, _)| *first < offset) {
@@ -385,8 +385,9 @@ impl<B: Backlog> BacklogTask<B> {
         true
     }
 
-    /// A record came before another that was to come first: that one is gone, unless the client has given out what it had
-    /// fetched for another place. What is there is read anew.
+    /// Drops planned records that are gone. A record arrived while an earlier one was planned: the earlier record is
+    /// gone, unless the client returned a record that it had fetched for another position. Records that still exist
+    /// are read again.
     async fn drop_gone(&mut self, reread: &mut Reread) {
         reread.leave();
         let Some(first) = reread.first_offset().await else { return };
@@ -396,11 +397,11 @@ impl<B: Backlog> BacklogTask<B> {
         }
     }
 
-    /// Retention has deleted a record that waited.
+    /// Settles a waiting record that retention has deleted.
     fn gone(&mut self, line: Line, offset: i64) {
         let Some(waiting) = self.lines.take(line, offset) else { return };
         let (topic, partition) = (&self.book.topic, self.book.partition);
-        warn!(%topic, partition, offset, "a call that waited is gone from its topic: is its retention too short?");
+        warn!(%topic, partition, offset, "a waiting call was deleted from its topic: is its retention too short?");
         metrics::counter!("outhook_waiting_calls_lost_total").increment(1);
         self.book.unpark(waiting.entry);
         self.receipt(waiting.entry).settle();
@@ -410,20 +411,20 @@ impl<B: Backlog> BacklogTask<B> {
         Receipt::open(self.book.clone(), entry, self.budget.clone())
     }
 
-    /// Whether no more bytes may be in memory.
+    /// Whether the byte budget is used up.
     fn is_full(&self) -> bool {
         self.budget.used() >= self.budget.limit()
     }
 
-    /// Whether what waits is about to keep what comes from being read, or so much has settled behind it that a crash
-    /// would send too much of it again.
+    /// Whether waiting records take up almost all the room for open records, or the number of records settled behind
+    /// them is so large that a crash would send too many again.
     fn is_crowded(&self) -> bool {
         let (open, most) = (self.book.open_records(), self.book.most_open());
         open as f64 >= most as f64 * CROWDED || open.saturating_sub(self.lines.len()) > SETTLED
     }
 }
 
-/// The time, milliseconds since 1970.
+/// The current time, milliseconds since 1970.
 fn now_ms() -> i64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64)
 }

@@ -1,4 +1,4 @@
-//! Commits: what the group is told of the owned partitions, and what it tells whoever is assigned them next.
+//! Commits: writes the offsets and metadata of owned partitions to the group, and reads them at an assignment.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,55 +22,57 @@ use super::partition::{Commit, PartitionState};
 use crate::kafka::errors;
 use crate::lifecycle::Stopping;
 
-/// How long the last commit is tried.
+/// How long the last commit is retried.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long newly assigned partitions wait for what was committed with their offsets. Their coordinator has just answered, so this is
-/// for one that moves or restarts at this very moment.
+/// How long newly assigned partitions wait for their committed offsets and metadata. The coordinator has just
+/// answered, so this is for a coordinator that moves or restarts at this moment.
 const READ_PATIENCE: Duration = Duration::from_secs(3);
 
-/// The pause before what failed is tried again.
+/// The pause before a retry.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a commit takes before that is told.
+/// How long a commit may take before that is logged.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// How many commits fail one after the other before that is told: a few do in a rebalance.
+/// How many commits in a row must fail before that is logged: a few fail in a rebalance.
 const FAILED_OFTEN: u32 = 10;
-/// How many fail in a minute at most, since there is a pause after each: so often it is told again.
+/// Max failed commits in a minute, because each is followed by a pause. After this number it is logged again.
 const FAILED_IN_A_MINUTE: u32 = 600;
 
-/// A broker keeps all offsets of one commit in one batch of `__consumer_offsets`, of 1 MiB by default, and refuses the
-/// whole commit when they do not fit. This many have room with the largest maps.
+/// Max partitions in one commit. A broker keeps all offsets of a commit in one batch of `__consumer_offsets`, which
+/// has 1 MiB by default, and refuses the whole commit if they do not fit. This number of partitions fits with the
+/// largest completion maps.
 const PARTITIONS_IN_A_COMMIT: usize = 100;
 
-/// One commit at a time.
+/// Serializes the commits: one at a time.
 #[derive(Default)]
 pub(super) struct Commits {
     committing: Mutex<()>,
-    /// The broker takes no metadata of our size.
+    /// The broker refuses metadata of this size, so commits have none.
     without_notes: AtomicBool,
 }
 
-/// The right to commit. Held from choosing what to commit to its end, and until partitions that go to others are struck
-/// off: a commit that was overtaken by a later one, or by the partition's next owner, would put the group back.
+/// The right to commit. It is held from the choice of offsets to the end of the commit, and until revoked partitions
+/// are removed: a commit that is overtaken by a later commit, or by the partition's next owner, would move the group
+/// back.
 pub(super) struct CommitPermit<'a> {
     commits: &'a Commits,
     _committing: MutexGuard<'a, ()>,
 }
 
-/// What is to be committed of a partition.
+/// A due commit of a partition.
 type Due<'a> = (&'a Arc<PartitionState>, Commit);
 
 impl Commits {
-    /// Waits for a commit under way.
+    /// Waits until no commit is under way, and returns the right to commit.
     pub(super) fn turn(&self) -> CommitPermit<'_> {
         CommitPermit { commits: self, _committing: self.committing.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 }
 
 impl CommitPermit<'_> {
-    /// Commits what Kafka does not know yet of these partitions.
+    /// Commits the due offsets of these partitions.
     pub(super) fn commit<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
@@ -79,7 +81,7 @@ impl CommitPermit<'_> {
         let mut due: Vec<_> = books.iter().filter_map(|book| Some((book, book.due()?))).collect();
         due.sort_by(|(one, _), (other, _)| one.topic.cmp(&other.topic));
         let results = due.chunks(PARTITIONS_IN_A_COMMIT).map(|some| self.commit_together(consumer, some));
-        // Each is tried, whatever became of the one before.
+        // Each is tried, even if the one before failed.
         results.fold(Ok(()), Result::and)
     }
 
@@ -88,7 +90,8 @@ impl CommitPermit<'_> {
         if let Some(error) = result.as_ref().err().filter(|error| is_of_a_topic(error)) {
             let mut topics = due.chunk_by(|(one, _), (other, _)| one.topic == other.topic);
             if topics.clone().count() > 1 {
-                // The others may have been taken, and their partitions must not wait for one that never will be.
+                // The broker may have accepted the others. Their partitions must not wait for a topic that is always
+                // refused.
                 return topics.map(|one| self.commit_together(consumer, one)).fold(Ok(()), Result::and);
             }
             debug!(topic = topics.next().map(|one| &*one[0].0.topic), %error, "commits of a topic are refused");
@@ -101,7 +104,7 @@ impl CommitPermit<'_> {
         result
     }
 
-    /// With notes, as long as the broker takes them.
+    /// Commits with metadata, as long as the broker accepts it.
     fn commit_with_notes<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
         let without_notes = &self.commits.without_notes;
         let result = send(consumer, due, !without_notes.load(Ordering::Relaxed));
@@ -111,14 +114,14 @@ impl CommitPermit<'_> {
         }
         warn!(
             "the broker's offset.metadata.max.bytes is less than its default, 4096: after a crash, records that had \
-             settled behind one that had not are sent again, and a topic that is made anew is not known for another"
+             settled behind an unsettled record are sent again, and a recreated topic is not detected"
         );
         without_notes.store(true, Ordering::Relaxed);
         send(consumer, due, false)
     }
 }
 
-/// Whether a broker says this of some topics of a commit, whatever it makes of the others.
+/// Whether a broker reports this error for some topics of a commit, and may have accepted the others.
 fn is_of_a_topic(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
     matches!(code, Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::UnknownTopicOrPartition))
@@ -136,9 +139,9 @@ fn send<C: ConsumerContext>(consumer: &BaseConsumer<C>, due: &[Due<'_>], with_no
     consumer.commit(&offsets, CommitMode::Sync)
 }
 
-/// Commits what has settled, again and again, and at once when told to `hurry`. librdkafka tells the result of a commit only
-/// to who waits for it (rdkafka sets no `offset_commit_cb`), so each one is waited for; otherwise one that failed in a
-/// rebalance would never be made up for once nothing more settles.
+/// Commits settled offsets periodically, and immediately when `hurry` is notified. Each commit is awaited: librdkafka
+/// reports the result only to a caller that waits (rdkafka sets no `offset_commit_cb`). Otherwise a commit that
+/// failed in a rebalance would not be retried if nothing more settles.
 pub(super) async fn commit_settled<H: Handlers>(
     consumer: Arc<BaseConsumer<Context<H>>>,
     every: Duration,
@@ -151,7 +154,7 @@ pub(super) async fn commit_settled<H: Handlers>(
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            // One that fails may do so at once, and again.
+            // After a failure only the tick retries: a commit may fail immediately each time.
             () = hurry.notified(), if failed == 0 => {}
             () = stopped.asked() => return,
         }
@@ -165,7 +168,7 @@ pub(super) async fn commit_settled<H: Handlers>(
             Ok(committed) => committed,
             Err(_) => {
                 let of = consumer.context().name;
-                warn!(of, "a commit has no answer yet: partitions wait with it once kafka.max_uncommitted is reached");
+                warn!(of, "a commit has no answer yet: partitions pause once kafka.max_uncommitted is reached");
                 commit.await
             }
         };
@@ -173,22 +176,22 @@ pub(super) async fn commit_settled<H: Handlers>(
             Ok(Ok(())) => failed = 0,
             Ok(Err(error)) => {
                 failed += 1;
-                debug!(%error, "a commit failed; its offsets go with the next one");
+                debug!(%error, "a commit failed; the next commit includes its offsets");
                 if failed % FAILED_IN_A_MINUTE == FAILED_OFTEN {
                     let of = consumer.context().name;
                     let error = errors::told(&error);
-                    warn!(of, failed, error, "commits fail: partitions wait once kafka.max_uncommitted is reached");
+                    warn!(of, failed, error, "commits fail: partitions pause once kafka.max_uncommitted is reached");
                 }
                 tick.reset_after(every.min(PAUSE));
             }
-            Err(error) => error!(%error, "a commit ended early"),
+            Err(error) => error!(%error, "the task of a commit ended early"),
         }
     }
 }
 
-/// Commits before leaving what is still owned. The group may be rebalancing, because another member has just
-/// left too, or its coordinator may be moving: both pass while the callbacks are still served. Whether it went
-/// through is in the books.
+/// Commits all owned partitions before the member leaves the group. The group may be rebalancing, because another
+/// member has just left, or its coordinator may be moving: both pass while the callbacks are still served. The
+/// partition states record whether the commit succeeded.
 pub(super) fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
     let deadline = Instant::now() + PATIENCE;
     let context = consumer.context();
@@ -196,7 +199,7 @@ pub(super) fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
         let turn = context.commits.turn();
         let Err(error) = turn.commit(consumer, &context.assignment.books()) else { return };
         drop(turn);
-        // What is refused for its topic is so however often it is tried.
+        // A retry can't help if a topic is refused.
         if is_of_a_topic(&error) || Instant::now() > deadline {
             return warn!(%error, "the last commit failed");
         }
@@ -204,21 +207,21 @@ pub(super) fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
     }
 }
 
-/// What the group knows of partitions that have just been assigned.
+/// The group's offsets and metadata of partitions that have just been assigned.
 #[derive(Default)]
 pub(super) struct Resumption {
-    /// The Kafka cluster's id; empty if it tells none.
+    /// The Kafka cluster's id; empty if it is not known.
     pub(super) cluster: Arc<str>,
     /// The committed offsets.
     pub(super) offsets: HashMap<Key, i64>,
-    /// Partitions of which the group has none.
+    /// Partitions without a committed offset.
     pub(super) uncommitted: Vec<Key>,
-    /// What was committed with their offsets.
+    /// The metadata committed with the offsets.
     pub(super) notes: HashMap<Key, CommitMetadata>,
 }
 
 impl Resumption {
-    /// Takes in what a group has committed.
+    /// Adds offsets and metadata that a group has committed.
     fn learn(&mut self, committed: &TopicPartitionList) {
         for element in committed.elements().iter().filter(|element| element.error().is_ok()) {
             let key = (element.topic().to_owned(), element.partition());
@@ -226,42 +229,42 @@ impl Resumption {
                 Offset::Offset(offset) => drop(self.offsets.insert(key.clone(), offset)),
                 _ => self.uncommitted.push(key.clone()),
             }
-            // Brokers keep metadata as text, so that of another program is readable too, though it is no note.
+            // Brokers keep metadata as text, so the metadata of another program can be read too. It does not decode.
             if let Some(note) = CommitMetadata::decode(&self.cluster, element.metadata()) {
                 self.notes.insert(key, note);
             }
         }
     }
 
-    /// What the group knows of a partition is of another log.
+    /// Drops the offset and metadata of a partition, because they are of another log.
     pub(super) fn forget(&mut self, key: &Key) {
         self.offsets.remove(key);
         self.notes.remove(key);
     }
 
-    /// A record of the log that each partition was of when its offset was committed.
+    /// For each partition a record of the log that the offset was committed for.
     pub(super) fn logs(&self) -> HashMap<Key, Mark> {
         self.notes.iter().map(|(key, note)| (key.clone(), note.log)).collect()
     }
 }
 
-/// Reads what was committed with the offsets of assigned partitions. It may block in the callback of a rebalance:
-/// librdkafka's own thread sends the request and takes the answer. Without an answer nothing is taken for settled.
+/// Reads the committed offsets and metadata of assigned partitions. May block in a rebalance callback: librdkafka's
+/// own thread sends the request and receives the answer. Without an answer no record counts as settled.
 pub(super) fn resumption<C: ConsumerContext>(consumer: &BaseConsumer<C>, assigned: &TopicPartitionList) -> Resumption {
     let cluster: Arc<str> = consumer.client().fetch_cluster_id(READ_PATIENCE).unwrap_or_default().into();
     let mut resumption = Resumption { cluster, ..Resumption::default() };
     match committed(consumer, assigned) {
         Ok(committed) => resumption.learn(&committed),
-        Err(error) => warn!(%error, "the group does not tell what had settled behind its offsets: that is sent again"),
+        Err(error) => warn!(%error, "can't read the group's offsets: records settled behind them are sent again"),
     }
     let partitions = resumption.notes.values().filter(|note| note.completion.is_some()).count();
     if partitions > 0 {
-        info!(partitions, "records had settled behind the committed offsets and are passed over");
+        info!(partitions, "records that had settled behind the committed offsets are skipped");
     }
     resumption
 }
 
-/// Where a group that read these topics before has left off, for partitions of which this one has committed nothing.
+/// Takes over the offsets of the group that read these topics before, for partitions without an offset of this group.
 pub(super) fn take_over(former: &ClientConfig, resumption: &mut Resumption, assigned: &TopicPartitionList) {
     let mut asked = TopicPartitionList::new();
     for (topic, partition) in std::mem::take(&mut resumption.uncommitted) {
@@ -274,7 +277,7 @@ pub(super) fn take_over(former: &ClientConfig, resumption: &mut Resumption, assi
     match consumer.and_then(|consumer| committed(&consumer, &asked)) {
         Ok(committed) => resumption.learn(&committed),
         Err(error) => {
-            return warn!(%error, "the group that read these topics before does not tell where it left off: they are \
+            return warn!(%error, "can't read the offsets of the group that read these topics before: the topics are \
                                   read from their start");
         }
     }
@@ -282,8 +285,8 @@ pub(super) fn take_over(former: &ClientConfig, resumption: &mut Resumption, assi
         let Some(offset) = resumption.offsets.get(&(topic.clone(), partition)) else { continue };
         let found = assigned.find_partition(&topic, partition);
         match found.map(|mut element| element.set_offset(Offset::Offset(*offset))) {
-            Some(Ok(())) => info!(topic, partition, offset, "read on from where the group before has left off"),
-            _ => warn!(topic, partition, "it can't be said from where on the partition is read"),
+            Some(Ok(())) => info!(topic, partition, offset, "read from the former group's offset"),
+            _ => warn!(topic, partition, "can't set the former group's offset"),
         }
     }
 }

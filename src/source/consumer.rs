@@ -1,4 +1,4 @@
-//! Kafka's client and its callbacks.
+//! The member of the consumer group: Kafka's client and its callbacks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -33,7 +33,7 @@ use crate::telemetry::RepeatFilter;
 /// How long the thread that serves Kafka's callbacks sleeps in one call.
 const POLL: Duration = Duration::from_millis(100);
 
-/// The settings of all clients with which what a source says is read: that of the group's member comes first.
+/// The settings of all clients that a source with this configuration uses. The group member's settings come first.
 pub fn clients(config: &Config) -> Vec<ClientConfig> {
     let member = member(config);
     let of_no_member =
@@ -59,15 +59,15 @@ pub struct Source<H: Handlers> {
 /// How a member left its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Left {
-    /// Records read that had not settled; they come again.
+    /// Number of records read but not settled. They are read again.
     pub unsettled: usize,
-    /// Whether all that has settled is committed; if not, what is missing comes again.
+    /// Whether everything settled is committed. Records that are not committed are read again.
     pub committed: bool,
 }
 
-/// Kafka has shut this member out of its group, and its client does nothing more.
+/// A fatal error: Kafka has shut this member out of its group, and its client has stopped.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("Kafka's client has given up for good: {reason}{}", mend(*.code))]
+#[error("Kafka's client failed permanently: {reason}{}", mend(*.code))]
 pub struct Fatal {
     code: RDKafkaErrorCode,
     reason: String,
@@ -76,13 +76,13 @@ pub struct Fatal {
 fn mend(code: RDKafkaErrorCode) -> &'static str {
     match code {
         RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId => {
-            // Kafka was away: a client that joins anew after its session has ended may be shut out by what it asked
-            // for before (confluentinc/librdkafka#3437).
-            "; either another instance has the same kafka.instance_id, then give each its own, or Kafka was away for \
-             longer than the group's session timeout, then start this one again"
+            // Kafka was unreachable: a client that rejoins after its session has ended may be shut out because of its
+            // own earlier request (confluentinc/librdkafka#3437).
+            "; if another instance has the same kafka.instance_id, set a different one for each; if Kafka was \
+             unreachable for longer than the group's session timeout, restart this instance"
         }
         RDKafkaErrorCode::GroupAuthorizationFailed => {
-            "; allow this client Read on the group kafka.group: `outhook check` has the command"
+            "; allow this client Read on the group kafka.group: `outhook check` prints the command"
         }
         _ => "",
     }
@@ -100,10 +100,10 @@ pub enum StartError {
 }
 
 impl<H: Handlers> Source<H> {
-    /// Joins the group and starts reading what it is assigned. Must be called within a tokio runtime.
+    /// Joins the group and starts reading the assigned partitions. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The client's settings or topics are refused; Kafka being away is no error, the client goes on trying.
+    /// The client's settings or topics are refused. An unreachable Kafka is not an error: the client keeps trying.
     pub fn start(config: &Config, handlers: H, budget: Arc<Budget>) -> Result<Self, StartError> {
         let hurry = Arc::<Notify>::default();
         let client = member(config);
@@ -133,7 +133,7 @@ impl<H: Handlers> Source<H> {
         Ok(Self { consumer, stopping, callbacks, stop_commits, commits })
     }
 
-    /// Returns once the group has assigned partitions to this instance, be it none.
+    /// Returns once the group has assigned partitions to this instance, even if none.
     pub async fn assigned(&self) {
         self.consumer.context().assigned.notified().await;
     }
@@ -143,20 +143,20 @@ impl<H: Handlers> Source<H> {
         self.consumer.context().assignment.len()
     }
 
-    /// Returns when Kafka has shut this member out for good.
+    /// Returns when Kafka has shut this member out permanently.
     pub async fn failed(&self) -> Fatal {
         let mut fatal = self.consumer.context().fatal.subscribe();
         let fatal = fatal.wait_for(Option::is_some).await.expect("the sender lives as long as the consumer");
         fatal.clone().expect("waited for")
     }
 
-    /// Reads no further record and waits, up to the drain deadline, until what is under way has settled.
+    /// Stops reading and waits until open records have settled, at most until the drain deadline.
     pub async fn drain(&self) -> Drained {
         Drained(self.consumer.context().assignment.drain_all().await)
     }
 
-    /// Commits what has settled and leaves the group. Neither takes longer than [`PATIENCE`]: without a
-    /// coordinator both would wait for the session's timeout, and a stop shall not.
+    /// Commits settled offsets and leaves the group. Each takes at most [`PATIENCE`]: without a coordinator both
+    /// would wait for the session timeout, and would delay the stop.
     pub async fn leave(self, drained: Drained) -> Left {
         let Self { consumer, stopping, callbacks, stop_commits, commits } = self;
         stop_commits.now();
@@ -171,21 +171,21 @@ impl<H: Handlers> Source<H> {
             if callbacks.join().is_err() {
                 error!("the thread that serves Kafka's callbacks has panicked");
             }
-            // The last handle: dropping it leaves the group.
+            // This is the last handle. Dropping it leaves the group.
             drop(consumer);
         });
         if in_time.is_err() || tokio::time::timeout(PATIENCE, leaving).await.is_err() {
-            error!("leaving the group took too long; the group goes on after its session timeout");
+            error!("leaving the group took too long; the group removes this member after its session timeout");
         }
         Left { unsettled: drained.left(), committed: drained.0.iter().all(|book| book.due().is_none()) }
     }
 }
 
-/// What a stop has drained.
+/// The partitions that a stop has drained.
 pub struct Drained(Vec<Arc<PartitionState>>);
 
 impl Drained {
-    /// Records read that have not settled by now.
+    /// Number of records read but not settled.
     pub fn left(&self) -> usize {
         self.0.iter().map(|book| book.unsettled()).sum()
     }
@@ -200,7 +200,7 @@ impl Subscription {
     }
 }
 
-/// Serves rebalances, commit results and statistics; every record goes to its partition's own queue.
+/// Serves rebalances, commit results and statistics. Records go to the queues of their partitions instead.
 fn serve_callbacks<H: Handlers>(
     consumer: Arc<BaseConsumer<Context<H>>>,
     stopping: Arc<AtomicBool>,
@@ -211,33 +211,33 @@ fn serve_callbacks<H: Handlers>(
                 None => {}
                 Some(Err(error)) if consumer.client().fatal_error().is_some() => {
                     let fatal = consumer.client().fatal_error().map(|(code, reason)| Fatal { code, reason });
-                    error!(%error, "Kafka's client has given up");
+                    error!(%error, "Kafka's client failed permanently");
                     consumer.context().fatal.send_replace(fatal);
                     return;
                 }
-                // The context was told of it too, with the reason.
-                Some(Err(error)) => debug!(%error, "Kafka's client goes on by itself after an error"),
-                // A partition without a queue of its own has no book: nothing of it is ever committed.
-                Some(Ok(_)) => debug!("a record of a partition that is not read; it is left for the next assignment"),
+                // The context's `error` callback gets this error too, with the reason.
+                Some(Err(error)) => debug!(%error, "Kafka's client retries after an error"),
+                // A partition without a queue has no ledger, so none of its offsets is ever committed.
+                Some(Ok(_)) => debug!("ignored a record of a partition that is not read; the next assignment reads it"),
             }
         }
     })
 }
 
-/// Settings of a client that asks what another group has committed. It joins none.
+/// Settings of a client that fetches the committed offsets of another group. It does not join the group.
 fn of_former_group(client: &ClientConfig, group: &str) -> ClientConfig {
     let mut former = of_no_member(client);
     former.set("group.id", group);
     former
 }
 
-/// Turns the client's callbacks into what happens to the owned partitions.
+/// The client's callbacks: rebalances, statistics and errors.
 pub(super) struct Context<H: Handlers> {
     pub(super) name: &'static str,
     pub(super) assignment: Assignment<H>,
     pub(super) commits: Commits,
     made_anew: MadeAnew,
-    /// A client of the group that read these topics before.
+    /// Settings of a client of the group that read these topics before.
     former: Option<ClientConfig>,
     consumer: OnceLock<Weak<BaseConsumer<Context<H>>>>,
     assigned: Notify,
@@ -246,8 +246,8 @@ pub(super) struct Context<H: Handlers> {
 }
 
 impl<H: Handlers> Context<H> {
-    /// What the group knows of assigned partitions. Where the log is not the one that it knows, that counts for nothing,
-    /// nor does its offset: the partition is then read from its start.
+    /// The group's committed offsets and metadata of assigned partitions. If a partition's log was recreated, both
+    /// are dropped and the partition is read from its start.
     fn resumption(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> Resumption {
         let mut resumption = resumption(consumer, assigned);
         if let Some(former) = &self.former {
@@ -259,10 +259,10 @@ impl<H: Handlers> Context<H> {
             let start = |mut element: TopicPartitionListElem<'_>| element.set_offset(Offset::Beginning);
             match assigned.find_partition(topic, partition).map(start) {
                 Some(Ok(())) => {
-                    warn!(topic, partition, "the topic was made anew since its last commit: it is read from its start");
+                    warn!(topic, partition, "the topic was recreated since its last commit: it is read from its start");
                     recreated::count(topic);
                 }
-                _ => error!(topic, partition, "the topic was made anew, but is read from the old one's offset"),
+                _ => error!(topic, partition, "the topic was recreated, but is read from the old topic's offset"),
             }
         }
         resumption
@@ -296,15 +296,15 @@ impl<H: Handlers> ClientContext for Context<H> {
 
     fn error(&self, error: KafkaError, reason: &str) {
         keep_reason(reason);
-        // A fatal one comes out of the poll too, and is told there.
+        // The poll returns a fatal error too, and logs it there.
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::Fatal) {
             return;
         }
-        // While brokers are away there are some tens a second.
+        // While brokers are unreachable there are tens of errors per second.
         if let Some(more) = self.repeats.due(reason, Instant::now()) {
             let reason = errors::told_as(code, reason);
-            warn!(%error, reason, more, "Kafka's client reports an error and goes on by itself");
+            warn!(%error, reason, more, "Kafka's client reports an error and retries");
         }
     }
 }
@@ -313,27 +313,27 @@ impl<H: Handlers> ConsumerContext for Context<H> {
     fn pre_rebalance(&self, base: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(partitions) => {
-                // Without a handle the source is being dropped, and nothing is to be read any more.
+                // Without a handle the source is being dropped, and nothing must be read.
                 if let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) {
                     self.assignment.start(&consumer, partitions, self.resumption(base, partitions));
                 }
             }
             Rebalance::Revoke(partitions) if base.assignment_lost() => {
                 self.assignment.lose(partitions);
-                // A commit under way is waited for: sent later, under a new generation, it could put back a
-                // partition that another member owns.
+                // Wait for a commit under way: sent later, in a new generation, it could move back a partition that
+                // another member owns.
                 drop(self.commits.turn());
             }
             Rebalance::Revoke(partitions) => {
                 let books = self.assignment.drain(partitions);
                 let turn = self.commits.turn();
                 if let Err(error) = turn.commit(base, &books) {
-                    warn!(%error, "the commit of revoked partitions failed: some of their records come again");
+                    warn!(%error, "the commit of revoked partitions failed: some of their records are read again");
                 }
-                // Within the turn: whoever has the next one commits nothing of what others own by then.
+                // Still with the commit permit: the next commit must not include partitions that others own by then.
                 self.assignment.strike_off(partitions);
             }
-            Rebalance::Error(error) => warn!(%error, "a rebalance failed; the client tries again"),
+            Rebalance::Error(error) => warn!(%error, "a rebalance failed; the client retries"),
         }
         metrics::gauge!("outhook_assigned_partitions", "of" => self.name).set(self.assignment.len() as f64);
     }

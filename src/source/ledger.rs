@@ -1,4 +1,4 @@
-//! The in-order book of a partition's open records: what has settled, and so up to where may be committed.
+//! The ledger of a partition: tracks which open records have settled, and up to which offset may be committed.
 
 use std::collections::VecDeque;
 use std::iter;
@@ -6,41 +6,41 @@ use std::ops::Range;
 
 use super::completion::{CommitMetadata, Completion, Mark};
 
-/// A record's offset is not greater than the one read before it.
+/// The error for a record whose offset is not greater than the one read before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewound;
 
 /// The open records of one partition, in the order of their offsets.
 ///
-/// A record is entered when it is read and leaves when it and all before it have settled, so the offset to
-/// commit only ever grows by a contiguous prefix. Offsets may have gaps (compaction, transaction markers).
+/// A record is entered when it is read. It leaves when it and all records before it have settled. So the offset to
+/// commit grows only by a contiguous prefix. Offsets may have gaps (compaction, transaction markers).
 #[derive(Debug, Default)]
 pub struct Ledger {
     entries: VecDeque<LedgerEntry>,
-    /// The number of the first entry still in the book; entries are numbered from 0 in reading order.
+    /// The number of the first entry in the ledger. Entries are numbered from 0 in reading order.
     first: u64,
-    /// The offset after the last record of the settled prefix, at first that of the first record; None until one was
-    /// read.
+    /// The offset after the last record of the settled prefix, initially that of the first record; None until a
+    /// record has been read.
     safe: Option<i64>,
-    /// Entries with an open share.
+    /// Number of entries with an open share.
     under_way: usize,
-    /// Entries that have not settled, those that never will included.
+    /// Number of entries that have not settled, including abandoned ones.
     unsettled: usize,
     /// No record before this offset is left to read.
     passed: i64,
-    /// The log went back, and the book has not begun anew: its offsets are of a log that is gone.
+    /// The log went back and the ledger has not restarted: its offsets are of a log that is gone.
     rewound: bool,
-    /// A record of this log before the safe offset, the last one as far as this book knows.
+    /// The last known record of this log before the safe offset.
     last: Option<Mark>,
-    /// What had settled before this book began, of the records that are still to be read.
+    /// The records still to be read that had settled before this ledger began.
     before: Option<Completion>,
-    /// The latest timestamp of a record that was read.
+    /// The latest timestamp of all records read.
     newest: i64,
-    /// Grows whenever there may be something new to commit.
+    /// Grows whenever the due commit may have changed.
     changes: u64,
-    /// Records with calls that have settled, of all that were ever in the book.
+    /// Number of settled records with calls, of all that were ever in the ledger.
     done: u64,
-    /// How many of these a commit has told of, as far as its map had room.
+    /// How many of these are committed, or did not fit in the completion map of the last commit.
     acknowledged: u64,
 }
 
@@ -49,11 +49,11 @@ struct LedgerEntry {
     mark: Mark,
     /// Shares not settled yet.
     open: u32,
-    /// It has had more than its first share: something was made of it, and would be again.
+    /// It has had more than its first share: calls were made of it, and would be made again.
     has_calls: bool,
-    /// A share was dropped unsettled: the entry keeps the prefix from growing for good.
+    /// A share was dropped unsettled: the entry permanently keeps the prefix from growing.
     abandoned: bool,
-    /// Nothing is done with the record at present: it waits in its topic. See [`Ledger::park`].
+    /// The record waits in its topic, and nothing is under way for it. See [`Ledger::park`].
     parked: bool,
 }
 
@@ -64,19 +64,19 @@ impl LedgerEntry {
 }
 
 impl Ledger {
-    /// A book that goes on where another ended, with what the partition's last commit tells of the log. What that says of
-    /// the records behind its offset is forgotten unless the first record is the one that held the commit back: then this
-    /// log, or this offset, is not the one that the map was made for.
+    /// Creates a ledger that continues after the partition's last commit, from its metadata. The completion map is
+    /// dropped unless the first record is the one that held the commit back: otherwise the map was made for another
+    /// log or another offset.
     pub fn after(note: Option<CommitMetadata>) -> Self {
         let Some(CommitMetadata { log, completion }) = note else { return Self::default() };
         Self { last: Some(log), before: completion, ..Self::default() }
     }
 
-    /// Enters the next record with one open share and returns its entry's number; None for a record that had settled
-    /// before this book began, with which nothing is to be done.
+    /// Enters the next record with one open share and returns its entry's number; None if the record had settled
+    /// before this ledger began and must be skipped.
     ///
     /// # Errors
-    /// The offset is not greater than the one before it: the partition's log was cut or made anew. From then on
+    /// The offset is not greater than the one before it: the partition's log was truncated or recreated. From then on
     /// no offset is safe until [`Ledger::restart_at`].
     pub fn open(&mut self, record: Mark) -> Result<Option<u64>, Rewound> {
         let after_last = match self.entries.back() {
@@ -98,14 +98,14 @@ impl Ledger {
         Ok(Some(self.push(record)))
     }
 
-    /// No record before this offset is left to read: it is safe once all that were read have settled.
+    /// Passes offsets without a record up to this offset. It is safe once all records read have settled.
     pub fn pass(&mut self, offset: i64) {
         if self.rewound || offset <= self.passed {
             return;
         }
         self.passed = offset;
         if self.safe.is_none() {
-            // The record that held the commit back is not there any more.
+            // The record that held the commit back no longer exists.
             self.before = None;
             self.safe = Some(offset);
         }
@@ -113,12 +113,12 @@ impl Ledger {
         self.advance();
     }
 
-    /// Forgets everything and enters a record at any offset, which is safe to commit at once: the group's own
-    /// offset is of the log that is gone. Entry numbers go on growing, so that a receipt
-    /// of before can't be taken for one of after.
+    /// Forgets everything and enters a record at any offset. The offset is immediately safe to commit, because the
+    /// group's offset is of the log that is gone. Entry numbers keep growing: an old receipt can't settle a new
+    /// entry.
     ///
     /// # Panics
-    /// Something is still under way.
+    /// A record is still under way.
     pub fn restart_at(&mut self, record: Mark) -> u64 {
         assert_eq!(self.under_way, 0, "a ledger restarts only when nothing is under way");
         self.first += self.entries.len() as u64;
@@ -134,10 +134,10 @@ impl Ledger {
         self.push(record)
     }
 
-    /// What comes before the first record is gone or was committed by others, so its own offset is safe.
+    /// Begins with the first record. Records before it are gone or were committed by others, so its offset is safe.
     fn begin_with(&mut self, record: Mark) {
         self.safe = Some(record.offset);
-        // One that is not before it is of another log, or the group was set back.
+        // A last record that is not before the first one is of another log, or the group's offset was set back.
         self.last = self.last.filter(|last| last.offset < record.offset);
         self.before = self.before.take().filter(|before| before.begins_with(record));
         self.changes += 1;
@@ -157,14 +157,14 @@ impl Ledger {
         self.advance();
     }
 
-    /// Adds an open share to an entry that has one already.
+    /// Adds an open share to an entry that already has one.
     pub fn add_share(&mut self, entry: u64) {
         let entry = self.entry(entry);
         entry.open += 1;
         entry.has_calls = true;
     }
 
-    /// Settles one share. Returns true if it was the entry's last one.
+    /// Settles one share. Returns true if it was the entry's last share.
     pub fn settle_share(&mut self, entry: u64) -> bool {
         let entry = self.entry(entry);
         entry.open -= 1;
@@ -179,8 +179,9 @@ impl Ledger {
         closed
     }
 
-    /// Ends an entry's last share without settling it, because its record goes on waiting in its topic. The entry holds
-    /// the prefix, but is not under way: a stop does not wait for it. Returns true, as the entry has no share left.
+    /// Ends an entry's last share without settling it, because its record keeps waiting in its topic. The entry holds
+    /// the prefix back but is not under way: a stop does not wait for it. Returns true, as the entry has no share
+    /// left.
     ///
     /// # Panics
     /// Another share of it is open.
@@ -193,19 +194,20 @@ impl Ledger {
         true
     }
 
-    /// Gives a parked entry its share back: something is to be done with its record.
+    /// Opens the share of a parked entry again, because its record is processed.
     ///
     /// # Panics
-    /// It is not parked.
+    /// The entry is not parked.
     pub fn unpark(&mut self, entry: u64) {
         let entry = self.entry(entry);
-        assert!(std::mem::take(&mut entry.parked), "only a parked entry is taken up again");
+        assert!(std::mem::take(&mut entry.parked), "only a parked entry can be unparked");
         entry.open = 1;
         self.under_way += 1;
         self.unsettled += 1;
     }
 
-    /// Ends one share without settling it: the entry never will. Returns true if it was the entry's last one.
+    /// Ends one share without settling it: the entry will never settle. Returns true if it was the entry's last
+    /// share.
     pub fn abandon_share(&mut self, entry: u64) -> bool {
         let entry = self.entry(entry);
         entry.open -= 1;
@@ -215,23 +217,24 @@ impl Ledger {
         closed
     }
 
-    /// The offset that may be committed: that of the next record to read after a restart. None until a record was read.
+    /// The offset that may be committed, which is the next one to read after a restart. None until a record has been
+    /// read.
     pub fn safe_offset(&self) -> Option<i64> {
         self.safe
     }
 
-    /// What to commit with the safe offset as its metadata: a record of the log, and what has settled beyond the offset.
-    /// Looks at every record in the book. Empty text as long as none was read.
+    /// The metadata to commit with the safe offset: a record of the log, and the completion map. Scans every record
+    /// in the ledger. Empty until a record has been read.
     pub fn note(&self, cluster: &str) -> String {
         let head = self.entries.front().map(|entry| entry.mark);
         let Some(log) = self.last.or(head) else { return String::new() };
         let newest = self.before.as_ref().map_or(self.newest, |before| before.newest().max(self.newest));
-        // Whoever reads a map has to find the record that held the prefix back.
+        // A map can be used only with the record that held the prefix back.
         let unread = self.before.iter().filter(|_| head.is_some()).flat_map(Completion::remaining);
         CommitMetadata::encode(cluster, log, head.unwrap_or(log), newest, self.settled_behind_head().chain(unread))
     }
 
-    /// Runs of settled records. Between two of them that follow each other no offset has a record that is ever read.
+    /// Runs of settled records. Offsets between two neighbouring records of a run have no record that is ever read.
     fn settled_behind_head(&self) -> impl Iterator<Item = Range<i64>> {
         let mut entries = self.entries.iter();
         iter::from_fn(move || {
@@ -241,37 +244,37 @@ impl Ledger {
         })
     }
 
-    /// Grows whenever the safe offset or what is told with it may have changed.
+    /// Grows whenever the safe offset or its metadata may have changed.
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// Records with calls that have settled, of all that were ever in the book.
+    /// Number of settled records with calls, of all that were ever in the ledger.
     pub fn done(&self) -> u64 {
         self.done
     }
 
-    /// A commit has told of so many of them.
+    /// Marks the first `done` of them as committed.
     pub fn acknowledge(&mut self, done: u64) {
         self.acknowledged = self.acknowledged.max(done);
     }
 
-    /// Records with calls that have settled, of which no commit has told: after a crash they come again.
+    /// Number of settled-but-uncommitted records with calls: after a crash they are sent again.
     pub fn uncommitted(&self) -> u64 {
         self.done - self.acknowledged
     }
 
-    /// Records in the book: read, and not yet part of the settled prefix.
+    /// Number of records in the ledger: read, and not yet part of the settled prefix.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Records in the book that have not settled.
+    /// Number of records in the ledger that have not settled.
     pub fn unsettled(&self) -> usize {
         self.unsettled
     }
 
-    /// Whether some record still has an open share: something is under way that may settle.
+    /// Whether a record has an open share, and so may still settle.
     pub fn is_under_way(&self) -> bool {
         self.under_way > 0
     }
@@ -291,7 +294,7 @@ impl Ledger {
     }
 
     fn entry(&mut self, number: u64) -> &mut LedgerEntry {
-        let index = number.checked_sub(self.first).expect("an open share's entry is still in the book");
+        let index = number.checked_sub(self.first).expect("an open share's entry is still in the ledger");
         self.entries.get_mut(index as usize).expect("an entry's number comes from open()")
     }
 }

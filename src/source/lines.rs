@@ -1,7 +1,8 @@
-//! The records of a partition that wait in their topic, each in the line of those that wait for the same; pure.
+//! Lines: the waiting records of a partition. All records of a line wait for the same endpoint or webhook. Pure.
 //!
-//! Of a record that waits only its offset is kept: it is read again when its line moves. So very many can wait in little
-//! memory, one line keeps no other waiting, and each moves at its own pace.
+//! A record stays in its topic, and its line keeps only the offset. The record is read again when its line moves. A
+//! large number of records can therefore wait in little memory, a line does not block other lines, and each moves at
+//! its own pace.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -9,26 +10,26 @@ use std::time::Duration;
 use super::{Moves, Turn, Waits};
 use crate::id::Line;
 
-/// How long a line rests that moved for nobody though it was said to.
+/// How long a line pauses after a record could not move although the plan said so.
 const REST: Duration = Duration::from_millis(250);
 
-/// How many records one plan has at most for each kind of turn, so that what comes meanwhile is soon seen.
+/// Max records of each turn in one plan. The limit keeps plans short, so new arrivals are soon considered.
 const PLANNED: usize = 2048;
 
-/// How many of them each line may have at least.
+/// Min records that a plan allows for each line.
 const LEAST_PART: usize = 16;
 
-/// What is to be read again, by offset.
+/// Records to read again, by offset.
 pub(super) type Plan = BTreeMap<i64, (Line, Turn)>;
 
-/// The records that wait.
+/// The waiting records of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     of: HashMap<Line, Queue>,
     waiting: usize,
-    /// Records come in the order of their due times.
+    /// Records arrive in the order of their due times.
     is_timed: bool,
-    /// All are to be read again, whether or not their lines move; up to and without this offset.
+    /// A review under way: it reads all waiting records again, whether or not their lines move.
     review: Option<Review>,
 }
 
@@ -39,18 +40,18 @@ struct Queue {
     rests_until: Duration,
 }
 
-/// A record that waits.
+/// A waiting record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WaitingRecord {
     /// Its entry in the partition's ledger.
     pub entry: u64,
-    /// Before when it goes on only if its whole line does, milliseconds since 1970.
+    /// Until this time the record moves only if its whole line does; milliseconds since 1970.
     pub due_ms: i64,
-    /// When it was written, milliseconds since 1970.
+    /// When the record was written, milliseconds since 1970.
     pub since_ms: i64,
 }
 
-/// How far a review has come.
+/// The offsets that a review has not planned yet: from `next` up to but not including `before`.
 #[derive(Debug, Clone, Copy)]
 struct Review {
     next: i64,
@@ -58,19 +59,19 @@ struct Review {
 }
 
 impl Lines {
-    /// `is_timed` if records come in the order of their due times.
+    /// `is_timed`: records arrive in the order of their due times.
     pub fn new(is_timed: bool) -> Self {
         Self { is_timed, ..Self::default() }
     }
 
-    /// A record waits from now on. Records may come in any order, as those do that are put back.
+    /// Adds a waiting record. Records may be added in any order, because a record can be put back.
     pub fn wait(&mut self, line: Line, offset: i64, waiting: WaitingRecord) {
         if self.of.entry(line).or_default().waiting.insert(offset, waiting).is_none() {
             self.waiting += 1;
         }
     }
 
-    /// Takes a record out of its line; None if it does not wait there.
+    /// Removes a record from its line; None if it does not wait there.
     pub fn take(&mut self, line: Line, offset: i64) -> Option<WaitingRecord> {
         let queue = self.of.get_mut(&line)?;
         let waiting = queue.waiting.remove(&offset)?;
@@ -81,27 +82,28 @@ impl Lines {
         Some(waiting)
     }
 
-    /// Whether records wait in a line, so that one that comes goes behind them.
+    /// Whether records wait in a line. A new record of the line must wait behind them.
     pub fn has(&self, line: Line) -> bool {
         self.of.contains_key(&line)
     }
 
-    /// How many records wait.
+    /// Number of waiting records.
     pub fn len(&self) -> usize {
         self.waiting
     }
 
-    /// When the record was written that has waited longest, milliseconds since 1970. Looks at every line.
+    /// When the oldest waiting record was written, milliseconds since 1970. Scans every line.
     pub fn oldest_ms(&self) -> Option<i64> {
         self.of.values().filter_map(|queue| Some(queue.waiting.first_key_value()?.1.since_ms)).min()
     }
 
-    /// When the first record is due, of those that come in the order of their due times; milliseconds since 1970.
+    /// When the first record is due, milliseconds since 1970. Only for records that arrive in the order of their due
+    /// times.
     pub fn first_due_ms(&self) -> Option<i64> {
         self.of.values().filter_map(|queue| Some(queue.waiting.first_key_value()?.1.due_ms)).min()
     }
 
-    /// What waits in each line, of up to so many lines with the most records.
+    /// The counts of up to `most` lines, those with the most records.
     pub fn waits(&self, most: usize) -> Vec<Waits> {
         let of = |(line, queue): (&Line, &Queue)| {
             let oldest_ms = queue.waiting.first_key_value().map_or(0, |(_, first)| first.since_ms);
@@ -115,14 +117,14 @@ impl Lines {
         waits
     }
 
-    /// A record was read again and its line did not move: the line rests for a moment.
+    /// Pauses a line for [`REST`], because a record was read again and could not move.
     pub fn stood_still(&mut self, line: Line, now: Duration) {
         if let Some(queue) = self.of.get_mut(&line) {
             queue.rests_until = now + REST;
         }
     }
 
-    /// Plans to read every record again that waits now, a part in each plan.
+    /// Starts a review: every record that waits now is read again, a part in each plan.
     pub fn review(&mut self) {
         if self.review.is_some() {
             return;
@@ -131,13 +133,14 @@ impl Lines {
         self.review = last.map(|last| Review { next: i64::MIN, before: last.saturating_add(1) });
     }
 
-    /// Which records are to be read again now, in the order of their offsets: of each line the first of those that may go,
-    /// as many as there are places; of those that can leave, where it is crowded; and of a review, the next part.
+    /// Plans which records to read again now, in the order of their offsets. The plan has the first records of each
+    /// line that may move, at most as many as the line has places. When crowded it has records that can wait
+    /// elsewhere. During a review it has the review's next part.
     pub fn plan(&mut self, now: Duration, now_ms: i64, is_crowded: bool, mut moves: impl FnMut(Line) -> Moves) -> Plan {
         let mut plan = self.next_of_review();
-        // What goes early settles behind what waits, and there is only so much room for that.
+        // Records that move early settle behind waiting records, and room for that is limited.
         let may_be_early = !(self.is_timed && is_crowded);
-        // Each line has a part of the plan, whatever the others have.
+        // Each line has its share of the plan, however many records the other lines have.
         let part = (PLANNED / self.of.len().max(1)).max(LEAST_PART);
         let (mut going, mut leaving) = (PLANNED, if is_crowded { PLANNED } else { 0 });
         for (line, queue) in &self.of {
@@ -153,8 +156,8 @@ impl Lines {
             let is_due = |waiting: &WaitingRecord| waiting.due_ms <= now_ms;
             let was_written = |waiting: &WaitingRecord| (written_from_ms..=written_by_ms).contains(&waiting.since_ms);
             let may_go = |waiting: &WaitingRecord| !only_due || is_due(waiting) || may_be_early && was_written(waiting);
-            // Records of a timed partition are in the order of their due times, and of their writing: behind the first that
-            // is neither due nor written by then none is.
+            // Records of a timed partition are in the order of their due times and of their write times. So none can
+            // move behind the first record that is neither due nor written by `written_by_ms`.
             let first = queue
                 .waiting
                 .iter()
@@ -168,7 +171,7 @@ impl Lines {
         plan
     }
 
-    /// The next part of a review.
+    /// Plans the next part of a review.
     fn next_of_review(&mut self) -> Plan {
         let Some(Review { next, before }) = self.review else { return Plan::new() };
         let waiting = |(line, queue): (&Line, &Queue)| {
@@ -293,7 +296,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes and goes, what is counted waits, and a plan has what waits and no more than there are places.
+        /// After any additions and removals the count is the number of waiting records, and a plan has only waiting
+        /// records, at most as many per line as there are places.
         #[test]
         fn a_plan_has_only_what_waits(steps in prop::collection::vec((0u64..4, 0i64..40, any::<bool>()), 0..200)) {
             let (mut lines, mut model) = (Lines::default(), BTreeMap::new());

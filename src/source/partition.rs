@@ -1,4 +1,5 @@
-//! One task an assigned partition: the next record, its entry in the book, its receipt, and on.
+//! The state and the task of an assigned partition. The task reads a record, opens its ledger entry and receipt, and
+//! passes both on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,26 +18,25 @@ use super::{Handler, Handlers, Record, recreated};
 use crate::lifecycle::Stopping;
 use crate::receipt::{Budget, Receipt, ReceiptTracker};
 
-/// How long is slept at most before it is asked again whether a record is due: the machine may have slept meanwhile, or
-/// its clock may have been set.
+/// Max sleep before the next check whether a record is due: the machine may have been suspended, or its clock set.
 const LOOK: Duration = Duration::from_secs(60);
-/// A wake-up that librdkafka failed to give costs no more than this.
+/// Max sleep at an empty queue. A wake-up that librdkafka missed costs no more than this.
 const IDLE_POLL: Duration = Duration::from_millis(500);
 
-/// A partition's ledger, shared between the task that opens entries, the lanes that settle them, and the
-/// commits.
+/// The state of a partition with its ledger. It is shared between the task that opens entries, the lanes that settle
+/// them, and the commits.
 pub(super) struct PartitionState {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
-    /// The Kafka cluster's id, of which commits' notes are.
+    /// The Kafka cluster's id, which is part of the commit metadata.
     cluster: Arc<str>,
     ledger: Mutex<Ledger>,
-    /// The prefix grew, or something else that a waiter looks at.
+    /// Notified when the prefix grew, or another condition of a waiter may have changed.
     moved: Notify,
-    /// What Kafka has acknowledged.
+    /// The last commit that Kafka has acknowledged.
     committed: Mutex<Option<Commit>>,
     limits: ReadAheadLimits,
-    /// Told when the next commit is not to wait for its turn.
+    /// Notified when the next commit must not wait for its interval.
     hurry: Arc<Notify>,
     draining: AtomicBool,
     given_up: AtomicBool,
@@ -46,9 +46,9 @@ pub(super) struct PartitionState {
 /// How far a partition may be read ahead.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadAheadLimits {
-    /// Records read and not yet part of the settled prefix.
+    /// Max records read and not yet part of the settled prefix.
     pub(super) open: usize,
-    /// Records with calls that have settled, of which no commit has told.
+    /// Max settled-but-uncommitted records with calls.
     pub(super) uncommitted: u64,
 }
 
@@ -58,16 +58,16 @@ impl ReadAheadLimits {
     }
 }
 
-/// What a commit says of a partition.
+/// A commit of one partition.
 #[derive(Debug, Clone)]
 pub(super) struct Commit {
     /// The offset of the next record to read.
     pub(super) offset: i64,
-    /// What is told of the log, as the commit's metadata.
+    /// The commit metadata.
     pub(super) note: String,
-    /// Up to which of the ledger's changes this is so.
+    /// The ledger's change count at which the commit was made.
     changes: u64,
-    /// How many records with calls have settled by then.
+    /// How many records with calls had settled by then.
     done: u64,
 }
 
@@ -101,55 +101,55 @@ impl PartitionState {
         })
     }
 
-    /// Takes in what the client's statistics say.
+    /// Updates the fetch state from the client's statistics.
     pub(super) fn fetched(&self, state: FetchState) {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner).learn(state);
     }
 
-    /// Reading goes on elsewhere.
+    /// Resets the fetch state, because reading continues at another offset.
     pub(super) fn forget_fetched(&self) {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner).forget();
     }
 
-    /// Where the log begins, as far as the client's statistics say.
+    /// Where the log begins, by the client's last statistics.
     pub(super) fn log_start(&self) -> LogStart {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner).log_start()
     }
 
-    /// All records that were fetched are handled. Behind the last one there may be offsets without a record, such as the
-    /// markers of transactions: they are passed over, so that the group sees that nothing is left to read. Returns the
-    /// offset behind them.
+    /// Skips offsets without a record behind the last record, such as transaction markers. Otherwise the group's lag
+    /// would show records left to read. Called when all fetched records are handled. Returns the offset behind them.
     pub(super) fn pass_fetched(&self) -> Option<i64> {
         let offset = self.fetched.lock().unwrap_or_else(PoisonError::into_inner).take_passed()?;
         self.with(|ledger| ledger.pass(offset));
         Some(offset)
     }
 
-    /// No further record is read, and what is under way is waited for.
+    /// Marks the partition as draining: no further record is read, and open records are awaited.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Others read the partition from now on, or may.
+    /// Marks the partition as revoked: another instance reads it from now on, or may.
     pub(super) fn give_up(&self) {
         self.given_up.store(true, Ordering::Release);
         self.moved.notify_waiters();
     }
 
-    /// What to commit, if Kafka has not acknowledged it yet.
+    /// The due commit; None if Kafka has already acknowledged it.
     pub(super) fn due(&self) -> Option<Commit> {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let due = self.with(|ledger| {
             let (offset, changes, done) = (ledger.safe_offset()?, ledger.changes(), ledger.done());
-            // Nothing has changed for most partitions, most of the time, and a map costs a look at every open record.
+            // Most partitions have not changed, most of the time, and a completion map costs a scan of every open
+            // record.
             if committed.as_ref().is_some_and(|committed| committed.changes == changes) {
                 return None;
             }
             Some(Commit { offset, note: ledger.note(&self.cluster), changes, done })
         })?;
         if committed.as_ref().is_some_and(|committed| committed.says_the_same(&due)) {
-            // The group has been told all that it can be: what has settled since was in the map that this book began
-            // with, or has no room in one.
+            // The commit would change nothing: records that have settled since were in the map that this ledger began
+            // with, or do not fit in a map.
             self.acknowledge(due.done);
             *committed = Some(due);
             return None;
@@ -157,7 +157,7 @@ impl PartitionState {
         Some(due)
     }
 
-    /// Kafka has acknowledged a commit.
+    /// Marks a commit as acknowledged by Kafka.
     pub(super) fn committed(&self, commit: Commit) {
         self.acknowledge(commit.done);
         *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
@@ -168,37 +168,37 @@ impl PartitionState {
         self.moved.notify_waiters();
     }
 
-    /// The offset that may be committed; None until a record was read.
+    /// The offset that may be committed; None until a record has been read.
     pub(super) fn safe_offset(&self) -> Option<i64> {
         self.with(|ledger| ledger.safe_offset())
     }
 
-    /// Records read and not yet part of the settled prefix.
+    /// Number of records read and not yet part of the settled prefix.
     pub(super) fn open_records(&self) -> usize {
         self.with(|ledger| ledger.len())
     }
 
-    /// Records read that have not settled.
+    /// Number of records read but not settled.
     pub(super) fn unsettled(&self) -> usize {
         self.with(|ledger| ledger.unsettled())
     }
 
-    /// Records with calls that have settled, of which no commit has told.
+    /// Number of settled-but-uncommitted records with calls.
     pub(super) fn uncommitted(&self) -> u64 {
         self.with(|ledger| ledger.uncommitted())
     }
 
-    /// Whether something is under way that may still settle.
+    /// Whether a record is under way that may still settle.
     pub(super) fn is_under_way(&self) -> bool {
         self.with(|ledger| ledger.is_under_way())
     }
 
-    /// Waits until nothing is.
+    /// Waits until no record is under way.
     async fn idle(&self) {
         self.wait_until(|ledger| !ledger.is_under_way()).await;
     }
 
-    /// The same, unless others read the partition by then: what is under way is theirs.
+    /// The same, but returns early if another instance reads the partition: it reads the open records again.
     pub(super) async fn drained(&self) {
         self.wait_until(|ledger| !ledger.is_under_way() || self.is_given_up()).await;
     }
@@ -212,17 +212,17 @@ impl PartitionState {
         self.with(|ledger| self.limits.leave_room(ledger))
     }
 
-    /// Whether one more record may settle before a commit tells of those that have.
+    /// Whether one more record may settle before the next commit.
     pub(super) fn may_settle_more(&self) -> bool {
         self.with(|ledger| ledger.uncommitted() < self.limits.uncommitted)
     }
 
-    /// How many records may be read and not yet part of the settled prefix.
+    /// Max records read and not yet part of the settled prefix.
     pub(super) fn most_open(&self) -> usize {
         self.limits.open
     }
 
-    /// Something is to be done with a record that was put back.
+    /// Reopens the entry of a record that was put back.
     pub(super) fn unpark(&self, entry: u64) {
         self.with(|ledger| ledger.unpark(entry));
     }
@@ -242,14 +242,14 @@ impl PartitionState {
         }
     }
 
-    /// Opens the record's entry; None when the record had settled before this assignment. When the log went back (a
-    /// topic made anew, or cut), everything under way ends first and the book begins anew.
+    /// Opens the record's entry; None if the record had settled before this assignment. If the log went back (the
+    /// topic was recreated or truncated), waits until no record is under way and restarts the ledger.
     pub(super) async fn open(&self, record: Mark) -> Option<u64> {
         match self.with(|ledger| ledger.open(record)) {
             Ok(entry) => entry,
             Err(Rewound) => {
                 let (topic, partition, offset) = (&self.topic, self.partition, record.offset);
-                warn!(%topic, partition, offset, "the partition's offsets went back: was the topic made anew?");
+                warn!(%topic, partition, offset, "the partition's offsets went back: was the topic recreated?");
                 recreated::count(topic);
                 self.forget_fetched();
                 self.idle().await;
@@ -286,7 +286,7 @@ impl ReceiptTracker for PartitionState {
         let (closed, uncommitted) = self.with(|ledger| (ledger.settle_share(entry), ledger.uncommitted()));
         if closed {
             self.moved.notify_waiters();
-            // Early enough that reading need not wait where Kafka acknowledges commits as fast as ever.
+            // At half of the limit, so reading does not wait while Kafka acknowledges commits at its usual speed.
             if uncommitted > self.limits.uncommitted / 2 && !self.is_given_up() {
                 self.hurry.notify_one();
             }
@@ -301,8 +301,8 @@ impl ReceiptTracker for PartitionState {
     }
 }
 
-/// Reads the partition until told to stop. There is room before a record is taken, and one that was taken is
-/// handled to its end. `stopping` comes first because it is dropped last: by then the queue is gone.
+/// Reads the partition until it is stopped. It waits for room before it takes a record, and handles each record to
+/// its end. `stopping` is the first parameter because it is dropped last: by then the queue is gone.
 pub(super) async fn run<H: Handlers>(
     mut stopping: Stopping,
     book: Arc<PartitionState>,
@@ -330,7 +330,7 @@ pub(super) async fn run<H: Handlers>(
                 if let Some(unreadable) = before {
                     give_up(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt)).await;
                 }
-                // A record that is not due is not open either: when the partition is taken away it comes again.
+                // A record that is not due is not open: if the partition is revoked, the next owner reads it again.
                 if !is_due(&mut handler, &Record { topic: &book.topic, message: &message }, &mut stopping).await {
                     return;
                 }
@@ -356,7 +356,7 @@ pub(super) async fn run<H: Handlers>(
     }
 }
 
-/// Waits until the record's time has come. False if it was told to stop before.
+/// Waits until the record is due. False if the task is stopped first.
 async fn is_due(handler: &mut impl Handler, record: &Record<'_>, stopping: &mut Stopping) -> bool {
     let seen = Instant::now();
     while let Some(wait) = handler.wait(record, seen.elapsed()) {
@@ -372,7 +372,7 @@ async fn is_due(handler: &mut impl Handler, record: &Record<'_>, stopping: &mut 
 mod tests {
     use super::*;
 
-    /// More runs of settled records than one map has room for.
+    /// More runs of settled records than fit in one map.
     const RUNS: i64 = 3000;
 
     #[test]
