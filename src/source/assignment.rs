@@ -1,4 +1,4 @@
-//! The partitions that this instance owns: started when assigned, drained when revoked, dropped when lost.
+//! The partitions that this instance owns: starts them when assigned, drains them when revoked, drops them when lost.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ use super::{Handlers, Reads, backlog, probe};
 use crate::lifecycle::{self, Readiness, Stop};
 use crate::receipt::Budget;
 
-/// Records of one partition that may wait in lines, in some 100 bytes each.
+/// Max records of one partition that may wait in lines. Each takes about 100 bytes.
 const WAITING: usize = 100_000;
 
 /// A partition: its topic and number.
@@ -40,7 +40,7 @@ pub(super) struct Assignment<H: Handlers> {
     limits: ReadAheadLimits,
     hurry: Arc<Notify>,
     rereader: Arc<Rereader>,
-    /// The settings of clients that look for what can be read.
+    /// The settings of clients that probe which offsets can be read.
     looks: Arc<ClientConfig>,
     readiness: Readiness,
 }
@@ -48,11 +48,11 @@ pub(super) struct Assignment<H: Handlers> {
 #[derive(Default)]
 struct AssignmentState {
     owned: HashMap<Key, Owned>,
-    /// Set once a stop has begun, to when it gives up waiting: what is assigned after that is left for others.
+    /// Set once a stop has begun: its drain deadline. Partitions assigned after that are not started.
     stop_by: Option<Instant>,
 }
 
-/// One owned partition: its book, and the task that reads it.
+/// One owned partition: its state, and the task that reads it.
 #[derive(Clone)]
 struct Owned {
     book: Arc<PartitionState>,
@@ -61,7 +61,7 @@ struct Owned {
 }
 
 impl<H: Handlers> Assignment<H> {
-    /// `hurry` is told when the next commit is not to wait for its turn.
+    /// `hurry` is notified when the next commit must not wait for its interval.
     pub(super) fn new(handlers: H, budget: Arc<Budget>, config: &super::Config, hurry: Arc<Notify>) -> Self {
         let client: ClientConfig = config.client.clone().into_iter().collect();
         Self {
@@ -78,8 +78,8 @@ impl<H: Handlers> Assignment<H> {
         }
     }
 
-    /// Starts a task for each assigned partition. Called before Kafka's client begins to fetch them, so that
-    /// no record goes to the client's common queue. `resumption` is what the group knows of them.
+    /// Starts a task for each assigned partition. Must be called before Kafka's client begins to fetch them:
+    /// otherwise records would go to the client's common queue. `resumption` has the group's offsets and metadata.
     pub(super) fn start(
         &self,
         consumer: &Arc<BaseConsumer<Context<H>>>,
@@ -110,12 +110,12 @@ impl<H: Handlers> Assignment<H> {
         let Some(reads) = self.handlers.for_partition(topic, partition) else {
             error!(
                 topic,
-                partition, "no source reads this topic, though its pattern matches for Kafka: it is left unread"
+                partition, "no source reads this topic, although the pattern matches it in Kafka: it is not read"
             );
             return None;
         };
         let Some(queue) = consumer.split_partition_queue(topic, partition) else {
-            warn!(topic, partition, "the partition has no queue; its records come once it is assigned again");
+            warn!(topic, partition, "the partition has no queue; it is read after its next assignment");
             return None;
         };
         let ledger = Ledger::after(resumption.notes.remove(key));
@@ -142,9 +142,9 @@ impl<H: Handlers> Assignment<H> {
         Some(Owned { book, stop: Arc::new(stop), task })
     }
 
-    /// Reads no further record of the revoked partitions, waits until what is under way has settled or the
-    /// deadline has passed. Returns their books, to be committed once more. The partitions stay owned until they are
-    /// struck off, so that what settles meanwhile is committed.
+    /// Stops reading the revoked partitions, and waits until open records have settled or the deadline has passed.
+    /// Returns the partitions' states for a last commit. The partitions stay owned until [`Assignment::strike_off`],
+    /// so records that settle meanwhile are committed.
     pub(super) fn drain(&self, revoked: &TopicPartitionList) -> Vec<Arc<PartitionState>> {
         let (partitions, stop_by) = self.with(|state| {
             let revoked = keys(revoked).filter_map(|key| state.owned.get(&key).cloned());
@@ -153,30 +153,30 @@ impl<H: Handlers> Assignment<H> {
         let deadline = stop_by.unwrap_or_else(|| Instant::now() + self.drain_deadline);
         if stop_by.is_none() && partitions.iter().any(|partition| partition.book.is_under_way()) {
             let (count, within) = (revoked.count(), self.drain_deadline);
-            info!(partitions = count, ?within, "partitions are drained, to be given up");
+            info!(partitions = count, ?within, "partitions are drained before they are revoked");
         }
         self.runtime.block_on(drain(&partitions, deadline));
         partitions.iter().for_each(|partition| partition.book.give_up());
         partitions.into_iter().map(|partition| partition.book).collect()
     }
 
-    /// Takes drained partitions off those that are owned.
+    /// Removes drained partitions from the owned ones.
     pub(super) fn strike_off(&self, revoked: &TopicPartitionList) {
         let left: usize = self.take(revoked).iter().map(|partition| partition.book.unsettled()).sum();
         info!(partitions = revoked.count(), owned = self.len(), left, "partitions revoked");
     }
 
-    /// Ends the tasks of lost partitions: another instance may own them already, so nothing is committed and
-    /// what is under way is not waited for.
+    /// Ends the tasks of lost partitions. Another instance may already own them, so nothing is committed and open
+    /// records are not awaited.
     pub(super) fn lose(&self, lost: &TopicPartitionList) {
         let partitions = self.take(lost);
         partitions.iter().for_each(|partition| partition.book.give_up());
         self.runtime.block_on(drain(&partitions, Instant::now()));
-        warn!(partitions = lost.count(), "partitions lost: they come again on the instance that owns them now");
+        warn!(partitions = lost.count(), "partitions lost: the new owner reads their open records again");
     }
 
-    /// Drains everything, for a stop, and returns the books of it all. The partitions stay owned, so that what
-    /// settles is committed and one that is taken away meanwhile is drained like any other.
+    /// Drains all partitions for a stop, and returns their states. The partitions stay owned, so records that settle
+    /// are committed, and a partition that is revoked meanwhile is drained like any other.
     pub(super) async fn drain_all(&self) -> Vec<Arc<PartitionState>> {
         let deadline = Instant::now() + self.drain_deadline;
         let partitions: Vec<Owned> = self.with(|state| {
@@ -187,17 +187,17 @@ impl<H: Handlers> Assignment<H> {
         partitions.into_iter().map(|partition| partition.book).collect()
     }
 
-    /// The books of the owned partitions.
+    /// The states of the owned partitions.
     pub(super) fn books(&self) -> Vec<Arc<PartitionState>> {
         self.with(|state| state.owned.values().map(|partition| partition.book.clone()).collect())
     }
 
-    /// How many partitions are owned.
+    /// Number of owned partitions.
     pub(super) fn len(&self) -> usize {
         self.with(|state| state.owned.len())
     }
 
-    /// What the client's statistics say of an owned partition.
+    /// Updates the fetch state of an owned partition from the client's statistics.
     pub(super) fn fetched(&self, topic: &str, partition: i32, state: FetchState) {
         let book = self.with(|owned| Some(owned.owned.get(&(topic.to_owned(), partition))?.book.clone()));
         if let Some(book) = book {
@@ -205,8 +205,8 @@ impl<H: Handlers> Assignment<H> {
         }
     }
 
-    /// The next offset to commit of an owned partition, for the lag: None for one that is not owned, and inside
-    /// it None until a record was read.
+    /// The next offset to commit of an owned partition, for the lag. None if the partition is not owned; Some(None)
+    /// until a record has been read.
     pub(super) fn position(&self, topic: &str, partition: i32) -> Option<Option<i64>> {
         self.with(|state| Some(state.owned.get(&(topic.to_owned(), partition))?.book.safe_offset()))
     }
@@ -214,7 +214,7 @@ impl<H: Handlers> Assignment<H> {
     fn take(&self, partitions: &TopicPartitionList) -> Vec<Owned> {
         let taken: Vec<Owned> =
             self.with(|state| keys(partitions).filter_map(|key| state.owned.remove(&key)).collect());
-        // Its new owner tells the lag from now on.
+        // The new owner reports the lag from now on.
         taken.iter().for_each(|partition| lag(&partition.book.topic, partition.book.partition).set(0.0));
         taken
     }
@@ -229,12 +229,12 @@ fn keys(partitions: &TopicPartitionList) -> impl Iterator<Item = Key> {
     elements.map(|element| (element.topic().to_owned(), element.partition()))
 }
 
-/// How far a partition's commits are behind its end.
+/// The gauge of a partition's lag: records between the committed offset and the end.
 pub(super) fn lag(topic: &str, partition: i32) -> metrics::Gauge {
     metrics::gauge!("outhook_lag_records", "topic" => topic.to_owned(), "partition" => partition.to_string())
 }
 
-/// Stops the reading, and waits until what is under way has settled or the deadline has passed.
+/// Stops reading, and waits until open records have settled or the deadline has passed.
 async fn drain(partitions: &[Owned], deadline: Instant) {
     partitions.iter().for_each(|partition| {
         partition.book.drain();
@@ -242,7 +242,7 @@ async fn drain(partitions: &[Owned], deadline: Instant) {
     });
     for Owned { book, stop, task } in partitions {
         if timeout_at(deadline, stop.obeyed()).await.is_err() {
-            // The task still waits for room downstream: its record was not handed on and comes again.
+            // The task still waits for room downstream. Its record was not processed and is read again.
             task.abort();
             stop.obeyed().await;
         }

@@ -1,11 +1,12 @@
-//! A commit's metadata: a record that tells the log from another of its name, and the completion map, which is what has
-//! settled of the partition beyond the committed offset.
+//! Commit metadata: a record that identifies the log, and the completion map, which has the settled offsets of the
+//! partition beyond the committed one.
 //!
-//! `outhook2:<cluster>:<numbers>.` The numbers are base64 digits of five bits each, least first, with a sixth bit that
-//! says that the number goes on: mostly one character each, where bytes in base64 would take one and a third. First a
-//! record of the log, as offset and timestamp. If there is a map, then the record that holds the prefix back, likewise,
-//! the newest timestamp, and by turns how many offsets have not settled and how many have. `outhook1` has only the map,
-//! whose first record is one of the log too. Whatever else stands in the metadata tells nothing.
+//! The format is `outhook2:<cluster>:<numbers>.` The numbers are base64 digits of five bits each, least significant
+//! first. The sixth bit of a digit says that more digits follow. Most numbers take one character, where bytes in
+//! base64 would take one and a third. The first numbers are a record of the log, as offset and timestamp. If there is
+//! a map, it follows: the record that holds the prefix back, as offset and timestamp; the newest timestamp; then
+//! alternately the number of unsettled and of settled offsets. `outhook1` has only the map, and its first record also
+//! identifies the log. Any other metadata is ignored.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -13,47 +14,47 @@ use std::ops::Range;
 /// Kafka's default for `offset.metadata.max.bytes`.
 const MAX_BYTES: usize = 4096;
 
-/// Its digit is the version: another way to write a map, or to mean it, gets another.
+/// The digit is the version. A change of a map's format or meaning needs a new version.
 const PREFIX: &str = "outhook2:";
 const EARLIER: &str = "outhook1:";
-/// Without it a text that was cut would be a shorter map.
+/// The end mark. Without it a truncated text would be read as a shorter map.
 const END: char = '.';
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const DIGIT_BITS: u32 = 5;
-/// A digit from here on is not its number's last.
+/// A digit of at least this value is not its number's last digit.
 const GOES_ON: u64 = 1 << DIGIT_BITS;
 
-/// Which record of a log: another log has at the same offset, if anything, a record of another time.
+/// Identifies a record of a log. At the same offset another log has no record, or one with another timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     pub offset: i64,
-    /// Milliseconds since 1970, as Kafka keeps it.
+    /// Kafka's timestamp, milliseconds since 1970.
     pub timestamp: i64,
 }
 
-/// What a commit tells of its log.
+/// The metadata of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitMetadata {
-    /// A record of it, mostly the last one before the committed offset.
+    /// A record of the log, usually the last one before the committed offset.
     pub log: Mark,
     pub completion: Option<Completion>,
 }
 
-/// What has settled beyond the first record that has not.
+/// The completion map: offsets that have settled beyond the first unsettled record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
-    /// The record that holds the prefix back: whoever goes on with this log reads it first.
+    /// The record that holds the prefix back. The next owner of the partition reads it first.
     head: Mark,
-    /// No record that is meant has a later timestamp.
+    /// The latest timestamp that a record of the map can have.
     newest: i64,
-    /// Settled offsets, in order and apart. A range also holds offsets that have no record.
+    /// Settled offsets, as ordered ranges that do not touch. A range also contains offsets without a record.
     settled: VecDeque<Range<i64>>,
 }
 
 impl CommitMetadata {
-    /// Writes what a commit tells. The map is of ranges that are in order and apart, all beyond `head`; without them there
-    /// is none. What does not fit is left out, the highest offsets first.
+    /// Encodes the metadata of a commit. `settled` has the map's ranges: ordered, not touching, and all beyond
+    /// `head`. Without ranges there is no map. Ranges that do not fit are dropped, the highest offsets first.
     pub fn encode(
         cluster: &str,
         log: Mark,
@@ -85,7 +86,7 @@ impl CommitMetadata {
         text
     }
 
-    /// Reads what a commit of this cluster tells; None for whatever else the text is.
+    /// Decodes the metadata of a commit of this cluster; None for any other text.
     pub fn decode(cluster: &str, text: &str) -> Option<Self> {
         let text = Some(text).filter(|text| text.len() <= MAX_BYTES)?;
         let (is_earlier, rest) = match text.strip_prefix(PREFIX) {
@@ -113,13 +114,14 @@ impl CommitMetadata {
 }
 
 impl Completion {
-    /// Whether this is a map of the log in which `first` is the first record that comes after the committed offset.
+    /// Whether this map is of the log in which `first` is the first record at or after the committed offset.
     pub fn begins_with(&self, first: Mark) -> bool {
         self.head == first
     }
 
-    /// Whether a record has settled. To be asked in the order of offsets: what lies behind is forgotten. All of it is
-    /// forgotten when the record is newer than the map: then the log was cut, and its offsets were given anew.
+    /// Whether a record has settled. Must be called in the order of offsets, because earlier offsets are forgotten.
+    /// The whole map is cleared if the record is newer than the map: then the log was truncated and its offsets were
+    /// reused.
     pub fn has(&mut self, record: Mark) -> bool {
         while self.settled.front().is_some_and(|range| range.end <= record.offset) {
             self.settled.pop_front();
@@ -133,7 +135,7 @@ impl Completion {
         true
     }
 
-    /// What [`Completion::has`] was not asked about yet.
+    /// The ranges that [`Completion::has`] was not called for yet.
     pub fn remaining(&self) -> impl Iterator<Item = Range<i64>> {
         self.settled.iter().filter(|range| !range.is_empty()).cloned()
     }

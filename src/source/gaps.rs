@@ -1,28 +1,28 @@
-//! Gaps between the offsets of records that follow each other, and which of them retention has made.
+//! Gaps between the offsets of consecutive records, and which of them retention has made.
 //!
-//! Compaction, aborted transactions and their markers leave gaps too, and a client that finds its offset gone goes on at the
-//! oldest record with a line in its log alone. So each gap is held against the start of the log, which the client tells
-//! in its statistics some seconds later.
+//! Compaction, aborted transactions and transaction markers leave gaps too. A client that finds its offset deleted
+//! continues at the oldest record and only logs a line. So each gap is compared with the start of the log, which the
+//! client reports in its statistics some seconds later.
 
 use std::ops::Range;
 
 use tracing::error;
 
-/// Gaps between two statistics that are kept; where transactions are short there are very many.
+/// Max gaps kept between two statistics. Short transactions make a large number of gaps.
 const MOST: usize = 10_000;
 
-/// Statistics that a gap is held against: the first may have been made before the gap was seen.
+/// How many statistics a gap is compared with: the first may have been made before the gap was seen.
 const TIMES: u64 = 2;
 
-/// The gaps of one partition that are to be explained.
+/// The gaps of one partition whose cause is not known yet.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     seen: Vec<Range<i64>>,
-    /// The number of the last statistics before the first of them.
+    /// The number of the last statistics before the first gap.
     after: u64,
 }
 
-/// Where a log begins, by statistics of this number.
+/// The start of a log, by the statistics with this number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LogStart {
     pub statistics: u64,
@@ -34,8 +34,8 @@ impl Gaps {
         self.seen.is_empty()
     }
 
-    /// No record of these offsets has come. It is held against statistics that come after those of this number: 0 for a
-    /// gap that is older than all that may come.
+    /// Adds a gap. It is compared with statistics later than number `statistics`; 0 if the gap is older than all
+    /// statistics that may follow.
     pub(super) fn add(&mut self, gap: Range<i64>, statistics: u64) {
         if self.seen.is_empty() {
             self.after = statistics;
@@ -45,8 +45,8 @@ impl Gaps {
         }
     }
 
-    /// The offsets that were deleted unread: those of the gap in which the log begins. A log that begins behind a gap says
-    /// nothing of it, since what was read is deleted too.
+    /// The offsets that were deleted unread: those of the gap in which the log begins. If the log begins behind a
+    /// gap, the gap's cause is unknown, because records that were read are deleted too.
     pub(super) fn deleted(&mut self, start: LogStart) -> Option<Range<i64>> {
         if start.statistics == self.after {
             return None;
@@ -60,7 +60,7 @@ impl Gaps {
     }
 }
 
-/// Tells people of offsets that were deleted unread, and counts them.
+/// Logs and counts offsets that were deleted unread.
 pub(super) fn tell(topic: &str, partition: i32, deleted: &Range<i64>) {
     let (first, last) = (deleted.start, deleted.end - 1);
     error!(topic, partition, first, last, "offsets were deleted by the topic's retention before they were read");
@@ -81,7 +81,7 @@ mod tests {
         let mut gaps = Gaps::default();
         gaps.add(3..4, 7);
         gaps.add(5..12, 7);
-        assert_eq!(gaps.deleted(start(7, 0)), None, "nothing new is known");
+        assert_eq!(gaps.deleted(start(7, 0)), None, "no newer statistics");
         assert_eq!(gaps.deleted(start(8, 12)), Some(5..12));
         assert!(gaps.is_empty());
         // The record behind the start may be missing for another reason.
@@ -95,8 +95,8 @@ mod tests {
         gaps.add(3..4, 7);
         gaps.add(9..10, 8);
         assert_eq!(gaps.deleted(start(8, 0)), None);
-        assert!(!gaps.is_empty(), "these may have been made before");
-        assert_eq!(gaps.deleted(start(9, 50)), None, "all that was read is deleted by now, and was read");
+        assert!(!gaps.is_empty(), "these statistics may be older than the gap");
+        assert_eq!(gaps.deleted(start(9, 50)), None, "the log begins behind the gaps");
         assert!(gaps.is_empty());
     }
 

@@ -1,5 +1,5 @@
-//! Looks how far a partition can't be read, with a client of its own for each look: what another has fetched before for
-//! another place can't be taken for an answer.
+//! Probes how far a partition can't be read. Each probe has a separate client, because an existing client could
+//! return a record that it had fetched for another offset.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,36 +14,36 @@ use tracing::{debug, warn};
 use super::read_state::{About, Cause, keep_reason};
 use super::reread::of_no_member;
 
-/// How long a look waits for a broker.
+/// How long a probe waits for a broker.
 const ANSWER: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
-/// What is at an offset.
+/// The result of a probe at one offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ProbeAnswer {
-    /// A record, or one behind it.
+    /// A record at the offset or behind it.
     Record,
-    /// No record, nor one behind it.
+    /// No record at the offset or behind it.
     End,
     Failed(Cause),
-    /// Nothing came in time.
+    /// No answer in time.
     Nothing,
 }
 
-/// What a search has found.
+/// The result of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProbeResult {
-    /// Nothing can be read from `first` on before `behind`.
+    /// The offsets from `first` up to but not including `behind` can't be read.
     Behind { first: i64, behind: i64 },
-    /// It can be read after all.
+    /// The offset can be read after all.
     Readable,
-    /// There is nothing at this offset.
+    /// There is no record at this offset or behind it.
     Nothing,
-    /// The brokers did not tell.
+    /// The brokers did not answer, or the answers do not show the cause.
     Unclear,
 }
 
-/// Looks into one partition.
+/// Probes one partition.
 #[derive(Clone)]
 pub(super) struct Prober {
     settings: Arc<ClientConfig>,
@@ -51,7 +51,7 @@ pub(super) struct Prober {
     partition: i32,
 }
 
-/// What the client says of errors goes to their causes.
+/// Keeps the client's text of errors for their [`Cause`].
 struct ProbeContext;
 
 impl ClientContext for ProbeContext {
@@ -62,12 +62,12 @@ impl ClientContext for ProbeContext {
 
 impl ConsumerContext for ProbeContext {}
 
-/// The settings of clients that look into partitions; `client` are those of the group's consumer.
+/// The settings of clients that probe partitions. `client` has the settings of the group's consumer.
 pub(super) fn settings(client: &ClientConfig) -> Arc<ClientConfig> {
     let mut settings = of_no_member(client);
     settings
         .set("enable.partition.eof", "true")
-        // An offset that is not there is told, and leads nowhere else.
+        // A missing offset is reported as an error, and the client does not continue elsewhere.
         .set("auto.offset.reset", "error")
         .set("queued.max.messages.kbytes", "1024");
     Arc::new(settings)
@@ -78,7 +78,7 @@ impl Prober {
         Self { settings, topic, partition }
     }
 
-    /// Searches from an offset on at which reading has failed.
+    /// Searches from an offset at which reading has failed.
     pub(super) async fn search(self, first: i64, cause: Cause) -> ProbeResult {
         search(first, &cause, |offset| self.clone().look(offset)).await
     }
@@ -88,12 +88,12 @@ impl Prober {
         let seen = match tokio::task::spawn_blocking(move || self.look_now(offset)).await {
             Ok(Ok(seen)) => seen,
             Ok(Err(error)) => {
-                warn!(%topic, partition, offset, %error, "it can't be looked at this offset");
+                warn!(%topic, partition, offset, %error, "can't probe this offset");
                 ProbeAnswer::Nothing
             }
             Err(_) => ProbeAnswer::Nothing,
         };
-        debug!(%topic, partition, offset, ?seen, "looked for what can be read");
+        debug!(%topic, partition, offset, ?seen, "probed an offset");
         seen
     }
 
@@ -107,7 +107,7 @@ impl Prober {
         consumer.assign(&place)?;
         let began = Instant::now();
         while began.elapsed() < ANSWER {
-            // Events of the client itself: the partition has its own queue.
+            // Serves events of the client. The partition has a separate queue.
             consumer.poll(Duration::ZERO);
             match queue.poll(POLL) {
                 None => {}
@@ -124,7 +124,7 @@ impl Prober {
     }
 }
 
-/// Finds the first offset behind `first` that does not fail like it.
+/// Finds the first offset behind `first` that does not fail like `first`.
 async fn search<F: Future<Output = ProbeAnswer>>(first: i64, cause: &Cause, look: impl Fn(i64) -> F) -> ProbeResult {
     let fails = |seen: &ProbeAnswer| match (seen, cause.about()) {
         (ProbeAnswer::Failed(other), About::Batch) => other == cause,
@@ -134,7 +134,7 @@ async fn search<F: Future<Output = ProbeAnswer>>(first: i64, cause: &Cause, look
     let seen = look(first).await;
     let first = match (cause.offset().filter(|named| *named < first), fails(&seen)) {
         (_, true) => first,
-        // The log went back, and what was read before is of one that is gone.
+        // The log went back: `first` is an offset of a log that is gone.
         (Some(named), false) if seen == ProbeAnswer::End && fails(&look(named).await) => named,
         (_, false) => {
             return match seen {
@@ -151,7 +151,7 @@ async fn search<F: Future<Output = ProbeAnswer>>(first: i64, cause: &Cause, look
             None => ProbeResult::Unclear,
         },
         About::Offset => ProbeResult::Behind { first, behind: next },
-        // A record behind it shows that it is the place, and not the broker.
+        // A record behind the offset shows that the data there is the cause, not the broker.
         About::Whatever => {
             let mut steps = (0..i64::BITS - 1).map(|doublings| first.saturating_add(1 << doublings));
             loop {
@@ -166,8 +166,8 @@ async fn search<F: Future<Output = ProbeAnswer>>(first: i64, cause: &Cause, look
     }
 }
 
-/// The first offset behind a batch, by ever longer steps and then by halves: all of its offsets fail in the same words,
-/// and none behind it does. None if a broker does not tell.
+/// The first offset behind a batch. The search doubles its steps and then halves them: all offsets of the batch fail
+/// with the same text, and no offset behind it does. None if a broker does not answer.
 async fn batch_end<F: Future<Output = ProbeAnswer>>(
     first: i64,
     fails: impl Fn(&ProbeAnswer) -> bool,

@@ -1,7 +1,7 @@
-//! Where the reading of a partition stands: the offset that comes next, and the error that Kafka's client gives there.
+//! The read state of a partition: the next offset, and the error that Kafka's client reports there.
 //!
-//! An error that comes again and again at one offset would keep all behind it from being read for good. So it is
-//! looked for the next offset that can be read, and reading goes on there.
+//! An error that repeats forever at one offset would block all records behind it. So the partition is probed for the
+//! next offset that can be read, and reading continues there.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -18,46 +18,48 @@ use crate::id::Place;
 use crate::kafka::errors;
 use crate::lifecycle::{Readiness, UnmetCondition};
 
-/// How many equal errors at one offset are no chance any more, if they take as long as the second says.
+/// An error is permanent if it repeats this many times at one offset, during at least [`WAIT`].
 const TIMES: u32 = 5;
 const WAIT: Duration = Duration::from_secs(1);
-/// Up to how long that is when it was looked in vain.
+/// Max of this time. It doubles after each search without a result.
 const WAIT_AT_MOST: Duration = Duration::from_secs(60);
 
-/// Some errors come once, and then nothing: this is how long it is waited for a record behind one, or for another error.
+/// How long to wait for a record or another error after an error, because some errors occur only once and then
+/// nothing follows.
 const QUIET: Duration = Duration::from_secs(5);
 
 thread_local! {
-    /// What Kafka's client said of the error that this thread was given last.
+    /// The client's text of the last error that was reported in this thread.
     static REASON: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Keeps what the client says of an error in words: rdkafka gives out only its code, right after this, in the same thread.
+/// Keeps the client's text of an error. rdkafka returns only the error's code, directly after this call and in the
+/// same thread.
 pub(in crate::source) fn keep_reason(reason: &str) {
     REASON.with_borrow_mut(|kept| reason.clone_into(kept));
 }
 
-/// Why nothing can be read at an offset.
+/// Why an offset can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source) struct Cause {
     pub code: RDKafkaErrorCode,
-    /// The client's words. They name an offset: that of the batch's first record, or the one that was asked for.
+    /// The client's text. It names an offset: that of the batch's first record, or the requested one.
     pub text: String,
 }
 
-/// What an error is about.
+/// The scope of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source) enum About {
-    /// A whole batch, as the client has fetched it: each offset in it has the same error in the same words.
+    /// A whole batch, as the client has fetched it. Each of its offsets has the same error with the same text.
     Batch,
-    /// What a broker has at this offset.
+    /// The data that a broker has at this offset.
     Offset,
-    /// Perhaps the broker, or the network.
+    /// Possibly the broker or the network.
     Whatever,
 }
 
 impl Cause {
-    /// Of an error that was polled just now.
+    /// The cause of an error that was just polled, with the text kept by [`keep_reason`].
     pub(in crate::source) fn just_told(code: RDKafkaErrorCode) -> Self {
         let text = REASON.take();
         Self { code, text: if text.is_empty() { code.to_string() } else { text } }
@@ -75,7 +77,7 @@ impl Cause {
         }
     }
 
-    /// The offset that the words name.
+    /// The offset that the text names.
     pub(in crate::source) fn offset(&self) -> Option<i64> {
         let mut words = self.text.split(|sign: char| sign.is_whitespace() || sign == ':' || sign == ',');
         let mut before = "";
@@ -89,13 +91,13 @@ impl Cause {
     fn mend(&self) -> &'static str {
         match self.code {
             RDKafkaErrorCode::BadCompression => {
-                "the batch is broken, or it is larger than receive.message.max.bytes when it is unpacked: then raise that \
-                 in [kafka.properties] and replay these offsets"
+                "the batch is corrupt, or larger than receive.message.max.bytes when decompressed: in that case raise \
+                 the setting in [kafka.properties] and replay these offsets"
             }
             RDKafkaErrorCode::MessageSizeTooLarge => {
                 "raise receive.message.max.bytes in [kafka.properties] and replay these offsets"
             }
-            _ => "what is stored there is broken: have its source write it once more",
+            _ => "the stored data is corrupt: have its source write it again",
         }
     }
 }
@@ -106,15 +108,15 @@ impl fmt::Display for Cause {
     }
 }
 
-/// How a partition is read.
+/// The read state of a partition.
 pub(in crate::source) struct ReadState {
     topic: Arc<str>,
     partition: i32,
     readiness: Readiness,
-    /// The offset that comes next; None until it is known.
+    /// The next offset to read; None until it is known.
     next: Option<i64>,
     trouble: Option<ReadTrouble>,
-    /// What was given up last, in the client's words, and where it goes on behind it.
+    /// The client's text of the last skipped error, and the offset behind it at which reading continued.
     passed: Option<(String, i64)>,
 }
 
@@ -124,17 +126,17 @@ struct ReadTrouble {
     times: u32,
     since: Instant,
     last: Instant,
-    /// How long it has to last before it is looked closer.
+    /// How long the error must last before the partition is probed.
     wait: Duration,
     lack: Option<UnmetCondition>,
 }
 
-/// An error at one offset that is counted by itself.
+/// Counts a repeated error at one offset, independent of a [`ReadState`].
 #[derive(Default)]
 pub(in crate::source) struct ErrorRepeats(Option<(i64, RDKafkaErrorCode, u32, Instant)>);
 
 impl ErrorRepeats {
-    /// Whether an error that has just come to an offset is about what stands there, and will come for ever.
+    /// Counts an error at an offset. True if it is certain that the error is about the data there and is permanent.
     pub(in crate::source) fn are_certain(&mut self, offset: i64, cause: &Cause) -> bool {
         let before = self.0.filter(|(at, code, ..)| (*at, *code) == (offset, cause.code));
         let (_, _, times, since) = before.unwrap_or((offset, cause.code, 0, Instant::now()));
@@ -143,27 +145,27 @@ impl ErrorRepeats {
     }
 }
 
-/// What is to be done.
+/// The next step after an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source) enum ReadStep {
-    /// The client is to go on from this offset.
+    /// Continue reading at this offset.
     Seek(i64),
-    /// It is to be looked whether this offset can be read, and if not, which can.
+    /// Probe whether this offset can be read, and if not, which next offset can.
     Search(i64, Cause),
 }
 
 impl ReadState {
-    /// `next` is what the group has committed.
+    /// `next` is the group's committed offset.
     pub(in crate::source) fn new(topic: Arc<str>, partition: i32, next: Option<i64>, readiness: Readiness) -> Self {
         Self { topic, partition, readiness, next, trouble: None, passed: None }
     }
 
-    /// The offset that comes next, as far as it is known.
+    /// The next offset to read, if it is known.
     pub(in crate::source) fn next(&self) -> Option<i64> {
         self.next
     }
 
-    /// Reading goes on at this offset, whatever was before it.
+    /// Continues at this offset, and forgets errors before it.
     pub(in crate::source) fn go_on(&mut self, offset: i64) {
         (self.next, self.trouble, self.passed) = (Some(offset), None, None);
     }
@@ -172,23 +174,24 @@ impl ReadState {
         self.trouble.is_some()
     }
 
-    /// A record has come. Returns what the client has passed over by itself after it told of it.
+    /// Updates the state with a record. Returns the offsets that the client has skipped after it reported their
+    /// error.
     pub(in crate::source) fn record(&mut self, offset: i64) -> Option<Unreadable> {
         (self.next, self.passed) = (Some(offset + 1), None);
         let trouble = self.trouble.take()?;
         (trouble.cause.about() == About::Batch && trouble.at < offset).then(|| self.unreadable(&trouble, offset))
     }
 
-    /// An error has come.
+    /// Updates the state with an error.
     pub(in crate::source) fn failed(&mut self, cause: Cause, now: Instant) -> Option<ReadStep> {
         if let Some((text, behind)) = &self.passed
             && *text == cause.text
         {
-            // It was fetched before the client went on.
+            // The error was fetched before the client moved to the next offset.
             return Some(ReadStep::Seek(*behind));
         }
         let Some(at) = self.next.max(cause.offset()) else {
-            warn!(topic = %self.topic, partition = self.partition, %cause, "reading goes on by itself after a Kafka error");
+            warn!(topic = %self.topic, partition = self.partition, %cause, "the client retries after a Kafka error");
             return None;
         };
         match self.trouble.as_mut().filter(|trouble| (trouble.at, trouble.cause.code) == (at, cause.code)) {
@@ -196,23 +199,23 @@ impl ReadState {
                 (trouble.times, trouble.last) = (trouble.times + 1, now);
                 let name = || format!("records readable at {}/{} offset {at}", self.topic, self.partition);
                 trouble.lack.get_or_insert_with(|| self.readiness.lacks(name()));
-                debug!(topic = %self.topic, partition = self.partition, at, %cause, "the same Kafka error once more");
+                debug!(topic = %self.topic, partition = self.partition, at, %cause, "the same Kafka error again");
             }
             None => {
                 let error = errors::told_as(Some(cause.code), &cause.text);
-                warn!(topic = %self.topic, partition = self.partition, at, error, "a Kafka error; it is tried again");
+                warn!(topic = %self.topic, partition = self.partition, at, error, "a Kafka error; the client retries");
                 self.trouble = Some(ReadTrouble { at, cause, times: 1, since: now, last: now, wait: WAIT, lack: None });
             }
         }
         None
     }
 
-    /// To be asked now and then.
+    /// The step that is due. Must be called periodically.
     pub(in crate::source) fn due(&mut self, now: Instant) -> Option<ReadStep> {
         let trouble = self.trouble.as_ref()?;
         let (since, is_about) = (now - trouble.since, trouble.cause.about());
         if is_about == About::Whatever && now - trouble.last > QUIET {
-            // There may be no record behind it yet that would show that it is over.
+            // There may be no later record yet that would show that the error is over.
             self.trouble = None;
             return None;
         }
@@ -220,7 +223,8 @@ impl ReadState {
         (is_certain && since >= trouble.wait).then(|| ReadStep::Search(trouble.at, trouble.cause.clone()))
     }
 
-    /// What was found in a search: what is given up, and from where the client is to go on.
+    /// Updates the state with the result of a search. Returns the offsets to dead-letter, and where reading
+    /// continues.
     pub(in crate::source) fn found(
         &mut self,
         found: ProbeResult,

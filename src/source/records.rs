@@ -1,4 +1,4 @@
-//! A partition's own queue of fetched records, and what becomes of it where it can't be read.
+//! The queue of one partition's fetched records, and the handling of offsets that can't be read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,24 +24,24 @@ use super::{Handlers, Unreadable};
 use crate::lifecycle::Readiness;
 use crate::receipt::{Budget, Receipt};
 
-/// The queue, and the wake-up for what comes next.
+/// The queue of a partition, with a wake-up for new records.
 pub(super) struct RecordQueue<H: Handlers> {
     queue: PartitionQueue<Context<H>>,
     arrived: Arc<Notify>,
     place: QueueState<H>,
 }
 
-/// What comes next.
+/// The next item of a queue.
 pub(super) enum NextRecord<'q> {
-    /// With what can't be read before it.
+    /// A record, with the unreadable offsets before it.
     Record(BorrowedMessage<'q>, Option<Unreadable>),
-    /// What can't be read; it goes on behind it.
+    /// Unreadable offsets. Reading continues behind them.
     Unreadable(Unreadable),
-    /// The client has told of an error, and goes on.
+    /// The client has reported an error and continues.
     Failed,
 }
 
-/// Where the queue stands.
+/// The read position of a queue, with its errors and gaps.
 struct QueueState<H: Handlers> {
     consumer: Arc<BaseConsumer<Context<H>>>,
     book: Arc<PartitionState>,
@@ -52,14 +52,14 @@ struct QueueState<H: Handlers> {
     arrived: Arc<Notify>,
 }
 
-/// A search under way. It ends with this.
+/// A search under way. Dropping this aborts it.
 struct GapSearch {
     found: oneshot::Receiver<ProbeResult>,
     task: AbortHandle,
 }
 
 impl<H: Handlers> RecordQueue<H> {
-    /// `committed` is where the group goes on, if it ever committed; `looks` are the settings of clients that look into
+    /// `committed` is the group's committed offset, if there is one. `looks` are the settings of clients that probe
     /// the partition.
     pub(super) fn new(
         mut queue: PartitionQueue<Context<H>>,
@@ -78,7 +78,7 @@ impl<H: Handlers> RecordQueue<H> {
         Self { queue, arrived, place }
     }
 
-    /// What comes next, if it is there. To be called in a tokio runtime.
+    /// The next item, if there is one. Must be called within a tokio runtime.
     pub(super) fn poll(&mut self) -> Option<NextRecord<'_>> {
         if let Some(unreadable) = self.place.look() {
             return Some(NextRecord::Unreadable(unreadable));
@@ -103,7 +103,7 @@ impl<H: Handlers> RecordQueue<H> {
         }
     }
 
-    /// Resolves when something may have come.
+    /// Resolves when a new item may be available.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;
     }
@@ -113,13 +113,13 @@ impl<H: Handlers> QueueState<H> {
     fn failed(&mut self, error: &KafkaError) {
         let (topic, partition) = (&self.book.topic, self.book.partition);
         let Some(code) = error.rdkafka_error_code() else {
-            return warn!(%topic, partition, %error, "reading goes on by itself after a Kafka error");
+            return warn!(%topic, partition, %error, "the client retries after a Kafka error");
         };
         let step = self.standing.failed(Cause::just_told(code), Instant::now());
         self.take(step);
     }
 
-    /// Begins a search when one is due, and takes what one has found.
+    /// Starts a search when one is due, and applies the result of a finished one.
     fn look(&mut self) -> Option<Unreadable> {
         if !self.gaps.is_empty()
             && let Some(deleted) = self.gaps.deleted(self.book.log_start())
@@ -142,7 +142,7 @@ impl<H: Handlers> QueueState<H> {
         unreadable
     }
 
-    /// All that was fetched is read: passes the offsets behind the last record, which have none.
+    /// Skips offsets without a record behind the last record. Called when all fetched records are read.
     fn pass_read_out(&mut self) {
         if self.search.is_some() || self.standing.is_in_trouble() {
             return;
@@ -160,9 +160,9 @@ impl<H: Handlers> QueueState<H> {
             Some(ReadStep::Seek(offset)) => {
                 self.book.forget_fetched();
                 let (topic, partition) = (&self.book.topic, self.book.partition);
-                // It does not wait: until it has gone on, the client tells the same error.
+                // This does not wait. Until the seek takes effect, the client reports the same error.
                 if let Err(error) = self.consumer.seek(topic, partition, Offset::Offset(offset), Duration::ZERO) {
-                    warn!(%topic, partition, offset, %error, "the client does not go on behind what can't be read");
+                    warn!(%topic, partition, offset, %error, "the client can't seek past unreadable offsets");
                 }
             }
             Some(ReadStep::Search(first, cause)) => {
@@ -184,8 +184,8 @@ impl Drop for GapSearch {
     }
 }
 
-/// Enters offsets that can't be read in the book, and hands them on with their receipt. They are done with once that is
-/// settled, like a record.
+/// Enters unreadable offsets in the ledger, and passes them to `hand_on` with their receipt. Like a record they are
+/// done once the receipt is settled.
 pub(super) async fn give_up(
     book: &Arc<PartitionState>,
     budget: &Arc<Budget>,
@@ -194,16 +194,17 @@ pub(super) async fn give_up(
 ) {
     let Unreadable { place, last, cause } = unreadable;
     let (topic, partition, first) = (&place.topic, place.partition, place.offset);
-    error!(%topic, partition, first, last, cause, "nothing can be read here: it becomes a dead letter");
+    error!(%topic, partition, first, last, cause, "these offsets can't be read: they are dead-lettered");
     let count = u64::try_from(last - first + 1).unwrap_or(1);
     metrics::counter!("outhook_records_unreadable_total", "topic" => topic.to_string()).increment(count);
-    // What can't be read has no time.
+    // Unreadable offsets have no timestamp.
     let entry = |offset| book.open(Mark { offset, timestamp: 0 });
     let receipt = entry(first).await.map(|entry| Receipt::open(book.clone(), entry, budget.clone()));
     if *last > first
         && let Some(end) = entry(*last).await
     {
-        // The offsets behind the first are not asked for again once that is done with.
+        // Enters the last offset as settled, so the offsets behind the first are not read again once the first
+        // settles.
         Receipt::open(book.clone(), end, budget.clone()).settle();
     }
     if let Some(receipt) = receipt {

@@ -1,8 +1,9 @@
-//! Whether assigned partitions are still of the log that their committed offsets are of.
+//! Detects recreated topics: whether assigned partitions still have the log that their committed offsets are of.
 //!
-//! A topic that is deleted and made anew has the name of the old one, by which the group keeps its offsets; Kafka forgets
-//! them with the topic, but for those that are committed once more after that. So a record of the log goes with each
-//! commit: another log has another record there, if any. Topics have ids too, but Kafka's client does not tell them.
+//! A topic that is deleted and recreated has the same name, and the group keeps its offsets by name. Kafka deletes
+//! the offsets with the topic, except those that are committed again after that. So each commit carries a record of
+//! the log. Another log has a different record at that offset, or none. Topics have ids too, but Kafka's client does
+//! not report them.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -24,15 +25,15 @@ use super::reread::of_no_member;
 
 /// How long newly assigned partitions wait for the answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long it is slept before it is looked again what has come.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Finds partitions whose topics were made anew.
+/// Finds partitions whose topics were recreated.
 pub(in crate::source) struct MadeAnew {
     settings: ClientConfig,
 }
 
-/// A partition whose record has not come yet.
+/// A partition whose record has not arrived yet.
 struct PendingCheck {
     key: Key,
     log: Mark,
@@ -43,14 +44,14 @@ struct QuietContext;
 
 impl ClientContext for QuietContext {
     fn error(&self, error: KafkaError, reason: &str) {
-        debug!(%error, reason, "the client that looks whether topics were made anew goes on by itself");
+        debug!(%error, reason, "the client that detects recreated topics retries after an error");
     }
 }
 
 impl ConsumerContext for QuietContext {}
 
 impl MadeAnew {
-    /// `client` are the settings of the group's consumer.
+    /// `client` has the settings of the group's consumer.
     pub(in crate::source) fn new(client: &ClientConfig) -> Self {
         Self { settings: Self::settings(client) }
     }
@@ -59,20 +60,20 @@ impl MadeAnew {
         let mut settings = of_no_member(client);
         settings
             .set("enable.partition.eof", "true")
-            // One record of each partition is wanted; that of a larger batch comes all the same.
+            // One record of each partition is needed. A record of a larger batch arrives despite these limits.
             .set("queued.min.messages", "1")
             .set("fetch.message.max.bytes", "4096");
         settings
     }
 
-    /// Those of these partitions in which the record is another one now. Where it is gone by retention or compaction, or
-    /// no broker answers in time, nothing is known and the partition is not among them. Blocks meanwhile.
+    /// The partitions of `logs` that now have a different record. A partition is not included if nothing is known:
+    /// its record was deleted by retention or compaction, or no broker answers in time. Blocks.
     pub(in crate::source) fn among(&self, logs: HashMap<Key, Mark>) -> HashSet<Key> {
         if logs.is_empty() {
             return HashSet::new();
         }
         self.ask(logs).unwrap_or_else(|error| {
-            warn!(%error, "it is not known whether topics were made anew: they are read on from where they were");
+            warn!(%error, "can't check whether topics were recreated: they are read from the committed offsets");
             HashSet::new()
         })
     }
@@ -90,7 +91,7 @@ impl MadeAnew {
         let deadline = Instant::now() + PATIENCE;
         let mut made_anew = HashSet::new();
         loop {
-            // Events of the client itself: records come to the partitions' own queues.
+            // Serves events of the client. Records arrive in the queues of their partitions.
             let _ = consumer.poll(Duration::ZERO);
             let left = deadline.saturating_duration_since(Instant::now());
             asked.retain(|of| match of.is_another(&consumer, left) {
@@ -105,7 +106,7 @@ impl MadeAnew {
                 let partitions = asked.len();
                 warn!(
                     partitions,
-                    "no broker tells whether topics were made anew: they are read on from where they were"
+                    "no broker answered whether topics were recreated: they are read from the committed offsets"
                 );
                 return Ok(made_anew);
             }
@@ -115,31 +116,31 @@ impl MadeAnew {
 }
 
 impl PendingCheck {
-    /// Whether this is another log; None as long as nothing has come.
+    /// Whether this is another log; None until an answer has arrived.
     fn is_another(&self, consumer: &BaseConsumer<QuietContext>, left: Duration) -> Option<bool> {
         match self.queue.poll(Duration::ZERO)? {
             Ok(message) => {
                 let timestamp = message.timestamp().to_millis().unwrap_or(0);
                 Some(is_of_another_log(self.log, Mark { offset: message.offset(), timestamp }))
             }
-            // Nothing is there and behind it: retention has deleted all, or the log is too short.
+            // No record at this offset or behind it: retention has deleted all, or the log is too short.
             Err(KafkaError::PartitionEOF(_)) => {
                 let ends = consumer.fetch_watermarks(&self.key.0, self.key.1, left);
                 Some(ends.is_ok_and(|(_, end)| end <= self.log.offset))
             }
             Err(error) => {
-                debug!(%error, "the client that looks whether topics were made anew goes on by itself");
+                debug!(%error, "the client that detects recreated topics retries after an error");
                 None
             }
         }
     }
 }
 
-/// Whether a record that is found where another was, or in its stead, shows that the log is another one.
+/// Whether the record found shows another log. `was` is the expected record.
 fn is_of_another_log(was: Mark, found: Mark) -> bool {
     match found.offset.cmp(&was.offset) {
         Ordering::Equal => found.timestamp != was.timestamp,
-        // The log ends before, and is read from its start.
+        // The log ends before the offset, and the client continued at its start.
         Ordering::Less => true,
         Ordering::Greater => false,
     }

@@ -1,8 +1,8 @@
-//! Reads records of owned partitions once more, wherever they stand in their topic.
+//! Reads waiting records of owned partitions again, at any offset.
 //!
-//! The group's consumer goes on at the end of the partition meanwhile. So this is a client of its own, which belongs to
-//! no group's work: a partition is assigned to it only while something of it is to be read, since a broker answers a
-//! request for several partitions late where one of them is idle.
+//! Meanwhile the group's consumer reads at the end of the partition. So this is a separate client that joins no
+//! group. A partition is assigned to it only while records of it are to be read: a broker answers a request for
+//! several partitions late if one of them is idle.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use super::read_state::keep_reason;
 use crate::telemetry::RepeatFilter;
 
-/// What a client that joins no group has no use for, and may not get along with.
+/// Settings that a client without a group does not need and may not accept.
 pub const OF_MEMBERS: [&str; 10] = [
     "group.protocol",
     "group.protocol.type",
@@ -34,37 +34,37 @@ pub const OF_MEMBERS: [&str; 10] = [
     "statistics.interval.ms",
 ];
 
-/// How far ahead it is read on to a record rather than looked for anew, in records.
+/// Max distance, in records, to a record that is reached by reading on. A record further ahead needs a new fetch.
 const NEAR: i64 = 2000;
 
-/// For how long a partition is fetched of which nothing is read.
+/// How long a partition stays assigned while no record of it is read.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// How long a broker may take to say where a partition starts.
+/// How long a broker may take to return a partition's first offset.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// The client, made when it is needed first.
+/// The client, created when it is first needed.
 pub(super) struct Rereader {
     settings: ClientConfig,
     consumer: Mutex<Option<Arc<BaseConsumer<RereadContext>>>>,
 }
 
-/// One partition's place in it.
+/// One partition of the client.
 pub(super) struct Reread {
     consumer: Arc<BaseConsumer<RereadContext>>,
     topic: Arc<str>,
     partition: i32,
     queue: PartitionQueue<RereadContext>,
-    /// Told when records have come.
+    /// Notified when records have arrived.
     pub(super) arrived: Arc<Notify>,
     /// The offset after the last record that was read; None while the partition is not assigned.
     position: Option<i64>,
-    /// When a record was read last.
+    /// When the last record was read.
     used: Instant,
 }
 
-/// Settings of a client that reads what the group's consumer reads, wherever it is told to. It has the group's name,
-/// because assigning wants one that the cluster allows, but neither joins nor commits.
+/// Settings of a client that reads the topics of the group's consumer at any offset. It has the group's name, because
+/// an assignment needs a group that the cluster allows, but it neither joins the group nor commits.
 pub(super) fn of_no_member(client: &ClientConfig) -> ClientConfig {
     let mut settings = client.clone();
     for name in OF_MEMBERS {
@@ -73,7 +73,7 @@ pub(super) fn of_no_member(client: &ClientConfig) -> ClientConfig {
     settings
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        // A record that is gone leads to the oldest one that is left.
+        // If a record is gone, the client continues at the oldest record that exists.
         .set("auto.offset.reset", "earliest")
         .set("fetch.wait.max.ms", "10");
     settings
@@ -86,7 +86,7 @@ impl ClientContext for RereadContext {
     fn error(&self, error: KafkaError, reason: &str) {
         keep_reason(reason);
         if let Some(more) = self.0.due(reason, Instant::now()) {
-            warn!(%error, reason, more, "the client that reads waiting calls again reports an error and goes on by itself");
+            warn!(%error, reason, more, "the client that reads waiting calls reports an error and retries");
         }
     }
 }
@@ -94,7 +94,7 @@ impl ClientContext for RereadContext {
 impl ConsumerContext for RereadContext {}
 
 impl Rereader {
-    /// `client` are the settings of the group's consumer.
+    /// `client` has the settings of the group's consumer.
     pub(super) fn new(client: &ClientConfig) -> Arc<Self> {
         Arc::new(Self { settings: Self::settings(client), consumer: Mutex::default() })
     }
@@ -105,10 +105,10 @@ impl Rereader {
         settings
     }
 
-    /// A partition's place in the client, which is made if it is not there.
+    /// Returns a partition of the client, which is created if there is none.
     ///
     /// # Errors
-    /// The Kafka client can't be made, or gives the partition no queue.
+    /// The Kafka client can't be created, or has no queue for the partition.
     pub(super) fn of(&self, topic: &Arc<str>, partition: i32) -> KafkaResult<Reread> {
         let mut made = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match &*made {
@@ -126,7 +126,7 @@ impl Rereader {
 }
 
 impl Reread {
-    /// The next record comes from this offset, or from the first one behind it that there is.
+    /// Continues at this offset, or at the first record behind it.
     pub(super) fn go_to(&mut self, offset: i64) -> KafkaResult<()> {
         if self.position.is_some_and(|position| (position..position + NEAR).contains(&offset)) {
             return Ok(());
@@ -139,13 +139,13 @@ impl Reread {
         Ok(())
     }
 
-    /// The next record, if it is there.
+    /// The next record, if it has arrived.
     pub(super) fn poll(&mut self) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        // Events of the client itself: records come to the partition's own queue.
+        // Serves events of the client. Records arrive in the queue of their partition.
         match self.consumer.poll(Duration::ZERO) {
             None => {}
-            Some(Ok(_)) => warn!(topic = %self.topic, "a record came to no partition's queue; it is read again"),
-            Some(Err(error)) => debug!(%error, "the client that reads waiting calls again goes on by itself"),
+            Some(Ok(_)) => warn!(topic = %self.topic, "a record came outside its partition's queue; it is read again"),
+            Some(Err(error)) => debug!(%error, "the client that reads waiting calls retries after an error"),
         }
         let polled = self.queue.poll(Duration::ZERO)?;
         if let Ok(message) = &polled {
@@ -154,28 +154,29 @@ impl Reread {
         Some(polled)
     }
 
-    /// The offset of the first record that the partition has; None if no broker says.
+    /// The offset of the partition's first record; None if no broker answers.
     pub(super) async fn first_offset(&self) -> Option<i64> {
         let (consumer, topic, partition) = (self.consumer.clone(), self.topic.clone(), self.partition);
         let asked = tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, partition, ANSWER));
         match asked.await {
             Ok(Ok((first, _))) => Some(first),
             Ok(Err(error)) => {
-                warn!(topic = %self.topic, partition, %error, "it is not known where the partition starts");
+                warn!(topic = %self.topic, partition, %error, "can't read the first offset of the partition");
                 None
             }
             Err(_) => None,
         }
     }
 
-    /// Leaves when nothing was read for a while: at the end of a partition it would be asked for more all the time.
+    /// Stops fetching if no record was read for [`IDLE`]: at the end of a partition the client would poll the broker
+    /// all the time.
     pub(super) fn leave_when_idle(&mut self) {
         if self.position.is_some() && self.used.elapsed() >= IDLE {
             self.leave();
         }
     }
 
-    /// Fetches nothing until it is to go somewhere again.
+    /// Stops fetching until the next [`Reread::go_to`].
     pub(super) fn leave(&mut self) {
         if self.position.is_none() {
             return;
@@ -185,7 +186,7 @@ impl Reread {
         match self.consumer.incremental_unassign(&place) {
             Ok(()) => self.position = None,
             Err(error) => {
-                warn!(topic = %self.topic, partition = self.partition, %error, "a partition is still fetched");
+                warn!(topic = %self.topic, partition = self.partition, %error, "can't stop fetching a partition");
             }
         }
     }

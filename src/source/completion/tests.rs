@@ -12,7 +12,7 @@ fn encode(settled: &[Range<i64>]) -> String {
     CommitMetadata::encode(CLUSTER, LOG, HEAD, HEAD.timestamp + 5, settled.iter().cloned())
 }
 
-/// The map of a note.
+/// The map of commit metadata.
 fn map(text: &str) -> Option<Completion> {
     CommitMetadata::decode(CLUSTER, text)?.completion
 }
@@ -79,10 +79,10 @@ fn a_record_newer_than_the_map_ends_it() {
     assert!(map.remaining().eq(std::iter::once(61..70)));
     assert!(map.has(Mark { offset: 61, timestamp: HEAD.timestamp + 5 }));
     assert!(!map.has(Mark { offset: 62, timestamp: HEAD.timestamp + 6 }));
-    assert!(!map.has(at(63)), "its offsets were given anew");
+    assert!(!map.has(at(63)), "its offsets were reused");
 }
 
-/// Ranges in order and apart, as gaps and lengths from the head on.
+/// Ordered ranges that do not touch, as gaps and lengths from the head on.
 fn ranges() -> impl Strategy<Value = Vec<Range<i64>>> {
     let gap = prop_oneof![8 => 1..10i64, 2 => 1..5000i64, 1 => 1..1i64 << 40];
     let length = prop_oneof![8 => 1..10i64, 2 => 1..5000i64, 1 => 1..1i64 << 40];
@@ -110,7 +110,7 @@ proptest! {
                 prop_assert_eq!(map.newest(), HEAD.timestamp + 5);
                 prop_assert!(!map.settled.is_empty());
                 prop_assert_eq!(map.settled.clone(), settled[..map.settled.len()].to_vec());
-                prop_assert!(map.settled.len() == settled.len() || text.len() > MAX_BYTES - 20, "left out without need");
+                prop_assert!(map.settled.len() == settled.len() || text.len() > MAX_BYTES - 20, "dropped a range that fits");
             }
         }
     }
@@ -125,7 +125,7 @@ proptest! {
             prop_assert!(map.head.offset >= 0);
             prop_assert!(map.settled.iter().all(|range| range.start > map.head.offset && range.start <= range.end));
             prop_assert!(!map.has(map.head));
-            prop_assert!(!map.has(Mark { offset: i64::MAX, timestamp: 0 }), "the offset behind the last one is no record's");
+            prop_assert!(!map.has(Mark { offset: i64::MAX, timestamp: 0 }), "no record has the offset behind the last one");
         }
         let whole = encode(&[50..60, 70..1000]);
         let cut = cut.index(whole.len());

@@ -39,12 +39,12 @@ fn equal_errors_at_one_offset_are_named_and_then_searched() {
     let mut now = Instant::now();
     assert_eq!(standing.record(41), None);
     assert_eq!(standing.failed(bad_batch(), now), None);
-    assert!(readiness.missing().is_empty(), "one error may be a chance");
+    assert!(readiness.missing().is_empty(), "one error may be transient");
     for _ in 1..TIMES {
         assert_eq!(standing.failed(bad_batch(), now), None);
     }
     assert_eq!(readiness.missing(), ["records readable at orders/3 offset 42"]);
-    assert_eq!(standing.due(now), None, "they came within no time");
+    assert_eq!(standing.due(now), None, "the errors came within a moment");
     now += SECOND;
     assert_eq!(standing.due(now), Some(ReadStep::Search(42, bad_batch())));
 
@@ -52,10 +52,14 @@ fn equal_errors_at_one_offset_are_named_and_then_searched() {
     let unreadable = unreadable.unwrap();
     assert_eq!((unreadable.place.to_string(), unreadable.last), ("topic orders partition 3 offset 42".into(), 44));
     assert!(unreadable.cause.contains(BAD_BATCH), "{unreadable:?}");
-    assert!(unreadable.cause.contains("raise that in [kafka.properties] and replay"), "{unreadable:?}");
+    assert!(unreadable.cause.contains("raise the setting in [kafka.properties] and replay"), "{unreadable:?}");
     assert_eq!(step, Some(ReadStep::Seek(45)));
     assert!(readiness.missing().is_empty());
-    assert_eq!(standing.failed(bad_batch(), now), Some(ReadStep::Seek(45)), "the client has not gone on yet");
+    assert_eq!(
+        standing.failed(bad_batch(), now),
+        Some(ReadStep::Seek(45)),
+        "the client has not moved to the next offset yet"
+    );
     assert_eq!(standing.record(45), None);
 }
 
@@ -65,11 +69,7 @@ fn reading_goes_on_inside_a_batch_where_it_was_committed() {
     let mut now = Instant::now();
     assert_eq!(standing.failed(bad_batch(), now), None);
     now += 6 * SECOND;
-    assert_eq!(
-        standing.due(now),
-        Some(ReadStep::Search(44, bad_batch())),
-        "an error that comes once and then nothing counts"
-    );
+    assert_eq!(standing.due(now), Some(ReadStep::Search(44, bad_batch())), "an error counts if nothing follows it");
 }
 
 #[test]
@@ -101,6 +101,6 @@ fn an_error_of_a_broker_passes_when_it_does() {
     assert_eq!(standing.found(ProbeResult::Unclear, now), (None, None));
     (0..TIMES).for_each(|_| assert_eq!(standing.failed(broker(), now), None));
     now += SECOND;
-    assert_eq!(standing.due(now), None, "a search in vain is not repeated as soon");
-    assert_eq!(standing.record(7), None, "it was the broker's, and 5 and 6 are no records");
+    assert_eq!(standing.due(now), None, "a search without a result is not repeated as soon");
+    assert_eq!(standing.record(7), None, "the error was the broker's, and 5 and 6 have no records");
 }
