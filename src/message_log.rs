@@ -1,8 +1,8 @@
-//! The message log: what became of every attempt, so that "did you send it?" has an answer.
+//! The message log: one entry per attempt with its result, which answers "did you send it?".
 //!
-//! One record an attempt, and one an end without an attempt, in a topic that is written beside delivery and never
-//! holds it up: what Kafka does not take fast enough is left out and counted. All of a message are in one partition,
-//! so that it is found again by reading only that.
+//! A call that ends without an attempt has an entry too. The topic is written independently of delivery and never
+//! delays it: entries that Kafka does not accept in time are dropped and counted. All entries of a message are in one
+//! partition, so a search for a message reads only this partition.
 
 mod config;
 mod entry;

@@ -1,7 +1,7 @@
-//! An entry of the log, and its JSON.
+//! An entry of the message log, and its JSON.
 //!
-//! The topic's records outlast the program that wrote them: keys are only added, and a record that is no entry is
-//! passed over by whoever reads.
+//! The topic's records outlast the program that wrote them. So keys are only added, and readers skip a record that is
+//! not an entry.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,81 +15,82 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AccountId, CallId, EventId, MessageId, Place, WebhookId};
 use crate::kafka::topic_reader::Record;
 
-/// What became of one attempt, or of a call that ended without one.
+/// The result of one attempt, or of a call that ended without one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogEntry {
-    /// When the attempt ended, or the call without one.
+    /// When the attempt ended, or the call that had none.
     pub at: Timestamp,
     pub account: AccountId,
     pub webhook: WebhookId,
     pub event: EventId,
     pub message: MessageId,
-    /// None of a message that was too large to be made.
+    /// None if the message was too large to be rendered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<CallId>,
-    /// Of the webhook's definition, as the attempt was made by it.
+    /// Version of the webhook's definition that the attempt used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
-    /// The whole URL, which may hold a token.
+    /// The whole URL, which may contain a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<Arc<str>>,
     pub status: CallStatus,
     /// When the next attempt is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Timestamp>,
-    /// Attempts of the call so far, this one included.
+    /// Number of attempts of the call so far, including this one.
     pub attempts: u32,
-    /// How the attempt ended, or why there was none: a word, as metrics count it.
+    /// How the attempt ended, or why there was none, as the class that metrics count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<Cow<'static, str>>,
-    /// The same in words, where it failed. It names no address, and of the URL scheme, host and port alone.
+    /// The error text, if the attempt failed. It contains no address, and only scheme, host and port of the URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<str>>,
-    /// None where nothing was sent.
+    /// None if nothing was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
-    /// Where the row change's record stands.
+    /// The place of the row change's record.
     pub source: Place,
 }
 
-/// One HTTP try.
+/// One HTTP request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// What was really dialled: with a proxy between, the proxy. None if no connection came about.
+    /// The address that was dialled, which is the proxy's if there is one. None without a connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
-    /// The answer's HTTP status; of class token that of the token's endpoint, of class proxy that of the proxy.
+    /// The response's HTTP status. For class `token` the status of the token endpoint, for class `proxy` that of the
+    /// proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
-    /// From the attempt's start to the answer's status line, or to the failure.
+    /// From the start of the attempt to the response's status line, or to the failure.
     pub latency_ms: f64,
-    /// Of the body that was sent.
+    /// Bytes of the body that was sent.
     pub request_bytes: usize,
-    /// The first bytes of the answer's body; what is no UTF-8 in them is �.
+    /// The first bytes of the response's body; invalid UTF-8 is replaced with �.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<String>,
 }
 
-/// How a call stands after an attempt.
+/// The status of a call after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallStatus {
-    /// A 2xx answer.
+    /// The response was 2xx.
     Delivered,
-    /// The attempt failed, and another follows.
+    /// The attempt failed and is retried.
     WillRetry,
-    /// No other follows: its dead letter says why.
+    /// The attempt failed and is not retried. The dead letter has the reason.
     Exhausted,
-    /// Its event or webhook was deleted or disabled before.
+    /// The event or webhook was deleted or disabled before.
     Cancelled,
 }
 
 impl LogEntry {
-    /// Reads a record; None if it is no entry.
+    /// Reads a record; None if it is not an entry.
     pub fn read(record: &Record<'_>) -> Option<Self> {
         serde_json::from_slice(record.value?).ok()
     }
 
-    /// The record's key, by which all of a message are in one partition.
+    /// The record's key, which keeps all entries of a message in one partition.
     pub fn key(&self) -> String {
         self.message.to_string()
     }
@@ -99,7 +100,7 @@ impl LogEntry {
     }
 }
 
-/// The newest entry of each call among these, in the place of the call's first.
+/// The newest entry of each call, at the position of the call's first entry.
 pub fn newest_of_calls(entries: Vec<LogEntry>) -> Vec<LogEntry> {
     let mut newest: Vec<LogEntry> = Vec::new();
     let mut places = HashMap::new();
@@ -114,7 +115,7 @@ pub fn newest_of_calls(entries: Vec<LogEntry>) -> Vec<LogEntry> {
     newest
 }
 
-/// The entries of a message in the order of its attempts, and each once, though the client wrote it twice.
+/// Sorts the entries of a message by attempt, and removes copies, because the client may have written an entry twice.
 pub fn oldest_first(mut entries: Vec<LogEntry>) -> Vec<LogEntry> {
     entries.sort_by_key(|entry| (entry.at, entry.attempts));
     entries.dedup();
@@ -140,11 +141,11 @@ impl FromStr for CallStatus {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|status| status.as_str() == text);
-        known.ok_or_else(|| format!("{text:?} is no status: use Delivered, WillRetry, Exhausted or Cancelled"))
+        known.ok_or_else(|| format!("{text:?} is not a status: use Delivered, WillRetry, Exhausted or Cancelled"))
     }
 }
 
-/// Statuses as people ask for them: by the name of one, or by `Failed` for both that a failed attempt can leave.
+/// Statuses of a filter: one by its name, or `Failed` for the two statuses of a failed attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Statuses(pub Vec<CallStatus>);
 

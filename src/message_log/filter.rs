@@ -1,4 +1,4 @@
-//! Which entries are meant.
+//! The filter of message log entries.
 
 use jiff::Timestamp;
 
@@ -6,23 +6,23 @@ use super::entry::{CallStatus, LogEntry};
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
 use crate::kafka::topic_reader::Range;
 
-/// Which entries are meant: those that all of it is true of. The default is all there are.
+/// Selects the entries that match all of its fields. The default matches every entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EntryFilter {
     pub account: Option<AccountId>,
     pub webhook: Option<WebhookId>,
     pub event: Option<EventId>,
     pub message: Option<MessageId>,
-    /// One of these; any if there are none.
+    /// Any of these statuses; every status if empty.
     pub status: Vec<CallStatus>,
-    /// Of this time or later.
+    /// At this time or later.
     pub since: Option<Timestamp>,
     /// Before this time.
     pub until: Option<Timestamp>,
 }
 
 impl EntryFilter {
-    /// All of a webhook, which has to be one of this account.
+    /// Selects all entries of a webhook, which must belong to this account.
     pub fn of(account: AccountId, webhook: WebhookId) -> Self {
         Self { account: Some(account), webhook: Some(webhook), ..Self::default() }
     }
@@ -37,7 +37,7 @@ impl EntryFilter {
             && self.until.is_none_or(|until| entry.at < until)
     }
 
-    /// The part of the topic that they are in.
+    /// The range of the topic that contains the selected entries.
     pub fn range(&self) -> Range {
         let ms = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
         let key = self.message.map(|message| message.0.as_u128());

@@ -1,4 +1,4 @@
-//! Reads the log back: a page of entries, or where a message came from.
+//! Reads the message log: a page of entries, or the origin of a message.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,36 +8,36 @@ use super::{Config, EntryFilter, MessageLogLevel};
 use crate::id::{AccountId, EventId, MessageId, Place, WebhookId};
 use crate::kafka::topic_reader::{Bounds, Error, Page, Record, TopicCursor, TopicReader};
 
-/// What finding a message ends at.
+/// The bounds of a search for a message.
 const SEARCH: Bounds = Bounds { found: 1, bytes: 1024 * 1024 * 1024, time: Duration::from_secs(8) };
 
-/// The log in its topic.
+/// Reader of the message log's topic.
 pub struct MessageLog {
     journal: TopicReader,
     level: MessageLogLevel,
 }
 
-/// What a message was made of.
+/// The origin of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     pub event: EventId,
-    /// Where the row change's record stands, as of the message's newest entry.
+    /// The place of the row change's record, from the message's newest entry.
     pub place: Place,
 }
 
 impl MessageLog {
-    /// `client` says how the cluster is reached (brokers, security).
+    /// `client` has the settings that reach the cluster (brokers, security).
     pub fn new(config: &Config, client: &HashMap<String, String>) -> Self {
         let journal = TopicReader::new(&config.topic, client.clone().into_iter().collect());
         Self { journal, level: config.level }
     }
 
-    /// Whether instances of this configuration write it.
+    /// Whether instances with this configuration write the log.
     pub fn is_written(&self) -> bool {
         self.level != MessageLogLevel::Off
     }
 
-    /// Those that are meant, the newest first, from the cursor on.
+    /// Reads a page of the entries that the filter matches, newest first, from the cursor on.
     ///
     /// # Errors
     /// As [`TopicReader::page`].
@@ -49,15 +49,15 @@ impl MessageLog {
     ) -> Result<Page<LogEntry>, Error> {
         let (range, key) = (filter.range(), filter.message.map(|message| message.to_string()));
         let look = move |record: &Record<'_>| {
-            // Most of a partition is of other messages, and known by its key.
+            // Most entries of a partition are of other messages, and their keys show it.
             let may_be = key.as_ref().is_none_or(|key| record.key == Some(key.as_bytes()));
             may_be.then(|| LogEntry::read(record))?.filter(|entry| filter.takes(entry))
         };
         self.journal.page(from, range, bounds, look).await
     }
 
-    /// What a message of a webhook was made of; None if there is no entry of it, or none among the newest of its
-    /// partition that can be read in 8 seconds, at most 1 GiB of them.
+    /// Finds the origin of a webhook's message; None if it has no entry, or none among the newest entries of its
+    /// partition that can be read in 8 seconds, at most 1 GiB.
     ///
     /// # Errors
     /// As [`TopicReader::page`].

@@ -1,4 +1,4 @@
-//! Entries there and back, and the log on librdkafka's own mock cluster.
+//! Entries written and read back, and the log on librdkafka's mock cluster.
 
 use std::collections::HashMap;
 
@@ -51,7 +51,7 @@ fn read(value: &[u8]) -> Option<LogEntry> {
     LogEntry::read(&Record { partition: 0, offset: 0, timestamp_ms: 0, key: None, value: Some(value), headers })
 }
 
-/// The text stands in topics, so it stays as it is.
+/// The text is stored in topics, so it must not change.
 #[test]
 fn an_entry_is_compact_json_and_read_back() {
     assert_eq!(String::from_utf8(entry(7).value()).unwrap(), WHOLE);
@@ -163,7 +163,7 @@ async fn a_cluster_that_is_away_holds_nobody_up_and_what_is_queued_is_bounded() 
     for message in 0..60_000 {
         writer.write(&entry(message));
     }
-    // Sooner than the first entry is given up: none has made room for another.
+    // Faster than the write timeout of the first entry: no entry has made room for another.
     assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
     let queued = writer.queued();
     assert!((10_000..=50_000).contains(&queued), "{queued}");

@@ -1,7 +1,7 @@
-//! Writes entries as fast as Kafka takes them, and leaves out the others.
+//! Writes entries as fast as Kafka accepts them, and drops the others.
 //!
-//! The client's own queue is the only one, and bounded: an entry that finds no room in it, or that no broker takes in
-//! time, is counted and gone. Delivery waits for none of it.
+//! The only queue is that of the Kafka client, and it is bounded. An entry is dropped and counted if the queue is
+//! full or no broker accepts it in time. Delivery never waits for an entry.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,42 +18,42 @@ use super::{Config, MessageLogLevel};
 use crate::kafka::errors;
 use crate::kafka::topic_reader::partition_of;
 
-/// How many entries wait in the client at most, and how much they take, in KiB.
+/// Max entries in the client's queue, and their max size in KiB.
 const QUEUED: &str = "50000";
 const QUEUED_KIB: &str = "16384";
 
-/// How long an entry waits for a broker before it is left out.
+/// How long an entry waits for a broker before it is dropped.
 const WRITE_TIMEOUT_MS: &str = "30000";
 
-/// How long entries wait to be sent together: nobody reads them sooner, and the more the cheaper.
+/// How long entries wait to be sent in one batch. Larger batches cost less, and no reader needs entries sooner.
 const LINGER_MS: &str = "50";
 
-/// How often it is told that entries are left out.
+/// How often dropped entries are logged.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// Writes the log.
+/// Writes the message log.
 pub struct LogWriter {
     level: MessageLogLevel,
     response_bytes: usize,
     topic: String,
-    /// None where nothing is logged.
+    /// None if nothing is logged.
     producer: Option<ThreadedProducer<Losses, ByMessage>>,
 }
 
 impl LogWriter {
-    /// `client` says how the cluster is reached (brokers, security).
+    /// `client` has the settings that reach the cluster (brokers, security).
     ///
     /// # Errors
     /// The Kafka client refuses a setting.
     pub fn new(config: &Config, client: &ClientConfig) -> Result<Arc<Self>, String> {
         let Config { level, topic, response_bytes, .. } = config.clone();
         let producer = (level != MessageLogLevel::Off).then(|| producer(&topic, client)).transpose();
-        let producer = producer.map_err(|reason| format!("the producer of the message log can't be made: {reason}"))?;
+        let producer = producer.map_err(|reason| format!("can't create the producer of the message log: {reason}"))?;
         Ok(Arc::new(Self { level, response_bytes, topic, producer }))
     }
 
-    /// How many bytes of its answer the entry of an attempt has, by how the call stands after so many; None if it has
-    /// no entry at all.
+    /// How many bytes of the response an attempt's entry has, by the call's status and number of attempts so far;
+    /// None if the attempt has no entry.
     pub fn wants(&self, status: CallStatus, attempts: u32) -> Option<usize> {
         let is_wanted = match self.level {
             MessageLogLevel::All => true,
@@ -63,7 +63,7 @@ impl LogWriter {
         is_wanted.then_some(self.response_bytes)
     }
 
-    /// Queues an entry, or leaves it out. Never waits.
+    /// Queues an entry, or drops it. Never waits.
     pub fn write(&self, entry: &LogEntry) {
         let Some(producer) = &self.producer else { return };
         let (key, value) = (entry.key(), entry.value());
@@ -78,14 +78,14 @@ impl LogWriter {
         self.producer.as_ref().map_or(0, |producer| producer.in_flight_count())
     }
 
-    /// Waits until all that is queued is written, or this time is over.
+    /// Waits until all queued entries are written, at most for this time.
     pub async fn flush(self: Arc<Self>, within: Duration) {
         let flushing = tokio::task::spawn_blocking(move || {
             let producer = self.producer.as_ref()?;
             producer.flush(within).err().map(|reason| (producer.in_flight_count(), reason))
         });
         if let Ok(Some((left, reason))) = flushing.await {
-            warn!("{left} entries of the message log are left out at the stop: {reason}");
+            warn!("{left} message log entries are dropped at the stop: {reason}");
         }
     }
 }
@@ -109,12 +109,12 @@ pub fn client(client: &ClientConfig) -> ClientConfig {
         .set("message.timeout.ms", WRITE_TIMEOUT_MS)
         .set("queue.buffering.max.messages", QUEUED)
         .set("queue.buffering.max.kbytes", QUEUED_KIB)
-        // What was written need not be told.
+        // Written entries need no report.
         .set("delivery.report.only.error", "true");
     settings
 }
 
-/// Counts the entries that were left out, and tells of them now and then.
+/// Counts dropped entries, and logs them at most once per [`TELL_EVERY`].
 struct Losses {
     topic: String,
     dropped: Counter,
@@ -129,7 +129,7 @@ impl Losses {
             *told = Some(Instant::now());
             warn!(
                 topic = self.topic,
-                "entries of the message log are left out, while delivery goes on: {}; \
+                "message log entries are dropped, and delivery continues: {}; \
                  outhook_message_log_dropped_total counts them",
                 errors::told(reason)
             );
@@ -138,7 +138,7 @@ impl Losses {
 }
 
 impl ClientContext for Losses {
-    // What matters of the client's errors is in what becomes of an entry.
+    // Only debug: an error that matters is in the delivery report of an entry.
     fn error(&self, error: KafkaError, reason: &str) {
         debug!("the producer of the message log: {error}: {reason}");
     }
@@ -158,7 +158,7 @@ impl ProducerContext<ByMessage> for Losses {
     }
 }
 
-/// Puts a message's entries where the journal looks for them.
+/// Chooses the partition of an entry by its message, as the reader expects.
 struct ByMessage;
 
 impl Partitioner for ByMessage {
@@ -169,7 +169,7 @@ impl Partitioner for ByMessage {
     }
 }
 
-/// Gives the recorder the descriptions of the log's metrics.
+/// Registers the descriptions of the message log's metrics.
 pub fn describe_metrics() {
     describe_counter!(
         "outhook_message_log_dropped_total",

@@ -126,7 +126,10 @@ fn queries_choose_messages_and_bad_ones_are_named() {
     }
     for (query, part) in [
         ("Colour=red", "unknown parameter `Colour`"),
-        ("Status=Lost", "Status: \"Lost\" is no status: use Delivered, WillRetry, Exhausted or Cancelled, or Failed"),
+        (
+            "Status=Lost",
+            "Status: \"Lost\" is not a status: use Delivered, WillRetry, Exhausted or Cancelled, or Failed",
+        ),
         ("MessageId=7", "MessageId: \"7\" is not a message's id"),
         ("Since=yesterday", "Since is \"yesterday\""),
         ("Limit=201", "Limit is \"201\": use a number from 1 to 200"),
@@ -214,7 +217,7 @@ fn the_command_lists_and_shows_messages_and_sends_them_again() {
         assert_eq!(ids, expected, "{arguments:?}");
     }
     assert_eq!(said(&site, &["list", "--account", "zoo"], 0), "no messages\n");
-    assert!(said(&site, &["list", "--status", "Lost"], 2).contains("is no status: use Delivered, WillRetry,"));
+    assert!(said(&site, &["list", "--status", "Lost"], 2).contains("is not a status: use Delivered, WillRetry,"));
 
     let shown = said(&site, &["show", first], 0);
     let (failed, delivered) = shown.split_once("\nattempt 2: Delivered\n").expect("it has both attempts");
@@ -291,7 +294,7 @@ fn a_topic_that_takes_nothing_holds_nothing_up_and_what_is_left_out_is_counted()
     });
     let said = instance.stop();
     assert_eq!(said.code, Some(0));
-    let told = (said.stdout + &said.stderr).matches("entries of the message log are left out, while").count();
+    let told = (said.stdout + &said.stderr).matches("message log entries are dropped, and delivery").count();
     assert_eq!(told, 1, "told once a minute");
 }
 

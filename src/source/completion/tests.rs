@@ -110,7 +110,7 @@ proptest! {
                 prop_assert_eq!(map.newest(), HEAD.timestamp + 5);
                 prop_assert!(!map.settled.is_empty());
                 prop_assert_eq!(map.settled.clone(), settled[..map.settled.len()].to_vec());
-                prop_assert!(map.settled.len() == settled.len() || text.len() > MAX_BYTES - 20, "dropped a range that fits");
+                prop_assert!(map.settled.len() == settled.len() || text.len() > MAX_BYTES - 20, "a range that fits");
             }
         }
     }
@@ -125,7 +125,7 @@ proptest! {
             prop_assert!(map.head.offset >= 0);
             prop_assert!(map.settled.iter().all(|range| range.start > map.head.offset && range.start <= range.end));
             prop_assert!(!map.has(map.head));
-            prop_assert!(!map.has(Mark { offset: i64::MAX, timestamp: 0 }), "no record has the offset behind the last one");
+            prop_assert!(!map.has(Mark { offset: i64::MAX, timestamp: 0 }), "no record is behind the last offset");
         }
         let whole = encode(&[50..60, 70..1000]);
         let cut = cut.index(whole.len());
