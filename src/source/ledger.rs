@@ -187,7 +187,7 @@ impl Ledger {
     /// Another share of it is open.
     pub fn park(&mut self, entry: u64) -> bool {
         let entry = self.entry(entry);
-        assert_eq!(entry.open, 1, "a record waits only when nothing was made of it");
+        assert_eq!(entry.open, 1, "only a record without other open shares can be parked");
         (entry.open, entry.parked) = (0, true);
         self.under_way -= 1;
         self.unsettled -= 1;

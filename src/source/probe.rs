@@ -194,5 +194,5 @@ async fn batch_end<F: Future<Output = ProbeAnswer>>(
 }
 
 #[cfg(test)]
-#[expect(clippy::single_range_in_vec_init, reason = "the ranges are what can't be read, and often there is one")]
+#[expect(clippy::single_range_in_vec_init, reason = "the unreadable ranges, of which there is often one")]
 mod tests;

@@ -1,4 +1,4 @@
-//! The source on a broker that speaks the protocol: who gets which record, and what is committed behind it.
+//! The source with an embedded broker: which member gets which record, and which offsets are committed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,14 +26,14 @@ const PARTITIONS: i32 = 4;
 
 type Broker = MockCluster<'static, DefaultProducerContext>;
 
-/// What the handlers of one member have seen, and the receipts that they were told to keep.
+/// The records that the handlers of one member have seen, and the receipts that they keep.
 #[derive(Default)]
 struct Seen {
     values: Mutex<Vec<String>>,
     kept: Mutex<Vec<Receipt>>,
     unreadable: Mutex<Vec<Unreadable>>,
     keep_unreadable: AtomicBool,
-    /// Values whose receipts are kept open.
+    /// Values of records whose receipts are kept open.
     keep: BTreeSet<&'static str>,
     more: Notify,
 }
@@ -144,7 +144,7 @@ async fn produce_to(topic: &str, broker: &Broker, values: impl IntoIterator<Item
     }
 }
 
-/// The group's committed offset of each partition; None where there is none.
+/// The group's committed offset of each partition; None if there is none.
 async fn committed(broker: &Broker) -> Vec<Option<i64>> {
     committed_of(TOPIC, broker).await
 }
@@ -206,12 +206,12 @@ async fn an_open_record_holds_the_commit_back_and_comes_again() {
     let second = Seen::keeping([]);
     let source = join(&broker, &second);
     second.until(2).await;
-    assert_eq!(second.values(), ["r2", "r5"].map(String::from).into(), "what has settled does not come again");
+    assert_eq!(second.values(), ["r2", "r5"].map(String::from).into(), "settled records are not read again");
     assert_eq!(stop(source).await, 0);
     assert_eq!(committed(&broker).await[0], Some(6));
 }
 
-/// Commits an offset as of a log in which another record stood before it.
+/// Commits an offset with the metadata of a log that had another record before it.
 async fn commit_of_another_log(broker: &Broker, offset: i64) {
     let settings = client(broker);
     tokio::task::spawn_blocking(move || {
@@ -270,14 +270,14 @@ async fn a_partition_waits_while_the_group_takes_no_commits() {
     let source = join_with(&seen, &Config { max_uncommitted: 10, ..config(&broker) });
     seen.until(10).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(seen.values().len(), 10, "so many come again after a crash now");
+    assert_eq!(seen.values().len(), 10, "this number of records is sent again after a crash now");
     broker.clear_request_errors(RDKafkaApiKey::OffsetCommit);
     seen.until(100).await;
     assert_eq!(stop(source).await, 0);
     assert_eq!(committed(&broker).await[0], Some(100));
 }
 
-/// Ten at a time, with commits once an hour but for those that are wanted.
+/// Ten records at a time. The commit interval is an hour, so only hurried commits happen earlier.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_commit_comes_early_when_much_waits_for_it() {
     let broker = broker();
@@ -285,11 +285,11 @@ async fn the_next_commit_comes_early_when_much_waits_for_it() {
     let seen = Seen::keeping([]);
     let hour = Duration::from_secs(3600);
     let source = join_with(&seen, &Config { max_uncommitted: 10, commit_interval: hour, ..config(&broker) });
-    tokio::time::timeout(Duration::from_secs(60), seen.until(100)).await.expect("without waiting for the hour to end");
+    tokio::time::timeout(Duration::from_secs(60), seen.until(100)).await.expect("commits do not wait for the interval");
     stop(source).await;
 }
 
-/// A commit that the broker refuses for one of its topics may have been taken for the others.
+/// A commit that the broker refuses for one topic may have been accepted for the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_whose_commits_are_refused_keeps_no_other_waiting() {
     use RDKafkaRespErr::{
@@ -304,13 +304,13 @@ async fn a_topic_whose_commits_are_refused_keeps_no_other_waiting() {
         (vec![Subscription::List(vec![TOPIC.to_owned(), OTHER_TOPIC.to_owned()])], Duration::from_secs(3600));
     let source = join_with(&seen, &Config { topics, commit_interval: hour, ..config(&broker) });
     seen.until(16).await;
-    // Of both together, of each, and of whatever is tried after that.
+    // For the commit of both topics, of each topic, and of all retries.
     let answers = [[REFUSED, REFUSED, TAKEN].as_slice(), &[REFUSED; 1000]].concat();
     broker.request_errors(RDKafkaApiKey::OffsetCommit, &answers);
     let drained = source.drain().await;
     let leaving = tokio::time::Instant::now();
     assert!(!source.leave(drained).await.committed);
-    assert!(leaving.elapsed() < commits::PATIENCE, "nor the stop: {:?}", leaving.elapsed());
+    assert!(leaving.elapsed() < commits::PATIENCE, "the stop waited too long: {:?}", leaving.elapsed());
     assert_eq!(committed_of(TOPIC, &broker).await, vec![None; 4], "the first by name is refused");
     assert_eq!(committed_of(OTHER_TOPIC, &broker).await, vec![Some(2); 4]);
 }

@@ -6,7 +6,7 @@ use super::*;
 
 const CLUSTER: &str = "cluster";
 
-/// A record of a log in which one is written every ten milliseconds.
+/// A record of a log with one record every ten milliseconds.
 fn at(offset: i64) -> Mark {
     Mark { offset, timestamp: 1_000_000 + offset * 10 }
 }
@@ -15,7 +15,7 @@ fn open<const N: usize>(ledger: &mut Ledger, offsets: [i64; N]) -> [u64; N] {
     offsets.map(|offset| ledger.open(at(offset)).unwrap().unwrap())
 }
 
-/// What a book has committed.
+/// The metadata that a ledger commits.
 fn committed(ledger: &Ledger) -> Option<CommitMetadata> {
     CommitMetadata::decode(CLUSTER, &ledger.note(CLUSTER))
 }
@@ -30,7 +30,7 @@ fn only_a_contiguous_prefix_is_safe() {
     assert_eq!(ledger.safe_offset(), None);
     let [a, b, c] = open(&mut ledger, [10, 11, 15]);
     ledger.settle_share(b);
-    assert_eq!(ledger.safe_offset(), Some(10), "what comes before the first record is nobody's");
+    assert_eq!(ledger.safe_offset(), Some(10), "offsets before the first record are safe");
     ledger.settle_share(a);
     assert_eq!(ledger.safe_offset(), Some(12));
     ledger.settle_share(c);
@@ -45,22 +45,22 @@ fn offsets_without_a_record_are_passed_once_all_before_them_has_settled() {
     ledger.settle_share(a);
     let changes = ledger.changes();
     ledger.pass(15);
-    assert!(ledger.changes() > changes, "a commit has something new to tell");
-    assert_eq!(ledger.safe_offset(), Some(11), "a record is open still");
+    assert!(ledger.changes() > changes, "a commit is due");
+    assert_eq!(ledger.safe_offset(), Some(11), "a record is still open");
     ledger.settle_share(b);
     assert_eq!(ledger.safe_offset(), Some(15));
-    assert_eq!(committed(&ledger).unwrap().log, at(12), "the last record tells which log it is");
+    assert_eq!(committed(&ledger).unwrap().log, at(12), "the last record identifies the log");
     ledger.pass(14);
     let [c] = open(&mut ledger, [15]);
     ledger.settle_share(c);
     assert_eq!(ledger.safe_offset(), Some(16));
 
-    // Nothing was read since the book began: the commit's map is of a record that is gone.
+    // No record was read since the ledger began: the commit's map is of a record that is gone.
     let mut next = Ledger::after(committed(&with_a_straggler()));
     next.pass(40);
     assert_eq!(next.safe_offset(), Some(40));
     assert_eq!(map(committed(&next).as_ref()), None);
-    // A log that went back knows nothing of it.
+    // After the log went back nothing of this counts.
     assert_eq!(next.open(at(3)), Err(Rewound));
     next.pass(50);
     assert_eq!(next.safe_offset(), None);
@@ -112,16 +112,16 @@ fn a_log_that_went_back_starts_a_new_book() {
     assert_eq!(ledger.open(at(5)), Err(Rewound));
     ledger.settle_share(before);
     assert_eq!(ledger.open(at(3)), Err(Rewound));
-    assert_eq!(ledger.safe_offset(), None, "what has settled is of a log that is gone");
+    assert_eq!(ledger.safe_offset(), None, "the settled records are of a log that is gone");
     let after = ledger.restart_at(at(3));
     assert_eq!(ledger.safe_offset(), Some(3));
-    assert_eq!(ledger.uncommitted(), 0, "what was sent of the log that is gone can't come again");
+    assert_eq!(ledger.uncommitted(), 0, "records of the log that is gone can't be read again");
     assert!(after > before);
     ledger.settle_share(after);
     assert_eq!(ledger.safe_offset(), Some(4));
 }
 
-/// A book in which 10 is open and 11, 12, 20 to 29 have settled, 30 not.
+/// A ledger in which 10 is open, 11, 12 and 20 to 29 have settled, and 30 has not.
 fn with_a_straggler() -> Ledger {
     let mut ledger = Ledger::default();
     open(&mut ledger, [10]);
@@ -144,7 +144,7 @@ fn what_had_settled_is_passed_over_and_the_prefix_grows_over_it() {
         let note = committed(ledger);
         map(note.as_ref()).unwrap().remaining().flatten().collect::<Vec<_>>()
     };
-    assert_eq!(settled(&ledger), settled(&with_a_straggler()), "what is still to be read is not forgotten");
+    assert_eq!(settled(&ledger), settled(&with_a_straggler()), "offsets that are still to be read are kept");
     (20..30).for_each(|offset| assert_eq!(ledger.open(at(offset)), Ok(None)));
     assert_eq!((ledger.len(), ledger.unsettled()), (13, 1));
     ledger.settle_share(straggler);
@@ -162,12 +162,12 @@ fn a_map_is_forgotten_when_the_log_is_another() {
     };
     assert!(!opens(at(10), at(11)));
     assert!(opens(at(9), at(11)), "read from an earlier offset on");
-    assert!(opens(at(0), at(11)), "made anew, and read from its start");
-    assert!(opens(at(12), at(20)), "the straggler is not there any more");
-    assert!(opens(Mark { timestamp: 7, ..at(10) }, at(11)), "made anew, and longer than the old one");
+    assert!(opens(at(0), at(11)), "recreated, and read from its start");
+    assert!(opens(at(12), at(20)), "the straggler no longer exists");
+    assert!(opens(Mark { timestamp: 7, ..at(10) }, at(11)), "recreated, and longer than the old one");
     assert!(
         opens(at(10), Mark { timestamp: at(31).timestamp, ..at(11) }),
-        "cut behind the straggler, and written anew"
+        "truncated behind the straggler, and written again"
     );
 
     let mut ledger = Ledger::after(before);
@@ -175,7 +175,7 @@ fn a_map_is_forgotten_when_the_log_is_another() {
     ledger.settle_share(entry);
     assert_eq!(ledger.open(at(5)), Err(Rewound));
     ledger.restart_at(at(10));
-    assert!(ledger.open(at(11)).unwrap().is_some(), "made anew while it was read");
+    assert!(ledger.open(at(11)).unwrap().is_some(), "recreated while it was read");
 }
 
 #[test]
@@ -191,14 +191,14 @@ fn a_record_before_the_offset_tells_which_log_it_is() {
 
     let mut next = Ledger::after(committed(&ledger));
     let [entry] = open(&mut next, [15]);
-    assert_eq!(log(&next), Some(at(11)), "what was known before the first record has settled");
+    assert_eq!(log(&next), Some(at(11)), "the one known before the first record has settled");
     let mut set_back = Ledger::after(committed(&ledger));
     open(&mut set_back, [3]);
     assert_eq!(log(&set_back), Some(at(3)));
     assert_eq!(next.open(at(0)), Err(Rewound));
     next.settle_share(entry);
     next.restart_at(at(0));
-    assert_eq!(log(&next), Some(at(0)), "of the log that has taken its place");
+    assert_eq!(log(&next), Some(at(0)), "of the new log");
 }
 
 #[test]
@@ -220,12 +220,12 @@ fn there_is_something_to_commit_only_after_a_change() {
     assert!(!changed(&ledger));
 }
 
-/// What happens to one record: its offset's gap to the one before, its shares, and whether one is dropped.
+/// A record of the model: the gap to the offset before it, its shares, and whether one share is dropped.
 fn record() -> impl Strategy<Value = (i64, u32, bool)> {
     (1..4i64, 1..4u32, prop::bool::weighted(0.05))
 }
 
-/// A partition's records, what is under way of them, and what became of the rest.
+/// The model of a partition: its records, those under way, and the results of the others.
 #[derive(Default)]
 struct Model {
     /// Offsets, in order, with their shares and whether the last share is dropped.
@@ -245,7 +245,7 @@ impl Model {
         Self { records: placed.collect(), ..Self::default() }
     }
 
-    /// Reads the records from an offset on. Whatever is passed over must have settled.
+    /// Reads the records from an offset on. A skipped record must have settled.
     fn read(&mut self, ledger: &mut Ledger, from: i64) {
         self.open.clear();
         for &(offset, shares, dropped) in self.records.iter().filter(|(offset, ..)| *offset >= from) {
@@ -292,7 +292,7 @@ proptest! {
         let mut safe = None;
         let mut before = None;
         for life in lives {
-            // Whoever was killed left its last commit and nothing else.
+            // A killed owner leaves only its last commit.
             let mut ledger = Ledger::after(before);
             let resumed = safe.unwrap_or(0);
             model.read(&mut ledger, resumed);
@@ -302,19 +302,19 @@ proptest! {
                 }
                 model.end_a_share(&mut ledger, pick);
                 let now = ledger.safe_offset();
-                prop_assert!(now >= safe, "it went back from {safe:?} to {now:?}");
+                prop_assert!(now >= safe, "the safe offset went back from {safe:?} to {now:?}");
                 safe = now;
                 let lowest = model.lowest_unsettled();
                 prop_assert!(lowest.is_none_or(|lowest| safe <= Some(lowest)), "{safe:?} passes {lowest:?}");
             }
-            // The map has each offset that has settled and no other that has a record.
+            // The map has every settled offset, and no other offset with a record.
             before = committed(&ledger);
             let mapped: BTreeSet<i64> = map(before.as_ref()).iter().flat_map(|map| map.remaining().flatten()).collect();
             let from = ledger.safe_offset().unwrap_or(resumed);
             for (offset, ..) in model.records.iter().filter(|(offset, ..)| *offset >= from) {
                 prop_assert_eq!(mapped.contains(offset), model.settled.contains(offset), "{}", offset);
             }
-            // It names a record of the log, one that is not to be read again if there is any.
+            // The metadata has a record of the log, which is before the committed offset if there is one.
             let log = before.as_ref().map(|note| note.log);
             prop_assert!(log.is_none_or(|log| log == at(log.offset) && log.offset <= from), "{:?} of {}", log, from);
             prop_assert!(log.is_some() || ledger.safe_offset().is_none());

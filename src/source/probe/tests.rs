@@ -7,7 +7,7 @@ fn cause(code: RDKafkaErrorCode, base: i64) -> Cause {
     Cause { code, text: format!("it failed at offset {base} for good") }
 }
 
-/// Searches in a log that ends at `end`, in which batches fail with a code; and which offsets were looked at.
+/// Searches in a log that ends at `end` and in which batches fail with a code. Also returns the probed offsets.
 async fn searched(
     first: i64,
     named: i64,
@@ -36,7 +36,7 @@ async fn searched(
 async fn a_batch_is_passed_over_to_its_end_and_no_further() {
     let code = RDKafkaErrorCode::BadCompression;
     for last in 42..140 {
-        // Another bad one comes at once or after two good records, and the log ends or goes on.
+        // Another bad batch follows immediately or after two good records, and the log ends or continues.
         for (gap, more) in [(0, 0), (0, 50), (2, 3), (2, 400)] {
             let bad = [42..last + 1, last + 1 + gap..last + 1 + gap + more];
             let (found, looked_at) = searched(42, 42, code, &bad, bad[1].end).await;
@@ -49,7 +49,7 @@ async fn a_batch_is_passed_over_to_its_end_and_no_further() {
     assert_eq!(found, ProbeResult::Behind { first: 0, behind: 1_000_000 });
     assert!(looked_at.len() < 50, "{looked_at:?}");
     let (found, _) = searched(44, 42, code, &[42..46], 50).await;
-    assert_eq!(found, ProbeResult::Behind { first: 44, behind: 46 }, "what came before was read");
+    assert_eq!(found, ProbeResult::Behind { first: 44, behind: 46 }, "the offsets before it were read");
 }
 
 #[tokio::test]
@@ -77,5 +77,5 @@ async fn trouble_that_may_be_the_brokers_counts_only_where_a_record_behind_it_ca
     let code = RDKafkaErrorCode::Unknown;
     assert_eq!(searched(5, 5, code, &[5..20], 200).await.0, ProbeResult::Behind { first: 5, behind: 6 });
     assert_eq!(searched(5, 5, code, &[5..i64::MAX], i64::MAX).await.0, ProbeResult::Unclear);
-    assert_eq!(searched(5, 5, code, &[5..20], 20).await.0, ProbeResult::Unclear, "nothing behind it shows anything");
+    assert_eq!(searched(5, 5, code, &[5..20], 20).await.0, ProbeResult::Unclear, "no record behind it shows the cause");
 }

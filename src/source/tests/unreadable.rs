@@ -1,4 +1,4 @@
-//! Batches that Kafka's client can't read, on a broker that keeps them as they are given.
+//! Batches that Kafka's client can't read, on a broker that stores them unchanged.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::waiting::{Gates, start as start_waiting, stop as stop_waiting};
 use super::*;
 
-/// How long a test waits for what should happen in seconds.
+/// How long a test waits for a result that should take seconds.
 const SOON: Duration = Duration::from_secs(30);
 
-/// A batch of so many records, as no client writes it.
+/// A batch with this number of records, which no client would write.
 #[derive(Clone)]
 struct Batch {
     records: i32,
@@ -25,7 +25,7 @@ impl Batch {
         batch.extend((49 + self.body.len() as i32).to_be_bytes());
         batch.extend(0i32.to_be_bytes());
         batch.push(2);
-        // Nobody checks its CRC, unless told to.
+        // The CRC is checked only with `check.crcs`.
         batch.extend(0i32.to_be_bytes());
         batch.extend(self.codec.to_be_bytes());
         batch.extend((self.records - 1).to_be_bytes());
@@ -38,7 +38,7 @@ impl Batch {
         batch
     }
 
-    /// Appends it to a partition: a request of Produce, version 3.
+    /// Appends the batch to a partition with a Produce request, version 3.
     fn write(&self, broker: &Broker, partition: i32) {
         let text = |text: &str| [&(text.len() as i16).to_be_bytes(), text.as_bytes()].concat();
         let batch = self.encoded();
@@ -63,11 +63,11 @@ impl Batch {
         let mut answer = vec![0; i32::from_be_bytes(size) as usize];
         stream.read_exact(&mut answer).unwrap();
         let code = 4 + 4 + 2 + TOPIC.len() + 4 + 4;
-        assert_eq!(answer[code..code + 2], [0, 0], "the broker does not take it: {answer:?}");
+        assert_eq!(answer[code..code + 2], [0, 0], "the broker refuses the batch: {answer:?}");
     }
 }
 
-/// A batch that can't be unpacked.
+/// A batch that can't be decompressed.
 fn broken(codec: i16, records: i32) -> Batch {
     Batch { records, codec, body: b"this is compressed by nothing".to_vec() }
 }
@@ -76,14 +76,14 @@ async fn values(broker: &Broker, values: std::ops::Range<u32>) {
     produce(broker, values.map(|value| (0, value.to_string()))).await;
 }
 
-/// Errors come faster than by librdkafka's default.
+/// Errors repeat faster than by librdkafka's default.
 fn hasty(broker: &Broker) -> Config {
     let mut config = config(broker);
     config.client.insert("fetch.error.backoff.ms".to_owned(), "50".to_owned());
     config
 }
 
-/// Waits until so much is committed of partition 0, and returns what could not be read of it, first and last offsets.
+/// Waits until `end` is committed for partition 0, and returns the first and last offsets of its unreadable ranges.
 async fn passed_over(broker: &Broker, seen: &Seen, end: i64) -> Vec<(i64, i64)> {
     let began = Instant::now();
     while committed(broker).await[0] != Some(end) {
@@ -107,13 +107,13 @@ async fn leave(source: Source<Recorders>) -> Left {
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_of_every_codec_that_are_broken_are_passed_over() {
     let (broker, seen) = (broker(), Arc::<Seen>::default());
-    // A partition each of gzip, Snappy, LZ4 and Zstandard.
+    // One partition each with gzip, Snappy, LZ4 and Zstandard.
     for (partition, codec) in (0..PARTITIONS).zip(1..) {
         let value = |number: i32| (partition, format!("{partition}-{number}"));
         produce(&broker, (0..3).map(value)).await;
         broken(codec, 3).write(&broker, partition);
         produce(&broker, (3..5).map(value)).await;
-        // And two codecs that are none.
+        // And two codecs that do not exist.
         broken(5, 1).write(&broker, partition);
         broken(7, 1).write(&broker, partition);
         produce(&broker, (5..7).map(value)).await;
@@ -121,7 +121,7 @@ async fn batches_of_every_codec_that_are_broken_are_passed_over() {
     let source = join_with(&seen, &hasty(&broker));
     let began = Instant::now();
     while committed(&broker).await != [Some(12); 4] {
-        assert!(began.elapsed() < SOON, "all is to be committed: {:?}", committed(&broker).await);
+        assert!(began.elapsed() < SOON, "not everything is committed: {:?}", committed(&broker).await);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     for partition in 0..PARTITIONS {
@@ -134,7 +134,7 @@ async fn batches_of_every_codec_that_are_broken_are_passed_over() {
         assert!(cause.contains(&format!("of message at {} of 29 bytes failed", place.offset)), "{place}: {cause}");
     }
 
-    // Whoever goes on there does not meet them again.
+    // The partition's next owner does not read them again.
     let later = Arc::<Seen>::default();
     let source = join_with(&later, &hasty(&broker));
     values(&broker, 7..8).await;

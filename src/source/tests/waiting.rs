@@ -1,11 +1,11 @@
-//! Records that wait in lines, on a broker that speaks the protocol.
+//! Records that wait in lines, with an embedded broker.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::*;
 
-/// The lines of one member: how many records of each may go, and what went, in order.
+/// The lines of one member: how many records of each may move, and the records that moved, in order.
 #[derive(Default)]
 pub(super) struct Gates {
     places: Mutex<HashMap<Line, usize>>,
@@ -13,14 +13,15 @@ pub(super) struct Gates {
     reviews: AtomicBool,
     reviewed: Mutex<BTreeSet<String>>,
     pub(super) unreadable: Mutex<Vec<Unreadable>>,
-    /// Records go so long after they were written, whatever their lines have places for, and two are read ahead.
+    /// Records move this long after they were written, independent of the places of their lines, and two are read
+    /// ahead.
     delay: Option<Duration>,
-    /// Those that were written by then go before, milliseconds since 1970.
+    /// Records written by this time move earlier; milliseconds since 1970.
     written_by_ms: AtomicI64,
 }
 
 impl Gates {
-    /// So many more records of a line may go.
+    /// Lets this number of further records of a line move.
     pub(super) fn open(&self, line: u64, places: usize) {
         *self.places.lock().unwrap().entry(Line(line)).or_default() += places;
     }
@@ -35,7 +36,7 @@ impl Gates {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), all).await.expect("the records go")
+        tokio::time::timeout(Duration::from_secs(30), all).await.expect("the records move")
     }
 }
 
@@ -123,7 +124,7 @@ pub(super) async fn stop(source: Source<Gateways>) -> usize {
     source.leave(drained).await.unsettled
 }
 
-/// Records of one partition, in turn of so many lines.
+/// Records of one partition, which alternate between this number of lines.
 fn in_turn(lines: u64, range: std::ops::Range<u64>) -> Vec<(i32, String)> {
     range.map(|n| (0, format!("{}-{n}", n % lines))).collect()
 }
@@ -146,7 +147,7 @@ async fn each_line_moves_by_itself_and_in_its_order() {
     gates.open(0, 100);
     gates.open(2, 70);
     let all: BTreeSet<_> = gates.until(300).await.into_iter().collect();
-    assert_eq!(all.len(), 300, "each went once");
+    assert_eq!(all.len(), 300, "each moved once");
     assert_eq!(stop(source).await, 0);
     assert_eq!(committed(&broker).await[0], Some(300));
 }
@@ -159,7 +160,7 @@ async fn what_waits_keeps_no_stop_waiting_and_comes_again_and_what_went_does_not
     first.open(1, 50);
     let source = start(&broker, &first);
     first.until(50).await;
-    assert_eq!(stop(source).await, 0, "what waits is not left undone");
+    assert_eq!(stop(source).await, 0, "waiting records do not count as unsettled");
     assert_eq!(committed(&broker).await[0], Some(0));
 
     let second = Arc::<Gates>::default();
@@ -197,7 +198,7 @@ async fn a_review_shows_all_that_waits_and_moves_nothing() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), reviewed).await.expect("all are seen");
+    tokio::time::timeout(Duration::from_secs(30), reviewed).await.expect("all are reviewed");
     assert!(gates.gone.lock().unwrap().is_empty());
     gates.open(0, 25);
     assert_eq!(gates.until(25).await, of_line(&records, 0));
