@@ -66,8 +66,8 @@ impl MadeAnew {
         settings
     }
 
-    /// The partitions of `logs` that now have a different record. A partition is not included if nothing is known:
-    /// its record was deleted by retention or compaction, or no broker answers in time. Blocks.
+    /// The partitions of `logs` that now have a different record, or end before it. A partition is not included if
+    /// nothing is known: its record was deleted by retention or compaction, or no broker answers in time. Blocks.
     pub(in crate::source) fn among(&self, logs: HashMap<Key, Mark>) -> HashSet<Key> {
         if logs.is_empty() {
             return HashSet::new();
