@@ -1,4 +1,4 @@
-//! The HTTP listener: the REST API with its tokens, and what operators ask for.
+//! The HTTP listener: REST API, tokens, metrics and health checks.
 
 mod body;
 mod config;
@@ -40,38 +40,38 @@ pub use self::openapi::openapi;
 pub use self::rest::{AttemptShown, LetterShown, MessageShown, OpenedShown};
 pub use self::shares::Shares;
 
-/// What requests are answered from.
+/// Everything that request handlers use.
 pub struct Api {
     pub metrics: Metrics,
     pub readiness: Readiness,
     pub store: Arc<Store>,
     pub stats: Arc<Stats>,
     pub catalogue: Arc<Catalogue>,
-    /// How they stand, and orders to try them now.
+    /// State of the endpoints, and orders to retry their waiting calls now.
     pub endpoints: Arc<Endpoints>,
-    /// What was given up.
+    /// Reads dead letters.
     pub letters: Letters,
-    /// What became of every attempt.
+    /// Reads the entries of all attempts.
     pub message_log: MessageLog,
     /// Sends a message again.
     pub resend: Resend,
-    /// Sends it out again.
+    /// Sends dead letters again.
     pub redrive: Redrive,
-    /// What definitions may be.
+    /// Rules that definitions must follow.
     pub policy: Policy,
     pub access: Access,
-    /// How the records of a topic are read.
+    /// Decoder settings per topic.
     pub decoding: Decoding,
     pub attachment_url: Option<AttachmentUrl>,
     pub guesses: Guesses,
     pub shares: Shares,
 }
 
-/// Says how the records of a topic are read; None for a topic of no source.
+/// Returns the decoder settings of a topic; None if no source reads the topic.
 pub type Decoding = Box<dyn Fn(&str) -> Option<Arc<decode::Settings>> + Send + Sync>;
 
 impl Api {
-    /// Everything that is answered.
+    /// The routes of all paths.
     pub fn router(self) -> Router {
         let (rest, document) = openapi::split();
         let mut framed = Router::new().merge(rest);
@@ -84,6 +84,6 @@ impl Api {
 }
 
 async fn nothing_here() -> ApiError {
-    let message = "nothing is at this path; / leads to what there is, and /openapi.json describes the API";
+    let message = "this path does not exist: see / for an overview, or /openapi.json for the API";
     ApiError::new(StatusCode::NOT_FOUND, "ObjectNotFound", message)
 }

@@ -1,4 +1,4 @@
-//! Request bodies: JSON, and JSON with raw line breaks and tabs inside its texts, as the seed page writes them.
+//! Request bodies: JSON, also with raw line breaks and tabs inside strings, as the seed page writes them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,16 +20,16 @@ use tokio::time::timeout;
 use super::error::ApiError;
 use crate::json::without_byte_order_mark;
 
-/// The largest body, in bytes.
+/// Max size of a body, in bytes.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
-/// How much of what is larger is read on and forgotten, in bytes.
+/// Max bytes of an oversized body that are read and discarded.
 const DISCARDED: usize = 64 * 1024 * 1024;
-/// How long nothing of it may come.
+/// Max pause between two chunks of a body that is discarded.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a body may take to arrive.
+/// Max time for a body to arrive.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
-/// A body as a type that is read from a JSON object.
+/// A body that is a JSON object, deserialized into a type.
 pub(super) struct JsonBody<T>(pub T);
 
 impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for JsonBody<T> {
@@ -40,7 +40,7 @@ impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for Json
     }
 }
 
-/// The same, but an empty body is the type's default.
+/// Like [`JsonBody`], but an empty body becomes the type's default.
 pub(super) struct OptionalBody<T>(pub T);
 
 impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for OptionalBody<T> {
@@ -55,7 +55,7 @@ impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for Opti
     }
 }
 
-/// A value of an object's first level as it was sent: a tree of values would change numbers that no float holds.
+/// The raw text of a top-level value. A parsed [`Value`] would change numbers that a float can't represent.
 pub(super) fn raw(body: &[u8], key: &str) -> Option<Box<RawValue>> {
     let text = text(body).ok()?;
     let mut fields: HashMap<String, Box<RawValue>> = serde_json::from_str(&escape(text).text).ok()?;
@@ -69,7 +69,7 @@ pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message)
     };
     let mut body = request.into_body();
-    // Known before it has come, if its length is told.
+    // A Content-Length announces the size before the body arrives.
     if body.size_hint().lower() > MAX_BODY as u64 {
         discard(body);
         return Err(too_large());
@@ -80,7 +80,7 @@ pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
             discard(body);
             Err(too_large())
         }
-        Ok(Err(_)) => Err(ApiError::body("the body broke off, or its chunks can't be read")),
+        Ok(Err(_)) => Err(ApiError::body("the body ended early, or its chunks can't be read")),
         Err(_) => {
             let message = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", message))
@@ -88,8 +88,8 @@ pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Reads on while the answer is sent: who writes all before reading anything would find the connection broken, and no
-/// reason (RFC 9112, 9.6).
+/// Reads and discards the rest of a body while the answer is sent. Without this, a client that writes its whole
+/// request before it reads would get a connection reset instead of the answer (RFC 9112, 9.6).
 fn discard(body: Arriving) {
     let mut rest = Limited::new(body, DISCARDED);
     let discarding = async move { while let Ok(Some(Ok(_))) = timeout(PAUSE, rest.frame()).await {} };
@@ -100,8 +100,8 @@ fn text(body: &[u8]) -> Result<&str, Utf8Error> {
     std::str::from_utf8(body).map(without_byte_order_mark)
 }
 
-/// Reads an object; an error says where it is no JSON, or which field is wrong. Keys that are not known are left
-/// alone, so that what was read can be sent back; but not one that is nearly a known one: it would say nothing.
+/// Reads an object. An error names the place of invalid JSON, or the wrong field. Unknown keys are ignored, because
+/// clients may send answers back. A key that resembles a known one is refused: ignoring it would hide a typo.
 pub(super) fn parse<T: DeserializeOwned + Serialize + Default>(body: &[u8]) -> Result<T, String> {
     let text = text(body).map_err(|error| format!("the body is not UTF-8, from byte {} on", error.valid_up_to()))?;
     let value: Value = match serde_json::from_str(text) {
@@ -129,7 +129,7 @@ pub(super) fn parse<T: DeserializeOwned + Serialize + Default>(body: &[u8]) -> R
     })
 }
 
-/// Says in JSON's words what serde says in Rust's.
+/// Replaces the Rust terms of a serde error by JSON terms.
 fn in_words(error: &str) -> String {
     let words = [
         ("invalid type: sequence", "invalid type: list"),
@@ -143,11 +143,11 @@ fn in_words(error: &str) -> String {
     words.iter().fold(error.to_owned(), |error, (rust, json)| error.replace(rust, json))
 }
 
-/// How many letters a key may be off to be taken for a known one.
+/// Max edit distance at which an unknown key counts as a misspelt known one.
 const NEAR: usize = 2;
 
 fn misspelt<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'k String>) -> Result<(), String> {
-    // A request's type has no key that is left out when it is empty.
+    // The request types skip no key when they are serialized, so this has all known keys.
     let Ok(Value::Object(known)) = serde_json::to_value(T::default()) else { return Ok(()) };
     for key in keys.filter(|key| !known.contains_key(*key)) {
         let alike = known.keys().filter(|known| known.len().abs_diff(key.len()) <= NEAR);
@@ -163,7 +163,7 @@ fn misspelt<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'k String>) 
 /// A text in which control characters inside JSON strings are escaped.
 struct Escaped<'t> {
     text: Cow<'t, str>,
-    /// Where, in the escaped text, bytes were added, and how many.
+    /// Positions in the escaped text where bytes were added, and their numbers.
     added: Vec<(usize, usize)>,
 }
 
@@ -199,7 +199,7 @@ fn escape(text: &str) -> Escaped<'_> {
 }
 
 impl Escaped<'_> {
-    /// The line and column in the text as it was sent.
+    /// The line and column of an error in the text that was sent.
     fn place(&self, sent: &str, error: &serde_json::Error) -> (usize, usize) {
         let line_start = self.text.split_inclusive('\n').take(error.line() - 1).map(str::len).sum::<usize>();
         let at = line_start + error.column().saturating_sub(1);

@@ -1,4 +1,4 @@
-//! Errors of the API in one shape, and the frame around every answer: the request's id and its time limit.
+//! The common shape of API errors, and the middleware that adds the request id and a timeout to every request.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use crate::definition::edit::EditError;
 use crate::kafka::topic_reader;
 use crate::store::WriteError;
 
-/// How long an answer may take.
+/// Max time to answer a request.
 const TIME: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-caspio-request-id");
 
-/// Why a request is not done. It becomes an answer where the request's id and path are known.
+/// Why a request failed. [`frame`] turns it into a response, because the request's id and path are known there.
 #[derive(Debug, Clone)]
 pub(super) struct ApiError {
     pub status: StatusCode,
     pub code: &'static str,
     pub message: String,
-    /// What RFC 6749 calls it, at the token endpoint.
+    /// The error code of RFC 6749, for the token endpoint.
     pub oauth: Option<&'static str>,
     pub retry_after: Option<Duration>,
 }
@@ -38,14 +38,14 @@ pub(super) struct ErrorBody {
     /// The kind of error: IncorrectBodyParameter, IncorrectQueryParameter, Unauthorized, ObjectNotFound and so on.
     #[schema(example = "IncorrectBodyParameter")]
     code: &'static str,
-    /// Which field, which value, and what to do instead.
+    /// The field, its value, and how to fix it.
     message: String,
     /// The request's path.
     resource: String,
-    /// The same as in the header X-Caspio-Request-ID.
+    /// The same id as in the header X-Caspio-Request-ID.
     #[schema(format = "uuid")]
     request_id: String,
-    /// Only of /oauth/token: the error as RFC 6749 names it.
+    /// Only for /oauth/token: the error code of RFC 6749.
     #[serde(rename = "error", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     oauth: Option<&'static str>,
@@ -86,18 +86,18 @@ impl ApiError {
         Self { retry_after: Some(Duration::from_secs(1)), ..error }
     }
 
-    /// The same for whoever reads OAuth's errors.
+    /// Adds the error code of RFC 6749, for OAuth clients.
     pub fn oauth(self, error: &'static str) -> Self {
         Self { oauth: Some(error), ..self }
     }
 
-    /// What the framework has refused by itself, in its own words.
+    /// The error for a status that the framework returned without an [`ApiError`].
     fn of_framework(status: StatusCode) -> Self {
         let (code, message) = match status {
-            StatusCode::METHOD_NOT_ALLOWED => ("MethodNotAllowed", "this path does not know the method; see Allow"),
-            StatusCode::NOT_FOUND => ("ObjectNotFound", "nothing is at this path; /openapi.json names what there is"),
+            StatusCode::METHOD_NOT_ALLOWED => ("MethodNotAllowed", "this path does not allow the method; see Allow"),
+            StatusCode::NOT_FOUND => ("ObjectNotFound", "this path does not exist: /openapi.json lists the paths"),
             status if status.is_client_error() => ("IncorrectRequest", "the request's path or head can't be read"),
-            _ => ("InternalError", "the instance failed; its log has the cause, under the request's id"),
+            _ => ("InternalError", "the instance failed: its log may have the cause"),
         };
         Self::new(status, code, message)
     }
@@ -113,7 +113,7 @@ impl ApiError {
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
         let body = ErrorBody { code, message, resource, request_id, oauth };
-        let body = serde_json::to_vec(&body).expect("an error has only texts");
+        let body = serde_json::to_vec(&body).expect("an error has only strings");
         (status, headers, body).into_response()
     }
 }
@@ -140,10 +140,10 @@ impl<E: Into<ApiError>> From<WriteError<E>> for ApiError {
         match error {
             WriteError::Refused(problem) => problem.into(),
             WriteError::Unwritten(cause) => {
-                // The text names brokers and topics, which are no API client's business.
-                tracing::error!("a request could not be written: {cause}");
+                // The cause names brokers and topics, which API clients must not see.
+                tracing::error!("the definitions could not be written for an API request: {cause}");
                 Self::unavailable(
-                    "the definitions can't be written now: look whether the change was made, then try again",
+                    "the definitions can't be written now: check whether the change was made, then try again",
                 )
             }
         }
@@ -154,22 +154,22 @@ impl From<topic_reader::Error> for ApiError {
     fn from(error: topic_reader::Error) -> Self {
         match error {
             topic_reader::Error::Busy { .. } => {
-                let message = "this instance does as many such reads as it does at a time: try again in a moment";
+                let message = "this instance already serves its maximum of such reads: try again in a moment";
                 Self::too_many(message, Duration::from_secs(1))
             }
             topic_reader::Error::Cursor(error) => Self::query(format!("Cursor: {error}")),
             cause => {
-                // The text names brokers and topics, which are no API client's business.
-                tracing::error!("a request could not be answered: {cause}");
-                Self::unavailable("what was kept of messages can't be read now: try again in a moment")
+                // The cause names brokers and topics, which API clients must not see.
+                tracing::error!("messages or dead letters could not be read for an API request: {cause}");
+                Self::unavailable("messages and dead letters can't be read now: try again in a moment")
             }
         }
     }
 }
 
-const ONE_HOST: &str = "a request of HTTP/1.1 has one Host header: send it, once";
+const ONE_HOST: &str = "an HTTP/1.1 request needs exactly one Host header";
 
-/// Whether the request names its host as RFC 9112 (3.2) wants it: a proxy before this might take another one for it.
+/// Whether the request has one Host header, as RFC 9112 (3.2) requires. With two, a proxy could use the other one.
 fn names_one_host(request: &Request) -> bool {
     let hosts = request.headers().get_all(HOST).iter().count();
     hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
@@ -178,12 +178,12 @@ fn names_one_host(request: &Request) -> bool {
 async fn answer(request: Request, next: Next) -> Response {
     tokio::time::timeout(TIME, next.run(request)).await.unwrap_or_else(|_| {
         let seconds = TIME.as_secs();
-        let message = format!("no answer within {seconds} s; a change may still be made, so look before you try again");
+        let message = format!("no answer within {seconds} s; a change may still be made, so check before you retry");
         ApiError::unavailable(message).into_response()
     })
 }
 
-/// Gives every answer the request's id, every error its shape, and an end to all that takes too long.
+/// Middleware: adds the request id to every response, gives every error the common shape, and ends slow requests.
 pub(super) async fn frame(request: Request, next: Next) -> Response {
     let request_id = Uuid::new_v4().hyphenated().to_string();
     let resource = request.uri().path().to_owned();

@@ -1,4 +1,4 @@
-//! One address, bound before anything starts and served until the stop.
+//! The HTTP listener: one address, bound before anything starts and served until the stop.
 
 mod connections;
 
@@ -19,18 +19,18 @@ use self::connections::{Connections, Entered};
 use super::Config;
 use crate::lifecycle::Stopping;
 
-/// Connections at a time. For a further one another is closed that stands still, or it waits in the kernel's queue.
+/// Max open connections. For a further one an idle connection is closed. Until then it waits in the kernel's queue.
 const CONNECTIONS: u32 = 256;
-/// How long a request's head may take to arrive. It bounds idle connections too: between requests the next
-/// head is what is waited for.
+/// Max time for a request's head to arrive. It also bounds idle connections: between requests the server waits for
+/// the next head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How large a request's head may be.
+/// Max size of a request's head, in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
-/// How often it is looked for a connection to close while all places are taken.
+/// Interval of the search for a connection to close while all places are taken.
 const MAKE_ROOM: Duration = Duration::from_millis(250);
-/// How long answers under way may take once a stop is asked for.
+/// Max time for answers under way after a stop is requested.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-/// The pause after the operating system refuses a connection, most often for want of file descriptors.
+/// Pause after the operating system fails to accept a connection, mostly because file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound address.
@@ -39,7 +39,7 @@ pub struct Listener {
     address: SocketAddr,
 }
 
-/// The address can't be bound.
+/// Error of an address that can't be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("can't listen on listen.address = \"{address}\": {reason}")]
 pub struct BindError {
@@ -48,16 +48,16 @@ pub struct BindError {
     pub reason: std::io::Error,
 }
 
-/// Whether the address is this machine's; its port may be taken, such as by an instance that runs.
+/// Checks that the address belongs to this machine. Its port may be taken, for instance by a running instance.
 ///
 /// # Errors
-/// A sentence that names the setting, its value and the mend.
+/// The address can't be bound. The error names the setting, its value and the fix.
 pub fn try_out(config: &Config) -> Result<(), String> {
     let bound = std::net::TcpListener::bind((config.address.ip(), 0));
     bound.map(drop).map_err(|reason| {
         let address = config.address;
         format!(
-            "listen.address is \"{address}\", which can't be bound: {reason}; let it be an address of this machine, or \
+            "listen.address is \"{address}\", which can't be bound: {reason}; use an address of this machine, or \
              0.0.0.0 for all of them"
         )
     })
@@ -67,7 +67,7 @@ impl Listener {
     /// Binds the address.
     ///
     /// # Errors
-    /// It is taken, not this machine's, or not allowed.
+    /// The address is taken, not of this machine, or not permitted.
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
         let failed = |reason| BindError { address: config.address, reason };
         let socket = TcpListener::bind(config.address).await.map_err(failed)?;
@@ -75,18 +75,18 @@ impl Listener {
         Ok(Self { socket, address })
     }
 
-    /// The address with the port that was really taken.
+    /// The bound address, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until the stop, then lets answers under way end.
+    /// Serves until the stop, then waits for answers under way.
     pub async fn serve(self, router: Router, mut stopping: Stopping) {
         let places = Arc::new(Semaphore::new(CONNECTIONS as usize));
         let connections = Connections::new();
         for number in 0.. {
             let next = async {
-                // First who comes: only for them is a place needed.
+                // Accept first: a place is needed only for a connection that arrived.
                 let accepted = self.socket.accept().await;
                 (place(&places, &connections).await, accepted)
             };
@@ -97,7 +97,7 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    // An answer's last bytes go out at once.
+                    // Without Nagle's algorithm the last bytes of an answer are sent immediately.
                     let _ = stream.set_nodelay(true);
                     let router = router.clone().layer(Extension(peer));
                     let entered = connections.enter(number, peer.ip());
@@ -114,7 +114,7 @@ impl Listener {
     }
 }
 
-/// A place for one more connection. Waits for one to be given up.
+/// Takes a place for one more connection. If all are taken, closes an idle connection or waits for one to end.
 async fn place(places: &Arc<Semaphore>, connections: &Connections) -> OwnedSemaphorePermit {
     loop {
         if let Ok(place) = places.clone().try_acquire_owned() {
@@ -127,7 +127,7 @@ async fn place(places: &Arc<Semaphore>, connections: &Connections) -> OwnedSemap
     }
 }
 
-/// Serves one client's requests, one after the other; the place is held as long as the connection.
+/// Serves the requests of one connection, one after the other. Holds the place until the connection ends.
 async fn serve_one(
     stream: TcpStream,
     router: Router,

@@ -1,4 +1,4 @@
-//! For operators and their machines: metrics, liveness, readiness.
+//! Endpoints for operators: metrics, liveness, readiness.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::Api;
 
-/// Prometheus' text format.
+/// Content type of Prometheus' text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Paths and what answers there.
+/// Paths and their handlers.
 pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Api>>); 3] {
     [("/metrics", get(metrics)), ("/health/live", get(live)), ("/health/ready", get(ready))]
 }
@@ -23,7 +23,7 @@ async fn metrics(State(api): State<Arc<Api>>) -> Response {
     ([(CONTENT_TYPE, METRICS)], api.metrics.render()).into_response()
 }
 
-/// The process answers, which is all that liveness asks.
+/// Always succeeds: a process that answers is live.
 async fn live() -> Response {
     respond(StatusCode::OK, &json!({"status": "live"}))
 }

@@ -1,4 +1,4 @@
-//! The pages: where one begins, and the one to read and try the API. Each is one file, with nothing from elsewhere.
+//! The HTML pages: the start page, and the page to read and try the API. Each page loads nothing from other hosts.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::Api;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The pages at their paths. They are the same for everybody: nothing of an account or of the cluster is in them.
+/// Routes of the pages. The pages are public: they contain no data of an account or of the cluster.
 pub(super) fn routes() -> Router<Arc<Api>> {
     let docs = page(include_str!("openapi/page.html"), include_str!("openapi/page.js"));
     Router::new().route("/", page(include_str!("start.html"), "")).route("/docs", docs)
@@ -36,7 +36,7 @@ fn answer(page: &str, policy: &str) -> impl IntoResponse + use<> {
     (headers, Html(page.to_owned()))
 }
 
-/// Only the page's own style and script, known by their hashes, and only requests to where it came from.
+/// Content security policy: allows only the page's own style and script, by hash, and requests to its own origin.
 fn policy(script: &str) -> String {
     let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
     let style = hash(STYLE);

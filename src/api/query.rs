@@ -1,4 +1,5 @@
-//! Query parameters where they choose what is answered: one that is not known would be left out silently.
+//! Query parameters of requests that filter. An unknown parameter is refused: ignoring it would drop a condition
+//! silently.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -10,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
 
-/// The query as a type that knows all its parameters.
+/// The query string, deserialized into a type that lists all allowed parameters.
 pub(super) struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
@@ -18,16 +19,16 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let read = serde_urlencoded::from_str(parts.uri.query().unwrap_or_default());
-        // What is a field for serde is a parameter for whoever sends it.
+        // serde's error says "field"; clients know it as a parameter.
         read.map(Self).map_err(|error| ApiError::query(error.to_string().replacen("field", "parameter", 1)))
     }
 }
 
-/// How many things a page has unless told otherwise, and at most.
+/// Items per page: the default, and the maximum.
 const LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
 
-/// How many things a page is to have.
+/// Reads the parameter Limit: the number of items in a page.
 pub(super) fn limit(given: Option<&str>) -> Result<usize, ApiError> {
     given.map_or(Ok(LIMIT), |limit| {
         let number = limit.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
@@ -35,13 +36,13 @@ pub(super) fn limit(given: Option<&str>) -> Result<usize, ApiError> {
     })
 }
 
-/// A parameter of a kind that says itself what is wrong.
+/// Parses a parameter. The type's error text says what is wrong.
 pub(super) fn parsed<T: FromStr<Err: Display>>(name: &str, given: Option<&str>) -> Result<Option<T>, ApiError> {
     let read = |text: &str| text.parse().map_err(|error| ApiError::query(format!("{name}: {error}")));
     given.map(read).transpose()
 }
 
-/// A parameter that is a time.
+/// Parses a parameter that is a time (RFC 3339).
 pub(super) fn time(name: &str, given: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
     let read = |text: &str| {
         text.parse().map_err(|_| {

@@ -1,8 +1,7 @@
-//! The connections of a listener: who holds a place, and who gives one up when all are taken.
+//! The open connections of the listener, and the choice of the one to close when all places are taken.
 //!
-//! A client that opens all of them and does nothing, or never reads its answers, must not keep others from health checks
-//! and metrics. So a new one takes the place of that which has stood still for longest, among those of the address that
-//! has the most.
+//! A client that takes all places and does nothing, or never reads its answers, must not block health checks and
+//! metrics of others. So a new connection replaces the longest idle one of the address with the most connections.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,13 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a connection must have stood still to give its place up to another one.
+/// Min idle time before a connection may be closed for another one.
 const STILL: Duration = Duration::from_secs(1);
 
-/// How long one may stand still in any case: neither has a byte come, nor has the client taken one.
+/// Max idle time of any connection: no byte was received, and the client accepted none.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Those that are open.
+/// The open connections.
 pub(super) struct Connections {
     began: Instant,
     open: Mutex<HashMap<u64, Arc<Open>>>,
@@ -31,12 +30,12 @@ pub(super) struct Connections {
 
 struct Open {
     peer: IpAddr,
-    /// When a byte last came or went, in milliseconds after the listener began.
+    /// Time of the last byte in either direction, in milliseconds since the listener started.
     moved_ms: AtomicU64,
     close: Notify,
 }
 
-/// A connection's entry, until it is dropped.
+/// Entry of an open connection; dropping it removes the entry.
 pub(super) struct Entered {
     connections: Arc<Connections>,
     number: u64,
@@ -48,14 +47,15 @@ impl Connections {
         Arc::new(Self { began: Instant::now(), open: Mutex::default() })
     }
 
-    /// A connection has its place. `number` is another one for each.
+    /// Adds a connection. `number` must be unique.
     pub fn enter(self: &Arc<Self>, number: u64, peer: IpAddr) -> Entered {
         let open = Arc::new(Open { peer, moved_ms: AtomicU64::new(self.now_ms()), close: Notify::new() });
         self.open().insert(number, open.clone());
         Entered { connections: self.clone(), number, open }
     }
 
-    /// All places are taken: closes the connection that can best be done without, if there is one.
+    /// Closes a connection, because all places are taken: the longest idle one of the address with the most
+    /// connections. Closes none if no connection has been idle for [`STILL`].
     pub fn make_room(&self) {
         let before = self.now_ms().saturating_sub(STILL.as_millis() as u64);
         let open = self.open();
@@ -79,12 +79,12 @@ impl Connections {
 }
 
 impl Entered {
-    /// The connection's stream, which tells when it moves.
+    /// Wraps the connection's stream to record its activity.
     pub fn watch<S>(&self, stream: S) -> WatchedStream<S> {
         WatchedStream { stream, connections: self.connections.clone(), open: self.open.clone() }
     }
 
-    /// Resolves when it is to be closed, because another one needs its place or because it has stood still for too long.
+    /// Resolves when the connection must close: another one needs its place, or it was idle for [`STALLED`].
     pub async fn closed(&self) {
         loop {
             let still_ms = self.connections.now_ms().saturating_sub(self.open.moved_ms.load(Ordering::Relaxed));
@@ -106,7 +106,7 @@ impl Drop for Entered {
     }
 }
 
-/// A stream that tells when bytes come or go.
+/// A stream that records the time of the last byte read or written.
 pub(super) struct WatchedStream<S> {
     stream: S,
     connections: Arc<Connections>,

@@ -1,4 +1,4 @@
-//! Over real connections, as operators' tools make them.
+//! Tests over real connections, like those of operators' tools.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -28,7 +28,7 @@ struct Server {
     serving: JoinHandle<()>,
 }
 
-/// Metrics are one for the whole process, so all tests share them.
+/// The metrics recorder. A process has only one, so all tests share it.
 fn metrics() -> Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS.get_or_init(|| Metrics::start().expect("metrics are started once")).clone()
@@ -38,7 +38,7 @@ async fn start() -> Server {
     let listener = Listener::bind(&Config { address: ([127, 0, 0, 1], 0).into() }).await.unwrap();
     let (address, readiness) = (listener.address(), Readiness::default());
     let (stop, stopping) = lifecycle::stop();
-    // Nobody is at that port: what operators ask for needs no broker.
+    // Nothing listens on that port: metrics and health checks need no broker.
     let kafka = HashMap::from([("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned())]);
     let (index, catalogue) = (Arc::<Index>::default(), Arc::<Catalogue>::default());
     let api = Api {
@@ -70,7 +70,7 @@ impl Server {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
     }
 
-    /// The same with the whole head.
+    /// Like [`Self::send`], but returns the whole head.
     async fn exchange(&self, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -181,7 +181,7 @@ async fn connections_that_never_read_keep_nobody_from_health_checks() {
     let mut silent = Vec::new();
     for _ in 0..CONNECTIONS {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        // More answers than the buffers of the kernel have room for, none of which is read.
+        // More answers than the kernel's buffers hold. None of them is read.
         let _ = stream.write_all("GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(200).as_bytes()).await;
         silent.push(stream);
     }
@@ -197,13 +197,13 @@ async fn a_request_names_one_host_and_says_how_long_it_is() {
     for hosts in ["", "host: x\r\nhost: y\r\n"] {
         let (status, body) =
             server.send(&format!("GET /openapi.json HTTP/1.1\r\n{hosts}connection: close\r\n\r\n")).await;
-        assert!(status == 400 && body.contains("one Host header"), "{status} {body}");
+        assert!(status == 400 && body.contains("exactly one Host header"), "{status} {body}");
     }
     assert_eq!(server.send("GET /openapi.json HTTP/1.0\r\n\r\n").await.0, 200);
-    // Its body never comes.
+    // Its body is never sent.
     let large = "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\nconnection: close\r\ncontent-length: 99999999\r\n\r\n";
     let answered = tokio::time::timeout(Duration::from_secs(5), server.send(large));
-    assert_eq!(answered.await.expect("at once").0, 413);
+    assert_eq!(answered.await.expect("it answers before the body arrives").0, 413);
 }
 
 #[tokio::test]
