@@ -1,4 +1,4 @@
-//! Where the API, metrics and health are served: the `[listen]` and `[api]` sections.
+//! The `[listen]` and `[api]` sections: listener address, and tokens of API clients.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,11 +7,11 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
 use serde::Deserialize;
 
-/// Where the API, metrics and health are served.
+/// The listener of the API, metrics and health checks.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The address and port; port 0 takes a free one. It speaks plain HTTP, and nothing is asked of who reads metrics, so keep it inside, or behind a proxy with TLS. Default "127.0.0.1:8080".
+    /// The address and port; port 0 selects a free one. The listener speaks plain HTTP, and metrics need no authentication. So keep it inside your network, or behind a proxy with TLS. Default "127.0.0.1:8080".
     pub address: SocketAddr,
 }
 
@@ -21,17 +21,17 @@ impl Default for Config {
     }
 }
 
-/// How clients of the API are known.
+/// Authentication of API clients.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Access {
-    /// How long a token is good. Default 86399s.
+    /// How long a token is valid. Default 86399s.
     #[serde(with = "duration::required")]
     pub token_lifetime: Duration,
-    /// How long a refresh token is good. Default 8760h (365 days).
+    /// How long a refresh token is valid. Default 8760h (365 days).
     #[serde(with = "duration::required")]
     pub refresh_lifetime: Duration,
-    /// What signs tokens: at least 32 characters, the same on all instances. Default: a key that was made with the first client and is kept with the definitions.
+    /// The key that signs tokens: at least 32 characters, the same on all instances. Default: a key that is created with the first client and stored with the definitions.
     pub token_key: Option<TokenSecret>,
 }
 
@@ -45,14 +45,14 @@ impl Default for Access {
     }
 }
 
-/// A key that signs tokens. Its `Debug` shows nothing of it.
+/// A key that signs tokens. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct TokenSecret(String);
 
-/// A text that is too short for a key. It does not show the text.
+/// Error of a text that is too short for a key. The error does not show the text.
 #[derive(Debug, thiserror::Error)]
-#[error("it has {0} characters, and a key has at least 32; `openssl rand -hex 32` makes one")]
+#[error("it has {0} characters, but a key needs at least 32; `openssl rand -hex 32` generates one")]
 pub struct TooShort(usize);
 
 impl TokenSecret {

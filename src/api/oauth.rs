@@ -1,5 +1,5 @@
-//! Who may use the API: client credentials become a token (RFC 6749, sections 4.4 and 6), a token becomes the
-//! caller.
+//! Authentication of API clients: issues tokens for client credentials and refresh tokens (RFC 6749, sections 4.4 and
+//! 6), and verifies the tokens of requests.
 
 mod guesses;
 mod hmac;
@@ -27,15 +27,15 @@ use super::{Api, body};
 use crate::definition::Client;
 use crate::id::{AccountId, ClientId};
 
-/// Who sends a request: a client with a good token.
+/// The client that sent a request, as its token identifies it.
 pub(super) struct Caller {
     pub account: AccountId,
-    /// The client's name, as stamps have it.
+    /// The client's name, as stored in the stamps of definitions.
     pub name: String,
     pub legacy: bool,
 }
 
-/// What `/oauth/token` is asked, as a form.
+/// The form that clients send to `/oauth/token`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(super) struct TokenRequest {
@@ -50,13 +50,13 @@ pub(super) struct TokenRequest {
     /// The client's id, unless it is in an Authorization header of the scheme Basic.
     #[schema(nullable = false)]
     client_id: Option<String>,
-    /// The client's secret, likewise.
+    /// The client's secret, unless it is in that header.
     #[schema(nullable = false)]
     client_secret: Option<String>,
-    /// The refresh token, for the grant of that name.
+    /// The refresh token, for grant_type refresh_token.
     #[schema(nullable = false)]
     refresh_token: Option<String>,
-    /// Not looked at.
+    /// Ignored.
     #[serde(rename = "scope")]
     #[schema(nullable = false)]
     _scope: Option<String>,
@@ -69,7 +69,7 @@ pub(super) struct TokenAnswer {
     access_token: String,
     #[schema(pattern = "^bearer$", example = "bearer")]
     token_type: &'static str,
-    /// Seconds.
+    /// How long the token is valid, in seconds.
     #[schema(example = 86399)]
     expires_in: u64,
     refresh_token: String,
@@ -78,14 +78,14 @@ pub(super) struct TokenAnswer {
 /// Exchange a client's credentials, or a refresh token, for a token.
 #[utoipa::path(post, path = "/oauth/token", tag = "Access", operation_id = "token",
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "A token, and one to get the next with.", body = TokenAnswer)),
+    responses((status = 200, description = "A token, and a refresh token to get the next one.", body = TokenAnswer)),
     security((), ("client" = [])))]
 pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
     let peer = request.extensions().get::<SocketAddr>().copied();
     let basic = basic(request.headers())?;
     let bytes = body::read(request).await?;
     let form: TokenRequest = serde_urlencoded::from_bytes(&bytes).map_err(|error| {
-        ApiError::body(format!("the body is no form (application/x-www-form-urlencoded): {error}"))
+        ApiError::body(format!("the body is not a form (application/x-www-form-urlencoded): {error}"))
             .oauth("invalid_request")
     })?;
     if !matches!(form.grant_type.as_deref(), Some("client_credentials" | "refresh_token")) {
@@ -99,7 +99,7 @@ pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Resu
         (Some(basic), ..) => basic,
         (None, Some(id), Some(secret)) => (id.clone(), secret.clone()),
         _ => {
-            let message = "client_id and client_secret are missing: send both in the form, or as Basic authorization";
+            let message = "client_id or client_secret is missing: send both in the form, or as Basic authorization";
             return Err(ApiError::unauthorized(message).oauth("invalid_client"));
         }
     };
@@ -109,7 +109,7 @@ pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Resu
     if form.grant_type.as_deref() == Some("refresh_token") {
         let owner = form.refresh_token.as_deref().and_then(|token| token::client_of(token, TokenKind::Refresh, &key));
         if owner != Some(client.id) {
-            let message = "refresh_token is missing, expired or another client's: ask with client_credentials";
+            let message = "refresh_token is missing, wrong, expired or of another client: use client_credentials";
             return Err(ApiError::body(message).oauth("invalid_grant"));
         }
     }
@@ -123,7 +123,7 @@ pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Resu
     Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response())
 }
 
-/// Client id and secret of an Authorization header; None if there is none.
+/// Reads client id and secret from the Authorization header; None if there is no such header.
 fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, ApiError> {
     let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
     let decoded = || {
@@ -139,12 +139,12 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, ApiError> {
 }
 
 impl Api {
-    /// The client whose credentials these are.
+    /// Returns the client with these credentials.
     fn authenticate(&self, id: &str, secret: &str, peer: Option<SocketAddr>) -> Result<Client, ApiError> {
         let id = id.parse::<ClientId>().ok();
         let known = self.store.with(|definitions| id.and_then(|id| definitions.client(id)).cloned());
         let guesser = (peer.map(|peer| peer.ip()), known.as_ref().map(|client| client.id));
-        // Who has the right secret is never kept out, whatever others guess from the same address.
+        // A client with the right secret is never blocked, even if others guess from the same address.
         if let Some(client) = known.filter(|client| client.has_secret(secret)) {
             return Ok(client);
         }
@@ -156,7 +156,7 @@ impl Api {
         Err(ApiError::unauthorized("there is no client with this client_id and client_secret").oauth("invalid_client"))
     }
 
-    /// Before the definitions are read to their end nothing can be said of them, nor of who asks.
+    /// Refuses requests until the definitions are read to their end. Before that, clients or definitions can be missing.
     fn knows_definitions(&self) -> Result<(), ApiError> {
         if self.store.status().caught_up {
             return Ok(());
@@ -164,7 +164,7 @@ impl Api {
         Err(ApiError::unavailable("the definitions are still being read; try again in a moment"))
     }
 
-    /// What signs tokens: the configured key, or the one that came with the first client.
+    /// The key that signs tokens: the configured one, or the one that was created with the first client.
     fn token_key(&self) -> Result<Vec<u8>, ApiError> {
         if let Some(configured) = &self.access.token_key {
             return Ok(configured.bytes().to_vec());
@@ -187,16 +187,16 @@ impl FromRequestParts<Arc<Api>> for Caller {
             .map(|(_, token)| token.trim());
         let Some(bearer) = bearer else {
             return Err(ApiError::unauthorized(
-                "a token is missing: send Authorization: Bearer <token> with one from /oauth/token",
+                "the token is missing: send Authorization: Bearer <token>, with a token from /oauth/token",
             ));
         };
         api.knows_definitions()?;
-        // Without a key there is no client yet, so no token is good.
+        // Without a key there is no client yet, so no token is valid.
         let client = api.token_key().ok().and_then(|key| token::client_of(bearer, TokenKind::Access, &key));
         let client = api.store.with(|definitions| client.and_then(|id| definitions.client(id)).cloned());
         let Some(Client { account, name, legacy, .. }) = client else {
             return Err(ApiError::unauthorized(
-                "the token is wrong or expired, or its client is revoked: get another from /oauth/token",
+                "the token is wrong or expired, or its client is revoked: get a new one from /oauth/token",
             ));
         };
         Ok(Self { account, name, legacy })

@@ -1,4 +1,4 @@
-//! What one account may take of an instance at a time, so that there is some left for the others.
+//! Limits of one account on an instance: previews, reads and writes. They keep capacity free for other accounts.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use super::Api;
 use super::error::ApiError;
 use crate::id::AccountId;
 
-/// Previews that are made at a time, over all accounts: each may take tens of megabytes, and a core for a while.
+/// Max concurrent previews of all accounts. Each may take tens of megabytes, and one core for a while.
 const PREVIEWS: usize = 2;
-/// Previews of an account that are made or wait.
+/// Max previews of an account that run or wait.
 const PREVIEWS_OF_ACCOUNT: usize = 8;
-/// Reads of the message log and of dead letters of an account: half of what an instance does at a time.
+/// Max concurrent reads of the message log and of dead letters by an account: half of the instance's limit.
 const READS_OF_ACCOUNT: usize = 2;
-/// For how many seconds an account may save up writes that it does not make.
+/// Seconds of unused writes that an account may make in a burst.
 const SAVED_SECONDS: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 
-/// What accounts take now. An account that has asked once is remembered: only an operator makes accounts.
+/// Current usage of all accounts. Entries are never removed: only operators create accounts, so there are few.
 pub struct Shares {
     previews: Arc<Semaphore>,
     of_accounts: DashMap<AccountId, AccountShare>,
@@ -35,14 +35,14 @@ struct AccountShare {
     reads: Arc<Semaphore>,
 }
 
-/// A place in a share; it is free again when this is dropped.
+/// A place in a share. Dropping it frees the place.
 pub(super) struct SharePermit {
     _own: OwnedSemaphorePermit,
     _of_all: Option<OwnedSemaphorePermit>,
 }
 
 impl Shares {
-    /// `writes` is what an account may write each second, in the mean of [`SAVED_SECONDS`].
+    /// `writes` is the limit of an account's writes per second, averaged over [`SAVED_SECONDS`].
     pub fn new(writes: NonZeroU32) -> Self {
         let quota = Quota::per_second(writes).allow_burst(writes.saturating_mul(SAVED_SECONDS));
         Self {
@@ -53,24 +53,24 @@ impl Shares {
         }
     }
 
-    /// A place for a preview, as soon as there is one.
+    /// Takes a place for a preview. Waits until one of the instance's places is free.
     ///
     /// # Errors
-    /// The account has too many that are made or wait.
+    /// The account already has [`PREVIEWS_OF_ACCOUNT`] previews that run or wait.
     pub(super) async fn preview(&self, account: &AccountId) -> Result<SharePermit, ApiError> {
         let own = self.of_account(account, |share| &share.previews).ok_or_else(|| {
             let message =
-                format!("{PREVIEWS_OF_ACCOUNT} previews of this account are being made: try again in a moment");
+                format!("{PREVIEWS_OF_ACCOUNT} previews of this account are running or waiting: try again in a moment");
             ApiError::too_many(message, Duration::from_secs(1))
         })?;
         let of_all = self.previews.clone().acquire_owned().await.expect("the semaphore is never closed");
         Ok(SharePermit { _own: own, _of_all: Some(of_all) })
     }
 
-    /// A place for a read of what was sent or given up.
+    /// Takes a place for a read of messages or dead letters.
     ///
     /// # Errors
-    /// The account reads too much already.
+    /// The account already has [`READS_OF_ACCOUNT`] such reads under way.
     fn read(&self, account: &AccountId) -> Result<SharePermit, ApiError> {
         let own = self.of_account(account, |share| &share.reads).ok_or_else(|| {
             let message =
@@ -83,13 +83,13 @@ impl Shares {
     /// Counts a write.
     ///
     /// # Errors
-    /// The account has made too many in a short time.
+    /// The account has made too many writes in a short time.
     pub(super) fn write(&self, account: &AccountId) -> Result<(), ApiError> {
         self.writes.check_key(account).map_err(|early| {
             let wait = early.wait_time_from(DefaultClock::default().now());
             let message = format!(
-                "this account may change definitions {} times a second here: wait, or have the limit raised in the \
-                 configuration (definitions.max_account_writes)",
+                "this account may change definitions {} times a second at this instance: wait, or have the operator \
+                 raise definitions.max_account_writes",
                 self.writes_a_second
             );
             ApiError::too_many(message, wait.max(Duration::from_secs(1)))
@@ -111,11 +111,11 @@ impl Shares {
 }
 
 impl Api {
-    /// Reads what was sent or given up, within an account's share. The read takes its place until it is done, as its
-    /// thread does: who asked may be gone before.
+    /// Reads messages or dead letters within an account's share. The read keeps its place until it ends, like its
+    /// thread, because it continues after the client disconnects.
     ///
     /// # Errors
-    /// The account reads too much already, or what the read says.
+    /// The account already has [`READS_OF_ACCOUNT`] such reads under way, or the read fails.
     pub(super) async fn reading<T, F>(
         self: &Arc<Self>,
         account: &AccountId,
@@ -144,7 +144,7 @@ mod tests {
         let shares = Shares::new(NonZeroU32::new(5).unwrap());
         let (loud, quiet) = (AccountId::from("loud"), AccountId::from("quiet"));
         let written = (0..1_000).take_while(|_| shares.write(&loud).is_ok()).count();
-        assert!((50..60).contains(&written), "ten seconds of five, and what comes meanwhile: {written}");
+        assert!((50..60).contains(&written), "ten seconds of five, and those that accrue meanwhile: {written}");
         let refused = shares.write(&loud).unwrap_err();
         assert!(refused.message.contains("5 times a second"), "{}", refused.message);
         assert!(refused.message.contains("definitions.max_account_writes"), "{}", refused.message);

@@ -1,4 +1,4 @@
-//! Slows guessing down: who fails too often has to wait.
+//! Limits the rate of wrong credentials: after too many failures further attempts have to wait.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 
 use crate::id::ClientId;
 
-/// How many failures within [`WINDOW`] are for free.
+/// Number of failures within [`WINDOW`] that cause no wait.
 const FREE: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
-/// How many guessers are remembered at most.
+/// Max number of guessers in memory.
 const GUESSERS: usize = 10_000;
 
-/// From where, and at which client's secret; None is any client that does not exist. So whoever guesses does not
-/// lock out the client itself, elsewhere.
+/// The source address and the client whose secret is guessed; None is any client that does not exist. The address is
+/// included because guesses from one address must not block the client at another address.
 type Guesser = (Option<IpAddr>, Option<ClientId>);
 
-/// Failures of late.
+/// Recent failures per guesser: their number, and when the first of them happened.
 #[derive(Default)]
 pub struct Guesses(Mutex<HashMap<Guesser, (u32, Instant)>>);
 
 impl Guesses {
-    /// How long a guesser still has to wait, if at all.
+    /// How long a guesser still has to wait; None if it need not wait.
     pub(super) fn wait(&self, guesser: Guesser, now: Instant) -> Option<Duration> {
         let guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (failures, since) = guesses.get(&guesser)?;
@@ -34,7 +34,8 @@ impl Guesses {
         let mut guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if guesses.len() >= GUESSERS {
             guesses.retain(|_, (_, since)| now.duration_since(*since) < WINDOW);
-            // So many in a minute are one, under many addresses: what each did is no use to know.
+            // This many guessers within a minute are one attacker with many addresses. Counts per address are useless
+            // then.
             if guesses.len() >= GUESSERS {
                 guesses.clear();
             }
@@ -65,7 +66,7 @@ mod tests {
         assert_eq!(guesses.wait((Some(IpAddr::from([10, 0, 0, 2])), Some(client)), now), None);
         assert_eq!(guesses.wait(guesser, now + WINDOW), None);
         guesses.failed(guesser, now + WINDOW);
-        assert_eq!(guesses.wait(guesser, now + WINDOW), None, "counted anew");
+        assert_eq!(guesses.wait(guesser, now + WINDOW), None, "the count starts again");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! HMAC-SHA-256 for tokens, by the library that signs everything else here: what jsonwebtoken can bring along for it knows
-//! dozens of algorithms that no token has.
+//! HMAC-SHA-256 for tokens by `ring`, the library that signs everything else here. The alternatives that jsonwebtoken
+//! offers contain dozens of algorithms that no token uses.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwkUtils, JwtSigner, JwtVerifier};
 use jsonwebtoken::errors::{ErrorKind, Result};
@@ -17,7 +17,7 @@ static RING: CryptoProvider = CryptoProvider {
     jwk_utils: JwkUtils::new_unimplemented(),
 };
 
-/// Makes it what signs and verifies in this process. To be called before each use: only the first call does anything.
+/// Installs this provider for the process. Call it before each use: only the first call has an effect.
 pub(super) fn install() {
     let _ = RING.install_default();
 }

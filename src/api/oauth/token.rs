@@ -1,4 +1,4 @@
-//! Signed tokens (JWT, RFC 7519, with HMAC-SHA-256): any instance verifies what any other has signed.
+//! Signed tokens (JWT, RFC 7519, with HMAC-SHA-256). Every instance can verify tokens of every other instance.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hmac;
 use crate::id::ClientId;
 
-/// What a token is good for.
+/// The purpose of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum TokenKind {
@@ -31,10 +31,10 @@ pub(super) fn sign(client: ClientId, kind: TokenKind, lifetime: Duration, key: &
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     let claims = Claims { sub: client, kind, iat: now, exp: now + lifetime.as_secs() };
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(key))
-        .expect("claims are numbers and texts, and any key signs")
+        .expect("claims are numbers and strings, and any key can sign")
 }
 
-/// The client of a token that is signed with the key, of that kind, and not expired.
+/// Returns the client of a token if the token is signed with the key, of the given kind, and not expired.
 pub(super) fn client_of(token: &str, kind: TokenKind, key: &[u8]) -> Option<ClientId> {
     hmac::install();
     let mut validation = Validation::new(Algorithm::HS256);
@@ -60,12 +60,12 @@ mod tests {
         for broken in ["", "a.b.c", &token[..token.len() - 2], &format!("{token}x")] {
             assert_eq!(client_of(broken, TokenKind::Access, KEY), None, "{broken}");
         }
-        // {"alg":"none"} with the claims of a good token.
+        // {"alg":"none"} with the claims of a valid token.
         let claims = token.split('.').nth(1).unwrap();
         assert_eq!(client_of(&format!("eyJhbGciOiJub25lIn0.{claims}."), TokenKind::Access, KEY), None);
     }
 
-    /// The time is compared as a number: one that can't be read as one is no time (CVE-2026-25537).
+    /// A token whose expiry is not a number must be refused, not treated as having no expiry (CVE-2026-25537).
     #[test]
     fn a_time_that_is_no_number_is_refused() {
         hmac::install();
