@@ -156,7 +156,8 @@ impl Api {
         Err(ApiError::unauthorized("there is no client with this client_id and client_secret").oauth("invalid_client"))
     }
 
-    /// Refuses requests until the definitions are read to their end. Before that, clients or definitions can be missing.
+    /// Refuses requests until the definitions are read to their end. Before that, clients or definitions may be missing
+    /// from the store.
     fn knows_definitions(&self) -> Result<(), ApiError> {
         if self.store.status().caught_up {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The description of the API (OpenAPI 3.1), made of the code that answers.
+//! The OpenAPI 3.1 document of the API, generated from the handlers.
 
 mod errors;
 mod schemas;
@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 use super::error::ErrorBody;
 use super::{Api, oauth, rest};
 
-/// What the names of the two ways to be known are in the document.
+/// Names of the two security schemes in the document.
 const TOKEN: &str = "token";
 const CLIENT: &str = "client";
 
@@ -28,31 +28,31 @@ const CLIENT: &str = "client";
 #[openapi(
     info(
         title = "Outhook",
-        description = "Webhooks and their events: which row changes are sent to which URLs, and what is sent. \
-                       Compatible with the outgoing webhooks of Caspio's REST API. The same is served under six base \
-                       paths. A method that a path does not know is answered with 405 and the header Allow.",
+        description = "Webhooks and their events: which row changes are sent to which URLs, and in which messages. \
+                       Compatible with the outgoing webhooks of Caspio's REST API. The API is served under six base \
+                       paths. A method that a path does not allow returns 405 with the header Allow.",
     ),
     components(schemas(ErrorBody)),
     tags(
-        (name = "Webhooks", description = "Where messages go."),
-        (name = "Events", description = "Which row changes fire, and what is sent."),
-        (name = "Previews", description = "What would be sent, and why."),
-        (name = "Dead letters", description = "What was given up, and why."),
-        (name = "Messages", description = "What became of every attempt."),
-        (name = "Endpoints", description = "Which work, which fail, and what waits for them."),
-        (name = "Tables", description = "Tables and fields that were seen in the stream."),
-        (name = "Access", description = "Tokens. `outhook clients create` makes a client."),
+        (name = "Webhooks", description = "Endpoint URLs and their settings."),
+        (name = "Events", description = "The row changes of a table that a webhook sends, and the payload."),
+        (name = "Previews", description = "The message that an event would send for a row change, and why."),
+        (name = "Dead letters", description = "Calls whose retries ended, with their causes; redrive."),
+        (name = "Messages", description = "Messages and their attempts; resend."),
+        (name = "Endpoints", description = "The state of endpoints, and the calls that wait for them."),
+        (name = "Tables", description = "Tables and fields that are declared or were seen in the stream."),
+        (name = "Access", description = "Tokens. `outhook clients create` creates a client."),
     ),
 )]
 struct OpenApiDocument;
 
-/// The document as it is served.
+/// The OpenAPI document as JSON text, as the API serves it.
 pub fn openapi() -> String {
     text(&split().1)
 }
 
 fn text(document: &OpenApi) -> String {
-    let mut text = document.to_pretty_json().expect("a document has only texts as keys");
+    let mut text = document.to_pretty_json().expect("a document has only string keys");
     text.push('\n');
     text
 }
@@ -83,7 +83,7 @@ pub(super) fn split() -> (Router<Arc<Api>>, OpenApi) {
     (router, document)
 }
 
-/// The operations of a path, and whether they do more than to read.
+/// The operations of a path, each with whether it is not a GET.
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool)> {
     let PathItem { get, post, put, patch, delete, .. } = item;
     let others = [post, put, patch, delete].into_iter().flatten().map(|operation| (operation, true));
@@ -93,19 +93,19 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool
 fn add_security(components: &mut Components) {
     let flow = Flow::ClientCredentials(ClientCredentials::new("/oauth/token", Scopes::new()));
     let mut token = OAuth2::new([flow]);
-    token.description = Some("Authorization: Bearer, with a token of /oauth/token.".to_owned());
+    token.description = Some("Authorization: Bearer, with a token from /oauth/token.".to_owned());
     components.add_security_scheme(TOKEN, SecurityScheme::OAuth2(token));
     components.add_security_scheme(CLIENT, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
 }
 
 const UUID: &str = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$";
 
-/// Ids of a kind look the same, so it is said once and not at each path.
+/// Adds description and pattern to an id parameter. They are the same at every path, so they are set here once.
 fn describe_id(parameter: &mut RefOr<Parameter>) {
     if let RefOr::T(Parameter { name, description, schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter {
         let (form, pattern) = match name.as_str() {
-            "letterId" => ("Partition and offset in the topic of dead letters: 2:1044.", "^[0-9]+:[0-9]+$"),
-            "messageId" => ("A UUID, as the receiver's webhook-id has it.", UUID),
+            "letterId" => ("Partition and offset in the dead-letter topic, such as 2:1044.", "^[0-9]+:[0-9]+$"),
+            "messageId" => ("A UUID; receivers get it as webhook-id.", UUID),
             "webhookId" | "eventId" | "EventId" => ("6 characters of a-z and 0-9.", "^[a-z0-9]{6}$"),
             _ => return,
         };
@@ -121,7 +121,7 @@ pub(super) fn router(document: &OpenApi) -> Router<Arc<Api>> {
     Router::new().route("/openapi.json", get(answer))
 }
 
-/// The name of the body of a webhook's change, where its fields are described: see [`schemas`].
+/// Placeholder for the schema of a webhook's change; [`schemas`] adds its fields.
 #[derive(Debug, ToSchema)]
 #[schema(as = WebhookChangeRequest)]
 pub(super) struct WebhookChange {}

@@ -1,4 +1,4 @@
-//! Webhooks and events over REST, as Caspio's API has them, under each of its base paths.
+//! The REST API: webhooks and events as in Caspio's API, and our extensions, under each of its base paths.
 
 mod dead_letters;
 mod endpoints;
@@ -29,19 +29,19 @@ use crate::definition::{PendingDefinitions, Stamp};
 use crate::id::{AccountId, EventId};
 use crate::stats::{Stats, Totals};
 
-/// How long a request waits, after a start, for the fields that the stream has shown.
+/// Max time that a request waits, after a start, for the catalogue of seen fields.
 const FIELDS_KNOWN: Duration = Duration::from_secs(2);
 
-/// The fields that the stream has shown of a table. Until the stats topic has been read that is not known.
+/// The fields of a table that were seen in the stream; None until the stats topic is read to its end.
 fn seen(catalogue: &Catalogue, stats: &Stats, account: &AccountId, table: &str) -> Option<Vec<String>> {
     catalogue.names(account.as_str(), table).filter(|_| stats.is_caught_up())
 }
 
-/// Where the same is served.
+/// Base paths. All of them serve the same API.
 pub(super) const BASES: [&str; 6] =
     ["/v2", "/v3", "/rest/v2", "/rest/v3", "/integrations/rest/v2", "/integrations/rest/v3"];
 
-/// The paths below a base.
+/// The routes below a base path.
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(webhooks::list, webhooks::create))
@@ -66,7 +66,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
 }
 
 impl Api {
-    /// Writes what a request makes of the definitions; resolves when this instance applies it.
+    /// Writes a request's change of the definitions. Resolves when this instance applies it.
     async fn edit<T: Send + 'static>(
         &self,
         caller: &Caller,
@@ -77,8 +77,7 @@ impl Api {
         let (account, policy, random) = (caller.account.clone(), self.policy.clone(), SystemRandom::new());
         let (catalogue, stats) = (self.catalogue.clone(), self.stats.clone());
         let written = self.store.write(move |draft| {
-            let random =
-                |bytes: &mut [u8]| random.fill(bytes).expect("every system that this runs on gives random bytes");
+            let random = |bytes: &mut [u8]| random.fill(bytes).expect("the operating system provides random bytes");
             let seen = |account: &AccountId, table: &str| seen(&catalogue, &stats, account, table);
             decide(
                 draft,
@@ -88,13 +87,13 @@ impl Api {
         Ok(written.await?)
     }
 
-    /// Waits for a moment until it is known which fields the stream has shown. Where the stats topic can't be read, it is
-    /// not, and any field is taken.
+    /// Waits up to [`FIELDS_KNOWN`] for the catalogue of seen fields. If the stats topic can't be read, the catalogue
+    /// stays unknown, and any field is accepted.
     async fn fields_known(&self) {
         let _ = tokio::time::timeout(FIELDS_KNOWN, self.stats.caught_up()).await;
     }
 
-    /// What was sent for events in the last 30 days.
+    /// Counts of these events over the last 30 days.
     fn counts(&self, events: impl Iterator<Item = EventId>) -> Counts {
         let Totals { messages, calls, errors } = self.stats.totals_of_all(events);
         Counts { messages, calls, errors }

@@ -144,11 +144,11 @@ fn an_account_redrives_its_own_letters_over_rest_and_no_others() {
     }
     for (body, part) in [
         (json!({"Ids": ["x"]}), "is not a dead letter's id"),
-        (json!({}), "which letters are meant"),
-        (json!({"All": false, "Again": true}), "which letters are meant"),
-        (json!({"All": true, "Class": "timeout"}), "All stands alone"),
-        (json!({"Ids": ["0:1"], "All": true}), "Ids stand alone"),
-        (json!({"Ids": ["0:1"], "Class": "timeout"}), "Ids stand alone"),
+        (json!({}), "selects no letters"),
+        (json!({"All": false, "Again": true}), "selects no letters"),
+        (json!({"All": true, "Class": "timeout"}), "All excludes conditions"),
+        (json!({"Ids": ["0:1"], "All": true}), "Ids exclude conditions"),
+        (json!({"Ids": ["0:1"], "Class": "timeout"}), "Ids exclude conditions"),
         (json!({"Ids": vec!["0:1"; 33]}), "at most 32"),
         (json!({"Since": "yesterday"}), "Since is"),
         (json!({"All": true, "Cursor": "garbage"}), "Cursor"),

@@ -1,4 +1,4 @@
-//! What every operation may answer besides what it is for, named once and referred to.
+//! Error responses of the operations, defined once as components and referenced by each operation.
 
 use serde_json::json;
 use utoipa::openapi::extensions::Extensions;
@@ -10,40 +10,40 @@ use super::super::body::MAX_BODY;
 
 const REQUEST_ID: &str = "X-Caspio-Request-ID";
 
-/// A kind of error: its name in the document, its status, and when it comes.
+/// A kind of error: its name in the document, its status, and when it is returned.
 struct ErrorKind {
     name: &'static str,
     status: u16,
     when: &'static str,
-    /// A header that it always has, and what that says.
+    /// A header that the response always has, and its description.
     header: Option<(&'static str, &'static str)>,
 }
 
 const INCORRECT: ErrorKind =
-    kind("Incorrect", 400, "A field or parameter is missing or wrong, or can't be read. Message says where.");
+    kind("Incorrect", 400, "A field or parameter is missing, wrong or unreadable. Message names it.");
 const UNAUTHORIZED: ErrorKind = ErrorKind {
     header: Some(("WWW-Authenticate", "Bearer, with the realm")),
-    ..kind("Unauthorized", 401, "A token is missing, wrong or expired, or the client is not known.")
+    ..kind("Unauthorized", 401, "The token is missing, wrong or expired, or the client is unknown.")
 };
-const NOT_FOUND: ErrorKind = kind("NotFound", 404, "It is not there, or not in this account.");
+const NOT_FOUND: ErrorKind = kind("NotFound", 404, "It does not exist, or not in this account.");
 const NO_METHOD: ErrorKind = ErrorKind {
-    header: Some(("Allow", "The methods that the path knows")),
-    ..kind("MethodNotAllowed", 405, "The path does not know the method.")
+    header: Some(("Allow", "The methods that the path allows")),
+    ..kind("MethodNotAllowed", 405, "The path does not allow the method.")
 };
-const CONFLICT: ErrorKind = kind("Conflict", 409, "It can't be done as things are now. Message says why.");
+const CONFLICT: ErrorKind = kind("Conflict", 409, "The request can't be done in the current state. Message says why.");
 const TIMEOUT: ErrorKind = kind("RequestTimeout", 408, "The body did not arrive in time.");
-const TOO_LARGE: ErrorKind = kind("TooLarge", 413, "The body is larger than 1 MiB, or broke off.");
+const TOO_LARGE: ErrorKind = kind("TooLarge", 413, "The body is larger than 1 MiB.");
 const TOO_MANY: ErrorKind = ErrorKind {
     header: Some(("Retry-After", "Seconds to wait")),
     ..kind(
         "TooManyRequests",
         429,
-        "Too many wrong credentials from this address, or too much of this account at once: changes, reads, previews.",
+        "Too many wrong credentials from this address, or too many changes, reads or previews of this account.",
     )
 };
 const UNAVAILABLE: ErrorKind = ErrorKind {
     header: Some(("Retry-After", "Seconds to wait")),
-    ..kind("Unavailable", 503, "Kafka can't be read or written now; nothing was changed unless Message says so.")
+    ..kind("Unavailable", 503, "Kafka can't be read or written now. Nothing was changed unless Message says otherwise.")
 };
 const KINDS: [ErrorKind; 9] =
     [INCORRECT, UNAUTHORIZED, NOT_FOUND, NO_METHOD, CONFLICT, TIMEOUT, TOO_LARGE, TOO_MANY, UNAVAILABLE];
@@ -53,7 +53,7 @@ const fn kind(name: &'static str, status: u16, when: &'static str) -> ErrorKind 
     ErrorKind { name, status, when, header: None }
 }
 
-/// The kinds, to be referred to.
+/// Adds the kinds to the components.
 pub(super) fn describe(components: &mut Components) {
     let named = KINDS.iter().map(|kind| (kind.name.to_owned(), RefOr::from(kind.response())));
     components.responses.extend(named);
@@ -71,7 +71,7 @@ impl ErrorKind {
     }
 }
 
-/// Adds to an operation what it may answer besides; of some there may be too many at once.
+/// Adds the error responses of an operation. `may_be_too_many`: the operation is rate-limited, so it can return 429.
 pub(super) fn add(operation: &mut Operation, may_be_too_many: bool) {
     let has_path = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
     let has_body = operation.request_body.is_some();
@@ -98,10 +98,10 @@ pub(super) fn add(operation: &mut Operation, may_be_too_many: bool) {
 }
 
 fn request_id() -> Header {
-    header("The request's id, which the log has too")
+    header("The request's id")
 }
 
-/// A header that is always there. The library has no field for that, so it is an extension by its real name.
+/// A header that is always present. The library has no field for `required`, so it is set as an extension.
 fn header(says: &str) -> Header {
     let always = Extensions::from_iter([("required", json!(true))]);
     let schema = Object::with_type(Type::String);

@@ -1,5 +1,5 @@
 "use strict";
-// Everything shown goes in as text, never as markup: definitions are other people's words.
+// All content is inserted as text, never as markup, because definitions are not trusted.
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
 const at = (id) => document.getElementById(id);
@@ -47,7 +47,7 @@ function limits(schema) {
   else if (schema.maximum !== undefined) said.push(`at most ${schema.maximum}`);
   if (schema.maxLength !== undefined) said.push(`at most ${schema.maxLength} characters`);
   if (schema.maxItems !== undefined) said.push(`at most ${schema.maxItems} items`);
-  if (schema.uniqueItems) said.push("none twice");
+  if (schema.uniqueItems) said.push("no duplicates");
   return said.join("; ");
 }
 
@@ -90,7 +90,7 @@ function example(given) {
   return type === "string" ? "text" : null;
 }
 
-/** Only what has an example of its own or must be given, so that it can be sent as it is. */
+/** Only required fields and fields with an example, so that the example can be sent unchanged. */
 function requestExample(given) {
   const schema = resolve(given);
   if (schema.example !== undefined) return schema.example;
@@ -143,7 +143,7 @@ async function send(request, shown) {
   const response = await fetch(request.url, { method: request.method, headers: request.headers, body: request.body, cache: "no-store", credentials: "omit" });
   const text = await response.text();
   let body = text;
-  try { body = JSON.stringify(JSON.parse(text), null, 2); } catch { /* It is shown as it came. */ }
+  try { body = JSON.stringify(JSON.parse(text), null, 2); } catch { /* It is not JSON: shown as received. */ }
   const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
   shown.replaceChildren(
     make("p", {}, make("span", { class: response.ok ? "status good" : "status bad" }, `${response.status} ${response.statusText}`),
@@ -165,7 +165,7 @@ function trial(method, path, item, operation) {
     event.preventDefault();
     const values = new FormData(form);
     const headers = {};
-    // What asks for a token is known by its body.
+    // The token endpoint gets the credentials in its body.
     if (token && path !== "/oauth/token") headers.Authorization = "Bearer " + token;
     const text = body ? String(values.get("body")) : "";
     if (text) headers["Content-Type"] = body.type;
@@ -197,7 +197,7 @@ function operationShown(path, method, item, operation) {
   }
   const body = bodyOf(operation);
   if (body) {
-    inside.append(make("h4", {}, `Request, ${body.type}${body.required ? "" : ", may be left out"}`), ...fieldsOf(body.schema),
+    inside.append(make("h4", {}, `Request, ${body.type}${body.required ? "" : ", optional"}`), ...fieldsOf(body.schema),
       make("h4", {}, "Example"), make("pre", {}, written(body.type, requestExample(body.schema))));
   }
   inside.append(make("h4", {}, "Answers"), ...answers(operation), trial(upper, path, item, operation));
@@ -230,7 +230,7 @@ at("access").addEventListener("submit", async (event) => {
     const answer = await response.json();
     token = response.ok ? answer.access_token : null;
     if (response.ok) form.elements.secret.value = "";
-    said.textContent = response.ok ? `There is a token, good for ${answer.expires_in} s. What you send is sent with it.` : `${response.status}: ${answer.Message}`;
+    said.textContent = response.ok ? `Token received, valid for ${answer.expires_in} s. Requests are sent with it.` : `${response.status}: ${answer.Message}`;
   } catch (error) {
     said.textContent = "No answer: " + error.message;
   }

@@ -1,4 +1,4 @@
-//! Schemas made exact: what the code that reads and answers does, and a derived schema can't say.
+//! Refines the derived schemas with facts that a derive can't express: known words, closed objects, item types.
 
 use std::collections::BTreeMap;
 
@@ -14,40 +14,40 @@ use crate::vocabulary::{EventSource, Operation};
 
 type Schemas = BTreeMap<String, RefOr<Schema>>;
 
-/// The body of a webhook's change: the same fields as when it is created, but none must be given.
+/// Schema name of a webhook's change: the fields of a creation, none of them required.
 pub(super) const CHANGE: &str = "WebhookChangeRequest";
 const CREATION: &str = "WebhookRequest";
 const EVENT: &str = "EventRequest";
-/// An outgoing URL: scheme, host, port, path and query, but no user and no fragment.
+/// Pattern of an outgoing URL: scheme, host, port, path and query, without user and fragment.
 const URL: &str = r"^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?$";
 
-/// Makes schemas exact.
+/// Refines all schemas.
 pub(super) fn refine(schemas: &mut Schemas) {
     let flat: Vec<_> =
         schemas.iter().filter_map(|(name, schema)| Some((name.clone(), flat(schemas, schema)?))).collect();
     for (name, mut object) in flat {
-        // Further keys of a request are not looked at; an answer has no further ones.
+        // Requests may have unknown keys, which are ignored. Answers have no others than the listed ones.
         if !name.ends_with("Request") && !object.properties.is_empty() {
             object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
         }
         object.properties.values_mut().for_each(without_null_default);
         schemas.insert(name, RefOr::T(Schema::Object(object)));
     }
-    // The answer to a change is made of the same code as what is read, and never has it.
+    // The answer to a change shares its type with the answer to a read, but never has the secret.
     if let Some(RefOr::T(Schema::Object(changed))) = schemas.get_mut("WebhookChanged") {
         changed.properties.shift_remove("Secret");
     }
-    // It stood only inside others, which have its fields themselves now.
+    // `Counts` was referenced only by schemas that have its fields inlined now.
     schemas.remove("Counts");
     name_words(schemas);
     let change = change_of(schemas);
     if let Some(RefOr::T(Schema::Object(creation))) = schemas.get_mut(CREATION) {
-        creation.description = Some("A webhook as it is created.".to_owned());
+        creation.description = Some("The webhook to create.".to_owned());
     }
     schemas.insert(CHANGE.to_owned(), RefOr::T(Schema::Object(change)));
 }
 
-/// Lists are bare, or under a key for clients of the legacy kind; a body that may be left out is still no null.
+/// Lists are bare arrays, or objects with `Result` for legacy clients. An optional body may be absent, but not null.
 pub(super) fn refine_bodies(operation: &mut path::Operation) {
     for response in operation.responses.responses.values_mut() {
         let RefOr::T(Response { content, .. }) = response else { continue };
@@ -72,7 +72,7 @@ pub(super) fn refine_bodies(operation: &mut path::Operation) {
     }
 }
 
-/// An object with the fields of all that it is put together of: closed parts would refuse each other's fields.
+/// Merges the parts of an `allOf` into one object: closed parts would refuse each other's fields.
 fn flat(schemas: &Schemas, schema: &RefOr<Schema>) -> Option<Object> {
     match schema {
         RefOr::Ref(Ref { ref_location, .. }) => flat(schemas, schemas.get(ref_location.rsplit('/').next()?)?),
@@ -91,7 +91,7 @@ fn flat(schemas: &Schemas, schema: &RefOr<Schema>) -> Option<Object> {
     }
 }
 
-/// A field that is left out is as good as null, which is no value to fill in.
+/// Removes a default of null: a missing field already has the same effect, so null is not a useful default.
 fn without_null_default(field: &mut RefOr<Schema>) {
     let default = match field {
         RefOr::T(Schema::Object(object)) => &mut object.default,
@@ -101,14 +101,14 @@ fn without_null_default(field: &mut RefOr<Schema>) {
     default.take_if(|value| value.is_null());
 }
 
-/// Says which words are known, and what a list holds.
+/// Adds the known words, and the item types of lists.
 fn name_words(schemas: &mut Schemas) {
     let operations = Operation::ALL;
     if let Some(RefOr::T(Schema::Object(event_type))) = field(schemas, EVENT, "EventType") {
         event_type.enum_values = Some(operations.map(|operation| Value::from(operation.event_type())).to_vec());
     }
     let mut source = Object::with_type(Type::String);
-    // The plural is Caspio's own, and means the singular.
+    // The plural is Caspio's spelling of the singular.
     let sources = EventSource::ALL.iter().map(|source| source.as_str()).chain(["Datasheets"]);
     source.enum_values = Some(sources.map(Value::from).collect());
     let mut name = Object::with_type(Type::String);
@@ -137,11 +137,11 @@ fn field<'s>(schemas: &'s mut Schemas, schema: &str, field: &str) -> Option<&'s 
     }
 }
 
-/// What null sets back, which is a change too.
+/// Fields that null resets to the default; that is a change too.
 const RESET_BY_NULL: [&str; 7] =
     ["Timeout", "RetrySchedule", "Headers", "Authentication", "Tls", "PayloadSecret", "Order"];
 
-/// The fields of a creation, of which any one is enough, not null but where null says something.
+/// Schema of a change: the fields of a creation, at least one of them. Null counts only for [`RESET_BY_NULL`].
 fn change_of(schemas: &Schemas) -> Object {
     let mut change = schemas.get(CREATION).and_then(|creation| flat(schemas, creation)).unwrap_or_default();
     let any: Vec<_> = change
@@ -155,7 +155,7 @@ fn change_of(schemas: &Schemas) -> Object {
     change.required.clear();
     change.properties.values_mut().for_each(may_be_null);
     change.description =
-        Some("What to change of a webhook, at least one field of it. What is left out stays.".to_owned());
+        Some("The fields of a webhook to change, at least one. Missing fields keep their values.".to_owned());
     change.extensions = Some(Extensions::from_iter([("anyOf", Value::from(any))]));
     change
 }

@@ -1,4 +1,4 @@
-//! `outgoingWebhooks/{webhookId}/deadLetters`: what was given up of a webhook's messages, and why. Ours.
+//! `outgoingWebhooks/{webhookId}/deadLetters`: the dead letters of a webhook, with their causes. Our extension.
 
 pub(super) mod redrive;
 mod shown;
@@ -23,39 +23,39 @@ use crate::redelivery::RedriveMarkers;
 
 pub use self::shown::{LetterShown, OpenedShown};
 
-/// How long the topic is read for one answer, well under what an answer may take.
+/// Max time to read the topic for one answer, well below the time limit of an answer.
 const TIME: Duration = Duration::from_secs(8);
-/// How long it is read for what was redriven of the letters in an answer.
+/// Max time to read the redrive markers of the letters in an answer.
 const MARKERS: Duration = Duration::from_secs(5);
-/// How many bytes of it are read for one answer.
+/// Max bytes of the topic that are read for one answer.
 const BYTES: u64 = 256 * 1024 * 1024;
-/// How many bytes of a body are shown.
+/// Max bytes of a body that are shown.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Which letters are listed.
+/// Selects the letters to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct LettersQuery {
-    /// Only of this event.
+    /// Only letters of this event.
     #[param(value_type = String, required = false)]
     event_id: Option<String>,
-    /// Only of this class, which says how the last attempt ended: status_5xx, timeout, gone and so on.
+    /// Only letters of this class: the result of the last attempt, such as status_5xx, timeout or gone.
     #[param(value_type = String, required = false, pattern = "^[a-z0-9_]{1,40}$")]
     class: Option<String>,
-    /// Only those written at this time or later.
+    /// Only letters written at this time or later.
     #[param(value_type = String, required = false, format = DateTime)]
     since: Option<String>,
-    /// Only those written before this time.
+    /// Only letters written before this time.
     #[param(value_type = String, required = false, format = DateTime)]
     until: Option<String>,
-    /// Only of this message: one for each URL that did not take it.
+    /// Only letters of this message: one for each URL that did not accept it.
     #[param(value_type = String, required = false, format = "uuid")]
     message_id: Option<String>,
-    /// How many at most, 50 unless told otherwise.
+    /// Max number of letters. Default 50.
     #[param(value_type = u16, required = false, minimum = 1, maximum = 200)]
     limit: Option<String>,
-    /// The NextCursor of the page before.
+    /// The NextCursor of the previous page.
     #[param(value_type = String, required = false, pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
 }
@@ -65,17 +65,17 @@ pub(super) struct LettersQuery {
 #[serde(rename_all = "PascalCase")]
 #[schema(as = DeadLetters)]
 pub(super) struct LettersPage {
-    /// There may be fewer than the limit, even none, and still a next page: looking for rare ones takes time.
+    /// May have fewer letters than Limit, even none, although there is a next page: a request scans part of the topic.
     result: Vec<LetterShown>,
-    /// What to send as Cursor for the next page; null when there is none.
+    /// The Cursor for the next page; null if there is none.
     #[schema(required)]
     next_cursor: Option<String>,
 }
 
-/// List what was given up of a webhook's messages, the newest first.
+/// List the dead letters of a webhook, the newest first.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/deadLetters", tag = "Dead letters",
     operation_id = "listDeadLetters", params(("webhookId" = String, Path), LettersQuery),
-    responses((status = 200, description = "A page of them.", body = LettersPage)))]
+    responses((status = 200, description = "A page of dead letters.", body = LettersPage)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -99,7 +99,7 @@ pub(super) async fn list(
 /// Read a dead letter with its body.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/deadLetters/{letterId}", tag = "Dead letters",
     operation_id = "readDeadLetter", params(("webhookId" = String, Path), ("letterId" = String, Path)),
-    responses((status = 200, description = "The letter.", body = OpenedShown)))]
+    responses((status = 200, description = "The dead letter.", body = OpenedShown)))]
 pub(super) async fn read(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -119,7 +119,7 @@ pub(super) async fn read(
 }
 
 impl Api {
-    /// The id of a webhook of the caller's account.
+    /// Returns the id of a webhook of the caller's account.
     pub(super) fn webhook_id(&self, id: &str, caller: &Caller) -> Result<WebhookId, ApiError> {
         Ok(self.store.with(|definitions| {
             edit::webhook(&PendingDefinitions::on(definitions), id, &caller.account).map(|webhook| webhook.id)
@@ -128,7 +128,7 @@ impl Api {
 }
 
 impl LettersQuery {
-    /// What is asked for, from where on, and how many.
+    /// Parses filter, cursor and limit.
     fn read(self) -> Result<(LetterFilter, Option<TopicCursor>, usize), ApiError> {
         let filter = LetterFilter {
             event: parsed("EventId", self.event_id.as_deref())?,
@@ -143,11 +143,11 @@ impl LettersQuery {
     }
 }
 
-/// A class that nobody knows is no mistake: other versions have others.
+/// Parses a class. An unknown class is accepted: letters of other versions may have it.
 fn class(given: String) -> Result<String, ApiError> {
     let of_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if (1..=40).contains(&given.len()) && given.bytes().all(of_word) {
         return Ok(given);
     }
-    Err(ApiError::query(format!("Class is {given:?}: a class is a word such as status_5xx or timeout")))
+    Err(ApiError::query(format!("Class is {given:?}: use a word such as status_5xx or timeout")))
 }

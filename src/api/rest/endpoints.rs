@@ -1,4 +1,5 @@
-//! `outgoingWebhooks/{webhookId}/endpoints`: how a webhook's endpoints stand, and the order to try them now. Ours.
+//! `outgoingWebhooks/{webhookId}/endpoints`: state of a webhook's endpoints, and the order to retry their waiting calls
+//! now. Our extension.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,80 +29,80 @@ pub(super) struct EndpointsShown {
     result: Vec<EndpointShown>,
 }
 
-/// How an endpoint stands over the whole group. Webhooks that send to the very same URL share it, those of other accounts
-/// too, unless one has a CallThrottling, a Timeout, an Authentication, a Tls or an Order of its own: then the numbers are
-/// of all of them.
+/// State of an endpoint over the whole group. Webhooks with exactly the same URL share an endpoint, including those of
+/// other accounts, unless one has a separate CallThrottling, Timeout, Authentication, Tls or Order. The numbers cover
+/// all webhooks that share it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Endpoint)]
 struct EndpointShown {
     #[schema(example = "https://crm.example.com/hooks/customers")]
     url: String,
-    /// fails: nothing but a probe is sent, or all attempts failed lately. troubled: its last attempt failed. idle: there
-    /// is nothing to send. Otherwise works.
+    /// fails: only a probe is sent, or all attempts have failed for 5 seconds. troubled: the last attempt failed. idle:
+    /// there are no calls. Otherwise works.
     #[schema(pattern = "^(works|troubled|fails|idle)$", example = "fails")]
     state: &'static str,
     /// Since when it has only failed.
     #[schema(required, format = DateTime)]
     fails_since: Option<String>,
-    /// How its last attempt ended, if it failed: status_5xx, timeout and so on.
+    /// Result of its last attempt, if that failed: status_5xx, timeout and so on.
     #[schema(required, example = "status_5xx")]
     class: Option<String>,
-    /// The same in words.
+    /// The cause in words.
     #[schema(required, example = "https://crm.example.com answered 503 Service Unavailable")]
     cause: Option<String>,
-    /// closed: calls pass. open: they wait. probing: one passes, to find out whether it works.
+    /// closed: calls pass. open: they wait. probing: one call passes, to test whether the endpoint works.
     #[schema(pattern = "^(closed|probing|open)$", example = "open")]
     breaker: &'static str,
-    /// How many instances send to it, or did until lately.
+    /// Number of instances that send to it, or did recently.
     instances: usize,
-    /// How many attempts may be under way at once.
+    /// Max concurrent attempts.
     concurrency: usize,
     /// Attempts under way.
     under_way: usize,
-    /// Calls in memory that wait for their turn.
+    /// Queued calls in memory.
     queued: usize,
     /// Calls that wait in topics.
     waiting: usize,
-    /// The same by place: overflow, or the delay of a retry topic.
+    /// Calls that wait, by topic: overflow (the overflow log), or the delay of a retry topic.
     #[schema(example = json!({"overflow": 1204, "5m": 12}))]
     waiting_in: BTreeMap<String, usize>,
-    /// When the oldest of them was written there.
+    /// When the oldest of them was written to its topic.
     #[schema(required, format = DateTime)]
     oldest_waiting_since: Option<String>,
 }
 
-/// Which endpoints are tried.
+/// Selects the endpoints to retry.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct RetryNowRequest {
-    /// One of the webhook's URLs, as OutgoingUrls has it. Left out: all of them.
+    /// One of the webhook's OutgoingUrls, spelt as there. Default: all of them.
     #[schema(example = "https://crm.example.com/hooks/customers")]
     url: Option<String>,
 }
 
-/// What was ordered.
+/// Result of the order.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = RetryOrdered)]
 pub(super) struct RetryAnswer {
-    /// How many endpoints are tried.
+    /// Number of endpoints to retry.
     endpoints: usize,
-    /// How many calls wait for them.
+    /// Number of calls that wait for them.
     waiting: usize,
 }
 
-/// One of a webhook's URLs, and the line in which its calls wait.
+/// A URL of a webhook, and the line in which its calls wait.
 struct WebhookUrl {
     text: String,
-    /// None if the webhook can't be made ready, so that it has no calls.
+    /// None if the webhook's settings can't be compiled: it has no calls then.
     line: Option<Line>,
 }
 
-/// List how the endpoints of a webhook stand, as all instances have reported within the last seconds.
+/// List the endpoints of a webhook with their state, as all instances reported it within the last seconds.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/endpoints", tag = "Endpoints", operation_id = "listEndpoints",
     params(("webhookId" = String, Path)),
-    responses((status = 200, description = "One for each URL of the webhook.", body = EndpointsShown)))]
+    responses((status = 200, description = "One endpoint for each URL of the webhook.", body = EndpointsShown)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -116,14 +117,14 @@ pub(super) async fn list(
     Ok(Json(EndpointsShown { result }))
 }
 
-/// Have the calls that wait for a webhook's endpoints tried now, without waiting for the next probe.
+/// Retry the calls that wait for a webhook's endpoints now, without waiting for the next probe.
 ///
-/// An endpoint whose breaker is open gets one attempt from each instance. One that answers gets all that waits for it, of
-/// other webhooks too that share it. Such an attempt is not counted as one of a call's schedule. Within 10 seconds of an
-/// order another one is the same.
+/// An endpoint whose breaker is open gets one attempt from each instance. If it answers, all calls that wait for it
+/// follow, including those of other webhooks that share it. An attempt before its due time does not count in the call's
+/// schedule. Another order within 10 seconds has no further effect.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/endpoints/retryNow", tag = "Endpoints",
     operation_id = "retryEndpointsNow", params(("webhookId" = String, Path)), request_body = Option<RetryNowRequest>,
-    responses((status = 202, description = "All instances are told within about a second.", body = RetryAnswer)))]
+    responses((status = 202, description = "All instances get the order within about a second.", body = RetryAnswer)))]
 pub(super) async fn retry_now(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -139,7 +140,7 @@ pub(super) async fn retry_now(
 }
 
 impl Api {
-    /// The URLs of a webhook of the caller's account, in its order.
+    /// The URLs of a webhook of the caller's account, in the webhook's order.
     fn urls(&self, id: &str, caller: &Caller) -> Result<Vec<WebhookUrl>, ApiError> {
         let found = self
             .store
@@ -152,15 +153,15 @@ impl Api {
 }
 
 impl RetryNowRequest {
-    /// The lines of the URLs that are meant.
+    /// The lines of the selected URLs.
     fn chosen(&self, urls: Vec<WebhookUrl>) -> Result<Vec<Line>, ApiError> {
         let is_meant = |url: &WebhookUrl| self.url.as_ref().is_none_or(|meant| *meant == url.text);
         if let Some(meant) = &self.url
             && !urls.iter().any(is_meant)
         {
             return Err(ApiError::body(format!(
-                "Url is {meant:?}, which is none of the webhook's OutgoingUrls: give one of them as it stands there, or \
-                 leave Url out for all"
+                "Url is {meant:?}, which is not one of the webhook's OutgoingUrls: use one of them, spelt as there, or \
+                 omit Url for all"
             )));
         }
         Ok(urls.into_iter().filter(is_meant).filter_map(|url| url.line).collect())
@@ -195,7 +196,7 @@ fn time(ms: i64) -> Option<String> {
 
 impl From<TooManyOrders> for ApiError {
     fn from(TooManyOrders: TooManyOrders) -> Self {
-        Self::unavailable("Kafka does not take orders now, and too many wait to be written: try again in a moment")
+        Self::unavailable("Kafka accepts no retry orders now, and too many wait to be written: try again in a moment")
     }
 }
 

@@ -36,10 +36,10 @@ pub(super) async fn list(
     Ok(Json(Listed::of(events, caller.legacy)))
 }
 
-/// Create an event. The first row change after the answer fires it.
+/// Create an event. It applies to row changes from the answer on.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/events", tag = "Events", operation_id = "createEvent",
     params(("webhookId" = String, Path)), request_body = EventWanted,
-    responses((status = 201, description = "It is created, and applied.", body = EventCreated)))]
+    responses((status = 201, description = "The event is created and active.", body = EventCreated)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -68,10 +68,11 @@ pub(super) async fn read(
     Ok(Json(read_of(&api, found, on, &caller.account)))
 }
 
-/// Replace all of an event but its id.
+/// Replace an event. It keeps its id.
 #[utoipa::path(put, path = "/outgoingWebhooks/{webhookId}/events/{eventId}", tag = "Events",
     operation_id = "replaceEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
-    request_body = EventWanted, responses((status = 200, description = "It is replaced, and applied.", body = EventChanged)))]
+    request_body = EventWanted,
+    responses((status = 200, description = "The event is replaced, and the change is active.", body = EventChanged)))]
 pub(super) async fn replace(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -90,7 +91,7 @@ pub(super) async fn replace(
 /// Delete an event.
 #[utoipa::path(delete, path = "/outgoingWebhooks/{webhookId}/events/{eventId}", tag = "Events",
     operation_id = "deleteEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
-    responses((status = 204, description = "It is deleted.")))]
+    responses((status = 204, description = "The event is deleted.")))]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -100,7 +101,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whether an event's webhook is on as a whole.
+/// Whether an event's webhook is enabled.
 fn is_on(api: &Api, event: &Event) -> bool {
     api.store.with(|definitions| definitions.webhook(event.webhook).is_some_and(|webhook| webhook.enabled))
 }
@@ -111,7 +112,7 @@ fn read_of(api: &Api, event: Event, on: bool, account: &AccountId) -> EventRead 
     EventRead::of(event, on, object_id, counts)
 }
 
-/// A UUID (version 8, RFC 9562) made from account and table, so that every instance gives a table the same.
+/// A UUID (version 8, RFC 9562) made from account and table, because every instance must return the same one.
 fn object_id(account: &AccountId, table: &str) -> String {
     let hash = digest(&SHA256, format!("{}\0{table}", account.as_str()).as_bytes());
     let mut bytes = [0; 16];

@@ -1,4 +1,4 @@
-//! `outgoingWebhooks/{webhookId}/messages`: what became of a webhook's messages, from the message log. Ours.
+//! `outgoingWebhooks/{webhookId}/messages`: a webhook's messages and attempts, from the message log. Our extension.
 
 pub(super) mod resend;
 mod shown;
@@ -21,73 +21,74 @@ use crate::id::{MessageId, WebhookId};
 use crate::kafka::topic_reader::{Bounds, TopicCursor};
 use crate::message_log::{EntryFilter, Statuses, newest_of_calls};
 
-/// How long the topic is read for one answer, well under what an answer may take.
+/// Max time to read the topic for one answer, well below the time limit of an answer.
 const TIME: Duration = Duration::from_secs(8);
-/// How many bytes of it are read for a page, and for all attempts of a message.
+/// Max bytes of the topic that are read for a page, and for the attempts of one message.
 const PAGE_BYTES: u64 = 256 * 1024 * 1024;
 const MESSAGE_BYTES: u64 = 1024 * 1024 * 1024;
-/// How many attempts of a message are shown: as many as 20 of its URLs can have.
+/// Max attempts of a message that are shown: as many as 20 of its URLs can have.
 const MAX_ATTEMPTS: usize = 1_000;
 
-/// Which messages are listed.
+/// Selects the messages to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct MessagesQuery {
-    /// Only those that an attempt left so: Delivered, WillRetry, Exhausted, Cancelled; Failed is WillRetry or
-    /// Exhausted.
+    /// Only attempts that left their call in this status: Delivered, WillRetry, Exhausted, Cancelled. Failed is
+    /// WillRetry or Exhausted.
     #[param(value_type = String, required = false, pattern = "^(Delivered|WillRetry|Exhausted|Cancelled|Failed)$")]
     status: Option<String>,
-    /// Only of this event.
+    /// Only attempts of this event.
     #[param(value_type = String, required = false)]
     event_id: Option<String>,
-    /// Only attempts of this time or later.
+    /// Only attempts that ended at this time or later.
     #[param(value_type = String, required = false, format = DateTime)]
     since: Option<String>,
-    /// Only attempts before this time.
+    /// Only attempts that ended before this time.
     #[param(value_type = String, required = false, format = DateTime)]
     until: Option<String>,
-    /// Only this message.
+    /// Only attempts of this message.
     #[param(value_type = String, required = false, format = "uuid")]
     message_id: Option<String>,
-    /// How many attempts are looked for, 50 unless told otherwise.
+    /// Max number of attempts in a page. Default 50.
     #[param(value_type = u16, required = false, minimum = 1, maximum = 200)]
     limit: Option<String>,
-    /// The NextCursor of the page before.
+    /// The NextCursor of the previous page.
     #[param(value_type = String, required = false, pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
 }
 
-/// Which attempts of a message are shown.
+/// Selects the attempts of a message to show.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct MessageQuery {
-    /// Only attempts of this time or later.
+    /// Only attempts that ended at this time or later.
     #[param(value_type = String, required = false, format = DateTime)]
     since: Option<String>,
-    /// Only attempts before this time: what is long ago is found sooner so.
+    /// Only attempts that ended before this time. It makes the search for old attempts faster.
     #[param(value_type = String, required = false, format = DateTime)]
     until: Option<String>,
 }
 
-/// Messages by URL, each with its newest attempt, the newest first.
+/// Messages, once for each URL, with the newest attempt; the newest first.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Messages)]
 pub(super) struct MessagesPage {
-    /// One for each message and URL in this part of the log. A message whose attempts are far apart is in later pages
-    /// again, as it stood then. There may be fewer than the limit, even none, and still a next page.
+    /// One entry for each message and URL in this part of the log. A message whose attempts are far apart appears in a
+    /// later page again, in its state at that time. A page may have fewer entries than Limit, even none, although there
+    /// is a next page.
     result: Vec<AttemptShown>,
-    /// What to send as Cursor for the next page; null when there is none.
+    /// The Cursor for the next page; null if there is none.
     #[schema(required)]
     next_cursor: Option<String>,
 }
 
-/// List a webhook's messages with what became of them, the newest first.
+/// List a webhook's messages with their newest attempts, the newest first.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/messages", tag = "Messages",
     operation_id = "listMessages", params(("webhookId" = String, Path), MessagesQuery),
-    responses((status = 200, description = "A page of them.", body = MessagesPage)))]
+    responses((status = 200, description = "A page of messages.", body = MessagesPage)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -130,17 +131,17 @@ pub(super) async fn read(
     let page = api.reading(&account, read).await?;
     let complete = page.next.is_none();
     let shown = MessageShown::for_clients(page.found, complete).ok_or_else(|| {
-        missing(if complete { "in the message log" } else { "in the newest of the log: Until looks further back" })
+        missing(if complete { "in the message log" } else { "in the newest part of the log: older parts need Until" })
     })?;
     Ok(Json(shown))
 }
 
 impl Api {
-    /// The messages of a webhook of the caller's account.
+    /// Filter for the messages of a webhook of the caller's account, and the webhook's id.
     fn messages_of(&self, webhook: &str, caller: Caller) -> Result<(EntryFilter, WebhookId), ApiError> {
         let webhook = self.webhook_id(webhook, &caller)?;
         if !self.message_log.is_written() {
-            return Err(ApiError::not_found("there is no message log: message_log.level is off here"));
+            return Err(ApiError::not_found("there is no message log: message_log.level is off at this instance"));
         }
         Ok((EntryFilter::of(caller.account, webhook), webhook))
     }

@@ -1,4 +1,4 @@
-//! Previews: the exact message that an event sends for a row change, and why events fire or do not.
+//! Previews: the exact message that an event sends for a row change, and why events fire or not.
 
 use std::sync::Arc;
 
@@ -25,19 +25,19 @@ use crate::matching::{self, Reason};
 use crate::render::{Renderer, preview};
 use crate::vocabulary::Operation;
 
-/// How large the messages of a preview may be together, but for the first.
+/// Max total size of a preview's messages, in bytes. The first message is shown even if it is larger.
 const MOST_BYTES: usize = 1024 * 1024;
 
-/// A row change to show a message of: one that is given, or the newest one of the event's table.
+/// The row change to preview: the one in the request, or the newest one of the event's table.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct PreviewRequest {
-    /// A row change in the outhook format. Left out: the newest one of the table that this instance has read.
+    /// A row change in the outhook format. Default: the newest one of the table that this instance has read.
     #[schema(value_type = Option<Object>, example = json!({"table": "MyCustomers", "operation": "insert", "after": {"First_Name": "Ann"}}))]
     change: Option<Value>,
-    /// For a preview of a draft: the event, as it would be created.
+    /// For a preview of a draft: the event, as in a request to create it.
     event: Option<EventWanted>,
-    /// For an explanation without a change: the table whose newest change is explained.
+    /// For explain without Change: the table whose newest row change is used.
     table: Option<String>,
 }
 
@@ -46,12 +46,12 @@ pub(super) struct PreviewRequest {
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Preview)]
 pub(super) struct PreviewAnswer {
-    /// Whether it would be sent. Messages are shown also if not.
+    /// Whether the event fires for the row change. Messages are shown even if not.
     fires: bool,
-    /// Why, or why not.
+    /// Why it fires or not.
     reason: String,
     messages: Vec<PreviewedMessage>,
-    /// What may not be as it is meant: a table or field that was never seen, for instance.
+    /// Possible mistakes in the event, for instance a table or field that was never seen.
     warnings: Vec<String>,
 }
 
@@ -63,12 +63,12 @@ pub(super) struct PreviewedMessage {
     message_id: String,
     call_id: String,
     url: String,
-    /// The body exactly as it is sent, but for the secret, which is shown as whsec_….
+    /// The body exactly as it is sent, except the secret, which is shown as whsec_….
     #[schema(value_type = Object)]
     body: Box<RawValue>,
 }
 
-/// Why one event fires or does not.
+/// Why one event fires or not.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Explanation)]
@@ -84,7 +84,8 @@ pub(super) struct Explained {
 /// Show the message that an event sends for a row change.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/events/{eventId}/preview", tag = "Previews",
     operation_id = "previewEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
-    request_body = PreviewRequest, responses((status = 200, description = "What would be sent, and why.", body = PreviewAnswer)))]
+    request_body = PreviewRequest,
+    responses((status = 200, description = "The messages, and why it fires or not.", body = PreviewAnswer)))]
 pub(super) async fn of_event(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -104,7 +105,7 @@ pub(super) async fn of_event(
 /// Show the message that an event would send if it were created.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/preview", tag = "Previews",
     operation_id = "previewDraft", params(("webhookId" = String, Path)), request_body = PreviewRequest,
-    responses((status = 200, description = "What would be sent, and why.", body = PreviewAnswer)))]
+    responses((status = 200, description = "The messages, and why it fires or not.", body = PreviewAnswer)))]
 pub(super) async fn of_draft(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -131,7 +132,7 @@ pub(super) async fn of_draft(
     .map(Json)
 }
 
-/// Say of each event of a webhook why it fires for a row change, or why not.
+/// Explain for each event of a webhook why it fires for a row change or not.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/explain", tag = "Previews", operation_id = "explain",
     params(("webhookId" = String, Path)), request_body = PreviewRequest,
     responses((status = 200, description = "Each event of the webhook.", body = [Explained])))]
@@ -163,7 +164,7 @@ pub(super) async fn explain(
     explained.await.map(Json)
 }
 
-/// Makes a preview apart from the threads on which messages go out.
+/// Makes a preview on a blocking thread, so that it does not delay the threads that send messages.
 async fn in_background<T: Send + 'static>(
     api: Arc<Api>,
     account: AccountId,
@@ -171,14 +172,14 @@ async fn in_background<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let place = api.shares.preview(&account).await?;
     let made = tokio::task::spawn_blocking(move || {
-        // Held until it is done: who asked may be gone before.
+        // The preview keeps its place until it ends, even if the client disconnects before.
         let _place = place;
         make(&api, &account)
     });
     made.await.expect("a preview does not panic")
 }
 
-/// A request, and its change as it was sent.
+/// A request, and the raw text of its row change.
 pub(super) struct PreviewBody {
     request: PreviewRequest,
     change: Option<Box<RawValue>>,
@@ -194,14 +195,14 @@ impl<S: Sync> FromRequest<S> for PreviewBody {
     }
 }
 
-/// A record to read a row change from.
+/// A record that contains the row change to preview.
 struct SampleRecord {
     sample: Arc<Sample>,
     settings: Arc<Settings>,
 }
 
 impl SampleRecord {
-    /// Hands its row change on, which has to be of the caller's account.
+    /// Decodes the row change and passes it to `then`. It must be of the caller's account.
     fn change<T>(&self, account: &AccountId, then: impl FnOnce(&RowChange<'_>) -> T) -> Result<T, ApiError> {
         let input: Input<'_> = self.sample.input();
         let decoded = Decoder::new(self.settings.clone(), WholeTables::default()).decode(&input);
@@ -209,20 +210,20 @@ impl SampleRecord {
             Decoded::Change(change) if change.account == account.as_str() => Ok(then(&change)),
             Decoded::Change(change) => {
                 let message = format!(
-                    "Change: its account is {:?}, and the client's is {account:?}: leave it out",
+                    "Change: its account is {:?}, but the client's is {account:?}: omit the account",
                     change.account
                 );
                 Err(ApiError::body(message))
             }
             Decoded::Ignored(kind) => {
-                Err(ApiError::body(format!("Change: the record is no row change and fires nothing: {}", kind.as_str())))
+                Err(ApiError::body(format!("Change: it is not a row change, so it fires no event: {}", kind.as_str())))
             }
         }
     }
 }
 
 impl Api {
-    /// The record of the change that is given, or else the newest one of a table, if possible of that operation.
+    /// The record of the request's row change, or else the newest record of the table, if possible of the operation.
     fn record(
         &self,
         account: &AccountId,
@@ -243,14 +244,14 @@ impl Api {
             return Ok(SampleRecord { sample: Arc::new(sample), settings: Arc::new(settings) });
         }
         let (table, operation) = table.ok_or_else(|| {
-            ApiError::body("Change or Table is required: a row change, or the table whose newest one is meant")
+            ApiError::body("Change or Table is required: a row change, or the table whose newest row change is used")
         })?;
         let newest = self.catalogue.newest(account.as_str(), table, operation);
         let found = newest.and_then(|sample| {
             Some((self.decoding)(&sample.topic)).flatten().map(|settings| SampleRecord { sample, settings })
         });
         found.ok_or_else(|| {
-            let message = format!("this instance has kept no row change of {table:?}: give one as Change");
+            let message = format!("this instance holds no row change of table {table:?}: send one as Change");
             ApiError::new(StatusCode::NOT_FOUND, "ObjectNotFound", message)
         })
     }
@@ -279,27 +280,26 @@ impl Api {
             let reason = verdict.as_ref().map_or(String::new(), |verdict| verdict.reason.to_string());
             let fires = verdict.is_some_and(|verdict| matches!(verdict.reason, Reason::Fires(_)));
             let left_out = webhook.urls.len().saturating_sub(messages.len());
-            let warning =
-                format!("the messages to {left_out} more URLs are left out: together they are too large to be shown");
+            let warning = format!("the messages to {left_out} more URLs are not shown: in total they are too large");
             let warnings = warnings.into_iter().chain((left_out > 0).then_some(warning)).collect();
             Ok(PreviewAnswer { fires, reason, messages: shown.collect(), warnings })
         })?
     }
 
-    /// Checks an event as its creation would.
+    /// Checks the names in an event as its creation would.
     fn known_names(&self, event: &Event, account: &AccountId) -> Result<(), Violation> {
         let seen = |account: &AccountId, table: &str| super::seen(&self.catalogue, &self.stats, account, table);
         self.store
             .with(|all| edit::known_names(&PendingDefinitions::on(all), (event, None), account, (&self.policy, &seen)))
     }
 
-    /// What an event names that is not declared and that the stream never showed, and what it names in vain.
+    /// Warnings about names in an event: tables and fields that are neither declared nor seen, and fields never sent.
     fn warnings(&self, account: &AccountId, event: &Event, declared: Option<&Table>) -> Vec<String> {
         let table = &event.object_name;
         let seen = self.catalogue.fields(account.as_str(), table);
         if seen.is_none() && declared.is_none() {
             return vec![format!(
-                "no row change of table {table:?} was ever seen: is the name spelt as in the stream?"
+                "no row change of table {table:?} was ever seen: check that the name is spelt as in the stream"
             )];
         }
         let selected = event.object_fields.iter().map(|field| ("ObjectFields", field));
@@ -320,8 +320,8 @@ impl Api {
     }
 }
 
-/// A body without the webhook's secret.
+/// The body with the webhook's secret replaced.
 fn masked(body: &[u8], webhook: &Webhook) -> Box<RawValue> {
     let text = String::from_utf8_lossy(body).replace(webhook.secret.expose(), "whsec_…");
-    RawValue::from_string(text).expect("a body is JSON, and a secret in it stands in a text")
+    RawValue::from_string(text).expect("a body is JSON, and a secret in it is inside a string")
 }

@@ -1,4 +1,4 @@
-//! Webhooks and events as the API answers them: keys and their order as CONTRACT and the seed page have them.
+//! Webhooks and events as the API returns them: keys and their order as CONTRACT and the seed page have them.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use utoipa::ToSchema;
 use crate::definition::rules::DefinitionLimits;
 use crate::definition::{Authentication, DeliverySettings, Event, MessageOrder, Payload, TlsSettings, Webhook};
 
-/// What was sent for an event, or all events of a webhook, in the last 30 days.
+/// Counts for an event, or for all events of a webhook, over the last 30 days.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Counts {
-    /// Messages that were made.
+    /// Messages rendered.
     pub messages: u64,
-    /// Calls that were begun: one for each message and URL.
+    /// Calls started: one for each message and URL.
     pub calls: u64,
     /// Attempts that failed.
     pub errors: u64,
 }
 
-/// A list: bare, or under a key for clients of the legacy kind.
+/// A list: a bare array, or an object with `Result` for legacy clients.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Listed<T> {
@@ -37,7 +37,7 @@ impl<T> Listed<T> {
     }
 }
 
-/// Whether events fire.
+/// Whether the events fire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) enum Status {
     Active,
@@ -50,35 +50,35 @@ impl Status {
     }
 }
 
-/// Ours, and only where they are set: how the webhook's calls are made.
+/// Our extensions: the call settings of a webhook. A field is present only if it is set.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct HandlingShown {
-    /// How long an attempt may take, in seconds.
+    /// Max duration of an attempt, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout: Option<u32>,
     /// The wait before each retry, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_schedule: Option<Vec<u32>>,
-    /// Headers that each request has, their values hidden.
+    /// Headers of each request, with hidden values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false)]
     headers: BTreeMap<String, String>,
-    /// What is sent as the Authorization header, its secret hidden.
+    /// The Authorization header, with its secret hidden.
     #[serde(skip_serializing_if = "Option::is_none")]
     authentication: Option<Authentication>,
-    /// TLS of its own, its key hidden.
+    /// TLS settings of the webhook, with the key hidden.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<TlsSettings>,
-    /// False where the default payload leaves the secret out.
+    /// False if the default payload omits the secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_secret: Option<bool>,
-    /// In which order messages go out, if in any.
+    /// The order in which messages are sent, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     order: Option<MessageOrder>,
 }
 
-/// A webhook that was just created, with its secret.
+/// A new webhook, with its secret.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct WebhookCreated {
@@ -88,10 +88,10 @@ pub(super) struct WebhookCreated {
     #[schema(required)]
     description: Option<String>,
     outgoing_urls: Vec<String>,
-    /// Calls a second over the whole group: the most that is allowed here, if there is no limit of its own.
+    /// Max calls a second over the whole group. Without a throttle of the webhook: the maximum that is allowed here.
     #[schema(value_type = i64, minimum = 1, maximum = 4_294_967_295_i64)]
     call_throttling: u32,
-    /// Receivers verify signatures with it. It is shown only here.
+    /// Receivers verify signatures with it. No later answer shows it.
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwzDR3f3d4zvg=")]
     secret: String,
     #[schema(format = DateTime, example = "2023-05-17T12:45:27.5286883Z")]
@@ -112,17 +112,17 @@ pub(super) struct WebhookShown {
     #[schema(required)]
     description: Option<String>,
     outgoing_urls: Vec<String>,
-    /// Calls a second over the whole group: the most that is allowed here, if there is no limit of its own.
+    /// Max calls a second over the whole group. Without a throttle of the webhook: the maximum that is allowed here.
     #[schema(value_type = i64, minimum = 1, maximum = 4_294_967_295_i64)]
     call_throttling: u32,
-    /// Only for clients of the legacy kind.
+    /// Only for legacy clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     secret: Option<String>,
-    /// Active if any of its events is, or if it has none.
+    /// Active if any of its events is Active, or if it has no events.
     status: Status,
-    /// Why all of its events are Inactive, if a receiver's answer did that (410 Gone). Enabled true, given in a PUT,
-    /// makes them Active again.
+    /// Why all of its events are Inactive, if a receiver's answer (410 Gone) caused that. A PUT with Enabled true makes
+    /// them Active again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     stopped_because: Option<String>,
@@ -137,29 +137,29 @@ pub(super) struct WebhookShown {
     handling: HandlingShown,
 }
 
-/// A webhook with what was sent for it.
+/// A webhook with its counts.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Webhook)]
 pub(super) struct WebhookRead {
     #[serde(flatten)]
     webhook: WebhookShown,
-    /// How many events it has.
+    /// Number of its events.
     events: usize,
     #[serde(flatten)]
     pub counts: Counts,
-    /// 1 when it was created, and one more with each change.
+    /// 1 after its creation; each change adds 1.
     #[schema(value_type = i64, minimum = 1)]
     version: u32,
 }
 
-/// An event that was just created.
+/// A new event.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct EventCreated {
     #[schema(pattern = "^[a-z0-9]{6}$", example = "4040va")]
     id: String,
-    /// The event type, spelt as it was given.
+    /// The event type, spelt as in the request.
     #[serde(rename = "Type")]
     #[schema(example = "table.recordUpdate")]
     event_type: String,
@@ -167,14 +167,14 @@ pub(super) struct EventCreated {
     #[schema(example = "MyCustomers")]
     object_name: String,
     object_fields: Vec<String>,
-    /// Left out if none were given.
+    /// Missing if the request had none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     event_sources: Vec<String>,
-    /// Null if none were given.
+    /// Null if the request had none.
     #[schema(required)]
     custom_payload_fields: Option<Vec<String>>,
-    /// As it was given; left out if none was.
+    /// As in the request; missing if the request had none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     custom_payload_template: Option<String>,
@@ -195,19 +195,19 @@ pub(super) struct EventChanged {
     modified_by: Option<String>,
 }
 
-/// An event with what was sent for it.
+/// An event with its counts.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Event)]
 pub(super) struct EventRead {
     #[serde(flatten)]
     event: EventChanged,
-    /// The same for all events on a table.
+    /// A UUID made from account and table: all events on a table have the same.
     #[schema(format = "uuid", example = "5f0c3a4e-8a55-8d0b-9c1f-6e2b7d9a1c34")]
     object_id: String,
     #[serde(flatten)]
     counts: Counts,
-    /// 1 when it was created, and one more with each change.
+    /// 1 after its creation; each change adds 1.
     #[schema(value_type = i64, minimum = 1)]
     version: u32,
 }
@@ -268,7 +268,7 @@ impl WebhookShown {
 }
 
 impl WebhookRead {
-    /// With no counts yet, and with its secret for clients of the legacy kind.
+    /// Returns it with zero counts, and for legacy clients with its secret.
     pub fn of<'e>(
         webhook: &Webhook,
         events: impl Iterator<Item = &'e Event> + Clone,
@@ -282,7 +282,7 @@ impl WebhookRead {
 }
 
 impl EventCreated {
-    /// `on` is whether its webhook is on as a whole.
+    /// `on`: whether its webhook is enabled.
     pub fn of(event: Event, on: bool) -> Self {
         let (fields, template) = match event.payload {
             Payload::Default => (None, None),

@@ -1,4 +1,4 @@
-//! `tables`: the tables and fields that are declared or were seen, as Caspio's API names their types.
+//! `tables`: tables and fields that are declared or were seen in the stream, with the type names of Caspio's API.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) struct Fields {
     result: Vec<Field>,
 }
 
-/// A field: as it is declared, else as the stream shows it.
+/// A field, as it is declared, or else as it was seen in the stream.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Field)]
@@ -57,7 +57,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Ta
     Json(Tables { result: tables.into_iter().collect() })
 }
 
-/// List a table's fields: those that are declared, then those that were seen besides, with the types of their values.
+/// List a table's fields: first the declared ones, then others that were seen, with the types of their values.
 #[utoipa::path(get, path = "/tables/{table}/fields", tag = "Tables", operation_id = "listFields",
     params(("table" = String, Path)), responses((status = 200, description = "The fields.", body = Fields)))]
 pub(super) async fn fields(
@@ -75,7 +75,7 @@ pub(super) async fn fields(
     Ok(Json(Fields { result: union(declared.as_ref(), seen.unwrap_or_default()) }))
 }
 
-/// The declared fields in their order, then the others as they were seen.
+/// The declared fields in their order, then the others that were seen.
 fn union(declared: Option<&Table>, seen: Vec<catalogue::Field>) -> Vec<Field> {
     let declared = declared.map_or(&[][..], |table| &table.fields);
     let names: HashSet<&str> = declared.iter().map(|field| field.name.as_str()).collect();

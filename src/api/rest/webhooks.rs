@@ -1,4 +1,4 @@
-//! `outgoingWebhooks`: list, create, read, change, delete, and another secret.
+//! `outgoingWebhooks`: list, create, read, change, delete, and regenerate the secret.
 
 use std::sync::Arc;
 
@@ -19,19 +19,19 @@ use crate::definition::edit::{self, EditError, WebhookRequest};
 use crate::definition::{Definitions, HiddenText, PendingDefinitions, Webhook, rules};
 use crate::id::EventId;
 
-/// How long an old secret stays good unless told otherwise, in seconds: a day.
+/// Default time for which an old secret stays valid, in seconds: a day.
 const OVERLAP: u32 = 86_400;
-/// How long it may stay good: 30 days.
+/// Max time for which an old secret may stay valid, in seconds: 30 days.
 const MAX_OVERLAP: u32 = 30 * 86_400;
 
-/// How a secret is replaced.
+/// Options to replace a secret.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct SecretRequest {
-    /// For how many seconds messages are signed with the old secret too. Left out: 86400, a day.
+    /// For how many seconds messages are also signed with the old secret. Default 86400, a day.
     #[schema(minimum = 0, maximum = 2_592_000, example = 86_400)]
     overlap_seconds: Option<u32>,
-    /// None that is asked for: it is made.
+    /// Exists only to refuse a chosen secret: secrets are generated.
     #[schema(ignore)]
     secret: Option<HiddenText>,
 }
@@ -42,7 +42,7 @@ pub(super) struct SecretRequest {
 pub(super) struct SecretRegenerated {
     #[serde(flatten)]
     webhook: WebhookCreated,
-    /// Until when messages are signed with the old secret too; null if no longer.
+    /// Until when messages are also signed with the old secret; null if they no longer are.
     #[schema(required, format = DateTime)]
     old_secret_valid_until: Option<String>,
 }
@@ -55,14 +55,15 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Li
         let of_account = definitions.webhooks_of(&caller.account);
         of_account.map(|webhook| found(&api, definitions, webhook, caller.legacy)).collect()
     });
-    // Counts are added when nobody waits for the definitions any more.
+    // Add counts after the lock on the definitions is released.
     let webhooks: Vec<_> = found.into_iter().map(|found| counted(&api, found)).collect();
     Json(Listed::of(webhooks, caller.legacy))
 }
 
-/// Create a webhook. The answer is the only one that holds its secret.
+/// Create a webhook. Only this answer contains its secret.
 #[utoipa::path(post, path = "/outgoingWebhooks", tag = "Webhooks", operation_id = "createWebhook",
-    request_body = WebhookRequest, responses((status = 201, description = "It is created, and applied.", body = WebhookCreated)))]
+    request_body = WebhookRequest,
+    responses((status = 201, description = "The webhook is created and active.", body = WebhookCreated)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -87,10 +88,10 @@ pub(super) async fn read(
     Ok(Json(counted(&api, found)))
 }
 
-/// Change what is given of a webhook. Enabled makes all of its events Active or Inactive.
+/// Change the given fields of a webhook. Enabled makes all of its events Active or Inactive.
 #[utoipa::path(put, path = "/outgoingWebhooks/{webhookId}", tag = "Webhooks", operation_id = "changeWebhook",
     params(("webhookId" = String, Path)), request_body = WebhookChange,
-    responses((status = 200, description = "It is changed, and applied.", body = WebhookShown)))]
+    responses((status = 200, description = "The webhook is changed, and the change is active.", body = WebhookShown)))]
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -105,7 +106,8 @@ pub(super) async fn change(
 
 /// Delete a webhook with its events.
 #[utoipa::path(delete, path = "/outgoingWebhooks/{webhookId}", tag = "Webhooks", operation_id = "deleteWebhook",
-    params(("webhookId" = String, Path)), responses((status = 204, description = "It is deleted; nothing more is sent for it.")))]
+    params(("webhookId" = String, Path)),
+    responses((status = 204, description = "The webhook is deleted; no further message is sent.")))]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -115,10 +117,10 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Give a webhook another secret. For a while messages are signed with both.
+/// Generate a new secret for a webhook. Until the old one ends, messages are signed with both.
 #[utoipa::path(patch, path = "/outgoingWebhooks/{webhookId}/regenerateSecret", tag = "Webhooks",
     operation_id = "regenerateSecret", params(("webhookId" = String, Path)), request_body = Option<SecretRequest>,
-    responses((status = 200, description = "It has a new secret.", body = SecretRegenerated)))]
+    responses((status = 200, description = "The webhook with its new secret.", body = SecretRegenerated)))]
 pub(super) async fn regenerate_secret(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -128,7 +130,7 @@ pub(super) async fn regenerate_secret(
     rules::no_secret(wanted.secret.as_ref(), None).map_err(EditError::from)?;
     let overlap = wanted.overlap_seconds.unwrap_or(OVERLAP);
     if overlap > MAX_OVERLAP {
-        return Err(ApiError::body(format!("OverlapSeconds is {overlap}, and at most {MAX_OVERLAP} are allowed")));
+        return Err(ApiError::body(format!("OverlapSeconds is {overlap}, but at most {MAX_OVERLAP} are allowed")));
     }
     let now = Timestamp::now().as_second();
     let until = (overlap > 0).then(|| now + i64::from(overlap));
@@ -140,7 +142,7 @@ pub(super) async fn regenerate_secret(
     Ok(Json(SecretRegenerated { webhook: WebhookCreated::of(changed, &api.policy.limits), old_secret_valid_until }))
 }
 
-/// A webhook without its counts, and the events that they are of.
+/// Returns a webhook without its counts, and the events to count.
 fn found(api: &Api, definitions: &Definitions, webhook: &Webhook, legacy: bool) -> (WebhookRead, Vec<EventId>) {
     let events = definitions.events_of(webhook.id).map(|event| event.id).collect();
     (WebhookRead::of(webhook, definitions.events_of(webhook.id), &api.policy.limits, legacy), events)

@@ -1,4 +1,4 @@
-//! `deadLetters/redrive`: sends out again what was given up of a webhook's messages. Ours.
+//! `deadLetters/redrive`: sends dead letters of a webhook again. Our extension.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,65 +18,66 @@ use crate::id::WebhookId;
 use crate::kafka::topic_reader::{Bounds, TopicCursor};
 use crate::redelivery::{Outcomes, RedriveMarkers, RedriveOptions, Skipped};
 
-/// How long is read for letters, then for what was redriven before, and then for how long letters are begun. With ten
-/// seconds for the last ones that is less than an answer may take.
+/// Max time of each step: reading letters, reading redrive markers, and starting to send letters. The last letters may
+/// take ten seconds more. The total is below the time limit of an answer.
 const STEP: Duration = Duration::from_secs(5);
-/// How many letters a request redrives, and how many bytes of the topic are read for them.
+/// Max letters that a request redrives, and max bytes of the topic that are read for them.
 const PAGE: Bounds = Bounds { found: 1_000, bytes: 32 * 1024 * 1024, time: STEP };
-/// How many letters a request names: each is looked up by itself.
+/// Max ids in a request. The limit is low because each letter is looked up separately.
 const MAX_IDS: usize = 32;
 
-/// Which letters are sent out again: those that are named, those that the conditions are true of, or All. One of the
-/// three must be there. Times, ids and class are as in the list.
+/// Selects the letters to redrive: by Ids, by conditions, or All. One of the three is required. Times, ids and class
+/// are as in the list.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 pub(in super::super) struct RedriveRequest {
-    /// The letters' ids. Neither a condition nor All beside them, and no cursor.
+    /// Ids of letters. Excludes conditions, All and Cursor.
     #[schema(max_items = 32, example = json!(["2:1044"]))]
     ids: Option<Vec<String>>,
-    /// Only of this event.
+    /// Only letters of this event.
     event_id: Option<String>,
-    /// Only of this message.
+    /// Only letters of this message.
     message_id: Option<String>,
-    /// Only of this class.
+    /// Only letters of this class.
     #[schema(pattern = "^[a-z0-9_]{1,40}$")]
     class: Option<String>,
-    /// Only those written at this time or later.
+    /// Only letters written at this time or later.
     #[schema(format = DateTime)]
     since: Option<String>,
-    /// Only those written before this time.
+    /// Only letters written before this time.
     #[schema(format = DateTime)]
     until: Option<String>,
-    /// All of this webhook. No condition beside it.
+    /// All letters of this webhook. Excludes conditions.
     all: Option<bool>,
-    /// The NextCursor of the answer before, beside what its request said.
+    /// The NextCursor of the previous answer. Repeat the conditions or All of that request.
     #[schema(pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
-    /// Those that were redriven before too.
+    /// Also redrives letters that were redriven before.
     again: Option<bool>,
 }
 
-/// Whether a letter is sent out again that was before.
+/// Options to redrive one letter.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 pub(in super::super) struct RedriveOneRequest {
+    /// Also redrives the letter if it was redriven before.
     again: Option<bool>,
 }
 
-/// What became of letters.
+/// Result of a redrive.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Redriven)]
 pub(in super::super) struct RedriveAnswer {
-    /// How many were sent out again.
+    /// Number of letters that were sent again.
     redriven: usize,
     skipped: Vec<SkippedShown>,
-    /// What to send as Cursor for those that are older; null when there are none.
+    /// The Cursor to continue with older letters; null if there are none.
     #[schema(required)]
     next_cursor: Option<String>,
 }
 
-/// A letter that was not sent out again.
+/// A letter that was not sent again.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = SkippedDeadLetter)]
@@ -86,10 +87,10 @@ struct SkippedShown {
     reason: String,
 }
 
-/// Send out again what was given up of a webhook's messages, up to 1000 letters, the newest first.
+/// Send dead letters of a webhook again, up to 1000 in a request, the newest first.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/deadLetters/redrive", tag = "Dead letters",
     operation_id = "redriveDeadLetters", params(("webhookId" = String, Path)), request_body = RedriveRequest,
-    responses((status = 200, description = "What became of them.", body = RedriveAnswer)))]
+    responses((status = 200, description = "The number sent, and the skipped letters.", body = RedriveAnswer)))]
 pub(in super::super) async fn many(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -111,11 +112,11 @@ pub(in super::super) async fn many(
     Ok(Json(answer.await?))
 }
 
-/// Send a dead letter out again.
+/// Send a dead letter again.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/deadLetters/{letterId}/redrive", tag = "Dead letters",
     operation_id = "redriveDeadLetter", params(("webhookId" = String, Path), ("letterId" = String, Path)),
     request_body = Option<RedriveOneRequest>,
-    responses((status = 200, description = "What became of it.", body = RedriveAnswer)))]
+    responses((status = 200, description = "Whether it was sent or skipped.", body = RedriveAnswer)))]
 pub(in super::super) async fn one(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -136,7 +137,7 @@ pub(in super::super) async fn one(
 }
 
 impl Api {
-    /// The letters of a webhook of the caller's account.
+    /// Filter for the letters of a webhook of the caller's account.
     fn own(&self, webhook: &str, caller: &Caller) -> Result<LetterFilter, ApiError> {
         let webhook: WebhookId = self.webhook_id(webhook, caller)?;
         Ok(LetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..LetterFilter::default() })
@@ -170,14 +171,14 @@ impl Api {
     }
 }
 
-/// Letters by their ids, or from a cursor on.
+/// Letters by id, or a page of letters that starts at a cursor.
 enum LetterSelection {
     Named(Vec<LetterId>),
     Page(Option<TopicCursor>),
 }
 
 impl RedriveRequest {
-    /// Which letters of those are asked for.
+    /// Narrows `own` to the letters that the request selects.
     fn read(self, own: &LetterFilter) -> Result<(LetterFilter, LetterSelection), ApiError> {
         let of_body = |error: ApiError| ApiError::body(error.message);
         let filter = LetterFilter {
@@ -192,20 +193,20 @@ impl RedriveRequest {
         let (has_conditions, all) = (filter != *own, self.all == Some(true));
         let Some(ids) = self.ids else {
             return match (has_conditions, all) {
-                (true, true) => Err(ApiError::body("All stands alone: leave out the conditions, or All")),
-                // A request that forgot its conditions must not send everything.
+                (true, true) => Err(ApiError::body("All excludes conditions: omit the conditions, or All")),
+                // A request without conditions must not send everything: the client may have forgotten them.
                 (false, false) => Err(ApiError::body(
-                    "nothing says which letters are meant: give Ids, a condition (EventId, MessageId, Class, Since or \
-                     Until), or {\"All\": true} for all of this webhook",
+                    "the request selects no letters: send Ids, a condition (EventId, MessageId, Class, Since or \
+                     Until), or {\"All\": true} for all letters of this webhook",
                 )),
                 _ => Ok((filter, LetterSelection::Page(from))),
             };
         };
         if has_conditions || all || from.is_some() {
-            return Err(ApiError::body("Ids stand alone: leave out the conditions, All and Cursor, or Ids"));
+            return Err(ApiError::body("Ids exclude conditions, All and Cursor: omit those, or Ids"));
         }
         if ids.len() > MAX_IDS {
-            return Err(ApiError::body(format!("Ids has {} ids, but a request has at most {MAX_IDS}", ids.len())));
+            return Err(ApiError::body(format!("Ids has {} ids, but a request may have at most {MAX_IDS}", ids.len())));
         }
         let read = |id: String| id.parse().map_err(|error| ApiError::body(format!("Ids: {error}")));
         let mut ids = ids.into_iter().map(read).collect::<Result<Vec<LetterId>, _>>()?;
@@ -229,11 +230,11 @@ impl RedriveAnswer {
     }
 }
 
-/// What Kafka's client says names brokers and topics, which are no API client's business.
+/// The reason as API clients see it. Errors of the Kafka client are only logged: they name brokers and topics.
 fn shown(reason: &Skipped) -> String {
     match reason {
         Skipped::Unwritten(cause) | Skipped::Unmarked(cause) => {
-            tracing::error!("a dead letter could not be redriven as it should: {cause}");
+            tracing::error!("a dead letter could not be fully redriven: {cause}");
             format!("{}: try again in a moment", reason.in_short())
         }
         reason => reason.to_string(),

@@ -1,4 +1,4 @@
-//! Dead letters as the API answers them, and as the command line prints them as JSON.
+//! JSON form of dead letters, for the API and for the commands.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -7,24 +7,24 @@ use utoipa::ToSchema;
 use crate::dead_letters::{Letter, LetterKind, OpenedLetter};
 use crate::definition::without_secrets;
 
-/// What was given up, and why. What is not known of it is null.
+/// A dead letter with its cause. Unknown values are null.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = DeadLetter)]
 pub struct LetterShown {
-    /// Where it stands in the topic of dead letters.
+    /// Its partition and offset in the dead-letter topic.
     #[schema(pattern = "^[0-9]+:[0-9]+$", example = "2:1044")]
     id: String,
-    /// When it was written there.
+    /// When it was written to that topic.
     #[schema(format = DateTime)]
     written: String,
-    /// call, of one message to one URL; or record, of which the message could not be made.
+    /// call: one message to one URL. record: an input record that could not be processed.
     #[schema(required, example = "call")]
     kind: Option<&'static str>,
-    /// How the last attempt ended: status_5xx, timeout, gone and so on.
+    /// Result of the last attempt: status_5xx, timeout, gone and so on.
     #[schema(required, example = "status_5xx")]
     class: Option<String>,
-    /// The same in words.
+    /// The cause in words.
     #[schema(required)]
     cause: Option<String>,
     #[schema(required)]
@@ -33,7 +33,7 @@ pub struct LetterShown {
     webhook_id: Option<String>,
     #[schema(required)]
     event_id: Option<String>,
-    /// What the receiver gets as webhook-id.
+    /// The message's id; receivers get it as webhook-id.
     #[schema(required)]
     message_id: Option<String>,
     #[schema(required)]
@@ -44,32 +44,32 @@ pub struct LetterShown {
     event_date: Option<String>,
     #[schema(required)]
     sequence: Option<String>,
-    /// How many attempts were made.
+    /// Number of attempts made.
     #[schema(required)]
     attempts: Option<u32>,
-    /// The status of the last answer.
+    /// HTTP status of the last response.
     #[schema(required)]
     status: Option<u16>,
     /// When the call was first queued.
     #[schema(required, format = DateTime)]
     offered: Option<String>,
-    /// When it was given up.
+    /// When the retries ended.
     #[schema(required, format = DateTime)]
     ended: Option<String>,
-    /// Where the row change's record stands.
+    /// Topic of the row change's record; Partition and Offset are of that record too.
     #[schema(required)]
     topic: Option<String>,
     #[schema(required)]
     partition: Option<i32>,
     #[schema(required)]
     offset: Option<i64>,
-    /// How many bytes the body has; null if there is none.
+    /// Size of the body in bytes; null if there is none.
     #[schema(required)]
     body_bytes: Option<u64>,
-    /// How many bytes the body had that the topic did not take.
+    /// Size in bytes of a body that was omitted because the topic did not accept it.
     #[schema(required)]
     body_left_out: Option<u64>,
-    /// When it was last sent out again. Null too if that could not be found out in a few seconds.
+    /// When it was last redriven. Null too if that could not be determined within 5 seconds.
     #[schema(required, format = DateTime)]
     redriven: Option<String>,
 }
@@ -81,11 +81,11 @@ pub struct LetterShown {
 pub struct OpenedShown {
     #[serde(flatten)]
     letter: LetterShown,
-    /// The body that was to be sent, or the value of the record, as text; a webhook's secret in it is shown as
+    /// The body that was to be sent, or the value of the record, as text. A webhook's secret in it is shown as
     /// whsec_….
     #[schema(required)]
     body: Option<String>,
-    /// Whether the body is longer than what is shown: 1 MiB.
+    /// Whether Body is cut: it shows at most 1 MiB.
     body_cut: bool,
 }
 
@@ -121,12 +121,12 @@ impl LetterShown {
 }
 
 impl OpenedShown {
-    /// Up to so many bytes of the body. What of it is no UTF-8 is shown as �.
+    /// Shows up to `max_body` bytes of the body. Bytes that are not UTF-8 are shown as �.
     pub fn of(opened: &OpenedLetter, show_secrets: bool, max_body: usize) -> Self {
         let value = opened.value.as_deref();
         let text = value.map(|value| {
             let text = String::from_utf8_lossy(value);
-            // A secret is hidden before the text is cut, so that no half of one is left.
+            // Hide secrets before the text is cut: a cut secret would not be recognized.
             let mut text = if show_secrets { text.into_owned() } else { without_secrets(&text).into_owned() };
             let cut = text.len() > max_body;
             if cut {

@@ -1,4 +1,4 @@
-//! `messages/{messageId}/resend`: sends a message again, whatever became of it. Ours.
+//! `messages/{messageId}/resend`: sends a message again, whatever its status. Our extension.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use crate::api::oauth::Caller;
 use crate::id::{EventId, MessageId, WebhookId};
 use crate::redelivery::NotResent;
 
-/// What was sent again.
+/// Result of a resend.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Resent)]
 pub(in super::super) struct ResendAnswer {
-    /// To how many URLs.
+    /// Number of calls: one for each URL.
     calls: usize,
 }
 
 /// Send a message again, to each URL that its webhook has now.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/messages/{messageId}/resend", tag = "Messages",
     operation_id = "resendMessage", params(("webhookId" = String, Path), ("messageId" = String, Path)),
-    responses((status = 200, description = "It goes out again.", body = ResendAnswer)))]
+    responses((status = 200, description = "The message is sent again.", body = ResendAnswer)))]
 pub(in super::super) async fn resend(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -33,7 +33,7 @@ pub(in super::super) async fn resend(
 ) -> Result<Json<ResendAnswer>, ApiError> {
     let (account, definitions) = (caller.account.clone(), api.store.as_of());
     let (_, webhook) = api.messages_of(&webhook, caller)?;
-    let place = "in the message log, or none among the newest of it";
+    let place = "in the message log, or not in its newest part";
     let missing = ApiError::not_found(format!("there is no message {message:?} of webhook {webhook} {place}"));
     let Ok(id) = message.parse::<MessageId>() else { return Err(missing) };
     let own = account.clone();
@@ -46,7 +46,7 @@ pub(in super::super) async fn resend(
 }
 
 impl Api {
-    /// Refuses what would be cancelled as soon as its turn comes.
+    /// Refuses a resend whose calls would be cancelled, because the event or its webhook is deleted or disabled.
     fn check_active(&self, webhook: WebhookId, event: EventId) -> Result<(), ApiError> {
         self.store.with(|definitions| {
             let trouble = match (definitions.webhook(webhook), definitions.event(event)) {
@@ -65,9 +65,9 @@ impl From<NotResent> for ApiError {
         match error {
             NotResent::Read(error) => error.into(),
             NotResent::Unwritten(cause) => {
-                // The text names brokers and topics, which are no API client's business.
-                tracing::error!("a message could not be sent again as it should: {cause}");
-                Self::unavailable("the message could not be written, though it may go out still: look, then try again")
+                // The cause names brokers and topics, which API clients must not see.
+                tracing::error!("calls of a resent message were not acknowledged: {cause}");
+                Self::unavailable("the message could not be written, but may still be sent: check that, then try again")
             }
             error => Self::conflict(error.to_string()),
         }

@@ -1,4 +1,4 @@
-//! Entries of the message log as the API answers them, and as the command line prints them as JSON.
+//! JSON form of message log entries, for the API and for the commands.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,58 +8,58 @@ use crate::definition::Endpoint;
 use crate::definition::guard::is_known;
 use crate::message_log::{LogEntry, oldest_first};
 
-/// One attempt, or an end without one. What is not known of it is null.
+/// An attempt, or the end of a call without an attempt. Unknown values are null.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Attempt)]
 pub struct AttemptShown {
-    /// What the receiver gets as webhook-id.
+    /// The message's id; receivers get it as webhook-id.
     #[schema(format = "uuid")]
     message_id: String,
     event_id: String,
-    /// Null of a message that was too large to be made.
+    /// Null for a message that was too large.
     #[schema(required)]
     call_id: Option<String>,
     #[schema(required)]
     url: Option<String>,
-    /// How the call stood then: Delivered, WillRetry, Exhausted or Cancelled.
+    /// Status of the call after the attempt: Delivered, WillRetry, Exhausted or Cancelled.
     #[schema(pattern = "^(Delivered|WillRetry|Exhausted|Cancelled)$", example = "Delivered")]
     status: &'static str,
-    /// When the attempt ended, or the call without one.
+    /// When the attempt ended, or the call without an attempt.
     #[schema(format = DateTime)]
     at: String,
-    /// When the next attempt is due, and up to a fifth of the wait later.
+    /// When the next attempt is due. It may start later by up to a fifth of the wait.
     #[schema(required, format = DateTime)]
     next_attempt: Option<String>,
-    /// How many attempts were made so far.
+    /// Number of attempts of the call so far.
     attempts: u32,
-    /// How the attempt ended: status_2xx, status_5xx, timeout and so on; or why there was none.
+    /// Result of the attempt: status_2xx, status_5xx, timeout and so on; or the reason why none was made.
     #[schema(required, example = "status_2xx")]
     class: Option<String>,
-    /// The same in words, where the attempt failed or none was made.
+    /// The cause in words, if the attempt failed or none was made.
     #[schema(required, example = "https://crm.example.com answered 500 Internal Server Error")]
     cause: Option<String>,
-    /// The answer's HTTP status. Null too where nothing was sent.
+    /// HTTP status of the response. Null too if no request was sent.
     #[schema(required, example = 204)]
     http_status: Option<u16>,
-    /// What was dialled, with the port; with a proxy between, the proxy. The API answers null for an address that is not
-    /// public, unless the URL says it itself.
+    /// The address and port that was dialled, or the proxy's. In the API an address that is not public is null, unless
+    /// the URL contains it.
     #[schema(required, example = "192.0.2.1:443")]
     address: Option<String>,
-    /// Milliseconds from the attempt's start to the answer's status line, or to the failure.
+    /// Milliseconds from the start of the attempt to the response's status line, or to the failure.
     #[schema(required)]
     latency_ms: Option<f64>,
-    /// How many bytes the body had that was sent.
+    /// Size of the request's body in bytes.
     #[schema(required)]
     request_bytes: Option<u64>,
-    /// The first bytes of the answer's body, as text. In it whsec_… stands for secrets, and … for values of the
-    /// webhook's Headers and for what its Authentication sent; what is shorter than 4 bytes stands there as it came.
+    /// The first bytes of the response's body, as text. Webhook secrets are shown as whsec_…. Values of the webhook's
+    /// Headers and credentials of its Authentication are shown as …, unless they are shorter than 4 bytes.
     #[schema(required)]
     response: Option<String>,
-    /// Of the webhook, as the attempt was made by it.
+    /// Version of the webhook that the attempt used.
     #[schema(required)]
     version: Option<u32>,
-    /// Where the row change's record stands.
+    /// Topic of the row change's record; Partition and Offset are of that record too.
     topic: String,
     partition: i32,
     offset: i64,
@@ -91,7 +91,7 @@ impl AttemptShown {
         }
     }
 
-    /// The same for clients of the API, who may not learn what internal names stand for.
+    /// Like [`Self::of`], but for API clients. It hides addresses that internal host names resolve to.
     pub(super) fn for_clients(entry: &LogEntry) -> Self {
         let address = entry.attempt.as_ref().and_then(|attempt| attempt.address).filter(|address| {
             let endpoint = entry.url.as_deref().and_then(|url| Endpoint::parse(url).ok());
@@ -110,19 +110,19 @@ pub struct MessageShown {
     message_id: String,
     webhook_id: String,
     event_id: String,
-    /// To all of its URLs, the oldest first.
+    /// Attempts to all of its URLs, the oldest first.
     attempts: Vec<AttemptShown>,
-    /// Whether the log was read as far back as it goes, or Since says.
+    /// Whether the log was read back to its start, or to Since.
     complete: bool,
 }
 
 impl MessageShown {
-    /// Of all that was found of a message; None if that is nothing.
+    /// Builds it from all entries found of one message; None without entries.
     pub fn of(entries: Vec<LogEntry>, complete: bool) -> Option<Self> {
         Self::with(entries, complete, AttemptShown::of)
     }
 
-    /// The same for clients of the API.
+    /// Like [`Self::of`], but for API clients.
     pub(super) fn for_clients(entries: Vec<LogEntry>, complete: bool) -> Option<Self> {
         Self::with(entries, complete, AttemptShown::for_clients)
     }
