@@ -1,4 +1,4 @@
-//! Rules of when an endpoint gets a call and what its answers mean. Pure: times are arguments.
+//! Rules for when an endpoint gets a call and what its responses mean. Pure: times are arguments.
 
 pub(super) mod breaker;
 pub(super) mod classify;

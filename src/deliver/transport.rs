@@ -1,4 +1,4 @@
-//! One HTTP request to an endpoint: name lookup, address check, proxy, TLS, connection, headers, signature, answer.
+//! One HTTP request to an endpoint: name lookup, address check, proxy, TLS, connection, headers, signature, response.
 
 pub(super) mod connection;
 pub(super) mod dial;

@@ -127,8 +127,8 @@ async fn a_token_endpoint_that_fails_is_named_by_its_host_and_asked_once_for_all
     for (reply, status, words) in [
         (Reply::Text(401, r#"{"error":"invalid_client"}"#), Some(401), "answered 401 Unauthorized: invalid_client"),
         (Reply::Text(400, "s3cret"), Some(400), "answered 400 Bad Request"),
-        (Reply::Text(200, r#"{"s3cret":1}"#), None, "no JSON object with an access_token"),
-        (Reply::Body(200, 65_537), None, "answered too much"),
+        (Reply::Text(200, r#"{"s3cret":1}"#), None, "not a JSON object with an access_token"),
+        (Reply::Body(200, 65_537), None, "a response that is too large"),
         (Reply::Silence, None, "took longer than 300ms"),
     ] {
         let mut tokens = Receiver::start(move |_| reply).await;
@@ -162,7 +162,7 @@ async fn a_token_endpoint_is_dialled_like_any_other() {
     let mut heard = Heard::new(Config { deny_addresses: vec!["127.0.0.2/32".parse().unwrap()], ..config() });
     heard.offer(&with_tokens_of(&receiver.url("/"), &tokens), 1).await;
     let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("delivered") };
-    assert!(cause.class == "token" && cause.text.contains("can't be asked: no address"), "{}", cause.text);
+    assert!(cause.class == "token" && cause.text.contains("failed: none of its addresses"), "{}", cause.text);
     assert_eq!((tokens.connections(), receiver.connections()), (0, 0));
 }
 

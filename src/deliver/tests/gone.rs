@@ -69,5 +69,5 @@ async fn they_say_that_the_endpoint_closed_it() {
     let mut connection = dialled(endpoint).await;
     connection.exchange(request(endpoint, &connection)).await.unwrap();
     let failure = late_failure(endpoint, &mut connection).await;
-    assert_eq!(failure, "the connection broke before an answer came: the endpoint closed it");
+    assert_eq!(failure, "the connection broke before a response came: the endpoint closed it");
 }

@@ -144,7 +144,7 @@ const ANSWERS: [(&[&str], &str); 31] = [
     (&["ff02::1"], "a multicast address"),
     (&["127.0.0.1", "10.0.0.1", "::1"], "127.0.0.1 is a loopback address"),
     (&["203.0.113.66"], "delivery.deny_addresses"),
-    (&[], "it has no address"),
+    (&[], "the name has no address"),
 ];
 
 /// Of the tricks, those that are names until they are looked up.

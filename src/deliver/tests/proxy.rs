@@ -97,7 +97,7 @@ async fn a_proxys_trouble_is_told_as_the_proxys_and_without_its_password() {
     let early = "HTTP/1.1 200 OK\r\n\r\nSSH-2.0";
     for (says, status, words) in [
         (Says::This(refusal), Some(407), "answered 407 Proxy Authentication Required"),
-        (Says::This(early), None, "sent more than its answer"),
+        (Says::This(early), None, "sent data after its response"),
         (Says::This("nonsense\r\n\r\n"), None, "gave no answer"),
         (Says::Nothing, None, "gave no answer in time"),
     ] {

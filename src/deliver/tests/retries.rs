@@ -139,7 +139,8 @@ async fn silence_is_a_timeout() {
     let answer = Config { first_byte_timeout: short, retry: vec![], ..config() };
     // Connecting takes some of the time that the answer could have had.
     let whole = Config { connect_timeout: short, timeout: short, ..answer.clone() };
-    for (config, what) in [(answer, "the answer took longer than 30ms"), (whole, "the attempt took longer than 30ms")] {
+    for (config, what) in [(answer, "the response took longer than 30ms"), (whole, "the attempt took longer than 30ms")]
+    {
         let mut heard = Heard::new(config);
         heard.offer(&target(&receiver.url("/")), 1).await;
         let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("an answer came") };

@@ -107,7 +107,7 @@ async fn interim_answers_without_end_are_cut_at_their_limit() {
     let mut heard = Heard::new(Config { retry: vec![], ..config() });
     heard.offer(&target(&url), 1).await;
     let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("delivered") };
-    assert!(cause.class == "protocol" && cause.text.contains("interim answers"), "{}", cause.text);
+    assert!(cause.class == "protocol" && cause.text.contains("interim responses"), "{}", cause.text);
     let lasted = ended.recv().await.unwrap();
     assert!(lasted < Duration::from_secs(5), "{lasted:?}");
 }

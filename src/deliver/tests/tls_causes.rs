@@ -69,7 +69,7 @@ async fn a_certificate_that_is_refused_is_told_with_what_helps() {
         (with(&authority, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)), "that of an authority"),
         (
             with(&authority, |params| params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth]),
-            "not one for servers",
+            "not for servers",
         ),
     ] {
         let receiver = Receiver::start_with(Some(acceptor), |_| Reply::Status(200)).await;
@@ -87,8 +87,8 @@ async fn what_is_no_tls_or_another_version_is_told_as_that() {
         // Alerts of level fatal (RFC 8446, 6).
         (b"\x15\x03\x01\x00\x02\x02\x46", "neither TLS 1.2 nor TLS 1.3"),
         (b"\x15\x03\x03\x00\x02\x02\x28", "Tls.ClientCertificate"),
-        (b"\x15\x03\x03\x00\x02\x02\x74", "wants a client certificate"),
-        (b"\x15\x03\x03\x00\x02\x02\x70", "serves no such name"),
+        (b"\x15\x03\x03\x00\x02\x02\x74", "requires a client certificate"),
+        (b"\x15\x03\x03\x00\x02\x02\x70", "does not serve this host name"),
         (b"\x15\x03\x03\x00\x02\x02\x78", "neither HTTP/2 nor HTTP/1.1"),
         (b"\x15\x03\x03\x00\x02\x02\x50", "the alert InternalError"),
         // A server hello of TLS 1.1.
@@ -97,7 +97,7 @@ async fn what_is_no_tls_or_another_version_is_told_as_that() {
               0123456789abcdef0123456789abcdef\x00\xc0\x13\x00\x00\x00",
             "neither TLS 1.2 nor TLS 1.3",
         ),
-        (b"", "closed the connection in the TLS handshake"),
+        (b"", "closed the connection during the TLS handshake"),
     ] {
         let cause = told(says(words).await, &Authority::new()).await;
         assert!(cause.contains(told_as), "{told_as}: {cause}");
@@ -111,6 +111,6 @@ async fn a_client_certificate_that_is_wanted_is_told_though_the_handshake_is_ove
         let acceptor = authority.serves(&[protocol], Some(&clients));
         let receiver = Receiver::start_with(Some(acceptor), |_| Reply::Status(200)).await;
         let cause = told(receiver.address, &authority).await;
-        assert!(cause.contains("wants a client certificate"), "{cause}");
+        assert!(cause.contains("requires a client certificate"), "{cause}");
     }
 }

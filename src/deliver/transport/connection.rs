@@ -23,26 +23,28 @@ use super::taken::{Taken, TellingBody};
 
 pub(in crate::deliver) type Body = Full<Bytes>;
 
-/// How much may come before the end of an answer's head: the longest that is taken, and as much of interim ones (RFC
-/// 9110, 15.2). An endpoint that never ends those would keep a core busy until the attempt's time is over.
+/// Max bytes before the end of a response head: one head of the maximum size, and as many bytes of interim responses
+/// (RFC 9110, 15.2). An endpoint that sends interim responses without end would keep a core busy until the attempt
+/// times out.
 const MAX_HEADS: usize = 2 * MAX_HEAD;
 
-/// An open connection. One of HTTP/1.1 belongs to one worker; one of HTTP/2 is shared by the lane's workers.
+/// An open connection. An HTTP/1.1 connection belongs to one worker; an HTTP/2 connection is shared by the lane's
+/// workers.
 pub(in crate::deliver) enum Connection {
     Http1(Http1),
     Http2(Http2),
 }
 
-/// What a connection was opened to, and until when new requests go out on it.
+/// Where a connection was opened to, and when it becomes too old for new requests.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::deliver) struct ConnectionInfo {
-    /// With a proxy between, the proxy.
+    /// The dialled address. With a proxy, the proxy's address.
     pub peer: Option<SocketAddr>,
-    /// None if it may have any age.
+    /// None: no age limit.
     pub until: Option<Instant>,
 }
 
-/// An HTTP/2 connection; every clone is the same one.
+/// A shared HTTP/2 connection. Clones refer to the same connection.
 #[derive(Clone)]
 pub(in crate::deliver) struct Http2 {
     sender: http2::SendRequest<TellingBody>,
@@ -53,17 +55,18 @@ pub(in crate::deliver) struct Http2 {
 
 #[derive(Default)]
 struct ConnectionState {
-    /// Why it ended, when it has broken.
+    /// The error that broke the connection, if one did.
     broken: OnceLock<hyper::Error>,
-    /// It takes no new requests, though answers may come on it still: the endpoint has sent GOAWAY or refused one.
+    /// No new requests may use the connection, although responses can still arrive: for example after GOAWAY or a
+    /// refused request.
     is_retired: AtomicBool,
-    /// Nothing that waits to be sent on it is sent any more.
+    /// The connection task has ended: queued requests are no longer sent.
     has_ended: AtomicBool,
     end: Notify,
 }
 
-/// An HTTP/1.1 connection that is driven by the task which uses it: an answer wakes one task, not two, and a
-/// connection dies with its worker.
+/// An HTTP/1.1 connection, driven by the task that uses it: a response wakes one task instead of two, and the
+/// connection ends with its worker.
 pub(in crate::deliver) struct Http1 {
     sender: http1::SendRequest<Body>,
     driver: Driver,
@@ -73,12 +76,12 @@ pub(in crate::deliver) struct Http1 {
 
 enum Driver {
     Open(Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>),
-    /// With the reason, if it broke.
+    /// With the error, if the connection broke.
     Closed(Option<hyper::Error>),
 }
 
 impl ConnectionState {
-    /// Resolves when nothing is sent on the connection any more.
+    /// Resolves when the connection task has ended and nothing more is sent.
     async fn ended(&self) {
         let mut end = pin!(self.end.notified());
         end.as_mut().enable();
@@ -119,7 +122,7 @@ impl Http1 {
 }
 
 impl Driver {
-    /// Awaits the work while the connection makes progress.
+    /// Awaits `work` and drives the connection meanwhile.
     async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
@@ -146,7 +149,7 @@ impl Driver {
 }
 
 impl Http2 {
-    /// Serves the connection until its last sender is gone, or it breaks.
+    /// Serves the connection in a task until its last sender is dropped or it breaks.
     pub fn serve(
         sender: http2::SendRequest<TellingBody>,
         mut connection: impl Future<Output = hyper::Result<()>> + Send + Unpin + 'static,
@@ -156,7 +159,7 @@ impl Http2 {
         let state = Arc::<ConnectionState>::default();
         let told = state.clone();
         tokio::spawn(async move {
-            // Senders see the end of a connection when it is dropped, so that the reason has to be there before.
+            // Senders notice the end when the connection is dropped, so the reason must be stored before.
             if let Err(reason) = (&mut connection).await {
                 let _ = told.broken.set(reason);
             }
@@ -167,7 +170,7 @@ impl Http2 {
         Self { sender, opened, state, seen }
     }
 
-    /// Whether new requests may go out on it.
+    /// Returns whether new requests may use the connection.
     pub fn is_ready(&self) -> bool {
         !self.sender.is_closed() && !self.state.is_retired.load(Ordering::Relaxed) && !self.opened.is_too_old()
     }
@@ -179,7 +182,7 @@ impl Http2 {
         let answered = tokio::select! {
             biased;
             answered = &mut answer => Some(answered),
-            // What was taken may be answered still: GOAWAY lets the requests before it end.
+            // A taken request may still be answered: GOAWAY lets earlier requests finish.
             () = self.state.ended() => if taken.is_set() { Some(answer.await) } else { None },
         };
         let failure = match answered {
@@ -188,7 +191,7 @@ impl Http2 {
             None => AttemptFailure::Unprocessed("the connection ended before the request was sent".to_owned()),
         };
         if !matches!(failure, AttemptFailure::Reset(_)) {
-            // What is sent next, be it this request once more, goes out on another one.
+            // Later requests, including a repeat of this one, need another connection.
             self.state.is_retired.store(true, Ordering::Relaxed);
         }
         Err(failure)
@@ -196,7 +199,7 @@ impl Http2 {
 }
 
 impl Connection {
-    /// What was dialled: with a proxy between, the proxy.
+    /// The dialled address. With a proxy, the proxy's address.
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
             Connection::Http1(http1) => http1.opened.peer,
@@ -204,7 +207,7 @@ impl Connection {
         }
     }
 
-    /// Whether another request can be sent now.
+    /// Returns whether another request can be sent now.
     pub async fn is_ready(&mut self) -> bool {
         match self {
             Connection::Http1(Http1 { sender, driver, opened, .. }) => {
@@ -215,7 +218,7 @@ impl Connection {
         }
     }
 
-    /// Awaits the work while the connection makes progress, so that its closing is noticed.
+    /// Awaits `work` and drives the connection meanwhile, so that its closing is noticed.
     pub async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
         match self {
             Connection::Http1(http1) => http1.driver.beside(work).await,
@@ -223,12 +226,12 @@ impl Connection {
         }
     }
 
-    /// Sends a request and awaits the head of its answer.
+    /// Sends a request and awaits the head of its response.
     ///
     /// # Errors
-    /// [`AttemptFailure::Broken`] when the connection closed before an answer began, [`AttemptFailure::Tls`] when TLS was the reason,
-    /// [`AttemptFailure::Protocol`] when what came is no answer; on HTTP/2 also [`AttemptFailure::Unprocessed`], [`AttemptFailure::Reset`] and
-    /// [`AttemptFailure::Http1Required`].
+    /// [`AttemptFailure::Broken`] when the connection closed before a response began, [`AttemptFailure::Tls`] when TLS
+    /// was the reason, [`AttemptFailure::Protocol`] when the received bytes are not a response. On HTTP/2 also
+    /// [`AttemptFailure::Unprocessed`], [`AttemptFailure::Reset`] and [`AttemptFailure::Http1Required`].
     pub async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
         let (answer, seen) = match self {
             Connection::Http1(http1) => (http1.exchange(request).await, &http1.seen),
@@ -240,8 +243,8 @@ impl Connection {
         })
     }
 
-    /// The status of an answer whose head did not come whole, or can't be read: on HTTP/1 its line stands before all
-    /// else.
+    /// The status of a response whose head is incomplete or unreadable. Known on HTTP/1 only, where the status line
+    /// comes first.
     pub fn status_seen(&self) -> Option<u16> {
         match self {
             Connection::Http1(http1) => http1.seen.status(),
@@ -250,14 +253,14 @@ impl Connection {
     }
 }
 
-/// Awaits an answer before which no more bytes may come than [`MAX_HEADS`].
+/// Awaits a response. Fails when more than [`MAX_HEADS`] bytes arrive before it.
 async fn heads_within<T>(answer: impl Future<Output = T>, seen: &ResponseProgress) -> Result<T, AttemptFailure> {
     let before = seen.bytes();
     let mut answer = pin!(answer);
     poll_fn(|context| match answer.as_mut().poll(context) {
         Poll::Ready(answer) => Poll::Ready(Ok(answer)),
         Poll::Pending if seen.bytes().wrapping_sub(before) > MAX_HEADS => {
-            let text = format!("interim answers (1xx) of more than {} KiB came, and no final one", MAX_HEADS / 1024);
+            let text = format!("more than {} KiB of interim responses (1xx) came, and no final one", MAX_HEADS / 1024);
             Poll::Ready(Err(AttemptFailure::Protocol(text)))
         }
         Poll::Pending => Poll::Pending,
@@ -265,11 +268,11 @@ async fn heads_within<T>(answer: impl Future<Output = T>, seen: &ResponseProgres
     .await
 }
 
-/// Why there is no answer on HTTP/2, and whether the endpoint has surely not processed the request (RFC 9113, 8.7).
+/// Why a request on HTTP/2 got no response, and whether the endpoint certainly did not process it (RFC 9113, 8.7).
 fn http2_failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> AttemptFailure {
     let Some(why) = h2_error(error) else {
-        // The first is said of a request that found the connection gone, the other of one that waited for it to allow
-        // one more: neither was sent.
+        // `is_canceled`: the request found the connection closed. `is_user`: it waited for the connection to allow one
+        // more stream. Neither was sent.
         return match failure(error, broken) {
             AttemptFailure::Broken(text) if error.is_canceled() || error.is_user() => AttemptFailure::Unprocessed(text),
             other => other,
@@ -278,10 +281,10 @@ fn http2_failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> Attempt
     match why.reason() {
         Some(h2::Reason::HTTP_1_1_REQUIRED) if why.is_remote() => AttemptFailure::Http1Required,
         Some(h2::Reason::REFUSED_STREAM) if why.is_remote() => AttemptFailure::Unprocessed(with_causes(error)),
-        // A GOAWAY is said of those requests alone that are above its last one; others go on.
+        // A GOAWAY fails only requests after the last one that it names. Earlier ones complete.
         _ if why.is_remote() && why.is_go_away() => AttemptFailure::Unprocessed(with_causes(error)),
         _ if why.is_remote() => AttemptFailure::Reset(with_causes(error)),
-        // This side ends a stream or a connection on which comes what is no HTTP/2.
+        // This side ends a stream or a connection that receives invalid HTTP/2.
         _ if why.is_library() => AttemptFailure::Protocol(with_causes(error)),
         _ => failure(error, broken),
     }
@@ -291,23 +294,22 @@ fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// Why there is no answer. A request that finds its connection gone is told no more than that; the connection was told
-/// why.
+/// Why a request got no response. The error of a request on a closed connection has no cause; the error of the
+/// connection has one.
 fn failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> AttemptFailure {
-    // The last of these is said of a request that waited for the connection to allow one more.
+    // `is_user`: the request waited for the connection to allow one more stream.
     let found_it_gone = error.is_closed() || error.is_canceled() || error.is_user();
-    // That it could not be shut down is what came of its end.
+    // A failed shutdown is a consequence of the end, not its cause.
     match broken.filter(|why| !why.is_shutdown()) {
         Some(why) if found_it_gone => AttemptFailure::Broken(with_causes(why)),
         None if error.is_closed() || error.is_user() => AttemptFailure::Broken("the endpoint closed it".to_owned()),
-        // What can't be parsed is the endpoint's fault; all else that goes wrong before a status line is the
-        // connection's.
+        // A parse error is the endpoint's fault. Any other error before a status line is the connection's.
         _ if error.is_parse() => AttemptFailure::Protocol(with_causes(error)),
         _ => AttemptFailure::Broken(with_causes(error)),
     }
 }
 
-/// An error's text with those of its causes, which hyper leaves out.
+/// An error's text with the texts of its causes, which hyper omits.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -331,7 +333,7 @@ mod tests {
     async fn a_request_that_stays_in_the_queue_of_an_ended_connection_was_not_processed() {
         let (ours, _theirs) = tokio::io::duplex(4096);
         let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(ours)).await;
-        // Nobody polls it, so the queue is neither read nor closed.
+        // Not polled, so the queue is neither read nor closed.
         let (sender, _connection) = handshake.unwrap();
         let state = Arc::new(ConnectionState { has_ended: true.into(), ..ConnectionState::default() });
         let opened = ConnectionInfo { peer: None, until: None };

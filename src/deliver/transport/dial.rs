@@ -1,4 +1,4 @@
-//! Opens connections: looks the name up, filters the addresses, connects, shakes hands.
+//! Opens connections: looks the name up, checks the addresses, connects, does the handshakes.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -23,17 +23,17 @@ use crate::definition::Endpoint;
 use crate::definition::guard::{Guard, Refused};
 use crate::deliver::Config;
 
-/// An HTTP/2 connection without calls is not pinged; one whose pings stay unanswered is closed, so that calls
+/// An HTTP/2 connection without calls is not pinged. A connection whose pings stay unanswered is closed, so that calls
 /// don't wait for their timeouts on a dead path.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many requests go out on a new HTTP/2 connection before the endpoint has said how many it takes at once: with
-/// more it may refuse some.
+/// Max requests on a new HTTP/2 connection before the endpoint has announced its limit. The endpoint may refuse
+/// requests above its limit.
 const UNASKED_STREAMS: usize = 1;
-/// The longest head of an answer on HTTP/1.1 of which more than the status is read, in bytes.
+/// Max bytes of a response head on HTTP/1.1. Of a longer head only the status is read.
 pub(in crate::deliver) const MAX_HEAD: usize = 64 * 1024;
-/// The same on HTTP/2, where each header counts for 32 bytes more than its name and value (RFC 9113, 10.5.1), so that a
-/// head which HTTP/1.1 takes is taken.
+/// Max size of a response head on HTTP/2, where each header counts for 32 bytes more than its name and value (RFC
+/// 9113, 10.5.1). It is larger, so that it also allows the heads that HTTP/1.1 allows.
 const MAX_HEADER_LIST: u32 = 4 * MAX_HEAD as u32;
 
 pub(in crate::deliver) struct Dialer {
@@ -46,10 +46,10 @@ pub(in crate::deliver) struct Dialer {
     pub connect_timeout: Duration,
 }
 
-/// What is offered to an endpoint by ALPN.
+/// The protocols that are offered to an endpoint by ALPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::deliver) enum Offer {
-    /// HTTP/2, else HTTP/1.1.
+    /// HTTP/2, then HTTP/1.1.
     Both,
     Http1,
 }
@@ -69,13 +69,13 @@ impl Dialer {
         })
     }
 
-    /// What shakes hands with an endpoint.
+    /// Returns the TLS connector for an endpoint.
     pub fn connector(&self, endpoint: &Endpoint) -> TlsConnector {
         self.tls.connector(endpoint.tls.as_deref())
     }
 
-    /// A new connection to the endpoint, with its connector. Gives up at the deadline, but leaves it to the caller to end a wait
-    /// that goes beyond it.
+    /// Opens a new connection to the endpoint, with its connector. Stops connecting at the deadline. The caller has to
+    /// end a lookup or handshake that takes longer.
     pub async fn dial(
         &self,
         endpoint: &Endpoint,
@@ -111,8 +111,8 @@ impl Dialer {
         ConnectionInfo { peer: tcp.peer_addr().ok(), until: age.and_then(|age| Instant::now().checked_add(age)) }
     }
 
-    /// Connects to whichever address answers first of those that may be dialled. The name is looked up once, and what
-    /// is dialled are the addresses that were checked: a name whose answer changes meanwhile gains nothing.
+    /// Connects to the first allowed address that answers. The name is looked up once, and only the checked addresses
+    /// are dialled: a name whose lookup result changes meanwhile gains nothing.
     async fn connect(&self, endpoint: &Endpoint, deadline: Instant) -> Result<TcpStream, AttemptFailure> {
         let host = &*endpoint.host;
         let addresses = self.resolver.look_up(host, endpoint.port).await.map_err(AttemptFailure::Resolve)?;
@@ -122,7 +122,7 @@ impl Dialer {
             Unreached::Failed(failure) => failure,
             Unreached::NoAnswer(address) => self.no_answer(host, address),
         })?;
-        // Without it small writes wait for acknowledgements: 44 ms a call on HTTP/2.
+        // Without TCP_NODELAY small writes wait for acknowledgements: 44 ms a call on HTTP/2.
         stream.set_nodelay(true).map_err(AttemptFailure::Connect)?;
         Ok(stream)
     }
@@ -162,7 +162,7 @@ impl Dialer {
 
 /// The maximum less up to a fifth, so that connections which were opened together are not closed together.
 fn jittered(max: Duration) -> Duration {
-    // Each has other keys.
+    // Each `RandomState` has different keys.
     let random = RandomState::new().hash_one(0) as u32;
     max - (max / 5).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
@@ -172,7 +172,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (stream, seen) = ObservedStream::new(stream);
-    // What clients are told to repair is repaired (RFC 9112, 5.1 and 5.2), and what they are not is passed over.
+    // Repairs headers that clients should repair (RFC 9112, 5.1 and 5.2), and skips other invalid headers.
     let (sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .allow_spaces_after_header_name_in_responses(true)

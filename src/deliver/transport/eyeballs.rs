@@ -1,4 +1,4 @@
-//! Connects to the address of a name that answers first (RFC 8305, "Happy Eyeballs"), so that a dead one costs little.
+//! Connects to the first address of a name that answers (RFC 8305, "Happy Eyeballs"), so that a dead one costs little.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -8,25 +8,25 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-/// How long an address is tried alone before the next one is tried beside it (RFC 8305, 5).
+/// Time for which an address is tried alone before the next one is tried in parallel (RFC 8305, 5).
 const DELAY: Duration = Duration::from_millis(250);
 
 /// Why none of the addresses was reached.
 pub(in crate::deliver) enum Unreached<E> {
-    /// All failed, the last one so.
+    /// All failed. Holds the last failure.
     Failed(E),
-    /// Of those that were tried this one, and perhaps others, had not answered at the deadline.
+    /// The deadline passed. Holds an address that was tried and had not answered; there may be others.
     NoAnswer(SocketAddr),
 }
 
-/// The first of these that is reached before the deadline. The next address is tried when one has failed, or has not
-/// answered for a while; those under way are dropped when one is reached.
+/// Connects to the first address that answers before the deadline. The next address is tried when one has failed, or
+/// has not answered for a while. When one is reached, the other attempts are dropped.
 ///
 /// # Errors
-/// None was reached.
+/// No address was reached.
 ///
 /// # Panics
-/// There is no address.
+/// `addresses` is empty.
 pub(in crate::deliver) async fn first_of<T, E, F>(
     addresses: Vec<SocketAddr>,
     deadline: Instant,
@@ -53,7 +53,7 @@ where
     }
 }
 
-/// How the first of these ends that does.
+/// Awaits the first attempt that ends, and removes it.
 async fn ended<T, F: Future<Output = T>>(under_way: &mut Vec<(SocketAddr, Pin<Box<F>>)>) -> T {
     poll_fn(|context| {
         for place in 0..under_way.len() {
@@ -67,7 +67,7 @@ async fn ended<T, F: Future<Output = T>>(under_way: &mut Vec<(SocketAddr, Pin<Bo
     .await
 }
 
-/// In the resolver's order, but with IPv6 and IPv4 in turn (RFC 8305, 4): where one of the two does not work, the
+/// In the resolver's order, but alternating between IPv6 and IPv4 (RFC 8305, 4): if one family does not work, the
 /// second address is of the other.
 fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_first = addresses.first().map(SocketAddr::is_ipv4);

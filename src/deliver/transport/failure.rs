@@ -1,8 +1,8 @@
-//! Why an attempt got no answer.
+//! Why an attempt got no response.
 //!
-//! `Display` is for operators, whose logs may name any address. What clients see, in dead letters, the message log and
-//! endpoints' causes, is [`AttemptFailure::public`]: a webhook's URL may have any name in it, and whoever chose it must not
-//! learn what an internal name stands for, nor which proxy is between.
+//! `Display` is for operators, whose logs may name any address. Clients see [`AttemptFailure::public`] in dead
+//! letters, the message log and the causes of endpoints. A webhook's URL may have any name in it, and its author must
+//! not learn the address of an internal name, or which proxy is used.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::definition::guard::Refused;
 pub(in crate::deliver) enum AttemptFailure {
     #[error("http is not allowed: use an https URL, or set delivery.allow_http = true")]
     HttpRefused,
-    #[error("its name can't be looked up: {0}")]
+    #[error("the lookup of its host name failed: {0}")]
     Resolve(std::io::Error),
-    #[error("no address of it may be dialled: {0}")]
+    #[error("none of its addresses may be dialled: {0}")]
     RefusedAddress(Refused),
     #[error("can't connect: {0}")]
     Connect(std::io::Error),
@@ -34,22 +34,22 @@ pub(in crate::deliver) enum AttemptFailure {
     #[error("the proxy {proxy} {reason}{}", connecting(*.to))]
     Proxy {
         proxy: Box<str>,
-        /// What it was asked to connect to.
+        /// The address that the proxy was asked to connect to.
         to: Option<SocketAddr>,
         status: Option<u16>,
         reason: Box<str>,
     },
-    #[error("the connection broke before an answer came: {0}")]
+    #[error("the connection broke before a response came: {0}")]
     Broken(String),
-    /// Certainly not processed: it goes out again, on another connection.
+    /// Certainly not processed: the request is sent again on another connection.
     #[error("the endpoint did not process the request: {0}")]
     Unprocessed(String),
-    /// On HTTP/2; the connection stands, and other requests on it go on.
+    /// On HTTP/2 only. The connection stays open, and its other requests continue.
     #[error("the endpoint reset the request: {0}")]
     Reset(String),
-    #[error("the endpoint takes the request on HTTP/1.1 alone (HTTP_1_1_REQUIRED)")]
+    #[error("the endpoint accepts the request only on HTTP/1.1 (HTTP_1_1_REQUIRED)")]
     Http1Required,
-    #[error("its answer is no HTTP: {0}")]
+    #[error("its response is not valid HTTP: {0}")]
     Protocol(String),
 }
 
@@ -57,12 +57,12 @@ pub(in crate::deliver) enum AttemptFailure {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("no token: {from} {reason}")]
 pub(in crate::deliver) struct NoToken {
-    /// The token endpoint's scheme, host and port.
+    /// Scheme, host and port of the token endpoint.
     pub from: Box<str>,
-    /// Its answer's status, if that is the reason.
+    /// The status of its response, if that is the reason.
     pub status: Option<u16>,
     pub reason: Box<str>,
-    /// The same reason for clients, where it is another text.
+    /// The reason for clients, if the text differs.
     pub public: Option<Box<str>>,
 }
 
@@ -77,14 +77,15 @@ impl AttemptFailure {
     pub fn public(&self) -> String {
         match self {
             AttemptFailure::RefusedAddress(_) => {
-                "no address of it may be dialled: the operator's log says why, and can allow it".to_owned()
+                "none of its addresses may be dialled: the reason is in the operator's log; the operator can allow one"
+                    .to_owned()
             }
             AttemptFailure::NoAnswer(_) => "can't connect: it does not answer".to_owned(),
             AttemptFailure::Proxy { reason, to, .. } => {
-                format!("the proxy on the way to it {reason}{}", if to.is_some() { " to CONNECT" } else { "" })
+                format!("the outbound proxy {reason}{}", if to.is_some() { " to CONNECT" } else { "" })
             }
             AttemptFailure::NoToken(no_token) => no_token.public(),
-            // What the error says may name whom else the certificate is for.
+            // The error may name other hosts that the certificate is for.
             AttemptFailure::Tls(reason) => tls_failure::in_words(reason).into_owned(),
             AttemptFailure::HttpRefused
             | AttemptFailure::Resolve(_)
@@ -98,7 +99,7 @@ impl AttemptFailure {
         }
     }
 
-    /// The HTTP status of whoever stood in the way of the endpoint's own.
+    /// The HTTP status of the proxy or token endpoint that prevented a response of the endpoint.
     pub fn status(&self) -> Option<u16> {
         match self {
             AttemptFailure::NoToken(NoToken { status, .. }) | AttemptFailure::Proxy { status, .. } => *status,
@@ -111,7 +112,7 @@ fn connecting(to: Option<SocketAddr>) -> String {
     to.map_or_else(String::new, |to| format!(" to CONNECT {to}"))
 }
 
-/// How long an attempt or a part of it may take, and when that is over.
+/// Time limit of an attempt or of a stage of it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::deliver) struct Limit {
     pub stage: Stage,
@@ -120,28 +121,28 @@ pub(in crate::deliver) struct Limit {
 }
 
 impl Limit {
-    /// A limit for what starts now.
+    /// A limit that starts now.
     pub fn new(stage: Stage, allowed: Duration) -> Self {
         Self { stage, allowed, deadline: Instant::now() + allowed }
     }
 
-    /// How long what it limits has taken by now.
+    /// Time since the start of the limit.
     pub fn took(&self) -> Duration {
         (Instant::now() + self.allowed).saturating_duration_since(self.deadline)
     }
 
-    /// The same limit for what stood still for so long.
+    /// The same limit, later by the time that the stage was suspended.
     pub fn put_off(self, wait: Duration) -> Limit {
         Self { deadline: self.deadline + wait, ..self }
     }
 
-    /// Whichever of the two is over first: a part takes no longer than its whole.
+    /// Returns the limit that ends first: a stage takes no longer than the whole attempt.
     pub fn within(self, whole: Limit) -> Limit {
         if whole.deadline < self.deadline { whole } else { self }
     }
 }
 
-/// What was waited for.
+/// The stage that a limit applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::deliver) enum Stage {
     Attempt,
@@ -154,7 +155,7 @@ impl std::fmt::Display for Stage {
         f.write_str(match self {
             Stage::Attempt => "the attempt",
             Stage::Connect => "connecting",
-            Stage::FirstByte => "the answer",
+            Stage::FirstByte => "the response",
         })
     }
 }
@@ -177,15 +178,15 @@ mod tests {
         let no_token = NoToken {
             from: "https://login.example".into(),
             status: None,
-            reason: format!("can't be asked: {}", refused()).into(),
-            public: Some(format!("can't be asked: {}", refused().public()).into()),
+            reason: format!("failed: {}", refused()).into(),
+            public: Some(format!("failed: {}", refused().public()).into()),
         };
         for (failure, told) in [
-            (refused(), "no address of it may be dialled"),
+            (refused(), "none of its addresses may be dialled"),
             (AttemptFailure::NoAnswer(to), "does not answer"),
-            (proxy(Some(to), "answered 403 Forbidden"), "the proxy on the way to it answered 403 Forbidden to CONNECT"),
-            (proxy(None, "gave no answer"), "the proxy on the way to it gave no answer"),
-            (AttemptFailure::NoToken(no_token), "no token: https://login.example can't be asked: no address"),
+            (proxy(Some(to), "answered 403 Forbidden"), "the outbound proxy answered 403 Forbidden to CONNECT"),
+            (proxy(None, "gave no answer"), "the outbound proxy gave no answer"),
+            (AttemptFailure::NoToken(no_token), "no token: https://login.example failed: none of its addresses"),
         ] {
             let (public, logged) = (failure.public(), failure.to_string());
             assert!(public.contains(told), "{public}");

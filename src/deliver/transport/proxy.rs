@@ -1,5 +1,5 @@
-//! The proxy through which endpoints are reached, where there is one: asked to CONNECT to an address that the guard
-//! has let through. It is given no name, so that what it would look up itself can't differ from what was checked.
+//! The proxy between Outhook and endpoints, if one is configured. It is asked to CONNECT to an address that the guard
+//! allows, not to a host name: the proxy's own lookup could differ from the checked one.
 
 use std::fmt;
 use std::io;
@@ -25,7 +25,7 @@ use super::eyeballs::{self, Unreached};
 use super::failure::AttemptFailure;
 use super::resolve::Resolver;
 
-/// A proxy's URL. Its `Debug` shows no password.
+/// A proxy's URL. Its `Debug` does not show the password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Proxy {
@@ -34,7 +34,7 @@ pub struct Proxy {
     authorization: Option<HeaderValue>,
 }
 
-/// What is reached without the proxy: a network, or a host with those below it.
+/// A destination that bypasses the proxy: a network, or a host with its subdomains.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub enum Direct {
@@ -42,21 +42,21 @@ pub enum Direct {
     Host(Box<str>),
 }
 
-/// Why a text is no proxy. It does not show the text, which may hold a password.
+/// A text is not a proxy URL. The error does not show the text, which may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a proxy is http://host:port or http://user:password@host:port, with %40 and the like for what a URL can't hold"
+    "a proxy must be http://host:port or http://user:password@host:port, with reserved characters encoded (@ as %40)"
 )]
 pub struct BadProxy;
 
-/// Which endpoints are reached through which proxy.
+/// The proxy, and the destinations that bypass it.
 pub(in crate::deliver) struct Egress {
     pub proxy: Option<Proxy>,
     pub direct: Vec<Direct>,
 }
 
 impl Egress {
-    /// The proxy for an address of a host; None where there is none between.
+    /// Returns the proxy for an address of a host; None for a direct connection.
     pub fn proxy(&self, host: &str, address: IpAddr) -> Option<&Proxy> {
         self.proxy.as_ref().filter(|_| !self.direct.iter().any(|direct| direct.holds(host, address)))
     }
@@ -75,10 +75,10 @@ impl Direct {
 }
 
 impl Proxy {
-    /// A connection to the address, through the proxy.
+    /// Opens a connection to the address through the proxy.
     ///
     /// # Errors
-    /// [`AttemptFailure::Proxy`]: it can't be reached, or refuses.
+    /// [`AttemptFailure::Proxy`]: the proxy can't be reached, or refuses.
     pub(in crate::deliver) async fn tunnel(
         &self,
         to: SocketAddr,
@@ -92,7 +92,7 @@ impl Proxy {
         let broke_off = |error: hyper::Error| self.failed(format!("gave no answer: {error}"));
         let (mut sender, connection) =
             http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
-        // Aborted with this future, so that a proxy that never answers holds nothing.
+        // Aborted when this future is dropped, so a proxy that never answers holds no resources.
         let mut driver = JoinSet::new();
         driver.spawn(connection.with_upgrades());
         let answer = sender.send_request(self.request(to)).await.map_err(broke_off)?;
@@ -102,18 +102,18 @@ impl Proxy {
         }
         let tunnel = hyper::upgrade::on(answer).await.map_err(broke_off)?;
         match tunnel.downcast::<TokioIo<TcpStream>>() {
-            // Whoever is behind the tunnel says nothing before we do.
+            // The server behind the tunnel sends nothing before this side does.
             Ok(parts) if parts.read_buf.is_empty() => Ok(parts.io.into_inner()),
-            _ => Err(self.failed("sent more than its answer".to_owned())),
+            _ => Err(self.failed("sent data after its response".to_owned())),
         }
     }
 
-    /// What is told of a failure of the proxy.
+    /// The error for a failure of the proxy itself.
     fn failed(&self, reason: String) -> AttemptFailure {
         self.failure(None, None, reason)
     }
 
-    /// What is told of its not connecting to an address.
+    /// The error for an address that the proxy did not connect to.
     pub(in crate::deliver) fn refused(&self, to: SocketAddr, status: Option<u16>, reason: String) -> AttemptFailure {
         self.failure(Some(to), status, reason)
     }
@@ -127,7 +127,7 @@ impl Proxy {
         }
     }
 
-    /// The operator has chosen it, so that its address is not held against the guard.
+    /// Connects to the proxy. The guard does not check its address, because the operator configured it.
     async fn connect(&self, resolver: &Resolver, deadline: Instant) -> io::Result<TcpStream> {
         let addresses = resolver.look_up(&self.host, self.port).await?;
         let reached = eyeballs::first_of(addresses, deadline, TcpStream::connect).await;
@@ -171,7 +171,7 @@ impl TryFrom<String> for Proxy {
     }
 }
 
-/// A user and a password of a URL as a header (RFC 7617).
+/// A Basic authorization header from the user and password of a URL (RFC 7617).
 fn authorization(credentials: &str) -> Result<HeaderValue, BadProxy> {
     let (user, password) = credentials.split_once(':').ok_or(BadProxy)?;
     let plain = [percent_decode_str(user).collect(), vec![b':'], percent_decode_str(password).collect()].concat();

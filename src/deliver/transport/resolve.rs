@@ -1,5 +1,5 @@
-//! Looks names up. In production with the system's resolver, which knows more spellings of an address than
-//! URLs do: 2130706433, 0x7f.1, 0177.0.0.1 and 127.1 are all 127.0.0.1. So what is checked is what it answers.
+//! Looks names up, in production with the system's resolver. It accepts more spellings of an address than URLs do:
+//! 2130706433, 0x7f.1, 0177.0.0.1 and 127.1 are all 127.0.0.1. So the addresses that it returns are checked.
 
 use std::future::Future;
 use std::io;
@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-/// How many look-ups there are at once. Each has a thread for as long as the system's resolver takes, though nobody may
-/// wait for it any more; there are 512, and what else may block, such as a commit, needs some of them.
+/// Max concurrent lookups. Each occupies a thread for as long as the system's resolver takes, even when its caller no
+/// longer waits. There are 512 blocking threads, and other blocking work, such as a commit, needs some of them.
 const LOOK_UPS: usize = 384;
 
 type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
-/// What a name stands for at the moment. A test can give answers that change from one look-up to the next.
+/// Looks up the addresses of a name. A test can return different ones for each lookup.
 #[derive(Clone)]
 pub(in crate::deliver) struct Resolver(Arc<dyn Fn(&str) -> Answer + Send + Sync>);
 
 impl Resolver {
-    /// The system's own.
+    /// The system's resolver.
     pub fn system() -> Self {
         let places = Arc::new(Semaphore::new(LOOK_UPS));
         Self::new(move |name| {
@@ -29,7 +29,7 @@ impl Resolver {
                 let place = places.acquire_owned().await.map_err(io::Error::other)?;
                 let looking_up = tokio::task::spawn_blocking(move || {
                     let _place = place;
-                    // It asks for a port, and gives it back with each address.
+                    // `to_socket_addrs` requires a port, and returns it with each address.
                     let addresses = (name.as_str(), 0).to_socket_addrs()?;
                     Ok(addresses.map(|address| address.ip()).collect())
                 });
@@ -45,10 +45,10 @@ impl Resolver {
         Self(Arc::new(move |name| Box::pin(answer(name))))
     }
 
-    /// The addresses of a URL's host, which may be one itself: one at least.
+    /// Returns the addresses of a URL's host, at least one. The host may be an address.
     ///
     /// # Errors
-    /// What the resolver says, or it knows no address.
+    /// The resolver's error, or the name has no address.
     pub async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let host = bare(host);
         let addresses = match host.parse::<IpAddr>() {
@@ -56,13 +56,13 @@ impl Resolver {
             Err(_) => (self.0)(host).await?,
         };
         if addresses.is_empty() {
-            return Err(io::Error::other("it has no address"));
+            return Err(io::Error::other("the name has no address"));
         }
         Ok(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
 }
 
-/// A host without the brackets of an IPv6 address, which belong to the URL alone.
+/// A host without the brackets that a URL has around an IPv6 address.
 pub(in crate::deliver) fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }

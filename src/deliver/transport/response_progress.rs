@@ -1,4 +1,4 @@
-//! A stream on which it is seen what comes: how many bytes, and the status of the answer to what was sent.
+//! A stream wrapper that observes the response: how many bytes came, and the status.
 
 use std::io;
 use std::pin::Pin;
@@ -10,15 +10,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::status_line::StatusLine;
 
-/// What has come on a stream so far.
+/// What has been received on a stream so far.
 #[derive(Debug, Default)]
 pub(in crate::deliver) struct ResponseProgress {
     bytes: AtomicUsize,
-    /// None until something of the request was sent: what comes before is no answer to it, but the word of a server
+    /// None until a part of the request was sent. Earlier bytes are not a response to it, but a notice of a server
     /// that is about to close the connection (408).
     answer: Mutex<Option<StatusLine>>,
-    /// Why nothing more comes, where that is TLS: on TLS 1.3 a server refuses a client's certificate, or wants one,
-    /// after the handshake is over on this side.
+    /// The TLS error that ended the stream. On TLS 1.3 a server refuses or requires a client certificate only after
+    /// the handshake has ended on this side.
     tls: OnceLock<rustls::Error>,
 }
 
@@ -27,17 +27,17 @@ impl ResponseProgress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// What is sent from here on is another request.
+    /// Bytes sent from here on belong to another request.
     pub fn begin_request(&self) {
         *self.answer() = None;
     }
 
-    /// The status of the answer to the last request, once its line has ended.
+    /// The status of the response to the last request, once its line is complete.
     pub fn status(&self) -> Option<u16> {
         self.answer().as_ref()?.status()
     }
 
-    /// Why TLS has ended.
+    /// The TLS error that ended the stream.
     pub fn tls_error(&self) -> Option<&rustls::Error> {
         self.tls.get()
     }
@@ -72,7 +72,7 @@ pub(in crate::deliver) struct ObservedStream<S> {
 }
 
 impl<S> ObservedStream<S> {
-    /// With what is seen of it, which goes on while others have the stream.
+    /// Wraps a stream. Also returns its progress, which can be read while the stream is in use elsewhere.
     pub fn new(stream: S) -> (Self, Arc<ResponseProgress>) {
         let seen = Arc::<ResponseProgress>::default();
         (Self { stream, seen: seen.clone() }, seen)

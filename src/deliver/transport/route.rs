@@ -1,4 +1,4 @@
-//! How one endpoint is reached: what is the same in all requests to it, and its shared HTTP/2 connection.
+//! How one endpoint is reached: the parts that all requests to it share, and its shared HTTP/2 connection.
 
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,25 +28,25 @@ const OUTHOOK_EVENT_DATE: HeaderName = HeaderName::from_static("outhook-event-da
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const OUTHOOK: HeaderValue = HeaderValue::from_static(concat!("outhook/", env!("CARGO_PKG_VERSION")));
 
-/// Room for the header values that each request has of its own: id 36, time 10, signature 47 or 95, sequence at
-/// most 50 and date 30 bytes. They share one buffer.
+/// Buffer size for the header values that differ per request, in bytes: id 36, time 10, signature 47 or 95, sequence
+/// at most 50, date 30. They share one buffer.
 const VALUES_LEN: usize = 192;
 
 pub(in crate::deliver) struct Route {
     pub endpoint: Arc<Endpoint>,
-    /// The endpoint as logs and dead letters show it: scheme, host and port. The path is left out with the
-    /// query, because many receivers (Slack, Discord, Teams) have their token in it.
+    /// The endpoint as logs and dead letters show it: scheme, host and port. Path and query are omitted, because many
+    /// receivers (Slack, Discord, Teams) have their token in them.
     pub shown: Box<str>,
     host: HeaderValue,
     path: Uri,
-    /// Made once, so that TLS sessions can be resumed.
+    /// Created once, so that TLS sessions can be resumed.
     connector: OnceLock<TlsConnector>,
-    /// The connection that the lane's workers share when the endpoint speaks HTTP/2. The lock is held while
-    /// it is dialled, so that the others wait for it instead of dialling too.
+    /// The connection that the lane's workers share when the endpoint speaks HTTP/2. The lock is held while it is
+    /// dialled, so that the other workers wait for it instead of dialling too.
     shared: Mutex<Option<Http2>>,
-    /// The endpoint is known not to speak HTTP/2: nothing is worth waiting for.
+    /// The endpoint is known not to speak HTTP/2, so no worker waits for a shared connection.
     http1_only: AtomicBool,
-    /// It speaks HTTP/2, but has said that it wants HTTP/1.1 (HTTP_1_1_REQUIRED), so it is offered nothing else.
+    /// The endpoint speaks HTTP/2, but requires HTTP/1.1 (HTTP_1_1_REQUIRED), so only HTTP/1.1 is offered.
     http1_required: AtomicBool,
 }
 
@@ -64,8 +64,8 @@ impl Route {
         }
     }
 
-    /// A connection for one worker: the shared one where the endpoint speaks HTTP/2, else a new one. True when
-    /// it was open before, so that it may turn out to be closed.
+    /// Returns a connection for one worker: the shared one if the endpoint speaks HTTP/2, else a new one. True if it
+    /// was open before, so it may turn out to be closed.
     pub async fn connect(
         &self,
         dialer: &Dialer,
@@ -89,7 +89,7 @@ impl Route {
             if let Some(open) = slot.as_ref().filter(|open| open.is_ready()) {
                 return Ok((Connection::Http2(open.clone()), true));
             }
-            // Whoever held the lock may have found out meanwhile that there is nothing to share.
+            // The previous holder of the lock may have found out that the endpoint does not speak HTTP/2.
             shared = (!self.http1_only.load(Ordering::Relaxed)).then_some(slot);
         }
         let connector = self.connector.get_or_init(|| dialer.connector(&self.endpoint));
@@ -102,15 +102,15 @@ impl Route {
         Ok((connection, false))
     }
 
-    /// Connections from here on are of HTTP/1.1, for as long as the lane is there.
+    /// New connections use HTTP/1.1 from here on, until the lane ends.
     pub fn require_http1(&self) {
         self.http1_required.store(true, Ordering::Relaxed);
         self.http1_only.store(true, Ordering::Relaxed);
     }
 
-    /// Gives up the connection that workers share, when none of them is left.
+    /// Drops the shared connection. Called when no worker is left.
     pub fn disconnect(&self) {
-        // Whoever holds the lock is about to use it.
+        // A holder of the lock is about to use the connection.
         if let Ok(mut shared) = self.shared.try_lock() {
             shared.take();
         }
@@ -122,7 +122,7 @@ impl Route {
         if http1 { &metrics.opened_http1 } else { &metrics.opened_http2 }.increment(1);
     }
 
-    /// The request of one attempt, made at `now`, in seconds since 1970.
+    /// Builds the request of one attempt. `now` is its time in seconds since 1970.
     pub fn request(
         &self,
         message: &Message,
@@ -169,7 +169,7 @@ impl Route {
     }
 }
 
-/// A request in the form that HTTP/1.1 has: the path alone, and the host as a header.
+/// Converts a request to the form of HTTP/1.1: only the path as the URI, and the host as a header.
 pub(in crate::deliver) fn in_origin_form<B>(endpoint: &Endpoint, request: &mut Request<B>) {
     *request.uri_mut() = path(endpoint);
     request.headers_mut().insert(HOST, host(endpoint));

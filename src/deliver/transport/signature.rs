@@ -1,5 +1,5 @@
 //! Standard Webhooks signatures (standard-webhooks specification, "Signature scheme", v1): the base64 of the
-//! HMAC-SHA256 of `{id}.{timestamp}.{body}`; two of them, apart by a space, while a secret is replaced.
+//! HMAC-SHA256 of `{id}.{timestamp}.{body}`. While a secret is being replaced there are two, separated by a space.
 
 use std::sync::Arc;
 
@@ -10,11 +10,10 @@ use ring::hmac;
 use crate::definition::Secret;
 use crate::rules::Target;
 
-/// Bytes of a signature: the version, a comma and the base64 of 32 bytes.
+/// Length of a signature in bytes: the version, a comma and the base64 of 32 bytes.
 const SIGNATURE_LEN: usize = 3 + 44;
 
-/// Signs for one webhook after another. A lane's calls nearly always belong to the same one, whose keys are
-/// then ready.
+/// Signs messages, and keeps the keys of the last webhook: a lane's calls nearly always belong to the same one.
 #[derive(Default)]
 pub(in crate::deliver) struct Signer {
     last: Option<(Arc<Target>, Keys)>,
@@ -22,7 +21,7 @@ pub(in crate::deliver) struct Signer {
 
 struct Keys {
     key: hmac::Key,
-    /// The key that was replaced, and until when it signs too, in seconds since 1970.
+    /// The replaced key, and until when it signs too, in seconds since 1970.
     old: Option<(hmac::Key, i64)>,
 }
 
@@ -54,7 +53,7 @@ impl Signature {
 }
 
 impl Signer {
-    /// Signs a message that is sent at `now`, in seconds since 1970, which `timestamp` says as text.
+    /// Signs a message that is sent at `now`, in seconds since 1970. `timestamp` is the same time as text.
     pub fn sign(&mut self, target: &Arc<Target>, id: &[u8], (now, timestamp): (u64, &[u8]), body: &[u8]) -> Signature {
         let keys = self.keys(target);
         let parts = [id, b".", timestamp, b".", body];

@@ -1,10 +1,10 @@
-//! Finds the status of an answer on HTTP/1 in the bytes that come, whatever stands behind it. An answer whose headers
-//! can't be read is an answer all the same: its receiver has said what became of the message.
+//! Parses the status of an HTTP/1 response from the received bytes, whatever follows it. A response with unreadable
+//! headers is still a response: its status says whether the receiver took the message.
 
-/// `HTTP/1.1 200`, without the reason.
+/// The length of `HTTP/1.1 200`, without the reason phrase.
 const LEN: usize = 12;
 
-/// Reads on where it has stopped, and no further than the line of the final status.
+/// Incremental parser of status lines. It reads no further than the line of the final status.
 #[derive(Debug, Default)]
 pub(in crate::deliver) struct StatusLine {
     part: LinePart,
@@ -13,16 +13,16 @@ pub(in crate::deliver) struct StatusLine {
 
 #[derive(Debug, Clone, Copy)]
 enum LinePart {
-    /// So many bytes of the line have come.
+    /// The number of bytes of the line so far.
     Line(usize),
-    /// The reason, to the end of the line.
+    /// In the reason phrase, up to the end of the line.
     Reason(u16),
-    /// The headers of an interim answer (RFC 9110, 15.2), and whether the line has had no sign so far.
+    /// In the headers of an interim response (RFC 9110, 15.2), and whether the current line is empty so far.
     Interim {
         is_empty: bool,
     },
     Found(u16),
-    /// It is no HTTP/1.
+    /// Not HTTP/1.
     Other,
 }
 
@@ -42,7 +42,7 @@ impl StatusLine {
         }
     }
 
-    /// The final status, once its line has ended.
+    /// The final status, once its line is complete.
     pub fn status(&self) -> Option<u16> {
         match self.part {
             LinePart::Found(status) => Some(status),
@@ -52,7 +52,7 @@ impl StatusLine {
 
     fn next(&mut self, byte: u8) -> LinePart {
         match (self.part, byte) {
-            // Empty lines before it are passed over (RFC 9112, 2.2).
+            // Empty lines before the status line are skipped (RFC 9112, 2.2).
             (LinePart::Line(0), b'\r' | b'\n') => LinePart::Line(0),
             (LinePart::Line(LEN), b' ' | b'\r' | b'\n') => match status_of(&self.line) {
                 Some(status) if byte == b'\n' => ended(status),
@@ -74,10 +74,10 @@ impl StatusLine {
     }
 }
 
-/// What follows a status line.
+/// The state after a status line.
 fn ended(status: u16) -> LinePart {
     match status {
-        // After this one comes no other: the connection is no longer HTTP.
+        // A 101 is final: the connection is no longer HTTP.
         101 => LinePart::Found(status),
         100..=199 => LinePart::Interim { is_empty: true },
         _ => LinePart::Found(status),

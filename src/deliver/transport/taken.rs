@@ -1,8 +1,8 @@
-//! Whether a request was taken out of the queue of its HTTP/2 connection.
+//! Records whether a request was taken out of the queue of its HTTP/2 connection.
 //!
-//! hyper hands requests by a channel to the task that writes them. One that is handed over at the very moment when that task
-//! ends, as it does after GOAWAY, stays in the channel: it is neither written nor refused, and its caller would wait
-//! until its time is over. So the body tells that it was taken.
+//! hyper passes requests through a channel to the task that writes them. If a request is passed at the moment when
+//! that task ends, as it does after GOAWAY, the request stays in the channel: it is neither written nor refused, and
+//! its caller would wait until the timeout. So the body records that it was taken.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,18 +14,18 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// Set as soon as a body is asked for.
+/// Set when hyper asks for the body.
 #[derive(Debug, Clone, Default)]
 pub(in crate::deliver) struct Taken(Arc<AtomicBool>);
 
 impl Taken {
-    /// Whether the body was asked for. Certain once the task that asks for it has ended.
+    /// Returns whether hyper has asked for the body. Reliable once the task that asks for it has ended.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// A body that tells when it is taken.
+/// A body that records when it is taken.
 pub(in crate::deliver) struct TellingBody {
     body: Full<Bytes>,
     taken: Taken,
@@ -45,7 +45,7 @@ impl Body for TellingBody {
         Pin::new(&mut self.get_mut().body).poll_frame(context)
     }
 
-    /// hyper asks for this before anything of the request is written.
+    /// hyper calls this before it writes anything of the request.
     fn is_end_stream(&self) -> bool {
         self.taken.0.store(true, Ordering::Release);
         self.body.is_end_stream()

@@ -1,4 +1,4 @@
-//! Who is believed on TLS, and what we show: as the installation says, or a webhook for itself.
+//! TLS of connections: trusted authorities, of the installation or a webhook, and a webhook's client certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use tracing::warn;
 use crate::definition;
 use crate::deliver::Config;
 
-/// Makes connectors. All offer HTTP/2 first, then HTTP/1.1 (ALPN, RFC 7301).
+/// Creates connectors. All offer HTTP/2 first, then HTTP/1.1 (ALPN, RFC 7301).
 pub(in crate::deliver) struct TlsConnectors {
     believed: Believed,
     connector: TlsConnector,
 }
 
-/// Whose certificates are believed.
+/// The certificate authorities that are trusted.
 #[derive(Clone)]
 enum Believed {
     System(Arc<Verifier>),
@@ -28,8 +28,8 @@ enum Believed {
 
 impl TlsConnectors {
     /// # Errors
-    /// There is no certificate authority to check endpoints against, so that no https call could succeed. Where
-    /// http is allowed it is only warned of.
+    /// `delivery.ca_file` can't be used, or the system has no certificate authorities, so no https call could succeed.
+    /// The second is only a warning if http is allowed.
     pub fn new(config: &Config) -> Result<Self, String> {
         let believed = match &config.ca_file {
             Some(path) => Believed::Authorities(Arc::new(authorities_in(path)?)),
@@ -51,7 +51,8 @@ impl TlsConnectors {
         Ok(Self { connector: connector(believed.clone(), None), believed })
     }
 
-    /// What connects with the TLS of a webhook's own, if it has any. To be kept: its connections can be resumed.
+    /// Returns a connector with a webhook's TLS settings, or the default one. Keep it: its TLS sessions can be
+    /// resumed.
     pub fn connector(&self, own: Option<&definition::CompiledTls>) -> TlsConnector {
         let Some(own) = own else { return self.connector.clone() };
         let believed = own.authorities.clone().map_or_else(|| self.believed.clone(), Believed::Authorities);
@@ -80,8 +81,8 @@ fn authorities_in(path: &Path) -> Result<RootCertStore, String> {
     let authorities = pem.and_then(|pem| definition::authorities(&pem));
     authorities.map_err(|reason| {
         format!(
-            "delivery.ca_file is {path:?}, which can't be used: {reason}; let it name a PEM file with certificate \
-             authorities, or leave it out for those of the system"
+            "delivery.ca_file is {path:?}, which can't be used: {reason}; set it to a PEM file with certificate \
+             authorities, or remove it to use those of the system"
         )
     })
 }

@@ -1,5 +1,5 @@
-//! Why a TLS handshake failed, in the words of whoever owns the webhook, with what helps. It names nothing that a
-//! certificate or an alert says: that is for the operator's log.
+//! Why a TLS handshake failed, explained to the owner of the webhook, with a fix. The text has no names from the
+//! certificate: those are for the operator's log.
 
 use std::borrow::Cow;
 use std::io;
@@ -7,7 +7,7 @@ use std::io;
 use jiff::Timestamp;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-/// What the error of a handshake means.
+/// Explains the error of a handshake.
 pub(in crate::deliver) fn in_words(error: &io::Error) -> Cow<'static, str> {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(error) => of_tls(error),
@@ -16,10 +16,10 @@ pub(in crate::deliver) fn in_words(error: &io::Error) -> Cow<'static, str> {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe => {
-                "it closed the connection in the TLS handshake: is it an https port, and does it serve this name?"
+                "it closed the connection during the TLS handshake: check that the port serves https and this host"
                     .into()
             }
-            io::ErrorKind::InvalidInput => "its host is no name that a certificate can be for".into(),
+            io::ErrorKind::InvalidInput => "its host is not a name that a certificate can be for".into(),
             _ => "the TLS handshake failed".into(),
         },
     }
@@ -28,7 +28,7 @@ pub(in crate::deliver) fn in_words(error: &io::Error) -> Cow<'static, str> {
 fn of_tls(error: &Error) -> Cow<'static, str> {
     match error {
         Error::InvalidCertificate(reason) => of_certificate(reason),
-        Error::NoCertificatesPresented => "it shows no certificate".into(),
+        Error::NoCertificatesPresented => "it sends no certificate".into(),
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType
             | InvalidMessage::UnknownProtocolVersion
@@ -36,7 +36,7 @@ fn of_tls(error: &Error) -> Cow<'static, str> {
             | InvalidMessage::InvalidEmptyPayload,
         )
         | Error::PeerSentOversizedRecord => {
-            "it answers without TLS: the port is one for http or for something else, so give the https port".into()
+            "it answers without TLS: the port is for http or another protocol; use the https port".into()
         }
         Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13
@@ -48,33 +48,33 @@ fn of_tls(error: &Error) -> Cow<'static, str> {
         Error::PeerIncompatible(_) => NOTHING_IN_COMMON.into(),
         Error::AlertReceived(alert) => of_alert(*alert),
         Error::NoApplicationProtocol => NO_HTTP.into(),
-        Error::UnsupportedNameType => "its host is no name that a certificate can be for".into(),
+        Error::UnsupportedNameType => "its host is not a name that a certificate can be for".into(),
         Error::PeerMisbehaved(_)
         | Error::InvalidMessage(_)
         | Error::InappropriateMessage { .. }
         | Error::InappropriateHandshakeMessage { .. }
-        | Error::DecryptError => "what it says in the TLS handshake breaks the protocol".into(),
+        | Error::DecryptError => "it violates the protocol in the TLS handshake".into(),
         _ => "the TLS handshake failed".into(),
     }
 }
 
-const OLD_TLS: &str = "it speaks neither TLS 1.2 nor TLS 1.3: enable one of them there";
-const NOTHING_IN_COMMON: &str = "it takes no cipher, key exchange or signature that is offered here: enable the usual ones of \
-                                 TLS 1.2 or 1.3 there, such as ECDHE with AES-GCM";
+const OLD_TLS: &str = "it supports neither TLS 1.2 nor TLS 1.3: enable one of them on the server";
+const NOTHING_IN_COMMON: &str = "it accepts none of the offered ciphers, key exchanges or signatures: enable the \
+                                 usual ones of TLS 1.2 or 1.3 on the server, such as ECDHE with AES-GCM";
 const NO_HTTP: &str = "it offers neither HTTP/2 nor HTTP/1.1 by ALPN";
-const OTHER_NAME: &str = "its certificate is not for the URL's host: give a name that stands in the certificate as a subject \
-                          alternative name, or let it show a certificate for this one";
-const BAD_SIGNATURE: &str = "its certificate, or one of its chain, is signed with another key than that of the issuer it names: \
-                             was a private authority made anew, give the new one in the webhook's Tls.CaCertificates";
-const OLD_SIGNATURE: &str = "its certificate is signed in a way that is not taken, such as with SHA-1 or a short key: it needs \
-                             a new one";
+const OTHER_NAME: &str = "its certificate is not for the URL's host: use a host name that the certificate has as a \
+                          subject alternative name, or install a certificate for this one";
+const BAD_SIGNATURE: &str = "its certificate, or one of its chain, is not signed with the key of the issuer it names: \
+                             if a private authority was recreated, put the new one in the webhook's Tls.CaCertificates";
+const OLD_SIGNATURE: &str = "the signature of its certificate is not accepted, for example because of SHA-1 or a short \
+                             key: it needs a new one";
 
 fn of_certificate(reason: &CertificateError) -> Cow<'static, str> {
     match reason {
         CertificateError::UnknownIssuer => {
-            "the issuer of its certificate is not known: if the authority is a private one, give its certificate in the \
-             webhook's Tls.CaCertificates (the operator can for all, with delivery.ca_file); if it is a public one, the server \
-             does not send its intermediate certificate: let it send the whole chain"
+            "the issuer of its certificate is not known: for a private authority, put its certificate in the webhook's \
+             Tls.CaCertificates (the operator can for all webhooks, with delivery.ca_file); for a public one, the \
+             server does not send its intermediate certificate: configure it to send the whole chain"
                 .into()
         }
         CertificateError::Expired => "its certificate has expired: renew it".into(),
@@ -83,20 +83,20 @@ fn of_certificate(reason: &CertificateError) -> Cow<'static, str> {
         }
         CertificateError::NotValidYet => "its certificate is not valid yet".into(),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("its certificate is not valid yet, but only from{}", at(not_before.as_secs())).into()
+            format!("its certificate is not valid yet: it is valid from{}", at(not_before.as_secs())).into()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => OTHER_NAME.into(),
         CertificateError::Revoked => "its certificate was revoked: it needs a new one".into(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "its certificate is not one for servers (extended key usage serverAuth)".into()
+            "its certificate is not for servers (extended key usage serverAuth)".into()
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => OLD_SIGNATURE.into(),
         CertificateError::BadSignature => BAD_SIGNATURE.into(),
         CertificateError::Other(other) => match other.0.downcast_ref() {
             Some(webpki::Error::CaUsedAsEndEntity) => {
-                "its certificate is that of an authority (CA:TRUE), as many self-signed ones are: make one for the server, \
-                 signed by it, and give the authority's in the webhook's Tls.CaCertificates"
+                "its certificate is that of an authority (CA:TRUE), as many self-signed ones are: create one for the \
+                 server, signed by it, and put the authority's in the webhook's Tls.CaCertificates"
                     .into()
             }
             _ => "its certificate is refused".into(),
@@ -115,12 +115,12 @@ fn of_alert(alert: AlertDescription) -> Cow<'static, str> {
     match alert {
         AlertDescription::ProtocolVersion => OLD_TLS.into(),
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => format!(
-            "it ended the TLS handshake (handshake_failure): {NOTHING_IN_COMMON}; or it wants a client certificate: \
-                     give one in the webhook's Tls.ClientCertificate"
+            "it ended the TLS handshake (handshake_failure): {NOTHING_IN_COMMON}; or it requires a client certificate: \
+                     set the webhook's Tls.ClientCertificate"
         )
         .into(),
         AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
-            "it wants a client certificate: give one in the webhook's Tls.ClientCertificate".into()
+            "it requires a client certificate: set the webhook's Tls.ClientCertificate".into()
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
@@ -129,9 +129,10 @@ fn of_alert(alert: AlertDescription) -> Cow<'static, str> {
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnknownCA
         | AlertDescription::AccessDenied => {
-            "it does not take the client certificate, or wants one: see the webhook's Tls.ClientCertificate".into()
+            "it does not accept the client certificate, or requires one: check the webhook's Tls.ClientCertificate"
+                .into()
         }
-        AlertDescription::UnrecognisedName => "it serves no such name".into(),
+        AlertDescription::UnrecognisedName => "it does not serve this host name".into(),
         AlertDescription::NoApplicationProtocol => NO_HTTP.into(),
         other => format!("it ended the TLS handshake with the alert {other:?}").into(),
     }

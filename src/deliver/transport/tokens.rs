@@ -1,5 +1,5 @@
-//! A webhook's token, fetched with its client's credentials: kept until shortly before it ends, and fetched by
-//! one attempt for all that wait for it.
+//! A webhook's OAuth2 token, fetched with its client credentials. The token is kept until shortly before it expires.
+//! One attempt fetches it for all calls that wait for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,28 +22,30 @@ use crate::rules::TokenSource;
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// The largest answer with a token, in bytes.
+/// Max size of a token response, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
-/// How long a token is good whose answer does not say so.
+/// Lifetime of a token whose response does not state one.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// The longest that a token is kept, whatever its answer says.
+/// Max time that a token is kept, whatever its response says.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// A token is not used in the last tenth of its time, nor in its last half minute: a request takes a while.
+/// A token is not used in the last tenth of its lifetime, or the last 30 s if that is shorter: a request takes a
+/// while.
 const MARGIN: Duration = Duration::from_secs(30);
-/// For so long a token's source is not asked again after it gave none, or gave one that was refused at once.
+/// Pause before the token endpoint is asked again after a failed fetch, or after a token was refused that was just
+/// fetched.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A token of a webhook, as its requests have it.
+/// A token of a webhook, as an Authorization header.
 pub(in crate::deliver) struct Token {
     pub authorization: HeaderValue,
     fetched: Instant,
     good_until: Instant,
-    /// It was accepted: being refused later, it was revoked.
+    /// The endpoint has accepted it. If it is refused later, it was revoked.
     accepted: AtomicBool,
 }
 
-/// What is kept between calls. The lock is held while a token is fetched, so that the others wait for it instead of
-/// fetching too.
+/// Result of the last fetch, kept between calls. The lock is held during a fetch, so that other calls wait for its
+/// result instead of fetching too.
 #[derive(Default)]
 struct TokenCache(Mutex<LastFetch>);
 
@@ -56,7 +58,7 @@ enum LastFetch {
 }
 
 impl Token {
-    /// Whether the endpoint does not take the token.
+    /// Returns whether the endpoint refused the token. If not, marks the token as accepted.
     pub fn is_refused<B>(&self, answer: &Response<B>) -> bool {
         let refused = answer.status() == StatusCode::UNAUTHORIZED;
         if !refused {
@@ -65,13 +67,13 @@ impl Token {
         refused
     }
 
-    /// Whether a new token may do better: one that was fetched just now and never taken says that it won't.
+    /// Returns whether a new token could help. It can't if this one was just fetched and never accepted.
     pub fn is_worth_renewing(&self) -> bool {
         self.accepted.load(Ordering::Relaxed) || self.fetched.elapsed() >= PAUSE
     }
 }
 
-/// The webhook's token, but for `refused`: the one that is kept, or a new one.
+/// Returns the webhook's token: the cached one, unless it has expired or is `refused`; else a new one.
 ///
 /// # Errors
 /// [`AttemptFailure::NoToken`].
@@ -114,14 +116,16 @@ async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, NoToken> 
     let answer = answer.map_err(|failure| cannot_ask(source, &failure))?;
     let status = answer.status();
     let body = connection.beside(Limited::new(answer.into_body(), MAX_ANSWER).collect()).await;
-    let body = body.map_err(|_| no_token(source, None, "broke off, or answered too much".to_owned()))?.to_bytes();
+    let body = body
+        .map_err(|_| no_token(source, None, "broke off, or sent a response that is too large".to_owned()))?
+        .to_bytes();
     if !status.is_success() {
         return Err(no_token(source, Some(status.as_u16()), format!("answered {status}{}", error_word(&body))));
     }
-    granted(&body, asked).map_err(|reason| no_token(source, None, format!("gave an answer that is no token: {reason}")))
+    granted(&body, asked).map_err(|reason| no_token(source, None, format!("sent an invalid token response: {reason}")))
 }
 
-/// Sends a request on a connection of its own.
+/// Sends a request on a new connection.
 async fn ask(
     source: &TokenSource,
     dialer: &Dialer,
@@ -131,15 +135,15 @@ async fn ask(
     let connector = dialer.connector(&source.endpoint);
     let mut connection = timeout_at(deadline, dialer.dial(&source.endpoint, &connector, offer, deadline))
         .await
-        .map_err(|_| no_token(source, None, format!("was not connected within {:?}", dialer.connect_timeout)))?
+        .map_err(|_| no_token(source, None, format!("could not be reached within {:?}", dialer.connect_timeout)))?
         .map_err(|failure| cannot_ask(source, &failure))?;
     let answer = connection.exchange(request(source, &connection)).await;
     Ok((connection, answer))
 }
 
 fn cannot_ask(source: &TokenSource, failure: &AttemptFailure) -> NoToken {
-    let told = no_token(source, failure.status(), format!("can't be asked: {failure}"));
-    NoToken { public: Some(format!("can't be asked: {}", failure.public()).into()), ..told }
+    let told = no_token(source, failure.status(), format!("failed: {failure}"));
+    NoToken { public: Some(format!("failed: {}", failure.public()).into()), ..told }
 }
 
 fn request(source: &TokenSource, connection: &Connection) -> Request<Full<Bytes>> {
@@ -156,7 +160,7 @@ fn request(source: &TokenSource, connection: &Connection) -> Request<Full<Bytes>
     request
 }
 
-/// Reads a token (RFC 6749, 5.1). An error does not show it.
+/// Parses a token response (RFC 6749, 5.1). Its errors do not show the token.
 fn granted(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
     #[derive(Deserialize)]
     struct Granted {
@@ -166,11 +170,11 @@ fn granted(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
         #[serde(default)]
         expires_in: Value,
     }
-    let granted: Granted = serde_json::from_slice(body).map_err(|_| "it is no JSON object with an access_token")?;
+    let granted: Granted = serde_json::from_slice(body).map_err(|_| "it is not a JSON object with an access_token")?;
     if granted.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err("its token_type is not bearer");
     }
-    let unsendable = "its access_token can't stand in a header";
+    let unsendable = "its access_token has characters that a header can't contain";
     let mut authorization =
         HeaderValue::from_str(&format!("Bearer {}", granted.access_token)).map_err(|_| unsendable)?;
     authorization.set_sensitive(true);
@@ -179,14 +183,15 @@ fn granted(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
     Ok(Token { authorization, fetched: asked, good_until, accepted: AtomicBool::new(false) })
 }
 
-/// Some servers write the seconds as a text.
+/// Parses the seconds of `expires_in`, which some servers write as a string.
 fn lifetime(expires_in: &Value) -> Duration {
     let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.parse().ok());
     let lifetime = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     lifetime.unwrap_or(LIFETIME).min(MAX_LIFETIME)
 }
 
-/// The word that says why there is no token (RFC 6749, 5.2), if it is one; a longer text may hold anything.
+/// The error code of a response without a token (RFC 6749, 5.2), if it is one word. A longer text may contain
+/// anything.
 fn error_word(body: &[u8]) -> String {
     let word = serde_json::from_slice::<Value>(body).ok().and_then(|body| Some(body["error"].as_str()?.to_owned()));
     let is_word =
