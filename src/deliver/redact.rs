@@ -1,4 +1,4 @@
-//! What of an answer is shown: receivers that send back what they got would put secrets into the log.
+//! Hides secrets in a logged response: receivers that send back their request would put secrets into the log.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -13,13 +13,15 @@ use serde_json::Value;
 use crate::definition::without_secrets;
 use crate::rules::{Authorization, Target};
 
-/// A value that is shorter is not hidden, in bytes: it is no secret, and the text would be full of holes.
+/// Min length of a hidden value, in bytes. A shorter value is not a secret, and the text would be full of gaps.
 const SHORTEST: usize = 4;
-/// What stands for itself in a URL (RFC 3986), and what JavaScript's encodeURIComponent leaves beside it.
+/// Characters that are encoded in a URL (all except the unreserved ones of RFC 3986), and by JavaScript's
+/// encodeURIComponent.
 const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const COMPONENT: &AsciiSet = &URL.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
 
-/// So many bytes of an answer as text, without the secrets of webhooks and what the webhook's own headers say.
+/// Returns at most `keep` bytes of a response as text, without the secrets of webhooks and the values of the webhook's
+/// headers.
 pub(in crate::deliver) fn shown(
     begun: &[u8],
     target: &Target,
@@ -40,7 +42,7 @@ pub(in crate::deliver) fn shown(
     text
 }
 
-/// A text in which letters, digits and signs stand for themselves that some JSON writers escape (`\u003d`, which is `=`).
+/// Decodes letters, digits and signs that some JSON writers escape (`\u003d`, which is `=`).
 fn without_escapes(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains("\\u00") {
         return text;
@@ -58,10 +60,10 @@ fn without_escapes(text: Cow<'_, str>) -> Cow<'_, str> {
     plain.into()
 }
 
-/// What is secret of the webhook's own headers and of the authorization, in each way that an answer may have it. The
-/// longest is first, as it may begin with another.
+/// The secrets in the webhook's headers and authorization, in each form that a response may contain. The longest is
+/// first, as it may begin with another.
 fn hidden(target: &Target, authorization: Option<&HeaderValue>) -> Vec<String> {
-    // A server that gives tokens may be the endpoint too, and know the client by its secret.
+    // The token endpoint may be the same server, and know the client by its secret.
     let client = match &target.authorization {
         Some(Authorization::Fetched(source)) => Some(&source.client),
         _ => None,
@@ -76,8 +78,8 @@ fn hidden(target: &Target, authorization: Option<&HeaderValue>) -> Vec<String> {
     hidden
 }
 
-/// A header's value, and what of it alone tells the secret: a token without its scheme, what Basic authorization
-/// encodes, a cookie's value.
+/// A header's value, and the parts of it that reveal the secret: a token without its scheme, the credentials of Basic
+/// authorization, a cookie's value.
 fn secrets_of(name: &HeaderName, value: &str) -> Vec<String> {
     let mut secrets = vec![value.to_owned()];
     if let Some((scheme, token)) = value.split_once(' ') {
@@ -96,8 +98,8 @@ fn secrets_of(name: &HeaderName, value: &str) -> Vec<String> {
     secrets
 }
 
-/// What Basic authorization holds (RFC 7617): user and password, the password, and the password of an OAuth client,
-/// which is encoded as in a form before (RFC 6749, 2.3.1).
+/// Secrets in Basic authorization (RFC 7617): user and password, the password, and the password of an OAuth client,
+/// which was form-encoded before (RFC 6749, 2.3.1).
 fn credentials(token: &str) -> Vec<String> {
     let text = STANDARD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let Some((text, password)) = text.as_deref().and_then(|text| Some((text, text.split_once(':')?.1))) else {
@@ -113,8 +115,8 @@ fn credentials(token: &str) -> Vec<String> {
     secrets
 }
 
-/// A text as an answer may have it: as it is; in JSON, where some write a slash with a backslash or nothing but ASCII; in
-/// HTML; in a URL or a form; and in base64.
+/// A text in each form that a response may contain: unchanged; in JSON, where some writers escape slashes, or all
+/// characters except ASCII; in HTML; in a URL or a form; and in base64.
 fn as_written(text: &str) -> Vec<String> {
     let json = Value::from(text).to_string();
     let json = json[1..json.len() - 1].to_owned();
@@ -134,7 +136,7 @@ fn as_written(text: &str) -> Vec<String> {
     all
 }
 
-/// A text of JSON with other characters than ASCII escaped.
+/// JSON text with all characters except ASCII escaped.
 fn ascii(json: &str, escape: impl Fn(u16) -> String) -> String {
     let mut ascii = String::with_capacity(json.len());
     for character in json.chars() {
@@ -146,7 +148,7 @@ fn ascii(json: &str, escape: impl Fn(u16) -> String) -> String {
     ascii
 }
 
-/// What is percent-encoded, with small letters in its hexadecimal digits.
+/// Percent-encoded text with lowercase hexadecimal digits.
 fn lower_hex(encoded: &str) -> String {
     let mut parts = encoded.split('%');
     let mut lower = parts.next().unwrap_or_default().to_owned();
@@ -165,7 +167,7 @@ mod tests {
     use crate::definition::samples::webhook;
     use crate::rules::Authorization;
 
-    /// What is shown of an answer to a webhook with a header, and with this authentication.
+    /// The logged response of a webhook with this header and this authentication.
     fn shown_to(header: (&'static str, &'static str), authentication: Value, answer: &str) -> String {
         let mut target = Target::of(&webhook("crm001", "CRM")).unwrap();
         target.headers = [(header.0.parse().unwrap(), header.1.parse().unwrap())].into();

@@ -1,12 +1,13 @@
-//! CallThrottling: a webhook's calls a second over the whole group, without a word between its instances.
+//! CallThrottling: limits a webhook's calls per second over the whole group, without communication between instances.
 //!
-//! Time is cut into slots, as many a second as calls are allowed, and every slot belongs to one partition of the
-//! overflow log. A call may go out only in a slot of a partition that this instance owns, one in each; since the
-//! group gives every partition to one instance at a time, no two use the same slot. What finds no slot in time goes to
-//! wait in the overflow log, where the calls of such a webhook are spread over all partitions: so each instance has as
-//! large a part of them as of the slots. The calls of a webhook that wants
-//! row order go out where they are read, so its slots belong to the partitions of that order's topic, and they wait for
-//! theirs in memory.
+//! Time is divided into slots, as many a second as calls are allowed. Every slot belongs to one partition of the
+//! overflow log. A call may go out only in a slot of a partition that this instance owns, one call in each slot. The
+//! group assigns each partition to one instance at a time, so no two instances use the same slot. Calls that find no
+//! slot in time are deferred to the overflow log. It spreads the calls of such a webhook over all partitions, so each
+//! instance has the same share of the calls as of the slots.
+//!
+//! Calls in row order are sent by the instance that reads them. So their slots belong to the partitions of the
+//! row-order topic, and the calls wait for slots in memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,34 +20,34 @@ use crate::id::WebhookId;
 
 mod slots;
 
-/// Who may send what when. Times are since 1970, by a clock that instances share.
+/// Assigns slots to calls. Times are since 1970, by a clock that instances share.
 #[derive(Debug)]
 pub(super) struct Throttle {
-    /// By partition: since when it is owned.
+    /// By partition: since when this instance owns it.
     owned: Mutex<Vec<Option<Duration>>>,
-    /// How many more partitions this instance reads, which have no slots.
+    /// The number of owned partitions that have no slots.
     uncounted: AtomicUsize,
     webhooks: DashMap<WebhookId, Used>,
 }
 
-/// What has been given out of a webhook's time.
+/// The used slots of a webhook.
 #[derive(Debug, Clone, Copy, Default)]
 struct Used {
     /// The end of the last slot in which a call went out.
     until: Duration,
 }
 
-/// Whether a call may go out now.
+/// When a call may go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SendTime {
     Now,
-    /// Not before this has passed.
+    /// Not before this time has passed.
     In(Duration),
-    /// This instance has no share of the webhook's calls.
+    /// This instance has no slots.
     Never,
 }
 
-/// The ownership of one partition's slots, for as long as it lives.
+/// Ownership of one partition's slots. Dropping it ends the ownership.
 #[derive(Debug)]
 pub struct SlotLease {
     throttle: Arc<Throttle>,
@@ -54,13 +55,14 @@ pub struct SlotLease {
 }
 
 impl Throttle {
-    /// For so many partitions of their topic.
+    /// For a topic with this number of partitions.
     pub fn new(partitions: usize) -> Arc<Self> {
         let owned = Mutex::new(vec![None; partitions.max(1)]);
         Arc::new(Self { owned, uncounted: AtomicUsize::new(0), webhooks: DashMap::new() })
     }
 
-    /// This instance owns a partition from `now` on. One that is beyond those that were counted has no slots.
+    /// This instance owns a partition from `now` on. A partition above the number given to [`Throttle::new`] has no
+    /// slots.
     pub fn own(self: &Arc<Self>, partition: i32, now: Duration) -> SlotLease {
         let partition = usize::try_from(partition).unwrap_or(usize::MAX);
         match self.owned().get_mut(partition) {
@@ -70,12 +72,12 @@ impl Throttle {
         SlotLease { throttle: self.clone(), partition }
     }
 
-    /// Takes the slot of `now` for a call of a webhook that may make so many a second, or says when the next one is.
+    /// Takes the slot of `now` for a call of a webhook with this limit, or returns when the next slot starts.
     pub fn take(&self, webhook: WebhookId, calls_a_second: u32, now: Duration) -> SendTime {
         let owned = self.owned();
         let slots = Slots::new(calls_a_second, &owned);
         let mut used = self.webhooks.entry(webhook).or_default();
-        // No slot that was taken ends later than that, but by a clock that has been set back since.
+        // A used slot ends no later than that, unless the clock was set back.
         let free = if used.until > now + SECOND { Duration::ZERO } else { used.until };
         match slots.next(free, now) {
             Some(Slot { starts, ends }) if starts <= now => {
@@ -87,22 +89,22 @@ impl Throttle {
         }
     }
 
-    /// How far the slots of this instance are apart.
+    /// Mean time between the slots of this instance.
     pub fn apart(&self, calls_a_second: u32) -> Duration {
         Slots::new(calls_a_second, &self.owned()).apart()
     }
 
-    /// Whether this instance has no slots at all.
+    /// Returns whether this instance has no slots.
     pub fn owns_nothing(&self) -> bool {
         self.owned().iter().all(Option::is_none)
     }
 
-    /// Whether this instance reads no partition of the topic, not even one without slots.
+    /// Returns whether this instance reads no partition of the topic, not even one without slots.
     pub fn reads_nothing(&self) -> bool {
         self.owns_nothing() && self.uncounted.load(Ordering::Relaxed) == 0
     }
 
-    /// Forgets webhooks of which nothing is to be remembered any more.
+    /// Forgets webhooks whose last used slot has ended.
     pub fn forget_idle(&self, now: Duration) {
         self.webhooks.retain(|_, used| used.until > now);
     }
@@ -113,7 +115,7 @@ impl Throttle {
 }
 
 impl SlotLease {
-    /// Whether its partition was there when partitions were counted, so that it has slots.
+    /// Returns whether the partition has slots: it existed when partitions were counted.
     pub fn is_counted(&self) -> bool {
         self.partition < self.throttle.owned().len()
     }

@@ -1,28 +1,28 @@
-//! Whether an endpoint is worth a call now; pure. Times are counted from the lane's birth.
+//! Circuit breaker of an endpoint; pure. Times are counted from the start of the lane.
 //!
-//! After so many failures in a row the breaker opens: calls are turned away, to wait where they cost nothing,
-//! and only a probe now and then finds out whether the endpoint works again. One answer that is no trouble
-//! closes it.
+//! After a number of failures in a row the breaker opens. Calls are turned away then, to wait where they cost nothing,
+//! and only an occasional probe finds out whether the endpoint works again. One response without trouble closes the
+//! breaker.
 
 use std::time::Duration;
 
-/// What a breaker does with calls.
+/// What the breaker does with calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// They pass.
+    /// Calls pass.
     Closed,
-    /// They are turned away until the next probe, in so long.
+    /// Calls are turned away until the next probe, which is due after this time.
     Open(Duration),
-    /// The next one passes as a probe, or one is under way.
+    /// The next call passes as a probe, or a probe is under way.
     Probing,
 }
 
-/// The first wait before a probe, doubled by each probe that fails.
+/// Wait before the first probe. Each failed probe doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub(in crate::deliver) struct Breaker {
-    /// Failures in a row that open it; 0 is never.
+    /// Failures in a row that open the breaker. At 0 failures never open it.
     threshold: u32,
     longest_wait: Duration,
     failures: u32,
@@ -32,12 +32,12 @@ pub(in crate::deliver) struct Breaker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BreakerState {
     Closed,
-    /// Nothing passes until then.
+    /// No call passes before `until`.
     Open {
         until: Duration,
         wait: Duration,
     },
-    /// One call is on its way to find out; should nothing be heard of it until then, another one may.
+    /// A probe is under way. If its result is not known at `until`, another one may follow.
     Probing {
         until: Duration,
         wait: Duration,
@@ -49,7 +49,7 @@ impl Breaker {
         Self { threshold, longest_wait, failures: 0, state: BreakerState::Closed }
     }
 
-    /// Whether a call may go in now. Where it is open and its time has come, the one that may is the probe.
+    /// Returns whether a call may be sent now. If the breaker is open and the wait is over, that call is the probe.
     pub fn admits(&mut self, now: Duration) -> bool {
         match self.state {
             BreakerState::Closed => true,
@@ -61,7 +61,7 @@ impl Breaker {
         }
     }
 
-    /// Whether a probe may go in now.
+    /// Returns whether a probe is due now.
     pub fn wants_probe(&self, now: Duration) -> bool {
         match self.state {
             BreakerState::Closed => false,
@@ -69,7 +69,7 @@ impl Breaker {
         }
     }
 
-    /// What it does with calls now.
+    /// Returns what the breaker does with calls now.
     pub fn phase(&self, now: Duration) -> Phase {
         match self.state {
             BreakerState::Closed => Phase::Closed,
@@ -78,26 +78,26 @@ impl Breaker {
         }
     }
 
-    /// Lets the next call pass as a probe, whatever the wait, and though another probe may be under way: that one may hang
-    /// until its timeout. The wait after it is the one that would have come next.
+    /// Lets the next call pass as a probe without the wait, even if another probe is under way: that one may hang
+    /// until its timeout. The length of the next wait does not change.
     pub fn probe_now(&mut self, now: Duration) {
         if let BreakerState::Open { until, wait } | BreakerState::Probing { until, wait } = self.state {
             self.state = BreakerState::Open { until: until.min(now), wait };
         }
     }
 
-    /// Whether calls are turned away, but for a probe.
+    /// Returns whether all calls except probes are turned away.
     pub fn is_open(&self) -> bool {
         self.state != BreakerState::Closed
     }
 
-    /// The endpoint has answered as one that works.
+    /// Records that the endpoint works, and closes the breaker.
     pub fn succeeded(&mut self) {
         self.failures = 0;
         self.state = BreakerState::Closed;
     }
 
-    /// The endpoint has failed. True if that opens the breaker.
+    /// Records a failure of the endpoint. Returns true if that opens the breaker.
     pub fn failed(&mut self, now: Duration) -> bool {
         self.failures = self.failures.saturating_add(1);
         match self.state {
@@ -110,12 +110,12 @@ impl Breaker {
                 self.state = BreakerState::Open { until: now + wait, wait };
                 false
             }
-            // What was under way when it opened says nothing new.
+            // Failures of calls that were under way when the breaker opened are not news.
             BreakerState::Closed | BreakerState::Open { .. } => false,
         }
     }
 
-    /// The endpoint wants no calls for a while. True if that opens the breaker.
+    /// Records that the endpoint wants no calls for a while. Returns true if that opens the breaker.
     pub fn pause(&mut self, now: Duration, pause: Duration) -> bool {
         let asked = now + pause.min(self.longest_wait);
         match self.state {
@@ -168,7 +168,7 @@ mod tests {
             assert!(!breaker.admits(now + at(wait) - Duration::from_millis(1)), "{wait}");
             now += at(wait);
             assert!(breaker.admits(now), "{wait}");
-            assert!(!breaker.admits(now), "a second probe beside the first");
+            assert!(!breaker.admits(now), "a second probe during the first");
             assert!(!breaker.failed(now));
         }
         assert!(breaker.admits(now + at(30)));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, a call passes again within the longest wait, so nothing is stuck for good.
+        /// After any steps a call passes within the longest wait, so nothing is stuck forever.
         #[test]
         fn it_always_lets_a_probe_pass_in_time(steps in prop::collection::vec((0u8..4, 0u64..40), 0..60)) {
             let mut breaker = Breaker::new(2, LONGEST);

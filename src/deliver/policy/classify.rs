@@ -1,4 +1,4 @@
-//! What an answer or an error means: delivered, retry, or stop; pure.
+//! Classifies a response or a failure: delivered, retry, or stop; pure.
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::deliver::transport::failure::{AttemptFailure, Limit, Stage};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::deliver) enum Verdict {
     Delivered,
-    /// Another attempt may help; the endpoint may have said when.
+    /// Another attempt may succeed. `after` is the wait that the endpoint asks for, if any.
     Retry {
         after: Option<Duration>,
     },
@@ -17,7 +17,7 @@ pub(in crate::deliver) enum Verdict {
     Stop,
 }
 
-/// How an attempt ended, as metrics count it: a closed set.
+/// How an attempt ended: the closed set of classes in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::deliver) enum Class {
     Status2xx,
@@ -85,43 +85,43 @@ impl Class {
         }
     }
 
-    /// Whether it says that the endpoint does not work, rather than that it does not like the message.
+    /// Returns whether the class shows that the endpoint does not work, rather than that it refuses the message.
     pub fn is_trouble(self) -> bool {
         !matches!(self, Class::Status2xx | Class::Status3xx | Class::Status4xx | Class::Gone)
     }
 
-    /// Whether fewer calls at once may help.
+    /// Returns whether fewer concurrent calls may help.
     pub fn is_overload(self) -> bool {
         matches!(self, Class::Status5xx | Class::TooManyRequests | Class::ConnectTimeout | Class::Timeout)
     }
 }
 
-/// What an answer's status means. `retry_after` is what its Retry-After header asks for, if it has one.
+/// Classifies the status of a response. `retry_after` is the wait of its Retry-After header, if it has one.
 pub(in crate::deliver) fn status(status: u16, retry_after: Option<Duration>) -> (Class, Verdict) {
     let retry = Verdict::Retry { after: None };
     let retry_when_told = Verdict::Retry { after: retry_after };
     match status {
         200..=299 => (Class::Status2xx, Verdict::Delivered),
-        // Never followed: the address behind it was not checked by whoever set the webhook up, and a
-        // redirected POST may become a GET. It may be a load balancer's passing trouble.
+        // Redirects are never followed: the target was not checked when the webhook was written, and a redirected POST
+        // may become a GET. The cause may be a temporary problem of a load balancer.
         300..=399 => (Class::Status3xx, retry),
-        // Standard Webhooks: the receiver wants nothing any more.
+        // Standard Webhooks: the receiver wants no more messages.
         410 => (Class::Gone, Verdict::Stop),
-        // The endpoint is asked for more than it takes, and says for how long (RFC 6585).
+        // The endpoint gets more requests than it accepts, and says for how long (RFC 6585).
         429 => (Class::TooManyRequests, retry_when_told),
-        // Timeouts and "too early" (408, 425) pass by themselves. The others (a wrong path, a failing
-        // signature check, a proxy's refusal) are mended by people, while the schedule runs.
+        // Timeouts and "too early" (408, 425) are temporary. The others (a wrong path, a failing signature check, a
+        // proxy's refusal) are fixed by people while the schedule runs.
         400..=499 => (Class::Status4xx, retry),
-        // Overloaded or down for maintenance, possibly with the time when it is over (RFC 9110, 15.6.4).
+        // Overloaded or in maintenance, possibly with the time when that ends (RFC 9110, 15.6.4).
         503 => (Class::Status5xx, retry_when_told),
-        // The receiver's own trouble.
+        // An error of the receiver.
         500..=599 => (Class::Status5xx, retry),
-        // No final status that HTTP knows; whatever wrote it may be replaced by the endpoint's real server.
+        // Not a final status of HTTP. The server that sent it may be replaced by the endpoint's real server.
         _ => (Class::StatusOther, retry),
     }
 }
 
-/// What the absence of an answer means. All of it is retried: networks, names, certificates and even the
+/// Classifies an attempt without a response. All failures are retried: networks, names, certificates and even the
 /// addresses behind a name change.
 pub(in crate::deliver) fn failure(failure: &AttemptFailure) -> (Class, Verdict) {
     let class = match failure {
@@ -129,15 +129,15 @@ pub(in crate::deliver) fn failure(failure: &AttemptFailure) -> (Class, Verdict) 
         AttemptFailure::Resolve(_) => Class::Resolve,
         AttemptFailure::RefusedAddress(_) => Class::RefusedAddress,
         AttemptFailure::Tls(_) => Class::Tls,
-        // An address that takes no connection may be asked for too many, one that refuses it is not.
+        // An address that does not accept a connection in time may be overloaded. One that refuses it is not.
         AttemptFailure::NoAnswer(_) => Class::ConnectTimeout,
         AttemptFailure::Connect(reason) if reason.kind() == io::ErrorKind::TimedOut => Class::ConnectTimeout,
         AttemptFailure::Connect(_) => Class::Connect,
         AttemptFailure::Timeout(Limit { stage: Stage::Connect, .. }) => Class::ConnectTimeout,
-        // Here and where the connection broke, the receiver may have acted on the message; it knows it again
-        // by its id.
+        // After a timeout or a broken connection the receiver may have processed the message. It recognizes a second
+        // one by its id.
         AttemptFailure::Timeout(_) => Class::Timeout,
-        // The endpoint has heard nothing; its authorization server's trouble passes, or people mend the credentials.
+        // The endpoint got no request. A problem of its authorization server passes, or people fix the credentials.
         AttemptFailure::NoToken(_) => Class::Token,
         AttemptFailure::Proxy { .. } => Class::Proxy,
         AttemptFailure::Broken(_)

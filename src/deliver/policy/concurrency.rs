@@ -1,44 +1,43 @@
-//! How many calls may be under way to an endpoint at once; pure. Times are counted from the lane's birth.
+//! Limit of concurrent calls to an endpoint; pure. Times are counted from the start of the lane.
 //!
-//! Additive increase, multiplicative decrease, as TCP has it (RFC 5681), against two signs of trouble: answers
-//! that say so (429, 5xx) or do not come, and answers that come much later than this endpoint's usual ones; both only
-//! where they are more than a few of all.
-//! Until the first trouble the limit doubles from round to round.
+//! Additive increase, multiplicative decrease, as in TCP (RFC 5681). There are two signs of trouble: responses that
+//! report it (429, 5xx) or do not arrive, and responses that arrive much later than usual for this endpoint. Both
+//! count only if they are more than a few of all responses. Until the first trouble the limit doubles each round.
 
 use std::time::Duration;
 
-/// Calls at once to an endpoint that nothing is known of yet.
+/// Concurrent calls to a new endpoint.
 const START: f64 = 16.0;
 
-/// What trouble leaves of the limit.
+/// Factor by which trouble reduces the limit.
 const DECREASE: f64 = 0.7;
 
-/// Part of the answers that are trouble from which on fewer calls are better. What fails now and then, however few calls
-/// there are, is tried again; with fewer calls it would only be slower.
+/// Share of responses with trouble from which on fewer calls are better. Below it, calls that fail occasionally
+/// whatever the limit are retried; a lower limit would only slow them down.
 const TROUBLED: f64 = 0.2;
-/// Of how many answers this is a part at least.
+/// Min number of responses of which this is a share.
 const FEWEST: f64 = 4.0;
 
-/// One decrease speaks for all the calls that were under way with it.
+/// Min time between two decreases. One decrease covers all calls that were under way with it.
 const SETTLING: Duration = Duration::from_millis(100);
 
-/// An answer is late that takes this many times as long as usual, and this much longer.
+/// A response is late if it takes more than this many times the usual time, and this many seconds longer.
 const LATE_FACTOR: f64 = 4.0;
 const LATE_AT_LEAST: f64 = 0.1;
 
-/// Answers that take this many times as long as usual, and this much longer, wait for each other: with more calls at once
-/// they would only wait longer.
+/// Calls wait for each other if a response takes more than this many times the usual time plus this many seconds. With
+/// more concurrent calls they would only wait longer.
 const CROWDED_FACTOR: f64 = 1.5;
 const CROWDED_AT_LEAST: f64 = 0.005;
 
-/// An endpoint that answers fast needs few calls at once: so many are enough that make so many a second. More connections
-/// than that only cost time.
+/// An endpoint that responds fast needs few concurrent calls. The limit grows only until it is at least `FEW` and
+/// allows `MOST_A_SECOND` calls a second. More connections only cost time.
 const FEW: f64 = 32.0;
 const MOST_A_SECOND: f64 = 10_000.0;
 
-/// How fast what is usual follows answers that take longer: by a thousandth each.
+/// How fast the usual time follows slower responses: by a thousandth of the difference each.
 const DRIFT: f64 = 0.001;
-/// The same where they may take longer because there are more of them.
+/// The same where responses may be slower because there are more of them.
 const SLOW_DRIFT: f64 = DRIFT / 50.0;
 
 #[derive(Debug, Clone)]
@@ -46,17 +45,17 @@ pub(in crate::deliver) struct Concurrency {
     limit: f64,
     lowest: f64,
     highest: f64,
-    /// What an answer usually takes, in seconds.
+    /// Usual time of a response, in seconds.
     usual: Option<f64>,
-    /// No trouble has been seen yet.
+    /// No trouble so far.
     starting: bool,
     decreased: Option<Duration>,
-    /// Part of the last answers, about as many as may be under way at once, that were trouble.
+    /// Share of recent responses that were trouble. Recent are about as many as the limit.
     troubled: f64,
 }
 
 impl Concurrency {
-    /// Between these two, both at least 1.
+    /// A limit between these two, both at least 1.
     pub fn new(lowest: usize, highest: usize) -> Self {
         let (lowest, highest) = (lowest.max(1) as f64, highest.max(1) as f64);
         Self {
@@ -70,12 +69,12 @@ impl Concurrency {
         }
     }
 
-    /// Calls that may be under way at once.
+    /// Max concurrent calls now.
     pub fn allowed(&self) -> usize {
         self.limit as usize
     }
 
-    /// An answer came after `took`, with so many calls under way, itself included.
+    /// Records a response after `took`. `under_way` is the number of concurrent calls, including this one.
     pub fn answered(&mut self, took: Duration, under_way: usize, now: Duration) {
         let took = took.as_secs_f64();
         let usual = self.usual.get_or_insert(took);
@@ -88,7 +87,7 @@ impl Concurrency {
         }
         self.note(0.0);
         if under_way >= self.allowed() && !is_crowded && !self.is_enough() {
-            // More is worth trying only where what is allowed is used, and answers don't take longer for it already.
+            // The limit grows only if it is used up, and responses are not slower because of it already.
             let more = if self.starting { 1.0 } else { 1.0 / self.limit };
             self.limit = (self.limit + more).min(self.highest);
         }
@@ -98,18 +97,18 @@ impl Concurrency {
         self.troubled += (trouble - self.troubled) / self.limit.max(FEWEST);
     }
 
-    /// Whether what is allowed makes more calls a second than this process sends to one endpoint.
+    /// Returns whether the limit allows more calls a second than this process sends to one endpoint.
     fn is_enough(&self) -> bool {
         self.limit >= FEW && self.usual.is_none_or(|usual| self.limit >= usual * MOST_A_SECOND)
     }
 
-    /// The endpoint works again: what it takes is found out anew, from at least as much as of one that nothing is known of.
+    /// The endpoint works again: its limit is measured again, from at least the limit of a new endpoint.
     pub fn recovered(&mut self) {
         self.limit = self.limit.max(START.min(self.highest));
         (self.starting, self.usual, self.troubled) = (true, None, 0.0);
     }
 
-    /// The endpoint says that it is asked for too much, or does not answer.
+    /// Records that the endpoint reports overload or does not respond.
     pub fn trouble(&mut self, now: Duration) {
         self.note(1.0);
         if self.troubled < TROUBLED {
@@ -135,7 +134,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// What is allowed after so many answers, with all that is allowed in use.
+    /// The limit after a number of responses while the limit is used up.
     fn after(limit: &mut Concurrency, answers: usize, took: Duration, now: Duration) -> usize {
         (0..answers).for_each(|_| limit.answered(took, limit.allowed(), now));
         limit.allowed()
@@ -169,7 +168,7 @@ mod tests {
         assert!(limit.allowed() < 20, "{}", limit.allowed());
     }
 
-    /// A receiver that takes so many calls at once keeps what is more waiting.
+    /// A receiver that processes a fixed number of concurrent calls keeps the others waiting.
     #[test]
     fn it_finds_how_many_calls_a_receiver_takes_and_few_more() {
         for (takes, each) in [(160, 200), (20, 20), (100, 1000)] {
@@ -224,7 +223,7 @@ mod tests {
         after(&mut limit, 8, at(400), at(1000));
         assert_eq!(limit.allowed(), 22);
         let mut slow = Concurrency::new(1, 32);
-        assert_eq!(after(&mut slow, 100, at(2000), at(0)), 32, "an endpoint that always takes 2 s is no trouble");
+        assert_eq!(after(&mut slow, 100, at(2000), at(0)), 32, "an endpoint that always takes 2 s is not in trouble");
     }
 
     proptest! {

@@ -1,30 +1,31 @@
-//! Whether a full lane keeps others waiting; pure. Times are those of the process's own [clock](crate::deliver::clock).
+//! Whether a full lane is slow because of its endpoint; pure. Times are those of the process's own
+//! [clock](crate::deliver::clock).
 //!
-//! A lane is full because its endpoint takes less than comes, or because this process sends less than comes. Only the
-//! first is worth a detour, since the second is as fast as it can be: whoever waits for such a lane waits for the process
-//! itself. The two are told apart by what the process does meanwhile.
+//! A lane is full because its endpoint takes less than arrives, or because this process sends less than arrives. Only
+//! in the first case it is worth deferring calls. In the second case the process is as fast as it can be, and a caller
+//! that waits for the lane waits for the process itself. The idle time of the process distinguishes the two.
 
 use std::time::Duration;
 
 use crate::deliver::clock::ClockReading;
 
-/// How long is measured before a lane is taken for slow.
+/// Min time of a measurement before a lane counts as slow.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// A lane that would empty itself in this time is not slow.
+/// A lane that would be empty within this time is not slow.
 const QUICK: Duration = Duration::from_millis(250);
 
-/// Part of the time that a process is idle which waits for an endpoint, at least.
+/// Min share of idle time in a process that waits for an endpoint.
 const IDLE: f64 = 0.4;
 
-/// For how long a lane is taken for slow without being measured again: longer each time that it is found slow soon after.
+/// How long a lane counts as slow before it is measured again. The time grows if the lane is slow again soon after.
 const FIRST_TERM: Duration = Duration::from_secs(1);
 const LONGEST_TERM: Duration = Duration::from_secs(10);
 
-/// How fast calls leave a lane that is full.
+/// How fast calls leave a full lane.
 #[derive(Debug, Clone, Default)]
 pub(in crate::deliver) struct DrainRate {
-    /// When the lane was found full first, since there was room.
+    /// Start of the current measurement. None while the lane has room.
     since: Option<ClockReading>,
     left: u32,
     term: Duration,
@@ -32,18 +33,18 @@ pub(in crate::deliver) struct DrainRate {
 }
 
 impl DrainRate {
-    /// An attempt of a call that the lane held has ended.
+    /// Counts an ended attempt of a call in the lane.
     pub fn left(&mut self) {
         self.left = self.left.saturating_add(1);
     }
 
-    /// There is room again.
+    /// The lane has room again.
     pub fn roomy(&mut self) {
         self.since = None;
     }
 
-    /// Whether the lane, which is full with so many calls, keeps others waiting for its endpoint's sake. Where calls wait
-    /// in the overflow log already, it does not matter how soon it would be empty: it is filled from there.
+    /// Returns whether the lane, which is full with `calls` calls, makes others wait because of its endpoint. If calls
+    /// wait in the overflow log already, the time until the lane is empty does not matter: the log refills it.
     pub fn is_slow(&mut self, calls: usize, is_behind: bool, now: ClockReading) -> bool {
         if now.running < self.slow_until {
             return true;
@@ -60,7 +61,7 @@ impl DrainRate {
         let left = std::mem::take(&mut self.left);
         self.since = Some(now);
         let leaves = f64::from(left) / measured.as_secs_f64() * QUICK.as_secs_f64();
-        // What nothing leaves at all hangs, however busy the process is.
+        // A lane that no call leaves hangs, however busy the process is.
         if left > 0 && (idle < IDLE || !is_behind && leaves >= calls as f64) {
             return false;
         }
@@ -85,7 +86,7 @@ mod tests {
         assert!(!pace.is_slow(1000, false, at(20_000, 9000)));
         assert!(!pace.is_slow(1000, false, at(20_099, 9099)), "nothing is known yet");
         assert!(pace.is_slow(1000, false, at(20_100, 9100)));
-        assert!(pace.is_slow(1000, false, at(21_099, 9100)), "it is not measured again at once");
+        assert!(pace.is_slow(1000, false, at(21_099, 9100)), "it is not measured again so soon");
     }
 
     #[test]
@@ -105,7 +106,7 @@ mod tests {
         pace.left();
         assert!(!pace.is_slow(1000, false, at(20_100, 39)));
         pace.left();
-        assert!(pace.is_slow(1000, false, at(20_200, 80)), "each window by itself");
+        assert!(pace.is_slow(1000, false, at(20_200, 80)), "each window is measured separately");
     }
 
     #[test]
@@ -126,7 +127,7 @@ mod tests {
             while !pace.is_slow(1000, false, at(now, idle)) {
                 (now, idle) = (now + 100, idle + 100);
             }
-            // Nobody waits for it then, and the process is at work.
+            // No caller waits for the lane then, and the process is busy.
             let found = now;
             while pace.is_slow(1000, false, at(now, idle)) {
                 pace.left();

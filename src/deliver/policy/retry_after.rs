@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Reads seconds or an HTTP date in any of its three forms. A date that has passed asks for no wait; what
-/// can't be read asks for nothing.
+/// Parses seconds or an HTTP date in any of its three forms. A date in the past is a wait of zero; an unreadable value
+/// is None.
 pub(in crate::deliver) fn parse(value: &[u8], now: SystemTime) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a u64 holds mean for ever; the schedule cuts it to its limit.
+        // More digits than fit in a u64 count as forever; the schedule limits it.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text).ok()?;

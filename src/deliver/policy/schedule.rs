@@ -1,4 +1,4 @@
-//! When the next attempt is due, or that none follows; pure.
+//! Decides when the next attempt is due, or that none follows; pure.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use std::time::Duration;
 pub(in crate::deliver) struct Schedule {
     waits: Vec<Duration>,
     retry_after_limit: Duration,
-    /// What is shorter is waited for in memory.
+    /// Shorter waits are spent in memory.
     shortest_tier: Duration,
 }
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::deliver) enum NextAttempt {
-    /// A wait that is too short to leave memory for.
+    /// A wait in memory, too short for a retry topic.
     Moment(Duration),
     /// A wait in a retry topic.
     Wait(Duration),
     GiveUp,
 }
 
-/// By how much a wait may be longer, so that calls that failed together don't come back together.
+/// Max part by which a wait is extended, so that calls that failed together are not retried together.
 const JITTER: f64 = 0.2;
 
-/// A call whose endpoint fails is kept for so long even if its schedule is over sooner, so that a breaker that
-/// opens for a moment costs no message its attempts.
+/// Min lifetime of a call whose endpoint fails, even if its schedule ends sooner. A breaker that opens for a moment
+/// costs no message its attempts.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 
 impl Schedule {
@@ -35,10 +35,10 @@ impl Schedule {
         Self { waits, retry_after_limit, shortest_tier }
     }
 
-    /// What follows after `attempts` attempts, all failed. `asked` is the endpoint's Retry-After: the wait is
-    /// not shorter than it, but by the limit. `random` is any number; all of its values are equally likely.
+    /// Returns what follows after `attempts` failed attempts. `asked` is the endpoint's Retry-After: the wait is not
+    /// shorter than it, up to the limit. `random` is any number; all of its values are equally likely.
     ///
-    /// `own` are the webhook's waits, if it has any of its own.
+    /// `own` are the webhook's waits, if it has any.
     pub fn next(&self, own: Option<&[Duration]>, attempts: u32, asked: Option<Duration>, random: u32) -> NextAttempt {
         let Some(wait) = (attempts as usize).checked_sub(1).and_then(|retries| own.unwrap_or(&self.waits).get(retries))
         else {
@@ -49,14 +49,14 @@ impl Schedule {
         if wait < self.shortest_tier { NextAttempt::Moment(wait) } else { NextAttempt::Wait(wait) }
     }
 
-    /// How long a call may take as a whole, its endpoint failing all the time.
+    /// Max lifetime of a call whose endpoint fails all the time.
     pub fn lifetime(&self, own: Option<&[Duration]>) -> Duration {
         let sum = own.unwrap_or(&self.waits).iter().fold(Duration::ZERO, |sum, wait| sum.saturating_add(*wait));
         stretch(sum, 1.0 + JITTER).max(SHORTEST_LIFE)
     }
 }
 
-/// The wait and its jitter.
+/// The wait with its jitter.
 fn later(wait: Duration, random: u32) -> Duration {
     stretch(wait, 1.0 + JITTER * f64::from(random) / f64::from(u32::MAX))
 }
@@ -82,7 +82,7 @@ mod tests {
     fn seconds(next: NextAttempt) -> f64 {
         match next {
             NextAttempt::Moment(wait) | NextAttempt::Wait(wait) => wait.as_secs_f64(),
-            NextAttempt::GiveUp => panic!("gave up"),
+            NextAttempt::GiveUp => panic!("no attempt follows"),
         }
     }
 

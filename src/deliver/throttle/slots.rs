@@ -1,27 +1,27 @@
-//! The slots that time is cut into; pure.
+//! The slots of a webhook's calls; pure.
 
 use std::time::Duration;
 
-/// A slot is a little longer than its share of a second, so that calls which are on their way for a little longer or
-/// shorter than others still don't arrive too many in any second.
+/// Total length of the slots of one second. A slot is slightly longer than its share, so that calls with different
+/// travel times still don't exceed the limit in any second at the receiver.
 pub(super) const SECOND: Duration = Duration::from_millis(1050);
 
-/// For how long after its start a slot may be used. A call that goes out later would be too near to those of the next
-/// slots, so it waits for the next one.
+/// How long after its start a slot may be used. A later call would be too close to those of the next slots, so it
+/// waits for the next slot.
 const LATE: Duration = Duration::from_millis(25);
 
-/// A partition's slots count from so long after it was taken over: whoever had it before may have used the last one.
+/// Time after a takeover before a partition's slots are used: the previous owner may have used the last one.
 const TAKE_OVER: Duration = SECOND;
 
-/// The slots of a webhook, of which some are ours.
+/// The slots of a webhook. This instance owns some of them.
 pub(super) struct Slots<'o> {
-    /// By partition: since when it is owned.
+    /// By partition: since when this instance owns it.
     owned: &'o [Option<Duration>],
     /// In nanoseconds.
     length: u64,
 }
 
-/// When a slot starts and ends.
+/// Start and end of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
     pub starts: Duration,
@@ -33,7 +33,7 @@ impl<'o> Slots<'o> {
         Self { owned, length: nanos(length(calls_a_second)) }
     }
 
-    /// The first slot of ours that may still be used at `now` and starts no sooner than `free`.
+    /// Returns the first owned slot that may still be used at `now` and does not start before `free`.
     pub fn next(&self, free: Duration, now: Duration) -> Option<Slot> {
         let partitions = self.owned.len() as u64;
         let usable = nanos(now.saturating_sub(LATE.min(Duration::from_nanos(self.length))));
@@ -48,14 +48,14 @@ impl<'o> Slots<'o> {
         Some(Slot { starts: at(number), ends: at(number.saturating_add(1)) })
     }
 
-    /// How far our slots are apart in the mean; as far as all of one partition's if none is ours.
+    /// Mean time between owned slots. If none is owned, the time between the slots of one partition.
     pub fn apart(&self) -> Duration {
         let ours = self.owned.iter().flatten().count().max(1) as u64;
         Duration::from_nanos(self.length.saturating_mul(self.owned.len() as u64) / ours)
     }
 }
 
-/// How long a slot is.
+/// Length of a slot.
 pub(super) fn length(calls_a_second: u32) -> Duration {
     (SECOND / calls_a_second.max(1)).max(Duration::from_nanos(1))
 }
@@ -73,7 +73,7 @@ mod tests {
     const LONG_AGO: Option<Duration> = Some(Duration::ZERO);
     const NOW: Duration = Duration::from_secs(1_800_000_000);
 
-    /// The times of the first slots of one owner from `NOW` on.
+    /// The start times of the first slots of one owner from `NOW` on.
     fn slots(calls: u32, owned: &[Option<Duration>], count: usize) -> Vec<Duration> {
         let (slots, mut free) = (Slots::new(calls, owned), NOW);
         let next = std::iter::from_fn(|| {
@@ -117,7 +117,7 @@ mod tests {
             prop_assert!(most <= Some(calls as usize), "{most:?} of {calls}");
         }
 
-        /// Calls that come whenever they like, and those for whom there is no slot at once as soon as there is one.
+        /// Calls that arrive at any time, and calls that wait for their slot and use it as soon as it starts.
         #[test]
         fn no_second_has_too_many_of_calls_that_come_at_any_time(
             calls in 1u32..200,
