@@ -1,4 +1,4 @@
-//! Calls with an Authorization header: one that stays the same, and tokens of a real token endpoint.
+//! Calls with an Authorization header: a fixed one, or tokens of a real token endpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::calls::{Heard, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
 use crate::rules::{Authorization, Target};
 
-/// A webhook at the URL whose calls are authorized so.
+/// A webhook at the URL with this authentication.
 fn authorized(url: &str, authentication: Value) -> Arc<Target> {
     let mut target = Arc::into_inner(target(url)).unwrap();
     let authentication = serde_json::from_value(authentication).unwrap();
@@ -18,7 +18,7 @@ fn authorized(url: &str, authentication: Value) -> Arc<Target> {
     Arc::new(target)
 }
 
-/// With the tokens of an endpoint.
+/// A webhook with the tokens of an endpoint.
 fn with_tokens_of(url: &str, tokens: &Receiver) -> Arc<Target> {
     let token_url = tokens.url("/token?tenant=s3cret");
     authorized(
@@ -27,12 +27,12 @@ fn with_tokens_of(url: &str, tokens: &Receiver) -> Arc<Target> {
     )
 }
 
-/// That may make four calls a second.
+/// The target, limited to four calls a second.
 fn throttled(target: Arc<Target>) -> Arc<Target> {
     Arc::new(Target { call_throttling: Some(4), ..Arc::into_inner(target).unwrap() })
 }
 
-/// Lets a call wait for a token for long.
+/// A configuration in which a call waits long for a token.
 fn patient() -> Config {
     let long = Duration::from_secs(20);
     Config { timeout: long, connect_timeout: long, first_byte_timeout: long, queue_wait: long, ..config() }
@@ -118,7 +118,7 @@ async fn an_endpoint_that_takes_no_token_does_not_make_us_ask_for_one_after_the_
     heard.offer(&with_tokens_of(&receiver.url("/"), &tokens), 1).await;
     assert_eq!(heard.exhausted().await, ("status_4xx", 6));
     tokens.heard().await;
-    assert!(tokens.not_heard(), "the first one was never taken, and is young");
+    assert!(tokens.not_heard(), "the first one was never accepted, and is young");
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_token_endpoint_that_fails_is_named_by_its_host_and_asked_once_for_all
             assert!(!cause.text.contains("s3cret"), "{}", cause.text);
         }
         tokens.heard().await;
-        assert!(matches!(reply, Reply::Silence) || tokens.not_heard(), "its trouble is shared");
+        assert!(matches!(reply, Reply::Silence) || tokens.not_heard(), "its failure is shared");
     }
     assert_eq!(receiver.connections(), 0);
 }
@@ -175,7 +175,7 @@ async fn calls_that_waited_together_for_a_token_still_go_out_one_after_the_other
     let _shares = (0..4).map(|partition| heard.lanes.own(partition)).collect::<Vec<_>>();
     heard.offer_all(&throttled(with_tokens_of(&receiver.url("/"), &tokens)), 0..CALLS).await;
     tokens.heard().await;
-    // By then all of them have had their turn, and wait.
+    // By then all of them have had their slot, and wait for the token.
     tokio::time::sleep(Duration::from_millis(3500)).await;
     tokens.release(1);
     let mut arrived = Vec::new();
@@ -195,7 +195,7 @@ async fn calls_that_wait_for_a_token_when_their_share_is_lost_go_to_wait_elsewhe
     let shares = (0..4).map(|partition| heard.lanes.own(partition)).collect::<Vec<_>>();
     heard.offer_all(&throttled(with_tokens_of(&receiver.url("/"), &tokens)), 0..3).await;
     tokens.heard().await;
-    // By then all of them have had their turn, and wait.
+    // By then all of them have had their slot, and wait for the token.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     drop(shares);
     tokens.release(1);
@@ -203,7 +203,7 @@ async fn calls_that_wait_for_a_token_when_their_share_is_lost_go_to_wait_elsewhe
         assert_eq!(heard.waits().await.attempts, 0);
     }
     drop(heard);
-    assert!(receiver.not_heard(), "whoever has the share sends them");
+    assert!(receiver.not_heard(), "the owner of the slots sends them");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Calls for tests, a book that remembers what became of their receipts, and lanes whose outcomes are heard.
+//! Calls for tests, a tracker that counts what happens to their receipts, and lanes that report outcomes to the test.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::receipt::{Budget, Receipt, ReceiptTracker};
 use crate::render::Message;
 use crate::rules::{Live, Target};
 
-/// Counts what becomes of receipts.
+/// Counts what happens to receipts.
 #[derive(Default)]
 pub struct CountingBook {
     settled: AtomicUsize,
@@ -86,7 +86,7 @@ pub fn target(url: &str) -> Arc<Target> {
     })
 }
 
-/// The call with the number n, whose body is its number as JSON.
+/// The call with number n. Its body is that number as JSON.
 pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
     let message = Message {
         id: MessageId(uuid::Uuid::from_u128(n.into())),
@@ -113,7 +113,7 @@ pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
     }
 }
 
-/// May dial loopback over http, and retries at once, twice.
+/// Allows http and loopback, and retries immediately, twice.
 pub fn config() -> Config {
     Config {
         allow_http: true,
@@ -123,7 +123,7 @@ pub fn config() -> Config {
     }
 }
 
-/// Lanes, with the ends of their calls to be heard; delivered ones settle.
+/// Lanes that report the ends of their calls. Delivered calls settle.
 pub struct Heard {
     pub lanes: Arc<Lanes>,
     pub book: Arc<CountingBook>,
@@ -135,18 +135,18 @@ pub struct End {
     pub n: i64,
     pub attempts: u32,
     pub deferrals: u32,
-    /// None for a call that went to wait.
+    /// None for a call that waits in a topic.
     pub outcome: Option<Outcome>,
     pub wait: Duration,
 }
 
-/// Tells the test.
+/// Reports to the test.
 struct Ears {
     ends: mpsc::UnboundedSender<End>,
     entries: mpsc::UnboundedSender<LogEntry>,
 }
 
-/// How much of an answer an entry has.
+/// Max bytes of a response in an entry.
 pub const RESPONSE_BYTES: usize = 46;
 
 impl CallSink for Ears {
@@ -180,7 +180,7 @@ impl CallSink for Ears {
     }
 }
 
-/// The delay of the only retry topic: what waits less does so in memory.
+/// The delay of the only retry topic. Shorter waits are spent in memory.
 pub const TIER: Duration = Duration::from_secs(60);
 
 impl Heard {
@@ -201,43 +201,43 @@ impl Heard {
         }
     }
 
-    /// Sends one call to the URL.
+    /// Sends one call to the target.
     pub async fn offer(&self, target: &Arc<Target>, n: u32) {
         self.lanes.send(call(target, n, &self.book)).await;
     }
 
-    /// The same with these calls, one after the other.
+    /// Sends these calls to the target, one after the other.
     pub async fn offer_all(&self, target: &Arc<Target>, numbers: Range<u32>) {
         for n in numbers {
             self.offer(target, n).await;
         }
     }
 
-    /// The next end of a call.
+    /// Awaits the next end of a call.
     pub async fn end(&mut self) -> End {
         self.ended.recv().await.unwrap()
     }
 
-    /// The next entry of the message log.
+    /// Awaits the next entry of the message log.
     pub async fn entry(&mut self) -> LogEntry {
         self.logged.recv().await.unwrap()
     }
 
-    /// The next end, which must be a delivery; the number of its attempts.
+    /// Awaits the next end, which must be a delivery. Returns the number of its attempts.
     pub async fn delivered(&mut self) -> u32 {
         let end = self.end().await;
         assert_eq!(end.outcome, Some(Outcome::Delivered));
         end.attempts
     }
 
-    /// The next end, which must be a call that went to wait.
+    /// Awaits the next end, which must be a call that waits in a topic.
     pub async fn waits(&mut self) -> End {
         let end = self.end().await;
         assert_eq!(end.outcome, None, "call {}", end.n);
         end
     }
 
-    /// The class of the next end, which must not be a delivery, and the number of its attempts.
+    /// Awaits the next end, which must be of an exhausted call. Returns its class and the number of its attempts.
     pub async fn exhausted(&mut self) -> (&'static str, u32) {
         let end = self.end().await;
         match end.outcome {
@@ -247,7 +247,8 @@ impl Heard {
     }
 }
 
-/// How many of these were signed in the fullest second of the clock: when they arrive is up to the machine, too.
+/// Max number of these requests signed in the same second of the clock. The time of arrival depends on the machine
+/// too.
 pub fn most_in_a_second(requests: &[receiver::Heard]) -> usize {
     let signed = |request: &receiver::Heard| request.head.headers["webhook-timestamp"].clone();
     let in_second = |second| requests.iter().filter(|other| signed(other) == second).count();

@@ -1,4 +1,4 @@
-//! What the message log is told of attempts.
+//! Entries of attempts in the message log.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ async fn each_attempt_is_told_with_what_was_dialled_and_answered() {
     let (first, second) = (heard.entry().await, heard.entry().await);
 
     assert_eq!((first.status, first.attempts, first.class.as_deref()), (CallStatus::WillRetry, 1, Some("status_5xx")));
-    assert_eq!(first.next, Some(first.at), "the next attempt is made at once");
+    assert_eq!(first.next, Some(first.at), "the next attempt is made immediately");
     assert_eq!((first.webhook.as_str(), first.event.as_str(), first.version), ("abc123", "def456", Some(1)));
     assert_eq!((first.message.0.as_u128(), first.call.unwrap().0.as_u128()), (7, 7 << 64));
     assert_eq!(first.url.as_deref(), Some(receiver.url("/hook?token=1").as_str()));

@@ -1,4 +1,4 @@
-//! Requests that find their connection gone.
+//! Requests on connections that have ended.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn dialled(endpoint: &Endpoint) -> Connection {
     dialer.dial(endpoint, &dialer.connector(endpoint), Offer::Both, deadline).await.unwrap()
 }
 
-/// Why a request fails that goes out on a connection which nobody has looked at for a while.
+/// Returns why a request fails on a connection that was not polled for a while.
 async fn late_failure(endpoint: &Endpoint, connection: &mut Connection) -> String {
     sleep(Duration::from_millis(300)).await;
     connection.exchange(request(endpoint, connection)).await.unwrap_err().to_string()
@@ -38,7 +38,7 @@ fn request(endpoint: &Endpoint, connection: &Connection) -> Request<Full<Bytes>>
     request
 }
 
-/// On TLS 1.3 the refusal of a certificate comes after the handshake, and so may be there before the request is.
+/// On TLS 1.3 the refusal of a certificate comes after the handshake, so it can arrive before the request is sent.
 #[tokio::test]
 async fn they_say_what_broke_it() {
     let (servers, clients) = (Authority::new(), Authority::new());
@@ -57,7 +57,7 @@ async fn they_say_that_the_endpoint_closed_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = target(&format!("http://{}/", listener.local_addr().unwrap()));
     let endpoint = &target.endpoints[0];
-    // It answers the first request, and closes the connection behind it without a word.
+    // Answers the first request, then closes the connection without notice.
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut read = Vec::new();

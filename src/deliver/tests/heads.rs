@@ -1,4 +1,4 @@
-//! Answers whose heads no client likes: the status line decides, and what stands behind it costs nobody an attempt.
+//! Responses with malformed heads: the status line decides, and nothing behind it costs an attempt.
 
 use std::net::SocketAddr;
 
@@ -10,16 +10,16 @@ use super::calls::{Heard, config, target};
 use super::receiver::{Receiver, Reply};
 use super::tls::Authority;
 
-/// How the server goes on after its answer.
+/// What the server does after its response.
 #[derive(Clone, Copy)]
 enum Then {
-    /// It keeps the connection.
+    /// It keeps the connection open.
     Stays,
     Closes,
 }
 use Then::{Closes, Stays};
 
-/// Sends the answer to each request of 7 bytes, whatever else there is in it.
+/// Sends the response to each request that ends with the call's 7-byte body.
 async fn serve(answer: Vec<u8>, then: Then) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -49,7 +49,7 @@ fn many_headers(count: usize) -> String {
     format!("HTTP/1.1 200 OK\r\n{headers}content-length: 0\r\n\r\n")
 }
 
-/// What is told of the only attempt.
+/// Class and status of the only attempt in the message log.
 async fn told(answer: &[u8], then: Then) -> (String, Option<u16>) {
     let mut heard = Heard::new(Config { retry: vec![], ..config() });
     let address = serve(answer.to_vec(), then).await;

@@ -1,4 +1,4 @@
-//! URLs and names that lead where nobody outside may reach, each refused as a URL or at the dialled address.
+//! URLs and names that lead to addresses which are not public. Each is refused as a URL or at the dialled address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::deliver::transport::dial::{Dialer, Offer};
 use crate::deliver::transport::failure::AttemptFailure;
 use crate::deliver::transport::resolve::Resolver;
 
-/// How a URL is refused: with a text that has these words.
+/// When a URL is refused. The text contains these words.
 #[derive(Debug)]
 enum Refused {
     /// When its webhook is written.
     AsUrl(&'static str),
-    /// When it is dialled, because of an address of it.
+    /// When it is dialled, because of one of its addresses.
     ByAddress(&'static str),
-    /// When it is dialled, because TLS knows no such name.
+    /// When it is dialled, because TLS does not accept the name.
     ByTls(&'static str),
 }
 use Refused::{AsUrl, ByAddress, ByTls};
 
-/// Nothing but the system's own resolver, which takes all of these for numbers and asks nobody.
+/// Uses only the system's own resolver, which parses all of these as numbers and asks no server.
 const SPELLINGS: [(&str, Refused); 49] = [
     ("http://127.0.0.1/", ByAddress("a loopback address")),
     ("http://127.0.0.1:80/", ByAddress("a loopback address")),
@@ -82,7 +82,7 @@ const SPELLINGS: [(&str, Refused); 49] = [
     ("http://127.0.0.1:00080/", ByAddress("a loopback address")),
 ];
 
-/// Tricks with what is no number, on a resolver that takes any name for 127.0.0.1.
+/// Tricks with hosts that are not numbers, with a resolver that returns 127.0.0.1 for any name.
 const TRICKS: [(&str, Refused); 26] = [
     ("http://127.0.0.1./", ByAddress("a loopback address")),
     ("http://localhost./", ByAddress("a loopback address")),
@@ -112,7 +112,7 @@ const TRICKS: [(&str, Refused); 26] = [
     ("gopher://127.0.0.1/", AsUrl("https://")),
 ];
 
-/// What a name's look-up may answer, and why it is not dialled.
+/// Possible results of a name's lookup, and why they are not dialled.
 const ANSWERS: [(&[&str], &str); 31] = [
     (&["127.0.0.1"], "a loopback address"),
     (&["127.255.255.254"], "a loopback address"),
@@ -147,7 +147,7 @@ const ANSWERS: [(&[&str], &str); 31] = [
     (&[], "the name has no address"),
 ];
 
-/// Of the tricks, those that are names until they are looked up.
+/// The tricks that count as names until they are looked up.
 const NAMES: [&str; 5] = [
     "http://4294967296/",
     "http://127.0.0.256/",
@@ -183,14 +183,14 @@ async fn every_answer_of_a_look_up_that_is_not_public_is_refused() {
 
 #[tokio::test]
 async fn a_name_whose_answer_changes_is_dialled_where_it_was_checked() {
-    // One port at two addresses, of which one alone may be dialled.
+    // One port at two addresses. Only one of them may be dialled.
     let public = Receiver::start_at("127.0.0.2:0", None, |_| Reply::Status(200)).await;
     let secret =
         Receiver::start_at(&format!("127.0.0.1:{}", public.address.port()), None, |_| Reply::Status(200)).await;
     let config = Config { allow_addresses: vec!["127.0.0.2/32".parse().unwrap()], ..config() };
     let url = format!("http://rebind.example:{}/", public.address.port());
 
-    // It is public when it is looked up for a connection, and would be secret if it were looked up again.
+    // The first lookup returns the public address. A second one would return the secret address.
     let (resolver, look_ups) = answering(|n| vec![if n == 0 { "127.0.0.2" } else { "127.0.0.1" }]);
     dial(&url, &config, resolver.clone()).await.unwrap();
     assert_eq!(look_ups.load(Ordering::SeqCst), 1, "one look-up a connection");
@@ -198,18 +198,18 @@ async fn a_name_whose_answer_changes_is_dialled_where_it_was_checked() {
     assert_eq!(classify::failure(&failure).0.as_str(), "refused_address", "{failure}");
     assert_eq!(look_ups.load(Ordering::SeqCst), 2);
 
-    // Where both are answered at once, in either order, it is as if the secret one were not there.
+    // If both are returned together, in either order, the secret one is ignored.
     for both in [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]] {
         dial(&url, &config, answering(move |_| both.to_vec()).0).await.unwrap();
     }
-    // Nor is it tried when the public one does not answer.
+    // Nor is the secret one tried when the public one does not answer.
     let closed = format!("http://rebind.example:{}/", closed_port().await);
     let failure = dial(&closed, &config, answering(|_| vec!["127.0.0.2", "127.0.0.1"]).0).await.unwrap_err();
     assert_eq!(classify::failure(&failure).0.as_str(), "connect", "{failure}");
     assert_eq!((public.connections(), secret.connections()), (3, 0));
 }
 
-/// Allows http, and denies a documentation network besides.
+/// Allows http, and denies a documentation network.
 fn open() -> Config {
     Config { allow_addresses: vec![], deny_addresses: vec!["203.0.113.64/26".parse().unwrap()], ..config() }
 }
@@ -227,7 +227,7 @@ async fn assert_refused(url: &str, refused: &Refused, resolver: Resolver) {
         (AsUrl(_), Ok(endpoint)) => panic!("{url:?} is a URL, of host {:?}", endpoint.host),
         (_, Err(bad)) => panic!("{bad}"),
         (ByAddress(words) | ByTls(words), Ok(endpoint)) => {
-            // What a resolver takes for an address is refused when it is written too, for the same reason.
+            // A host that a resolver parses as an address is also refused when it is written, for the same reason.
             match Guard::default().check_host(&endpoint.host) {
                 Err(refused) if matches!(*words, "a loopback address") => assert!(refused.kind().contains("loopback")),
                 Err(refused) => assert!(refused.to_string().contains(words) || words.contains("dns name"), "{url}"),
@@ -245,7 +245,8 @@ async fn assert_refused(url: &str, refused: &Refused, resolver: Resolver) {
     assert!(class == expected && text.contains(words), "{url:?}, expected {refused:?}: {class} {text}");
 }
 
-/// Answers the look-up with the number n, counted from 0, with `answer(n)`, whatever the name; and counts.
+/// A resolver that returns `answer(n)` for lookup number n, counted from 0, whatever the name. Also returns the number
+/// of lookups so far.
 fn answering(answer: impl Fn(usize) -> Vec<&'static str> + Send + Sync + 'static) -> (Resolver, Arc<AtomicUsize>) {
     let look_ups = Arc::new(AtomicUsize::new(0));
     let counted = look_ups.clone();

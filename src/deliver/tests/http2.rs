@@ -1,5 +1,5 @@
-//! HTTP/2 servers that drain their connections and refuse requests, frame by frame (RFC 9113), so that each test says
-//! what comes on the wire.
+//! HTTP/2 servers that drain their connections and refuse requests, frame by frame (RFC 9113), so that each test
+//! defines the bytes on the wire.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -28,19 +28,19 @@ use crate::rules::Target;
 #[derive(Clone, Copy)]
 enum Act {
     Answer,
-    /// Answers it, and says that it processes none after it.
+    /// Answers it, and announces that it processes no later request.
     AnswerLast,
     Reset(h2::Reason),
 }
 
-/// As RFC 9113, 6 numbers them.
+/// Types and flags of frames (RFC 9113, 6).
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 const GOAWAY: u8 = 7;
-/// Also END_STREAM.
+/// Also the flag END_STREAM.
 pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 /// `:status: 200` (RFC 7541, appendix A).
@@ -55,8 +55,8 @@ struct Server {
 }
 
 impl Server {
-    /// Does with the n-th request of each connection as `act` says of both numbers, which are counted from 1. Whoever
-    /// speaks HTTP/1.1 is answered with 200.
+    /// `act` decides what the server does with a request. Its arguments are the number of the connection and of the
+    /// request on it, counted from 1. An HTTP/1.1 client gets 200.
     async fn start(act: impl Fn(usize, usize) -> Act + Copy + Send + Sync + 'static) -> Self {
         let authority = Authority::new();
         let acceptor = authority.serves(&["h2", "http/1.1"], None);
@@ -73,7 +73,7 @@ impl Server {
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(tcp).await else { return };
                     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                        // How it ends is the client's business.
+                        // The client decides how it ends.
                         let _ = serve(stream, |n| act(connection, n), &heard).await;
                     } else {
                         serve_http1(stream, &heard).await;
@@ -88,7 +88,7 @@ impl Server {
         target(&format!("https://{}/", self.address))
     }
 
-    /// No retry, so that a failed attempt is a dead letter.
+    /// Without retries, so that a failed attempt becomes a dead letter.
     fn heard(&self) -> Heard {
         let queue_wait = Duration::from_secs(60);
         Heard::new(Config { ca_file: Some(self.authority.path().to_owned()), retry: vec![], queue_wait, ..config() })
@@ -124,7 +124,7 @@ async fn serve(
                 let payload = if kind == PING { payload } else { vec![] };
                 stream.write_all(&frame(kind, ACK, 0, &payload)).await?;
             }
-            // A request has come whole. What comes after the last is passed over, as nginx does.
+            // A request is complete. Requests after the last one are ignored, as nginx does.
             HEADERS | DATA if flags & ACK != 0 && id <= last => {
                 requests += 1;
                 heard.fetch_add(1, Ordering::SeqCst);
@@ -146,7 +146,7 @@ async fn serve(
     }
 }
 
-/// A frame as it came.
+/// A received frame.
 pub struct Frame {
     pub kind: u8,
     pub flags: u8,
@@ -154,7 +154,7 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// Reads what a client sends before its first frame.
+/// Reads the preface that a client sends before its first frame.
 pub async fn read_preface(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
     stream.read_exact(&mut [0; 24]).await.map(drop)
 }
@@ -195,7 +195,7 @@ async fn connections_that_are_drained_under_load_cost_no_attempt() {
         }
     }
     assert_eq!(server.requests(), 5 * AT_ONCE as usize, "each was processed once");
-    // A few more than 100 are processed on some: those before the last that came whole after it.
+    // Some connections process a few more than 100: earlier requests that were complete only after the 100th.
     assert!(server.connections() >= 25, "{} connections", server.connections());
 }
 
@@ -240,7 +240,7 @@ async fn a_request_that_may_have_been_processed_goes_out_once() {
     assert_eq!(heard.exhausted().await, ("broken", 1));
     heard.offer(&server.target(), 3).await;
     heard.delivered().await;
-    assert_eq!((server.requests(), server.connections()), (3, 1), "the connection works, and is used on");
+    assert_eq!((server.requests(), server.connections()), (3, 1), "the connection still works, and is used again");
 }
 
 #[tokio::test]

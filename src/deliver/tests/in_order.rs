@@ -1,4 +1,4 @@
-//! Calls in row order: one of a row at a time, a failed one first, and what becomes of the others meanwhile.
+//! Calls in row order: a row has one call at a time, a failed call is retried first, and what happens to the others.
 
 use std::future::ready;
 use std::pin::pin;
@@ -12,13 +12,13 @@ use super::receiver::{Receiver, Reply};
 use crate::definition::MessageOrder;
 use crate::rules::{Live, Target};
 
-/// A webhook that wants row order, as this version has it.
+/// A webhook in row order, in this version.
 fn ordered(url: &str, version: u32) -> Arc<Target> {
     let target = Arc::into_inner(target(url)).unwrap();
     Arc::new(Target { version, order: MessageOrder::RowKey, ..target })
 }
 
-/// The call with the number n, which is about the row of its last digit.
+/// The call with number n. Its row is the last digit.
 fn about_a_row(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
     Call { row: format!("{}", n % 10).parse().ok(), ..call(target, n, book) }
 }
@@ -40,7 +40,7 @@ impl Heard {
 }
 
 impl Receiver {
-    /// The numbers of the next calls that come.
+    /// The numbers of the next calls.
     async fn numbers(&mut self, count: usize) -> Vec<u32> {
         let mut numbers = Vec::new();
         for _ in 0..count {
@@ -78,7 +78,8 @@ async fn many_rows_arrive_in_their_order_whatever_fails() {
     let (lanes, book) = (heard.lanes.clone(), heard.book.clone());
     let sending = tokio::spawn(async move {
         for n in 0..CALLS {
-            // What the endpoint refuses at the moment is no reason to give up here: see the tests below.
+            // Keeps the lane from filling up: calls that find no room at a failing endpoint would be dead-lettered.
+            // The tests below cover that.
             while lanes.in_flight() >= 40 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -104,7 +105,7 @@ async fn many_rows_arrive_in_their_order_whatever_fails() {
 async fn a_head_that_fails_for_too_long_is_a_gap_and_its_row_goes_on_behind_it() {
     let mut receiver = Receiver::start(|n| Reply::Status(if n < 3 { 503 } else { 200 })).await;
     let patience = Duration::from_millis(300);
-    // Such a wait would be spent in a retry topic, were there no order.
+    // Without row order such a wait would be spent in a retry topic.
     let retry = vec![Duration::from_secs(120); 9];
     let mut heard = Heard::new(Config { retry, order_patience: patience, ..config() });
     let target = ordered(&receiver.url("/"), 1);
@@ -116,7 +117,7 @@ async fn a_head_that_fails_for_too_long_is_a_gap_and_its_row_goes_on_behind_it()
     let story = "answered 503 Service Unavailable; dead-lettered after 2 attempts: its row has failed for ";
     assert!(cause.text.contains(story), "{}", cause.text);
     assert!(cause.text.ends_with("and 2 calls of the row wait behind it"), "{}", cause.text);
-    // The row still fails with the next one, which has no patience of its own.
+    // The row still fails with the next call, which gets no further patience.
     let (n, cause) = heard.given_up().await;
     assert!(
         n == 20 && cause.text.contains("dead-lettered after 1 attempts: its row has failed for "),
@@ -165,7 +166,7 @@ async fn a_full_lane_is_waited_for_while_its_endpoint_works_however_slow() {
 
 #[tokio::test]
 async fn a_call_that_finds_no_place_behind_others_of_a_failing_endpoint_is_given_up_with_the_reason() {
-    // What an endpoint does not like keeps others waiting like what it can't do.
+    // A refusal of the endpoint keeps other calls waiting like a failure does.
     let receiver = Receiver::start(|_| Reply::Status(422)).await;
     let (retry, order_patience) = (vec![Duration::from_secs(30)], Duration::from_secs(10));
     let few = Config { concurrency: 1, queue_calls: 3, order_parked: 1, ..config() };
@@ -174,12 +175,12 @@ async fn a_call_that_finds_no_place_behind_others_of_a_failing_endpoint_is_given
     let started = Instant::now();
     heard.offer_in_order(&target, [10, 20, 30]).await;
     let (n, cause) = heard.given_up().await;
-    assert!(started.elapsed() >= order_patience / 20, "what may be over soon is waited for");
+    assert!(started.elapsed() >= order_patience / 20, "the lane waits for a failure that may be over soon");
     assert_eq!((n, cause.class, cause.status), (30, "row_order", Some(422)));
     let story = "not attempted: 2 calls wait before it in row order, there is no room for more, and the endpoint \
                  fails: http://";
     assert!(cause.text.starts_with(story) && cause.text.ends_with("422 Unprocessable Entity"), "{}", cause.text);
-    // Another row has a place left, and then the whole lane is full.
+    // A call of another row finds a place. Then the whole lane is full.
     heard.offer_in_order(&target, [11, 12]).await;
     let (n, cause) = heard.given_up().await;
     assert!(n == 12 && cause.text.contains("not attempted: 3 calls wait before it"), "{n} {}", cause.text);
@@ -269,7 +270,7 @@ async fn its_throttling_has_the_slots_of_the_topic_of_row_order() {
     }
     let most = most_in_a_second(&arrived);
     assert!(most <= 10, "{most} in a second");
-    // Who has no slots any more has nothing to send either: its partitions are read by others.
+    // An instance without slots has nothing to send either: other instances read its partitions.
     drop(shares);
     heard.offer_in_order(&throttled, CALLS..CALLS + 3).await;
     while heard.book.abandoned() < 3 {
@@ -316,7 +317,7 @@ async fn a_head_that_waits_is_dropped_when_others_read_it_and_cancelled_when_its
     while heard.lanes.in_flight() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // A cancelled call is settled by who hears of it, which is nobody here.
+    // A cancelled call is settled by its sink, which does not do so here.
     assert_eq!((heard.book.settled(), heard.book.abandoned()), (0, 3));
 }
 
@@ -329,7 +330,7 @@ async fn what_failed_long_before_a_lane_was_full_gives_nothing_up() {
     let target = ordered(&receiver.url("/"), 1);
     heard.offer_in_order(&target, [1]).await;
     assert_eq!(receiver.numbers(1).await, [1]);
-    // By then its endpoint has only failed for longer than is waited for.
+    // By then the endpoint has failed for longer than a full lane waits.
     tokio::time::sleep(order_patience / 4).await;
     heard.offer_in_order(&target, [2, 3]).await;
     receiver.heard().await;

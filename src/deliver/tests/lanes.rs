@@ -1,4 +1,4 @@
-//! Lanes: bounds, connections, independence, coming and going.
+//! Lanes: limits, connections, independence, start and end.
 
 use std::future::ready;
 use std::pin::pin;
@@ -80,7 +80,7 @@ async fn large_bodies_for_endpoints_that_hang_leave_memory_for_others() {
     };
     let hanging = Receiver::start(|_| Reply::Silence).await;
     let mut heard = Heard::new(config());
-    // Each has a lane of its own, for which it is the first call.
+    // Each is the first call of a separate lane.
     for n in 0..30 {
         heard.lanes.send(large(&target(&hanging.url(&format!("/{n}"))), n)).await;
     }
@@ -91,7 +91,7 @@ async fn large_bodies_for_endpoints_that_hang_leave_memory_for_others() {
         deferred += 1;
     }
     assert!(deferred >= 20, "{deferred}");
-    assert!(heard.lanes.in_flight() >= 5, "half of the memory is for anybody: {}", heard.lanes.in_flight());
+    assert!(heard.lanes.in_flight() >= 5, "half of the memory is for any lane: {}", heard.lanes.in_flight());
     timeout(Duration::from_secs(1), budget.room()).await.expect("there is room for others");
 }
 
@@ -130,8 +130,8 @@ async fn a_full_lane_that_hangs_sends_calls_to_wait_soon_and_then_at_once() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let waits = heard.waits().await;
     assert_eq!((waits.n, waits.attempts, waits.deferrals), (4, 0, 1));
-    assert_eq!(waits.wait, Duration::ZERO, "it goes on as soon as there is room");
-    // What is known to hang is not waited for again.
+    assert_eq!(waits.wait, Duration::ZERO, "it is sent as soon as there is room");
+    // A lane that is known to hang is not waited for again.
     let started = Instant::now();
     heard.offer_all(&target, 5..105).await;
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
@@ -153,7 +153,7 @@ async fn a_call_that_is_queued_for_too_long_goes_to_wait_elsewhere() {
         let waits = heard.waits().await;
         assert_eq!((waits.n, waits.attempts, waits.deferrals), (n, 0, 1));
     }
-    assert_eq!(heard.lanes.in_flight(), 1, "the one that is under way stays");
+    assert_eq!(heard.lanes.in_flight(), 1, "the call under way stays");
     receiver.release(1);
     assert_eq!(heard.delivered().await, 1);
 }
@@ -215,7 +215,7 @@ async fn an_endpoint_that_fails_again_and_again_gets_probes_alone() {
         failing += 1;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // One may have been queued before the third failure was known; it has gone to wait as well.
+    // One may have been queued before the third failure was known. It was deferred as well.
     for _ in 3..failing {
         let waits = heard.waits().await;
         assert_eq!((waits.attempts, waits.deferrals), (0, 1));
@@ -296,7 +296,7 @@ async fn stop_lets_the_attempts_under_way_end_and_drops_the_rest_unsettled() {
     let later = vec![Duration::from_secs(40)];
     let mut heard = Heard::new(Config { concurrency: 1, retry: later, ..config() });
     let target = target(&receiver.url("/"));
-    // One waits for a retry, one is under way, one is queued.
+    // One call waits for a retry, one is under way, one is queued.
     heard.offer_all(&target, 0..3).await;
     receiver.heard().await;
     receiver.heard().await;
@@ -324,7 +324,7 @@ async fn a_lane_without_calls_ends_and_comes_again() {
     for n in 0..2 {
         heard.offer(&target, n).await;
         assert_eq!(heard.delivered().await, 1);
-        // A worker closes its connection when it has ended.
+        // A worker closes its connection when it ends.
         receiver.closed().await;
         assert_eq!(heard.lanes.shared.lane_count(), 0);
     }
@@ -346,7 +346,7 @@ async fn a_lane_whose_endpoint_fails_is_remembered_when_its_calls_are_gone() {
     assert_eq!(heard.lanes.shared.lane_count(), 1);
     heard.offer(&target, 2).await;
     heard.waits().await;
-    assert!(receiver.not_heard(), "its breaker is open still");
+    assert!(receiver.not_heard(), "its breaker is still open");
 }
 
 #[tokio::test]
@@ -386,7 +386,7 @@ async fn calls_that_are_dropped_take_nobodys_turn() {
         }
         heard.delivered().await
     };
-    // With a turn for each it would take one second after the other.
+    // If each had taken a slot, it would take longer: one second per call.
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), all).await, Ok(1));
 }
 
@@ -417,12 +417,12 @@ async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
     let heard = Heard::new(config());
     let target = target("http://127.0.0.1:9/");
     let lane = heard.lanes.shared.lane(&call(&target, 0, &heard.book)).unwrap();
-    // The first call starts a worker, whose place is taken before it runs.
+    // The first call starts a worker task, whose place this test takes before it runs.
     lane.push(call(&target, 0, &heard.book)).ok().unwrap();
     let mut worker = Worker::new(lane.clone());
     assert!(matches!(worker.take(), NextAction::Send(_)));
     assert!(matches!(worker.take(), NextAction::Park));
-    // Here its idle time ends, and a call comes before it has left.
+    // Here its idle time ends, and a call arrives before it has left.
     lane.push(call(&target, 1, &heard.book)).ok().unwrap();
     assert!(!worker.leave().await);
     assert!(matches!(worker.next().await, Some(held) if held.call.place.offset == 1));
@@ -462,7 +462,7 @@ async fn an_instance_without_a_share_sends_throttled_calls_at_once_where_others_
     throttled.call_throttling = Some(2);
     heard.offer_all(&Arc::new(throttled), 0..3).await;
     for _ in 0..3 {
-        assert_eq!(heard.waits().await.wait, Duration::ZERO, "whoever reads the overflow log has a share");
+        assert_eq!(heard.waits().await.wait, Duration::ZERO, "the reader of the overflow log has slots");
     }
     assert_eq!(receiver.connections(), 0);
 }
@@ -509,11 +509,11 @@ async fn what_waits_in_the_overflow_log_comes_as_far_as_there_is_work_for_it_and
         }
     }
     assert!((2..20).contains(&taken), "{taken}");
-    assert_eq!(heard.book.put_back(), 1, "the next one goes on waiting");
+    assert_eq!(heard.book.put_back(), 1, "the next one keeps waiting");
     receiver.heard().await;
     heard.book.draining.store(true, Ordering::SeqCst);
     heard.lanes.shared.expire();
-    assert_eq!(heard.lanes.in_flight(), 1, "what is under way stays");
+    assert_eq!(heard.lanes.in_flight(), 1, "the call under way stays");
     assert_eq!(heard.book.put_back(), taken as usize);
     receiver.release(1);
     assert_eq!(heard.delivered().await, 1);
@@ -533,7 +533,7 @@ async fn fresh_calls_go_behind_those_that_wait() {
         if heard.lanes.in_flight() <= n as usize {
             break;
         }
-        assert!(n < 20, "places are kept for what waits");
+        assert!(n < 20, "places are reserved for waiting calls");
     }
     heard.waits().await;
     assert!(heard.lanes.takes(line).calls > 0);

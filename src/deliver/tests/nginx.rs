@@ -1,4 +1,4 @@
-//! The drain that receivers have most often: nginx ends each connection after so many requests.
+//! The most common drain: nginx ends each connection after a number of requests.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -21,7 +21,7 @@ impl Drop for Nginx {
     }
 }
 
-/// Answers 200 on HTTP/2, 100 times on each connection. None if it is not installed.
+/// Answers 200 on HTTP/2, 100 times on each connection. None if nginx is not installed.
 fn start(directory: &Path, port: u16, authority: &Authority) -> Option<Nginx> {
     let (certificate, key) = authority.signs(&["127.0.0.1"]);
     std::fs::write(directory.join("certificate.pem"), certificate.pem()).unwrap();

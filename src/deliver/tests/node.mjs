@@ -1,10 +1,10 @@
-// An HTTP/2 server that drains its sessions under load. Arguments: the files with its certificate and its key.
-// It writes its port, then a line for each thing that it does: "took" or "refused" with the message's id, "session".
+// An HTTP/2 server that drains its sessions under load. Arguments: the files with its certificate and its key. It
+// prints its port, then one line per event: "took" or "refused" with the message's id, or "session".
 import { readFileSync } from 'node:fs';
 import { constants, createSecureServer } from 'node:http2';
 
 const PER_SESSION = 100;
-// Of every third session the last 10 requests before the drain are refused by a GOAWAY that names the one before them.
+// In every third session a GOAWAY refuses the last 10 requests before the drain: it names the request before them.
 const REFUSES_EACH = 3;
 const REFUSED = 10;
 
@@ -16,7 +16,7 @@ let sessions = 0;
 server.on('session', (session) => {
   sessions += 1;
   tell('session');
-  // What has come before a session is closed is named by its GOAWAY, and has to be taken.
+  // The GOAWAY of a closed session names the requests that have arrived, so they must be taken.
   const takes = sessions % REFUSES_EACH === 0 ? PER_SESSION - REFUSED : Infinity;
   let came = 0;
   let last;
@@ -39,8 +39,8 @@ server.on('session', (session) => {
       session.close();
     } else if (came === PER_SESSION) {
       session.goaway(constants.NGHTTP2_NO_ERROR, last);
-      // It sends another GOAWAY, which names a later request unless this one has gone out before. That is no HTTP/2
-      // (RFC 9113, 6.8), and a client ends the connection.
+      // This sends another GOAWAY, which names a later request unless the first GOAWAY was sent before. Such a GOAWAY
+      // violates HTTP/2 (RFC 9113, 6.8), and a client ends the connection.
       setImmediate(() => session.close());
     }
   });

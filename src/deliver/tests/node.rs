@@ -1,4 +1,4 @@
-//! Drains of Node's HTTP/2 server, which says itself what it took and what it refused.
+//! Drains of Node's HTTP/2 server, which reports the requests that it took and refused.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -27,7 +27,7 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// None if it is not installed.
+    /// None if Node is not installed.
     fn start(directory: &Path, authority: &Authority) -> Option<Self> {
         let (certificate, key) = authority.signs(&["127.0.0.1"]);
         let file = |name: &str, text: String| {
@@ -47,7 +47,7 @@ impl Node {
         std::fs::read_to_string(&self.output).unwrap()
     }
 
-    /// What stands in the lines that begin with a word.
+    /// The rest of each line that begins with this word.
     fn told(&self, word: &str) -> Vec<String> {
         let said = self.said();
         said.lines().filter_map(|line| Some(line.strip_prefix(word)?.trim().to_owned())).collect()

@@ -1,4 +1,4 @@
-//! Calls through a real proxy, which tells what it was asked for.
+//! Calls through a real proxy that reports the requests it receives.
 
 use std::net::SocketAddr;
 
@@ -10,16 +10,16 @@ use super::super::{Config, Outcome};
 use super::calls::{Heard, config, target};
 use super::receiver::{Receiver, Reply};
 
-/// What a proxy answers.
+/// How a proxy answers.
 #[derive(Clone, Copy)]
 enum Says {
-    /// It makes the tunnel.
+    /// It opens the tunnel.
     Yes,
     This(&'static str),
     Nothing,
 }
 
-/// A proxy, and the heads of the requests that it hears.
+/// A proxy, and the heads of the requests that it receives.
 async fn proxy(says: Says) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -51,7 +51,7 @@ async fn proxy(says: Says) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     (address, heard)
 }
 
-/// Calls go through the proxy, as a user with a password.
+/// Sends calls through the proxy, with user and password.
 fn through(proxy: SocketAddr) -> Config {
     let proxy = format!("http://us:s3cret@{proxy}").try_into().unwrap();
     Config { proxy: Some(proxy), retry: vec![], ..config() }
@@ -106,10 +106,10 @@ async fn a_proxys_trouble_is_told_as_the_proxys_and_without_its_password() {
         let mut heard = Heard::new(Config { connect_timeout, ..through(address) });
         heard.offer(&target("http://127.0.0.1:9/"), 1).await;
         let Some(Outcome::Exhausted { cause }) = heard.end().await.outcome else { panic!("delivered") };
-        // At the very end of the time it may be the whole wait that is told.
+        // At the end of the time limit the timeout of the whole connect may be reported instead.
         assert!(["proxy", "connect_timeout"].contains(&cause.class), "{}", cause.text);
         assert!(cause.class != "proxy" || cause.status == status && cause.text.contains(words), "{}", cause.text);
         assert!(!cause.text.contains("s3cret"), "{}", cause.text);
-        assert!(!cause.text.contains(&address.to_string()), "clients see it: {}", cause.text);
+        assert!(!cause.text.contains(&address.to_string()), "clients can see it: {}", cause.text);
     }
 }

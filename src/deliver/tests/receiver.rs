@@ -1,4 +1,4 @@
-//! A real HTTP server that does as each test says, and tells what it heard.
+//! A real HTTP server that answers as each test defines, and reports its requests.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -22,24 +22,24 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 
-/// What the receiver does with a request.
+/// How the receiver answers a request.
 #[derive(Clone, Copy)]
 pub enum Reply {
     Status(u16),
     RetryAfter(u16, &'static str),
     /// Never answers.
     Silence,
-    /// A head, and a body that never ends.
+    /// A head and an endless body.
     EndlessBody(u16),
-    /// A head, and a body of so many bytes.
+    /// A head and a body of this many bytes.
     Body(u16, usize),
-    /// So many headers.
+    /// This many headers.
     Headers(u16, usize),
     /// A body with this text.
     Text(u16, &'static str),
     /// Answers when [`Receiver::release`] allows one more.
     Held(u16),
-    /// The same with a text.
+    /// The same with a text as the body.
     HeldText(u16, &'static str),
 }
 
@@ -57,7 +57,7 @@ pub struct Receiver {
     permits: Arc<Semaphore>,
 }
 
-/// What the connections of one receiver share.
+/// State that the connections of one receiver share.
 #[derive(Clone)]
 struct Script {
     reply: Arc<dyn Fn(usize) -> Reply + Send + Sync>,
@@ -67,7 +67,7 @@ struct Script {
 }
 
 impl Receiver {
-    /// Answers the request with the number n, counted from 0, as `reply(n)` says.
+    /// Answers the request with number n, counted from 0, with `reply(n)`.
     pub async fn start(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_with(None, reply).await
     }
@@ -76,7 +76,7 @@ impl Receiver {
         Self::start_at("127.0.0.1:0", tls, reply).await
     }
 
-    /// The same, at an address and port of one's choice.
+    /// The same at a chosen address and port.
     pub async fn start_at(
         address: &str,
         tls: Option<TlsAcceptor>,
@@ -118,12 +118,12 @@ impl Receiver {
         format!("http://{}{path}", self.address)
     }
 
-    /// The next request.
+    /// Awaits the next request.
     pub async fn heard(&mut self) -> Heard {
         self.heard.recv().await.unwrap()
     }
 
-    /// Whether no further request has come.
+    /// Returns whether no further request has arrived.
     pub fn not_heard(&mut self) -> bool {
         self.heard.try_recv().is_err()
     }
@@ -133,7 +133,7 @@ impl Receiver {
         self.closed.recv().await.unwrap();
     }
 
-    /// Lets so many held answers go.
+    /// Releases this many held responses.
     pub fn release(&self, answers: usize) {
         self.permits.add_permits(answers);
     }
@@ -150,7 +150,7 @@ impl Script {
             async move { Ok::<_, Infallible>(script.answer(request).await) }
         });
         let io = TokioIo::new(stream);
-        // How a connection ends is the client's business.
+        // The client decides how a connection ends.
         let _ = if h2 {
             hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
         } else {

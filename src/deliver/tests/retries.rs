@@ -1,4 +1,4 @@
-//! What each kind of answer, or none, leads to.
+//! The result of each kind of response, and of none.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn a_delivery_is_what_standard_webhooks_says() {
     for (name, value) in &expected {
         assert_eq!(request.head.headers[*name], value.as_str());
     }
-    // Those, the timestamp and the signature are all.
+    // The only other headers are the timestamp and the signature.
     assert_eq!(request.head.headers.len(), expected.len() + 2);
 }
 
@@ -137,7 +137,7 @@ async fn silence_is_a_timeout() {
     let receiver = Receiver::start(|_| Reply::Silence).await;
     let short = Duration::from_millis(30);
     let answer = Config { first_byte_timeout: short, retry: vec![], ..config() };
-    // Connecting takes some of the time that the answer could have had.
+    // Connecting takes some of the attempt's time, so its limit ends before that of the response.
     let whole = Config { connect_timeout: short, timeout: short, ..answer.clone() };
     for (config, what) in [(answer, "the response took longer than 30ms"), (whole, "the attempt took longer than 30ms")]
     {
@@ -154,7 +154,7 @@ async fn an_address_that_takes_no_connection_is_a_timeout() {
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
-    // Nobody accepts, so that the queue is full after a connection or two, and who comes later hears nothing.
+    // No connection is accepted. The queue is full after one or two, and later clients get no answer.
     let mut queued = vec![];
     while let Ok(stream) = timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
         queued.push(stream.unwrap());
@@ -174,7 +174,7 @@ async fn an_address_that_takes_no_connection_is_a_timeout() {
 async fn the_status_line_decides_and_a_slow_or_large_body_costs_the_connection() {
     for reply in [Reply::EndlessBody(200), Reply::Body(200, 4096)] {
         let receiver = Receiver::start(move |_| reply).await;
-        // The second call waits a second for the first one's body, and no clock is to send it elsewhere meanwhile.
+        // The second call waits a second for the body of the first. The queue wait must not defer it meanwhile.
         let queue_wait = Duration::from_secs(10);
         let limits = Config { response_bytes: 4095, concurrency: 1, queue_wait, ..config() };
         let mut heard = Heard::new(limits);
@@ -211,7 +211,7 @@ async fn a_stale_connection_costs_no_attempt() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
-        // The first connection closes when its second request comes; the second serves it.
+        // The first connection closes at its second request. The second connection serves it.
         let mut stale = listener.accept().await.unwrap().0;
         read_request(&mut stale).await;
         stale.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
@@ -259,7 +259,7 @@ async fn neither_http_nor_a_private_address_is_dialled_unless_allowed() {
     assert_eq!(receiver.connections(), 0);
 }
 
-/// Reads to the end of one of the test calls' bodies.
+/// Reads to the end of a test call's body.
 async fn read_request(stream: &mut TcpStream) {
     let mut request = Vec::new();
     while !request.ends_with(b"}") {

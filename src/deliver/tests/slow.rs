@@ -1,4 +1,4 @@
-//! Receivers that answer byte by byte, without end, or too much: each is cut by a limit, and holds no other up.
+//! Receivers that answer byte by byte, without end, or too much. A limit ends each, and none delays the others.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::super::{Config, Outcome};
 use super::calls::{Heard, config, target};
 
-/// What a receiver says: some at once, then the rest piece by piece, or as fast as it can, without end.
+/// What a receiver sends: a first part, then the rest piece by piece, or as fast as it can, without end.
 #[derive(Clone, Copy)]
 struct Slow {
     at_once: &'static [u8],
@@ -19,7 +19,7 @@ struct Slow {
 
 const PAUSE: Option<Duration> = Some(Duration::from_millis(5));
 
-/// Serves every connection so, and tells for how long each lasted after its request.
+/// Serves every connection this way, and reports how long each lasted after its request.
 async fn serve(slow: Slow) -> (String, mpsc::UnboundedReceiver<Duration>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -123,7 +123,7 @@ async fn interim_answers_put_no_deadline_off() {
     assert!(lasted >= limit && lasted < limit * 50, "{lasted:?}");
 }
 
-/// Reads to the end of one of the test calls' bodies.
+/// Reads to the end of a test call's body.
 async fn read_request(stream: &mut TcpStream) {
     let mut request = Vec::new();
     while !request.ends_with(b"}") {

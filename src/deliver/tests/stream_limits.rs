@@ -1,5 +1,5 @@
-//! How many requests may be under way on an HTTP/2 connection at once: servers that say so late, or allow less later.
-//! They refuse what is above it (RFC 9113, 5.1.2).
+//! Limits of concurrent requests on an HTTP/2 connection: servers that announce a limit late, or lower it later. They
+//! refuse requests above it (RFC 9113, 5.1.2).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,41 +18,41 @@ use super::http2::{ACK, DATA, END_HEADERS, Frame, HEADERS, PING, RST_STREAM, SET
 use super::http2::{file, frame, read_frame, read_preface};
 use super::tls::Authority;
 
-/// The time between two answers on a connection.
+/// Time between two responses on a connection.
 const TICK: Duration = Duration::from_millis(2);
-/// Ticks from the first request to a limit that comes late.
+/// Ticks from the first request to a late limit.
 const LATE: usize = 50;
 
-/// How many requests a connection may have at once.
+/// Limit of concurrent requests on a connection.
 #[derive(Clone, Copy)]
 enum Limit {
     Told(usize),
-    /// Nothing is said, nor answered, before it is late.
+    /// Announced late. Before that nothing is answered.
     Late(usize),
-    /// No limit, until so many are under way.
+    /// No limit until `at` requests are under way.
     Lowered {
         at: usize,
         to: usize,
     },
 }
 
-/// What became of a connection's requests.
+/// What happened to a connection's requests.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Counts {
     answered: usize,
     refused: usize,
-    /// Those of them that came after the client had acknowledged the limit.
+    /// Refused requests that arrived after the client had acknowledged the limit.
     against_the_limit: usize,
 }
 
 /// The server's side of a connection.
 struct Served {
     limit: Limit,
-    /// What was said of it.
+    /// The announced limit.
     most: Option<usize>,
-    /// The client has acknowledged that.
+    /// The client has acknowledged the limit.
     is_known: bool,
-    /// Requests that have come whole and are not answered.
+    /// Complete requests without a response yet.
     open: VecDeque<u32>,
     ticks: usize,
     counts: Counts,
@@ -63,7 +63,7 @@ impl Served {
         Self { limit, most: None, is_known: false, open: VecDeque::new(), ticks: 0, counts: Counts::default() }
     }
 
-    /// The frames that come first.
+    /// The first frames to send.
     fn begin(&mut self) -> Vec<u8> {
         match self.limit {
             Limit::Told(most) => self.tell(most),
@@ -72,9 +72,9 @@ impl Served {
         }
     }
 
-    /// Says how many may be under way, and refuses those that are too many.
+    /// Announces a limit, and refuses the requests above it.
     fn tell(&mut self, most: usize) -> Vec<u8> {
-        /// As RFC 9113, 6.5.2 numbers it.
+        /// The id of the setting (RFC 9113, 6.5.2).
         const MAX_CONCURRENT_STREAMS: u16 = 3;
         (self.most, self.is_known) = (Some(most), false);
         let setting = [&MAX_CONCURRENT_STREAMS.to_be_bytes()[..], &(most as u32).to_be_bytes()].concat();
@@ -89,7 +89,7 @@ impl Served {
         above.into_iter().flat_map(|stream| frame(RST_STREAM, 0, stream, &reason)).collect()
     }
 
-    /// What is sent when a frame has come.
+    /// Handles a frame. Returns the frames to send.
     fn came(&mut self, came: Frame) -> Vec<u8> {
         match came.kind {
             SETTINGS if came.flags & ACK != 0 => {
@@ -109,7 +109,7 @@ impl Served {
         }
     }
 
-    /// What is sent as time goes by.
+    /// Returns the frames to send at a tick.
     fn tick(&mut self) -> Vec<u8> {
         if let Limit::Late(most) = self.limit
             && self.most.is_none()
@@ -130,7 +130,7 @@ struct Server {
 }
 
 impl Server {
-    /// Its n-th connection, counted from 0, has the limit that `limit` tells.
+    /// `limit` returns the limit of the n-th connection, counted from 0.
     async fn start(limit: impl Fn(usize) -> Limit + Send + 'static) -> Self {
         let authority = Authority::new();
         let acceptor = authority.serves(&["h2"], None);
@@ -145,14 +145,14 @@ impl Server {
                 let stream = acceptor.accept(tcp).await.unwrap();
                 let served = Arc::new(Mutex::new(Served::new(limit(number))));
                 opened.lock().unwrap().push(served.clone());
-                // How it ends is the client's business.
+                // The client decides how it ends.
                 tokio::spawn(async move { drop(serve(stream, &served).await) });
             }
         });
         Self { address, authority: file(&authority), connections }
     }
 
-    /// Delivers so many calls to it, each in its only attempt. What its connections had of them.
+    /// Delivers this many calls, each in its only attempt. Returns the counts of each connection.
     async fn takes(&self, calls: u32) -> Vec<Counts> {
         let (ca_file, queue_wait) = (Some(self.authority.path().to_owned()), Duration::from_secs(60));
         let mut heard = Heard::new(Config { ca_file, retry: vec![], queue_wait, ..config() });

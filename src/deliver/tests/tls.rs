@@ -25,7 +25,7 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        // Authorities are told apart by their names.
+        // Authorities are distinguished by their names.
         params.distinguished_name.push(DnType::CommonName, format!("{:x?}", &key.public_key_raw()[..16]));
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
@@ -34,7 +34,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate for these names, and its key.
+    /// Signs a certificate for these names. Also returns its key.
     pub fn signs(&self, names: &[&str]) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -45,14 +45,14 @@ impl Authority {
         params.signed_by(key, &self.0).unwrap()
     }
 
-    /// A server's side of TLS for loopback, which asks for certificates of the clients' authority, if it has one.
+    /// The server's side of TLS for loopback. Requires client certificates of the clients' authority, if there is one.
     pub fn serves(&self, protocols: &[&str], clients: Option<&Authority>) -> TlsAcceptor {
         let (certificate, key) = self.signs(&["localhost", "127.0.0.1"]);
         acceptor(certificate, &key, protocols, clients)
     }
 }
 
-/// A server's side of TLS with this certificate.
+/// The server's side of TLS with this certificate.
 pub fn acceptor(
     certificate: Certificate,
     key: &KeyPair,
@@ -75,7 +75,7 @@ pub fn acceptor(
     TlsAcceptor::from(Arc::new(server))
 }
 
-/// A server's side of TLS, and the file with the authority that signed it.
+/// The server's side of TLS, and the file with the authority that signed its certificate.
 fn tls(protocols: &[&str]) -> (TlsAcceptor, NamedTempFile) {
     let authority = Authority::new();
     let file = NamedTempFile::new().unwrap();
@@ -83,7 +83,7 @@ fn tls(protocols: &[&str]) -> (TlsAcceptor, NamedTempFile) {
     (authority.serves(protocols, None), file)
 }
 
-/// A webhook at the URL with TLS of its own.
+/// A webhook at the URL with these TLS settings.
 pub fn with_tls(url: &str, ca: Option<&Authority>, identity: Option<(Certificate, KeyPair)>) -> Arc<Target> {
     let (certificate, key) = identity.map(|(certificate, key)| (certificate.pem(), key.serialize_pem())).unzip();
     let settings = TlsSettings {
@@ -110,7 +110,7 @@ async fn deliver(protocols: &[&str], calls: u32) -> (Receiver, Version) {
     heard.offer_all(&target, 0..calls).await;
     let verifier = standardwebhooks::Webhook::new(SECRET).unwrap();
     let mut version = Version::HTTP_10;
-    // As many at once as allowed, before the first is answered.
+    // As many concurrent calls as allowed, before the first is answered.
     for _ in 0..calls {
         let request = receiver.heard().await;
         verifier.verify(&request.body, &request.head.headers).unwrap();
@@ -162,7 +162,7 @@ async fn a_webhook_believes_its_own_authority_and_no_other() {
     let mut heard = Heard::new(Config { retry: vec![], ..config() });
     heard.offer(&with_tls(&url, Some(&its), None), 1).await;
     assert_eq!(heard.delivered().await, 1);
-    // At the same URL, while that connection is open, whoever does not believe it is not served by it.
+    // A webhook at the same URL that does not trust the authority does not use the open connection.
     heard.offer(&with_tls(&url, Some(&other), None), 2).await;
     assert_eq!(heard.exhausted().await, ("tls", 1));
     heard.offer(&target(&url), 3).await;
@@ -183,7 +183,7 @@ async fn a_webhook_shows_its_own_certificate_and_another_at_the_same_url_does_no
         std::fs::write(file.path(), servers.pem()).unwrap();
         let ca_file = Some(file.path().to_owned());
         let mut heard = Heard::new(Config { retry: vec![], ca_file, ..config() });
-        // The installation's authorities are believed where the webhook has none of its own.
+        // The installation's authorities are trusted if the webhook has none.
         for ca in [None, Some(&servers)] {
             heard.offer(&with_tls(&url, ca, Some(clients.signs(&["us"]))), 1).await;
             assert_eq!(heard.delivered().await, 1);
@@ -191,7 +191,7 @@ async fn a_webhook_shows_its_own_certificate_and_another_at_the_same_url_does_no
         for stranger in [target(&url), with_tls(&url, None, Some(servers.signs(&["us"])))] {
             heard.offer(&stranger, 2).await;
             let (class, _) = heard.exhausted().await;
-            // On TLS 1.3 a client hears of the refusal only after the handshake.
+            // On TLS 1.3 a client receives the refusal only after the handshake.
             assert!(["tls", "broken"].contains(&class), "{class}");
         }
     }

@@ -1,4 +1,4 @@
-//! What is told of TLS handshakes that fail, in the message log and so over REST.
+//! Causes of failed TLS handshakes in the message log, and so in the REST API.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use super::calls::{Heard, config, target};
 use super::receiver::{Receiver, Reply};
 use super::tls::{Authority, acceptor};
 
-/// A server's side of TLS with a certificate of the authority that is changed so.
+/// The server's side of TLS with a certificate of the authority, changed by `change`.
 fn with(authority: &Authority, change: impl Fn(&mut CertificateParams)) -> TlsAcceptor {
     let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
     change(&mut params);
@@ -21,14 +21,14 @@ fn with(authority: &Authority, change: impl Fn(&mut CertificateParams)) -> TlsAc
     acceptor(authority.signs_params(params, &key), &key, &["h2"], None)
 }
 
-/// A server that says so much to whoever connects, and closes.
+/// A server that sends this to each client, and closes.
 async fn says(words: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // Bytes that are left unread would end the connection before it has said anything.
+            // Unread bytes would end the connection before the server has sent anything.
             let mut hello = Vec::with_capacity(64 * 1024);
             let _ = stream.read_buf(&mut hello).await;
             let _ = stream.write_all(words).await;
@@ -38,7 +38,7 @@ async fn says(words: &'static [u8]) -> SocketAddr {
     address
 }
 
-/// What is told of a call there, where this authority is believed.
+/// The logged cause of a call to the address, if this authority is trusted.
 async fn told(address: SocketAddr, authority: &Authority) -> String {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), authority.pem()).unwrap();
@@ -75,7 +75,7 @@ async fn a_certificate_that_is_refused_is_told_with_what_helps() {
         let receiver = Receiver::start_with(Some(acceptor), |_| Reply::Status(200)).await;
         let cause = told(receiver.address, &authority).await;
         assert!(cause.contains(words), "{words}: {cause}");
-        assert!(!cause.contains("corp.example"), "what else a certificate is for is not told: {cause}");
+        assert!(!cause.contains("corp.example"), "other names of a certificate are not shown: {cause}");
     }
 }
 
