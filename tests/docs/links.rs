@@ -69,7 +69,8 @@ fn anchors(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in prose(text).filter(|line| line.starts_with('#')) {
         let heading = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = heading.chars().filter(|character| character.is_alphanumeric() || matches!(character, ' ' | '-' | '_'));
+        let kept =
+            heading.chars().filter(|character| character.is_alphanumeric() || matches!(character, ' ' | '-' | '_'));
         let anchor: String = kept.map(|character| if character == ' ' { '-' } else { character }).collect();
         let mut name = anchor.clone();
         for again in 1.. {
