@@ -1,7 +1,7 @@
-//! Stage 2: a record's bytes become a [`RowChange`], borrowed from the record and read in one pass.
+//! Stage 2: decodes a record's bytes into a [`RowChange`] in one pass. The row change borrows from the record.
 //!
-//! Values stay JSON text: nothing is parsed into a tree, and what is sent is spliced from the record as it
-//! stands. Pure: no clock, no I/O.
+//! Values stay JSON text: nothing is parsed into a tree, and payloads splice the text from the record. Pure: no
+//! clock, no I/O.
 
 mod debezium;
 mod event_date;
@@ -24,7 +24,7 @@ pub use self::settings::{
 };
 pub use self::whole_tables::WholeTables;
 
-/// A record as a decoder sees it: nothing of Kafka's client.
+/// One Kafka record as the input of a decoder, without types of the Kafka client.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     pub topic: &'a str,
@@ -33,14 +33,14 @@ pub struct Input<'a> {
     /// Kafka's timestamp, milliseconds since 1970 unless its producer wrote another unit; 0 when the record has none.
     pub timestamp_ms: i64,
     pub key: Option<&'a [u8]>,
-    /// None is a tombstone: no bytes at all.
+    /// None for a tombstone.
     pub value: Option<&'a [u8]>,
     pub headers: &'a (dyn Headers + Sync),
 }
 
 impl<'a> Input<'a> {
-    /// The value's text; None for a tombstone and for the text `null`, which Connect's JsonConverter writes
-    /// for one.
+    /// The value's text; None for a tombstone and for the text `null`, which Connect's JsonConverter writes for a
+    /// tombstone.
     fn text(&self, format: Format) -> Result<Option<&'a str>, DecodeError> {
         let Some(value) = self.value else { return Ok(None) };
         let text = wire::text(value)
@@ -48,18 +48,18 @@ impl<'a> Input<'a> {
         Ok((text.trim_ascii() != "null").then_some(text))
     }
 
-    /// The identity of a change that brings none of its own.
+    /// The identity of a change without an id or log position: its record's place.
     fn place(&self) -> Identity<'a> {
         let Self { topic, partition, offset, timestamp_ms, .. } = *self;
         Identity::Place { topic, partition, offset, timestamp_ms }
     }
 }
 
-/// A record's headers, looked up by name; the last of a name counts, as with Kafka's own `lastHeader`.
+/// A record's headers, by name. Of headers with the same name the last one counts, as in Kafka's `lastHeader`.
 pub trait Headers {
     fn last(&self, name: &str) -> Option<&[u8]>;
 
-    /// Shows each header that has a value, in order.
+    /// Calls `look` with each header that has a value, in order.
     fn each(&self, look: &mut dyn FnMut(&str, &[u8]));
 }
 
@@ -73,16 +73,16 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> Headers for Vec<(N, V)> {
     }
 }
 
-/// What a record turned out to be.
+/// Result of decoding a record.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are changes, and none is kept")]
+#[expect(clippy::large_enum_variant, reason = "nearly all values are changes, and none is stored")]
 pub enum Decoded<'a> {
     Change(RowChange<'a>),
-    /// Nothing that fires; counted by kind.
+    /// A record that fires nothing; counted by kind.
     Ignored(Ignored),
 }
 
-/// Why a record that is well formed fires nothing.
+/// Why a well-formed record fires nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ignored {
     Tombstone,
@@ -110,19 +110,20 @@ impl Ignored {
     }
 }
 
-/// Why a record can't be decoded; its place is added by whoever knows it.
+/// Why a record can't be decoded. The caller adds the record's place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Empty, not UTF-8, not JSON, or JSON of another shape. The text says what was expected and at which line and column.
-    #[error("the value is no {format} record: {reason}")]
+    /// Empty, not UTF-8, not JSON, or JSON of another shape. The reason says what was expected, and at which line and
+    /// column.
+    #[error("the value is not a valid {format} record: {reason}")]
     Malformed { format: &'static str, reason: String },
-    /// Well formed, but a format that this source is not configured for.
+    /// Well formed, but in another format than the configured one of its source.
     #[error("the value looks like {found}, but its source is configured as format = \"{format}\"")]
     OtherFormat { format: &'static str, found: &'static str },
 }
 
-/// The keys of a record that say nothing, for people who wonder what was made of it. Of Debezium's there are none: its
-/// records are no one's own.
+/// Keys of a record that are ignored, for users that check their records. Always empty for Debezium: its records are
+/// written by connectors.
 pub fn unknown_keys(format: Format, value: &[u8]) -> Vec<String> {
     match format {
         Format::Outhook => outhook::unknown_keys(value),
@@ -130,8 +131,8 @@ pub fn unknown_keys(format: Format, value: &[u8]) -> Vec<String> {
     }
 }
 
-/// Turns the records of one source's partition into row changes. Not shared between partitions: it keeps
-/// the last schema it compiled; what tables it saw whole is shared with those that have the same [`WholeTables`].
+/// Decodes the records of one partition of a source into row changes. Each partition needs its own decoder, because a
+/// decoder caches the compiled schemas. Decoders with the same [`WholeTables`] share which tables are sent whole.
 pub struct Decoder {
     settings: Arc<Settings>,
     whole_tables: WholeTables,

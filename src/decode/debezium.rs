@@ -20,11 +20,11 @@ use super::schema::SchemaCache;
 use super::{DecodeError, Decoded, Decoder, Format, Ignored, Input, Row, RowChange, RowsSent, SnapshotRows, foreign};
 use crate::vocabulary::Operation;
 
-/// What is kept from one record of a partition to the next.
+/// State of one partition that is kept between records.
 pub(super) struct PartitionCache {
     schemas: SchemaCache,
     placeholder: Placeholder,
-    /// The table's name among the whole ones, written anew for each record.
+    /// Buffer for the table's key in [`WholeTables`](super::WholeTables), rewritten for each record.
     table: String,
 }
 
@@ -59,7 +59,7 @@ fn read<'a>(decoder: &mut Decoder, input: &Input<'a>, text: &'a str) -> Result<D
         Some(op) => return Err(format!("`op` is {op:?}: it must be c, u, d, r, t or m")),
         None => {
             return control::kind(text).map(Decoded::Ignored).ok_or_else(|| {
-                "`op` is missing: it must be c, u, d, r, t or m, and the record is no heartbeat, transaction or \
+                "`op` is missing: it must be c, u, d, r, t or m; the record is not a heartbeat, transaction or \
                  schema change either"
                     .to_owned()
             });
@@ -68,7 +68,7 @@ fn read<'a>(decoder: &mut Decoder, input: &Input<'a>, text: &'a str) -> Result<D
     change(decoder, input, envelope, message.has_schema, operation)
 }
 
-/// A row's change, or the connector's own signal.
+/// Decodes a row change, or a signal of the connector.
 fn change<'a>(
     decoder: &mut Decoder,
     input: &Input<'a>,
@@ -131,8 +131,8 @@ fn learn(decoder: &mut Decoder, source: &Source<'_>, whole: bool) {
     }
 }
 
-/// Leaves only the key's values of a delete's row where the table is not known to be sent whole: PostgreSQL fills the
-/// others with null, defaults and zeros that look like data. Whether any was taken away.
+/// Keeps only the key's values of a delete's row, unless the table is known to be sent whole: PostgreSQL fills the
+/// other fields with null, defaults and zeros that look like data. Returns whether values are missing.
 fn trim<'a>(
     decoder: &mut Decoder,
     input: &Input<'a>,
@@ -141,11 +141,11 @@ fn trim<'a>(
     before: &mut Option<Row<'a>>,
 ) -> Result<bool, String> {
     let Some(row) = before else {
-        // Some connectors send no old row at all; the key still says which row is gone.
+        // Some connectors send no old row; the key still identifies the deleted row.
         *before = key.row();
         return Ok(true);
     };
-    // Without a key PostgreSQL deletes only where the whole row is sent (REPLICA IDENTITY FULL).
+    // Without a key PostgreSQL allows a delete only if the whole row is sent (REPLICA IDENTITY FULL).
     if decoder.settings.rows == RowsSent::Whole || matches!(key, RecordKey::Absent) {
         return Ok(false);
     }

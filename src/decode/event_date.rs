@@ -1,12 +1,12 @@
-//! When a change was made, as precise as its source says it.
+//! Date of a change, with the precision of its source.
 
 use jiff::Timestamp;
 
 use super::{EventDate, Input};
 
 impl EventDate {
-    /// From RFC 3339 text; another offset than UTC's is converted, and the fraction keeps its digits.
-    /// None when the text is no RFC 3339 time or has more than nine digits.
+    /// From RFC 3339 text. Converts other offsets to UTC and keeps the number of the fraction's digits. None if the
+    /// text is not an RFC 3339 time, or if the fraction has more than nine digits.
     pub fn from_rfc3339(text: &str) -> Option<Self> {
         let at = text.parse().ok()?;
         let fraction = text.split_once(['.', ',']).map_or("", |(_, rest)| rest);
@@ -14,7 +14,8 @@ impl EventDate {
         Some(Self { at, digits: digits as u8 })
     }
 
-    /// From nanoseconds since 1970. A source that knows only microseconds writes them as nanoseconds too.
+    /// From nanoseconds since 1970. Six digits if the last three are zero, because a source that knows only
+    /// microseconds writes nanoseconds too.
     pub(super) fn from_nanoseconds(count: i64) -> Option<Self> {
         let at = Timestamp::from_nanosecond(count.into()).ok()?;
         Some(Self { at, digits: if count % 1000 == 0 { 6 } else { 9 } })
@@ -25,15 +26,15 @@ impl EventDate {
         Some(Self { at: Timestamp::from_microsecond(count).ok()?, digits: 6 })
     }
 
-    /// From milliseconds since 1970; None when that is out of the years that can be written.
+    /// From milliseconds since 1970; None if the year can't be written.
     pub(super) fn from_milliseconds(count: i64) -> Option<Self> {
         Some(Self { at: Timestamp::from_millisecond(count).ok()?, digits: 3 })
     }
 
-    /// From a record's own timestamp in Kafka, which is in milliseconds. Of a producer that writes another unit the
-    /// number's size tells which: no record was written before 1973, and none will be for a while after 5138. So the date
-    /// is the same whenever the record is read, which the time of reading would not be: a record that is read again must
-    /// not become newer than its row's next change. One without a timestamp is as old as can be.
+    /// From a record's Kafka timestamp, which is in milliseconds. Some producers write another unit. The number's
+    /// size shows the unit, because no record is dated before 1973 or after 5138. The date must not depend on when
+    /// the record is read: a record that is read again must not become newer than its row's next change. A record
+    /// without a timestamp gets the oldest date, 1970-01-01.
     pub(super) fn from_kafka(timestamp: i64) -> Self {
         let date = match timestamp {
             ..=0 => None,
@@ -46,13 +47,13 @@ impl EventDate {
     }
 }
 
-/// The least timestamp that is taken for milliseconds since 1970; below are seconds.
+/// Lowest timestamp that is read as milliseconds since 1970; lower ones are seconds.
 const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 const FIRST_MICROSECONDS: i64 = FIRST_MILLISECONDS * 1000;
 const FIRST_NANOSECONDS: i64 = FIRST_MICROSECONDS * 1000;
 
 impl Input<'_> {
-    /// Whether the record's timestamp can be what Kafka has it for: milliseconds since 1970.
+    /// Whether the record's timestamp can be in Kafka's unit, milliseconds since 1970.
     pub fn has_plausible_timestamp(&self) -> bool {
         (FIRST_MILLISECONDS..FIRST_MICROSECONDS).contains(&self.timestamp_ms)
     }

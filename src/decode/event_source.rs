@@ -1,4 +1,4 @@
-//! Which kind of program made a change, by the source's setting.
+//! Event source of a change (the kind of program that made it), by the source's setting.
 
 use super::Input;
 use super::json;
@@ -7,7 +7,7 @@ use super::settings::EventSourceRule;
 use crate::vocabulary::EventSource;
 
 impl EventSourceRule {
-    /// The change's event source; None where the header or field is absent or names none of the seven.
+    /// The change's event source; None if the header or field is absent or names none of the seven event sources.
     pub(super) fn of(
         &self,
         input: &Input<'_>,

@@ -1,11 +1,11 @@
-//! What a record is that is not what its source is configured for: a clear name instead of a puzzling
-//! complaint about its first odd field.
+//! Recognises records that are not in the source's configured format. The error then names their format, instead of
+//! the first field that does not fit.
 
 use super::json;
 use super::row::Row;
 use super::{DecodeError, Format, Input};
 
-/// How much of a reason is told: serde_json quotes what it met, which may be long.
+/// Max characters of a reason: serde_json quotes its input, which may be long.
 const REASON_CHARS: usize = 240;
 
 /// The error for a value that could not be read as `format`.
@@ -18,7 +18,7 @@ pub(super) fn refuse(format: Format, input: &Input<'_>, text: &str, reason: Stri
 
 fn shortened(reason: String) -> String {
     match reason.char_indices().nth(REASON_CHARS) {
-        // The end holds the line and column.
+        // Keep the end, which holds the line and column.
         Some((cut, _)) => {
             let place = reason.rfind(" at line ").filter(|&place| place >= cut).map_or("", |place| &reason[place..]);
             format!("{}…{place}", &reason[..cut])
@@ -64,7 +64,7 @@ fn other_format(format: Format, input: &Input<'_>, record: &Row<'_>) -> Option<&
     None
 }
 
-/// What a record of a Debezium connector is whose `before` and `after` are no rows; `connector` is JSON text.
+/// Names a record of a Debezium connector whose `before` and `after` are not rows. `connector` is JSON text.
 pub(super) fn other_rows(connector: &str) -> Option<&'static str> {
     match connector {
         r#""mongodb""# => Some(
@@ -78,8 +78,8 @@ pub(super) fn other_rows(connector: &str) -> Option<&'static str> {
     }
 }
 
-/// Debezium's transform adds fields or headers as it is told to; since 3.7 the connector itself marks every
-/// row's record, flattened or not.
+/// Debezium's transform adds the configured fields or headers. Since 3.7 the connector itself marks every row's
+/// record, flattened or not.
 fn is_flattened(input: &Input<'_>, record: &Row<'_>) -> bool {
     const ADDED: [&str; 3] = ["__op", "__deleted", "__table"];
     ADDED.iter().any(|name| record.get(name).is_some() || input.headers.last(name).is_some())

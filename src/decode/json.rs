@@ -1,4 +1,4 @@
-//! JSON read in place: whatever needs no unescaping stays a slice of the record.
+//! JSON parsed in place: text that needs no unescaping stays a slice of the record.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,15 +9,15 @@ use serde_json::value::RawValue;
 use super::row::{Field, Row, Value};
 use crate::json;
 
-/// Room for the fields of most tables, so that reading a row allocates once.
+/// Capacity for the fields of most tables, so that reading a row allocates once.
 const USUAL_FIELDS: usize = 16;
 
-/// A string; borrowed when it holds no escapes.
+/// A string; borrowed if it has no escapes.
 #[derive(serde::Deserialize)]
 pub(super) struct JsonText<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-/// An object's key. One that no text can hold, because an escape in it is half a surrogate pair, stays as it stands
-/// between its quotes, as a value with such an escape does.
+/// An object's key. A key with an escaped unpaired surrogate has no decoded text. It stays as written between its
+/// quotes, like a value with such an escape.
 pub(super) struct ObjectKey<'a>(pub Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for ObjectKey<'de> {
@@ -58,24 +58,24 @@ impl<'de> Visitor<'de> for RowVisitor {
         Ok(None)
     }
 
-    /// The default would quote the text, which may be somebody's data, in the error.
+    /// The default implementation would quote the text, which may be confidential, in the error.
     fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
         Err(E::invalid_type(Unexpected::Other("a string"), &self))
     }
 }
 
-/// Reads the text as one row; None when it is anything else.
+/// Parses the text as one row; None if it is anything else.
 pub(super) fn row(text: &str) -> Option<Row<'_>> {
     serde_json::from_str::<NullableRow<'_>>(text).ok()?.0
 }
 
-/// The text of a JSON string; None when the JSON is no string.
+/// The text of a JSON string; None if the JSON is not a string.
 pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') { serde_json::from_str(json).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
 
-/// Puts the field's name before an error about its value; serde_json keeps the line and column.
+/// Prefixes an error about a field's value with the field's name; serde_json keeps the line and column.
 pub(super) fn within<E: Error>(field: &str) -> impl FnOnce(E) -> E {
     move |error| E::custom(format_args!("`{field}`: {error}"))
 }

@@ -1,11 +1,11 @@
-//! The `outhook` format: plain JSON for producers that write their own.
+//! The `outhook` format: plain JSON for producers that write their own records.
 //!
 //! ```json
 //! {"id": "42", "account": "acme", "table": "orders", "operation": "update", "source": "RESTAPIs",
 //!  "time": "2024-02-29T13:14:15.123Z", "before": {"total": 1}, "after": {"total": 2}}
 //! ```
-//! Keys come in any order and unknown ones are skipped; only `table`, `operation` and the row that the
-//! operation needs are required. `time` may also be whole milliseconds since 1970, `id` a whole number.
+//! Keys may be in any order, and unknown keys are ignored. Only `table`, `operation` and the row that the operation
+//! needs are required. `time` may also be whole milliseconds since 1970, `id` a whole number.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,10 +17,10 @@ use super::{DecodeError, Decoded, Decoder, EventDate, Format, Identity, Ignored,
 use super::{Settings, foreign};
 use crate::vocabulary::Operation;
 
-/// The keys that [`OuthookRecord`] has; others say nothing.
+/// The keys of an [`OuthookRecord`]; all others are ignored.
 const KEYS: [&str; 8] = ["id", "account", "table", "operation", "source", "time", "before", "after"];
 
-/// The keys of a record, in their order, that say nothing; none of what is no record.
+/// The ignored keys of a record, in the record's order. Empty if the value is not a record.
 pub(super) fn unknown_keys(value: &[u8]) -> Vec<String> {
     let mut keys = serde_json::from_slice::<KeyNames>(value).map(|names| names.0).unwrap_or_default();
     keys.retain(|key| !KEYS.contains(&key.as_str()));
@@ -36,7 +36,7 @@ pub(super) fn decode<'a>(decoder: &Decoder, input: &Input<'a>) -> Result<Decoded
         .map_err(|reason| foreign::refuse(Format::Outhook, input, text, reason))
 }
 
-/// The record as it stands; what is required is checked after.
+/// The record as parsed. Required keys are checked afterwards.
 #[derive(Default)]
 struct OuthookRecord<'a> {
     id: Option<Cow<'a, str>>,
@@ -165,7 +165,7 @@ fn text<'de, A: MapAccess<'de>>(field: &'static str, map: &mut A) -> Result<Opti
     Ok(text.map(|JsonText(text)| text))
 }
 
-/// A change's own id: text or a whole number.
+/// A change's id: text or a whole number.
 struct Id<'a>(Option<Cow<'a, str>>);
 
 impl<'de> Deserialize<'de> for Id<'de> {
@@ -180,7 +180,7 @@ impl<'de> Visitor<'de> for IdVisitor {
     type Value = Option<Cow<'de, str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or a whole number that no other change of the table has")
+        f.write_str("text or a whole number that no other change of the table has")
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
@@ -189,7 +189,7 @@ impl<'de> Visitor<'de> for IdVisitor {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
         if text.is_empty() {
-            return Err(E::custom("it is empty: give each change its own, or leave it out"));
+            return Err(E::custom("it is empty: set a different id for each change, or omit the key"));
         }
         Ok(Some(Cow::Owned(text.to_owned())))
     }

@@ -1,4 +1,4 @@
-//! A decoded row change: what every format becomes.
+//! A decoded row change, the same for all formats.
 
 mod repeated;
 
@@ -26,14 +26,14 @@ pub struct RowChange<'a> {
     /// The old row; None when the source did not send it.
     pub before: Option<Row<'a>>,
     pub after: Option<Row<'a>>,
-    /// Of a delete's `before` only the key fields are believed, because the others may be filler or were not sent at all.
+    /// Only the key fields of a delete's `before` are trusted: the others may be filler, or were not sent.
     pub trimmed: bool,
-    /// What the source wants of an update without `before`.
+    /// The source's setting for an update without `before`.
     pub unknown_change: UnknownChange,
 }
 
 impl<'a> RowChange<'a> {
-    /// The row that a message sends: the deleted row's values for a delete, the new ones otherwise.
+    /// The row that a message sends: the deleted row for a delete, the new row otherwise.
     pub fn sent_row(&self) -> Option<&Row<'a>> {
         match self.operation {
             Operation::Delete => self.before.as_ref(),
@@ -41,13 +41,15 @@ impl<'a> RowChange<'a> {
         }
     }
 
-    /// A field's value as it is sent: an unavailable one takes `before`'s value, else there is none.
+    /// A field's value as it is sent. An unavailable value is replaced by `before`'s value; None if that is
+    /// unavailable too.
     pub fn sent_value(&self, name: &str) -> Option<&Value<'a>> {
         let value = self.sent_row()?.get(name)?;
         if value.available { Some(value) } else { self.before_value(name) }
     }
 
-    /// The fields that a default payload sends, in the row's order; an unavailable one takes `before`'s value, else it is left out.
+    /// Fields of a default payload, in the row's order. An unavailable value is replaced by `before`'s value; without
+    /// one the field is omitted.
     pub fn sent_fields(&self) -> impl Iterator<Item = (&Field<'a>, &Value<'a>)> {
         self.sent_row().into_iter().flat_map(|row| &row.fields).filter_map(|field| {
             let value = if field.value.available { Some(&field.value) } else { self.before_value(&field.name) };
@@ -55,7 +57,7 @@ impl<'a> RowChange<'a> {
         })
     }
 
-    /// The fields of which the source did not send the value: the sent row names them, and neither row has it.
+    /// Fields whose value the source did not send: the sent row has the field, but neither row has its value.
     pub fn missing_fields(&self) -> impl Iterator<Item = &Field<'a>> {
         let fields = self.sent_row().into_iter().flat_map(|row| &row.fields);
         fields.filter(|field| !field.value.available && self.before_value(&field.name).is_none())
@@ -67,7 +69,7 @@ impl<'a> RowChange<'a> {
 }
 
 impl Operation {
-    /// The complaint about a change that lacks the row its messages would send.
+    /// The error text for a change without the row that its messages would send.
     pub(super) fn missing_row(self) -> String {
         match self {
             Operation::Insert | Operation::Update => format!("`after` is missing: an {self} needs the new row"),
@@ -76,20 +78,20 @@ impl Operation {
     }
 }
 
-/// A row's fields in the order in which the source wrote them, each name once.
+/// A row's fields in the order of the source, each name once.
 #[derive(Debug, Default)]
 pub struct Row<'a> {
     pub fields: Vec<Field<'a>>,
-    /// Places of the fields by name; made for the first that is looked up among many.
+    /// Indexes of the fields, sorted by name. Built at the first lookup in a row of more than [`MANY`] fields.
     by_name: OnceLock<Box<[u32]>>,
 }
 
-/// Among more fields than this one is looked up in an index: each field of a row may be looked up.
+/// Max fields of a row that a linear scan looks up. Larger rows use an index, because each field may be looked up.
 const MANY: usize = 32;
 
 impl<'a> Row<'a> {
-    /// Of two fields with one name the last counts, as JSON readers have it, and the first is dropped. Dropped here,
-    /// it is neither matched nor sent anywhere.
+    /// Of fields with the same name only the last is kept, as JSON parsers do. A dropped field is neither matched nor
+    /// sent.
     pub fn new(mut fields: Vec<Field<'a>>) -> Self {
         repeated::drop_all_but_the_last(&mut fields);
         Self { fields, by_name: OnceLock::new() }
@@ -101,7 +103,7 @@ impl<'a> Row<'a> {
             return self.fields.iter().find(|field| field.name == name).map(|field| &field.value);
         }
         let by_name = self.by_name.get_or_init(|| repeated::sorted_by_name(&self.fields));
-        debug_assert_eq!(by_name.len(), self.fields.len(), "fields change no more once one was looked up");
+        debug_assert_eq!(by_name.len(), self.fields.len(), "fields do not change after the first lookup");
         let place = by_name.binary_search_by(|place| (*self.fields[*place as usize].name).cmp(name)).ok()?;
         Some(&self.fields[by_name[place] as usize].value)
     }
@@ -109,14 +111,14 @@ impl<'a> Row<'a> {
 
 #[derive(Debug)]
 pub struct Field<'a> {
-    /// Decoded: escapes resolved. A borrowed name may be written between quotes as it is: it had none, or one of them is
-    /// half a surrogate pair, which no text can hold; then all of them stand as they came.
+    /// The name with its escapes decoded. A borrowed name can be written between quotes unchanged: it had no escapes,
+    /// or it has an unpaired surrogate, which no Rust string can hold, and keeps all its escapes.
     pub name: Cow<'a, str>,
     pub value: Value<'a>,
 }
 
 impl Field<'_> {
-    /// Appends the name as it stands between the quotes of a JSON key.
+    /// Appends the name as written between the quotes of a JSON key.
     pub fn write_name(&self, out: &mut String) {
         match &self.name {
             Cow::Borrowed(plain) => out.push_str(plain),
@@ -125,15 +127,17 @@ impl Field<'_> {
     }
 }
 
-/// A field's value as JSON text, never parsed further than it must be.
+/// A field's value as JSON text, parsed only as far as needed.
 #[derive(Debug)]
 pub struct Value<'a> {
-    /// Valid JSON text of one value, without white space around it. An escape in it may be a lone surrogate,
-    /// which JSON's grammar allows and Unicode does not.
+    /// Valid JSON text of one value, without white space around it. It may hold an escaped unpaired surrogate, which
+    /// JSON's grammar allows and Unicode does not.
     pub json: Cow<'a, str>,
-    /// False for a value that the source did not send: PostgreSQL's unchanged TOAST, and what may be filler in a delete.
+    /// False for a value that the source did not send: an unchanged TOAST value of PostgreSQL, or a field of a delete
+    /// that may be filler.
     pub available: bool,
-    /// The value is a string that holds JSON text (a json column): its white space and key order do not count as a change.
+    /// The value is a string that holds JSON text (a json column): changes of its white space and key order do not
+    /// count.
     pub json_text: bool,
 }
 
@@ -143,43 +147,43 @@ impl<'a> Value<'a> {
     }
 }
 
-/// When the change was made in its source, as precise as it came.
+/// When the change was made in its source, with the source's precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventDate {
     pub at: Timestamp,
-    /// Digits of the second's fraction that the source gave: 0 to 9.
+    /// Digits of the second's fraction in the source: 0 to 9.
     pub digits: u8,
 }
 
-/// Grows with the order of changes of one row; its text compares like its value.
+/// A position that grows with the order of changes of one row. Its text sorts like its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sequence {
-    /// Debezium PostgreSQL: the last commit's position, the record's own, and false for a delete: a key
-    /// change's delete goes before its create.
+    /// Debezium PostgreSQL: position of the last commit, position of the change, and false for a delete: a key
+    /// change's delete sorts before its insert.
     Postgres { commit: u64, lsn: u64, after_delete: bool },
     /// Debezium MySQL: binlog file number, position, row in the event.
     Binlog { file: u64, pos: u64, row: u64 },
-    /// Debezium's other databases that write a log, by what their positions are made of: the transaction's commit, the
-    /// change, what tells apart changes of one position, and false for a delete.
+    /// Debezium's other databases with a log: position of the transaction's commit, position of the change, a number
+    /// that distinguishes changes at the same position, and false for a delete.
     Log { commit: u128, change: u128, minor: u64, after_delete: bool },
-    /// Everything else: the record's place in its partition.
+    /// Everything else: the record's partition and offset.
     Offset { partition: i32, offset: i64 },
 }
 
-/// What makes a change the same change when it is published again.
+/// Identifies a change, also when it is published again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity<'a> {
-    /// The `outhook` format's own `id`, within its account and table.
+    /// The `id` of the `outhook` format, unique within its account and table.
     Given(Cow<'a, str>),
-    /// Debezium's coordinates, as canonical text that other kinds can't collide with.
+    /// Debezium's coordinates, as canonical text that never equals the text of another kind.
     Debezium(String),
-    /// Topic, partition, offset, and Kafka's timestamp (0 if the record has none): in a topic that is deleted and made
-    /// anew, other records come to stand at the same offsets.
+    /// Topic, partition, offset, and Kafka's timestamp (0 if the record has none). After a topic is deleted and
+    /// created again, other records have the same offsets; the timestamp distinguishes them.
     Place { topic: &'a str, partition: i32, offset: i64, timestamp_ms: i64 },
 }
 
 impl EventDate {
-    /// Appends it as RFC 3339 in UTC, with as many digits of the second's fraction as the source gave:
+    /// Appends the date as RFC 3339 in UTC, with as many digits of the second's fraction as the source sent:
     /// `2023-05-17T12:45:27.528Z`. A year before 0 is written with a sign and six digits (ISO 8601).
     pub fn write(&self, out: &mut String) {
         let utc = Offset::UTC.to_datetime(self.at);
@@ -201,7 +205,7 @@ impl EventDate {
         if utc.year() < 0 {
             out.push_str("-00");
         }
-        out.push_str(std::str::from_utf8(&text[..end]).expect("it holds only digits and their marks"));
+        out.push_str(std::str::from_utf8(&text[..end]).expect("the text is ASCII"));
         out.push('Z');
     }
 }
@@ -215,7 +219,7 @@ impl fmt::Display for EventDate {
 }
 
 impl Sequence {
-    /// Reads what its `Display` writes.
+    /// Parses the text that `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         let number = |text: &str| u64::from_str_radix(text, 16).ok();
         match text.split('-').collect::<Vec<_>>()[..] {
@@ -243,7 +247,7 @@ impl Sequence {
     }
 }
 
-/// Hexadecimal of fixed width, so that texts compare like values.
+/// Hexadecimal of fixed width, because then texts sort like values.
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -260,8 +264,8 @@ impl fmt::Display for Sequence {
 }
 
 impl Identity<'_> {
-    /// Appends the bytes that message ids are made of: equal for the same change, different for any other
-    /// of its account and table. They must never change, or changes sent again would get new ids.
+    /// Appends the bytes that message ids are made of: equal for the same change, different for any other change of
+    /// its account and table. They must never change, because then changes that are sent again would get new ids.
     pub fn write_canonical(&self, out: &mut Vec<u8>) {
         match self {
             Identity::Given(id) => {
@@ -294,7 +298,7 @@ mod tests {
     #[test]
     fn of_two_fields_with_one_name_the_last_counts_however_many_there_are() {
         for count in [2, 4, MANY, MANY + 2, 300, 1000] {
-            // The first and the last have one name.
+            // The first and the last field have the same name.
             let name = |place: usize| format!("field{}", place % (count - 1));
             let field = |place: usize| Field { name: name(place).into(), value: Value::new(place.to_string()) };
             let row = Row::new((0..count).map(field).collect());

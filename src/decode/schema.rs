@@ -1,8 +1,8 @@
-//! Connect schemas (`schemas.enable=true`): what type each field of a row has, compiled once a schema, so
-//! that values can be written as people expect them: decimals as numbers, dates and times as ISO 8601, in columns and
-//! inside of structs, arrays and maps.
+//! Connect schemas (`schemas.enable=true`): the type of each field of a row, compiled once per schema. With the
+//! types, values are written as people expect them: decimals as numbers, dates and times as ISO 8601, in columns and
+//! inside structs, arrays and maps.
 //!
-//! What is none of its type's values, as null or text in a column of numbers, stays as it came.
+//! A value that does not fit its type, such as null or text in a column of numbers, stays unchanged.
 
 mod decimal;
 mod temporal;
@@ -17,26 +17,26 @@ use self::temporal::Unit;
 use super::json;
 use super::row::{Row, Value};
 
-/// Schemas of one partition that are kept: it sees one at a time, and a few when its table is altered.
+/// Max schemas cached per partition. A partition has one schema at a time, and a few when its table is altered.
 const KEPT: usize = 8;
 
-/// The schemas that were met, the last one first.
+/// Cached schemas, the last used one first.
 #[derive(Default)]
 pub(super) struct SchemaCache(Vec<Schema>);
 
 impl SchemaCache {
-    /// The payload of a message that begins with the last schema, without reading that schema again.
+    /// The payload of a message that begins with the last used schema, without parsing that schema again.
     pub(super) fn payload<'t>(&self, message: &'t str) -> Option<&'t str> {
         let rest = message.strip_prefix(r#"{"schema":"#)?.strip_prefix(&*self.0.first()?.text)?;
         rest.strip_prefix(r#","payload":"#)?.strip_suffix('}')
     }
 
-    /// The schema last used.
+    /// The last used schema.
     pub(super) fn last(&self) -> Option<&Schema> {
         self.0.first()
     }
 
-    /// Makes the schema the last one, compiling it if it is new.
+    /// Makes the schema the last used one; compiles it if it is new.
     pub(super) fn put_first(&mut self, text: &str) {
         match self.0.iter().position(|schema| *schema.text == *text) {
             Some(at) => self.0[..=at].rotate_right(1),
@@ -48,14 +48,14 @@ impl SchemaCache {
     }
 }
 
-/// A table's columns.
+/// The compiled columns of a table.
 pub(super) struct Schema {
     text: Box<str>,
     columns: SchemaFields,
 }
 
 impl Schema {
-    /// Reads an envelope's schema. One of another shape has no columns: values stay as they come.
+    /// Compiles an envelope's schema. One of another shape has no columns, and values stay unchanged.
     fn compile(text: &str) -> Self {
         let envelope: SchemaNode = serde_json::from_str(text).unwrap_or_default();
         let row = |side| envelope.fields.iter().find(|node| node.field == side);
@@ -63,16 +63,16 @@ impl Schema {
         Self { text: text.into(), columns: SchemaFields::of(columns) }
     }
 
-    /// Rewrites the row's values by their types.
+    /// Rewrites the row's values according to their types.
     pub(super) fn apply(&self, row: &mut Row<'_>) {
         self.columns.apply(row);
     }
 }
 
-/// The fields of a row or struct, in the order in which it has them.
+/// The fields of a row or struct, in the schema's order.
 struct SchemaFields {
     fields: Box<[(Box<str>, ColumnRewrite)]>,
-    /// Their places, for values in another order.
+    /// Index of each field by name, for rows in another order.
     by_name: HashMap<Box<str>, usize>,
 }
 
@@ -126,7 +126,7 @@ enum ColumnRewrite {
     Decimal {
         scale: i32,
     },
-    /// The scale beside each value.
+    /// An object of the scale and the unscaled value.
     VariableScaleDecimal,
     /// Days since 1970.
     Date,
@@ -142,7 +142,7 @@ enum ColumnRewrite {
 }
 
 impl ColumnRewrite {
-    /// By the schema's name: Debezium's semantic types and Connect's logical ones.
+    /// Chosen by the schema's name: Debezium's semantic types and Connect's logical types.
     /// <https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-data-types>
     fn of(node: &SchemaNode) -> Self {
         match node.name.as_deref().unwrap_or_default() {
@@ -163,7 +163,7 @@ impl ColumnRewrite {
         }
     }
 
-    /// An array's, a map's or a struct's; one whose parts all stay is left as it came.
+    /// The rewrite of an array, map or struct; `AsItCame` if no part of it is rewritten.
     fn of_parts(node: &SchemaNode) -> Self {
         if let Some(items) = node.items.as_deref().map(Self::of).filter(Self::rewrites) {
             return Self::Array(Box::new(items));
@@ -189,7 +189,7 @@ impl ColumnRewrite {
         }
     }
 
-    /// The value's JSON text as people expect it; None when it stays as it came, as null does.
+    /// The rewritten JSON text; None if the value stays unchanged, as null does.
     fn rewrite(&self, json: &str) -> Option<String> {
         match self {
             Self::AsItCame | Self::JsonText => None,
@@ -206,7 +206,7 @@ impl ColumnRewrite {
 }
 
 fn variable_scale_decimal(json: &str) -> Option<String> {
-    // Null is a value of every type and the usual one to meet here.
+    // Every type allows null, and null is the usual value that is not an object.
     if !json.starts_with('{') {
         return None;
     }
@@ -254,7 +254,7 @@ fn object(json: &str, rewrite: impl Fn(&mut Row<'_>)) -> Option<String> {
     Some(rewritten)
 }
 
-/// JsonConverter writes a map with keys that are texts as an object, another as an array of keys with their values.
+/// Rewrites a map. JsonConverter writes a map with string keys as an object, any other as an array of pairs.
 fn map(keys: &ColumnRewrite, values: &ColumnRewrite, json: &str) -> Option<String> {
     if json.starts_with('{') {
         return object(json, |row| row.fields.iter_mut().for_each(|field| values.apply(&mut field.value)));

@@ -1,4 +1,4 @@
-//! How the records of one source are read: the part of a `[[sources]]` entry that concerns decoding.
+//! Settings of a `[[sources]]` entry that concern decoding.
 
 use serde::Deserialize;
 
@@ -6,7 +6,7 @@ use super::{Input, Row};
 use crate::id::AccountId;
 use crate::vocabulary::EventSource;
 
-/// How the records of one source are read.
+/// Decoding settings of one source.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub format: Format,
@@ -16,14 +16,14 @@ pub struct Settings {
     pub snapshot: SnapshotRows,
     pub unknown_change: UnknownChange,
     pub rows: RowsSent,
-    /// What the connector writes for a value that it does not know: its `unavailable.value.placeholder`.
+    /// The connector's `unavailable.value.placeholder`: its text for a value that it does not know.
     pub unavailable_placeholder: String,
-    /// The connector's `signal.data.collection`, such as `public.dbz_signal`. When none is named, its rows are
-    /// recognised by their shape.
+    /// The connector's `signal.data.collection`, such as `public.dbz_signal`. If None, signals are recognised by
+    /// their shape.
     pub signal_table: Option<String>,
 }
 
-/// What Debezium writes for a value that it does not know, unless it is configured otherwise.
+/// Debezium's default text for a value that it does not know.
 pub const UNAVAILABLE_PLACEHOLDER: &str = "__debezium_unavailable_value";
 
 impl Settings {
@@ -42,7 +42,7 @@ impl Settings {
         }
     }
 
-    /// The event source of a change that does not name its own.
+    /// The event source of a change whose record does not name it.
     pub(super) fn event_source(
         &self,
         input: &Input<'_>,
@@ -62,7 +62,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// As the configuration spells it.
+    /// The format's name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Format::Outhook => "outhook",
@@ -81,7 +81,7 @@ pub enum EventSourceRule {
     Field(String),
 }
 
-/// What a Debezium table is called in definitions.
+/// How a Debezium table is named in definitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
 pub enum TableNaming {
     #[default]
@@ -93,7 +93,7 @@ pub enum TableNaming {
     DatabaseTable,
 }
 
-/// What a snapshot's rows (op `r`) do.
+/// How a snapshot's rows (op `r`) are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum SnapshotRows {
@@ -111,7 +111,7 @@ pub enum UnknownChange {
     Skip,
 }
 
-/// Whether a delete's `before` is the whole row (`whole`), or that is to be learnt from updates (`learn`).
+/// Whether a delete's `before` is the whole row (`whole`), or that is learned from updates (`learn`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum RowsSent {

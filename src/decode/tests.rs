@@ -1,4 +1,4 @@
-//! What the tests of every format share, and what holds for all of them.
+//! Helpers for the tests of all formats, and tests that hold for all formats.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(super) fn decoder(settings: Settings) -> Decoder {
     Decoder::new(Arc::new(settings), WholeTables::default())
 }
 
-/// The change that a record must be.
+/// Decodes a record that must be a row change.
 pub(super) fn change<'a>(decoder: &mut Decoder, input: &Input<'a>) -> RowChange<'a> {
     match decoder.decode(input) {
         Ok(Decoded::Change(change)) => change,
@@ -37,7 +37,7 @@ pub(super) fn change<'a>(decoder: &mut Decoder, input: &Input<'a>) -> RowChange<
     }
 }
 
-/// The values that a row has, as `name=json` texts.
+/// The available values of a row, as `name=json` texts.
 pub(super) fn fields(row: Option<&Row<'_>>) -> Vec<String> {
     let fields = row.into_iter().flat_map(|row| &row.fields).filter(|field| field.value.available);
     fields.map(|field| format!("{}={}", field.name, field.value.json)).collect()
@@ -62,7 +62,7 @@ fn decode_both_ways(key: Option<&[u8]>, value: Option<&[u8]>) {
         let mut decoder = decoder(settings(format));
         let input = Input { key, value, ..input(None, "") };
         let first = format!("{:?}", decoder.decode(&input));
-        // The second time the schema is known.
+        // The second time the schema is cached.
         assert_eq!(format!("{:?}", decoder.decode(&input)), first);
     }
 }
@@ -90,7 +90,7 @@ proptest! {
         decode_both_ways(key.as_deref(), value.as_deref());
     }
 
-    /// Captured records with a piece cut out and other bytes put in.
+    /// Captured records with a piece cut out and other bytes inserted.
     #[test]
     fn no_broken_record_panics(
         record in prop::sample::select(captured()),
@@ -128,20 +128,21 @@ fn a_value_that_is_no_text_or_no_json_says_where() {
     let mut decoder = decoder(settings(Format::Outhook));
     let error = |decoder: &mut Decoder, value: &[u8]| {
         let input = Input { value: Some(value), ..input(None, "") };
-        decoder.decode(&input).expect_err("it is broken").to_string()
+        decoder.decode(&input).expect_err("the record is broken").to_string()
     };
     assert_eq!(
         error(&mut decoder, b"{\"table\":\"\xff\"}"),
-        "the value is no outhook record: it is not UTF-8 from byte 10 on"
+        "the value is not a valid outhook record: it is not UTF-8 from byte 10 on"
     );
     assert_eq!(
         error(&mut decoder, b"{\"table\":\"t\",\n \"operation\":insert}"),
-        "the value is no outhook record: `operation`: expected value at line 2 column 14"
+        "the value is not a valid outhook record: `operation`: expected value at line 2 column 14"
     );
     for empty in [&b""[..], b" \r\n", "\u{feff}".as_bytes()] {
         assert_eq!(
             error(&mut decoder, empty),
-            "the value is no outhook record: it is empty: write a JSON object, or for a tombstone no value at all (null)"
+            "the value is not a valid outhook record: it is empty: write a JSON object, or for a tombstone no value \
+             at all (null)"
         );
     }
 }
@@ -149,15 +150,15 @@ fn a_value_that_is_no_text_or_no_json_says_where() {
 #[test]
 fn a_schema_registrys_record_is_named_with_the_fix() {
     for format in [Format::Outhook, Format::Debezium] {
-        // Avro, and JSON Schema, whose text behind the schema's id is valid UTF-8.
+        // Avro, and JSON Schema, whose text after the schema's id is valid UTF-8.
         for value in [&b"\0\0\0\x01\x2a\x02\xff"[..], b"\0\0\0\x01\x2a{\"op\":\"c\"}"] {
             let error = decoder(settings(format)).decode(&Input { value: Some(value), ..input(None, "") });
-            let error = error.expect_err("it is no plain JSON").to_string();
+            let error = error.expect_err("the value is not plain JSON").to_string();
             assert_eq!(
                 error,
                 format!(
-                    "the value is no {} record: it is in a Schema Registry's wire format (byte 0, then schema id 298), \
-                     which is not supported: let its producer write plain JSON, in Kafka Connect with \
+                    "the value is not a valid {} record: it is in a Schema Registry's wire format (byte 0, then \
+                     schema id 298), which is not supported: write plain JSON, in Kafka Connect with \
                      org.apache.kafka.connect.json.JsonConverter",
                     format.name()
                 )
@@ -191,7 +192,7 @@ fn what_is_deeply_nested_does_not_overflow() {
     );
 }
 
-/// A key twice on one level, in each place where a decoder looks.
+/// Duplicate keys, in each object that a decoder reads.
 #[test]
 fn of_a_key_twice_the_last_counts_everywhere() {
     let outhook = r#"{"table":"x","table":"t","operation":"insert","operation":"update","id":"1","id":"2","time":1,"time":2,
@@ -230,7 +231,7 @@ fn of_a_header_twice_the_last_counts() {
     assert_eq!(change.source, Some(crate::vocabulary::EventSource::Tasks));
 }
 
-/// JSON's grammar allows half a surrogate pair in any string; as in a value it passes as it stands.
+/// JSON's grammar allows an unpaired surrogate in any string. In a key it passes unchanged, as in a value.
 #[test]
 fn half_a_surrogate_pair_in_a_name_passes_as_it_stands() {
     let row = r#"{"a\ud83d":1,"b\u0041":"\udc00","\ud83d\ude80":2}"#;

@@ -1,17 +1,17 @@
-//! Which tables are sent whole, learnt from their updates.
+//! Tables that are sent whole, learned from their updates.
 
 use std::sync::Arc;
 
 use dashmap::DashSet;
 
-/// Tables of which an update with `before` was seen, so that a delete's `before` may be believed.
-/// Shared by all decoders of an instance.
+/// Tables whose last update had `before`, so that a delete's `before` can be trusted. Shared by all decoders of an
+/// instance.
 #[derive(Clone, Default)]
 pub struct WholeTables(Arc<DashSet<Box<str>>>);
 
 impl WholeTables {
-    /// A copy that knows what is known now and learns for itself alone, for records that are read once more: what an
-    /// old update says of its table may have been true only then.
+    /// A copy of the current state that learns separately, for records that are read again: an old update may show a
+    /// setting of its table that has changed since.
     pub fn apart(&self) -> Self {
         Self(Arc::new(DashSet::clone(&self.0)))
     }
@@ -20,10 +20,10 @@ impl WholeTables {
         self.0.contains(table)
     }
 
-    /// Takes note of an update: with its `before` the table is sent whole from now on, without no longer
+    /// Learns from an update: with `before` the table is sent whole from now on, without `before` it no longer is
     /// (PostgreSQL's `ALTER TABLE … REPLICA IDENTITY` takes effect in the middle of a topic).
     pub(super) fn learn(&self, table: &str, whole: bool) {
-        // Nearly always it is known already, and looking only shares the lock.
+        // The state rarely changes, and this check takes only a shared lock.
         if self.contain(table) != whole {
             if whole {
                 self.0.insert(table.into());

@@ -1,16 +1,16 @@
-//! What a record's key or value is as bytes, before anybody reads it as JSON.
+//! The bytes of a record's key or value, before they are parsed as JSON.
 
 use crate::json;
 
-/// Why bytes hold no JSON text, and what to do about it.
+/// Why bytes hold no JSON text, and how to fix it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoText {
     #[error("it is empty: write a JSON object, or for a tombstone no value at all (null)")]
     Empty,
     /// <https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>
     #[error(
-        "it is in a Schema Registry's wire format (byte 0, then schema id {0}), which is not supported: let its producer \
-         write plain JSON, in Kafka Connect with org.apache.kafka.connect.json.JsonConverter"
+        "it is in a Schema Registry's wire format (byte 0, then schema id {0}), which is not supported: write plain \
+         JSON, in Kafka Connect with org.apache.kafka.connect.json.JsonConverter"
     )]
     SchemaRegistry(u32),
     #[error("it is not UTF-8 from byte {0} on")]

@@ -114,7 +114,7 @@ fn a_range_is_of_offsets_or_of_times_and_what_cannot_be_read_is_told() {
 
     let sent = replay(&site, &["--from", "3", "--to", "6", "--webhook", &webhook], 0);
     assert_eq!(sent.stdout, "records read: 3, fired: 2, messages: 2, calls sent: 2, undecodable: 1\n");
-    assert!(sent.stderr.contains("0:4: the value is no outhook record"), "{}", sent.stderr);
+    assert!(sent.stderr.contains("0:4: the value is not a valid outhook record"), "{}", sent.stderr);
     assert_eq!(offsets(&written(&site)), [3, 5]);
     let empty = replay(&site, &["--from", "8", "--webhook", &webhook, "--json"], 0);
     assert!(empty.stderr.contains("has nothing in this range"), "{}", empty.stderr);

@@ -3,7 +3,7 @@
 use crate::decode::row::Row;
 use crate::decode::{Ignored, json};
 
-/// What a record without `op` is; None when it is nothing that a connector writes.
+/// The kind of a record without `op`; None if connectors do not write such a record.
 pub(super) fn kind(text: &str) -> Option<Ignored> {
     let record = json::row(text)?;
     match record.get("payload") {
@@ -21,6 +21,6 @@ fn of(record: &Row<'_>) -> Option<Ignored> {
     if matches!(status, r#""BEGIN""# | r#""END""#) && has("id") && has("event_count") {
         return Some(Ignored::Transaction);
     }
-    // MySQL's: `ddl` beside what it did, or where it did it.
+    // MySQL's: `ddl` together with its effect or its database.
     (has("ddl") && (has("tableChanges") || has("databaseName"))).then_some(Ignored::SchemaChange)
 }

@@ -1,4 +1,4 @@
-//! The envelope's shape, read in one pass whatever the order of its keys.
+//! Parses the envelope in one pass, with its keys in any order.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,11 +15,11 @@ use crate::decode::schema::SchemaCache;
 pub(super) struct RecordValue<'a> {
     /// None for the payload null, which is a tombstone.
     pub envelope: Option<Envelope<'a>>,
-    /// The schema came with it, and is now the cache's last.
+    /// The value includes its schema, which is now the last used one of the cache.
     pub has_schema: bool,
 }
 
-/// What is read of an envelope; a record without `op` is something else.
+/// The fields of an envelope that are read. A record without `op` is not a change event.
 #[derive(Default)]
 pub(super) struct Envelope<'a> {
     pub before: Option<Row<'a>>,
@@ -30,7 +30,7 @@ pub(super) struct Envelope<'a> {
 
 /// Reads a record's value with or without its schema.
 pub(super) fn read<'a>(text: &'a str, schemas: &mut SchemaCache) -> Result<RecordValue<'a>, serde_json::Error> {
-    // A schema is several times as long as its row and nearly always the one before.
+    // A schema is several times as long as its row, and nearly always that of the record before.
     if let Some(payload) = schemas.payload(text)
         && let Ok(Wrapped { envelope, schema: None }) = serde_json::from_str(payload)
     {
@@ -43,7 +43,7 @@ pub(super) fn read<'a>(text: &'a str, schemas: &mut SchemaCache) -> Result<Recor
     Ok(RecordValue { envelope, has_schema: schema.is_some() })
 }
 
-/// An envelope by itself, or `{"schema": …, "payload": envelope}`.
+/// An envelope alone, or `{"schema": …, "payload": envelope}`.
 struct Wrapped<'a> {
     schema: Option<&'a RawValue>,
     envelope: Option<Envelope<'a>>,

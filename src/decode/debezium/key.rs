@@ -1,4 +1,4 @@
-//! A record's key: which row changed, and which fields of a delete's `before` can be believed.
+//! A record's key: which row changed, and which fields of a delete's `before` can be trusted.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -7,10 +7,10 @@ use crate::decode::row::Row;
 use crate::decode::{json, wire};
 use crate::json::without_byte_order_mark;
 
-/// A record's key, out of its schema's wrapping if it came in one.
+/// A record's key, without the schema that may wrap it.
 #[derive(Clone, Copy)]
 pub(super) enum RecordKey<'a> {
-    /// No bytes, none but white space, or null in JSON: a table without a key.
+    /// No bytes, only white space, or JSON null: a table without a key.
     Absent,
     Text(&'a str),
     /// Not UTF-8.
@@ -29,16 +29,16 @@ impl<'a> RecordKey<'a> {
         }
     }
 
-    /// Why the key has no fields, and what to do about it.
+    /// Why the key has no fields, and how to fix it.
     pub(super) fn no_row(key: Option<&[u8]>) -> String {
         let why = key.and_then(|key| wire::text(key).err()).map_or(String::new(), |reason| format!(" ({reason})"));
         format!(
-            "the record's key is no JSON object{why}, so nothing says which values of the deleted row are real: let the \
-             connector write its keys with JsonConverter, or set rows = \"whole\" if its tables are sent whole"
+            "the record's key is not a JSON object{why}, so it is unknown which values of the deleted row are real: \
+             write the connector's keys with JsonConverter, or set rows = \"whole\" if its tables are sent whole"
         )
     }
 
-    /// The key's fields; None when it is no JSON object.
+    /// The key's fields; None if it is not a JSON object.
     pub(super) fn row(&self) -> Option<Row<'a>> {
         match self {
             Self::Text(text) => json::row(text),
@@ -46,8 +46,8 @@ impl<'a> RecordKey<'a> {
         }
     }
 
-    /// Ends an identity: the key, or for a table without one the row itself, because a COPY gives many rows one
-    /// position.
+    /// Appends the key to an identity. A table without a key appends the row itself, because all rows of a COPY may
+    /// share one position.
     pub(super) fn push_to(&self, identity: &mut String, row: &Row<'_>) {
         match self {
             Self::Text(text) => {
@@ -68,9 +68,9 @@ impl<'a> RecordKey<'a> {
     }
 }
 
-/// What a key with its schema holds.
+/// The payload of a key that includes its schema.
 fn payload(text: &str) -> Option<&str> {
-    // Spares most keys a second reading.
+    // Avoids parsing most keys twice.
     if !text.starts_with(r#"{"schema":"#) {
         return None;
     }

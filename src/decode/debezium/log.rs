@@ -1,9 +1,9 @@
-//! Where a change stands in its database's log: what it is known by when its connector publishes it again, and its place
-//! in the order of its row's changes.
+//! A change's position in its database's log: its identity when the connector publishes it again, and its place in
+//! the order of its row's changes.
 //!
-//! A position counts only if the connector gives the same change the same one after a restart, and no other change. Not
-//! among them are Vitess, whose `vgtid` is that of a transaction and names the positions of other shards as they happen
-//! to be, and CockroachDB, which has only the time.
+//! A position is used only if the connector writes the same position for the same change after a restart, and for no
+//! other change. Vitess has no such position, because its `vgtid` belongs to a transaction and includes the current
+//! positions of other shards. CockroachDB has none, because it has only the time.
 //! <https://debezium.io/documentation/reference/stable/connectors/index.html>
 
 use super::key::RecordKey;
@@ -15,7 +15,7 @@ use crate::vocabulary::Operation;
 pub const WITH_STABLE_IDENTITY: [&str; 8] =
     ["PostgreSQL", "MySQL", "MariaDB", "SQL Server", "Db2", "Informix", "Oracle", "Spanner"];
 
-/// Whose log it is, by the connector.
+/// The kind of log, by connector.
 enum ConnectorLog {
     Postgres,
     Binlog,
@@ -41,8 +41,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What the change is known by when it is published again: its place in the database's log, its table, what
-    /// was done and to which row. None where the place or the row is not known.
+    /// The change's identity when it is published again: its position in the database's log, its table, the operation
+    /// and the row. None if the position or the row is not known.
     pub(super) fn identity(&self, op: &str, key: &RecordKey<'_>, row: &Row<'_>) -> Option<Identity<'a>> {
         let snapshot = op == "r";
         if snapshot && matches!(key, RecordKey::Absent) {
@@ -53,7 +53,7 @@ impl<'a> Source<'a> {
         push_all(&[self.connector, self.name, self.db, self.schema, self.table]);
         match self.log() {
             ConnectorLog::Postgres if self.lsn.is_some() => push_all(&[self.lsn]),
-            // The rows of an incremental snapshot have no position but the last commit's.
+            // Rows of an incremental snapshot have only the position of the last commit.
             ConnectorLog::Postgres if snapshot => push_all(&[self.sequence, self.ts_ns]),
             ConnectorLog::Binlog if self.file.is_some() && self.pos.is_some() => {
                 push_all(&[self.server_id, self.file, self.pos, self.row]);
@@ -63,7 +63,7 @@ impl<'a> Source<'a> {
             {
                 push_all(&[self.commit_lsn, self.change_lsn, self.event_serial_no]);
             }
-            // The SCN alone is that of many changes. The commit's is left out: it is that of the redo thread's last one.
+            // Many changes share an SCN. The commit's SCN is not used: it is that of the redo thread's last commit.
             ConnectorLog::Oracle
                 if self.scn.is_some() && (snapshot || self.rs_id.is_some() || self.lcr_position.is_some()) =>
             {
@@ -82,7 +82,8 @@ impl<'a> Source<'a> {
         Some(Identity::Debezium(identity))
     }
 
-    /// The change's place in the order of its row's changes. A row of a snapshot comes before all that is read from the log.
+    /// The change's position in the order of its row's changes. A row of a snapshot sorts before all changes that are
+    /// read from the log.
     pub(super) fn sequence(&self, op: &str, operation: Operation, input: &Input<'_>) -> Sequence {
         let after_delete = operation != Operation::Delete;
         let sequence = match self.log() {
@@ -100,7 +101,7 @@ impl<'a> Source<'a> {
         sequence.unwrap_or(Sequence::Offset { partition: input.partition, offset: input.offset })
     }
 
-    /// PostgreSQL's `sequence`: the position of the last commit, null before the first, and the change's own.
+    /// PostgreSQL's `sequence`: the position of the last commit, null before the first, and that of the change.
     fn positions(&self) -> Option<(u64, u64)> {
         let position = |text: &str| {
             let digits = text.trim_matches(|c: char| "[]\\\" ".contains(c));
@@ -117,10 +118,10 @@ impl<'a> Source<'a> {
         Some(Sequence::Binlog { file: file.parse().ok()?, pos: number(self.pos)?, row })
     }
 
-    /// What orders a row's changes, the coarsest first: a row's changes by one transaction come before those by the next
-    /// one to commit.
+    /// Position that orders a row's changes, the coarsest part first: a transaction's changes of a row sort before
+    /// those of the next transaction that commits.
     fn log_position(&self, log: &ConnectorLog, snapshot: bool) -> Option<(u128, u128, u64)> {
-        // Rows of a snapshot have a commit's position alone.
+        // Rows of a snapshot have only a commit's position.
         let own = |part: Part<'_>, read: fn(Part<'_>) -> Option<u128>| match text(part) {
             None if snapshot => Some(0),
             _ => read(part),
@@ -132,7 +133,7 @@ impl<'a> Source<'a> {
                 number(self.event_serial_no).unwrap_or(0),
             ),
             ConnectorLog::Informix => (decimal(self.commit_lsn)?, own(self.change_lsn, decimal)?, 0),
-            // XStream's positions have no order as text.
+            // XStream's positions do not sort as text.
             ConnectorLog::Oracle if self.lcr_position.is_some() => return None,
             ConnectorLog::Oracle => (decimal(self.scn)?, own(self.rs_id, hexadecimal)?, number(self.ssn).unwrap_or(0)),
             ConnectorLog::Spanner => {
@@ -146,7 +147,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Text such as `00000027:00000ac0:0002` or ` 0x000024.00004a1e.0010 `, whose parts have fixed widths.
+/// Parses text such as `00000027:00000ac0:0002` or ` 0x000024.00004a1e.0010 `, whose parts have fixed widths.
 fn hexadecimal(part: Part<'_>) -> Option<u128> {
     let text = text(part)?;
     let digits = text.trim();

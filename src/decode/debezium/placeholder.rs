@@ -1,4 +1,5 @@
-//! What the connector writes where it does not know an unchanged value (PostgreSQL's TOAST), in each spelling.
+//! Recognises the connector's placeholder for an unchanged value that it does not know (PostgreSQL's TOAST), in each
+//! spelling.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -15,18 +16,18 @@ impl Placeholder {
         let numbers: Vec<String> = text.bytes().map(|byte| byte.to_string()).collect();
         let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
         Self([
-            // A text[] or other array of texts has it as its one element, an int[] or bigint[] its bytes.
+            // A text[] or other array of strings holds it as its only element, an int[] or bigint[] holds its bytes.
             format!("[{quoted}]"),
             format!("[{}]", numbers.join(",")),
             // A bytea, by the connector's binary.handling.mode.
             format!("\"{}\"", BASE64_STANDARD.encode(text)),
             format!("\"{hex}\""),
-            // A text, and all that is written as one: json, jsonb, xml, uuid.
+            // A text, and all types that are written as text: json, jsonb, xml, uuid.
             quoted,
         ])
     }
 
-    /// Marks the row's values that the connector did not know.
+    /// Marks the values that the connector did not know as unavailable.
     pub(super) fn mark(&self, row: &mut Row<'_>) {
         for field in &mut row.fields {
             if self.0.iter().any(|spelling| *spelling == field.value.json) {

@@ -1,10 +1,11 @@
-//! The connector's own signal table, whose rows are published with the others though nobody asked for them.
+//! Recognises rows of the connector's signal table, which are published like row changes although no webhook wants
+//! them.
 
 use super::{Envelope, Source};
 use crate::decode::json;
 
-/// Whether the row is a signal: of the table that the settings name, or, where they name none, of the shape
-/// that Debezium prescribes (`id`, `type`, `data`) and of a type that only a signal has.
+/// Whether the row is a signal. If the settings name a signal table, its rows are signals. Otherwise a signal has the
+/// fields that Debezium prescribes (`id`, `type`, `data`) and a type that only a signal has.
 /// <https://debezium.io/documentation/reference/stable/configuration/signalling.html>
 pub(super) fn is_signal(table: Option<&str>, source: &Source<'_>, envelope: &Envelope<'_>) -> bool {
     match table {

@@ -1,4 +1,4 @@
-//! The envelope's `source`: which table changed and when. Where that stands in the database's log is in [`super::log`].
+//! The envelope's `source`: which table changed and when. [`super::log`] reads its position in the database's log.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,10 +12,11 @@ use crate::decode::{EventDate, Input, TableNaming};
 /// A field of `source` as JSON text; None when it is null or absent.
 pub(super) type Part<'a> = Option<&'a RawValue>;
 
-/// Declares what is read of `source`, and how: of a key twice the last counts, and others are skipped.
+/// Declares the fields of `source` and how they are read: of duplicate keys the last counts, and other keys are
+/// skipped.
 macro_rules! source {
     ($($(#[$doc:meta])* $field:ident,)*) => {
-        /// What is read of `source`. Fields stay JSON text: most are only copied into the identity.
+        /// The fields of `source` that are read. They stay JSON text, because most are only copied into the identity.
         #[derive(Default)]
         pub(super) struct Source<'a> {
             $($(#[$doc])* pub(super) $field: Part<'a>,)*
@@ -44,7 +45,7 @@ source! {
     ts_ms,
     ts_us,
     ts_ns,
-    /// PostgreSQL: a text that holds `["lsn of the last commit","lsn"]`.
+    /// PostgreSQL: a string that holds `["lsn of the last commit","lsn"]`.
     sequence,
     lsn,
     /// MySQL and MariaDB: the binlog's coordinates.
@@ -55,7 +56,7 @@ source! {
     /// SQL Server, Db2 and Informix.
     commit_lsn,
     change_lsn,
-    /// SQL Server: tells apart what has one `change_lsn`.
+    /// SQL Server: distinguishes changes with the same `change_lsn`.
     event_serial_no,
     /// Oracle.
     scn,
@@ -65,7 +66,8 @@ source! {
     redo_thread,
     /// Oracle with XStream.
     lcr_position,
-    /// Spanner: the transaction, beside `sequence` the prefix of the record's number in it, and the row in the record.
+    /// Spanner: the transaction, the prefix of the record's number in it (`sequence` holds the number), and the row
+    /// in the record.
     server_transaction_id,
     record_sequence_prefix,
     mod_number,
@@ -101,7 +103,7 @@ impl<'a> Source<'a> {
         self.connector.map_or("null", RawValue::get)
     }
 
-    /// What the table is called in definitions. MySQL has no schemas: there `schema.table` is the table alone.
+    /// The table's name in definitions. MySQL has no schemas, so there `schema.table` is only the table.
     pub(super) fn table(&self, naming: TableNaming) -> Result<Cow<'a, str>, String> {
         let table = text(self.table).ok_or("`source.table` is missing: it must be the table's name")?;
         let prefix = match naming {
@@ -112,7 +114,7 @@ impl<'a> Source<'a> {
         Ok(prefix.map_or(table.clone(), |prefix| Cow::Owned(format!("{prefix}.{table}"))))
     }
 
-    /// Whether the table is the one that a configuration calls `table`, `schema.table`, `database.table` or
+    /// Whether the table is the configured one, written as `table`, `schema.table`, `database.table` or
     /// `database.schema.table`.
     pub(super) fn is_table(&self, configured: &str) -> bool {
         let Some(table) = text(self.table) else { return false };
@@ -126,8 +128,8 @@ impl<'a> Source<'a> {
         rest.is_empty()
     }
 
-    /// Names the table among those of all sources and accounts. JSON texts end where they end, so that no two
-    /// lists of them make one text.
+    /// Writes a name of the table that is unique over all sources and accounts. JSON texts mark their own end, so two
+    /// different lists of them never give the same name.
     pub(super) fn write_full_name(&self, name: &mut String, account: &str) {
         name.clear();
         for part in [self.name, self.db, self.schema, self.table] {
@@ -136,8 +138,8 @@ impl<'a> Source<'a> {
         name.push_str(account);
     }
 
-    /// When the change was committed; else when its record was written to Kafka. Zero is no time: connectors write it where
-    /// they know none.
+    /// When the change was committed; if unknown, when its record was written to Kafka. Zero counts as unknown:
+    /// connectors write it when they know no time.
     pub(super) fn event_date(&self, input: &Input<'_>) -> EventDate {
         let count = |part| number(part).filter(|count| *count > 0);
         count(self.ts_ns)

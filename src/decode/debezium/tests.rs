@@ -1,4 +1,4 @@
-//! What the captured records do not hold; those are in tests/decode_fixtures.rs.
+//! Cases that the captured records of tests/decode_fixtures.rs do not cover.
 
 use super::*;
 use crate::decode::tests::{change, decoder, fields, input, settings};
@@ -37,7 +37,7 @@ fn mysql_has_its_place_in_the_binlog() {
     assert_eq!(change.event_date, EventDate::from_milliseconds(1709212455000).expect("a usual time"));
 }
 
-/// Connectors whose `before` and `after` are no rows: told by name, whatever the operation.
+/// Connectors whose `before` and `after` are not rows: the error names the connector, for any operation.
 #[test]
 fn records_of_connectors_without_rows_are_named() {
     let mongodb = r#""source":{"connector":"mongodb","db":"shop","collection":"orders","ord":1}"#;
@@ -110,12 +110,12 @@ fn a_delete_is_believed_whole_only_after_an_update_with_before() {
     assert!(!believed(&mut first));
     change(&mut first, &input(KEY, &whole_update));
     assert!(believed(&mut first));
-    // What one partition learnt its siblings know; another account's table of that name is another table.
+    // Decoders share what one of them learned. A table of the same name in another account is another table.
     let mut sibling = Decoder::new(first.settings.clone(), first.whole_tables.clone());
     assert!(believed(&mut sibling));
     let other = crate::decode::Settings { account: "other".into(), ..settings(Format::Debezium) };
     assert!(!believed(&mut Decoder::new(std::sync::Arc::new(other), first.whole_tables.clone())));
-    // One that is apart knows as much, and its siblings learn nothing from it.
+    // A separate copy has the same state, and the others learn nothing from it.
     let mut apart = Decoder::new(first.settings.clone(), first.whole_tables.apart());
     assert!(believed(&mut apart));
     change(&mut apart, &input(KEY, &bare_update));
@@ -173,7 +173,10 @@ fn a_delete_without_its_row_is_known_by_its_key() {
 fn a_delete_whose_key_says_nothing_is_refused() {
     let record = postgres(r#""op":"d","before":{"id":1,"total":0}"#);
     let reason = reason(&record, Some("1"));
-    assert!(reason.contains("the record's key is no JSON object") && reason.contains("rows = \"whole\""), "{reason}");
+    assert!(
+        reason.contains("the record's key is not a JSON object") && reason.contains("rows = \"whole\""),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -183,13 +186,14 @@ fn a_key_in_a_schema_registrys_format_is_named_with_the_fix() {
         let input = Input { key: Some(key), ..input(None, &record) };
         let error = decoder(settings(Format::Debezium)).decode(&input).expect_err("no key").to_string();
         assert!(
-            error
-                .contains("key is no JSON object (it is in a Schema Registry's wire format (byte 0, then schema id 7)")
+            error.contains(
+                "key is not a JSON object (it is in a Schema Registry's wire format (byte 0, then schema id 7)"
+            )
         );
     }
 }
 
-/// Rows of a table without a key share a position, so a key that says nothing must not stand for all of them.
+/// Rows of a table without a key share a position, so an empty key must not identify all of them.
 #[test]
 fn an_empty_key_is_none() {
     let record = postgres(r#""op":"c","after":{"a":1}"#);
@@ -243,7 +247,7 @@ fn what_a_connector_says_about_itself_is_ignored_by_kind() {
         let schema = format!(r#"{{"schema":{{"type":"struct"}},"payload":{record}}}"#);
         for record in [record, &schema] {
             let decoded = decoder(settings(Format::Debezium)).decode(&input(None, record));
-            // A tombstone in two wrappings is none.
+            // A tombstone in two wrappings is not a tombstone.
             if record.matches("payload").count() < 2 {
                 assert!(matches!(decoded, Ok(Decoded::Ignored(found)) if found == kind), "{record}: {decoded:?}");
             }

@@ -29,7 +29,7 @@ fn what_is_left_out_comes_from_the_source_and_from_kafka() {
     assert_eq!((&*deleted.account, deleted.source), ("acme", Some(EventSource::Tasks)));
     assert_eq!(deleted.event_date, EventDate::from_kafka(1709212455123));
     assert_eq!(deleted.identity, Identity::Place { topic: "t", partition: 3, offset: 42, timestamp_ms: 1709212455123 });
-    // A source that is named and unknown is not replaced by the source's own rule.
+    // An unknown event source in the record is not replaced by the source's own rule.
     let record = r#"{"table":"t","operation":"insert","after":{"by":"Tasks"},"source":"Cron"}"#;
     assert_eq!(change(&mut decoder, &input(None, record)).source, None);
 }
@@ -91,7 +91,7 @@ fn what_is_wrong_is_named_with_what_is_allowed() {
         ),
         (
             r#"{"table":"t","operation":"insert","after":{},"id":""}"#,
-            "`id`: it is empty: give each change its own, or leave it out at line 1 column 52",
+            "`id`: it is empty: set a different id for each change, or omit the key at line 1 column 52",
         ),
         (
             "[]",
@@ -133,6 +133,6 @@ fn the_keys_that_say_nothing_are_those_that_are_not_read() {
     for key in KEYS {
         let record = format!(r#"{{"{key}":[1],"table":"t","operation":"insert","after":{{}}}}"#);
         let refused = decoder(settings(Format::Outhook)).decode(&input(None, &record));
-        assert!(refused.is_err(), "{key} is read, so that a list is refused");
+        assert!(refused.is_err(), "{key} is read, so a list is refused");
     }
 }

@@ -1,11 +1,11 @@
-//! Fields with one name: found at the cost of a few bits a field, for nearly no row has any.
+//! Drops fields with duplicate names. The check costs a few bits per field, because almost no row has duplicates.
 
 use super::Field;
 
-/// Among no more fields than this one is looked for from the first on.
+/// Max fields of a row that is checked with a bit set and linear scans; larger rows are sorted.
 const FEW: usize = 256;
 
-/// Drops each field that another of its name follows.
+/// Drops each field that is followed by another of the same name.
 pub(super) fn drop_all_but_the_last(fields: &mut Vec<Field<'_>>) {
     let repeated = if fields.len() <= FEW { any_among_few(fields) } else { any_among_many(fields) };
     if !repeated {
@@ -21,15 +21,15 @@ pub(super) fn drop_all_but_the_last(fields: &mut Vec<Field<'_>>) {
     fields.retain(|_| counts.next().unwrap_or(true));
 }
 
-/// The fields' places in the order of their names; those of one name in the row's order.
+/// Indexes of the fields, sorted by name. Fields of the same name keep the row's order.
 pub(super) fn sorted_by_name(fields: &[Field<'_>]) -> Box<[u32]> {
-    let places = 0..u32::try_from(fields.len()).expect("a record has fewer bytes than that");
+    let places = 0..u32::try_from(fields.len()).expect("a record has fewer than 2^32 fields");
     let mut by_name: Box<[u32]> = places.collect();
     by_name.sort_by(|one, other| fields[*one as usize].name.cmp(&fields[*other as usize].name));
     by_name
 }
 
-/// Names are compared only where the same bit stands for both.
+/// Compares names only if they share a bit.
 fn any_among_few(fields: &[Field<'_>]) -> bool {
     let mut seen = [0_u64; 16];
     for (place, field) in fields.iter().enumerate() {
@@ -43,7 +43,7 @@ fn any_among_few(fields: &[Field<'_>]) -> bool {
     false
 }
 
-/// From four bytes of a name, so that a long one costs no more: one of 1024 bits.
+/// One of 1024 bits, from four bytes of the name's length and characters, so that a long name costs no more.
 fn bit_of(name: &str) -> usize {
     let byte = |at: usize| u32::from(name.as_bytes().get(at).copied().unwrap_or_default());
     let (length, last) = (name.len(), name.len().saturating_sub(1));

@@ -3,14 +3,14 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// The longest integer that is rewritten, in bytes: about 19,700 digits. Turning it into decimal digits takes
-/// time with its square; what is longer stays as it came.
+/// Max bytes of an integer that is rewritten: about 19,700 digits. The conversion to decimal digits takes quadratic
+/// time, so longer integers stay unchanged.
 const MAX_BYTES: usize = 8 * 1024;
 
-/// PostgreSQL's largest scale is 16,383.
+/// Max scale. PostgreSQL's largest scale is 16,383.
 const MAX_SCALE: u32 = 20_000;
 
-/// A JSON number as it was written in the source: with all digits of its scale, never through a float.
+/// The JSON number as in the source: with all digits of its scale, never converted through a float.
 pub(super) fn number(base64: &str, scale: i32) -> Option<String> {
     let bytes = BASE64_STANDARD.decode(base64).ok()?;
     if bytes.is_empty() || bytes.len() > MAX_BYTES || scale.unsigned_abs() > MAX_SCALE {
@@ -58,7 +58,7 @@ fn magnitude(bytes: &[u8], negative: bool) -> Vec<u64> {
         })
         .collect();
     if negative {
-        // The two's complement: all bits turned over, and one more, carried up from the lowest limb.
+        // Two's complement: invert all bits and add one, carried up from the lowest limb.
         let mut carry = true;
         for limb in limbs.iter_mut().rev() {
             (*limb, carry) = (!*limb).overflowing_add(carry.into());
@@ -129,7 +129,7 @@ mod tests {
     }
 
     proptest! {
-        /// The long way and the short way agree, whatever zeros or ones stand before the value.
+        /// The long and the short conversion agree, for any number of sign bytes before the value.
         #[test]
         fn any_length_gives_the_same_digits(value: i128, sign_bytes in 1..40usize) {
             let mut bytes = vec![if value < 0 { 0xff } else { 0 }; sign_bytes];

@@ -1,17 +1,18 @@
 //! Dates and times as ISO 8601 text, in quotes: `"2024-02-29"`, `"13:14:15.123456"`, `"2024-02-29T13:14:15"`.
 //!
-//! They have no zone because their columns have none. A fraction has the digits of the column's unit and is
-//! left out when it is zero; that is how Debezium's own `isostring` mode writes them, but for the `Z` which it adds.
-//! Every count has its text, so that a column's JSON type never depends on its value: years beyond 0 to 9999 have a
-//! sign, as ISO 8601 and Debezium's `ZonedTimestamp` write them, MySQL's TIME may be negative and have more than
-//! 24 hours, and PostgreSQL's infinities are called what PostgreSQL calls them.
+//! They have no zone because their columns have none. A fraction has the digits of the column's unit and is omitted
+//! when it is zero. Debezium's `isostring` mode writes the same text with an additional `Z`.
+//!
+//! Every count is written as text, because a column's JSON type must not depend on its value. Years outside 0 to 9999
+//! have a sign, as in ISO 8601 and Debezium's `ZonedTimestamp`. MySQL's TIME may be negative and have more than 24
+//! hours. PostgreSQL's infinities have their PostgreSQL names.
 
 use std::fmt::Write;
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 3600;
 
-/// What a column counts in.
+/// The unit of a column's counts.
 #[derive(Clone, Copy)]
 pub(super) enum Unit {
     Milli,
@@ -38,19 +39,19 @@ impl Unit {
     }
 }
 
-/// PostgreSQL's own words, which `ZonedTimestamp` has too.
+/// PostgreSQL's names, which `ZonedTimestamp` uses too.
 const INFINITY: &str = r#""infinity""#;
 const MINUS_INFINITY: &str = r#""-infinity""#;
 
-/// What PostgreSQL's connector writes for the dates `infinity` and `-infinity`: days beyond those of PostgreSQL's
-/// last and first date.
+/// Counts that PostgreSQL's connector writes for the dates `infinity` and `-infinity`: days beyond PostgreSQL's last
+/// and first date.
 const INFINITE_DAYS: [i32; 2] = [2_146_033_979, -2_147_472_691];
 
-/// What it writes for the timestamps: the first and last count, or, from columns in milliseconds, its driver's
-/// constants.
+/// Counts that it writes for the timestamps `infinity` and `-infinity` in milliseconds: constants of its driver. In
+/// other units it writes the highest and the lowest count.
 const INFINITE_MILLISECONDS: [i64; 2] = [9_223_372_036_825_200_000, -9_223_372_036_832_400_000];
 
-/// The date so many days after 1970-01-01.
+/// The date `days` after 1970-01-01.
 pub(super) fn date(days: i32) -> String {
     match INFINITE_DAYS {
         [infinity, _] if days == infinity => INFINITY.to_owned(),
@@ -65,7 +66,7 @@ pub(super) fn date(days: i32) -> String {
     }
 }
 
-/// The time so long after midnight, `24:00:00` included, which PostgreSQL knows; MySQL's is a duration between
+/// The time `count` units after midnight, including PostgreSQL's `24:00:00`. MySQL's TIME is a duration between
 /// `-838:59:59` and `838:59:59`.
 pub(super) fn time(count: i64, unit: Unit) -> String {
     let mut text = String::with_capacity(20);
@@ -79,7 +80,7 @@ pub(super) fn time(count: i64, unit: Unit) -> String {
     text
 }
 
-/// The date and time so long after 1970 began.
+/// The date and time `count` units after 1970 began.
 pub(super) fn timestamp(count: i64, unit: Unit) -> String {
     let [infinity, minus_infinity] = match unit {
         Unit::Milli => INFINITE_MILLISECONDS,
@@ -101,8 +102,8 @@ pub(super) fn timestamp(count: i64, unit: Unit) -> String {
     text
 }
 
-/// The Gregorian date of a day since 1970, whatever its year: counted from the first of March of the year 0, so that a
-/// leap day ends its year, in eras of 400 years.
+/// Appends the Gregorian date of a day since 1970, of any year. It counts from March 1 of year 0 in eras of 400
+/// years, because then a leap day is the last day of its year.
 fn push_date(text: &mut String, days: i64) {
     const ERA: i64 = 146_097;
     let days = days + 719_468;
@@ -190,7 +191,7 @@ mod tests {
     }
 
     proptest! {
-        /// Within the years that both can write, the date is the one that the time library says.
+        /// For years that both can write, the date equals that of the time library.
         #[test]
         fn dates_are_those_of_the_calendar(second in -62_167_219_200..=253_402_207_199_i64) {
             let utc = Offset::UTC.to_datetime(Timestamp::from_second(second).unwrap());

@@ -27,7 +27,7 @@ fn values_are_written_by_their_types() {
     assert_eq!(applied(SCHEMA, row), expected);
 }
 
-/// A struct in a row, an array of structs, and maps with and without texts as their keys.
+/// A struct in a row, an array of structs, and maps with and without string keys.
 #[test]
 fn values_inside_of_others_are_written_by_their_types_too() {
     let date = r#""type":"int32","name":"io.debezium.time.Date""#;
@@ -56,7 +56,7 @@ fn values_inside_of_others_are_written_by_their_types_too() {
     assert_eq!(applied(&schema, absent), "null null {} [] null");
 }
 
-/// Every temporal type at the edges of its counts: one JSON type a column, whatever the value.
+/// Every temporal type at the limits of its counts: a column has one JSON type, for any value.
 #[test]
 fn a_temporal_columns_json_type_does_not_depend_on_its_value() {
     let types = [
@@ -142,7 +142,7 @@ fn rows_in_another_order_than_their_schema_do_not_cost_the_square_of_their_field
     let least = |took: &mut dyn FnMut() -> Duration| (0..3).map(|_| took()).min().unwrap_or_default();
     let same = least(&mut || took(&mut (0..FIELDS)));
     let other = least(&mut || took(&mut (0..FIELDS).rev()));
-    // The index costs about ten times as much as a look at the same place; looked for from one end, each field costs half
-    // of the columns: some thousand times as much.
+    // The index costs about ten times a lookup at the same index. A linear scan would cost half of the columns for
+    // each field: some thousand times as much.
     assert!(other < same * 300, "{other:?} instead of {same:?}");
 }

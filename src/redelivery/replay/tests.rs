@@ -111,7 +111,10 @@ async fn pages_make_the_calls_of_chosen_events_and_tell_what_they_could_not_read
     let expected = Sums { records: 6, fired: 4, messages: 4, calls: 4, undecodable: 1, too_large: 0 };
     assert_eq!(sums, expected);
     assert_eq!(calls.iter().map(|(call, _)| call.place.offset).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    assert!(troubles.len() == 1 && troubles[0].starts_with("0:6: the value is no outhook record"), "{troubles:?}");
+    assert!(
+        troubles.len() == 1 && troubles[0].starts_with("0:6: the value is not a valid outhook record"),
+        "{troubles:?}"
+    );
     assert_eq!(bench.waiting().await, 0, "reading writes nothing");
 }
 
@@ -133,7 +136,7 @@ async fn a_message_is_sent_again_as_the_same_message_and_nothing_else() {
         (place(0), "event1", foreign, "is another one now"),
         (place(0), "event2", call.message, "does not fire for its row change any more"),
         (place(1), "event1", call.message, "does not fire for its row change any more"),
-        (place(2), "event1", call.message, "can't be decoded: the value is no outhook record"),
+        (place(2), "event1", call.message, "can't be decoded: the value is not a valid outhook record"),
         (place(9), "event1", call.message, "is gone, by its topic's retention"),
         (elsewhere, "event1", call.message, "topic elsewhere, which no source reads any more"),
     ] {

@@ -1,11 +1,11 @@
-//! Sources as the connectors' documentation and tests have them.
+//! `source` objects from the connectors' documentation and tests.
 
 use crate::decode::tests::{change, decoder, input, settings};
 use crate::decode::{Format, Identity, Sequence, Settings, SnapshotRows};
 
 const KEY: &str = r#"{"id":1}"#;
 
-/// The identity and the order of a change of one row, whose `source` has these fields.
+/// Identity and sequence of a change of one row, whose `source` has these fields.
 fn decoded(op: &str, source: &str) -> (String, Sequence) {
     let settings = Settings { snapshot: SnapshotRows::Insert, ..settings(Format::Debezium) };
     let rows = if op == "d" { r#""before":{"id":1}"# } else { r#""after":{"id":1}"# };
@@ -15,7 +15,7 @@ fn decoded(op: &str, source: &str) -> (String, Sequence) {
     match change.identity {
         Identity::Debezium(identity) => (identity, change.sequence),
         Identity::Place { .. } => ("place".to_owned(), change.sequence),
-        Identity::Given(_) => panic!("Debezium gives no id"),
+        Identity::Given(_) => panic!("a Debezium record has no id"),
     }
 }
 
@@ -46,7 +46,7 @@ fn a_change_that_is_published_again_keeps_its_identity() {
         (SPANNER, r#""spanner" "n" "d" "s" "t" "ABC=" "2a" "5" 1 u"#),
     ] {
         assert_eq!(decoded("u", source).0, format!(r#"{identity} key {{"id":1}}"#));
-        // What differs from one time of publishing to the next is no part of it.
+        // Fields that differ between publications are not part of the identity.
         for changed in ["\"begin_lsn\":\"85", "\"commit_scn\":\"31", "\"low_watermark\":", "\"ts_ms\":"] {
             assert_eq!(decoded("u", &source.replace(changed, &format!("{changed}9"))).0, decoded("u", source).0);
         }
@@ -91,7 +91,7 @@ fn a_change_without_a_position_of_its_own_is_known_by_its_place_in_kafka() {
             "{source}"
         );
     }
-    // A snapshot's rows have the snapshot's position, which tells them apart by their keys.
+    // Rows of a snapshot have the snapshot's position; their keys distinguish them.
     let snapshot = r#""connector":"sqlserver","commit_lsn":"00000027:00000758:0005","change_lsn":null"#;
     assert!(decoded("r", snapshot).0.ends_with(r#""00000027:00000758:0005" null null r key {"id":1}"#));
 }
