@@ -1,8 +1,8 @@
-//! Stage 3: which events a row change fires.
+//! Stage 3: finds the events that a row change fires.
 //!
-//! A table's rules are compiled into lookups ([`TableRules`]), so that what a row change costs depends on the
-//! fields that changed and the rules that fire, not on how many definitions the table has. [`explain`] says
-//! the same slowly and in words. Pure: no clock, no I/O.
+//! A table's rules are compiled into lookups ([`TableRules`]). The cost of a row change depends on the fields that
+//! changed and the rules that fire, not on how many definitions the table has. [`explain`] evaluates the same rules
+//! slowly and explains the result in words. Pure: no clock, no I/O.
 
 mod changed;
 mod explain;

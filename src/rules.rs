@@ -1,4 +1,5 @@
-//! Definitions compiled to rules: what a record's way needs of them, made once when a definition is read.
+//! Definitions compiled to rules: everything that the path of a record needs of them, compiled once when a definition
+//! is read.
 
 mod authorization;
 mod body;

@@ -1,4 +1,4 @@
-//! Which fields of a row really changed.
+//! Finds the fields of a row that really changed.
 
 use super::json_eq;
 use crate::decode::{Field, Row, RowChange, Value};
@@ -8,9 +8,9 @@ use crate::decode::{Field, Row, RowChange, Value};
 pub enum Comparison {
     /// Two values that differ.
     Changed,
-    /// There is a new value, and the source did not send the old row.
+    /// There is a new value, but the source did not send the old row.
     Unknown,
-    /// Two values that are the same, perhaps in another spelling.
+    /// Two equal values, perhaps in different spellings.
     Same,
     /// The source did not send the value, because it did not change.
     Unavailable,
@@ -21,7 +21,7 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// Whether the field's value changed, as far as anyone can tell.
+    /// Whether the field's value changed, or may have changed because the old row is unknown.
     pub fn may_have_changed(self) -> bool {
         matches!(self, Comparison::Changed | Comparison::Unknown)
     }
@@ -46,8 +46,8 @@ pub(super) fn compare(change: &RowChange<'_>, field: &str) -> Comparison {
     }
 }
 
-/// The fields of an update that may have changed, in the new row's order. Found one by one: whoever needs
-/// to know only whether there is any pays for one.
+/// The fields of an update that may have changed, in the new row's order. The iterator is lazy: a caller that only
+/// needs to know whether any field changed stops at the first.
 pub(super) fn fields<'c>(change: &'c RowChange<'_>) -> impl Iterator<Item = &'c str> {
     let after = change.after.as_ref().map_or(&[][..], |row| &row.fields);
     after.iter().enumerate().filter_map(move |(at, field)| {
@@ -57,7 +57,7 @@ pub(super) fn fields<'c>(change: &'c RowChange<'_>) -> impl Iterator<Item = &'c 
     })
 }
 
-/// Most fields stand at the same place in both rows, with the same text: then nothing need be looked up.
+/// Whether the field has the same index and text in both rows, as most fields do. Then it needs no lookup.
 fn same_place(before: &Row<'_>, at: usize, new: &Field<'_>) -> bool {
     before.fields.get(at).is_some_and(|old| old.name == new.name && old.value.json == new.value.json)
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use crate::vocabulary::Operation;
 
-    /// An update of so many fields that changes nothing, and how long it takes to find that out.
+    /// Time to find out that an update of this many fields changes nothing.
     fn took(fields: usize, is_reversed: bool) -> Duration {
         let row = |names: &mut dyn Iterator<Item = usize>| {
             let field = |name: usize| Field { name: format!("field{name}").into(), value: Value::new("1") };
@@ -97,8 +97,8 @@ mod tests {
         const FIELDS: usize = 50_000;
         let least = |is_reversed| (0..3).map(|_| took(FIELDS, is_reversed)).min().unwrap_or_default();
         let (same, other) = (least(false), least(true));
-        // Two indexes cost about a hundred times as much as a look at the same place. Looked for from one end, each field
-        // costs half of the fields: some thousand times as much.
+        // Two indexes cost about a hundred times as much as comparing at the same index. A linear scan would cost
+        // half of the fields for each field: some thousand times as much.
         assert!(other < same * 1000, "{other:?} instead of {same:?}");
     }
 }

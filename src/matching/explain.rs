@@ -1,5 +1,5 @@
-//! Why a definition fires or does not fire for a row change: the same rules as [`super::TableRules`], one
-//! definition at a time, in words.
+//! Explains in words why a definition fires or does not fire for a row change: the same rules as
+//! [`super::TableRules`], one definition at a time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,22 +37,22 @@ pub enum Reason {
         accepted: Vec<String>,
         source: Option<EventSource>,
     },
-    /// An update that left every field as it was.
+    /// An update that changed no field.
     NothingChanged,
-    /// None of the event's fields changed: how each of them compared.
+    /// None of the event's fields changed; the comparison of each field.
     NoNamedFieldChanged(Vec<(String, Comparison)>),
-    /// What changed is unknown, and the source's setting says that then such events don't fire.
+    /// The changed fields are unknown, and by the source's setting such events don't fire then.
     UnknownChange {
         table: String,
     },
-    /// The definition itself is wrong; its error says what and where.
+    /// The definition is invalid; its error says what is wrong and where.
     Broken(CompileError),
 }
 
 /// Why a definition fires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FiringReason {
-    /// Any insert or delete does.
+    /// Every insert or delete fires.
     Every(Operation),
     /// These fields changed.
     Changed(Vec<String>),
@@ -66,7 +66,7 @@ impl EventVerdict {
     }
 }
 
-/// Says for each definition of the change's account, active or not, why it fires or does not.
+/// Explains for each definition of the change's account, active or not, why it fires or does not.
 pub fn explain<'d>(
     change: &RowChange<'_>,
     definitions: impl IntoIterator<Item = (&'d Webhook, &'d Event)>,
@@ -156,11 +156,15 @@ impl fmt::Display for Reason {
                 write!(f, "it is for {}, the row change is {}", wanted.event_type(), made.event_type())
             }
             Reason::SourceNotAccepted { accepted, source: Some(source) } => {
-                write!(f, "the change was made by {source}, and it takes only {}", accepted.join(", "))
+                write!(f, "the change was made by {source}, and the event accepts only {}", accepted.join(", "))
             }
             Reason::SourceNotAccepted { accepted, source: None } => {
-                write!(f, "nothing says what made the change, and it takes only {}", accepted.join(", "))?;
-                f.write_str("; set event_source for this source of records, or take all sources")
+                write!(
+                    f,
+                    "the event source of the change is unknown, and the event accepts only {}",
+                    accepted.join(", ")
+                )?;
+                f.write_str("; set event_source for this source of records, or accept all event sources")
             }
             Reason::NothingChanged => f.write_str("no field's value changed"),
             Reason::NoNamedFieldChanged(compared) => {
@@ -174,11 +178,11 @@ impl fmt::Display for Reason {
             }
             Reason::UnknownChange { table } => {
                 f.write_str(
-                    "the old row was not sent, so nobody knows whether its fields changed, and this source has ",
+                    "the old row was not sent, so it is unknown whether its fields changed, and this source has ",
                 )?;
                 write!(f, "unknown_change = \"skip\"; {}", Mend(table))
             }
-            Reason::Broken(error) => write!(f, "the definition is wrong: {error}"),
+            Reason::Broken(error) => write!(f, "the definition is invalid: {error}"),
         }
     }
 }
@@ -186,7 +190,7 @@ impl fmt::Display for Reason {
 impl fmt::Display for FiringReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FiringReason::Every(operation) => write!(f, "every {operation} in the table does"),
+            FiringReason::Every(operation) => write!(f, "every {operation} in the table fires it"),
             FiringReason::Changed(fields) => {
                 let quoted: Vec<String> = fields.iter().map(|field| format!("{field:?}")).collect();
                 write!(f, "changed: {}", quoted.join(", "))
@@ -211,7 +215,7 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// How to have the old row sent.
+/// The fix that makes the database send the old row.
 struct Mend<'a>(&'a str);
 
 impl fmt::Display for Mend<'_> {
@@ -220,6 +224,6 @@ impl fmt::Display for Mend<'_> {
         let quoted =
             |name: &str| if plain(name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) };
         let table = self.0.split('.').map(quoted).collect::<Vec<_>>().join(".");
-        write!(f, "to have it sent (PostgreSQL): ALTER TABLE {table} REPLICA IDENTITY FULL")
+        write!(f, "to get the old row (PostgreSQL): ALTER TABLE {table} REPLICA IDENTITY FULL")
     }
 }

@@ -1,5 +1,5 @@
-//! (account, table) to compiled rules: a table's rules are replaced whole, so that a record sees one
-//! consistent set and readers never wait for long.
+//! Compiled rules by account and table. A table's rules are replaced as a whole: a record sees one consistent set,
+//! and readers never wait for long.
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
@@ -13,32 +13,32 @@ use crate::definition::TableKey;
 use crate::id::{EventId, WebhookId};
 use crate::rules::{CountsByEvent, Live, Rule, Target};
 
-/// All tables' rules, and what calls that have waited need of them; shared by the partitions that read it and the
-/// store that writes it.
+/// The rules of all tables, and the targets and states that waiting calls need. Partitions read the index, the store
+/// writes it.
 #[derive(Debug, Default)]
 pub struct Index {
     tables: DashMap<TableKey, Arc<TableRules>>,
     targets: DashMap<WebhookId, Arc<Target>>,
-    /// Of the active events.
+    /// States of the active events.
     live: DashMap<EventId, Live>,
     counts: CountsByEvent,
     as_of: AtomicI64,
     end: Mutex<Option<End>>,
 }
 
-/// The end of the definitions' log, with times in milliseconds since 1970.
+/// The end of the definitions topic, with times in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
-    /// Behind the last record.
+    /// The offset after the last record.
     pub offset: i64,
-    /// When it was first seen there.
+    /// When the topic was first seen to end there.
     pub since_ms: i64,
-    /// When it was last seen there.
+    /// When the topic was last seen to end there.
     pub seen_ms: i64,
 }
 
 impl Index {
-    /// Replaces a table's rules; no rules remove it.
+    /// Replaces a table's rules; an empty list removes the table.
     pub fn replace(&self, table: &TableKey, rules: Vec<Arc<Rule>>) {
         if rules.is_empty() {
             self.tables.remove(table);
@@ -47,17 +47,17 @@ impl Index {
         }
     }
 
-    /// A table's rules, as they are now. Allocates nothing.
+    /// A table's current rules. Does not allocate.
     pub fn rules(&self, account: &str, table: &str) -> Option<Arc<TableRules>> {
         self.tables.get(&(account, table) as &dyn TableLookup).map(|rules| rules.clone())
     }
 
-    /// Where a webhook's messages go, as it is now.
+    /// A webhook's current target.
     pub fn target(&self, webhook: WebhookId) -> Option<Arc<Target>> {
         self.targets.get(&webhook).map(|target| target.clone())
     }
 
-    /// An active event, as its messages see it.
+    /// The state of an active event.
     pub fn live(&self, event: EventId) -> Option<Live> {
         self.live.get(&event).map(|live| live.clone())
     }
@@ -70,13 +70,13 @@ impl Index {
         }
     }
 
-    /// An event is active. One that was so before keeps its own, so that its calls under way go on, and are heard
-    /// of when it ends later.
+    /// Marks an event as active. An event that was active before keeps its state, so that its calls under way
+    /// continue and see when the event ends later.
     pub fn enliven(&self, event: EventId) -> Live {
         self.live.entry(event).or_insert_with(|| Live::new(self.counts.of(event))).clone()
     }
 
-    /// An event is not active any more: its calls that wait are not made.
+    /// Marks an event as ended: its waiting calls are not made.
     pub fn end(&self, event: EventId) {
         if let Some((_, live)) = self.live.remove(&event) {
             live.end();
@@ -88,8 +88,7 @@ impl Index {
         self.live.is_empty()
     }
 
-    /// Up to which offset of the definitions' log all of this is known. What an instance does not know may be known
-    /// to another one that has read further.
+    /// The offset of the definitions topic up to which the index is current. Another instance may have read further.
     pub fn as_of(&self) -> i64 {
         self.as_of.load(Ordering::Acquire)
     }
@@ -98,12 +97,12 @@ impl Index {
         self.as_of.store(offset, Ordering::Release);
     }
 
-    /// That the log had no more than what is known, when it was last seen to end. None before that.
+    /// The end of the definitions topic when the index was last seen to be current. None before that.
     pub fn log_end(&self) -> Option<End> {
         *self.lock_end()
     }
 
-    /// The log is seen to have no more than what is known.
+    /// Records that the definitions topic has no more records than the index has read.
     pub fn see_end(&self, now_ms: i64) {
         let (mut end, offset) = (self.lock_end(), self.as_of());
         let since_ms = end.filter(|end| end.offset == offset).map_or(now_ms, |end| end.since_ms);
@@ -114,19 +113,19 @@ impl Index {
         self.end.lock().expect("nothing that holds this lock can panic")
     }
 
-    /// What is counted of the events that the rules are made of.
+    /// The counters of the events that have rules.
     pub fn counts(&self) -> &CountsByEvent {
         &self.counts
     }
 
-    /// How many tables have rules.
+    /// The number of tables with rules.
     pub fn table_count(&self) -> usize {
         self.tables.len()
     }
 }
 
-/// What a table is looked up by, owned or borrowed: a map keyed by owned pairs can be asked with borrowed
-/// ones only through a type that both can be seen as.
+/// The lookup key of a table, owned or borrowed. A map with owned pairs as keys can be searched with borrowed pairs
+/// only through a type that both can be borrowed as.
 trait TableLookup {
     fn parts(&self) -> (&str, &str);
 }
@@ -149,7 +148,7 @@ impl<'a> Borrow<dyn TableLookup + 'a> for TableKey {
     }
 }
 
-/// The same as the derived one of [`TableKey`]: its account's text, then its table's.
+/// The same hash as the derived one of [`TableKey`]: its account's text, then its table's.
 impl Hash for dyn TableLookup + '_ {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.parts().hash(state);

@@ -1,5 +1,5 @@
-//! Whether two JSON texts say the same value: numbers as exact decimals, strings unescaped, objects without
-//! regard to the order of their keys. Nothing passes through a float, and no exponent is ever expanded.
+//! Compares two JSON texts by value: numbers as exact decimals, strings unescaped, objects with their keys in any
+//! order. Numbers are never converted to floats, and exponents are never expanded.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,12 @@ use serde_json::value::RawValue;
 
 use crate::json::{self, JsonKind};
 
-/// Deeper than this only equal text is equal, so that hostile nesting can't exhaust the stack.
+/// Max depth of a comparison by value. Deeper values are equal only if their text is, because hostile nesting must
+/// not exhaust the stack.
 const MAX_DEPTH: usize = 128;
 
-/// Both are valid JSON values. What can't be compared by value (nested too deep, half a surrogate pair, an
-/// exponent beyond 128 bits) is equal only where its text is.
+/// Whether two valid JSON values are equal. Values that can't be compared (nested too deep, an unpaired surrogate, an
+/// exponent beyond 128 bits) are equal only if their text is.
 pub(super) fn same(a: &str, b: &str) -> bool {
     same_at(a, b, MAX_DEPTH)
 }
@@ -29,7 +30,7 @@ fn same_at(a: &str, b: &str, depth: usize) -> bool {
     }
 }
 
-/// Two strings that each hold JSON text; what holds none is a plain string.
+/// Compares two strings that hold JSON text. If one of them does not, both are compared as plain strings.
 pub(super) fn same_json_text(a: &str, b: &str) -> bool {
     let (Some(a_text), Some(b_text)) = (json::unescape(a), json::unescape(b)) else { return a == b };
     match (serde_json::from_str::<&RawValue>(&a_text), serde_json::from_str::<&RawValue>(&b_text)) {
@@ -54,7 +55,7 @@ fn same_array(a: &str, b: &str, depth: usize) -> Option<bool> {
     Some(a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| same_at(a.get(), b.get(), depth)))
 }
 
-/// Of two members with one key the last counts, as the map keeps it.
+/// Of duplicate keys the last counts, because the map keeps the last.
 fn same_object(a: &str, b: &str, depth: usize) -> Option<bool> {
     let a: HashMap<String, &RawValue> = serde_json::from_str(a).ok()?;
     let b: HashMap<String, &RawValue> = serde_json::from_str(b).ok()?;

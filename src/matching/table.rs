@@ -1,4 +1,4 @@
-//! One table's rules, ready to match.
+//! Finds the rules of a table that a row change fires.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use crate::decode::{RowChange, UnknownChange};
 use crate::rules::Rule;
 use crate::vocabulary::Operation;
 
-/// The rules of one table, by what fires them. Numbers are places in `rules`.
+/// The rules of one table, indexed by what fires them. Numbers are indexes into `rules`.
 #[derive(Debug, Default)]
 pub struct TableRules {
     rules: Box<[Arc<Rule>]>,
     inserts: Vec<u32>,
     deletes: Vec<u32>,
-    /// Update events that any field fires.
+    /// Rules that an update of any field fires.
     any_field: Vec<u32>,
-    /// Update events by each of the fields that fire them.
+    /// Rules that an update of certain fields fires, by field.
     by_field: HashMap<Box<str>, Vec<u32>>,
 }
 
@@ -43,8 +43,8 @@ impl TableRules {
         &self.rules
     }
 
-    /// The rules that a row change fires, each once, in the order in which they were given. `scratch` is
-    /// working space that the caller keeps from one change to the next.
+    /// The rules that a row change fires, each once, in the order passed to [`Self::new`]. `scratch` is a buffer that
+    /// the caller reuses between changes.
     pub fn matches<'t>(
         &'t self,
         change: &RowChange<'_>,
@@ -60,7 +60,7 @@ impl TableRules {
         scratch.iter().map(|place| &self.rules[*place as usize]).filter(move |rule| rule.sources.accept(source))
     }
 
-    /// Collects the update rules; finds out what changed only as far as a rule asks.
+    /// Collects the update rules. Compares fields only as far as the rules need it.
     fn updates(&self, change: &RowChange<'_>, found: &mut Vec<u32>) {
         let unknown = change.before.is_none();
         let mut changed = changed::fields(change).peekable();

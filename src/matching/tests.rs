@@ -1,4 +1,4 @@
-//! What fires, held against an oracle and against [`explain`].
+//! Matching, compared with an oracle and with [`explain`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ fn fired(events: &[Event], change: &RowChange<'_>) -> Vec<EventId> {
     rules(events).matches(change, &mut vec![99]).map(|rule| rule.event).collect()
 }
 
-/// Which of: an all-fields event, one for `a`, one for `a` and `b`, one for `c`.
+/// Which of these fire: an event for all fields, one for `a`, one for `a` and `b`, one for `c`.
 fn fired_updates(change: &RowChange<'_>) -> Vec<usize> {
     let events = [
         event(0, Operation::Update, &[]),
@@ -161,13 +161,18 @@ fn verdicts_say_why() {
         (
             &blind,
             &event(0, Operation::Update, &["a"]),
-            "fires: the old row was not sent, so any field may have changed; to have it sent (PostgreSQL): ALTER TABLE orders REPLICA IDENTITY FULL",
+            "fires: the old row was not sent, so any field may have changed; to get the old row (PostgreSQL): ALTER TABLE orders REPLICA IDENTITY FULL",
         ),
-        (&skipping, &event(0, Operation::Update, &["a"]), "this source has unknown_change = \"skip\"; to have it sent"),
+        (
+            &skipping,
+            &event(0, Operation::Update, &["a"]),
+            "this source has unknown_change = \"skip\"; to get the old row",
+        ),
         (
             &update,
             &tasks,
-            "does not fire: nothing says what made the change, and it takes only Tasks; set event_source",
+            "does not fire: the event source of the change is unknown, and the event accepts only Tasks; \
+             set event_source",
         ),
         (&update, &inactive, "does not fire: the event is not active"),
         (&update, &other, r#"it is for table "customers", the row is in "orders""#),
@@ -176,7 +181,7 @@ fn verdicts_say_why() {
             &event(0, Operation::Delete, &[]),
             "it is for table.recordDelete, the row change is table.recordUpdate",
         ),
-        (&update, &broken, "the definition is wrong: its payload template: line 1, column 2"),
+        (&update, &broken, "the definition is invalid: its payload template: line 1, column 2"),
     ] {
         let text = says(change, event);
         assert!(text.contains(expected), "{text}\n not {expected}");
@@ -185,7 +190,7 @@ fn verdicts_say_why() {
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
-/// Values of which some are equal in another spelling.
+/// Values, some of them equal but in another spelling.
 fn json_value() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "1",
@@ -246,7 +251,7 @@ fn any_events() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-/// The fields that really changed, by a slow road of its own: values as normal forms in maps.
+/// The fields that really changed, found slowly and independently: values as normal forms in maps.
 fn oracle(change: &RowChange<'_>) -> Vec<&'static str> {
     let normal = |row: &Row<'_>| -> BTreeMap<String, Option<String>> {
         row.fields.iter().map(|f| (f.name.to_string(), f.value.available.then(|| normal_form(&f.value.json)))).collect()

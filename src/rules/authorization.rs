@@ -1,4 +1,4 @@
-//! How a webhook's calls are authorized, made ready: a header that stays the same, or where tokens are fetched.
+//! Authorization of a webhook's calls, compiled: a fixed header, or the endpoint that issues tokens.
 
 use std::any::Any;
 use std::fmt;
@@ -11,7 +11,7 @@ use http::HeaderValue;
 
 use crate::definition::{Authentication, BadUrl, CompiledTls, Endpoint};
 
-/// What goes into the Authorization header of a webhook's calls.
+/// The Authorization header of a webhook's calls.
 #[derive(Debug)]
 pub enum Authorization {
     /// The same in each request.
@@ -19,7 +19,7 @@ pub enum Authorization {
     Fetched(Box<TokenSource>),
 }
 
-/// Where tokens are fetched, and with what (RFC 6749, 4.4).
+/// A token endpoint and the request for a token (RFC 6749, 4.4).
 pub struct TokenSource {
     pub endpoint: Endpoint,
     /// The client's credentials, as the Authorization header of the request for a token (RFC 6749, 2.3.1).
@@ -30,7 +30,7 @@ pub struct TokenSource {
 }
 
 impl Authorization {
-    /// `tls` is the webhook's own; tokens are fetched with it too.
+    /// Compiles a webhook's authentication. `tls` is the webhook's own; token requests use it too.
     ///
     /// # Errors
     /// The token URL can't be called.
@@ -53,11 +53,11 @@ impl Authorization {
 }
 
 impl TokenSource {
-    /// What delivery keeps of this source between calls, of whatever type it likes, as long as it is the same one
-    /// each time: it ends with the definition, so nobody has to forget it.
+    /// State that delivery keeps for this source between calls, such as its tokens. Delivery chooses the type, which
+    /// must be the same in every call. The state is dropped with the definition, so it needs no cleanup.
     pub fn kept<T: Any + Send + Sync + Default>(&self) -> &T {
         let kept = self.kept.get_or_init(|| Box::new(T::default()));
-        kept.downcast_ref().expect("delivery keeps one type alone")
+        kept.downcast_ref().expect("delivery keeps a single type")
     }
 }
 
@@ -71,7 +71,7 @@ fn basic(name: &str, password: &str) -> HeaderValue {
     sensitive(&format!("Basic {}", STANDARD.encode(format!("{name}:{password}"))))
 }
 
-/// A text as a form has it.
+/// The form-encoded text.
 fn encoded(text: &str) -> String {
     serde_urlencoded::to_string([("", text)]).unwrap_or_default().split_off(1)
 }
@@ -99,7 +99,7 @@ mod tests {
         assert!(matches!(&basic, Authorization::Fixed(value) if value == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
         let bearer = of(json!({"Bearer": {"Token": "abc"}}));
         assert!(matches!(&bearer, Authorization::Fixed(value) if value == "Bearer abc"));
-        assert!(!format!("{basic:?}{bearer:?}").contains("abc"), "no Debug shows them");
+        assert!(!format!("{basic:?}{bearer:?}").contains("abc"), "Debug hides the secrets");
     }
 
     #[test]

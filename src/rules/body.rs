@@ -1,6 +1,6 @@
-//! What a message's body is made of: one flat list of steps, whether it comes from a template or is the
-//! default payload. The steps name what is the same in every message of an event and do not hold it, so that all
-//! default payloads share theirs: there may be a million.
+//! A compiled message body: one flat list of steps, for a template and for the default payload. Steps refer to the
+//! texts that are the same in every message of an event and do not contain them. All default payloads can therefore
+//! share one list: there may be a million.
 
 mod flat;
 
@@ -12,14 +12,14 @@ use crate::definition::template::{DEFAULT_HEAD, Fixed, OUT_HOOK, Op, Template, T
 use crate::definition::{Event, Payload, Table, Webhook};
 use crate::json;
 
-/// A body, ready to be written for any row change.
+/// A compiled body, which can be rendered for any row change.
 #[derive(Clone)]
 pub struct CompiledBody {
     parts: Arc<BodyParts>,
 }
 
-/// What bodies may share. A template's steps and texts lie close together in a few blocks of memory: they take a few
-/// times the template's own bytes, whatever it is made of.
+/// The parts that bodies may share. A template's steps and texts are close together in a few blocks of memory: they
+/// take a few times the template's own bytes, for any template.
 struct BodyParts {
     flat: Flat,
     hidden: Hidden,
@@ -30,25 +30,25 @@ struct BodyParts {
 /// One step of writing a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyStep {
-    /// JSON text, written as it stands.
+    /// JSON text, written unchanged.
     Text(BodySpan),
-    /// The field of that name as a whole value: it keeps its JSON type.
+    /// The field of this name as a whole value, which keeps its JSON type.
     Value(BodySpan),
-    /// The same of the URL of the attachment that the field names.
+    /// The URL of the attachment that the field names, as a whole value.
     AttachmentUrl(BodySpan),
-    /// The field's text inside a string.
+    /// The field's text, inside a string.
     Spliced(BodySpan),
-    /// The same of the URL of the attachment that the field names.
+    /// The URL of the attachment that the field names, inside a string.
     SplicedAttachmentUrl(BodySpan),
-    /// The list of the fields of which the source did not send the value.
+    /// The list of the fields whose value the source did not send.
     Missing,
-    /// The same inside a string.
+    /// The same list, inside a string.
     SplicedMissing,
-    /// Text inside a string that is the same in every message of an event.
+    /// Text inside a string, the same in every message of an event.
     Fixed(Fixed),
-    /// Text inside a string that each message has its own of.
+    /// Text inside a string, different in each message.
     Varying(Varying),
-    /// An object of these members, of which some keys are known only when it is written.
+    /// An object of these members, some of whose keys are known only when it is written.
     Object(BodySpan),
     /// The members of the default payload's data: every field of the row that is not hidden.
     AllFields,
@@ -59,20 +59,20 @@ pub enum BodyStep {
 /// A member of an object whose keys are known only when it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompiledMember {
-    /// The steps that write what stands between the key's quotes.
+    /// The steps that write the text between the key's quotes.
     pub key: BodySpan,
     /// The steps that write the value.
     pub value: BodySpan,
 }
 
-/// Where something stands in its body: a text, steps or members.
+/// The range of a text, of steps or of members in their body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodySpan {
     start: u32,
     end: u32,
 }
 
-/// Fields that no default payload holds: those that are declared as passwords. Most tables have none.
+/// Fields that default payloads omit: those declared as passwords. Most tables have none.
 #[derive(Debug, Default)]
 pub struct Hidden {
     /// Sorted.
@@ -82,12 +82,12 @@ pub struct Hidden {
 /// A field that a definition chose for the default payload.
 pub struct SelectedField {
     pub name: Box<str>,
-    /// Its key as it is written: quoted, escaped, with the colon.
+    /// Its key as written: quoted, escaped, with the colon.
     pub key: Box<str>,
 }
 
 impl CompiledBody {
-    /// `table` is the declaration of the event's table, if there is one.
+    /// Compiles the body of an event. `table` is the declaration of the event's table, if there is one.
     ///
     /// # Errors
     /// The event's template breaks the grammar.
@@ -115,7 +115,7 @@ impl CompiledBody {
         Self { parts: Arc::new(BodyParts { flat, hidden, chosen, uses_call_id }) }
     }
 
-    /// The steps that write it.
+    /// The steps that write the body.
     pub fn steps(&self) -> &[BodyStep] {
         self.parts.flat.main()
     }
@@ -135,17 +135,17 @@ impl CompiledBody {
         self.parts.flat.text(span)
     }
 
-    /// What the default payload does not hold.
+    /// The fields that the default payload omits.
     pub fn hidden(&self) -> &Hidden {
         &self.parts.hidden
     }
 
-    /// What the default payload holds of a row, if its fields are chosen.
+    /// The fields of the default payload, if the definition chose them.
     pub fn chosen(&self) -> &[SelectedField] {
         &self.parts.chosen
     }
 
-    /// Whether each call of a message has a body of its own.
+    /// Whether the body differs between the calls of a message.
     pub fn uses_call_id(&self) -> bool {
         self.parts.uses_call_id
     }

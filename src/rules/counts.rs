@@ -1,4 +1,4 @@
-//! What is counted of each event: numbers that whoever holds an event's handle makes grow, with one addition.
+//! Counters of each event. Every holder of an event's counters increments them with one atomic addition.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use dashmap::DashMap;
 
 use crate::id::EventId;
 
-/// Messages, calls and errors, as numbers.
+/// Numbers of messages, calls and errors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Matches that were rendered and handed to delivery; one a match, however many URLs it goes to.
+    /// Matches that were rendered and handed to delivery: one per match, for any number of URLs.
     pub messages: u64,
-    /// Calls, each of one message to one URL, of which the first attempt was made.
+    /// Calls (one message to one URL) whose first attempt was made.
     pub calls: u64,
-    /// Attempts that failed, every one.
+    /// Failed attempts, including retries.
     pub errors: u64,
 }
 
@@ -26,7 +26,7 @@ impl Totals {
 }
 
 impl AddAssign for Totals {
-    /// Counts that come from elsewhere may be any number, so that a sum stops at the highest.
+    /// Saturates, because counts from elsewhere may be any number.
     fn add_assign(&mut self, more: Self) {
         self.messages = self.messages.saturating_add(more.messages);
         self.calls = self.calls.saturating_add(more.calls);
@@ -43,19 +43,19 @@ pub struct EventCounts {
 }
 
 impl EventCounts {
-    /// A message is handed on to one of its webhook's endpoints. It counts with the first.
+    /// Counts a message that is handed to an endpoint of its webhook. Only the first endpoint counts.
     pub fn message_to(&self, endpoint: usize) {
         if endpoint == 0 {
             self.messages.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// The first attempt of a call was made.
+    /// Counts a call at its first attempt.
     pub fn call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An attempt failed.
+    /// Counts a failed attempt.
     pub fn error(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
@@ -66,7 +66,7 @@ impl EventCounts {
     }
 
     fn take(&self) -> Totals {
-        // Most events are idle at most times, and looking leaves other processors' copies alone.
+        // Most events are idle most of the time, and a read does not invalidate the caches of other processors.
         if self.read().is_zero() {
             return Totals::default();
         }
@@ -75,26 +75,25 @@ impl EventCounts {
     }
 }
 
-/// The counts of all events that are active, or were when their last messages were made.
+/// The counters of all active events, and of ended events until their last messages are counted.
 #[derive(Debug, Default)]
 pub struct CountsByEvent(DashMap<EventId, Arc<EventCounts>>);
 
 impl CountsByEvent {
-    /// The counts of an event, to be kept by those who count.
+    /// The counters of an event, which the caller keeps while it counts.
     pub fn of(&self, event: EventId) -> Arc<EventCounts> {
         self.0.entry(event).or_default().clone()
     }
 
-    /// What was counted of an event since it was last taken.
+    /// An event's counts since they were last taken.
     pub fn untaken(&self, event: EventId) -> Totals {
         self.0.get(&event).map_or(Totals::default(), |counts| counts.read())
     }
 
-    /// Takes what was counted, of the events of which anything was. Those that nobody counts any more are
-    /// forgotten.
+    /// Takes the counts of all events that have any. Drops the counters that have no other holder.
     pub fn take(&self, mut each: impl FnMut(EventId, Totals)) {
         self.0.retain(|event, counts| {
-            // In this order: once nobody else holds it, all that they added is seen, and nothing is added later.
+            // The order matters: once there is no other holder, all its additions are visible, and none follows.
             let is_held = Arc::strong_count(counts) > 1;
             fence(Ordering::Acquire);
             let taken = counts.take();

@@ -1,4 +1,4 @@
-//! An event made ready to fire: everything that matching, rendering and signing need, compiled.
+//! A compiled event: everything that matching, rendering and signing need.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ pub struct Rule {
     pub event: EventId,
     pub operation: Operation,
     pub object_name: Box<str>,
-    /// Fields whose change fires an update event; empty is all.
+    /// Fields whose change fires an update event; empty for all fields.
     pub fields: Box<[Box<str>]>,
     pub sources: EventSources,
     pub body: CompiledBody,
@@ -29,8 +29,8 @@ pub struct Rule {
     pub live: Live,
 }
 
-/// An event as its messages see it that are under way: whether it is still active, and what is counted of
-/// it. Every clone says the same.
+/// The state of an event for its messages under way: whether it is still active, and its counters. All clones share
+/// the state.
 #[derive(Debug, Clone, Default)]
 pub struct Live(Arc<RuleState>);
 
@@ -45,7 +45,7 @@ impl Live {
         Self(Arc::new(RuleState { has_ended: AtomicBool::new(false), counts }))
     }
 
-    /// It, or its webhook, is deleted or disabled.
+    /// Marks the event as ended: it or its webhook is deleted or disabled.
     pub fn end(&self) {
         self.0.has_ended.store(true, Ordering::Release);
     }
@@ -59,34 +59,34 @@ impl Live {
     }
 }
 
-/// A webhook as a message needs it; shared by the rules of its events.
+/// The part of a webhook that its messages need; shared by the rules of its events.
 #[derive(Debug)]
 pub struct Target {
     pub webhook: WebhookId,
-    /// Of its definition.
+    /// Version of its definition.
     pub version: u32,
     pub account: AccountId,
     pub secret: Secret,
-    /// What signs beside it for a while.
+    /// The previous secret, which signs too for a while.
     pub old_secret: Option<OldSecret>,
     pub endpoints: Box<[Arc<Endpoint>]>,
-    /// The most calls a second, over the whole group.
+    /// Max calls per second, over the whole group.
     pub call_throttling: Option<u32>,
-    /// How long an attempt may take, if not as configured.
+    /// Max time of an attempt; None for the configured one.
     pub timeout: Option<Duration>,
-    /// The waits before retries, if not as configured.
+    /// The delays before retries; None for the configured ones.
     pub retry: Option<Box<[Duration]>>,
-    /// Headers that each request has beside our own.
+    /// Additional headers of each request.
     pub headers: Box<[(HeaderName, HeaderValue)]>,
-    /// What goes into the Authorization header.
+    /// The source of the Authorization header.
     pub authorization: Option<Authorization>,
-    /// In which order its messages go out.
+    /// The order in which its messages are sent.
     pub order: MessageOrder,
-    /// A receiver wants nothing any more (410). A definition that changed makes another target.
+    /// A receiver answered 410 Gone. A changed definition gets another target, without this mark.
     pub gone: AtomicBool,
 }
 
-/// Why a definition can't be made ready to fire.
+/// Why a definition can't be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     #[error(transparent)]
@@ -125,7 +125,7 @@ impl Target {
             gone: AtomicBool::new(false),
         })
     }
-    /// Whether messages about one row go out in the order of the row's changes.
+    /// Whether messages about one row are sent in the order of the row's changes.
     pub fn is_in_row_order(&self) -> bool {
         self.order == MessageOrder::RowKey
     }
@@ -143,7 +143,7 @@ fn header((name, value): (&String, &HiddenText)) -> Result<(HeaderName, HeaderVa
 }
 
 impl Rule {
-    /// Compiles an event, whether it is active or not, on a table that is not declared.
+    /// Compiles an event, active or not, on a table without a declaration.
     ///
     /// # Errors
     /// An unknown event source, or a template that breaks the grammar.
@@ -151,7 +151,7 @@ impl Rule {
         Self::compile_on(None, webhook, event, target)
     }
 
-    /// The same on a table with this declaration, if it has one.
+    /// Compiles an event on a table with this declaration, if it has one.
     ///
     /// # Errors
     /// An unknown event source, or a template that breaks the grammar.
@@ -161,7 +161,7 @@ impl Rule {
         event: &Event,
         target: &Arc<Target>,
     ) -> Result<Rule, CompileError> {
-        debug_assert_eq!(webhook.id, target.webhook, "an event's calls go where its webhook says");
+        debug_assert_eq!(webhook.id, target.webhook, "the target is that of the event's webhook");
         let sources = event.event_sources.iter().map(|source| source.parse::<EventSource>());
         Ok(Rule {
             event: event.id,
@@ -175,7 +175,7 @@ impl Rule {
         })
     }
 
-    /// What a parameter stands for that is known before any row changes.
+    /// The value of a template parameter that is known before any row changes.
     pub fn fixed(&self, fixed: Fixed) -> &str {
         match fixed {
             Fixed::EventId => self.event.as_str(),

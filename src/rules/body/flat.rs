@@ -1,17 +1,17 @@
-//! A body's steps laid flat: all texts one after another, all steps, all members of objects.
+//! A body's steps in flat arrays: all texts joined, all steps, all members of objects.
 
 use std::ops::Range;
 
 use super::{BodySpan, BodyStep, CompiledMember};
 use crate::definition::template::{self, Op, RowReference};
 
-/// Steps with all that they refer to.
+/// Steps and everything that they refer to.
 pub(super) struct Flat {
     /// Literal texts and names of fields.
     text: Box<str>,
     steps: Box<[BodyStep]>,
     members: Box<[CompiledMember]>,
-    /// The steps that write the whole body; the others are of members.
+    /// The steps that write the whole body; the others belong to members.
     main: BodySpan,
 }
 
@@ -23,7 +23,7 @@ impl Flat {
         layout.finish(main)
     }
 
-    /// One step between those of a template and a text that ends the body.
+    /// The steps of a template, then one step, then a text that ends the body.
     pub fn around(before: &[Op], step: BodyStep, after: &str) -> Self {
         let mut layout = Layout::default();
         let mut main = layout.steps_of(before);
@@ -48,7 +48,7 @@ impl Flat {
         &self.text[span.range()]
     }
 
-    /// Whether a step is among them, in whatever member.
+    /// Whether the body has this step, in any member.
     pub fn has(&self, step: BodyStep) -> bool {
         self.steps.contains(&step)
     }
@@ -56,7 +56,7 @@ impl Flat {
 
 impl BodySpan {
     fn of(range: Range<usize>) -> Self {
-        let place = |at: usize| u32::try_from(at).expect("a record of the definitions is far below 4 GiB");
+        let place = |at: usize| u32::try_from(at).expect("a record of the definitions topic is far below 4 GiB");
         Self { start: place(range.start), end: place(range.end) }
     }
 
@@ -65,7 +65,7 @@ impl BodySpan {
     }
 }
 
-/// What has its place so far.
+/// The arrays under construction.
 #[derive(Default)]
 struct Layout {
     text: String,
@@ -74,7 +74,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// The steps of a list, whose objects' members have their places already.
+    /// Converts a list to steps. The steps of its objects' members are already in the arrays.
     fn steps_of(&mut self, ops: &[Op]) -> Vec<BodyStep> {
         ops.iter().map(|op| self.step(op)).collect()
     }
