@@ -1,7 +1,7 @@
-//! Stage 4: a rule and a row change become the message that is sent.
+//! Stage 4: renders a rule and a row change into messages.
 //!
-//! A body is written in one pass into a buffer that is kept, then copied once into the bytes that all calls
-//! of the message share. Pure: the same rule and row change give the same messages, ids included.
+//! A body is written in one pass into a reused buffer, then copied once into the bytes that all calls of the message
+//! share. Pure: the same rule and row change give the same messages, ids included.
 
 mod attachment;
 mod body;
@@ -25,14 +25,14 @@ use crate::decode::{EventDate, RowChange, Sequence};
 use crate::id::{CallId, EventId, MessageId};
 use crate::rules::{Live, Rule, Target};
 
-/// What one match sends to one URL, ready to go: nothing of the record is borrowed.
+/// The message of one match to one URL. It borrows nothing from the record.
 #[derive(Clone)]
 pub struct Message {
     pub id: MessageId,
     pub call: CallId,
     pub event: EventId,
     pub target: Arc<Target>,
-    /// Whether its event still is.
+    /// Whether its event is still active.
     pub live: Live,
     /// Index into the target's endpoints.
     pub endpoint: usize,
@@ -44,20 +44,20 @@ pub struct Message {
 
 /// A body over [`MAX_MESSAGE_BYTES`] is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the message has {at_least} bytes or more, and at most {MAX_MESSAGE_BYTES} may be sent")]
+#[error("the message has at least {at_least} bytes, and the maximum is {MAX_MESSAGE_BYTES}")]
 pub struct TooLarge {
     /// Its size, as far as it was counted.
     pub at_least: usize,
 }
 
-/// What a message may be at most, in bytes.
+/// Max size of a message, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 10 * 1024 * 1024;
 
-/// What of the buffer is kept from one message to the next, in bytes: one huge message must not hold its
-/// room for ever.
+/// Max capacity of the buffer that is kept between messages, in bytes: one huge message must not hold its memory for
+/// ever.
 const KEPT_BYTES: usize = 256 * 1024;
 
-/// Renders messages; keeps its buffers from one to the next.
+/// Renders messages; reuses its buffers.
 #[derive(Default)]
 pub struct Renderer {
     buffer: String,
@@ -66,13 +66,13 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// A renderer that writes the URLs of attachments by this pattern; without one they are null.
+    /// A renderer that writes the URLs of attachments by this pattern. Without a pattern they are null.
     pub fn new(attachment_url: Option<AttachmentUrl>) -> Self {
         Self { attachment_url, ..Self::default() }
     }
 
-    /// The messages of one match, one for each of the rule's endpoints; each is rendered when it is asked for,
-    /// so that no more than one waits for room. They end with the first one that is too large.
+    /// The messages of one match, one for each of the rule's endpoints. Each is rendered on demand, so that at most
+    /// one waits for room. They end with the first one that is too large.
     pub fn render<'r, 'c>(&'r mut self, rule: &'r Rule, change: &'r RowChange<'c>) -> Messages<'r, 'c> {
         let id = self.namer.message(&change.account, &change.table, &change.identity, rule.event);
         Messages { renderer: self, rule, change, id, endpoints: 0..rule.target.endpoints.len(), shared: None }
@@ -97,7 +97,7 @@ pub struct Messages<'r, 'c> {
     rule: &'r Rule,
     change: &'r RowChange<'c>,
     id: MessageId,
-    /// Places of the endpoints that are still to come.
+    /// Indexes of the remaining endpoints.
     endpoints: Range<usize>,
     shared: Option<Bytes>,
 }

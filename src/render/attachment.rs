@@ -1,11 +1,11 @@
-//! The URLs of attachments, `[@field:Name/]` in a template, from a pattern in the configuration.
+//! URLs of attachments (`[@field:Name/]` in a template), from a pattern in the configuration.
 
 use std::str::FromStr;
 
 use crate::decode::Value;
 use crate::json::{self, JsonKind};
 
-/// A pattern such as `https://files.example.com/{account}/{table}/{field}/{value}`; what is put in is
+/// A pattern such as `https://files.example.com/{account}/{table}/{field}/{value}`. Inserted values are
 /// percent-encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttachmentUrl {
@@ -14,7 +14,7 @@ pub struct AttachmentUrl {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum UrlPart {
-    /// Escaped as it stands in a JSON string.
+    /// Escaped for a JSON string.
     Text(String),
     Account,
     Table,
@@ -22,9 +22,11 @@ enum UrlPart {
     Value,
 }
 
-/// A pattern with braces that stand for nothing.
+/// A pattern with an unknown placeholder or an unclosed brace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{pattern:?} is no pattern for attachment URLs: {reason}; use {{account}}, {{table}}, {{field}} and {{value}}")]
+#[error(
+    "{pattern:?} is not a valid attachment URL pattern: {reason}; use {{account}}, {{table}}, {{field}} and {{value}}"
+)]
 pub struct BadAttachmentUrl {
     pub pattern: String,
     pub reason: String,
@@ -45,7 +47,7 @@ impl FromStr for AttachmentUrl {
                 "table" => UrlPart::Table,
                 "field" => UrlPart::Field,
                 "value" => UrlPart::Value,
-                _ => return Err(bad(format!("{{{name}}} stands for nothing"))),
+                _ => return Err(bad(format!("{{{name}}} is not a placeholder"))),
             });
             rest = after;
         }
@@ -63,7 +65,7 @@ impl UrlPart {
 }
 
 impl AttachmentUrl {
-    /// Writes the URL of the attachment that a field names, as it stands between the quotes of a JSON string.
+    /// Writes the URL of the attachment that a field names, as written between the quotes of a JSON string.
     pub(super) fn write(&self, account: &str, table: &str, field: &str, value: &Value<'_>, out: &mut String) {
         for part in &self.parts {
             match part {
@@ -80,7 +82,7 @@ impl AttachmentUrl {
     }
 }
 
-/// Leaves only the unreserved characters of RFC 3986, section 2.3, as they are.
+/// Percent-encodes all bytes except the unreserved characters of RFC 3986, section 2.3.
 fn percent_encode(text: &str, out: &mut String) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in text.bytes() {

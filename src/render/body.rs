@@ -1,4 +1,4 @@
-//! Writes a body: its steps, run over a row change.
+//! Writes a body: runs its steps over a row change.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,10 +11,10 @@ use crate::id::{CallId, MessageId};
 use crate::json::{self, JsonKind};
 use crate::rules::{BodyStep, CompiledMember, Rule};
 
-/// One body being written.
+/// The writer of one body.
 pub(super) struct BodyWriter<'a> {
     pub(super) out: &'a mut String,
-    /// What `out` may hold at most, in bytes.
+    /// Max size of `out`, in bytes.
     pub(super) limit: usize,
     pub(super) rule: &'a Rule,
     pub(super) change: &'a RowChange<'a>,
@@ -27,8 +27,8 @@ impl BodyWriter<'_> {
     /// Runs steps.
     ///
     /// # Errors
-    /// The body outgrew the limit, and was left off there: a template that repeats a large field must not take
-    /// the memory that its message may not have.
+    /// The body exceeds the limit. Rendering stops there: a template that repeats a large field must not use more
+    /// memory than its message may have.
     pub(super) fn run(&mut self, steps: &[BodyStep]) -> Result<(), TooLarge> {
         for step in steps {
             self.step(*step)?;
@@ -93,7 +93,7 @@ impl BodyWriter<'_> {
         }
     }
 
-    /// Writes an attachment's URL, if there are URLs and the field names an attachment.
+    /// Writes an attachment's URL. Returns false without a URL pattern, or if the field has no value.
     fn attachment_url(&mut self, field: &str) -> bool {
         let value = self.change.sent_value(field).filter(|value| JsonKind::of(&value.json) != JsonKind::Null);
         let (Some(url), Some(value)) = (self.attachment_url, value) else { return false };
@@ -101,7 +101,7 @@ impl BodyWriter<'_> {
         true
     }
 
-    /// Each kind of choice has code of its own, so that taking every field costs no look at its name.
+    /// Generic over the choice of fields, so that writing every field needs no check of its name.
     fn all_fields(&mut self, is_shown: impl Fn(&Field<'_>) -> bool) {
         let mut separator = "\"";
         for (field, value) in self.change.sent_fields().filter(|(field, _)| is_shown(field)) {
@@ -113,7 +113,7 @@ impl BodyWriter<'_> {
         }
     }
 
-    /// A field that the row does not have is null; one whose value the source did not send is left out.
+    /// Writes a field that the row does not have as null. Omits a field whose value the source did not send.
     fn chosen_fields(&mut self) {
         let mut first = true;
         for field in self.rule.body.chosen() {
@@ -135,7 +135,7 @@ impl BodyWriter<'_> {
         self.change.sent_row().is_some_and(|row| row.get(field).is_some())
     }
 
-    /// An object whose keys hold parameters: of members whose keys turn out equal, the last one counts.
+    /// Writes an object whose keys hold parameters. Of members whose keys turn out equal, the last one counts.
     fn object(&mut self, members: &[CompiledMember]) -> Result<(), TooLarge> {
         let keys = self.keys(members)?;
         let mut seen = HashSet::new();
@@ -153,8 +153,8 @@ impl BodyWriter<'_> {
         Ok(())
     }
 
-    /// The keys of an object's members, as they stand between quotes; together no longer than what the body has
-    /// left.
+    /// The keys of an object's members, as written between quotes. Their total size is limited to the remaining size
+    /// of the body.
     fn keys(&self, members: &[CompiledMember]) -> Result<Vec<String>, TooLarge> {
         let mut limit = self.limit.saturating_sub(self.out.len());
         let mut keys = Vec::with_capacity(members.len());
@@ -168,7 +168,7 @@ impl BodyWriter<'_> {
     }
 }
 
-/// A key's one spelling: two texts may spell one key with different escapes.
+/// The normal form of a key: two texts may spell one key with different escapes.
 fn canonical(key: &str) -> Cow<'_, str> {
     if !key.contains('\\') {
         return Cow::Borrowed(key);
@@ -176,7 +176,7 @@ fn canonical(key: &str) -> Cow<'_, str> {
     json::unescape(&format!("\"{key}\"")).map_or(Cow::Borrowed(key), |text| Cow::Owned(text.into_owned()))
 }
 
-/// Appends the names of the fields of which neither row has the value, as a JSON array.
+/// Appends the names of the fields whose value neither row has, as a JSON array.
 fn write_missing(change: &RowChange<'_>, out: &mut String) {
     let mut separator = "\"";
     out.push('[');
@@ -189,7 +189,7 @@ fn write_missing(change: &RowChange<'_>, out: &mut String) {
     out.push(']');
 }
 
-/// Appends a value's text as it stands inside a JSON string. A string's own text is valid there as it came.
+/// Appends a value's text as written inside a JSON string. The text of a string value is valid there unchanged.
 fn splice(json: &str, out: &mut String) {
     match JsonKind::of(json) {
         JsonKind::Null => {}

@@ -1,8 +1,8 @@
-//! The ids of messages and calls: UUIDs made from what a change is and not from when it was read, so that
-//! the same change sent again has the same ids.
+//! The ids of messages and calls: UUIDs made from the identity of a change, not from when it was read. So the same
+//! change sent again has the same ids.
 //!
-//! They are version 8 over SHA-256 (RFC 9562, section 5.8 and appendix B.2). Version 5 is the same over
-//! SHA-1, which costs more than twice as much here: processors are built for SHA-256.
+//! They are version 8 over SHA-256 (RFC 9562, section 5.8 and appendix B.2). Version 5 is the same over SHA-1, which
+//! costs more than twice as much here, because processors accelerate SHA-256.
 
 use ring::digest::{SHA256, digest};
 use uuid::{Builder, Uuid};
@@ -10,13 +10,13 @@ use uuid::{Builder, Uuid};
 use crate::decode::Identity;
 use crate::id::{CallId, EventId, MessageId};
 
-/// The name space of message ids: a random UUID, never to be changed.
+/// The namespace of message ids: a random UUID that must never change.
 const MESSAGES: Uuid = Uuid::from_u128(0x5d1f_4b5e_93a7_4a0b_8c3f_6e2d_7a91_c404);
 
-/// Ends each part of a name: a byte that UTF-8 never holds, so that no two lists of parts give one name.
+/// Ends each part of a name: a byte that UTF-8 never holds, so two different lists of parts never give the same name.
 const END: u8 = 0xff;
 
-/// Makes ids; keeps its buffer from one to the next.
+/// Makes ids; reuses its buffer.
 #[derive(Default)]
 pub(super) struct Namer {
     name: Vec<u8>,
@@ -34,7 +34,7 @@ impl Namer {
         MessageId(self.finish())
     }
 
-    /// Named by the URL, in the name space of its message.
+    /// Named by the URL, in the namespace of its message.
     pub(super) fn call(&mut self, message: MessageId, url: &str) -> CallId {
         self.start(message.0).extend_from_slice(url.as_bytes());
         CallId(self.finish())
@@ -53,7 +53,7 @@ impl Namer {
     }
 }
 
-/// The id of the message that a change of an account's table sends for an event.
+/// The id of the message of an event about a change of an account's table.
 pub fn message_id(account: &str, table: &str, identity: &Identity<'_>, event: EventId) -> MessageId {
     Namer::default().message(account, table, identity, event)
 }
@@ -77,8 +77,11 @@ mod tests {
         let ids = [id(Identity::Given("7".into())), id(Identity::Debezium("7".to_owned())), at(0)];
         assert_eq!(ids[0], "e1b9f275-cfad-8c3d-ab41-a805506d6b43");
         assert_eq!(ids[1], "41f2ebee-7b91-854e-9043-840c45970b25");
-        assert_eq!(ids[2], "57fc961b-5c31-8e2d-be01-c972898c7f20", "as of every place before timestamps were in it");
+        assert_eq!(
+            ids[2], "57fc961b-5c31-8e2d-be01-c972898c7f20",
+            "the id of every place before timestamps were part of it"
+        );
         assert_eq!(at(1_709_212_455_123), "00632036-5aab-82cb-b544-0e94b1497a43");
-        assert_ne!(at(1_709_212_455_123), at(1_709_212_455_124), "the same place in a topic made anew");
+        assert_ne!(at(1_709_212_455_123), at(1_709_212_455_124), "the same place in a topic that was created again");
     }
 }

@@ -1,4 +1,4 @@
-//! What a definition sends for a row change, whether it fires or not.
+//! Preview of the messages of a definition for a row change, whether it fires or not.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::decode::RowChange;
 use crate::definition::{Event, Table, Webhook};
 use crate::rules::{CompileError, Rule, Target};
 
-/// Why there is no message to show.
+/// Why there is no message to preview.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoPreview {
     #[error(transparent)]
@@ -16,11 +16,11 @@ pub enum NoPreview {
     TooLarge(#[from] TooLarge),
 }
 
-/// The messages, one for each URL of the webhook, but no more than have so many bytes together; the first has any.
-/// `table` is the declaration of the event's table, if there is one.
+/// The messages, one for each URL of the webhook, up to a total size of `most_bytes`. The first one is always
+/// included. `table` is the declaration of the event's table, if there is one.
 ///
 /// # Errors
-/// The definition can't be made ready to fire, or the message is too large.
+/// The definition can't be compiled, or the message is too large.
 pub fn preview(
     renderer: &mut Renderer,
     webhook: &Webhook,

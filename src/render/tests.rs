@@ -1,4 +1,4 @@
-//! What messages look like, byte by byte; `property` holds any template and row against a slow oracle.
+//! Messages, compared byte by byte; `property` compares any template and row with a slow oracle.
 
 mod property;
 
@@ -68,7 +68,7 @@ fn body(rule: &Rule, change: &RowChange<'_>) -> String {
     String::from_utf8(messages(rule, change)[0].body.to_vec()).unwrap()
 }
 
-/// A rule on a table of which two fields are declared as passwords.
+/// A rule on a table with two fields that are declared as passwords.
 fn rule_with_passwords(payload: Payload) -> Rule {
     let fields = [("Pin", FieldType::Password), ("Id", FieldType::Integer), ("Password", FieldType::Password)];
     let table = samples::table("MyCustomers", &fields);
@@ -118,7 +118,7 @@ fn the_first_example_of_the_page() {
     );
 }
 
-/// The template as the page's second example has it.
+/// The template of the page's second example.
 const ADMINS: &str = "
 {
 '@type':'MessageCard',
@@ -278,7 +278,7 @@ fn an_attachment_is_a_url_where_there_is_a_pattern() {
     let url = "https://f.example/acme/MyCustomers?f=Photo&v=%2Fa%20b%2F%C3%BC%221.png";
     assert_eq!(message.body, format!(r#"["{url}","see {url}",null]"#).as_bytes());
     let error = "https://f.example/{id}".parse::<AttachmentUrl>().unwrap_err().to_string();
-    assert!(error.contains("{id} stands for nothing; use {account}, {table}, {field} and {value}"), "{error}");
+    assert!(error.contains("{id} is not a placeholder; use {account}, {table}, {field} and {value}"), "{error}");
 }
 
 #[test]

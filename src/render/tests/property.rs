@@ -1,12 +1,12 @@
-//! Any template of the grammar over any row gives valid JSON, and what a slow oracle over
-//! `serde_json::Value` says.
+//! Any template of the grammar over any row renders valid JSON, equal to the result of a slow oracle over
+//! `serde_json::Value`.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value as Json};
 
 use super::*;
 
-/// A template, before it is written down.
+/// A template, before it is written as text.
 #[derive(Debug, Clone)]
 enum Tree {
     Scalar(&'static str),
@@ -23,7 +23,7 @@ enum Piece {
     Secret,
 }
 
-/// How a template is written down: with which quotes, and with what white space between its tokens.
+/// How a template is written as text: its quotes, and the white space between its tokens.
 struct Hand {
     quote: char,
     space: &'static str,
@@ -61,7 +61,7 @@ impl Hand {
         format!("{0}{1}{0}", self.quote, pieces.iter().map(piece).collect::<String>())
     }
 
-    /// As little escaped as the grammar allows.
+    /// Escapes only what the grammar requires.
     fn escaped(&self, text: &str) -> String {
         let mut out = String::new();
         for character in text.chars() {
@@ -77,7 +77,7 @@ impl Hand {
     }
 }
 
-/// What a template says over a row, by way of trees.
+/// The result of a template over a row, computed with trees.
 fn oracle(tree: &Tree, row: &[(String, Json)]) -> Json {
     let field =
         |name: &str| row.iter().rev().find(|(known, _)| known == name).map_or(Json::Null, |(_, json)| json.clone());
@@ -108,7 +108,7 @@ fn oracle(tree: &Tree, row: &[(String, Json)]) -> Json {
     }
 }
 
-/// Names and texts with all that could break out of a string.
+/// Names and texts with characters that could break out of a string.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "a",
@@ -134,7 +134,7 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 fn not_empty() -> impl Strategy<Value = String> {
-    hostile().prop_filter("a field has a name, and no text is no piece", |name| !name.is_empty())
+    hostile().prop_filter("names of fields and literals are not empty", |name| !name.is_empty())
 }
 
 fn pieces() -> impl Strategy<Value = Vec<Piece>> {
