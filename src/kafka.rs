@@ -1,4 +1,4 @@
-//! What all rooms that talk to Kafka share: why brokers do not answer, and topics read back from their ends.
+//! Shared by all rooms that use Kafka: errors of clients and brokers, and reading topics back from their ends.
 
 pub mod errors;
 pub mod topic_reader;

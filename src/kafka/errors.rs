@@ -1,4 +1,5 @@
-//! What a Kafka client meets on its way to brokers: an answer that does not come says nothing of why.
+//! Errors of Kafka clients and brokers. A timeout does not say its cause, so the errors that a client reports are
+//! collected.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,38 +9,38 @@ use rdkafka::error::KafkaError;
 use rdkafka::metadata::Metadata;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-/// How many different troubles are kept.
+/// Max different errors kept.
 const MAX_TROUBLES: usize = 16;
-/// How long the first question waits. Each further one waits twice as long, so that a slow broker is heard too.
+/// Timeout of the first request. Each further request waits twice as long, so that a slow broker can answer too.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// What to do where an ACL is missing.
+/// The fix for a missing ACL.
 const ADD_AN_ACL: &str = "this client lacks an ACL: `outhook check` names it, with the command that adds it";
 
-/// What a client's callbacks have told.
+/// Errors that a client's callbacks reported.
 #[derive(Default)]
 pub struct ClientErrors(Mutex<Vec<(Option<RDKafkaErrorCode>, String)>>);
 
-/// Why there is no answer.
+/// Why brokers do not answer a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
     #[error(
-        "a broker refuses this client: {0}; look at sasl.username, sasl.password and sasl.mechanism in [kafka.properties]"
+        "a broker refuses this client: {0}; check sasl.username, sasl.password and sasl.mechanism in [kafka.properties]"
     )]
     Refused(String),
-    #[error("the brokers keep it from this client; {ADD_AN_ACL}")]
+    #[error("the brokers deny this client access to the topic; {ADD_AN_ACL}")]
     Hidden,
     #[error("no broker answers within {:.1} s: {reason}", .within.as_secs_f64())]
     Silent { within: Duration, reason: String },
 }
 
 impl ClientErrors {
-    /// An error that the client's context is told.
+    /// Collects an error that the client reported to its context.
     pub fn error(&self, error: &KafkaError, reason: &str) {
         self.keep(error.rdkafka_error_code(), reason);
     }
 
-    /// A log line. That a broker hangs up is no error to librdkafka, which tries again: it is only logged.
+    /// Collects a log line. A closed connection is not an error to librdkafka, which reconnects: it is only logged.
     pub fn log(&self, facility: &str, text: &str) {
         if facility == "FAIL" {
             self.keep(None, text.split_once("]: ").map_or(text, |(_thread, reason)| reason));
@@ -54,7 +55,8 @@ impl ClientErrors {
         }
     }
 
-    /// Why no broker answers: what one of them did says more than that all are down.
+    /// Why no broker answers. An error of one broker is preferred, because it says more than that all brokers are
+    /// down.
     fn cause(&self) -> Option<String> {
         let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_a_broker = |(code, _): &&(Option<RDKafkaErrorCode>, _)| *code != Some(RDKafkaErrorCode::AllBrokersDown);
@@ -62,7 +64,7 @@ impl ClientErrors {
         Some(with_question(reason))
     }
 
-    /// Why a broker refuses this client, which it would do again however long it is waited.
+    /// Why a broker refuses this client. This is permanent: waiting does not help.
     fn refusal(&self) -> Option<String> {
         let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_final = |(code, _): &&(Option<RDKafkaErrorCode>, _)| {
@@ -72,22 +74,22 @@ impl ClientErrors {
     }
 }
 
-/// Whether a broker refuses what is done with a topic, which it would do again however long it is waited.
+/// Whether a broker denies access to a topic. This is permanent: waiting does not help.
 pub fn is_denied(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
 }
 
-/// Whether an error is about the group that a client has to name and never joins: nothing that it does needs it.
+/// Whether an error concerns the consumer group that a client must name but never joins. Such an error has no effect.
 pub fn is_of_the_group(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
-/// An error of a client, with the mend if it is a missing ACL.
+/// The text of a client's error, with the fix if it is a missing ACL.
 pub fn told(error: &KafkaError) -> String {
     told_as(error.rdkafka_error_code(), &error.to_string())
 }
 
-/// The same in the client's own words.
+/// The same for an error code and the client's own text.
 pub fn told_as(code: Option<RDKafkaErrorCode>, text: &str) -> String {
     match code {
         Some(
@@ -99,11 +101,12 @@ pub fn told_as(code: Option<RDKafkaErrorCode>, text: &str) -> String {
     }
 }
 
-/// A port that speaks TLS or SASL hangs up on who does not, and the other way round.
+/// Appends a hint. A port that speaks TLS or SASL closes the connection of a client that does not, and the other way
+/// round.
 fn with_question(reason: &str) -> String {
     let hung_up = ["Disconnected", "SSL handshake failed", "ApiVersion", "brokers are down"];
     if hung_up.iter().any(|sign| reason.contains(sign)) {
-        format!("{reason}; is security.protocol in [kafka.properties] what this port speaks?")
+        format!("{reason}; is security.protocol in [kafka.properties] right for this port?")
     } else if reason.contains("Connection refused") {
         format!("{reason}; does a broker run there?")
     } else {
@@ -111,10 +114,11 @@ fn with_question(reason: &str) -> String {
     }
 }
 
-/// Asks brokers for a topic, or for all. `serve` has the client tell its callbacks what it has met. Blocks.
+/// Requests the metadata of a topic, or of all topics. `serve` polls the client, so that its callbacks report pending
+/// errors. Blocks.
 ///
 /// # Errors
-/// None of them answers in time, or one refuses this client or keeps the topic from it.
+/// No broker answers in time, or one refuses this client or denies access to the topic.
 pub fn metadata<C: ClientContext>(
     client: &Client<C>,
     topic: Option<&str>,

@@ -1,10 +1,11 @@
-//! A topic read back from its newest end, such as that of the dead letters: page by page over all partitions,
-//! the newest records first. Or read again from a place on, the oldest first, without a group and without a commit.
+//! Reads a topic back from its end, such as the dead-letter topic: page by page over all partitions, the newest
+//! records first. It also reads a topic forward from given offsets, the oldest records first, without joining a group
+//! or committing.
 //!
-//! Somebody asks now and then, so nothing is held in between: each page has a Kafka client of its own, which is
-//! made for it and given back at its end, and a cursor says where the next one goes on. A page is bounded in what
-//! it finds, what it reads and how long it takes. Records may be written and deleted meanwhile: what was written
-//! after the first page is not looked for, and what is deleted is not missed.
+//! Reads are rare, so no state is kept between them: each page creates its own Kafka client and drops it at its end,
+//! and a cursor says where the next page begins. A page has limits for its found records, its bytes and its time.
+//! Records may be written and deleted between pages: records written after the first page are not found, and deleted
+//! records are skipped.
 
 mod cursor;
 mod merge;
@@ -28,32 +29,32 @@ use super::errors::Unanswered;
 pub use self::cursor::{BadCursor, TopicCursor};
 pub use self::retention::days;
 
-/// How many reads of a journal an instance does at the same time: each takes a thread, connections to brokers and
-/// tens of megabytes.
+/// Max concurrent reads of one [`TopicReader`], together with those of [`TopicReader::of_topic`]. Each takes a
+/// thread, connections to brokers and tens of megabytes.
 const AT_ONCE: usize = 4;
 
-/// A topic that can be read back.
+/// Reads one topic.
 pub struct TopicReader {
     topic: String,
     client: ClientConfig,
     places: Arc<Semaphore>,
 }
 
-/// Offsets of partitions, by partition: from the first, and below the second.
+/// Offset ranges by partition: from the first offset, below the second.
 pub type Spans = BTreeMap<i32, (i64, i64)>;
 
-/// What a partition holds.
+/// The offsets that a partition holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extent {
-    /// The oldest offset that is left.
+    /// The oldest available offset.
     pub start: i64,
-    /// The offset behind the last record that is committed.
+    /// The offset after the last committed record.
     pub end: i64,
-    /// Of each time that was asked for, the first offset of that time or later; the end where there is none.
+    /// For each requested time the first offset of that time or later; the end if there is none.
     pub since: Vec<i64>,
 }
 
-/// A record, as it is looked at.
+/// A record, as the caller's function gets it.
 #[derive(Debug)]
 pub struct Record<'r> {
     pub partition: i32,
@@ -65,51 +66,52 @@ pub struct Record<'r> {
     pub headers: Vec<(&'r str, &'r [u8])>,
 }
 
-/// Which part of a topic is of interest, by Kafka's timestamps in milliseconds since 1970. It spares reading the
-/// rest; records near its ends may be looked at too, and those of other keys in the same partition. A partition's timestamps are taken to grow but for a minute.
+/// The part of a topic to read, by Kafka's timestamps in milliseconds since 1970. The rest is not read, except for
+/// records near its ends and records of other keys in the same partition. The timestamps of a partition are assumed
+/// to be in order, with deviations of up to a minute.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Range {
-    /// Nothing older.
+    /// No older records.
     pub since_ms: Option<i64>,
-    /// Only what is older.
+    /// Only older records.
     pub until_ms: Option<i64>,
-    /// Only the partition that records of this key are in, as [`partition_of`] says.
+    /// Only the partition of this key, by [`partition_of`].
     pub key: Option<u128>,
 }
 
-/// Which of so many partitions the records of a key are in, for topics that are written so. The key is as good as
-/// random, such as a message's id.
+/// The partition of a key's records, in topics that are written by this rule. Keys must be evenly distributed, like
+/// message ids.
 pub fn partition_of(key: u128, partitions: usize) -> usize {
     usize::try_from(key % partitions.max(1) as u128).unwrap_or(0)
 }
 
-/// What a page ends at, whichever comes first.
+/// The limits of a page, which ends at the first one reached.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// How many records are found.
+    /// Max found records.
     pub found: usize,
-    /// After how many bytes of records no more are read, as soon as the page has come further than its cursor.
+    /// Bytes of records after which the page reads no more, once it has moved past its cursor.
     pub bytes: u64,
-    /// How long it takes.
+    /// Max time.
     pub time: Duration,
 }
 
-/// A part of what is there, the newest first.
+/// Found records, the newest first.
 #[derive(Debug)]
 pub struct Page<T> {
     pub found: Vec<T>,
-    /// Where the next page begins; None when everything was looked at.
+    /// Where the next page begins; None when all records were scanned.
     pub next: Option<TopicCursor>,
-    /// How many records were looked at.
+    /// The number of scanned records.
     pub looked_at: u64,
 }
 
 /// Why a topic can't be read back.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{AT_ONCE} reads of topic {topic} are under way, and there are no more at a time")]
+    #[error("{AT_ONCE} reads of topic {topic} are in progress, which is the maximum: try again later")]
     Busy { topic: String },
-    #[error("the Kafka client for topic {topic} can't be made: {source}")]
+    #[error("the Kafka client for topic {topic} can't be created: {source}")]
     Client { topic: String, source: Box<KafkaError> },
     #[error(
         "topic {topic} can't be looked up at {brokers}: {source}; is the address right, and does a broker run there?"
@@ -123,28 +125,28 @@ pub enum Error {
     Denied { topic: String, reason: String },
     #[error(transparent)]
     Cursor(#[from] BadCursor),
-    #[error("nothing of topic {topic} could be read within {time:?}; the last trouble was: {trouble}")]
+    #[error("no record of topic {topic} could be read within {time:?}; the last error was: {trouble}")]
     Stalled { topic: String, time: Duration, trouble: String },
 }
 
-/// The settings of a client that reads a topic back; `client` says how the cluster is reached.
+/// The settings of a client that reads a topic back. `client` holds the connection to the cluster.
 pub fn client(topic: &str, client: ClientConfig) -> ClientConfig {
     PartitionsReader::settings(topic, client)
 }
 
 impl TopicReader {
-    /// `client` says how the cluster is reached (brokers, security).
+    /// `client` holds the connection to the cluster (brokers, security).
     pub fn new(topic: &str, client: ClientConfig) -> Self {
         Self { topic: topic.to_owned(), client, places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Looks at records from the newest or the cursor on, and keeps what `look` makes of them.
+    /// Scans records from the newest or from the cursor, and returns the values that `look` makes of them.
     ///
-    /// What it makes should be no larger than the record. A page may find nothing and still have a next one: then
-    /// the bounds were reached first.
+    /// A value should be no larger than its record. A page may find nothing and still have a next one: then a limit
+    /// was reached first.
     ///
     /// # Errors
-    /// Too many read at once, the cursor is none of this topic, or the topic can't be read.
+    /// Too many reads are in progress, the cursor is not of this topic, or the topic can't be read.
     pub async fn page<T, L>(
         &self,
         from: Option<TopicCursor>,
@@ -159,10 +161,10 @@ impl TopicReader {
         self.read(bounds.time, move |mut reader| reader.page(from, range, bounds, look)).await
     }
 
-    /// What `look` makes of one record; None if there is none at this place (any more).
+    /// The value that `look` makes of one record; None if there is no record at this place (any more).
     ///
     /// # Errors
-    /// Too many read at once, or the topic can't be read in that time.
+    /// Too many reads are in progress, or the topic can't be read in that time.
     pub async fn at<T, L>(&self, place: (i32, i64), time: Duration, look: L) -> Result<Option<T>, Error>
     where
         T: Send + 'static,
@@ -171,10 +173,10 @@ impl TopicReader {
         Ok(self.each(vec![place], time, look).await?.pop().flatten())
     }
 
-    /// The same of several places, in their order.
+    /// The same for several places, in their order.
     ///
     /// # Errors
-    /// Too many read at once, or not all of them can be read in that time.
+    /// Too many reads are in progress, or not all records can be read in that time.
     pub async fn each<T, L>(&self, places: Vec<(i32, i64)>, time: Duration, look: L) -> Result<Vec<Option<T>>, Error>
     where
         T: Send + 'static,
@@ -183,19 +185,19 @@ impl TopicReader {
         self.read(time, move |mut reader| reader.each(&places, look)).await
     }
 
-    /// What each partition holds now, by its number. `times` are Kafka's timestamps, milliseconds since 1970.
+    /// The extent of each partition now, by its number. `times` are Kafka's timestamps, milliseconds since 1970.
     ///
     /// # Errors
-    /// Too many read at once, or the topic can't be looked up in that time.
+    /// Too many reads are in progress, or the topic can't be looked up in that time.
     pub async fn extents(&self, times: Vec<i64>, time: Duration) -> Result<Vec<Extent>, Error> {
         self.read(time, move |reader| reader.extents(&times)).await
     }
 
-    /// Shows the records of these offsets, each partition's from the oldest on, until `look` breaks off or the time is
-    /// up. Returns what `look` has made, and what is left of the offsets.
+    /// Passes the records of these offsets to `look`, the oldest of each partition first, until `look` breaks or the
+    /// time is up. Returns what `look` has made, and the remaining offsets.
     ///
     /// # Errors
-    /// Too many read at once, or nothing could be read in that time.
+    /// Too many reads are in progress, or no record could be read in that time.
     pub async fn forward<S, L>(&self, spans: Spans, time: Duration, made: S, look: L) -> Result<(S, Spans), Error>
     where
         S: Send + 'static,
@@ -204,12 +206,12 @@ impl TopicReader {
         self.read(time, move |mut reader| reader.forward(spans, made, look)).await
     }
 
-    /// The same for another topic of the cluster; both together read no more at a time.
+    /// A reader of another topic of the cluster. Both share the limit of concurrent reads.
     pub fn of_topic(&self, topic: &str) -> Self {
         Self { topic: topic.to_owned(), client: self.client.clone(), places: self.places.clone() }
     }
 
-    /// Reads in a thread that may block.
+    /// Runs a read in a thread that may block.
     async fn read<T: Send + 'static>(
         &self,
         time: Duration,
@@ -218,7 +220,7 @@ impl TopicReader {
         let place = self.place()?;
         let (topic, client) = (self.topic.clone(), self.client.clone());
         let reading = tokio::task::spawn_blocking(move || {
-            // Held until the thread is done: who asked may be gone before.
+            // Held until the thread is done, because the caller may be dropped before.
             let _place = place;
             read(PartitionsReader::open(topic, client, (Instant::now(), time))?)
         });

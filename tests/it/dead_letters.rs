@@ -152,7 +152,7 @@ fn queries_choose_letters_and_bad_ones_are_named() {
         ("Limit=0", "Limit is \"0\": use a number from 1 to 200"),
         ("Limit=201", "Limit is \"201\""),
         ("Limit=1&Limit=2", "duplicate parameter `Limit`"),
-        ("Cursor=garbage", "Cursor: this is not a cursor that an earlier page has given"),
+        ("Cursor=garbage", "Cursor: this is not the cursor of an earlier page"),
         ("Cursor=", "Cursor"),
     ] {
         let refused = get(query);

@@ -1,4 +1,4 @@
-//! Where a page of a topic begins, as a text that says nothing to whom it is given.
+//! Where a page of a topic begins, as a text that is opaque to clients.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,18 +6,18 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Of each partition, in order, the offset that everything still to be looked at is below.
+/// For each partition, in order, the offset below which all records are still to be scanned.
 ///
-/// As a text it has only characters that a URL takes as they are.
+/// Its text has only characters that need no escaping in a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicCursor(Vec<i64>);
 
-/// A text that is no cursor, or not of this topic.
+/// A text that is not a cursor, or a cursor of another topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is not a cursor that an earlier page has given: leave it out to begin with the newest")]
+#[error("this is not the cursor of an earlier page: omit it to begin with the newest record")]
 pub struct BadCursor;
 
-/// What a cursor's text begins with, so that another form can be told from it one day.
+/// Prefix of a cursor's text, which distinguishes future forms.
 const FORM: &str = "1:";
 
 impl TopicCursor {
@@ -25,11 +25,11 @@ impl TopicCursor {
         Self(positions)
     }
 
-    /// The positions in a topic of so many partitions. A partition that was added since has only records newer than
-    /// the first page: its position is its start.
+    /// The positions in a topic with this many partitions. A partition that was added later has only records newer
+    /// than the first page: its position is its start.
     ///
     /// # Errors
-    /// It has positions in partitions that the topic does not have.
+    /// It has positions of partitions that the topic does not have.
     pub(super) fn positions(&self, partitions: usize) -> Result<Vec<i64>, BadCursor> {
         if self.0.len() > partitions {
             return Err(BadCursor);

@@ -1,42 +1,42 @@
-//! Partitions merged by time, from the newest record backwards. Pure: it says what is to be read next, and is told
-//! what was found.
+//! Merges partitions by time, from the newest record backwards. Pure: it returns which chunks to read next, and takes
+//! the records found in them.
 //!
-//! A log can be read forwards only, so each partition is read in chunks, the last one first, and what a chunk holds
-//! is turned round. Partitions go back through time side by side: a record that was found is given out once each
-//! other partition has one as well, is at its end, or is known to hold only older ones. So a page is complete as
-//! far as it goes, however rare the records are that are looked for.
+//! A log can only be read forward, so each partition is read in chunks, the last one first, and the records of a
+//! chunk are reversed. Partitions go back through time together: a found record is returned once each other partition
+//! has one as well, is at its end, or is known to hold only older ones. So a page has no gaps, even if the found
+//! records are rare.
 
 use std::collections::VecDeque;
 
 use super::TopicCursor;
 
-/// How many offsets a partition's first chunk has; few, because records may be large.
+/// Offsets in a partition's first chunk; few, because records may be large.
 const FIRST_CHUNK: i64 = 64;
-/// How many a chunk has at most, once many small records have gone by.
+/// Max offsets in a chunk, after many small records.
 const LARGEST_CHUNK: i64 = 16 * 1024;
 
 /// All partitions of a topic, by their numbers.
 pub(super) struct Merge<T> {
     partitions: Vec<Partition<T>>,
-    /// How many bytes a chunk may have, unless it is a single record.
+    /// Max bytes of a chunk, unless it is a single record.
     chunk_bytes: u64,
-    /// A partition is at its end when it has come to a record that is older.
+    /// A partition is at its end once it has reached a record older than this.
     since_ms: i64,
 }
 
-/// The offsets of a partition that may be looked at: from the first, and below the second.
+/// The offsets of a partition to scan: from the first, and below the second.
 pub(super) type Span = (i64, i64);
 
 struct Partition<T> {
-    /// Nothing below this offset is looked at.
+    /// No offset below this one is scanned.
     floor: i64,
-    /// Everything from this offset on was looked at.
+    /// All offsets from this one on were scanned.
     before: i64,
-    /// What was found and not given out yet, the newest first.
+    /// Found records that were not returned yet, the newest first.
     found: VecDeque<FoundRecord<T>>,
-    /// When the oldest record was written that was looked at.
+    /// Timestamp of the oldest scanned record.
     reached_ms: i64,
-    /// How many offsets the next chunk has.
+    /// Offsets in the next chunk.
     chunk: i64,
 }
 
@@ -46,13 +46,13 @@ struct FoundRecord<T> {
     what: T,
 }
 
-/// What is to be done next.
+/// The next step.
 pub(super) enum MergeStep<T> {
-    /// This is the newest of all that was not given out yet.
+    /// The newest of all records that were not returned yet.
     Found(T),
-    /// These are to be read and handed to [`Merge::take`].
+    /// Chunks to read and to pass to [`Merge::take`].
     Read(Vec<Chunk<T>>),
-    /// All was given out.
+    /// All records were returned.
     End,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Chunk<T> {
     pub partition: usize,
     /// The first offset.
     pub from: i64,
-    /// The offset behind the last.
+    /// The offset after the last.
     pub before: i64,
     pub ended: Ended,
     found: Vec<FoundRecord<T>>,
@@ -69,18 +69,18 @@ pub(super) struct Chunk<T> {
     bytes: u64,
 }
 
-/// How far the reading of a chunk has come.
+/// How far a chunk was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     NotYet,
-    /// All of it was looked at.
+    /// All of it was scanned.
     Whole,
-    /// It has too many bytes: a smaller one is to be read instead.
+    /// It has too many bytes: a smaller one must be read instead.
     TooLarge,
 }
 
 impl<T> Merge<T> {
-    /// `chunk_bytes` bounds what a chunk takes in memory; several are read together, one a partition.
+    /// `chunk_bytes` limits the memory of a chunk; several are read together, one per partition.
     pub fn new(spans: &[Span], since_ms: Option<i64>, chunk_bytes: u64) -> Self {
         let partition = |&(floor, before): &Span| Partition {
             floor,
@@ -110,7 +110,8 @@ impl<T> Merge<T> {
         found.map_or(MergeStep::End, |found| MergeStep::Found(found.what))
     }
 
-    /// Takes in what was read. A chunk that was not read to its end says nothing: its newest records are missing.
+    /// Takes a chunk that was read. A chunk that was not read to its end is dropped, because its newest records are
+    /// missing.
     pub fn take(&mut self, chunk: Chunk<T>) {
         let partition = &mut self.partitions[chunk.partition];
         match chunk.ended {
@@ -130,12 +131,12 @@ impl<T> Merge<T> {
         }
     }
 
-    /// How many bytes a chunk may have.
+    /// Max bytes of a chunk.
     pub fn chunk_bytes(&self) -> u64 {
         self.chunk_bytes
     }
 
-    /// Where the next page begins; None when all was given out.
+    /// Where the next page begins; None when all records were returned.
     pub fn cursor(&self) -> Option<TopicCursor> {
         let at_end = |partition: &Partition<T>| partition.found.is_empty() && partition.is_at_end();
         if self.partitions.iter().all(at_end) {
@@ -150,11 +151,11 @@ impl<T> Partition<T> {
         self.before <= self.floor
     }
 
-    /// The offset that everything not given out yet is below.
+    /// The offset below which all records are that were not returned yet.
     fn position(&self) -> i64 {
         match self.found.front() {
             Some(found) => found.offset + 1,
-            // At the end it stays there, also when less is asked for with the next page.
+            // A partition at its end stays there, even if the next page has another range.
             None if self.is_at_end() => 0,
             None => self.before,
         }
@@ -171,12 +172,12 @@ impl<T> Chunk<T> {
         Self { partition, from, before, ended: Ended::NotYet, found: Vec::new(), oldest_ms: None, bytes: 0 }
     }
 
-    /// Whether a record of this offset belongs to it, and is still wanted.
+    /// Whether a record of this offset belongs to the chunk, and is still needed.
     pub fn wants(&self, offset: i64) -> bool {
         self.ended == Ended::NotYet && (self.from..self.before).contains(&offset)
     }
 
-    /// Takes the next record, with how large it is and what was made of it.
+    /// Takes the next record, with its size and the value made of it.
     pub fn take(&mut self, (offset, timestamp_ms): (i64, i64), bytes: u64, what: Option<T>, chunk_bytes: u64) {
         self.bytes += bytes;
         self.oldest_ms.get_or_insert(timestamp_ms);
@@ -188,7 +189,7 @@ impl<T> Chunk<T> {
         }
     }
 
-    /// Nothing more comes: its last offsets hold no records, or the partition ends before them.
+    /// Ends the chunk: its last offsets hold no records, or the partition ends before them.
     pub fn end(&mut self) {
         if self.ended == Ended::NotYet {
             self.ended = Ended::Whole;

@@ -1,4 +1,4 @@
-//! The Kafka client of one page: a consumer that belongs to no group's work and reads where it is told to.
+//! The Kafka client of one page: a consumer that joins no group and reads the offsets assigned to it.
 
 use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
@@ -15,13 +15,13 @@ use super::merge::{Chunk, Ended, Merge, MergeStep, Span};
 use super::{Bounds, Error, Extent, Page, Range, Record, Spans, TopicCursor, partition_of};
 use crate::kafka::errors::{self, ClientErrors};
 
-/// How long a broker may take to answer a question about the topic.
+/// Max time of a broker's answer about the topic.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long it is waited for records before the time is looked at.
+/// Max time of a poll for records before the deadline is checked.
 const POLL: Duration = Duration::from_millis(50);
-/// How much all chunks that are read together may take in memory.
+/// Max bytes in memory of all chunks that are read together.
 const MEMORY: u64 = 32 * 1024 * 1024;
-/// How far the clocks may differ of those who write to the topic: records are that much out of order.
+/// Max difference between the clocks of the topic's writers: records may be that much out of order.
 const CLOCKS_MS: i64 = 60_000;
 
 pub(super) struct PartitionsReader {
@@ -32,11 +32,11 @@ pub(super) struct PartitionsReader {
     time: Duration,
     looked_at: u64,
     bytes: u64,
-    /// What the client told last of why it waits.
+    /// The last error that the client reported.
     trouble: String,
 }
 
-/// The client's errors come out of its polls too, where they are looked at; so they are not logged.
+/// Collects the client's errors. They are not logged, because the polls return them too.
 #[derive(Default)]
 struct ReaderContext(ClientErrors);
 
@@ -49,7 +49,7 @@ impl ClientContext for ReaderContext {
 impl ConsumerContext for ReaderContext {}
 
 impl PartitionsReader {
-    /// Makes the client; does not wait for a broker. `time` is how long all that is done with it may take.
+    /// Creates the client; does not wait for a broker. `time` limits all reads of this client together.
     pub fn open(topic: String, client: ClientConfig, (started, time): (Instant, Duration)) -> Result<Self, Error> {
         let client = Self::settings(&topic, client);
         let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
@@ -62,17 +62,17 @@ impl PartitionsReader {
 
     pub fn settings(topic: &str, mut client: ClientConfig) -> ClientConfig {
         client
-            // Assigning wants a group's name, though nothing is ever committed or joined.
+            // Assigning needs a group's name, although the client never joins or commits.
             .set("group.id", format!("{topic}.reader"))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")
-            // A place that was deleted meanwhile leads to the oldest record that is left.
+            // An offset that was deleted meanwhile resets to the oldest available record.
             .set("auto.offset.reset", "earliest")
             .set("allow.auto.create.topics", "false")
             .set("queued.max.messages.kbytes", (MEMORY / 4 / 1024).to_string())
-            // Every chunk is a new place to read from: neither the client nor the broker should look away for long.
+            // Every chunk starts at another offset, so neither the client nor the broker should pause for long.
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.wait.max.ms", "10");
         client
@@ -94,8 +94,8 @@ impl PartitionsReader {
         while found.len() < bounds.found {
             match merge.next() {
                 MergeStep::Found(what) => found.push(what),
-                // What was read is given out first, and few large records may be more than the bytes of a page: who
-                // asks again with the same cursor would get no further.
+                // Read records are returned first. A few large records may exceed the page's bytes, so the page must
+                // also move past its cursor: otherwise the next page would begin at the same place.
                 MergeStep::Read(_) if self.is_late() || self.bytes >= bounds.bytes && merge.cursor() != first => break,
                 MergeStep::Read(mut chunks) => {
                     self.read(&mut chunks, merge.chunk_bytes(), &mut look)?;
@@ -130,7 +130,7 @@ impl PartitionsReader {
         let extent = |at: usize| {
             let start = starts[at].unwrap_or(0);
             let end = ends[at].unwrap_or(start);
-            // What was written since is behind the end.
+            // Records written since are after the end.
             let of_time = |offsets: &Vec<Option<i64>>| offsets[at].map_or(end, |offset| offset.clamp(start, end));
             Extent { start, end, since: since.iter().map(of_time).collect() }
         };
@@ -167,7 +167,7 @@ impl PartitionsReader {
                         break;
                     }
                 }
-                // What is left are no records, but marks of transactions or what compaction has taken away.
+                // The remaining offsets hold no records: they are marks of transactions, or compaction removed them.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(spans.remove(&partition)),
                 Some(Err(error)) => self.trouble(&error)?,
             }
@@ -179,7 +179,7 @@ impl PartitionsReader {
         Ok((made, spans))
     }
 
-    /// Fetches no more of a partition whose end was reached.
+    /// Pauses a partition whose end was reached.
     fn leave(&self, partition: i32) -> Result<(), Error> {
         let mut list = TopicPartitionList::new();
         list.add_partition(&self.topic, partition);
@@ -204,7 +204,7 @@ impl PartitionsReader {
         if chunk.ended == Ended::NotYet { Err(self.stalled()) } else { Ok(chunk.into_first()) }
     }
 
-    /// Which offsets of each partition are to be looked at.
+    /// The offsets of each partition to scan.
     fn spans(&self, from: Option<&TopicCursor>, range: Range) -> Result<Vec<Span>, Error> {
         let partitions = self.partitions()?;
         let (starts, ends) = (self.offsets(partitions, Offset::Beginning)?, self.offsets(partitions, Offset::End)?);
@@ -220,7 +220,7 @@ impl PartitionsReader {
                 return (start, start);
             }
             let end = ends[at].unwrap_or(start);
-            // None of the broker is no offset: there may be no record of that time yet, or it can't tell.
+            // The broker may return no offset: there may be no record of that time yet, or the broker does not know.
             let floor = of(&since).map_or(start, |since| since.max(start));
             let before = of(&until).map_or(end, |until| until.min(end));
             (floor, from.as_ref().map_or(before, |from| from[at].min(before)))
@@ -240,9 +240,9 @@ impl PartitionsReader {
         }
     }
 
-    /// Of each partition the first or the next offset, or that of the first record since a time in milliseconds.
+    /// For each partition the first or the next offset, or that of the first record since a time in milliseconds.
     fn offsets(&self, partitions: usize, at: Offset) -> Result<Vec<Option<i64>>, Error> {
-        // What brokers are asked for stands in the same field as an offset: a time, or one of the two ends.
+        // The request has the time, or one of the two ends, in the field of the offset.
         let asked = self.places((0..partitions).map(|partition| (partition, at)))?;
         let told = self.consumer.offsets_for_times(asked, self.answer()).map_err(self.unreachable())?;
         let mut offsets = vec![None; partitions];
@@ -281,7 +281,7 @@ impl PartitionsReader {
                     let bytes = look_at(&message, chunk, chunk_bytes, look);
                     (self.looked_at, self.bytes) = (self.looked_at + 1, self.bytes + bytes);
                 }
-                // Of a chunk that is too large more comes than it takes.
+                // A chunk that is too large receives more records than it takes.
                 Some(message) if message.offset() < chunk.before => {}
                 _ => chunk.end(),
             }
@@ -302,12 +302,12 @@ impl PartitionsReader {
         self.started.elapsed() >= self.time
     }
 
-    /// How long a question may take now.
+    /// Max time of a request now.
     fn answer(&self) -> Duration {
         self.time.saturating_sub(self.started.elapsed()).clamp(POLL, ANSWER)
     }
 
-    /// The client goes on by itself after an error, unless it may not read at all.
+    /// Keeps the error. The client recovers from it, unless access to the topic is denied.
     fn trouble(&mut self, error: &KafkaError) -> Result<(), Error> {
         if errors::is_of_the_group(error) {
             return Ok(());
@@ -334,7 +334,7 @@ impl PartitionsReader {
     }
 }
 
-/// Shows a record and adds what was made of it to its chunk; returns how large it is.
+/// Passes a record to `look` and adds the result to its chunk; returns the record's size.
 fn look_at<T>(
     message: &BorrowedMessage<'_>,
     chunk: &mut Chunk<T>,
@@ -355,7 +355,7 @@ fn record<'r>(message: &'r BorrowedMessage<'_>) -> Record<'r> {
     Record {
         partition: message.partition(),
         offset: message.offset(),
-        // As live delivery has it: message ids are made of it.
+        // The same as in live delivery, because message ids are made of it.
         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
         key: message.key(),
         value: message.payload(),

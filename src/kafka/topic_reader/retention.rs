@@ -1,4 +1,4 @@
-//! How long records are kept, as configurations say it.
+//! Retention times, as written in configurations.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-/// Reads a duration that may be in days, each of 24 hours.
+/// Parses a duration that may be in days, each of 24 hours.
 ///
 /// # Errors
-/// It is no duration, or a negative one.
+/// The text is not a duration, or it is negative.
 pub fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let bad = || D::Error::custom("no duration in days or what is shorter");
+    let bad = || D::Error::custom("not a duration in days or shorter units, such as 7d or 36h");
     let text = String::deserialize(deserializer).map_err(|_| bad())?;
     let duration = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
     let duration = duration.ok().and_then(|duration| Duration::try_from(duration).ok());

@@ -1,4 +1,4 @@
-//! A journal on librdkafka's own mock cluster.
+//! Topic reads on librdkafka's own mock cluster.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn pages_go_back_through_all_partitions_and_what_is_written_meanwhile_is_i
 #[tokio::test]
 async fn a_page_that_may_read_next_to_nothing_still_comes_further() {
     let bench = Bench::new(2);
-    // A time of 0 would be written as the time it is.
+    // A timestamp of 0 would be replaced by the current time.
     for at in 1..=200 {
         bench.write((at % 2) as i32, at).await;
     }
@@ -115,7 +115,7 @@ async fn a_range_ends_the_reading_where_records_are_older() {
     assert_eq!(page.found[..5], [99, 98, 97, 96, 95].map(|minute| minute * 60_000));
 }
 
-/// What forward reading shows, until there are so many.
+/// Reads forward, until `most` records were seen.
 async fn forward(bench: &Bench, spans: Spans, most: usize) -> (Vec<(i32, i64)>, Spans) {
     let look = move |seen: &mut Vec<_>, record: &Record<'_>| {
         seen.push((record.partition, record.offset));
@@ -175,7 +175,7 @@ async fn errors_say_what_is_wrong() {
     let bench = Bench::new(1);
     let from = Some(TopicCursor::new(vec![1, 2]));
     let foreign = bench.journal.page(from, Range::default(), BOUNDS, value).await.unwrap_err();
-    assert!(foreign.to_string().contains("not a cursor that an earlier page has given"), "{foreign}");
+    assert!(foreign.to_string().contains("not the cursor of an earlier page"), "{foreign}");
 
     let missing = TopicReader::new("missing", client(&bench.cluster.bootstrap_servers()));
     let missing = missing.page(None, Range::default(), BOUNDS, value).await.unwrap_err();

@@ -1,14 +1,14 @@
-//! Pages of partitions that are made up, against a plain sort.
+//! Pages of generated partitions, compared with a plain sort.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
 
-/// A record: its timestamp, its bytes, and whether it is looked for.
+/// A record: its timestamp, its bytes, and whether a page finds it.
 type Made = (i64, u64, bool);
 
-/// What was given out of a record: its time, partition and offset.
+/// A returned record: its time, partition and offset.
 type Given = (i64, usize, i64);
 
 /// Reads a page as the reader does, from partitions in memory.
@@ -84,7 +84,7 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 
-    /// Clocks differ, so a partition's timestamps do not only grow; no record may be lost over that.
+    /// Clocks differ, so a partition's timestamps may also decrease. No record may be lost because of that.
     #[test]
     fn no_order_of_timestamps_loses_or_doubles_a_record(made in partitions(), limit in 1..40_usize, room in 1..9_000_u64) {
         let mut found = all_pages(&made, room, limit);
