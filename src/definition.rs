@@ -1,4 +1,4 @@
-//! Webhooks, events and tables as people define them: validated, compiled once, held as one state that a log of
+//! Webhooks, events and tables as users define them: validated, compiled once, and held as one state that a log of
 //! records builds. Pure: no clock, no I/O.
 
 pub mod authentication;

@@ -1,4 +1,5 @@
-//! What a request to the API makes of the definitions: pure decisions, each with the records that carry it out.
+//! Decides what an API request changes in the definitions. Pure: each decision comes with the records that carry it
+//! out.
 
 mod webhook_request;
 
@@ -13,28 +14,28 @@ use super::{
 };
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
-/// Who asks, and with what.
+/// Context of a request: the account, and what the decision depends on.
 pub struct RequestContext<'t> {
     pub account: &'t AccountId,
     pub policy: &'t Policy,
     pub stamp: &'t Stamp,
-    /// What the stream has shown of a table.
+    /// Fields of a table that the stream has shown.
     pub seen: &'t Seen<'t>,
     /// Fills its argument with random bytes, for ids and secrets.
     pub random: &'t dyn Fn(&mut [u8]),
 }
 
-/// Why definitions are not changed.
+/// Why a request does not change the definitions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
-    /// It is not there, or not in this account, which look the same.
+    /// The definition does not exist, or belongs to another account. Both look the same to the caller.
     #[error("there is no {0}")]
     NotFound(Missing),
     #[error(transparent)]
     Refused(#[from] Violation),
 }
 
-/// What is not there.
+/// A definition that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
     Webhook(String),
@@ -42,7 +43,7 @@ pub enum Missing {
     Client(ClientId),
 }
 
-/// A decision: the records that carry it out, and what it makes.
+/// Result of a decision: the records that carry it out, and its outcome.
 pub type Decision<T> = Result<(Vec<LogRecord>, T), EditError>;
 
 impl fmt::Display for Missing {
@@ -55,10 +56,10 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Creates a webhook, with a secret of its own.
+/// Creates a webhook with a random secret.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// The first rule that the request breaks.
 pub fn create_webhook(
     draft: &PendingDefinitions<'_>,
     wanted: &WebhookRequest,
@@ -92,10 +93,10 @@ pub fn create_webhook(
     Ok((vec![fitting(LogRecord::webhook(&webhook))?], webhook))
 }
 
-/// Changes what is given of a webhook; Enabled sets the status of all of its events.
+/// Changes the given fields of a webhook. Enabled sets the status of all of its events.
 ///
 /// # Errors
-/// It is not there, nothing is given, or the first rule that it breaks.
+/// The webhook does not exist, the request changes nothing, or the first rule that it breaks.
 pub fn change_webhook(
     draft: &PendingDefinitions<'_>,
     id: &str,
@@ -113,7 +114,7 @@ pub fn change_webhook(
     set(&mut webhook.urls, &wanted.outgoing_urls);
     webhook.description = wanted.description.clone().or(webhook.description);
     set(&mut webhook.call_throttling, &call_throttling(wanted, terms)?);
-    // A webhook may be off as a whole by its file; what turns its events on turns it on.
+    // A definition file can disable a webhook as a whole. A request that enables its events enables the webhook too.
     if wanted.enabled == Some(true) {
         webhook.enabled = true;
         webhook.stopped = None;
@@ -137,8 +138,9 @@ pub fn change_webhook(
     Ok((records, webhook))
 }
 
-/// Disables a webhook, and with it all of its events, because a receiver wants nothing any more; `cause` is what is
-/// shown of that. Says nothing if it has changed since this version, or is gone: then the answer was not about it.
+/// Disables a webhook, and with it all of its events, because a receiver answered that it wants no more calls.
+/// `cause` is the reason to show. Returns no records if the webhook is disabled, deleted, or changed since `version`:
+/// then the answer was not about its current definition.
 pub fn stop_webhook(
     draft: &PendingDefinitions<'_>,
     id: WebhookId,
@@ -157,18 +159,19 @@ pub fn stop_webhook(
 /// Deletes a webhook with its events.
 ///
 /// # Errors
-/// It is not there.
+/// The webhook does not exist.
 pub fn delete_webhook(draft: &PendingDefinitions<'_>, id: &str, account: &AccountId) -> Decision<()> {
     let id = webhook(draft, id, account)?.id;
     let events = draft.events_of(id).map(|event| DefinitionKey::Event(event.id));
     Ok((events.chain([DefinitionKey::Webhook(id)]).map(LogRecord::deletion).collect(), ()))
 }
 
-/// Gives a webhook another secret at `now`; messages are signed with the old one too until `until`, both in seconds
+/// Replaces a webhook's secret at `now`. Messages are signed with the old secret too until `until`. Both are seconds
 /// since 1970.
 ///
 /// # Errors
-/// It is not there, or one before the old one is still good: receivers may know no other.
+/// The webhook does not exist, or the old secret of an earlier replacement is still valid: some receivers may know
+/// only that one.
 pub fn regenerate_secret(
     draft: &PendingDefinitions<'_>,
     id: &str,
@@ -188,7 +191,7 @@ pub fn regenerate_secret(
 /// Creates an event.
 ///
 /// # Errors
-/// Its webhook is not there, or the first rule that it breaks.
+/// The webhook does not exist, or the first rule that the event breaks.
 pub fn create_event(
     draft: &PendingDefinitions<'_>,
     in_webhook: &str,
@@ -203,10 +206,10 @@ pub fn create_event(
     Ok((vec![fitting(LogRecord::event(&event))?], event))
 }
 
-/// Replaces all of an event but its id.
+/// Replaces an event. Only its id, its webhook and its creation stamp stay.
 ///
 /// # Errors
-/// It is not there, or the first rule that it breaks.
+/// The event does not exist, or the first rule that the new one breaks.
 pub fn replace_event(
     draft: &PendingDefinitions<'_>,
     (in_webhook, id): (&str, &str),
@@ -225,14 +228,14 @@ pub fn replace_event(
 /// Deletes an event.
 ///
 /// # Errors
-/// It is not there.
+/// The event does not exist.
 pub fn delete_event(draft: &PendingDefinitions<'_>, place: (&str, &str), account: &AccountId) -> Decision<()> {
     let id = event(draft, place, account)?.id;
     Ok((vec![LogRecord::deletion(DefinitionKey::Event(id))], ()))
 }
 
-/// Makes an API client, and with the first one the key that signs tokens. Returns it with its secret, which is kept
-/// nowhere.
+/// Creates an API client, and with the first one the key that signs tokens. Returns the client with its secret, which
+/// is not stored anywhere.
 pub fn create_client(
     draft: &PendingDefinitions<'_>,
     name: &str,
@@ -249,19 +252,19 @@ pub fn create_client(
     (records, made)
 }
 
-/// Takes an API client away; its tokens are worth nothing from then on.
+/// Deletes an API client. Its tokens are invalid from then on.
 ///
 /// # Errors
-/// It is not there.
+/// The client does not exist.
 pub fn revoke_client(draft: &PendingDefinitions<'_>, id: ClientId) -> Decision<Client> {
     let client = draft.client(id).ok_or(EditError::NotFound(Missing::Client(id)))?;
     Ok((vec![LogRecord::deletion(DefinitionKey::Client(id))], client.clone()))
 }
 
-/// An event as a request wants it, not held against others yet.
+/// Builds the event that a request describes. It is not yet checked against other events.
 ///
 /// # Errors
-/// The first rule that it breaks by itself.
+/// The first rule that the event alone breaks.
 pub fn wanted_event(
     id: EventId,
     webhook: WebhookId,
@@ -293,7 +296,7 @@ pub fn wanted_event(
 /// Finds a webhook of an account.
 ///
 /// # Errors
-/// It is not there, or another account's.
+/// The webhook does not exist or belongs to another account.
 pub fn webhook<'d>(draft: &'d PendingDefinitions<'_>, id: &str, account: &AccountId) -> Result<&'d Webhook, EditError> {
     let found = id.parse().ok().and_then(|id| draft.webhook(id)).filter(|webhook| webhook.account == *account);
     found.ok_or_else(|| EditError::NotFound(Missing::Webhook(id.to_owned())))
@@ -302,7 +305,7 @@ pub fn webhook<'d>(draft: &'d PendingDefinitions<'_>, id: &str, account: &Accoun
 /// Finds an event of a webhook of an account.
 ///
 /// # Errors
-/// One of them is not there, or another account's.
+/// One of them does not exist or belongs to another account.
 pub fn event<'d>(
     draft: &'d PendingDefinitions<'_>,
     (of, id): (&str, &str),
@@ -313,7 +316,8 @@ pub fn event<'d>(
     found.ok_or_else(|| EditError::NotFound(Missing::Event { webhook: of.to_string(), event: id.to_owned() }))
 }
 
-/// What is given of the handling, over what is there; and which secrets stay because they are not given.
+/// Merges the delivery settings of a request into the present ones. Also returns the secrets that stay because the
+/// request does not give them.
 fn handling(wanted: &WebhookRequest, before: &DeliverySettings) -> (DeliverySettings, Vec<RetainedText>) {
     let mut handling = before.hidden();
     set(&mut handling.timeout, &wanted.timeout);
@@ -337,14 +341,14 @@ fn call_throttling(wanted: &WebhookRequest, terms: &RequestContext<'_>) -> Resul
     wanted.call_throttling.map(|calls| rules::call_throttling(calls, &terms.policy.limits)).transpose()
 }
 
-/// Checks that a record is one that Kafka takes: characters that JSON escapes count several times in it.
+/// Checks that a record is small enough for Kafka. Characters that JSON escapes take several bytes in it.
 fn fitting(record: LogRecord) -> Result<LogRecord, Violation> {
     let bytes = record.value.as_ref().map_or(0, Vec::len);
     if bytes > rules::MAX_RECORD { Err(Violation::TooLarge { bytes }) } else { Ok(record) }
 }
 
-/// Checks that an event may be on its table, and that the table has the fields that the event names, as far as that is
-/// known. What it named `before` it may go on naming.
+/// Checks that an event's table may have events, and that it has the fields that the event names, as far as they are
+/// known. A table or field that the event named `before` stays allowed.
 ///
 /// # Errors
 /// [`Violation::UnknownTable`] or [`Violation::UnknownField`].
@@ -360,7 +364,7 @@ pub fn known_names(
     }
 }
 
-/// Holds an event against its table and against the others on it.
+/// Checks an event against its table and against the other events on it.
 fn checked(
     draft: &PendingDefinitions<'_>,
     event: Event,
@@ -371,7 +375,7 @@ fn checked(
     let mut places = EventSlots::default();
     for other in draft.events_of(event.webhook) {
         if other.id != event.id && other.object_name == event.object_name {
-            // How those stand that are there already is not this one's matter.
+            // Conflicts among existing events are not this event's problem.
             let _ = places.take(other);
         }
     }
@@ -379,7 +383,7 @@ fn checked(
     Ok(event)
 }
 
-/// A random id that nothing has yet.
+/// A random id that is not in use.
 fn free<Id: Copy, const N: usize>(
     terms: &RequestContext<'_>,
     id: fn([u8; N]) -> Id,

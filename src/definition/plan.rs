@@ -12,17 +12,17 @@ use super::yaml::DefinitionFile;
 use super::{DefinitionKey, Definitions, Event, LogRecord, SecretReference, Stamp, Table, Webhook};
 use crate::id::{AccountId, EventId};
 
-/// On what terms a file is applied.
+/// What applying a file depends on, apart from the file and the state.
 pub struct ApplyContext<'t> {
-    /// The account of webhooks and tables that name none; without one they are refused.
+    /// The account of webhooks and tables that do not name one. Without it, they are refused.
     pub account: Option<&'t AccountId>,
-    /// Whether what the file does not name is deleted, in the accounts that it names.
+    /// Whether definitions that the file does not name are deleted, in the accounts that it names.
     pub prune: bool,
     pub policy: &'t Policy,
-    /// What the stream has shown of a table.
+    /// Fields of a table that the stream has shown.
     pub seen: &'t Seen<'t>,
     pub stamp: &'t Stamp,
-    /// What a secret is that stands elsewhere, or a sentence about why it is not known.
+    /// Resolves a reference to a secret, or returns a sentence that says why it can't.
     pub elsewhere: &'t dyn Fn(SecretReference<'_>) -> Result<String, String>,
     /// Fills its argument with random bytes, for ids and secrets.
     pub random: &'t dyn Fn(&mut [u8]),
@@ -31,11 +31,12 @@ pub struct ApplyContext<'t> {
 /// What applying a file does.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Webhooks of which nothing changes are not in it.
+    /// Without unchanged webhooks.
     pub webhooks: Vec<WebhookPlan>,
-    /// Declared tables of which nothing changes are not in it.
+    /// Without unchanged declared tables.
     pub tables: Vec<Change<Table>>,
-    /// Webhooks, events and tables, in the accounts that the file names, that it does not name and that stay.
+    /// Number of webhooks, events and tables that the file does not name and that stay, in the accounts that it
+    /// names.
     pub unnamed: usize,
 }
 
@@ -43,7 +44,7 @@ pub struct Plan {
 #[derive(Debug, PartialEq)]
 pub struct WebhookPlan {
     pub webhook: Change<Webhook>,
-    /// Whether its secret is a new one that nobody has seen.
+    /// Whether its secret is newly generated and was not shown yet.
     pub secret_made: bool,
     pub events: Vec<Change<Event>>,
 }
@@ -77,7 +78,9 @@ enum ProblemReason {
     Rule(#[from] Violation),
     #[error("{refusal} (the file's event on line {line} would be {other})")]
     Among { refusal: Violation, other: EventId, line: u64 },
-    #[error("Account is missing, and the configured sources have several: name it here, or for all with --account")]
+    #[error(
+        "Account is missing, and the configured sources have several: name it here, or for all entries with --account"
+    )]
     NoAccount,
     #[error("the file has it on line {0} already")]
     Again(u64),
@@ -96,7 +99,7 @@ impl fmt::Display for Problems {
 }
 
 impl Problems {
-    /// Whether there may be fewer of them once it is known what the stream has shown.
+    /// Whether some problems may disappear once the fields that the stream has shown are known.
     pub fn may_end_with_seen_fields(&self) -> bool {
         self.0.iter().any(|problem| matches!(problem.reason, ProblemReason::Rule(Violation::UnknownField { .. })))
     }
@@ -107,7 +110,7 @@ impl Plan {
         self.webhooks.is_empty() && self.tables.is_empty()
     }
 
-    /// The records that carry the plan out; they belong into one transaction.
+    /// The records that carry out the plan. They must be written in one transaction.
     pub fn records(&self) -> Vec<LogRecord> {
         let table = |change: &Change<Table>| change.record(LogRecord::table, |table| DefinitionKey::Table(table.id));
         let mut records: Vec<LogRecord> = self.tables.iter().filter_map(table).collect();
@@ -136,7 +139,7 @@ impl<T> Change<T> {
 }
 
 impl<T: Clone + PartialEq> Change<T> {
-    /// What it takes to get from what is there to `after`; `touch` stamps what changed.
+    /// The change from the present definition to `after`. `touch` stamps an update.
     fn between(before: Option<&T>, mut after: T, touch: impl FnOnce(&mut T)) -> Self {
         match before {
             None => Change::Create(after),
@@ -149,13 +152,13 @@ impl<T: Clone + PartialEq> Change<T> {
     }
 }
 
-/// Finds out what applying a file does.
+/// Plans what applying a file does.
 ///
 /// # Errors
-/// All that is wrong with it, each with its place in the file.
+/// All problems of the file, each with its place.
 pub fn plan(definitions: &Definitions, file: &DefinitionFile, terms: &ApplyContext<'_>) -> Result<Plan, Problems> {
     let mut planner = Planner::new(definitions, terms);
-    // Events are held against the tables as they will be.
+    // Tables come first, because events are checked against the tables as they will be.
     for entry in &file.tables {
         planner.table(entry);
     }

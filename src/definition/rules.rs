@@ -1,7 +1,7 @@
-//! The rules that a definition must keep: the one place where they are checked.
+//! The rules that a definition must keep. They are checked only here.
 //!
-//! [`webhook`], [`event`] and [`table()`] look at a definition alone, [`unique_name`] and [`EventSlots`] at it among others.
-//! Each refusal names the request field by the name that people write, the value, and what to do instead.
+//! [`webhook`], [`event`] and [`table()`] check a definition alone. [`unique_name`] and [`EventSlots`] check it
+//! against others. Each refusal names the request field as users write it, the value, and the fix.
 
 mod destinations;
 mod fields;
@@ -22,25 +22,25 @@ use super::{
 use crate::id::{AccountId, EventId, WebhookId};
 use crate::vocabulary::{EventSource, Operation, UnknownEventSource};
 
-/// The longest name of an account, webhook, table or field, and the longest label, in characters.
+/// Max length of the name of an account, webhook, table or field, and of a label, in characters.
 pub const MAX_NAME: usize = 255;
-/// The longest description, in characters.
+/// Max length of a description, in characters.
 pub const MAX_DESCRIPTION: usize = 10_000;
-/// The longest outgoing URL, in bytes.
+/// Max length of an outgoing URL, in bytes.
 pub const MAX_URL: usize = 2048;
-/// The most outgoing URLs of a webhook.
+/// Max outgoing URLs of a webhook.
 pub const MAX_URLS: usize = 100;
-/// The most names in a list of fields, and the most fields of a table.
+/// Max names in a list of fields, and max fields of a table.
 pub const MAX_FIELDS: usize = 1000;
-/// The most bytes that a list of fields, or the texts of a table's fields, may have altogether. With [`MAX_TEMPLATE`] it keeps a definition under
-/// the megabyte that Kafka takes in one record unless told otherwise.
+/// Max total bytes of a list of fields, or of the texts of a table's fields. With [`MAX_TEMPLATE`] it keeps a
+/// definition under the megabyte that Kafka accepts in one record by default.
 pub const MAX_FIELDS_BYTES: usize = 256 * 1024;
-/// The largest definition as JSON, in bytes: a little under what Kafka takes in one record unless told otherwise.
+/// Max size of a definition as JSON, in bytes: a little under Kafka's default limit for one record.
 pub const MAX_RECORD: usize = 900_000;
-/// The longest payload template, in bytes.
+/// Max length of a payload template, in bytes.
 pub const MAX_TEMPLATE: usize = 256 * 1024;
 
-/// What an installation allows beyond what is safe everywhere.
+/// The rules that an installation configures.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Whether outgoing URLs may be http.
@@ -65,21 +65,19 @@ pub enum Violation {
     #[error("OutgoingUrls: {0}")]
     Url(#[from] BadUrl),
     #[error(
-        "OutgoingUrls: {0:?} is http, over which messages and their secret can be read on the way: use https, or \
-         allow http in the configuration"
+        "OutgoingUrls: {0:?} is http, so messages and their secret can be read in transit: use https, or allow \
+         http in the configuration"
     )]
     Http(String),
-    #[error(
-        "CallThrottling is 0, so no call could ever be made: give the calls a second, or leave it out for no limit"
-    )]
+    #[error("CallThrottling is 0, so no call could be made: give the calls per second, or omit it for no limit")]
     NoCalls,
     #[error(
-        "CallThrottling is {calls}: it is calls a second, from 1 to {most}, which is the same as no limit \
+        "CallThrottling is {calls}: give calls per second from 1 to {most}, which is the same as no limit \
          (limits.call_throttling in the configuration)"
     )]
     Calls { calls: i64, most: u32 },
     #[error(
-        "nothing to change is given: send at least one of Name, Description, OutgoingUrls, CallThrottling, Enabled, \
+        "nothing to change: send at least one of Name, Description, OutgoingUrls, CallThrottling, Enabled, \
          Timeout, RetrySchedule, Headers, Authentication, Tls, PayloadSecret, Order"
     )]
     NothingGiven,
@@ -88,8 +86,8 @@ pub enum Violation {
     #[error("the definition has {bytes} bytes as JSON, and at most {MAX_RECORD} are allowed: make it smaller")]
     TooLarge { bytes: usize },
     #[error(
-        "the secret was replaced a short time ago and the one before it is still good, which receivers may need: wait, \
-         or send OverlapSeconds 0 to end it at once"
+        "the secret was replaced a short time ago, and the old one is still valid because receivers may need it: wait \
+         until it expires, or send OverlapSeconds 0 to end it immediately"
     )]
     OldSecretStillGood,
     #[error(
@@ -102,14 +100,14 @@ pub enum Violation {
     #[error("Headers has {name:?}: {expected}")]
     Header { name: String, expected: &'static str },
     #[error(
-        "{field}: {url:?} leads to {}, which is {}, so it would never be called: give another host, or have its network \
-         allowed in the configuration (delivery.allow_addresses)",
+        "{field}: {url:?} leads to {}, which is {}, so it would never be called: give another host, or have its \
+         network allowed in the configuration (delivery.allow_addresses)",
         .refused.address(), .refused.kind()
     )]
     Address { field: &'static str, url: String, refused: Refused },
     #[error(
-        "{secret} is not given, and the one that is there would go to {origin}, which is new in {field}: give it again, \
-         or keep to the schemes, hosts and ports that it goes to now"
+        "{secret} is not given, and the present one would go to {origin}, which is new in {field}: give it again, \
+         or use only the schemes, hosts and ports that it goes to now"
     )]
     KeptSecret { secret: String, field: &'static str, origin: String },
     #[error("{field}: {reason}")]
@@ -117,37 +115,37 @@ pub enum Violation {
     #[error("Secret: {0}")]
     Secret(#[from] BadSecret),
     #[error(
-        "Secret can't be chosen: leave it out, and it is made, to be read in the answer when a webhook is created, and \
-         replaced by regenerateSecret"
+        "Secret can't be chosen: omit it. It is generated and returned when a webhook is created, and regenerateSecret \
+         replaces it"
     )]
     SecretGiven,
     #[error("Name {name:?} is taken in account {account:?}, by webhook {other}")]
     NameTaken { name: String, account: AccountId, other: WebhookId },
     #[error("EventType {0:?} is unknown: use table.recordInsert, table.recordUpdate or table.recordDelete")]
     EventType(String),
-    #[error("ObjectFields is only for table.recordUpdate, and EventType is {}: leave it out", .0.event_type())]
+    #[error("ObjectFields is only for table.recordUpdate, and EventType is {}: omit it", .0.event_type())]
     FieldsWithoutUpdate(Operation),
     #[error("EventSources: {0}")]
     EventSource(#[from] UnknownEventSource),
     #[error(
-        "{field}: table {table:?} has no field {name:?}{}: it is declared without it, and the stream has not shown it yet; \
-         correct the name, or add the field to the declaration (Tables in the file of outhook apply)",
+        "{field}: table {table:?} has no field {name:?}{}: its declaration does not name it, and the stream has not \
+         shown it yet; correct the name, or add the field to the declaration (Tables in the file of outhook apply)",
         fields::nearest(.nearest)
     )]
     UnknownField { field: &'static str, table: String, name: String, nearest: Option<String> },
     #[error(
-        "ObjectName: table {table:?} is not declared{}, and definitions.unknown_tables = \"refuse\" allows events on \
-         declared tables alone; correct the name, or declare the table (Tables in the file of outhook apply)",
+        "ObjectName: table {table:?} is not declared{}, and definitions.unknown_tables = \"refuse\" allows events only \
+         on declared tables; correct the name, or declare the table (Tables in the file of outhook apply)",
         fields::nearest(.nearest)
     )]
     UnknownTable { table: String, nearest: Option<String> },
-    #[error("CustomPayloadFields and CustomPayloadTemplate exclude each other: leave one of them out")]
+    #[error("CustomPayloadFields and CustomPayloadTemplate exclude each other: omit one of them")]
     TwoPayloads,
     #[error("CustomPayloadTemplate: {0}")]
     Template(#[from] TemplateError),
     #[error("Type: {0}")]
     FieldType(#[from] UnknownFieldType),
-    #[error("the webhook has a {} event on {table:?} already, {other}: there can be one", .operation.event_type())]
+    #[error("the webhook has a {} event on {table:?} already, {other}: there can be only one", .operation.event_type())]
     OnlyOne { operation: Operation, table: String, other: EventId },
     #[error(
         "the webhook has a table.recordUpdate event on {table:?} already, {other}, and one of them is for all \
@@ -162,7 +160,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The event that stands in the way, if that is the reason.
+    /// The conflicting event, if a conflict is the reason.
     pub fn other_event(&self) -> Option<EventId> {
         match self {
             Violation::OnlyOne { other, .. }
@@ -173,7 +171,7 @@ impl Violation {
     }
 }
 
-/// Reads an event type.
+/// Parses an event type.
 ///
 /// # Errors
 /// [`Violation::EventType`].
@@ -181,7 +179,7 @@ pub fn operation(event_type: &str) -> Result<Operation, Violation> {
     Operation::from_event_type(event_type).ok_or_else(|| Violation::EventType(event_type.to_owned()))
 }
 
-/// Reads a throttling. The most that is allowed is none.
+/// Parses a throttle limit. The highest allowed value gives None: it is the same as no limit.
 ///
 /// # Errors
 /// [`Violation::Calls`].
@@ -194,7 +192,7 @@ pub fn call_throttling(calls: i64, limits: &DefinitionLimits) -> Result<Option<u
     }
 }
 
-/// Makes a payload of the two ways to choose one. An empty list or text is one not given.
+/// Builds a payload from the two alternatives. An empty list or text counts as not given.
 ///
 /// # Errors
 /// [`Violation::TwoPayloads`].
@@ -207,8 +205,8 @@ pub fn payload(fields: Option<Vec<String>>, template: Option<String>) -> Result<
     }
 }
 
-/// Checks that a request does not choose a webhook's secret, which would not be heard; the one that is there may be sent
-/// back.
+/// Checks that a request does not choose a webhook's secret, because the choice would be ignored. The present secret
+/// may be sent back.
 ///
 /// # Errors
 /// [`Violation::SecretGiven`].
@@ -217,10 +215,10 @@ pub fn no_secret(given: Option<&HiddenText>, there: Option<&Secret>) -> Result<(
     if given.is_none_or(is_there) { Ok(()) } else { Err(Violation::SecretGiven) }
 }
 
-/// Checks a webhook by itself.
+/// Checks a webhook alone.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// The first rule that the webhook breaks.
 pub fn webhook(webhook: &Webhook, policy: &Policy) -> Result<(), Violation> {
     name("Account", webhook.account.as_str())?;
     name("Name", &webhook.name)?;
@@ -256,10 +254,10 @@ pub fn unique_name(webhook: &Webhook, among: &PendingDefinitions<'_>) -> Result<
     }
 }
 
-/// Checks an event by itself.
+/// Checks an event alone.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// The first rule that the event breaks.
 pub fn event(event: &Event) -> Result<(), Violation> {
     name("ObjectName", &event.object_name)?;
     if event.operation != Operation::Update && !event.object_fields.is_empty() {
@@ -281,8 +279,8 @@ pub fn event(event: &Event) -> Result<(), Violation> {
     }
 }
 
-/// The places that a webhook has for events: on each table one insert event, one delete event, and either one
-/// update event for all fields or any number for different sets of fields.
+/// The slots of a webhook for events: on each table one insert event, one delete event, and either one update event
+/// for all fields or any number for different sets of fields.
 #[derive(Debug, Default)]
 pub struct EventSlots<'e> {
     tables: HashMap<&'e str, TableSlots<'e>>,
@@ -292,15 +290,16 @@ pub struct EventSlots<'e> {
 struct TableSlots<'e> {
     insert: Option<EventId>,
     delete: Option<EventId>,
-    /// By the set of fields; the empty set is all fields.
+    /// By set of fields. The empty set is all fields.
     updates: BTreeMap<BTreeSet<&'e str>, EventId>,
 }
 
 impl<'e> EventSlots<'e> {
-    /// Gives an event its place.
+    /// Takes the slot of an event.
     ///
     /// # Errors
-    /// Another event has it, or an update event for all fields is to stand beside one for selected fields.
+    /// Another event has the slot, or the table would have both an update event for all fields and one for selected
+    /// fields.
     pub fn take(&mut self, event: &'e Event) -> Result<(), Violation> {
         let table = self.tables.entry(&event.object_name).or_default();
         let only = match event.operation {
@@ -328,7 +327,7 @@ impl<'e> TableSlots<'e> {
                 Violation::SameFields { table: table(), other: *other }
             });
         }
-        // One for all fields stands alone, so any one of those that are there tells of which kind they are.
+        // An event for all fields is the only one, so each existing event shows the kind of all.
         if let Some((others, other)) = self.updates.first_key_value()
             && others.is_empty() != fields.is_empty()
         {
@@ -355,7 +354,7 @@ fn fields(field: &'static str, names: &[String]) -> Result<(), Violation> {
     no_name_twice(field, names)
 }
 
-/// Two spellings of one URL would send each message there twice.
+/// Refuses two spellings of one URL: each message would be sent there twice.
 fn no_endpoint_twice(urls: &[String]) -> Result<(), Violation> {
     let mut seen = HashSet::with_capacity(urls.len());
     for url in urls {

@@ -1,7 +1,7 @@
-//! All definitions as one value that a log of records builds.
+//! All definitions as one state that a log of records builds.
 //!
-//! What a record says replaces whatever its key stood for before, so the last record of each key makes the
-//! state, in whatever order the keys come: a compacted log and a whole one give the same.
+//! A record replaces everything that its key had before. So the last record of each key determines the state,
+//! whatever the order of the keys, and a compacted log gives the same state as a complete one.
 
 mod declared;
 
@@ -14,55 +14,57 @@ use super::record::{self, BadReason, BadRecord, DefinitionKey};
 use super::{CannotOpen, Client, Event, Keyring, Table, TokenKey, Usage, Webhook};
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
-/// All webhooks, events and declared tables, findable by account and name, by webhook, and by table.
+/// All webhooks, events and declared tables, indexed by account and name, by webhook, and by table.
 #[derive(Debug, Default, PartialEq)]
 pub struct Definitions {
-    /// What opens the secrets in records.
+    /// Opens the secrets in records.
     keys: Arc<Keyring>,
     webhooks: BTreeMap<WebhookId, Webhook>,
-    /// Boxed, because a map of many large values holds much room that is not taken.
+    /// Boxed, because a map of many large values holds much unused space.
     events: BTreeMap<EventId, Box<Event>>,
-    /// The rules allow a name once in an account; a log written by other hands may not keep them.
+    /// Sets of ids, because a log that another program wrote may repeat a name in an account, which the rules do not
+    /// allow.
     by_name: BTreeMap<AccountId, BTreeMap<Box<str>, BTreeSet<WebhookId>>>,
-    /// Events that wait for their webhook are in here too.
+    /// Includes events whose webhook is not known.
     by_webhook: BTreeMap<WebhookId, BTreeSet<EventId>>,
-    /// Events whose webhook is known: only it says which account the table is in.
+    /// Only events whose webhook is known: the webhook says which account the table is in.
     by_table: BTreeMap<TableKey, BTreeSet<EventId>>,
-    /// Of webhooks, and of events whose webhook is known.
+    /// By webhooks, and by events whose webhook is known.
     usage: BTreeMap<AccountId, Usage>,
     declared: Declared,
     clients: BTreeMap<ClientId, Client>,
     token_key: Option<TokenKey>,
-    /// Records whose secrets can't be opened here, and why. What they stood for before stays: see `unopened`.
+    /// Records whose secrets can't be opened here, and why. The earlier definitions of their keys stay: see
+    /// `unopened`.
     unopened: BTreeMap<DefinitionKey, CannotOpen>,
 }
 
-/// What rules are looked up by.
+/// Key that rules are looked up by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableKey {
     pub account: AccountId,
     pub table: String,
 }
 
-/// What is no longer as it was, and the tables whose rules it may have changed. Grows over many records.
+/// Changed definitions, and the tables whose rules may have changed. Accumulates over many records.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     pub tables: BTreeSet<TableKey>,
     pub webhooks: BTreeSet<WebhookId>,
     pub events: BTreeSet<EventId>,
-    /// Tables whose declaration, and with it every rule on them, is no longer as it was.
+    /// Tables whose declaration has changed, and with it every rule on them.
     pub declared: BTreeSet<TableKey>,
 }
 
 impl TableKey {
-    /// What a declared table goes by.
+    /// The key of a declared table.
     pub fn of(table: &Table) -> Self {
         Self { account: table.account.clone(), table: table.name.clone() }
     }
 }
 
 impl Changes {
-    /// Whatever is there may no longer be as it was.
+    /// Marks all of these definitions as possibly changed.
     pub fn add_all(&mut self, definitions: &Definitions) {
         self.tables.extend(definitions.by_table.keys().cloned());
         self.webhooks.extend(definitions.webhooks.keys());
@@ -71,26 +73,26 @@ impl Changes {
     }
 }
 
-/// What became of a record.
+/// Result of applying a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     Taken,
-    /// Its kind is not known here: a newer program wrote it.
+    /// The kind of the record is unknown: a newer program wrote it.
     Ignored,
 }
 
 impl Definitions {
-    /// None, in a log whose secrets these keys open.
+    /// An empty state, for a log whose secrets these keys open.
     pub fn sealed_with(keys: Arc<Keyring>) -> Self {
         Self { keys, ..Self::default() }
     }
 
-    /// Applies a record of the log; no value is a tombstone.
+    /// Applies a record of the log. A record without a value is a tombstone.
     ///
     /// # Errors
-    /// The record is no definition. What its key stood for before is gone all the same, as it would be after
-    /// a restart with a compacted log; but not if only its secret can't be opened, for then these definitions are
-    /// not the whole, and nobody may go by them.
+    /// The record is not a valid definition. The earlier definition of its key is removed all the same, as after a
+    /// restart with a compacted log. It stays only if a secret of the record can't be opened, because then these
+    /// definitions are incomplete and must not be used.
     pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>, changes: &mut Changes) -> Result<Applied, BadRecord> {
         let parsed = DefinitionKey::parse(key);
         if let Ok(Some(key)) = parsed {
@@ -128,7 +130,7 @@ impl Definitions {
                 }
                 outcome
             }
-            // Nothing was kept under such a key, so nothing is wrong with deleting it.
+            // No definition has an invalid key, so deleting one is not an error.
             Err(_) if value.is_none() => Ok(()),
             Err(reason) => Err(reason),
         };
@@ -138,13 +140,13 @@ impl Definitions {
         }
     }
 
-    /// Why these definitions are not the whole: a secret is sealed with a key that is not here. Whoever went by
-    /// them would send nothing for a webhook that is there, or write a second one of its name.
+    /// Why these definitions are incomplete: a secret is sealed with a key that is not configured here. An instance
+    /// that used them would send nothing for an existing webhook, or would write a second webhook of its name.
     pub fn unopened(&self) -> Option<(DefinitionKey, &CannotOpen)> {
         self.unopened.first_key_value().map(|(key, why)| (*key, why))
     }
 
-    /// Remembers a record that can't be opened.
+    /// Whether the secrets of a record could be opened. If not, remembers the record in `unopened`.
     fn is_opened(&mut self, key: DefinitionKey, outcome: &Result<(), BadReason>) -> bool {
         let Err(BadReason::Sealed(why)) = outcome else { return true };
         self.unopened.insert(key, why.clone());
@@ -187,12 +189,12 @@ impl Definitions {
         self.clients.values()
     }
 
-    /// What signs tokens, once there is a client.
+    /// The key that signs tokens, once there is a client.
     pub fn token_key(&self) -> Option<&TokenKey> {
         self.token_key.as_ref()
     }
 
-    /// What an account has of definitions; not counted are events whose webhook has not come, or is gone.
+    /// Usage of an account. Events whose webhook has not been read, or is deleted, are not counted.
     pub fn usage(&self, account: &AccountId) -> Usage {
         self.usage.get(account).copied().unwrap_or_default()
     }
@@ -202,7 +204,7 @@ impl Definitions {
         self.webhooks.values()
     }
 
-    /// All events, by id; those that wait for their webhook too.
+    /// All events, by id, including those whose webhook is not known.
     pub fn events(&self) -> impl ExactSizeIterator<Item = &Event> {
         self.events.values().map(Box::as_ref)
     }
@@ -212,7 +214,7 @@ impl Definitions {
         self.by_name.get(account).into_iter().flat_map(BTreeMap::values).flatten().map(|id| &self.webhooks[id])
     }
 
-    /// The webhooks of that name in an account: more than one only if something other than Outhook wrote them.
+    /// The webhooks of an account with this name. There is more than one only if another program wrote them.
     pub fn named(&self, account: &AccountId, name: &str) -> impl Iterator<Item = &Webhook> {
         let ids = self.by_name.get(account).and_then(|names| names.get(name));
         ids.into_iter().flatten().map(|id| &self.webhooks[id])
@@ -223,7 +225,7 @@ impl Definitions {
         self.by_webhook.get(&webhook).into_iter().flatten().map(|id| &*self.events[id])
     }
 
-    /// Events whose webhook has not come, or is gone.
+    /// Events whose webhook has not been read, or is deleted.
     pub fn orphans(&self) -> impl Iterator<Item = &Event> {
         let missing = self.by_webhook.iter().filter(|(webhook, _)| !self.webhooks.contains_key(webhook));
         missing.flat_map(|(_, events)| events).map(|id| &*self.events[id])
@@ -242,7 +244,7 @@ impl Definitions {
         })
     }
 
-    /// A table's active events of enabled webhooks, by the events' ids: what gives rules.
+    /// A table's active events of enabled webhooks, by the events' ids. Rules are compiled from these.
     pub fn active_events(&self, table: &TableKey) -> impl Iterator<Item = (&Webhook, &Event)> {
         self.events_on(table).filter(|(webhook, event)| webhook.enabled && event.enabled)
     }
@@ -331,7 +333,7 @@ impl Definitions {
         }
     }
 
-    /// The table that an event is on; not known while it waits for its webhook.
+    /// The table that an event is on, or None while its webhook is not known.
     fn table_of(&self, event: &Event) -> Option<TableKey> {
         let webhook = self.webhooks.get(&event.webhook)?;
         Some(TableKey { account: webhook.account.clone(), table: event.object_name.clone() })
@@ -357,7 +359,7 @@ fn unlink(by_table: &mut ByTable, table: TableKey, event: EventId, changes: &mut
     changes.tables.insert(table);
 }
 
-/// Removes something inside a map's value, and the value when `remove` says that nothing is left in it.
+/// Removes something inside a map's value, and also the value if `remove` returns that it is empty.
 fn remove_nested<K, Q, V>(map: &mut BTreeMap<K, V>, key: &Q, remove: impl FnOnce(&mut V) -> bool)
 where
     K: Ord + std::borrow::Borrow<Q>,
@@ -368,7 +370,7 @@ where
     }
 }
 
-/// What was read, if anything, and whether reading it went well.
+/// Splits a read result into the definition, if any, and the outcome of reading it.
 fn split<T>(read: Option<Result<T, BadReason>>) -> (Option<T>, Result<(), BadReason>) {
     match read.transpose() {
         Ok(definition) => (definition, Ok(())),

@@ -1,4 +1,4 @@
-//! Definitions as people keep them in git: a YAML file with the names of the REST API.
+//! Definitions as users keep them in git: a YAML file with the names of the REST API.
 
 mod table;
 mod wrong;
@@ -25,8 +25,8 @@ pub struct DefinitionFile {
     pub tables: Vec<Spanned<TableEntry>>,
 }
 
-/// A webhook in a file. It is known by its account and name; what the file leaves out is set back to its
-/// default, except a secret, which is kept.
+/// A webhook in a file, identified by account and name. A setting that the file omits is reset to its default, except
+/// a secret, which is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct WebhookEntry {
@@ -48,10 +48,10 @@ pub struct WebhookEntry {
     pub retry_schedule: Option<Vec<u32>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, SecretText>,
-    /// Its secret may stand elsewhere like a [`SecretText`].
+    /// Its secret may be a reference, like a [`SecretText`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
-    /// Its key may stand elsewhere too.
+    /// Its key may be a reference too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ pub struct WebhookEntry {
     pub events: Vec<Spanned<EventEntry>>,
 }
 
-/// An event in a file. Within its webhook it is known by its type, its table and its set of fields.
+/// An event in a file, identified within its webhook by type, table and set of fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct EventEntry {
@@ -82,7 +82,7 @@ pub struct EventEntry {
     pub enabled: Option<bool>,
 }
 
-/// A secret, or what it refers to as [`Reference`](super::SecretReference) has it. Its `Debug` shows nothing of it.
+/// A secret, or a [`SecretReference`](super::SecretReference) to one. Its `Debug` output hides the text.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(pub String);
@@ -93,7 +93,7 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// What the names of keys at the top begin with that are the file's own, for anchors that others refer to.
+/// Prefix of top-level keys that Outhook ignores: users define anchors there that other parts of the file refer to.
 const OWN: &str = "x-";
 
 impl<'de> Deserialize<'de> for DefinitionFile {
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for FileVisitor {
                 unknown => return Err(A::Error::unknown_field(unknown, &["Webhooks", "Tables"])),
             }
         }
-        // Either list may be left out or empty, but a file that names none is a mistake.
+        // Each list may be missing or empty, but a file without either is a mistake.
         if webhooks.is_none() && tables.is_none() {
             return self.visit_unit();
         }
@@ -137,9 +137,9 @@ impl<'de> Visitor<'de> for FileVisitor {
 
 impl DefinitionFile {
     /// # Errors
-    /// The text is empty or no YAML, or has a key that is unknown, missing or there twice, or a value of another type.
+    /// The text is empty or not YAML, a key is unknown, missing or duplicate, or a value has the wrong type.
     pub fn parse(text: &str) -> Result<DefinitionFile, BadFile> {
-        // The file is the operator's own, so its size and nesting need no limits.
+        // The operator wrote the file, so its size and nesting need no limits.
         let options = serde_saphyr::options! { with_snippet: false, budget: None };
         let mut track = Track::new();
         let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
@@ -148,7 +148,7 @@ impl DefinitionFile {
         read.map_err(|error| BadFile::new(&error, &track.path()))
     }
 
-    /// The definitions of one account, or of all, as a file that, applied, changes nothing.
+    /// The definitions of one account, or of all, as a file. Applying the file changes nothing.
     pub fn of(definitions: &Definitions, account: Option<&AccountId>, show_secrets: bool) -> DefinitionFile {
         let mut webhooks: Vec<_> = match account {
             Some(account) => definitions.webhooks_of(account).collect(),
@@ -167,7 +167,7 @@ impl DefinitionFile {
         }
     }
 
-    /// The file's text.
+    /// The file as YAML text.
     pub fn print(&self) -> String {
         serde_saphyr::to_string(self).expect("a file holds nothing but texts, numbers, lists and maps with text keys")
     }
@@ -215,7 +215,7 @@ impl EventEntry {
     }
 }
 
-/// An entry that was not read from a file.
+/// Wraps an entry that was not read from a file and so has no location.
 fn nowhere<T>(entry: T) -> Spanned<T> {
     Spanned::new(entry, Location::UNKNOWN, Location::UNKNOWN)
 }

@@ -87,7 +87,7 @@ fn a_throttle_is_always_a_number_and_the_most_that_is_allowed_is_none() {
     let refused = throttle(101);
     assert_eq!(refused.status, 400, "{refused:?}");
     assert!(
-        refused.text("Message").contains("CallThrottling is 101: it is calls a second, from 1 to 100"),
+        refused.text("Message").contains("CallThrottling is 101: give calls per second from 1 to 100"),
         "{refused:?}"
     );
     assert!(site.run(&["get"]).stdout.contains("CallThrottling: 50"));

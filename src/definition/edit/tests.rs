@@ -108,7 +108,7 @@ fn events_take_their_places_and_give_them_back() {
     assert!(state.event(&webhook, "table.recordInsert", &[]).unwrap_err().contains(first.id.as_str()));
     let update = state.event(&webhook, "table.recordUpdate", &["a", "b"]).unwrap();
     assert!(state.event(&webhook, "table.recordUpdate", &["b", "a"]).unwrap_err().contains(update.id.as_str()));
-    // It may be replaced by what it is, and by what leaves the others their places.
+    // An event may be replaced by itself, and by one that does not conflict with the others.
     let place = (webhook.id.as_str(), update.id.as_str());
     for fields in [&["a", "b"][..], &["c"]] {
         let to = wanted("table.recordUpdate", fields);
@@ -165,7 +165,7 @@ fn an_account_has_so_many_definitions_and_so_many_bytes_and_may_always_make_them
     let refused = state.decide(|draft, terms| change_webhook(draft, second.id.as_str(), &long, terms));
     assert!(refused.unwrap_err().contains("bytes of definitions"));
 
-    // The limit was lowered since: what is there stays, and what does not add to it is taken.
+    // The limit was lowered since: existing definitions stay, and a change that does not add to them is accepted.
     limited(&mut state, Usage::default());
     template(&mut state, "{'a': '2'}").unwrap();
     template(&mut state, "{'a': ''}").unwrap();
@@ -222,7 +222,7 @@ fn a_new_secret_leaves_the_old_one_for_a_while() {
     assert_ne!(after.secret, before.secret);
     assert_eq!(after.old_secret, Some(OldSecret { secret: before.secret, until: 99 }));
     let again = state.decide(|draft, terms| regenerate_secret(draft, before.id.as_str(), (2, Some(99)), terms));
-    assert!(again.unwrap_err().contains("still good"));
+    assert!(again.unwrap_err().contains("still valid"));
     let again = state.decide(|draft, terms| regenerate_secret(draft, before.id.as_str(), (2, None), terms)).unwrap();
     assert_eq!(again.old_secret, None);
 }
@@ -240,7 +240,7 @@ fn the_first_client_brings_the_token_key() {
     assert_eq!(state.definitions.clients().len(), 1);
 }
 
-/// What a change of a webhook that has all kinds of secrets is refused with.
+/// Changes a webhook that was created with the fields of `before`; http is allowed.
 fn changed(before: serde_json::Value, wanted: serde_json::Value) -> Result<Webhook, String> {
     let mut state = State::new();
     let mut first = urls(&["https://a.example/1", "http://b.example:8080/"]);
@@ -280,7 +280,7 @@ fn a_secret_that_is_not_given_again_goes_to_no_new_origin() {
     ];
     for (before, hidden, again, field) in kinds {
         let kept = changed(before.clone(), json!({"Description": "x"})).unwrap().handling;
-        // Another path, fewer URLs and another order are no new destination.
+        // Another path, fewer URLs and another order do not add a destination.
         for same in [&["https://A.example:443/other?x"][..], &["http://b.example:8080/x", "https://a.example/2"]] {
             for wanted in [json!({}), hidden.clone()] {
                 let after = changed(before.clone(), with_urls(wanted, same)).unwrap();
@@ -311,7 +311,7 @@ fn a_clients_secret_goes_to_no_new_token_url() {
     let before = || oauth("https://login.example/token", "s3cret");
     changed(before(), oauth("https://LOGIN.example/other", "…")).unwrap();
     changed(before(), oauth("https://evil.example/token", "s3cret")).unwrap();
-    // One of the outgoing URLs' hosts knows the token, not the secret.
+    // A host of the outgoing URLs knows the token, not the client secret.
     for url in ["https://evil.example/token", "https://a.example/1", "http://login.example/token"] {
         let refused = changed(before(), oauth(url, "…")).unwrap_err();
         assert!(refused.contains("new in Authentication.OAuth2.TokenUrl"), "{refused}");
@@ -343,7 +343,7 @@ fn an_address_that_is_never_dialled_is_refused_when_it_is_written() {
             assert!(changed.unwrap_err().contains(meant), "{host}");
         }
     }
-    // What the configuration denies is told without its networks, and what is there already may be changed.
+    // A refusal does not show the denied networks, and an existing webhook may still be changed.
     let denies = |terms: &RequestContext<'_>| {
         let addresses = Guard::new(Vec::new(), vec!["8.8.0.0/16".parse().unwrap()]);
         Policy { addresses, ..terms.policy.clone() }

@@ -1,4 +1,4 @@
-//! Goes through a file, entry by entry, and collects what it changes and what is wrong with it.
+//! Goes through a file entry by entry, and collects its changes and its problems.
 
 mod tables;
 
@@ -24,7 +24,7 @@ pub(super) struct Planner<'p> {
     named: HashMap<(AccountId, &'p str), u64>,
     /// The lines of the tables that the file names.
     named_tables: HashMap<(AccountId, &'p str), u64>,
-    /// What the file makes of the tables that it names, of those in which nothing is wrong.
+    /// The tables that the file declares, without those that have problems.
     wanted_tables: HashMap<TableId, Table>,
     new_webhooks: HashSet<WebhookId>,
     new_events: HashSet<EventId>,
@@ -32,7 +32,7 @@ pub(super) struct Planner<'p> {
     problems: Vec<FileProblem>,
 }
 
-/// What an event is known by within its webhook.
+/// Identity of an event within its webhook.
 type Identity<'e> = (Operation, &'e str, BTreeSet<&'e str>);
 
 impl<'p> Planner<'p> {
@@ -50,7 +50,7 @@ impl<'p> Planner<'p> {
         }
     }
 
-    /// The plan, or everything that stands against it.
+    /// The plan, or all problems in the order of the file.
     pub fn finish(mut self) -> Result<Plan, Problems> {
         self.problems.sort_by_key(|problem| (problem.place.line(), problem.place.column()));
         if self.problems.is_empty() { Ok(self.plan) } else { Err(Problems(self.problems)) }
@@ -129,7 +129,7 @@ impl<'p> Planner<'p> {
         Ok(webhook)
     }
 
-    /// The handling, and which secrets stay because the file has … for them.
+    /// The delivery settings, and the secrets that stay because the file has … for them.
     fn wanted_handling(
         &self,
         entry: &WebhookEntry,
@@ -152,7 +152,7 @@ impl<'p> Planner<'p> {
         Ok((handling, kept))
     }
 
-    /// A text, or what stands where it refers to.
+    /// The text itself, or the secret that it refers to.
     fn resolved(&self, field: &'static str, text: &str) -> Result<String, ProblemReason> {
         match SecretReference::of(text) {
             Some(reference) => {
@@ -166,12 +166,12 @@ impl<'p> Planner<'p> {
         Secret::try_from(self.resolved("Secret", &text.0)?).map_err(|bad: BadSecret| ProblemReason::Rule(bad.into()))
     }
 
-    /// What happens to a webhook's events; those that stay as they are are left out.
+    /// Plans a webhook's events. Unchanged ones are omitted.
     fn events(&mut self, entry: &'p WebhookEntry, webhook: &Webhook) -> Vec<Change<Event>> {
         let mut there: HashMap<Identity<'p>, &'p Event> = HashMap::new();
         let mut not_named: Vec<&Event> = Vec::new();
         for event in self.definitions.events_of(webhook.id) {
-            // Two of one identity come from other hands than ours; the file can only mean one of them.
+            // Only another program can write two events of one identity. The file can name only one of them.
             not_named.extend(there.insert(identity(event.operation, &event.object_name, &event.object_fields), event));
         }
         let mut lines: HashMap<Identity<'p>, u64> = HashMap::new();
@@ -232,11 +232,11 @@ impl<'p> Planner<'p> {
         Ok(change)
     }
 
-    /// Checks that the events that a webhook will have can stand beside each other.
+    /// Checks that the events that a webhook will have do not conflict.
     fn check_places(&mut self, stay: &[&Event], changes: &[(Location, Change<Event>)]) {
         let mut places = EventSlots::default();
         for event in stay {
-            // Whether those stand well that the file does not touch is not its matter.
+            // Conflicts among events that the file does not name are not the file's problem.
             let _ = places.take(event);
         }
         let mut lines = HashMap::new();
@@ -257,13 +257,13 @@ impl<'p> Planner<'p> {
         }
     }
 
-    /// Plans the webhooks that the file does not name, of the accounts that it names.
+    /// Plans the webhooks that the file does not name, in the accounts that it names.
     pub fn webhooks_not_named(&mut self) {
         for webhook in self.accounts().iter().flat_map(|account| self.definitions.webhooks_of(account)) {
             if self.named.contains_key(&(webhook.account.clone(), webhook.name.as_str())) {
                 continue;
             }
-            // A file that names none is about declared tables.
+            // A file without webhooks is only about declared tables.
             if !self.terms.prune || self.named.is_empty() {
                 self.plan.unnamed += 1;
                 continue;

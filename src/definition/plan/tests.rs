@@ -36,7 +36,7 @@ fn try_apply(definitions: &Definitions, file: &str, prune: bool) -> Result<Plan,
     try_apply_where(&|_, _| Some(Vec::new()), definitions, file, prune)
 }
 
-/// The same where the stream has shown something.
+/// Plans a file with these fields as shown by the stream.
 fn try_apply_where(seen: &Seen<'_>, definitions: &Definitions, file: &str, prune: bool) -> Result<Plan, Problems> {
     let count = Cell::new(0_u8);
     let random = |bytes: &mut [u8]| {
@@ -65,7 +65,7 @@ fn carry_out(definitions: &mut Definitions, plan: &Plan) {
     }
 }
 
-/// The state that a file makes of nothing, whatever the stream has shown.
+/// The state after a file is applied to an empty installation, with nothing known about the stream.
 fn applied(file: &str) -> Definitions {
     let mut definitions = Definitions::default();
     let plan = try_apply_where(&|_, _| None, &definitions, file, false).unwrap();
@@ -207,7 +207,7 @@ fn events_are_held_against_the_tables_as_they_will_be() {
     assert!(try_apply(&definitions, &file, false).unwrap().is_empty(), "what is there stays");
     let other = event("Mail");
     assert!(problems(&definitions, &other)[0].contains("no field \"Mail\" (the nearest is \"Email\")"));
-    assert!(try_apply(&definitions, &(other.clone() + &table("acme", "Mail")), false).is_ok(), "declared anew");
+    assert!(try_apply(&definitions, &(other.clone() + &table("acme", "Mail")), false).is_ok(), "declared again");
     let without = other + "Tables:\n- {Account: acme, Name: U, Fields: []}\n";
     assert!(try_apply(&definitions, &without, true).is_ok(), "its declaration is deleted");
 }
@@ -315,8 +315,8 @@ Tables:
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// What `get` prints, `apply` takes as no change, whatever the texts; and on an empty installation it makes
-    /// the same again, where the stream has shown what declared tables leave out.
+    /// `apply` finds no change in the output of `get`, whatever the texts. On an empty installation the output makes
+    /// the same definitions again, if the stream has shown the fields that declared tables omit.
     #[test]
     fn what_is_printed_applies_as_no_change(
         webhooks in proptest::collection::vec(samples::any_webhook(), 0..4),

@@ -1,11 +1,11 @@
-//! Where a webhook's URLs say themselves that they lead.
+//! Checks destinations that are known from a webhook's URLs alone, without a lookup.
 
 use super::{Policy, Violation};
 use crate::definition::authentication::TOKEN_URL;
 use crate::definition::{Authentication, Endpoint, Webhook};
 
-/// Checks that no URL names an address that would never be dialled. Only for what is written anew: what is there may
-/// still be changed and disabled where the configuration allows less than it did.
+/// Checks that no URL names an address that would never be dialled. Only for URLs that are being written: an existing
+/// webhook can still be changed and disabled after the configuration has become stricter.
 ///
 /// # Errors
 /// [`Violation::Address`].

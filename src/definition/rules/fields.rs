@@ -1,4 +1,4 @@
-//! The rule that an event names a table and fields that are there, as far as that is known.
+//! The rule that an event names an existing table and existing fields, as far as they are known.
 
 use std::collections::HashSet;
 
@@ -9,26 +9,27 @@ use crate::definition::template::Template;
 use crate::definition::{Event, Payload, Table};
 use crate::id::AccountId;
 
-/// How many characters of names are compared and shown, and how many names are compared: requests may have very long ones.
+/// Max characters of a name that are compared and shown, and max names that are compared: requests may have very long
+/// ones.
 const COMPARED: usize = 32;
 const MOST_COMPARED: usize = 1000;
 
-/// What is done with an event on a table that is not declared.
+/// What happens to an event on an undeclared table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownTables {
-    /// It is taken: the stream shows later what the table has.
+    /// It is accepted: the stream shows the table's fields later.
     #[default]
     Accept,
     /// It is refused.
     Refuse,
 }
 
-/// The fields that the stream has shown of a table of an account; None where that is not known.
+/// Returns the fields of an account's table that the stream has shown, or None if they are not known.
 pub type Seen<'s> = dyn Fn(&AccountId, &str) -> Option<Vec<String>> + 's;
 
-/// Checks that a declared table has all fields that an event names: it declares them, or the stream has shown them. What
-/// the event named `before` is not checked again: it may be older than the declaration.
+/// Checks that a declared table has all fields that an event names: its declaration names them, or the stream has
+/// shown them. Fields that the event named `before` are not checked again: they may be older than the declaration.
 ///
 /// # Errors
 /// [`Violation::UnknownField`].
@@ -54,7 +55,7 @@ pub fn known_fields(event: &Event, before: Option<&Event>, table: &Table, seen: 
     }
 }
 
-/// The fields that an event names, each with the key under which it does.
+/// The fields that an event names, each with the request key that names it.
 fn named(event: &Event) -> Result<Vec<(&'static str, String)>, Violation> {
     let by = |key: &'static str| move |name: &String| (key, name.clone());
     let mut named: Vec<_> = event.object_fields.iter().map(by("ObjectFields")).collect();
@@ -74,7 +75,8 @@ fn same_table<'e>(event: &Event, before: Option<&'e Event>) -> Option<&'e Event>
     before.filter(|before| before.object_name == event.object_name)
 }
 
-/// Checks whether an event may be on a table that none of these declares. One that was on it `before` may stay.
+/// Checks whether an event may be on a table that is not in `declared`. An event that was on the table `before` may
+/// stay.
 ///
 /// # Errors
 /// [`Violation::UnknownTable`].
@@ -91,14 +93,14 @@ pub fn unknown_table<'t, T: Iterator<Item = &'t Table>>(
     Err(Violation::UnknownTable { table: cut(&event.object_name), nearest })
 }
 
-/// The name that is most like this one.
+/// The known name that is most similar to `name`.
 fn nearest_of<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
     let name = cut(name).to_lowercase();
     let distance = |known: &str| strsim::levenshtein(&name, &cut(known).to_lowercase());
     known.take(MOST_COMPARED).map(|known| (distance(known), known)).min().map(|(_, nearest)| cut(nearest))
 }
 
-/// What a refusal says of the nearest name.
+/// The part of a refusal that names the nearest name.
 pub(super) fn nearest(nearest: &Option<String>) -> String {
     nearest.as_ref().map_or(String::new(), |name| format!(" (the nearest is {name:?})"))
 }

@@ -1,18 +1,19 @@
-//! What an account may have of definitions: every instance holds all of them in memory.
+//! Limits on an account's definitions: every instance holds all definitions in memory.
 
 use super::Violation;
 use crate::definition::{PendingDefinitions, Usage};
 use crate::id::AccountId;
 
-/// The most that an account, or a webhook, may have. They hold for what requests add; what an operator applies, and
-/// what is there already, is not refused.
+/// Limits of an account and of a webhook. They apply to what requests add. Definitions that an operator applies, and
+/// existing ones, are not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefinitionLimits {
-    /// Webhooks, events, and the bytes of the texts in them, of an account.
+    /// Max webhooks, events, and bytes of their texts per account.
     pub of_account: Usage,
-    /// Events of a webhook.
+    /// Max events per webhook.
     pub events_of_webhook: usize,
-    /// Calls of a webhook each second. It is not enforced as a throttle: a webhook without one of its own is shown with it.
+    /// Max calls per second of a webhook. It is not enforced as a throttle: a webhook without a limit shows this
+    /// value.
     pub call_throttling: u32,
 }
 
@@ -24,8 +25,8 @@ impl Default for DefinitionLimits {
 }
 
 impl DefinitionLimits {
-    /// Checks that an account may add a definition, or put it in the place of the one before it. What makes one smaller
-    /// is always allowed.
+    /// Checks that an account may add a definition, or replace the one before. Making a definition smaller is always
+    /// allowed.
     ///
     /// # Errors
     /// [`Violation::Full`].
@@ -52,7 +53,7 @@ impl DefinitionLimits {
         }
     }
 
-    /// Checks that a webhook may have one event more than it has.
+    /// Checks that a webhook with `there` events may have one more.
     ///
     /// # Errors
     /// [`Violation::Full`].

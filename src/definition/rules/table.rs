@@ -3,10 +3,10 @@
 use super::{MAX_DESCRIPTION, MAX_FIELDS, MAX_FIELDS_BYTES, MAX_NAME, Violation, at_most, name};
 use crate::definition::{Table, TableField};
 
-/// Checks a declared table; each of its fields is checked by [`table_field`] before.
+/// Checks a declared table. [`table_field`] checks each of its fields before.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// The first rule that the table breaks.
 pub fn table(table: &Table) -> Result<(), Violation> {
     name("Account", table.account.as_str())?;
     name("Name", &table.name)?;
@@ -18,10 +18,10 @@ pub fn table(table: &Table) -> Result<(), Violation> {
     at_most("Fields", table.fields.iter().map(bytes).sum(), MAX_FIELDS_BYTES, "bytes of names, labels and descriptions")
 }
 
-/// Checks a field of a declared table by itself.
+/// Checks one field of a declared table.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// The first rule that the field breaks.
 pub fn table_field(field: &TableField) -> Result<(), Violation> {
     name("Name", &field.name)?;
     let characters = |text: &Option<String>| text.as_deref().map_or(0, |text| text.chars().count());

@@ -144,7 +144,7 @@ fn each_place_is_taken_once_and_the_refusal_names_who_has_it() {
 }
 
 proptest! {
-    /// Whatever is offered in whatever order, what was let in keeps the rule as the contract words it.
+    /// Whatever events are offered in whatever order, the accepted ones keep the rule as the contract words it.
     #[test]
     fn what_has_a_place_keeps_the_rule(events in proptest::collection::vec(samples::any_event(), 0..30)) {
         let mut places = EventSlots::default();

@@ -6,8 +6,8 @@ use super::{Changes, TableKey, remove_nested};
 use crate::definition::Table;
 use crate::id::{AccountId, TableId};
 
-/// All declared tables, findable by id and by account and name. An id is made of the other two, so there is
-/// one table for each.
+/// All declared tables, indexed by id and by account and name. An id is derived from account and name, so each pair
+/// has one table.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Declared {
     tables: BTreeMap<TableId, Table>,
@@ -23,17 +23,17 @@ impl Declared {
         self.by_id(*self.by_name.get(account)?.get(name)?)
     }
 
-    /// An account's, by name.
+    /// An account's declared tables, by name.
     pub fn of(&self, account: &AccountId) -> impl Iterator<Item = &Table> {
         self.by_name.get(account).into_iter().flat_map(BTreeMap::values).map(|id| &self.tables[id])
     }
 
-    /// All of them, by id.
+    /// All declared tables, by id.
     pub fn all(&self) -> impl ExactSizeIterator<Item = &Table> {
         self.tables.values()
     }
 
-    /// Puts a table, whose id it is, in the place of what was there.
+    /// Replaces the table with this id by `table`, which has the same id, or removes it.
     pub fn replace(&mut self, id: TableId, table: Option<Table>, changes: &mut Changes) {
         if self.tables.get(&id) == table.as_ref() {
             return;

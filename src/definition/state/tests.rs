@@ -201,8 +201,8 @@ fn any_record() -> impl Strategy<Value = Raw> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// The indexes of a state reached in any way are those of a fresh one: so compaction, tombstones that
-    /// are gone and another order of the keys all give the same.
+    /// The indexes of a state do not depend on how it was reached. So compaction, removed tombstones and another
+    /// order of the keys give the same state.
     #[test]
     fn the_last_record_of_each_key_makes_the_state(
         records in proptest::collection::vec(any_record(), 0..40),
@@ -221,7 +221,7 @@ proptest! {
         prop_assert_eq!(built(&records), built(&compacted));
     }
 
-    /// Whoever replaces the rules of the tables that are named after each record has those of the whole state.
+    /// Replacing the rules of the tables that are named after each record gives the rules of the whole state.
     #[test]
     fn every_change_of_a_tables_active_events_or_declaration_is_told(records in proptest::collection::vec(any_record(), 0..40)) {
         let mut definitions = Definitions::default();

@@ -6,7 +6,7 @@ use serde_saphyr::Spanned;
 use super::nowhere;
 use crate::definition::{Table, TableField};
 
-/// A declared table in a file. It is known by its account and name; the file says all of its fields.
+/// A declared table in a file, identified by account and name. The file lists all of its declared fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct TableEntry {

@@ -1,17 +1,17 @@
-//! What is wrong with a file of definitions, in the words of who writes it. Nothing of it is quoted but names of keys,
-//! since a value may be a secret.
+//! Describes what is wrong with a definition file, in the terms of its author. Quotes only names of keys, because a
+//! value may be a secret.
 
 use std::fmt::Write as _;
 
 use serde_path_to_error::{Path, Segment};
 use serde_saphyr::{Error, Location};
 
-/// A text that is no such file: where, what, and what was expected.
+/// Why a text is not a definition file: the place, the problem, and what was expected.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadFile(String);
 
-/// Kinds of values: a part of what the reader expected, and what it is called.
+/// Kinds of values: a part of the parser's expectation, and the name to show.
 const KINDS: [(&str, &str); 7] = [
     ("string", "a text, in quotes if it reads as something else"),
     ("bool", "true or false"),
@@ -22,10 +22,10 @@ const KINDS: [(&str, &str); 7] = [
     ("scalar", "a single value"),
 ];
 
-/// Of a file without a key.
+/// Error for a file without keys.
 pub(super) const EMPTY: &str = "the file is empty: it must have Webhooks or Tables";
 
-/// What whole numbers are called by the reader.
+/// The parser's names for whole numbers.
 const NUMBERS: [&str; 3] = ["u32", "u64", "i64"];
 
 impl BadFile {
@@ -44,14 +44,14 @@ fn told(error: &Error, path: &str) -> String {
     match error {
         Error::WithSnippet { error, .. } => told(error, path),
         Error::AliasError { error, .. } => told(error, path),
-        Error::NullIntoString { .. } => format!("{whole} is null, but must be a text, or left out where it may be"),
+        Error::NullIntoString { .. } => format!("{whole} is null, but must be a text, or omitted if it is optional"),
         Error::InvalidBooleanStrict { .. } => format!("{whole} must be true or false"),
         Error::InvalidScalar { ty: expected, .. } | Error::Unexpected { expected, .. } => of_kind(whole, expected),
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
             of_kind(whole, expected)
         }
         Error::SerdeUnknownField { field, expected, .. } => {
-            format!("{field} is no key that is known here; known are: {}", expected.join(", "))
+            format!("{field} is not a known key here; known keys: {}", expected.join(", "))
         }
         Error::SerdeUnknownVariant { expected, .. } => format!("{whole} must be one of {}", expected.join(", ")),
         Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => of_kind(whole, "enum"),
@@ -62,7 +62,7 @@ fn told(error: &Error, path: &str) -> String {
         Error::DuplicateMappingKey { .. } => format!("{whole} has a key twice: keep one of them"),
         Error::Message { msg, .. } if path.is_empty() => msg.clone(),
         Error::Message { msg, .. } => format!("{path}: {msg}"),
-        // What is no YAML.
+        // The text is not YAML.
         other => format!("{whole} can't be read: {}", without_place(&other.to_string())),
     }
 }
@@ -75,7 +75,7 @@ fn of_kind(whole: &str, expected: &str) -> String {
     format!("{whole} must be {kind}")
 }
 
-/// The reader's own texts may begin with the place too.
+/// Removes the place from the start of the parser's text, because some texts repeat it.
 fn without_place(text: &str) -> &str {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     match text.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
@@ -84,7 +84,8 @@ fn without_place(text: &str) -> &str {
     }
 }
 
-/// `Webhooks[0].Events[1].ObjectName`. An entry that keeps its place has what it is in a field of its own.
+/// The path as text, such as `Webhooks[0].Events[1].ObjectName`. An entry with a location holds its content in the
+/// field `value`, which is not shown.
 fn shown(path: &Path) -> String {
     let mut shown = String::new();
     let mut is_entry = false;

@@ -1,4 +1,4 @@
-//! The part of the planner that is about declared tables.
+//! The part of the planner for declared tables.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ impl<'p> Planner<'p> {
         if let Some(line) = self.named_tables.insert((account.clone(), &entry.name), place.line()) {
             return self.problem(place, subject(), ProblemReason::Again(line));
         }
-        // One problem at a time would be one try at a time.
+        // The problems of all fields are reported together. One by one, each would take a separate try.
         let Some(fields) = self.fields(entry) else { return };
         let before = self.definitions.table(&account, &entry.name);
         let after = self.wanted_table(account, entry, fields, before);
@@ -38,8 +38,8 @@ impl<'p> Planner<'p> {
         }
     }
 
-    /// Checks that an event may be on its table, and that the table will have the fields that the event names, as far as
-    /// that is known. What it named `before` it may go on naming.
+    /// Checks that an event's table may have events, and that it will have the fields that the event names, as far as
+    /// they are known. A table or field that the event named `before` stays allowed.
     pub(super) fn known_names(
         &self,
         event: &Event,
@@ -55,7 +55,7 @@ impl<'p> Planner<'p> {
         };
         match table {
             Some(table) => rules::known_fields(event, before, table, self.terms.seen),
-            // What is wrong with the table itself is told of it.
+            // A problem of the table itself is reported with the table.
             None if is_named => Ok(()),
             None => {
                 let of_file = self.wanted_tables.values().filter(|table| table.account == *account);
@@ -65,12 +65,12 @@ impl<'p> Planner<'p> {
         }
     }
 
-    /// Whether declared tables are deleted that the file does not name.
+    /// Whether declared tables that the file does not name are deleted.
     fn deletes_tables(&self) -> bool {
         self.terms.prune && !self.named_tables.is_empty()
     }
 
-    /// The fields that a table is to have; None if something is wrong with one of them.
+    /// The fields that a table will have, or None if one of them has a problem.
     fn fields(&mut self, table: &TableEntry) -> Option<Vec<TableField>> {
         let mut lines: HashMap<&str, u64> = HashMap::new();
         let mut fields = Some(Vec::with_capacity(table.fields.len()));
@@ -108,8 +108,8 @@ impl<'p> Planner<'p> {
         }
     }
 
-    /// Plans the declared tables that the file does not name, of the accounts that it names. A file that declares none
-    /// is not about them: they stay.
+    /// Plans the declared tables that the file does not name, in the accounts that it names. If the file declares no
+    /// tables, they stay.
     pub fn tables_not_named(&mut self) {
         for table in self.accounts().iter().flat_map(|account| self.definitions.tables_of(account)) {
             if self.named_tables.contains_key(&(table.account.clone(), table.name.as_str())) {
