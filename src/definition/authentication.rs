@@ -1,4 +1,4 @@
-//! How an endpoint knows who calls, beside the signature: the settings of a webhook, and the rules that they keep.
+//! How endpoints authenticate calls in addition to the signature: the settings of a webhook, and their rules.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,55 +7,55 @@ use super::hidden::HiddenText;
 use super::rules::{MAX_URL, Policy, Violation};
 use super::{BadUrl, Endpoint};
 
-/// What is sent as the Authorization header of each request: one of these.
+/// Sets the Authorization header of each request: one of these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum Authentication {
-    /// A user name and a password (RFC 7617).
+    /// User name and password (RFC 7617).
     #[serde(rename_all = "PascalCase")]
     Basic {
         /// Without a colon.
         #[schema(max_length = 255)]
         username: String,
-        /// Shown as …, which sent back keeps the one that is there.
+        /// Shown as …, which keeps the present one when it is sent back.
         #[schema(value_type = String, max_length = 4096)]
         password: HiddenText,
     },
-    /// A token that does not change (RFC 6750).
+    /// A fixed token (RFC 6750).
     #[serde(rename_all = "PascalCase")]
     Bearer {
-        /// Shown as …, which sent back keeps the one that is there.
+        /// Shown as …, which keeps the present one when it is sent back.
         #[schema(value_type = String, min_length = 1, max_length = 4096)]
         token: HiddenText,
     },
-    /// Tokens that are fetched with a client's credentials (RFC 6749, 4.4).
+    /// Tokens that are fetched with client credentials (RFC 6749, 4.4).
     #[serde(rename_all = "PascalCase")]
     OAuth2 {
-        /// Where tokens are fetched: https, like an outgoing URL.
+        /// The URL that tokens are fetched from: https, like an outgoing URL.
         #[schema(max_length = 2048, example = "https://login.example.com/oauth/token")]
         token_url: String,
         #[schema(min_length = 1, max_length = 255)]
         client_id: String,
-        /// Shown as …, which sent back keeps the one that is there.
+        /// Shown as …, which keeps the present one when it is sent back.
         #[schema(value_type = String, min_length = 1, max_length = 4096)]
         client_secret: HiddenText,
-        /// What the token is asked for; nothing is asked for when it is left out.
+        /// Scope of the requested token. Omitted: no scope is requested.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schema(max_length = 1024)]
         scope: Option<String>,
     },
 }
 
-/// The longest user name or client id, in bytes.
+/// Max length of a user name or client id, in bytes.
 pub const MAX_ID: usize = 255;
-/// The longest password, token or client secret, in bytes.
+/// Max length of a password, token or client secret, in bytes.
 pub const MAX_CREDENTIAL: usize = 4096;
-/// The name of the field that says where tokens are fetched.
+/// Name of the field with the URL that tokens are fetched from.
 pub(super) const TOKEN_URL: &str = "Authentication.OAuth2.TokenUrl";
-/// The longest scope, in bytes.
+/// Max length of a scope, in bytes.
 pub const MAX_SCOPE: usize = 1024;
 
 impl Authentication {
-    /// The part of it that is kept like a secret, and its name.
+    /// The part that is stored like a secret, with the name of its field.
     pub fn secret_mut(&mut self) -> (&'static str, &mut HiddenText) {
         match self {
             Self::Basic { password, .. } => ("Authentication.Basic.Password", password),
@@ -64,7 +64,7 @@ impl Authentication {
         }
     }
 
-    /// The same, to be looked at.
+    /// The part that is stored like a secret.
     pub fn secret(&self) -> &HiddenText {
         match self {
             Self::Basic { password: secret, .. }
@@ -73,14 +73,13 @@ impl Authentication {
         }
     }
 
-    /// Puts the secret that is there in place of one that is hidden; that of another kind stays hidden. True if that was
-    /// done.
+    /// Replaces a hidden secret by the present one. A secret of another kind stays hidden. True if it was replaced.
     pub fn reveal(&mut self, before: Option<&Authentication>) -> bool {
         let same_kind = before.filter(|before| std::mem::discriminant(*before) == std::mem::discriminant(self));
         self.secret_mut().1.reveal(same_kind.map(Authentication::secret))
     }
 
-    /// Where tokens are fetched, if they are.
+    /// The URL that tokens are fetched from, if they are fetched.
     pub fn token_url(&self) -> Option<&str> {
         match self {
             Self::OAuth2 { token_url, .. } => Some(token_url),
@@ -89,48 +88,48 @@ impl Authentication {
     }
 
     /// # Errors
-    /// The first rule that it breaks.
+    /// The first rule that the settings break.
     pub(super) fn check(&self, policy: &Policy) -> Result<(), Violation> {
         match self {
             Self::Basic { username, password } => {
                 let named = username.len() <= MAX_ID && !username.contains(':') && !has_controls(username);
-                let expected = "at most 255 bytes, without a colon and control characters";
+                let expected = "it must have at most 255 bytes, without a colon and control characters";
                 keep(named, "Authentication.Basic.Username", expected)?;
                 let sendable = !has_controls(&password.0);
-                credential("Authentication.Basic.Password", password, sendable, "it has no control characters")
+                credential("Authentication.Basic.Password", password, sendable, "it must not have control characters")
             }
             Self::Bearer { token } => {
                 let sendable = !token.0.is_empty() && token.0.bytes().all(|byte| byte.is_ascii_graphic());
-                credential("Authentication.Bearer.Token", token, sendable, "it is visible ASCII without spaces")
+                credential("Authentication.Bearer.Token", token, sendable, "it must be visible ASCII without spaces")
             }
             Self::OAuth2 { token_url, client_id, client_secret, scope } => {
                 self::token_url(token_url, policy)?;
                 let named = (1..=MAX_ID).contains(&client_id.len()) && is_text(client_id);
-                keep(named, "Authentication.OAuth2.ClientId", "it is 1 to 255 characters of ASCII")?;
+                keep(named, "Authentication.OAuth2.ClientId", "it must be 1 to 255 characters of ASCII")?;
                 let sendable = !client_secret.0.is_empty() && is_text(&client_secret.0);
                 credential(
                     "Authentication.OAuth2.ClientSecret",
                     client_secret,
                     sendable,
-                    "it is ASCII, and not empty",
+                    "it must be ASCII, and not empty",
                 )?;
                 let asked = scope.as_ref().is_none_or(|scope| scope.len() <= MAX_SCOPE && is_text(scope));
-                keep(asked, "Authentication.OAuth2.Scope", "it is at most 1024 characters of ASCII")
+                keep(asked, "Authentication.OAuth2.Scope", "it must be at most 1024 characters of ASCII")
             }
         }
     }
 }
 
 fn token_url(url: &str, policy: &Policy) -> Result<(), Violation> {
-    keep(url.len() <= MAX_URL, TOKEN_URL, "it has at most 2048 bytes")?;
+    keep(url.len() <= MAX_URL, TOKEN_URL, "it must have at most 2048 bytes")?;
     let endpoint =
         Endpoint::parse(url).map_err(|bad: BadUrl| Violation::Part { field: TOKEN_URL, reason: bad.to_string() })?;
-    let expected = "it is http, over which the client's secret can be read on the way: use https, or allow http in \
-                    the configuration";
+    let expected = "it is http, so the client's secret can be read in transit: use https, or allow http in the \
+                    configuration";
     keep(endpoint.https || policy.allow_http, TOKEN_URL, expected)
 }
 
-/// Checks a secret; a refusal does not show it.
+/// Checks a secret. A refusal does not show it.
 fn credential(
     field: &'static str,
     secret: &HiddenText,
@@ -138,7 +137,7 @@ fn credential(
     expected: &'static str,
 ) -> Result<(), Violation> {
     secret.check().map_err(|reason| Violation::Part { field, reason: reason.to_owned() })?;
-    keep(secret.0.len() <= MAX_CREDENTIAL, field, "it has at most 4096 bytes")?;
+    keep(secret.0.len() <= MAX_CREDENTIAL, field, "it must have at most 4096 bytes")?;
     keep(sendable, field, expected)
 }
 
@@ -146,7 +145,7 @@ fn keep(kept: bool, field: &'static str, expected: &str) -> Result<(), Violation
     if kept { Ok(()) } else { Err(Violation::Part { field, reason: expected.to_owned() }) }
 }
 
-/// What RFC 6749 allows in a client's id and secret.
+/// Whether RFC 6749 allows the text as a client's id and secret.
 fn is_text(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }

@@ -1,4 +1,5 @@
-//! How a webhook wants its calls made, where it differs from the configuration: ours, beside what Caspio knows.
+//! A webhook's settings of its calls, where they differ from the configuration. They are Outhook's extensions: Caspio
+//! does not have them.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,48 +12,47 @@ use super::order::MessageOrder;
 use super::rules::{Policy, Violation};
 use super::tls::TlsSettings;
 
-/// How a webhook wants its calls made. What is not said is as the configuration has it.
+/// A webhook's settings of its calls. A setting that is not given is as in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeliverySettings {
-    /// How long an attempt may take, in seconds.
+    /// Timeout of an attempt, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u32>,
-    /// The wait before each retry, in seconds.
+    /// Delay before each retry, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Vec<u32>>,
-    /// Headers that each request has beside our own, by name. They may hold credentials, so they are sealed like
-    /// secrets.
+    /// Additional headers of each request, by name. They may hold credentials, so they are sealed like secrets.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, HiddenText>,
-    /// What is sent as the Authorization header.
+    /// Sets the Authorization header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
-    /// TLS of its own.
+    /// The webhook's own TLS settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSettings>,
-    /// Whether the default payload leaves the secret out.
+    /// Whether the default payload omits the secret.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub omit_secret: bool,
-    /// In which order its messages go out.
+    /// The order in which its messages are sent.
     #[serde(skip_serializing_if = "MessageOrder::is_none")]
     pub order: MessageOrder,
 }
 
-/// The longest time that an attempt may take, in seconds.
+/// Max timeout of an attempt, in seconds.
 pub const MAX_TIMEOUT: u32 = 120;
-/// The most retries.
+/// Max retries.
 pub const MAX_RETRIES: usize = 50;
-/// How long all waits may take together, in seconds: 30 days, as long as a dead letter would be kept.
+/// Max sum of all delays, in seconds: 30 days, as long as a dead letter would be kept.
 pub const MAX_WAITS: u32 = 30 * 86_400;
-/// The most headers.
+/// Max headers.
 pub const MAX_HEADERS: usize = 20;
-/// The longest header name, in bytes.
+/// Max length of a header name, in bytes.
 pub const MAX_HEADER_NAME: usize = 100;
-/// The longest header value, in bytes.
+/// Max length of a header value, in bytes.
 pub const MAX_HEADER: usize = 4096;
 
-/// Headers that are ours, or of the connection.
+/// Headers that Outhook sets, or that belong to the connection.
 const RESERVED: [&str; 12] = [
     "expect",
     "host",
@@ -67,7 +67,7 @@ const RESERVED: [&str; 12] = [
     "trailer",
     "user-agent",
 ];
-/// Prefixes of headers that are ours; receivers' libraries prefer the last one's to the first one's.
+/// Prefixes of reserved headers. `svix-` is one of them because receivers' libraries prefer it to `webhook-`.
 const RESERVED_PREFIXES: [&str; 4] = ["webhook-", "outhook-", "proxy-", "svix-"];
 
 impl DeliverySettings {
@@ -75,14 +75,14 @@ impl DeliverySettings {
         *self == Self::default()
     }
 
-    /// Every text of it that is kept like a secret, with the name of its field.
+    /// All texts that are stored like secrets, with the names of their fields.
     pub fn secrets_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut HiddenText)> {
         let headers = self.headers.values_mut().map(|value| ("Headers", value));
         let keys = self.tls.iter_mut().filter_map(|tls| Some(("Tls.ClientKey", tls.client_key.as_mut()?)));
         headers.chain(self.authentication.iter_mut().map(Authentication::secret_mut)).chain(keys)
     }
 
-    /// Puts the values that are there in place of those that are hidden, and says which these are.
+    /// Replaces hidden values by the present ones, and returns which ones were replaced.
     pub(in crate::definition) fn reveal(&mut self, before: Option<&DeliverySettings>) -> Vec<RetainedText> {
         let mut kept = Vec::new();
         for (name, value) in &mut self.headers {
@@ -103,7 +103,7 @@ impl DeliverySettings {
         kept
     }
 
-    /// The same with hidden values.
+    /// The same settings with hidden values.
     pub fn hidden(&self) -> Self {
         let mut hidden = self.clone();
         hidden.secrets_mut().for_each(|(_, secret)| HIDDEN.clone_into(&mut secret.0));
@@ -111,22 +111,22 @@ impl DeliverySettings {
     }
 
     /// # Errors
-    /// The first rule that it breaks.
+    /// The first rule that the settings break.
     pub(in crate::definition) fn check(&self, policy: &Policy) -> Result<(), Violation> {
         let handling = |field, value: String, expected| Err(Violation::Handling { field, value, expected });
         if let Some(timeout) = self.timeout.filter(|timeout| !(1..=MAX_TIMEOUT).contains(timeout)) {
-            return handling("Timeout", timeout.to_string(), "it is seconds, from 1 to 120");
+            return handling("Timeout", timeout.to_string(), "give seconds from 1 to 120");
         }
         if let Some(retry) = &self.retry {
             if retry.len() > MAX_RETRIES {
-                return handling("RetrySchedule", format!("{} waits long", retry.len()), "at most 50 are allowed");
+                return handling("RetrySchedule", format!("{} delays long", retry.len()), "at most 50 are allowed");
             }
             let sum = retry.iter().fold(0_u32, |sum, wait| sum.saturating_add(*wait));
             if sum > MAX_WAITS {
                 return handling(
                     "RetrySchedule",
-                    format!("{sum} in sum"),
-                    "its waits are seconds, at most 2592000 (30 days) in sum",
+                    format!("{sum} in total"),
+                    "its delays are seconds, at most 2592000 (30 days) in total",
                 );
             }
         }
@@ -143,16 +143,16 @@ impl DeliverySettings {
         }
         let Some(authentication) = &self.authentication else { return Ok(()) };
         if let Some(name) = self.headers.keys().find(|name| merged(name) == "authorization") {
-            let expected = "Authentication sets it, so leave one of the two out";
+            let expected = "Authentication sets it, so omit one of the two";
             return Err(Violation::Header { name: name.clone(), expected });
         }
         authentication.check(policy)
     }
 }
 
-/// A header's name as servers know it that hand it on in a variable, such as HTTP_WEBHOOK_ID (RFC 3875, 4.1.18): whatever
-/// is no letter or digit is then the same, so that webhook_id would stand where a receiver looks for the signed webhook-id.
-/// Other names with an underscore, such as api_key, are receivers' own business.
+/// A header's name as servers see it that pass headers on in variables, such as HTTP_WEBHOOK_ID (RFC 3875, 4.1.18).
+/// All characters except letters and digits are the same there, so a receiver that looks for the signed webhook-id
+/// could find webhook_id. Other names with an underscore, such as api_key, are left to receivers.
 fn merged(name: &str) -> String {
     name.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign.to_ascii_lowercase() } else { '-' }).collect()
 }
@@ -161,16 +161,16 @@ fn header(name: &str, value: &HiddenText) -> Result<(), Violation> {
     let refused = |expected| Err(Violation::Header { name: name.to_owned(), expected });
     let merged = merged(name);
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-        return refused("it is no header's name");
+        return refused("it is not a valid header name");
     }
     if RESERVED.contains(&&*merged) || RESERVED_PREFIXES.iter().any(|prefix| merged.starts_with(prefix)) {
         return refused(
-            "it is set by Outhook or belongs to the connection, or some servers read it as one that is: they take - and \
-             _ for the same",
+            "Outhook or the connection sets it, or some servers confuse it with a header that they set: they treat - \
+             and _ as the same",
         );
     }
     if name.len() > MAX_HEADER_NAME {
-        return refused("a header's name has at most 100 characters");
+        return refused("a header name has at most 100 characters");
     }
     if let Err(expected) = value.check() {
         return refused(expected);
@@ -238,7 +238,7 @@ mod tests {
         let bearer = Some(Authentication::Bearer { token });
         let both = DeliverySettings { authentication: bearer.clone(), ..headers(&[("AUTHORIZATION", "Bearer x")]) };
         let error = both.check(&Policy::default()).unwrap_err().to_string();
-        assert!(error.contains("\"AUTHORIZATION\"") && error.contains("leave one of the two out"), "{error}");
+        assert!(error.contains("\"AUTHORIZATION\"") && error.contains("omit one of the two"), "{error}");
         let one = DeliverySettings { authentication: bearer, ..headers(&[("X-Api-Key", "s3cret")]) };
         assert_eq!(one.check(&Policy::default()), Ok(()));
         assert!(!serde_json::to_string(&one.hidden()).unwrap().contains("s3cret"));

@@ -1,4 +1,4 @@
-//! An outgoing URL, checked and taken apart once.
+//! An outgoing URL, validated and parsed once.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -9,43 +9,44 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::CompiledTls;
 
-/// What no path and no query may hold as it is (RFC 3986, 3.3 and 3.4): it is sent percent-encoded, as UTF-8. A `%`
-/// begins what is encoded already.
+/// Characters that a path or query may not contain unencoded (RFC 3986, 3.3 and 3.4). They are sent percent-encoded,
+/// as UTF-8. A `%` is not among them, because it starts an existing encoding.
 const UNSENDABLE: &AsciiSet =
     &CONTROLS.add(b'"').add(b'<').add(b'>').add(b'[').add(b']').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
-/// Where calls go: a URL that is http or https, has a host, no user info and no fragment.
+/// Destination of calls: an http or https URL with a host, and without user info and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The URL as given.
     pub url: Arc<str>,
-    /// As it is sent.
+    /// The URL as sent.
     pub uri: Uri,
     pub https: bool,
     pub host: Arc<str>,
     pub port: u16,
-    /// Its webhook's own TLS, if it has any.
+    /// The webhook's own TLS, if any.
     pub tls: Option<Arc<CompiledTls>>,
-    /// What it shares connections by: the URL, and with TLS of its own its fingerprint behind a `#`, which no URL has.
+    /// Endpoints with the same value share connections. It is the URL, followed by `#` and the fingerprint of the
+    /// webhook's own TLS, if any. URLs of endpoints do not contain a `#`.
     pub lane: Arc<str>,
 }
 
-/// Why a text is no outgoing URL.
+/// Why a text is not an outgoing URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{url:?} is no outgoing URL: {reason}")]
+#[error("{url:?} is not an outgoing URL: {reason}")]
 pub struct BadUrl {
-    /// As given, but for a user name and password.
+    /// As given, without user name and password.
     pub url: String,
     pub reason: Cow<'static, str>,
 }
 
 impl Endpoint {
     /// # Errors
-    /// Not an absolute http or https URL with a host, or with user info or a fragment.
+    /// The URL is not an absolute http or https URL with a host, or it has user info or a fragment.
     pub fn parse(url: &str) -> Result<Endpoint, BadUrl> {
         let bad = |reason: &'static str| BadUrl { url: without_user_info(url), reason: reason.into() };
         if url.contains('#') {
-            return Err(bad("a fragment (#…) is never sent; leave it out"));
+            return Err(bad("a fragment (#…) is never sent; remove it"));
         }
         let uri = sendable(url).map_err(|reason| BadUrl { url: without_user_info(url), reason })?;
         let https = match uri.scheme_str() {
@@ -55,7 +56,7 @@ impl Endpoint {
         };
         let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
         if authority.as_str().contains('@') {
-            return Err(bad("a user name or password in the URL would end up in logs; leave it out"));
+            return Err(bad("a user name or password in the URL would appear in logs; remove it"));
         }
         let host = authority.host();
         if host.is_empty() {
@@ -64,11 +65,11 @@ impl Endpoint {
         if let Some(inside) = host.strip_prefix('[')
             && inside.trim_end_matches(']').parse::<Ipv6Addr>().is_err()
         {
-            return Err(bad("what stands in brackets must be an IPv6 address, and without a zone"));
+            return Err(bad("the host in brackets must be an IPv6 address without a zone"));
         }
         let port = match authority.port() {
             None if authority.as_str().ends_with(':') || authority.as_str().len() > host.len() => {
-                return Err(bad("its port is no number from 1 to 65535"));
+                return Err(bad("its port is not a number from 1 to 65535"));
             }
             None => {
                 if https {
@@ -80,19 +81,19 @@ impl Endpoint {
             Some(port) => port.as_u16(),
         };
         if port == 0 {
-            return Err(bad("its port is no number from 1 to 65535"));
+            return Err(bad("its port is not a number from 1 to 65535"));
         }
         let url: Arc<str> = url.into();
         Ok(Endpoint { lane: url.clone(), url, host: host.into(), https, port, tls: None, uri })
     }
 
-    /// Scheme, host and port, as logs and dead letters show it too.
+    /// Scheme, host and port, as in logs and dead letters.
     pub fn origin(&self) -> String {
         let scheme = if self.https { "https" } else { "http" };
         format!("{scheme}://{}", self.authority())
     }
 
-    /// Host and port, which is left out where it goes without saying.
+    /// The host, and the port if it is not the scheme's default.
     pub fn authority(&self) -> String {
         let default_port = if self.https { 443 } else { 80 };
         match self.port {
@@ -101,8 +102,8 @@ impl Endpoint {
         }
     }
 
-    /// The same with a webhook's own TLS. It shares no connection with an endpoint of other TLS: on one that was
-    /// opened with it, others would be believed, or be taken for its webhook.
+    /// The same endpoint with a webhook's own TLS. Endpoints with different TLS share no connection: a connection
+    /// that was opened with the other TLS trusts other authorities, or identifies itself as another webhook.
     pub fn with_tls(mut self, tls: Option<Arc<CompiledTls>>) -> Endpoint {
         self.lane = match &tls {
             Some(tls) => format!("{}#{}", self.url, tls.fingerprint).into(),
@@ -112,19 +113,19 @@ impl Endpoint {
     }
 }
 
-/// The URL as it is sent.
+/// The URL as sent.
 fn sendable(url: &str) -> Result<Uri, Cow<'static, str>> {
     if url.contains(['\r', '\n']) {
-        return Err("it has a line break; leave it out, or write %0A where it is meant".into());
+        return Err("it has a line break; remove it, or write %0A if it is intended".into());
     }
     if url.contains(char::is_whitespace) {
-        return Err("it has a blank; leave it out, or write %20 where it is meant".into());
+        return Err("it has a blank; remove it, or write %20 if it is intended".into());
     }
     if url.contains('\\') {
-        return Err("it has a backslash; write / or, where it is meant, %5C".into());
+        return Err("it has a backslash; write / or, if it is intended, %5C".into());
     }
     if let Some(control) = url.chars().find(|character| character.is_control()) {
-        return Err(format!("it has the control character {}; leave it out", control.escape_unicode()).into());
+        return Err(format!("it has the control character {}; remove it", control.escape_unicode()).into());
     }
     if !url.contains("://") {
         return Err("it must start with https://, or with http:// where the configuration allows that".into());
@@ -135,22 +136,22 @@ fn sendable(url: &str) -> Result<Uri, Cow<'static, str>> {
         return Err(format!("its host has {other:?}; write the host in punycode, as xn--…").into());
     }
     if let Some(wrong) = wrong_encoding(target) {
-        return Err(format!("it has {wrong:?}; two hexadecimal digits follow a %, and a % that is meant is %25").into());
+        return Err(format!("it has {wrong:?}; write two hexadecimal digits after a %, and %25 for a literal %").into());
     }
     let encoded = utf8_percent_encode(target, UNSENDABLE);
-    // Without a path it is the root's, and the same URL as with it.
+    // A URL without a path is the same as with the path `/`.
     let slash = if target.starts_with('?') { "/" } else { "" };
     format!("{origin}{slash}{encoded}").parse().map_err(|_| "it has characters or a form that a URL can't have".into())
 }
 
-/// The first `%` that encodes nothing, with what follows it.
+/// The first `%` that does not encode a byte, with the characters behind it.
 fn wrong_encoding(text: &str) -> Option<String> {
     text.match_indices('%')
         .map(|(at, _)| text[at..].chars().take(3).collect::<String>())
         .find(|encoded| encoded.len() != 3 || !encoded[1..].bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// The URL with `…` for what stands before an `@`: it may be a password.
+/// The URL with `…` in place of the text before an `@`, which may be a password.
 fn without_user_info(url: &str) -> String {
     match url.rsplit_once('@') {
         Some((before, after)) => {

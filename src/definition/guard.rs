@@ -1,9 +1,9 @@
-//! Which addresses may be dialled; pure.
+//! Decides which addresses may be dialled. Pure.
 //!
-//! A webhook's URL is chosen by a user, who must not reach through it what only this machine can reach.
-//! So not the name but the very address that is dialled is held against the special-purpose registries of
-//! the IANA (RFC 6890 and its successors), and nothing passes that is not public unicast. A URL that says itself where it
-//! leads is refused when it is written already, so that nobody has to wait for its dead letters.
+//! A user chooses a webhook's URL, and must not reach through it hosts that only this machine can reach. So the guard
+//! checks the dialled address, not the name, against the IANA special-purpose registries (RFC 6890 and its
+//! successors). Only public unicast addresses pass. A URL whose host shows its address is refused when it is written,
+//! before any call becomes a dead letter.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -32,7 +32,7 @@ impl Refused {
         }
     }
 
-    /// What kind of address it is, without what the configuration says of others.
+    /// The kind of the address, without the networks that the configuration names.
     pub fn kind(&self) -> &'static str {
         match self {
             Refused::NotPublic { kind, .. } => kind,
@@ -42,21 +42,21 @@ impl Refused {
 }
 
 impl Guard {
-    /// `allowed` are the networks that may be dialled whatever they are, but for those of `denied`.
+    /// `allowed` networks may be dialled whatever their kind, except those in `denied`.
     pub fn new(allowed: Vec<IpNet>, denied: Vec<IpNet>) -> Self {
         Self { allowed, denied }
     }
 
-    /// Lets any address pass, where nothing is dialled.
+    /// A guard that lets any address pass, for code that dials nothing.
     pub fn open() -> Self {
         Self::new(vec![Ipv4Net::default().into(), Ipv6Net::default().into()], Vec::new())
     }
 
-    /// Checks a URL's host as far as it says itself where it leads: an address, or this very machine. What another name
-    /// stands for may change, and is checked when it is dialled.
+    /// Checks a URL's host if its address is known without a lookup: the host is an address, or a name of this
+    /// machine. The address of any other name may change, and is checked when it is dialled.
     ///
     /// # Errors
-    /// None of what it may mean may be dialled.
+    /// None of its possible addresses may be dialled.
     pub fn check_host(&self, host: &str) -> Result<(), Refused> {
         let meant = match address_in(host) {
             Some(address) => vec![address],
@@ -71,7 +71,7 @@ impl Guard {
     }
 
     /// # Errors
-    /// The address is in a denied network, or it is not public and in none of the allowed ones.
+    /// The address is in a denied network, or it is not public and not in an allowed network.
     pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
         let meant = meant(address);
         let contains = |network: &&IpNet| network.contains(&meant) || network.contains(&address);
@@ -89,21 +89,22 @@ impl Guard {
     }
 }
 
-/// The address that a URL's host is, in any spelling that the system's resolver takes for one.
+/// The address that a URL's host is, in any notation that the system's resolver accepts.
 pub fn address_in(host: &str) -> Option<IpAddr> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let bare = bare.strip_suffix('.').unwrap_or(bare);
     bare.parse().ok().or_else(|| number(bare).map(IpAddr::V4))
 }
 
-/// Whether whoever knows a URL's host may know what it stands for: a public address, or one that the host says itself.
+/// Whether a user who knows a URL's host may see its address: the address is public, or the host itself is the
+/// address or a name of this machine.
 pub fn is_known(host: &str, address: IpAddr) -> bool {
     let says = address_in(host).is_some_and(|said| said.to_canonical() == address.to_canonical());
     says || is_local(host) && address.to_canonical().is_loopback() || Guard::default().check(address).is_ok()
 }
 
-/// An IPv4 address as inet_aton(3) reads it: one to four numbers, decimal, octal or hexadecimal, of which the last
-/// fills what is left.
+/// Parses an IPv4 address as inet_aton(3) does: one to four numbers, decimal, octal or hexadecimal. The last one
+/// fills the remaining bytes.
 fn number(text: &str) -> Option<Ipv4Addr> {
     let parts: Vec<u32> = text.split('.').map(part).collect::<Option<_>>()?;
     let (last, bytes) = parts.split_last().filter(|(_, bytes)| bytes.len() < 4)?;
@@ -121,20 +122,20 @@ fn part(text: &str) -> Option<u32> {
         None if text.starts_with('0') => (text, 8),
         None => (text, 10),
     };
-    // A sign is none of their digits.
+    // `from_str_radix` would accept a sign.
     let digits = Some(digits).filter(|digits| digits.starts_with(|first: char| first.is_ascii_hexdigit()))?;
     u32::from_str_radix(digits, radix).ok()
 }
 
-/// Names of this very machine (RFC 6761), and those that hosts files give it.
+/// Whether a host is a name of this machine (RFC 6761), or one that hosts files define for it.
 fn is_local(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let last = host.rsplit('.').next().unwrap_or_default();
     last == "localhost" || ["localhost.localdomain", "ip6-localhost", "ip6-loopback"].contains(&&*host)
 }
 
-/// The IPv4 address that an IPv6 one leads to, be it mapped (RFC 4291) or behind NAT64 (RFC 6052), through which
-/// an IPv6-only network reaches public IPv4; any other address itself.
+/// The IPv4 address that an IPv6 address leads to if it is mapped (RFC 4291) or behind NAT64 (RFC 6052), through
+/// which an IPv6-only network reaches public IPv4. Any other address is returned as it is.
 fn meant(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if NAT64.contains(&v6) => {
@@ -145,8 +146,8 @@ fn meant(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What is not public in IPv4. Cloud metadata services are link-local, shared or in 192.0.0.0/24, but
-/// Azure's, which has a public address.
+/// Networks that are not public in IPv4. Cloud metadata services are in link-local or shared networks or in
+/// 192.0.0.0/24, except Azure's, which has a public address.
 const V4: [(Ipv4Net, &str); 17] = [
     (v4([0, 0, 0, 0], 8), "an address of this network"),
     (v4([10, 0, 0, 0], 8), "a private address"),
@@ -167,7 +168,8 @@ const V4: [(Ipv4Net, &str); 17] = [
     (v4([240, 0, 0, 0], 4), "a reserved address"),
 ];
 
-/// What is not public in IPv6; the first that fits names the kind. Outside 2000::/3 nothing is public.
+/// Networks that are not public in IPv6. The first one that contains the address names the kind. Outside 2000::/3
+/// nothing is public.
 const V6: [(Ipv6Net, &str); 16] = [
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "the unspecified address"),
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "the loopback address"),
@@ -176,8 +178,8 @@ const V6: [(Ipv6Net, &str); 16] = [
     (v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), "a discard address"),
     (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), "a Teredo address"),
     (v6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48), "a benchmarking address"),
-    (v6([0x2001, 0x10, 0, 0, 0, 0, 0, 0], 28), "an ORCHID, which is no address to dial"),
-    (v6([0x2001, 0x20, 0, 0, 0, 0, 0, 0], 28), "an ORCHID, which is no address to dial"),
+    (v6([0x2001, 0x10, 0, 0, 0, 0, 0, 0], 28), "an ORCHID, which can't be dialled"),
+    (v6([0x2001, 0x20, 0, 0, 0, 0, 0, 0], 28), "an ORCHID, which can't be dialled"),
     (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "an address for protocol assignments"),
     (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "a documentation address"),
     (v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), "a 6to4 address"),

@@ -1,15 +1,15 @@
-//! Texts that are kept like secrets and never shown: headers' values, passwords, tokens, keys.
+//! Texts that are stored like secrets and never shown: header values, passwords, tokens, keys.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A text that is kept like a secret. Its `Debug` shows nothing of it.
+/// A text that is stored like a secret. Its `Debug` output hides the text.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HiddenText(pub String);
 
-/// What stands for such a text where it is not shown; given back, it means the text that is there.
+/// Shown in place of such a text. Sent back, it keeps the present text.
 pub const HIDDEN: &str = "…";
 
 impl HiddenText {
@@ -17,7 +17,7 @@ impl HiddenText {
         self.0 == HIDDEN
     }
 
-    /// Puts the text that is there in its place, if it is hidden. True if that was done.
+    /// Replaces a hidden text by the present one. True if that was done.
     pub fn reveal(&mut self, there: Option<&HiddenText>) -> bool {
         match there.filter(|_| self.is_hidden()) {
             Some(there) => {
@@ -29,13 +29,14 @@ impl HiddenText {
     }
 
     /// # Errors
-    /// What it must not be: it would be read as something else where definitions are kept, in the topic and in files.
+    /// The text would be read as something else where definitions are stored, in the topic and in files; or it is
+    /// hidden, and there is no present text.
     pub fn check(&self) -> Result<(), &'static str> {
         if self.0.starts_with("sealed:") || self.0.starts_with("${") {
-            return Err("its value starts with sealed: or ${, which are read as something else");
+            return Err("its value starts with sealed: or ${, which mark sealed secrets and references");
         }
         if self.is_hidden() {
-            return Err("its value is …, which stands for one that is there, and there is none");
+            return Err("its value is …, which keeps the present value, but there is none");
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
-//! Secrets that stay as they are: they go where they went before, and nowhere else.
+//! Checks secrets that a change keeps: they may go only where they went before.
 //!
-//! They are never shown, so whoever may change a webhook need not know them. If they followed its URLs, a URL of one's
-//! own would be a way to read them. So a new origin, which is scheme, host and port, needs them again. The scheme
-//! counts both ways: over http they can be read on the way, and another port may be another's server. A client's key
-//! is never sent, but it is what an endpoint knows us by, so it is held to the same.
+//! Secrets are never shown, so a user who changes a webhook need not know them. If kept secrets followed the
+//! webhook's URLs, that user could read them at a URL of the user's choice. So a new origin (scheme, host and port)
+//! requires the secrets again. The scheme counts in both directions, because over http secrets can be read in
+//! transit. Another port may belong to another server. A client's key is never sent, but endpoints identify Outhook
+//! by it, so it follows the same rule.
 //!
-//! The webhook's own secret is none of them: a change can't give it, and the default payload sends it to all URLs.
+//! The webhook's own secret is not among them: a change can't set it, and the default payload sends it to all URLs.
 
 use std::collections::HashSet;
 
@@ -13,18 +14,18 @@ use super::authentication::TOKEN_URL;
 use super::rules::Violation;
 use super::{Authentication, Endpoint, Webhook};
 
-/// A text that stays as it is because it is not given again.
+/// A secret that stays because the change does not give it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RetainedText {
     /// The value of this header.
     Header(String),
-    /// What calls are authorized by, by the name of its field.
+    /// The credential in this field of Authentication.
     Credential(&'static str),
     ClientKey,
 }
 
 impl RetainedText {
-    /// Whether it, or what it is changed for, goes to the token URL too.
+    /// Whether it goes to the token URL too.
     fn is_for_tokens(&self) -> bool {
         !matches!(self, RetainedText::Header(_))
     }
@@ -38,7 +39,7 @@ impl RetainedText {
     }
 }
 
-/// Checks that what is kept goes nowhere that it did not go to before.
+/// Checks that kept secrets go only to origins that they went to before.
 ///
 /// # Errors
 /// [`Violation::KeptSecret`].
@@ -57,7 +58,7 @@ pub(super) fn check(kept: &[RetainedText], before: &Webhook, after: &Webhook) ->
     Ok(())
 }
 
-/// The first origin of these URLs that none of those before has.
+/// The first origin of the URLs in `after` that no URL in `before` has.
 fn new_origin<'u>(before: impl Iterator<Item = &'u str>, after: impl Iterator<Item = &'u str>) -> Option<String> {
     let origin = |url: &str| Some(Endpoint::parse(url).ok()?.origin().to_ascii_lowercase());
     let before: HashSet<String> = before.filter_map(origin).collect();

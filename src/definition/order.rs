@@ -1,24 +1,24 @@
-//! In which order a webhook's messages go out.
+//! The order in which a webhook's messages are sent.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// In which order a webhook's messages go out; the case of its letters is forgiven.
+/// The order in which a webhook's messages are sent. Letter case is ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 pub enum MessageOrder {
-    /// In none.
+    /// No order.
     #[default]
     None,
-    /// To each URL, those about one row in the order of the row's changes.
+    /// To each URL, messages about one row in the order of the row's changes.
     RowKey,
 }
 
-/// A text that is no order.
+/// A text that is not an order of messages.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no order that messages can go out in: it is RowKey or None")]
+#[error("{0:?} is not an order of messages: use RowKey or None")]
 pub struct BadOrder(String);
 
 impl MessageOrder {
@@ -60,6 +60,6 @@ mod tests {
         }
         assert_eq!(serde_json::to_string(&MessageOrder::RowKey).unwrap(), "\"RowKey\"");
         let error = serde_json::from_str::<MessageOrder>("\"row key\"").unwrap_err().to_string();
-        assert!(error.starts_with("\"row key\" is no order that messages can go out in: it is RowKey or None"));
+        assert!(error.starts_with("\"row key\" is not an order of messages: use RowKey or None"));
     }
 }

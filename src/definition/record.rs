@@ -1,5 +1,5 @@
-//! How definitions stand in the log: one record each, its key `kind/id`, its value JSON or, when the
-//! definition is deleted, nothing. `docs/definitions.md` shows the shapes.
+//! Encoding of definitions in the log: one record each, with the key `kind/id` and a JSON value, or no value if the
+//! definition is deleted. `docs/definitions.md` shows the shapes.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,30 +10,30 @@ use serde::{Deserialize, Serialize};
 use super::{BadSecret, CannotOpen, Client, Event, HiddenText, Keyring, Secret, Table, TokenKey, Webhook};
 use crate::id::{AccountId, BadId, ClientId, EventId, TableId, WebhookId};
 
-/// The version of the shapes that this program writes and reads, each value's `"v"`. It changes only when a
-/// record can no longer be understood by ignoring the fields that are not known.
+/// Version of the shapes that this program writes and reads, in each value's `"v"`. It changes only when a record can
+/// no longer be understood by ignoring unknown fields.
 pub const VERSION: u32 = 1;
 
-/// What a record is about.
+/// The definition that a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DefinitionKey {
     Webhook(WebhookId),
     Event(EventId),
     Table(TableId),
     Client(ClientId),
-    /// What signs tokens: there is one.
+    /// The key that signs tokens. There is one.
     TokenKey,
 }
 
-/// A record to be written, its secrets not sealed yet. It has no `Debug`, because it may hold a secret.
+/// A record to write, with its secrets not sealed yet. It has no `Debug`, because it may hold a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LogRecord {
     pub key: DefinitionKey,
-    /// None deletes.
+    /// None deletes the definition.
     pub value: Option<Vec<u8>>,
 }
 
-/// A record that can't be taken as a definition.
+/// A record that is not a valid definition.
 #[derive(Debug, thiserror::Error)]
 #[error("definition record {key:?}: {reason}")]
 pub struct BadRecord {
@@ -41,14 +41,14 @@ pub struct BadRecord {
     pub reason: BadReason,
 }
 
-/// Why a record can't be taken as a definition.
+/// Why a record is not a valid definition.
 #[derive(Debug, thiserror::Error)]
 pub enum BadReason {
     #[error("its key is not text of the form kind/id")]
     Key,
     #[error("its key's id: {0}")]
     Id(#[from] BadId),
-    #[error("its value is not what a definition looks like: {0}")]
+    #[error("its value is not a valid definition: {0}")]
     Value(#[from] serde_json::Error),
     #[error("its value has no version: it must hold \"v\":{VERSION}")]
     NoVersion,
@@ -65,7 +65,7 @@ pub enum BadReason {
 }
 
 impl DefinitionKey {
-    /// Reads a key; None is a kind that this program does not know, as a newer one may write.
+    /// Parses a key. None is an unknown kind, which a newer program may write.
     pub(super) fn parse(key: &[u8]) -> Result<Option<DefinitionKey>, BadReason> {
         let (kind, id) = std::str::from_utf8(key).ok().and_then(|key| key.split_once('/')).ok_or(BadReason::Key)?;
         Ok(match kind {
@@ -112,9 +112,9 @@ impl LogRecord {
         Self { key: DefinitionKey::TokenKey, value: Some(to_value(key)) }
     }
 
-    /// The value as it is kept, with its secrets sealed; `random` fills its argument with random bytes.
+    /// The value as stored, with its secrets sealed. `random` fills its argument with random bytes.
     pub fn sealed(&self, keys: &Keyring, random: &dyn Fn(&mut [u8])) -> Option<Vec<u8>> {
-        const OWN: &str = "a value that this program has made is one that it can read";
+        const OWN: &str = "this program can read the values that it has made";
         let value = self.value.as_deref()?;
         if keys.is_empty() {
             return Some(value.to_vec());
@@ -138,7 +138,7 @@ impl LogRecord {
         })
     }
 
-    /// The tombstone that deletes what `key` names.
+    /// The tombstone that deletes the definition with this key.
     pub fn deletion(key: DefinitionKey) -> Self {
         Self { key, value: None }
     }
@@ -184,7 +184,7 @@ pub(super) fn event_from_value(id: EventId, value: &[u8]) -> Result<Event, BadRe
     if event.id == id { Ok(event) } else { Err(BadReason::OtherId(event.id.into())) }
 }
 
-/// A table's id has to be that of its account and name: else one table could be declared twice.
+/// Reads a table. Its id must be derived from its account and name: otherwise one table could be declared twice.
 pub(super) fn table_from_value(id: TableId, value: &[u8]) -> Result<Table, BadReason> {
     let table: Table = from_value(value)?;
     if table.id != id {
@@ -196,11 +196,11 @@ pub(super) fn table_from_value(id: TableId, value: &[u8]) -> Result<Table, BadRe
     }
 }
 
-/// How a value begins that this program has written.
+/// First bytes of a value that this program has written.
 const OWN_START: &[u8] = b"{\"v\":1,";
 
-/// Reads the version first: of a newer value nothing else need be as this program expects it. Where it stands first,
-/// the value need not be read twice.
+/// Reads the version first, because a newer value may differ in everything else. If the version is the first field,
+/// the value is parsed only once.
 fn from_value<T: DeserializeOwned>(value: &[u8]) -> Result<T, BadReason> {
     if value.starts_with(OWN_START) {
         return Ok(serde_json::from_slice(value)?);

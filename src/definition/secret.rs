@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// `whsec_` and the base64 of 24 to 64 key bytes, as every Standard Webhooks library takes it. Its `Debug`
-/// shows nothing of it.
+/// `whsec_` and the base64 of 24 to 64 key bytes, as every Standard Webhooks library accepts it. Its `Debug` output
+/// hides the secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Secret(String);
@@ -22,12 +22,12 @@ impl Secret {
         Self(format!("whsec_{}", STANDARD.encode(random)))
     }
 
-    /// The text, as receivers hold it and as the default payload sends it.
+    /// The text that receivers hold and the default payload sends.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The bytes that sign.
+    /// The key bytes that sign.
     pub fn key(&self) -> Vec<u8> {
         STANDARD.decode(&self.0["whsec_".len()..]).expect("checked when it was made")
     }

@@ -1,14 +1,14 @@
-//! Texts without the secrets of webhooks that they may hold: bodies that were sent, and answers that repeat them.
+//! Removes secrets of webhooks from texts that may contain them: sent bodies, and answers that repeat them.
 
 use std::borrow::Cow;
 
-/// What every secret of a webhook begins with.
+/// Prefix of every secret of a webhook.
 const START: &str = "whsec_";
-/// What is shown in a secret's place.
+/// Shown in place of a secret.
 const HIDDEN: &str = "whsec_…";
 
-/// The text with `whsec_…` for each secret of a webhook in it, whichever it is: what was written long ago holds one
-/// that the definition has no more.
+/// The text with `whsec_…` in place of each secret of any webhook, not only of current ones: an old text may contain
+/// a secret that its webhook no longer has.
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     if !text.contains(START) {
         return Cow::Borrowed(text);
@@ -22,8 +22,8 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// How many bytes of a text go on with a secret: base64, in its form for URLs too, and a slash as some write it in
-/// JSON.
+/// Length in bytes of the secret that a text begins with: base64, also in its form for URLs, and a slash that is
+/// escaped as in JSON.
 fn secret_length(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut length = 0;

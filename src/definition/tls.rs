@@ -1,4 +1,5 @@
-//! A webhook's own TLS: whom the certificates of its endpoints are checked against, and the certificate that we show.
+//! A webhook's own TLS: the authorities that certificates of its endpoints are checked against, and the certificate
+//! that Outhook presents.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,34 +16,34 @@ use utoipa::ToSchema;
 use super::hidden::HiddenText;
 use super::rules::Violation;
 
-/// The longest text of each, in bytes.
+/// Max length of each text, in bytes.
 pub const MAX_PEM: usize = 64 * 1024;
 
-/// TLS as a webhook has it of its own; PEM texts.
+/// A webhook's own TLS settings, as PEM texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "PascalCase")]
 #[schema(as = Tls)]
 pub struct TlsSettings {
-    /// The authorities that are believed instead of the installation's.
+    /// The authorities that are trusted instead of the installation's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 65_536, example = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n")]
     pub ca_certificates: Option<String>,
-    /// The certificate that we show, and those between it and its authority.
+    /// The certificate that Outhook presents, and the intermediate ones up to its authority.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 65_536, example = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n")]
     pub client_certificate: Option<String>,
-    /// Its key. Shown as …, which sent back keeps the one that is there.
+    /// Key of the client certificate. Shown as …, which keeps the present one when it is sent back.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, max_length = 65_536, example = "…")]
     pub client_key: Option<HiddenText>,
 }
 
-/// The same, read. Its `Debug` shows the fingerprint alone.
+/// Parsed [`TlsSettings`]. Its `Debug` output shows only the fingerprint.
 pub struct CompiledTls {
-    /// None: the installation's.
+    /// None: the installation's authorities.
     pub authorities: Option<Arc<RootCertStore>>,
     pub identity: Option<Arc<SingleCertAndKey>>,
-    /// The same for the same settings, and for no others: 32 hexadecimal digits.
+    /// Equal only for equal settings: 32 hexadecimal digits.
     pub fingerprint: Box<str>,
 }
 
@@ -52,7 +53,7 @@ const KEY: &str = "Tls.ClientKey";
 
 impl TlsSettings {
     /// # Errors
-    /// The first of them that is no PEM of what it should be, or that lacks the other.
+    /// The first text that is not the expected PEM, or that lacks its counterpart.
     pub fn read(&self) -> Result<CompiledTls, Violation> {
         let authorities = match &self.ca_certificates {
             Some(pem) => Some(authorities(short(CA, pem)?.as_bytes()).map_err(|reason| bad(CA, reason))?),
@@ -60,7 +61,7 @@ impl TlsSettings {
         };
         let identity = match (&self.client_certificate, &self.client_key) {
             (None, None) if authorities.is_none() => {
-                return Err(bad("Tls", "it is empty: give CaCertificates or a ClientCertificate, or leave it out"));
+                return Err(bad("Tls", "it is empty: give CaCertificates or a ClientCertificate, or omit it"));
             }
             (None, None) => None,
             (Some(_), None) => return Err(bad(KEY, "it is required with a ClientCertificate")),
@@ -78,7 +79,7 @@ impl TlsSettings {
         let mut digest = Context::new(&SHA256);
         let key = self.client_key.as_ref().map(|key| &key.0);
         for text in [self.ca_certificates.as_ref(), self.client_certificate.as_ref(), key] {
-            // With its length, so that no two settings run together into the same text.
+            // The length comes first, so that different settings never concatenate to the same bytes.
             digest.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_be_bytes());
             digest.update(text.map_or(&[], |text| text.as_bytes()));
         }
@@ -86,10 +87,10 @@ impl TlsSettings {
     }
 }
 
-/// The authorities of a PEM text.
+/// Reads the authorities of a PEM text.
 ///
 /// # Errors
-/// It holds none, or one that can't be read.
+/// The text has no certificate, or one that can't be read.
 pub fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut authorities = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -109,7 +110,7 @@ fn identity(certificate: &str, key: &HiddenText) -> Result<CertifiedKey, Violati
     if chain.is_empty() {
         return Err(bad(CERTIFICATE, "it holds no certificate (-----BEGIN CERTIFICATE-----)"));
     }
-    // What is wrong with a key is said in words that hold nothing of it.
+    // Errors about a key do not contain any part of it.
     key.check().map_err(|reason| bad(KEY, reason))?;
     let no_key = || bad(KEY, "it holds no private key (-----BEGIN PRIVATE KEY-----) that can be read");
     let key = PrivateKeyDer::from_pem_slice(short(KEY, &key.0)?.as_bytes()).map_err(|_| no_key())?;
@@ -123,7 +124,7 @@ fn identity(certificate: &str, key: &HiddenText) -> Result<CertifiedKey, Violati
 }
 
 fn short<'t>(field: &'static str, pem: &'t str) -> Result<&'t str, Violation> {
-    if pem.len() > MAX_PEM { Err(bad(field, "it has at most 65536 bytes")) } else { Ok(pem) }
+    if pem.len() > MAX_PEM { Err(bad(field, "it must have at most 65536 bytes")) } else { Ok(pem) }
 }
 
 fn bad(field: &'static str, reason: impl Into<String>) -> Violation {
@@ -178,7 +179,7 @@ mod tests {
             (settings(Some("s3cret"), None, None), "Tls.CaCertificates: it holds no"),
             (settings(Some(broken), None, None), "Tls.CaCertificates"),
             (settings(key, None, None), "Tls.CaCertificates: it holds no"),
-            (settings(Some(&long), None, None), "Tls.CaCertificates: it has at most"),
+            (settings(Some(&long), None, None), "Tls.CaCertificates: it must have at most"),
             (settings(None, certificate, None), "Tls.ClientKey: it is required"),
             (settings(None, None, key), "Tls.ClientCertificate: it is required"),
             (settings(None, Some(broken), key), "Tls.ClientCertificate"),

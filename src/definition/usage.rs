@@ -1,11 +1,11 @@
-//! What an account's definitions take of every instance.
+//! How much memory of every instance an account's definitions use.
 
 use std::ops::{Add, Sub};
 
 use super::{Authentication, DeliverySettings, Event, Payload, TlsSettings, Webhook};
 
-/// How many definitions there are, and the bytes of the texts in them. Declared tables are not counted: only an
-/// operator declares some.
+/// Number of definitions, and the bytes of their texts. Declared tables are not counted, because only an operator
+/// declares them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     pub webhooks: usize,
@@ -14,7 +14,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Of a webhook without its events.
+    /// Usage by a webhook without its events.
     pub fn of_webhook(webhook: &Webhook) -> Self {
         let Webhook { name, description, urls, handling, stopped, .. } = webhook;
         let texts = [Some(name), description.as_ref(), stopped.as_ref()];
@@ -63,7 +63,7 @@ impl Add for Usage {
     }
 }
 
-/// What is taken away must have been there; less than nothing is nothing.
+/// Subtracts usage that is part of this one. Saturates at zero.
 impl Sub for Usage {
     type Output = Self;
 

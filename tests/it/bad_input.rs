@@ -121,7 +121,7 @@ fn broken_definitions_are_refused_with_field_value_and_mend() {
             r#"EventType "table.recordUpsert" is unknown"#,
         ),
         (webhook("ftp://example.com/", "", &plain), "it must start with https://"),
-        (webhook("https://user:pw@example.com/", "", &plain), "would end up in logs"),
+        (webhook("https://user:pw@example.com/", "", &plain), "would appear in logs"),
         (webhook(url, "Secret: hunter2,", &plain), "a secret is whsec_ followed by"),
         (webhook(url, "CallThrottling: 0,", &plain), "CallThrottling is 0"),
         ("Webhooks:\n  - Name: [\n".to_owned(), "line "),
@@ -188,7 +188,7 @@ fn broken_definition_records_are_named_by_check_and_the_others_count() {
     let records: [(&[u8], &[u8], &str); 6] = [
         (b"nonsense", b"{}", "its key is not text of the form kind/id"),
         (b"webhook/TOOLONG", b"{}", "an id has 6 characters"),
-        (b"webhook/aaaaaa", b"{", "its value is not what a definition looks like"),
+        (b"webhook/aaaaaa", b"{", "its value is not a valid definition"),
         (b"webhook/bbbbbb", b"{\"id\":\"bbbbbb\"}", "its value has no version"),
         (b"webhook/cccccc", b"{\"v\":99}", "its version is 99"),
         (b"event/dddddd", webhook.as_bytes(), "missing field"),

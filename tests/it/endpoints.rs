@@ -86,7 +86,7 @@ fn what_can_not_authorize_a_call_is_refused_with_its_field() {
         ),
         (
             json!({"Authentication": {"Bearer": {"Token": "s3cret"}}, "Headers": {"authorization": "s3cret"}}),
-            "leave one of the two out",
+            "omit one of the two",
         ),
         (json!({"Tls": {}}), "Tls: it is empty"),
         (json!({"Tls": {"CaCertificates": "s3cret"}}), "Tls.CaCertificates: it holds no certificate"),

@@ -238,7 +238,7 @@ fn an_order_is_kept_shown_and_set_back() {
     assert_eq!(api.get(&one).body["Order"], "RowKey");
     let refused = api.put(&one, &json!({"Order": "random"}));
     assert_eq!((refused.status, refused.text("Code").as_str()), (400, "IncorrectBodyParameter"), "{refused:?}");
-    assert!(refused.text("Message").contains("it is RowKey or None"), "{refused:?}");
+    assert!(refused.text("Message").contains("use RowKey or None"), "{refused:?}");
     let shown = site.run(&["get"]).stdout;
     assert!(shown.contains("Order: RowKey"), "{shown}");
     let before = Broker::get().read_all(&site.definitions).len();

@@ -33,7 +33,7 @@ fn a_webhook_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
             refused_webhook(|hook| hook.urls.push(hook.urls[0].clone())),
             "OutgoingUrls has \"https://example.com/hook\" twice",
         ),
-        (refused_webhook(|hook| hook.urls = texts(&["ftp://a"])), "OutgoingUrls: \"ftp://a\" is no outgoing URL"),
+        (refused_webhook(|hook| hook.urls = texts(&["ftp://a"])), "OutgoingUrls: \"ftp://a\" is not an outgoing URL"),
         (refused_webhook(|hook| hook.urls = texts(&["http://a"])), "\"http://a\" is http"),
         (refused_webhook(|hook| hook.urls[0] += &"x".repeat(MAX_URL)), "at most 2048 are allowed"),
         (refused_webhook(|hook| hook.urls = (0..101).map(|n| format!("https://a/{n}")).collect()), "101 URLs"),
