@@ -1,9 +1,8 @@
 //! Custom payload templates: text compiled once into a flat program.
 //!
-//! A template is JSON whose strings stand in single or double quotes, may run over several lines, and hold
-//! parameters, `[@field:Name]` and `[@out-hook:messageId]`, anywhere in a key or value. `docs/templates.md`
-//! is the grammar for its users; `parse` is the only reader of it. What a program writes is compact JSON,
-//! keys in the template's order.
+//! A template is JSON whose strings are in single or double quotes, may span several lines, and may contain
+//! parameters, `[@field:Name]` and `[@out-hook:messageId]`, anywhere in a key or value. `docs/templates.md` documents
+//! the grammar for users. Only `parse` reads it. A program writes compact JSON with the keys in the template's order.
 
 mod cursor;
 mod parse;
@@ -16,7 +15,7 @@ use std::borrow::Cow;
 
 pub use self::program::{DEFAULT_HEAD, DynamicMember, Fixed, OUT_HOOK, Op, RowReference, Varying};
 
-/// How deep objects and arrays may nest.
+/// Max nesting depth of objects and arrays.
 pub const MAX_DEPTH: usize = 128;
 
 /// A compiled template.
@@ -29,7 +28,8 @@ impl Template {
     /// Compiles a template's text.
     ///
     /// # Errors
-    /// The text breaks the grammar, or a parameter is not known: where, what was expected, what was found.
+    /// The text breaks the grammar, or a parameter is unknown. The error names the place, what was expected, and what
+    /// was found.
     pub fn compile(text: &str) -> Result<Template, TemplateError> {
         parse::template(text).map(|ops| Template { ops })
     }
@@ -39,7 +39,7 @@ impl Template {
         &self.ops
     }
 
-    /// The fields that it names, as often as it does.
+    /// The fields that the template names, repetitions included.
     pub fn fields(&self) -> Vec<&str> {
         let mut fields = Vec::new();
         program::collect_fields(&self.ops, &mut fields);
@@ -47,7 +47,7 @@ impl Template {
     }
 }
 
-/// Where a template breaks the grammar, in words for the person who wrote it.
+/// Where a template breaks the grammar, in words for its author.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: expected {expected}, found {found}")]
 pub struct TemplateError {

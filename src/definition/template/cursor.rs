@@ -1,4 +1,4 @@
-//! A place in a template's text, and how an error there is put into words.
+//! A position in a template's text, and the wording of an error there.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ impl<'t> TemplateCursor<'t> {
         Self { text, at: 0 }
     }
 
-    /// What is still to be read.
+    /// The unread text.
     pub(super) fn rest(&self) -> &'t str {
         &self.text[self.at..]
     }
@@ -30,7 +30,7 @@ impl<'t> TemplateCursor<'t> {
         Some(next)
     }
 
-    /// Reads `token` if it stands here.
+    /// Reads `token` if it is next.
     pub(super) fn take(&mut self, token: &str) -> bool {
         let here = self.rest().starts_with(token);
         if here {
@@ -51,12 +51,12 @@ impl<'t> TemplateCursor<'t> {
         self.take_while(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
     }
 
-    /// The place, in bytes, for [`TemplateCursor::error_at`].
+    /// The position, in bytes, for [`TemplateCursor::error_at`].
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// The character here is not what was expected.
+    /// An error: the next character is not the expected one.
     pub(super) fn error(&self, expected: impl Into<Cow<'static, str>>) -> TemplateError {
         let found = match self.peek() {
             None => "the end of the template".to_owned(),

@@ -1,4 +1,4 @@
-//! Reads a template: JSON (RFC 8259) whose strings may stand in single quotes and hold parameters.
+//! Parses a template: JSON (RFC 8259) whose strings may be in single quotes and contain parameters.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::cursor::TemplateCursor;
 use super::program::{Builder, DynamicMember, Op};
 use super::{MAX_DEPTH, TemplateError, string};
 
-/// Reads a whole template.
+/// Parses a whole template.
 pub(super) fn template(text: &str) -> Result<Vec<Op>, TemplateError> {
     let mut cursor = TemplateCursor::new(text);
     let mut out = Builder::default();
@@ -38,7 +38,7 @@ fn value(cursor: &mut TemplateCursor<'_>, out: &mut Builder, depth: usize) -> Re
     }
 }
 
-/// A string that is a value: one whole field parameter keeps the field's type.
+/// Parses a string value. If the string is exactly one field parameter, the field keeps its type.
 fn text(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
     let ops = string::string(cursor)?;
     if let [Op::Spliced(reference)] = ops.as_slice() {
@@ -104,7 +104,7 @@ fn member(cursor: &mut TemplateCursor<'_>, depth: usize) -> Result<DynamicMember
     Ok(DynamicMember { key, value: builder.finish() })
 }
 
-/// Reads a comma and the space after it; nothing may end right after a comma.
+/// Reads a comma and the space after it. The object or array must not end right after a comma.
 fn comma(cursor: &mut TemplateCursor<'_>, end: char) -> Result<(), TemplateError> {
     if !cursor.take(",") {
         return Err(cursor.error(format!("a comma or {end}")));
@@ -116,8 +116,8 @@ fn comma(cursor: &mut TemplateCursor<'_>, end: char) -> Result<(), TemplateError
     Ok(())
 }
 
-/// Objects with known keys become text, of equal keys the last; only where a key holds a parameter must
-/// equal keys be looked for in each message.
+/// Writes an object. If all keys are known it becomes text, and the last of equal keys wins. Only if a key contains a
+/// parameter, each message has to look for equal keys.
 fn write_object(members: Vec<DynamicMember>, out: &mut Builder) {
     let Some(keys) = members.iter().map(known_key).collect::<Option<Vec<&str>>>() else {
         return out.push(Op::Object(members));
@@ -136,7 +136,7 @@ fn write_object(members: Vec<DynamicMember>, out: &mut Builder) {
     out.text("}");
 }
 
-/// A key without parameters. Each text is escaped in one way only, so equal keys have equal text here.
+/// A key without parameters. A text has only one escaped form, so equal keys have equal text here.
 fn known_key(member: &DynamicMember) -> Option<&str> {
     match member.key.as_slice() {
         [] => Some(""),
@@ -145,7 +145,7 @@ fn known_key(member: &DynamicMember) -> Option<&str> {
     }
 }
 
-/// A number stays as it is written: no digit is lost.
+/// A number stays as written, so no digit is lost.
 fn number(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
     let start = cursor.at();
     let text = cursor.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));

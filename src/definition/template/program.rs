@@ -1,11 +1,11 @@
-//! What a template compiles to: steps that are run one after another, literal text merged.
+//! The compiled form of a template: steps that run one after another, with literal text merged.
 
 use crate::json;
 
 /// One step of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// JSON text, written as it stands.
+    /// JSON text, written unchanged.
     Text(String),
     /// A field as a whole value: it keeps its JSON type.
     Value(RowReference),
@@ -13,33 +13,33 @@ pub enum Op {
     Spliced(RowReference),
     /// Text inside a string that is the same in every message of an event.
     Fixed(Fixed),
-    /// Text inside a string that each message has its own of.
+    /// Text inside a string that differs in each message.
     Varying(Varying),
-    /// An object of which some keys are known only when it is written. All others are plain text.
+    /// An object with some keys that are known only when it is written. All other objects are compiled to text.
     Object(Vec<DynamicMember>),
 }
 
-/// A member of an object whose keys are known only when it is written.
+/// A member of an [`Op::Object`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DynamicMember {
-    /// Writes what stands between the key's quotes.
+    /// Writes the text between the key's quotes.
     pub key: Vec<Op>,
     /// Writes the value.
     pub value: Vec<Op>,
 }
 
-/// What of a row a parameter stands for.
+/// The part of a row that a parameter inserts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowReference {
     /// `[@field:Name]`
     Field(Box<str>),
     /// `[@field:Name/]`: the URL of the attachment that the field names.
     AttachmentUrl(Box<str>),
-    /// `[@out-hook:missing]`: a list of the fields of which the source did not send the value.
+    /// `[@out-hook:missing]`: a list of the fields whose value the source did not send.
     Missing,
 }
 
-/// Parameters that are known as soon as the event is.
+/// Parameters whose values the event alone determines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fixed {
     EventId,
@@ -50,7 +50,7 @@ pub enum Fixed {
     ObjectName,
 }
 
-/// Parameters that each message has its own of.
+/// Parameters whose values differ in each message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Varying {
     MessageId,
@@ -59,8 +59,8 @@ pub enum Varying {
     Sequence,
 }
 
-/// The parameters of `[@out-hook:…]` by name. The first [`DEFAULT_HEAD`] are those of the default payload, in the
-/// order of Caspio's page "Creating and Managing Events".
+/// The parameters of `[@out-hook:…]` by name. The first [`DEFAULT_HEAD`] are in the default payload, in the order of
+/// Caspio's page "Creating and Managing Events".
 pub const OUT_HOOK: [(&str, Op); 11] = [
     ("eventId", Op::Fixed(Fixed::EventId)),
     ("messageId", Op::Varying(Varying::MessageId)),
@@ -75,10 +75,10 @@ pub const OUT_HOOK: [(&str, Op); 11] = [
     ("missing", Op::Spliced(RowReference::Missing)),
 ];
 
-/// How many of [`OUT_HOOK`] a default payload begins with.
+/// Number of parameters in [`OUT_HOOK`] that a default payload begins with.
 pub const DEFAULT_HEAD: usize = 8;
 
-/// Adds the fields that steps name.
+/// Adds the fields that the steps name.
 pub(super) fn collect_fields<'o>(ops: &'o [Op], into: &mut Vec<&'o str>) {
     for op in ops {
         match op {

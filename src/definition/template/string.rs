@@ -4,7 +4,7 @@ use super::TemplateError;
 use super::cursor::TemplateCursor;
 use super::program::{Builder, OUT_HOOK, Op, RowReference};
 
-/// Reads a string, from its opening quote to its closing one; gives the steps that write what is between.
+/// Parses a string from its opening to its closing quote. Returns the steps that write its content.
 pub(super) fn string(cursor: &mut TemplateCursor<'_>) -> Result<Vec<Op>, TemplateError> {
     let mut text = StringReader { opened: cursor.at(), quote: cursor.next().unwrap_or('"'), cursor };
     let mut out = Builder::default();
@@ -20,7 +20,7 @@ pub(super) fn string(cursor: &mut TemplateCursor<'_>) -> Result<Vec<Op>, Templat
     }
 }
 
-/// A string that is being read.
+/// A string that is being parsed.
 struct StringReader<'c, 't> {
     cursor: &'c mut TemplateCursor<'t>,
     opened: usize,
@@ -30,7 +30,7 @@ struct StringReader<'c, 't> {
 /// One character of a string's text.
 struct Character {
     value: char,
-    /// An escaped character is never a delimiter: this is how a `]` comes into a field's name.
+    /// An escaped character is never a delimiter. This allows a `]` in a field's name.
     escaped: bool,
 }
 
@@ -134,7 +134,7 @@ impl StringReader<'_, '_> {
         Err(self.cursor.error_at(start, expected, format!("`[@{}`", excerpt(word))))
     }
 
-    /// A name ends at the first `]` that is not escaped.
+    /// Reads a name up to the first `]` that is not escaped.
     fn name(&mut self, start: usize) -> Result<ParameterName, TemplateError> {
         let mut name = ParameterName { text: String::new(), slash: false };
         loop {
@@ -154,14 +154,14 @@ impl StringReader<'_, '_> {
     }
 }
 
-/// A parameter's name; a slash that ends it is not part of it.
+/// A parameter's name. A slash at its end is not part of it.
 struct ParameterName {
     text: String,
     slash: bool,
 }
 
 impl ParameterName {
-    /// More follows: a slash read before was part of the name.
+    /// Adds a slash that was read before. It is part of the name, because more text follows.
     fn end_slash(&mut self) {
         if self.slash {
             self.text.push('/');
@@ -175,7 +175,7 @@ impl ParameterName {
     }
 }
 
-/// As much of a text as an error shows.
+/// The start of a text, as long as an error shows it.
 pub(super) fn excerpt(text: &str) -> String {
     const SHOWN: usize = 40;
     let mut shown: String = text.chars().take(SHOWN).collect();

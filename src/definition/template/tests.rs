@@ -1,4 +1,4 @@
-//! What a template compiles to, and how it is refused.
+//! What templates compile to, and how bad ones are refused.
 
 use proptest::prelude::*;
 
