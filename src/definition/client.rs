@@ -1,4 +1,4 @@
-//! Programs that use the API, and the key that signs their tokens.
+//! API clients, and the key that signs their tokens.
 
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -12,17 +12,17 @@ use crate::id::{AccountId, ClientId};
 pub struct Client {
     pub id: ClientId,
     pub account: AccountId,
-    /// Who it is, for people: the `CreatedBy` of what it makes.
+    /// Its name for people: the `CreatedBy` of the definitions that it makes.
     pub name: String,
-    /// The SHA-256 of its secret in hexadecimal. A secret is 32 random bytes, so nothing slower is needed.
+    /// SHA-256 of its secret in hexadecimal. A secret is 32 random bytes, so a slower hash is not needed.
     secret_sha256: String,
-    /// Lists come as `{"Result":[…]}` with secrets, which some existing clients read.
+    /// Lists have the form `{"Result":[…]}` and contain secrets, because some existing clients read them.
     #[serde(default)]
     pub legacy: bool,
     pub created: Stamp,
 }
 
-/// What signs tokens, one for all instances. In the form of a webhook's secret, so that it is sealed like one.
+/// The key that signs tokens, one for all instances. It has the form of a webhook's secret, so it is sealed like one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenKey<S = Secret> {
     pub key: S,
@@ -30,8 +30,8 @@ pub struct TokenKey<S = Secret> {
 }
 
 impl Client {
-    /// A client, and its secret, which is kept nowhere: 64 hexadecimal digits of 32 random bytes, so that nothing
-    /// in it needs to be encoded in a form or a URL.
+    /// Creates a client and its secret, which is not stored anywhere. The secret is 64 hexadecimal digits of 32
+    /// random bytes, so it needs no encoding in a form or a URL.
     pub fn new(
         id: ClientId,
         account: AccountId,
@@ -45,7 +45,8 @@ impl Client {
         (Client { id, account, name, secret_sha256, legacy, created }, secret)
     }
 
-    /// Whether this is the client's secret; takes as long for a nearly right one as for a wrong one.
+    /// Whether this is the client's secret. The comparison takes constant time: its duration does not show how much
+    /// of a wrong secret is right.
     pub fn has_secret(&self, secret: &str) -> bool {
         let given = hex(digest(&SHA256, secret.as_bytes()).as_ref());
         given.as_bytes().ct_eq(self.secret_sha256.as_bytes()).into()

@@ -1,4 +1,4 @@
-//! An event as it is stored: which row changes fire, and what is sent.
+//! An event as stored: which row changes fire it, and what is sent.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,27 +6,27 @@ use super::Stamp;
 use crate::id::{EventId, WebhookId};
 use crate::vocabulary::Operation;
 
-/// Which row changes fire, and what is sent.
+/// Which row changes fire a message, and what is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     pub id: EventId,
     pub webhook: WebhookId,
     #[serde(with = "operation_as_event_type")]
     pub operation: Operation,
-    /// How the request spelt the event type, if in letters of other cases: it is echoed so.
+    /// The event type as the request spelled it, if its letter case differs. Answers repeat it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub type_as_given: Option<String>,
     pub object_name: String,
-    /// The fields whose change fires an update event; empty is all fields.
+    /// The fields whose change fires an update event. Empty is all fields.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub object_fields: Vec<String>,
-    /// As given; empty is all sources.
+    /// As given. Empty is all sources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub event_sources: Vec<String>,
     #[serde(default, skip_serializing_if = "Payload::is_default")]
     pub payload: Payload,
     pub enabled: bool,
-    /// 1 when it is made, and one more with each change.
+    /// 1 at creation, and one more with each change.
     #[serde(default = "super::webhook::first")]
     pub version: u32,
     pub created: Stamp,
@@ -34,7 +34,7 @@ pub struct Event {
     pub modified: Option<Stamp>,
 }
 
-/// What a message's body is made of.
+/// Content of a message's body.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Payload {
@@ -66,7 +66,7 @@ mod operation_as_event_type {
         let text = String::deserialize(deserializer)?;
         Operation::from_event_type(&text).ok_or_else(|| {
             D::Error::custom(format!(
-                "{text:?} is no event type: use table.recordInsert, table.recordUpdate or table.recordDelete"
+                "{text:?} is not an event type: use table.recordInsert, table.recordUpdate or table.recordDelete"
             ))
         })
     }

@@ -1,11 +1,11 @@
-//! The types that a field can be declared with, in the API's words.
+//! The types that a field can be declared with, as the API names them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A field's type. Only [`FieldType::Password`] changes what is sent; the others are for those who read.
+/// A field's type. Only [`FieldType::Password`] changes what is sent. The others are information for readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum FieldType {
@@ -30,9 +30,9 @@ pub enum FieldType {
     Formula,
 }
 
-/// A text that is no type of a field.
+/// A text that is not a field type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no type of a field: use {list}", list = FieldType::ALL.map(FieldType::as_str).join(", "))]
+#[error("{0:?} is not a field type: use {list}", list = FieldType::ALL.map(FieldType::as_str).join(", "))]
 pub struct UnknownFieldType(pub String);
 
 impl FieldType {
@@ -86,7 +86,7 @@ impl FieldType {
 impl FromStr for FieldType {
     type Err = UnknownFieldType;
 
-    /// The case of the letters is forgiven.
+    /// Letter case is ignored.
     fn from_str(text: &str) -> Result<Self, UnknownFieldType> {
         let named = Self::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text));
         named.ok_or_else(|| UnknownFieldType(text.to_owned()))

@@ -1,8 +1,8 @@
 //! Secrets at rest: sealed with AES-256-GCM (NIST SP 800-38D) under keys from the configuration.
 //!
-//! The first key seals, all of them open; so a key is replaced by putting a new one before it, writing the
-//! definitions anew, and only then taking the old one away. A sealed text is bound to the record that it stands
-//! in: copied into another, it does not open.
+//! The first key seals, and all keys open. To replace a key, put a new one before it, write the definitions again,
+//! and only then remove the old one. A sealed text is bound to its record: copied into another record, it does not
+//! open.
 
 use std::fmt;
 
@@ -12,10 +12,11 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
-/// What a sealed text starts with; the id of its key and the base64 of nonce, ciphertext and tag follow.
+/// Prefix of a sealed text. The id of its key follows, then the base64 of nonce, ciphertext and tag.
 const SEALED: &str = "sealed:v1:";
 
-/// The keys that seal and open secrets; without any, secrets stand as they are. Its `Debug` shows only their ids.
+/// The keys that seal and open secrets. Without keys, secrets are stored as they are. Its `Debug` output shows only
+/// the keys' ids.
 #[derive(Clone, Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct Keyring {
@@ -29,7 +30,7 @@ struct SealingKey {
     key: LessSafeKey,
 }
 
-/// A text that is no key. It does not show the text.
+/// A text that is not a key. The error does not show the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("key {number} is not the base64 of 32 bytes; `openssl rand -base64 32` makes one")]
 pub struct BadKey {
@@ -50,7 +51,7 @@ impl Keyring {
         self.keys.is_empty()
     }
 
-    /// Seals a text for the record of that name; `random` fills its argument with random bytes.
+    /// Seals a text for the record with this name. `random` fills its argument with random bytes.
     pub fn seal(&self, record: &str, text: &str, random: &dyn Fn(&mut [u8])) -> String {
         let Some(SealingKey { id, key }) = self.keys.first() else { return text.to_owned() };
         let mut nonce = [0; NONCE_LEN];
@@ -61,10 +62,10 @@ impl Keyring {
         format!("{SEALED}{id}:{}", STANDARD.encode([&nonce[..], &sealed].concat()))
     }
 
-    /// Opens a text that was sealed for the record of that name; a text that is not sealed comes back as it is.
+    /// Opens a text that was sealed for the record with this name. A text that is not sealed is returned as it is.
     ///
     /// # Errors
-    /// Its key is not there, or it is not what was sealed.
+    /// Its key is not in the keyring, or the sealed text was changed or belongs to another record.
     pub fn open(&self, record: &str, text: String) -> Result<String, CannotOpen> {
         let Some(rest) = text.strip_prefix(SEALED) else { return Ok(text) };
         let (id, body) = rest.split_once(':').ok_or(CannotOpen::Broken)?;

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use super::{Changes, Client, DefinitionKey, Definitions, Event, LogRecord, Table, TokenKey, Usage, Webhook};
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
-/// The committed definitions with drafted records laid over them: what a write decides on that shares a
-/// transaction with others before it. Only looking at it costs nothing; nobody else sees it.
+/// The committed definitions with drafted records over them. A write decides on these if it shares a transaction with
+/// earlier writes. Reading alone costs nothing, and other readers do not see the draft.
 pub struct PendingDefinitions<'d> {
     committed: &'d Definitions,
     drafted: Definitions,
-    /// What the draft says, also by leaving it out: a key that is touched is as `drafted` has it.
+    /// The keys that the draft decides, deletions included: a touched key is as in `drafted`.
     touched: BTreeSet<DefinitionKey>,
 }
 
@@ -19,22 +19,22 @@ impl<'d> PendingDefinitions<'d> {
         Self { committed, drafted: Definitions::default(), touched: BTreeSet::new() }
     }
 
-    /// The definitions without what is drafted.
+    /// The definitions without the draft.
     pub fn committed(&self) -> &'d Definitions {
         self.committed
     }
 
-    /// Lays records over what is there.
+    /// Adds records to the draft.
     pub fn put(&mut self, records: &[LogRecord]) {
         for record in records {
             let (key, value) = (record.key.to_string(), record.value.as_deref());
-            // Records that this program has made are ones that it can read.
+            // This program can read the records that it has made.
             let _ = self.drafted.apply(key.as_bytes(), value, &mut Changes::default());
             self.touched.insert(record.key);
         }
     }
 
-    /// Whether all that these records say is so.
+    /// Whether the definitions already match all of these records.
     pub fn holds(&self, records: &[LogRecord]) -> bool {
         records.iter().all(|record| self.record(record.key) == *record)
     }
@@ -50,7 +50,7 @@ impl<'d> PendingDefinitions<'d> {
         record.unwrap_or(LogRecord::deletion(key))
     }
 
-    /// Where a key is looked up.
+    /// The definitions in which a key is looked up.
     fn side(&self, key: DefinitionKey) -> &Definitions {
         if self.touched.contains(&key) { &self.drafted } else { self.committed }
     }
@@ -75,7 +75,7 @@ impl<'d> PendingDefinitions<'d> {
         self.side(DefinitionKey::TokenKey).token_key()
     }
 
-    /// The webhooks of that name in an account.
+    /// The webhooks of an account with this name.
     pub fn named(&self, account: &AccountId, name: &str) -> impl Iterator<Item = &Webhook> {
         let committed =
             self.committed.named(account, name).filter(|webhook| !self.touches(DefinitionKey::Webhook(webhook.id)));
@@ -88,7 +88,7 @@ impl<'d> PendingDefinitions<'d> {
         committed.chain(self.drafted.events_of(webhook))
     }
 
-    /// What an account has of definitions.
+    /// Usage of an account.
     pub fn usage(&self, account: &AccountId) -> Usage {
         let added_to = |usage: Usage, side: &Definitions| {
             self.touched.iter().fold(usage, |usage, key| usage + self.usage_of(*key, side, account))
@@ -97,7 +97,7 @@ impl<'d> PendingDefinitions<'d> {
         added_to(self.committed.usage(account), &self.drafted) - replaced
     }
 
-    /// What a definition takes on one side of the draft, if it is of the account.
+    /// Usage by a definition on one side of the draft, if it belongs to the account.
     fn usage_of(&self, key: DefinitionKey, side: &Definitions, account: &AccountId) -> Usage {
         let is_own = |webhook: &Webhook| webhook.account == *account;
         let usage = match key {

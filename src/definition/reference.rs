@@ -1,6 +1,7 @@
-//! A secret that stands elsewhere: `${NAME}` for a variable of the environment, `${file:/path}` for a file.
+//! References to secrets that are stored elsewhere: `${NAME}` for an environment variable, `${file:/path}` for a
+//! file.
 
-/// Where a secret stands.
+/// Where a secret is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretReference<'t> {
     Variable(&'t str),
@@ -8,7 +9,7 @@ pub enum SecretReference<'t> {
 }
 
 impl<'t> SecretReference<'t> {
-    /// None for a text that is the secret itself.
+    /// Parses a reference. None if the text is the secret itself.
     pub fn of(text: &'t str) -> Option<Self> {
         let inner = text.strip_prefix("${")?.strip_suffix('}')?;
         Some(inner.strip_prefix("file:").map_or(SecretReference::Variable(inner), SecretReference::File))

@@ -1,4 +1,4 @@
-//! Definitions for the tests of this part.
+//! Definitions for the tests of this room.
 
 use proptest::prelude::*;
 
@@ -69,7 +69,7 @@ pub fn table(name: &str, fields: &[(&str, FieldType)]) -> Table {
     }
 }
 
-/// One of a few ids, so that records meet.
+/// One of a few ids, so that records share keys.
 pub fn webhook_id() -> impl Strategy<Value = WebhookId> {
     (0_u8..4).prop_map(|n| WebhookId::from_random([n; 6]))
 }
@@ -78,7 +78,7 @@ pub fn event_id() -> impl Strategy<Value = EventId> {
     (0_u8..8).prop_map(|n| EventId::from_random([n; 6]))
 }
 
-/// Any text that a person may put in, hostile ones too, but not blank.
+/// Any text that a user may enter, hostile ones too, but not blank.
 pub fn text() -> impl Strategy<Value = String> {
     let odd = [
         "yes", "null", "~", "123", "1e3", "0x1F", "- a", "a: b", "#c", " lead", "trail ", "a\nb", "'", "\"", "é漢",

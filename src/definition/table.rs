@@ -1,20 +1,20 @@
-//! A table as it is declared: what its fields are, where the stream can't show it.
+//! A declared table: the facts about its fields that the stream can't show.
 
 use serde::{Deserialize, Serialize};
 
 use super::{FieldType, Stamp};
 use crate::id::{AccountId, TableId};
 
-/// A table's declaration. It need not name every field: what it leaves out is as the stream shows it.
+/// A table's declaration. It need not name every field: the stream shows the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    /// Made of the account and the name, so that a table is declared once.
+    /// Derived from the account and the name, so that a table is declared once.
     pub id: TableId,
     pub account: AccountId,
     pub name: String,
-    /// In the order in which they are shown.
+    /// In display order.
     pub fields: Vec<TableField>,
-    /// 1 when it is made, and one more with each change.
+    /// 1 at creation, and one more with each change.
     #[serde(default = "super::webhook::first")]
     pub version: u32,
     pub created: Stamp,
@@ -28,7 +28,7 @@ pub struct TableField {
     pub name: String,
     #[serde(rename = "type")]
     pub kind: FieldType,
-    /// What people call it; its name unless given.
+    /// Name for people. Defaults to the field's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub struct TableField {
 }
 
 impl Table {
-    /// The fields that no default payload holds.
+    /// The fields that default payloads omit.
     pub fn passwords(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().filter(|field| field.is_password()).map(|field| field.name.as_str())
     }

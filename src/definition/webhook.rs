@@ -1,4 +1,4 @@
-//! A webhook as it is stored.
+//! A webhook as stored.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{DeliverySettings, Secret};
 use crate::id::{AccountId, WebhookId};
 
-/// Where the messages of its events go, and with which secret.
+/// Where the messages of its events go, and the secret that signs them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Webhook<S = Secret> {
     pub id: WebhookId,
@@ -15,21 +15,21 @@ pub struct Webhook<S = Secret> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     pub urls: Vec<String>,
-    /// Calls a second over the whole group; None is unlimited.
+    /// Max calls per second over the whole group. None is unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_throttling: Option<u32>,
     pub secret: S,
-    /// The secret before it, while messages are signed with both.
+    /// The previous secret, while messages are signed with both.
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     pub old_secret: Option<OldSecret<S>>,
     #[serde(default, skip_serializing_if = "DeliverySettings::is_default")]
     pub handling: DeliverySettings,
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// Why it was disabled, if a receiver's answer did that (410). Whoever enables it takes this away.
+    /// Why it was disabled, if a receiver's answer did that (410). Enabling the webhook removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
-    /// 1 when it is made, and one more with each change.
+    /// 1 at creation, and one more with each change.
     #[serde(default = "first")]
     pub version: u32,
     pub created: Stamp,
@@ -37,7 +37,7 @@ pub struct Webhook<S = Secret> {
     pub modified: Option<Stamp>,
 }
 
-/// A secret that was replaced and is still good for a while.
+/// A replaced secret that is still valid for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldSecret<S = Secret> {
     pub secret: S,
@@ -46,10 +46,10 @@ pub struct OldSecret<S = Secret> {
 }
 
 impl<S> Webhook<S> {
-    /// The same with other secrets, as between how they are kept and how they are used.
+    /// The same webhook with converted secrets, between the stored form and the form in use.
     ///
     /// # Errors
-    /// What `change` says of one of them.
+    /// The error of `change`.
     pub fn with_secrets<T, E>(self, mut change: impl FnMut(S) -> Result<T, E>) -> Result<Webhook<T>, E> {
         let secret = change(self.secret)?;
         let old_secret = match self.old_secret {
@@ -89,12 +89,12 @@ impl Stamp {
     }
 }
 
-/// What holds of a definition that does not say otherwise.
+/// Default of a field that is true unless given.
 pub(super) fn yes() -> bool {
     true
 }
 
-/// The version of a definition that is new.
+/// The version of a new definition.
 pub(super) fn first() -> u32 {
     1
 }

@@ -296,7 +296,7 @@ Tables:
     );
     let problems = problems(&Definitions::default(), &file);
     let expected = [
-        "line 5, column 5: field \"a\" of table \"A\": Type: \"PASWORD\" is no type of a field: use STRING, TEXT, PASSWORD",
+        "line 5, column 5: field \"a\" of table \"A\": Type: \"PASWORD\" is not a field type: use STRING, TEXT, PASSWORD",
         "line 7, column 5: field \"b\" of table \"A\": the file has it on line 6 already",
         "line 8, column 5: field \" \" of table \"A\": Name is required",
         &format!("line 9, column 5: field \"{long}\" of table \"A\": Name has 256 characters"),

@@ -174,7 +174,7 @@ fn a_table_record_has_the_id_of_its_account_and_name_and_a_known_type() {
             "its id is not that of table \"Orders\" of account \"zoo\"",
         ),
         (DefinitionKey::Table(other).to_string(), value.clone(), "which is not the key's"),
-        (key.clone(), value.replace("PASSWORD", "SECRET"), "\"SECRET\" is no type of a field"),
+        (key.clone(), value.replace("PASSWORD", "SECRET"), "\"SECRET\" is not a field type"),
         ("table/short".to_owned(), value.clone(), "16 characters"),
     ];
     for (key, value, reason) in cases {
