@@ -170,8 +170,8 @@ pub fn delete_webhook(draft: &PendingDefinitions<'_>, id: &str, account: &Accoun
 /// since 1970.
 ///
 /// # Errors
-/// The webhook does not exist, or the old secret of an earlier replacement is still valid: some receivers may know
-/// only that one.
+/// The webhook does not exist. Or an overlap is requested while the old secret of an earlier replacement is still
+/// valid: some receivers may know only that one.
 pub fn regenerate_secret(
     draft: &PendingDefinitions<'_>,
     id: &str,

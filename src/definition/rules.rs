@@ -327,7 +327,7 @@ impl<'e> TableSlots<'e> {
                 Violation::SameFields { table: table(), other: *other }
             });
         }
-        // An event for all fields is the only one, so each existing event shows the kind of all.
+        // An event for all fields excludes others, so any existing event shows which kind the table has.
         if let Some((others, other)) = self.updates.first_key_value()
             && others.is_empty() != fields.is_empty()
         {
