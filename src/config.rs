@@ -1,8 +1,8 @@
-//! The configuration: a TOML file and environment overrides become one checked [`Config`]. Nothing else
-//! reads either.
+//! The configuration: a TOML file and environment overrides become one checked [`Config`]. No other module reads
+//! either.
 //!
-//! Each part owns its section's type; this module composes them and holds them against each other. What
-//! can't work together is refused before anything starts, with both values.
+//! Each part owns the type of its section. This module composes the sections and checks them against each other.
+//! Settings that contradict each other are refused before anything starts. The error shows both values.
 
 mod contradictions;
 mod document;
@@ -36,88 +36,87 @@ use crate::definition::rules::{self, Policy};
 use crate::id::AccountId;
 use crate::{api, deliver, message_log, settle, stats, store, telemetry};
 
-/// What names of environment variables start with that override keys: `OUTHOOK__KAFKA__BROKERS` is
-/// `kafka.brokers`.
+/// Prefix of environment variables that override keys: `OUTHOOK__KAFKA__BROKERS` sets `kafka.brokers`.
 pub const ENVIRONMENT_PREFIX: &str = "OUTHOOK__";
 
-/// Everything that can be set.
+/// The configuration of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The Kafka cluster, and this instance's place in its consumer group.
+    /// The Kafka cluster and the consumer group of this instance.
     pub kafka: Kafka,
-    /// Topics with row changes, and how their records are read. `run` needs at least one.
+    /// Topics with row changes, and the format of their records. `run` needs at least one source.
     pub sources: Vec<SourceConfig>,
-    /// What Outhook's own topics are called.
+    /// Names of Outhook's own topics.
     pub topics: Topics,
-    /// The topic that holds webhooks and events.
+    /// The definitions topic, which holds webhooks and events, and the limits of accounts.
     pub definitions: store::Config,
-    /// The topic for what will not be tried again.
+    /// The dead-letter topic.
     pub dead_letters: settle::Config,
-    /// The topics in which calls wait for their next attempt.
+    /// The retry topics, in which calls wait for their next attempt.
     pub retries: settle::Retries,
-    /// The topic in which calls wait for endpoints that take less than comes, or that fail.
+    /// The overflow log, in which calls of saturated and failing endpoints wait.
     pub overflow: settle::Overflow,
-    /// The topic through which the calls of webhooks go that want them in row order.
+    /// The row-order topic, for the calls of webhooks with row order.
     pub row_order: settle::RowOrder,
-    /// The topic for what operators should know of endpoints.
+    /// The operator events topic, for reports on endpoints.
     pub operator_events: settle::OperatorEvents,
-    /// The topic for what became of every attempt.
+    /// The message log: a topic with the outcome of each attempt.
     pub message_log: message_log::Config,
-    /// The topic for what is counted, and for the tables and fields that were seen.
+    /// The stats topic, for counts and for the tables and fields that were seen.
     pub stats: stats::Config,
-    /// How calls are made.
+    /// Delivery of calls to endpoints.
     pub delivery: deliver::Config,
-    /// What is put into messages.
+    /// Contents of messages.
     pub render: Render,
-    /// What accounts may ask for.
+    /// Limits of the settings that accounts choose.
     pub limits: Limits,
-    /// What may be in memory.
+    /// Memory limits.
     pub memory: Memory,
-    /// How a stop behaves.
+    /// Draining at a stop or a rebalance.
     pub drain: Drain,
-    /// Where the API, metrics and health are served.
+    /// The HTTP listener of the API, metrics and health.
     pub listen: api::Config,
-    /// How clients of the API are known.
+    /// Tokens of API clients.
     pub api: api::Access,
-    /// What is logged, and how.
+    /// Log lines.
     pub log: telemetry::Config,
 }
 
-/// Why there is no configuration.
+/// Why the configuration can't be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("there is no configuration: {} does not exist", .path.display())]
     Missing { path: PathBuf },
     #[error("can't read {}: {reason}", .path.display())]
     Unreadable { path: PathBuf, reason: std::io::Error },
-    /// All problems that one look finds: a syntax or type error stands alone, contradictions come together.
+    /// The problems found: one syntax or type error, or all contradictions together.
     #[error("{}", problem::lines(.0))]
     Invalid(Vec<ConfigProblem>),
 }
 
-/// Where the configuration's file is.
+/// Path of the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigFile {
-    /// Named by the user: it must be there.
+    /// Named by the user. The file must exist.
     Named(PathBuf),
-    /// The default place: it may be missing when the environment holds the configuration.
+    /// The default path. The file may be missing if the environment holds the configuration.
     Default(PathBuf),
 }
 
 impl Config {
-    /// Reads the file, lays the overrides over it, and checks the whole.
+    /// Reads the file, applies the overrides, and checks the result.
     ///
     /// # Errors
-    /// No file, or what is in it or in an override can't be used.
+    /// The file is missing or unreadable, or a value in it or in an override is invalid.
     pub fn load(file: &ConfigFile, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Error> {
         Self::load_for(file, environment, &|_| Vec::new())
     }
 
-    /// The same for who does more with it, and finds more that is wrong with what holds together.
+    /// Like [`load`](Self::load), with further checks: `find` runs if the configuration has no contradictions.
     ///
     /// # Errors
-    /// The same, and what was found.
+    /// Those of [`load`](Self::load), and the problems that `find` returns.
     pub fn load_for(
         file: &ConfigFile,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -136,10 +135,11 @@ impl Config {
         Self::parse_for(path, &text, overrides, find)
     }
 
-    /// The same from a text; `path` is what errors call it, and every pair of `overrides` is one.
+    /// Like [`load`](Self::load), from a text. `path` is the file name in errors. `overrides` are pairs of variable
+    /// and value.
     ///
     /// # Errors
-    /// What is in the text or in an override can't be used.
+    /// A value in the text or in an override is invalid.
     pub fn parse(path: &Path, text: &str, overrides: Vec<(String, String)>) -> Result<Self, Error> {
         Self::parse_for(path, text, overrides, &|_| Vec::new())
     }
@@ -166,7 +166,7 @@ impl Config {
         Err(Error::Invalid(problems))
     }
 
-    /// Refuses a configuration that gives `run` nothing to read; commands about definitions need no source.
+    /// Refuses a configuration without sources, for `run`. Commands about definitions need no source.
     ///
     /// # Errors
     /// There is no source.
@@ -182,13 +182,13 @@ impl Config {
         )]))
     }
 
-    /// The account that all sources share; None when they differ. Without a source it is their default.
+    /// The account that all sources share, or None if they differ. Without a source it is the default account.
     pub fn only_account(&self) -> Option<AccountId> {
         let Some(first) = self.sources.first() else { return Some(AccountId::default()) };
         self.sources.iter().all(|source| source.account == first.account).then(|| first.account.clone())
     }
 
-    /// What definitions may be, here.
+    /// The rules that definitions must follow with this configuration.
     pub fn policy(&self) -> Policy {
         let deliver::Config { allow_http, allow_addresses, deny_addresses, .. } = &self.delivery;
         let addresses = Guard::new(allow_addresses.clone(), deny_addresses.clone());
@@ -198,13 +198,14 @@ impl Config {
         Policy { allow_http: *allow_http, limits, unknown_tables, addresses }
     }
 
-    /// The source that reads a topic: at most one, since sources that overlap are refused.
+    /// The source that reads a topic. There is at most one, because overlapping sources are refused.
     pub fn source_of(&self, topic: &str) -> Option<&SourceConfig> {
         self.sources.iter().find(|source| source.reads(topic))
     }
 }
 
-/// A variable that overrides a key, with the value, which may be in the file that it names. It has to be text.
+/// Name and value of a variable that overrides a key. The value may be in a file that the variable names. It must be
+/// UTF-8.
 fn our_variable((name, value): (OsString, OsString)) -> Option<Result<(String, String), Error>> {
     let name = name.into_string().ok().filter(|name| name.starts_with(ENVIRONMENT_PREFIX))?;
     let bad = |message: String, help: &str| {
@@ -214,7 +215,7 @@ fn our_variable((name, value): (OsString, OsString)) -> Option<Result<(String, S
     Some(match value.into_string() {
         Ok(path) if secrets::of_file(&name).is_some() => match secrets::in_file(&path) {
             Ok(value) => Ok((name, value)),
-            Err(reason) => bad(reason, "let it name a file of text that this user may read"),
+            Err(reason) => bad(reason, "set it to the path of a text file that this user may read"),
         },
         Ok(value) => Ok((name, value)),
         Err(_) => bad("the value of this variable is not UTF-8".to_owned(), "set it to text"),

@@ -1,15 +1,15 @@
-//! Settings that are fine alone and can't work together.
+//! Settings that are valid alone and contradict each other.
 
 use super::{Config, ConfigProblem, SourceConfig};
 
-/// Everything that is wrong with a configuration that could be read.
+/// Finds all problems of a configuration whose syntax and types are valid.
 pub(super) fn find(config: &Config) -> Vec<ConfigProblem> {
     let mut problems = config.kafka.problems();
     for (index, source) in config.sources.iter().enumerate() {
         problems.extend(source.problems(&format!("sources[{index}]")));
     }
     problems.extend(overlaps(&config.sources));
-    // Each topic of that prefix would be named.
+    // With an invalid prefix, each topic with that prefix would be reported too.
     match config.topics.problems() {
         Some(problem) => problems.push(problem),
         None => problems.extend(topic_names(config)),
@@ -31,7 +31,7 @@ pub(super) fn find(config: &Config) -> Vec<ConfigProblem> {
     problems
 }
 
-/// Topics that two sources would read: which of their formats counts would be chance.
+/// Finds topics that two sources would read. Otherwise chance would decide which source's format applies.
 fn overlaps(sources: &[SourceConfig]) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     let named =
@@ -41,13 +41,13 @@ fn overlaps(sources: &[SourceConfig]) -> Vec<ConfigProblem> {
         let key = format!("sources[{index}].topics");
         if let Some((first, _)) = named[..position].iter().find(|(_, other)| *other == topic) {
             let message = format!("the topic {topic:?} is in {key} and already in sources[{first}].topics");
-            problems.push(ConfigProblem::with(&key, message, "name it once"));
+            problems.push(ConfigProblem::with(&key, message, "list it once"));
         }
         for (other, source) in sources.iter().enumerate().filter(|(other, _)| *other != index) {
             if let Some(pattern) = source.topics_regex.as_ref().filter(|pattern| pattern.matches(topic)) {
                 let message =
                     format!("the topic {topic:?} is in {key} and matches sources[{other}].topics_regex, {pattern:?}");
-                problems.push(ConfigProblem::with(&key, message, "take it out of the list, or narrow the expression"));
+                problems.push(ConfigProblem::with(&key, message, "remove it from the list, or narrow the expression"));
             }
         }
     }
@@ -63,19 +63,19 @@ fn topic_names(config: &Config) -> Vec<ConfigProblem> {
     own.chain(sources)
         .filter(|(_, topic)| !is_topic_name(topic))
         .map(|(key, topic)| {
-            let help = "a topic has 1 to 249 of the characters a-z A-Z 0-9 . _ -; an expression goes into topics_regex";
-            ConfigProblem::with(&key, format!("{key} has {topic:?}, which can't be a topic's name"), help)
+            let help = "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -; write a regular expression in topics_regex";
+            ConfigProblem::with(&key, format!("{key} has {topic:?}, which is not a valid topic name"), help)
         })
         .collect()
 }
 
-/// As Kafka's own `Topic.validate` has it.
+/// Whether a text is a valid topic name, by the rules of Kafka's `Topic.validate`.
 pub(super) fn is_topic_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
 }
 
-/// The topics that Outhook writes, with the keys that name them.
+/// The topics that Outhook writes, each with the key of its name.
 pub(super) fn own_topics(config: &Config) -> Vec<(&'static str, String)> {
     let one = [
         ("definitions.topic", &config.definitions.topic),
@@ -91,14 +91,14 @@ pub(super) fn own_topics(config: &Config) -> Vec<(&'static str, String)> {
     one.into_iter().map(|(key, topic)| (key, topic.clone())).chain(tiers).collect()
 }
 
-/// Outhook's own topics must be apart, and no source may read them: dead letters would breed.
+/// Finds own topics that share a name, and sources that read an own topic: dead letters would produce dead letters.
 fn own_topics_apart(config: &Config) -> Vec<ConfigProblem> {
     let own = own_topics(config);
     let mut problems = Vec::new();
     for (position, (key, topic)) in own.iter().enumerate() {
         if let Some((first, _)) = own[..position].iter().find(|(_, other)| other == topic) {
             let message = format!("{key} and {first} are both {topic:?}");
-            problems.push(ConfigProblem::with(*key, message, "each needs a topic of its own"));
+            problems.push(ConfigProblem::with(*key, message, "each needs a separate topic"));
         }
     }
     for (index, source) in config.sources.iter().enumerate() {
@@ -127,18 +127,18 @@ fn replication(config: &Config) -> impl Iterator<Item = ConfigProblem> {
         Some(ConfigProblem::with(
             key,
             format!("{key} is {factor}, but a topic has at least one replica"),
-            "leave it out for the broker's own",
+            "remove it to use the broker's default.replication.factor",
         ))
     })
 }
 
-/// A drain blocks the rebalance that asked for it. Heartbeats go on meanwhile, so the session does not end;
-/// what ends is the time in which the client has to poll again.
+/// Finds a drain deadline that is too long. A drain blocks the rebalance that requested it. Heartbeats continue
+/// meanwhile, so the session does not end. But the client must poll again within `max.poll.interval.ms`.
 fn drain(config: &Config) -> Option<ConfigProblem> {
     let (deadline, limit) = (config.drain.deadline, config.kafka.max_poll_interval());
     (deadline >= limit).then(|| {
         let message = format!(
-            "drain.deadline is {deadline:?}, but max.poll.interval.ms is {limit:?}: the group would take a draining instance for stuck"
+            "drain.deadline is {deadline:?}, but max.poll.interval.ms is {limit:?}: the group would remove a draining instance as stuck"
         );
         ConfigProblem::with("drain.deadline", message, "lower drain.deadline, or raise max.poll.interval.ms in [kafka.properties]")
     })

@@ -1,7 +1,7 @@
-//! The file and the overrides as one TOML document that knows where each value came from.
+//! The file and the overrides as one TOML document that knows the place of each value.
 //!
-//! Overrides are parsed behind a padding as long as everything before them, so that their positions follow
-//! the file's: a position alone then says whether the file or which variable it belongs to.
+//! Each override is parsed behind a padding as long as everything before it, so its positions follow those of the
+//! file. A position alone then identifies the file or the variable that it belongs to.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -14,14 +14,14 @@ use super::problem::ConfigProblem;
 use super::reader::{ValueReader, inside};
 use super::{ENVIRONMENT_PREFIX, properties, secrets};
 
-/// Keys and values, with their places.
+/// Keys and values with their places.
 pub(super) struct ConfigDocument<'i> {
     /// A table.
     root: Spanned<DeValue<'i>>,
     places: KeyLocations,
 }
 
-/// A variable of the environment that sets a key.
+/// An environment variable that sets a key.
 pub(super) struct Override {
     variable: String,
     keys: Vec<String>,
@@ -31,12 +31,12 @@ pub(super) struct Override {
     snippet: String,
 }
 
-/// What a snippet's value is called.
+/// Key of the value in a snippet.
 const SNIPPET_KEY: &str = "v";
 
 impl Override {
-    /// Variables whose names start with the prefix, in the order of their names, behind a file of so many
-    /// bytes.
+    /// Makes overrides of variables whose names start with the prefix, sorted by name. Their positions start behind a
+    /// file of `file_len` bytes.
     pub(super) fn all(mut variables: Vec<(String, String)>, file_len: usize) -> Vec<Self> {
         variables.sort();
         let mut end = file_len;
@@ -50,8 +50,9 @@ impl Override {
         variables.into_iter().map(place).collect()
     }
 
-    /// A list, a section or a text in quotes where the value reads as TOML's, else the text itself: what else it may
-    /// spell, such as a number, is seen once it is known what is wanted, so that a password of digits stays what it is.
+    /// The value: a list, a section or a quoted text if it parses as one in TOML, else the text itself. Numbers and
+    /// other scalars stay texts here and are converted only when the type of the key is known, so a password of
+    /// digits stays unchanged.
     fn value(&self) -> Spanned<DeValue<'_>> {
         let text_start = self.start + SNIPPET_KEY.len() + 1;
         let text = &self.snippet[text_start..];
@@ -60,7 +61,7 @@ impl Override {
             return as_text();
         }
         match DeTable::parse(&self.snippet).map(Spanned::into_inner) {
-            // More than one key: the value has lines of its own, and is no single value.
+            // Not a single value: a value with several lines can define more keys.
             Ok(mut table) if table.len() == 1 => match table.remove(SNIPPET_KEY) {
                 Some(value) if value.get_ref().is_array() || value.get_ref().is_table() || value.get_ref().is_str() => {
                     value
@@ -92,25 +93,25 @@ impl<'i> ConfigDocument<'i> {
             put(root.get_mut(), &set.keys, set.value()).map_err(|parent| ConfigProblem {
                 place: set.variable.clone(),
                 key: set.keys.join("."),
-                message: format!("{} is set, but {parent} is no section", set.keys.join(".")),
-                help: Some(format!("set the whole of {parent} as one TOML value")),
+                message: format!("{} is set, but {parent} is not a section", set.keys.join(".")),
+                help: Some(format!("set all of {parent} as one TOML value")),
             })?;
         }
         places.note_table("", root.get_ref());
         Ok(Self { root: Spanned::new(root.span(), DeValue::Table(root.into_inner())), places })
     }
 
-    /// Reads the document into a type.
+    /// Deserializes the document.
     pub(super) fn read<'de, T: Deserialize<'de>>(&self) -> Result<T, ConfigProblem> {
         ValueReader { places: &self.places, key: String::new(), value: &self.root }.read()
     }
 
-    /// Whether something stands at a key.
+    /// Whether the document has a key.
     pub(super) fn has(&self, key: &str) -> bool {
         self.places.nodes.iter().any(|node| node.key == key)
     }
 
-    /// Adds the place of a problem's key, or of the nearest section around it.
+    /// Sets the place of a problem: that of its key, or of the nearest section around the key.
     pub(super) fn locate(&self, problem: &mut ConfigProblem) {
         let mut key = problem.key.as_str();
         loop {
@@ -124,8 +125,8 @@ impl<'i> ConfigDocument<'i> {
     }
 }
 
-/// `OUTHOOK__KAFKA__CLIENT_ID` to `kafka`, `client_id`. A name under `kafka.properties` has dots where the
-/// variable has underscores, as librdkafka spells its settings.
+/// The keys that a variable names: `OUTHOOK__KAFKA__CLIENT_ID` is `kafka`, `client_id`. A name under
+/// `kafka.properties` has dots where the variable has underscores, because librdkafka's settings have dots.
 fn key_path(variable: &str) -> Vec<String> {
     let path = &secrets::of_file(variable).unwrap_or(variable)[ENVIRONMENT_PREFIX.len()..];
     let mut keys: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
@@ -135,10 +136,10 @@ fn key_path(variable: &str) -> Vec<String> {
     keys
 }
 
-/// Puts a value at its path, making the sections on the way.
+/// Sets the value at a path of keys. Creates missing sections.
 ///
 /// # Errors
-/// The path leads through the key that comes back, which is no section.
+/// A key on the path is not a section; its name is returned.
 fn put<'i>(root: &mut DeTable<'i>, keys: &'i [String], value: Spanned<DeValue<'i>>) -> Result<(), String> {
     let span = value.span();
     let name = |key: &'i String| Spanned::new(span.clone(), Cow::Borrowed(key.as_str()));
@@ -151,19 +152,19 @@ fn put<'i>(root: &mut DeTable<'i>, keys: &'i [String], value: Spanned<DeValue<'i
             _ => return Err(keys[..=depth].join(".")),
         }
     }
-    // Removed first: an insert over a key keeps the old key, and with it the old place.
+    // Remove the key first: inserting over it would keep the old key with its old place.
     table.remove(last.as_str());
     table.insert(name(last), value);
     Ok(())
 }
 
-/// What stands where.
+/// The place of each key and value.
 pub(super) struct KeyLocations {
-    /// The file, as errors call it.
+    /// The file's name in errors.
     path: String,
-    /// Where each line of the file starts, in bytes.
+    /// Start of each line of the file, in bytes.
     lines: Vec<usize>,
-    /// Variables with the positions where they start; the file is before the first.
+    /// Variables with their start positions. The file is before the first.
     variables: Vec<(usize, String)>,
     nodes: Vec<DocumentNode>,
 }
@@ -174,7 +175,7 @@ struct DocumentNode {
 }
 
 impl KeyLocations {
-    /// Whether a variable holds what stands at a position.
+    /// Whether a position is in a variable.
     pub(super) fn is_variable(&self, position: usize) -> bool {
         self.variables.first().is_some_and(|(start, _)| *start <= position)
     }
@@ -191,8 +192,8 @@ impl KeyLocations {
         ConfigProblem {
             place: self.of(error.span().map_or(0, |span| span.start)),
             key: String::new(),
-            message: format!("this is no TOML: {}", error.message()),
-            help: Some("a line is name = value, with texts in quotes, or [section]: https://toml.io".to_owned()),
+            message: format!("invalid TOML: {}", error.message()),
+            help: Some("each line is name = value, with texts in quotes, or [section]: https://toml.io".to_owned()),
         }
     }
 

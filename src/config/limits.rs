@@ -10,11 +10,12 @@ use super::ConfigProblem;
 use crate::definition::rules;
 use crate::render::AttachmentUrl;
 
-/// What accounts may ask for.
+/// Limits of the settings that accounts choose.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The most calls a second that a webhook's CallThrottling may allow. A webhook without one is shown with it, and is not throttled. Default 1000000.
+    /// Max value of a webhook's CallThrottling, in calls per second. A webhook without CallThrottling is not
+    /// throttled; this value is shown for it. Default 1000000.
     pub call_throttling: NonZeroU32,
 }
 
@@ -25,13 +26,15 @@ impl Default for Limits {
     }
 }
 
-/// What may be in memory.
+/// Memory limits.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
-    /// MiB of rendered messages that may wait or be under way, over all partitions and endpoints. At the limit partitions wait. Default 256.
+    /// Max MiB of rendered messages that wait or are under way, over all partitions and endpoints. At the limit
+    /// partitions pause. Default 256.
     pub budget_mib: u64,
-    /// Records of one partition that may be read and not yet settled behind the oldest that is still under way. At the limit the partition waits. Default 500000.
+    /// Max records of one partition that are read and not yet in the settled prefix, counted from the oldest that is
+    /// under way. At the limit the partition pauses. Default 500000.
     pub max_open_records: usize,
 }
 
@@ -46,8 +49,8 @@ impl Memory {
         self.budget_mib.saturating_mul(1024 * 1024)
     }
 
-    /// What librdkafka may fetch ahead, in KiB. It counts a partition, since each has a queue of its own:
-    /// a thirty-second of the budget leaves it smaller than the messages even with many partitions.
+    /// Max KiB that librdkafka fetches ahead per partition, because each partition has a separate queue. With a
+    /// thirty-second of the budget, the queues stay smaller than the messages even with many partitions.
     pub(super) fn fetch_queue_kib(&self) -> u64 {
         // librdkafka accepts 1 to 2097151.
         self.budget_mib.saturating_mul(32).clamp(1024, 65_536)
@@ -63,18 +66,19 @@ impl Memory {
                 ConfigProblem::with(
                     key,
                     format!("{key} is 0, so no record could ever be read"),
-                    "give it a value over 0, or leave it out",
+                    "set it to a value over 0, or remove it",
                 )
             })
             .collect()
     }
 }
 
-/// How a stop behaves.
+/// Draining at a stop or a rebalance.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Drain {
-    /// How long a stop, or a partition that is taken away, waits for calls under way. What is not settled by then is left uncommitted and comes again. Default 10s.
+    /// Max time that a stop or a revoked partition waits for calls under way. Records that are not settled by then
+    /// stay uncommitted and are read again. Default 10s.
     #[serde(with = "duration::required")]
     pub deadline: Duration,
 }
@@ -85,18 +89,19 @@ impl Default for Drain {
     }
 }
 
-/// What is put into messages.
+/// Contents of messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Render {
-    /// The URL of an attachment, `[@field:Name/]` in a template: a pattern with {account}, {table}, {field} and {value}. Without one such a parameter is null. Default none.
+    /// URL pattern of attachments, `[@field:Name/]` in a template, with {account}, {table}, {field} and {value}.
+    /// Without a pattern such a parameter is null. Default none.
     pub attachment_url: Option<String>,
 }
 
 impl Render {
     pub(super) fn problems(&self) -> Option<ConfigProblem> {
         let bad = self.attachment_url.as_deref()?.parse::<AttachmentUrl>().err()?;
-        let help = "such as https://files.example.com/{account}/{table}/{field}/{value}";
+        let help = "set it to a pattern such as https://files.example.com/{account}/{table}/{field}/{value}";
         Some(ConfigProblem::with("render.attachment_url", format!("render.attachment_url: {bad}"), help))
     }
 }

@@ -1,17 +1,19 @@
-//! What the names of Outhook's own topics and its group begin with: one key for a second installation on a cluster.
+//! The prefix of the names of Outhook's own topics and group: one key for a second installation on a cluster.
 
 use serde::Deserialize;
 
 use super::{Config, ConfigProblem, contradictions};
 
-/// What the names begin with by default.
+/// The default prefix.
 const DEFAULT: &str = "outhook";
 
-/// What Outhook's own topics are called.
+/// Names of Outhook's own topics.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Topics {
-    /// What the names of Outhook's own topics and of the consumer group begin with in place of outhook, unless a key of their own says otherwise: another one for each installation on a cluster. Default "outhook".
+    /// Prefix of the names of Outhook's own topics and of the consumer group, in place of outhook. It does not apply
+    /// to a name that has been set by its own key. Each installation on a cluster needs a different prefix. Default
+    /// "outhook".
     pub prefix: String,
 }
 
@@ -25,13 +27,13 @@ impl Topics {
     pub(super) fn problems(&self) -> Option<ConfigProblem> {
         let Self { prefix } = self;
         (!contradictions::is_topic_name(prefix)).then(|| {
-            let message = format!("topics.prefix is {prefix:?}, with which no topic's name can begin");
-            ConfigProblem::with("topics.prefix", message, "it has 1 to 249 of the characters a-z A-Z 0-9 . _ -")
+            let message = format!("topics.prefix is {prefix:?}, which can't start a topic name");
+            ConfigProblem::with("topics.prefix", message, "use 1 to 249 of the characters a-z A-Z 0-9 . _ -")
         })
     }
 }
 
-/// Gives the prefix to each name that was not set itself.
+/// Applies the prefix to each name that is not set by its own key.
 pub(super) fn lay(config: &mut Config, is_set: impl Fn(&str) -> bool) {
     let prefix = &config.topics.prefix;
     let names = [

@@ -1,29 +1,29 @@
-//! What is wrong with the configuration, where, and how to mend it.
+//! Problems of the configuration: message, place and fix.
 
 use std::fmt;
 
 use super::reader::ValueError;
 
-/// One thing that is wrong. Its texts hold no secret.
+/// One problem of the configuration. Its texts contain no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// `outhook.toml:3:9`, or the name of an environment variable; empty when nothing was given for the key.
+    /// `outhook.toml:3:9`, or the name of an environment variable. Empty if the key is not set.
     pub place: String,
     /// The key, such as `kafka.brokers` or `sources[1].topics`.
     pub key: String,
-    /// What is wrong, as a sentence that names the key and its value.
+    /// The problem, as a sentence that names the key and its value.
     pub message: String,
-    /// The mend.
+    /// The fix.
     pub help: Option<String>,
 }
 
 impl ConfigProblem {
-    /// A problem with a key; its place is added by whoever knows the document.
+    /// A problem of a key, with a fix. The document adds the place.
     pub fn with(key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { place: String::new(), key: key.into(), message: message.into(), help: Some(help.into()) }
     }
 
-    /// What a part's own check says: a sentence with the mend in it, behind its key's name.
+    /// A problem found by the check of a part: a sentence that starts with the key and contains the fix.
     pub fn of_part(message: String) -> Self {
         let key = message.split_whitespace().next().unwrap_or_default().to_owned();
         Self { place: String::new(), key, message, help: None }
@@ -39,18 +39,18 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// All problems, one a line.
+/// All problems, one per line.
 pub(super) fn lines(problems: &[ConfigProblem]) -> String {
     problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// What people are told of a value that can't be read.
+/// Message and help for a value that can't be read.
 pub(super) struct ProblemText {
     pub message: String,
     pub help: Option<String>,
 }
 
-/// Kinds of texts: a part of what a type says of one that it does not take, what it is called, and how it is written.
+/// Kinds of texts: a part of the error of a type that refuses a text, the name of the kind, and how to write it.
 const FORMATS: [(&str, &str, &str); 6] = [
     ("in days", "a duration", "write it with its unit: 12h, 7d or 30d"),
     ("\"friendly\"", "a duration", "write it with its unit: 500ms, 10s, 1m 30s or 2h"),
@@ -60,18 +60,18 @@ const FORMATS: [(&str, &str, &str); 6] = [
     ("network address", "a network", "write it as 10.1.0.0/16 or fd00::/8"),
 ];
 
-/// The same of other values, by what a type wants.
+/// Kinds of other values: a part of the kind that a type expects, the name of the kind, and how to write it.
 const KINDS: [(&str, &str, &str); 3] = [
     ("a string", "a text", "put it in quotes"),
     ("a boolean", "a yes or no", "write true or false"),
     ("a sequence", "a list", "write it as a list, such as [\"…\", \"…\"]"),
 ];
 
-/// What serde calls whole numbers.
+/// serde's names of whole numbers.
 const NUMBERS: [&str; 6] = ["i32", "u16", "u32", "u64", "usize", "a nonzero u32"];
 
 impl ProblemText {
-    /// `given` is the value as it may be shown, None if it may hold a secret.
+    /// `given` is the value to show, or None if it may contain a secret.
     pub fn of(key: &str, given: Option<&str>, why: &ValueError) -> Self {
         match why {
             ValueError::Section => Self::of_no_section(key),
@@ -101,7 +101,7 @@ impl ProblemText {
                 Self { message: format!("{key} can't be {given:?}"), help: Some(suggestion(given, known)) }
             }
             ValueError::MissingKey(name) => {
-                let help = format!("add {name} = …; docs/configuration.md says what it can be");
+                let help = format!("add {name} = …; docs/configuration.md lists its values");
                 Self { message: format!("{key} needs the key {name}"), help: Some(help) }
             }
         }
@@ -109,11 +109,11 @@ impl ProblemText {
 }
 
 impl ProblemText {
-    /// What was given may hold a secret of the section.
+    /// The message does not show the value, because it may contain a secret of the section.
     fn of_no_section(key: &str) -> Self {
         let section = if key.starts_with("sources") { "[sources]" } else { key };
         let help = format!("write it as [{section}], with a line name = value for each setting");
-        Self { message: format!("{key} is no section of settings"), help: Some(help) }
+        Self { message: format!("{key} is not a section of settings"), help: Some(help) }
     }
 }
 
@@ -124,7 +124,7 @@ fn of_kind(key: &str, given: Option<&str>, kind: &str) -> String {
     }
 }
 
-/// Many a reason has the value in it.
+/// Adds the value unless the reason already contains it.
 fn with_reason(key: &str, given: Option<&str>, reason: &str) -> String {
     match given {
         Some(given) if !reason.contains(given) => format!("{key} is {given}: {reason}"),
@@ -132,7 +132,7 @@ fn with_reason(key: &str, given: Option<&str>, reason: &str) -> String {
     }
 }
 
-/// The nearest known name if one is near, else all of them.
+/// Suggests the most similar known name, or lists all names if none is similar.
 fn suggestion(given: &str, known: &[&str]) -> String {
     let near = known
         .iter()

@@ -1,15 +1,15 @@
-//! Settings handed to librdkafka as they are: `[kafka.properties]`.
+//! Settings passed to librdkafka unchanged: `[kafka.properties]`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 
-/// librdkafka's settings by name. `Debug` shows no value that may be a secret.
+/// librdkafka's settings by name. `Debug` hides values that may be secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Properties(BTreeMap<String, String>);
 
-/// Whether a path of keys names one property.
+/// Whether a path of keys is that of one property.
 pub(super) fn holds(keys: &[String]) -> bool {
     matches!(keys, [kafka, properties, _] if kafka == "kafka" && properties == "properties")
 }
@@ -24,7 +24,7 @@ impl Properties {
     }
 }
 
-/// Whether a property's value may be a secret: its name says so.
+/// Whether a property's value may be a secret, judged by the property's name.
 pub(super) fn is_secret(name: &str) -> bool {
     const SIGNS: [&str; 8] = ["password", "secret", "pem", "key", "token", "jaas", "oauthbearer", "username"];
     SIGNS.iter().any(|sign| name.contains(sign))
@@ -38,8 +38,8 @@ impl fmt::Debug for Properties {
     }
 }
 
-/// librdkafka takes texts only; numbers and booleans are accepted as people write them in TOML. A name
-/// with dots that is not in quotes is a nest of tables to TOML; it means the same here.
+/// The value of a property. librdkafka takes only texts, but numbers and booleans are accepted, because people write
+/// them in TOML. In TOML an unquoted name with dots is nested tables; here it is the same as the quoted name.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a text, a number or a boolean")]
 enum Setting {

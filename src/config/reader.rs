@@ -1,6 +1,6 @@
-//! What serde reads the document with. It knows the key and the place of each value, so that an error has both, and
-//! what kind of value is wanted: what a variable holds is a text until something else is asked for, and one value stands
-//! for a list of one.
+//! serde deserializer of the document. It knows the key and the place of each value, so an error names both. It also
+//! knows the expected kind of each value: the text of a variable is converted to that kind, and a single value is
+//! accepted for a list of one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::document::KeyLocations;
 use super::problem::{ConfigProblem, ProblemText};
 use super::secrets;
 
-/// A value that is to be read.
+/// Deserializer of one value.
 pub(super) struct ValueReader<'d, 'i> {
     pub places: &'d KeyLocations,
     /// Empty for the whole document.
@@ -27,17 +27,17 @@ pub(super) struct ValueReader<'d, 'i> {
 /// Why a value can't be read.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// Not yet known where.
+    /// An error without key and place.
     Nowhere(ValueError),
     There(ConfigProblem),
 }
 
-/// What serde says of a value.
+/// serde's error about a value.
 #[derive(Debug)]
 pub(super) enum ValueError {
-    /// Another kind of value is wanted, as serde calls it.
+    /// The expected kind of value, in serde's words.
     Kind(String),
-    /// A section is wanted.
+    /// A section is expected.
     Section,
     UnknownKey {
         given: String,
@@ -48,7 +48,7 @@ pub(super) enum ValueError {
         known: &'static [&'static str],
     },
     MissingKey(&'static str),
-    /// A sentence of the type that was to be made of it.
+    /// A sentence of the type that refused the value.
     Other(String),
 }
 
@@ -83,7 +83,7 @@ impl<'d, 'i> ValueReader<'d, 'i> {
         }
     }
 
-    /// The value as it is shown; None if it may hold a secret.
+    /// The value to show in an error, or None if it may contain a secret.
     fn given(&self) -> Option<String> {
         if secrets::is_secret(&self.key) {
             return None;
@@ -103,7 +103,7 @@ impl<'d, 'i> ValueReader<'d, 'i> {
         self.places.is_variable(self.value.span().start)
     }
 
-    /// The text itself; a secret may be in a file.
+    /// The text, or the secret from the file that the text names.
     fn text<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Fault> {
         if !secrets::is_secret(&self.key) {
             return Ok(Cow::Borrowed(text));
@@ -132,13 +132,13 @@ impl<'d, 'i> ValueReader<'d, 'i> {
             },
             DeValue::Datetime(_) => Err(de::Error::invalid_type(Unexpected::Other("date or time"), &visitor)),
             DeValue::Array(_) | DeValue::Table(_) => {
-                unreachable!("these have their own ways, since what is in them has its own places")
+                unreachable!("lists and sections are visited elsewhere, because their items have places")
             }
         }
     }
 }
 
-/// The key of what is inside another.
+/// The key of a name inside a section.
 pub(super) fn inside(section: &str, name: &str) -> String {
     if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
 }
@@ -154,7 +154,7 @@ impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
         }
     }
 
-    /// A text of the environment is read as the value that it spells.
+    /// A text from the environment is parsed as a number or a boolean.
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.value.get_ref() {
             DeValue::String(text) if self.is_of_environment() => match DeValue::parse(text).map(Spanned::into_inner) {
@@ -198,7 +198,7 @@ impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
         }
     }
 
-    /// Other values are no section, whatever stands in them.
+    /// Other values are refused as not a section, whatever they contain.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -219,7 +219,7 @@ impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
         visitor.visit_newtype_struct(self)
     }
 
-    /// All of ours are words.
+    /// All enums of the configuration are words.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -245,7 +245,7 @@ impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
 struct Section<'d, 'i, I> {
     of: &'d ValueReader<'d, 'i>,
     entries: I,
-    /// What stands at the key that was read last.
+    /// The value of the key that was read last.
     value: Option<ValueReader<'d, 'i>>,
 }
 
@@ -284,7 +284,7 @@ impl<'de, 'd, 'i> SeqAccess<'de> for List<'d, 'i, std::iter::Enumerate<slice::It
     }
 }
 
-/// A value that is the list of itself.
+/// A single value as a list of one.
 struct One<'d, 'i>(Option<&'d ValueReader<'d, 'i>>);
 
 impl<'de> SeqAccess<'de> for One<'_, '_> {

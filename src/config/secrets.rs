@@ -1,15 +1,15 @@
-//! Which values are secrets: no error shows them, and each may stand in a file of its own.
+//! Secret values of the configuration. No error shows them, and each may be in a separate file.
 
 use std::borrow::Cow;
 
 use crate::definition::SecretReference;
 
-/// Keys whose values are secrets, or hold one. Any setting of librdkafka may be a password under a misspelt name.
+/// Keys whose values are or contain secrets. Any setting of librdkafka may be a password under a misspelt name.
 const KEYS: [&str; 4] = ["api.token_key", "definitions.secret_keys", "delivery.proxy", "kafka.properties"];
 
-/// What the names of variables end with that hold a file's path in place of the value.
+/// Suffix of variables that hold the path of a file instead of the value.
 const OF_FILE: &str = "_FILE";
-/// Keys that end so themselves, by their variables.
+/// Variables of keys whose own names end with this suffix.
 const FILES: [&str; 4] = [
     "OUTHOOK__DELIVERY__CA_FILE",
     "OUTHOOK__KAFKA__PROPERTIES__SASL_OAUTHBEARER_ASSERTION_FILE",
@@ -17,21 +17,21 @@ const FILES: [&str; 4] = [
     "OUTHOOK__KAFKA__PROPERTIES__SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE",
 ];
 
-/// Whether no error may show what stands at a key.
+/// Whether the value of a key must not be shown in errors.
 pub(super) fn is_secret(key: &str) -> bool {
     let in_it = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
     KEYS.iter().any(|secret| key.strip_prefix(secret).is_some_and(in_it))
 }
 
-/// The variable whose value is in a file that this one names; None for a variable that holds its value itself.
+/// The variable without the suffix, if the variable names a file. None if it holds the value itself.
 pub(super) fn of_file(variable: &str) -> Option<&str> {
     variable.strip_suffix(OF_FILE).filter(|_| !FILES.contains(&variable))
 }
 
-/// A secret, or what stands in the file that it names as `${file:/path}`.
+/// The secret, or the contents of the file that it names as `${file:/path}`.
 ///
 /// # Errors
-/// A sentence about the file that can't be read.
+/// The file can't be read. The text names the file and the reason.
 pub(super) fn resolved(text: &str) -> Result<Cow<'_, str>, String> {
     match SecretReference::of(text) {
         Some(SecretReference::File(path)) => in_file(path).map(Cow::Owned),
@@ -39,15 +39,17 @@ pub(super) fn resolved(text: &str) -> Result<Cow<'_, str>, String> {
     }
 }
 
-/// The text of a file without the line break at its end.
+/// The text of a file without its final line break.
 ///
 /// # Errors
-/// A sentence that names the file and the reason.
+/// The file can't be read. The text names the file and the reason.
 pub fn in_file(path: &str) -> Result<String, String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.trim_end_matches('\r')).to_owned()),
-        // What does not look like a path may be the secret itself, put there by mistake.
+        // A text that does not look like a path may be the secret itself, set by mistake, so it is not shown.
         Err(reason) if path.starts_with(['/', '.']) => Err(format!("the file {path} can't be read: {reason}")),
-        Err(reason) => Err(format!("the file that it names can't be read: {reason}; is it a path, from / or . on?")),
+        Err(reason) => {
+            Err(format!("the file that it names can't be read: {reason}; is it a path that starts with / or .?"))
+        }
     }
 }

@@ -10,43 +10,51 @@ use crate::decode::{self, EventSourceRule, Format, RowsSent, SnapshotRows, Table
 use crate::id::AccountId;
 use crate::vocabulary::EventSource;
 
-/// Topics whose records are read in one way.
+/// Settings of one source: topics whose records are decoded in the same way.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// What reports call the source. Default: its topics.
+    /// Name of the source in reports. Default: its topics.
     #[serde(default)]
     pub name: Option<String>,
-    /// The topics by name. Either this or topics_regex. Default none.
+    /// Names of the topics. Set either this or topics_regex. Default none.
     #[serde(default)]
     pub topics: Vec<String>,
-    /// The topics by a regular expression for their whole names, topics created later included. Backslashes are easiest in TOML's single quotes: 'cdc\.app\..*'. Default none.
+    /// Regular expression that matches the whole names of the topics, including topics created later. Write
+    /// backslashes in TOML's single quotes: 'cdc\.app\..*'. Default none.
     #[serde(default)]
     pub topics_regex: Option<TopicPattern>,
-    /// What the records are: "outhook" or "debezium". Required.
+    /// Format of the records: "outhook" or "debezium". Required.
     pub format: Format,
-    /// The account of changes that name none; Debezium's never do. Default "default".
+    /// Account of row changes that name no account. Debezium's changes never name one. Default "default".
     #[serde(default)]
     pub account: AccountId,
-    /// Which kind of program made the changes: one of Datasheet, DataPages, DataParts, Extensions, RESTAPIs, TriggeredActions and Tasks, or where each record says so, as { header = "name" } or { field = "name" }. Without one, changes fire only events that take all sources. Default none.
+    /// The event source of the changes: one of Datasheet, DataPages, DataParts, Extensions, RESTAPIs,
+    /// TriggeredActions and Tasks. Or the place of the event source in each record, as { header = "name" } or { field
+    /// = "name" }. Without it, changes fire only events that accept all event sources. Default none.
     #[serde(default, deserialize_with = "event_source")]
     pub event_source: Option<EventSourceRule>,
-    /// What Debezium's tables are called in definitions: "table", "schema.table" or "database.table". Default "table".
+    /// Form of the names of Debezium's tables in definitions: "table", "schema.table" or "database.table". Default
+    /// "table".
     #[serde(default)]
     pub table_name: TableNaming,
-    /// What rows of Debezium's snapshots do: "ignore", or "insert" to fire insert events. Default "ignore".
+    /// Handling of rows of Debezium's snapshots: "ignore", or "insert" to fire insert events. Default "ignore".
     #[serde(default)]
     pub snapshot: SnapshotRows,
-    /// Whether an update that doesn't say what the row was before fires events with selected fields: "fire" or "skip". Default "fire".
+    /// Handling of an update without the row's former values, for events with selected fields: "fire" or "skip".
+    /// Default "fire".
     #[serde(default)]
     pub unknown_change: UnknownChange,
-    /// Whether a delete brings the whole row: "whole", or "learn" to believe only its key until an update of the table has shown its former values. Default "learn".
+    /// Whether deletes contain the whole row: "whole", or "learn" to use only the key fields until an update of the
+    /// table has contained the row's former values. Default "learn".
     #[serde(default)]
     pub rows: RowsSent,
-    /// What Debezium writes for a value that it doesn't know: the connector's unavailable.value.placeholder. Default "__debezium_unavailable_value".
+    /// Placeholder that Debezium writes for a value that it doesn't have: the connector's
+    /// unavailable.value.placeholder. Default "__debezium_unavailable_value".
     #[serde(default = "default_placeholder")]
     pub unavailable_placeholder: String,
-    /// The connector's signal.data.collection, whose rows are no changes; without it they are known by their shape. Default none.
+    /// The connector's signal.data.collection, whose rows are not row changes. Without it they are detected by their
+    /// shape. Default none.
     #[serde(default)]
     pub signal_table: Option<String>,
 }
@@ -56,7 +64,7 @@ fn default_placeholder() -> String {
 }
 
 impl SourceConfig {
-    /// The source of what Outhook tells operators.
+    /// The source that reads the operator events topic.
     pub fn of_operator_events(topic: &str) -> Self {
         Self {
             name: Some("operator events".to_owned()),
@@ -74,13 +82,13 @@ impl SourceConfig {
         }
     }
 
-    /// Whether a topic is one of the source's.
+    /// Whether the source reads a topic.
     pub fn reads(&self, topic: &str) -> bool {
         self.topics.iter().any(|name| name == topic)
             || self.topics_regex.as_ref().is_some_and(|pattern| pattern.matches(topic))
     }
 
-    /// What the decoder of its records has to know.
+    /// Settings of the decoder of its records.
     pub fn settings(&self) -> decode::Settings {
         decode::Settings {
             format: self.format,
@@ -95,14 +103,14 @@ impl SourceConfig {
         }
     }
 
-    /// What is wrong with the section by itself; `key` is its place, such as `sources[0]`.
+    /// Finds the problems of the section alone. `key` is its place, such as `sources[0]`.
     pub(super) fn problems(&self, key: &str) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
         match (&self.topics_regex, self.topics.as_slice()) {
             (None, []) => problems.push(ConfigProblem::with(
                 key,
                 format!("{key} names no topics"),
-                "give it topics = [\"…\"] or topics_regex = '…'",
+                "add topics = [\"…\"] or topics_regex = '…'",
             )),
             (Some(pattern), [_, ..]) => problems.push(ConfigProblem::with(
                 key,
@@ -115,7 +123,7 @@ impl SourceConfig {
             problems.push(ConfigProblem::with(
                 format!("{key}.account"),
                 format!("{key}.account is empty"),
-                "name it, or leave it out",
+                "set it to a name, or remove it",
             ));
         }
         if self.format == Format::Outhook {
@@ -124,7 +132,7 @@ impl SourceConfig {
         problems
     }
 
-    /// Settings that would silently do nothing.
+    /// Finds settings that would have no effect.
     fn only_debezium(&self, key: &str) -> impl Iterator<Item = ConfigProblem> {
         let set = [
             ("table_name", self.table_name != TableNaming::default()),
@@ -134,8 +142,9 @@ impl SourceConfig {
             ("unavailable_placeholder", self.unavailable_placeholder != decode::UNAVAILABLE_PLACEHOLDER),
         ];
         set.into_iter().filter(|(_, set)| *set).map(move |(name, _)| {
-            let message =
-                format!("{key}.{name} is set, but {key}.format is \"outhook\" and only \"debezium\" has such rows");
+            let message = format!(
+                "{key}.{name} is set, but {key}.format is \"outhook\" and it has an effect only with \"debezium\""
+            );
             ConfigProblem::with(format!("{key}.{name}"), message, "remove it, or change the format")
         })
     }
@@ -176,7 +185,7 @@ fn event_source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Eve
                 }
             };
             match map.next_key::<String>()? {
-                Some(_) => Err(A::Error::custom("two places to look at: keep header or field")),
+                Some(_) => Err(A::Error::custom("there are two places: keep header or field")),
                 None => Ok(rule),
             }
         }

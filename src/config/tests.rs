@@ -19,7 +19,7 @@ fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, Error> {
     Config::parse(Path::new("outhook.toml"), text, overrides)
 }
 
-/// The only problem of a configuration, as people see it.
+/// The only problem of a configuration, as it is shown.
 #[track_caller]
 fn problem(text: &str, environment: &[(&str, &str)]) -> String {
     match parse(text, environment) {
@@ -31,7 +31,7 @@ fn problem(text: &str, environment: &[(&str, &str)]) -> String {
     }
 }
 
-/// The small configuration with more lines at its end, which belong to its only source.
+/// The small configuration with more lines at its end. They belong to its only source.
 fn small(more: &str) -> String {
     format!("{SMALL}{more}")
 }
@@ -91,7 +91,7 @@ fn the_environment_goes_before_the_file_and_may_hold_everything() {
     for text in ["", SMALL, "[kafka]\nbrokers = 5\nproperties.sasl.password = \"old\""] {
         let config = parse(text, &environment).unwrap();
         assert_eq!(config.kafka.brokers, "a:1,b:2");
-        assert_eq!(config.kafka.properties.get("sasl.password"), Some("1e5"), "taken as text, as it stands");
+        assert_eq!(config.kafka.properties.get("sasl.password"), Some("1e5"), "taken as text, unchanged");
         assert_eq!(config.drain.deadline, Duration::from_secs(3));
         assert_eq!(config.sources[0].event_source, Some(EventSourceRule::Constant(EventSource::Datasheet)));
     }
@@ -143,7 +143,7 @@ fn values_of_the_wrong_kind_name_their_key_and_place() {
     );
     let error = problem(&small("event_source = \"Spreadsheet\""), &[]);
     assert!(
-        error.starts_with("outhook.toml:8:16: sources[0].event_source: \"Spreadsheet\" is no event source"),
+        error.starts_with("outhook.toml:8:16: sources[0].event_source: \"Spreadsheet\" is not an event source"),
         "{error}"
     );
     let error = problem("[[sources]]\ntopics = [\"a\"]", &[]);
@@ -152,7 +152,7 @@ fn values_of_the_wrong_kind_name_their_key_and_place() {
     assert!(error.starts_with("outhook.toml:3:16: sources[0].topics_regex: \"(?i)a\" has \"(?\""), "{error}");
 }
 
-/// The key, a value as a file has it, what it is shown as, the kind that it must be, and a part of the help.
+/// The key, a value in a file, the text that shows it, the kind that it must be, and a part of the help.
 const OF_THE_WRONG_KIND: [(&str, &str, &str, &str, &str); 19] = [
     ("drain.deadline", "30", "30", "a duration", "10s"),
     ("drain.deadline", "\"30\"", "\"30\"", "a duration", "10s"),
@@ -181,7 +181,7 @@ fn a_value_of_the_wrong_kind_is_told_with_key_value_place_and_fix() {
         let (section, name) = key.split_once('.').unwrap();
         let error = problem(&format!("[{section}]\n{name} = {value}"), &[]);
         let column = name.len() + 4 + value.find(shown).unwrap_or(0);
-        // That of an item of a list has its number.
+        // The key of a list item has its index.
         let told = error.replacen("[0]", "", 1).replacen("[1]", "", 1);
         let expected = format!("outhook.toml:2:{column}: {key} is {shown}, but must be {kind}\nhelp: ");
         assert!(told.starts_with(&expected), "{value}\ngave {error}\nnot  {expected}");
@@ -250,10 +250,10 @@ fn a_variable_is_what_is_wanted_of_it() {
 #[test]
 fn what_is_no_toml_names_line_and_column() {
     let error = problem("[kafka]\nbrokers = \n", &[]);
-    assert!(error.starts_with("outhook.toml:2:11: this is no TOML: "), "{error}");
+    assert!(error.starts_with("outhook.toml:2:11: invalid TOML: "), "{error}");
     assert_eq!(
         problem("kafka = 5", &[("OUTHOOK__KAFKA__BROKERS", "a:1")]),
-        "OUTHOOK__KAFKA__BROKERS: kafka.brokers is set, but kafka is no section\nhelp: set the whole of kafka as one TOML value"
+        "OUTHOOK__KAFKA__BROKERS: kafka.brokers is set, but kafka is not a section\nhelp: set all of kafka as one TOML value"
     );
 }
 
@@ -351,7 +351,7 @@ fn contradictions_in_kafka_show_both_values() {
             "true",
             "kafka.properties sets enable.auto.commit = \"true\", but Outhook sets \"false\": offsets are committed only",
         ),
-        ("PROPERTIES__FETCH_MIN_BITES", "1", "librdkafka knows no setting fetch.min.bites"),
+        ("PROPERTIES__FETCH_MIN_BITES", "1", "librdkafka has no setting fetch.min.bites"),
         ("PROPERTIES__FETCH_MIN_BYTES", "many", "librdkafka refuses kafka.properties.fetch.min.bytes = \"many\": "),
     ];
     let text = SMALL.replace("[kafka]", "[kafka]\nsession_timeout = \"45s\"");
@@ -392,7 +392,7 @@ fn secrets_are_in_no_text() {
     }
 }
 
-/// Each key of a secret, with values of every kind that hold a secret and can't be used.
+/// Each key of a secret, with invalid values of every kind that contain a secret.
 #[test]
 fn no_secret_is_in_an_error_whatever_its_value_is() {
     const DIGITS: &str = "31415926535897";
@@ -472,7 +472,7 @@ fn a_password_in_the_wrong_place_is_not_shown() {
         ("OUTHOOK__KAFKA", "brokers='x',properties={sasl.password=hunter2}"),
     ] {
         let error = problem(SMALL, &[(variable, value)]);
-        assert!(error.contains("is no section of settings") && !error.contains("hunter2"), "{error}");
+        assert!(error.contains("is not a section") && !error.contains("hunter2"), "{error}");
     }
     let file = ConfigFile::Default("/nowhere/outhook.toml".into());
     let not_text = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);

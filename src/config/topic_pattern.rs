@@ -1,4 +1,4 @@
-//! A regular expression for topics that means the same to everybody who reads it.
+//! A regular expression for topics that all engines involved read in the same way.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 /// A pattern for whole topic names.
 ///
-/// librdkafka matches subscriptions by POSIX's extended expressions, a broker under KIP-848 by RE2, and
-/// Outhook, to find the source of a topic, by Rust's `regex`. Only what all three read alike is accepted.
+/// librdkafka matches subscriptions as POSIX extended expressions, and a broker under KIP-848 with RE2. Outhook finds
+/// the source of a topic with Rust's `regex`. Only expressions that all three read alike are accepted.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct TopicPattern {
@@ -16,10 +16,10 @@ pub struct TopicPattern {
     whole: Regex,
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTopicPattern {
-    #[error("{pattern:?} is no regular expression: {reason}")]
+    #[error("{pattern:?} is not a regular expression: {reason}")]
     Syntax { pattern: String, reason: String },
     #[error(
         "{pattern:?} has {found:?}, which regular expression engines read differently: use only literals, classes like [0-9], groups, | and the repetitions * + ? {{n,m}}"
@@ -28,12 +28,12 @@ pub enum BadTopicPattern {
 }
 
 impl TopicPattern {
-    /// Whether it matches the whole of a topic's name.
+    /// Whether it matches a whole topic name.
     pub fn matches(&self, topic: &str) -> bool {
         self.whole.is_match(topic)
     }
 
-    /// The pattern as Kafka's client subscribes to it.
+    /// The pattern in the form that Kafka's client subscribes with.
     pub fn subscription(&self) -> String {
         format!("^({})$", self.text)
     }
@@ -62,8 +62,8 @@ impl TryFrom<String> for TopicPattern {
     }
 }
 
-/// The first piece that engines read differently: `(?…)`, lazy or possessive repetitions, `\d` and its like, and
-/// in a class whatever is more than characters and ranges.
+/// Finds the first piece that engines read differently: `(?…)`, lazy or possessive repetitions, `\d` and similar
+/// escapes, and in a class everything except characters and ranges.
 fn dialect(text: &str) -> Option<String> {
     let mut rest = text;
     let mut in_class = false;
@@ -71,9 +71,9 @@ fn dialect(text: &str) -> Option<String> {
         let starts = |pieces: &[&str]| pieces.iter().any(|piece| rest.starts_with(piece));
         let second = rest[first.len_utf8()..].chars().next();
         let differs = match first {
-            // POSIX takes these for themselves in a class; for Rust's regex they escape, nest and combine.
+            // In a class these are literals for POSIX. In Rust's regex they escape, nest and combine.
             '\\' | '[' | '&' | '-' | '~' if in_class => starts(&["\\", "[", "&&", "--", "~~"]),
-            // POSIX takes a bracket that comes first in a class for a member of it.
+            // In POSIX a bracket at the start of a class is a member of the class.
             '[' => starts(&["[]", "[^]"]),
             '\\' => second.is_some_and(|escaped| escaped.is_ascii_alphanumeric()),
             '(' => starts(&["(?"]),
@@ -94,7 +94,7 @@ fn dialect(text: &str) -> Option<String> {
     None
 }
 
-/// The regex crate's errors are drawings of the pattern; their last line says what is wrong.
+/// The last line of an error of the regex crate, which has the reason. The lines before it draw the pattern.
 fn last_line(text: &str) -> String {
     text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
@@ -158,6 +158,6 @@ mod tests {
             assert!(matches!(pattern(text), Err(BadTopicPattern::Dialect { .. })), "{text}");
         }
         let error = pattern("cdc.(").unwrap_err().to_string();
-        assert_eq!(error, r#""cdc.(" is no regular expression: unclosed group"#);
+        assert_eq!(error, r#""cdc.(" is not a regular expression: unclosed group"#);
     }
 }

@@ -147,7 +147,7 @@ fn broken_configurations_are_refused_before_anything_starts() {
         (|site| site.set("kafka.brokers", ""), "kafka.brokers is not set"),
         (|site| site.set("sources", Vec::<toml::Value>::new()), "no sources are configured"),
         (|site| site.set("drain.deadline", "10m"), "drain.deadline is 600s, but max.poll.interval.ms is 300s"),
-        (|site| site.set("dead_letters.topic", site.definitions.clone()), "each needs a topic of its own"),
+        (|site| site.set("dead_letters.topic", site.definitions.clone()), "each needs a separate topic"),
         (|site| site.set("definitions.topic", site.changes.clone()), "which Outhook writes itself"),
         (|site| site.set("delivery.connect_timeout", "40s"), "delivery.connect_timeout is 40s"),
         (
