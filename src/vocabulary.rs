@@ -85,7 +85,7 @@ impl fmt::Display for EventSource {
 /// A text that names no event source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no event source: use Datasheet, DataPages, DataParts, Extensions, RESTAPIs, TriggeredActions or Tasks"
+    "{0:?} is not an event source: use Datasheet, DataPages, DataParts, Extensions, RESTAPIs, TriggeredActions or Tasks"
 )]
 pub struct UnknownEventSource(pub String);
 

@@ -103,7 +103,7 @@ fn broken_definitions_are_refused_with_field_value_and_mend() {
         ("CustomPayloadTemplate: \"{'id': '[@out-hook:nonsense]'}\"", "nonsense"),
         ("CustomPayloadTemplate: \"{'id' 1}\"", "a colon after the key"),
         ("CustomPayloadTemplate: \"{}\", CustomPayloadFields: [id]", "exclude each other"),
-        ("EventSources: [Cron]", r#""Cron" is no event source"#),
+        ("EventSources: [Cron]", r#""Cron" is not an event source"#),
         ("ObjectFields: [total]", "ObjectFields is only for table.recordUpdate"),
         ("CustomPayloadFields: [id, id]", r#"CustomPayloadFields has "id" twice"#),
         ("Unknown: 1", "Unknown"),
