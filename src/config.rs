@@ -49,7 +49,7 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Names of Outhook's own topics.
     pub topics: Topics,
-    /// The definitions topic, which holds webhooks and events, and the limits of accounts.
+    /// The definitions topic, which holds webhooks and events, and limits of definitions.
     pub definitions: store::Config,
     /// The dead-letter topic.
     pub dead_letters: settle::Config,
@@ -79,7 +79,7 @@ pub struct Config {
     pub listen: api::Config,
     /// Tokens of API clients.
     pub api: api::Access,
-    /// Log lines.
+    /// Level and format of log lines.
     pub log: telemetry::Config,
 }
 

@@ -1,10 +1,10 @@
-//! The closed vocabularies that row changes and definitions share: operations and event sources.
+//! Closed vocabularies that row changes and definitions share: operations and event sources.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What happened to a row. In definitions and messages it is called `table.recordInsert` and so on; on the
-/// wire of the `outhook` format `insert`, `update`, `delete`.
+/// Operation on a row. Definitions and messages spell it `table.recordInsert` and so on, records of the `outhook`
+/// format `insert`, `update`, `delete`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     Insert,
@@ -15,7 +15,7 @@ pub enum Operation {
 impl Operation {
     pub const ALL: [Operation; 3] = [Operation::Insert, Operation::Update, Operation::Delete];
 
-    /// The event type as definitions and messages spell it: `table.recordInsert`.
+    /// The event type in definitions and messages: `table.recordInsert`.
     pub fn event_type(self) -> &'static str {
         match self {
             Operation::Insert => "table.recordInsert",
@@ -24,7 +24,7 @@ impl Operation {
         }
     }
 
-    /// Reads an event type; the case of its letters is forgiven.
+    /// Parses an event type, ignoring case.
     pub fn from_event_type(text: &str) -> Option<Operation> {
         Self::ALL.into_iter().find(|operation| operation.event_type().eq_ignore_ascii_case(text))
     }
@@ -40,7 +40,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Which kind of program made a change.
+/// The kind of program that made a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventSource {
     Datasheet,
@@ -82,7 +82,7 @@ impl fmt::Display for EventSource {
     }
 }
 
-/// A text that names no event source.
+/// The text is not an event source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not an event source: use Datasheet, DataPages, DataParts, Extensions, RESTAPIs, TriggeredActions or Tasks"
@@ -92,7 +92,7 @@ pub struct UnknownEventSource(pub String);
 impl FromStr for EventSource {
     type Err = UnknownEventSource;
 
-    /// The case of the letters is forgiven, and `Datasheets`, as Caspio's own example has it, is `Datasheet`.
+    /// Parses an event source, ignoring case. `Datasheets`, from Caspio's own example, is `Datasheet`.
     fn from_str(text: &str) -> Result<Self, UnknownEventSource> {
         if text.eq_ignore_ascii_case("Datasheets") {
             return Ok(EventSource::Datasheet);
@@ -104,7 +104,7 @@ impl FromStr for EventSource {
     }
 }
 
-/// A set of event sources; the empty set in a definition means all of them, unknown ones included.
+/// A set of event sources. In a definition the empty set accepts all sources, including unknown ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EventSources(u8);
 
@@ -113,7 +113,7 @@ impl EventSources {
         self.0 |= 1 << source as u8;
     }
 
-    /// Whether a change made by `source` passes; one with no known source passes only the empty set.
+    /// Whether the set accepts a change made by `source`. Only the empty set accepts a change without a known source.
     pub fn accept(self, source: Option<EventSource>) -> bool {
         self.0 == 0 || source.is_some_and(|source| self.0 & (1 << source as u8) != 0)
     }

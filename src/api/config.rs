@@ -1,4 +1,4 @@
-//! The `[listen]` and `[api]` sections: listener address, and tokens of API clients.
+//! The HTTP listener and the tokens of API clients: the `[listen]` and `[api]` sections.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,11 +7,12 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
 use serde::Deserialize;
 
-/// The listener of the API, metrics and health checks.
+/// The HTTP listener of the API, metrics and health.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The address and port; port 0 selects a free one. The listener speaks plain HTTP, and metrics need no authentication. So keep it inside your network, or behind a proxy with TLS. Default "127.0.0.1:8080".
+    /// Address and port of the listener. Port 0 selects a free port. The listener serves plain HTTP, and metrics need
+    /// no authentication, so keep it in a private network or behind a proxy with TLS. Default "127.0.0.1:8080".
     pub address: SocketAddr,
 }
 
@@ -21,17 +22,18 @@ impl Default for Config {
     }
 }
 
-/// Authentication of API clients.
+/// Tokens of API clients.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Access {
-    /// How long a token is valid. Default 86399s.
+    /// Lifetime of an access token. Default 86399s.
     #[serde(with = "duration::required")]
     pub token_lifetime: Duration,
-    /// How long a refresh token is valid. Default 8760h (365 days).
+    /// Lifetime of a refresh token. Default 8760h (365 days).
     #[serde(with = "duration::required")]
     pub refresh_lifetime: Duration,
-    /// The key that signs tokens: at least 32 characters, the same on all instances. Default: a key that is created with the first client and stored with the definitions.
+    /// Key that signs tokens: at least 32 characters, the same on all instances. Default: a key that is created with
+    /// the first client and stored with the definitions.
     pub token_key: Option<TokenSecret>,
 }
 
@@ -50,9 +52,9 @@ impl Default for Access {
 #[serde(try_from = "String")]
 pub struct TokenSecret(String);
 
-/// Error of a text that is too short for a key. The error does not show the text.
+/// The text is too short for a key. The error does not show the text.
 #[derive(Debug, thiserror::Error)]
-#[error("it has {0} characters, but a key needs at least 32; `openssl rand -hex 32` generates one")]
+#[error("it has {0} characters, but a key needs at least 32; create one with `openssl rand -hex 32`")]
 pub struct TooShort(usize);
 
 impl TokenSecret {

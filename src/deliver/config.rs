@@ -1,4 +1,4 @@
-//! How calls are made: the `[delivery]` section.
+//! Delivery of calls to endpoints: the `[delivery]` section.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,69 +9,86 @@ use serde::Deserialize;
 
 use super::transport::proxy::{Direct, Proxy};
 
-/// How calls are made.
+/// Delivery of calls to endpoints.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Max attempts under way to one endpoint at once, and never more than queue_calls. The limiter finds how many of them an endpoint takes. On HTTP/1.1 each has a connection of its own. Default 256.
+    /// Max concurrent attempts of one endpoint, limited by queue_calls. The concurrency limit adapts to the endpoint
+    /// up to this value. On HTTP/1.1 each concurrent attempt uses a separate connection. Default 256.
     pub concurrency: usize,
-    /// What trouble never takes the calls under way to one endpoint below. Default 1.
+    /// Min concurrent attempts of one endpoint. Errors and slow responses never reduce the concurrency limit below
+    /// this value. Default 1.
     pub min_concurrency: usize,
-    /// Max connections to endpoints over all of them. Beyond it an endpoint that has calls gets one and no more. Default: as many files as the process may have open less 512, or half of them if that is more.
+    /// Max connections to all endpoints together. Beyond the limit, each endpoint with calls gets only one
+    /// connection. Default: the process's limit of open files minus 512, or half of that limit if it is more.
     pub max_connections: Option<usize>,
-    /// Calls that may be in memory over all endpoints; at the limit partitions wait. Default 20000.
+    /// Max calls in memory over all endpoints. At the limit partitions pause. Default 20000.
     pub max_calls: usize,
-    /// Max calls in memory for one endpoint. More of them wait in the overflow log, or in their source where that keeps no other endpoint waiting. Default 1024.
+    /// Max calls in memory for one endpoint. Further calls wait in the overflow log, or in their source if no other
+    /// endpoint waits for it. Default 1024.
     pub queue_calls: usize,
-    /// Max time that a call from a source or a retry topic is queued in memory; then it waits in the overflow log, which is no attempt, so that its record can be committed. Default 1s.
+    /// Max time that a call from a source or a retry topic is queued in memory. Then it is deferred to the overflow
+    /// log, so its record can be committed. Deferring does not count as an attempt. Default 1s.
     #[serde(with = "duration")]
     pub queue_wait: Duration,
-    /// Bytes of message bodies that one endpoint may hold, exceeded by at most one message. Default 16777216 (16 MiB).
+    /// Max bytes of message bodies in memory for one endpoint, exceeded by at most one message. Default 16777216 (16
+    /// MiB).
     pub queue_bytes: usize,
-    /// How long looking up the name, connecting and the TLS handshake may take together. Default 5s.
+    /// Max time for name lookup, connecting and TLS handshake together. Default 5s.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// How long the status line of an answer may take once the connection stands. Default 15s.
+    /// Max time until the status line of a response, from when the connection is open. Default 15s.
     #[serde(with = "duration")]
     pub first_byte_timeout: Duration,
-    /// How long an attempt may take as a whole. Default 20s.
+    /// Max time of a whole attempt. Default 20s.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// How long a connection without calls is kept. Default 30s.
+    /// Time after which a connection without calls is closed. Default 30s.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// How long a connection is used at most; a fifth less for some, so that not all are opened anew at once. After it the name is looked up again, so that calls follow a change of DNS. 0s is without limit. Default 5m.
+    /// Max age of a connection, up to a fifth less for some, so that connections are not all reopened at the same
+    /// time. The next connection looks up the name again, so calls follow a DNS change. 0s is no limit. Default 5m.
     #[serde(with = "duration")]
     pub max_connection_age: Duration,
-    /// Bytes of an answer's body that are read so that its connection can be used again; after more it is closed. Default 65536 (64 KiB).
+    /// Max bytes of a response body that are read to reuse the connection. If the body is longer, the connection is
+    /// closed. Default 65536 (64 KiB).
     pub response_bytes: usize,
-    /// The wait before each retry, and up to a fifth more. A call whose last retry fails becomes a dead letter. Default ["0s", "5s", "30s", "5m", "30m", "2h", "5h", "10h", "14h", "20h"].
+    /// The wait before each retry; each wait is extended by up to a fifth. A call whose last retry fails is
+    /// dead-lettered. Default ["0s", "5s", "30s", "5m", "30m", "2h", "5h", "10h", "14h", "20h"].
     #[serde(deserialize_with = "durations")]
     pub retry: Vec<Duration>,
-    /// Failures in a row after which an endpoint gets no calls but a probe now and then, until one is answered; 0 is never. Default 20.
+    /// Consecutive failures that open the breaker of an endpoint. Then the endpoint gets only occasional probes,
+    /// until one of them is answered. 0 disables the breaker. Default 20.
     pub breaker_failures: u32,
-    /// The longest time between two probes, and the longest that an endpoint's Retry-After keeps all its calls waiting. Default 30s.
+    /// Max time between two probes, and max time that an endpoint's Retry-After header pauses all its calls. Default
+    /// 30s.
     #[serde(with = "duration")]
     pub breaker_pause: Duration,
-    /// The longest wait of a call that its endpoint's Retry-After header can ask for; a longer one is cut to it. Default 24h.
+    /// Max wait of a call that its endpoint's Retry-After header can request. A longer wait is reduced to it. Default
+    /// 24h.
     #[serde(with = "duration")]
     pub retry_after_limit: Duration,
-    /// How long a row of a webhook with row order may fail, from the first attempt on that failed, before its first message becomes a dead letter and the next goes on. After a twentieth of it (30s) what finds no place behind failing messages becomes a dead letter too, instead of waiting. Default 10m.
+    /// Max time that a row of a webhook with row order may fail, from its first failed attempt. Then the row's first
+    /// message is dead-lettered and the next one is sent. After a twentieth of this time (30s), messages that find no
+    /// place in the queue behind failing messages are dead-lettered too, instead of waiting. Default 10m.
     #[serde(with = "duration")]
     pub order_patience: Duration,
-    /// Messages about one row that may wait in memory for the one before them. Default 1000.
+    /// Max messages of one row that wait in memory for an earlier message of the row. Default 1000.
     pub order_parked: usize,
-    /// Whether endpoints may have http URLs, over which messages and their secrets are readable on the way. Default false.
+    /// Whether endpoints may have http URLs. Messages and their secrets are then readable in transit. Default false.
     pub allow_http: bool,
-    /// Networks that may be dialled although they are private, loopback or otherwise not public, such as "10.1.0.0/16". Default none.
+    /// Networks that may be called although they are private, loopback or otherwise not public, such as
+    /// "10.1.0.0/16". Default none.
     pub allow_addresses: Vec<IpNet>,
-    /// Networks that are never dialled, be they public or in `allow_addresses`, such as "198.51.100.0/24". Default none.
+    /// Networks that are never called, even if they are public or in `allow_addresses`, such as "198.51.100.0/24".
+    /// Default none.
     pub deny_addresses: Vec<IpNet>,
-    /// The proxy through which endpoints are reached, by CONNECT, as http://host:port or http://user:password@host:port. Default none.
+    /// Proxy to endpoints, used with CONNECT, as http://host:port or http://user:password@host:port. Default none.
     pub proxy: Option<Proxy>,
-    /// Networks, and hosts with those below them, that are reached without the proxy, such as "10.1.0.0/16" or "corp.example". Default none.
+    /// Networks and hosts, including subdomains, that are called without the proxy, such as "10.1.0.0/16" or
+    /// "corp.example". Default none.
     pub no_proxy: Vec<Direct>,
-    /// A PEM file with the certificate authorities that endpoints are checked against. Default: those of the system.
+    /// PEM file with the certificate authorities that verify endpoints. Default: those of the system.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -111,15 +128,15 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Calls that may be under way to one endpoint at once: no more than it may hold.
+    /// Max concurrent attempts of one endpoint: not more than the calls that it may have in memory.
     pub(super) fn most_at_once(&self) -> usize {
         self.concurrency.min(self.queue_calls)
     }
 
-    /// Finds settings that contradict each other or can't work.
+    /// Checks for settings that are invalid or contradict each other.
     ///
     /// # Errors
-    /// A sentence that names the settings, their values and the mend.
+    /// A setting is invalid. The text names the settings, their values and the fix.
     pub fn check(&self) -> Result<(), String> {
         let positive = [
             ("concurrency", self.concurrency > 0),
@@ -133,19 +150,19 @@ impl Config {
             ("order_parked", self.order_parked > 0),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, positive)| !positive) {
-            return Err(format!("delivery.{name} is 0, so no call could ever be made: give it a value over 0"));
+            return Err(format!("delivery.{name} is 0, so no call could ever be made: set it to a value over 0"));
         }
         if self.min_concurrency > self.concurrency {
             return Err(format!(
-                "delivery.min_concurrency is {} and delivery.concurrency {}: the least is more than the most, so lower \
+                "delivery.min_concurrency is {} and delivery.concurrency {}: the minimum is over the maximum, so lower \
                  min_concurrency or raise concurrency",
                 self.min_concurrency, self.concurrency
             ));
         }
         if self.queue_calls < self.concurrency && self.concurrency != CONCURRENCY {
             return Err(format!(
-                "delivery.queue_calls is {} and delivery.concurrency {}: an endpoint must be able to hold at least \
-                 the calls that are under way, so raise queue_calls or lower concurrency",
+                "delivery.queue_calls is {} and delivery.concurrency {}: the queue of an endpoint must have room for \
+                 all calls under way, so raise queue_calls or lower concurrency",
                 self.queue_calls, self.concurrency
             ));
         }
@@ -153,8 +170,8 @@ impl Config {
         {
             if part > self.timeout {
                 return Err(format!(
-                    "delivery.{name} is {part:?} and delivery.timeout {:?}: a part of an attempt can't be allowed \
-                     more time than the whole, so lower {name} or raise timeout",
+                    "delivery.{name} is {part:?} and delivery.timeout {:?}: a part of an attempt can't have a longer \
+                     timeout than the whole, so lower {name} or raise timeout",
                     self.timeout
                 ));
             }

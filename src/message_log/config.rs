@@ -1,4 +1,4 @@
-//! What is logged of messages, and where: the `[message_log]` section.
+//! The message log: the `[message_log]` section.
 
 use std::time::Duration;
 
@@ -6,36 +6,37 @@ use serde::Deserialize;
 
 use crate::kafka::topic_reader::days;
 
-/// The topic for what became of every attempt.
+/// The message log: a topic with the outcome of each attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Which attempts have an entry: all; failures, which is those that failed and the one that ends a call after them; or off. Default all.
+    /// Which attempts get an entry: all; failures, for failed attempts and the attempt that ends a call after
+    /// failures; or off. Default all.
     pub level: MessageLogLevel,
-    /// The topic's name. Default "outhook.deliveries".
+    /// Name of the topic. Default "outhook.deliveries".
     pub topic: String,
-    /// How many partitions it is created with. A message is found by reading one of them. Default 12.
+    /// Number of partitions at creation. A search for a message reads one partition. Default 12.
     pub partitions: i32,
-    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    /// Replication factor at creation. Default: the broker's default.replication.factor.
     pub replication_factor: Option<i32>,
-    /// How long entries are kept, for a topic that is created. Default 7d.
+    /// Retention of entries, set when the topic is created. Default 7d.
     #[serde(deserialize_with = "days")]
     pub retention: Duration,
-    /// How many bytes of an answer's body an entry has at most; 0 is none. Default 512.
+    /// Max bytes of a response body in an entry; 0 is none. Default 512.
     pub response_bytes: usize,
 }
 
-/// Which attempts have an entry.
+/// Which attempts get an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageLogLevel {
     All,
-    /// Those that failed, and the one that ends a call after them.
+    /// Failed attempts, and the attempt that ends a call after failures.
     Failures,
     Off,
 }
 
-/// The most that an entry may have of an answer's body, in bytes.
+/// Max value of `response_bytes`.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 impl Default for Config {
@@ -53,7 +54,7 @@ impl Default for Config {
 
 impl Config {
     /// # Errors
-    /// A sentence that names the setting, its value and the mend.
+    /// A setting is invalid. The text names it, its value and the fix.
     pub fn check(&self) -> Result<(), String> {
         let Self { partitions, retention, response_bytes, .. } = self;
         if *partitions < 1 {
@@ -62,12 +63,12 @@ impl Config {
             ));
         }
         if retention.is_zero() {
-            return Err("message_log.retention is 0s, so entries would be deleted unseen: 7d is the default".into());
+            return Err("message_log.retention is 0s, so entries would be deleted unread: 7d is the default".into());
         }
         if *response_bytes > MAX_RESPONSE_BYTES {
             return Err(format!(
                 "message_log.response_bytes is {response_bytes}, but an entry has at most {MAX_RESPONSE_BYTES} bytes \
-                 of an answer: 512 is the default"
+                 of a response: 512 is the default"
             ));
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Where dead letters go, where calls wait and where they get their order: the `[dead_letters]`, `[retries]` and
-//! `[row_order]` sections, and that of operator events.
+//! Topics of dead letters, waiting calls, row order and operator events: the `[dead_letters]`, `[retries]`,
+//! `[overflow]`, `[row_order]` and `[operator_events]` sections.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use serde::de::Deserializer;
 use super::Tiers;
 use crate::kafka::topic_reader::days;
 
-/// The topic for what will not be tried again.
+/// The dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The topic's name. Default "outhook.dead-letters".
+    /// Name of the topic. Default "outhook.dead-letters".
     pub topic: String,
-    /// How many partitions it is created with. Default 3.
+    /// Number of partitions at creation. Default 3.
     pub partitions: i32,
-    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    /// Replication factor at creation. Default: the broker's default.replication.factor.
     pub replication_factor: Option<i32>,
-    /// How long dead letters are kept, for a topic that is created. Default 30d.
+    /// Retention of dead letters, set when the topic is created. Default 30d.
     #[serde(deserialize_with = "days")]
     pub retention: Duration,
 }
@@ -38,7 +38,7 @@ impl Default for Config {
 
 impl Config {
     /// # Errors
-    /// A sentence that names the setting, its value and the mend.
+    /// A setting is invalid. The text names it, its value and the fix.
     pub fn check(&self) -> Result<(), String> {
         if self.partitions < 1 {
             return Err(format!(
@@ -48,25 +48,28 @@ impl Config {
         }
         if self.retention.is_zero() {
             return Err(
-                "dead_letters.retention is 0s, so dead letters would be deleted unseen: 30d is the default".into()
+                "dead_letters.retention is 0s, so dead letters would be deleted unread: 30d is the default".into()
             );
         }
         Ok(())
     }
 }
 
-/// The topics in which calls wait for their next attempt.
+/// The retry topics, in which calls wait for their next attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retries {
-    /// What the names of the retry topics begin with: with "outhook.retry" that of the tier 5m is outhook.retry.5m. Default "outhook.retry".
+    /// Prefix of the names of the retry topics. With "outhook.retry" the topic of the tier 5m is outhook.retry.5m.
+    /// Default "outhook.retry".
     pub topic: String,
-    /// The delays of the retry topics, the shortest first. A wait between two of them is spent in several. Default ["1s", "5s", "30s", "5m", "30m", "2h", "5h", "10h", "14h", "20h"].
+    /// Delays of the retry topics, shortest first. A wait that is not one of these delays is spent in several topics.
+    /// Default ["1s", "5s", "30s", "5m", "30m", "2h", "5h", "10h", "14h", "20h"].
     #[serde(deserialize_with = "durations")]
     pub tiers: Vec<Duration>,
-    /// How many partitions each of them is created with: so many instances can work on it. Default 4.
+    /// Number of partitions of each topic at creation, and so the max number of instances that read a topic. Default
+    /// 4.
     pub partitions: i32,
-    /// How many replicas each of them is created with. Default: as the broker's default.replication.factor says.
+    /// Replication factor of each topic at creation. Default: the broker's default.replication.factor.
     pub replication_factor: Option<i32>,
 }
 
@@ -82,16 +85,16 @@ impl Default for Retries {
     }
 }
 
-/// The topic in which calls wait that their endpoints don't take at once: because more comes than they take, or because
-/// they fail.
+/// The overflow log, in which calls of saturated and failing endpoints wait.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Overflow {
-    /// The topic's name. Default "outhook.overflow".
+    /// Name of the topic. Default "outhook.overflow".
     pub topic: String,
-    /// How many partitions it is created with: so many instances can work on it, and each is a share of what CallThrottling allows. Default 16.
+    /// Number of partitions at creation, and so the max number of instances that read the topic. Each partition has a
+    /// share of the calls that CallThrottling allows. Default 16.
     pub partitions: i32,
-    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    /// Replication factor at creation. Default: the broker's default.replication.factor.
     pub replication_factor: Option<i32>,
 }
 
@@ -103,21 +106,22 @@ impl Default for Overflow {
 
 impl Overflow {
     /// # Errors
-    /// A sentence that names the setting, its value and the fix.
+    /// A setting is invalid. The text names it, its value and the fix.
     pub fn check(&self) -> Result<(), String> {
         at_least_one("overflow.partitions", self.partitions, 16)
     }
 }
 
-/// The topic through which the calls of webhooks go that want them in row order.
+/// The row-order topic, for the calls of webhooks with row order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RowOrder {
-    /// The topic's name. Default "outhook.row-order".
+    /// Name of the topic. Default "outhook.row-order".
     pub topic: String,
-    /// How many partitions it is created with: so many instances can work on it. Another number later takes rows out of their order for a while. Default 4.
+    /// Number of partitions at creation, and so the max number of instances that read the topic. Changing it later
+    /// breaks the order of rows for a while. Default 4.
     pub partitions: i32,
-    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    /// Replication factor at creation. Default: the broker's default.replication.factor.
     pub replication_factor: Option<i32>,
 }
 
@@ -129,7 +133,7 @@ impl Default for RowOrder {
 
 impl RowOrder {
     /// # Errors
-    /// A sentence that names the setting, its value and the mend.
+    /// A setting is invalid. The text names it, its value and the fix.
     pub fn check(&self) -> Result<(), String> {
         at_least_one("row_order.partitions", self.partitions, 4)
     }
@@ -142,14 +146,14 @@ fn at_least_one(key: &str, partitions: i32, default: i32) -> Result<(), String> 
     }
 }
 
-/// The topic for what operators should know of endpoints. Outhook reads it like a source, as row changes of the table
+/// The operator events topic, for reports on endpoints. Outhook reads it like a source, as row changes of the table
 /// outhook.endpoints in the account of the webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OperatorEvents {
-    /// The topic's name. Default "outhook.operator-events".
+    /// Name of the topic. Default "outhook.operator-events".
     pub topic: String,
-    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    /// Replication factor at creation. Default: the broker's default.replication.factor.
     pub replication_factor: Option<i32>,
 }
 
@@ -159,19 +163,19 @@ impl Default for OperatorEvents {
     }
 }
 
-/// The shortest delay of a retry topic: what is shorter is better waited for in memory.
+/// Min delay of a retry topic. Shorter waits are better spent in memory.
 const SHORTEST_TIER: Duration = Duration::from_millis(100);
-/// The longest delay of the shortest tier: a call that its endpoint has no place for waits at least so long.
+/// Max delay of the first tier: a call that finds no place at its endpoint waits at least this long.
 const LONGEST_FIRST_TIER: Duration = Duration::from_secs(60);
 
 impl Retries {
-    /// The topics.
+    /// The retry topics.
     pub fn tiers(&self) -> Tiers {
         Tiers::new(&self.topic, &self.tiers)
     }
 
     /// # Errors
-    /// A sentence that names the setting, its value and the mend.
+    /// A setting is invalid. The text names it, its value and the fix.
     pub fn check(&self) -> Result<(), String> {
         if self.partitions < 1 {
             return Err(format!(
@@ -180,19 +184,19 @@ impl Retries {
             ));
         }
         let Some(first) = self.tiers.first() else {
-            return Err("retries.tiers is empty, so calls could wait nowhere: leave it out for the default".into());
+            return Err("retries.tiers is empty, so calls could wait nowhere: remove it to use the default".into());
         };
         if !(SHORTEST_TIER..=LONGEST_FIRST_TIER).contains(first) {
-            return Err(format!("retries.tiers begins with {first:?}, but the first has to be from 100ms to 1m"));
+            return Err(format!("retries.tiers starts with {first:?}, but the first tier must be from 100ms to 1m"));
         }
         if let Some(pair) = self.tiers.windows(2).find(|pair| pair[0] >= pair[1]) {
             return Err(format!(
-                "retries.tiers has {:?} before {:?}, but each has to be longer than the one before it",
+                "retries.tiers has {:?} before {:?}, but each tier must be longer than the one before it",
                 pair[0], pair[1]
             ));
         }
         match self.tiers.iter().find(|tier| tier.subsec_nanos() % 1_000_000 != 0) {
-            Some(tier) => Err(format!("retries.tiers has {tier:?}, but a tier is whole milliseconds")),
+            Some(tier) => Err(format!("retries.tiers has {tier:?}, but a tier must be whole milliseconds")),
             None => Ok(()),
         }
     }

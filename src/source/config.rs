@@ -1,29 +1,30 @@
-//! What the consumer group needs to know.
+//! Settings of a source: a member of a consumer group.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::lifecycle::Readiness;
 
-/// Which topics are read, as whom, and how a stop behaves.
+/// Settings of a source: its topics, client and limits.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What is read, for metrics: `changes` or `retries`.
+    /// Name of the source in metrics: `changes`, `retries` or `overflow`.
     pub name: &'static str,
-    /// Settings of the Kafka client, complete but for what the source owns (commits, rebalancing).
+    /// Settings of the Kafka client, complete except those that the source owns (commits, rebalancing).
     pub client: HashMap<String, String>,
     pub topics: Vec<Subscription>,
-    /// A group that read these topics before this one did. Where it left off, this one begins.
+    /// A group that read these topics before this one. This group starts at that group's committed offsets.
     pub former_group: Option<String>,
-    /// How often settled offsets are committed. After a crash, what was settled since then comes again.
+    /// Interval between commits of settled offsets. After a crash, records settled since the last commit are read
+    /// again.
     pub commit_interval: Duration,
-    /// How long a stop, or a partition that is taken away, waits for what is under way.
+    /// Max time that a stop or a revoked partition waits for calls under way.
     pub drain_deadline: Duration,
-    /// Records of one partition that may be read and not yet part of the settled prefix.
+    /// Max records of one partition that are read and not yet in the settled prefix.
     pub max_open_records: usize,
-    /// Records of one partition with calls that may have settled without the group knowing it.
+    /// Max settled-but-uncommitted records with calls, per partition.
     pub max_uncommitted: u64,
-    /// Told while a partition can't be read where it stands.
+    /// Shows the instance as not ready while a partition can't be read at its current offset.
     pub readiness: Readiness,
 }
 
@@ -31,6 +32,6 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subscription {
     List(Vec<String>),
-    /// A regular expression that starts with `^`, as librdkafka has it.
+    /// A regular expression that starts with `^`, as librdkafka requires.
     Regex(String),
 }

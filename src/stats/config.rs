@@ -1,14 +1,14 @@
-//! Where counts are kept: the `[stats]` section.
+//! The stats topic: the `[stats]` section.
 
 use serde::Deserialize;
 
-/// The topic for what is counted, and for the tables and fields that were seen.
+/// The stats topic, for counts and for the tables and fields that were seen.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The topic's name. Default "outhook.stats".
+    /// Name of the topic. Default "outhook.stats".
     pub topic: String,
-    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    /// Replication factor at creation. Default: the broker's default.replication.factor.
     pub replication_factor: Option<i32>,
 }
 

@@ -1,4 +1,4 @@
-//! Where definitions live: the `[definitions]` section.
+//! The definitions topic and limits of definitions: the `[definitions]` section.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,30 +9,36 @@ use serde::Deserialize;
 use crate::definition::rules::{DefinitionLimits, UnknownTables};
 use crate::definition::{Keyring, Usage};
 
-/// Where definitions live.
+/// The definitions topic and limits of definitions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The topic's name. Default "outhook.definitions".
+    /// Name of the topic. Default "outhook.definitions".
     pub topic: String,
-    /// How many replicas it is created with. Default: as the broker's default.replication.factor says.
+    /// Replication factor at creation. Default: the broker's default.replication.factor.
     pub replication_factor: Option<i32>,
-    /// The most webhooks of an account. Default 100000.
+    /// Max webhooks per account. Default 100000.
     pub max_webhooks: usize,
-    /// The most events of a webhook. Default 10000.
+    /// Max events per webhook. Default 10000.
     pub max_events: usize,
-    /// The most events of an account. Default 200000.
+    /// Max events per account. Default 200000.
     pub max_account_events: usize,
-    /// The most bytes of names, URLs, templates and other texts in an account's webhooks and events. Compiled for sending, each instance holds them in up to four times as much memory. Default 33554432 (32 MiB).
+    /// Max bytes of names, URLs, templates and other texts in the webhooks and events of an account. Each instance
+    /// keeps them compiled, in up to four times as much memory. Default 33554432 (32 MiB).
     pub max_account_bytes: usize,
-    /// The most changes of definitions that an account may make each second at an instance over REST, in the mean of ten seconds. More are answered with 429. Default 100.
+    /// Max changes of definitions per second that an account may make over REST at one instance, averaged over ten
+    /// seconds. Further changes get the response 429. Default 100.
     pub max_account_writes: NonZeroU32,
-    /// What is done with an event on a table that no file of `outhook apply` declares: "accept" or "refuse". Default "accept".
+    /// Handling of an event on a table that no file of `outhook apply` declares: "accept" or "refuse". Default
+    /// "accept".
     pub unknown_tables: UnknownTables,
-    /// How long the topic may be restored from a copy that is older than a call that waits: while its end has not been the same for so long, calls wait whose definitions it lacks; then they become dead letters. Default 10m.
+    /// Max time for restoring the topic from a copy that is older than a waiting call. Calls whose definitions are
+    /// missing wait until the end of the topic has not moved for this time. Then they are dead-lettered. Default 10m.
     #[serde(with = "duration::required")]
     pub restored_within: Duration,
-    /// Keys that seal webhooks' secrets in the topic, each the base64 of 32 bytes (`openssl rand -base64 32`). The first seals, all of them open, so a new key goes first. Default: none, and secrets stand there as they are.
+    /// Keys that encrypt the secrets of webhooks in the topic, each the base64 of 32 bytes (`openssl rand -base64
+    /// 32`). The first key encrypts, and all keys decrypt, so put a new key first. Default: none; secrets are stored
+    /// unencrypted.
     pub secret_keys: Keyring,
 }
 

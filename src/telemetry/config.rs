@@ -1,18 +1,20 @@
-//! What is logged, and how: the `[log]` section.
+//! Level and format of log lines: the `[log]` section.
 
 use serde::Deserialize;
 
-/// What is logged, and how.
+/// Level and format of log lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The least important lines that are written: "error", "warn", "info", "debug" or "trace". Libraries stay at "warn" up to "debug". Default "info".
+    /// Lowest level that is logged: "error", "warn", "info", "debug" or "trace". With "debug" and higher levels,
+    /// libraries log only from "warn". Default "info".
     pub level: LogLevel,
-    /// How lines are written to stderr: "text" for people, "json" for programs, or "auto": text on a terminal, JSON elsewhere. Default "auto".
+    /// Format of log lines on stderr: "text" for people, "json" for programs, or "auto" for text on a terminal and
+    /// JSON elsewhere. Default "auto".
     pub format: LogFormat,
 }
 
-/// How important a line is.
+/// Level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
@@ -24,7 +26,7 @@ pub enum LogLevel {
     Trace,
 }
 
-/// How a line looks.
+/// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
