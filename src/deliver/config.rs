@@ -47,7 +47,8 @@ pub struct Config {
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
     /// Max age of a connection, up to a fifth less for some, so that connections are not all reopened at the same
-    /// time. The next connection looks up the name again, so calls follow a DNS change. 0s is no limit. Default 5m.
+    /// time. The next connection looks up the name again, so calls follow a DNS change. With 0s the age is unlimited.
+    /// Default 5m.
     #[serde(with = "duration")]
     pub max_connection_age: Duration,
     /// Max bytes of a response body that are read to reuse the connection. If the body is longer, the connection is
