@@ -1,5 +1,5 @@
-//! Builds every part from the configuration, binds, starts in order and stops in reverse. The only file
-//! that constructs.
+//! Constructs every part from the configuration, binds the listener, starts the parts in order and stops them in
+//! reverse. No other room constructs parts.
 
 mod sources;
 mod trial;
@@ -36,13 +36,13 @@ use crate::stats::{self, Stats};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Metrics;
 
-/// How often gauges are read off the parts.
+/// Interval of updates of the gauges.
 const GAUGES: Duration = Duration::from_secs(1);
 
-/// How long the message log may take to write what it has been told by the end.
+/// Max time for writing the last entries of the message log at a stop.
 const LAST_ENTRIES: Duration = Duration::from_secs(1);
 
-/// An instance, built and bound, not yet reading.
+/// An instance that is built and bound, but does not read records yet.
 pub struct App {
     reading: SourceConfigs,
     stages: Stages,
@@ -78,7 +78,7 @@ pub enum Error {
 }
 
 impl App {
-    /// Builds and binds everything, and begins to read the definitions. Must be called within a tokio runtime.
+    /// Builds and binds all parts, and starts reading the definitions. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// A part refuses its settings, or the address can't be bound.
@@ -151,21 +151,21 @@ impl App {
         })
     }
 
-    /// Where metrics and health are served.
+    /// Address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.listener.address()
     }
 
-    /// Which conditions of being ready do not hold yet.
+    /// The readiness of this instance.
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
     }
 
-    /// Reads the definitions to their end, joins the group, and works until `stop` resolves; then drains.
+    /// Reads the definitions to their end, joins the groups, and runs until `stop` resolves. Then it drains.
     ///
     /// # Errors
-    /// The group can't be joined, or has shut this instance out, for a reason that waiting does not mend. What was
-    /// not committed comes again.
+    /// A group can't be joined, or has fenced this instance, for a reason that waiting does not fix. Or the
+    /// definitions can't be read, for example without their key. Uncommitted records are read again.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Left, Error> {
         let Self { store, stats, listener, router, definitions_known, partitions_assigned, stages, .. } = self;
         let (stop_listening, stopping) = lifecycle::stop();
@@ -199,7 +199,7 @@ impl App {
                     return Err(fatal.into());
                 }
                 error = store.locked_out() => {
-                    error!("{error}; stopping, so that instances which have the key go on");
+                    error!("{error}; stopping, so instances that have the key take over");
                     locked_out = Some(error);
                 }
                 () = async { sources.assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
@@ -207,7 +207,7 @@ impl App {
             partitions_assigned.set(false);
             left = sources.drain(&lanes, &settle).await;
         }
-        // Nothing is counted from here on but what outlasted the drain.
+        // From here on only calls that outlasted the drain are counted.
         stats.stop().await;
         store.stop().await;
         gauges.abort();
@@ -217,7 +217,7 @@ impl App {
     }
 }
 
-/// The view that the lanes have of where calls wait.
+/// Settings of the topics of waiting calls that the lanes need.
 fn calls_that_wait(config: &Config) -> deliver::Retries<'_> {
     deliver::Retries {
         tiers: &config.retries.tiers,
@@ -227,7 +227,7 @@ fn calls_that_wait(config: &Config) -> deliver::Retries<'_> {
     }
 }
 
-/// Disables webhooks whose receivers want nothing any more.
+/// The callback that disables webhooks whose receivers answer that they are gone.
 fn disabling(store: &Arc<Store>) -> OnGone {
     let store = store.clone();
     Box::new(move |webhook, version, cause| {
@@ -256,23 +256,24 @@ pub fn describe_metrics() {
     store::describe_metrics();
     stats::describe_metrics();
     catalogue::describe_metrics();
-    describe_gauge!("outhook_budget_used_bytes", Unit::Bytes, "Rendered messages in memory");
-    describe_gauge!("outhook_budget_limit_bytes", Unit::Bytes, "What rendered messages may take in memory");
+    describe_gauge!("outhook_budget_used_bytes", Unit::Bytes, "Bytes of rendered messages in memory");
+    describe_gauge!("outhook_budget_limit_bytes", Unit::Bytes, "Max bytes of rendered messages in memory");
 }
 
-/// Who writes row changes: the users, and Outhook itself.
+/// All sources of row changes: the configured ones and the operator events of Outhook itself.
 fn sources(config: &Config) -> impl Iterator<Item = config::SourceConfig> {
     let own = config::SourceConfig::of_operator_events(&config.operator_events.topic);
     config.sources.iter().cloned().chain([own])
 }
 
-/// How a topic's records are read, for previews.
+/// The decoder settings of a topic, for previews.
 fn decoding(sources: &[(config::SourceConfig, Arc<decode::Settings>)]) -> Decoding {
     let sources = sources.to_vec();
     Box::new(move |topic| Some(sources.iter().find(|(source, _)| source.reads(topic))?.1.clone()))
 }
 
-/// How a record of a topic goes its way once more: by what is known now, of which an old record must change nothing.
+/// The stages that replay a record of a topic. They start with the current state of tables and do not change it,
+/// because an old record must not change current knowledge.
 fn replaying(stages: &Stages) -> replay::Stages {
     let (decoding, whole_tables) = (decoding(&stages.sources), stages.whole_tables.clone());
     let (index, attachment_url) = (stages.index.clone(), stages.attachment_url.clone());
@@ -282,7 +283,7 @@ fn replaying(stages: &Stages) -> replay::Stages {
     })
 }
 
-/// What every partition's pipeline is made of.
+/// The parts of the pipeline of each partition.
 struct Stages {
     sources: Vec<(config::SourceConfig, Arc<decode::Settings>)>,
     whole_tables: WholeTables,

@@ -1,5 +1,5 @@
-//! The names things go by: newtypes so that a webhook's id is never taken for an event's, and the place
-//! of a record in Kafka, which every error about a record carries.
+//! Ids as newtypes, so a webhook's id is never used as an event's, and the place of a record in Kafka, which every
+//! error about a record contains.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,12 +9,12 @@ use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-/// The reason a text is no id.
+/// The text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not an id: an id has {length} characters of a-z and 0-9")]
 pub struct BadId {
     pub text: String,
-    /// How many characters it should have.
+    /// Required number of characters.
     pub length: usize,
 }
 
@@ -27,10 +27,10 @@ macro_rules! short_id {
 
         impl $name {
             pub fn as_str(&self) -> &str {
-                std::str::from_utf8(&self.0).expect("an id holds only a-z and 0-9, checked when it was made")
+                std::str::from_utf8(&self.0).expect("an id has only a-z and 0-9, checked when it was created")
             }
 
-            /// Makes an id of random bytes; the caller checks that it is still free.
+            /// Makes an id from random bytes. The caller checks that it is unused.
             pub fn from_random(random: [u8; $length]) -> Self {
                 const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
                 Self(random.map(|byte| ALPHABET[byte as usize % ALPHABET.len()]))
@@ -88,14 +88,14 @@ short_id! {
 }
 
 short_id! {
-    /// A declared table's id: 16 characters of a-z and 0-9, the same for the same account and name.
+    /// A declared table's id: 16 characters of a-z and 0-9. The same account and name have the same id.
     TableId, 16
 }
 
 impl TableId {
     /// The id of a table of an account.
     pub fn of(account: &AccountId, table: &str) -> Self {
-        // As a JSON array, in which no other account and table read the same.
+        // A JSON array, because it differs for each pair of account and table.
         let both = serde_json::to_vec(&(account, table)).expect("texts are JSON");
         let mut first = [0; 16];
         first.copy_from_slice(&digest(&SHA256, &both).as_ref()[..16]);
@@ -103,7 +103,7 @@ impl TableId {
     }
 }
 
-/// An account's id: any non-empty text; the tenant that webhooks, tables and row changes belong to.
+/// An account's id: any non-empty text. An account is the tenant that webhooks, tables and row changes belong to.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct AccountId(Arc<str>);
@@ -114,7 +114,7 @@ impl AccountId {
     }
 }
 
-/// The account of those who need only one.
+/// The account of installations that need only one.
 impl Default for AccountId {
     fn default() -> Self {
         "default".into()
@@ -151,8 +151,8 @@ impl fmt::Debug for AccountId {
     }
 }
 
-/// What one match sends: the same row change and event give the same id, however often the change is
-/// published or read again.
+/// A message's id. The same row change and event give the same id, no matter how often the change is published or
+/// read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MessageId(pub uuid::Uuid);
 
@@ -162,9 +162,9 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// A text that is no message's id.
+/// The text is not a message's id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a message's id: it is a UUID, as the receiver's webhook-id has it")]
+#[error("{0:?} is not a message's id: it is a UUID, as in the header webhook-id at the receiver")]
 pub struct BadMessageId(pub String);
 
 impl FromStr for MessageId {
@@ -175,7 +175,7 @@ impl FromStr for MessageId {
     }
 }
 
-/// One message to one URL: made from both, so that it too survives redelivery.
+/// A call's id. It is made from the message's id and the URL, so it stays the same after redelivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CallId(pub uuid::Uuid);
 
@@ -185,38 +185,39 @@ impl fmt::Display for CallId {
     }
 }
 
-/// How far a call has come between the topics where calls wait.
+/// Position of a call on its way through the topics of waiting calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteCount {
-    /// When a redrive, a resend or a replay made the call, milliseconds since 1970; None where its row change did.
+    /// When a redrive, resend or replay made the call, in milliseconds since 1970. None if its row change made it.
     pub requested_ms: Option<i64>,
-    /// How often it has been written to such a topic since; None once an earlier version has, which did not count.
+    /// How often the call has been written to such a topic since then. None if an earlier version, which did not
+    /// count, has written it.
     pub writes: Option<u32>,
 }
 
 impl WriteCount {
-    /// That of a call which its row change makes.
+    /// The step of a call that its row change makes.
     pub const FIRST: Self = Self { requested_ms: None, writes: Some(0) };
 
-    /// That of a call which is requested at a time, milliseconds since 1970.
+    /// The step of a call that is requested at a time, in milliseconds since 1970.
     pub fn requested(requested_ms: i64) -> Self {
         Self { requested_ms: Some(requested_ms), ..Self::FIRST }
     }
 
-    /// The next one: it is written once more.
+    /// The next step, after one more write.
     #[must_use]
     pub fn next(self) -> Self {
         Self { writes: self.writes.map(|writes| writes.saturating_add(1)), ..self }
     }
 
-    /// Whether a call at this step has come, by the same request, no further than one at the other.
+    /// Whether this step is of the same request as the other and not further along.
     pub fn is_no_further_than(self, other: WriteCount) -> bool {
         let pair = self.writes.zip(other.writes);
         self.requested_ms == other.requested_ms && pair.is_some_and(|(writes, other)| writes <= other)
     }
 }
 
-/// Where a record stands in Kafka.
+/// The place of a record in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
     pub topic: Arc<str>,
@@ -230,13 +231,13 @@ impl fmt::Display for Place {
     }
 }
 
-/// The calls that wait for the same: for their endpoint, and for a turn of their webhook where it has its own. It stands
-/// in topics as their key, so how it is made must never change.
+/// The key of a line: calls that wait for the same endpoint, or for the same endpoint and webhook if the webhook is
+/// throttled separately. It is a record key in topics, so its computation must never change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Line(pub u64);
 
 impl Line {
-    /// The line of calls to an endpoint, by all webhooks or one.
+    /// The line of calls to an endpoint, of all webhooks or of one.
     pub fn of(endpoint: &str, webhook: Option<WebhookId>) -> Self {
         let mut text = endpoint.to_owned();
         if let Some(webhook) = webhook {
@@ -247,26 +248,27 @@ impl Line {
         Self(u64::from_be_bytes(first))
     }
 
-    /// What its records in a topic have as their key: all of them are in one partition, unless they are spread by their
-    /// calls.
+    /// The key of the line's records in a topic. All records of a line are in one partition, unless they are spread
+    /// by call.
     pub fn key(self, spread: Option<CallId>) -> Bytes {
         let call = spread.map(|call| call.0.into_bytes());
         [call.as_ref().map_or(&[][..], |call| call), &self.0.to_be_bytes()].concat().into()
     }
 
-    /// Reads a record's key.
+    /// Parses a record's key.
     pub fn from_key(key: &[u8]) -> Option<Self> {
         Some(Self(u64::from_be_bytes(*key.last_chunk()?)))
     }
 }
 
-/// A row, as a webhook that wants its messages in row order tells it from others: by the key of its records in their
-/// partition. It stands in topics, where it says which partition a call goes to, so how it is made must never change.
+/// The key of a row for a webhook with row order. It identifies the row by the key of its records and their
+/// partition. It is a record key in topics and selects the partition of a call, so its computation must never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowKey(u64);
 
 impl RowKey {
-    /// The row of a record with this key. Records without a key are all about one row: any of them may be.
+    /// The row of a record with this key. All records without a key of a partition count as one row, because any of
+    /// them may be about the same row.
     pub fn of(webhook: WebhookId, place: &Place, key: Option<&[u8]>) -> Self {
         let mut text = format!("{webhook}/{}/{}/", place.topic, place.partition).into_bytes();
         text.extend_from_slice(key.unwrap_or_default());
@@ -275,12 +277,12 @@ impl RowKey {
         Self(u64::from_be_bytes(first))
     }
 
-    /// A row that no other call is about.
+    /// A row of this call alone.
     pub fn alone(call: CallId) -> Self {
         Self(call.0.as_u64_pair().0)
     }
 
-    /// What its records in a topic have as their key.
+    /// The key of its records in a topic.
     pub fn bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()
     }
@@ -304,7 +306,7 @@ impl FromStr for RowKey {
 mod tests {
     use super::*;
 
-    /// The ids stand in topics, so they stay as they are.
+    /// The ids are stored in topics, so they must not change.
     #[test]
     fn a_tables_id_is_made_of_its_account_and_name() {
         let id = |account: &str, table: &str| TableId::of(&account.into(), table).to_string();

@@ -1,9 +1,8 @@
-//! JSON text, read and written piece by piece: the few operations that the hot path needs and that a
-//! parser into a tree would make dear.
+//! Operations on JSON text that the hot path needs. Parsing into a tree would make them expensive.
 
 use std::borrow::Cow;
 
-/// What a valid JSON text is, by its first byte.
+/// Kind of a valid JSON text, by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonKind {
     Null,
@@ -15,7 +14,7 @@ pub enum JsonKind {
 }
 
 impl JsonKind {
-    /// `json` is one valid value without white space around it.
+    /// The kind of `json`, which must be one valid value without white space around it.
     pub fn of(json: &str) -> JsonKind {
         match json.as_bytes().first() {
             Some(b'"') => JsonKind::String,
@@ -28,28 +27,28 @@ impl JsonKind {
     }
 }
 
-/// JSON text without the byte order mark that some editors and libraries put before it, which a reader may ignore
+/// JSON text without the byte order mark that some editors and libraries put before it. A reader may ignore the mark
 /// (RFC 8259, section 8.1).
 pub fn without_byte_order_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// The text between the quotes of a JSON string, escapes as they stand.
+/// The text between the quotes of a JSON string, with escapes unchanged.
 pub fn between_quotes(string: &str) -> &str {
     string.get(1..string.len().saturating_sub(1)).unwrap_or_default()
 }
 
-/// A JSON string's text with its escapes resolved; None when they name no text (half a surrogate pair).
+/// A JSON string's text with its escapes resolved. None if they are not valid text (half a surrogate pair).
 pub fn unescape(string: &str) -> Option<Cow<'_, str>> {
     let raw = between_quotes(string);
     if raw.contains('\\') { serde_json::from_str(string).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(raw)) }
 }
 
-/// Appends `text` as it stands between the quotes of a JSON string (RFC 8259, section 7): each text has one
-/// form only, so equal forms are equal texts.
+/// Appends `text` in the form between the quotes of a JSON string (RFC 8259, section 7). Each text has only one form,
+/// so equal forms are equal texts.
 pub fn escape(text: &str, out: &mut String) {
     let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    // Nearly all texts are plain, which is seen at once when it is asked of many bytes together.
+    // Nearly all texts are plain. Checking many bytes together finds that quickly.
     if text.bytes().fold(true, |all, byte| all & plain(byte)) {
         return out.push_str(text);
     }

@@ -1,11 +1,11 @@
-//! When an instance is ready, and when it is asked to stop.
+//! Readiness of an instance, and the request to stop it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-/// Whether all conditions hold that were registered. Cheap to clone; every clone sees the same.
+/// Readiness: whether all registered conditions hold. Cheap to clone; all clones share the same state.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     conditions: Arc<Mutex<Vec<Arc<ConditionState>>>>,
@@ -17,22 +17,22 @@ struct ConditionState {
     holds: AtomicBool,
 }
 
-/// One thing that has to be so before an instance is ready. It does not hold until it is set.
+/// A condition of readiness. It does not hold until it is set.
 #[derive(Clone)]
 pub struct Condition(Arc<ConditionState>);
 
 impl Readiness {
-    /// Adds a condition; `name` says what holds, such as `definitions caught up`.
+    /// Adds a condition. `name` describes the state in which it holds, such as `definitions caught up`.
     pub fn condition(&self, name: &'static str) -> Condition {
         Condition(self.add(name.to_owned()))
     }
 
-    /// Adds a condition that is there only while it does not hold: until the returned value is dropped.
+    /// Adds an unmet condition. It is removed when the returned value is dropped.
     pub fn lacks(&self, name: String) -> UnmetCondition {
         UnmetCondition { readiness: self.clone(), named: self.add(name) }
     }
 
-    /// The names of conditions that do not hold; none means ready.
+    /// The names of conditions that do not hold. The instance is ready if there are none.
     pub fn missing(&self) -> Vec<String> {
         let conditions = self.lock();
         let missing = conditions.iter().filter(|named| !named.holds.load(Ordering::Acquire));
@@ -46,12 +46,12 @@ impl Readiness {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<ConditionState>>> {
-        // Each change of the list is one call: it is whole whatever panicked beside it.
+        // Each change of the list is one call, so the list is consistent even if another thread panicked.
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A condition that does not hold at present.
+/// A condition that does not hold while this value exists.
 #[derive(Debug)]
 pub struct UnmetCondition {
     readiness: Readiness,
@@ -70,15 +70,15 @@ impl Condition {
     }
 }
 
-/// Asks everybody who watches to stop. Dropping it asks as well.
+/// Requests a stop from all its [`Stopping`]. Dropping it requests a stop too.
 #[derive(Default)]
 pub struct Stop(watch::Sender<bool>);
 
-/// Sees when stopping is asked for.
+/// Receives the request to stop.
 #[derive(Clone)]
 pub struct Stopping(watch::Receiver<bool>);
 
-/// A stop and what watches it.
+/// Creates a connected [`Stop`] and [`Stopping`].
 pub fn stop() -> (Stop, Stopping) {
     let (sender, receiver) = watch::channel(false);
     (Stop(sender), Stopping(receiver))
@@ -93,12 +93,12 @@ impl Stop {
         *self.0.borrow()
     }
 
-    /// Returns once nobody is left who watches.
+    /// Waits until all its [`Stopping`] are dropped.
     pub async fn obeyed(&self) {
         self.0.closed().await;
     }
 
-    /// Returns once stopping has been asked for, to those who share the stop itself.
+    /// Waits until a stop is requested, for tasks that share the [`Stop`] itself.
     pub async fn asked(&self) {
         Stopping(self.0.subscribe()).asked().await;
     }
@@ -109,26 +109,27 @@ impl Stopping {
         *self.0.borrow()
     }
 
-    /// Returns once stopping has been asked for.
+    /// Waits until a stop is requested.
     pub async fn asked(&mut self) {
-        // An error says that the sender is gone, and nobody is left who could want us to go on.
+        // An error reports that the sender was dropped, which is a request to stop too.
         let _ = self.0.wait_for(|stop| *stop).await;
     }
 }
 
-/// Ends the process when any of its threads or tasks panics. One part that is dead would leave the others with
-/// work that never settles, behind a health check that is fine; a process that is gone is started again, and as
-/// after any kill nothing is lost.
+/// Aborts the process when any of its threads or tasks panics. Otherwise the remaining parts would have work that
+/// never settles, while the health check passes. An aborted process is restarted, and as after any kill nothing is
+/// lost.
 pub fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        tracing::error!("a part of the program has panicked, so all of it ends: {panic}");
+        tracing::error!("a part of the program has panicked, so the process aborts: {panic}");
         std::process::abort();
     }));
 }
 
-/// SIGTERM, SIGINT and SIGHUP, each of which asks for the same: a terminal that is closed is no reason to leave work open.
+/// Receiver of SIGTERM, SIGINT and SIGHUP. All of them request the same stop: a closed terminal should not leave work
+/// unsettled.
 pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
@@ -136,8 +137,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from their default, which is to end the process. Must be called within a
-    /// tokio runtime.
+    /// Replaces the default action of the signals, which ends the process. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The operating system refuses the handlers.
@@ -160,15 +160,15 @@ impl Signals {
     }
 }
 
-/// Raises the limit of files that the process may have open as far as that may be without more rights. Returns the limit;
-/// None where there is none.
+/// Raises the process's limit of open files as far as possible without more privileges. Returns the limit, or None if
+/// there is no limit.
 #[cfg(unix)]
 pub fn raise_open_files() -> Option<usize> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
-        // Some systems allow less than they say: then it stays as it is.
+        // Some systems allow less than they report. Then the limit stays unchanged.
         if setrlimit(Resource::Nofile, raised).is_ok() {
             limit = raised;
         }
@@ -176,7 +176,7 @@ pub fn raise_open_files() -> Option<usize> {
     usize::try_from(limit.current?).ok()
 }
 
-/// The same where files are not limited so.
+/// Does nothing on systems without this limit.
 #[cfg(not(unix))]
 pub fn raise_open_files() -> Option<usize> {
     None

@@ -1,18 +1,18 @@
-//! The byte budget, and the receipt of a record: its share of a ledger entry with the bytes it holds.
+//! The byte budget, and the receipt of a record: a share of its ledger entry with the bytes that the share holds.
 //!
-//! A receipt is settled by value. One that is dropped unsettled settles nothing: its record's offset is
-//! never committed and the record comes again; only the bytes it held return to the budget.
+//! A receipt is settled by value. A receipt that is dropped unsettled settles nothing: its record's offset is never
+//! committed, and the record is read again. Only the bytes that it held return to the budget.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// How many bytes of rendered messages may be in memory, over all partitions and endpoints.
+/// Budget of the bytes of rendered messages in memory, over all partitions and endpoints.
 ///
-/// Admission is by the gate, not by reservation: whoever has passed [`Budget::room`] may charge one message
-/// of any size, so the limit is exceeded by at most one message a partition. A body that calls of several URLs
-/// share counts once for each, since each may be the last to hold it.
+/// It is a gate, not a reservation: a task that has passed [`Budget::room`] may charge one message of any size. So
+/// the limit is exceeded by at most one message per partition. A body that calls of several URLs share counts once
+/// for each call, because each may be the last to hold it.
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
@@ -46,8 +46,8 @@ impl Budget {
         self.limit
     }
 
-    /// Whether somebody who holds so many bytes has more than a fair part, where more than half of the limit is in use: a
-    /// quarter of what is left. So some is left for everybody else, however many hold theirs for long.
+    /// Whether a holder of `bytes` has more than its fair part: a quarter of the unused budget, while more than half
+    /// of the limit is in use. So some budget remains for all others, even if many holders keep their bytes for long.
     fn is_crowded_by(&self, bytes: u64) -> bool {
         let used = self.used();
         used > self.limit / 2 && bytes > self.limit.saturating_sub(used) / 4
@@ -65,23 +65,23 @@ impl Budget {
     }
 }
 
-/// The book in which a partition's open records stand; implemented by the source.
+/// Tracker of the open records of a partition. The source implements it with its ledger.
 pub trait ReceiptTracker: Send + Sync {
-    /// One more share of the entry has to be settled.
+    /// Adds a share that must be settled to the entry.
     fn add_share(&self, entry: u64);
-    /// A share of the entry is settled.
+    /// Settles a share of the entry.
     fn settle_share(&self, entry: u64);
-    /// A share was dropped: the entry will never be settled.
+    /// Abandons a dropped share: the entry will never be settled.
     fn abandon_share(&self, entry: u64);
-    /// The entry's only share was put back: its record goes on waiting in its topic.
+    /// Puts the entry's only share back: its record continues to wait in its topic.
     fn put_back(&self, entry: u64);
-    /// Whether the partition is being drained: what can wait in its topic is to be put back.
+    /// Whether the partition is being drained: calls that can wait in their topic should be put back.
     fn is_draining(&self) -> bool;
-    /// Whether others read the partition by now, or may: whatever is open comes again there.
+    /// Whether another instance reads the partition now, or may read it. Open records are read again there.
     fn is_given_up(&self) -> bool;
 }
 
-/// A share of one record's entry in its partition's book, with the bytes that its message holds.
+/// A share of one record's entry in the ledger of its partition, with the bytes that its message holds.
 #[must_use = "a receipt that is dropped leaves its record uncommitted"]
 pub struct Receipt {
     book: Arc<dyn ReceiptTracker>,
@@ -92,12 +92,12 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The first share of an entry that its book has just opened.
+    /// The first share of an entry that the tracker has just opened.
     pub fn open(book: Arc<dyn ReceiptTracker>, entry: u64, budget: Arc<Budget>) -> Self {
         Self { book, budget, entry, bytes: 0, settled: false }
     }
 
-    /// Another share of the same entry, holding `bytes` of the budget.
+    /// Adds a share to the same entry and charges `bytes` to the budget.
     pub fn share(&self, bytes: usize) -> Receipt {
         self.book.add_share(self.entry);
         self.budget.take(bytes as u64);
@@ -110,12 +110,12 @@ impl Receipt {
         }
     }
 
-    /// Whether its bytes, with so many others that wait for the same, are more than a fair part of what memory is left.
+    /// Whether its bytes, plus `others` that wait for the same, are more than a fair part of the remaining memory.
     pub fn crowds_memory(&self, others: usize) -> bool {
         self.budget.is_crowded_by(self.bytes + others as u64)
     }
 
-    /// Whether others read its partition by now, or may.
+    /// Whether another instance reads its partition now, or may read it.
     pub fn is_given_up(&self) -> bool {
         self.book.is_given_up()
     }
@@ -125,14 +125,14 @@ impl Receipt {
         self.book.is_draining()
     }
 
-    /// The only share of its record is given back, with nothing done: the record goes on waiting in its topic, where it
-    /// is found again. The bytes return to the budget.
+    /// Returns the only share of its record without a result: the record continues to wait in its topic and is read
+    /// again later. The bytes return to the budget.
     pub fn put_back(mut self) {
         self.settled = true;
         self.book.put_back(self.entry);
     }
 
-    /// Nothing is left to do for this share.
+    /// Settles this share: nothing remains to be done for it.
     pub fn settle(mut self) {
         self.settled = true;
         self.book.settle_share(self.entry);

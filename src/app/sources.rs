@@ -1,4 +1,5 @@
-//! What an instance reads: row changes, and calls that have waited; each as a member of a consumer group.
+//! The sources of an instance: row changes, waiting calls, and the overflow log. Each is a member of a consumer
+//! group.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,26 +17,27 @@ use crate::receipt::Budget;
 use crate::settle::{Settle, Tiers};
 use crate::source::{self, Fatal, Handlers, Left, Reads, Source, StartError, Subscription};
 
-/// How long attempts that outlasted the drain deadline may still end by themselves.
+/// Max time after the drain deadline for attempts under way to finish.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
 
-/// The view that each source has of the configuration.
+/// Settings of each source.
 pub(super) struct SourceConfigs {
     pub changes: source::Config,
     pub retries: source::Config,
     pub overflow: source::Config,
 }
 
-/// The sources. The overflow log has a group of its own: a group deals out its partitions by their number alone, so that
-/// among those of many retry topics one instance would have all of the log's, and the others no share of what
-/// CallThrottling allows.
+/// The sources. The overflow log has a separate group, because a group assigns partitions of many topics by their
+/// number. In the group of the retry topics, one instance could get all partitions of the log, and the others would
+/// have no share of the calls that CallThrottling allows.
 pub(super) struct Sources {
     changes: Source<Stages>,
     retries: Source<Resumes>,
     overflow: Source<Resumes>,
 }
 
-/// What every partition of a topic where calls wait is read by: a retry topic, the overflow log, the topic of row order.
+/// Creates the handler of each partition with waiting calls: of the retry topics, the overflow log and the row-order
+/// topic.
 #[derive(Clone)]
 pub(super) struct Resumes {
     pub tiers: Tiers,
@@ -61,7 +63,7 @@ impl SourceConfigs {
         let kafka = &config.kafka;
         let source = |name, client, topics| source(name, config, client, (topics, readiness));
         let mut overflow = source("overflow", kafka.overflow_consumer(memory), vec![Subscription::List(overflow)]);
-        // Versions of before read the log with the retry topics.
+        // Earlier versions read the log in the group of the retry topics.
         overflow.former_group = Some(kafka.retries_group());
         Self {
             changes: source("changes", kafka.consumer(memory), topics.collect()),
@@ -116,8 +118,8 @@ impl Sources {
         tokio::join!(self.changes.assigned(), self.retries.assigned(), self.overflow.assigned());
     }
 
-    /// Stops in the order of the journey: no new records, no new attempts, retries and dead letters acknowledged,
-    /// then the last commit.
+    /// Stops in the order of a record's journey: no new records, no new attempts, retries and dead letters
+    /// acknowledged, then the last commit.
     pub async fn drain(self, lanes: &Lanes, settle: &Settle) -> Left {
         let Self { changes, retries, overflow } = self;
         let drained = tokio::join!(changes.drain(), retries.drain(), overflow.drain());
@@ -132,7 +134,7 @@ impl Sources {
         .await;
         settle.stop();
         let left = tokio::join!(changes.leave(drained.0), retries.leave(drained.1), overflow.leave(drained.2));
-        // Last, so that it has what the last attempts told meanwhile.
+        // Last, so that the message log contains the entries of the last attempts.
         settle.logged(LAST_ENTRIES).await;
         let all = [left.0, left.1, left.2];
         Left {
@@ -165,7 +167,7 @@ impl Handlers for Resumes {
     }
 }
 
-/// Tells of a partition without a share of what CallThrottling allows.
+/// Logs an error if the partition has no share of the calls that CallThrottling allows.
 fn counted(share: SlotLease, topic: &str, partition: i32) -> SlotLease {
     if !share.is_counted() {
         error!(

@@ -1,5 +1,5 @@
-//! Tries what an instance is built of, without a broker and without a trace: what it would be refused for is found
-//! before it starts, with the key that says it.
+//! Tries to build the parts of an instance, without a broker and without side effects. Problems are found before a
+//! start, each with the key that causes it.
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
@@ -12,7 +12,7 @@ use crate::kafka::topic_reader;
 use crate::lifecycle::Readiness;
 use crate::{api, deliver, message_log, settle, source, stats, store};
 
-/// What this machine and Kafka's client refuse of a configuration that holds together.
+/// Finds settings of a valid configuration that this machine or Kafka's client refuses.
 pub fn problems(config: &Config) -> Vec<ConfigProblem> {
     let parts = [deliver::try_out(&config.delivery), api::try_out(&config.listen)];
     let parts = parts.into_iter().filter_map(Result::err).map(ConfigProblem::of_part);
@@ -21,17 +21,17 @@ pub fn problems(config: &Config) -> Vec<ConfigProblem> {
     problems
 }
 
-/// Both kinds of clients know settings that the other ignores.
+/// Kind of a Kafka client. Each kind has settings that the other ignores.
 #[derive(Clone, Copy)]
 enum ClientKind {
     Consumer,
     Producer,
 }
 
-/// A client, by what it does.
+/// A client with its purpose and kind.
 type Client = (&'static str, ClientKind, ClientConfig);
 
-/// Every client that `run` makes; those of the commands are among them.
+/// All clients that `run` creates. They include those of the commands.
 fn clients(config: &Config) -> Vec<Client> {
     use ClientKind::{Consumer, Producer};
     let kafka = config.kafka.client();
@@ -40,7 +40,7 @@ fn clients(config: &Config) -> Vec<Client> {
     let read = |what, of: source::Config| source::clients(&of).into_iter().map(move |client| (what, Consumer, client));
     let SourceConfigs { changes, retries, overflow } = SourceConfigs::of(config, &readiness);
     let mut clients: Vec<Client> = read("reads row changes", changes)
-        .chain(read("reads calls that wait", retries))
+        .chain(read("reads waiting calls", retries))
         .chain(read("reads the overflow log", overflow))
         .collect();
     let (of_definitions, to_definitions) = store::clients(&config.definitions, &kafka);
@@ -49,7 +49,7 @@ fn clients(config: &Config) -> Vec<Client> {
         ("writes definitions", Producer, to_definitions),
         ("writes counts", Producer, stats::client(&kafka)),
         ("writes the message log", Producer, message_log::client(&client)),
-        ("reads topics back", Consumer, topic_reader::client(&config.dead_letters.topic, client.clone())),
+        ("reads topics on request", Consumer, topic_reader::client(&config.dead_letters.topic, client.clone())),
         ("asks about topics", Producer, client.clone()),
     ]);
     clients.extend(settle::clients(&client).map(|client| ("writes retries and dead letters", Producer, client)));
@@ -62,12 +62,12 @@ fn client_problems(config: &Config) -> Vec<ConfigProblem> {
     for (what, kind, settings) in clients(config) {
         let Err(error) = make(kind, settings) else { continue };
         let reason = match error {
-            // The others tell values too.
+            // Other errors show values too, which may be secrets.
             KafkaError::ClientCreation(reason) => reason,
             KafkaError::ClientConfig(_, reason, name, _) => format!("{name}: {reason}"),
             _ => "its settings contradict each other".to_owned(),
         };
-        // What one of them is refused for is most often what all are.
+        // All clients are usually refused for the same reason.
         if !reasons.contains(&reason) {
             problems.push(config.kafka.refused_client(what, &reason));
             reasons.push(reason);
@@ -76,7 +76,7 @@ fn client_problems(config: &Config) -> Vec<ConfigProblem> {
     problems
 }
 
-/// Makes a client that knows no broker, and lets it go.
+/// Creates a client without brokers, and drops it.
 fn make(kind: ClientKind, mut settings: ClientConfig) -> KafkaResult<()> {
     settings.remove("bootstrap.servers");
     match kind {
