@@ -231,8 +231,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// The key of a line: calls that wait for the same endpoint, or for the same endpoint and webhook if the webhook is
-/// throttled separately. It is a record key in topics, so its computation must never change.
+/// The key of a line: the calls that wait for the same endpoint, or for the same endpoint and webhook if the webhook
+/// has a separate lane. It is a record key in topics, so its computation must never change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Line(pub u64);
 

@@ -1,4 +1,4 @@
-//! What an instance tells about itself: logs and metrics.
+//! Logs and metrics of an instance.
 
 mod config;
 mod logs;

@@ -1,4 +1,4 @@
-//! Outhook's own topics: what they have to be, whether they are, and creating those that are missing.
+//! Outhook's own topics: required settings, checks, ACLs, and creation of missing topics.
 
 mod access;
 mod acl;
@@ -19,18 +19,18 @@ use tracing::{error, warn};
 
 use crate::config::Config;
 
-/// How often a cluster that answers but does not do as it is asked is asked.
+/// Max attempts with a cluster that answers but fails to describe or create a topic.
 const TRIES: usize = 3;
 
-/// Creates the topics that are missing and refuses those that are wrong; returns the names of the created. A client that
-/// lacks ACLs for what is Outhook's own is refused too: it would go on for a while, and then wait in vain. What it lacks on
-/// topics of sources is logged, and the others are read.
+/// Creates missing topics, refuses topics with wrong settings, and returns the names of the created topics. A client
+/// without the ACLs for Outhook's own topics and groups is refused too: it would work for a while, and then wait
+/// forever. Missing ACLs on topics of sources are logged, and the other topics are read.
 ///
-/// A broker that has just died is named as the one to ask for a while still, and who asks it waits in vain. So an
-/// instance that starts meanwhile asks again, as a new client, which is told of another one by then.
+/// For a while metadata still names a broker that has just died, and requests to it time out. So an instance that
+/// starts meanwhile tries again with a new client, which by then learns of another broker.
 ///
 /// # Errors
-/// The cluster can't be reached, a topic can't be created, or one is not as it has to be.
+/// The cluster can't be reached, ACLs are missing, a topic can't be created, or a topic has wrong settings.
 pub async fn ensure(config: &Config) -> Result<Vec<String>, Error> {
     for _ in 1..TRIES {
         match try_to_ensure(config).await {
@@ -56,17 +56,17 @@ async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
     }
     if !missing.is_empty() {
         cluster.create(&missing).await?;
-        // Of a topic that was not there nobody could tell.
+        // Before a topic exists, brokers can't report the access to it.
         allowed(&cluster.access(config).await, config)?;
     }
     for reason in &access.unknown {
         warn!("{reason}");
     }
     for acls in &access.own {
-        error!("{acls}: some of the REST API does not work; to mend it: {}", acls.mend);
+        error!("{acls}: some of the REST API does not work; to fix it: {}", acls.mend);
     }
     for acls in &access.sources {
-        error!("{acls}: nothing is read there; to mend it: {}", acls.mend);
+        error!("{acls}: nothing is read there; to fix it: {}", acls.mend);
     }
     Ok(missing.into_iter().map(|topic| topic.name.clone()).collect())
 }

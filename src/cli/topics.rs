@@ -34,7 +34,7 @@ pub(super) async fn run(command: TopicsCommand, config: &Config) -> Result<ExitC
             TopicStatus::Right { found } => println!("right    {}: {found}", topic.name),
             TopicStatus::Wrong(wrong) => {
                 println!("wrong    {wrong}");
-                println!("         to mend it: {}", wrong.mend);
+                println!("         to fix it: {}", wrong.mend);
                 code = ExitCode::FAILURE;
             }
         }

@@ -7,7 +7,7 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use super::{Config, LogFormat, LogLevel};
 
-/// Starts logging. `terminal` says that stderr is one, `colours` that it may be coloured.
+/// Starts logging. `terminal` is whether stderr is a terminal, `colours` whether it may be coloured.
 ///
 /// # Errors
 /// Logging was started before in this process.
@@ -21,8 +21,9 @@ pub fn start(config: &Config, terminal: bool, colours: bool) -> Result<(), TryIn
     }
 }
 
-/// Our own lines at the chosen level; those of libraries only from `warn` up, since their `info` is about
-/// themselves and their `debug` may show what they carry.
+/// Filters Outhook's lines by the configured level, and lines of libraries from `warn` up, because their `info` is
+/// about themselves and their `debug` may show the data that they transfer. At the level `trace` libraries log from
+/// `debug`.
 fn filter(level: LogLevel) -> Targets {
     let own = match level {
         LogLevel::Error => LevelFilter::ERROR,

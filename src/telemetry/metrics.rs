@@ -1,4 +1,4 @@
-//! Metrics in Prometheus' text format.
+//! Metrics in the text format of Prometheus.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use super::process;
 
-/// Bounds of the buckets of every `…_seconds` histogram: from a call on the loopback to a retry after hours
-/// of a record that lay in Kafka, about 2.5 apart.
+/// Bucket bounds of all `…_seconds` histograms, by factors of about 2.5. They range from a call on the loopback to a
+/// retry after hours of a record that waited in Kafka.
 const SECONDS: [f64; 17] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0];
 
-/// How often samples that wait in histograms are put into their buckets when nobody asks for metrics, so
-/// that they don't pile up.
+/// Interval at which pending samples of histograms are moved to buckets, so they do not accumulate if metrics are not
+/// scraped.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Everything that the parts count and measure.
+/// The metrics of all parts.
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
@@ -31,7 +31,7 @@ impl Metrics {
     /// Starts metrics for the whole process. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// They were started before in this process.
+    /// Metrics were started before in this process.
     pub fn start() -> Result<Self, MetricsError> {
         let buckets = Matcher::Suffix("_seconds".to_owned());
         let handle = PrometheusBuilder::new().set_buckets_for_metric(buckets, &SECONDS)?.install_recorder()?;
@@ -48,15 +48,15 @@ impl Metrics {
         Ok(Self { handle })
     }
 
-    /// All metrics, with the process' own measured now.
+    /// Renders all metrics. The process metrics are measured now.
     pub fn render(&self) -> String {
         let counter = process::measure();
         self.handle.render() + &counter
     }
 }
 
-/// Registers the process' own metrics with their units and descriptions.
+/// Registers the process metrics with their units and descriptions.
 pub fn describe_metrics() {
-    describe_gauge!("outhook_build_info", Unit::Count, "Always 1; its label is the version that runs");
+    describe_gauge!("outhook_build_info", Unit::Count, "Always 1; the label is the running version");
     process::describe_metrics();
 }

@@ -1,12 +1,12 @@
-//! The process' own figures under the names that Prometheus' client libraries give them, from Linux' /proc
-//! (proc(5)). Elsewhere they are left out.
+//! Process metrics from Linux's /proc (proc(5)), with the names that the client libraries of Prometheus use. On other
+//! systems they are omitted.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, describe_counter, describe_gauge, gauge};
 
-/// Clock ticks a second in /proc: `USER_HZ`, which Linux keeps at 100 for user space.
+/// Clock ticks per second in /proc: `USER_HZ`, which is always 100 for user space on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 const CPU: &str = "process_cpu_seconds_total";
@@ -14,13 +14,13 @@ const CPU_HELP: &str = "Time on a CPU, user and system";
 
 pub(super) fn describe_metrics() {
     describe_counter!(CPU, Unit::Seconds, CPU_HELP);
-    describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Memory that is really in RAM");
+    describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Resident memory");
     describe_gauge!("process_open_fds", Unit::Count, "Open file descriptors, sockets included");
-    describe_gauge!("process_start_time_seconds", Unit::Seconds, "When the process started, since 1970");
+    describe_gauge!("process_start_time_seconds", Unit::Seconds, "Start time of the process, since 1970");
 }
 
-/// Sets the gauges, and returns the counter of CPU time as Prometheus reads it: the exporter's counters are whole
-/// numbers, and a second is too coarse for what a process uses.
+/// Sets the gauges, and returns the counter of CPU time in the text format. The exporter's counters are whole
+/// numbers, and a second is too coarse for CPU time.
 pub(super) fn measure() -> String {
     let mut counter = String::new();
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().and_then(|text| Stat::parse(&text)) {
@@ -41,15 +41,15 @@ pub(super) fn measure() -> String {
 
 struct Stat {
     cpu_ticks: u64,
-    /// Since the machine started.
+    /// Ticks since the machine started.
     start_ticks: u64,
 }
 
 impl Stat {
-    /// Reads the fields by their place behind the command's name, which may itself have spaces and brackets.
+    /// Parses the fields by their position after the command's name, which may contain spaces and brackets.
     fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        // proc(5) counts from 1 and the first field here is its third.
+        // proc(5) counts from 1, and the first field here is its third.
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         Some(Self { cpu_ticks: field(14)? + field(15)?, start_ticks: field(22)? })
     }

@@ -1,21 +1,21 @@
-//! Which log lines are written of those that come again and again.
+//! Filter for repeated log lines.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often the same line is written at most.
+/// Min time between two writes of the same line.
 const APART: Duration = Duration::from_secs(60);
-/// How many different lines of the last minute are remembered; of more than these, any is written.
+/// Max different lines of the last minute that are remembered. Further lines are always written.
 const MOST: usize = 100;
 
-/// Log lines that were written, each with how often it has come since.
+/// Log lines that were written, each with the number of repeats since then.
 #[derive(Debug, Default)]
 pub struct RepeatFilter(Mutex<HashMap<String, (Instant, u64)>>);
 
 impl RepeatFilter {
-    /// How often a line has come since it was written last, if it is to be written now. Lines that differ only in numbers
-    /// are the same.
+    /// The number of repeats of a line since it was last written, if it should be written now. Lines that differ only
+    /// in numbers are the same line.
     pub fn due(&self, line: &str, now: Instant) -> Option<u64> {
         let kind: String = line.chars().filter(|character| !character.is_ascii_digit()).collect();
         let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! What this client may do of what Outhook does: asked of brokers before anything runs into it.
+//! Checks whether this client has the ACLs that Outhook needs. Brokers are asked before a missing ACL causes a
+//! failure.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,35 +17,35 @@ use super::required_topics;
 use crate::config::Config;
 use crate::store;
 
-/// What Outhook does with each of its own topics.
+/// Operations of Outhook on each of its own topics.
 const WITH_OWN_TOPICS: &[AclOperation] = &[AclOperation::Read, AclOperation::Write, AclOperation::DescribeConfigs];
 
-/// How long brokers may take to tell: a start waits for it, and can do without.
+/// Max time for brokers to answer. A start waits for the answer, and continues without it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A transaction's timeout, in milliseconds: near librdkafka's largest, and more than brokers allow.
+/// A transaction timeout in milliseconds that is near librdkafka's maximum and more than brokers allow.
 const TOO_LONG_MS: &str = "2147000000";
 
-/// The ACLs that this client lacks, as far as brokers tell.
+/// The ACLs that this client lacks, as far as brokers report them.
 #[derive(Debug, Default)]
 pub struct AccessReport {
-    /// Those on Outhook's own topics and its groups.
+    /// Missing ACLs on Outhook's own topics and groups.
     pub own: Vec<MissingAcls>,
-    /// Those on topics of sources: without them others are read.
+    /// Missing ACLs on topics of sources. The other topics are still read.
     pub sources: Vec<MissingAcls>,
-    /// What could not be found out, and why.
+    /// Unknown access, with the reason.
     pub unknown: Vec<String>,
-    /// Topics of which brokers don't even tell this client whether they are there.
+    /// Topics whose existence brokers hide from this client.
     hidden: BTreeSet<String>,
 }
 
 impl AccessReport {
-    /// Whether brokers don't tell if a topic is there.
+    /// Whether brokers hide from this client if a topic exists.
     pub fn hides(&self, topic: &str) -> bool {
         self.hidden.contains(topic)
     }
 
-    /// Whether nothing could be delivered: what only commands and the REST API need is not meant.
+    /// Whether a missing ACL prevents delivery. ACLs that only commands and the REST API need do not count.
     pub fn keeps_from_running(&self, config: &Config) -> bool {
         let lacks_topic = |topic: &str| {
             let needed = needed(config, topic);
@@ -61,8 +62,8 @@ impl AccessReport {
 }
 
 impl Cluster {
-    /// Asks what this client may do with topics and groups. That reads and writes no record and joins no group. What it may
-    /// do with a topic is only known once that is there.
+    /// Asks brokers what this client may do with topics and groups. That reads and writes no record and joins no
+    /// group. The access to a topic is known only when the topic exists.
     pub async fn access(&self, config: &Config) -> AccessReport {
         let own: BTreeSet<String> = required_topics(config).into_iter().map(|topic| topic.name).collect();
         let seen = self.topics().keys().filter(|topic| config.source_of(topic).is_some());
@@ -98,7 +99,8 @@ impl Cluster {
     }
 }
 
-/// What is lacking of these operations on each topic or group; why it is not known goes to `unknown`, once for all.
+/// The operations that are missing on each topic or group. Reasons for unknown access are added to `unknown`, each
+/// once.
 fn lacking(
     kind: ResourceKind,
     operations: &[AclOperation],
@@ -121,7 +123,7 @@ fn lacking(
             Said::Refused(code) if code == denied => lack(name, operations.to_vec()),
             Said::Refused(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
             Said::Refused(code) => drop(reasons.insert(code.to_string())),
-            Said::Nothing => drop(reasons.insert("the brokers don't tell, as Kafka does from 2.3 on".to_owned())),
+            Said::Nothing => drop(reasons.insert("the brokers do not report it, as Kafka does from 2.3 on".to_owned())),
         }),
     }
     let told = |reason| format!("it is not known which ACLs this client has on {}s: {reason}", kind.noun());
@@ -130,12 +132,12 @@ fn lacking(
     lacks
 }
 
-/// The groups that Outhook reads with.
+/// Outhook's consumer groups.
 fn groups(config: &Config) -> [String; 3] {
     [config.kafka.group.clone(), config.kafka.retries_group(), config.kafka.overflow_group()]
 }
 
-/// What delivery does with one of Outhook's own topics.
+/// Operations of delivery on one of Outhook's own topics.
 fn needed(config: &Config, topic: &str) -> &'static [AclOperation] {
     use AclOperation::{DescribeConfigs, Read, Write};
     let is = |own: &str| own == topic;
@@ -149,12 +151,12 @@ fn needed(config: &Config, topic: &str) -> &'static [AclOperation] {
 }
 
 impl Cluster {
-    /// The ACL that this client lacks on the transactional id with which definitions are written. A broker looks first
-    /// whether this client may write with the id, then at the transaction's timeout; and it refuses one that is too long
-    /// before it touches the id, so that whoever writes with it is not cut off.
+    /// The ACL that this client lacks on the transactional id of the writers of definitions. The request has a
+    /// timeout that is too long. A broker first checks whether this client may write with the id, then the timeout.
+    /// It refuses the timeout before it takes the id over, so a current writer is not fenced.
     ///
     /// # Errors
-    /// It is not known, or the brokers have no bound on timeouts; the text says so.
+    /// The access is unknown, or the brokers do not limit timeouts. The text says which.
     pub async fn access_to_definitions(&self, config: &Config) -> Result<Vec<MissingAcls>, String> {
         let id = config.definitions.topic.clone();
         let (_, mut client) = store::clients(&config.definitions, &config.kafka.client());
@@ -165,8 +167,8 @@ impl Cluster {
         });
         let Err(refusal) = asked.await.expect("asking brokers does not panic") else {
             return Err(format!(
-                "the brokers have no bound on the timeouts of transactions, so this has taken the transactional id {id} \
-                 over: who was writing definitions begins again"
+                "the brokers do not limit the timeouts of transactions, so this check has taken the transactional id {id} \
+                 over: a client that was writing definitions has to start again"
             ));
         };
         match refusal.rdkafka_error_code() {

@@ -1,10 +1,10 @@
-//! ACLs that this client lacks, in words and as the command that adds them.
+//! Missing ACLs of this client, as text and as the command that adds them.
 
 use std::fmt::{self, Write as _};
 
 use crate::config::Config;
 
-/// What an ACL allows.
+/// Operation that an ACL allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AclOperation {
     Read,
@@ -13,7 +13,7 @@ pub enum AclOperation {
     DescribeConfigs,
 }
 
-/// Of what an ACL is.
+/// Kind of resource of an ACL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResourceKind {
     Topic,
@@ -21,7 +21,7 @@ pub enum ResourceKind {
     TransactionalId,
 }
 
-/// What this client lacks on one topic, group or transactional id.
+/// Operations that this client lacks on one topic, group or transactional id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MissingOperations {
     pub kind: ResourceKind,
@@ -29,32 +29,32 @@ pub(super) struct MissingOperations {
     pub operations: Vec<AclOperation>,
 }
 
-/// ACLs that this client lacks and that one command adds.
+/// Missing ACLs of this client that one command adds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this client lacks {} on {} {}", listed(.operations), counted(.names, *.kind), .names.join(", "))]
 pub struct MissingAcls {
     kind: ResourceKind,
     operations: Vec<AclOperation>,
     names: Vec<String>,
-    /// What all of the names begin with, if the ACLs are to be of all that do.
+    /// Common prefix of the names, if the ACLs should apply to all topics with it.
     prefix: Option<String>,
-    /// The command that adds them.
+    /// The command that adds the ACLs.
     pub mend: String,
 }
 
-/// Whose ACLs they are, and where: what the commands have in common.
+/// Principal and brokers of the ACLs, which are the same in all commands.
 #[derive(Debug, Clone)]
 pub(super) struct Grantee {
     principal: String,
     brokers: String,
-    /// What the names of Outhook's own topics begin with.
+    /// Prefix of the names of Outhook's own topics.
     prefix: String,
 }
 
 impl Grantee {
     pub fn of(config: &Config) -> Self {
         let property = |name| config.kafka.properties.get(name);
-        // With other mechanisms, and with certificates, the brokers' settings say which name they make of it.
+        // With other mechanisms, and with certificates, the brokers' settings determine the principal.
         let is_name = |mechanism: &str| mechanism == "PLAIN" || mechanism.starts_with("SCRAM-");
         let mechanism = property("sasl.mechanism").or(property("sasl.mechanisms"));
         let name = mechanism.filter(|mechanism| is_name(mechanism)).and_then(|_| property("sasl.username"));
@@ -65,7 +65,7 @@ impl Grantee {
         }
     }
 
-    /// What is lacking, together where one command adds it.
+    /// Groups missing operations that one command adds.
     pub fn missing(&self, lacks: Vec<MissingOperations>) -> Vec<MissingAcls> {
         let mut missing: Vec<MissingAcls> = Vec::new();
         for MissingOperations { kind, name, operations } in lacks.into_iter().filter(|lack| !lack.operations.is_empty())
@@ -85,7 +85,7 @@ impl Grantee {
         missing
     }
 
-    /// The same of one operation on one topic.
+    /// The missing ACL of one operation on one topic.
     pub fn lacks(&self, operation: AclOperation, topic: &str) -> MissingAcls {
         let lack = MissingOperations { kind: ResourceKind::Topic, name: topic.to_owned(), operations: vec![operation] };
         self.missing(vec![lack]).pop().expect("an operation is lacking")
@@ -114,12 +114,12 @@ impl Grantee {
 }
 
 impl MissingAcls {
-    /// Whether one of them is of this topic, group or transactional id.
+    /// Whether one of the ACLs is for this topic, group or transactional id.
     pub fn names(&self, kind: ResourceKind, name: &str) -> bool {
         self.kind == kind && self.names.iter().any(|known| known == name)
     }
 
-    /// Whether one of them is this.
+    /// Whether one of the ACLs is this one.
     pub fn contains(&self, kind: ResourceKind, name: &str, operation: AclOperation) -> bool {
         self.names(kind, name) && self.operations.contains(&operation)
     }
@@ -134,7 +134,7 @@ impl ResourceKind {
         }
     }
 
-    /// How the tool takes names of the kind.
+    /// The option of `kafka-acls.sh` for names of this kind.
     fn option(self) -> &'static str {
         match self {
             ResourceKind::Topic => "--topic",
@@ -144,7 +144,7 @@ impl ResourceKind {
     }
 }
 
-/// As Kafka's tools write it.
+/// The operation in the spelling of Kafka's tools.
 impl fmt::Display for AclOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
@@ -164,7 +164,7 @@ fn counted(names: &[String], kind: ResourceKind) -> String {
     format!("{}{}", kind.noun(), if names.len() == 1 { "" } else { "s" })
 }
 
-/// A word of a command, as a shell takes it.
+/// A word of a command, quoted for a shell if necessary.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:,/@=+".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {

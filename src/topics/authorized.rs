@@ -1,5 +1,5 @@
-//! What a cluster lets this client do with topics and groups, as brokers tell it themselves (KIP-430). librdkafka asks
-//! for it; rdkafka has no method for that.
+//! The operations that brokers allow this client on topics and groups, as they report them (KIP-430). librdkafka can
+//! request them, but rdkafka has no method for it.
 #![expect(unsafe_code, reason = "rdkafka has no method for DescribeTopics, DescribeConsumerGroups and their options")]
 
 use std::ffi::{CString, c_char};
@@ -27,34 +27,34 @@ use rdkafka::util::cstr_to_owned;
 
 use super::acl::AclOperation;
 
-/// How much longer an answer is waited for than brokers may take.
+/// Extra time to wait for an answer beyond the brokers' limit.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What brokers say of topics or groups, by their names.
+/// Answers of brokers, by name of topic or group.
 pub(super) type Answers = Vec<(String, Said)>;
 
-/// What they say of one.
+/// Answer of brokers about one topic or group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Said {
-    /// The operations that they let this client do, of those that [`AclOperation`] knows.
+    /// The allowed operations, of those in [`AclOperation`].
     Allowed(Vec<AclOperation>),
-    /// They don't speak of it, for this reason.
+    /// Brokers refuse to describe it, for this reason.
     Refused(RDKafkaErrorCode),
-    /// They do, but don't tell operations.
+    /// Brokers describe it, but do not report operations.
     Nothing,
 }
 
 impl Said {
-    /// Whether this client may not even ask about a topic, since it may do nothing with it.
+    /// Whether brokers hide a topic, because this client may not do anything with it.
     pub fn is_hidden(&self) -> bool {
         matches!(self, Said::Refused(RDKafkaErrorCode::TopicAuthorizationFailed))
     }
 }
 
-/// Asks what may be done with topics, by their names; one that is missing is not created by that. Blocks.
+/// Asks for the allowed operations on topics, by name. The request does not create missing topics. Blocks.
 ///
 /// # Errors
-/// No broker answers in time, or it does not know the request.
+/// No broker answers in time, or it does not support the request.
 pub(super) fn of_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[String],
@@ -62,8 +62,8 @@ pub(super) fn of_topics<C: ClientContext>(
 ) -> KafkaResult<Answers> {
     let names = names(topics)?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-    // SAFETY: the client and the names outlive the call. What librdkafka hands out is part of the event, which is
-    // destroyed at the end of the block, when all of it is copied.
+    // SAFETY: the client and the names outlive the call. librdkafka's results are part of the event, which is
+    // destroyed at the end of the block, after all of them are copied.
     unsafe {
         let asking = Asking::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
         let topics = rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
@@ -73,7 +73,7 @@ pub(super) fn of_topics<C: ClientContext>(
         let mut count = 0;
         let described =
             rd_kafka_DescribeTopics_result_topics(rd_kafka_event_DescribeTopics_result(answer.0), &mut count);
-        // Of a topic that the broker leaves out there is no description.
+        // A topic that the broker omits has no description.
         let told = slice_of(described, count).iter().filter(|topic| !topic.is_null()).map(|topic| {
             let mut count = 0;
             let operations = rd_kafka_TopicDescription_authorized_operations(*topic, &mut count);
@@ -84,10 +84,10 @@ pub(super) fn of_topics<C: ClientContext>(
     }
 }
 
-/// Asks what may be done with consumer groups, be there one of the name or not. Blocks.
+/// Asks for the allowed operations on consumer groups, by name. The groups need not exist. Blocks.
 ///
 /// # Errors
-/// As of [`of_topics`].
+/// Those of [`of_topics`].
 pub(super) fn of_groups<C: ClientContext>(
     client: &Client<C>,
     groups: &[String],
@@ -118,7 +118,7 @@ fn names(names: &[String]) -> KafkaResult<Vec<CString>> {
     names.iter().map(|name| CString::new(name.as_str()).map_err(KafkaError::from)).collect()
 }
 
-/// A request's options, and the queue to which its answer comes.
+/// A request's options, and the queue that receives its answer.
 struct Asking {
     options: *mut AdminOptions,
     queue: *mut Queue,
@@ -140,7 +140,7 @@ impl Asking {
     fn answer(&self, within: Duration) -> KafkaResult<Answer> {
         // SAFETY: the queue lives as long as this, and an event until the answer is dropped.
         let (event, code) = unsafe {
-            // The request's own time ends first, with the reason.
+            // The request's timeout ends first and reports the reason.
             let event = rd_kafka_queue_poll(self.queue, millis(within + GRACE));
             if event.is_null() {
                 return Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
@@ -158,7 +158,7 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        // SAFETY: both were made by `new`, and nobody else has them.
+        // SAFETY: both were created by `new`, and this is their only owner.
         unsafe {
             rd_kafka_queue_destroy(self.queue);
             rd_kafka_AdminOptions_destroy(self.options);
@@ -170,15 +170,15 @@ struct Answer(*mut Event);
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // SAFETY: the event came from a queue, and nobody else has it.
+        // SAFETY: the event came from a queue, and this is its only owner.
         unsafe { rd_kafka_event_destroy(self.0) }
     }
 }
 
 /// # Safety
-/// The error and so many operations are librdkafka's; either may be null.
+/// `error` and the `count` operations must be valid values of librdkafka. Either may be null.
 unsafe fn said(error: *const rd_kafka_error_t, operations: *const RawOperation, count: usize) -> Said {
-    // SAFETY: a null error has the code of none; the rest is the caller's promise.
+    // SAFETY: a null error has the code of no error. The caller guarantees the rest.
     let code = unsafe { rd_kafka_error_code(error) };
     if code != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Said::Refused(code.into());
@@ -186,9 +186,9 @@ unsafe fn said(error: *const rd_kafka_error_t, operations: *const RawOperation, 
     if operations.is_null() {
         return Said::Nothing;
     }
-    // SAFETY: the caller's promise. librdkafka makes them of its own numbers, none of which the binding lacks.
+    // SAFETY: guaranteed by the caller. librdkafka returns only its own values, and the binding has all of them.
     let operations = unsafe { slice_of(operations, count) };
-    // Who gets an answer may describe it. A set without that was left empty on the way.
+    // A client that gets an answer may describe the resource. A set without that operation was not filled in.
     if !operations.contains(&RawOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE) {
         return Said::Nothing;
     }
@@ -205,12 +205,13 @@ fn known(operation: RawOperation) -> Option<AclOperation> {
 }
 
 /// # Safety
-/// So many values stand behind the pointer for as long as the slice is used. With none it may point anywhere.
+/// The pointer must point to `count` values that are valid as long as the slice is used. If `count` is 0, any pointer
+/// is allowed.
 unsafe fn slice_of<'a, T>(start: *const T, count: usize) -> &'a [T] {
     if start.is_null() || count == 0 {
         return &[];
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { slice::from_raw_parts(start, count) }
 }
 

@@ -1,4 +1,4 @@
-//! The cluster as an administrator sees it: which topics there are, how they are set, and new ones.
+//! Administration of the cluster: lists topics, reads their settings, and creates topics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,27 +17,27 @@ use super::{RequiredTopic, TopicStatus, Wrong};
 use crate::config::Config;
 use crate::kafka::errors::{self, ClientErrors, Unanswered};
 
-/// How long the cluster may take for one answer.
+/// Max time for one answer of the cluster.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may take to create topics, which is one request for all of them.
+/// Max time for creating topics. All topics are created in one request.
 const CREATION: Duration = Duration::from_secs(30);
-/// The pause between looks for topics that were just created.
+/// Interval of checks for topics that were just created.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// A cluster that has answered.
+/// A connection to a cluster that has answered.
 pub struct Cluster {
     admin: Arc<AdminClient<DefaultClientContext>>,
-    /// Asks for metadata: an admin client would keep to itself why it gets no answer.
+    /// Client for metadata. An admin client would not report why it gets no answer.
     asker: Arc<BaseProducer<AdminContext>>,
     brokers: String,
     grantee: Grantee,
-    /// Partitions by topic, as they were when the cluster was connected to.
+    /// Partitions by topic, at the time of the connection.
     topics: BTreeMap<String, usize>,
-    /// How many brokers it has.
+    /// Number of brokers.
     pub size: usize,
 }
 
-/// Why topics can't be looked at or made.
+/// Why topics can't be checked or created.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("Kafka's client refuses its settings: {0}")]
@@ -48,27 +48,27 @@ pub enum Error {
     Describe { topic: String, reason: String },
     #[error("topic {topic} can't be created: {reason}")]
     Create { topic: String, reason: String },
-    #[error("{wrong}; to mend it: {mend}", wrong = .0, mend = .0.mend)]
+    #[error("{wrong}; to fix it: {mend}", wrong = .0, mend = .0.mend)]
     Wrong(Wrong),
     #[error("{}", told(.0))]
     Denied(Vec<MissingAcls>),
 }
 
-/// Each with its command in a line of its own, as people copy them.
+/// Lists missing ACLs, each command on a separate line, because people copy it.
 fn told(missing: &[MissingAcls]) -> String {
-    let told = missing.iter().map(|acls| format!("{acls}; to mend it:\n  {}", acls.mend));
+    let told = missing.iter().map(|acls| format!("{acls}; to fix it:\n  {}", acls.mend));
     told.collect::<Vec<_>>().join("\n")
 }
 
 impl Cluster {
-    /// Connects, and asks for all topics. One that is named in such a question could be created by it.
+    /// Connects, and asks for all topics. A request that names a topic could create it.
     ///
     /// # Errors
     /// No broker answers in time.
     pub async fn connect(config: &Config) -> Result<Self, Error> {
         let mut client: ClientConfig = config.kafka.client().into_iter().collect();
         let admin = Arc::new(client.create().map_err(Error::Settings)?);
-        // That a broker hangs up is told at this level, which is off where nothing is logged.
+        // librdkafka reports closed connections at this level, which is off if logging is off.
         client.set_log_level(RDKafkaLogLevel::Info);
         let asker = Arc::new(client.create_with_context(AdminContext::default()).map_err(Error::Settings)?);
         let (brokers, grantee) = (config.kafka.brokers.clone(), Grantee::of(config));
@@ -77,7 +77,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Partitions by topic, Kafka's internal topics left out.
+    /// Partitions by topic, without Kafka's internal topics.
     pub fn topics(&self) -> &BTreeMap<String, usize> {
         &self.topics
     }
@@ -86,7 +86,7 @@ impl Cluster {
         self.asker.clone()
     }
 
-    /// How one of Outhook's topics stands.
+    /// The status of one of Outhook's topics.
     ///
     /// # Errors
     /// Its settings can't be read.
@@ -96,11 +96,12 @@ impl Cluster {
         Ok(required.judge(*partitions, &settings, &self.brokers))
     }
 
-    /// Creates topics in one request and waits until the cluster knows them: one by one, each would wait for the
-    /// controller and for the broker that is asked. One that another instance created meanwhile is as good.
+    /// Creates topics in one request and waits until the cluster knows them. With separate requests, each topic would
+    /// wait for the controller and for the broker that is asked. A topic that another instance created meanwhile is
+    /// accepted.
     ///
     /// # Errors
-    /// The cluster refuses one of them; others may be there then.
+    /// The cluster refuses one of them. Others may have been created.
     pub async fn create(&self, missing: &[&RequiredTopic]) -> Result<(), Error> {
         let Some(first) = missing.first() else { return Ok(()) };
         let topics: Vec<NewTopic<'_>> = missing.iter().copied().map(new_topic).collect();
@@ -129,14 +130,14 @@ impl Cluster {
                 return Ok(());
             };
             if Instant::now() > deadline {
-                let reason = format!("it was accepted, but is not there after {PATIENCE:?}");
+                let reason = format!("the request was accepted, but the topic is missing after {PATIENCE:?}");
                 return Err(Error::Create { topic: unknown.name.clone(), reason });
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// The ACLs that this client lacks to create these topics, as far as brokers tell. None is created.
+    /// The ACLs that this client lacks for creating these topics, as far as brokers report them. No topic is created.
     pub async fn lacks_to_create(&self, required: &[RequiredTopic]) -> Vec<MissingAcls> {
         let topics: Vec<NewTopic<'_>> = required.iter().map(new_topic).collect();
         let tried = self.admin.create_topics(&topics, &options().validate_only(true)).await.unwrap_or_default();
@@ -148,7 +149,7 @@ impl Cluster {
         self.grantee.missing(denied.map(lack).collect())
     }
 
-    /// How many brokers there are, and partitions by topic, Kafka's internal topics left out.
+    /// The number of brokers, and partitions by topic, without Kafka's internal topics.
     async fn look(&self) -> Result<(usize, BTreeMap<String, usize>), Error> {
         let asker = self.asker.clone();
         let asked = tokio::task::spawn_blocking(move || {
@@ -171,9 +172,9 @@ impl Cluster {
             _ => failed(code.to_string()),
         };
         let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
-        let hint = "does this broker answer administrators? The embedded one of `outhook dev` does not";
+        let hint = "does this broker support admin requests? The embedded broker of `outhook dev` does not";
         let described = described.map_err(|error| failed(format!("{error}; {hint}")))?.into_iter().next();
-        let resource = described.ok_or_else(|| failed("the cluster did not answer for it".to_owned()))?;
+        let resource = described.ok_or_else(|| failed("the cluster did not describe it".to_owned()))?;
         let entries = resource.map_err(refused)?.entries;
         Ok(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
     }
@@ -183,9 +184,9 @@ impl Cluster {
     }
 }
 
-/// What is asked for a topic.
+/// The request for a new topic.
 fn new_topic(required: &RequiredTopic) -> NewTopic<'_> {
-    // -1 is the broker's own default (KIP-464).
+    // -1 is the broker's default (KIP-464).
     let replication = TopicReplication::Fixed(required.replication_factor.unwrap_or(-1));
     let topic = NewTopic::new(&required.name, required.partitions, replication);
     required.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
@@ -195,7 +196,7 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
 }
 
-/// Keeps what its client meets, for who asks in vain.
+/// Collects the errors of its client, as reasons for requests without an answer.
 #[derive(Default)]
 pub(super) struct AdminContext(ClientErrors);
 

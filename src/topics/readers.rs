@@ -1,4 +1,4 @@
-//! Who else reads topics: members of other consumer groups, as the cluster knows them now.
+//! Other consumer groups that read the same topics, as the cluster reports them now.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +14,11 @@ pub struct ReadingGroup {
 }
 
 impl Cluster {
-    /// The groups with members that read one of these topics. One whose members are all away is not seen, nor one of
-    /// the protocol of KIP-848, whose assignments this question does not show.
+    /// The groups with members that read one of these topics. Groups without running members are not found, nor
+    /// groups of the protocol of KIP-848, because this request does not show their assignments.
     ///
     /// # Errors
-    /// The cluster does not tell, such as who may not ask.
+    /// The cluster does not answer, for example because this client may not ask.
     pub async fn readers(&self, topics: BTreeSet<String>) -> Result<Vec<ReadingGroup>, String> {
         let asker = self.asker();
         let asked = tokio::task::spawn_blocking(move || {
@@ -35,8 +35,8 @@ impl Cluster {
     }
 }
 
-/// The topics in a member's assignment as consumers encode it: a version, then each topic with its partitions. What is
-/// encoded otherwise has none.
+/// The topics in a member's assignment in the encoding of consumers: a version, then each topic with its partitions.
+/// An assignment in another encoding has none.
 fn topics_of(assignment: &[u8]) -> Vec<String> {
     read(assignment).unwrap_or_default()
 }
@@ -73,7 +73,7 @@ mod tests {
         let assignment = b"\0\x01\0\0\0\x02\0\x01a\0\0\0\x02\0\0\0\0\0\0\0\x01\0\x02bc\0\0\0\0\0\0\0\0";
         assert_eq!(topics_of(assignment), ["a", "bc"]);
         for end in 0..assignment.len() - 4 {
-            assert_eq!(topics_of(&assignment[..end]), Vec::<String>::new(), "{end} bytes are no assignment");
+            assert_eq!(topics_of(&assignment[..end]), Vec::<String>::new(), "{end} bytes are not an assignment");
         }
         assert_eq!(topics_of(b"\0\x01\xff\xff\xff\xff"), Vec::<String>::new());
     }

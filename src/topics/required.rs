@@ -1,4 +1,4 @@
-//! What Outhook's own topics have to be.
+//! Required settings of Outhook's own topics.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,32 +13,32 @@ use crate::stats;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequiredTopic {
     pub name: String,
-    /// The key of the configuration that names it.
+    /// The configuration key of its name.
     pub key: &'static str,
-    /// How many partitions it is created with.
+    /// Number of partitions at creation.
     pub partitions: i32,
-    /// How many replicas it is created with; None leaves that to the broker.
+    /// Replication factor at creation. None is the broker's default.
     pub replication_factor: Option<i32>,
-    /// Settings that it is created with.
+    /// Settings at creation.
     pub settings: Vec<(&'static str, String)>,
     rule: TopicRule,
 }
 
-/// What is looked at on a topic that exists.
+/// What is checked on an existing topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TopicRule {
-    /// One partition, because definitions have an order, and compacted, because the last one counts for ever.
+    /// One partition, because definitions have an order. Compacted, because the last definition stays valid forever.
     Log,
-    /// Not compacted: records with the same key, or none, are all kept.
+    /// Not compacted, so all records with the same key, or without a key, are kept.
     Letters,
-    /// Not compacted, and with room for every call: one that finds none becomes a dead letter.
+    /// Not compacted, and with room for every call, because a call that does not fit is dead-lettered.
     Retries { delay: Duration },
-    /// One partition and compacted: it is read from its start by every instance that starts, and of each count
-    /// only the last record says anything.
+    /// One partition and compacted. Every instance reads it from its beginning at a start, and only the last record
+    /// of each count matters.
     Counts,
 }
 
-/// What became of a look at a topic.
+/// Result of the check of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicStatus {
     Missing,
@@ -46,7 +46,7 @@ pub enum TopicStatus {
     Wrong(Wrong),
 }
 
-/// A topic that can't be used as it is.
+/// A topic with a setting that prevents its use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("topic {topic} ({key}) has {found}, but needs {needed}: {why}")]
 pub struct Wrong {
@@ -55,7 +55,7 @@ pub struct Wrong {
     pub found: String,
     pub needed: String,
     pub why: &'static str,
-    /// What to do, with the command where there is one.
+    /// The fix, with the command if there is one.
     pub mend: String,
 }
 
@@ -126,7 +126,7 @@ pub fn required_topics(config: &Config) -> Vec<RequiredTopic> {
     required
 }
 
-/// A topic of calls that wait for so long.
+/// A topic of calls that wait for `delay`.
 fn of_calls(name: &str, key: &'static str, delay: Duration) -> RequiredTopic {
     RequiredTopic {
         name: name.to_owned(),
@@ -142,7 +142,7 @@ fn of_calls(name: &str, key: &'static str, delay: Duration) -> RequiredTopic {
     }
 }
 
-/// None where nothing is logged.
+/// The topic of the message log, or None if the log is off.
 fn message_log(config: &message_log::Config) -> Option<RequiredTopic> {
     (config.level != MessageLogLevel::Off).then(|| RequiredTopic {
         name: config.topic.clone(),
@@ -157,16 +157,16 @@ fn message_log(config: &message_log::Config) -> Option<RequiredTopic> {
     })
 }
 
-/// How long a retry topic keeps its records beyond their delay: as long as all instances may be away.
+/// Retention of a retry topic beyond the delay of its records: max time for which all instances may be down.
 const RETRIES_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl RequiredTopic {
-    /// The key that says how many partitions it has: it stands beside the one that names it.
+    /// The configuration key of its number of partitions, in the section of the key of its name.
     fn partitions_key(&self) -> String {
         format!("{}.partitions", self.key.trim_end_matches(".topic"))
     }
 
-    /// Holds a topic that exists against what it has to be; `brokers` is for the command that mends it.
+    /// Checks an existing topic against the requirements. `brokers` is for the command that fixes it.
     pub fn judge(&self, partitions: usize, settings: &BTreeMap<String, String>, brokers: &str) -> TopicStatus {
         let policy = settings.get("cleanup.policy").map_or("unknown", String::as_str);
         let compacts = policy.split(',').any(|part| part.trim() == "compact");
@@ -182,7 +182,7 @@ impl RequiredTopic {
             )
         };
         let set_policy = |policy: &str| set(&format!("cleanup.policy={policy}"));
-        // A retention of -1 is for ever, and no number here.
+        // A retention of -1 is unlimited and is not parsed as a number here.
         let number = |name: &str| settings.get(name)?.parse::<u64>().ok();
         let policy_found = format!("cleanup.policy = {policy}");
         match self.rule {
@@ -190,23 +190,23 @@ impl RequiredTopic {
                 format!("{partitions} partitions"),
                 "exactly 1",
                 "every instance reads all of it, in one order",
-                format!("a topic never gets fewer partitions, so name another in {}", self.key),
+                format!("the partitions of a topic can't be reduced, so set {} to another topic", self.key),
             ),
             TopicRule::Log if policy != "compact" => {
-                let why = "definitions that are old would be deleted";
+                let why = "old definitions would be deleted";
                 wrong(policy_found, "cleanup.policy = compact", why, set_policy("compact"))
             }
             TopicRule::Counts if !compacts => {
-                let why = "it would grow with every record, and every start reads all of it";
+                let why = "it would grow with every record, and every instance reads all of it at its start";
                 wrong(policy_found, "cleanup.policy = compact,delete", why, set_policy("[compact,delete]"))
             }
-            // Instances that count them differently would share CallThrottling's slots wrongly.
+            // Instances with different numbers of partitions would divide CallThrottling's slots wrongly.
             TopicRule::Retries { .. } if partitions != self.partitions as usize => wrong(
                 counted(partitions, "partition"),
-                &format!("as many as {} says", self.partitions_key()),
-                "each of them is a share of what CallThrottling allows",
+                &format!("the number in {}", self.partitions_key()),
+                "each partition has a share of the calls that CallThrottling allows",
                 format!(
-                    "set {} = {partitions} on all instances, or give {} another name",
+                    "set {} = {partitions} on all instances, or set {} to another name",
                     self.partitions_key(),
                     self.key
                 ),
@@ -217,7 +217,7 @@ impl RequiredTopic {
                 wrong(
                     format!("max.message.bytes = {}", settings["max.message.bytes"]),
                     "room for the largest message",
-                    "a call that it does not take becomes a dead letter",
+                    "a call that is too large for it is dead-lettered",
                     set(&format!("max.message.bytes={MAX_RECORD_BYTES}")),
                 )
             }
@@ -226,13 +226,13 @@ impl RequiredTopic {
             {
                 wrong(
                     format!("retention.ms = {}", settings["retention.ms"]),
-                    "twice its delay at least",
-                    "calls that wait would be deleted unseen",
+                    "at least twice its delay",
+                    "waiting calls would be deleted unsent",
                     set(&format!("retention.ms={}", (delay * 2 + RETRIES_KEPT).as_millis())),
                 )
             }
             TopicRule::Letters | TopicRule::Retries { .. } if compacts => {
-                let why = "compaction would delete all but the last of a key";
+                let why = "compaction would delete all records of a key except the last";
                 wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))
             }
             _ => TopicStatus::Right { found: format!("{}, {policy_found}", counted(partitions, "partition")) },
@@ -273,7 +273,7 @@ mod tests {
                 wrong.to_string(),
                 format!(
                     "topic outhook.definitions (definitions.topic) has cleanup.policy = {policy}, but needs \
-                     cleanup.policy = compact: definitions that are old would be deleted"
+                     cleanup.policy = compact: old definitions would be deleted"
                 )
             );
             assert_eq!(
@@ -334,8 +334,8 @@ mod tests {
         for part in ["retries", "overflow", "row_order"] {
             let topic = required.iter().find(|topic| topic.key == format!("{part}.topic")).unwrap();
             let TopicStatus::Wrong(wrong) = topic.judge(3, &BTreeMap::new(), "b:9092") else { panic!("{part}") };
-            assert_eq!(wrong.needed, format!("as many as {part}.partitions says"));
-            let mend = format!("set {part}.partitions = 3 on all instances, or give {part}.topic another name");
+            assert_eq!(wrong.needed, format!("the number in {part}.partitions"));
+            let mend = format!("set {part}.partitions = 3 on all instances, or set {part}.topic to another name");
             assert_eq!(wrong.mend, mend);
         }
     }

@@ -1,4 +1,4 @@
-//! What a consumer group can't read any more, because the topics' retention has deleted it before.
+//! Records that retention deleted before the consumer group read them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,10 +11,10 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::config::Kafka;
 
-/// How long brokers are asked, over all partitions.
+/// Max time for the answers of brokers, over all partitions.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Offsets of a partition that the group has not read and that are gone.
+/// Offsets of a partition that were deleted before the group read them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedUnread {
     pub topic: String,
@@ -22,11 +22,11 @@ pub struct DeletedUnread {
     pub offsets: Range<i64>,
 }
 
-/// Compares what the group has committed with where the logs of these topics begin, as far as brokers tell in time. It joins
-/// no group.
+/// Compares the group's committed offsets with the start offsets of these topics, as far as brokers answer in time.
+/// It joins no group.
 ///
 /// # Errors
-/// No broker tells what is committed.
+/// No broker returns the committed offsets.
 pub async fn deleted_unread(kafka: &Kafka, topics: &BTreeMap<String, usize>) -> Result<Vec<DeletedUnread>, KafkaError> {
     let mut client: ClientConfig = kafka.client().into_iter().collect();
     client.set("group.id", &kafka.group);
@@ -51,7 +51,7 @@ fn look(consumer: &BaseConsumer, partitions: TopicPartitionList) -> KafkaResult<
     for element in committed.elements() {
         let Offset::Offset(next) = element.offset() else { continue };
         let (topic, partition) = (element.topic(), element.partition());
-        // One that has no leader now must not hide what is known of the others.
+        // A partition without a leader must not hide the results of the others.
         let start = consumer.fetch_watermarks(topic, partition, left()).map_or(0, |(start, _)| start);
         if start > next {
             deleted.push(DeletedUnread { topic: topic.to_owned(), partition, offsets: next..start });

@@ -103,7 +103,7 @@ fn behind<'t>(text: &'t str, prefix: &str) -> Vec<&'t str> {
 }
 
 const LACKS: &str = "wrong    access         this client lacks ";
-const MEND: &str = "to mend it: ";
+const MEND: &str = "to fix it: ";
 
 #[test]
 fn the_acls_of_the_page_are_enough_and_each_that_is_missing_is_named_with_its_command() {
@@ -121,7 +121,7 @@ fn the_acls_of_the_page_are_enough_and_each_that_is_missing_is_named_with_its_co
     let may_not_create = secured.check(1);
     let lacks = behind(&may_not_create.stdout, LACKS);
     assert!(lacks.len() == 1 && lacks[0].starts_with("Create on topics outhook."), "{}", may_not_create.stdout);
-    secured.assert_refused("this client lacks Create on topic outhook.definitions; to mend it:");
+    secured.assert_refused("this client lacks Create on topic outhook.definitions; to fix it:");
 
     secured.add_as_the_page_says(|line| line.contains("--operation Create"));
     let receiver = Receiver::start();

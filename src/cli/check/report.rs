@@ -63,7 +63,7 @@ impl fmt::Display for CheckReport {
             };
             writeln!(f, "{verdict:<9}{subject:<15}{}", lines(text))?;
             if let Some(mend) = mend {
-                writeln!(f, "{:24}to mend it: {}", "", lines(mend))?;
+                writeln!(f, "{:24}to fix it: {}", "", lines(mend))?;
             }
         }
         for step in &self.plan {
@@ -93,7 +93,7 @@ mod tests {
 right    broker         b:9092 answers [2J
 warning  source         no topic matches cdc.* yet
 wrong    topic          x is wrong
-                        to mend it: make it right
+                        to fix it: make it right
 run would create the topic x
 1 wrong, 1 worth a look
 ";
