@@ -23,8 +23,9 @@ use crate::config::Config;
 const TRIES: usize = 3;
 
 /// Creates missing topics, refuses topics with wrong settings, and returns the names of the created topics. A client
-/// without the ACLs for Outhook's own topics and groups is refused too: it would work for a while, and then wait
-/// forever. Missing ACLs on topics of sources are logged, and the other topics are read.
+/// without the ACLs that delivery needs on Outhook's own topics and groups is refused too: it would work for a while,
+/// and then wait forever. Other missing ACLs are logged: those that only the REST API needs, and those on topics of
+/// sources, where the other topics are still read.
 ///
 /// For a while metadata still names a broker that has just died, and requests to it time out. So an instance that
 /// starts meanwhile tries again with a new client, which by then learns of another broker.
