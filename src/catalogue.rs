@@ -15,10 +15,11 @@ mod tests;
 mod type_inference;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use metrics::{Unit, describe_gauge, gauge};
+use parking_lot::{RwLock, RwLockReadGuard};
 use tracing::warn;
 
 use self::table::CatalogueTable;
@@ -142,7 +143,7 @@ impl Catalogue {
     }
 
     fn accounts(&self) -> RwLockReadGuard<'_, Accounts> {
-        self.accounts.read().unwrap_or_else(PoisonError::into_inner)
+        self.accounts.read()
     }
 
     fn find(&self, account: &str, table: &str) -> Option<Arc<CatalogueTable>> {
@@ -156,7 +157,7 @@ impl Catalogue {
         if found.is_some() || is_full() || account.len() > MAX_NAME || name.len() > MAX_NAME {
             return found;
         }
-        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts.write();
         if is_full() {
             return None;
         }

@@ -23,9 +23,10 @@ mod steady_rate;
 use std::io::{self, IsTerminal as _};
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle};
@@ -185,7 +186,7 @@ async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Opti
 
 async fn all_came(oracle: &Mutex<Oracle>) {
     let mut looks = interval(LOOK);
-    while oracle.lock().expect("nothing panics while it is held").outstanding() > 0 {
+    while oracle.lock().outstanding() > 0 {
         looks.tick().await;
     }
 }

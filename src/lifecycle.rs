@@ -1,8 +1,9 @@
 //! Readiness of an instance, and the request to stop it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Readiness: whether all registered conditions hold. Cheap to clone; all clones share the same state.
@@ -45,9 +46,9 @@ impl Readiness {
         named
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<ConditionState>>> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<Arc<ConditionState>>> {
         // Each change of the list is one call, so the list is consistent even if another thread panicked.
-        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.conditions.lock()
     }
 }
 

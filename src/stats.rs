@@ -16,12 +16,13 @@ mod tests;
 mod writer;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge};
+use parking_lot::{Mutex, MutexGuard};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -153,7 +154,7 @@ impl Stats {
     /// Writes what is not written yet, as far as Kafka takes it soon; resolves when the thread has ended.
     pub async fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let keeper = self.keeper.lock().take();
         if let Some(keeper) = keeper {
             let ended = tokio::task::spawn_blocking(|| keeper.join()).await;
             if !matches!(ended, Ok(Ok(()))) {
@@ -172,7 +173,7 @@ impl Drop for Stats {
 
 impl Shared {
     fn sums(&self) -> MutexGuard<'_, Sums> {
-        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sums.lock()
     }
 
     /// Adds what was counted since the last time to the sums of an hour.

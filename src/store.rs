@@ -17,10 +17,11 @@ mod write_request;
 mod writer;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
@@ -170,7 +171,7 @@ impl Store {
         E: Send + 'static,
         D: FnMut(&PendingDefinitions<'_>) -> Result<(Vec<LogRecord>, T), E> + Send + 'static,
     {
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let requests = self.requests.lock().clone();
         let requests = requests.ok_or(StoreError::Stopped)?;
         let (decision, outcome) = Decision::new(decide);
         requests.send(Box::new(decision)).await.map_err(|_| StoreError::Stopped)?;
@@ -180,8 +181,8 @@ impl Store {
     /// Writes what has been asked for, as far as brokers take it soon, then stops following.
     pub async fn stop(&self) {
         self.stop.now();
-        drop(self.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(self.requests.lock().take());
+        let threads = std::mem::take(&mut *self.threads.lock());
         let ended = tokio::task::spawn_blocking(|| threads.into_iter().map(JoinHandle::join).all(|end| end.is_ok()));
         match tokio::time::timeout(LAST_WRITES, ended).await {
             Ok(Ok(true)) => {}

@@ -1,6 +1,8 @@
 //! One table of the catalogue, as those share it who see it, ask for it and write it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::table_schema::TableSchema;
 use super::{Field, PREFIX, Room, Sample};
@@ -113,6 +115,6 @@ impl CatalogueTable {
     }
 
     fn state(&self) -> MutexGuard<'_, TableState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -1,10 +1,11 @@
 //! The state that all lanes share, and the map of lanes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::clock::Clock;
@@ -348,7 +349,7 @@ impl DeliveryContext {
     }
 
     fn busy(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
-        self.busy.lock().expect("nothing that holds this lock can panic")
+        self.busy.lock()
     }
 
     pub fn in_flight(&self) -> usize {

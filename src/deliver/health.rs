@@ -1,9 +1,10 @@
 //! Health of an endpoint. One log line reports that it begins to fail and one that it recovers, instead of one line
 //! for each call.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Min time between two reports that an endpoint begins to fail.
 const QUIET: Duration = Duration::from_secs(60);
@@ -34,7 +35,7 @@ pub(super) struct EndpointRecovery {
 impl Health {
     /// Records a failed attempt. Returns whether to report it.
     pub fn failed(&self, now: Instant) -> bool {
-        let mut trouble = self.trouble.lock().expect("no holder of this lock can panic");
+        let mut trouble = self.trouble.lock();
         self.failing.store(true, Ordering::Relaxed);
         trouble.since.get_or_insert(now);
         trouble.last = Some(now);
@@ -49,7 +50,7 @@ impl Health {
 
     /// Whether the endpoint fails, and its last failure is more recent than `time`.
     pub fn has_failed_within(&self, time: Duration, now: Instant) -> bool {
-        let last = || self.trouble.lock().expect("no holder of this lock can panic").last;
+        let last = || self.trouble.lock().last;
         self.failing.load(Ordering::Relaxed) && last().is_some_and(|last| now.duration_since(last) < time)
     }
 
@@ -58,7 +59,7 @@ impl Health {
         if !self.failing.load(Ordering::Relaxed) {
             return None;
         }
-        let mut trouble = self.trouble.lock().expect("no holder of this lock can panic");
+        let mut trouble = self.trouble.lock();
         self.failing.store(false, Ordering::Relaxed);
         let since = trouble.since.take()?;
         let recovery = EndpointRecovery { failures: trouble.failures, lasted: now.duration_since(since) };

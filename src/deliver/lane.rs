@@ -21,9 +21,10 @@ mod wake;
 pub(super) mod worker;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -395,7 +396,7 @@ impl Lane {
     }
 
     fn state(&self) -> MutexGuard<'_, LaneState> {
-        self.state.lock().expect("nothing that holds this lock can panic")
+        self.state.lock()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The endpoints that have recovered since the last query.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::id::Line;
 
@@ -44,7 +45,7 @@ impl Recovered {
     }
 
     fn outages(&self) -> MutexGuard<'_, HashMap<Line, (Instant, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -9,11 +9,12 @@
 //! Calls in row order are sent by the instance that reads them. So their slots belong to the partitions of the
 //! row-order topic, and the calls wait for slots in memory.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use parking_lot::{Mutex, MutexGuard};
 
 use self::slots::{SECOND, Slot, Slots};
 use crate::id::WebhookId;
@@ -110,7 +111,7 @@ impl Throttle {
     }
 
     fn owned(&self) -> MutexGuard<'_, Vec<Option<Duration>>> {
-        self.owned.lock().expect("nothing that holds this lock can panic")
+        self.owned.lock()
     }
 }
 

@@ -1,10 +1,11 @@
 //! The feed: sample changes at a steady rate into the changes topic, each told to the oracle first.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
@@ -100,7 +101,7 @@ impl Feed {
 
     /// Tells the oracle what must and what must not come; returns how much is outstanding.
     fn announce(&self, change: &Change, now: Timestamp) -> usize {
-        let mut oracle = self.oracle.lock().expect("nothing panics while it is held");
+        let mut oracle = self.oracle.lock();
         for (event, message) in self.applied.messages_of(change) {
             if change.fires.contains(&event) { oracle.expect(message, now) } else { oracle.forbid(message) }
         }

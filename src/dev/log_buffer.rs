@@ -1,8 +1,9 @@
 //! Notes: log lines that wait to be shown above the block, where they don't tear it apart.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -27,7 +28,7 @@ impl Notes {
 
     /// All that waits.
     pub(in crate::dev) fn take(&self) -> String {
-        let bytes = std::mem::take(&mut *self.0.lock().expect("nothing panics while it is held"));
+        let bytes = std::mem::take(&mut *self.0.lock());
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -42,7 +43,7 @@ impl<'w> MakeWriter<'w> for Notes {
 
 impl io::Write for Notes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut waiting = self.0.lock().expect("nothing panics while it is held");
+        let mut waiting = self.0.lock();
         if waiting.len() + bytes.len() <= MAX_BYTES {
             waiting.extend_from_slice(bytes);
         }

@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::display::{Display, Ready, Style};
@@ -86,7 +87,7 @@ impl Show {
     /// Standard output can't be written.
     pub(super) fn end(mut self, fed_for: Duration, drained: bool, must_deliver: bool) -> io::Result<Summary> {
         let all = {
-            let mut oracle = self.sights.oracle.lock().expect("nothing panics while it is held");
+            let mut oracle = self.sights.oracle.lock();
             oracle.close();
             oracle.latencies().clone()
         };
@@ -100,7 +101,7 @@ impl Show {
 
     fn second(&mut self) -> io::Result<()> {
         let recent = {
-            let mut oracle = self.sights.oracle.lock().expect("nothing panics while it is held");
+            let mut oracle = self.sights.oracle.lock();
             oracle.look_for_overdue(Timestamp::now());
             oracle.take_latencies()
         };
@@ -113,7 +114,7 @@ impl Show {
     /// The state now, with rates over `passed`, the time since `last`.
     fn report(&self, passed: Duration, last: &PreviousReport, latencies: &Latencies) -> DevReport {
         let (tally, outstanding) = {
-            let oracle = self.sights.oracle.lock().expect("nothing panics while it is held");
+            let oracle = self.sights.oracle.lock();
             (oracle.tally(), oracle.outstanding())
         };
         let changes = self.sights.made.load(Ordering::Relaxed);

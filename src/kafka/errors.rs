@@ -1,9 +1,9 @@
 //! Errors of Kafka clients and brokers. A timeout does not say its cause, so the errors that a client reports are
 //! collected.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::Metadata;
@@ -49,7 +49,7 @@ impl ClientErrors {
 
     fn keep(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
         let trouble = (code, reason.to_owned());
-        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = self.0.lock();
         if troubles.len() < MAX_TROUBLES && !troubles.contains(&trouble) {
             troubles.push(trouble);
         }
@@ -58,7 +58,7 @@ impl ClientErrors {
     /// Why no broker answers. An error of one broker is preferred, because it says more than that all brokers are
     /// down.
     fn cause(&self) -> Option<String> {
-        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let troubles = self.0.lock();
         let of_a_broker = |(code, _): &&(Option<RDKafkaErrorCode>, _)| *code != Some(RDKafkaErrorCode::AllBrokersDown);
         let (_, reason) = troubles.iter().find(of_a_broker).or(troubles.first())?;
         Some(with_question(reason))
@@ -66,7 +66,7 @@ impl ClientErrors {
 
     /// Why a broker refuses this client. This is permanent: waiting does not help.
     fn refusal(&self) -> Option<String> {
-        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let troubles = self.0.lock();
         let is_final = |(code, _): &&(Option<RDKafkaErrorCode>, _)| {
             matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed))
         };

@@ -3,10 +3,11 @@
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use dashmap::DashMap;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::TableRules;
 use crate::definition::TableKey;
@@ -110,7 +111,7 @@ impl Index {
     }
 
     fn lock_end(&self) -> MutexGuard<'_, Option<End>> {
-        self.end.lock().expect("nothing that holds this lock can panic")
+        self.end.lock()
     }
 
     /// The counters of the events that have rules.

@@ -3,10 +3,11 @@
 //! The only queue is that of the Kafka client, and it is bounded. An entry is dropped and counted if the queue is
 //! full or no broker accepts it in time. Delivery never waits for an entry.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, counter, describe_counter};
+use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Partitioner, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
@@ -124,7 +125,7 @@ struct Losses {
 impl Losses {
     fn lost(&self, reason: &KafkaError) {
         self.dropped.increment(1);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             *told = Some(Instant::now());
             warn!(

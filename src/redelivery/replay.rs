@@ -11,10 +11,11 @@ mod range;
 mod tests;
 
 use std::ops::{AddAssign, ControlFlow};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::decode::Input;
 use crate::kafka::topic_reader::{Error, Extent, Record, Spans, TopicReader};
@@ -89,7 +90,7 @@ impl Replay {
     pub async fn read(&self, spans: Spans, most_calls: usize) -> Result<(Page, Spans), Error> {
         let (topic, stages) = (self.topic.clone(), self.stages.clone());
         let look = move |page: &mut Page, record: &Record<'_>| {
-            let mut stages = stages.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stages = stages.lock();
             page.take(&mut stages, &input(&topic, record));
             let is_full = page.calls.len() >= most_calls || page.bytes >= PAGE_BYTES;
             if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -1,11 +1,12 @@
 //! Calls that are given up while no lane has them: each becomes a dead letter, and has an entry in the message log.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::counter;
+use parking_lot::Mutex;
 use tracing::error;
 
 use super::outgoing::Outgoing;
@@ -57,7 +58,7 @@ impl DeadLetterer {
     }
 
     fn tell(&self, topic: &str, record: &Outgoing) {
-        let mut last = self.last_told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_told.lock();
         if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
             *last = Some(Instant::now());
             error!(

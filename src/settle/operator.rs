@@ -1,12 +1,13 @@
 //! What operators should know, as row changes of a table of Outhook's own: an event on that table makes a webhook of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::counter;
+use parking_lot::Mutex;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -112,7 +113,7 @@ impl Operator {
     }
 
     fn was_told(&self, webhook: WebhookId, kind: &'static str) -> bool {
-        let mut told = self.told.lock().expect("nothing that holds this lock can panic");
+        let mut told = self.told.lock();
         if told.get(&(webhook, kind)).is_some_and(|at| at.elapsed() < QUIET) {
             return true;
         }

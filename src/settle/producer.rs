@@ -1,11 +1,12 @@
 //! The Kafka clients that write: how they are set, and one that is made anew when it is broken.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::{RwLock, RwLockReadGuard};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, Message as _};
 use rdkafka::producer::future_producer::DeliveryFuture;
@@ -211,7 +212,7 @@ impl Renewed {
         if !self.read().as_ref().is_some_and(|client| client.is_broken()) {
             return;
         }
-        let mut producer = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+        let mut producer = self.producer.write();
         if let Some(broken) = producer.take_if(|client| client.is_broken()) {
             if let Some((_, reason)) = broken.producer.client().fatal_error() {
                 warn!(%reason, "a producer is replaced after a fatal error");
@@ -233,7 +234,7 @@ impl Renewed {
         if let Some(client) = &*self.read() {
             return Ok(client.clone());
         }
-        let mut producer = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+        let mut producer = self.producer.write();
         match &*producer {
             Some(client) => Ok(client.clone()),
             None => {
@@ -244,13 +245,13 @@ impl Renewed {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Option<Arc<PolledProducer>>> {
-        self.producer.read().unwrap_or_else(PoisonError::into_inner)
+        self.producer.read()
     }
 }
 
 impl Drop for Renewed {
     fn drop(&mut self) {
-        if let Some(client) = self.producer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(client) = self.producer.get_mut().take() {
             client.retire();
         }
     }

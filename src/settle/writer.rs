@@ -1,10 +1,11 @@
 //! Writes records until they are acknowledged.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, counter, describe_counter, describe_gauge};
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
@@ -204,7 +205,7 @@ impl RetryingWriter {
     }
 
     fn tell(&self, topic: &str, record: &Outgoing, reason: &KafkaError) {
-        let mut last = self.last_told.lock().expect("nothing that holds this lock can panic");
+        let mut last = self.last_told.lock();
         if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
             *last = Some(Instant::now());
             error!(

@@ -1,9 +1,10 @@
 //! The partitions that this instance owns: starts them when assigned, drains them when revoked, drops them when lost.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -220,7 +221,7 @@ impl<H: Handlers> Assignment<H> {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut AssignmentState) -> T) -> T {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.state.lock())
     }
 }
 

@@ -1,11 +1,12 @@
 //! Commits: writes the offsets and metadata of owned partitions to the group, and reads them at an assignment.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -67,7 +68,7 @@ type Due<'a> = (&'a Arc<PartitionState>, Commit);
 impl Commits {
     /// Waits until no commit is under way, and returns the right to commit.
     pub(super) fn turn(&self) -> CommitPermit<'_> {
-        CommitPermit { commits: self, _committing: self.committing.lock().unwrap_or_else(PoisonError::into_inner) }
+        CommitPermit { commits: self, _committing: self.committing.lock() }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The state and the task of an assigned partition. The task reads a record, opens its ledger entry and receipt, and
 //! passes both on.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::warn;
@@ -103,23 +104,23 @@ impl PartitionState {
 
     /// Updates the fetch state from the client's statistics.
     pub(super) fn fetched(&self, state: FetchState) {
-        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).learn(state);
+        self.fetched.lock().learn(state);
     }
 
     /// Resets the fetch state, because reading continues at another offset.
     pub(super) fn forget_fetched(&self) {
-        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).forget();
+        self.fetched.lock().forget();
     }
 
     /// Where the log begins, by the client's last statistics.
     pub(super) fn log_start(&self) -> LogStart {
-        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).log_start()
+        self.fetched.lock().log_start()
     }
 
     /// Skips offsets without a record behind the last record, such as transaction markers. Otherwise the group's lag
     /// would show records left to read. Called when all fetched records are handled. Returns the offset behind them.
     pub(super) fn pass_fetched(&self) -> Option<i64> {
-        let offset = self.fetched.lock().unwrap_or_else(PoisonError::into_inner).take_passed()?;
+        let offset = self.fetched.lock().take_passed()?;
         self.with(|ledger| ledger.pass(offset));
         Some(offset)
     }
@@ -137,7 +138,7 @@ impl PartitionState {
 
     /// The due commit; None if Kafka has already acknowledged it.
     pub(super) fn due(&self) -> Option<Commit> {
-        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut committed = self.committed.lock();
         let due = self.with(|ledger| {
             let (offset, changes, done) = (ledger.safe_offset()?, ledger.changes(), ledger.done());
             // Most partitions have not changed, most of the time, and a completion map costs a scan of every open
@@ -160,7 +161,7 @@ impl PartitionState {
     /// Marks a commit as acknowledged by Kafka.
     pub(super) fn committed(&self, commit: Commit) {
         self.acknowledge(commit.done);
-        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
+        *self.committed.lock() = Some(commit);
     }
 
     fn acknowledge(&self, done: u64) {
@@ -259,7 +260,7 @@ impl PartitionState {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Ledger) -> T) -> T {
-        act(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.ledger.lock())
     }
 }
 

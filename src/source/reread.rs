@@ -4,9 +4,10 @@
 //! group. A partition is assigned to it only while records of it are to be read: a broker answers a request for
 //! several partitions late if one of them is idle.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -110,7 +111,7 @@ impl Rereader {
     /// # Errors
     /// The Kafka client can't be created, or has no queue for the partition.
     pub(super) fn of(&self, topic: &Arc<str>, partition: i32) -> KafkaResult<Reread> {
-        let mut made = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.consumer.lock();
         let consumer = match &*made {
             Some(consumer) => consumer.clone(),
             None => made.insert(Arc::new(self.settings.create_with_context(RereadContext::default())?)).clone(),

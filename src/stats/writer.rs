@@ -1,9 +1,9 @@
 //! Writes counts, tables, and what is said of endpoints to the topic, and says what became of each record.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -87,15 +87,15 @@ struct Outcomes(Mutex<Vec<Outcome>>);
 
 impl Outcomes {
     fn add(&self, outcome: Outcome) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+        self.0.lock().push(outcome);
     }
 
     fn take(&self) -> Vec<Outcome> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock())
     }
 
     fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.0.lock().is_empty()
     }
 }
 

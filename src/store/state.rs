@@ -1,10 +1,11 @@
 //! What is known of the log, and the index at it: one state, to which whoever reads or writes the log adds.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::counter;
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::watch;
@@ -68,12 +69,12 @@ impl StoreState {
 
     /// Looks at the definitions, which can't change meanwhile.
     pub fn definitions(&self) -> RwLockReadGuard<'_, Definitions> {
-        self.definitions.read().unwrap_or_else(PoisonError::into_inner)
+        self.definitions.read()
     }
 
     /// Gives the definitions away.
     pub fn into_definitions(self) -> Definitions {
-        self.definitions.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.definitions.into_inner()
     }
 
     /// Checks that the definitions are the whole.
@@ -126,7 +127,7 @@ impl StoreState {
         let mut applying = self.applying();
         applying.status.caught_up = true;
         if let Some(read) = applying.reading.take() {
-            let mut definitions = self.definitions.write().unwrap_or_else(PoisonError::into_inner);
+            let mut definitions = self.definitions.write();
             applying.changes.add_all(&definitions);
             *definitions = read;
         }
@@ -159,7 +160,7 @@ impl StoreState {
         let applied = match reading {
             Some(reading) => reading.apply(key, value, changes),
             None => {
-                let mut definitions = self.definitions.write().unwrap_or_else(PoisonError::into_inner);
+                let mut definitions = self.definitions.write();
                 definitions.apply(key, value, changes)
             }
         };
@@ -196,6 +197,6 @@ impl StoreState {
     }
 
     fn applying(&self) -> MutexGuard<'_, Applying> {
-        self.applying.lock().unwrap_or_else(PoisonError::into_inner)
+        self.applying.lock()
     }
 }

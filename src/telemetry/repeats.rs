@@ -1,8 +1,9 @@
 //! Filter for repeated log lines.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Min time between two writes of the same line.
 const APART: Duration = Duration::from_secs(60);
@@ -18,7 +19,7 @@ impl RepeatFilter {
     /// in numbers are the same line.
     pub fn due(&self, line: &str, now: Instant) -> Option<u64> {
         let kind: String = line.chars().filter(|character| !character.is_ascii_digit()).collect();
-        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.0.lock();
         if let Some((last, since)) = written.get_mut(&kind) {
             if now.duration_since(*last) < APART {
                 *since += 1;
@@ -59,7 +60,7 @@ mod tests {
         for n in 0..3 * MOST {
             assert_eq!(repeats.due(&"x".repeat(n), now), Some(0));
         }
-        assert_eq!(repeats.0.lock().unwrap().len(), MOST);
+        assert_eq!(repeats.0.lock().len(), MOST);
         let later = now + APART;
         assert_eq!((repeats.due("y", later), repeats.due("y", later)), (Some(0), None), "old ones make room");
     }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::id::ClientId;
 
@@ -24,14 +25,14 @@ pub struct Guesses(Mutex<HashMap<Guesser, (u32, Instant)>>);
 impl Guesses {
     /// How long a guesser still has to wait; None if it need not wait.
     pub(super) fn wait(&self, guesser: Guesser, now: Instant) -> Option<Duration> {
-        let guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let guesses = self.0.lock();
         let (failures, since) = guesses.get(&guesser)?;
         let left = WINDOW.checked_sub(now.duration_since(*since)).filter(|left| !left.is_zero())?;
         (*failures >= FREE).then_some(left)
     }
 
     pub(super) fn failed(&self, guesser: Guesser, now: Instant) {
-        let mut guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guesses = self.0.lock();
         if guesses.len() >= GUESSERS {
             guesses.retain(|_, (_, since)| now.duration_since(*since) < WINDOW);
             // This many guessers within a minute are one attacker with many addresses. Counts per address are useless
@@ -75,6 +76,6 @@ mod tests {
         for number in 0..30_000_u32 {
             guesses.failed((Some(IpAddr::from(number.to_be_bytes())), None), now);
         }
-        assert!(guesses.0.lock().unwrap().len() <= GUESSERS);
+        assert!(guesses.0.lock().len() <= GUESSERS);
     }
 }

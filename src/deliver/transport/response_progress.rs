@@ -3,9 +3,10 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::status_line::StatusLine;
@@ -62,7 +63,7 @@ impl ResponseProgress {
     }
 
     fn answer(&self) -> MutexGuard<'_, Option<StatusLine>> {
-        self.answer.lock().expect("nothing that holds this lock can panic")
+        self.answer.lock()
     }
 }
 

@@ -1,9 +1,9 @@
 //! The producer that holds the shared transactional id.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
@@ -118,7 +118,7 @@ impl Default for Deliveries {
 
 impl Deliveries {
     fn take(&self) -> KafkaResult<Vec<i64>> {
-        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), Ok(Vec::new()))
+        std::mem::replace(&mut self.0.lock(), Ok(Vec::new()))
     }
 }
 
@@ -139,7 +139,7 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let mut delivered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut delivered = self.0.lock();
         match (result, &mut *delivered) {
             (Ok(record), Ok(offsets)) => offsets.push(record.offset()),
             (Err((error, _)), Ok(_)) => *delivered = Err(error.clone()),
