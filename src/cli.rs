@@ -1,5 +1,5 @@
-//! The commands of the program, one a file, and what they have in common: the configuration, the exit codes,
-//! how errors are shown.
+//! The commands of the program, one per file, and what they share: the configuration, the exit codes, and how errors are
+//! shown.
 
 pub mod apply;
 pub mod change;
@@ -37,11 +37,11 @@ use crate::app;
 use crate::config::{self, Config};
 use crate::definition::{SecretReference, Stamp};
 
-/// Row changes in Kafka become webhooks.
+/// Sends row changes in Kafka topics as webhooks.
 #[derive(Debug, Parser)]
 #[command(name = "outhook", version, after_help = GUIDE, max_term_width = 110)]
 struct Arguments {
-    /// The configuration. Without this option it is what OUTHOOK_CONFIG names, else outhook.toml here
+    /// Configuration file. Default: the file that OUTHOOK_CONFIG names, else ./outhook.toml
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -78,35 +78,41 @@ To try, without a broker:
   outhook dev
 
 To start:
-  outhook receive                    an endpoint on this machine that shows what it is sent
-  outhook check                      what is configured, what is there, what run would do
-  outhook apply -f webhooks.yaml     say which row changes are sent where
-  outhook run                        send them, and serve the API
-  outhook clients create --name me   who may use the API
+  outhook receive                    print messages: a local test endpoint
+  outhook check                      check configuration, broker and topics
+  outhook apply -f webhooks.yaml     define which changes are sent where
+  outhook run                        send webhooks, serve the API
+  outhook clients create --name me   create credentials for the API
 
 To find out:
   outhook explain --change row.json  why a row change fires or does not
-  outhook preview --change row.json  the message it sends
-  outhook messages list              what became of each message; show tells its attempts, resend sends it again
-  outhook dead-letters list          what was given up, and why; redrive sends it out again
-  outhook endpoints list             which endpoints work, which fail, and what waits for them; retry-now tries them
+  outhook preview --change row.json  the message that a row change sends
+  outhook messages list              sent messages and their results
+  outhook endpoints list             failing endpoints, waiting calls
+  outhook dead-letters list          calls that failed for good, and why
 
 To send again:
-  outhook replay --topic orders --from 2d --webhook 3f0zq9   what past row changes make; --help says more
+  outhook messages resend ID         a message
+  outhook endpoints retry-now --all  waiting calls, without their delay
+  outhook dead-letters redrive ID    a dead letter
+  outhook replay --help              messages of past row changes
 
-Every key of outhook.toml can be set in the environment: OUTHOOK__KAFKA__BROKERS is kafka.brokers.
-Exit codes: 0 done; 1 failed; 2 bad arguments or configuration; 3 stopped before all was done.";
+Environment variables override keys of outhook.toml: OUTHOOK__KAFKA__BROKERS
+sets kafka.brokers.
 
-/// What standard error is.
+Exit codes: 0 done; 1 failed; 2 bad arguments or configuration; 3 stopped before
+the end.";
+
+/// Kind of output that standard error is.
 #[derive(Debug, Clone, Copy)]
 struct Terminal {
-    /// A person may be reading.
+    /// It is a terminal, so a person may be reading.
     is_one: bool,
     colours: bool,
 }
 
 impl Terminal {
-    /// Colours on a terminal, unless NO_COLOR says otherwise (no-color.org).
+    /// Uses colours on a terminal, unless NO_COLOR is set and not empty (no-color.org).
     fn of_stderr() -> Self {
         let is_one = std::io::stderr().is_terminal();
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -114,7 +120,7 @@ impl Terminal {
     }
 }
 
-/// The whole program: arguments to exit code.
+/// Runs the whole program, from the arguments to the exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let terminal = Terminal::of_stderr();
@@ -123,7 +129,7 @@ pub fn main() -> ExitCode {
         Err(error) => return CommandFailure::of(&error).report(terminal.colours),
     };
     let outcome = runtime.block_on(execute(arguments, terminal));
-    // A command that has its result waits for no thread that is stuck with a broker.
+    // A command that has its result does not wait for a thread that hangs on a broker.
     runtime.shutdown_background();
     outcome.unwrap_or_else(|failure| failure.report(terminal.colours))
 }
@@ -162,7 +168,7 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, C
     }
 }
 
-/// A configuration that may be missing when the definitions come from a file.
+/// Accepts a missing configuration if the definitions come from a file.
 fn beside_file(config: Result<Config, config::Error>, file: Option<&Path>) -> Result<Option<Config>, config::Error> {
     match config {
         Err(config::Error::Missing { .. }) if file.is_some() => Ok(None),
@@ -170,7 +176,7 @@ fn beside_file(config: Result<Config, config::Error>, file: Option<&Path>) -> Re
     }
 }
 
-/// Where the configuration is.
+/// Path of the configuration: --config, else OUTHOOK_CONFIG, else outhook.toml.
 fn config_file(named: Option<PathBuf>) -> config::ConfigFile {
     match named.or_else(|| std::env::var_os("OUTHOOK_CONFIG").map(PathBuf::from)) {
         Some(path) => config::ConfigFile::Named(path),
@@ -178,7 +184,7 @@ fn config_file(named: Option<PathBuf>) -> config::ConfigFile {
     }
 }
 
-/// A file's bytes; `-` is standard input.
+/// Reads the bytes of a file; `-` is standard input.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     if path.as_os_str() != "-" {
         return std::fs::read(path);
@@ -188,30 +194,30 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same as text.
+/// Reads a file as UTF-8 text; `-` is standard input.
 fn read_text(path: &Path) -> std::io::Result<String> {
     let not_text = |error: std::string::FromUtf8Error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
     String::from_utf8(read(path)?).map_err(not_text)
 }
 
-/// A secret of a definition that stands in the environment or in a file.
+/// Reads a definition's secret from the environment or from a file.
 fn elsewhere(reference: SecretReference<'_>) -> Result<String, String> {
     match reference {
         SecretReference::Variable(name) => {
-            std::env::var(name).map_err(|_| format!("there is no environment variable {name} with a text"))
+            std::env::var(name).map_err(|_| format!("environment variable {name} is not set, or is not UTF-8"))
         }
         SecretReference::File(path) => config::in_file(path),
     }
 }
 
-/// When a command did something, and who: the time in RFC 3339 with 7 decimals, as the API writes it.
+/// Stamp of who changed something, and when: the time in RFC 3339 with 7 decimals, as the API writes it.
 fn stamp(by: &str) -> Stamp {
     Stamp::new(Timestamp::now(), by)
 }
 
-/// Fills bytes at random.
+/// Fills `bytes` with random values.
 fn random(bytes: &mut [u8]) {
-    SystemRandom::new().fill(bytes).expect("every system that this runs on gives random bytes");
+    SystemRandom::new().fill(bytes).expect("every supported system provides random bytes");
 }
 
 fn print(text: &str) -> Result<ExitCode, CommandFailure> {

@@ -1,12 +1,13 @@
 //! Outhook: row changes in Kafka become webhooks.
 //!
-//! The journey of a row change, in the order of the modules below: a record comes from its partition
-//! (`source`), becomes a row change (`decode`), is held against the definitions (`matching`), turned into
-//! messages (`render`), sent (`deliver`) and, when nothing is left to do, settled (`settle`) so that its
-//! offset can be committed. On its way the `catalogue` sees it, `stats` sums what became of it, and the
-//! `message_log` says it of each attempt, and `endpoints` tells how each endpoint stands over the group. `pipeline`
-//! is the only module that knows this order; `app` the only one that constructs. `replay` reads records of the past
-//! once more.
+//! The modules below are in the order of a row change's journey. `source` reads a record from its partition. `decode`
+//! turns it into a row change. `matching` finds the events that the row change fires. `render` makes messages of it, and
+//! `deliver` sends them. `settle` settles the record when nothing is left to do, which lets its offset be committed.
+//!
+//! On the way, `catalogue` notes the table and its fields, `stats` counts the results, `message_log` logs each attempt,
+//! and `endpoints` reports the state of each endpoint over the whole group. `redelivery` sends again: dead letters, logged
+//! messages, and messages of past records. `pipeline` is the only module that knows the order, and `app` the only one that
+//! constructs the parts.
 
 pub mod id;
 pub mod json;

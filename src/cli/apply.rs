@@ -1,4 +1,4 @@
-//! `outhook apply`: makes the definitions what a YAML file says.
+//! `outhook apply`: changes the definitions to those of a YAML file.
 
 mod diff;
 
@@ -20,22 +20,22 @@ use crate::id::AccountId;
 use crate::stats;
 use crate::store::{self, StoreError, WriteError};
 
-/// Makes the definitions what a YAML file says, and shows what that changes.
+/// Applies webhooks, events and tables from a YAML file, and shows what changes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The file; - is standard input.
+    /// YAML file with the definitions; - reads standard input.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Only shows what would change.
+    /// Changes nothing, and only shows what would change.
     #[arg(long)]
     dry_run: bool,
-    /// Deletes webhooks, events and tables that the file does not name, in the accounts that it names.
+    /// Also deletes webhooks, events and tables that the file does not name, in the accounts that it names.
     #[arg(long)]
     prune: bool,
-    /// The account of webhooks and tables that name none. Without this option it is the one that all configured sources share.
+    /// Account of webhooks and tables that name none. Default: the account that all configured sources share.
     #[arg(long)]
     account: Option<String>,
-    /// Who is written down as having made the change.
+    /// Name to record as the author of the change.
     #[arg(long, value_name = "NAME", default_value = "outhook apply")]
     by: String,
 }
@@ -54,8 +54,8 @@ pub enum ApplyError {
     #[error(transparent)]
     Write(WriteError<Problems>),
     #[error(
-        "the definitions are applied, but what changed can't be written to the output: {0}; `outhook get --show-secrets` \
-         shows them with the secrets that were made"
+        "the definitions are applied, but the output with the changes can't be written: {0}; `outhook get --show-secrets` \
+         shows the definitions with the new secrets"
     )]
     Untold(io::Error),
     #[error("the output can't be written: {0}")]
@@ -76,11 +76,11 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     if let Err(WriteError::Refused(problems)) = &plan
         && problems.may_end_with_seen_fields()
     {
-        // What a declaration leaves out is there all the same if the stream has shown it.
+        // A field that the declaration does not name exists if the stream has shown it.
         match stats::catalogue(&config.stats, &kafka).await {
             Ok(catalogue) => plan = carry_out(&wanted, catalogue, config, &kafka).await,
             Err(error) => eprintln!(
-                "warning: which fields the stream has shown can't be read, so only declared ones are known: {error}"
+                "warning: the fields that the stream has shown can't be read, so only declared ones are known: {error}"
             ),
         }
     }
@@ -93,7 +93,7 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is to be applied, and on what terms.
+/// File to apply, with its options.
 struct ApplyRequest {
     file: DefinitionFile,
     args: Args,
@@ -101,7 +101,7 @@ struct ApplyRequest {
     policy: Policy,
 }
 
-/// Applies it, or only says what that would do.
+/// Applies the file, or only plans the changes.
 async fn carry_out(
     wanted: &Arc<ApplyRequest>,
     seen: Catalogue,
@@ -133,12 +133,12 @@ impl ApplyRequest {
     }
 }
 
-/// What was or would be changed, and the secrets that nobody could know otherwise.
+/// Text of the changes, with the new secrets, which are shown nowhere else.
 fn report(plan: &Plan, (dry_run, prune): (bool, bool), colour: bool) -> String {
     let mut report = if plan.is_empty() { "nothing to change\n".to_owned() } else { Diff { plan, colour }.to_string() };
     if plan.unnamed > 0 {
-        let more = if prune { "it names none of their kind, so --prune leaves them" } else { "--prune deletes them" };
-        report += &format!("left as they are, because the file does not name them: {} ({more})\n", plan.unnamed);
+        let more = if prune { "the file names none of their kind, so --prune keeps them" } else { "--prune deletes them" };
+        report += &format!("unchanged, because the file does not name them: {} ({more})\n", plan.unnamed);
     }
     if plan.is_empty() {
         return report;

@@ -1,4 +1,4 @@
-//! `outhook check`: looks at everything that `outhook run` needs, and changes nothing.
+//! `outhook check`: checks everything that `outhook run` needs, and changes nothing.
 
 mod report;
 
@@ -21,16 +21,15 @@ use crate::topics::{
     deleted_unread, required_topics,
 };
 
-/// How long reading the definitions may take.
+/// Max time to read the definitions.
 const DEFINITIONS: Duration = Duration::from_secs(60);
 
-/// Checks the configuration, the broker, the topics and the definitions, and says what `run` would do.
+/// Checks configuration, broker, topics and definitions, and says what `run` would do.
 ///
-/// Nothing is changed. The exit code is 1 if anything is wrong; what is only worth knowing is a warning and
-/// leaves it 0.
+/// It changes nothing. The exit code is 1 if anything is wrong. Warnings alone leave it at 0.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Checks the configuration only, without a broker
+    /// Checks only the configuration, without a broker
     #[arg(long)]
     offline: bool,
 }
@@ -38,7 +37,7 @@ pub struct Args {
 pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode, CommandFailure> {
     config.require_sources()?;
     let mut report = CheckReport::default();
-    report.right("configuration", format!("holds together; {}", counted(config.sources.len(), "source")));
+    report.right("configuration", format!("valid; {}", counted(config.sources.len(), "source")));
     if !args.offline {
         online(config, &mut report).await?;
     }
@@ -58,7 +57,7 @@ async fn online(config: &Config, report: &mut CheckReport) -> Result<(), Command
     acls(&access.sources, report);
     access.unknown.iter().for_each(|reason| report.warning("access", reason.clone()));
     let (mut definitions_usable, mut missing) = (false, Vec::new());
-    // Of others it can't be said how they are set.
+    // The settings of the other topics can't be read.
     let lacks = |topic: &str, operation| access.lacks(ResourceKind::Topic, topic, operation);
     for topic in required_topics(config).into_iter().filter(|topic| !lacks(&topic.name, AclOperation::DescribeConfigs))
     {
@@ -92,25 +91,25 @@ async fn online(config: &Config, report: &mut CheckReport) -> Result<(), Command
     Ok(())
 }
 
-/// What Kafka does not let this client do.
+/// Reports the ACLs that this client lacks.
 fn acls(missing: &[MissingAcls], report: &mut CheckReport) {
     missing.iter().for_each(|acls| report.wrong("access", acls.to_string(), acls.mend.clone()));
 }
 
-/// Calls that wait in a topic that two groups read are sent by both.
+/// Warns of other groups that read the topics of waiting calls: both groups would send each call.
 async fn other_groups(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
     let own = [config.kafka.retries_group(), config.kafka.overflow_group()];
     let tiers = config.retries.tiers();
     let topics = tiers.iter().map(|tier| tier.topic.to_string());
     let others = [&config.overflow.topic, &config.row_order.topic].map(String::clone);
     match cluster.readers(topics.chain(others).collect()).await {
-        Err(reason) => report.warning("groups", format!("which groups read topics can't be looked up: {reason}")),
+        Err(reason) => report.warning("groups", format!("can't find out which groups read topics: {reason}")),
         Ok(readers) => {
             for ReadingGroup { group, topics } in readers.into_iter().filter(|reader| !own.contains(&reader.group)) {
                 let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
                 let warning = format!(
-                    "group {group} reads {topics} beside group {}, so calls that wait are sent by both: give one of the \
-                     installations a topics.prefix of its own",
+                    "group {group} reads {topics}, which group {} uses too, so both send each waiting call: set another \
+                     topics.prefix for one of the installations",
                     config.kafka.group
                 );
                 report.warning("groups", warning);
@@ -119,13 +118,15 @@ async fn other_groups(config: &Config, cluster: &Cluster, report: &mut CheckRepo
     }
 }
 
-/// Which topics each source reads, as they are now.
+/// Reports the topics that each source reads now.
 fn sources(config: &Config, (cluster, access): (&Cluster, &AccessReport), report: &mut CheckReport) {
     let (mut topics, mut partitions) = (0, 0);
     let noticed = config.kafka.metadata_refresh();
     let soon = match config.kafka.group_protocol {
         GroupProtocol::Classic => format!("within {noticed:?} of its creation"),
-        GroupProtocol::Consumer => "as soon as the broker looks (group.consumer.regex.refresh.interval.ms)".to_owned(),
+        GroupProtocol::Consumer => {
+            "when the broker next checks for topics (group.consumer.regex.refresh.interval.ms)".to_owned()
+        }
     };
     for source in &config.sources {
         let found: Vec<(&String, &usize)> = cluster.topics().iter().filter(|(topic, _)| source.reads(topic)).collect();
@@ -138,13 +139,13 @@ fn sources(config: &Config, (cluster, access): (&Cluster, &AccessReport), report
         }
         let is_away = |topic: &&String| !cluster.topics().contains_key(*topic) && !access.hides(topic);
         for missing in source.topics.iter().filter(is_away) {
-            let warning = format!("topic {missing} is not there; it is read within {noticed:?} of its creation");
+            let warning = format!("topic {missing} does not exist; it is read within {noticed:?} of its creation");
             report.warning("source", warning);
         }
         if let (Some(pattern), []) = (&source.topics_regex, found.as_slice()) {
             report.warning(
                 "source",
-                format!("no topic that this client may read matches {pattern} yet; one that does is read {soon}"),
+                format!("no topic that this client may read matches {pattern} yet; a new one is read {soon}"),
             );
         }
         if source.format == Format::Debezium {
@@ -157,22 +158,22 @@ fn sources(config: &Config, (cluster, access): (&Cluster, &AccessReport), report
         let readers: Vec<String> =
             config.sources.iter().filter(|s| s.reads(topic)).map(SourceConfig::to_string).collect();
         if let [_, _, ..] = readers.as_slice() {
-            let error = format!("topic {topic} is matched by {} sources: {}", readers.len(), readers.join(" and "));
-            report.wrong("source", error, "narrow their topics_regex so that one is left".to_owned());
+            let error = format!("topic {topic} matches {} sources: {}", readers.len(), readers.join(" and "));
+            report.wrong("source", error, "narrow their topics_regex until only one matches".to_owned());
         }
     }
     let (topics, partitions) = (counted(topics, "topic"), counted(partitions, "partition"));
     report.planned(format!("read {topics} with {partitions} as group {}", config.kafka.group));
 }
 
-/// What the group can't read any more.
+/// Warns of records that retention deleted before the group read them.
 async fn unread(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
     let of_sources = cluster.topics().iter().filter(|(topic, _)| config.source_of(topic).is_some());
     let topics = of_sources.map(|(topic, partitions)| (topic.clone(), *partitions)).collect();
     let deleted = match deleted_unread(&config.kafka, &topics).await {
         Ok(deleted) => deleted,
         Err(error) => {
-            let warning = format!("it is not known what group {} has read: {error}", config.kafka.group);
+            let warning = format!("the offsets that group {} has committed are not known: {error}", config.kafka.group);
             return report.warning("source", warning);
         }
     };
@@ -189,12 +190,12 @@ async fn unread(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
     }
 }
 
-/// What is promised of changes that a connector publishes twice, which it does after a crash. Which connector it is shows
-/// only in its records.
+/// Says whether a change keeps its message ids when a connector publishes it again, as it does after a crash. Only the
+/// records show which connector it is.
 fn republished() -> String {
     format!(
-        "a change that Debezium publishes again keeps its message ids if it comes from {}; from any other connector it gets \
-         new ones",
+        "a change that Debezium publishes again keeps its message ids if it comes from {}; a change from another \
+         connector gets new ids",
         WITH_STABLE_IDENTITY.join(", ")
     )
 }
@@ -203,7 +204,7 @@ async fn definitions(config: &Config, report: &mut CheckReport) -> Result<(), Co
     let store = Store::start(&config.definitions, &config.kafka.client(), Arc::new(Index::default()))?;
     if tokio::time::timeout(DEFINITIONS, store.caught_up()).await.is_err() {
         let error = format!("{} could not be read to its end within {DEFINITIONS:?}", config.definitions.topic);
-        report.wrong("definitions", error, "try again, or look at the broker's logs".to_owned());
+        report.wrong("definitions", error, "try again, or check the broker's logs".to_owned());
         return Ok(());
     }
     let status = store.status();
@@ -222,14 +223,14 @@ async fn definitions(config: &Config, report: &mut CheckReport) -> Result<(), Co
     match seen {
         Ok(seen) => store.with(|definitions| unknown_names(config, definitions, &seen, report)),
         Err(error) => {
-            report.warning("definitions", format!("which fields the stream has shown can't be read: {error}"))
+            report.warning("definitions", format!("the fields that the stream has shown can't be read: {error}"))
         }
     }
     store.stop().await;
     Ok(())
 }
 
-/// What the definitions say, table by table.
+/// Reports how many webhooks, events and tables are defined, then each table.
 fn counts(definitions: &Definitions, report: &mut CheckReport) {
     let (webhooks, events) = (definitions.webhooks().len(), definitions.events().len());
     let tables = definitions.tables().len();
@@ -239,32 +240,34 @@ fn counts(definitions: &Definitions, report: &mut CheckReport) {
         report.right("definitions", on_table(definitions, table));
     }
     if tables == 0 {
-        report
-            .warning("definitions", "nothing is defined, so nothing would be sent; `outhook apply` defines".to_owned());
+        report.warning(
+            "definitions",
+            "no events are defined, so nothing would be sent; define some with `outhook apply`".to_owned(),
+        );
     }
     for event in definitions.orphans() {
         report.warning(
             "definitions",
-            format!("event {} waits for its webhook {}, which is not there", event.id, event.webhook),
+            format!("event {} belongs to webhook {}, which does not exist", event.id, event.webhook),
         );
     }
 }
 
-/// Whoever can read the topic has all secrets that are not sealed.
+/// Warns of secrets that are not sealed: every client that can read the topic can read them.
 fn secrets(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
     if config.definitions.secret_keys.is_empty() && definitions.webhooks().len() > 0 {
         let topic = &config.definitions.topic;
         let warning = format!(
-            "the secrets of {} can be read by whoever can read {topic}: set definitions.secret_keys (`openssl rand \
-             -base64 32`), then `outhook secrets reseal`",
+            "the secrets of {} are not sealed, and every client that can read {topic} has them: set \
+             definitions.secret_keys (`openssl rand -base64 32`), then run `outhook secrets reseal`",
             counted(definitions.webhooks().len(), "webhook")
         );
         report.warning("definitions", warning);
     }
 }
 
-/// What is written anew is refused if it names an address that is not dialled; what is there may be older than the
-/// configuration.
+/// Warns of webhooks with an address that is never dialled. A new webhook like that is refused, but an existing one may be
+/// older than the configuration.
 fn never_called(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
     let policy = config.policy();
     for webhook in definitions.webhooks() {
@@ -274,11 +277,11 @@ fn never_called(config: &Config, definitions: &Definitions, report: &mut CheckRe
     }
 }
 
-/// How many events are named of which a table lacks a field.
+/// Max events named whose table lacks a field.
 const MOST_NAMED: usize = 20;
 
-/// What is written anew is refused if its table is not known, or lacks a field that it names; what is there may be older
-/// than the table's declaration.
+/// Warns of events with an unknown table, or with a field that the table lacks. A new event like that is refused, but an
+/// existing one may be older than the table's declaration.
 fn unknown_names(config: &Config, definitions: &Definitions, seen: &Catalogue, report: &mut CheckReport) {
     let (policy, draft) = (config.policy(), PendingDefinitions::on(definitions));
     let seen = |account: &AccountId, table: &str| seen.names(account.as_str(), table);
@@ -290,7 +293,7 @@ fn unknown_names(config: &Config, definitions: &Definitions, seen: &Catalogue, r
     refused.take(MOST_NAMED).for_each(|warning| report.warning("definitions", warning));
 }
 
-/// Events for selected fields fire too often where updates come without the old row.
+/// Warns of events for selected fields that fire too often, because updates come without the old row.
 fn unknown_changes(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
     let fires =
         |source: &SourceConfig| source.format == Format::Debezium && source.unknown_change == UnknownChange::Fire;
@@ -305,7 +308,7 @@ fn unknown_changes(config: &Config, definitions: &Definitions, report: &mut Chec
                 "source",
                 format!(
                     "{source}: events for selected fields ({}) fire for every update of a PostgreSQL table whose old \
-                     rows are not sent; to have them sent: ALTER TABLE … REPLICA IDENTITY FULL",
+                     rows are not sent; to send them: ALTER TABLE … REPLICA IDENTITY FULL",
                     tables.join(", ")
                 ),
             );
@@ -327,16 +330,16 @@ fn bad(topic: &str, status: &FollowStatus, report: &mut CheckReport) {
         report.wrong(
             "definitions",
             error,
-            "apply it anew, or delete its record; the others are not touched".to_owned(),
+            "apply it again, or delete its record; other definitions are not affected".to_owned(),
         );
     }
     if status.bad_total > status.bad.len() {
         let rest = status.bad_total - status.bad.len();
-        report.warning("definitions", format!("and {rest} more that can't be used"));
+        report.warning("definitions", format!("{rest} more definitions can't be used"));
     }
     if status.ignored > 0 {
         let records = counted(status.ignored as usize, "record");
-        report.warning("definitions", format!("{records} of kinds that only a newer outhook knows"));
+        report.warning("definitions", format!("{records} of kinds that only a newer version of outhook knows"));
     }
 }
 
@@ -364,6 +367,6 @@ mod tests {
         config.delivery.allow_addresses = vec!["10.0.0.0/8".parse().unwrap()];
         let mut report = CheckReport::default();
         never_called(&config, &definitions, &mut report);
-        assert_eq!(report.to_string(), "all is right\n");
+        assert_eq!(report.to_string(), "no problems found\n");
     }
 }

@@ -1,4 +1,4 @@
-//! `outhook dead-letters`: what was given up, and why; and how it goes out again.
+//! `outhook dead-letters`: lists, shows and redrives dead letters.
 
 mod list;
 mod redrive;
@@ -16,21 +16,21 @@ use crate::kafka::topic_reader;
 use crate::redelivery::Redrive;
 use crate::store::{self, StoreError};
 
-/// Says what was given up, and why, and sends it out again.
+/// Shows dead letters and their causes, and sends them again.
 ///
-/// A call becomes a dead letter when its last attempt has failed; a record, when no message can be made of it. Each
-/// has an id: the partition and the offset where it stands in dead_letters.topic.
+/// A call becomes a dead letter when its last attempt has failed. A record becomes one when no message can be made of it.
+/// The id of a dead letter is its partition and offset in dead_letters.topic, such as 2:1044.
 #[derive(Debug, clap::Subcommand)]
 pub enum DeadLetters {
-    /// Prints dead letters, the newest first.
+    /// Lists dead letters, newest first.
     List(Box<list::Args>),
-    /// Prints all that one dead letter holds.
+    /// Shows one dead letter with its cause and its body.
     Show(show::Args),
-    /// Sends dead letters out again: each with its message id and its body, as if it had never been tried.
+    /// Sends dead letters again, each with its message id, its body and the whole retry schedule.
     Redrive(Box<redrive::Args>),
 }
 
-/// Why dead letters were not printed, or not sent out again.
+/// Why dead letters were not printed, or not redriven.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLettersError {
     #[error(transparent)]
@@ -38,18 +38,18 @@ pub enum DeadLettersError {
     #[error(transparent)]
     Definitions(#[from] StoreError),
     #[error(
-        "there is no dead letter {0}: the topic's retention may have deleted it; `outhook dead-letters list` names \
-         those that there are"
+        "there is no dead letter {0}: the topic's retention may have deleted it; `outhook dead-letters list` shows \
+         the existing ones"
     )]
     NoLetter(LetterId),
-    #[error("there is no dead letter of message {0}: it was delivered, or waits for a retry, or its letter is deleted")]
+    #[error("there is no dead letter of message {0}: it was delivered, it waits for a retry, or its letter was deleted")]
     NoMessage(MessageId),
     #[error("the output can't be written: {0}")]
     Output(#[from] io::Error),
 }
 
 /// # Errors
-/// The topic can't be read, or what is to be shown is not there.
+/// The topic can't be read, or the letter does not exist.
 pub(super) async fn run(
     command: DeadLetters,
     config: &Config,

@@ -1,4 +1,4 @@
-//! `outhook endpoints`: which work, which fail, and what waits for them; and the order to try them now.
+//! `outhook endpoints`: lists endpoints with their state and waiting calls, and orders retries now.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -17,14 +17,14 @@ use crate::id::{AccountId, Line, WebhookId};
 use crate::rules::Target;
 use crate::{stats, store};
 
-/// Says which endpoints work, which fail, and what waits for them, and has them tried now.
+/// Shows which endpoints work, which fail and how many calls wait, and retries them now.
 ///
-/// Every instance reports how its endpoints stand to stats.topic every 5 seconds; these commands read the reports there.
+/// Every instance reports the state of its endpoints to stats.topic every 5 seconds. These commands read the reports.
 #[derive(Debug, clap::Subcommand)]
 pub enum Endpoints {
-    /// Prints how the endpoints of all webhooks stand over the whole group: those that fail first.
+    /// Lists the endpoints of webhooks with their state over the whole group, failing endpoints first.
     List(EndpointListArgs),
-    /// Sends the calls that wait for an endpoint now, without waiting for its next probe or for their next attempts.
+    /// Sends waiting calls now, without waiting for the next probe of their endpoint or for their next attempts.
     #[command(name = "retry-now")]
     RetryNow(RetryArgs),
 }
@@ -35,16 +35,19 @@ Examples:
   outhook endpoints list --failing
   outhook endpoints list --webhook 3f0zq9 --json | jq .Waiting
 
-Webhooks that send to the same URL share an endpoint, unless one has a CallThrottling, a timeout, an authentication or a
-row order of its own. Waiting are calls in the overflow log and in retry topics, of which --json tells each. Of what waits
-in a partition of a retry topic the first 10000 are counted.")]
+Webhooks that send to the same URL share an endpoint, unless one of them has its
+own CallThrottling, timeout, authentication or row order.
+
+WAITING counts calls in the overflow log and in retry topics. --json shows the
+count of each. In a partition of a retry topic, only the first 10000 waiting
+calls are counted.")]
 pub struct EndpointListArgs {
     #[command(flatten)]
     which: WhichArgs,
-    /// Only those that fail now.
+    /// Only endpoints that fail now.
     #[arg(long)]
     failing: bool,
-    /// Prints a JSON object a line.
+    /// Prints one JSON object per line.
     #[arg(long)]
     json: bool,
 }
@@ -56,46 +59,49 @@ Examples:
   outhook endpoints retry-now --endpoint https://crm.example.com
   outhook endpoints retry-now --all
 
-An endpoint whose breaker is open gets one attempt of one call from each instance, as with any probe, and the rest goes on
-waiting. Once it answers, all that waits for it is sent. An attempt before its time is not counted as one of the call's
-schedule, so an order makes no call end sooner.
+If the breaker of an endpoint is open, each instance makes one attempt of one
+call, as with any probe. The other calls keep waiting. When the endpoint
+answers, all its waiting calls are sent.
 
-An endpoint that failed for 10 seconds or more needs no order when it works again: what failed meanwhile is sent then, and
-does not wait for its own next attempt.")]
+An early attempt is not counted in the retry schedule, so this command never
+dead-letters a call sooner.
+
+After a failure of 10 seconds or more, this command is not needed: when the
+endpoint works again, calls that failed meanwhile are sent immediately.")]
 pub struct RetryArgs {
     #[command(flatten)]
     which: WhichArgs,
-    /// Those of all webhooks.
+    /// All endpoints of all webhooks.
     #[arg(long, conflicts_with_all = ["account", "webhook", "endpoint"])]
     all: bool,
 }
 
-/// Which endpoints are meant: those that all of it is true of.
+/// Options that select endpoints. All of them must match.
 #[derive(Debug, clap::Args)]
 pub struct WhichArgs {
-    /// Only of this account's webhooks.
+    /// Only endpoints of this account's webhooks.
     #[arg(long)]
     account: Option<AccountId>,
-    /// Only of this webhook.
+    /// Only endpoints of this webhook.
     #[arg(long, value_name = "ID")]
     webhook: Option<WebhookId>,
-    /// Only this endpoint: scheme, host and port, and as much of the path as is given.
+    /// Only this endpoint: scheme, host and port, and optionally the beginning of the path.
     #[arg(long, value_name = "URL")]
     endpoint: Option<UrlPrefix>,
 }
 
-/// There is nothing to try.
+/// No endpoint matches the options.
 #[derive(Debug, thiserror::Error)]
-#[error("no webhook sends to such an endpoint: {0}")]
+#[error("no webhook has an endpoint that matches: {0}")]
 struct NoEndpoint(String);
 
 impl fmt::Display for WhichArgs {
-    /// As it is given on a command line.
+    /// Writes the options as on a command line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { account, webhook, endpoint } = self;
         let account = account.as_ref().map(|account| format!("--account {}", account.as_str()));
         let webhook = webhook.map(|webhook| format!("--webhook {webhook}"));
-        // What stands behind the host of a URL may be secret.
+        // The part of a URL behind the host may be secret.
         let endpoint = endpoint.as_ref().map(|_| "--endpoint as given".to_owned());
         let given: Vec<_> = [account, webhook, endpoint].into_iter().flatten().collect();
         f.write_str(if given.is_empty() { "--all" } else { "" })?;
@@ -103,7 +109,7 @@ impl fmt::Display for WhichArgs {
     }
 }
 
-/// One webhook's URL.
+/// URL of a webhook.
 struct EndpointUrl {
     account: AccountId,
     webhook: WebhookId,
@@ -111,7 +117,7 @@ struct EndpointUrl {
     line: Line,
 }
 
-/// An endpoint as it is printed as JSON.
+/// JSON form of an endpoint.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct EndpointJson<'a> {
@@ -130,13 +136,13 @@ struct EndpointJson<'a> {
     under_way: usize,
     queued: usize,
     waiting: usize,
-    /// The same by place: `overflow`, or the delay of a retry topic.
+    /// Waiting calls by place: `overflow`, or the delay of a retry topic.
     waiting_in: &'a BTreeMap<String, usize>,
     oldest_waiting_since: Option<String>,
 }
 
 /// # Errors
-/// The definitions or the reports can't be read, no endpoint is meant, or the order can't be written.
+/// The definitions or the reports can't be read, no endpoint matches, or the order can't be written.
 pub(super) async fn run(command: Endpoints, config: &Config) -> Result<ExitCode, CommandFailure> {
     match command {
         Endpoints::List(args) => list(&args, config).await,
@@ -167,7 +173,7 @@ async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Comman
     lines.dedup();
     if lines.is_empty() {
         return Err(CommandFailure::of(&NoEndpoint(args.which.to_string()))
-            .help("`outhook endpoints list` names those that there are"));
+            .help("list the endpoints with `outhook endpoints list`"));
     }
     let (kafka, now_ms) = (config.kafka.client(), Timestamp::now().as_millisecond());
     let group = stats::endpoints(&config.stats, &kafka, now_ms).await?;
@@ -182,14 +188,14 @@ async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Comman
     ))
 }
 
-/// The URLs of the webhooks that are meant, in the order of their webhooks.
+/// URLs that match, in the order of their webhooks.
 async fn urls(which: &WhichArgs, config: &Config) -> Result<Vec<EndpointUrl>, CommandFailure> {
     let definitions = store::read(&config.definitions, &config.kafka.client()).await?;
     let mut urls = Vec::new();
     for webhook in definitions.webhooks() {
         let is_meant = which.account.as_ref().is_none_or(|account| *account == webhook.account)
             && which.webhook.is_none_or(|id| id == webhook.id);
-        // One that can't be made ready has no calls.
+        // A webhook whose target can't be compiled has no calls.
         let Some(target) = is_meant.then(|| Target::of(webhook).ok()).flatten() else { continue };
         for (place, to) in target.endpoints.iter().enumerate() {
             if which.endpoint.as_ref().is_none_or(|prefix| prefix.begins(&to.url)) {
@@ -223,7 +229,7 @@ fn text(found: &[(&EndpointUrl, EndpointStatus)], group: &Group, now_ms: i64) ->
     let mut text = table(&HEAD, &found.iter().map(row).collect::<Vec<_>>());
     let left_out = group.left_out(now_ms);
     if left_out > 0 {
-        writeln!(text, "{left_out} endpoints with fewer calls are not in the instances' reports").expect(WRITES);
+        writeln!(text, "the instances' reports omit {left_out} endpoints with fewer calls").expect(WRITES);
     }
     text
 }

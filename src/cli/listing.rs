@@ -1,5 +1,5 @@
-//! What is listed of a topic that is read from its newest end: which of it, a search that tells a terminal when it takes
-//! long, and a table or JSON lines.
+//! Listing of a topic that is read backwards from its end: options that select records, a search that shows its progress
+//! on a terminal when it takes long, and output as a table or as JSON lines.
 
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
@@ -12,56 +12,56 @@ use super::time_arg::moment;
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
 use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
 
-/// How long is read before it is told how far it is.
+/// Time of reading after which the search shows its progress.
 const TIME: Duration = Duration::from_secs(5);
-/// How much is taken at once, and how many bytes are read for it.
+/// Max records found and max bytes read in one page.
 const FOUND: usize = 10_000;
 const BYTES: u64 = 256 * 1024 * 1024;
 
-/// Whose are meant.
+/// Options that select by account, webhook, event and message.
 #[derive(Debug, clap::Args)]
 pub struct WhoseArgs {
-    /// Only of this account.
+    /// Only records of this account.
     #[arg(long)]
     pub account: Option<AccountId>,
-    /// Only of this webhook.
+    /// Only records of this webhook.
     #[arg(long, value_name = "ID")]
     pub webhook: Option<WebhookId>,
-    /// Only of this event.
+    /// Only records of this event.
     #[arg(long, value_name = "ID")]
     pub event: Option<EventId>,
-    /// Only of this message.
+    /// Only records of this message.
     #[arg(long, value_name = "ID")]
     pub message: Option<MessageId>,
 }
 
-/// Of when.
+/// Options that select by time.
 #[derive(Debug, clap::Args)]
 pub struct WhenArgs {
-    /// Only what was written since: 2026-11-24T15:00:00Z, 2026-11-24, or how long ago, such as 90m or 2d.
+    /// Only records written since this time: 2026-11-24T15:00:00Z, 2026-11-24 (UTC), or an age such as 90m or 2d.
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     pub since: Option<Timestamp>,
-    /// Only what was written before: likewise.
+    /// Only records written before this time, in the same forms.
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     pub until: Option<Timestamp>,
 }
 
-/// How many are listed, and how.
+/// Options for the number of records and the form of the output.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// How many at most, the newest of all.
+    /// Max records to list, from the newest.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
-    /// Prints a JSON object a line, with the keys of the REST API.
+    /// Prints one JSON object per line, with the keys of the REST API.
     #[arg(long)]
     json: bool,
 }
 
-/// One that is listed.
+/// Record of a list.
 pub(super) trait ListItem {
-    /// What they are called.
+    /// Plural name of the records.
     const WHAT: &'static str;
-    /// The columns of their table.
+    /// Columns of the table.
     const HEAD: &'static [&'static str];
 
     fn row(&self) -> Vec<String>;
@@ -69,7 +69,7 @@ pub(super) trait ListItem {
     fn json(&self) -> String;
 }
 
-/// Where they are found.
+/// Source of the records, page by page.
 pub(super) trait Pages {
     type Found: ListItem;
 
@@ -80,7 +80,7 @@ pub(super) trait Pages {
     ) -> Result<Page<Self::Found>, topic_reader::Error>;
 }
 
-/// Prints them page by page as JSON, or all together as a table whose columns fit.
+/// Prints records page by page as JSON, or all together as a table, whose column widths need all rows.
 pub(super) async fn list<P: Pages, E>(mut search: PagedSearch<P>, args: &ListArgs) -> Result<(), E>
 where
     E: From<topic_reader::Error> + From<io::Error>,
@@ -109,13 +109,13 @@ where
         io::stdout().write_all(table(P::Found::HEAD, &rows).as_bytes())?;
     }
     if !search.is_at_end() {
-        // Whoever closed it does not want to know.
-        let _ = writeln!(io::stderr(), "the newest {limit}; there may be more: --limit shows them");
+        // If standard error is closed, the reader does not want this line.
+        let _ = writeln!(io::stderr(), "these are the newest {limit}; there may be more, which a higher --limit shows");
     }
     Ok(())
 }
 
-/// A search through the whole topic, of which a terminal is told when it takes long.
+/// Search through a whole topic. It shows its progress on a terminal when it takes long.
 pub(super) struct PagedSearch<P> {
     pages: P,
     from: Option<TopicCursor>,
@@ -130,7 +130,7 @@ impl<P: Pages> PagedSearch<P> {
         Self { pages, from: None, at_end: false, looked_at: 0, terminal, started: Instant::now() }
     }
 
-    /// Up to so many more; there may be none of them yet. None at the end.
+    /// Next page of up to `count` records, which may be empty before the end. None at the end.
     pub async fn next(&mut self, count: usize) -> Result<Option<Vec<P::Found>>, topic_reader::Error> {
         if self.at_end {
             return Ok(None);
@@ -145,7 +145,7 @@ impl<P: Pages> PagedSearch<P> {
         Ok(Some(found))
     }
 
-    /// All of them, or so many.
+    /// All records, but at most `most`.
     pub async fn all(&mut self, most: usize) -> Result<Vec<P::Found>, topic_reader::Error> {
         let mut all = Vec::new();
         while all.len() < most
@@ -156,15 +156,15 @@ impl<P: Pages> PagedSearch<P> {
         Ok(all)
     }
 
-    /// Whether everything was looked at.
+    /// Whether the whole topic was searched.
     pub fn is_at_end(&self) -> bool {
         self.at_end
     }
 
-    /// The line stays while it is read on, and leaves no trace in what is printed.
+    /// Shows the progress while the next page is read. The line is cleared before other output.
     fn tell(&self) {
         if self.terminal.is_one && self.started.elapsed() >= TIME {
-            let _ = write!(io::stderr(), "looked at {} records, and goes on", self.looked_at);
+            let _ = write!(io::stderr(), "{} records searched, continuing", self.looked_at);
         }
     }
 

@@ -1,4 +1,4 @@
-//! `outhook messages`: what became of what was sent, and how it goes out again.
+//! `outhook messages`: lists, shows and resends logged messages.
 
 mod list;
 mod resend;
@@ -16,21 +16,21 @@ use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
 use crate::message_log::{EntryFilter, LogEntry, MessageLog};
 use crate::store::StoreError;
 
-/// Says what became of every message, attempt by attempt, and sends messages again.
+/// Shows the attempts of each message and their results, and sends messages again.
 ///
-/// Instances write an entry for each attempt to message_log.topic, and one for a call that ended without any. A
-/// message's id is what its receiver gets as webhook-id.
+/// Instances write an entry for each attempt to message_log.topic, and one for a call that ended without any attempt. The
+/// id of a message is the webhook-id that its receiver gets.
 #[derive(Debug, clap::Subcommand)]
 pub enum Messages {
-    /// Prints messages by URL, each with its newest attempt, the newest first.
+    /// Lists messages by URL, each with its newest attempt, newest first.
     List(Box<list::Args>),
-    /// Prints all attempts of a message: what was dialled, what was answered, how long it took.
+    /// Shows all attempts of a message: address, response and duration of each.
     Show(show::Args),
-    /// Sends messages again, whatever became of them: each to the URLs that its webhook has now.
+    /// Sends messages again, whatever their status, to the current URLs of their webhooks.
     Resend(resend::Args),
 }
 
-/// Why messages were not printed, or none was sent again.
+/// Why messages were not printed or resent.
 #[derive(Debug, thiserror::Error)]
 pub enum MessagesError {
     #[error(transparent)]
@@ -41,7 +41,7 @@ pub enum MessagesError {
     Off,
     #[error(
         "there is no message {0} in the message log: the topic's retention may have deleted it, or message_log.level \
-         leaves it out"
+         excludes it"
     )]
     NoMessage(MessageId),
     #[error("the output can't be written: {0}")]
@@ -49,7 +49,7 @@ pub enum MessagesError {
 }
 
 /// # Errors
-/// The topic can't be read, or what is to be shown is not there.
+/// The topic can't be read, the message log is off, or the message does not exist.
 pub(super) async fn run(command: Messages, config: &Config, terminal: Terminal) -> Result<ExitCode, MessagesError> {
     let log = MessageLog::new(&config.message_log, &config.kafka.client());
     if !log.is_written() {
@@ -63,14 +63,14 @@ pub(super) async fn run(command: Messages, config: &Config, terminal: Terminal) 
     Ok(ExitCode::SUCCESS)
 }
 
-/// All attempts that are meant.
+/// Pages of matching attempts.
 struct Attempts<'l> {
     filter: EntryFilter,
     log: &'l MessageLog,
 }
 
 impl<'l> Attempts<'l> {
-    /// Those of one message.
+    /// Attempts of one message.
     fn of(message: MessageId, log: &'l MessageLog, terminal: Terminal) -> PagedSearch<Self> {
         let filter = EntryFilter { message: Some(message), ..EntryFilter::default() };
         PagedSearch::new(Self { filter, log }, terminal)

@@ -1,5 +1,5 @@
-//! `outhook replay`: records of the past are read once more, for a webhook that was made after them, a receiver that
-//! lost a day, or a template that is mended.
+//! `outhook replay`: reads past records again and sends what they make, for a webhook that was created after them, a
+//! receiver that lost a day, or a template that was fixed.
 
 mod output;
 mod selection;
@@ -25,49 +25,52 @@ use crate::store::{self, StoreError};
 
 pub(super) use super::replay::selection::ChosenArgs;
 
-/// How many calls are read before they are written.
+/// Max calls that are read before they are written.
 const MOST_CALLS: usize = 1_000;
 
 /// Sends the messages that past row changes make.
 ///
-/// Records of a source's topic are read once more, decoded, matched and rendered by the definitions as they are now.
-/// The calls go to wait in the first retry topic, and running instances send them at once. A message keeps its id: a
-/// receiver that had it knows it again. The consumer group, and what it has committed, stay as they are.
+/// Reads a range of a source's topic again, and makes messages of it by the current definitions. The calls are written to
+/// the first retry topic, and running instances send them immediately. A message keeps its id, by which a receiver
+/// recognizes it. The consumer group and its committed offsets do not change.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  outhook replay --topic orders --from 2026-11-24T10:00:00Z --to 2026-11-24T14:00:00Z --webhook 3f0zq9 --dry-run
-  outhook replay --topic orders --from 2d --event k2m4xa --event p07c1d
-  outhook replay --topic orders --partition 3 --from 1200 --to 1300 --webhook 3f0zq9
+  outhook replay --topic orders --from 2026-11-24 --webhook 3f0zq9 --dry-run
+  outhook replay --topic orders --from 2d --to 1d --event k2m4xa --event p07c1d
+  outhook replay --topic orders --partition 3 --from 1200 --webhook 3f0zq9
   outhook replay --topic orders --from 0 --webhook 3f0zq9 --rate 50
 
-It ends where the topic ends when it starts, unless --to says where. Doing it twice is safe for receivers that
-deduplicate by webhook-id. Ctrl-C stops it in good order and prints the command that goes on.
-Exit codes: 0 done; 1 failed, or something was left out; 2 bad arguments; 3 stopped before its end.")]
+Without --to, the range ends where the topic ends when the replay starts.
+A replay can be repeated safely if receivers deduplicate by webhook-id.
+Ctrl-C stops it cleanly and prints the command that continues it.
+
+Exit codes: 0 done; 1 failed, or something was skipped; 2 bad arguments;
+3 stopped before the end.")]
 pub struct Args {
-    /// The topic to read; a source has to read it.
+    /// The topic to read. One of the configured sources must read it too.
     #[arg(long)]
     topic: String,
-    /// Where to begin: 2026-11-24T10:00:00Z, 2026-11-24, how long ago, such as 90m or 2d, or an offset; 0 is the
-    /// beginning. A time is the first record with this Kafka timestamp or a later one.
+    /// Start of the range: a time such as 2026-11-24T10:00:00Z or 2026-11-24 (UTC), an age such as 90m or 2d, or an
+    /// offset; 0 is the beginning. A time selects the first record with this Kafka timestamp or a later one.
     #[arg(long, value_name = "WHEN|OFFSET", value_parser = edge, required_unless_present = "spans")]
     from: Option<Edge>,
-    /// Where to end: likewise. What is found there is not replayed any more.
+    /// End of the range, in the same forms. The record at the end is not replayed.
     #[arg(long, value_name = "WHEN|OFFSET", value_parser = edge)]
     to: Option<Edge>,
-    /// Only this partition. May be given more than once.
+    /// Only this partition. Can be repeated.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     partition: Vec<i32>,
-    /// Exactly these offsets, PARTITION:FROM-BEFORE with commas between, as a run that was stopped prints them.
+    /// Exactly these offsets: PARTITION:FROM-BEFORE, separated by commas, as an interrupted replay prints them.
     #[arg(long, value_name = "PLACES", conflicts_with_all = ["from", "to", "partition"])]
     spans: Option<OffsetRanges>,
     #[command(flatten)]
     chosen: ChosenArgs,
-    /// At most so many calls a second. Without it they are written as fast as they are read, and endpoints get them
-    /// as fast as they take them.
+    /// Max calls per second. Without it, calls are written as fast as they are read, and sent as fast as endpoints take
+    /// them.
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU32>,
-    /// Reads all of it, and only says what would be sent.
+    /// Reads the whole range, and only says what would be sent.
     #[arg(long)]
     dry_run: bool,
     /// Prints the summary as a JSON object.
@@ -75,12 +78,10 @@ pub struct Args {
     json: bool,
 }
 
-/// Why nothing, or nothing more, was replayed.
+/// Why a replay did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    #[error(
-        "no source reads topic {topic}: how its records are to be read is said by [[sources]], which has {sources}"
-    )]
+    #[error("no source reads topic {topic}: [[sources]] says how records are decoded, and has {sources}")]
     NoSource { topic: String, sources: String },
     #[error("there is no topic {topic}")]
     NoTopic { topic: String },
@@ -100,12 +101,12 @@ pub enum ReplayError {
     Read(#[from] topic_reader::Error),
     #[error(transparent)]
     Unwritten(Box<UnacknowledgedCall>),
-    #[error("the output can't be written, or signals can't be heard: {0}")]
+    #[error("the output can't be written, or signals can't be received: {0}")]
     System(#[from] std::io::Error),
 }
 
 /// # Errors
-/// What is named is not there, or Kafka can't be read or written.
+/// The topic, a webhook or an event does not exist, or Kafka can't be read or written.
 pub(super) async fn run(args: Args, config: &Config, terminal: Terminal) -> Result<ExitCode, ReplayError> {
     let mut signals = Signals::listen()?;
     let range = args.range();
@@ -128,12 +129,12 @@ pub(super) async fn run(args: Args, config: &Config, terminal: Terminal) -> Resu
     told.end(outcome)
 }
 
-/// How far it came.
+/// How far a replay got.
 #[derive(Debug, Default)]
 struct ReplayOutcome {
-    /// What is left of the offsets.
+    /// Offsets that are still to be replayed.
     left: Spans,
-    /// What has stopped it, if it is not at its end.
+    /// What stopped it; None at the end.
     stopped: Option<Stopped>,
 }
 
@@ -143,8 +144,8 @@ enum Stopped {
     Error(ReplayError),
 }
 
-/// Page by page: what was read is written, acknowledged and only then counts as done. A signal ends it after the page;
-/// a second one within, which leaves the page to be done again.
+/// Replays page by page. A page counts as done only when its calls are acknowledged. A signal stops the replay after the
+/// page. A second signal stops it within the page, which then is still to be replayed.
 async fn go_through(
     args: &Args,
     mut left: Spans,
@@ -196,12 +197,12 @@ async fn go_through(
     ReplayOutcome::default()
 }
 
-/// How long to wait after so many calls, which took so long.
+/// Pause that keeps the rate after `calls` calls that took `took`.
 fn pause(calls: u64, rate: NonZeroU32, took: Duration) -> Duration {
     Duration::from_secs_f64(calls as f64 / f64::from(rate.get())).saturating_sub(took)
 }
 
-/// The offsets that are read.
+/// Offsets to read.
 async fn spans(
     args: &Args,
     range: Option<&Range>,
@@ -222,7 +223,7 @@ async fn spans(
     Ok(spans)
 }
 
-/// The retry topic, which is checked to be there: a producer would have the broker make it as it makes any topic.
+/// Opens the first retry topic, and checks that it exists: for a producer, the broker would create it with its defaults.
 async fn open(config: &Config) -> Result<RetryTopicProducer, ReplayError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let kafka = config.kafka.client();
@@ -243,7 +244,7 @@ pub(super) fn source(topic: &str, config: &Config) -> Result<SourceConfig, Repla
     })
 }
 
-/// What an instance that begins to read there would have.
+/// Stages of an instance that begins to read the topic.
 fn stages(source: &SourceConfig, chosen: &Selection, config: &Config) -> Result<pipeline::Replay, ReplayError> {
     let decoder = Decoder::new(source.settings().into(), WholeTables::default());
     let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
@@ -256,7 +257,7 @@ impl Args {
         Some(Range { from: self.from?, to: self.to, partitions })
     }
 
-    /// The same for what is left.
+    /// Command that continues with the offsets `left`.
     fn going_on(&self, left: &Spans) -> String {
         let Self { chosen, rate, .. } = self;
         let account = chosen.account.as_ref().map(|account| format!("--account {}", quoted(account.as_str())));
@@ -271,16 +272,16 @@ impl Args {
     }
 }
 
-/// A text as one word of a shell's line: an account may be called anything.
+/// Quotes a text as one word of a shell command, because an account may have any name.
 fn quoted(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@".contains(&byte);
     if text.bytes().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-/// An offset, or a moment.
+/// Parses an offset or a time.
 fn edge(text: &str) -> Result<Edge, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.parse().map(Edge::Offset).map_err(|error| format!("{text} is no offset: {error}"));
+        return text.parse().map(Edge::Offset).map_err(|error| format!("{text} is not an offset: {error}"));
     }
     moment(text).map(Edge::Time).map_err(|error| format!("{error}, or an offset"))
 }
@@ -297,7 +298,7 @@ mod tests {
         args: Args,
     }
 
-    /// The arguments of a line that has no quotes.
+    /// Parses the arguments of a line without quotes.
     pub(super) fn args(line: &str) -> Args {
         let words = line.split(' ').filter(|word| *word != "replay");
         Line::try_parse_from(words).map(|line| line.args).unwrap()
@@ -312,7 +313,7 @@ mod tests {
         let begun = args("outhook --topic orders --from 0 --webhook 3f0zq9 --account acme --dry-run");
         let reads = "outhook replay --topic orders --spans 0:3-9,2:0-4 --webhook 3f0zq9 --account acme --dry-run";
         assert_eq!(begun.going_on(&left), reads);
-        assert_eq!(args(reads).going_on(&left), reads, "what is printed is understood");
+        assert_eq!(args(reads).going_on(&left), reads, "the printed command can be parsed");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the commands print for a given row change.
+//! Tests of the arguments, and of what commands print for a row change.
 
 use clap::Parser;
 use serde_json::json;
@@ -34,7 +34,7 @@ fn definitions() -> Vec<(Webhook, Event)> {
     .to_vec()
 }
 
-/// The same, with nothing declared.
+/// The definitions without declared tables.
 fn loaded() -> Loaded {
     Loaded { events: definitions(), definitions: Definitions::default() }
 }
@@ -81,7 +81,7 @@ fn preview_of_a_named_event_shows_it_also_when_it_does_not_fire() {
     let text = preview::text(&change(), &loaded(), named, false, &mut Renderer::default()).unwrap();
     assert!(text.contains("not sent: none of its fields changed: \"note\" has the same value"), "{text}");
     let raw = preview::text(&change(), &loaded(), named, true, &mut Renderer::default()).unwrap();
-    assert_eq!(raw.lines().count(), 2, "each call has a body of its own");
+    assert_eq!(raw.lines().count(), 2, "each call has its own body");
     assert!(raw.lines().all(|line| line.starts_with("{\"id\":\"")), "{raw}");
 }
 
@@ -155,7 +155,9 @@ fn the_commands_are_as_the_help_shows_them() {
         "outhook dead-letters show 2:1044 --show-secrets",
         "outhook dead-letters show 00000000-0000-0000-0000-000000000001",
         "outhook replay --topic orders --from 2026-11-24T10:00:00Z --to 2026-11-24T14:00:00Z --webhook 3f0zq9 --dry-run",
-        "outhook replay --topic orders --from 2d --event k2m4xa --event p07c1d",
+        "outhook replay --topic orders --from 2026-11-24 --webhook 3f0zq9 --dry-run",
+        "outhook replay --topic orders --from 2d --to 1d --event k2m4xa --event p07c1d",
+        "outhook replay --topic orders --partition 3 --from 1200 --webhook 3f0zq9",
         "outhook replay --topic orders --partition 3 --from 1200 --to 1300 --webhook 3f0zq9",
         "outhook replay --topic orders --from 0 --webhook 3f0zq9 --rate 50",
         "outhook replay --topic orders --spans 0:1044-2000,2:980-1900 --webhook 3f0zq9 --json",

@@ -329,11 +329,11 @@ fn a_second_group_on_the_topics_of_calls_that_wait_is_worth_a_warning() {
     site.apply(&inserted_orders("shipping", &["https://a.example/".to_owned()]));
     let instance = site.start();
     let alone = site.run(&["check"]);
-    assert!(!alone.stdout.contains("so calls that wait are sent by both"), "{}", alone.stdout);
+    assert!(!alone.stdout.contains("so both send each waiting call"), "{}", alone.stdout);
     site.set("kafka.group", "another-installation");
     let check = site.run(&["check"]);
     assert!(
-        check.stdout.contains("-retries reads ") && check.stdout.contains("so calls that wait are sent by both"),
+        check.stdout.contains("-retries reads ") && check.stdout.contains("so both send each waiting call"),
         "{}",
         said(&check)
     );

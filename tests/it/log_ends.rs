@@ -39,8 +39,8 @@ fn topics_and_partitions_that_come_later_are_read_within_seconds() {
     let by_regex = Value::from(format!("{matched}[.].*"));
     let site = reading(&[("topics", by_name), ("topics_regex", by_regex)], &receiver);
     let said = site.run(&["check"]).stdout;
-    assert!(said.contains(&format!("topic {named} is not there; it is read within 10s of its creation")), "{said}");
-    assert!(said.contains("yet; one that does is read within 10s of its creation"), "{said}");
+    assert!(said.contains(&format!("topic {named} does not exist; it is read within 10s of its creation")), "{said}");
+    assert!(said.contains("yet; a new one is read within 10s of its creation"), "{said}");
 
     let _instance = site.start();
     let topic = format!("{matched}.orders");

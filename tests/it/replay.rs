@@ -171,7 +171,7 @@ fn what_is_wrong_is_named_and_what_would_be_cancelled_is_left_out() {
     };
     let of_webhook = ["--webhook", &webhook];
     let with = |more: &[&'static str]| [&of_webhook[..], more].concat();
-    refused(&site, "nowhere", &with(&["--from", "0"]), "no source reads topic nowhere: how its records are to be read");
+    refused(&site, "nowhere", &with(&["--from", "0"]), "no source reads topic nowhere: [[sources]]");
     refused(&site, &site.changes, &["--from", "0", "--webhook", "nobody"], "there is no webhook nobody; there is ");
     refused(&site, &site.changes, &["--from", "0", "--event", "nobody"], "(table.recordInsert of \"orders\")");
     refused(&site, &site.changes, &with(&["--from", "0", "--account", "zoo"]), "in account \"zoo\"");
@@ -189,7 +189,7 @@ fn what_is_wrong_is_named_and_what_would_be_cancelled_is_left_out() {
     );
     site.apply(&file);
     let short = replay(&site, &with(&["--from", "0"]), 1);
-    assert!(short.stderr.contains("is left out: it is not enabled"), "{}", short.stderr);
+    assert!(short.stderr.contains("is skipped: it is not enabled"), "{}", short.stderr);
     assert_eq!(written(&site).len(), 3, "the others are replayed");
 
     let source: toml::Table = [

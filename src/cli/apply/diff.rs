@@ -1,4 +1,4 @@
-//! A plan as lines for people: `+` is created, `~` changed, `-` deleted. Secrets are not shown.
+//! A plan as lines for people: `+` marks what is created, `~` what is changed, `-` what is deleted. Secrets are hidden.
 
 mod handling;
 mod tables;
@@ -13,7 +13,7 @@ pub(super) struct Diff<'p> {
     pub colour: bool,
 }
 
-/// A field by its name in the file, and its value as text; none is a field left out.
+/// A field: its name in the file, and its value as text. None if the field is not set.
 type Field = (&'static str, Option<String>);
 
 impl fmt::Display for Diff<'_> {
@@ -40,7 +40,7 @@ impl Diff<'_> {
                 let secret = (before.secret != after.secret).then_some("Secret");
                 let others = handling::with_other_secrets(&before.handling, &after.handling);
                 let mut names = secret.into_iter().chain(others);
-                names.try_for_each(|name| self.line(f, '~', 1, &format!("{name}: another one")))?;
+                names.try_for_each(|name| self.line(f, '~', 1, &format!("{name}: changed")))?;
             }
             Change::Delete(webhook) => self.line(f, '-', 0, &title(webhook))?,
         }
@@ -117,7 +117,7 @@ impl Diff<'_> {
             _ => ("", ""),
         };
         write!(f, "{colour}{sign} {:indent$}", "", indent = depth * 2)?;
-        // A definition's text must not be able to steer the terminal.
+        // A text in a definition must not control the terminal.
         for c in text.chars() {
             if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
         }
@@ -149,7 +149,7 @@ fn event_fields(event: &Event) -> Vec<Field> {
     ]
 }
 
-/// Being enabled is what is left out in a file.
+/// Shows Enabled only if it is false: true is the default.
 fn enabled(enabled: bool) -> Option<String> {
     (!enabled).then(|| "false".to_owned())
 }

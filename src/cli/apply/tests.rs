@@ -82,7 +82,7 @@ fn what_changes_is_shown_line_by_line_and_colours_are_for_terminals() {
         "~ webhook \"Orders\" in account \"acme\"\n\
          +   Description: \\u{1b}[2J\n\
          +   CallThrottling: 5\n\
-         ~   Secret: another one\n\
+         ~   Secret: changed\n\
          -   event table.recordDelete of \"Admins\"\n\
          ~   event table.recordInsert of \"Admins\"\n\
          ~     CustomPayloadTemplate:\n\
@@ -121,7 +121,7 @@ fn a_webhooks_own_settings_are_shown_without_what_is_secret() {
          -   Headers: {\"X-Key\":\"…\"}\n\
          +   Headers: {\"X-Key\":\"…\",\"X-Other\":\"…\"}\n\
          +   PayloadSecret: false\n\
-         ~   Authentication: another one\n\
+         ~   Authentication: changed\n\
          would be applied: 0 created, 1 changed, 0 deleted\n"
     );
 }
@@ -134,7 +134,7 @@ fn nothing_to_change_says_so_and_what_stays_is_counted() {
     let shown = report(&plan_of(&definitions, less, false), (false, false), false);
     assert_eq!(
         shown,
-        "nothing to change\nleft as they are, because the file does not name them: 1 (--prune deletes them)\n"
+        "nothing to change\nunchanged, because the file does not name them: 1 (--prune deletes them)\n"
     );
 }
 
@@ -179,7 +179,7 @@ Tables:
          -   field \"a\": PASSWORD, required, Label \"L\\u{1b}\"\n\
          +   field \"a\": TEXT\n\
          +   field \"d\": DATE/TIME\n\
-         ~   Fields: in another order\n\
+         ~   Fields: order changed\n\
          would be applied: 0 created, 1 changed, 0 deleted\n"
     );
     let gone = report(&plan_of(&definitions, "Tables:\n- {Name: U, Fields: []}\n", true), (false, false), false);

@@ -1,14 +1,14 @@
-//! What a check has found, line by line.
+//! Report of `outhook check`, one finding per line.
 
 use std::fmt;
 
 use super::super::text::lines;
 
-/// What a check has found.
+/// Findings of a check.
 #[derive(Default)]
 pub(super) struct CheckReport {
     lines: Vec<ReportLine>,
-    /// What `run` would do.
+    /// Steps that `run` would take.
     plan: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ impl CheckReport {
         self.lines.push(ReportLine { verdict: CheckVerdict::Right, subject, text, mend: None });
     }
 
-    /// Worth knowing, and no reason not to run.
+    /// Adds a finding that does not prevent a run.
     pub fn warning(&mut self, subject: &'static str, text: String) {
         self.lines.push(ReportLine { verdict: CheckVerdict::Warning, subject, text, mend: None });
     }
@@ -70,8 +70,8 @@ impl fmt::Display for CheckReport {
             writeln!(f, "run would {}", lines(step))?;
         }
         match (self.count(CheckVerdict::Wrong), self.count(CheckVerdict::Warning)) {
-            (0, 0) => writeln!(f, "all is right"),
-            (wrong, warnings) => writeln!(f, "{wrong} wrong, {warnings} worth a look"),
+            (0, 0) => writeln!(f, "no problems found"),
+            (wrong, warnings) => writeln!(f, "{wrong} wrong, {warnings} with a warning"),
         }
     }
 }
@@ -86,7 +86,7 @@ mod tests {
         report.right("broker", "b:9092 answers\u{1b}[2J".to_owned());
         report.warning("source", "no topic matches cdc.* yet".to_owned());
         report.planned("create the topic x".to_owned());
-        assert!(!report.is_wrong(), "a warning is no reason not to run");
+        assert!(!report.is_wrong(), "a warning does not prevent a run");
         report.wrong("topic", "x is wrong".to_owned(), "make it right".to_owned());
         assert!(report.is_wrong());
         let expected = "\
@@ -95,7 +95,7 @@ warning  source         no topic matches cdc.* yet
 wrong    topic          x is wrong
                         to fix it: make it right
 run would create the topic x
-1 wrong, 1 worth a look
+1 wrong, 1 with a warning
 ";
         assert_eq!(report.to_string(), expected);
     }

@@ -1,4 +1,4 @@
-//! `outhook dead-letters list`: the newest first, as a table or as JSON lines.
+//! `outhook dead-letters list`: lists letters, newest first, as a table or as JSON lines.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::dead_letters::{Letter, LetterFilter, LetterKind, Letters, UrlPrefix};
 use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
 use crate::redelivery::RedriveMarkers;
 
-/// How long it may take to find out what was redriven of them.
+/// Max time to find out which of the letters were redriven.
 const MARKERS: Duration = Duration::from_secs(60);
 
-/// What is printed.
+/// Options of the list.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -22,7 +22,8 @@ Examples:
   outhook dead-letters list --endpoint https://crm.example.com --json | jq -r .MessageId
   outhook dead-letters show 2:1044
 
-Classes say how the last attempt ended: docs/delivery.md has all of them. Reading changes nothing.")]
+A class says how the last attempt ended; docs/delivery.md lists the classes.
+Reading changes nothing.")]
 pub struct Args {
     #[command(flatten)]
     filter: FilterArgs,
@@ -30,20 +31,20 @@ pub struct Args {
     list: ListArgs,
 }
 
-/// Which dead letters are meant: those that all of it is true of.
+/// Options that select dead letters. All of them must match.
 #[derive(Debug, clap::Args)]
 pub struct FilterArgs {
     #[command(flatten)]
     whose: WhoseArgs,
-    /// Only for this endpoint: scheme, host and port, and as much of the path as is given.
+    /// Only letters of this endpoint: scheme, host and port, and optionally the beginning of the path.
     #[arg(long, value_name = "URL")]
     endpoint: Option<UrlPrefix>,
-    /// Only of this class: status_5xx, timeout, gone, undecodable and so on.
+    /// Only letters of this class: status_5xx, timeout, gone, undecodable and so on.
     #[arg(long)]
     class: Option<String>,
     #[command(flatten)]
     when: WhenArgs,
-    /// Only calls, only records of which no message could be made, or the markers of letters that were redriven.
+    /// Only calls, only records that could not be processed, or only the markers of redriven letters.
     #[arg(long, value_name = "call|record|redriven")]
     kind: Option<LetterKind>,
 }
@@ -65,7 +66,7 @@ pub(super) fn search(filter: LetterFilter, letters: &Letters, terminal: Terminal
     PagedSearch::new(LetterPages { filter, letters, redriven }, terminal)
 }
 
-/// The letters that are meant, each with when it was redriven.
+/// Pages of matching letters, each with the time of its redrive.
 pub(super) struct LetterPages<'l> {
     filter: LetterFilter,
     letters: &'l Letters,

@@ -1,7 +1,7 @@
-//! `outhook dead-letters redrive`: sends letters out again, and says of each what became of it.
+//! `outhook dead-letters redrive`: sends letters again, and reports the result of each.
 //!
-//! All that are meant are found first, the newest first, and no more is kept of them than says when each goes out. Then
-//! they are read once more in that order, with their bodies, and sent out.
+//! First it finds all selected letters, newest first, and keeps only the order in which they are to be sent. Then it reads
+//! them again in that order, with their bodies, and sends them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -19,20 +19,20 @@ use crate::dead_letters::{LetterFilter, LetterId, Letters};
 use crate::kafka::topic_reader::Bounds;
 use crate::redelivery::{Outcomes, Redrive, RedriveMarkers, RedriveOptions, RedrivePlan, Skipped};
 
-/// What is read at once when they are looked for.
+/// Bounds of one page of the search for letters.
 const PAGE: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
-/// How many letters are read with their bodies, and sent out before the next are read; and how many bytes of bodies.
+/// Max letters, and max bytes of bodies, that are read and sent before the next ones are read.
 const BATCH: (usize, u64) = (1_000, 32 * 1024 * 1024);
-/// How many are looked up by their ids at once.
+/// Max letters that one lookup by id reads.
 const NAMED: usize = 32;
-/// Nobody waits for the end of a request: all is looked at, and all is written.
+/// Time limit of the search and of the writes: practically none, because no HTTP request waits for the end.
 const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What else says which letters: all of them, or a condition.
+/// Options that select letters without ids: all of them, or conditions.
 const OTHERWISE: [&str; 10] =
     ["all", "account", "webhook", "event", "message", "endpoint", "class", "since", "until", "kind"];
 
-/// Which letters are sent out again.
+/// Options of the redrive.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -40,36 +40,38 @@ Examples:
   outhook dead-letters redrive --webhook 3f0zq9 --class status_5xx
   outhook dead-letters redrive 2:1044 2:1050
 
-A call goes out again with its message id and its body, to its webhook's URL as it is now, with all attempts before it.
-Which letters must be said: by ids, by at least one condition, or with --all. Doing it twice is safe: what was redriven
-before is passed over.
+A call is sent with its message id and its body, to its webhook's current URL,
+with the whole retry schedule. Select letters by ids, by at least one condition,
+or with --all. A redrive can be repeated safely: it skips letters that were
+redriven before.
 
-The oldest go first. Of a webhook in row order, what one command redrives arrives in the order of each row's changes,
-but behind what has arrived meanwhile.")]
+The oldest letters are sent first. For a webhook in row order, the calls of one
+redrive arrive in the order of each row's changes, but behind calls that have
+arrived since.")]
 pub struct Args {
-    /// The letters' ids, such as 2:1044.
+    /// Ids of dead letters, such as 2:1044.
     #[arg(value_name = "ID", required_unless_present_any = OTHERWISE, conflicts_with_all = OTHERWISE)]
     ids: Vec<LetterId>,
     #[command(flatten)]
     filter: FilterArgs,
-    /// All that there are.
+    /// All dead letters.
     #[arg(long)]
     all: bool,
-    /// Those that were redriven before too.
+    /// Also letters that were redriven before.
     #[arg(long)]
     again: bool,
-    /// Only shows what would be done.
+    /// Sends nothing, and only says what would be sent.
     #[arg(long)]
     dry_run: bool,
-    /// Who is written down as having redriven them.
+    /// Name to record as the author of the redrive.
     #[arg(long, value_name = "NAME", default_value = "outhook dead-letters redrive")]
     by: String,
-    /// Prints a JSON object for each letter, and the summary on standard error.
+    /// Prints one JSON object per letter, and the summary on standard error.
     #[arg(long)]
     json: bool,
 }
 
-/// `definitions` is the offset that their log ends at.
+/// Runs the command. `definitions` is the end offset of the definitions topic.
 pub(super) async fn run(
     args: Args,
     (letters, redrive): (&Letters, &Redrive),
@@ -99,7 +101,7 @@ pub(super) async fn run(
     Ok(told.end()?)
 }
 
-/// All that are meant.
+/// Finds all letters that match the filter.
 async fn meant(
     (letters, redriven): (&Letters, &mut RedriveMarkers),
     filter: &LetterFilter,
@@ -112,7 +114,7 @@ async fn meant(
         page.found.iter().for_each(|letter| turns.add(letter));
         told.looking(turns.count());
         if !order.again {
-            // From the newest back, so that of too many markers those of the newest letters are known.
+            // From the newest back: if there are too many markers, the markers of the newest letters are kept.
             redriven.mark(&mut page.found, letters, order.look).await?;
         }
         from = page.next;
@@ -122,7 +124,7 @@ async fn meant(
     }
 }
 
-/// Those of these ids that are there.
+/// Finds the letters with these ids, and reports the missing ones.
 async fn named(
     letters: &Letters,
     ids: &[LetterId],
@@ -138,13 +140,13 @@ async fn named(
     Ok(turns)
 }
 
-/// What was said so far.
+/// Counts and output so far.
 struct RedriveProgress {
     dry_run: bool,
     json: bool,
     terminal: Terminal,
     redriven: u64,
-    /// How many for which reason.
+    /// Number of skipped letters by reason.
     skipped: BTreeMap<&'static str, u64>,
     failed: bool,
 }
@@ -201,18 +203,18 @@ impl RedriveProgress {
         text
     }
 
-    /// The same line while they are looked for.
+    /// Shows the progress of the search.
     fn looking(&self, found: usize) {
         self.clear();
         if self.terminal.is_one {
-            eprint!("{found} found, and looks for more");
+            eprint!("{found} found, searching for more");
         }
     }
 
-    /// The line stays while it goes on, and leaves no trace in what is printed.
+    /// Shows the progress of sending. The line is cleared before other output.
     fn progress(&self) {
         if self.terminal.is_one {
-            eprint!("{}, and goes on", self.summary());
+            eprint!("{}, continuing", self.summary());
         }
     }
 

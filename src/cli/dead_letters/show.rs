@@ -1,4 +1,4 @@
-//! `outhook dead-letters show`: all that one letter holds, explained.
+//! `outhook dead-letters show`: shows all of one letter.
 
 use std::io::{self, Write as _};
 use std::str::FromStr;
@@ -12,27 +12,26 @@ use crate::dead_letters::{LetterFilter, LetterId, Letters, OpenedLetter};
 use crate::id::MessageId;
 use crate::redelivery::RedriveMarkers;
 
-/// How long one letter may take to be read.
+/// Max time to read one letter.
 const TIME: Duration = Duration::from_secs(20);
-/// How many letters of one message are shown: it has one for each URL that did not take it, and webhooks have at
-/// most 100 URLs.
+/// Max letters shown of one message: it has one for each URL that failed, and a webhook has at most 100 URLs.
 const OF_ONE_MESSAGE: usize = 100;
 
-/// What is shown.
+/// Options of the command.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A dead letter's id, such as 2:1044, or a message's id, which shows each letter of the message.
+    /// Id of a dead letter, such as 2:1044, or of a message. A message's id shows all letters of the message.
     #[arg(value_name = "ID")]
     id: LetterReference,
-    /// Show the webhook's secret where the body holds it; without this option it is whsec_….
+    /// Shows a webhook's secret in the body; otherwise it is whsec_….
     #[arg(long)]
     show_secrets: bool,
-    /// Prints a JSON object a line, with the keys of the REST API.
+    /// Prints one JSON object per line, with the keys of the REST API.
     #[arg(long)]
     json: bool,
 }
 
-/// What a letter is called by.
+/// Id that selects letters.
 #[derive(Debug, Clone, Copy)]
 enum LetterReference {
     Letter(LetterId),
@@ -45,7 +44,7 @@ impl FromStr for LetterReference {
     fn from_str(text: &str) -> Result<Self, String> {
         let letter = text.parse().map(Self::Letter);
         letter.or_else(|_| text.parse().map(Self::Message)).map_err(|_| {
-            format!("{text:?} is neither a dead letter's id, such as 2:1044, nor a message's, which is a UUID")
+            format!("{text:?} is neither a dead letter's id, such as 2:1044, nor a message's id, a UUID")
         })
     }
 }

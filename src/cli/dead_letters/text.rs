@@ -1,4 +1,4 @@
-//! Dead letters as text: a row of a table, and all of one.
+//! Dead letters as text: a row of a table, or all of one letter.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ pub(super) fn row(letter: &Letter) -> Vec<String> {
     ]
 }
 
-/// What is most worth knowing of a letter that was sent out again is that it was.
+/// Cause of a letter. A redrive comes first, because it is the most important fact about the letter.
 fn cause(letter: &Letter) -> Option<String> {
     let cause = letter.cause.as_deref().map(printable).map(Cow::into_owned);
     match letter.redriven {
@@ -39,25 +39,25 @@ fn place_of(letter: &Letter) -> Option<String> {
     Some(place(letter.topic.as_deref()?, letter.partition?, letter.offset?))
 }
 
-/// All of a letter: what its headers say, with what that means, then its body.
+/// Whole letter: its headers with explanations, then its body.
 pub(super) fn letter(opened: &OpenedLetter, show_secrets: bool) -> String {
     let OpenedLetter { letter, key, value } = opened;
     let mut text = format!("dead letter {}\n", letter.id);
     let what = letter.kind.map(|kind| match kind {
         LetterKind::Call => "a call: one message to one URL",
-        LetterKind::Record => "a record of which no message could be made",
-        LetterKind::Redriven => "no letter, but a marker: another letter was redriven",
+        LetterKind::Record => "a record that no message could be made of",
+        LetterKind::Redriven => "not a letter, but a marker: another letter was redriven",
     });
     line(&mut text, "what", what);
     line(&mut text, "class", letter.class.as_deref().map(printable));
     line(&mut text, "cause", letter.cause.as_deref().map(printable));
     let attempts = letter.attempts.map(|attempts| match letter.status {
-        Some(status) => format!("{attempts}; the last answer had status {status}"),
+        Some(status) => format!("{attempts}; the last response had status {status}"),
         None => attempts.to_string(),
     });
     line(&mut text, "attempts", attempts);
     line(&mut text, "queued", letter.offered);
-    line(&mut text, "given up", letter.ended);
+    line(&mut text, "ended", letter.ended);
     line(&mut text, "written", Some(letter.written));
     line(&mut text, "redriven", letter.redriven);
     line(&mut text, "letter", letter.letter);
@@ -74,10 +74,10 @@ pub(super) fn letter(opened: &OpenedLetter, show_secrets: bool) -> String {
     line(&mut text, "change of", stamped);
     line(
         &mut text,
-        "left out",
-        letter.value_left_out.map(|bytes| format!("the body, of {bytes} bytes: the topic did not take it")),
+        "omitted",
+        letter.value_left_out.map(|bytes| format!("the body, {bytes} bytes: the topic did not accept it")),
     );
-    line(&mut text, "left out", letter.key_left_out.map(|bytes| format!("the key, of {bytes} bytes, likewise")));
+    line(&mut text, "omitted", letter.key_left_out.map(|bytes| format!("the key, {bytes} bytes, for the same reason")));
     let shown = |bytes: &[u8]| {
         let shown = String::from_utf8_lossy(bytes).into_owned();
         if show_secrets { shown } else { without_secrets(&shown).into_owned() }
@@ -140,7 +140,7 @@ ID      WRITTEN (UTC)        CLASS        WEBHOOK  EVENT   TRIES  ENDPOINT OR RE
         let body = br#"{"secret":"whsec_AAAA","data":[]}"#;
         let shown = letter(&opened(1044, &CALL, body), false);
         assert!(shown.starts_with("dead letter 2:1044\n  what        a call: one message to one URL\n"), "{shown}");
-        assert!(shown.contains("  attempts    5; the last answer had status 500\n"), "{shown}");
+        assert!(shown.contains("  attempts    5; the last response had status 500\n"), "{shown}");
         assert!(shown.ends_with("body, 33 bytes:\n{\"secret\":\"whsec_…\",\"data\":[]}\n"), "{shown}");
         assert!(!shown.contains("queued") && !shown.contains("  key"), "{shown}");
         assert!(letter(&opened(1044, &CALL, body), true).contains("whsec_AAAA"));

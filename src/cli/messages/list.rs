@@ -1,4 +1,4 @@
-//! `outhook messages list`: messages by URL with their newest attempts, as a table or as JSON lines.
+//! `outhook messages list`: lists messages by URL with their newest attempts, as a table or as JSON lines.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::id::{CallId, MessageId};
 use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
 use crate::message_log::{EntryFilter, LogEntry, MessageLog, Statuses, newest_of_calls};
 
-/// What is printed.
+/// Options of the list.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -21,12 +21,12 @@ Examples:
   outhook messages list --status Exhausted --json | jq -r .MessageId
   outhook messages show 5e0a3c1e-93d1-8e7b-9f0c-1d2e3f405162
 
-A message has a line for each URL that it went to, and stands there as its newest attempt left it, or
-the newest of those that --status, --since and --until are about. Reading changes nothing.")]
+A message has one line for each of its URLs, with its newest attempt there that
+matches --status, --since and --until. Reading changes nothing.")]
 pub struct Args {
     #[command(flatten)]
     whose: WhoseArgs,
-    /// Only what an attempt left so. Failed is both WillRetry and Exhausted.
+    /// Only attempts with this status. Failed selects WillRetry and Exhausted.
     #[arg(long, value_name = "Delivered|WillRetry|Exhausted|Cancelled|Failed")]
     status: Option<Statuses>,
     #[command(flatten)]
@@ -44,10 +44,10 @@ pub(super) async fn run(args: Args, log: &MessageLog, terminal: Terminal) -> Res
     list(PagedSearch::new(calls, terminal), &args.list).await
 }
 
-/// The newest attempt of each call.
+/// Pages of the newest attempt of each call.
 struct Calls<'l> {
     attempts: Attempts<'l>,
-    /// Those that are found already: what comes later is older.
+    /// Calls found so far. An attempt that is read later is older.
     found: HashSet<(MessageId, Option<CallId>)>,
 }
 
@@ -62,7 +62,7 @@ impl Pages for Calls<'_> {
     }
 }
 
-/// An attempt, with whose it is.
+/// JSON form of an attempt with its account and webhook.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct AttemptJson<'e> {

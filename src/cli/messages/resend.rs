@@ -1,4 +1,4 @@
-//! `outhook messages resend`: sends messages again, and says of each what became of it.
+//! `outhook messages resend`: sends messages again, and reports the result of each.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -22,30 +22,33 @@ use crate::redelivery::replay::Stages;
 use crate::render::{AttachmentUrl, Renderer};
 use crate::store;
 
-/// Which messages are sent again.
+/// Options of the resend.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   outhook messages list --webhook 3f0zq9 --since 2h
   outhook messages resend 5e0a3c1e-93d1-8e7b-9f0c-1d2e3f405162
 
-Its row change is read where it stands and makes the message once more, with the id that it had, by its event's
-definition as it is now; running instances send it, with all attempts before it. What became a dead letter has its
-body still: redrive that. To send all of a time again: outhook replay.")]
+The command reads the message's row change from its topic again, and makes the
+message by the current definition of its event, with the same message id.
+Running instances send it with the whole retry schedule.
+
+A dead letter still has its body: send it with outhook dead-letters redrive.
+To send all messages of a range again: outhook replay.")]
 pub struct Args {
-    /// The messages' ids: what their receivers got as webhook-id.
+    /// Ids of the messages: the webhook-id that their receivers got.
     #[arg(value_name = "ID", required = true)]
     ids: Vec<MessageId>,
-    /// Prints a JSON object for each message.
+    /// Prints one JSON object per message.
     #[arg(long)]
     json: bool,
 }
 
-/// What messages are sent again by.
+/// Configuration and definitions for a resend.
 struct Sending<'c> {
     config: &'c Config,
     definitions: Definitions,
-    /// The offset that the definitions end at.
+    /// End offset of the definitions topic.
     as_of: i64,
 }
 
@@ -73,7 +76,7 @@ pub(super) async fn run(
 }
 
 impl Sending<'_> {
-    /// Sends the message of this entry; returns to how many URLs.
+    /// Sends the message of this entry, and returns the number of its URLs.
     async fn send(&self, entry: &LogEntry) -> Result<usize, Box<dyn Error>> {
         let event = ChosenArgs { event: vec![entry.event], ..ChosenArgs::default() };
         let mut chosen = event.choose(&self.definitions)?;

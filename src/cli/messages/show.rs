@@ -1,4 +1,4 @@
-//! `outhook messages show`: a message with all of its attempts.
+//! `outhook messages show`: shows a message with all of its attempts.
 
 use std::io::{self, Write as _};
 
@@ -8,16 +8,16 @@ use crate::api::MessageShown;
 use crate::id::MessageId;
 use crate::message_log::MessageLog;
 
-/// How many attempts are shown: as many as 100 URLs can have.
+/// Max attempts shown: as many as 100 URLs can have.
 const MOST: usize = 5_000;
 
-/// What is shown.
+/// Options of the command.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The message's id: what its receiver gets as webhook-id.
+    /// Id of the message: the webhook-id that its receiver gets.
     #[arg(value_name = "ID")]
     id: MessageId,
-    /// Prints a JSON object, with the keys of the REST API.
+    /// Prints one JSON object with the keys of the REST API.
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! Messages as text: a row of a table, and all attempts of one.
+//! Messages as text: a row of a table, or all attempts of one message.
 
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ pub(super) fn row(entry: &LogEntry) -> Vec<String> {
     ]
 }
 
-/// A message and its attempts, the oldest first; None if nothing of it was found.
+/// Message and its attempts, oldest first; None if there are no entries.
 pub(super) fn message(entries: Vec<LogEntry>) -> Option<String> {
     let entries = oldest_first(entries);
     let first = entries.first()?;
@@ -42,7 +42,7 @@ pub(super) fn message(entries: Vec<LogEntry>) -> Option<String> {
 fn attempt(text: &mut String, entry: &LogEntry) {
     let what = match entry.attempt {
         Some(_) => format!("attempt {}", entry.attempts),
-        None => format!("without another attempt after {}", entry.attempts),
+        None => format!("no further attempt after {}", entry.attempts),
     };
     writeln!(text, "{what}: {}", entry.status.as_str()).expect(WRITES);
     line(text, "at", Some(entry.at));
@@ -122,7 +122,7 @@ MESSAGE                               AT (UTC)             STATUS     CLASS     
         );
         assert!(shown.contains("  status      503\n  answer      try later\n  next        2026-11-24T15:00:05Z\n"));
         assert_eq!(shown.matches("attempt 1: WillRetry").count(), 1, "{shown}");
-        assert!(shown.contains("without another attempt after 1: Cancelled\n"), "{shown}");
+        assert!(shown.contains("no further attempt after 1: Cancelled\n"), "{shown}");
         assert_eq!(message(Vec::new()), None);
     }
 }

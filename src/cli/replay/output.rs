@@ -1,4 +1,4 @@
-//! What a replay says: to people on standard error while it goes on, and at its end what was done.
+//! Output of a replay: progress and problems on standard error, and a summary at its end.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -13,20 +13,20 @@ use crate::kafka::topic_reader::Spans;
 use crate::redelivery::UnacknowledgedCall;
 use crate::redelivery::replay::{OffsetRanges, Page, Sums};
 
-/// How many troubles are told one by one.
+/// Max problems that are printed one by one.
 const TOLD: usize = 10;
-/// The exit code of a stop before the end.
+/// Exit code of a stop before the end.
 const STOPPED: u8 = 3;
 
-/// What was said and counted so far.
+/// Counts and printed problems so far.
 pub(in crate::cli::replay) struct ReplayProgress<'a> {
     args: &'a Args,
     terminal: Terminal,
     sums: Sums,
-    /// Calls that the retry topic does not take.
+    /// Calls that are too large for the retry topic.
     refused: u64,
     troubles: usize,
-    /// Whether something of what was asked for is missing.
+    /// Whether a part of the requested replay is missing.
     is_short: bool,
 }
 
@@ -35,10 +35,10 @@ impl<'a> ReplayProgress<'a> {
         Self { args, terminal, sums: Sums::default(), refused: 0, troubles: 0, is_short: false }
     }
 
-    /// Warns of events that are not replayed, and of webhooks that have none.
+    /// Warns of events that are skipped, and of webhooks without events.
     pub fn left_out(&mut self, chosen: &Selection) {
         for (event, why) in chosen.left_out() {
-            self.warn(&format!("event {event} is left out: {why}"));
+            self.warn(&format!("event {event} is skipped: {why}"));
         }
         for webhook in &chosen.without_events {
             self.warn(&format!("webhook {webhook} has no events"));
@@ -48,7 +48,7 @@ impl<'a> ReplayProgress<'a> {
     /// Warns of offsets whose records are gone.
     pub fn deleted(&mut self, offsets: i64) {
         if offsets > 0 {
-            self.warn(&format!("the first {offsets} offsets are gone, by the topic's retention"));
+            self.warn(&format!("the first {offsets} offsets are gone: the topic's retention deleted them"));
         }
     }
 
@@ -59,16 +59,16 @@ impl<'a> ReplayProgress<'a> {
         if count == 0 {
             eprintln!("topic {topic} has nothing in this range");
         } else {
-            eprintln!("replays {count} offsets of topic {topic}, {places}, for event {}", events.join(", "));
+            eprintln!("replaying {count} offsets of topic {topic}, {places}, for event {}", events.join(", "));
         }
     }
 
     pub fn stops(&self, signal: &str) {
         self.clear();
-        eprintln!("{signal}: ends when what is under way is acknowledged; a second signal ends it at once");
+        eprintln!("{signal}: stopping when the current calls are acknowledged; a second signal stops immediately");
     }
 
-    /// Counts the calls that are too large for the retry topic; the first other one that was not written is returned.
+    /// Counts the calls that are too large for the retry topic. Returns the first call that failed for another reason.
     pub fn refused(&mut self, unwritten: Vec<UnacknowledgedCall>) -> Option<UnacknowledgedCall> {
         let (too_large, failed): (Vec<_>, Vec<_>) = unwritten.into_iter().partition(UnacknowledgedCall::is_too_large);
         self.refused += too_large.len() as u64;
@@ -79,14 +79,14 @@ impl<'a> ReplayProgress<'a> {
         failed.into_iter().next()
     }
 
-    /// A page is done.
+    /// Adds a finished page and shows the progress.
     pub fn page(&mut self, page: &Page) {
         self.clear();
         self.sums += page.sums;
         self.is_short |= page.sums.too_large > 0;
         page.troubles.iter().for_each(|trouble| self.trouble(trouble));
         if self.terminal.is_one {
-            eprint!("{}, and goes on", self.summary());
+            eprint!("{}, continuing", self.summary());
         }
     }
 
@@ -97,7 +97,7 @@ impl<'a> ReplayProgress<'a> {
         if self.args.json { writeln!(stdout, "{}", self.json(&left)) } else { writeln!(stdout, "{}", self.summary()) }?;
         if let Some(stopped) = &stopped {
             let by = if let Stopped::Signal(signal) = stopped { format!(" by {signal}") } else { String::new() };
-            eprintln!("stopped{by} before its end; what goes on where it stopped:\n  {}", self.args.going_on(&left));
+            eprintln!("stopped{by} before its end; to continue, run:\n  {}", self.args.going_on(&left));
         }
         match stopped {
             Some(Stopped::Error(error)) => Err(error),
@@ -142,7 +142,7 @@ impl<'a> ReplayProgress<'a> {
         self.troubles += 1;
         match self.troubles {
             ..=TOLD => eprintln!("{}", printable(text)),
-            number if number == TOLD + 1 => eprintln!("and more, which are only counted"),
+            number if number == TOLD + 1 => eprintln!("more problems follow; they are only counted"),
             _ => {}
         }
     }
@@ -152,7 +152,7 @@ impl<'a> ReplayProgress<'a> {
         eprintln!("warning: {}", printable(text));
     }
 
-    /// The line of progress leaves no trace in what is printed.
+    /// Clears the progress line before other output.
     fn clear(&self) {
         if self.terminal.is_one {
             eprint!("\r\x1b[K");

@@ -1,4 +1,4 @@
-//! Which events are replayed: those that are named, made ready to fire.
+//! Selects the events of a replay by the options, and compiles their rules.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -9,46 +9,46 @@ use crate::id::{AccountId, EventId, WebhookId};
 use crate::matching::Index;
 use crate::rules::{CompileError, Rule, Target};
 
-/// How many ids an error names at most.
+/// Max ids that an error names.
 const NAMED: usize = 20;
 
-/// How events are named.
+/// Options that select events.
 #[derive(Debug, Default, clap::Args)]
 pub struct ChosenArgs {
-    /// The active events of this webhook. May be given more than once.
+    /// The active events of this webhook. Can be repeated.
     #[arg(long, value_name = "ID", required_unless_present = "event")]
     pub webhook: Vec<WebhookId>,
-    /// This event. May be given more than once.
+    /// This event. Can be repeated.
     #[arg(long, value_name = "ID")]
     pub event: Vec<EventId>,
-    /// The account that all of them have to be of.
+    /// The account that the webhooks and events must belong to.
     #[arg(long)]
     pub account: Option<AccountId>,
 }
 
-/// What is replayed.
+/// Events to replay.
 #[derive(Debug, Default)]
 pub struct Selection {
-    /// The rules of the events, and no others.
+    /// Index of the rules of these events only.
     pub index: Arc<Index>,
-    /// The events by their ids, and why those that are not ready are left out.
+    /// Events by id, and why an event that is not ready is skipped.
     pub events: BTreeMap<EventId, Result<(), LeftOut>>,
-    /// Webhooks that were named and have none.
+    /// Selected webhooks that have no events.
     pub without_events: Vec<WebhookId>,
 }
 
-/// Why an event, or a webhook with all of its events, is left out.
+/// Why an event, or a webhook with all of its events, is skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum LeftOut {
-    #[error("it is not enabled: what it makes would be cancelled, so enable it first")]
+    #[error("it is not enabled: its calls would be cancelled, so enable it first")]
     Event,
-    #[error("its webhook {0} is not enabled: what it makes would be cancelled, so enable that first")]
+    #[error("its webhook {0} is not enabled: its calls would be cancelled, so enable the webhook first")]
     Webhook(WebhookId),
-    #[error("it can't be made ready to fire: {0}")]
+    #[error("its rule can't be compiled: {0}")]
     Compile(#[from] CompileError),
 }
 
-/// A name that nothing has.
+/// A webhook or event that does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no {what} {id}{}; there {}", OfAccount(.account.as_ref()), There(.there))]
 pub struct Unknown {
@@ -60,7 +60,7 @@ pub struct Unknown {
 
 impl ChosenArgs {
     /// # Errors
-    /// One that is named is not there, or not in the account.
+    /// A webhook or event does not exist, or is not in the account.
     pub fn choose(&self, definitions: &Definitions) -> Result<Selection, Unknown> {
         let mut chosen = Selection::default();
         let mut events: BTreeMap<EventId, (&Webhook, &Event)> = BTreeMap::new();
@@ -110,12 +110,12 @@ impl ChosenArgs {
 }
 
 impl Selection {
-    /// Those that are ready.
+    /// Events that are ready.
     pub fn ready(&self) -> impl Iterator<Item = EventId> {
         self.events.iter().filter(|(_, ready)| ready.is_ok()).map(|(event, _)| *event)
     }
 
-    /// Those that are not, and why.
+    /// Events that are skipped, and why.
     pub fn left_out(&self) -> impl Iterator<Item = (EventId, &LeftOut)> {
         self.events.iter().filter_map(|(event, ready)| Some((*event, ready.as_ref().err()?)))
     }
@@ -132,7 +132,7 @@ fn rule(definitions: &Definitions, webhook: &Webhook, event: &Event) -> Result<R
     Ok(Rule::compile_on(table, webhook, event, &Arc::new(Target::of(webhook)?))?)
 }
 
-/// The part of a sentence that says in which account.
+/// Part of an error text that names the account.
 struct OfAccount<'a>(Option<&'a AccountId>);
 
 impl Display for OfAccount<'_> {
@@ -141,7 +141,7 @@ impl Display for OfAccount<'_> {
     }
 }
 
-/// The part of a sentence that says what there is.
+/// Part of an error text that lists the existing ids.
 struct There<'a>(&'a [String]);
 
 impl Display for There<'_> {

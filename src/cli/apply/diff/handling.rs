@@ -1,4 +1,4 @@
-//! What a webhook's own settings look like in a plan: all of them but what is secret.
+//! A webhook's own settings in a plan, without their secrets.
 
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ pub(super) fn fields(handling: &DeliverySettings) -> Vec<Field> {
     ]
 }
 
-/// The fields whose secret part alone is another one, which [`fields`] does not show.
+/// Names of fields of which only the secret part differs, which [`fields`] does not show.
 pub(super) fn with_other_secrets(before: &DeliverySettings, after: &DeliverySettings) -> Vec<&'static str> {
     let (shown_before, shown_after) = (before.hidden(), after.hidden());
     let differ = [

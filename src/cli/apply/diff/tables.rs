@@ -38,7 +38,7 @@ impl Diff<'_> {
         let stayed = before.fields.iter().filter(|field| new.contains_key(field.name.as_str()));
         let stay = after.fields.iter().filter(|field| old.contains_key(field.name.as_str()));
         let is_in_order = stayed.map(|field| &field.name).eq(stay.map(|field| &field.name));
-        if is_in_order { Ok(()) } else { self.line(f, '~', 1, "Fields: in another order") }
+        if is_in_order { Ok(()) } else { self.line(f, '~', 1, "Fields: order changed") }
     }
 }
 
@@ -46,7 +46,7 @@ fn by_name(table: &Table) -> HashMap<&str, &TableField> {
     table.fields.iter().map(|field| (field.name.as_str(), field)).collect()
 }
 
-/// A field in one line; what has its default is left out.
+/// Describes a field in one line. Settings with their default are omitted.
 fn describe(field: &TableField) -> String {
     let mut text = format!("field {:?}: {}", field.name, field.kind);
     for (holds, word) in [(field.unique, "unique"), (field.required, "required"), (!field.editable, "not editable")] {
