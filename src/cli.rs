@@ -1,5 +1,5 @@
-//! The commands of the program, one per file, and what they share: the configuration, the exit codes, and how errors are
-//! shown.
+//! The commands of the program, one per file, and what they share: the configuration, the exit codes, and how errors
+//! are shown.
 
 pub mod apply;
 pub mod change;

@@ -1,13 +1,14 @@
 //! Outhook: row changes in Kafka become webhooks.
 //!
 //! The modules below are in the order of a row change's journey. `source` reads a record from its partition. `decode`
-//! turns it into a row change. `matching` finds the events that the row change fires. `render` makes messages of it, and
-//! `deliver` sends them. `settle` settles the record when nothing is left to do, which lets its offset be committed.
+//! turns it into a row change. `matching` finds the events that the row change fires. `render` makes messages of it,
+//! and `deliver` sends them. `settle` settles the record when nothing is left to do, which lets its offset be
+//! committed.
 //!
-//! On the way, `catalogue` notes the table and its fields, `stats` counts the results, `message_log` logs each attempt,
-//! and `endpoints` reports the state of each endpoint over the whole group. `redelivery` sends again: dead letters, logged
-//! messages, and messages of past records. `pipeline` is the only module that knows the order, and `app` the only one that
-//! constructs the parts.
+//! On the way, `catalogue` notes the table and its fields, `stats` counts the results, `message_log` logs each
+//! attempt, and `endpoints` reports the state of each endpoint over the whole group. `redelivery` sends again: dead
+//! letters, logged messages, and messages of past records. `pipeline` is the only module that knows the order, and
+//! `app` the only one that constructs the parts.
 
 pub mod id;
 pub mod json;

@@ -45,7 +45,7 @@ pub struct Args {
 pub enum ApplyError {
     #[error("{} can't be read: {source}", .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} holds no definitions: {source}", .path.display())]
+    #[error("{} is not a file of definitions: {source}", .path.display())]
     File { path: PathBuf, source: BadFile },
     #[error("{} is not applied:\n{problems}", .path.display())]
     Refused { path: PathBuf, problems: Problems },
@@ -54,8 +54,8 @@ pub enum ApplyError {
     #[error(transparent)]
     Write(WriteError<Problems>),
     #[error(
-        "the definitions are applied, but the output with the changes can't be written: {0}; `outhook get --show-secrets` \
-         shows the definitions with the new secrets"
+        "the definitions are applied, but the output with the changes can't be written: {0}; `outhook get \
+         --show-secrets` shows the definitions with the new secrets"
     )]
     Untold(io::Error),
     #[error("the output can't be written: {0}")]
@@ -137,7 +137,8 @@ impl ApplyRequest {
 fn report(plan: &Plan, (dry_run, prune): (bool, bool), colour: bool) -> String {
     let mut report = if plan.is_empty() { "nothing to change\n".to_owned() } else { Diff { plan, colour }.to_string() };
     if plan.unnamed > 0 {
-        let more = if prune { "the file names none of their kind, so --prune keeps them" } else { "--prune deletes them" };
+        let more =
+            if prune { "the file names none of their kind, so --prune keeps them" } else { "--prune deletes them" };
         report += &format!("unchanged, because the file does not name them: {} ({more})\n", plan.unnamed);
     }
     if plan.is_empty() {

@@ -1,4 +1,4 @@
-//! A row change that somebody gives on the command line, read as a source of records would read it.
+//! Reads a row change from a file, as a source would read it from its record.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,43 +15,42 @@ use crate::decode::{
 use crate::id::AccountId;
 use crate::vocabulary::EventSource;
 
-/// The record to read a row change from, and how its source would read it.
+/// Options of the record that holds the row change, and of the source that would read it.
 #[derive(Debug, clap::Args)]
 pub struct RecordArgs {
-    /// File with the record's value as it stands in Kafka; - reads standard input.
+    /// File with the record's value as it is in Kafka; - reads standard input.
     #[arg(long, value_name = "FILE")]
     pub change: PathBuf,
     /// The record's key, as text.
     #[arg(long, value_name = "TEXT")]
     pub key: Option<String>,
-    /// A header of the record, such as the one that an event source is read from; given again for each.
+    /// A header of the record, such as the one that names the event source. Can be repeated.
     #[arg(long = "header", value_name = "NAME=VALUE")]
     pub headers: Vec<String>,
-    /// The record's format, outhook or debezium. Without this option, and for all settings below, it is as in the
-    /// configured source that reads --topic, or in the only one.
+    /// The record's format: outhook or debezium. Default, as for the settings below: that of the configured source
+    /// that reads --topic, or of the only source.
     #[arg(long, value_parser = word::<Format>)]
     pub format: Option<Format>,
     /// The account of a change that names none.
     #[arg(long)]
     pub account: Option<String>,
-    /// What made a change that names no source: Datasheet, DataPages, DataParts, Extensions, RESTAPIs,
+    /// The event source of a change that names none: Datasheet, DataPages, DataParts, Extensions, RESTAPIs,
     /// TriggeredActions or Tasks.
     #[arg(long, value_name = "SOURCE")]
     pub event_source: Option<EventSource>,
-    /// What a Debezium table is called in definitions: table, schema.table or database.table.
+    /// The name of a Debezium table in definitions: table, schema.table or database.table.
     #[arg(long, value_name = "NAMING", value_parser = word::<TableNaming>)]
     pub table_name: Option<TableNaming>,
-    /// What an update without its old row does: fire or skip.
+    /// The effect of an update without its old row: fire or skip.
     #[arg(long, value_name = "SETTING", value_parser = word::<UnknownChange>)]
     pub unknown_change: Option<UnknownChange>,
-    /// What a snapshot's rows do: ignore or insert.
+    /// The effect of a snapshot's rows: ignore or insert.
     #[arg(long, value_name = "SETTING", value_parser = word::<SnapshotRows>)]
     pub snapshot: Option<SnapshotRows>,
-    /// Whether a delete's old row is whole, or that is to be learnt: whole or learn.
+    /// Whether the old row of a delete is whole, or this is learned from updates: whole or learn.
     #[arg(long, value_name = "SETTING", value_parser = word::<RowsSent>)]
     pub rows: Option<RowsSent>,
-    /// The record's topic: message ids are made from a record's place where its change has no identity of
-    /// its own.
+    /// The record's topic. If a change has no identity, its message ids are made from the place of its record.
     #[arg(long)]
     pub topic: Option<String>,
     /// The record's partition.
@@ -60,31 +59,31 @@ pub struct RecordArgs {
     /// The record's offset.
     #[arg(long, default_value_t = 0)]
     pub offset: i64,
-    /// Kafka's timestamp of the record, in milliseconds since 1970: the event date of a change that has no
-    /// time of its own, and part of its place.
+    /// The record's Kafka timestamp in milliseconds since 1970: the event date of a change without a time, and a part
+    /// of the record's place.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub timestamp: i64,
 }
 
-/// Why there is no row change.
+/// Why the row change can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     #[error("can't read {}: {error}", path.display())]
     Read { path: PathBuf, error: io::Error },
-    // It may be a secret without its name.
+    // The value is not shown, because it may be a secret without its name.
     #[error("the value of --header number {0} has no =: write it as name=value")]
     Header(usize),
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    #[error("the record is no row change and fires nothing: {}", .0.as_str())]
+    #[error("the record is not a row change and fires nothing: {}", .0.as_str())]
     Ignored(Ignored),
 }
 
 impl RecordArgs {
-    /// Reads the record and hands its row change on, with the keys beside it that say nothing.
+    /// Reads the record, and passes its row change and its ignored keys to `then`.
     ///
     /// # Errors
-    /// The file can't be read, the record can't be decoded, or it is none that fires.
+    /// The file can't be read, the record can't be decoded, or it is not a row change.
     pub fn read<T>(
         &self,
         config: Option<&Config>,
@@ -119,7 +118,7 @@ impl RecordArgs {
         pairs.collect()
     }
 
-    /// The settings of the record's source, with what the arguments say laid over them.
+    /// Settings of the record's source, overridden by the arguments.
     fn settings(&self, config: Option<&Config>) -> Settings {
         let of_source = config.and_then(|config| match (&self.topic, config.sources.as_slice()) {
             (None, [only]) => Some(only.settings()),

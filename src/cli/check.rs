@@ -108,8 +108,8 @@ async fn other_groups(config: &Config, cluster: &Cluster, report: &mut CheckRepo
             for ReadingGroup { group, topics } in readers.into_iter().filter(|reader| !own.contains(&reader.group)) {
                 let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
                 let warning = format!(
-                    "group {group} reads {topics}, which group {} uses too, so both send each waiting call: set another \
-                     topics.prefix for one of the installations",
+                    "group {group} reads {topics}, which group {} uses too, so both send each waiting call: set \
+                     another topics.prefix for one of the installations",
                     config.kafka.group
                 );
                 report.warning("groups", warning);
@@ -124,9 +124,7 @@ fn sources(config: &Config, (cluster, access): (&Cluster, &AccessReport), report
     let noticed = config.kafka.metadata_refresh();
     let soon = match config.kafka.group_protocol {
         GroupProtocol::Classic => format!("within {noticed:?} of its creation"),
-        GroupProtocol::Consumer => {
-            "when the broker next checks for topics (group.consumer.regex.refresh.interval.ms)".to_owned()
-        }
+        GroupProtocol::Consumer => "when the broker next checks (group.consumer.regex.refresh.interval.ms)".to_owned(),
     };
     for source in &config.sources {
         let found: Vec<(&String, &usize)> = cluster.topics().iter().filter(|(topic, _)| source.reads(topic)).collect();
@@ -190,8 +188,8 @@ async fn unread(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
     }
 }
 
-/// Says whether a change keeps its message ids when a connector publishes it again, as it does after a crash. Only the
-/// records show which connector it is.
+/// Says whether a change keeps its message ids when a connector publishes it again, as it does after a crash. Only
+/// the records show which connector it is.
 fn republished() -> String {
     format!(
         "a change that Debezium publishes again keeps its message ids if it comes from {}; a change from another \
@@ -266,8 +264,8 @@ fn secrets(config: &Config, definitions: &Definitions, report: &mut CheckReport)
     }
 }
 
-/// Warns of webhooks with an address that is never dialled. A new webhook like that is refused, but an existing one may be
-/// older than the configuration.
+/// Warns of webhooks with an address that is never dialled. A new webhook like that is refused, but an existing one
+/// may be older than the configuration.
 fn never_called(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
     let policy = config.policy();
     for webhook in definitions.webhooks() {
@@ -280,8 +278,8 @@ fn never_called(config: &Config, definitions: &Definitions, report: &mut CheckRe
 /// Max events named whose table lacks a field.
 const MOST_NAMED: usize = 20;
 
-/// Warns of events with an unknown table, or with a field that the table lacks. A new event like that is refused, but an
-/// existing one may be older than the table's declaration.
+/// Warns of events with an unknown table, or with a field that the table lacks. A new event like that is refused, but
+/// an existing one may be older than the table's declaration.
 fn unknown_names(config: &Config, definitions: &Definitions, seen: &Catalogue, report: &mut CheckReport) {
     let (policy, draft) = (config.policy(), PendingDefinitions::on(definitions));
     let seen = |account: &AccountId, table: &str| seen.names(account.as_str(), table);

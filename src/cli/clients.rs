@@ -1,4 +1,4 @@
-//! `outhook clients`: who may use the API.
+//! `outhook clients`: creates, lists and revokes API clients.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -13,49 +13,51 @@ use crate::definition::edit::{self, EditError, RequestContext};
 use crate::id::{AccountId, ClientId};
 use crate::store::{self, StoreError, WriteError};
 
-/// Says who may use the API, and for which account.
+/// Creates, lists and revokes API clients, each for one account.
 #[derive(Debug, clap::Subcommand)]
 pub enum Clients {
-    /// Makes a client and prints its id and its secret, which is shown only now.
+    /// Creates a client and prints its id and secret. The secret is shown only once.
     Create {
-        /// Who it is, for people: what it makes is stamped with this name.
+        /// Name of the client. It is recorded as the author of the client's changes.
         #[arg(long)]
         name: String,
-        /// The account whose webhooks it sees. Without this option it is the one that all configured sources share.
+        /// Account whose webhooks the client sees. Default: the account that all configured sources share.
         #[arg(long)]
         account: Option<String>,
-        /// Answers lists as {"Result":[…]} with secrets, which some existing clients read.
+        /// Returns lists as {"Result":[…]} with secrets, which some existing clients expect.
         #[arg(long)]
         legacy: bool,
     },
-    /// Prints all clients: id, account, kind, when it was made, name.
+    /// Lists all clients: id, account, kind, time of creation, name.
     List,
-    /// Takes a client away; its tokens are worth nothing within a second.
+    /// Revokes a client. Its tokens become invalid within a second.
     Revoke { id: ClientId },
 }
 
 /// Why a command about clients failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
-    #[error("the configured sources have several accounts: say with --account which one the client is for")]
+    #[error("the configured sources have several accounts: choose one for the client with --account")]
     NoAccount,
     #[error("--{option} is {problem}")]
     Argument { option: &'static str, problem: &'static str },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0}; `outhook clients list` names those that there are")]
+    #[error("{0}; `outhook clients list` shows the existing clients")]
     Refused(EditError),
     #[error(transparent)]
     Write(WriteError<EditError>),
     #[error("the output can't be written: {0}")]
     Output(#[from] io::Error),
-    #[error("standard output leads nowhere, so that nobody could ever know the client's secret: no client is made")]
+    #[error("standard output is closed or /dev/null, so the client's secret would be lost: no client was created")]
     Nowhere,
-    #[error("the client's secret can't be written, so that nobody could ever know it: {0}; the client is taken back")]
+    #[error(
+        "the client's secret can't be written to the output: {0}; the client was revoked, because its secret is lost"
+    )]
     TakenBack(io::Error),
     #[error(
-        "the secret of client {id} can't be written, so that nobody could ever know it: {output}; nor can the client be \
-         taken back: {reason}"
+        "the secret of client {id} can't be written to the output: {output}; the client could not be revoked: \
+         {reason}; revoke it with `outhook clients revoke {id}`"
     )]
     Left { id: ClientId, output: io::Error, reason: WriteError<EditError> },
 }
@@ -70,7 +72,7 @@ impl From<WriteError<EditError>> for ClientsError {
 }
 
 /// # Errors
-/// An argument can't be used, there is no such client, or the definitions can't be read or written.
+/// An argument is invalid, the client does not exist, or the definitions can't be read or written.
 pub async fn run(command: Clients, config: &Config) -> Result<ExitCode, ClientsError> {
     let kafka = config.kafka.client();
     let told = match command {
@@ -97,7 +99,7 @@ pub async fn run(command: Clients, config: &Config) -> Result<ExitCode, ClientsE
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes a client and prints its secret; a client whose secret could not be printed is taken back.
+/// Creates a client and prints its secret. Revokes the client if the secret can't be printed.
 async fn create(name: String, account: Option<String>, legacy: bool, config: &Config) -> Result<(), ClientsError> {
     let account = account.map(AccountId::from).or_else(|| config.only_account());
     let account = account.ok_or(ClientsError::NoAccount)?;
@@ -133,7 +135,7 @@ async fn create(name: String, account: Option<String>, legacy: bool, config: &Co
     }
 }
 
-/// Whether standard output is closed, which a program finds as the null device, or is that device.
+/// Whether standard output is the null device, which a program also finds in place of a closed output.
 fn leads_nowhere() -> bool {
     let device = |path| fs::metadata(path).ok().filter(|found| found.file_type().is_char_device());
     matches!((device("/dev/fd/1"), device("/dev/null")), (Some(out), Some(null)) if out.rdev() == null.rdev())

@@ -18,8 +18,8 @@ use crate::store::{self, StoreError};
 
 /// Shows dead letters and their causes, and sends them again.
 ///
-/// A call becomes a dead letter when its last attempt has failed. A record becomes one when no message can be made of it.
-/// The id of a dead letter is its partition and offset in dead_letters.topic, such as 2:1044.
+/// A call becomes a dead letter when its last attempt has failed. A record becomes one when no message can be made of
+/// it. The id of a dead letter is its partition and offset in dead_letters.topic, such as 2:1044.
 #[derive(Debug, clap::Subcommand)]
 pub enum DeadLetters {
     /// Lists dead letters, newest first.
@@ -42,7 +42,9 @@ pub enum DeadLettersError {
          the existing ones"
     )]
     NoLetter(LetterId),
-    #[error("there is no dead letter of message {0}: it was delivered, it waits for a retry, or its letter was deleted")]
+    #[error(
+        "there is no dead letter of message {0}: it was delivered, it waits for a retry, or its letter was deleted"
+    )]
     NoMessage(MessageId),
     #[error("the output can't be written: {0}")]
     Output(#[from] io::Error),

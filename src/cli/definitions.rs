@@ -1,4 +1,4 @@
-//! The definitions that `preview` and `explain` speak of: those of a file, or those in Kafka.
+//! Loads the definitions for `preview` and `explain`, from a file or from Kafka.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::definition::{BadRecord, Changes, Definitions, Event, Stamp, Webhook};
 use crate::id::AccountId;
 use crate::store;
 
-/// Why a file gives no definitions.
+/// Why the definitions of a file can't be loaded.
 #[derive(Debug, thiserror::Error)]
 enum FileError {
     #[error("can't read {}: {reason}", .path.display())]
     Read { path: PathBuf, reason: std::io::Error },
-    #[error("{} holds no definitions: {reason}", .path.display())]
+    #[error("{} is not a file of definitions: {reason}", .path.display())]
     Syntax { path: PathBuf, reason: BadFile },
     #[error("{} could not be applied:\n{problems}", .path.display())]
     Rules { path: PathBuf, problems: Problems },
@@ -28,15 +28,15 @@ enum FileError {
     Record(#[from] BadRecord),
 }
 
-/// What is spoken of.
+/// Loaded definitions.
 #[derive(Default)]
 pub struct Loaded {
-    /// Events with their webhooks, by names.
+    /// Events with their webhooks, sorted by names.
     pub events: Vec<(Webhook, Event)>,
     pub definitions: Definitions,
 }
 
-/// The definitions of the file, if there is one, else those in Kafka.
+/// Loads the definitions of the file if there is one, else those in Kafka.
 pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result<Loaded, CommandFailure> {
     let definitions = match (file, config) {
         (Some(file), config) => of_file(file, config)?,
@@ -45,7 +45,7 @@ pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result
     };
     let webhook = |event: &Event| definitions.webhook(event.webhook).cloned();
     let mut events: Vec<_> = definitions.events().filter_map(|event| Some((webhook(event)?, event.clone()))).collect();
-    // Ids of a file's definitions are made up: an order by names says more.
+    // The ids of a file's definitions are generated, so an order by names is more useful.
     events.sort_by(|(webhook, event), (other_webhook, other_event)| {
         let names = |webhook: &Webhook| (webhook.account.clone(), webhook.name.clone());
         let what = |event: &Event| (event.object_name.clone(), event.operation, event.object_fields.clone());
@@ -54,8 +54,8 @@ pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result
     Ok(Loaded { events, definitions })
 }
 
-/// Fills bytes with the same from call to call of the command: a file's definitions have no ids of their own, and who
-/// names an event by its id has it from an earlier call.
+/// Fills bytes with the same values in each run of the command: the ids of a file's definitions are generated, and a
+/// user who names an event by its id has the id from an earlier run.
 fn repeatable() -> impl Fn(&mut [u8]) {
     let filled = Cell::new(0_u64);
     move |bytes| {
@@ -66,20 +66,20 @@ fn repeatable() -> impl Fn(&mut [u8]) {
     }
 }
 
-/// What applying a file to nothing would make.
+/// Definitions that applying the file to an empty topic would create.
 fn of_file(path: &Path, config: Option<&Config>) -> Result<Definitions, FileError> {
     let at = || path.to_owned();
     let text = super::read_text(path).map_err(|reason| FileError::Read { path: at(), reason })?;
     let file = DefinitionFile::parse(&text).map_err(|reason| FileError::Syntax { path: at(), reason })?;
     let account = config.map_or_else(|| Some(AccountId::default()), Config::only_account);
-    // Nothing is sent: without a configuration it is not known what is refused, and http is shown in any case.
+    // Nothing is sent, so http is always allowed, and without a configuration all addresses are.
     let policy = config.map_or_else(|| Policy { addresses: Guard::open(), ..Policy::default() }, Config::policy);
     let policy = Policy { allow_http: true, unknown_tables: UnknownTables::Accept, ..policy };
     let terms = ApplyContext {
         account: account.as_ref(),
         prune: false,
         policy: &policy,
-        // It may have shown what the file does not declare.
+        // The stream may have shown fields that the file does not declare.
         seen: &|_, _| None,
         stamp: &Stamp { at: "1970-01-01T00:00:00.0000000Z".to_owned(), by: "outhook preview".to_owned() },
         elsewhere: &super::elsewhere,

@@ -1,4 +1,4 @@
-//! `outhook dev`: try it without a broker and without a configuration.
+//! `outhook dev`: tries Outhook without a broker and without a configuration.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -8,30 +8,31 @@ use super::CommandFailure;
 use crate::dev::{self, Options, Style};
 use crate::lifecycle;
 
-/// Runs everything on this machine: a broker inside the process, sample tables with an endless stream of
-/// changes, webhooks, and a receiver that verifies every message and finds what is lost or doubled.
+/// Runs a demo on this machine, without a broker and without a configuration.
+///
+/// The demo has an embedded broker, sample tables with an endless stream of changes, webhooks, and a receiver. The
+/// receiver verifies every message and detects lost and duplicate messages.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Sample changes a second; 0 makes none, so that only what other producers write is sent
+    /// Sample changes per second. With 0, only changes that other producers write are sent
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     rate: u32,
 
-    /// Stops after this time, such as 10s or 2m, and prints a summary; the exit code is 0 only if no message
-    /// was lost, doubled or badly signed and, unless --rate is 0, at least one was delivered
+    /// Stops after this time, such as 10s or 2m, and prints a summary. The exit code is 0 only if no message was
+    /// lost, duplicated or badly signed and, unless --rate is 0, at least one was delivered
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
 
-    /// The first of three ports that are taken in this order: broker, API with metrics, receiver. The
-    /// broker's is a port to start from: clients are sent on to the embedded broker's own, which is always a
-    /// free one. Without this option all are free ones
+    /// First of three ports, in this order: broker, API with metrics, receiver. The broker's port is a bootstrap
+    /// port: it refers clients to the embedded broker's own port, which is always a free one. Default: free ports
     #[arg(long, value_name = "FIRST", value_parser = clap::value_parser!(u16).range(1..=65_533))]
     ports: Option<u16>,
 
-    /// Decides the sample changes: the same seed gives the same rows
+    /// Seed of the sample changes: the same seed gives the same rows
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// Prints JSON lines only: the addresses, a report a second, the summary
+    /// Prints only JSON lines: the addresses, a report every second, the summary
     #[arg(long)]
     json: bool,
 }
@@ -43,7 +44,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, CommandFailure> {
     Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// JSON if asked for, else what standard output can show.
+/// Selects JSON if requested, else the style that standard output can show.
 fn style(json: bool) -> Style {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let obeys = std::io::stdout().is_terminal() && set("TERM").is_some_and(|term| term != "dumb");
@@ -54,10 +55,10 @@ fn style(json: bool) -> Style {
     }
 }
 
-/// Reads `10s`, `1m 30s` and so on, and refuses nothing at all.
+/// Parses `10s`, `1m 30s` and so on, and refuses zero.
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
     parsed
         .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| format!("{text:?} is no time: write it as 10s or 1m30s"))
+        .ok_or_else(|| format!("{text:?} is not a duration: write it as 10s or 1m30s"))
 }

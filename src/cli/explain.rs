@@ -1,4 +1,4 @@
-//! `outhook explain`: for a row change, definition by definition, why it fires or does not.
+//! `outhook explain`: says for each event why a row change fires it or does not.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,26 +11,26 @@ use crate::definition::{Event, Webhook};
 use crate::matching;
 use crate::topics::counted;
 
-/// Say for a row change, definition by definition, why it fires or does not.
+/// Says for each event why a row change fires it or does not.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// File with the definitions (YAML); without it those in Kafka are used.
+    /// YAML file with the definitions. Default: the definitions in Kafka.
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub change: change::RecordArgs,
 }
 
-/// The text that the command prints; the caller has loaded the definitions.
+/// Returns the text that the command prints. The caller has loaded the definitions.
 ///
 /// # Errors
-/// There is no row change.
+/// The row change can't be read.
 pub fn run(args: &Args, config: Option<&Config>, definitions: &[(Webhook, Event)]) -> Result<String, ChangeError> {
     args.change.read(config, |change, unknown| text(change, unknown, definitions))
 }
 
-/// What was understood of the record, `unknown` being the keys that say nothing, then the verdicts of all definitions
-/// of the change's account, one a line.
+/// Formats the decoded record, with `unknown` as its ignored keys, then the verdict of each definition of the
+/// change's account, one per line.
 pub fn text(change: &RowChange<'_>, unknown: &[String], definitions: &[(Webhook, Event)]) -> String {
     let mut text = understood(change, unknown);
     let mut none = true;
@@ -55,11 +55,11 @@ fn understood(change: &RowChange<'_>, unknown: &[String]) -> String {
         Identity::Given(id) => format!("its own, {id:?}"),
         Identity::Debezium(coordinates) => format!("Debezium's, {coordinates}"),
         Identity::Place { topic, partition, offset, .. } => {
-            format!("that of the record, {topic} {partition}:{offset}")
+            format!("the record's place, {topic} {partition}:{offset}")
         }
     };
     let fields = |row: &Option<Row<'_>>| match row {
-        None => "not there".to_owned(),
+        None => "none".to_owned(),
         Some(row) => {
             let name =
                 |field: &Field<'_>| format!("{}{}", field.name, if field.value.available { "" } else { " (not sent)" });

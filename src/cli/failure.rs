@@ -1,4 +1,4 @@
-//! Why a command failed, as people see it: `error: …`, its causes, and `help: …` for the mend.
+//! Failure of a command, as people see it: `error: …`, its causes, and `help: …` with the fix.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use super::text::lines;
 use crate::config;
 
-/// The exit code of what fails while it is done.
+/// Exit code of a command that fails while it runs.
 const FAILED: u8 = 1;
-/// The exit code of bad arguments, as clap has it, and of a bad configuration.
+/// Exit code of bad arguments, the same as clap's, and of a bad configuration.
 const UNUSABLE: u8 = 2;
 
 /// Why a command failed.
@@ -27,12 +27,12 @@ struct FailureMessage {
 }
 
 impl CommandFailure {
-    /// A failure with its causes.
+    /// Failure by an error, with its causes.
     pub fn of(error: &dyn Error) -> Self {
         Self { code: FAILED, messages: vec![FailureMessage::of(error)] }
     }
 
-    /// Says how to mend it.
+    /// Adds a help text that says how to fix it.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         if let Some(last) = self.messages.last_mut() {
             last.help = Some(help.into());
@@ -40,9 +40,9 @@ impl CommandFailure {
         self
     }
 
-    /// Shows it on standard error and gives the exit code.
+    /// Prints the failure to standard error and returns the exit code.
     pub fn report(&self, colours: bool) -> ExitCode {
-        // Nobody is left to tell if standard error is gone too.
+        // If standard error is closed too, there is no other place to report to.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), self.text(colours).as_bytes());
         ExitCode::from(self.code)
     }
@@ -65,7 +65,7 @@ impl CommandFailure {
 }
 
 impl FailureMessage {
-    /// Many errors tell their source in their own text; only what is new is a cause of its own.
+    /// Collects the causes of an error, without those that its own text already contains.
     fn of(error: &dyn Error) -> Self {
         let text = error.to_string();
         let mut causes: Vec<String> = Vec::new();
@@ -101,7 +101,8 @@ fn of_config(error: &config::Error) -> CommandFailure {
             })
             .collect(),
         config::Error::Missing { .. } => {
-            let help = "name another with --config, or write it: docs/configuration.md has every key and an example";
+            let help =
+                "name another file with --config, or create it: docs/configuration.md has every key and an example";
             vec![FailureMessage { help: Some(help.to_owned()), ..FailureMessage::of(error) }]
         }
         config::Error::Unreadable { .. } => vec![FailureMessage::of(error)],

@@ -1,4 +1,4 @@
-//! `outhook get`: prints the definitions as the YAML that `apply` takes.
+//! `outhook get`: prints the definitions as YAML that `apply` accepts.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use crate::definition::yaml::DefinitionFile;
 use crate::id::AccountId;
 use crate::store::{self, StoreError};
 
-/// Prints the definitions as the YAML that `apply` takes.
+/// Prints the definitions as YAML that `apply` accepts.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Prints one account's webhooks and tables only.
+    /// Prints only the webhooks and tables of this account.
     #[arg(long)]
     account: Option<String>,
     /// Prints the webhooks' secrets too.
@@ -36,7 +36,7 @@ pub async fn run(args: Args, config: &store::Config, kafka: &HashMap<String, Str
     let file = DefinitionFile::of(&definitions, account.as_ref(), args.show_secrets);
     io::stdout().write_all(file.print().as_bytes())?;
     for event in definitions.orphans() {
-        eprintln!("event {} waits for its webhook {}, which is not there", event.id, event.webhook);
+        eprintln!("event {} belongs to webhook {}, which does not exist", event.id, event.webhook);
     }
     Ok(ExitCode::SUCCESS)
 }

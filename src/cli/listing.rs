@@ -1,5 +1,5 @@
-//! Listing of a topic that is read backwards from its end: options that select records, a search that shows its progress
-//! on a terminal when it takes long, and output as a table or as JSON lines.
+//! Listing of a topic that is read backwards from its end: options that select records, a search that shows its
+//! progress on a terminal when it takes long, and output as a table or as JSON lines.
 
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};

@@ -18,8 +18,8 @@ use crate::store::StoreError;
 
 /// Shows the attempts of each message and their results, and sends messages again.
 ///
-/// Instances write an entry for each attempt to message_log.topic, and one for a call that ended without any attempt. The
-/// id of a message is the webhook-id that its receiver gets.
+/// Instances write an entry for each attempt to message_log.topic, and one for a call that ended without any attempt.
+/// The id of a message is the webhook-id that its receiver gets.
 #[derive(Debug, clap::Subcommand)]
 pub enum Messages {
     /// Lists messages by URL, each with its newest attempt, newest first.

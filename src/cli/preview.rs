@@ -1,4 +1,4 @@
-//! `outhook preview`: the message that a definition sends for a row change, exactly as it would go out.
+//! `outhook preview`: prints the messages that a row change sends, exactly as they would be sent.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,20 +13,20 @@ use crate::id::EventId;
 use crate::matching::{self, EventVerdict, Reason};
 use crate::render::{self, BadAttachmentUrl, Message, NoPreview, Renderer};
 
-/// Print the message that a definition sends for a row change.
+/// Prints the messages that a row change sends, without sending them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// File with the definitions (YAML); without it those in Kafka are used.
+    /// YAML file with the definitions. Default: the definitions in Kafka.
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Only this event, and also when the row change does not fire it. Events of a file have made-up ids, the same as
-    /// long as the file is.
+    /// Only this event, even if the row change does not fire it. Events of a file have generated ids, which stay the
+    /// same while the file does.
     #[arg(long, value_name = "ID")]
     pub event: Option<EventId>,
-    /// Print the bodies alone and as they are sent, one a line.
+    /// Prints only the bodies, exactly as they are sent, one per line.
     #[arg(long)]
     pub raw: bool,
-    /// Show the webhook's secret where the message holds it; without this option it is whsec_….
+    /// Shows the webhook's secret in the message; otherwise it is whsec_….
     #[arg(long)]
     pub show_secrets: bool,
     #[command(flatten)]
@@ -42,21 +42,21 @@ pub enum PreviewError {
     AttachmentUrl(#[from] BadAttachmentUrl),
     #[error("there is no event {0} in the change's account")]
     NoEvent(EventId),
-    #[error("no definition fires for this row change; `outhook explain` says why")]
+    #[error("no event fires for this row change; `outhook explain` says why")]
     NoneFires,
     #[error("event {event}: {error}")]
     NoMessage { event: EventId, error: NoPreview },
 }
 
-/// The text that the command prints; the caller has loaded the definitions.
+/// Returns the text that the command prints. The caller has loaded the definitions.
 ///
 /// # Errors
-/// There is no row change, no such event, nothing fires, or a definition is wrong.
+/// The row change can't be read, the event does not exist, no event fires, or a definition is invalid.
 pub fn run(args: &Args, config: Option<&Config>, loaded: &Loaded) -> Result<String, PreviewError> {
     let attachment_url = config.and_then(|config| config.render.attachment_url.as_deref());
     let mut renderer = Renderer::new(attachment_url.map(str::parse).transpose()?);
     let shown = args.change.read(config, |change, _| text(change, loaded, args.event, args.raw, &mut renderer))??;
-    // What is raw is meant for no terminal.
+    // Raw output is not meant for a terminal.
     let mut shown = if args.raw { shown } else { lines(&shown) };
     if !args.show_secrets {
         for (webhook, _) in &loaded.events {
@@ -66,10 +66,10 @@ pub fn run(args: &Args, config: Option<&Config>, loaded: &Loaded) -> Result<Stri
     Ok(shown)
 }
 
-/// The messages of one event, or of all that fire.
+/// Formats the messages of one event, or of all events that fire.
 ///
 /// # Errors
-/// No such event, nothing fires, or a definition is wrong.
+/// The event does not exist, no event fires, or a definition is invalid.
 pub fn text(
     change: &RowChange<'_>,
     loaded: &Loaded,
@@ -119,8 +119,7 @@ fn write_shown(verdict: &EventVerdict, webhook: &Webhook, messages: &[Message], 
     }
 }
 
-/// JSON text over several lines; nothing but white space between its tokens is added, so that every number
-/// and key stays as it is sent.
+/// Indents JSON text. Only white space between tokens is added: every number and key stays as it is sent.
 fn indented(json: &str) -> String {
     let mut out = String::new();
     let mut depth = 0;
@@ -161,6 +160,6 @@ fn indented(json: &str) -> String {
 
 fn new_line(out: &mut String, depth: usize) {
     out.push('\n');
-    // Deeper levels are no easier to read for their white space, of which there would be more than text.
+    // Deeper indentation does not help the reader, and would be longer than the text.
     out.push_str(&"  ".repeat(depth.min(40)));
 }

@@ -1,4 +1,4 @@
-//! `outhook receive`: an endpoint to send to, for who has none yet.
+//! `outhook receive`: a local endpoint that prints messages, for users who have no endpoint yet.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -15,35 +15,37 @@ use super::text::{WRITES, lines, printable};
 use crate::definition::{BadSecret, Secret, SecretReference, without_secrets};
 use crate::dev::endpoint::{self, Posted};
 
-/// Receives messages and shows them: an endpoint to try webhooks with, on this machine.
+/// Receives messages and prints them: a local endpoint to try webhooks with.
 ///
-/// It takes a POST to any path, verifies the signature if it knows the secret, prints what came, and answers 204; 401
-/// if the signature is not good. Secrets in a body are printed as whsec_…. Ctrl-C ends it.
+/// It accepts a POST to any path, verifies the signature if --secret is set, prints the message, and responds with
+/// 204, or with 401 if the signature is invalid. Secrets in a body are printed as whsec_…. Ctrl-C stops it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The address and port to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8484")]
     listen: SocketAddr,
-    /// The webhook's secret: whsec_…, or '${NAME}' for the environment variable that holds it, or '${file:/path}' for
-    /// the file. May be given several times: a message is good if one of them has signed it.
+    /// The webhook's secret: whsec_…, '${NAME}' for an environment variable that holds it, or '${file:/path}' for a
+    /// file that holds it. Can be repeated: a message is good if one of the secrets has signed it.
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<String>,
-    /// What a good message is answered: 503 shows how it is tried again, 410 that its webhook is disabled.
+    /// Response status for good messages. Try 503 to see retries, or 410 to see the webhook disabled.
     #[arg(long, value_name = "CODE", default_value = "204", value_parser = clap::value_parser!(u16).range(200..=599))]
     status: u16,
 }
 
 const EXAMPLES: &str = "\
-Outhook sends to such an endpoint only if its configuration allows it:
+Outhook sends to this endpoint only if its configuration allows it:
   [delivery]
   allow_http = true
   allow_addresses = [\"127.0.0.0/8\"]
 
 Then, with OutgoingUrls: [http://127.0.0.1:8484/anything] in webhooks.yaml:
-  outhook receive --secret whsec_…    # `outhook apply` prints the secret of a webhook that it makes";
+  outhook receive --secret whsec_…
 
-/// Why nothing can be received.
+`outhook apply` prints the secret of each webhook that it creates.";
+
+/// Why messages can't be received.
 #[derive(Debug, thiserror::Error)]
 enum ReceiveError {
     #[error("--secret can't be read: {0}")]
@@ -62,14 +64,14 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, CommandFailure> {
     let unbound = |reason| ReceiveError::Listen { address: args.listen, reason };
     let listener = TcpListener::bind(args.listen).await.map_err(unbound)?;
     let address = listener.local_addr().map_err(unbound)?;
-    eprintln!("messages to any path of http://{address} are shown here; Ctrl-C ends");
+    eprintln!("listening on http://{address} for messages to any path; Ctrl-C stops");
 
     let (failed, mut failure) = mpsc::channel(1);
     let judge = move |message: &Posted| {
         let signature = SignatureVerdict::of(message, &verifiers);
         let status = if matches!(signature, SignatureVerdict::Bad(_)) { StatusCode::UNAUTHORIZED } else { status };
         if let Err(error) = print(&shown(message, &signature, status)) {
-            // The first one says enough.
+            // The first error is enough.
             let _ = failed.try_send(error);
         }
         status
@@ -80,19 +82,19 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, CommandFailure> {
     }
 }
 
-/// What verifies messages that a secret has signed.
+/// Verifier of the signatures that a secret makes.
 fn verifier(secret: &str) -> Result<Verifier, ReceiveError> {
     let found = SecretReference::of(secret).map(super::elsewhere).transpose().map_err(ReceiveError::Elsewhere)?;
     let secret = Secret::try_from(found.unwrap_or_else(|| secret.to_owned()))?;
     Verifier::new(secret.expose()).map_err(|_| BadSecret.into())
 }
 
-/// What is to be said of a message's signature.
+/// Result of the check of a message's signature.
 #[derive(Debug, PartialEq, Eq)]
 enum SignatureVerdict {
     Good,
     Bad(String),
-    /// No secret is known.
+    /// There is no secret to check it with.
     Unchecked,
 }
 
@@ -109,18 +111,18 @@ impl SignatureVerdict {
     }
 }
 
-/// A message as people read it: what is to be said of it, and its body.
+/// Message as text: a line with path, id, signature and status, then the body.
 fn shown(message: &Posted, signature: &SignatureVerdict, status: StatusCode) -> String {
     let id = message.headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or("missing");
     let signature = match signature {
         SignatureVerdict::Good => "good",
-        SignatureVerdict::Bad(reason) => &format!("BAD ({reason}: no --secret has signed it)"),
+        SignatureVerdict::Bad(reason) => &format!("BAD ({reason}; no --secret has signed it)"),
         SignatureVerdict::Unchecked => "not checked",
     };
     let mut text = String::new();
     let (path, id) = (printable(&message.path), printable(id));
     writeln!(text, "POST {path}  webhook-id {id}  signature {signature}  answered {}", status.as_u16()).expect(WRITES);
-    // Set in, so that no body passes for the first line of another message.
+    // Indented: a line of a body can't pass for the first line of another message.
     for line in lines(&without_secrets(&String::from_utf8_lossy(&message.body))).trim_end().lines() {
         writeln!(text, "  {line}").expect(WRITES);
     }

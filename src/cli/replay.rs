@@ -30,9 +30,9 @@ const MOST_CALLS: usize = 1_000;
 
 /// Sends the messages that past row changes make.
 ///
-/// Reads a range of a source's topic again, and makes messages of it by the current definitions. The calls are written to
-/// the first retry topic, and running instances send them immediately. A message keeps its id, by which a receiver
-/// recognizes it. The consumer group and its committed offsets do not change.
+/// Reads a range of a source's topic again, and makes messages of it by the current definitions. The calls are
+/// written to the first retry topic, and running instances send them immediately. A message keeps its id, by which a
+/// receiver recognizes it. The consumer group and its committed offsets do not change.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -66,8 +66,8 @@ pub struct Args {
     spans: Option<OffsetRanges>,
     #[command(flatten)]
     chosen: ChosenArgs,
-    /// Max calls per second. Without it, calls are written as fast as they are read, and sent as fast as endpoints take
-    /// them.
+    /// Max calls per second. Without it, calls are written as fast as they are read, and sent as fast as endpoints
+    /// take them.
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU32>,
     /// Reads the whole range, and only says what would be sent.
@@ -144,8 +144,8 @@ enum Stopped {
     Error(ReplayError),
 }
 
-/// Replays page by page. A page counts as done only when its calls are acknowledged. A signal stops the replay after the
-/// page. A second signal stops it within the page, which then is still to be replayed.
+/// Replays page by page. A page counts as done only when its calls are acknowledged. A signal stops the replay after
+/// the page. A second signal stops it within the page, which then is still to be replayed.
 async fn go_through(
     args: &Args,
     mut left: Spans,
@@ -223,7 +223,8 @@ async fn spans(
     Ok(spans)
 }
 
-/// Opens the first retry topic, and checks that it exists: for a producer, the broker would create it with its defaults.
+/// Opens the first retry topic, and checks that it exists: for a producer, the broker would create it with its
+/// defaults.
 async fn open(config: &Config) -> Result<RetryTopicProducer, ReplayError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let kafka = config.kafka.client();

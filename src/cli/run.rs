@@ -1,4 +1,4 @@
-//! `outhook run`: sends row changes until it is told to stop.
+//! `outhook run`: sends row changes until a signal stops it.
 
 use std::pin::pin;
 use std::process::ExitCode;
@@ -18,13 +18,13 @@ const LEFT: u8 = 3;
 
 /// Sends row changes to webhooks until SIGTERM, SIGINT (Ctrl-C) or SIGHUP.
 ///
-/// A stop reads nothing more, waits up to drain.deadline for what is under way, commits and ends with exit
-/// code 0; 3 if the deadline passed first. What is left uncommitted comes again with the next start. A second
-/// signal stops at once.
+/// On a signal it stops reading, waits up to drain.deadline for calls under way, commits, and exits with code 0, or
+/// with 3 if the deadline passed first. Records that are not committed are read again after the next start. A second
+/// signal stops it immediately.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Before the first run: outhook check. While it runs: GET /health/ready and /metrics on listen.address."
-)]
+#[command(after_help = "\
+Before the first run: outhook check.
+While it runs: GET /health/ready and /metrics on listen.address.")]
 pub struct Args {}
 
 pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, CommandFailure> {
@@ -46,19 +46,19 @@ pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, 
         ended = &mut running => return Ok(said(ended?)),
         signal = signals.next() => signal,
     };
-    info!("{signal}: draining for up to {:?}; a second signal stops at once", config.drain.deadline);
+    info!("{signal}: draining for up to {:?}; a second signal stops immediately", config.drain.deadline);
     stop.now();
     tokio::select! {
         ended = running => Ok(said(ended?)),
         signal = signals.next() => {
-            warn!("{signal} again: stopped at once; what was not committed comes again");
-            #[expect(clippy::disallowed_methods, reason = "dropping the consumer would leave the group in good order, and that takes time")]
+            warn!("{signal} again: stopped immediately; uncommitted records are read again");
+            #[expect(clippy::disallowed_methods, reason = "dropping the consumer would leave the group properly, and that takes time")]
             std::process::exit(LEFT.into());
         }
     }
 }
 
-/// Says how the run ended.
+/// Logs how the run ended, and returns the exit code.
 fn said(left: Left) -> ExitCode {
     match left {
         Left { unsettled: 0, committed: true } => {
@@ -66,9 +66,9 @@ fn said(left: Left) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Left { unsettled: 0, committed: false } => {
-            warn!("settled, but not all of it could be committed: what is missing comes again");
+            warn!("settled, but some commits failed: the uncommitted records are read again");
         }
-        Left { unsettled, .. } => warn!("deadline passed: {unsettled} records left uncommitted; they come again"),
+        Left { unsettled, .. } => warn!("deadline passed: {unsettled} records left uncommitted; they are read again"),
     }
     ExitCode::from(LEFT)
 }

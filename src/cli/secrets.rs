@@ -1,4 +1,4 @@
-//! `outhook secrets`: how secrets are kept in the definitions topic.
+//! `outhook secrets`: manages the encryption of secrets in the definitions topic.
 
 use std::convert::Infallible;
 use std::io::{self, Write as _};
@@ -8,16 +8,17 @@ use crate::config::Config;
 use crate::definition::{LogRecord, PendingDefinitions};
 use crate::store::{self, WriteError};
 
-/// Looks after how secrets are kept in the definitions topic.
+/// Manages the encryption of secrets in the definitions topic.
 #[derive(Debug, clap::Subcommand)]
 pub enum Secrets {
-    /// Writes every record that holds a secret anew, sealed with the first of definitions.secret_keys.
+    /// Writes all records with secrets again, sealed with the first key of definitions.secret_keys.
     ///
-    /// To be run after a key was added in front of the others, on all instances; then the others can be taken away.
+    /// To change the key: add the new key before the others on all instances, run this command, then remove the old
+    /// keys.
     Reseal,
 }
 
-/// Why secrets were not sealed anew.
+/// Why secrets were not sealed again.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     #[error(transparent)]
@@ -41,7 +42,7 @@ pub async fn run(command: Secrets, config: &Config) -> Result<ExitCode, SecretsE
     let write = store::write(&config.definitions, &kafka, reseal);
     let written = super::waiting::told_of_write(&config.kafka.brokers, write).await?;
     let how = if config.definitions.secret_keys.is_empty() {
-        "as they are, because definitions.secret_keys has no key"
+        "not sealed, because definitions.secret_keys has no key"
     } else {
         "sealed with the first key"
     };

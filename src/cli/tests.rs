@@ -92,7 +92,7 @@ fn preview_says_when_there_is_nothing_to_show() {
     assert_eq!(unknown.unwrap_err().to_string(), "there is no event zzzzzz in the change's account");
     let second = Loaded { events: definitions().split_off(1), ..Loaded::default() };
     let none = preview::text(&change(), &second, None, false, &mut renderer);
-    assert!(none.unwrap_err().to_string().starts_with("no definition fires"));
+    assert!(none.unwrap_err().to_string().starts_with("no event fires"));
 }
 
 #[test]

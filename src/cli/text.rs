@@ -1,11 +1,11 @@
-//! Records as text: a table of many, and lines of one.
+//! Records as text: a table of many, or the lines of one.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 
 pub(super) const WRITES: &str = "writing to memory does not fail";
 
-/// A line a row, under a head; the columns are as wide as their widest cell.
+/// Formats a table: a head, and one line per row. Each column is as wide as its widest cell.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head = head.iter().map(|&name| name.to_owned()).collect();
     let rows: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
@@ -22,29 +22,29 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// A cell, which has something in it.
+/// Text of a cell; `-` if there is no value.
 pub(super) fn or_none(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// A text in one line that a terminal takes for nothing but text: a cause may quote what a receiver or a record said.
+/// Replaces control characters and line breaks by spaces, because a cause may quote a receiver or a record.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(steers) { text.replace(steers, " ").into() } else { text.into() }
 }
 
-/// The same of a text in several lines.
+/// Replaces control characters in a text of several lines.
 pub(super) fn lines(text: &str) -> String {
     text.replace(|character: char| steers(character) && !matches!(character, '\n' | '\t'), " ")
 }
 
-/// Whether a character does something to a terminal, or to the order in which others are shown.
+/// Whether a character controls the terminal, or the direction of other characters.
 fn steers(character: char) -> bool {
     let turns =
         matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character.is_control() || turns
 }
 
-/// A line of what is known, under what it is of.
+/// Writes an indented line with a name and its value, if there is a value.
 pub(super) fn line(text: &mut String, name: &str, value: Option<impl Display>) {
     if let Some(value) = value {
         writeln!(text, "  {name:10}  {value}").expect(WRITES);
@@ -58,7 +58,7 @@ pub(super) fn endpoint(url: &str) -> Option<&str> {
     Some(&url[..end])
 }
 
-/// Where a row change's record stands: topic and partition:offset.
+/// Place of a row change's record: topic and partition:offset.
 pub(super) fn place(topic: &str, partition: i32, offset: i64) -> String {
     format!("{} {partition}:{offset}", printable(topic))
 }

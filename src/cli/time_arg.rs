@@ -1,18 +1,16 @@
-//! Moments as people write them on a command line.
+//! Times on a command line.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-/// A time of RFC 3339, a date or a time without a zone, which are taken as UTC, or how long ago it was: `90m`, `2d`.
+/// Parses a time of RFC 3339, a date or time without a zone, which is UTC, or an age: `90m`, `2d`.
 ///
 /// # Errors
-/// It is none of them; the error shows the forms.
+/// The text has none of these forms. The error shows them.
 pub(in crate::cli) fn moment(text: &str) -> Result<Timestamp, String> {
     relative_to(text, Timestamp::now()).ok_or_else(|| {
-        format!(
-            "{text:?} is no moment: use 2026-11-24T15:00:00Z, 2026-11-24, or how long ago it was, such as 90m or 2d"
-        )
+        format!("{text:?} is not a time: use 2026-11-24T15:00:00Z, 2026-11-24, or an age such as 90m or 2d")
     })
 }
 

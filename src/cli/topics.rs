@@ -6,26 +6,27 @@ use super::{CommandFailure, waiting};
 use crate::config::Config;
 use crate::topics::{Cluster, Error, ResourceKind, TopicStatus, required_topics};
 
-/// Creates or checks Outhook's own topics: definitions, retries, row order, dead letters, the message log, counts.
+/// Creates or checks Outhook's own topics.
 ///
-/// `outhook run` creates what is missing by itself; this is for clusters where it may not.
+/// They hold definitions, waiting calls, dead letters, the message log and counts. `outhook run` creates missing
+/// topics too. Use this command where `run` is not allowed to create topics.
 #[derive(Debug, clap::Subcommand)]
 pub enum TopicsCommand {
-    /// Creates the topics that are missing, and checks the others.
+    /// Creates missing topics, and checks the others.
     Create,
-    /// Says of each topic whether it is there and as it has to be.
+    /// Checks whether each topic exists and has the required settings.
     Check,
 }
 
 pub(super) async fn run(command: TopicsCommand, config: &Config) -> Result<ExitCode, CommandFailure> {
     let brokers = &config.kafka.brokers;
-    let what = format_args!("waiting for Kafka at {brokers} to say which topics it has");
+    let what = format_args!("waiting for Kafka at {brokers} to list its topics");
     let cluster = waiting::told(what, Cluster::connect(config)).await?;
     let access = cluster.access(config).await;
     let (required, mut missing, mut code) = (required_topics(config), Vec::new(), ExitCode::SUCCESS);
     for topic in &required {
         if access.hides(&topic.name) {
-            // It is neither there nor missing, and were it created, nobody would see it.
+            // This client can't see whether the topic exists, and could not see it if it were created.
             let of_it = access.own.into_iter().filter(|acls| acls.names(ResourceKind::Topic, &topic.name));
             return Err(Error::Denied(of_it.collect()).into());
         }

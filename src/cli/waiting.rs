@@ -1,7 +1,7 @@
-//! Says what a command waits for, once that takes longer than its user expects.
+//! Reports what a command waits for, if that takes longer than its user expects.
 //!
-//! It goes to standard error whether that is a terminal or not: the log of a job that seems to hang is where it is
-//! looked for. Standard output has only the command's result.
+//! The report goes to standard error even if that is not a terminal: users search the log of a job that seems to
+//! hang. Standard output has only the command's result.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -9,10 +9,10 @@ use std::io::{self, Write as _};
 use std::pin::pin;
 use std::time::Duration;
 
-/// Shorter waits are not worth a line.
+/// Waits up to this long are not reported.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Does the work, and says what it waits for if it is not done soon.
+/// Does the work, and reports what it waits for if it is not done soon.
 pub(super) async fn told<W: Future>(what: impl Display, work: W) -> W::Output {
     let mut work = pin!(work);
     tokio::select! {
@@ -20,16 +20,16 @@ pub(super) async fn told<W: Future>(what: impl Display, work: W) -> W::Output {
         done = &mut work => return done,
         () = tokio::time::sleep(QUIET) => {}
     }
-    // Nobody is left to tell if standard error is gone.
+    // If standard error is closed, there is no other place to report to.
     let _ = writeln!(io::stderr(), "{what}");
     work.await
 }
 
-/// The same for a write of definitions.
+/// Writes definitions, and reports if that takes long.
 pub(super) async fn told_of_write<W: Future>(brokers: &str, work: W) -> W::Output {
     let what = format_args!(
-        "waiting for Kafka at {brokers} to take the definitions; a cluster's first transaction takes some seconds, \
-         while Kafka creates its topic __transaction_state"
+        "waiting for Kafka at {brokers} to accept the definitions; the first transaction of a cluster takes some \
+         seconds, while Kafka creates its topic __transaction_state"
     );
     told(what, work).await
 }

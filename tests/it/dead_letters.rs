@@ -199,7 +199,7 @@ fn the_command_line_lists_and_shows_letters_of_all_accounts() {
         (["show", "0:99999"], 1, "there is no dead letter 0:99999"),
         (["show", "00000000-0000-0000-0000-000000000000"], 1, "there is no dead letter of message 00000000"),
         (["show", "x"], 2, "neither a dead letter's id"),
-        (["list", "--since=tomorrow"], 2, "is no moment"),
+        (["list", "--since=tomorrow"], 2, "is not a time"),
         (["list", "--endpoint=a.example"], 2, "is not the beginning of a URL"),
     ] {
         let refused = site.run(&[&["dead-letters"], &arguments[..]].concat());

@@ -538,9 +538,9 @@ fn a_client_whose_secret_can_not_be_printed_is_taken_back() {
         (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
     };
     for (to, told) in [
-        ("> /dev/full", "the client is taken back"),
-        (">&-", "no client is made"),
-        ("> /dev/null", "no client is made"),
+        ("> /dev/full", "the client was revoked"),
+        (">&-", "no client was created"),
+        ("> /dev/null", "no client was created"),
     ] {
         let (code, stderr) = create(to);
         assert!(code == Some(1) && stderr.contains(told), "{to}: {code:?} {stderr}");

@@ -1,4 +1,5 @@
-//! A plan as lines for people: `+` marks what is created, `~` what is changed, `-` what is deleted. Secrets are hidden.
+//! A plan as lines for people: `+` marks what is created, `~` what is changed, `-` what is deleted. Secrets are
+//! hidden.
 
 mod handling;
 mod tables;

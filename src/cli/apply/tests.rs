@@ -132,10 +132,7 @@ fn nothing_to_change_says_so_and_what_stays_is_counted() {
     assert_eq!(report(&plan_of(&definitions, FILE, true), (false, false), false), "nothing to change\n");
     let less = FILE.split("  - EventType: table.recordDelete").next().unwrap();
     let shown = report(&plan_of(&definitions, less, false), (false, false), false);
-    assert_eq!(
-        shown,
-        "nothing to change\nunchanged, because the file does not name them: 1 (--prune deletes them)\n"
-    );
+    assert_eq!(shown, "nothing to change\nunchanged, because the file does not name them: 1 (--prune deletes them)\n");
 }
 
 #[test]

@@ -19,7 +19,8 @@ const MARKERS: Duration = Duration::from_secs(60);
 Examples:
   outhook dead-letters list --since 2h
   outhook dead-letters list --webhook 3f0zq9 --class status_5xx --limit 1000
-  outhook dead-letters list --endpoint https://crm.example.com --json | jq -r .MessageId
+  outhook dead-letters list --endpoint https://crm.example.com --since 2h
+  outhook dead-letters list --json | jq -r .MessageId
   outhook dead-letters show 2:1044
 
 A class says how the last attempt ended; docs/delivery.md lists the classes.

@@ -1,7 +1,7 @@
 //! `outhook dead-letters redrive`: sends letters again, and reports the result of each.
 //!
-//! First it finds all selected letters, newest first, and keeps only the order in which they are to be sent. Then it reads
-//! them again in that order, with their bodies, and sends them.
+//! First it finds all selected letters, newest first, and keeps only the order in which they are to be sent. Then it
+//! reads them again in that order, with their bodies, and sends them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -36,7 +36,7 @@ const OTHERWISE: [&str; 10] =
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  outhook dead-letters redrive --endpoint https://crm.example.com --since 2h --dry-run
+  outhook dead-letters redrive --endpoint https://crm.example.com --dry-run
   outhook dead-letters redrive --webhook 3f0zq9 --class status_5xx
   outhook dead-letters redrive 2:1044 2:1050
 

@@ -43,9 +43,9 @@ impl FromStr for LetterReference {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let letter = text.parse().map(Self::Letter);
-        letter.or_else(|_| text.parse().map(Self::Message)).map_err(|_| {
-            format!("{text:?} is neither a dead letter's id, such as 2:1044, nor a message's id, a UUID")
-        })
+        letter
+            .or_else(|_| text.parse().map(Self::Message))
+            .map_err(|_| format!("{text:?} is neither a dead letter's id, such as 2:1044, nor a message's id, a UUID"))
     }
 }
 

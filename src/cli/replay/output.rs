@@ -68,7 +68,8 @@ impl<'a> ReplayProgress<'a> {
         eprintln!("{signal}: stopping when the current calls are acknowledged; a second signal stops immediately");
     }
 
-    /// Counts the calls that are too large for the retry topic. Returns the first call that failed for another reason.
+    /// Counts the calls that are too large for the retry topic. Returns the first call that failed for another
+    /// reason.
     pub fn refused(&mut self, unwritten: Vec<UnacknowledgedCall>) -> Option<UnacknowledgedCall> {
         let (too_large, failed): (Vec<_>, Vec<_>) = unwritten.into_iter().partition(UnacknowledgedCall::is_too_large);
         self.refused += too_large.len() as u64;
