@@ -103,7 +103,7 @@ sets kafka.brokers.
 Exit codes: 0 done; 1 failed; 2 bad arguments or configuration; 3 stopped before
 the end.";
 
-/// Kind of output that standard error is.
+/// Capabilities of standard error.
 #[derive(Debug, Clone, Copy)]
 struct Terminal {
     /// It is a terminal, so a person may be reading.

@@ -57,7 +57,7 @@ async fn online(config: &Config, report: &mut CheckReport) -> Result<(), Command
     acls(&access.sources, report);
     access.unknown.iter().for_each(|reason| report.warning("access", reason.clone()));
     let (mut definitions_usable, mut missing) = (false, Vec::new());
-    // The settings of the other topics can't be read.
+    // Without DescribeConfigs on a topic, its settings can't be checked.
     let lacks = |topic: &str, operation| access.lacks(ResourceKind::Topic, topic, operation);
     for topic in required_topics(config).into_iter().filter(|topic| !lacks(&topic.name, AclOperation::DescribeConfigs))
     {

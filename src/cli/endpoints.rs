@@ -17,7 +17,7 @@ use crate::id::{AccountId, Line, WebhookId};
 use crate::rules::Target;
 use crate::{stats, store};
 
-/// Shows which endpoints work, which fail and how many calls wait, and retries them now.
+/// Shows which endpoints work, which fail and how many calls wait, and retries waiting calls now.
 ///
 /// Every instance reports the state of its endpoints to stats.topic every 5 seconds. These commands read the reports.
 #[derive(Debug, clap::Subcommand)]

@@ -48,7 +48,7 @@ Ctrl-C stops it cleanly and prints the command that continues it.
 Exit codes: 0 done; 1 failed, or something was skipped; 2 bad arguments;
 3 stopped before the end.")]
 pub struct Args {
-    /// The topic to read. One of the configured sources must read it too.
+    /// The topic to read. One of the configured sources must read it.
     #[arg(long)]
     topic: String,
     /// Start of the range: a time such as 2026-11-24T10:00:00Z or 2026-11-24 (UTC), an age such as 90m or 2d, or an
