@@ -116,6 +116,8 @@ pub const ROOMS: &[Room] = &[
 /// Modules of rooms with effects that have none themselves.
 pub const PURE_MODULES: &[&str] = &[
     "source::completion",
+    "source::fetched",
+    "source::lines",
     "source::ledger",
     "kafka::topic_reader::cursor",
     "kafka::topic_reader::merge",
@@ -124,6 +126,10 @@ pub const PURE_MODULES: &[&str] = &[
     "message_log::filter",
     "dead_letters::letter",
     "dead_letters::letter::filter",
+    "endpoints::group",
+    "endpoints::orders",
+    "endpoints::report",
+    "deliver::policy",
     "deliver::policy::breaker",
     "deliver::policy::classify",
     "deliver::policy::concurrency",
@@ -165,7 +171,7 @@ pub struct SharedState {
 
 pub const SHARED_STATE: SharedState = SharedState {
     names: &["std::sync::atomic", "std::sync::Mutex", "std::sync::RwLock", "std::any", "dashmap"],
-    modules: &["matching::index", "rules::authorization", "rules::counts", "rules::rule"],
+    modules: &["decode::whole_tables", "matching::index", "rules::authorization", "rules::counts", "rules::rule"],
 };
 
 /// A part of the program that is made once: by this function, called in `app` and in its own room.

@@ -33,6 +33,9 @@ const PHRASES: &[(&str, &str)] = &[
 /// After these words, "is no" is how English says it.
 const BEFORE_IS_NO: &[&str] = &["there", "which", "that"];
 
+/// Before these words too.
+const AFTER_IS_NO: &[&str] = &["longer", "more", "less", "one"];
+
 /// Lines of Rust whose comments or texts use such a phrase, or whose comments are too wide.
 pub fn in_rust(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
@@ -83,13 +86,12 @@ fn phrases(text: &str) -> impl Iterator<Item = String> {
             found.push(format!("{phrase:?}: say it plainly: {plain}"));
         }
     }
-    for window in words.windows(3) {
+    for (at, window) in words.windows(3).enumerate() {
         let [before, is, no] = window else { continue };
-        if (is == "is" || is == "are") && no == "no" && !BEFORE_IS_NO.contains(&before.as_str()) {
-            let after = words.iter().skip_while(|word| *word != no).nth(1).map(String::as_str);
-            if !matches!(after, Some("longer" | "more" | "less" | "one")) {
-                found.push(format!("\"{before} {is} no\": say \"{is} not a\", or what it is instead"));
-            }
+        let after = words.get(at + 3).map(String::as_str);
+        let is_plain = BEFORE_IS_NO.contains(&before.as_str()) || AFTER_IS_NO.contains(&after.unwrap_or_default());
+        if (is == "is" || is == "are") && no == "no" && !is_plain {
+            found.push(format!("\"{before} {is} no\": say \"{is} not a\", or what it is instead"));
         }
     }
     found.into_iter()
