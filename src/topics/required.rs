@@ -184,7 +184,7 @@ impl RequiredTopic {
         let set_policy = |policy: &str| set(&format!("cleanup.policy={policy}"));
         // A retention of -1 is unlimited and is not parsed as a number here.
         let number = |name: &str| settings.get(name)?.parse::<u64>().ok();
-        let policy_found = format!("cleanup.policy = {policy}");
+        let (policy_found, key) = (format!("cleanup.policy = {policy}"), self.partitions_key());
         match self.rule {
             TopicRule::Log | TopicRule::Counts if partitions != 1 => wrong(
                 format!("{partitions} partitions"),
@@ -203,13 +203,9 @@ impl RequiredTopic {
             // Instances with different numbers of partitions would divide CallThrottling's slots wrongly.
             TopicRule::Retries { .. } if partitions != self.partitions as usize => wrong(
                 counted(partitions, "partition"),
-                &format!("the number in {}", self.partitions_key()),
+                &format!("the number in {key}"),
                 "each partition has a share of the calls that CallThrottling allows",
-                format!(
-                    "set {} = {partitions} on all instances, or set {} to another name",
-                    self.partitions_key(),
-                    self.key
-                ),
+                format!("set {key} = {partitions} on all instances, or set {} to another name", self.key),
             ),
             TopicRule::Retries { .. }
                 if number("max.message.bytes").is_some_and(|most| most < MAX_RECORD_BYTES as u64) =>

@@ -134,7 +134,6 @@ pub const PURE_MODULES: &[&str] = &[
     "deliver::policy::classify",
     "deliver::policy::concurrency",
     "deliver::policy::drain_rate",
-    "deliver::policy::retry_after",
     "deliver::policy::schedule",
     "deliver::lane::row_queue",
     "deliver::throttle::slots",
