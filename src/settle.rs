@@ -1,6 +1,6 @@
-//! Stage 6: what each outcome means. A retry or a dead letter is written to its topic and acknowledged before its
-//! receipt settles; never the other way round. `reading` finds dead letters again, `redrive` sends them out again;
-//! `due_calls` takes calls that somebody orders.
+//! Stage 6: acts on outcomes. A retry or a dead letter is acknowledged by its topic before its receipt settles, never
+//! the other way round. `dead_letters` reads dead letters back. `redelivery` redrives them, and sends other calls
+//! again on request.
 
 mod config;
 mod dead_letter;
@@ -47,7 +47,7 @@ pub use self::stored_call::{Due, InvalidCall, StoredCall};
 pub use self::tiers::{Tier, Tiers};
 pub use self::writer::describe_metrics;
 
-/// Ends calls and records, or lets calls wait where they outlast this process.
+/// Ends calls and records, or writes calls to a topic where they wait and survive this process.
 pub struct Settle {
     letters: Arc<RetryingWriter>,
     giving_up: Arc<DeadLetterer>,
@@ -61,22 +61,22 @@ pub struct Settle {
     on_gone: OnGone,
 }
 
-/// What is done when a receiver wants nothing any more: with the webhook, its version, and the cause.
+/// Called when a receiver answers 410 Gone: with the webhook, its version, and the cause.
 pub type OnGone = Box<dyn Fn(WebhookId, u32, String) + Send + Sync>;
 
-/// The settings of the clients that write; `client` says how the cluster is reached.
+/// Settings of the clients that write. `client` has the connection settings of the cluster.
 pub fn clients(client: &ClientConfig) -> impl Iterator<Item = ClientConfig> {
     let settings = producer::settings(client, writer::WRITE_TIMEOUT_MS);
     [producer::alone(&settings), settings, OrderedWriter::settings(client)].into_iter()
 }
 
 impl Settle {
-    /// `client` says how the cluster is reached (brokers, security); what the producers need beside it is set
-    /// here. `index` says up to where the definitions are known, `on_gone` disables webhooks. To be called in a tokio
-    /// runtime.
+    /// Starts the writers. `client` has the connection settings of the cluster (brokers, security); the other settings
+    /// of the producers are set here. `index` says up to which offset the definitions are known. `on_gone` disables
+    /// webhooks. Call it in a tokio runtime.
     ///
     /// # Errors
-    /// A contradictory setting, or one that the Kafka client refuses.
+    /// A contradictory setting, or a setting that the Kafka client refuses.
     pub fn new(
         (letters, retries, overflow, row_order, operator): (&Config, &Retries, &Overflow, &RowOrder, &OperatorEvents),
         client: &ClientConfig,
@@ -106,13 +106,13 @@ impl Settle {
         }))
     }
 
-    /// A record can't be decoded. A share of its receipt holds the dead letter's bytes until it is written. Never
-    /// waits. To be called in a tokio runtime.
+    /// Dead-letters a record that can't be decoded. A share of its receipt is charged with the bytes of the dead
+    /// letter until that is written. Never waits. Call it in a tokio runtime.
     pub fn undecodable(&self, input: &Input<'_>, reason: &DecodeError, receipt: &Receipt) {
         self.write_dead_letter(dead_letter::undecodable(input, reason, Timestamp::now()), receipt);
     }
 
-    /// A message may not be sent; its dead letter holds the record. Otherwise as above.
+    /// Dead-letters the record of a message that is too large to be sent. Otherwise like [`Settle::undecodable`].
     pub fn too_large(&self, input: &Input<'_>, rule: &Rule, message: MessageId, reason: &TooLarge, receipt: &Receipt) {
         let now = Timestamp::now();
         if self.message_log.wants(CallStatus::Exhausted, 0).is_some() {
@@ -121,18 +121,20 @@ impl Settle {
         self.write_dead_letter(dead_letter::too_large(input, rule, message, reason, now), receipt);
     }
 
-    /// A record of a retry topic is no call that waits. Otherwise as above.
+    /// Dead-letters a record of a retry topic that is not a valid call. Otherwise like [`Settle::undecodable`].
     pub fn unreadable(&self, input: &Input<'_>, reason: &InvalidCall, receipt: &Receipt) {
         self.write_dead_letter(dead_letter::unreadable(input, &reason.to_string(), Timestamp::now()), receipt);
     }
 
-    /// Nothing can be read from a place on to an offset. Otherwise as above.
+    /// Writes a dead letter for the offsets from `place` to `last`, which can't be read. Otherwise like
+    /// [`Settle::undecodable`].
     pub fn not_read(&self, place: &Place, last: i64, cause: &str, receipt: &Receipt) {
         self.write_dead_letter(dead_letter::not_read(place, last, cause, Timestamp::now()), receipt);
     }
 
-    /// A call that has waited can't go out on this instance now, because its definition is not known or not ready here.
-    /// Its share of the receipt holds its bytes until it waits again.
+    /// Lets a due call wait again. This instance can't send it now, because its definition is not known or not ready
+    /// here. `share`, its share of the receipt, is charged with its bytes until a retry topic has acknowledged the
+    /// call.
     pub fn wait_again(&self, mut call: StoredCall, definitions: i64, body: Bytes, share: Receipt) {
         let tier = self.tiers.after(call.deferrals);
         call.deferrals = call.deferrals.saturating_add(1);
@@ -140,19 +142,19 @@ impl Settle {
         self.retries.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
     }
 
-    /// A call leaves the overflow log, where too many wait, for the longest retry topic of up to five minutes, or for a
-    /// longer one if its next attempt is not due before.
+    /// Moves a call out of the overflow log when too many wait there. It goes to the longest retry topic of up to five
+    /// minutes, or to a longer one if its next attempt is due later.
     pub fn wait_elsewhere(&self, call: Call, left: Duration) {
         let wait = left.max(self.tiers.after(u32::MAX).delay);
         self.wait(call, wait, None);
     }
 
-    /// A call that has waited can never go out: the definitions have ended before its own, and `definitions` is where
-    /// they ended for whoever sent it to wait.
+    /// Dead-letters a stored call that can never be sent: the definitions topic ends before the call's definition.
+    /// `definitions` is the end of that topic as the instance that wrote the call knew it.
     pub fn unknown(&self, call: &StoredCall, definitions: i64, body: Bytes, share: Receipt) {
         let text = format!(
-            "its definition is not known: the definitions topic ends at offset {}, and ended at {definitions} when the \
-             call was sent to wait; was it restored from an older copy? redrive when the definition is back",
+            "its definition is unknown: the definitions topic ends at offset {}, but ended at {definitions} when the \
+             call was stored; was the topic restored from an older copy? redrive when the definition exists again",
             self.index.as_of()
         );
         let cause = Cause { class: "unknown_definition", status: None, text };
@@ -160,22 +162,22 @@ impl Settle {
         self.letters.write_then_settle(self.giving_up.letters.clone(), letter, share);
     }
 
-    /// A call that has waited is not to go out any more.
+    /// Logs that a stored call is cancelled.
     pub fn cancelled(&self, call: &StoredCall) {
         if self.message_log.wants(CallStatus::Cancelled, call.attempts).is_some() {
             self.message_log.write(&logged::ended(call, CallStatus::Cancelled, None, Timestamp::now()));
         }
     }
 
-    /// A call whose webhook wants row order goes to the topic that has it, behind all that came before. It settles as
-    /// soon as that topic has it. Waits while too many are on their way there.
+    /// Writes a call of a webhook with row order to the row-order topic, behind all earlier ones. The call settles as
+    /// soon as that topic has acknowledged it. Waits for room in the writer's queue.
     pub async fn in_order(&self, call: Call) {
         let until = Due { due_ms: in_ms(Duration::ZERO), definitions: self.index.as_of() };
         let record = StoredCall::of(&call).in_order(until, call.message.body.clone());
         self.in_order.write_then_settle(record, call.receipt).await;
     }
 
-    /// The record of a call that waits for so long.
+    /// The record of a call that waits for this time.
     fn waiting(&self, call: &Call, wait: Duration, cause: Option<&Cause>) -> Outgoing {
         let until = Due { due_ms: in_ms(wait), definitions: self.index.as_of() };
         let mut record = StoredCall::of(call).waiting(until, call.message.body.clone());
@@ -190,20 +192,21 @@ impl Settle {
         self.letters.write_then_settle(self.giving_up.letters.clone(), letter, share);
     }
 
-    /// Waits until everything under way is acknowledged, or given up by [`Settle::stop`].
+    /// Waits until all records under way are acknowledged, or dropped by [`Settle::stop`].
     pub async fn drained(&self) {
         self.retries.drained().await;
-        // What its topic does not take becomes a dead letter.
+        // Before `letters`: a call that the row-order topic refuses becomes a dead letter.
         self.in_order.drained().await;
         self.letters.drained().await;
     }
 
-    /// Waits until what the message log has been told is written, or this time is over.
+    /// Waits until all entries of the message log are written, or this time is over.
     pub async fn logged(&self, within: Duration) {
         self.message_log.clone().flush(within).await;
     }
 
-    /// Gives up what is not acknowledged yet: its receipts stay unsettled, so that its records come again.
+    /// Drops all records that are not acknowledged yet. Their receipts stay unsettled, so their source records are
+    /// read again.
     pub fn stop(&self) {
         self.letters.stop();
         self.retries.stop();
@@ -213,7 +216,7 @@ impl Settle {
 }
 
 impl CallSink for Settle {
-    /// A delivered or cancelled call settles now, another becomes a dead letter first. To be called in a tokio
+    /// Settles a delivered or cancelled call immediately. Another call becomes a dead letter first. Call it in a tokio
     /// runtime.
     fn finished(&self, call: Call, outcome: Outcome) {
         match outcome {
@@ -225,15 +228,15 @@ impl CallSink for Settle {
         }
     }
 
-    /// The call settles as soon as a retry topic has it. To be called in a tokio runtime.
+    /// The call settles as soon as a retry topic has acknowledged it. Call it in a tokio runtime.
     fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>) {
         let record = self.waiting(&call, wait, cause);
         self.retries.write_then_settle(self.tiers.of(wait).topic.clone(), record, call.receipt);
     }
 
-    /// The call settles as soon as the overflow log has it. To be called in a tokio runtime.
+    /// The call settles as soon as the overflow log has acknowledged it. Call it in a tokio runtime.
     fn overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&Cause>) {
-        // Those of a throttled webhook are spread over all partitions, as its slots are.
+        // Calls of a throttled webhook are spread over all partitions, as its slots are.
         let spread = call.message.target.call_throttling.map(|_| call.message.call);
         let record = Outgoing { key: Some(line.key(spread)), ..self.waiting(&call, wait, cause) };
         self.retries.write_then_settle(self.overflow.clone(), record, call.receipt);
@@ -256,7 +259,7 @@ impl CallSink for Settle {
     }
 }
 
-/// The time after this wait, milliseconds since 1970.
+/// The time after this wait, in milliseconds since 1970.
 fn in_ms(wait: Duration) -> i64 {
     Timestamp::now().as_millisecond().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
 }

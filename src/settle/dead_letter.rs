@@ -1,7 +1,8 @@
-//! Dead letters: what will not be tried again, with its cause, in a form that can be redriven.
+//! Dead letters: calls and records that are not tried again, with the cause, in a form that can be redriven.
 //!
-//! A dead letter is a Kafka record. Its headers say what it is and why; its value is the body that was to be
-//! sent, or the record that could not be turned into messages, byte for byte. docs/dead-letters.md has the table.
+//! A dead letter is a Kafka record. Its headers identify it and hold the cause. Its value is the unsent body of a
+//! call, or byte for byte the value of a record that no message could be made of. docs/dead-letters.md has the table
+//! of headers.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -14,12 +15,13 @@ use crate::id::{MessageId, Place};
 use crate::render::TooLarge;
 use crate::rules::Rule;
 
-/// A call given up at `now`.
+/// The dead letter of a call that ended at `now`.
 pub(super) fn of_call(call: &Call, cause: &Cause, now: Timestamp) -> Outgoing {
     of_kept(&StoredCall::of(call), call.message.body.clone(), cause, now)
 }
 
-/// The same of one that no lane has. All of a webhook's have one key, so that they are redriven from one partition.
+/// The dead letter of a call that is not in a lane. All dead letters of a webhook have one key, so that they are
+/// redriven from one partition.
 pub(super) fn of_kept(call: &StoredCall, body: Bytes, cause: &Cause, now: Timestamp) -> Outgoing {
     let mut headers = call.headers("call").cause(cause.class, &cause.text).add("ended", now);
     if let Some(status) = cause.status {
@@ -34,13 +36,13 @@ pub(super) fn of_kept(call: &StoredCall, body: Bytes, cause: &Cause, now: Timest
     }
 }
 
-/// A record that can't be decoded; its key and value as they came.
+/// The dead letter of a record that can't be decoded, with the record's key and value unchanged.
 pub(super) fn undecodable(input: &Input<'_>, reason: &DecodeError, now: Timestamp) -> Outgoing {
     let headers = OutgoingHeaders::new("record").cause("undecodable", &reason.to_string());
     of_record(input, "undecodable", headers, now)
 }
 
-/// A record of which a message is too large; its key and value as they came.
+/// The dead letter of a record whose message is too large, with the record's key and value unchanged.
 pub(super) fn too_large(
     input: &Input<'_>,
     rule: &Rule,
@@ -57,12 +59,13 @@ pub(super) fn too_large(
     of_record(input, "too_large", headers, now)
 }
 
-/// A record of a retry topic that is no call that waits; its key and value as they came.
+/// The dead letter of a retry topic's record that is not a valid call, with the record's key and value unchanged.
 pub(super) fn unreadable(input: &Input<'_>, reason: &str, now: Timestamp) -> Outgoing {
     of_record(input, "undecodable", OutgoingHeaders::new("record").cause("undecodable", reason), now)
 }
 
-/// Records from a place on to an offset that Kafka's client can't read: nothing of them but where they stand.
+/// The dead letter of the offsets from `place` to `last`, which Kafka's client can't read. Only their position is
+/// known.
 pub(super) fn not_read(place: &Place, last: i64, cause: &str, now: Timestamp) -> Outgoing {
     let told = match place.offset == last {
         true => format!("nothing can be read at this offset: {cause}"),

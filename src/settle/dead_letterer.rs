@@ -1,4 +1,4 @@
-//! Calls that are given up while no lane has them: each becomes a dead letter, and has an entry in the message log.
+//! Dead-letters calls that are not in a lane: each gets a dead letter, and an entry in the message log.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,11 +16,11 @@ use super::{dead_letter, logged};
 use crate::deliver::Cause;
 use crate::message_log::{self, CallStatus};
 
-/// The class of a call that a topic does not take for its size.
+/// Class of a call that a topic refuses for its size.
 const TOO_LARGE: &str = "too_large";
 
 pub(super) struct DeadLetterer {
-    /// The topic of the dead letters.
+    /// The dead-letter topic.
     pub letters: Arc<str>,
     message_log: Arc<message_log::LogWriter>,
     last_told: Mutex<Option<Instant>>,
@@ -31,7 +31,7 @@ impl DeadLetterer {
         Arc::new(Self { letters: letters.into(), message_log, last_told: Mutex::default() })
     }
 
-    /// The dead letter of a call.
+    /// Counts and logs the call as exhausted, and returns its dead letter.
     pub fn letter(&self, call: &StoredCall, body: Bytes, cause: &Cause) -> Outgoing {
         let now = Timestamp::now();
         counter!("outhook_calls_total", "outcome" => "exhausted").increment(1);
@@ -41,13 +41,13 @@ impl DeadLetterer {
         dead_letter::of_kept(call, body, cause, now)
     }
 
-    /// The dead letter of a call whose record this topic does not take for its size. Waiting does not make it smaller,
-    /// and what comes behind it must not wait for ever.
+    /// The dead letter of a call whose record `topic` refuses for its size. Waiting does not make the record smaller,
+    /// and the records behind it must not wait forever.
     pub fn too_large(&self, record: &Outgoing, topic: &str) -> Outgoing {
         let call =
             StoredCall::read(|name| record.headers.get(name)).expect("this program has just written its headers");
         let mut text = format!(
-            "the topic {topic} takes no record of its size, {} bytes: raise its max.message.bytes, then redrive",
+            "topic {topic} refuses a record of its size, {} bytes: raise the topic's max.message.bytes, then redrive",
             record.bytes()
         );
         if let Some(last) = record.headers.get("outhook-cause") {
@@ -63,8 +63,8 @@ impl DeadLetterer {
             *last = Some(Instant::now());
             error!(
                 topic,
-                "calls become dead letters, because the topic does not take records of their size: raise its \
-                 max.message.bytes, then redrive them (one is of {}, with {} bytes)",
+                "calls are dead-lettered, because the topic refuses records of their size: raise its max.message.bytes, \
+                 then redrive them (one of them: {}, with {} bytes)",
                 record.place,
                 record.bytes()
             );

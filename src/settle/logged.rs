@@ -1,4 +1,4 @@
-//! Entries of the message log for calls that never came to a lane.
+//! Message log entries of calls that end outside a lane.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::id::{MessageId, Place};
 use crate::message_log::{CallStatus, LogEntry};
 use crate::rules::Rule;
 
-/// A call that ended so while no lane had it.
+/// The entry of a call that ended with this status outside a lane.
 pub(super) fn ended(call: &StoredCall, status: CallStatus, cause: Option<&Cause>, now: Timestamp) -> LogEntry {
     LogEntry {
         at: now,
@@ -30,7 +30,7 @@ pub(super) fn ended(call: &StoredCall, status: CallStatus, cause: Option<&Cause>
     }
 }
 
-/// A message that may not be sent, to none of its webhook's URLs.
+/// The entry of a message that is too large to be sent to any URL of its webhook.
 pub(super) fn too_large(input: &Input<'_>, rule: &Rule, message: MessageId, reason: &str, now: Timestamp) -> LogEntry {
     LogEntry {
         at: now,

@@ -1,4 +1,5 @@
-//! What operators should know, as row changes of a table of Outhook's own: an event on that table makes a webhook of it.
+//! Operator events: row changes of Outhook's table of endpoint events. An event definition on that table makes
+//! webhooks of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,16 +17,16 @@ use super::writer::RetryingWriter;
 use crate::deliver::{Call, EndpointEvent};
 use crate::id::WebhookId;
 
-/// The table that the row changes are of, in every account.
+/// The table of the row changes, in every account.
 const TABLE: &str = "outhook.endpoints";
 
-/// What of one kind was told of a webhook is not told again for so long.
+/// Min interval between two `exhausted` events of one webhook.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Webhooks that are remembered as told; beyond that all are forgotten.
+/// Max webhooks remembered for that interval. Beyond the limit all are forgotten.
 const REMEMBERED: usize = 100_000;
 
-/// Row changes that may be on their way to the topic; what is over is counted and left out.
+/// Max unacknowledged row changes. Further ones are counted and dropped.
 const PENDING: usize = 1000;
 
 pub(super) struct Operator {
@@ -51,10 +52,10 @@ struct OperatorRow<'r> {
     kind: &'static str,
     webhook_id: WebhookId,
     endpoint: &'r str,
-    /// Of the failure, as metrics count it.
+    /// Class of the failure, as in metrics.
     class: Option<&'static str>,
     cause: Option<&'r str>,
-    /// Failed attempts, and the seconds in which they failed, of an endpoint that works again.
+    /// Number of failed attempts, and the seconds in which they failed, of an endpoint that works again.
     failures: Option<u64>,
     seconds: Option<f64>,
     at: Timestamp,
@@ -65,7 +66,8 @@ impl Operator {
         Self { topic: topic.into(), writer, told: Mutex::default() }
     }
 
-    /// Writes the news, unless it was told just before, or is of a call that tells such news itself.
+    /// Writes the event. Skips it if the webhook had the same `exhausted` event within `QUIET`, or if the call itself
+    /// delivers an operator event.
     pub fn tell(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
         let target = &call.message.target;
         let (kind, cause) = match news {

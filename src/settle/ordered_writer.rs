@@ -1,11 +1,11 @@
-//! Writes calls to the topic of row order, in the order in which they come.
+//! Writes calls to the row-order topic, in the order in which they arrive.
 //!
-//! One task writes them, one after the other, and awaits what Kafka says of each in the same order. What is not
-//! acknowledged when a write fails is written once more, all of it and in the same order, by a producer that is new:
-//! a call can be in the topic twice then, but never for the first time behind one that came after it.
+//! One task writes them one after the other, and awaits Kafka's acknowledgements in the same order. If a write fails,
+//! a new producer writes all unacknowledged calls again, in the same order. A call can then be in the topic twice, but
+//! never for the first time behind a later one.
 //!
-//! A call that the topic does not take for its size becomes a dead letter. What is refused is a batch, so what is to be
-//! written again is written one by one then, which says whose size it was.
+//! A call that the topic refuses for its size becomes a dead letter. Kafka refuses whole batches, so the
+//! unacknowledged calls are then written one by one, which shows the call that is too large.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,19 +25,19 @@ use super::writer::{FIRST_WAIT, LONGEST_WAIT, RetryingWriter, TELL_EVERY, WRITE_
 use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 
-/// How many calls wait to be written; then whoever brings more of them waits too.
+/// Max calls that wait to be written. When the queue is full, the sender waits.
 const QUEUED: usize = 1024;
 
-/// How many calls are written and not acknowledged.
+/// Max calls that are written and not acknowledged.
 const UNDER_WAY: usize = 4096;
 
-/// A record, with what settles once it is acknowledged.
+/// A record, and the receipt that settles once it is acknowledged.
 struct Item {
     record: Outgoing,
     receipt: Receipt,
 }
 
-/// One that was handed to the client.
+/// A record that was handed to the client.
 struct SentItem {
     item: Item,
     delivery: DeliveryFuture,
@@ -54,33 +54,33 @@ pub(super) struct OrderedWriter {
 struct Pump {
     topic: Arc<str>,
     settings: ClientConfig,
-    /// None until there is something to write, and after a failure: most have no webhook that wants row order.
+    /// None until there is something to write, and after a failure. Most instances have no webhook with row order.
     producer: Option<FutureProducer>,
-    /// For one record at a time.
+    /// Writes one record at a time.
     alone: Renewed,
     queue: mpsc::Receiver<Item>,
-    /// To be written before what is in the queue.
+    /// Written before the queue.
     again: VecDeque<Item>,
     under_way: VecDeque<SentItem>,
     letters: Arc<RetryingWriter>,
     pending: Arc<watch::Sender<usize>>,
     pending_gauge: Gauge,
-    /// How long the next failure is waited over.
+    /// Wait after the next failure.
     wait: Duration,
     last_told: Option<Instant>,
 }
 
 impl OrderedWriter {
-    /// Of two records the second is never written without the first: neither one that takes long nor one that fails is
-    /// passed over. One batch is under way at a time, since a broker that knows nothing of a producer yet takes a second
-    /// batch though it has refused the first.
+    /// Settings of a producer that never writes the second of two records without the first: a slow or failed record
+    /// is not skipped. One batch is in flight at a time, because a broker that does not know the producer yet accepts
+    /// a second batch even if it has refused the first.
     pub(super) fn settings(client: &ClientConfig) -> ClientConfig {
         let mut settings = producer::settings(client, "0");
         settings.set("enable.gapless.guarantee", "true").set("max.in.flight.requests.per.connection", "1");
         settings
     }
 
-    /// `letters` writes the dead letters. Must be called in a tokio runtime.
+    /// Starts the task. `letters` writes the dead letters. Call it in a tokio runtime.
     ///
     /// # Errors
     /// The Kafka client refuses its settings.
@@ -88,7 +88,7 @@ impl OrderedWriter {
         let settings = Self::settings(client);
         settings
             .create_native_config()
-            .map_err(|reason| format!("the producer of the topic {topic} can't be made: {reason}"))?;
+            .map_err(|reason| format!("the Kafka producer of topic {topic} can't be created: {reason}"))?;
         let (queue, records) = mpsc::channel(QUEUED);
         let (pending, stop) = (Arc::new(watch::Sender::new(0)), Arc::<Stop>::default());
         let pump = Pump {
@@ -113,14 +113,14 @@ impl OrderedWriter {
                 () = stopping.asked() => {}
                 () = pump.run() => {}
             }
-            // What is left is dropped unsettled, so that its records come again.
+            // The remaining records are dropped unsettled, so their source records are read again.
             pump.count(|pending| *pending = 0);
         });
         Ok(Self { queue, pending, stop })
     }
 
-    /// Writes the record behind all that came before, however often that takes, then settles the receipt. Waits for
-    /// room in the queue. When stopped before, it drops the receipt.
+    /// Writes the record behind all earlier ones, retrying until it is acknowledged, then settles the receipt. Waits
+    /// for room in the queue. Drops the receipt if the writer is stopped before.
     pub async fn write_then_settle(&self, record: Outgoing, receipt: Receipt) {
         let Ok(room) = self.queue.reserve().await else { return };
         self.pending.send_modify(|pending| *pending += 1);
@@ -128,7 +128,7 @@ impl OrderedWriter {
     }
 
     pub async fn drained(&self) {
-        // The sender is in `self`: the only error, a dropped sender, can't be.
+        // The sender is in `self`, so the only error, a dropped sender, can't occur.
         let _ = self.pending.subscribe().wait_for(|pending| *pending == 0).await;
     }
 
@@ -138,7 +138,7 @@ impl OrderedWriter {
 }
 
 impl Pump {
-    /// Ends when nobody is left who could bring more.
+    /// Ends when the sender of the queue is dropped.
     async fn run(&mut self) {
         let mut looks = tokio::time::interval(TELL_EVERY);
         loop {
@@ -158,14 +158,14 @@ impl Pump {
         }
     }
 
-    /// Hands a record to the client. One that it does not take is the first to be written again.
+    /// Hands a record to the client. A record that the client refuses is written again first.
     async fn write(&mut self, item: Item) {
         match self.begin(&item.record).await {
             Ok(delivery) => {
                 self.under_way.push_back(SentItem { item, delivery, since: Instant::now() });
                 self.count(|_| ());
             }
-            // The client looks at it alone, and has taken nothing.
+            // The client has checked this record alone, and has accepted nothing.
             Err(reason) if is_too_large(&reason) => self.dead_letter(item),
             Err(reason) => {
                 self.again.push_front(item);
@@ -182,7 +182,7 @@ impl Pump {
         producer::begin(self.producer.insert(producer), &self.topic, record).await
     }
 
-    /// What Kafka says of the first that is under way.
+    /// Handles the outcome of the first record under way.
     async fn acknowledged(&mut self, outcome: Result<(), KafkaError>) {
         let Some(SentItem { item, .. }) = self.under_way.pop_front() else { return };
         match outcome {
@@ -194,8 +194,8 @@ impl Pump {
         }
     }
 
-    /// Gives the producer up: everything that is not acknowledged by now is to be written again, by another one. The
-    /// reason is that of the item, if there is one, which was the first under way.
+    /// Replaces the producer: a new one writes all unacknowledged records again. `reason` is the error of `first` if
+    /// that is given, which was the first record under way.
     async fn start_over(&mut self, first: Option<Item>, reason: &KafkaError) {
         let producer = self.producer.take();
         if let Some(producer) = &producer {
@@ -212,19 +212,19 @@ impl Pump {
                 }
             }
         }
-        // It waits for its thread to end.
+        // The drop waits for the producer's thread to end.
         tokio::task::spawn_blocking(move || drop(producer));
         again.append(&mut self.again);
         self.again = again;
         if is_refused {
-            self.tell(format_args!("{reason}; what was under way is written one by one, which is slow"));
+            self.tell(format_args!("{reason}; the unacknowledged calls are written one by one, which is slow"));
             self.write_one_by_one().await;
         } else {
             self.fail(reason).await;
         }
     }
 
-    /// Writes what is to be written again. A record that is refused alone is itself too large.
+    /// Writes the records of `again`. A record that is refused alone is too large itself.
     async fn write_one_by_one(&mut self) {
         while let Some(item) = self.again.pop_front() {
             match self.alone.write(&self.topic, &item.record).await {
@@ -262,10 +262,10 @@ impl Pump {
         self.pending_gauge.set(*self.pending.borrow() as f64);
     }
 
-    /// Whether Kafka has been silent for long: the client itself tries for ever.
+    /// Logs when Kafka has been silent for long: the client itself retries without limit.
     fn look(&mut self) {
         if self.under_way.front().is_some_and(|written| written.since.elapsed() >= TELL_EVERY) {
-            self.tell(format_args!("Kafka has not acknowledged the first of them for {TELL_EVERY:?}"));
+            self.tell(format_args!("Kafka has not acknowledged the first call for {TELL_EVERY:?}"));
         }
     }
 
@@ -275,13 +275,13 @@ impl Pump {
             error!(
                 topic = &*self.topic,
                 pending = *self.pending.borrow(),
-                "calls can't be written to the topic of row order, so their records' offsets wait: {reason}"
+                "calls can't be written to the row-order topic, so the offsets of their records are held back: {reason}"
             );
         }
     }
 }
 
-/// What becomes of the first that is under way. It may be asked for again if the answer is not awaited.
+/// Outcome of the first record under way. It can be awaited again if it is cancelled.
 async fn first(under_way: &mut VecDeque<SentItem>) -> Result<(), KafkaError> {
     match under_way.front_mut() {
         Some(written) => producer::outcome((&mut written.delivery).await),

@@ -1,25 +1,25 @@
-//! A record on its way to one of the topics that Outhook writes calls to, and the headers that those have in common.
+//! A record to be written to a topic of Outhook, and the headers that such records share.
 
 use std::fmt::Display;
 
 use bytes::Bytes;
 use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 
-/// What a record's headers take in memory, and the little that is kept beside it.
+/// Memory of a record's headers and of the data kept with it.
 const OVERHEAD_BYTES: usize = 2 * 1024;
 
-/// One record, ready to be written as often as it takes.
+/// One record. It can be written repeatedly.
 #[derive(Clone)]
 pub struct Outgoing {
     pub kind: OutgoingKind,
-    /// Where the row change's record stands, for logs.
+    /// Topic, partition and offset of the row change's record, for logs.
     pub place: String,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
     pub headers: OutgoingHeaders,
 }
 
-/// What a record is, for metrics and logs.
+/// Type of a record, for metrics and logs.
 #[derive(Debug, Clone, Copy)]
 pub enum OutgoingKind {
     DeadLetter {
@@ -28,31 +28,30 @@ pub enum OutgoingKind {
     },
     Retry,
     OperatorEvent,
-    /// The marker of a dead letter that was sent out again.
+    /// The marker of a dead letter that was redriven.
     Redriven,
 }
 
 impl Outgoing {
-    /// What it takes in memory until it is written.
+    /// Bytes in memory until the record is written.
     pub fn size(&self) -> usize {
         let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
         bytes(&self.key) + bytes(&self.value) + OVERHEAD_BYTES
     }
 
-    /// What it takes as a record, but for its framing.
+    /// Bytes as a record, without framing.
     pub fn bytes(&self) -> usize {
         let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
         bytes(&self.key) + bytes(&self.value) + self.headers.bytes()
     }
 
-    /// Whether there is anything that may be left out. A call that is to go out again needs all it has.
+    /// Whether the key or the value may be dropped. A call that is to be sent again needs both.
     pub fn has_spare_bytes(&self) -> bool {
         matches!(self.kind, OutgoingKind::DeadLetter { .. }) && (self.value.is_some() || self.key.is_some())
     }
 
-    /// Leaves out its value, or its key when the value is out already, for a topic that does not take records
-    /// of its size; says which, and how many bytes it had. The place in its headers still leads to the record
-    /// it came from.
+    /// Drops the value, or the key if the value is dropped already, for a topic that refuses records of this size.
+    /// Returns which, and its size in bytes. The position in the headers still leads to the original record.
     pub fn leave_out(&mut self) -> (&'static str, usize) {
         let (part, bytes) = if self.value.is_some() { ("value", &mut self.value) } else { ("key", &mut self.key) };
         let size = bytes.take().map_or(0, |bytes| bytes.len());
@@ -61,10 +60,10 @@ impl Outgoing {
     }
 }
 
-/// What the name of each header begins with.
+/// Prefix of each header's name.
 pub const PREFIX: &str = "outhook-";
 
-/// Headers of a record: text, and each name with [`PREFIX`] before it. `letter` and `kept_call` read them.
+/// Text headers of a record. Each name begins with [`PREFIX`]. `dead_letters::letter` and `stored_call` read them.
 #[derive(Clone)]
 pub struct OutgoingHeaders(OwnedHeaders);
 
@@ -73,7 +72,7 @@ impl OutgoingHeaders {
         Self::with_room(24, kind)
     }
 
-    /// The same for a record that has no more than about four.
+    /// Headers of a record that has at most about four.
     pub fn few(kind: &str) -> Self {
         Self::with_room(4, kind)
     }
@@ -102,7 +101,7 @@ impl OutgoingHeaders {
         }
     }
 
-    /// The value of the first header of this whole name.
+    /// The value of the first header with this full name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.0.iter().find(|header| header.key == name)?.value
     }

@@ -1,4 +1,4 @@
-//! The Kafka clients that write: how they are set, and one that is made anew when it is broken.
+//! Kafka clients that write: their settings, and a producer that is recreated when it is broken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,26 +20,26 @@ use tracing::warn;
 use super::outgoing::{Outgoing, OutgoingKind};
 use crate::render::MAX_MESSAGE_BYTES;
 
-/// The most that records take which wait in the client to be sent, beside what the byte budget counts, in KiB.
+/// Max size of the records that wait in the client to be sent, in KiB. It comes on top of the byte budget.
 const CLIENT_QUEUE_KIB: &str = "32768";
 
-/// How long a client whose own queue is full is left alone.
+/// Wait before the next try when a client's queue is full.
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(10);
 
-/// The same where many wait for it at once, each on its own.
+/// The same where many tasks wait at the same time, each separately.
 const LONG_QUEUE_FULL_WAIT: Duration = Duration::from_millis(100);
 
-/// How long a client's thread waits at a time. In the last millisecond of it the binding spins, which made up half a
-/// percent of a core with the 100 ms of its own thread.
+/// Duration of one poll of a client's thread. The binding spins in the last millisecond of each poll. The 100 ms of
+/// the binding's own thread made that half a percent of a core.
 const POLL: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether a client that is given up has reported all that it had.
+/// Interval of the checks whether a retired client has reported all its records.
 const RETIRE_LOOK: Duration = Duration::from_millis(20);
 
-/// The largest record: a message as it was, and what its headers and framing add.
+/// Max size of a record: a message, and what headers and framing add.
 pub const MAX_RECORD_BYTES: usize = MAX_MESSAGE_BYTES + 2 * 1024 * 1024;
 
-/// What a producer needs, beside how the cluster is reached, so that what it says is written is written.
+/// Settings of a producer whose acknowledged records are really written. `client` has the connection settings.
 pub fn settings(client: &ClientConfig, timeout_ms: &str) -> ClientConfig {
     let mut settings = client.clone();
     settings
@@ -53,36 +53,36 @@ pub fn settings(client: &ClientConfig, timeout_ms: &str) -> ClientConfig {
     settings
 }
 
-/// The same for one that writes each record in a batch of its own. A topic's max.message.bytes is that of batches, so
-/// only of such a one is known which record is too large; and none of its records is refused for the size of another.
+/// The same with one record per batch. A topic's max.message.bytes limits batches. So only a batch of one record shows
+/// which record is too large, and no record is refused for the size of another.
 pub fn alone(settings: &ClientConfig) -> ClientConfig {
     let mut settings = settings.clone();
     settings.set("batch.num.messages", "1");
     settings
 }
 
-/// Whether a topic, or the client, does not take a record or its batch for its size.
+/// Whether a topic, or the client, refuses a record or its batch for its size.
 pub fn is_too_large(reason: &KafkaError) -> bool {
     use RDKafkaErrorCode::{MessageBatchTooLarge, MessageSizeTooLarge};
-    // The second is of a batch that is larger than the topic's segments.
+    // `MessageBatchTooLarge`: the batch is larger than the topic's segments.
     matches!(reason, KafkaError::MessageProduction(MessageSizeTooLarge | MessageBatchTooLarge))
 }
 
-/// Is told once what became of a record: that it is acknowledged, or why not, with the record. It is called in the
-/// client's own thread, so it must not wait.
+/// Callback for the outcome of one record, called once: acknowledged, or the reason why not, with the record. It runs
+/// in the client's own thread, so it must not wait.
 pub(super) type Report = Box<dyn FnOnce(Result<(), (KafkaError, Outgoing)>) + Send + Sync>;
 
-/// A client, with a thread that hands on what it reports.
+/// A client, with a thread that polls it for delivery reports.
 struct PolledProducer {
     producer: BaseProducer<Reports>,
-    /// Nothing is left to report.
+    /// All records are reported: the thread ends.
     is_over: AtomicBool,
 }
 
-/// Hands on what the client reports of each record.
+/// Passes the client's delivery report of each record to its callback.
 struct Reports;
 
-/// What is kept of a record that the client has a copy of.
+/// Data kept about a record of which the client has a copy.
 struct UnderWay {
     kind: OutgoingKind,
     place: String,
@@ -102,7 +102,7 @@ impl PolledProducer {
         Ok(client)
     }
 
-    /// Has all that it was handed reported as not written.
+    /// Makes the client report all its records as not written.
     fn purge(&self) {
         self.producer.purge(PurgeConfig::default().queue().inflight());
     }
@@ -111,7 +111,8 @@ impl PolledProducer {
         self.producer.client().fatal_error().is_some()
     }
 
-    /// Lets it go once all that it was handed is reported, which takes a thread, since it may be called in the client's.
+    /// Ends the polling thread once all records are reported. Waits for that in a separate thread, since it may be
+    /// called in the client's.
     fn retire(self: Arc<Self>) {
         thread::spawn(move || {
             while self.producer.in_flight_count() > 0 {
@@ -142,7 +143,7 @@ impl ProducerContext for Reports {
     }
 }
 
-/// A producer that is made when there is something to write, and anew when it is broken.
+/// A producer that is created when there is something to write, and recreated when it is broken.
 pub(super) struct Renewed {
     settings: ClientConfig,
     producer: RwLock<Option<Arc<PolledProducer>>>,
@@ -153,7 +154,7 @@ impl Renewed {
         Self { settings, producer: RwLock::default() }
     }
 
-    /// Makes it, if it is not there.
+    /// Creates the producer, if there is none.
     ///
     /// # Errors
     /// The Kafka client refuses its settings.
@@ -161,8 +162,8 @@ impl Renewed {
         self.get().map(drop)
     }
 
-    /// Hands a record to the client, which has a copy of it from then on. Never waits. What is not taken is reported at
-    /// once.
+    /// Hands a record to the client, which then has a copy of it. Never waits. A record that the client refuses is
+    /// reported immediately.
     pub fn begin(&self, topic: &str, record: Outgoing, report: Report) {
         let client = match self.get() {
             Ok(client) => client,
@@ -185,12 +186,12 @@ impl Renewed {
         }
     }
 
-    /// Writes a record once; resolves when it is acknowledged. Waits while the client's own queue is full.
+    /// Writes a record once. Resolves when it is acknowledged. Waits while the client's own queue is full.
     pub async fn write(&self, topic: &str, record: &Outgoing) -> Result<(), KafkaError> {
         loop {
             let (report, reported) = oneshot::channel();
             let told = move |result: Result<(), (KafkaError, Outgoing)>| {
-                // Nobody may wait for it any more.
+                // The receiver may be gone.
                 let _ = report.send(result.map_err(|(reason, _)| reason));
             };
             self.begin(topic, record.clone(), Box::new(told));
@@ -206,8 +207,8 @@ impl Renewed {
         }
     }
 
-    /// After a fatal error, such as a sequence that the broker knows otherwise, an idempotent producer refuses
-    /// every record for ever.
+    /// Drops the producer after a fatal error, such as a sequence number that differs from the broker's. An idempotent
+    /// producer refuses every record after such an error.
     pub fn drop_broken(&self) {
         if !self.read().as_ref().is_some_and(|client| client.is_broken()) {
             return;
@@ -215,14 +216,13 @@ impl Renewed {
         let mut producer = self.producer.write();
         if let Some(broken) = producer.take_if(|client| client.is_broken()) {
             if let Some((_, reason)) = broken.producer.client().fatal_error() {
-                warn!(%reason, "a producer is replaced after a fatal error");
+                warn!(%reason, "the Kafka producer is replaced after a fatal error");
             }
             broken.retire();
         }
     }
 
-    /// Gives up all that the client has: it is reported as not written, as soon as the client's threads come to it, for
-    /// which this waits.
+    /// Drops all records that the client has. Its threads report each as not written; this waits for them.
     pub fn purge(&self) {
         let client = self.read().clone();
         if let Some(client) = client {
@@ -261,7 +261,7 @@ pub(super) fn is_queue_full(reason: &KafkaError) -> bool {
     matches!(reason, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull))
 }
 
-/// Hands a record to the client, behind all that it was handed before. Waits while the client's own queue is full.
+/// Hands a record to the client, behind all earlier ones. Waits while the client's own queue is full.
 pub async fn begin(producer: &FutureProducer, topic: &str, record: &Outgoing) -> Result<DeliveryFuture, KafkaError> {
     loop {
         match producer.send_result(future_record(topic, record)) {
@@ -272,7 +272,7 @@ pub async fn begin(producer: &FutureProducer, topic: &str, record: &Outgoing) ->
     }
 }
 
-/// What Kafka says of a record. A report that never comes is that of a client which is gone.
+/// Outcome of a write. A report that never arrives counts as cancelled: the client is gone.
 pub fn outcome(delivered: <DeliveryFuture as Future>::Output) -> Result<(), KafkaError> {
     match delivered {
         Ok(Ok(_)) => Ok(()),
@@ -281,7 +281,7 @@ pub fn outcome(delivered: <DeliveryFuture as Future>::Output) -> Result<(), Kafk
     }
 }
 
-/// The record as the client takes it.
+/// Converts the record to the client's type.
 fn future_record<'r>(topic: &'r str, record: &'r Outgoing) -> FutureRecord<'r, [u8], [u8]> {
     FutureRecord {
         topic,

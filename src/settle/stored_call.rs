@@ -1,8 +1,8 @@
-//! A call as topics keep it: a dead letter's, or one that waits for its next attempt.
+//! A call as topics store it: as a dead letter, or while it waits for its next attempt.
 //!
-//! A record's value is the body as it was first rendered; all else is in its headers: one each in a dead letter, which
-//! people read, and one for all where a call waits. Where the call goes and what signs it is looked up when its time
-//! comes, so that a webhook that has changed meanwhile gets it as it is now.
+//! The record's value is the body as it was first rendered. Everything else is in headers: one header per field in a
+//! dead letter, which people read, and a single header for a waiting call. The call's URL and secret are looked up
+//! when the call is due, so a change of the webhook applies to it.
 
 mod packed;
 mod separate;
@@ -31,59 +31,59 @@ pub struct StoredCall {
     pub message: MessageId,
     pub call: CallId,
     pub url: Arc<str>,
-    /// The URL's place among so many of its webhook.
+    /// Index of the URL among the webhook's URLs, and their number.
     pub endpoint: (usize, usize),
     pub event_date: EventDate,
     pub sequence: Sequence,
-    /// Where the row change's record stands, and when it was appended, milliseconds since 1970.
+    /// The row change's record, and when it was appended, in milliseconds since 1970.
     pub place: Place,
     pub appended_ms: i64,
-    /// When it was first meant to go out, milliseconds since 1970.
+    /// When the first attempt was due, in milliseconds since 1970.
     pub offered_ms: i64,
     pub attempts: u32,
     pub deferrals: u32,
     pub step: WriteCount,
-    /// The row that it is about, if its webhook wanted row order when it was made.
+    /// Row of the change, if its webhook wanted row order when the call was made.
     pub row: Option<RowKey>,
 }
 
-/// Until when a call waits, and who may end it.
+/// How long a call waits, and which instances may end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
-    /// When it is to go out, milliseconds since 1970.
+    /// When the call is due, in milliseconds since 1970.
     pub due_ms: i64,
-    /// Up to which offset of their log the definitions were known to whoever sent it to wait: only who knows as much
-    /// may take it for one of a definition that is gone.
+    /// Offset of the definitions topic up to which the writer of the record knew the definitions. Only an instance
+    /// that has read as far may treat an unknown definition as deleted.
     pub definitions: i64,
 }
 
-/// A record that is no call.
+/// A record that is not a valid call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is no call: {part} is {problem}")]
+#[error("invalid retry record: {part} is {problem}")]
 pub struct InvalidCall {
     part: CallPart,
     problem: &'static str,
 }
 
-/// What there is a problem with.
+/// Part of a record that is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum CallPart {
     Header(&'static str),
-    /// One of those in the packed header: which it is, counted from one, and what it says.
+    /// A field of the packed header: its number, counted from one, and its name.
     Field(usize, &'static str),
 }
 
 impl fmt::Display for CallPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallPart::Header(name) => write!(f, "its header {PREFIX}{name}"),
-            CallPart::Field(number, name) => write!(f, "field {number} ({name}) of its header {}", packed::HEADER),
+            CallPart::Header(name) => write!(f, "header {PREFIX}{name}"),
+            CallPart::Field(number, name) => write!(f, "field {number} ({name}) of header {}", packed::HEADER),
         }
     }
 }
 
-/// The problem of what can't be parsed.
-const BAD: &str = "not what it has to be";
+/// The problem of a value that can't be parsed.
+const BAD: &str = "malformed";
 
 impl StoredCall {
     pub fn of(call: &Call) -> Self {
@@ -92,8 +92,8 @@ impl StoredCall {
         Self { attempts, deferrals, step, ..first }
     }
 
-    /// The call of a message that was never tried. `place` is the row change's record, appended at the first time
-    /// and meant to go out at the second; both are in milliseconds since 1970.
+    /// A message's call before its first attempt. `place` is the row change's record. `appended_ms` is when that was
+    /// appended, `offered_ms` when the first attempt is due, both in milliseconds since 1970.
     pub fn first(message: &Message, place: Place, row: Option<RowKey>, (appended_ms, offered_ms): (i64, i64)) -> Self {
         let target = &message.target;
         Self {
@@ -116,10 +116,10 @@ impl StoredCall {
         }
     }
 
-    /// Reads the headers of a record that waits.
+    /// Reads the headers of a waiting call's record.
     ///
     /// # Errors
-    /// One is missing or unreadable: another program has written to the topic.
+    /// A header is missing or unreadable: another program has written to the topic.
     pub fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, InvalidCall> {
         match header(packed::HEADER) {
             Some(packed) => packed::read(packed).map(|(call, _)| call),
@@ -127,7 +127,7 @@ impl StoredCall {
         }
     }
 
-    /// The same, and until when it waits.
+    /// Like [`StoredCall::read`], and returns until when the call waits too.
     ///
     /// # Errors
     /// As [`StoredCall::read`].
@@ -138,8 +138,8 @@ impl StoredCall {
         }
     }
 
-    /// Reads a dead letter's headers: the call has ended, and may begin anew. Earlier versions wrote fewer: which place the
-    /// URL had is not known then, so that only the same URL counts.
+    /// Reads a dead letter's headers: the call has ended, and may start again. Earlier versions wrote fewer headers.
+    /// The index of the URL is unknown then, so the call can only go to the same URL.
     ///
     /// # Errors
     /// As [`StoredCall::read`].
@@ -152,13 +152,13 @@ impl StoredCall {
         separate::write(self, kind)
     }
 
-    /// The record of the call while it waits.
+    /// The record of a waiting call.
     pub(super) fn waiting(&self, until: Due, body: Bytes) -> Outgoing {
         let headers = OutgoingHeaders::few("retry").add(packed::NAME, packed::write(self, self.step.next(), until));
         Outgoing {
             kind: OutgoingKind::Retry,
             place: self.place.to_string(),
-            // Hashes, so that calls are spread evenly over the topic's partitions. All of a row are in one.
+            // Hashes spread calls evenly over the topic's partitions. All calls of a row are in one partition.
             key: Some(match self.row {
                 Some(row) => Bytes::copy_from_slice(&row.bytes()),
                 None => Bytes::copy_from_slice(self.call.0.as_bytes()),
@@ -168,14 +168,14 @@ impl StoredCall {
         }
     }
 
-    /// The record of the call in the topic of row order, where all of its row are in one partition. One that was made
-    /// when its webhook wanted no order is a row of its own.
+    /// The record of the call in the row-order topic. All calls of a row are in one partition. A call that was made
+    /// when its webhook wanted no row order is a row by itself.
     pub(super) fn in_order(mut self, until: Due, body: Bytes) -> Outgoing {
         self.row.get_or_insert(RowKey::alone(self.call));
         self.waiting(until, body)
     }
 
-    /// The record of the call when it is sent out again: due now, as if it had never been tried.
+    /// The record of a call that is sent again: due now, as if no attempt had been made.
     pub fn due(self, now: Timestamp, definitions: i64, body: Bytes) -> Outgoing {
         let now_ms = now.as_millisecond();
         let step = WriteCount::requested(now_ms);
@@ -183,15 +183,15 @@ impl StoredCall {
         call.waiting(Due { due_ms: now_ms, definitions }, body)
     }
 
-    /// The place among the webhook's URLs of the one that it goes to now: its own, else the one that has taken its
-    /// place where their number is the same. None when its URL was taken away.
+    /// Index of the webhook's URL that the call goes to now: the same URL, or the URL at the same index if the number
+    /// of URLs is unchanged. None if the URL was removed.
     pub fn endpoint_of(&self, target: &Target) -> Option<usize> {
         let same = target.endpoints.iter().position(|endpoint| endpoint.url == self.url);
         let (place, of) = self.endpoint;
         same.or_else(|| (of == target.endpoints.len() && place < of).then_some(place))
     }
 
-    /// The call that it is again.
+    /// Restores the call.
     pub fn into_call(self, endpoint: usize, target: Arc<Target>, live: Live, body: Bytes, receipt: Receipt) -> Call {
         let message = Message {
             id: self.message,
@@ -220,15 +220,15 @@ impl StoredCall {
 }
 
 impl Due {
-    /// How long the call waits still, at a time in milliseconds since 1970.
+    /// How long the call still waits at `now_ms`, in milliseconds since 1970.
     pub fn left(self, now_ms: i64) -> Duration {
         Duration::from_millis(u64::try_from(self.due_ms.saturating_sub(now_ms)).unwrap_or(0))
     }
 
-    /// Reads a retry record's headers.
+    /// Reads the headers of a waiting call's record.
     ///
     /// # Errors
-    /// One is missing or unreadable.
+    /// A header is missing or unreadable.
     pub fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, InvalidCall> {
         match header(packed::HEADER) {
             Some(packed) => packed::read_until(packed),
@@ -237,7 +237,7 @@ impl Due {
     }
 }
 
-/// Its text is `1/3`.
+/// Parses a text like `1/3`.
 fn endpoint(text: &str) -> Option<(usize, usize)> {
     let (place, of) = text.split_once('/')?;
     Some((place.parse().ok()?, of.parse().ok()?))
@@ -310,7 +310,7 @@ mod tests {
             kept.in_order(until, Bytes::new()).key
         };
         assert_eq!(of(1 << 64, kept().row), of(2 << 64, kept().row));
-        assert_ne!(of(1 << 64, None), of(2 << 64, None), "what has no row waits for no other");
+        assert_ne!(of(1 << 64, None), of(2 << 64, None), "a call without a row has a separate key");
     }
 
     #[test]
@@ -323,8 +323,8 @@ mod tests {
         let (a, b, c, d) =
             ("https://a.example/", "https://b.example/x?y=é", "https://c.example/", "https://d.example/");
         assert_eq!(to(&[a, b, c]), Some(1));
-        assert_eq!(to(&[b]), Some(0), "its own, wherever it stands");
-        assert_eq!(to(&[a, d, c]), Some(1), "the one that has taken its place");
-        assert_eq!(to(&[a, c]), None, "it was taken away");
+        assert_eq!(to(&[b]), Some(0), "the same URL, at any index");
+        assert_eq!(to(&[a, d, c]), Some(1), "the URL that replaced it");
+        assert_eq!(to(&[a, c]), None, "the URL was removed");
     }
 }

@@ -1,4 +1,4 @@
-//! Dead letters on librdkafka's own mock cluster, read back with a consumer.
+//! Writes of dead letters and waiting calls to librdkafka's mock cluster, read back with a consumer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl ReceiptTracker for CountingBook {
 }
 
 impl CountingBook {
-    /// Shares added, settled, abandoned; an entry opens with one that is not added.
+    /// Shares added, settled, abandoned. A ledger entry opens with one share that is not added.
     fn counts(&self) -> [usize; 3] {
         [&self.shares, &self.settled, &self.abandoned].map(|count| count.load(Ordering::SeqCst))
     }
@@ -143,7 +143,7 @@ impl Bench {
         }
     }
 
-    /// The broker takes none of the next records for its size. A record is written alone the second time, since the
+    /// Makes the broker refuse the next requests for their size. A record is written alone the second time, since the
     /// first refusal may be that of its batch.
     fn refuse_for_size(&self, times: usize) {
         let refusals = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; times];
@@ -157,7 +157,7 @@ impl Bench {
     async fn first_in(&self, topic: &str) -> OwnedMessage {
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
-            // A group of its own: the mock keeps members that have left until their session ends.
+            // A separate group: the mock keeps members that have left until their session ends.
             .set("group.id", topic)
             .set("auto.offset.reset", "earliest")
             .create()
@@ -337,9 +337,9 @@ async fn a_call_too_large_for_its_retry_topic_becomes_a_dead_letter_that_can_be_
     let headers = headers(&record);
     assert_eq!((&*headers["outhook-kind"], &*headers["outhook-class"]), ("call", "too_large"));
     let (bytes, cause) = headers["outhook-cause"].split_once(" bytes").unwrap();
-    let bytes = bytes.strip_prefix("the topic outhook.retry.5s takes no record of its size, ").unwrap();
+    let bytes = bytes.strip_prefix("topic outhook.retry.5s refuses a record of its size, ").unwrap();
     assert!((300..1000).contains(&bytes.parse::<usize>().unwrap()), "{bytes}");
-    assert_eq!(cause, ": raise its max.message.bytes, then redrive; its last attempt: no answer");
+    assert_eq!(cause, ": raise the topic's max.message.bytes, then redrive; its last attempt: no answer");
 }
 
 #[tokio::test]

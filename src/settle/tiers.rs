@@ -1,13 +1,12 @@
-//! Which retry topic a call waits in, and when it has waited enough; pure.
+//! Selects the retry topic of a waiting call, and computes when the call has waited long enough. Pure.
 //!
-//! All records of one topic wait about equally long, so they go on in the order in which they came. A wait
-//! between two delays is spent in the topic of the shorter one; what is then left of it, in the topics of ever shorter
-//! ones.
+//! All records of one topic wait about equally long, so they leave it in the order in which they arrived. A wait
+//! between two delays is spent in the topic of the shorter delay. The rest is spent in topics of ever shorter delays.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The retry topics, the one with the shortest delay first.
+/// The retry topics, the shortest delay first.
 #[derive(Debug, Clone)]
 pub struct Tiers(Arc<[Tier]>);
 
@@ -18,14 +17,14 @@ pub struct Tier {
     pub delay: Duration,
 }
 
-/// A call that can't be sent for a reason of this instance's is looked at again after this at the latest.
+/// Max delay of a deferral: a call that this instance can't send now is checked again after at most this time.
 const LONGEST_DEFERRAL: Duration = Duration::from_secs(300);
 
-/// By which part of its delay a topic's record may keep those behind it waiting.
+/// Divisor: beyond the topic's delay, a record may hold up the records behind it for this fraction of the delay.
 const PATIENCE: i64 = 4;
 
 impl Tiers {
-    /// Topics for these delays, the shortest first. `prefix` is what their names begin with.
+    /// Topics for these delays, the shortest first. Their names begin with `prefix`.
     pub fn new(prefix: &str, delays: &[Duration]) -> Self {
         let tier = |delay: &Duration| Tier { topic: format!("{prefix}.{}", name(*delay)).into(), delay: *delay };
         Self(delays.iter().map(tier).collect())
@@ -40,16 +39,16 @@ impl Tiers {
         self.0.iter().find(|tier| &*tier.topic == topic)
     }
 
-    /// The tier to wait in for the time after so many deferrals: a longer one each time, up to five minutes.
+    /// The tier for the wait after this number of deferrals: a longer one each time, up to five minutes.
     pub fn after(&self, deferrals: u32) -> &Tier {
         let short = self.0.iter().take_while(|tier| tier.delay <= LONGEST_DEFERRAL).count().max(1);
         &self.0[(deferrals as usize).min(short - 1)]
     }
 
-    /// The tier to wait in for so long: that of the longest delay that is not longer.
+    /// The tier for a wait: the longest delay that is not longer than the wait, or else the shortest.
     ///
     /// # Panics
-    /// There is no tier; the configuration is refused then.
+    /// If there is no tier. The configuration check refuses that.
     pub fn of(&self, wait: Duration) -> &Tier {
         let longest = self.0.iter().rev().find(|tier| tier.delay <= wait);
         longest.or(self.0.first()).expect("a configuration without retry topics is refused")
@@ -57,14 +56,14 @@ impl Tiers {
 }
 
 impl Tier {
-    /// Its name among the places where calls wait: the delay.
+    /// The delay, as the name of this tier among the places where calls wait.
     pub fn name(&self) -> String {
         name(self.delay)
     }
 
-    /// When a record goes on that was appended and is due at these times, in milliseconds since 1970: when it is due, or, if
-    /// that is later than the topic's delay by more than a part, when it has waited so long; what is left it is to wait in
-    /// another topic. That is never later than [`Tier::latest_ms`].
+    /// When a record leaves the topic, in milliseconds since 1970. A record that is due within 1.25 delays of its
+    /// append leaves when it is due. Any other record leaves after one delay, and spends the rest of its wait in
+    /// another topic. Never later than [`Tier::latest_ms`].
     pub fn goes_on_ms(&self, appended_ms: i64, due_ms: i64, now_ms: i64) -> i64 {
         let delay_ms = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
         let longest_ms = delay_ms.saturating_add(delay_ms / PATIENCE);
@@ -73,7 +72,8 @@ impl Tier {
         until_ms.min(self.latest_ms(now_ms))
     }
 
-    /// When what comes now goes on at the latest, whatever the clocks say; milliseconds since 1970.
+    /// The latest time at which a record that arrives now leaves the topic, whatever the clocks say, in milliseconds
+    /// since 1970.
     pub fn latest_ms(&self, now_ms: i64) -> i64 {
         let delay_ms = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
         now_ms.saturating_add(delay_ms.saturating_add(delay_ms / PATIENCE))
@@ -136,7 +136,7 @@ mod tests {
     }
 
     proptest! {
-        /// Through however many topics, a call comes out when it is due, and soon after.
+        /// A call leaves the last topic when it is due and not much later, however many topics it passes.
         #[test]
         fn every_wait_ends_in_time(wait_ms in 0i64..500_000_000) {
             let tiers = tiers();

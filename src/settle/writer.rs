@@ -19,33 +19,33 @@ use crate::kafka::errors;
 use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 
-/// The wait after a write that failed, doubled up to the longest.
+/// Wait after a failed write. It doubles up to the longest.
 pub(super) const FIRST_WAIT: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How long one write may take before it counts as failed and is tried again.
+/// Timeout of one write. After it the write counts as failed and is repeated.
 pub(super) const WRITE_TIMEOUT_MS: &str = "30000";
 
-/// How often it is told that records can't be written.
+/// Min interval between two log lines of failed writes.
 pub(super) const TELL_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) struct RetryingWriter {
-    /// What is written: `dead letters` or `retries`.
+    /// Name of the records for logs: `dead letters`, `retries` or `operator events`.
     what: &'static str,
     producer: Renewed,
-    /// For what was refused for its size, perhaps only for that of what went with it.
+    /// Writes records that were refused for their size: perhaps another record of the batch was too large.
     alone: Renewed,
     giving_up: Arc<DeadLetterer>,
-    /// Where tasks are spawned from the client's thread.
+    /// Spawns tasks from the client's thread.
     runtime: Handle,
-    /// How many records are under way.
+    /// Number of records under way.
     pending: watch::Sender<usize>,
     pending_gauge: Gauge,
     stop: Stop,
     last_told: Mutex<Option<Instant>>,
 }
 
-/// A record under way, and what it settles. It counts until it is dropped.
+/// A record under way, and the receipt that it settles. It counts as pending until it is dropped.
 struct Pending {
     writer: Arc<RetryingWriter>,
     receipt: Option<Receipt>,
@@ -58,14 +58,14 @@ impl Pending {
         Self { writer: writer.clone(), receipt }
     }
 
-    /// Its record is acknowledged.
+    /// Settles the receipt of an acknowledged record.
     fn settle(mut self) {
         if let Some(receipt) = self.receipt.take() {
             receipt.settle();
         }
     }
 
-    /// Its record was not acknowledged for this reason.
+    /// Writes again a record that was not acknowledged for this reason.
     fn take_long(self, topic: Arc<str>, record: Outgoing, reason: KafkaError) {
         let writer = self.writer.clone();
         if writer.stop.is_asked() {
@@ -82,7 +82,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // First, so that whoever waits for what is pending finds it settled, or not.
+        // First, so that the receipt is settled or dropped when `drained` sees that nothing is pending.
         drop(self.receipt.take());
         self.writer.pending_gauge.decrement(1.0);
         self.writer.pending.send_modify(|pending| *pending -= 1);
@@ -90,7 +90,7 @@ impl Drop for Pending {
 }
 
 impl RetryingWriter {
-    /// Must be called in a tokio runtime.
+    /// Call it in a tokio runtime.
     pub fn new(
         what: &'static str,
         pending_gauge: Gauge,
@@ -100,7 +100,7 @@ impl RetryingWriter {
         let settings = producer::settings(client, WRITE_TIMEOUT_MS);
         let alone = Renewed::new(producer::alone(&settings));
         let producer = Renewed::new(settings);
-        producer.make().map_err(|reason| format!("the producer of {what} can't be made: {reason}"))?;
+        producer.make().map_err(|reason| format!("the Kafka producer of {what} can't be created: {reason}"))?;
         Ok(Arc::new(Self {
             what,
             producer,
@@ -114,30 +114,30 @@ impl RetryingWriter {
         }))
     }
 
-    /// Writes the dead letter of a call that this topic does not take for its size; otherwise as below.
+    /// Writes the dead letter of a call that `topic` refused for its size. Otherwise like [`Self::write_then_settle`].
     pub fn dead_letter(self: &Arc<Self>, record: &Outgoing, topic: &str, receipt: Receipt) {
         let letter = self.giving_up.too_large(record, topic);
         self.write_then_settle(self.giving_up.letters.clone(), letter, receipt);
     }
 
-    /// Writes the record, however often that takes, then settles the receipt. When stopped before, it
-    /// drops the receipt.
+    /// Writes the record, retrying until it is acknowledged, then settles the receipt. Drops the receipt if it is
+    /// stopped before.
     pub fn write_then_settle(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, receipt: Receipt) {
         self.begin(topic, record, Some(receipt));
     }
 
-    /// Writes the record, however often that takes, unless it is stopped before.
+    /// Writes the record, retrying until it is acknowledged or the writer is stopped.
     pub fn write(self: &Arc<Self>, topic: Arc<str>, record: Outgoing) {
         self.begin(topic, record, None);
     }
 
-    /// How many records are under way.
+    /// Number of records under way.
     pub fn pending(&self) -> usize {
         *self.pending.borrow()
     }
 
-    /// Hands the record to the client, together with what is to be done when it is acknowledged. Only one that is not
-    /// becomes a task: there can be many thousands a second.
+    /// Hands the record to the client, with the callback for its outcome. Only a record that is not acknowledged
+    /// becomes a task: there can be many thousands of records a second.
     fn begin(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, receipt: Option<Receipt>) {
         if self.stop.is_asked() {
             return;
@@ -151,14 +151,14 @@ impl RetryingWriter {
             Err((reason, record)) => pending.take_long(to, record, reason),
         };
         self.producer.begin(&topic, record, Box::new(report));
-        // What it was handed since [`Writer::stop`] has looked.
+        // Purge a record that was handed over after [`Self::stop`] had purged.
         if self.stop.is_asked() {
             self.purge();
         }
     }
 
     pub async fn drained(&self) {
-        // The sender is in `self`: the only error, a dropped sender, can't be.
+        // The sender is in `self`, so the only error, a dropped sender, can't occur.
         let _ = self.pending.subscribe().wait_for(|pending| *pending == 0).await;
     }
 
@@ -167,8 +167,8 @@ impl RetryingWriter {
         self.purge();
     }
 
-    /// Has the client report what is not acknowledged. In a thread, since it waits for those of the client, which may be
-    /// looking up names.
+    /// Makes the client report each unacknowledged record as failed. Runs in a separate thread: it waits for the
+    /// client's threads, which may be resolving names.
     fn purge(self: &Arc<Self>) {
         if self.pending() > 0 {
             let writer = self.clone();
@@ -176,8 +176,8 @@ impl RetryingWriter {
         }
     }
 
-    /// Writes what was not acknowledged for this reason. A call that its topic does not take is written to the dead
-    /// letters instead.
+    /// Writes a record that was not acknowledged for this reason. A call that its topic refuses for its size is
+    /// written to the dead-letter topic instead.
     async fn write_until_acknowledged(&self, mut topic: Arc<str>, mut record: Outgoing, reason: KafkaError) {
         self.producer.drop_broken();
         let (mut is_alone, mut wait, mut written) = (false, FIRST_WAIT, Err(reason));
@@ -186,7 +186,7 @@ impl RetryingWriter {
                 Ok(()) => break,
                 Err(reason) if is_queue_full(&reason) => {}
                 Err(reason) if is_too_large(&reason) && !is_alone => is_alone = true,
-                // Waiting does not make it smaller.
+                // Waiting does not make the record smaller.
                 Err(reason) if is_too_large(&reason) && record.has_spare_bytes() => leave_out(&topic, &mut record),
                 Err(reason) if is_too_large(&reason) && matches!(record.kind, OutgoingKind::Retry) => {
                     record = self.giving_up.too_large(&record, &topic);
@@ -211,7 +211,7 @@ impl RetryingWriter {
             error!(
                 topic,
                 pending = *self.pending.borrow(),
-                "{} can't be written, so their records' offsets wait: {} (for one, {})",
+                "{} can't be written, so the offsets of their records are held back: {} (one of them: {})",
                 self.what,
                 errors::told(reason),
                 record.place
@@ -224,8 +224,8 @@ fn leave_out(topic: &str, record: &mut Outgoing) {
     let (part, bytes) = record.leave_out();
     error!(
         topic,
-        "the dead letter of {} is written without its {part} of {bytes} bytes, because the topic does not take it \
-         whole: raise the topic's max.message.bytes",
+        "the dead letter of {} is written without its {part} of {bytes} bytes, because the topic refused the whole \
+         record for its size: raise the topic's max.message.bytes",
         record.place
     );
 }
@@ -240,27 +240,27 @@ fn count(topic: &str, kind: OutgoingKind) {
     }
 }
 
-/// Gives the recorder the descriptions of this stage's metrics.
+/// Registers the descriptions of this stage's metrics.
 pub fn describe_metrics() {
     describe_counter!("outhook_dead_letters_total", "Dead letters written and acknowledged, by kind and cause");
-    describe_gauge!("outhook_dead_letters_pending", "Dead letters not acknowledged yet; their offsets wait");
+    describe_gauge!("outhook_dead_letters_pending", "Dead letters not acknowledged yet; their offsets are held back");
     describe_counter!(
         "outhook_redriven_total",
-        "Calls that somebody sent out again over this instance's API, by how: redrive of a dead letter, or resend"
+        "Calls sent again over this instance's API, by how: redrive of a dead letter, or resend of a message"
     );
-    describe_counter!("outhook_operator_events_total", "What operators should know of endpoints, by kind");
+    describe_counter!("outhook_operator_events_total", "Operator events of endpoints, written or not, by kind");
     describe_counter!(
         "outhook_operator_events_left_out_total",
-        "Operator events that were not written, because too many were on their way"
+        "Operator events that were dropped, because too many were not acknowledged yet"
     );
-    describe_counter!("outhook_retries_total", "Calls that went to wait in a retry topic, by topic");
+    describe_counter!("outhook_retries_total", "Calls written to a retry topic or to the overflow log, by topic");
     describe_gauge!(
         "outhook_retries_pending",
-        "Calls on their way to a retry topic, not acknowledged yet; their offsets wait"
+        "Calls that their retry topic or the overflow log has not acknowledged yet; their offsets are held back"
     );
     describe_gauge!(
         "outhook_row_order_pending",
-        "Calls on their way to the topic of row order, not acknowledged yet; their offsets wait"
+        "Calls that the row-order topic has not acknowledged yet; their offsets are held back"
     );
-    describe_gauge!("outhook_operator_events_pending", "Operator events on their way to their topic");
+    describe_gauge!("outhook_operator_events_pending", "Operator events that their topic has not acknowledged yet");
 }

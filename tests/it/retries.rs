@@ -160,7 +160,7 @@ fn what_is_no_call_in_a_retry_topic_becomes_a_dead_letter() {
         harness::Broker::get().read_all(&site.dead_letters).into_iter().next()
     });
     assert_eq!(letter.value.as_deref(), Some(&b"nonsense"[..]));
-    assert_eq!(letter.header("outhook-cause"), Some("it is no call: its header outhook-offered is missing"));
+    assert_eq!(letter.header("outhook-cause"), Some("invalid retry record: header outhook-offered is missing"));
     assert_eq!(letter.header("outhook-topic"), Some(&*format!("{}.200ms", site.retries)));
 }
 
@@ -212,7 +212,7 @@ fn a_retry_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on() 
     let headers = ["kind", "class", "attempts"].map(|name| letter.header(&format!("outhook-{name}")));
     assert_eq!(headers, [Some("call"), Some("too_large"), Some("1")]);
     let cause = letter.header("outhook-cause").unwrap();
-    assert!(cause.starts_with(&format!("the topic {topic} takes no record of its size, ")), "{cause}");
+    assert!(cause.starts_with(&format!("topic {topic} refuses a record of its size, ")), "{cause}");
     assert!(cause.ends_with("answered 500 Internal Server Error"), "{cause}");
     harness::eventually("the message log says how it ended", SOON, || {
         let entries = broker.read_all(&site.message_log);

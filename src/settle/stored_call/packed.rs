@@ -1,9 +1,9 @@
-//! The header that has all of a call that waits. One, since every deferral writes and reads it, and twenty headers of
-//! their own cost more than all the rest of it.
+//! The packed header: all fields of a waiting call in one header. Every deferral writes and reads it, and twenty
+//! separate headers cost more than all other parts of the record together.
 //!
-//! Its fields are separated by tabs. The first is the version of the format, then come the two that say until when the
-//! call waits, which are read most often. Of texts, which may hold anything, tabs and backslashes are escaped. A reader
-//! passes over fields behind those that it knows.
+//! Tabs separate the fields. The first field is the format version. The next two say until when the call waits, since
+//! they are read most often. Free text may hold anything, so tabs and backslashes in it are escaped. A reader skips
+//! fields behind those that it knows.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
@@ -13,18 +13,18 @@ use super::{BAD, CallPart, Due, InvalidCall, StoredCall, endpoint};
 use crate::decode::{EventDate, Sequence};
 use crate::id::{CallId, MessageId, Place, WriteCount};
 
-/// What its name has behind the prefix.
+/// The header's name without the prefix.
 pub(in super::super) const NAME: &str = "waiting";
 
-/// The whole name.
+/// The header's full name.
 pub(super) const HEADER: &str = "outhook-waiting";
 
 const VERSION: &str = "1";
 
-/// What the fields of fixed and of usual size take.
+/// Bytes of the fields of fixed and of usual size.
 const USUAL_BYTES: usize = 320;
 
-/// The header's text. The call is at the step that its record says.
+/// The header's text. `step` is the step of the record.
 pub(super) fn write(call: &StoredCall, step: WriteCount, until: Due) -> String {
     let mut fields = Writing(String::with_capacity(USUAL_BYTES + call.url.len()));
     fields.0.push_str(VERSION);
@@ -53,7 +53,7 @@ pub(super) fn write(call: &StoredCall, step: WriteCount, until: Due) -> String {
     fields.0
 }
 
-/// Reads all of it.
+/// Reads the call, and until when it waits.
 pub(super) fn read(header: &[u8]) -> Result<(StoredCall, Due), InvalidCall> {
     let mut fields = PackedReader::of(header)?;
     let until = fields.until()?;
@@ -92,7 +92,7 @@ pub(super) fn read(header: &[u8]) -> Result<(StoredCall, Due), InvalidCall> {
     Ok((call, until))
 }
 
-/// Reads until when the call waits, and nothing behind that.
+/// Reads until when the call waits, and none of the later fields.
 pub(super) fn read_until(header: &[u8]) -> Result<Due, InvalidCall> {
     PackedReader::of(header)?.until()
 }
@@ -102,10 +102,10 @@ struct Writing(String);
 impl Writing {
     fn add(&mut self, value: impl Display) {
         self.0.push('\t');
-        write!(self.0, "{value}").expect("a string takes all that is written to it");
+        write!(self.0, "{value}").expect("writing to a string never fails");
     }
 
-    /// An empty field where there is nothing.
+    /// Adds an empty field for None.
     fn add_if_there(&mut self, value: Option<impl Display>) {
         match value {
             Some(value) => self.add(value),
@@ -131,19 +131,19 @@ impl Writing {
 /// The fields that are not read yet.
 struct PackedReader<'a> {
     fields: Split<'a, char>,
-    /// How many were read.
+    /// Number of fields read.
     number: usize,
 }
 
 impl<'a> PackedReader<'a> {
-    /// Of a version that is known.
+    /// Opens a header of a known version.
     fn of(header: &'a [u8]) -> Result<Self, InvalidCall> {
-        let no_text = InvalidCall { part: CallPart::Header(NAME), problem: "no text" };
+        let no_text = InvalidCall { part: CallPart::Header(NAME), problem: "not UTF-8 text" };
         let text = std::str::from_utf8(header).map_err(|_| no_text)?;
         let mut reading = Self { fields: text.split('\t'), number: 0 };
         match reading.text("version")? {
             VERSION => Ok(reading),
-            _ => Err(reading.is("version", "none that this version of Outhook reads")),
+            _ => Err(reading.is("version", "not a version that this Outhook reads")),
         }
     }
 
@@ -151,7 +151,7 @@ impl<'a> PackedReader<'a> {
         Ok(Due { due_ms: self.parsed("due-ms")?, definitions: self.parsed("definitions")? })
     }
 
-    /// What is wrong with the field that was read last.
+    /// An error in the last field that was read.
     fn is(&self, name: &'static str, problem: &'static str) -> InvalidCall {
         InvalidCall { part: CallPart::Field(self.number, name), problem }
     }
@@ -210,7 +210,7 @@ mod tests {
         write(&kept(), kept().step, UNTIL)
     }
 
-    /// It stands in topics, for hours and between versions, so it stays as it is.
+    /// Topics hold this format for hours and between versions, so it does not change.
     #[test]
     fn this_is_the_format() {
         let fields: Vec<_> = [
@@ -244,16 +244,16 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let reason = |text: &str| read(text.as_bytes()).unwrap_err().to_string();
-        let in_field = |field: &str| format!("it is no call: field {field}");
-        let header = "of its header outhook-waiting is";
-        assert_eq!(reason(""), in_field(&format!("1 (version) {header} none that this version of Outhook reads")));
+        let in_field = |field: &str| format!("invalid retry record: field {field}");
+        let header = "of header outhook-waiting is";
+        assert_eq!(reason(""), in_field(&format!("1 (version) {header} not a version that this Outhook reads")));
         assert_eq!(reason("1"), in_field(&format!("2 (due-ms) {header} missing")));
         let bad_event = written().replace("def456", "DEF456");
-        assert_eq!(reason(&bad_event), in_field(&format!("9 (event) {header} not what it has to be")));
+        assert_eq!(reason(&bad_event), in_field(&format!("9 (event) {header} malformed")));
         let bad_text = written().replace("acme", "a\\cme");
-        assert_eq!(reason(&bad_text), in_field(&format!("21 (account) {header} not what it has to be")));
+        assert_eq!(reason(&bad_text), in_field(&format!("21 (account) {header} malformed")));
         let no_text = read(b"\xff").unwrap_err().to_string();
-        assert_eq!(no_text, "it is no call: its header outhook-waiting is no text");
+        assert_eq!(no_text, "invalid retry record: header outhook-waiting is not UTF-8 text");
     }
 
     #[test]

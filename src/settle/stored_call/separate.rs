@@ -1,5 +1,4 @@
-//! A header for each part of a call: those of dead letters, which people read, and of calls that earlier versions sent
-//! to wait.
+//! One header per field of a call: in dead letters, which people read, and in the waiting calls of earlier versions.
 
 use jiff::Timestamp;
 
@@ -8,7 +7,7 @@ use super::{BAD, CallPart, Due, InvalidCall, StoredCall, endpoint};
 use crate::decode::{EventDate, Sequence};
 use crate::id::{CallId, MessageId, Place, WriteCount};
 
-/// The headers.
+/// Writes the headers.
 pub(super) fn write(call: &StoredCall, kind: &str) -> OutgoingHeaders {
     let (endpoint, of) = call.endpoint;
     let headers = OutgoingHeaders::new(kind)
@@ -29,7 +28,7 @@ pub(super) fn write(call: &StoredCall, kind: &str) -> OutgoingHeaders {
     headers.add_if_there("row", call.row)
 }
 
-/// Reads all of a call.
+/// Reads all fields of a call.
 pub(super) fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<StoredCall, InvalidCall> {
     let read = HeaderReader { header };
     let offered: Timestamp = read.parsed("offered")?;
@@ -60,13 +59,13 @@ pub(super) fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Stor
     })
 }
 
-/// Reads until when it waits.
+/// Reads until when the call waits.
 pub(super) fn read_until<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Due, InvalidCall> {
     let read = HeaderReader { header };
     Ok(Due { due_ms: read.parsed("due-ms")?, definitions: read.parsed("definitions")? })
 }
 
-/// Reads a dead letter's. Earlier versions wrote fewer.
+/// Reads a dead letter's headers. Earlier versions wrote fewer.
 pub(super) fn read_letter<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<StoredCall, InvalidCall> {
     let has_appended = header("outhook-appended-ms").is_some();
     let call = read(|name| header(name).or_else(|| left_out_before(name)))?;
@@ -74,7 +73,7 @@ pub(super) fn read_letter<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Resu
     Ok(StoredCall { appended_ms, step: WriteCount::FIRST, ..call })
 }
 
-/// Reads headers, each of which says what is wrong with it.
+/// Reads headers. Each error names the header.
 struct HeaderReader<F> {
     header: F,
 }
@@ -83,7 +82,7 @@ impl<'a, F: Fn(&str) -> Option<&'a [u8]>> HeaderReader<F> {
     fn text(&self, name: &'static str) -> Result<&'a str, InvalidCall> {
         let value = (self.header)(&format!("{PREFIX}{name}"))
             .ok_or(InvalidCall { part: CallPart::Header(name), problem: "missing" })?;
-        std::str::from_utf8(value).map_err(|_| InvalidCall { part: CallPart::Header(name), problem: "no text" })
+        std::str::from_utf8(value).map_err(|_| InvalidCall { part: CallPart::Header(name), problem: "not UTF-8 text" })
     }
 
     fn with<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, InvalidCall> {
@@ -102,7 +101,7 @@ impl<'a, F: Fn(&str) -> Option<&'a [u8]>> HeaderReader<F> {
     }
 }
 
-/// What a header says that letters of earlier versions lack.
+/// Defaults of headers that dead letters of earlier versions lack.
 fn left_out_before(name: &str) -> Option<&'static [u8]> {
     match name.strip_prefix(PREFIX)? {
         "endpoint" => Some(b"0/0"),
@@ -141,10 +140,10 @@ mod tests {
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         let none = StoredCall::read(|_| None).unwrap_err().to_string();
-        assert_eq!(none, "it is no call: its header outhook-offered is missing");
+        assert_eq!(none, "invalid retry record: header outhook-offered is missing");
         let each = |name: &str| (name != HEADER).then_some(&b"x"[..]);
         let bad = StoredCall::read(each).unwrap_err().to_string();
-        assert_eq!(bad, "it is no call: its header outhook-offered is not what it has to be");
+        assert_eq!(bad, "invalid retry record: header outhook-offered is malformed");
     }
 
     #[test]

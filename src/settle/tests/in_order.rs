@@ -1,4 +1,4 @@
-//! The topic of row order on librdkafka's mock cluster: nothing is in it for the first time behind what came later.
+//! The row-order topic on librdkafka's mock cluster: no call is in it for the first time behind a later one.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ const CALLS: i64 = 300;
 const ROWS: i64 = 7;
 
 impl Bench {
-    /// The call of the record at this offset, about one of a few rows.
+    /// The call of the record at this offset. Calls are about one of a few rows.
     pub(super) fn ordered(&self, offset: i64) -> Call {
         let mut call = self.call();
         call.place.offset = offset;
@@ -17,7 +17,7 @@ impl Bench {
         call
     }
 
-    /// What came to each row, as a topic has it, once so many calls are in it.
+    /// The offsets of each row's calls in a topic, once this number of calls is in it.
     pub(super) async fn rows(&self, topic: &str, calls: usize) -> HashMap<String, Vec<i64>> {
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
@@ -34,7 +34,7 @@ impl Bench {
             let (row, offset) = (call.row.unwrap(), call.place.offset);
             assert_eq!(record.key(), Some(&row.bytes()[..]));
             let row = rows.entry(row.to_string()).or_default();
-            // It is the first time that counts.
+            // Only the first copy counts.
             if !row.contains(&offset) {
                 row.push(offset);
             }
@@ -43,7 +43,7 @@ impl Bench {
     }
 }
 
-/// Writes all calls while the broker answers some requests with these errors, from some calls on.
+/// Writes all calls. From each of these calls on, the broker answers some requests with these errors.
 async fn written_in_spite_of(errors: &[RDKafkaRespErr], from: &[i64]) -> Bench {
     let bench = Bench::new();
     for offset in 0..CALLS {
@@ -51,7 +51,7 @@ async fn written_in_spite_of(errors: &[RDKafkaRespErr], from: &[i64]) -> Bench {
             bench.cluster.request_errors(RDKafkaApiKey::Produce, errors);
         }
         bench.settle.in_order(bench.ordered(offset)).await;
-        // So that they go out in several requests.
+        // Splits the calls into several requests.
         if offset % 10 == 0 {
             tokio::time::sleep(Duration::from_millis(7)).await;
         }
@@ -62,7 +62,7 @@ async fn written_in_spite_of(errors: &[RDKafkaRespErr], from: &[i64]) -> Bench {
 }
 
 impl Bench {
-    /// All calls but so many are in the topic, and each row's in order.
+    /// Checks that all calls except this number are in the topic, and each row's in order.
     async fn assert_in_order(&self, but: usize) -> HashMap<String, Vec<i64>> {
         let rows = self.rows(TOPIC, CALLS as usize - but).await;
         for (row, offsets) in &rows {
@@ -71,7 +71,7 @@ impl Bench {
         rows
     }
 
-    /// Where the records of calls stand that became dead letters.
+    /// Offsets of the source records whose calls became dead letters.
     async fn dead(&self) -> Vec<i64> {
         let client = [("bootstrap.servers".to_owned(), self.cluster.bootstrap_servers())].into();
         let bounds = Bounds { found: 999, bytes: u64::MAX, time: Duration::from_secs(30) };
@@ -130,7 +130,7 @@ async fn what_is_refused_alone_becomes_a_dead_letter_and_the_others_go_on_in_ord
     let letter = bench.dead_letter().await;
     let headers = headers(&letter);
     assert_eq!((&*headers["outhook-class"], letter.payload()), ("too_large", Some(&b"{}"[..])));
-    assert!(headers["outhook-cause"].starts_with("the topic outhook.row-order takes no record of its size, "));
+    assert!(headers["outhook-cause"].starts_with("topic outhook.row-order refuses a record of its size, "));
     let header = |name: &str| letter.headers().unwrap().iter().find(|header| header.key == name)?.value;
     let call = bench.ordered(headers["outhook-offset"].parse().unwrap());
     assert_eq!(StoredCall::of_letter(header), Ok(StoredCall::of(&call)), "it is redriven in the order of its row");

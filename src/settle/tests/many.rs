@@ -1,4 +1,4 @@
-//! Many calls that go to wait at once: each receipt settles once, after its record is in the topic.
+//! Many calls written to a retry topic at the same time: each receipt settles once, after its record is in the topic.
 
 use std::collections::HashSet;
 
@@ -42,7 +42,7 @@ async fn all_settle_in_spite_of(error: RDKafkaRespErr) {
             bench.cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
         }
         bench.sends_to_wait(number, &body);
-        // So that they go out in several requests.
+        // Splits the calls into several requests.
         if number % 100 == 0 {
             tokio::time::sleep(Duration::from_millis(7)).await;
         }

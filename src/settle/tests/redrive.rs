@@ -1,18 +1,18 @@
-//! Dead letters of rows in order are sent out again on librdkafka's mock cluster.
+//! Redrives of dead letters with row order on librdkafka's mock cluster.
 
 use super::*;
 use crate::redelivery::{Redrive, RedriveMarkers, RedriveOptions, RedrivePlan, Skipped};
 
 const CALLS: i64 = 200;
 
-/// How the letters of those tests are sent out.
+/// Options of the redrives in these tests.
 fn order() -> RedriveOptions {
     let (look, write) = (Duration::from_secs(30), Duration::from_secs(30));
     RedriveOptions { again: false, dry_run: false, definitions: 0, by: "a test".to_owned(), look, write }
 }
 
 impl Bench {
-    /// These calls become dead letters, and all of them before any others.
+    /// Makes these calls dead letters, before any later ones.
     async fn give_up(&self, offsets: impl Iterator<Item = i64>) {
         offsets.for_each(|offset| self.settle.finished(self.ordered(offset), exhausted()));
         self.settle.drained().await;
@@ -22,7 +22,7 @@ impl Bench {
 #[tokio::test]
 async fn rows_go_out_in_their_order_whatever_order_they_were_given_up_in() {
     let bench = Bench::new();
-    // What found no place is given up before what waited in front of it.
+    // A call that finds no place is dead-lettered before the calls that wait in front of it.
     bench.give_up((CALLS / 2..CALLS).step_by(2)).await;
     bench.give_up((0..CALLS / 2).rev()).await;
     bench.give_up((CALLS / 2 + 1..CALLS).step_by(2)).await;
