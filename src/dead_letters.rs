@@ -1,5 +1,5 @@
-//! The topic of dead letters, read: what a letter says, which letters a filter takes, and the calls that can be sent
-//! again. `settle` writes them.
+//! Reads the dead-letter topic: the contents of letters, filters, and the calls that can be redriven. `settle` writes
+//! the letters.
 
 mod candidate;
 mod letter;

@@ -1,5 +1,5 @@
-//! Sends again what somebody orders: `redrive` dead letters, `resend` messages of the log, and `replay` what past row
-//! changes make. Each call is written to the first retry topic, due now; running instances send it.
+//! Sends again on request: `redrive` sends dead letters, `resend` logged messages, and `replay` the messages of past
+//! row changes. Each call is written to the first retry topic, due now. Running instances send it.
 
 mod redrive;
 mod redrive_markers;

@@ -1,4 +1,4 @@
-//! A dead letter that may be sent again.
+//! A dead letter that may be redriven.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use super::letter::{Letter, LetterKind};
 use crate::kafka::topic_reader::Record;
 use crate::settle::{InvalidCall, StoredCall};
 
-/// A letter, with the call that it is.
+/// A letter, with its call.
 #[derive(Debug)]
 pub struct Candidate {
     pub letter: Letter,

@@ -1,8 +1,8 @@
-//! A dead letter as its record tells it: who, what and why. `dead_letter` writes what is read here;
-//! docs/dead-letters.md has the table of the headers.
+//! The contents of a dead letter's record. `settle::dead_letter` writes them; docs/dead-letters.md has the table of
+//! headers.
 //!
-//! Reading is tolerant: older and newer programs write to the same topic, and others may, so whatever is missing or
-//! makes no sense is absent.
+//! Reading is tolerant, since older and newer versions and other programs may write to the topic. Missing and invalid
+//! values are None.
 
 mod filter;
 
@@ -18,79 +18,79 @@ use crate::settle::PREFIX;
 
 pub use self::filter::{LetterFilter, UrlPrefix};
 
-/// How many bytes of a header are read; the longest that this program writes is a URL.
+/// Max bytes of a header that is read. The longest header that this program writes is a URL.
 const MAX_TEXT: usize = 8 * 1024;
 
-/// Where a dead letter stands in its topic, which is what it is called: `2:1044`.
+/// Position of a dead letter in its topic, as its id: `2:1044`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LetterId {
     pub partition: i32,
     pub offset: i64,
 }
 
-/// A text that is no dead letter's id.
+/// A text that is not a dead letter's id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a dead letter's id: it has a partition and an offset, such as 2:1044")]
 pub struct BadLetterId(pub String);
 
-/// What was given up.
+/// Kind of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LetterKind {
     /// One message to one URL.
     Call,
-    /// A record that can't be decoded, or of which a message can't be made.
+    /// A record that can't be decoded, or that no message could be made of.
     Record,
-    /// No letter, but a marker: another letter was sent out again.
+    /// Not a letter, but a marker: another letter was redriven.
     Redriven,
 }
 
-/// What the record of a dead letter says, but for its key and value.
+/// A dead letter without its key and value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Letter {
     pub id: LetterId,
-    /// When its topic took it.
+    /// When the topic took the record.
     pub written: Timestamp,
     pub kind: Option<LetterKind>,
     pub class: Option<String>,
     pub cause: Option<String>,
-    /// Where the row change's record stands.
+    /// Topic, partition and offset of the row change's record.
     pub topic: Option<String>,
     pub partition: Option<i32>,
     pub offset: Option<i64>,
-    /// Of a record: its Kafka timestamp.
+    /// Kafka timestamp of the record, in letters of kind `record`.
     pub timestamp: Option<Timestamp>,
     pub account: Option<AccountId>,
     pub webhook: Option<WebhookId>,
     pub event: Option<EventId>,
     pub message: Option<MessageId>,
     pub call: Option<CallId>,
-    /// The row that it is about, if its webhook wanted row order.
+    /// Row of the change, if its webhook wanted row order.
     pub row: Option<RowKey>,
-    /// The whole URL, which may hold a token.
+    /// The full URL, which may hold a token.
     pub url: Option<String>,
     pub event_date: Option<String>,
     pub sequence: Option<String>,
     pub attempts: Option<u32>,
-    /// The status of the last answer.
+    /// HTTP status of the last response.
     pub status: Option<u16>,
     /// When the call was first queued.
     pub offered: Option<Timestamp>,
-    /// When it was given up.
+    /// When the call or the record was dead-lettered.
     pub ended: Option<Timestamp>,
-    /// How many bytes the value has; None if there is none.
+    /// Size of the value in bytes. None if there is no value.
     pub bytes: Option<usize>,
-    /// How many bytes the value had that the topic did not take.
+    /// Size in bytes of a value that was dropped because the topic refused it.
     pub value_left_out: Option<u64>,
-    /// The same of the key.
+    /// The same for the key.
     pub key_left_out: Option<u64>,
-    /// Of a marker: which letter was sent out again.
+    /// In a marker: the letter that was redriven.
     pub letter: Option<LetterId>,
-    /// When it was last sent out again. Its own record does not say; `Redriven` finds it out.
+    /// When the letter was last redriven. Its record does not say that; `RedriveMarkers` sets it.
     pub redriven: Option<Timestamp>,
 }
 
 impl Letter {
-    /// Reads a record's headers, of which there may be none.
+    /// Reads a record's headers, of which any may be missing.
     pub fn read(record: &Record<'_>) -> Self {
         let id = LetterId { partition: record.partition, offset: record.offset };
         let written = Timestamp::from_millisecond(record.timestamp_ms).unwrap_or_default();
@@ -104,7 +104,7 @@ impl Letter {
         letter
     }
 
-    /// Where the row change stands, then the letter: by this, letters about one row are in the order of its changes.
+    /// Position of the row change, then of the letter: sorts letters about one row in the order of its changes.
     pub(crate) fn change(&self) -> (Option<&str>, Option<i32>, Option<i64>, LetterId) {
         (self.topic.as_deref(), self.partition, self.offset, self.id)
     }
@@ -141,7 +141,7 @@ impl Letter {
         }
     }
 
-    /// Takes a header; one of a name that only others know says nothing.
+    /// Reads a header. Skips unknown names.
     fn take(&mut self, name: &str, text: &str) {
         let owned = || Some(text.to_owned());
         match name {
@@ -185,7 +185,7 @@ impl FromStr for LetterId {
     fn from_str(text: &str) -> Result<Self, BadLetterId> {
         let read = || {
             let (partition, offset) = text.split_once(':')?;
-            // A sign would be another name for the same.
+            // A sign would allow several texts for the same id.
             let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             let both = digits(partition) && digits(offset);
             both.then_some(Self { partition: partition.parse().ok()?, offset: offset.parse().ok()? })
@@ -210,7 +210,7 @@ impl FromStr for LetterKind {
     fn from_str(text: &str) -> Result<Self, String> {
         let known =
             [LetterKind::Call, LetterKind::Record, LetterKind::Redriven].into_iter().find(|kind| kind.as_str() == text);
-        known.ok_or_else(|| format!("{text:?} is no kind of dead letter: use call, record or redriven"))
+        known.ok_or_else(|| format!("{text:?} is not a kind of dead letter: use call, record or redriven"))
     }
 }
 

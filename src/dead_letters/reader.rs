@@ -1,4 +1,4 @@
-//! Reads dead letters back: a page of those that a filter means, or one with its body.
+//! Reads dead letters: a page of those that match a filter, or one with its body.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -10,30 +10,31 @@ use super::letter::{Letter, LetterFilter, LetterId};
 use crate::kafka::topic_reader::{Bounds, Error, Page, Record, Spans, TopicCursor, TopicReader};
 use crate::settle::Config;
 
-/// How many records between two letters are rather read than passed over, which takes a client of its own.
+/// Largest gap between two letters, in records, that is read. A larger gap is skipped, which takes another Kafka
+/// client.
 const LARGEST_GAP: i64 = 10_000;
 
-/// The dead letters in their topic.
+/// Reader of the dead-letter topic.
 pub struct Letters {
     journal: TopicReader,
 }
 
-/// A dead letter with all that it holds.
+/// A dead letter with its key and value.
 #[derive(Debug)]
 pub struct OpenedLetter {
     pub letter: Letter,
     pub key: Option<Vec<u8>>,
-    /// The body that was to be sent, or the record's value.
+    /// The unsent body of a call, or the value of a record.
     pub value: Option<Vec<u8>>,
 }
 
 impl Letters {
-    /// `client` says how the cluster is reached (brokers, security).
+    /// `client` has the connection settings of the cluster (brokers, security).
     pub fn new(config: &Config, client: &HashMap<String, String>) -> Self {
         Self { journal: TopicReader::new(&config.topic, client.clone().into_iter().collect()) }
     }
 
-    /// Those that are meant, the newest first, from the cursor on.
+    /// Reads a page of matching dead letters from the cursor on, newest first.
     ///
     /// # Errors
     /// As [`TopicReader::page`].
@@ -48,7 +49,7 @@ impl Letters {
         self.journal.page(from, range, bounds, look).await
     }
 
-    /// One letter; None if it is not there (any more).
+    /// Reads one letter. None if it does not exist, or no longer.
     ///
     /// # Errors
     /// As [`TopicReader::at`].
@@ -60,7 +61,7 @@ impl Letters {
         self.journal.at((id.partition, id.offset), time, look).await
     }
 
-    /// The same as [`Letters::page`], with what it takes to send them out again.
+    /// Like [`Letters::page`], with the call and the body of each letter for a redrive.
     ///
     /// # Errors
     /// As [`TopicReader::page`].
@@ -75,7 +76,7 @@ impl Letters {
         self.journal.page(from, range, bounds, look).await
     }
 
-    /// Those of these ids, in their order; None for one that is not there (any more).
+    /// Reads the letters with these ids, in their order. None for a letter that does not exist, or no longer.
     ///
     /// # Errors
     /// As [`TopicReader::each`].
@@ -84,16 +85,16 @@ impl Letters {
         self.journal.each(places, time, |record| Some(Candidate::read(record))).await
     }
 
-    /// The same of many that mostly stand close together: those that are there, in no order. They are read forwards,
-    /// each part of the topic once, however long that takes.
+    /// Reads many letters that are mostly close together, and returns those that exist, in no order. Reads each part
+    /// of the topic once, forwards, without a limit on the whole time.
     ///
     /// # Errors
-    /// As [`TopicReader::forward`]; `time` is how long it may get nowhere.
+    /// As [`TopicReader::forward`]. `time` is how long it may make no progress.
     pub async fn gathered(&self, ids: &[LetterId], time: Duration) -> Result<Vec<Candidate>, Error> {
         let ids: Arc<BTreeSet<LetterId>> = Arc::new(ids.iter().copied().collect());
         let mut found = Vec::with_capacity(ids.len());
         for mut spans in parts(&ids) {
-            // What is left when the time is up is read on.
+            // The read continues with the rest when its time is over.
             while !spans.is_empty() {
                 let ids = ids.clone();
                 let look = move |found: &mut Vec<Candidate>, record: &Record<'_>| {
@@ -109,7 +110,7 @@ impl Letters {
     }
 }
 
-/// What to read to have all of these: in each part one span of each partition, and no large gap in any.
+/// Splits a read of all these letters into parts. A part has one span per partition, without a large gap.
 fn parts(ids: &BTreeSet<LetterId>) -> Vec<Spans> {
     let mut parts: Vec<Spans> = Vec::new();
     let (mut part, mut last) = (0, None::<LetterId>);

@@ -1,12 +1,12 @@
-//! Sends dead letters out again: each as a call that waits and is due now, with the ids and the body that it had.
+//! Redrives dead letters: writes each as a waiting call that is due now, with its original ids and body.
 //!
-//! A letter stays where it is. Once its call is acknowledged by the retry topic, a marker behind the letter says that
-//! it was redriven, and by whom. A crash between the two leaves a letter that goes out once more when it is redriven
-//! again, as the same message.
+//! A letter stays in its topic. Once the retry topic has acknowledged its call, a marker is written behind the letter,
+//! and names who redrove it. A crash between the two leaves a letter without a marker. If it is redriven again, the
+//! same message is sent a second time.
 //!
-//! What is sent together goes in the order of the row changes, and each call is handed over behind the one before it:
-//! all calls of a row that is kept in order are in one partition of the retry topic, and arrive as they stand there.
-//! Only one that is not acknowledged may come behind those that are under way with it.
+//! Letters that are sent together go in the order of their row changes. Each call is handed to the client behind the
+//! one before it. All calls of a row in row order are in one partition of the retry topic, and are sent in the order
+//! in that partition. Only an unacknowledged call may end up behind others that were under way with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,73 +27,73 @@ use crate::settle::Outgoing;
 use crate::settle::{Config, OutgoingHeaders, OutgoingKind, Retries, producer};
 use crate::settle::{InvalidCall, StoredCall};
 
-/// How many letters are under way at once.
+/// Max letters under way at the same time.
 const AT_ONCE: usize = 64;
-/// How long a record may take to be acknowledged, in milliseconds.
+/// Timeout of a record's acknowledgement, in milliseconds.
 const ACKNOWLEDGED_MS: &str = "5000";
 
-/// Sends letters out again.
+/// Redrives dead letters.
 pub struct Redrive {
     letters_topic: Arc<str>,
     retry_topic: Arc<str>,
     producer: ClientConfig,
 }
 
-/// How letters are sent out again.
+/// Options of a redrive.
 #[derive(Debug, Clone)]
 pub struct RedriveOptions {
-    /// Those that were redriven before too.
+    /// Redrives letters that were redriven before too.
     pub again: bool,
-    /// Only says what would be done.
+    /// Writes nothing, only returns the outcomes.
     pub dry_run: bool,
-    /// Up to which offset of their log the definitions are known to whoever orders it: no instance that knows less
-    /// takes a call for one of a definition that is gone.
+    /// Offset of the definitions topic up to which the requester knows the definitions. Only an instance that has read
+    /// as far may treat an unknown definition as deleted.
     pub definitions: i64,
-    /// Who it is, for people.
+    /// Name of the person or client, for people.
     pub by: String,
-    /// How long it may be looked for what was redriven before.
+    /// Time limit of the scan for markers of earlier redrives.
     pub look: Duration,
-    /// For how long further letters are begun. Those under way may take ten seconds longer.
+    /// No letter is begun after this time. Letters under way may take ten seconds longer.
     pub write: Duration,
 }
 
-/// Why a letter was not sent out again.
+/// Why a letter was not redriven.
 #[derive(Debug, thiserror::Error)]
 pub enum Skipped {
-    #[error("it is not there: the topic's retention may have deleted it")]
+    #[error("it does not exist: the topic's retention may have deleted it")]
     Missing,
-    #[error("it is no call, but a record of which no message could be made")]
+    #[error("it is not a call, but a record that no message could be made of")]
     Record,
     #[error(transparent)]
     Unreadable(#[from] InvalidCall),
-    #[error("its body was left out, because the topic of dead letters did not take it")]
+    #[error("its body is missing: the dead-letter topic refused a record of its size")]
     NoBody,
     #[error("it was redriven before, at {0}")]
     Before(Timestamp),
-    #[error("whether it was redriven before could not be found out: too much was written since, or redriven")]
+    #[error("it is unknown whether it was redriven before: too many records or redrives since")]
     Unknown,
-    #[error("no time was left for it")]
+    #[error("no time was left to send it")]
     NoTime,
-    #[error("the retry topic did not acknowledge it, though it may go out still: {0}")]
+    #[error("the retry topic did not acknowledge it, but it may still be sent: {0}")]
     Unwritten(KafkaError),
-    #[error("it goes out, but that it was redriven could not be written down: {0}")]
+    #[error("it is sent, but its redrive marker could not be written: {0}")]
     Unmarked(KafkaError),
 }
 
-/// What became of letters, in the order in which they were to go out.
+/// Outcomes of letters, in the order in which they were to be sent.
 pub type Outcomes = Vec<(LetterId, Result<(), Skipped>)>;
 
-/// The records of letters that are to go out, and why others are not.
+/// Records of letters to be sent, and the reasons against the others.
 type Pairs = Vec<(LetterId, Result<Pair, Skipped>)>;
 
-/// The two records of a letter.
+/// The two records of a redrive.
 struct Pair {
     call: Outgoing,
     marker: Outgoing,
 }
 
 impl Candidate {
-    /// The records to write, unless there is a reason against it.
+    /// Creates the records to write, or returns the reason against it.
     fn pair(
         self,
         redriven: &RedriveMarkers,
@@ -118,7 +118,7 @@ impl Candidate {
 }
 
 impl Redrive {
-    /// `client` says how the cluster is reached (brokers, security).
+    /// `client` has the connection settings of the cluster (brokers, security).
     pub fn new(letters: &Config, retries: &Retries, client: &HashMap<String, String>) -> Self {
         Self {
             letters_topic: letters.topic.as_str().into(),
@@ -127,11 +127,11 @@ impl Redrive {
         }
     }
 
-    /// Sends out those that there is no reason against, in the order of their row changes. `redriven` is kept from one
-    /// call to the next, so that markers are read once.
+    /// Redrives the eligible candidates, in the order of their row changes. Pass the same
+    /// `redriven` to each call, so that markers are read once.
     ///
     /// # Errors
-    /// What was redriven before can't be read, or the Kafka client can't be made.
+    /// Earlier redrives can't be read, or the Kafka client can't be created.
     pub async fn send(
         &self,
         mut candidates: Vec<Candidate>,
@@ -159,12 +159,12 @@ impl Redrive {
             .create()
             .map_err(|source| Error::Client { topic: self.retry_topic.to_string(), source: source.into() })?;
         let outcomes = self.write(&producer, of_each, Instant::now() + order.write).await;
-        // It waits for its thread to end.
+        // The drop waits for the producer's thread to end.
         tokio::task::spawn_blocking(move || drop(producer));
         Ok(outcomes)
     }
 
-    /// None is begun after that time, so what is left of a row is newer than what goes out of it.
+    /// Begins no letter after `until`. The remaining letters of a row are newer than those that are sent.
     async fn write(&self, producer: &FutureProducer, of_each: Pairs, until: Instant) -> Outcomes {
         let mut outcomes = Vec::with_capacity(of_each.len());
         let mut of_each = of_each.into_iter().peekable();
@@ -177,7 +177,7 @@ impl Redrive {
         outcomes
     }
 
-    /// The calls first: what was not sent out is never marked.
+    /// The calls first: a letter whose call was not written is never marked.
     async fn write_some(&self, producer: &FutureProducer, some: Pairs) -> Outcomes {
         let sent = in_turn(producer, &self.retry_topic, some, |pair| &pair.call, Skipped::Unwritten).await;
         let count = sent.iter().filter(|(_, pair)| pair.is_ok()).count();
@@ -187,7 +187,7 @@ impl Redrive {
     }
 }
 
-/// The marker of a letter that was sent out again. It has the letter's key, so that retention deletes the letter first.
+/// The marker of a redriven letter. It has the letter's key, so that retention deletes the letter first.
 fn marker(letter: LetterId, call: &StoredCall, by: &str) -> Outgoing {
     let headers = OutgoingHeaders::new("redriven")
         .add("letter", letter)
@@ -206,8 +206,8 @@ fn marker(letter: LetterId, call: &StoredCall, by: &str) -> Outgoing {
     }
 }
 
-/// Writes one record of each, one after the other, so that those of a row that is kept in order stay in it; leaves
-/// those whose record is acknowledged.
+/// Writes one record of each pair, one after the other, so that the calls of a row stay in order. Keeps the pairs
+/// whose record is acknowledged.
 async fn in_turn(
     producer: &FutureProducer,
     topic: &str,
@@ -236,22 +236,22 @@ async fn in_turn(
 }
 
 impl Skipped {
-    /// The same in few words, for counts.
+    /// The reason in few words, for counts.
     pub fn in_short(&self) -> &'static str {
         match self {
-            Self::Missing => "not there",
-            Self::Record => "no call",
-            Self::Unreadable(_) => "incomplete",
+            Self::Missing => "not found",
+            Self::Record => "not a call",
+            Self::Unreadable(_) => "invalid headers",
             Self::NoBody => "without body",
             Self::Before(_) => "redriven before",
-            Self::Unknown => "not known whether redriven before",
+            Self::Unknown => "unknown whether redriven before",
             Self::NoTime => "no time left",
             Self::Unwritten(_) => "not acknowledged",
             Self::Unmarked(_) => "sent, but not marked",
         }
     }
 
-    /// Whether something failed, rather than that there was a reason against it.
+    /// Whether something failed, rather than that the letter is not to be sent.
     pub fn is_failure(&self) -> bool {
         matches!(self, Self::Missing | Self::Unknown | Self::NoTime | Self::Unwritten(_) | Self::Unmarked(_))
     }

@@ -1,4 +1,4 @@
-//! Which dead letters were sent out again: as markers say that stand in the same topic, newer than their letters.
+//! Finds dead letters that were redriven before, by the markers in their topic. A marker is newer than its letter.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,24 +9,25 @@ use crate::dead_letters::Letters;
 use crate::dead_letters::{Letter, LetterFilter, LetterId, LetterKind};
 use crate::kafka::topic_reader::{Bounds, Error};
 
-/// How many markers are kept in mind: some 20 MB of them.
+/// Max markers in memory: about 20 MB.
 const MOST: usize = 500_000;
-/// What is read at once.
+/// Limits of one read.
 const PAGE: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
-/// How far behind its letter a marker's time may be: their writers have different clocks.
+/// How much older than its letter a marker may seem, since their writers have different clocks.
 const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
 
-/// When letters were last sent out again, as far back as it was looked: from the newest marker on, each once.
+/// Times of the last redrives of letters, as far back as the markers were scanned. The scan runs back from the newest
+/// marker, and reads each once.
 #[derive(Debug)]
 pub struct RedriveMarkers {
     markers: LetterFilter,
-    /// All markers of this time and later are known.
+    /// All markers of this time or later are known.
     reached: Option<Timestamp>,
     times: HashMap<LetterId, Timestamp>,
 }
 
 impl RedriveMarkers {
-    /// Of letters that this filter means.
+    /// Markers of the letters that this filter selects.
     pub fn among(letters: &LetterFilter) -> Self {
         let LetterFilter { account, webhook, event, message, .. } = letters.clone();
         let markers = LetterFilter {
@@ -40,8 +41,8 @@ impl RedriveMarkers {
         Self { markers, reached: None, times: HashMap::new() }
     }
 
-    /// Looks back to letters of this time; says whether it came so far. It does not when the time is up before, or
-    /// when there are more than 500,000 markers.
+    /// Scans markers back to letters written at `to`. Returns whether it reached them: false if the time is over, or
+    /// if there are more than 500,000 markers.
     ///
     /// # Errors
     /// As `TopicReader::page`.
@@ -65,7 +66,7 @@ impl RedriveMarkers {
             };
             for marker in page.found {
                 if let Some(letter) = marker.letter {
-                    // The newest comes first, and stays.
+                    // The newest marker comes first. Keep it.
                     self.times.entry(letter).or_insert(marker.written);
                 }
             }
@@ -77,12 +78,12 @@ impl RedriveMarkers {
         }
     }
 
-    /// When a letter was last sent out again.
+    /// When a letter was last redriven.
     pub fn at(&self, letter: LetterId) -> Option<Timestamp> {
         self.times.get(&letter).copied()
     }
 
-    /// Says in letters when they were last sent out again, as far as that is found in this time.
+    /// Sets the last redrive of each letter, as far as the scan gets in this time.
     ///
     /// # Errors
     /// As `TopicReader::page`.

@@ -1,30 +1,31 @@
-//! In which order many dead letters go out again: of each row the oldest change first.
+//! The order in which many dead letters are redriven: the oldest change of each row first.
 //!
-//! In their topic they stand as they were given up, and in a row that is kept in order that need not be the order of its
-//! changes: what finds no place is given up before what waits in front of it. So a letter goes out in front of the first
-//! letter that is of a newer change of its row. All else goes as it stands there, so that much is read at once.
+//! Letters are in their topic in the order in which calls were dead-lettered. For a row in row order that may differ
+//! from the order of its changes: a call that finds no place is dead-lettered before the calls that wait in front of
+//! it. So a letter is moved in front of the first letter of a newer change of its row. All other letters keep the
+//! order of the topic, so that many are read together.
 
 use std::cmp::Reverse;
 
 use crate::dead_letters::{Letter, LetterId};
 use crate::id::RowKey;
 
-/// Letters that are to go out again, all of them together.
+/// All letters of a redrive.
 #[derive(Debug, Default)]
 pub struct RedrivePlan {
     letters: Vec<QueuedLetter>,
 }
 
-/// As much of a letter as says when it goes out: some 80 bytes, since there may be very many.
+/// The part of a letter that decides its order: about 80 bytes, since there may be very many letters.
 #[derive(Debug, Clone, Copy)]
 struct QueuedLetter {
     id: LetterId,
     row: Option<RowKey>,
-    /// Where its row change stands. All of a row are in one partition.
+    /// Offset of the row change. All changes of a row are in one partition.
     offset: Option<i64>,
-    /// How large its body is.
+    /// Size of the body.
     bytes: u64,
-    /// The letter at whose place it goes out: itself, or one of a newer change of its row.
+    /// The letter whose place it takes: itself, or a letter of a newer change of its row.
     place: LetterId,
 }
 
@@ -34,13 +35,14 @@ impl RedrivePlan {
         self.letters.push(QueuedLetter { id, row, offset, bytes: bytes.unwrap_or(0) as u64, place: id });
     }
 
-    /// How many there are.
+    /// Number of letters.
     pub fn count(&self) -> usize {
         self.letters.len()
     }
 
-    /// Which go out together, the first batch first: at most so many, and no more bytes of bodies unless it is a single
-    /// one. Of a row, no change in a batch is newer than one in the next.
+    /// Splits the letters into batches, the first to be sent first. A batch has at most `most` letters and
+    /// `most_bytes` bytes of bodies, or a single larger letter. In a row, no change in a batch is newer than one in
+    /// the next.
     pub fn batches(mut self, most: usize, most_bytes: u64) -> Vec<Vec<LetterId>> {
         self.give_places();
         self.letters.sort_unstable_by_key(|letter| (letter.place, letter.offset, letter.id));
@@ -60,7 +62,7 @@ impl RedrivePlan {
     }
 
     fn give_places(&mut self) {
-        // Each row from its newest change back.
+        // Visits each row from its newest change back.
         self.letters.sort_unstable_by_key(|letter| (letter.row, Reverse(letter.offset)));
         let mut newer: Option<(RowKey, LetterId)> = None;
         for letter in &mut self.letters {
@@ -83,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    /// Letters as they stand in their topic, one behind the other: each of a row, or of none, at some offset.
+    /// Letters in the order of their topic: each of a row, or of none, with the offset of its change.
     fn turns(letters: &[(Option<u8>, i64)]) -> RedrivePlan {
         let turn = |(number, (row, offset)): (usize, &(Option<u8>, i64))| {
             let id = LetterId { partition: 0, offset: number as i64 };

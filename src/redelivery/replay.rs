@@ -1,10 +1,9 @@
-//! Row changes of the past, sent again: records of a source's topic are read once more, and what they make for some
-//! events goes out as calls that are due now.
+//! Replays past row changes: reads records of a source's topic again, and renders the calls of the selected events,
+//! due now.
 //!
-//! A replay goes the pipeline's way as far as its messages are rendered, by the definitions as they are now; running
-//! instances send them, as they send a dead letter that is redriven. A message keeps the id that its row change and
-//! event give it, so whoever had it knows it again. The consumer group is left alone: nothing is joined, nothing
-//! committed.
+//! A replay runs decode, match and render, with the current definitions. Running instances send the calls, like those
+//! of redriven dead letters. A message keeps the id that its row change and event determine, so a receiver recognizes
+//! a message that it has processed. The replay does not join the consumer group and commits nothing.
 
 mod range;
 #[cfg(test)]
@@ -24,57 +23,57 @@ use crate::settle::StoredCall;
 
 pub use self::range::{BadPlaces, BadRange, Edge, OffsetRanges, Range, without_deleted};
 
-/// How long a page is read, and how long the topic may take to say what it holds.
+/// Time limit of reading a page, and of asking the topic for its offsets.
 const PAGE_TIME: Duration = Duration::from_secs(10);
-/// How many bytes of records and bodies a page has, but for the record that goes over.
+/// Max bytes of records and bodies in a page. The last record may exceed it.
 const PAGE_BYTES: usize = 16 * 1024 * 1024;
-/// How many troubles of a page are told; the others are counted.
+/// Max problems that a page lists. The others are only counted.
 const TOLD: usize = 10;
 
-/// Makes the stages of a topic; None for a topic that no source reads.
+/// Creates the stages of a topic. None for a topic that no source reads.
 pub type Stages = Box<dyn Fn(&str) -> Option<pipeline::Replay> + Send + Sync>;
 
-/// A topic that is read once more.
+/// A topic whose records are replayed.
 pub struct Replay {
     topic: Arc<str>,
     journal: TopicReader,
     stages: Arc<Mutex<pipeline::Replay>>,
 }
 
-/// What a part of the range has made.
+/// Calls and problems of a part of the range.
 #[derive(Debug, Default)]
 pub struct Page {
     pub calls: Vec<(StoredCall, Bytes)>,
     pub sums: Sums,
-    /// The first records and messages that nothing could be made of, in words.
+    /// The first records and messages that failed, as text.
     pub troubles: Vec<String>,
     bytes: usize,
 }
 
-/// How many.
+/// Counts of a replay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     /// Records read.
     pub records: u64,
-    /// Of them, those that fired one of the events.
+    /// Records that fired one of the events.
     pub fired: u64,
-    /// Messages, one for each record and event; those that are too large too.
+    /// Messages, one for each record and event. Too large messages count.
     pub messages: u64,
     /// Calls, one for each message and URL.
     pub calls: u64,
     /// Records that can't be decoded.
     pub undecodable: u64,
-    /// Messages that are larger than may be sent.
+    /// Messages over the size limit.
     pub too_large: u64,
 }
 
 impl Replay {
-    /// `journal` is the topic's, `stages` those of its source.
+    /// `journal` reads the topic, `stages` are those of its source.
     pub fn new(topic: &str, journal: TopicReader, stages: pipeline::Replay) -> Self {
         Self { topic: topic.into(), journal, stages: Arc::new(Mutex::new(stages)) }
     }
 
-    /// What the topic holds now, with the offsets of these times in milliseconds since 1970.
+    /// The offsets that the topic holds now, and those of these times in milliseconds since 1970.
     ///
     /// # Errors
     /// As [`TopicReader::extents`].
@@ -82,8 +81,8 @@ impl Replay {
         self.journal.extents(times, PAGE_TIME).await
     }
 
-    /// Reads on, until there are so many calls or enough bytes; returns what is left of the offsets too. Nothing is
-    /// written, so it may be given up at any time.
+    /// Reads until `most_calls` or the page's byte limit is reached. Returns the page and the offsets that are left.
+    /// Writes nothing, so it may be cancelled at any time.
     ///
     /// # Errors
     /// As [`TopicReader::forward`].

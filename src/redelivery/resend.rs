@@ -1,4 +1,4 @@
-//! One message sent again: its record is read where it stands, and makes the same message once more.
+//! Resends a logged message: reads its record again, and makes the same message from it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::pipeline::Replayed;
 use crate::render::TooLarge;
 use crate::settle::Retries;
 
-/// How long the record is looked for.
+/// Time limit of reading the record.
 const READ: Duration = Duration::from_secs(5);
 
-/// Sends messages again, one by one.
+/// Resends messages, one by one.
 pub struct Resend {
     journal: TopicReader,
     stages: Stages,
@@ -25,41 +25,44 @@ pub struct Resend {
     client: HashMap<String, String>,
 }
 
-/// Why a message was not sent again.
+/// Why a message was not resent.
 #[derive(Debug, thiserror::Error)]
 pub enum NotResent {
     #[error(transparent)]
     Read(#[from] Error),
     #[error("its row change was read from topic {topic}, which no source reads any more")]
     NoSource { topic: String },
-    #[error("its row change is gone, by its topic's retention: if the message became a dead letter, redrive that")]
+    #[error("its row change was deleted by its topic's retention: if the message became a dead letter, redrive that")]
     Gone,
-    #[error("where its row change stood is a record that can't be decoded: {0}")]
+    #[error("the record at its row change's offset can't be decoded: {0}")]
     Undecodable(#[from] DecodeError),
     #[error("its event does not fire for its row change any more: the event's definition has changed since")]
     NoMatch,
-    #[error("where its row change stood is another one now: the topic was made anew, or is read in another way")]
+    #[error(
+        "the record at its row change's offset is a different row change now: the topic was recreated, or its source's \
+         settings have changed"
+    )]
     Another,
-    #[error("by its event's definition as it is now, {0}")]
+    #[error("with its event's current definition, {0}")]
     TooLarge(#[from] TooLarge),
     #[error(transparent)]
     Unwritten(#[from] Box<UnacknowledgedCall>),
 }
 
 impl Resend {
-    /// `client` says how the cluster is reached (brokers, security).
+    /// `client` has the connection settings of the cluster (brokers, security).
     pub fn new(stages: Stages, retries: &Retries, client: &HashMap<String, String>) -> Self {
         let journal = TopicReader::new("", client.clone().into_iter().collect());
         Self { journal, stages, retries: retries.clone(), client: client.clone() }
     }
 
-    /// Sends the message of this event that the record at this place makes, to each URL that its webhook has now, and
-    /// returns to how many. The event should be active: calls of another one are cancelled. `definitions` is the
-    /// offset of their log up to which they are known here.
+    /// Sends the message that this record and event make to each current URL of its webhook, and returns the number of
+    /// URLs. The event should be active: calls of an inactive event are cancelled. `definitions` is the offset of the
+    /// definitions topic up to which this instance has read.
     ///
     /// # Errors
-    /// The record is gone or another one, it does not make this message any more, or Kafka does not take the calls;
-    /// then some may go out still.
+    /// The record is gone or a different one, it does not make this message any more, or Kafka does not acknowledge
+    /// the calls. Unacknowledged calls may still be sent.
     pub async fn one(
         &self,
         place: &Place,

@@ -1,5 +1,5 @@
-//! Calls that go out because somebody orders it: each is written to the first retry topic, due now, from where
-//! running instances take it as they take a call that has waited.
+//! Writes calls that are sent on request to the first retry topic, due now. Running instances read them there, like
+//! calls that have waited.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::settle::Retries;
 use crate::settle::StoredCall;
 use crate::settle::producer::{self, is_too_large};
 
-/// How long a record may take to be acknowledged, in milliseconds: a broker may restart meanwhile.
+/// Timeout of a record's acknowledgement, in milliseconds. A broker may restart in that time.
 const ACKNOWLEDGED_MS: &str = "15000";
 
-/// The first retry topic, open for writing.
+/// A producer for the first retry topic.
 pub struct RetryTopicProducer {
     topic: Arc<str>,
     producer: FutureProducer,
 }
 
-/// A call that the topic did not acknowledge, though unless it is too large it may go out still.
+/// A call that the topic did not acknowledge. It may still be sent, unless it is too large.
 #[derive(Debug, thiserror::Error)]
 #[error("a call of message {} could not be written to the retry topic: {cause}", .call.message)]
 pub struct UnacknowledgedCall {
@@ -33,17 +33,17 @@ pub struct UnacknowledgedCall {
 }
 
 impl UnacknowledgedCall {
-    /// Whether it will never be written: the topic takes no record of its size.
+    /// Whether the call can never be written, because the topic refuses records of its size.
     pub fn is_too_large(&self) -> bool {
         is_too_large(&self.cause)
     }
 }
 
 impl RetryTopicProducer {
-    /// `client` says how the cluster is reached (brokers, security).
+    /// `client` has the connection settings of the cluster (brokers, security).
     ///
     /// # Errors
-    /// The Kafka client can't be made.
+    /// The Kafka client can't be created.
     pub fn open(retries: &Retries, client: &HashMap<String, String>) -> Result<Self, Error> {
         let topic = retries.tiers().of(Duration::ZERO).topic.clone();
         let settings = producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS);
@@ -57,15 +57,15 @@ impl RetryTopicProducer {
         &self.topic
     }
 
-    /// Writes calls all at once, so there should not be too many; returns those that are not acknowledged.
-    /// `definitions` is the offset of their log up to which they are known to whoever orders it: no instance that
-    /// knows less takes a call for one of a definition that is gone.
+    /// Writes all calls at the same time, so limit their number. Returns the unacknowledged calls. `definitions` is
+    /// the offset of the definitions topic up to which the requester knows the definitions. Only an instance that has
+    /// read as far may treat an unknown definition as deleted.
     pub async fn write(&self, calls: Vec<(StoredCall, Bytes)>, definitions: i64) -> Vec<UnacknowledgedCall> {
         let now = Timestamp::now();
         let mut under_way = Vec::with_capacity(calls.len());
         for (call, body) in calls {
             let record = call.clone().due(now, definitions, body);
-            // One after the other, so that those of a row that is kept in order stay in it.
+            // One after the other, so that the calls of a row stay in order.
             let begun = producer::begin(&self.producer, &self.topic, &record).await;
             under_way.push((call, begun));
         }
@@ -82,7 +82,7 @@ impl RetryTopicProducer {
         unwritten
     }
 
-    /// Gives the client back without waiting for its thread to end.
+    /// Closes the client without waiting for its thread to end.
     pub fn close(self) {
         tokio::task::spawn_blocking(move || drop(self));
     }

@@ -63,8 +63,8 @@ impl DeadLetterer {
             *last = Some(Instant::now());
             error!(
                 topic,
-                "calls are dead-lettered, because the topic refuses records of their size: raise its max.message.bytes, \
-                 then redrive them (one of them: {}, with {} bytes)",
+                "calls are dead-lettered, because the topic refuses records of their size: raise its \
+                 max.message.bytes, then redrive them (one of them: {}, with {} bytes)",
                 record.place,
                 record.bytes()
             );

@@ -114,10 +114,10 @@ fn which_letters_must_be_said_and_what_is_no_call_is_skipped() {
         assert!(refused.code == Some(2) && refused.stderr.contains(part), "{arguments:?}: {}", refused.stderr);
     }
     let missing = site.run(&["dead-letters", "redrive", "0:99999"]);
-    assert_eq!((missing.code, missing.stdout.lines().last()), (Some(1), Some("0 redriven, 1 skipped: 1 not there")));
+    assert_eq!((missing.code, missing.stdout.lines().last()), (Some(1), Some("0 redriven, 1 skipped: 1 not found")));
     let all = redrive(&site, &["--all"]);
-    assert_eq!(all.stdout.lines().last(), Some("6 redriven, 1 skipped: 1 no call"));
-    assert!(all.stdout.contains("  skipped: it is no call, but a record"), "{}", all.stdout);
+    assert_eq!(all.stdout.lines().last(), Some("6 redriven, 1 skipped: 1 not a call"));
+    assert!(all.stdout.contains("  skipped: it is not a call, but a record"), "{}", all.stdout);
     receiver.wait("/crm", 3 * ORDERS, SOON);
     receiver.wait("/erp", 3 * ORDERS, SOON);
 }

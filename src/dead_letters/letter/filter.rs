@@ -1,4 +1,4 @@
-//! Which dead letters are meant: the same for whoever lists them, over REST or on the command line.
+//! Filters of dead letters, the same for the REST API and the command line.
 
 use std::str::FromStr;
 
@@ -9,8 +9,8 @@ use super::{Letter, LetterKind};
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
 use crate::kafka::topic_reader::Range;
 
-/// Which dead letters are meant: those that all of it is true of. The default is all there are, without the markers
-/// of those that were redriven: only who asks for that kind gets them.
+/// Selects dead letters that match all conditions. The default selects all letters, but not redrive markers: those
+/// need `kind`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LetterFilter {
     pub kind: Option<LetterKind>,
@@ -27,7 +27,7 @@ pub struct LetterFilter {
 }
 
 impl LetterFilter {
-    /// Whether this letter is meant. What is asked for and absent in the letter is not.
+    /// Whether this letter matches. A value that the letter lacks does not match.
     pub fn takes(&self, letter: &Letter) -> bool {
         fn is<T: PartialEq>(asked: &Option<T>, told: &Option<T>) -> bool {
             asked.is_none() || asked == told
@@ -44,26 +44,26 @@ impl LetterFilter {
             && self.endpoint.as_ref().is_none_or(|prefix| letter.url.as_deref().is_some_and(|url| prefix.begins(url)))
     }
 
-    /// The part of the topic that they are in.
+    /// Time range of the topic that holds the selected letters.
     pub fn range(&self) -> Range {
         let ms = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
         Range { since_ms: ms(self.since), until_ms: ms(self.until), key: None }
     }
 }
 
-/// What URLs begin with: an endpoint (scheme, host and port) as a whole, and as much of the path as is given.
+/// Prefix of URLs: a whole endpoint (scheme, host and port), and any part of the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlPrefix {
     https: bool,
-    /// In small letters.
+    /// In lower case.
     host: String,
     port: u16,
-    /// Path and query; at least a slash.
+    /// Path and query, at least a slash.
     rest: String,
 }
 
 impl UrlPrefix {
-    /// Whether a URL begins with it. `https://a.example` begins neither `https://a.example.com/` nor
+    /// Whether a URL begins with this prefix. `https://a.example` is not a prefix of `https://a.example.com/` or
     /// `https://a.example:8443/`.
     pub fn begins(&self, url: &str) -> bool {
         Self::read(url).is_some_and(|url| {
@@ -91,7 +91,9 @@ impl FromStr for UrlPrefix {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Self::read(text).ok_or_else(|| {
-            format!("{text:?} is not the beginning of a URL: use https://host, https://host:port, or more of it")
+            format!(
+                "{text:?} is not the beginning of a URL: use https://host or https://host:port, with or without a path"
+            )
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Letters read from records as this program writes them, and from others.
+//! Reads of letters, from records of this program and of others.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -52,7 +52,7 @@ fn each_header_is_read_and_what_is_missing_or_makes_no_sense_is_absent() {
         let without: Vec<_> = whole().into_iter().filter(|(other, _)| *other != name).collect();
         assert_ne!(letter(&without), read, "{name} is not read");
         assert_ne!(letter(&[(name, value.as_bytes())]), nothing, "{name} alone is not read");
-        assert_eq!(letter(&[(name, b"\xff")]), nothing, "{name} is no text");
+        assert_eq!(letter(&[(name, b"\xff")]), nothing, "{name} is not text");
     }
     assert_eq!(letter(&[("outhook-attempts", b"many"), ("outhook-webhook", b"ABC"), ("class", b"x")]), nothing);
     assert_eq!(letter(&[("outhook-cause", &b"x".repeat(MAX_TEXT + 1))]), nothing);

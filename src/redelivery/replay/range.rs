@@ -1,4 +1,4 @@
-//! Which offsets are replayed: what people ask for, held against what the topic holds. Pure.
+//! Range of a replay: computes the offsets that people select, from the offsets that the topic holds. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,55 +7,55 @@ use jiff::Timestamp;
 
 use crate::kafka::topic_reader::{Extent, Spans};
 
-/// Where a range begins or ends in a partition.
+/// Start or end of a range in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
     Offset(i64),
-    /// At the first record with this Kafka timestamp or a later one.
+    /// The first record with this Kafka timestamp or a later one.
     Time(Timestamp),
 }
 
-/// What is asked for.
+/// The selected range.
 #[derive(Debug, Clone)]
 pub struct Range {
     pub from: Edge,
-    /// Nothing from here on; None is the topic's end as it is now.
+    /// Exclusive. None is the current end of the topic.
     pub to: Option<Edge>,
-    /// None is all.
+    /// None selects all.
     pub partitions: Option<Vec<i32>>,
 }
 
-/// Offsets of partitions as people read and write them: `0:1044-2000,2:980-1900`, each from the first and below the
-/// second.
+/// Offsets of partitions as people read and write them: `0:1044-2000,2:980-1900`. The first offset is included, the
+/// second is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OffsetRanges(pub Spans);
 
-/// Why there is no such range.
+/// Why a range is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRange {
-    #[error("the range ends at {to}, and does not begin before that but at {from}")]
+    #[error("the range ends at {to}, which is not after its start at {from}: use an earlier start or a later end")]
     Reversed { from: Edge, to: Edge },
     #[error("the topic has no partition {partition}: it has {count}, the first is 0")]
     NoPartition { partition: i32, count: usize },
     #[error(
-        "offset {offset} is another place in each of the topic's {count} partitions: name one with --partition, or \
-         give a time"
+        "offset {offset} is a different position in each of the topic's {count} partitions: select one with \
+         --partition, or use a time"
     )]
     WhichPartition { offset: i64, count: usize },
     #[error("offset {from} of partition {partition} is not written yet: the next one is {end}")]
     BehindEnd { partition: i32, from: i64, end: i64 },
 }
 
-/// A text that names no offsets.
+/// A text that is not a list of offset ranges.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} names no offsets of partitions: use PARTITION:FROM-BEFORE, with commas between, such as 0:1044-2000")]
+#[error("{0:?} is not a list of offset ranges: use PARTITION:FROM-BEFORE, separated by commas, such as 0:1044-2000")]
 pub struct BadPlaces(String);
 
 impl Range {
     /// Checks what can be checked without the topic.
     ///
     /// # Errors
-    /// It ends before it begins.
+    /// The range ends before it begins.
     pub fn check(&self) -> Result<(), BadRange> {
         let is_reversed = match (self.from, self.to) {
             (Edge::Offset(from), Some(Edge::Offset(to))) => from >= to,
@@ -68,16 +68,16 @@ impl Range {
         }
     }
 
-    /// The times that have to be looked up in the topic, in milliseconds since 1970.
+    /// The times to look up in the topic, in milliseconds since 1970.
     pub fn times(&self) -> Vec<i64> {
         let edges = [Some(self.from), self.to].into_iter().flatten();
         edges.filter_map(|edge| if let Edge::Time(at) = edge { Some(at.as_millisecond()) } else { None }).collect()
     }
 
-    /// The offsets that are meant, of each partition; `extents` are those of the topic, with [`Range::times`].
+    /// The selected offsets of each partition. `extents` are those of the topic, with [`Range::times`].
     ///
     /// # Errors
-    /// It names partitions or offsets that are not there, or ends before it begins.
+    /// A partition or an offset does not exist, or the range ends before it begins.
     pub fn spans(&self, extents: &[Extent]) -> Result<Spans, BadRange> {
         let count = extents.len();
         let all = || (0..count).filter_map(|partition| i32::try_from(partition).ok()).collect();
@@ -91,7 +91,7 @@ impl Range {
             }
             spans.insert(partition, (from, before.max(from)));
         }
-        // A time may lie behind an offset in one partition and before it in another.
+        // A time may be after an offset in one partition and before it in another.
         match reversed {
             Some(error) if spans.values().all(|(from, before)| from == before) => Err(error),
             _ => Ok(spans),
@@ -101,7 +101,7 @@ impl Range {
     fn span(&self, partition: i32, extent: &Extent, partitions: usize) -> Result<(i64, i64), BadRange> {
         let mut times = extent.since.iter().copied();
         let mut place = |edge| match edge {
-            // The beginning is the same place everywhere.
+            // Offset 0 selects the beginning of every partition.
             Edge::Offset(0) => Ok(extent.start),
             Edge::Offset(offset) if partitions > 1 => Err(BadRange::WhichPartition { offset, count: partitions }),
             Edge::Offset(offset) => Ok(offset),
@@ -115,10 +115,11 @@ impl Range {
     }
 }
 
-/// Lets the offsets begin where the topic does, and returns how many of them retention has taken away.
+/// Moves the start of each span to the start of the partition. Returns the number of offsets that retention has
+/// deleted.
 ///
 /// # Errors
-/// A partition is not there.
+/// A partition does not exist.
 pub fn without_deleted(spans: &mut Spans, extents: &[Extent]) -> Result<i64, BadRange> {
     let mut deleted = 0;
     for (partition, (from, before)) in spans.iter_mut() {
@@ -136,7 +137,7 @@ fn extent(partition: i32, extents: &[Extent]) -> Result<&Extent, BadRange> {
 }
 
 impl OffsetRanges {
-    /// How many offsets these are.
+    /// Number of offsets.
     pub fn count(&self) -> i64 {
         self.0.values().map(|(from, before)| before - from).sum()
     }
@@ -149,7 +150,7 @@ impl FromStr for OffsetRanges {
         let one = |place: &str| {
             let (partition, offsets) = place.split_once(':')?;
             let (from, before) = offsets.split_once('-')?;
-            // No sign: what u32 and u64 take and the narrower types hold.
+            // Unsigned types refuse a minus sign. The conversions refuse values that the signed types can't hold.
             let partition = i32::try_from(partition.parse::<u32>().ok()?).ok()?;
             let offset = |text: &str| i64::try_from(text.parse::<u64>().ok()?).ok();
             let (from, before) = (offset(from)?, offset(before)?);
@@ -218,8 +219,8 @@ mod tests {
     fn what_is_wrong_with_a_range_is_named() {
         let (morning, noon) = (at("2026-11-24T10:00:00Z"), at("2026-11-24T12:00:00Z"));
         let reversed = range(noon, Some(morning), &[]).check().unwrap_err().to_string();
-        let expected =
-            "the range ends at 2026-11-24T10:00:00Z, and does not begin before that but at 2026-11-24T12:00:00Z";
+        let expected = "the range ends at 2026-11-24T10:00:00Z, which is not after its start at 2026-11-24T12:00:00Z: \
+             use an earlier start or a later end";
         assert_eq!(reversed, expected);
         assert!(range(Edge::Offset(5), Some(Edge::Offset(5)), &[0]).check().is_err());
         let says = |range: Range| range.spans(&extents()).unwrap_err().to_string();

@@ -71,7 +71,7 @@ impl Bench {
         Resend::new(self.stages(), &Retries::default(), &self.client())
     }
 
-    /// How many calls wait in the first retry topic.
+    /// Number of calls in the first retry topic.
     async fn waiting(&self) -> i64 {
         let first = Retries::default().tiers().of(Duration::ZERO).topic.clone();
         let journal = TopicReader::new(&first, self.client().into_iter().collect());
@@ -133,11 +133,11 @@ async fn a_message_is_sent_again_as_the_same_message_and_nothing_else() {
     let foreign = MessageId(uuid::Uuid::from_u128(7));
     let elsewhere = Place { topic: "elsewhere".into(), ..place(0) };
     for (at, event, message, part) in [
-        (place(0), "event1", foreign, "is another one now"),
+        (place(0), "event1", foreign, "is a different row change now"),
         (place(0), "event2", call.message, "does not fire for its row change any more"),
         (place(1), "event1", call.message, "does not fire for its row change any more"),
         (place(2), "event1", call.message, "can't be decoded: the value is not a valid outhook record"),
-        (place(9), "event1", call.message, "is gone, by its topic's retention"),
+        (place(9), "event1", call.message, "was deleted by its topic's retention"),
         (elsewhere, "event1", call.message, "topic elsewhere, which no source reads any more"),
     ] {
         let error = one(at, event, message).await.unwrap_err().to_string();
