@@ -127,8 +127,8 @@ impl Redrive {
         }
     }
 
-    /// Redrives the eligible candidates, in the order of their row changes. Pass the same
-    /// `redriven` to each call, so that markers are read once.
+    /// Redrives the eligible candidates, in the order of their row changes. Pass the same `redriven` to each call, so
+    /// that markers are read once.
     ///
     /// # Errors
     /// Earlier redrives can't be read, or the Kafka client can't be created.

@@ -169,7 +169,7 @@ impl StoredCall {
     }
 
     /// The record of the call in the row-order topic. All calls of a row are in one partition. A call that was made
-    /// when its webhook wanted no row order is a row by itself.
+    /// when its webhook wanted no row order counts as a separate row.
     pub(super) fn in_order(mut self, until: Due, body: Bytes) -> Outgoing {
         self.row.get_or_insert(RowKey::alone(self.call));
         self.waiting(until, body)

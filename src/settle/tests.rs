@@ -53,7 +53,7 @@ impl ReceiptTracker for CountingBook {
     }
 
     fn put_back(&self, _: u64) {
-        unreachable!("what is written waits nowhere else");
+        unreachable!("a written record waits nowhere else");
     }
 
     fn is_draining(&self) -> bool {

@@ -77,7 +77,7 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
         until: at(8),
     };
     assert!(takes(all.clone()));
-    assert!(!all.takes(&letter(&[])), "what is absent is not what is asked for");
+    assert!(!all.takes(&letter(&[])), "an absent value does not match");
     for other in [
         LetterFilter { kind: Some(LetterKind::Record), ..all.clone() },
         LetterFilter { class: Some("gone".into()), ..all.clone() },
