@@ -1,8 +1,8 @@
-//! Definitions as a log: read to its end, followed after, written fenced.
+//! Definitions in Kafka: reads the definitions topic, follows it, and writes to it in fenced transactions.
 //!
-//! The log is one compacted partition, so every instance reads the same records in the same order. `log`
-//! reads it, `state` holds what it says and keeps the index of compiled rules at it, `follow` keeps the state at
-//! the log's end, `writer` adds to both.
+//! The topic is a log of one compacted partition, so every instance reads the same records in the same order. `log`
+//! reads it. `state` holds the definitions that were read, and updates the index of compiled rules. `follower` keeps
+//! the state at the end of the log. `writer` appends records and applies them to the state.
 
 mod compile;
 mod config;
@@ -41,63 +41,65 @@ pub use self::status::{BadDefinition, FollowStatus, describe_metrics};
 pub use self::write_request::WriteError;
 pub use self::writer::WriteFailure;
 
-/// The settings of the clients that read and write definitions.
+/// Settings of the Kafka clients that read and write definitions.
 pub fn clients(config: &Config, kafka: &HashMap<String, String>) -> (ClientConfig, ClientConfig) {
     (DefinitionsLog::settings(&config.topic, kafka, FETCH_WAIT), writer::settings(&config.topic, kafka))
 }
 
-/// How many writes may wait for their turn; further ones wait to wait.
+/// Max queued writes. When the queue is full, [`Store::write`] waits for a place in it.
 const WAITING: usize = 1024;
 
-/// How long writes under way may take once a stop is asked for.
+/// Max time for writes under way to finish at a stop.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Why definitions can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the Kafka client for topic {topic} can't be made: {source}")]
+    #[error("the Kafka client for topic {topic} can't be created: {source}")]
     Client { topic: String, source: Box<KafkaError> },
     #[error("topic {topic} can't be looked up at {brokers}: {reason}")]
     Unreachable { topic: String, brokers: String, reason: Unanswered },
     #[error("there is no topic {topic}: create it with `outhook topics create`")]
     NoTopic { topic: String },
     #[error(
-        "topic {topic} has {partitions} partitions, and its records have an order only in one: make it anew with `outhook topics create`"
+        "topic {topic} has {partitions} partitions, but records are ordered only within one: recreate it with \
+         `outhook topics create`"
     )]
     Partitions { topic: String, partitions: usize },
     #[error(
-        "topic {topic} could not be read to its end: nothing came for {seconds} seconds; the last trouble was: {trouble}"
+        "topic {topic} could not be read to its end: no record came for {seconds} seconds; the last \
+         error was: {trouble}"
     )]
     Stalled { topic: String, seconds: u64, trouble: String },
     #[error("topic {topic} can't be read: {reason}")]
     Denied { topic: String, reason: String },
     #[error(
-        "the definitions in topic {topic} are not known as a whole: of {record}, {why}. Add the key to \
-         definitions.secret_keys, behind the one that shall seal"
+        "the definitions in topic {topic} are incomplete: record {record} can't be opened: {why}. Add the key to \
+         definitions.secret_keys, after the key that seals new secrets"
     )]
     Sealed { topic: String, record: String, why: CannotOpen },
     #[error("a thread for the definitions can't be started: {0}")]
     Thread(std::io::Error),
-    #[error("the definitions are no longer followed: the store was stopped")]
+    #[error("the definitions are not available: the store was stopped")]
     Stopped,
 }
 
-/// The definitions, held at the log's end, and the index of compiled rules with them.
+/// Current definitions, and the index of rules compiled from them.
 pub struct Store {
     state: Arc<StoreState>,
     status: watch::Receiver<Arc<FollowStatus>>,
-    /// None once it is stopped.
+    /// None once the store is stopped.
     requests: Mutex<Option<mpsc::Sender<Box<dyn Request>>>>,
     stop: Stop,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Store {
-    /// Begins to follow the log; does not wait for a broker. While brokers are away the definitions stay as
-    /// they are.
+    /// Starts following the log. Does not wait for a broker. While brokers are unreachable, the definitions do not
+    /// change.
     ///
     /// # Errors
-    /// The Kafka properties make no client.
+    /// A Kafka client can't be created from the properties, or a thread can't be started.
     pub fn start(
         config: &Config,
         kafka: &HashMap<String, String>,
@@ -119,10 +121,10 @@ impl Store {
         Ok(Arc::new(Store { state, status, requests, stop, threads: Mutex::new(threads) }))
     }
 
-    /// Resolves when the log has been read to its end and the index holds all of its rules.
+    /// Resolves when the log has been read to its end and the index holds all its rules.
     ///
     /// # Errors
-    /// The store was stopped before.
+    /// The store was stopped first.
     pub async fn caught_up(&self) -> Result<(), StoreError> {
         let mut status = self.status.clone();
         tokio::select! {
@@ -132,11 +134,11 @@ impl Store {
         }
     }
 
-    /// Resolves when these definitions are not the whole any more, and says why: a secret is sealed with a key that
-    /// is not configured here. What was known before stays, for as long as it takes to stop.
+    /// Resolves when the definitions become incomplete, and returns the reason: a secret is sealed with a key that is
+    /// not configured here. The definitions known before stay in use until this instance has stopped.
     pub async fn locked_out(&self) -> StoreError {
         let mut status = self.status.clone();
-        // An error says that the store is gone, and with it the question.
+        // An error says that the store was dropped. Then there is nothing to report.
         let _ = status.wait_for(|status| status.locked_out).await;
         match self.state.whole() {
             Err(error) => error,
@@ -148,23 +150,23 @@ impl Store {
         self.status.borrow().clone()
     }
 
-    /// Up to which offset of their log the definitions are known here.
+    /// Offset after the last record of the log that this instance has applied.
     pub fn as_of(&self) -> i64 {
         self.state.next()
     }
 
-    /// Looks at the definitions. They can't change meanwhile, so it should be short.
+    /// Calls `look` with the definitions. They can't change meanwhile, so `look` should be short.
     pub fn with<T>(&self, look: impl FnOnce(&Definitions) -> T) -> T {
         look(&self.state.definitions())
     }
 
-    /// Writes what `decide` makes of the definitions as they stand, all of it or nothing, and returns what it says
-    /// beside once it is written and this instance applies it.
+    /// Writes the records that `decide` returns for the current definitions, all or none. Returns the other value of
+    /// `decide` once the records are written and this instance has applied them.
     ///
-    /// `decide` may be called several times, each time with a newer state.
+    /// `decide` may be called several times, each time with newer definitions.
     ///
     /// # Errors
-    /// `decide` refused, the topic is not as it must be, or Kafka does not take the records.
+    /// `decide` refused, the topic can't be read, Kafka does not accept the records, or the store was stopped.
     pub async fn write<T, E, D>(&self, decide: D) -> Result<T, WriteError<E>>
     where
         T: Send + 'static,
@@ -178,7 +180,7 @@ impl Store {
         outcome.await.map_err(|_| StoreError::Stopped)?
     }
 
-    /// Writes what has been asked for, as far as brokers take it soon, then stops following.
+    /// Finishes queued writes, as far as brokers accept them within `LAST_WRITES`, and stops following.
     pub async fn stop(&self) {
         self.stop.now();
         drop(self.requests.lock().take());
@@ -186,14 +188,16 @@ impl Store {
         let ended = tokio::task::spawn_blocking(|| threads.into_iter().map(JoinHandle::join).all(|end| end.is_ok()));
         match tokio::time::timeout(LAST_WRITES, ended).await {
             Ok(Ok(true)) => {}
-            Ok(_) => tracing::error!("a thread that follows or writes the definitions had died"),
-            Err(_) => tracing::warn!("a write of definitions waits for brokers and is left; its client has no answer"),
+            Ok(_) => tracing::error!("a thread that follows or writes the definitions panicked"),
+            Err(_) => tracing::warn!(
+                "a write of definitions still waits for brokers and is abandoned; its client gets no answer"
+            ),
         }
     }
 }
 
 impl Drop for Store {
-    /// A store that nobody holds is not followed either; its threads end by themselves.
+    /// Asks the threads to stop. They are not joined.
     fn drop(&mut self) {
         self.stop.now();
     }
@@ -203,10 +207,10 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StoreError::Thread)
 }
 
-/// Writes once, without following the log before or after; see [`Store::write`].
+/// Writes once, without following the log; see [`Store::write`].
 ///
 /// # Errors
-/// `decide` refused, the topic is not as it must be, or Kafka does not take the records.
+/// `decide` refused, the topic is missing or has several partitions, or Kafka does not accept the records.
 pub async fn write<T, E, D>(config: &Config, kafka: &HashMap<String, String>, decide: D) -> Result<T, WriteError<E>>
 where
     T: Send + 'static,
@@ -218,7 +222,8 @@ where
     let (decision, mut outcome) = Decision::new(decide);
     let written = tokio::task::spawn_blocking(move || {
         writer.check()?;
-        // The bulk is read before the id is taken over, so that taking over and committing are close together.
+        // Most of the log is read before the transactional id is taken over. So little time passes between taking
+        // over and committing.
         writer.catch_up()?;
         writer.write(vec![Box::new(decision)]);
         Ok::<_, StoreError>(outcome.try_recv().expect("a write answers its request"))

@@ -1,4 +1,4 @@
-//! Keeps the index of compiled rules at the definitions.
+//! Updates the index of compiled rules when definitions change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use crate::id::WebhookId;
 use crate::matching::Index;
 use crate::rules::{Rule, Target};
 
-/// Compiles what changed, and only that: one event may be one of many thousands on its table.
+/// Compiles only definitions that changed, because a table may have many thousands of events.
 pub(super) struct Compiler {
     index: Arc<Index>,
-    /// Definitions that can't be made ready to fire, and why.
+    /// Definitions that can't be compiled, and why.
     failed: BTreeMap<DefinitionKey, String>,
 }
 
@@ -20,7 +20,8 @@ impl Compiler {
         Self { index, failed: BTreeMap::new() }
     }
 
-    /// Replaces the rules of the tables that changed; the definitions are those at this offset of the log.
+    /// Replaces the rules of the tables that changed. `as_of` is the offset of the log up to which the definitions
+    /// are read.
     pub fn update(&mut self, definitions: &Definitions, changes: &Changes, as_of: i64) {
         for webhook in &changes.webhooks {
             self.failed.remove(&DefinitionKey::Webhook(*webhook));
@@ -37,13 +38,13 @@ impl Compiler {
         self.index.set_as_of(as_of);
     }
 
-    /// The log was seen to have no more than the last update.
+    /// Reports to the index that the log had no records after the last update.
     pub fn at_end(&self, now_ms: i64) {
         self.index.see_end(now_ms);
     }
 
-    /// Made once a webhook, and shared by the rules of its events. It takes the place of the one before it without a
-    /// gap, in which calls that have waited would find none.
+    /// Compiles the target of a webhook once; the rules of its events share it. The new target replaces the old one
+    /// without a gap, because a waiting call would not find a target during a gap.
     fn replace_target(&mut self, id: WebhookId, webhook: Option<&Webhook>) {
         let target = webhook.and_then(|webhook| match Target::of(webhook) {
             Ok(target) => Some(Arc::new(target)),
@@ -55,14 +56,14 @@ impl Compiler {
         self.index.set_target(id, target);
     }
 
-    /// Definitions that can't be made ready to fire, and why.
+    /// Definitions that can't be compiled, and why.
     pub fn failed(&self) -> impl ExactSizeIterator<Item = (&DefinitionKey, &String)> {
         self.failed.iter()
     }
 
-    /// Ends the events that are active no more, so that their calls that wait are not made.
+    /// Ends events that are no longer active, so that their waiting calls are not sent.
     fn end(&mut self, definitions: &Definitions, changes: &Changes) {
-        // As at the start, when everything has changed and nothing can end.
+        // At the start everything has changed, but no event was active before, so none can end.
         if self.index.is_idle() {
             return;
         }
@@ -74,8 +75,8 @@ impl Compiler {
         }
     }
 
-    /// A table's rules, by their events' ids, like the events that they are made of. What the table is declared as
-    /// is part of each of them.
+    /// Rules of a table, sorted by event id, like the events that they are compiled from. Each rule includes the
+    /// table's declaration.
     fn rules(&mut self, definitions: &Definitions, table: &TableKey, changes: &Changes) -> Vec<Arc<Rule>> {
         let before = self.index.rules(table.account.as_str(), &table.table);
         let before = before.as_ref().map_or(&[][..], |rules| rules.rules());
@@ -92,9 +93,9 @@ impl Compiler {
     }
 
     fn compile(&mut self, table: Option<&Table>, webhook: &Webhook, event: &Event) -> Option<Arc<Rule>> {
-        // Active even if it can't be compiled here: then its calls that wait go on waiting.
+        // The event is active even if it can't be compiled here. Its waiting calls then keep waiting.
         let live = self.index.enliven(event.id);
-        // Why there is none has been told when it was made.
+        // If there is no target, `replace_target` has recorded why.
         let target = self.index.target(webhook.id)?;
         match Rule::compile_on(table, webhook, event, &target) {
             Ok(rule) => {
@@ -195,7 +196,7 @@ mod tests {
             state.definitions.apply(key.as_bytes(), record.value.as_deref(), &mut changes).unwrap();
         }
         state.compiler.update(&state.definitions, &changes, 0);
-        assert_eq!(hides(&state, "T"), [false, false], "in a log that is read anew it is declared no more");
+        assert_eq!(hides(&state, "T"), [false, false], "after the log is read again, the table is not declared");
     }
 
     #[test]

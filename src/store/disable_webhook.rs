@@ -1,4 +1,4 @@
-//! Disables a webhook whose receiver wants nothing any more.
+//! Disables a webhook when its receiver no longer wants calls.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::{Store, WriteError};
 use crate::definition::{PendingDefinitions, Stamp, edit};
 use crate::id::WebhookId;
 
-/// The wait after a try that failed, doubled up to the longest.
+/// Wait after the first failed try. It doubles up to `LONGEST_WAIT`.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Store {
-    /// Disables this version of a webhook, on all instances, and keeps `cause` with it. Tries until it is written; a
-    /// webhook that has changed meanwhile stays as it is.
+    /// Disables this version of a webhook on all instances, and stores `cause` with it. Retries until the change is
+    /// written. A webhook that has changed meanwhile stays as it is.
     pub async fn stop_webhook(&self, webhook: WebhookId, version: u32, cause: String) {
         let mut wait = FIRST_WAIT;
         loop {
@@ -25,9 +25,9 @@ impl Store {
                 Ok::<_, std::convert::Infallible>((records, ()))
             });
             match written.await {
-                Ok(()) => return warn!(%webhook, "the webhook is disabled until somebody enables it again"),
+                Ok(()) => return warn!(%webhook, "the webhook is disabled until it is enabled again"),
                 Err(WriteError::Unwritten(reason)) => {
-                    error!(%webhook, "the webhook can't be disabled in the definitions now: {reason}");
+                    error!(%webhook, "the webhook can't be disabled in the definitions now, retrying: {reason}");
                 }
                 Err(WriteError::Refused(never)) => match never {},
             }

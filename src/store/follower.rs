@@ -11,16 +11,16 @@ use super::state::StoreState;
 use crate::kafka::errors;
 use crate::lifecycle::Stopping;
 
-/// How long the follower waits for a record before it looks whether it shall stop.
+/// Max wait for a record before the follower checks for a stop.
 const POLL: Duration = Duration::from_millis(100);
-/// How long a broker may hold a request open at the end of the log, and so how soon that end is told.
+/// Max time that a broker may hold a request open at the end of the log, and so the delay until the end is reported.
 pub(in crate::store) const FETCH_WAIT: Duration = Duration::from_millis(100);
-/// How often the follower looks whether the log is still the one that it has read.
+/// Interval of the check that the log is still the one that was read.
 const LOOK_BACK: Duration = Duration::from_secs(5);
-/// How often the same trouble is logged at most.
+/// Min interval between log lines about the same error.
 const REMIND: Duration = Duration::from_secs(60);
 
-/// Keeps the state at the log's end.
+/// Keeps the state at the end of the log.
 pub(in crate::store) struct Follower {
     pub topic: String,
     pub log: DefinitionsLog,
@@ -29,8 +29,8 @@ pub(in crate::store) struct Follower {
 }
 
 impl Follower {
-    /// Follows until the stop. While brokers are away the definitions stay as they are, and the client goes on by
-    /// itself.
+    /// Follows the log until the stop. While brokers are unreachable, the definitions do not change, and the client
+    /// reconnects automatically.
     pub fn follow(mut self) {
         let mut looked_back = Instant::now();
         let mut troubles = LoggedErrors::default();
@@ -44,7 +44,7 @@ impl Follower {
                 LogEvent::End => self.state.at_end(),
                 LogEvent::Remade => {
                     tracing::warn!(
-                        "the definitions topic {} was made anew or cut: it is read from its start",
+                        "the definitions topic {} was recreated or truncated: it is read from its start",
                         self.topic
                     );
                     self.state.restart();
@@ -60,7 +60,7 @@ impl Follower {
     }
 }
 
-/// When each kind of trouble was last logged.
+/// When each error was last logged.
 #[derive(Default)]
 struct LoggedErrors(HashMap<String, Instant>);
 
@@ -70,8 +70,8 @@ impl LoggedErrors {
         if self.0.get(&text).is_some_and(|logged| logged.elapsed() < REMIND) {
             return;
         }
-        let mend = if log::is_missing_topic(error) { "; create it with `outhook topics create`" } else { "" };
-        tracing::warn!("the definitions topic {topic} can't be read for now: {text}{mend}");
+        let fix = if log::is_missing_topic(error) { "; create it with `outhook topics create`" } else { "" };
+        tracing::warn!("the definitions topic {topic} can't be read for now: {text}{fix}");
         self.0.insert(text, Instant::now());
     }
 }

@@ -1,4 +1,4 @@
-//! A topic of one partition, such as the definitions', as a log that can be read to its end.
+//! Reads a topic of one partition, such as the definitions topic, as a log: to its end, then newer records.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,50 +16,51 @@ use super::{Config, StoreError};
 use crate::definition::Definitions;
 use crate::kafka::errors::{self, ClientErrors};
 
-/// The one partition of the topic.
+/// The only partition of the topic.
 pub(super) const PARTITION: i32 = 0;
-/// How long a broker may take to answer a question about the topic.
+/// Max time for a broker to answer a metadata request.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How many records the client reads ahead. When it has them it looks away for a while, by default for a second;
-/// that would be most of the time that reading many definitions takes.
+/// Records that the client fetches ahead. When it has fetched them it pauses fetching, by default for a second. With
+/// that default, pauses would take most of the time that reading many definitions takes.
 const AHEAD: &str = "20000";
 const LOOK_AWAY_MS: &str = "5";
-/// How long reading to the end may go on without anything coming.
+/// Max time without a record while reading to the end.
 const STALL: Duration = Duration::from_secs(30);
-/// Why what was committed may not come.
-const NO_MARKER: &str = "a transaction was committed, and its marker is not in the log";
+/// Why a committed record may not be readable.
+const NO_MARKER: &str = "a transaction was committed, but its marker is not in the log";
 
-/// A reader of the log, with committed records only. It belongs to no consumer group.
+/// Reader of the log. Returns only committed records. Joins no consumer group.
 pub struct DefinitionsLog {
     consumer: BaseConsumer<LogContext>,
     topic: String,
     brokers: String,
-    /// The offset after the last record that was read.
+    /// Offset after the last record that was read.
     next: i64,
     /// Offset and timestamp of the last record that was read.
     last: Option<(i64, Timestamp)>,
-    /// The last record is being read once more, to see whether it is still there.
+    /// The last record is being read again, to check that it is still there.
     looking_back: bool,
-    /// The end has come since reading began, or began anew.
+    /// The end has been reached since the partition was last assigned.
     ended: bool,
-    /// The topic was not there when it was last looked for.
+    /// The topic was reported missing since the last restart.
     missing: bool,
 }
 
-/// What comes next in the log.
+/// Next event of the log.
 pub enum LogEvent<'l> {
     Record(BorrowedMessage<'l>),
-    /// Everything that was committed when the broker last answered has been read.
+    /// All records that were committed when the broker last answered have been read.
     End,
-    /// The topic was made anew or cut. What was read before counts no more; call [`DefinitionsLog::restart`].
+    /// The topic was recreated or truncated. Records read before are no longer valid; call
+    /// [`DefinitionsLog::restart`].
     Remade,
-    /// Nothing came in time.
+    /// No event within the wait.
     Nothing,
-    /// The client goes on by itself, as long as it takes.
+    /// An error. The client retries automatically, without a limit.
     Trouble(KafkaError),
 }
 
-/// The client's errors come out of its polls too, where they are reported once; so they are not logged here.
+/// Collects the client's errors without logging them: polls return them too, and they are reported once there.
 #[derive(Default)]
 pub(super) struct LogContext(ClientErrors);
 
@@ -72,8 +73,8 @@ impl ClientContext for LogContext {
 impl rdkafka::consumer::ConsumerContext for LogContext {}
 
 impl DefinitionsLog {
-    /// Opens the log; does not wait for a broker. `wait` is how long a broker may hold a request
-    /// open at the end of the log.
+    /// Opens the log. Does not wait for a broker. `wait` is the max time that a broker may hold a request open at the
+    /// end of the log.
     pub fn open(
         config: &Config,
         kafka: &HashMap<String, String>,
@@ -101,7 +102,7 @@ impl DefinitionsLog {
         let mut client = ClientConfig::new();
         client.extend(kafka.clone());
         client
-            // Assigning wants a group's name, though nothing is ever committed or joined.
+            // An assignment requires a group id, though the reader never joins a group or commits.
             .set("group.id", format!("{topic}.reader"))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -115,18 +116,19 @@ impl DefinitionsLog {
         client
     }
 
-    /// Begins to read after the last record that was read, at first at the start: the next [`LogEvent::End`] is of an
-    /// end asked for after this call.
+    /// Reads on after the last record that was read, or from the start if there is none. The next [`LogEvent::End`]
+    /// is for an end requested after this call.
     pub fn begin(&mut self) -> Result<(), StoreError> {
         self.looking_back = false;
         self.assign(if self.next == 0 { Offset::Beginning } else { Offset::Offset(self.next) })
     }
 
-    /// Reads the last record once more: a topic that was made anew while nobody looked has another one there.
-    /// Kafka's client does not tell. It also tells the end of the log once more, if that is still where it was.
+    /// Reads the last record again. If the topic was recreated while the reader was not polling, another record is at
+    /// that offset; Kafka's client does not report that. If the end of the log has not moved, it is reported again
+    /// too.
     pub fn look_back(&mut self) -> Result<(), StoreError> {
         let Some((offset, _)) = self.last else {
-            // Asked again before it has come to its end, a slow reader would never get there.
+            // Only after the end: restarting a slow reader before its end would keep it from ever reaching the end.
             return if self.ended { self.begin() } else { Ok(()) };
         };
         self.looking_back = true;
@@ -142,13 +144,13 @@ impl DefinitionsLog {
             .map_err(|source| StoreError::Client { topic: self.topic.clone(), source: source.into() })
     }
 
-    /// Begins anew at the start of the log.
+    /// Reads the log from its start again.
     pub fn restart(&mut self) -> Result<(), StoreError> {
         (self.next, self.last, self.missing) = (0, None, false);
         self.begin()
     }
 
-    /// Waits for what comes next.
+    /// Waits for the next event.
     pub fn next(&mut self, wait: Duration) -> LogEvent<'_> {
         match self.consumer.poll(wait) {
             None => LogEvent::Nothing,
@@ -158,8 +160,8 @@ impl DefinitionsLog {
                 if same { LogEvent::Nothing } else { LogEvent::Remade }
             }
             Some(Err(KafkaError::PartitionEOF(_))) if self.looking_back => LogEvent::Remade,
-            // Kafka's client goes back to the start by itself when its place in the log is gone. Where the new log
-            // is the longer one it would not, but then the topic was missing for a moment.
+            // Kafka's client returns to the start automatically when its offset no longer exists in the log. If the
+            // new log is longer, the offset exists, but the topic was reported missing for a moment.
             Some(Ok(record)) if self.missing || record.offset() < self.next => LogEvent::Remade,
             Some(Err(KafkaError::PartitionEOF(_))) if self.missing => LogEvent::Remade,
             Some(Ok(record)) => {
@@ -179,7 +181,7 @@ impl DefinitionsLog {
         }
     }
 
-    /// Checks that the topic is there and has one partition.
+    /// Checks that the topic exists and has one partition.
     pub fn check(&self) -> Result<(), StoreError> {
         let topic = || self.topic.clone();
         let serve = || while self.consumer.poll(Duration::ZERO).is_some() {};
@@ -194,13 +196,14 @@ impl DefinitionsLog {
         }
     }
 
-    /// Reads from where the state is to the end, as it is after this call began.
+    /// Reads from the offset of the state to the end of the log, as of this call or later.
     pub(super) fn read_to_end(&mut self, state: &StoreState) -> Result<(), StoreError> {
         self.read_past(i64::MIN, state)
     }
 
-    /// The same, and on until a record that was committed at this offset has been read, or one behind it. A broker
-    /// acknowledges a commit before its marker stands in the log, and until then the log seems to end before the record.
+    /// Like `read_to_end`, but continues until the record committed at offset `committed`, or a later one, has been
+    /// read. A broker acknowledges a commit before its marker is in the log. Until then the log seems to end before
+    /// the record.
     pub(super) fn read_past(&mut self, committed: i64, state: &StoreState) -> Result<(), StoreError> {
         self.next = state.next();
         let mut is_remade = false;
@@ -213,7 +216,7 @@ impl DefinitionsLog {
                     state.take(&record);
                     last = Instant::now();
                 }
-                // What was committed in a topic that is gone never comes.
+                // A record committed to the deleted topic never arrives.
                 LogEvent::End if state.next() <= committed && !is_remade => trouble = NO_MARKER.to_owned(),
                 LogEvent::End => {
                     state.at_end();
@@ -235,7 +238,7 @@ impl DefinitionsLog {
     }
 }
 
-/// Whether an error says that the topic is not there.
+/// Whether an error says that the topic does not exist.
 pub(super) fn is_missing_topic(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -247,15 +250,16 @@ pub(super) fn is_missing_topic(error: &KafkaError) -> bool {
     )
 }
 
-/// Reads all definitions as they are now.
+/// Reads all current definitions.
 ///
 /// # Errors
-/// The topic is missing or has several partitions, the broker can't be reached, or secrets can't be opened.
+/// The topic is missing or has several partitions, the broker can't be reached, or a secret can't be opened.
 pub async fn read(config: &Config, kafka: &HashMap<String, String>) -> Result<Definitions, StoreError> {
     Ok(read_with_end(config, kafka).await?.0)
 }
 
-/// The same, and up to which offset they are written: an instance that knows as much knows all of these.
+/// Like [`read`], and also returns the offset after the last record. An instance that has applied the log up to it
+/// knows all of these definitions.
 ///
 /// # Errors
 /// As [`read`].
@@ -266,8 +270,8 @@ pub async fn read_with_end(config: &Config, kafka: &HashMap<String, String>) -> 
     Ok((state.into_definitions(), end))
 }
 
-/// Up to which offset definitions are written now: an instance that knows as much knows all that is known at this
-/// moment. Nobody's secrets are needed for that.
+/// Returns the offset after the last definition record written so far. An instance that has applied the log up to it
+/// knows all of them. Needs no secret keys.
 ///
 /// # Errors
 /// The topic is missing or has several partitions, or the broker can't be reached.
@@ -286,6 +290,6 @@ async fn to_end(config: &Config, kafka: &HashMap<String, String>) -> Result<Stor
     reading.await.expect("reading the definitions does not panic")
 }
 
-/// How long a broker may hold a request open at the end of the log for one who only wants to know that it is
-/// there: an end is told only with the answer.
+/// Max time that a broker may hold a request open at the end of the log, for readers that only need the end: the
+/// broker reports the end only with its answer.
 pub(super) const AT_END: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! What is known of the log, and the index at it: one state, to which whoever reads or writes the log adds.
+//! Definitions read from the log, and the index compiled from them. Follower and writer update the same state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,38 +15,39 @@ use super::{BadDefinition, FollowStatus, StoreError};
 use crate::definition::{Applied, Changes, Definitions, Keyring, LogRecord};
 use crate::matching::Index;
 
-/// How long changes may wait for the end of the log, so that those of one transaction take effect together.
+/// Max time that changes wait for the end of the log. They wait because changes of one transaction should take effect
+/// together.
 const TOGETHER: Duration = Duration::from_millis(250);
 
-/// The definitions as far as the log is read. Readers of it wait for nothing but a record's being applied.
+/// Definitions as of the last applied record. Readers wait only while a record is applied.
 pub(super) struct StoreState {
     topic: String,
     definitions: RwLock<Definitions>,
-    /// Taken before `definitions` by everybody who changes them.
+    /// Locked before `definitions` by every thread that changes them.
     applying: Mutex<Applying>,
 }
 
 struct Applying {
     keys: Arc<Keyring>,
-    /// The offset after the last record that was applied. The follower and the writer read the same log; what one
-    /// of them has applied, the other leaves out.
+    /// Offset after the last applied record. The follower and the writer read the same log; each skips records that
+    /// the other has applied.
     next: i64,
-    /// While the log is read from its start: what it has said so far. At its end it takes the place of what was
-    /// known before, so that nobody sees half of it.
+    /// Definitions read so far while the log is read from its start. At the end they replace the definitions known
+    /// before, so readers never see a part.
     reading: Option<Definitions>,
-    /// None if nobody matches with these definitions.
+    /// None if row changes are not matched with these definitions.
     compiler: Option<Compiler>,
-    /// What the index does not know yet, and since when.
+    /// Changes that the index does not contain yet, and the time of the first one.
     changes: Changes,
     since: Option<Instant>,
-    /// Records that are no definitions, by key, until another record replaces them.
+    /// Records that are not valid definitions, by key, until another record replaces them.
     bad: BTreeMap<String, BadDefinition>,
     status: FollowStatus,
     publish: watch::Sender<Arc<FollowStatus>>,
 }
 
 impl StoreState {
-    /// Nothing read yet. With an index, the rules in it follow the definitions.
+    /// Creates a state without definitions. If there is an index, its rules follow the definitions.
     pub fn new(topic: &str, keys: &Keyring, index: Option<Arc<Index>>) -> Self {
         let keys = Arc::new(keys.clone());
         let applying = Applying {
@@ -67,17 +68,16 @@ impl StoreState {
         self.applying().publish.subscribe()
     }
 
-    /// Looks at the definitions, which can't change meanwhile.
+    /// Read access to the definitions, which can't change meanwhile.
     pub fn definitions(&self) -> RwLockReadGuard<'_, Definitions> {
         self.definitions.read()
     }
 
-    /// Gives the definitions away.
     pub fn into_definitions(self) -> Definitions {
         self.definitions.into_inner()
     }
 
-    /// Checks that the definitions are the whole.
+    /// Checks that the definitions are complete.
     ///
     /// # Errors
     /// A secret in them is sealed with a key that is not configured.
@@ -90,12 +90,12 @@ impl StoreState {
         }
     }
 
-    /// The offset after the last record that was applied.
+    /// Offset after the last applied record.
     pub fn next(&self) -> i64 {
         self.applying().next
     }
 
-    /// Applies a record that was read; changes do not take effect yet.
+    /// Applies a record that was read. Its changes do not take effect yet.
     pub fn take(&self, record: &BorrowedMessage<'_>) {
         let mut applying = self.applying();
         if record.offset() < applying.next {
@@ -106,8 +106,8 @@ impl StoreState {
         self.apply(&mut applying, record.offset(), key, record.payload());
     }
 
-    /// Applies records that were committed at these offsets, and lets them take effect; false if that is not for now,
-    /// because the log is being read from its start.
+    /// Applies records that were committed at these offsets, and their changes take effect. Returns false and applies
+    /// nothing while the log is being read from its start.
     pub fn committed(&self, records: &[LogRecord], offsets: &[i64]) -> bool {
         let mut applying = self.applying();
         if applying.reading.is_some() {
@@ -122,7 +122,8 @@ impl StoreState {
         true
     }
 
-    /// The end of the log: what was read from its start is what is known, and everything takes effect.
+    /// Handles the end of the log. Definitions that were read from the start replace those known before, and all
+    /// changes take effect.
     pub fn at_end(&self) {
         let mut applying = self.applying();
         applying.status.caught_up = true;
@@ -137,7 +138,7 @@ impl StoreState {
         }
     }
 
-    /// The log is read from its start again; what is known stays until its end.
+    /// Prepares for reading the log from its start again. The known definitions stay until its end.
     pub fn restart(&self) {
         let mut applying = self.applying();
         applying.reading = Some(Definitions::sealed_with(applying.keys.clone()));
@@ -145,8 +146,8 @@ impl StoreState {
         applying.bad.clear();
     }
 
-    /// Lets changes take effect that have waited long enough for the end. What is read from the start takes effect
-    /// as a whole.
+    /// Changes that have waited long enough for the end take effect. Definitions that are read from the start take
+    /// effect only as a whole.
     pub fn end_waiting(&self) {
         let mut applying = self.applying();
         if applying.reading.is_none() && applying.since.is_some_and(|since| since.elapsed() >= TOGETHER) {
@@ -180,7 +181,7 @@ impl StoreState {
         }
     }
 
-    /// Compiles the changes into the index, then says how things stand.
+    /// Compiles the changes into the index, then publishes the status.
     fn take_effect(&self, applying: &mut Applying) {
         let changes = std::mem::take(&mut applying.changes);
         applying.since = None;

@@ -1,4 +1,4 @@
-//! How the following of definitions stands: for health, `check` and metrics.
+//! Status of the definitions follower, for health, `check` and metrics.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub fn describe_metrics() {
     describe_counter!(
         "outhook_definition_records_bad_total",
         Unit::Count,
-        "Records of the definitions topic that are no definitions"
+        "Records of the definitions topic that are not valid definitions"
     );
     describe_gauge!(
         "outhook_definitions_last_change_timestamp_seconds",
@@ -27,43 +27,42 @@ pub fn describe_metrics() {
     );
 }
 
-/// How many bad definitions a status names.
+/// Max bad definitions that a status lists.
 const NAMED: usize = 100;
 
-/// How the following of definitions stands.
+/// Status of the definitions follower.
 #[derive(Debug, Clone, Default)]
 pub struct FollowStatus {
     /// Whether the log has been read to its end once.
     pub caught_up: bool,
-    /// Whether a secret is sealed with a key that is not configured here, so that the definitions are not the whole.
+    /// Whether a secret is sealed with a key that is not configured here. The definitions are incomplete then.
     pub locked_out: bool,
     /// Records read since the start.
     pub records: u64,
-    /// Of those, the ones of kinds that this program does not know.
+    /// Records read of a kind that this version does not know.
     pub ignored: u64,
     pub webhooks: usize,
     pub events: usize,
-    /// The first bad definitions that there are, by key.
+    /// First bad definitions, by key.
     pub bad: Vec<BadDefinition>,
-    /// How many bad definitions there are.
+    /// Number of bad definitions.
     pub bad_total: usize,
-    /// The Kafka timestamp of the last record, in milliseconds since 1970.
+    /// Kafka timestamp of the last record, in milliseconds since 1970.
     pub last_change: Option<i64>,
 }
 
 /// A definition that can't be used until its record is replaced or deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadDefinition {
-    /// `webhook/…` or `event/…`, as far as it is text.
+    /// Key of the record, such as `webhook/…` or `event/…`, as far as it is text.
     pub key: String,
-    /// Where the record is in the definitions topic, if it could not even be read; None if what it says can't be
-    /// made ready to fire.
+    /// Offset in the definitions topic of a record that can't be read. None for a definition that can't be compiled.
     pub offset: Option<i64>,
     pub reason: String,
 }
 
 impl FollowStatus {
-    /// Names the bad definitions: those that could not be read, then those that could not be compiled.
+    /// Lists the bad definitions: first records that can't be read, then definitions that can't be compiled.
     pub(super) fn name_bad<'f>(
         &mut self,
         unread: &BTreeMap<String, BadDefinition>,

@@ -9,7 +9,7 @@ use crate::definition::samples::{event, webhook};
 use crate::definition::{DefinitionKey, Event, LogRecord, Payload};
 use crate::vocabulary::Operation;
 
-/// A broker with the definitions topic, and a plain producer to it: transactions are the writer's matter.
+/// A broker with the definitions topic, and a plain producer. The writer's tests cover transactions.
 struct Broker {
     cluster: MockCluster<'static, DefaultProducerContext>,
     config: Config,
@@ -82,7 +82,7 @@ async fn catches_up_then_follows() {
     assert!(rules(&index, "U").is_empty());
 
     store.stop().await;
-    assert!(broker.follow().0.caught_up().await.is_ok(), "a second instance is on its own");
+    assert!(broker.follow().0.caught_up().await.is_ok(), "a second instance reads on its own");
 }
 
 #[tokio::test]

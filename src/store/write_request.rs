@@ -1,4 +1,4 @@
-//! A write that waits for its turn: a decision, and who waits for what comes of it.
+//! A queued write: its decision, and the channel for its outcome.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 use super::writer::WriteFailure;
 use crate::definition::{LogRecord, PendingDefinitions};
 
-/// Why a write was not made.
+/// Why a write failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError<E> {
-    /// What was to be written may not be, as the definitions stand.
+    /// The current definitions do not allow the write.
     #[error(transparent)]
     Refused(E),
     #[error("{0}")]
@@ -23,20 +23,21 @@ impl<E, U: Into<WriteFailure>> From<U> for WriteError<E> {
     }
 }
 
-/// A write of any kind, as the writer sees it.
+/// A write of any type, as the writer sees it.
 pub(in crate::store) trait Request: Send {
-    /// The records to write, as things stand now. May be asked again, when a try was cut off.
+    /// Returns the records to write for the current definitions. Called again after an interrupted try.
     fn decide(&mut self, draft: &PendingDefinitions<'_>) -> Vec<LogRecord>;
 
-    /// What was decided last is written, or is not.
+    /// Reports whether the records decided last are written.
     fn answer(self: Box<Self>, written: &Result<(), Arc<WriteFailure>>);
 }
 
-/// A write that `decide` decides on, and its outcome to be answered once it is written.
+/// A write that `decide` makes, and the sender of its outcome.
 pub(in crate::store) struct Decision<T, E, D> {
     decide: D,
     decided: Option<Result<T, E>>,
-    /// What the last try was to write, if it was not so already: to find it later says that the try went through.
+    /// Records of the last try, unless the definitions held all of them already. If they are found later, that try
+    /// was committed.
     tell_tale: Vec<LogRecord>,
     answer: oneshot::Sender<Result<T, WriteError<E>>>,
 }
@@ -55,11 +56,11 @@ where
     D: FnMut(&PendingDefinitions<'_>) -> Result<(Vec<LogRecord>, T), E> + Send,
 {
     fn decide(&mut self, draft: &PendingDefinitions<'_>) -> Vec<LogRecord> {
-        // Nobody waits for it any more, and nothing of it is written yet.
+        // The client no longer waits, and none of the records is written yet.
         if self.answer.is_closed() {
             return Vec::new();
         }
-        // An earlier try's commit went through, and only its answer was lost.
+        // An earlier try was committed, and only its acknowledgement was lost.
         if !self.tell_tale.is_empty() && draft.holds(&self.tell_tale) {
             return Vec::new();
         }
@@ -74,14 +75,14 @@ where
 
     fn answer(self: Box<Self>, written: &Result<(), Arc<WriteFailure>>) {
         let answer = match (self.decided, written) {
-            // It may have been refused for what another was to write beside it, and was not.
+            // The refusal may depend on records of another request in the same transaction, which were not written.
             (_, Err(error)) => Err(WriteError::Unwritten(error.clone())),
             (Some(Err(refused)), Ok(())) => Err(WriteError::Refused(refused)),
             (Some(Ok(outcome)), Ok(())) => Ok(outcome),
-            // Nothing was decided, because nobody waited.
+            // Nothing was decided, because the client no longer waited.
             (None, Ok(())) => return,
         };
-        // Whoever waited may have gone.
+        // The client may have stopped waiting.
         let _ = self.answer.send(answer);
     }
 }

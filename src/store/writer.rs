@@ -1,10 +1,10 @@
 //! Writes definitions in transactions under one shared transactional id, so that a second writer is fenced.
 //!
-//! A writer takes the id over (which fences whoever had it), reads the log to its end, decides on the state
-//! that it finds, and commits. As long as nobody takes the id away, what it wrote is all that came to the log, and
-//! it need only decide and commit. (A refusal writes nothing, so that one may go by a state that is as old as the
-//! follower's.) A writer that was fenced wrote nothing that anybody sees; it takes the id over
-//! again and decides anew. So of two writers that decide on the same state at most one commits.
+//! A writer takes over the id, which fences the writer before it. It reads the log to its end, decides on that state,
+//! and commits. While no other writer takes over the id, the log gets no other records, and the writer only decides
+//! and commits. (A refusal writes nothing, so it may be decided on a state as old as the follower's.) A fenced writer
+//! has written nothing that readers see. It takes over the id again and decides again. So at most one of two writers
+//! that decide on the same state commits.
 
 mod producer;
 
@@ -26,11 +26,11 @@ use super::{Config, StoreError};
 use crate::definition::{LogRecord, PendingDefinitions};
 use crate::lifecycle::Stopping;
 
-/// How often a write is begun before it is given up.
+/// Max tries of a write.
 const TRIES: u32 = 8;
-/// The wait before the second try; doubled for each one after, plus up to as much by chance.
+/// Wait before the second try. It doubles for each further try. Up to the same time is added at random.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
-/// How many writes that wait share a transaction.
+/// Max queued writes in one transaction.
 const TOGETHER: usize = 256;
 
 /// Why definitions could not be written.
@@ -38,18 +38,18 @@ const TOGETHER: usize = 256;
 pub enum WriteFailure {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("definitions could not be written to topic {topic}, when {step}: {source}{}", producer::mend(.source, .topic))]
+    #[error("definitions could not be written to topic {topic} while {step}: {source}{}", producer::mend(.source, .topic))]
     Kafka { topic: String, step: &'static str, source: Box<KafkaError> },
     #[error(
-        "definitions could not be written to topic {topic}: {TRIES} tries were cut off, the last one when {step}: \
-         {source}; if others write definitions all the time, try again"
+        "definitions could not be written to topic {topic}: {TRIES} tries were interrupted, the last one while \
+         {step}: {source}; if other writers write definitions all the time, try again"
     )]
     CutOff { topic: String, step: &'static str, source: Box<KafkaError> },
 }
 
-/// How a try ended without its records being written.
+/// Why a try did not write its records.
 pub(super) enum Cut {
-    /// Another writer took over, or a broker was lost: worth another try.
+    /// Another writer took over the id, or a broker was lost. Another try may succeed.
     Again {
         step: &'static str,
         source: Box<KafkaError>,
@@ -57,21 +57,21 @@ pub(super) enum Cut {
     Failed(WriteFailure),
 }
 
-/// Adds to the log and, with what it added, to the state.
+/// Appends records to the log and applies them to the state.
 pub(super) struct DefinitionsWriter {
     config: Config,
     kafka: HashMap<String, String>,
     log: DefinitionsLog,
     state: Arc<StoreState>,
-    /// Ours until another writer fences it.
+    /// Held until another writer fences it.
     transactions: Option<Transactions>,
-    /// The offset that our next record has if nobody else has written since our last one.
+    /// Offset of the next record if no other writer has written since the last one.
     expected: Option<i64>,
     stopping: Option<Stopping>,
 }
 
 impl DefinitionsWriter {
-    /// A writer that has not taken the id over yet; does not wait for a broker.
+    /// Creates a writer that has not taken over the id yet. Does not wait for a broker.
     pub fn new(config: &Config, kafka: &HashMap<String, String>, state: Arc<StoreState>) -> Result<Self, StoreError> {
         let log = DefinitionsLog::open(config, kafka, AT_END)?;
         Ok(Self {
@@ -85,22 +85,22 @@ impl DefinitionsWriter {
         })
     }
 
-    /// Gives up early once a stop is asked for.
+    /// Makes the writer stop retrying once a stop is requested.
     pub fn stopped_by(self, stopping: Stopping) -> Self {
         Self { stopping: Some(stopping), ..self }
     }
 
-    /// Checks that the topic is as it must be.
+    /// Checks that the topic exists and has one partition.
     pub fn check(&self) -> Result<(), StoreError> {
         self.log.check()
     }
 
-    /// Reads the log to its end without taking the id over.
+    /// Reads the log to its end without taking over the id.
     pub fn catch_up(&mut self) -> Result<(), StoreError> {
         self.log.read_to_end(&self.state)
     }
 
-    /// Writes what is asked for until nobody is left who could ask. Those that wait share a transaction.
+    /// Writes requests until all senders are dropped. Queued requests share a transaction.
     pub fn serve(mut self, mut requests: mpsc::Receiver<Box<dyn Request>>) {
         while let Some(first) = requests.blocking_recv() {
             let mut together = vec![first];
@@ -113,10 +113,10 @@ impl DefinitionsWriter {
         }
     }
 
-    /// Writes what all of these decide, and answers each.
+    /// Writes the records that these requests decide on, and answers each request.
     pub fn write(&mut self, mut requests: Vec<Box<dyn Request>>) {
         match self.until_written(&mut requests) {
-            // One that can't be written must not take the others with it.
+            // One request that can't be written must not fail the others.
             Err(WriteFailure::Kafka { .. }) if requests.len() > 1 => {
                 for request in requests {
                     self.write(vec![request]);
@@ -145,7 +145,7 @@ impl DefinitionsWriter {
                     return Err(WriteFailure::CutOff { topic: self.config.topic.clone(), step, source });
                 }
                 Cut::Again { step, source } => {
-                    tracing::debug!("writing definitions was cut off, when {step}: {source}");
+                    tracing::debug!("writing definitions was interrupted while {step}: {source}");
                     thread::sleep(wait_before(tries));
                 }
             }
@@ -173,8 +173,8 @@ impl DefinitionsWriter {
         Ok(())
     }
 
-    /// Applies what was committed. Directly if it follows what this writer wrote before, so that nothing can be
-    /// between; else by reading the log, whatever came to it.
+    /// Applies committed records. If they directly follow the records that this writer wrote before, no other record
+    /// can be between, and they are applied directly. Otherwise the log is read, with any other records in it.
     fn apply(&mut self, records: &[LogRecord], offsets: &[i64]) -> Result<(), Cut> {
         let follows = self.expected.is_some() && self.expected == offsets.first().copied();
         let in_a_row = offsets.len() == records.len() && offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]);
@@ -182,7 +182,7 @@ impl DefinitionsWriter {
             let last = offsets.iter().max().copied().unwrap_or(i64::MIN);
             self.read(|log, state| log.read_past(last, state))?;
         }
-        // A marker of the commit stands behind the records of a transaction.
+        // A commit marker follows the records of a transaction and takes one offset.
         self.expected = offsets.last().filter(|last| in_a_row && **last >= 0).map(|last| last + 2);
         Ok(())
     }
@@ -194,7 +194,7 @@ impl DefinitionsWriter {
         read(&mut self.log, &self.state).map_err(|error| Cut::Failed(error.into()))
     }
 
-    /// Lets each decide on what the ones before it leave.
+    /// Each request decides on the state that the requests before it leave.
     fn decide(&self, requests: &mut [Box<dyn Request>]) -> Vec<LogRecord> {
         let definitions = self.state.definitions();
         let mut draft = PendingDefinitions::on(&definitions);
@@ -208,12 +208,12 @@ impl DefinitionsWriter {
     }
 }
 
-/// Fills bytes at random.
+/// Fills bytes with random values.
 fn random(bytes: &mut [u8]) {
-    SystemRandom::new().fill(bytes).expect("every system that this runs on gives random bytes");
+    SystemRandom::new().fill(bytes).expect("the operating system returns random bytes");
 }
 
-/// Chance keeps two writers that cut each other off from doing so for ever.
+/// Wait before the next try. Its random part keeps two writers from interrupting each other forever.
 fn wait_before(next_try: u32) -> Duration {
     let wait = FIRST_WAIT * 2_u32.pow(next_try - 1);
     let mut chance = [0; 1];

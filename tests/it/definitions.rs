@@ -102,7 +102,7 @@ fn applying_the_same_again_changes_nothing() {
 #[test]
 fn a_definitions_topic_that_is_made_anew_counts_from_its_start() {
     let broker = Broker::get();
-    if !broker.is_kafka_for("a topic made anew under a running instance") {
+    if !broker.is_kafka_for("a topic recreated under a running instance") {
         return;
     }
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
@@ -123,7 +123,7 @@ fn a_definitions_topic_that_is_made_anew_counts_from_its_start() {
     receiver.wait("/new", 2, SOON);
     site.await_settled(SOON);
     assert_eq!(receiver.requests("/old").len(), old, "the old webhook is gone with its topic");
-    assert!(instance.said().contains("was made anew"), "{}", instance.said());
+    assert!(instance.said().contains("was recreated"), "{}", instance.said());
 }
 
 #[test]

@@ -15,12 +15,12 @@ use crate::definition::LogRecord;
 use crate::store::StoreError;
 use crate::store::log::PARTITION;
 
-/// How long taking over the id and committing may take.
+/// Max time for taking over the id, and for committing.
 const STEP: Duration = Duration::from_secs(15);
-/// How long a transaction may be open before the broker aborts it: many definitions take a while to send.
+/// Max time that a transaction may be open before the broker aborts it. Sending many definitions takes a while.
 const TRANSACTION: Duration = Duration::from_secs(60);
 
-/// Transactions under the shared id, until another takes it over.
+/// Transactions under the shared id, until another writer takes it over.
 pub(super) struct Transactions {
     topic: String,
     producer: BaseProducer<Deliveries>,
@@ -32,7 +32,7 @@ pub(in crate::store) fn settings(topic: &str, kafka: &HashMap<String, String>) -
     client
         .set("transactional.id", topic)
         .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
-        // No step is waited for longer, and librdkafka refuses one longer than the transaction's.
+        // No step waits longer, and librdkafka rejects a value above the transaction timeout.
         .set("socket.timeout.ms", STEP.as_millis().to_string())
         .set("message.timeout.ms", TRANSACTION.as_millis().to_string())
         .set("delivery.report.only.error", "false")
@@ -41,8 +41,8 @@ pub(in crate::store) fn settings(topic: &str, kafka: &HashMap<String, String>) -
 }
 
 impl Transactions {
-    /// Takes the id over: from now on nobody else's transaction commits. A new client each time, because one that
-    /// was fenced can't be used again.
+    /// Takes over the id: from now on no other writer's transaction commits. Creates a new client each time, because
+    /// a fenced client can't be used again.
     pub fn take_over(topic: &str, kafka: &HashMap<String, String>) -> Result<Self, Cut> {
         let producer = settings(topic, kafka)
             .create_with_context(Deliveries::default())
@@ -82,9 +82,9 @@ impl Transactions {
         Ok(())
     }
 
-    /// Waits until the broker has all records, before the commit: rdkafka's own `flush`, which its commit begins
-    /// with, waits in steps of 100 ms while anything is under way. It ends: a record that is not delivered in time
-    /// is reported as failed.
+    /// Waits until the broker has all records, before the commit. The commit begins with rdkafka's own `flush`, which
+    /// waits in steps of 100 ms while records are in flight. This wait ends, because a record that is not delivered
+    /// in time is reported as failed.
     fn sent(&self) -> KafkaResult<Vec<i64>> {
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(POLL);
@@ -104,10 +104,10 @@ impl Transactions {
     }
 }
 
-/// How long a poll may wait for the broker's answer.
+/// Max time that a poll waits for the broker's answer.
 const POLL: Duration = Duration::from_millis(1);
 
-/// The offsets of the records in the order in which they were sent, or the first error.
+/// Offsets of the records in the order in which they were sent, or the first error.
 struct Deliveries(Mutex<KafkaResult<Vec<i64>>>);
 
 impl Default for Deliveries {
@@ -123,15 +123,15 @@ impl Deliveries {
 }
 
 impl ClientContext for Deliveries {
-    // That another writer took over is how writers take turns, and librdkafka calls it fatal. What matters comes
-    // back from the steps.
+    // librdkafka logs a takeover by another writer as fatal, though writers take turns this way. The steps return
+    // every error that matters.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
-        tracing::debug!("definitions' producer: {facility}: {text}");
+        tracing::debug!("definitions producer: {facility}: {text}");
     }
 
-    // What matters of the client's errors comes back from the step that they cut off.
+    // The interrupted step returns every error that matters.
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("definitions' producer: {error}: {reason}");
+        tracing::debug!("definitions producer: {error}: {reason}");
     }
 }
 
@@ -148,7 +148,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Whether trying again would end in the same way. What is left out, being fenced above all, may pass.
+/// Whether another try would fail in the same way. Other errors, above all being fenced, may be temporary.
 fn is_final(error: &KafkaError) -> bool {
     is_denied(error)
         || matches!(
@@ -174,7 +174,7 @@ fn is_denied(error: &KafkaError) -> bool {
     )
 }
 
-/// What to do about an error, as the end of its text.
+/// How to fix an error, as the end of its text.
 pub(super) fn mend(error: &KafkaError, topic: &str) -> String {
     if is_denied(error) {
         format!(

@@ -11,7 +11,7 @@ use super::*;
 use crate::definition::Definitions;
 use crate::definition::samples::webhook;
 
-/// The mock cluster does not fence; what real Kafka does to two writers is shown in tests/it.
+/// The mock cluster does not fence. tests/it covers two writers on real Kafka.
 fn broker(partitions: i32) -> (MockCluster<'static, DefaultProducerContext>, Config, HashMap<String, String>) {
     let cluster = MockCluster::new(1).unwrap();
     let config = Config { topic: "outhook.definitions".to_owned(), ..Config::default() };
@@ -52,8 +52,7 @@ async fn a_refusal_and_nothing_to_write_write_nothing() {
     assert_eq!(read(&config, &kafka).await.unwrap(), Definitions::default());
 }
 
-/// Answers the next request of a kind with an error and returns how often the decision was made, and what came
-/// of it.
+/// Answers the next request of this type with an error. Returns the number of decisions, and the outcome.
 async fn write_against(request: RDKafkaApiKey, error: RDKafkaRespErr) -> (usize, Result<(), WriteError<Infallible>>) {
     let (cluster, config, kafka) = broker(1);
     cluster.request_errors(request, &[error]);
@@ -73,9 +72,9 @@ async fn write_against(request: RDKafkaApiKey, error: RDKafkaRespErr) -> (usize,
 #[tokio::test]
 async fn a_writer_that_is_fenced_starts_over_and_decides_anew() {
     use RDKafkaRespErr::{RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED};
-    // The mock cluster shows records of a transaction that did not end: as if only the commit's answer was lost.
+    // The mock cluster shows records of an open transaction, as if only the answer to the commit was lost.
     let (decisions, written) = write_against(RDKafkaApiKey::EndTxn, RD_KAFKA_RESP_ERR_PRODUCER_FENCED).await;
-    assert_eq!((decisions, written.is_ok()), (1, true), "what is written already is not decided again");
+    assert_eq!((decisions, written.is_ok()), (1, true), "a committed write is not decided again");
     let (decisions, written) = write_against(RDKafkaApiKey::Produce, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH).await;
     assert_eq!((decisions, written.is_ok()), (2, true));
 }
@@ -122,7 +121,7 @@ async fn what_is_there_already_is_written_again_all_the_same_when_a_try_is_cut_o
     let same =
         || write(&config, &kafka, |_| Ok::<_, Infallible>((vec![LogRecord::webhook(&webhook("hook01", "A"))], ())));
     same().await.unwrap();
-    // That it is there proves nothing about this write, which may be there to seal it anew.
+    // The record's presence does not show that this write succeeded: the write may be there to seal it again.
     cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
     let decisions = Arc::new(AtomicUsize::new(0));
     let count = decisions.clone();
