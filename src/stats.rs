@@ -1,10 +1,10 @@
-//! How many messages, calls and errors each event had in the last 30 days, over the whole group and across
-//! restarts; and what keeps the catalogue across them, and carries what instances say of endpoints.
+//! Counts of messages, calls and errors per event over the last 30 days, for the whole group and across restarts.
+//! Also stores the catalogue, and passes endpoint reports and retry orders between instances.
 //!
-//! Who counts adds to numbers in memory (`matching::Counts`). A thread of its own adds them up by hour, writes
-//! what changed to a compacted topic every few seconds, and follows that topic, where every other run's counts
-//! are. So counting waits for nobody; a kill loses what was counted since the last write; and what is sent
-//! again after a crash is counted again.
+//! Counting adds to numbers in memory (`rules::EventCounts`). A separate thread sums them by hour, writes changed
+//! counts to a compacted topic every few seconds, and follows that topic to read the counts of all other runs. So
+//! counting never waits. A kill loses the counts since the last write. Messages sent again after a crash are counted
+//! again.
 
 mod config;
 mod keeper;
@@ -42,20 +42,21 @@ pub use self::config::Config;
 pub use self::reading::{catalogue, endpoints, retry_now};
 pub use crate::rules::Totals;
 
-/// How long records are kept by a topic that is created: a day longer than they count.
+/// Retention of a topic that is created: a day longer than the 30 days that are summed.
 pub const RETENTION: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
-/// How large a segment of a topic that is created may become. Only closed ones are compacted, and all of them are
-/// read at each start.
+/// Max segment size of a topic that is created. Kafka compacts only closed segments, and every start reads all
+/// segments.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How long a broker may hold a request open at the end of the topic, and so how soon that end is told.
+/// Max time that a broker may hold a request open at the end of the topic, and so the delay until the end is
+/// reported.
 const FETCH_WAIT: Duration = Duration::from_millis(250);
 
-/// How much the client may fetch ahead, which a large topic fills at the start.
+/// Max KiB that the client fetches ahead. A large topic fills it at the start.
 const FETCH_QUEUE_KIB: &str = "8192";
 
-/// The settings of the client that writes counts.
+/// Settings of the client that writes counts.
 pub fn client(kafka: &HashMap<String, String>) -> ClientConfig {
     StatsWriter::settings(kafka)
 }
@@ -68,34 +69,35 @@ pub struct Stats {
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Why nothing can be counted.
+/// Why counting can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Reader(#[from] StoreError),
-    #[error("the Kafka client that writes counts to topic {topic} can't be made: {source}")]
+    #[error("the Kafka client that writes counts to topic {topic} can't be created: {source}")]
     Writer { topic: String, source: Box<KafkaError> },
-    #[error("the operating system gives no random number for this run's name")]
+    #[error("the operating system returns no random number for the name of this run")]
     Random,
     #[error("the thread that keeps the counts can't be started: {0}")]
     Thread(std::io::Error),
 }
 
-/// What the thread and those who ask share.
+/// State that the thread shares with its readers.
 struct Shared {
     sums: Mutex<Sums>,
-    /// Holds what was counted and not yet added to the sums.
+    /// Holds counts that are not added to the sums yet.
     index: Arc<Index>,
     catalogue: Arc<Catalogue>,
     endpoints: Arc<Endpoints>,
 }
 
 impl Stats {
-    /// Begins to read the topic and to write to it; does not wait for a broker. While brokers are away, counts
+    /// Starts reading the topic and writing to it. Does not wait for a broker. While brokers are unreachable, counts
     /// wait in memory.
     ///
     /// # Errors
-    /// The Kafka properties make no client.
+    /// A Kafka client can't be created from the properties, there is no random number for the run, or the thread
+    /// can't be started.
     pub fn start(
         config: &Config,
         kafka: &HashMap<String, String>,
@@ -122,15 +124,15 @@ impl Stats {
         Ok(Arc::new(Self { shared, caught_up, stop, keeper: Mutex::new(Some(keeper)) }))
     }
 
-    /// What the group counted of an event in the last 30 days: of this instance up to now, of the others up to
-    /// a few seconds ago.
+    /// Counts of an event over the whole group in the last 30 days: of this instance up to now, of other instances up
+    /// to a few seconds ago.
     pub fn totals_of(&self, event: EventId) -> Totals {
         self.totals_of_all([event])
     }
 
-    /// The sum over events, such as those of a webhook.
+    /// Sum of the counts of several events, such as all events of a webhook.
     pub fn totals_of_all(&self, events: impl IntoIterator<Item = EventId>) -> Totals {
-        // Nothing is moved from the counts to the sums meanwhile, so nothing is missed or seen twice.
+        // While the sums are locked, no counts move to them, so no count is missed or added twice.
         let sums = self.shared.sums();
         let mut all = Totals::default();
         for event in events {
@@ -140,7 +142,7 @@ impl Stats {
         all
     }
 
-    /// Whether the topic has been read to its end once; until then the totals lack what others counted.
+    /// Whether the topic has been read to its end once. Until then the totals lack the counts of other runs.
     pub fn is_caught_up(&self) -> bool {
         *self.caught_up.borrow()
     }
@@ -151,21 +153,21 @@ impl Stats {
         let _ = self.caught_up.clone().wait_for(|caught_up| *caught_up).await;
     }
 
-    /// Writes what is not written yet, as far as Kafka takes it soon; resolves when the thread has ended.
+    /// Writes unwritten counts, as far as Kafka accepts them soon. Resolves when the thread has ended.
     pub async fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         let keeper = self.keeper.lock().take();
         if let Some(keeper) = keeper {
             let ended = tokio::task::spawn_blocking(|| keeper.join()).await;
             if !matches!(ended, Ok(Ok(()))) {
-                tracing::error!("the thread that keeps the counts had died");
+                tracing::error!("the thread that keeps the counts panicked");
             }
         }
     }
 }
 
 impl Drop for Stats {
-    /// What nobody asks any more is written once more; the thread ends by itself.
+    /// Asks the thread to write once more and end. It is not joined.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -176,7 +178,7 @@ impl Shared {
         self.sums.lock()
     }
 
-    /// Adds what was counted since the last time to the sums of an hour.
+    /// Adds the counts since the last call to the sums of an hour.
     fn collect(&self, hour: u32) {
         let mut sums = self.sums();
         sums.move_to(hour);
@@ -200,11 +202,11 @@ pub fn describe_metrics() {
     describe_counter!(
         "outhook_stats_write_failures_total",
         Unit::Count,
-        "Records that the stats topic did not take; they are written again"
+        "Records that the stats topic did not accept; they are written again"
     );
     describe_counter!(
         "outhook_stats_records_bad_total",
         Unit::Count,
-        "Records of the stats topic that are no counts, tables, or orders to retry"
+        "Records of the stats topic that are not valid counts, tables, or orders to retry"
     );
 }

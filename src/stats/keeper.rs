@@ -1,4 +1,4 @@
-//! The thread that keeps counts and catalogue: follows the topic, and writes to it what changed here.
+//! Thread that keeps counts and catalogue: follows the stats topic and writes local changes to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,17 +17,17 @@ use crate::kafka::errors;
 use crate::store::{DefinitionsLog, LogEvent};
 use crate::telemetry::RepeatFilter;
 
-/// How long the thread waits for a record before it looks at what else is to be done.
+/// Max wait for a record before the thread does its other work.
 const POLL: Duration = Duration::from_millis(100);
-/// How often the catalogue is told the time.
+/// Interval at which the catalogue's clock is set.
 const TICK: Duration = Duration::from_secs(1);
-/// How often counts are written, and so how much a kill loses.
+/// Interval between writes of counts. A kill loses at most the counts of one interval.
 const WRITE: Duration = Duration::from_secs(5);
-/// How many counts are written at once at most.
+/// Max counts in one batch.
 const BATCH: usize = 10_000;
-/// How long the last write may take at a stop.
+/// Max time for the last write at a stop.
 const LAST_WRITE: Duration = Duration::from_secs(5);
-/// How often the thread looks whether the topic is still the one that it has read.
+/// Interval of the check that the topic is still the one that was read.
 const LOOK_BACK: Duration = Duration::from_secs(30);
 
 pub(super) struct Keeper {
@@ -37,7 +37,7 @@ pub(super) struct Keeper {
     caught_up: watch::Sender<bool>,
     ticked: Instant,
     wrote: Instant,
-    /// The last count of a batch, while there may be more to write.
+    /// Last count of a batch, while there may be more to write.
     more_after: Option<Count>,
     looked_back: Instant,
     repeats: RepeatFilter,
@@ -52,7 +52,7 @@ impl Keeper {
         Self { topic, writer, shared, caught_up, ticked: now, wrote: now, more_after: None, looked_back: now, repeats }
     }
 
-    /// Keeps them until it is to stop, then writes what is left.
+    /// Follows the topic and writes changes until `stop` is set, then writes the rest.
     pub fn keep(mut self, mut log: DefinitionsLog, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             self.follow(&mut log);
@@ -74,7 +74,7 @@ impl Keeper {
         *self.caught_up.borrow()
     }
 
-    /// Takes what comes next in the topic.
+    /// Handles the next event of the topic.
     fn follow(&mut self, log: &mut DefinitionsLog) {
         if self.is_caught_up() && self.looked_back.elapsed() >= LOOK_BACK {
             self.looked_back = Instant::now();
@@ -86,7 +86,7 @@ impl Keeper {
                 let offset = record.offset();
                 if let Err(reason) = read {
                     counter!("outhook_stats_records_bad_total").increment(1);
-                    self.report(&format!("a record of it, at offset {offset}, is left out: {reason}"));
+                    self.report(&format!("it has a bad record at offset {offset}, which is skipped: {reason}"));
                 }
             }
             LogEvent::End => {
@@ -98,9 +98,10 @@ impl Keeper {
         }
     }
 
-    /// What was learnt stays true when its topic is made anew or cut; what this instance knows is written again.
+    /// Counts and tables that were read stay valid when the topic is recreated or truncated. The instance writes
+    /// again what it knows.
     fn begin_anew(&mut self, log: &mut DefinitionsLog) {
-        tracing::warn!("the stats topic {} was made anew or cut: it is read from its start", self.topic);
+        tracing::warn!("the stats topic {} was recreated or truncated: it is read from its start", self.topic);
         self.shared.sums().write_all_again();
         self.shared.catalogue.write_all_again();
         if let Err(error) = log.restart() {
@@ -116,8 +117,8 @@ impl Keeper {
         }
     }
 
-    /// Begins to send what the topic does not have. Tables wait for their minute, but for the last time, and until
-    /// the topic has been read: it may have them.
+    /// Starts sending what the topic may lack. A table is sent at most once a minute, except when `last` is set. No
+    /// table is sent before the topic has been read, because the topic may have it.
     fn write(&mut self, last: bool) {
         self.wrote = Instant::now();
         self.shared.collect(hour(now_ms()));
@@ -141,14 +142,14 @@ impl Keeper {
         counts.into_iter().for_each(|count| self.writer.send(StatsRecord::Count(count)));
     }
 
-    /// Sends the orders that somebody, or an endpoint that works again, has given here. They do not wait for their turn: calls
-    /// wait for what they do.
+    /// Sends retry orders that came from a request or from an endpoint that works again. They are not delayed,
+    /// because calls wait for them.
     fn write_orders(&mut self) {
         let orders = self.shared.endpoints.take_unwritten_orders(now_ms());
         orders.into_iter().for_each(|order| self.writer.send(StatsRecord::Order(order)));
     }
 
-    /// Hears what became of what was sent; waits that long for it.
+    /// Handles the outcomes of sent records. Waits up to `wait` for them.
     fn hear(&mut self, wait: Duration) {
         for (written, outcome) in self.writer.outcomes(wait) {
             match (written, outcome) {
@@ -159,12 +160,12 @@ impl Keeper {
                     match written {
                         StatsRecord::Table(table) => table.failed(),
                         StatsRecord::Order(order) => self.shared.endpoints.order_failed(order),
-                        // A count is written again until it is told as written, and the next report about endpoints says
-                        // more than one that failed.
+                        // A count is sent again until its write succeeds, and the next endpoint report replaces a
+                        // failed one.
                         StatsRecord::Count(_) | StatsRecord::Report(_) => {}
                     }
                     self.report(&format!(
-                        "it takes no records for now, so counts wait in memory: {}",
+                        "it does not accept records for now, so counts wait in memory: {}",
                         errors::told(&error)
                     ));
                 }
@@ -192,23 +193,23 @@ impl Keeper {
         let lost = self.shared.sums().unwritten_len();
         if lost > 0 {
             tracing::warn!(
-                "the stats topic {} did not take the last counts of {lost} events and hours in {LAST_WRITE:?}",
+                "the stats topic {} did not accept the last counts of {lost} events and hours within {LAST_WRITE:?}",
                 self.topic
             );
         }
     }
 
     fn report(&mut self, trouble: &str) {
-        // What differs only in an offset is the same.
+        // Texts that differ only in an offset count as the same.
         let kind = trouble.split(" offset ").next().unwrap_or(trouble);
         if let Some(more) = self.repeats.due(kind, Instant::now()) {
             let topic = &self.topic;
-            tracing::warn!(more, "the stats topic {topic}: {trouble}; `outhook topics check` says how it stands");
+            tracing::warn!(more, "the stats topic {topic}: {trouble}; `outhook topics check` shows its state");
         }
     }
 }
 
-/// Takes in one record. What has no value, or a key that only a newer program knows, says nothing.
+/// Applies one record. Skips a record without a value, and a key that only a newer version knows.
 fn learn(shared: &Shared, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
     let (Ok(key), Some(value)) = (std::str::from_utf8(key), value) else { return Ok(()) };
     if let Some(key) = key.strip_prefix(record::PREFIX) {

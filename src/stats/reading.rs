@@ -1,4 +1,4 @@
-//! What commands read in the stats topic, and write to it.
+//! Commands' access to the stats topic: reads endpoint reports and the catalogue, and writes retry orders.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::catalogue::{self, Catalogue};
 use crate::endpoints::{EndpointsReport, Group, REPORT_PREFIX, RetryOrder, SILENT_MS, Unwritten};
 use crate::kafka::topic_reader::{self, Bounds, Range, TopicReader};
 
-/// How long reading the reports may take, how many there are at most, and their bytes.
+/// Limits for reading the reports: number, bytes and time.
 const READ: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
-/// The same for the tables, which are scattered over the whole topic.
+/// Limits for reading the tables, which are scattered over the whole topic.
 const READ_ALL: Bounds = Bounds { found: 200_000, bytes: 1024 * 1024 * 1024, time: Duration::from_secs(30) };
-/// How long an order may take to be written, in milliseconds.
+/// Max time to write an order, in milliseconds.
 const WRITE_MS: &str = "10000";
 
-/// Why it is not known which tables and fields the stream has shown.
+/// Why the tables and fields seen in the stream can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRead {
     #[error(transparent)]
@@ -28,7 +28,7 @@ pub enum NotRead {
     Long { topic: String },
 }
 
-/// How endpoints stand, as all instances have last reported. `now_ms` is milliseconds since 1970.
+/// Reads the state of endpoints from the last report of each instance. `now_ms` is milliseconds since 1970.
 ///
 /// # Errors
 /// The topic can't be read.
@@ -41,7 +41,7 @@ pub async fn endpoints(
     let range = Range { since_ms: Some(now_ms - SILENT_MS), ..Range::default() };
     let page = journal.page(None, range, READ, |record| {
         let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(REPORT_PREFIX)?;
-        // One that a newer version wrote otherwise says nothing to this one.
+        // A report that a newer version wrote in another form is skipped.
         Some((key.to_owned(), EndpointsReport::read(record.value?).ok()?))
     });
     let mut group = Group::default();
@@ -49,7 +49,8 @@ pub async fn endpoints(
     Ok(group)
 }
 
-/// The tables and fields that the stream has shown, as all instances have written down: none if there is no topic yet.
+/// Reads the tables and fields seen in the stream, as written by all instances. Returns an empty catalogue if the
+/// topic does not exist yet.
 ///
 /// # Errors
 /// The topic can't be read, or not to its start.
@@ -69,17 +70,17 @@ pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Resu
     }
     let catalogue = Catalogue::default();
     for (key, value) in page.found {
-        // A record that a newer version wrote otherwise says nothing to this one.
+        // A record that a newer version wrote in another form is skipped.
         let _ = catalogue.learn(&key, &value);
     }
     Ok(catalogue)
 }
 
-/// Has the waiting calls of these lines retried now, as every instance reads within about a second. Resolves when the
-/// topic has all orders.
+/// Orders that the waiting calls of these lines are retried now. Every instance reads the orders within about a
+/// second. Resolves when the topic has all orders.
 ///
 /// # Errors
-/// The topic does not take one of them.
+/// The topic does not accept one of them.
 pub async fn retry_now(
     config: &Config,
     kafka: &HashMap<String, String>,
@@ -92,7 +93,7 @@ pub async fn retry_now(
         let record = FutureRecord::to(&config.topic).partition(0).key(&key).payload(&value);
         producer.send_result(record).map_err(|(error, _)| error)
     });
-    // All are on their way before the first is waited for.
+    // All orders are sent before the first acknowledgement is awaited.
     for write in writes.collect::<Result<Vec<_>, _>>()? {
         write.await.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
     }

@@ -1,5 +1,5 @@
-//! A count as a record of the topic: `count/<event>/<hour>/<run>`, the hour as hours since 1970, and the numbers
-//! as JSON. Pure.
+//! A count as a record of the topic. The key is `count/<event>/<hour>/<run>`, with the hour as hours since 1970. The
+//! value is the numbers as JSON. Pure.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::EventId;
 use crate::rules::Totals;
 
-/// What keys of counts start with.
+/// Prefix of the keys of counts.
 pub(super) const PREFIX: &str = "count/";
 
 /// One run of an instance, from its start to its end: a random number.
@@ -21,7 +21,7 @@ impl fmt::Display for Run {
     }
 }
 
-/// What one run counted of one event in one hour, all of it up to now.
+/// All that one run has counted of one event in one hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Count {
     pub event: EventId,
@@ -31,7 +31,7 @@ pub(super) struct Count {
     pub totals: Totals,
 }
 
-/// The numbers as they are written. Keys of a newer program are left alone.
+/// Numbers of a record as JSON. Unknown keys of a newer version are ignored.
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
 #[derive(Default)]
@@ -51,10 +51,10 @@ impl Count {
         serde_json::to_string(&Numbers { messages, calls, errors }).expect("numbers are JSON")
     }
 
-    /// Reads a record, whose key is what follows [`PREFIX`].
+    /// Parses a record. `key` is the part after [`PREFIX`].
     ///
     /// # Errors
-    /// It is no count; the text says why.
+    /// The record is not a count; the text says why.
     pub fn parse(key: &str, value: &[u8]) -> Result<Self, String> {
         let shape = || "the key is not count/<event>/<hour>/<run>".to_owned();
         let mut parts = key.split('/');

@@ -1,7 +1,7 @@
-//! What all runs counted, by event, hour and run, and its sums over the last 30 days. Pure.
+//! Counts of all runs by event, hour and run, and their sums over the last 30 days. Pure.
 //!
-//! A run's count of an hour only grows, so of two records of one the larger is the later: reading a record
-//! twice, or late, or in another order changes nothing.
+//! A run's count of an hour only grows, so of two records of it the larger one is the later one. So it does not
+//! matter if a record is read twice, late, or in another order.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -10,24 +10,24 @@ use super::record::{Count, Run};
 use crate::id::EventId;
 use crate::rules::Totals;
 
-/// How many hours are summed, the one that is not over yet included: 30 days.
+/// Hours that are summed, including the current one: 30 days.
 const HOURS: u32 = 30 * 24;
 
-/// The counts of all runs.
+/// Counts of all runs.
 pub(super) struct Sums {
-    /// This instance's own.
+    /// Run of this instance.
     run: Run,
     events: HashMap<EventId, OfEvent>,
-    /// The oldest hour that is summed.
+    /// Oldest hour that is summed.
     oldest: u32,
-    /// Own counts that the topic may not have.
+    /// Own counts that the topic may lack.
     unwritten: BTreeSet<(u32, EventId)>,
 }
 
 #[derive(Default)]
 struct OfEvent {
     sum: Totals,
-    /// By hour, then run: 40 bytes each, so that hours of many events take little.
+    /// Sorted by hour, then run. A cell takes 40 bytes, so hours of many events take little memory.
     cells: Vec<Cell>,
 }
 
@@ -42,8 +42,8 @@ impl Sums {
         Self { run, events: HashMap::new(), oldest: 0, unwritten: BTreeSet::new() }
     }
 
-    /// Forgets what was counted before the last 30 days. A clock that was ahead and is set back goes back here
-    /// too, else nothing would count until it is there again.
+    /// Drops counts older than 30 days. When a clock that was ahead is set back, the oldest hour moves back too.
+    /// Otherwise no count would be added until the clock reaches the old time again.
     pub fn move_to(&mut self, hour: u32) {
         let oldest = hour.saturating_add(1).saturating_sub(HOURS);
         if oldest == self.oldest {
@@ -57,7 +57,7 @@ impl Sums {
         });
     }
 
-    /// Adds to what this run counted.
+    /// Adds to the counts of this run.
     pub fn add(&mut self, event: EventId, hour: u32, totals: Totals) {
         if hour >= self.oldest && !totals.is_zero() {
             let run = self.run;
@@ -66,9 +66,9 @@ impl Sums {
         }
     }
 
-    /// Takes a record of the topic in.
+    /// Merges a record of the topic.
     pub fn learn(&mut self, count: Count) {
-        // What this run counted it knows better.
+        // This run's counts in memory are newer than its records.
         if count.run != self.run && count.hour >= self.oldest {
             self.events.entry(count.event).or_default().change(count.hour, count.run, |known| {
                 known.messages = known.messages.max(count.totals.messages);
@@ -78,12 +78,12 @@ impl Sums {
         }
     }
 
-    /// What all runs counted of an event in the last 30 days.
+    /// Counts of an event over all runs in the last 30 days.
     pub fn of(&self, event: EventId) -> Totals {
         self.events.get(&event).map_or(Totals::default(), |event| event.sum)
     }
 
-    /// Own counts that the topic may not have, the oldest hour's first; those that come after another one.
+    /// Own counts that the topic may lack, oldest hour first, starting after the count `after`.
     pub fn unwritten(&self, after: Option<&Count>, at_most: usize) -> Vec<Count> {
         let own = |&(hour, event): &(u32, EventId)| {
             let totals = self.events.get(&event)?.cell(hour, self.run)?;
@@ -97,7 +97,7 @@ impl Sums {
         self.unwritten.len()
     }
 
-    /// The topic has an own count as it was then.
+    /// Marks an own count as written. A count that has grown since then stays unwritten.
     pub fn written(&mut self, count: &Count) {
         let now = self.events.get(&count.event).and_then(|event| event.cell(count.hour, self.run));
         if now.is_none_or(|now| now == count.totals) {
@@ -105,7 +105,8 @@ impl Sums {
         }
     }
 
-    /// The topic was made anew: it has nothing of this run. What other runs counted stays true.
+    /// Marks all own counts as unwritten, because the topic was recreated and lacks them. Counts of other runs stay
+    /// valid.
     pub fn write_all_again(&mut self) {
         for (event, of_event) in &self.events {
             let own = of_event.cells.iter().filter(|cell| cell.run == self.run);
@@ -123,7 +124,7 @@ impl OfEvent {
         self.place(hour, run).ok().map(|place| self.cells[place].totals)
     }
 
-    /// Changes a cell, and the sum with it.
+    /// Changes a cell and updates the sum.
     fn change(&mut self, hour: u32, run: Run, change: impl FnOnce(&mut Totals)) {
         let place = self.place(hour, run).unwrap_or_else(|place| {
             self.cells.insert(place, Cell { hour, run, totals: Totals::default() });
@@ -219,8 +220,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of the records, however often each comes: all who have read them have the sums of
-        /// what was counted.
+        /// Every reader of all records gets the right sums, whatever their order and however often each one is read.
         #[test]
         fn every_reader_has_the_sums(
             added in prop::collection::vec((0_u64..3, 1_u8..4, 100_u32..104, 0_u64..9), 0..60),

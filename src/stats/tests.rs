@@ -1,4 +1,4 @@
-//! Counts on librdkafka's own mock cluster.
+//! Counts on librdkafka's mock cluster.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ struct Broker {
     kafka: HashMap<String, String>,
 }
 
-/// One instance as far as it counts.
+/// The counting part of one instance.
 struct Instance {
     stats: Arc<Stats>,
     counts: Arc<EventCounts>,
@@ -84,7 +84,7 @@ async fn instances_sum_what_all_counted_and_those_that_are_gone() {
     let (one, two) = (broker.instance(), broker.instance());
     one.count(3);
     two.count(4);
-    assert_eq!((one.totals(), two.totals()), ([3, 3, 1], [4, 4, 1]), "own counts are there at once");
+    assert_eq!((one.totals(), two.totals()), ([3, 3, 1], [4, 4, 1]), "own counts are visible immediately");
     one.stats.stop().await;
     two.until([7, 7, 2]).await;
     assert_eq!(two.stats.totals_of_all([event(), event()]).messages, 14);
@@ -116,10 +116,10 @@ async fn instances_tell_each_other_of_their_endpoints_and_of_orders() {
     let (read_by_one, read_by_two) = (of_one.partition(OVERFLOW, 0), of_two.partition(OVERFLOW, 1));
     read_by_one.tell(vec![LineWaits { line, calls: 3, oldest_ms: 1000 }]);
     of_two.order(&[line], ordered_ms).unwrap();
-    assert_eq!(read_by_two.forward(line).by_ms, ordered_ms, "its own orders it knows at once");
+    assert_eq!(read_by_two.forward(line).by_ms, ordered_ms, "it knows its own orders immediately");
     let begun = Instant::now();
     while read_by_one.forward(line).by_ms != ordered_ms || of_two.status(line, now_ms()).waiting_calls() != 3 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "they have not told each other");
+        assert!(begun.elapsed() < Duration::from_secs(30), "orders and reports did not arrive");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(of_two.status(line, now_ms()), of_one.status(line, now_ms()));
@@ -188,5 +188,5 @@ async fn records_that_are_no_counts_are_left_out() {
     one.stats.caught_up().await;
     one.count(1);
     one.stats.stop().await;
-    assert_eq!(one.totals(), [3, 1, 1], "of 1970 nothing counts any more");
+    assert_eq!(one.totals(), [3, 1, 1], "counts of 1970 are too old");
 }

@@ -1,4 +1,4 @@
-//! Writes counts, tables, and what is said of endpoints to the topic, and says what became of each record.
+//! Writes counts, tables, endpoint reports and retry orders to the topic, and returns the outcome of each record.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use super::record::Count;
 use crate::catalogue::TableWrite;
 use crate::endpoints::{self, RetryOrder};
 
-/// The one partition of the topic.
+/// The only partition of the topic.
 const PARTITION: i32 = 0;
 
-/// How long one record may take before it counts as failed, and is written anew as it is by then.
+/// Max time to write one record, in ms. Then its write has failed, and the value of that time is written again.
 const WRITE_TIMEOUT_MS: &str = "10000";
 
-/// What a record holds.
+/// Content of a record.
 pub(super) enum StatsRecord {
     Count(Count),
     Table(TableWrite),
@@ -27,7 +27,7 @@ pub(super) enum StatsRecord {
     Order(RetryOrder),
 }
 
-/// What became of a record.
+/// A record and the result of its write.
 pub(super) type Outcome = (StatsRecord, KafkaResult<()>);
 
 pub(super) struct StatsWriter {
@@ -52,7 +52,7 @@ impl StatsWriter {
         client
     }
 
-    /// Queues a record; its outcome comes later.
+    /// Queues a record. [`StatsWriter::outcomes`] returns its outcome later.
     pub fn send(&self, written: StatsRecord) {
         let (key, value) = match &written {
             StatsRecord::Count(count) => (count.key(), count.value()),
@@ -69,19 +69,19 @@ impl StatsWriter {
         }
     }
 
-    /// What became of records since the last call; waits that long for more.
+    /// Returns the outcomes since the last call. Waits up to `wait` for more.
     pub fn outcomes(&self, wait: Duration) -> Vec<Outcome> {
         self.producer.poll(wait);
         self.producer.context().take()
     }
 
-    /// Whether every record has its outcome.
+    /// Whether every record has its outcome, and all outcomes have been taken.
     pub fn is_idle(&self) -> bool {
         self.producer.in_flight_count() == 0 && self.producer.context().is_empty()
     }
 }
 
-/// Outcomes that nobody has taken yet.
+/// Outcomes that have not been taken yet.
 #[derive(Default)]
 struct Outcomes(Mutex<Vec<Outcome>>);
 
@@ -100,9 +100,9 @@ impl Outcomes {
 }
 
 impl ClientContext for Outcomes {
-    // What matters of the client's errors is in the outcome of a record.
+    // Every error that matters is in the outcome of a record.
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("the producer of counts: {error}: {reason}");
+        tracing::debug!("stats producer: {error}: {reason}");
     }
 }
 
