@@ -1,10 +1,10 @@
-//! Which tables and fields were seen in the stream, with their types as the API names them, and the newest row
+//! Catalogue of the tables and fields seen in the stream, with their types as the API names them, and the newest row
 //! change of each table.
 //!
-//! A partition's [`Sampler`] looks at a row when its shape is new, else once a second at most. What it sees is
-//! joined with what the others saw: a field that anyone saw is known, and so is each kind of value, so that
-//! instances which tell each other what they know agree in the end. The room that keeps it all across restarts
-//! hands the clock in.
+//! The [`Sampler`] of a partition scans a row when its shape is new, otherwise at most once a second. Its result is
+//! merged into the known fields: a field seen by any partition or instance is known, and so is each kind of value. So
+//! instances that exchange what they know agree in the end. The `stats` room stores the catalogue across restarts and
+//! passes in the clock.
 
 mod sample;
 mod sampler;
@@ -31,32 +31,32 @@ pub use self::sampler::Sampler;
 pub use self::table::TableWrite;
 pub use self::type_inference::FieldKind;
 
-/// What keys of tables start with; the account and the table follow, as a JSON array of two texts.
+/// Prefix of the keys of tables. The account and the table follow, as a JSON array of two texts.
 pub const PREFIX: &str = "table/";
 
-/// How many tables an instance knows at most.
+/// Max tables that an instance knows.
 const MAX_TABLES: usize = 10_000;
-/// How many fields an instance knows at most, of all its tables; one table has at most [`table_schema::MAX_FIELDS`].
+/// Max fields that an instance knows, over all tables; one table has at most [`table_schema::MAX_FIELDS`].
 const MAX_FIELDS: usize = 200_000;
-/// How long a name may be, in bytes, to be remembered.
+/// Max length of a name that is kept, in bytes.
 const MAX_NAME: usize = 256;
-/// How many bytes the newest row changes of all tables may take.
+/// Max bytes of the newest row changes of all tables.
 const MAX_SAMPLE_BYTES: usize = 32 * 1024 * 1024;
 
-/// The tables and fields that were seen. Shared by the partitions and those who ask.
+/// Tables and fields seen in the stream. Partitions and readers share it.
 #[derive(Default)]
 pub struct Catalogue {
     accounts: RwLock<Accounts>,
     room: Arc<Room>,
-    /// Milliseconds since 1970, moved on about once a second, so that looking at it costs next to nothing.
+    /// Milliseconds since 1970, set about once a second, so reading it costs next to nothing.
     now: AtomicI64,
     is_full_told: AtomicBool,
 }
 
-/// Tables by account, then name.
+/// Tables by account, then by name.
 type Accounts = BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<CatalogueTable>>>;
 
-/// What all tables together take.
+/// Space that all tables use together.
 #[derive(Default)]
 struct Room {
     tables: AtomicUsize,
@@ -74,18 +74,18 @@ pub struct Field {
 }
 
 impl Catalogue {
-    /// The account's tables, sorted.
+    /// Tables of an account, sorted.
     pub fn tables(&self, account: &str) -> Vec<String> {
         self.accounts().get(account).into_iter().flat_map(BTreeMap::keys).map(|name| name.to_string()).collect()
     }
 
-    /// A table's fields in the order of its rows; None for a table that was never seen.
+    /// Fields of a table in the order of its rows. None for a table that was never seen.
     pub fn fields(&self, account: &str, table: &str) -> Option<Vec<Field>> {
         Some(self.find(account, table)?.fields())
     }
 
-    /// The names of a table's fields, none for a table that was never seen; None if something had no room, so that this
-    /// is not known.
+    /// Names of a table's fields; an empty list for a table that was never seen. None once a table or field had no
+    /// room, because the names may then be incomplete.
     pub fn names(&self, account: &str, table: &str) -> Option<Vec<String>> {
         let is_whole = !self.is_full_told.load(Ordering::Relaxed);
         is_whole.then(|| self.fields(account, table).into_iter().flatten().map(|field| field.name).collect())
@@ -95,23 +95,24 @@ impl Catalogue {
         self.find(account, table).is_some()
     }
 
-    /// The newest row change of a table that this instance has read, give or take a second: of an operation if
-    /// there is one, else of any.
+    /// Newest row change of a table that this instance has read, accurate to about a second: of `operation` if there
+    /// is one, otherwise of any operation.
     pub fn newest(&self, account: &str, table: &str, operation: Option<Operation>) -> Option<Arc<Sample>> {
         self.find(account, table)?.newest(operation)
     }
 
-    /// Moves the clock on, to be called about once a second.
+    /// Sets the clock. Called about once a second.
     pub fn tick(&self, now_ms: i64) {
         self.now.store(now_ms, Ordering::Relaxed);
         gauge!("outhook_catalogue_tables").set(self.room.tables.load(Ordering::Relaxed) as f64);
         gauge!("outhook_catalogue_fields").set(self.room.fields.load(Ordering::Relaxed) as f64);
     }
 
-    /// Takes in a record that [`Catalogue::unwritten`] made, here or elsewhere; the key is what follows [`PREFIX`].
+    /// Merges a record that [`Catalogue::unwritten`] made, on this or another instance. `key` is the part after
+    /// [`PREFIX`].
     ///
     /// # Errors
-    /// It is no such record; the text says why.
+    /// The key or the value is invalid; the text says why.
     pub fn learn(&self, key: &str, value: &[u8]) -> Result<(), String> {
         let (account, name): (String, String) =
             serde_json::from_str(key).map_err(|_| "the key is not table/[\"account\",\"table\"]".to_owned())?;
@@ -123,8 +124,8 @@ impl Catalogue {
         Ok(())
     }
 
-    /// The tables of which the others may not know everything. Each is given out once a minute at most, but for
-    /// the `last` time.
+    /// Tables of which other instances may not know everything. Each table is returned at most once a minute, except
+    /// when `last` is set.
     pub fn unwritten(&self, last: bool) -> Vec<TableWrite> {
         let now = self.now();
         let accounts = self.accounts();
@@ -133,7 +134,7 @@ impl Catalogue {
         named.filter_map(|(account, name, table)| CatalogueTable::unwritten(table, account, name, now, last)).collect()
     }
 
-    /// What the others were told is gone.
+    /// Marks all tables as unwritten, because the records written before are gone.
     pub fn write_all_again(&self) {
         self.accounts().values().flat_map(BTreeMap::values).for_each(|table| table.write_again());
     }
@@ -150,7 +151,7 @@ impl Catalogue {
         self.accounts().get(account)?.get(table).cloned()
     }
 
-    /// A table, which is new if need be; None if there is no room for it.
+    /// Finds a table or adds it. None if there is no room for it, or a name is too long.
     fn find_or_add(&self, account: &str, name: &str) -> Option<Arc<CatalogueTable>> {
         let found = self.find(account, name);
         let is_full = || self.room.tables.load(Ordering::Relaxed) >= MAX_TABLES;
@@ -168,13 +169,13 @@ impl Catalogue {
         Some(table.clone())
     }
 
-    /// Says once that something had no room.
+    /// Logs once that a table or field had no room.
     fn tell_if_full(&self, had_room: bool) {
         if !had_room && !self.is_full_told.swap(true, Ordering::Relaxed) {
             warn!(
-                "there are tables or fields that the catalogue has no room for, so it does not list them; they fire \
-                 like any other. It holds {MAX_TABLES} tables, {} fields of each and {MAX_FIELDS} of all, with names \
-                 of up to {MAX_NAME} bytes",
+                "the catalogue does not list some tables or fields, because they exceed its limits; their row changes \
+                 still fire. The limits are {MAX_TABLES} tables, {} fields per table, {MAX_FIELDS} fields in all, and \
+                 names of {MAX_NAME} bytes",
                 table_schema::MAX_FIELDS
             );
         }
@@ -182,12 +183,12 @@ impl Catalogue {
 }
 
 impl Room {
-    /// Takes room for a field, if there is any.
+    /// Takes room for a field. Returns false if there is none.
     fn for_field(&self) -> bool {
         self.fields.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < MAX_FIELDS).then_some(n + 1)).is_ok()
     }
 
-    /// Gives the room of an old sample back and takes that of a new one, if there is any.
+    /// Returns the room of an old sample and takes room for a new one. Returns false if there is none.
     fn for_sample(&self, old: usize, new: usize) -> bool {
         let exchange = |used: usize| {
             let used = used.saturating_sub(old) + new;

@@ -1,13 +1,13 @@
-//! A record kept as it came, for previews.
+//! An unchanged record of a table, kept for previews.
 
 use std::sync::Arc;
 
 use crate::decode::Input;
 
-/// How many bytes a record may have to be kept.
+/// Max bytes of a record that is kept.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// What a table's newest row change was read from: key, value and headers byte for byte.
+/// Record of a table's newest row change: key, value and headers byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     pub topic: Arc<str>,
@@ -21,7 +21,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// None for a record that is too large to be kept: a part of it would be no row change.
+    /// None for a record that is too large to keep: a part of it would not be a row change.
     pub(super) fn of(input: &Input<'_>, topic: &Arc<str>) -> Option<Self> {
         let value = input.value?;
         let mut bytes = input.key.unwrap_or_default().len() + value.len();
@@ -42,7 +42,7 @@ impl Sample {
         })
     }
 
-    /// The record as a decoder takes it.
+    /// The record as input of a decoder.
     pub fn input(&self) -> Input<'_> {
         Input {
             topic: &self.topic,

@@ -1,5 +1,4 @@
-//! Decides which rows of a partition are looked at, so that most cost no more than a look-up and a few
-//! additions a field.
+//! Selects the rows of a partition to scan, so that most rows cost only a look-up and a few additions per field.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,22 +7,22 @@ use super::table::CatalogueTable;
 use super::{Catalogue, Sample};
 use crate::decode::{Input, Row, RowChange};
 
-/// How many shapes of a table's rows are told apart. A row of another one is looked at when the next look is due.
+/// Max row shapes kept per table. A row of any other shape is scanned when the next scan is due.
 const MAX_SHAPES: usize = 16;
 
-/// One partition's eye on what goes by.
+/// Scans row changes of one partition for the catalogue.
 pub struct Sampler {
     catalogue: Arc<Catalogue>,
     /// By account, then table.
     seen: HashMap<Box<str>, HashMap<Box<str>, SampledTable>>,
-    /// The topic's name, shared by the samples of it.
+    /// Name of the topic, shared by its samples.
     topic: Arc<str>,
 }
 
-/// A table as this partition has seen it.
+/// State of one table in this partition.
 struct SampledTable {
     table: Arc<CatalogueTable>,
-    /// When a row of each operation was looked at last.
+    /// Time of the last scan of a row, by operation.
     looked_at: [i64; 3],
     shapes: Vec<u64>,
 }
@@ -33,8 +32,8 @@ impl Sampler {
         Self { catalogue, seen: HashMap::new(), topic: topic.into() }
     }
 
-    /// Looks at a row change, if there may be anything to see. At most once a second otherwise, so that what
-    /// the shape does not show is seen soon too.
+    /// Scans a row change if its shape is new. Otherwise scans at most one per second, which soon finds differences
+    /// that a shape does not show.
     pub fn note(&mut self, input: &Input<'_>, change: &RowChange<'_>) {
         let Some(row) = change.sent_row() else { return };
         let (now, shape) = (self.catalogue.now(), shape(row));
@@ -57,7 +56,7 @@ impl Sampler {
         self.seen.values().map(HashMap::len).sum()
     }
 
-    /// Looks at the first row of a table.
+    /// Scans the first row of a table.
     fn begin(&mut self, input: &Input<'_>, change: &RowChange<'_>, row: &Row<'_>, shape: u64) {
         let Some(table) = self.catalogue.find_or_add(&change.account, &change.table) else {
             return self.catalogue.tell_if_full(false);
@@ -72,8 +71,8 @@ impl Sampler {
     }
 }
 
-/// A number that rows with the same fields share, and most others don't: made of each name's length and first
-/// byte, since to read all names would cost more than it shows.
+/// Hash of a row's shape: equal for rows with the same fields, different for most others. It uses each name's length
+/// and first byte, because reading whole names would cost more than it shows.
 fn shape(row: &Row<'_>) -> u64 {
     row.fields.iter().fold(row.fields.len() as u64, |shape, field| {
         let name = field.name.as_bytes();

@@ -1,4 +1,4 @@
-//! One table of the catalogue, as those share it who see it, ask for it and write it.
+//! One table of the catalogue, shared by partitions, readers and the writer.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use super::{Field, PREFIX, Room, Sample};
 use crate::decode::Row;
 use crate::vocabulary::Operation;
 
-/// How often a table is written at most.
+/// Min interval between writes of a table, in milliseconds.
 const MINUTE: i64 = 60 * 1000;
-/// How much later a table must have been seen to be written for that alone.
+/// A table is also written when its last-seen time has advanced by this many milliseconds.
 const DAY: i64 = 24 * 60 * MINUTE;
 
 pub(super) struct CatalogueTable {
@@ -22,18 +22,18 @@ pub(super) struct CatalogueTable {
 #[derive(Default)]
 struct TableState {
     known: TableSchema,
-    /// Something is known here that the others may not know.
+    /// Something is known here that other instances may not know.
     is_unwritten: bool,
-    /// When this instance wrote it, or tried to.
+    /// Time of the last write of the table by this instance, or of the try.
     written_at: Option<i64>,
-    /// The last time seen that the others were told.
+    /// Last-seen time that other instances know.
     told_last_seen: i64,
-    /// The newest record of each operation, and when it was taken.
+    /// Newest record of each operation, and the time when it was taken.
     newest: [Option<Arc<Sample>>; 3],
     sampled_at: [i64; 3],
 }
 
-/// A table as a record to be written.
+/// A table as a record to write.
 pub struct TableWrite {
     pub key: String,
     pub value: String,
@@ -41,7 +41,7 @@ pub struct TableWrite {
 }
 
 impl TableWrite {
-    /// It was not written after all.
+    /// Marks the table as unwritten after a failed write.
     pub fn failed(&self) {
         self.table.state().is_unwritten = true;
     }
@@ -52,8 +52,8 @@ impl CatalogueTable {
         Self { state: Mutex::default(), room }
     }
 
-    /// Looks at a row, and keeps its record unless one of its operation was kept this second. Whether there was
-    /// room for every field.
+    /// Scans a row, and keeps its record unless one of the same operation was kept in this second. Returns whether
+    /// there was room for every field.
     pub fn look(&self, operation: Operation, row: &Row<'_>, now: i64, sample: impl FnOnce() -> Option<Sample>) -> bool {
         let place = operation as usize;
         let mut state = self.state();
@@ -75,8 +75,8 @@ impl CatalogueTable {
         }
     }
 
-    /// Takes in what others know, and writes again if they lack something: the last record is the one that
-    /// stays. Whether there was room for every field.
+    /// Merges what another instance knows. Marks the table as unwritten if the other lacks something, because
+    /// compaction keeps only the last record. Returns whether there was room for every field.
     pub fn learn(&self, other: &TableSchema) -> bool {
         let mut state = self.state();
         let joined = state.known.learn(other, || self.room.for_field());
@@ -107,7 +107,7 @@ impl CatalogueTable {
         self.state().known.fields()
     }
 
-    /// The newest of an operation, or else of any.
+    /// Newest record of `operation` if there is one, otherwise of any operation.
     pub fn newest(&self, operation: Option<Operation>) -> Option<Arc<Sample>> {
         let state = self.state();
         let of_operation = operation.and_then(|operation| state.newest[operation as usize].clone());

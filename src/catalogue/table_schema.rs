@@ -1,7 +1,7 @@
-//! What is known of one table, and how that is written and read. Pure.
+//! Known fields of one table, and their form in a record. Pure.
 //!
-//! Knowledge is joined, never replaced: fields by name, each with the kinds of values seen, the first place in
-//! a row and the last time. So it does not matter who knew what first, or how often it is told.
+//! Schemas are merged, never replaced: fields by name, each with the kinds of values seen, the first place in a row
+//! and the last time seen. So the order and the number of merges do not matter.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,14 +11,14 @@ use super::type_inference::Kinds;
 use super::{Field, MAX_NAME};
 use crate::decode::Row;
 
-/// How many fields of one table are known at most.
+/// Max fields known of one table.
 pub(in crate::catalogue) const MAX_FIELDS: usize = 1_000;
 
-/// A table's fields.
+/// Known fields of a table.
 #[derive(Debug, Default)]
 pub(in crate::catalogue) struct TableSchema {
     fields: HashMap<Box<str>, SeenField>,
-    /// When the table was seen last, in milliseconds since 1970.
+    /// Time when the table was last seen, in milliseconds since 1970.
     pub last_seen: i64,
 }
 
@@ -29,16 +29,16 @@ struct SeenField {
     last_seen: i64,
 }
 
-/// What became of a look or of a record.
+/// Result of merging a row or a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::catalogue) struct Joined {
-    /// Something is known that was not before; a later time is nothing new.
+    /// Something is known that was not known before. A later time does not count.
     pub is_new: bool,
     /// There was room for every field.
     pub had_room: bool,
 }
 
-/// A table's record as it is written. Keys of a newer program are left alone.
+/// Value of a table's record. Unknown keys of a newer version are ignored.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TableRecord {
@@ -49,26 +49,26 @@ struct TableRecord {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct FieldRecord {
-    /// Names of types. Texts, so that those of a newer program can be passed over.
+    /// Names of types. Texts, so that types of a newer version can be skipped.
     kinds: Vec<String>,
     place: usize,
     last_seen: i64,
 }
 
 impl TableSchema {
-    /// Looks at a row. `room` is asked before each field that is new.
+    /// Merges the fields of a row. `room` is called before each new field.
     pub fn look(&mut self, row: &Row<'_>, now: i64, room: impl Fn() -> bool) -> Joined {
         let mut joined = Joined { is_new: false, had_room: true };
         self.last_seen = self.last_seen.max(now);
         for (place, field) in row.fields.iter().enumerate() {
-            // The placeholder of a value that was not sent says nothing of its kind.
+            // The placeholder of a value that was not sent does not show the kind of the value.
             let kinds = if field.value.available { Kinds::of(&field.value.json) } else { Kinds::default() };
             self.join(&field.name, SeenField { kinds, place, last_seen: now }, &room, &mut joined);
         }
         joined
     }
 
-    /// Takes in what others know.
+    /// Merges what another instance knows.
     pub fn learn(&mut self, other: &TableSchema, room: impl Fn() -> bool) -> Joined {
         let mut joined = Joined { is_new: false, had_room: true };
         self.last_seen = self.last_seen.max(other.last_seen);
@@ -93,14 +93,14 @@ impl TableSchema {
         }
     }
 
-    /// Whether the other lacks something of this; times do not count.
+    /// Whether `other` lacks something of this schema. Times do not count.
     pub fn exceeds(&self, other: &TableSchema) -> bool {
         self.fields.iter().any(|(name, seen)| {
             other.fields.get(name).is_none_or(|other| !other.kinds.has(seen.kinds) || seen.place < other.place)
         })
     }
 
-    /// In the order of the rows; a name decides between fields that were seen in one place.
+    /// Fields in the order of the rows. Fields seen in the same place are sorted by name.
     pub fn fields(&self) -> Vec<Field> {
         let mut fields: Vec<(&str, &SeenField)> = self.fields.iter().map(|(name, seen)| (&**name, seen)).collect();
         fields.sort_unstable_by_key(|(name, seen)| (seen.place, *name));
@@ -112,7 +112,7 @@ impl TableSchema {
         fields.into_iter().map(|(name, seen)| field(name, seen)).collect()
     }
 
-    /// The record's value.
+    /// Value of the record.
     pub fn write(&self) -> String {
         let field = |seen: &SeenField| {
             let kinds = seen.kinds.names().map(str::to_owned).collect();
@@ -134,10 +134,10 @@ impl SeenField {
     }
 }
 
-/// Reads a record's value.
+/// Parses the value of a record.
 ///
 /// # Errors
-/// It is no record of a table; the text says why.
+/// The value is not that of a table's record; the text says why.
 pub(in crate::catalogue) fn read(value: &[u8]) -> Result<TableSchema, String> {
     let record: TableRecord = serde_json::from_slice(value).map_err(|error| error.to_string())?;
     let field = |(name, field): (String, FieldRecord)| {

@@ -27,7 +27,7 @@ fn change<'a>(table: &'a str, fields: &[(&'a str, &'a str)]) -> RowChange<'a> {
     }
 }
 
-/// A partition, and records that come from it.
+/// A partition and its records.
 struct Partition {
     lookout: Sampler,
     offset: i64,
@@ -64,13 +64,13 @@ fn catalogue() -> Arc<Catalogue> {
     catalogue
 }
 
-/// What is known of a table, as `name TYPE` texts.
+/// Known fields of a table, as `name TYPE` texts.
 fn fields(catalogue: &Catalogue, table: &str) -> Vec<String> {
     let fields = catalogue.fields("acme", table).unwrap_or_default();
     fields.iter().map(|field| format!("{} {}", field.name, field.kind)).collect()
 }
 
-/// Tells one what the other has to tell; how many tables that were.
+/// Sends the unwritten tables of one catalogue to others. Returns the number of tables.
 fn tell(from: &Catalogue, to: &[&Catalogue]) -> usize {
     let records = from.unwritten(false);
     for record in &records {
@@ -99,7 +99,7 @@ fn a_new_shape_is_looked_at_at_once_and_new_kinds_within_a_second() {
     let mut partition = Partition::of(&catalogue);
     partition.note("T", &[("id", "1"), ("paid", "null")]);
     partition.note("T", &[("id", "1"), ("paid", "true")]);
-    assert_eq!(fields(&catalogue, "T"), ["id INTEGER", "paid STRING"], "no look is due");
+    assert_eq!(fields(&catalogue, "T"), ["id INTEGER", "paid STRING"], "no scan is due");
     partition.note("T", &[("id", "1"), ("note", "\"x\"")]);
     assert_eq!(fields(&catalogue, "T"), ["id INTEGER", "note STRING", "paid STRING"]);
     catalogue.tick(2_000);
@@ -197,7 +197,7 @@ fn what_two_write_at_once_is_joined_by_both() {
     }
     let expected = ["id NUMBER", "a INTEGER", "b YES/NO"];
     assert_eq!((fields(&one, "T"), fields(&two, "T")), (expected.map(str::to_owned).into(), fields(&one, "T")));
-    assert_eq!((one.unwritten(true).len(), two.unwritten(true).len()), (0, 0), "they have come to an end");
+    assert_eq!((one.unwritten(true).len(), two.unwritten(true).len()), (0, 0), "nothing is left to write");
 }
 
 #[test]
@@ -232,11 +232,11 @@ fn memory_is_bounded() {
     assert_eq!(catalogue.tables("acme").len(), MAX_TABLES);
     assert_eq!(partition.lookout.table_count(), MAX_TABLES);
     partition.note("T", &[("id", "1"), ("more", "1")]);
-    assert_eq!(fields(&catalogue, "T"), ["id INTEGER", "more INTEGER"], "what is known goes on");
+    assert_eq!(fields(&catalogue, "T"), ["id INTEGER", "more INTEGER"], "known tables are still updated");
 }
 
 proptest! {
-    /// Whoever hears all records in whatever order knows the same.
+    /// All readers of all records know the same, whatever the order.
     #[test]
     fn all_agree_in_the_end(
         rows in prop::collection::vec((0_usize..3, 0_usize..4, 0_usize..5), 0..30),

@@ -1,4 +1,4 @@
-//! What kinds of values a field was seen with, and the type that they make together. Pure.
+//! Kinds of values seen in a field, and the type inferred from them. Pure.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -37,13 +37,13 @@ impl fmt::Display for FieldKind {
     }
 }
 
-/// A set of kinds of values. Sets are only ever joined, so that it does not matter who saw what first.
+/// A set of kinds of values. Sets are only ever merged, so the order in which values are seen does not matter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::catalogue) struct Kinds(u8);
 
 impl Kinds {
     pub const STRING: Self = Self(1);
-    /// A longer text, or a value with a structure.
+    /// A text too long for a STRING, an array, or an object.
     pub const TEXT: Self = Self(1 << 1);
     pub const NUMBER: Self = Self(1 << 2);
     pub const INTEGER: Self = Self(1 << 3);
@@ -51,7 +51,7 @@ impl Kinds {
     pub const YES_NO: Self = Self(1 << 5);
     pub const GUID: Self = Self(1 << 6);
 
-    /// In the order in which they are written.
+    /// In the order in which names are written.
     const NAMES: [(Self, FieldKind); 7] = [
         (Self::STRING, FieldKind::String),
         (Self::TEXT, FieldKind::Text),
@@ -62,7 +62,7 @@ impl Kinds {
         (Self::GUID, FieldKind::Guid),
     ];
 
-    /// What one value shows, as JSON text. Null shows nothing.
+    /// Kind of one value, given as JSON text. Null has no kind.
     pub fn of(value: &str) -> Self {
         match JsonKind::of(value) {
             JsonKind::Null => Self::default(),
@@ -78,7 +78,7 @@ impl Kinds {
         Self(self.0 | other.0)
     }
 
-    /// Whether this has all that the other has.
+    /// Whether this set contains all kinds of `other`.
     pub fn has(self, other: Self) -> bool {
         self.join(other) == self
     }
@@ -100,7 +100,7 @@ impl Kinds {
         Self::NAMES.into_iter().filter(move |(kind, _)| self.has(*kind)).map(|(_, name)| name.as_str())
     }
 
-    /// The set with that name in it; what only a newer program knows adds nothing.
+    /// Adds the kind with this name. A name that only a newer version knows adds nothing.
     pub fn with_name(self, name: &str) -> Self {
         let named = Self::NAMES.into_iter().find(|(_, kind)| kind.as_str() == name);
         named.map_or(self, |(kind, _)| self.join(kind))
@@ -108,7 +108,7 @@ impl Kinds {
 }
 
 fn of_text(value: &str) -> Kinds {
-    /// The most characters that a STRING has.
+    /// Max characters of a STRING.
     const STRING: usize = 255;
     let raw = json::between_quotes(value);
     if is_guid(raw.as_bytes()) {
@@ -122,14 +122,14 @@ fn of_text(value: &str) -> Kinds {
     }
 }
 
-/// `2024-02-29`, alone or with a time behind it, as ISO 8601 and SQL write it.
+/// Whether a text is a date such as `2024-02-29`, alone or followed by a time, as ISO 8601 and SQL write it.
 fn is_date(text: &[u8]) -> bool {
     let time = |rest: &[u8]| match rest {
         [] => true,
         [b'T' | b't' | b' ', rest @ ..] => is_like(rest.get(..5), b"99:99"),
         _ => false,
     };
-    // Longer than the longest with nine digits of a fraction and an offset, it is something else.
+    // A time with nine digits of a fraction and an offset fits. A longer text is something different.
     text.len() <= 40 && is_like(text.get(..10), b"9999-99-99") && time(&text[10..])
 }
 
@@ -141,7 +141,7 @@ fn is_guid(text: &[u8]) -> bool {
         })
 }
 
-/// Whether the text has digits where the pattern has a 9, and otherwise the same.
+/// Whether the text has a digit where the pattern has a 9, and the same character everywhere else.
 fn is_like(text: Option<&[u8]>, pattern: &[u8]) -> bool {
     let like = |(byte, wanted): (&u8, &u8)| if *wanted == b'9' { byte.is_ascii_digit() } else { byte == wanted };
     text.is_some_and(|text| text.iter().zip(pattern).all(like))
