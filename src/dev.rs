@@ -1,8 +1,8 @@
-//! `outhook dev`: the whole program on one machine, with a broker, sample tables and a receiver of its own.
+//! `outhook dev`: the whole program on one machine, with an embedded broker, sample tables and a local receiver.
 //!
-//! The sample knows by itself which messages each of its changes must send; the receiver verifies them and
-//! the oracle ticks them off. What is judged is the program as `outhook run` runs it: nothing here reaches
-//! into it but through its configuration, its topics, its endpoints and its metrics.
+//! The sample knows which messages each of its changes must fire. The receiver verifies signatures, and the oracle
+//! checks every message off. The checked program is the one that `outhook run` starts: the code here reaches it only
+//! through its configuration, topics, endpoints and metrics.
 
 mod broker;
 mod definitions;
@@ -51,34 +51,34 @@ pub use self::display::{Ready, Style};
 pub use self::oracle::Tally;
 pub use self::report::{DevReport, Percentiles, Summary};
 
-/// How long messages that are still expected may take once no changes are made any more.
+/// Max wait for expected messages after the last sample change.
 const LAST_MESSAGES: Duration = Duration::from_secs(30);
 
-/// How often something is looked at that can't say when it is so.
+/// Poll interval for states that send no notification.
 const LOOK: Duration = Duration::from_millis(10);
 
 const NO_PANIC: &str = "its task does not panic";
 
-/// How a run goes.
+/// Options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Sample changes a second; 0 for none.
+    /// Sample changes per second; 0 for none.
     pub rate: u32,
-    /// How long sample changes are made; None is until a signal.
+    /// How long sample changes are made. None: until a signal.
     pub duration: Option<Duration>,
-    /// The first of three ports: broker, API, receiver. None takes free ones.
+    /// The first of three ports: broker, API, receiver. None: free ports.
     pub ports: Option<u16>,
-    /// What decides the sample changes.
+    /// Seed of the sample changes.
     pub seed: u64,
     pub style: Style,
 }
 
-/// Why a run could not begin or go on.
+/// Why a run could not start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the embedded broker: {0}")]
     Broker(KafkaError),
-    #[error("port {port} of 127.0.0.1 can't be taken: {reason}; choose another with --ports")]
+    #[error("can't listen on port {port} of 127.0.0.1: {reason}; choose another with --ports")]
     Port { port: u16, reason: io::Error },
     #[error(transparent)]
     Config(#[from] config::Error),
@@ -88,20 +88,20 @@ pub enum Error {
     Definitions(#[from] SampleError),
     #[error(transparent)]
     App(#[from] app::Error),
-    #[error("Outhook stopped by itself, with {} records not settled", .0.unsettled)]
+    #[error("Outhook stopped unexpectedly, with {} records not settled", .0.unsettled)]
     StoppedEarly(Left),
-    #[error("the sample changes can't be produced: {0}")]
+    #[error("can't produce the sample changes: {0}")]
     Feed(KafkaError),
-    #[error("signals can't be listened to: {0}")]
+    #[error("can't listen for signals: {0}")]
     Signals(io::Error),
-    #[error("the output can't be written: {0}")]
+    #[error("can't write the output: {0}")]
     Output(#[from] io::Error),
 }
 
-/// Runs until the time is over or a signal comes, drains, and tells how it went.
+/// Runs until the time is over or a signal arrives, drains, and returns the summary.
 ///
 /// # Errors
-/// A part can't start, or ends when it should not.
+/// A part can't start, or stops early.
 pub async fn run(options: Options) -> Result<Summary, Error> {
     let notes = Notes::default();
     start_logs(options.style, &notes);
@@ -143,7 +143,7 @@ pub async fn run(options: Options) -> Result<Summary, Error> {
     play(show, feed, instance, &options).await
 }
 
-/// The run itself: changes until the time is over or a signal comes; then what is under way ends, then the
+/// Runs changes until the time is over or a signal arrives. Then waits for outstanding messages, then stops the
 /// instance.
 async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Options) -> Result<Summary, Error> {
     let mut signals = Signals::listen().map_err(Error::Signals)?;
@@ -173,7 +173,7 @@ async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Opti
         let _ = timeout(LAST_MESSAGES, all_came(&oracle)).await;
         instance.stop().await.map(Some)
     };
-    // A signal from here on leaves what is under way.
+    // From here on a signal ends the run without a drain.
     let ended = async {
         tokio::select! {
             left = drained => left,
@@ -191,14 +191,14 @@ async fn all_came(oracle: &Mutex<Oracle>) {
     }
 }
 
-/// The program that is shown and judged, running.
+/// The running instance of the checked program.
 struct Instance {
     task: JoinHandle<Result<Left, app::Error>>,
     stop: Stop,
 }
 
 impl Instance {
-    /// Starts it, and waits until it is ready.
+    /// Starts the instance, and waits until it is ready.
     async fn start(app: App) -> Result<Self, Error> {
         let readiness = app.readiness();
         let (stop, mut stopping) = stop();
@@ -220,21 +220,21 @@ impl Instance {
 }
 
 impl Error {
-    /// The instance ended though nobody had asked it to.
+    /// The instance ended without a request to stop.
     fn ended(ended: Result<Result<Left, app::Error>, JoinError>) -> Self {
         ended.expect(NO_PANIC).map_or_else(Error::App, Error::StoppedEarly)
     }
 }
 
-/// The configuration of the instance: what a user would write who had this broker.
+/// The configuration of the instance, as a user of this broker would write it.
 fn configuration(broker: &str, api_port: u16) -> Result<Config, config::Error> {
     let text = format!(
         r#"
         [kafka]
         brokers = "{broker}"
 
-        # The embedded broker does not wake a waiting fetch when a record comes, so none may wait long. At log
-        # level 3 clients that fetch nothing don't warn that they won't.
+        # The embedded broker does not wake a waiting fetch when a record arrives, so the wait is short. Log
+        # level 3 hides the warning of producers that this setting is for consumers.
         [kafka.properties]
         "fetch.wait.max.ms" = "2"
         log_level = "3"
@@ -267,9 +267,9 @@ fn create_topics(broker: &Broker, config: &Config) -> Result<(), KafkaError> {
     broker.create_topic(&config.row_order.topic, config.row_order.partitions)
 }
 
-/// Ports of the loopback interface; 0 is any free one.
+/// Ports of the loopback interface. 0 is any free port.
 struct Ports {
-    /// None: the embedded broker's own will do.
+    /// None: clients use the embedded broker's port directly.
     broker: Option<u16>,
     api: u16,
     receiver: u16,
@@ -291,14 +291,14 @@ async fn bind(port: u16) -> Result<TcpListener, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|reason| Error::Port { port, reason })
 }
 
-/// Logs go to stderr, or above the block that is redrawn.
+/// Logs go to stderr, or above the block in the block style.
 fn start_logs(style: Style, notes: &Notes) {
     let log = telemetry::Config { level: LogLevel::Warn, ..telemetry::Config::default() };
     let started = match style {
         Style::Block { .. } => notes.start_logs(),
         Style::Lines | Style::Json => telemetry::start_logs(&log, io::stderr().is_terminal(), false),
     };
-    // In a process that logs already, as tests do, that log will do.
+    // An error means that the process logs already, as tests do; that log is enough.
     let _ = started;
 }
 

@@ -1,7 +1,7 @@
-//! The embedded broker: librdkafka's mock cluster, in this process, which any Kafka client can talk to.
+//! The embedded broker: librdkafka's mock cluster in this process. Clients based on librdkafka can use it.
 //!
-//! It keeps 5 MB or 100,000 records a partition and forgets the oldest beyond that, and it forgets all when
-//! the process ends.
+//! A partition keeps 5 MB or 100,000 records, and drops the oldest beyond that. All records are lost when the process
+//! ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,19 +13,19 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Where row changes go.
+/// Topic of the row changes.
 pub(super) const CHANGES: &str = "changes";
 pub(super) const CHANGES_PARTITIONS: i32 = 8;
 
-/// The running cluster: one broker.
+/// The running cluster of one broker.
 pub(super) struct Broker {
-    /// The client that owns the cluster; it is used for nothing else.
+    /// The client that owns the cluster. It has no other use.
     host: BaseProducer,
 }
 
 impl Broker {
-    /// Starts it on a free port of the loopback interface, for as long as the process lives: clients that are
-    /// still closing would take its end for an outage. The port can't be chosen: librdkafka binds port 0.
+    /// Starts the broker on a free port of the loopback interface. It runs until the process ends: clients that are
+    /// still closing would report its end as an outage. The port can't be chosen: librdkafka binds port 0.
     ///
     /// # Errors
     /// librdkafka can't open its listener.
@@ -36,12 +36,12 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Its address, as `bootstrap.servers` takes it.
+    /// Address for `bootstrap.servers`.
     pub(super) fn address(&self) -> String {
         self.cluster().bootstrap_servers()
     }
 
-    /// Topics can only be made here: the mock cluster has no admin API.
+    /// Creates a topic. The mock cluster has no admin API, so clients can't create topics.
     ///
     /// # Errors
     /// The topic exists already.
@@ -53,10 +53,10 @@ impl Broker {
         self.host.client().mock_cluster().expect("the client was made with test.mock.num.brokers")
     }
 
-    /// Without this the first member of a group waits three seconds for others.
+    /// Sets the initial rebalance delay to 0. By default the first member of a group waits three seconds for others.
     #[expect(unsafe_code, reason = "rdkafka's MockCluster has no method for this setting")]
     fn let_groups_start_at_once(&self) {
-        // SAFETY: the client is alive, and with it its mock cluster; the setter takes the cluster's own lock.
+        // SAFETY: the client and its mock cluster are alive, and the setter takes the cluster's lock.
         unsafe {
             let cluster = rd_kafka_handle_mock_cluster(self.host.client().native_ptr());
             rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
@@ -64,8 +64,8 @@ impl Broker {
     }
 }
 
-/// A fixed port to start from: passes connections on to the broker. Clients ask there for the cluster's
-/// metadata and then go to the broker's own port, so that this sees little traffic.
+/// Proxy on a fixed bootstrap port that forwards connections to the broker. Clients fetch the cluster's metadata
+/// through it and then connect to the broker's port, so it carries little traffic.
 pub(super) struct Door {
     listener: TcpListener,
     broker: String,
@@ -80,10 +80,10 @@ impl Door {
         self.listener.local_addr()
     }
 
-    /// Passes connections on until it is dropped.
+    /// Forwards connections until the future is dropped.
     pub(super) async fn serve(self) {
         loop {
-            // A client that is gone again before it is served is no concern of ours.
+            // A failed accept is ignored: the client has disconnected already.
             let Ok((mut client, _)) = self.listener.accept().await else { continue };
             let broker = self.broker.clone();
             tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! The sample's webhooks: applied like any file, then found again, with the ids and secrets that they got.
+//! The sample webhooks: applied like any file, then read back with their ids and secrets.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,20 +18,20 @@ use crate::id::{AccountId, ClientId, EventId, MessageId};
 use crate::render::message_id;
 use crate::store::{self, StoreError, WriteError};
 
-/// The account of all sample changes: the one that a source takes for those that name none.
+/// The account of all sample changes, and a source's default for records that name no account.
 pub(super) const ACCOUNT: &str = "default";
 
 /// An event of `webhooks.yaml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SampleEvent {
-    /// The seed page's first example: first or last name updated by a datasheet or a DataPage.
+    /// First example of Caspio's page: first or last name updated by a datasheet or a DataPage.
     CustomerRenamed,
-    /// The seed page's second example: anything inserted in Admins.
+    /// Second example of Caspio's page: any insert in Admins.
     AdminAdded,
     OrderPlaced,
     OrderChanged,
     OrderDeleted,
-    /// Only the status, and to another webhook: one change then fires two events.
+    /// Only the status, and for another webhook, so one change fires two events.
     OrderMoved,
 }
 
@@ -45,7 +45,7 @@ impl SampleEvent {
         SampleEvent::OrderMoved,
     ];
 
-    /// The name of its webhook, its table and its event type; no other event has all three.
+    /// Webhook name, table and event type. Together they identify the event.
     fn place(self) -> (&'static str, &'static str, &'static str) {
         match self {
             SampleEvent::CustomerRenamed => ("Customer directory", "MyCustomers", "table.recordUpdate"),
@@ -58,25 +58,25 @@ impl SampleEvent {
     }
 }
 
-/// The sample's events, and the ids they got.
+/// The sample's events with their ids.
 pub(super) struct SampleEvents {
     events: Vec<(SampleEvent, EventId)>,
 }
 
-/// Why the sample's webhooks are not there.
+/// Why the sample webhooks are missing.
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
-    #[error("the sample's webhooks are no definitions: {0}")]
+    #[error("the sample webhooks are not valid definitions: {0}")]
     File(#[from] BadFile),
     #[error(transparent)]
     Write(#[from] WriteError<Problems>),
     #[error(transparent)]
     Read(#[from] StoreError),
-    #[error("after the sample's webhooks were applied, {webhook:?} has no {event_type} event of {table}")]
+    #[error("the sample webhooks were applied, but {webhook:?} has no {event_type} event of {table}")]
     Missing { webhook: &'static str, table: &'static str, event_type: &'static str },
 }
 
-/// Writes the sample's webhooks as `outhook apply` does, and returns all definitions.
+/// Writes the sample webhooks as `outhook apply` does, and returns all definitions.
 ///
 /// # Errors
 /// The definitions topic can't be written or read.
@@ -91,7 +91,7 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
             policy: &policy,
             seen: &|_, _| None,
             stamp: &stamp,
-            elsewhere: &|_| Err("the sample's secrets stand nowhere else".to_owned()),
+            elsewhere: &|_| Err("the sample refers to no secrets in other places".to_owned()),
             random: &random,
         };
         plan(draft.committed(), &file, &terms).map(|plan| (plan.records(), ()))
@@ -100,7 +100,7 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
     Ok(store::read(&config.definitions, &kafka).await?)
 }
 
-/// Makes a client of the API, and returns its id and secret.
+/// Creates an API client, and returns its id and secret.
 ///
 /// # Errors
 /// The definitions topic can't be written.
@@ -125,16 +125,16 @@ fn stamp() -> Stamp {
     Stamp::new(Timestamp::now(), "outhook dev")
 }
 
-/// Fills bytes at random.
+/// Fills `bytes` with random bytes.
 fn random(bytes: &mut [u8]) {
-    SystemRandom::new().fill(bytes).expect("every system that this runs on gives random bytes");
+    SystemRandom::new().fill(bytes).expect("every supported system has a random source");
 }
 
 impl SampleEvents {
     /// Finds the sample's events.
     ///
     /// # Errors
-    /// One is missing.
+    /// An event is missing.
     pub(super) fn find(definitions: &Definitions) -> Result<Self, SampleError> {
         let account = AccountId::from(ACCOUNT);
         let find = |sample: SampleEvent| {
@@ -150,7 +150,7 @@ impl SampleEvents {
         Ok(Self { events })
     }
 
-    /// The messages that a change would send, were it to fire all events of its table.
+    /// The messages of a change if it fired all events of its table.
     pub(super) fn messages_of(&self, change: &Change) -> impl Iterator<Item = (SampleEvent, MessageId)> {
         let identity = Identity::Given(change.id.as_str().into());
         self.events
@@ -160,13 +160,13 @@ impl SampleEvents {
     }
 }
 
-/// The path of each webhook's first URL, with what verifies the signatures of what comes there.
+/// Signature verifiers by the path of each webhook's first URL.
 pub(super) fn verifiers(definitions: &Definitions) -> HashMap<String, Verifier> {
     let path = |url: &String| url.parse::<Uri>().ok().map(|url| url.path().to_owned());
     definitions
         .webhooks()
         .filter_map(|webhook| {
-            let verifier = Verifier::new(webhook.secret.expose()).expect("a secret is base64 behind its prefix");
+            let verifier = Verifier::new(webhook.secret.expose()).expect("a secret is its prefix and base64");
             Some((webhook.urls.first().and_then(path)?, verifier))
         })
         .collect()

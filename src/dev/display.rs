@@ -1,5 +1,4 @@
-//! What people, or programs, see of a run: a block that is redrawn in place on a terminal, plain lines on a
-//! pipe, JSON lines when asked for.
+//! Output of a run: a block that is redrawn in place on a terminal, plain lines on a pipe, JSON lines on request.
 
 mod block;
 mod text;
@@ -12,15 +11,15 @@ use self::text::Paint;
 use super::recent_messages::Glimpse;
 use super::report::{DevReport, Summary};
 
-/// How wide a terminal is that does not say.
+/// Terminal width if the terminal does not report one.
 const USUAL_WIDTH: usize = 80;
 
-/// Where everything is; also the first JSON line.
+/// Addresses of all parts; also the first JSON line.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ready {
-    /// Always true: the line says that everything is up.
+    /// Always true: all parts are running.
     pub ready: bool,
-    /// `bootstrap.servers` for kcat or an own producer.
+    /// `bootstrap.servers` for kcat or your own producer.
     pub broker: String,
     pub changes_topic: &'static str,
     pub api: String,
@@ -28,15 +27,15 @@ pub struct Ready {
     pub receiver: String,
     /// The account of the sample and of the API client.
     pub account: &'static str,
-    /// A client of the API, made for this run.
+    /// API client created for this run.
     pub client_id: String,
     pub client_secret: String,
 }
 
-/// How it is shown.
+/// Output style.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// For a terminal that obeys escape codes.
+    /// For a terminal that understands escape codes.
     Block {
         colours: bool,
     },
@@ -44,13 +43,13 @@ pub enum Style {
     Json,
 }
 
-/// Writes to standard output. On a terminal it gives back the cursor when it is dropped.
+/// Writer of standard output. On a terminal it restores the cursor when it is dropped.
 pub(super) struct Display {
     style: Style,
     paint: Paint,
-    /// Where everything is, which stays in the block: what stood above it scrolls away.
+    /// Addresses of all parts. The block repeats them, because the text above it scrolls away.
     addresses: String,
-    /// Lines of the block that stand on the terminal now.
+    /// Lines of the block now on the terminal.
     drawn: usize,
 }
 
@@ -59,7 +58,7 @@ impl Display {
         Self { style, paint: Paint::new(style == Style::Block { colours: true }), addresses: String::new(), drawn: 0 }
     }
 
-    /// Everything is up.
+    /// Shows the addresses when all parts are running.
     pub(super) fn ready(&mut self, ready: &Ready) -> io::Result<()> {
         match self.style {
             Style::Json => json(ready),
@@ -71,8 +70,8 @@ impl Display {
         }
     }
 
-    /// A second has passed. Notes are the log lines since the last one, which stay above the block; in the
-    /// other styles logs have their own way to stderr.
+    /// Shows one second. `notes` are the log lines since the last second, printed above the block. In the other
+    /// styles logs go directly to stderr.
     pub(super) fn second(&mut self, report: &DevReport, glimpses: &[Glimpse], notes: &str) -> io::Result<()> {
         match self.style {
             Style::Json => json(report),
@@ -80,7 +79,7 @@ impl Display {
             Style::Block { .. } => {
                 let mut lines = block::lines(report, &self.addresses, glimpses, self.paint);
                 let (width, height) = size();
-                // What is higher than the terminal would scroll each time. The cursor has a row of its own.
+                // A block taller than the terminal would scroll each time. The cursor needs one more row.
                 lines.truncate(height - 1);
                 let frame = block::frame(self.drawn, notes, &lines, width);
                 self.drawn = lines.len();
@@ -89,7 +88,7 @@ impl Display {
         }
     }
 
-    /// The run is over.
+    /// Shows the summary.
     pub(super) fn summary(&mut self, summary: &Summary) -> io::Result<()> {
         match self.style {
             Style::Json => json(summary),
@@ -101,13 +100,13 @@ impl Display {
 impl Drop for Display {
     fn drop(&mut self) {
         if matches!(self.style, Style::Block { .. }) {
-            // Nobody is left to tell if the terminal is gone.
+            // An error here is ignored: the terminal is gone.
             let _ = write(block::GIVE_BACK);
         }
     }
 }
 
-/// How many columns and rows the terminal has now.
+/// Columns and rows of the terminal now.
 fn size() -> (usize, usize) {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
     let known = |cells: Option<u16>, usual: usize| cells.filter(|cells| *cells > 0).map_or(usual, usize::from);
@@ -119,7 +118,7 @@ fn json(line: &impl Serialize) -> io::Result<()> {
     write(&format!("{line}\n"))
 }
 
-/// In one piece, so that a terminal never shows half a frame.
+/// Writes and flushes the text in one piece, so a terminal never shows half a frame.
 fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;

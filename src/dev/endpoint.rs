@@ -1,4 +1,4 @@
-//! An endpoint for messages: an HTTP server that takes POSTs and answers each with the status that its judge gives.
+//! An HTTP server for messages: takes POSTs and answers each with the status that `judge` returns.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,14 +18,15 @@ use tokio::time::timeout;
 
 use crate::render::MAX_MESSAGE_BYTES;
 
-/// How many connections there are at once.
+/// Max concurrent connections.
 const CONNECTIONS: usize = 1000;
-/// How long a head, and a body, may take. A connection may be idle for as long, which is longer than Outhook keeps one.
+/// Timeout of a request head and of a body, and idle timeout of a connection. It is longer than Outhook keeps an idle
+/// connection.
 const ARRIVAL: Duration = Duration::from_secs(60);
-/// The pause after a connection could not be accepted: for want of files, the next can't be either.
+/// Pause after a failed accept. The cause may be the limit of open files, and then the next accept would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A message as it came.
+/// A received message.
 pub(crate) struct Posted {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
@@ -36,9 +37,10 @@ impl Posted {
     /// Verifies the signature.
     ///
     /// # Errors
-    /// It is not that of the verifier's secret, or not recent.
+    /// The signature does not match the verifier's secret, or its time is not recent.
     pub(crate) fn verify(&self, verifier: &Webhook) -> Result<(), WebhookError> {
-        // The library counts with the time before it looks at the signature.
+        // The library does arithmetic on the timestamp before it checks the signature, and a negative one could
+        // overflow.
         let time = self.headers.get(HEADER_WEBHOOK_TIMESTAMP).and_then(|time| time.to_str().ok());
         if time.is_some_and(|time| time.starts_with('-')) {
             return Err(WebhookError::InvalidTimestamp);
@@ -47,14 +49,14 @@ impl Posted {
     }
 }
 
-/// Serves connections until it is dropped.
+/// Serves connections until the future is dropped.
 pub(crate) async fn serve<J>(listener: TcpListener, judge: J) -> Infallible
 where
     J: Fn(&Posted) -> StatusCode + Send + Sync + 'static,
 {
     let (judge, places) = (Arc::new(judge), Arc::new(Semaphore::new(CONNECTIONS)));
     loop {
-        let place = places.clone().acquire_owned().await.expect("nobody closes it");
+        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
                 let connection = connection(stream, judge.clone());
@@ -72,7 +74,7 @@ where
 }
 
 async fn connection<J: Fn(&Posted) -> StatusCode>(stream: TcpStream, judge: Arc<J>) {
-    // Where it fails, answers come later; nothing else depends on it.
+    // An error only delays answers.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| answer(request, judge.as_ref()));
     let mut http = http1::Builder::new();

@@ -1,4 +1,4 @@
-//! The feed: sample changes at a steady rate into the changes topic, each told to the oracle first.
+//! The feed: produces sample changes to the changes topic at a steady rate, and announces each to the oracle first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,18 +19,17 @@ use super::sample::{Change, Sample};
 use super::steady_rate::SteadyRate;
 use crate::lifecycle::Stopping;
 
-/// How often changes that are due are produced: a burst is what is due in this time.
+/// Interval between bursts of due changes.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Messages that may be outstanding before the feed waits for them. About half of the changes fire, so that
-/// a partition holds some 2 MB at most of what is not consumed yet: well below the 5 MB that the embedded
-/// broker keeps.
+/// Max outstanding messages before the feed waits. About half of the changes fire, so a partition holds at most about
+/// 2 MB of unconsumed records. The embedded broker keeps 5 MB.
 const MAX_OUTSTANDING: usize = 8_192;
 
-/// How long the last changes may take to reach the broker.
+/// Max time for the last changes to reach the broker.
 const FLUSH: Duration = Duration::from_secs(10);
 
-/// Produces sample changes.
+/// Producer of sample changes.
 pub(super) struct Feed {
     sample: Sample,
     pace: SteadyRate,
@@ -41,10 +40,10 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// `rate` is in changes a second.
+    /// `rate` is in changes per second.
     ///
     /// # Errors
-    /// The producer can't be made.
+    /// The producer can't be created.
     pub(super) fn new(
         broker: &str,
         rate: u32,
@@ -58,15 +57,15 @@ impl Feed {
         Ok(Self { sample, pace, producer, applied, oracle, made })
     }
 
-    /// Counts the changes made.
+    /// Counter of the changes made.
     pub(super) fn made(&self) -> Arc<AtomicU64> {
         self.made.clone()
     }
 
-    /// Produces until asked to stop, then waits for the broker to have it all.
+    /// Produces until asked to stop, then waits until the broker has all records.
     ///
     /// # Errors
-    /// The producer refuses a record, or the broker does not take the last ones in time.
+    /// The producer refuses a record, or the broker does not accept the last ones in time.
     pub(super) async fn run(mut self, mut stopping: Stopping) -> Result<(), KafkaError> {
         let start = Instant::now();
         let mut ticks = interval(TICK);
@@ -85,7 +84,7 @@ impl Feed {
         tokio::task::spawn_blocking(move || producer.flush(FLUSH)).await.expect("flushing does not panic")
     }
 
-    /// Produces what is due, less what does not fit behind what is outstanding: that is not made up for.
+    /// Produces the due changes. Stops at the limit of outstanding messages; the rest is not made up for later.
     async fn produce(&mut self, due: u32) -> Result<(), KafkaError> {
         for _ in 0..due {
             let now = Timestamp::now();
@@ -99,7 +98,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Tells the oracle what must and what must not come; returns how much is outstanding.
+    /// Announces to the oracle which messages of the change must and must not arrive. Returns the number outstanding.
     fn announce(&self, change: &Change, now: Timestamp) -> usize {
         let mut oracle = self.oracle.lock();
         for (event, message) in self.applied.messages_of(change) {
@@ -122,7 +121,7 @@ impl Feed {
     }
 }
 
-/// Says why a change did not reach the broker; the oracle will miss its messages.
+/// Logs why a change did not reach the broker. The oracle will count its messages as lost.
 struct Failures;
 
 impl ClientContext for Failures {}
@@ -132,7 +131,7 @@ impl ProducerContext for Failures {
 
     fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
         if let Err((error, _)) = result {
-            tracing::error!(%error, "the embedded broker did not take a sample change");
+            tracing::error!(%error, "the embedded broker did not accept a sample change");
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Latencies, counted in buckets that grow with the value: percentiles of any number of them in fixed memory.
+//! Latency histogram with buckets that grow with the value: percentiles of any number of latencies in fixed memory.
 
 use std::time::Duration;
 
-/// Buckets between a power of two and the next: a percentile is at most one part in 32 too high.
+/// Buckets per power of two: a percentile is at most one part in 32 too high.
 const STEPS: u64 = 32;
-/// Up to 2^40 microseconds, about 12 days; what is longer counts as that.
+/// Up to 2^40 microseconds, about 12 days; a longer latency counts as that.
 const BUCKETS: usize = (STEPS * 36) as usize;
 
-/// A histogram of durations with the precision of a microsecond below 64 µs, and of 3 % above.
+/// A histogram of durations with a precision of one microsecond below 64 µs, and of 3 % above.
 #[derive(Clone)]
 pub(super) struct Latencies {
     buckets: Box<[u64; BUCKETS]>,
@@ -26,7 +26,8 @@ impl Latencies {
         self.count += 1;
     }
 
-    /// The duration that `part` (0 to 1) of the recorded ones do not exceed; None when nothing is recorded.
+    /// The smallest bucket end that at least `part` (0 to 1) of the recorded durations do not exceed. None if nothing
+    /// is recorded.
     pub(super) fn percentile(&self, part: f64) -> Option<Duration> {
         let rank = ((self.count as f64 * part).ceil() as u64).max(1);
         let mut seen = 0;
@@ -38,7 +39,7 @@ impl Latencies {
     }
 }
 
-/// Below 32 each value has a bucket; above, each power of two is cut in 32.
+/// Bucket of a value. Values below 32 have a bucket each; above, each power of two is divided into 32 buckets.
 fn bucket(micros: u64) -> usize {
     if micros < STEPS {
         return micros as usize;
@@ -48,7 +49,7 @@ fn bucket(micros: u64) -> usize {
     (place as usize).min(BUCKETS - 1)
 }
 
-/// The greatest value that falls into a bucket.
+/// The greatest value of a bucket.
 fn upper_end(place: usize) -> u64 {
     let place = place as u64;
     if place < STEPS {

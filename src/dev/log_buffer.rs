@@ -1,4 +1,4 @@
-//! Notes: log lines that wait to be shown above the block, where they don't tear it apart.
+//! Log lines buffered for display above the block; printed directly they would break the block.
 
 use std::io;
 use std::sync::Arc;
@@ -9,24 +9,24 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// Bytes that may wait; what comes beyond them within a second is dropped.
+/// Max buffered bytes. Lines beyond that within a second are dropped.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// Where log lines wait.
+/// Buffer of log lines.
 #[derive(Clone, Default)]
 pub(in crate::dev) struct Notes(Arc<Mutex<Vec<u8>>>);
 
 impl Notes {
-    /// Lets the process log warnings and errors to here.
+    /// Makes the process log warnings and errors to this buffer.
     ///
     /// # Errors
-    /// Logging was started before in this process.
+    /// The process logs already.
     pub(in crate::dev) fn start_logs(&self) -> Result<(), TryInitError> {
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(self.clone());
         tracing_subscriber::registry().with(LevelFilter::WARN).with(layer).try_init()
     }
 
-    /// All that waits.
+    /// Takes all buffered lines.
     pub(in crate::dev) fn take(&self) -> String {
         let bytes = std::mem::take(&mut *self.0.lock());
         String::from_utf8_lossy(&bytes).into_owned()

@@ -1,7 +1,7 @@
-//! The oracle: knows which messages must come, ticks them off, and finds what is lost, doubled or uncalled for.
+//! The oracle: knows which messages must arrive, checks them off, and finds lost, duplicate and unexpected ones.
 //!
-//! Its memory is bounded however long it runs: the feed stops while too much is outstanding, and of what is
-//! settled only the last [`REMEMBERED`] messages are known by name.
+//! Its memory is bounded: the feed stops while too many messages are outstanding, and only the last [`REMEMBERED`]
+//! settled messages are remembered by id.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -13,20 +13,20 @@ use serde::Serialize;
 use super::latency::Latencies;
 use crate::id::MessageId;
 
-/// An expected message that has not come after this time counts as lost; if it comes after all, it no longer does.
+/// Age at which an expected message counts as lost. If it arrives later, it counts as delivered.
 const OVERDUE: Duration = Duration::from_secs(60);
 
-/// Messages that are remembered after they came, or because they must never come.
+/// Max remembered messages that have arrived, are lost or must never arrive.
 const REMEMBERED: usize = 250_000;
 
-/// What is counted, over the whole run.
+/// Counts over the whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Tally {
-    /// Expected messages that came with a good signature.
+    /// Expected messages that arrived with a valid signature.
     pub delivered: u64,
-    /// Expected messages that did not come.
+    /// Expected messages that did not arrive.
     pub lost: u64,
-    /// Messages that came once more after they had been accepted.
+    /// Messages that arrived again after they had been accepted.
     pub duplicates: u64,
     pub bad_signatures: u64,
     /// Messages of sample changes that should not have fired.
@@ -36,25 +36,25 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// All messages that came.
+    /// All received messages.
     pub(super) fn messages(&self) -> u64 {
         self.delivered + self.duplicates + self.bad_signatures + self.uncalled_for + self.others
     }
 
-    /// Whether nothing was lost, doubled, badly signed or uncalled for.
+    /// Whether there are no lost, duplicate, badly signed or unexpected messages.
     pub fn is_clean(&self) -> bool {
         self.lost == 0 && self.duplicates == 0 && self.bad_signatures == 0 && self.uncalled_for == 0
     }
 }
 
-/// What a message that came turned out to be.
+/// Classification of a received message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// Expected, and here after this time since its change.
+    /// Expected; it arrived this long after its change.
     Delivered(Duration),
     Duplicate,
     UncalledFor,
-    /// Of somebody else's change or webhook.
+    /// From a change or webhook that is not the sample's.
     Other,
 }
 
@@ -62,18 +62,18 @@ pub(super) enum Finding {
 #[derive(Clone, Copy)]
 enum Fate {
     Delivered,
-    /// Its change must not fire its event.
+    /// Must not arrive: its change must not fire its event.
     Forbidden,
-    /// Counted as lost; it knows when its change was made.
+    /// Counted as lost; holds the time of its change.
     Lost(Timestamp),
 }
 
-/// The book of what must come and what came.
+/// Expected and received messages.
 #[derive(Default)]
 pub(super) struct Oracle {
     outstanding: HashMap<MessageId, Timestamp>,
     fates: HashMap<MessageId, Fate>,
-    /// The keys of `fates`, the oldest first.
+    /// The keys of `fates`, oldest first.
     remembered: VecDeque<MessageId>,
     tally: Tally,
     since_last_look: Latencies,
@@ -81,17 +81,17 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    /// This message must come; said before its change is produced.
+    /// Expects a message. Called before its change is produced.
     pub(super) fn expect(&mut self, message: MessageId, changed_at: Timestamp) {
         self.outstanding.insert(message, changed_at);
     }
 
-    /// This message must not come.
+    /// Forbids a message: it must not arrive.
     pub(super) fn forbid(&mut self, message: MessageId) {
         self.remember(message, Fate::Forbidden);
     }
 
-    /// A message of one of the sample's webhooks came, with a good signature.
+    /// Records a message of a sample webhook with a valid signature.
     pub(super) fn came(&mut self, message: MessageId, now: Timestamp) -> Finding {
         if let Some(changed_at) = self.outstanding.remove(&message) {
             self.remember(message, Fate::Delivered);
@@ -115,31 +115,31 @@ impl Oracle {
         }
     }
 
-    /// A message came for somebody else.
+    /// Counts a message that is not the sample's.
     pub(super) fn came_for_others(&mut self) -> Finding {
         self.tally.others += 1;
         Finding::Other
     }
 
-    /// A message of the sample came with a signature that does not verify; it still must come.
+    /// Counts a message of the sample with an invalid signature. The message is still expected.
     pub(super) fn came_badly_signed(&mut self) {
         self.tally.bad_signatures += 1;
     }
 
-    /// Counts what is overdue as lost.
+    /// Counts overdue messages as lost.
     pub(super) fn look_for_overdue(&mut self, now: Timestamp) {
         let late = |&changed_at: &Timestamp| now.duration_since(changed_at).unsigned_abs() > OVERDUE;
         let overdue = self.outstanding.extract_if(|_, changed_at| late(changed_at)).collect::<Vec<_>>();
         overdue.into_iter().for_each(|(message, changed_at)| self.lose(message, changed_at));
     }
 
-    /// Nothing more will come: all that is outstanding is lost.
+    /// Counts all outstanding messages as lost, at the end of a run.
     pub(super) fn close(&mut self) {
         let outstanding = std::mem::take(&mut self.outstanding);
         outstanding.into_iter().for_each(|(message, changed_at)| self.lose(message, changed_at));
     }
 
-    /// Messages that must still come.
+    /// Expected messages that have not arrived yet.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
@@ -148,7 +148,7 @@ impl Oracle {
         self.tally
     }
 
-    /// Latencies since this was asked last.
+    /// Latencies since the last call.
     pub(super) fn take_latencies(&mut self) -> Latencies {
         std::mem::take(&mut self.since_last_look)
     }

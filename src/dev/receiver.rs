@@ -1,4 +1,4 @@
-//! The receiver: an endpoint that verifies each message's signature and shows it to the oracle.
+//! The receiver: an endpoint that verifies each message's signature and passes the message to the oracle.
 //!
 //! It verifies with the `standardwebhooks` crate, so that sender and receiver share no signing code.
 
@@ -16,7 +16,7 @@ use super::oracle::{Finding, Oracle};
 use super::recent_messages::Glimpses;
 use crate::id::MessageId;
 
-/// Judges the messages that come.
+/// Verifies received messages.
 pub(super) struct Receiver {
     /// By path.
     verifiers: HashMap<String, Verifier>,
@@ -24,7 +24,7 @@ pub(super) struct Receiver {
     glimpses: Arc<Glimpses>,
 }
 
-/// What a request turned out to be.
+/// Result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judgement {
     Found(Finding),
@@ -40,7 +40,7 @@ impl Receiver {
         Self { verifiers, oracle, glimpses }
     }
 
-    /// Serves connections until it is dropped.
+    /// Serves connections until the future is dropped.
     pub(super) async fn serve(self, listener: TcpListener) {
         match endpoint::serve(listener, move |message| self.answer(message)).await {}
     }
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!((oracle.tally().bad_signatures, oracle.tally().delivered, oracle.outstanding()), (4, 0, 1));
     }
 
-    /// Two URLs of one webhook get the same message id: the second is nobody's duplicate.
+    /// Two URLs of one webhook get the same message id: the second message is not a duplicate.
     #[test]
     fn a_path_of_somebody_else_is_counted_apart() {
         let receiver = receiver();

@@ -1,4 +1,4 @@
-//! Glimpses: the last few messages, one line each, for people to see what is sent.
+//! The last few messages, one line each, so people see what is sent.
 
 use std::collections::VecDeque;
 
@@ -10,13 +10,13 @@ use serde_json::value::RawValue;
 use super::oracle::Finding;
 use super::receiver::Judgement;
 
-/// Lines that are kept: with as many, the requests to copy that stand above the block are still seen in 24 rows.
+/// Lines that are kept. With this number the REST example above the block is still visible in 24 rows.
 pub(in crate::dev) const KEPT: usize = 5;
 
-/// Between two glimpses of messages that are as they should be: more could not be read anyway.
+/// Min time between two kept messages without a fault: people could not read more.
 const APART: SignedDuration = SignedDuration::from_millis(150);
 
-/// What of a body is shown at most, in characters.
+/// Max characters shown of a body or path.
 const SHOWN: usize = 160;
 
 /// One message.
@@ -25,16 +25,16 @@ pub(in crate::dev) struct Glimpse {
     pub(in crate::dev) at: Timestamp,
     pub(in crate::dev) path: String,
     pub(in crate::dev) judgement: Judgement,
-    /// What it says, on one line, without control characters and without its secret.
+    /// The body's summary on one line, without control characters and without its secret.
     pub(in crate::dev) text: String,
 }
 
-/// The last few.
+/// The last few messages.
 #[derive(Default)]
 pub(in crate::dev) struct Glimpses(Mutex<VecDeque<Glimpse>>);
 
 impl Glimpses {
-    /// Keeps the message if there was none of late, or if it is not as it should be.
+    /// Keeps the message if it has a fault, or if none was kept recently.
     pub(in crate::dev) fn offer(&self, at: Timestamp, path: &str, judgement: Judgement, body: &[u8]) {
         let fine = matches!(judgement, Judgement::Found(Finding::Delivered(_) | Finding::Other));
         let mut glimpses = self.0.lock();
@@ -48,7 +48,7 @@ impl Glimpses {
         glimpses.push_back(Glimpse { at, path, judgement, text: gist(body) });
     }
 
-    /// The oldest first.
+    /// All kept messages, oldest first.
     pub(in crate::dev) fn all(&self) -> Vec<Glimpse> {
         self.0.lock().iter().cloned().collect()
     }
@@ -64,17 +64,18 @@ struct DefaultPayload<'a> {
     data: Vec<&'a RawValue>,
 }
 
-/// A default payload's type, table and row; another body as it is.
+/// Type, table and row of a default payload; any other body unchanged, unless it contains a secret.
 fn gist(body: &[u8]) -> String {
     if let Ok(DefaultPayload { event_type, object_name, data }) = serde_json::from_slice(body) {
         let row = data.first().map_or("", |row| row.get());
         return one_line(&format!("{} {object_name} {row}", event_type.trim_start_matches("table.record")));
     }
     let text = String::from_utf8_lossy(body);
-    if text.contains("whsec_") { "(a body with a secret in it)".to_owned() } else { one_line(&text) }
+    if text.contains("whsec_") { "(body hidden: it contains a secret)".to_owned() } else { one_line(&text) }
 }
 
-/// The beginning, with each run of white space as one space: a row may hold what a terminal would obey.
+/// The beginning of a text on one line: each run of white space and control characters becomes one space, because a
+/// row may contain escape codes for the terminal.
 fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let mut line = String::new();
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn nothing_that_a_terminal_would_obey_and_no_secret_is_shown() {
         assert_eq!(gist("{\n  \"a\": \"\u{9b}31m\u{1b}[2J\"}".as_bytes()), "{ \"a\": \" 31m [2J\"}");
-        assert_eq!(gist(br#"{"mine":"whsec_c2VjcmV0"}"#), "(a body with a secret in it)");
+        assert_eq!(gist(br#"{"mine":"whsec_c2VjcmV0"}"#), "(body hidden: it contains a secret)");
         assert_eq!(gist("x".repeat(10_000).as_bytes()).len(), SHOWN);
     }
 

@@ -1,4 +1,4 @@
-//! What is told each second, and at the end.
+//! The report of each second, and the summary.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ pub struct DevReport {
     pub elapsed: Duration,
     /// Sample changes made so far.
     pub changes: u64,
-    /// Since the last report; in a summary over the whole run.
+    /// Changes per second since the last report; in a summary, over the whole run.
     pub changes_per_second: u64,
-    /// Messages received, since the last report; in a summary over the whole run.
+    /// Messages received per second since the last report; in a summary, over the whole run.
     pub messages_per_second: u64,
     #[serde(flatten)]
     pub tally: Tally,
-    /// Calls that were not answered with 2xx, each try counted.
+    /// Attempts without a 2xx response.
     pub failed_attempts: u64,
-    /// Messages that are expected and have not come yet.
+    /// Expected messages that have not arrived yet.
     pub outstanding: usize,
-    /// From the change to its receipt, in milliseconds: of the messages since the last report, or of all in
-    /// a summary.
+    /// Milliseconds from a change to the receipt of its message: of messages since the last report, or of all in a
+    /// summary.
     #[serde(rename = "latency_ms")]
     pub latency: Percentiles,
 }
 
-/// Percentiles of a latency; None when there was no message.
+/// Percentiles of a latency. None without messages.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Percentiles {
     #[serde(serialize_with = "milliseconds")]
@@ -49,12 +49,12 @@ impl From<&Latencies> for Percentiles {
     }
 }
 
-/// How a run ended.
+/// Result of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// Nothing was lost, doubled, badly signed or uncalled for, and what should have been delivered was.
+    /// Whether nothing was lost, duplicate, badly signed or unexpected, and something was delivered if it had to be.
     pub ok: bool,
-    /// Whether everything that was under way ended before the deadline.
+    /// Whether the instance settled and committed everything before it stopped.
     pub drained: bool,
     #[serde(flatten)]
     pub report: DevReport,

@@ -1,7 +1,7 @@
-//! Chance that a seed decides: the same seed gives the same sample changes.
+//! Seeded random numbers: the same seed makes the same sample changes.
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): quick and even,
-/// and nothing that is kept secret is ever made of it.
+/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): fast and evenly
+/// distributed. It is not secure: no secret may be made from it.
 pub(in crate::dev) struct Dice(u64);
 
 impl Dice {
@@ -17,7 +17,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 up to, but without, `end`, which is not 0.
+    /// A number from 0 to `end`, without `end`, which must not be 0.
     pub(in crate::dev) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
@@ -27,7 +27,7 @@ impl Dice {
         self.below(100) < percent
     }
 
-    /// One of the choices, of which there is at least one.
+    /// One of the choices, which must not be empty.
     pub(in crate::dev) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }

@@ -1,6 +1,6 @@
-//! Sample tables with an endless, lifelike stream of changes, each with the events that it must fire.
+//! Sample tables with an endless, realistic stream of changes, each with the events that it must fire.
 //!
-//! Deterministic: a seed and the times given decide every byte.
+//! Deterministic: the seed and the passed times determine every byte.
 
 mod rows;
 #[cfg(test)]
@@ -15,20 +15,20 @@ use super::definitions::SampleEvent;
 use super::rng::Dice;
 use crate::vocabulary::{EventSource, Operation};
 
-/// Rows that a table holds at most; a full one deletes where it would insert.
+/// Max rows of a table. A full table deletes instead of inserting.
 const MAX_ROWS: usize = 500;
 
-/// One sample change, ready to be produced.
+/// One sample change, ready to produce.
 #[derive(Debug, PartialEq)]
 pub(super) struct Change {
-    /// The `id` of the record: what its message ids are made from.
+    /// The `id` of the record. Its message ids are derived from it.
     pub(super) id: String,
     pub(super) table: &'static str,
     /// The Kafka key: all changes of a row are in one partition.
     pub(super) key: String,
     /// The value, in the `outhook` format.
     pub(super) record: Vec<u8>,
-    /// The events that it must fire; it must fire no other.
+    /// The events that it must fire. It must fire no other event.
     pub(super) fires: Vec<SampleEvent>,
 }
 
@@ -54,7 +54,7 @@ impl Sample {
         }
     }
 
-    /// The next change, made now.
+    /// Makes the next change, with the time `now`.
     pub(super) fn next(&mut self, now: Timestamp) -> Change {
         self.made += 1;
         let id = format!("sample-{}", self.made);
@@ -67,7 +67,7 @@ impl Sample {
     }
 }
 
-/// The rows of one table that are alive.
+/// The existing rows of one table.
 struct Table<R> {
     rows: Vec<R>,
     born: u64,
@@ -115,7 +115,7 @@ impl<R: SampleRow> Table<R> {
     }
 }
 
-/// What a change has before its rows are known.
+/// The parts of a change that do not depend on its rows.
 struct Made {
     id: String,
     now: Timestamp,
@@ -140,7 +140,7 @@ impl Made {
             after,
         };
         let record = serde_json::to_vec(&record).expect("rows are strings, numbers, booleans and nulls");
-        let key = before.or(after).map(R::key).expect("a change has a row on one side at least");
+        let key = before.or(after).map(R::key).expect("a change has at least one row");
         Change { id: self.id, table: R::TABLE, key, record, fires }
     }
 }

@@ -1,4 +1,4 @@
-//! The show: looks at the oracle once a second and displays what it sees, while something else goes on.
+//! The display loop: reads the oracle once a second and shows a report, while other work runs.
 
 use std::future::Future;
 use std::io;
@@ -21,7 +21,7 @@ use crate::telemetry::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What is looked at.
+/// Sources of the report.
 pub(super) struct Sights {
     pub(super) oracle: Arc<Mutex<Oracle>>,
     pub(super) glimpses: Arc<Glimpses>,
@@ -31,7 +31,7 @@ pub(super) struct Sights {
     pub(super) metrics: Metrics,
 }
 
-/// Displays, second by second.
+/// Shows a report each second.
 pub(super) struct Show {
     sights: Sights,
     display: Display,
@@ -40,7 +40,7 @@ pub(super) struct Show {
     last: PreviousReport,
 }
 
-/// What stood in the report before, for rates.
+/// Values of the previous report, for rates.
 struct PreviousReport {
     at: Instant,
     changes: u64,
@@ -48,7 +48,7 @@ struct PreviousReport {
 }
 
 impl Show {
-    /// Greets, and starts to count seconds.
+    /// Shows the addresses, and starts the one-second interval.
     ///
     /// # Errors
     /// Standard output can't be written.
@@ -61,7 +61,7 @@ impl Show {
         Ok(Self { sights, display, start, seconds, last: PreviousReport { at: start, changes: 0, messages: 0 } })
     }
 
-    /// Shows every second what happens, until `work` is done.
+    /// Shows a report each second until `work` is done.
     ///
     /// # Errors
     /// Standard output can't be written.
@@ -80,8 +80,8 @@ impl Show {
         self.sights.oracle.clone()
     }
 
-    /// Nothing more will come: judges the whole run, and shows it. `drained` says that all that was under
-    /// way has ended; `must_deliver`, that a run without a message is no good one.
+    /// Evaluates the whole run and shows the summary, after the last message. `drained` says whether all work in
+    /// flight has ended; `must_deliver`, whether a run without a message fails.
     ///
     /// # Errors
     /// Standard output can't be written.
@@ -111,7 +111,7 @@ impl Show {
         self.display.second(&report, &self.sights.glimpses.all(), &self.sights.notes.take())
     }
 
-    /// The state now, with rates over `passed`, the time since `last`.
+    /// The report now, with rates over `passed`, the time since `last`.
     fn report(&self, passed: Duration, last: &PreviousReport, latencies: &Latencies) -> DevReport {
         let (tally, outstanding) = {
             let oracle = self.sights.oracle.lock();
@@ -132,7 +132,7 @@ impl Show {
     }
 }
 
-/// Tries that ended in anything but a 2xx answer, read off the metrics as Prometheus would.
+/// Attempts without a 2xx response, read from the metrics as Prometheus would.
 fn failed_attempts(metrics: &str) -> u64 {
     metrics
         .lines()

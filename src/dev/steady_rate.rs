@@ -1,11 +1,11 @@
-//! Open-loop pacing: how many changes are due, whatever became of the earlier ones.
+//! Open-loop pacing: the number of due changes does not depend on the fate of earlier changes.
 
 use std::time::Duration;
 
-/// What is made up for after a pause at most: longer ones are not answered with a flood.
+/// Max pause that is made up for. After a longer pause there is no burst for the rest.
 const LONGEST_DEBT: Duration = Duration::from_millis(100);
 
-/// Counts out changes at a steady rate.
+/// Counter of due changes at a steady rate.
 pub(in crate::dev) struct SteadyRate {
     rate: u32,
     last: Duration,
@@ -14,12 +14,12 @@ pub(in crate::dev) struct SteadyRate {
 }
 
 impl SteadyRate {
-    /// `rate` is in changes a second.
+    /// `rate` is in changes per second.
     pub(in crate::dev) fn new(rate: u32) -> Self {
         Self { rate, last: Duration::ZERO, due: 0.0 }
     }
 
-    /// How many changes are due at `now`, counted from the start.
+    /// Number of changes due at `now`, the time since the start.
     pub(in crate::dev) fn due(&mut self, now: Duration) -> u32 {
         let passed = now.saturating_sub(self.last).min(LONGEST_DEBT);
         self.last = now;

@@ -1,7 +1,6 @@
-//! The rows of the sample tables: how one is born, how it changes, and which events a change of it fires.
+//! Rows of the sample tables: how a row is created, how it changes, and which events a change fires.
 //!
-//! What fires is written here by hand, from what `webhooks.yaml` says in words: no part of the program that
-//! is being judged takes part in it.
+//! The rules for events are written by hand after `webhooks.yaml`. They use no code of the checked program.
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -16,10 +15,10 @@ pub(super) trait SampleRow: Clone + PartialEq + Serialize {
     const TABLE: &'static str;
 
     fn new(number: u64, now: Timestamp, dice: &mut Dice) -> Self;
-    /// Changes a field or two; now and then only to what they were.
+    /// Changes one or two fields, sometimes to the same values.
     fn alter(&mut self, dice: &mut Dice);
     fn key(&self) -> String;
-    /// The events that this update fires, from a source that they take.
+    /// The events that this update fires, if they accept its source.
     fn update_fires(before: &Self, after: &Self, source: Option<EventSource>) -> Vec<SampleEvent>;
     /// The events that an insert or a delete fires.
     fn fires(operation: Operation) -> Vec<SampleEvent>;
@@ -36,7 +35,7 @@ impl Serialize for Money {
     }
 }
 
-/// The table of the seed page's first example.
+/// Table of the first example of Caspio's page.
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Customer {
@@ -100,7 +99,7 @@ impl SampleRow for Customer {
     }
 }
 
-/// The table of the seed page's second example: messages to administrators.
+/// Table of the second example of Caspio's page: messages to administrators.
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Admin {
@@ -144,7 +143,7 @@ impl SampleRow for Admin {
     }
 }
 
-/// Orders: every insert, real update and delete is sent whole.
+/// Orders: each insert, each update that changes a value and each delete is sent with the whole row.
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct SampleOrder {
@@ -213,7 +212,7 @@ impl SampleRow for SampleOrder {
     }
 }
 
-/// A table that no webhook asks for.
+/// A table without webhooks.
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Product {
@@ -250,7 +249,7 @@ impl SampleRow for Product {
     }
 }
 
-/// A sentence, or a page of them.
+/// One to three sentences, rarely 40.
 fn text(dice: &mut Dice) -> String {
     let sentences = if dice.chance(3) { 40 } else { 1 + dice.below(3) };
     (0..sentences).map(|_| dice.pick(words::SENTENCES)).collect::<Vec<_>>().join(" ")

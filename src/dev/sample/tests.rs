@@ -17,7 +17,7 @@ fn a_seed_decides_every_byte() {
     assert_ne!(changes(7, 500), changes(8, 500));
 }
 
-/// What fires is worked out once more, from the record's JSON.
+/// Computes the fired events a second time, from the record's JSON.
 #[test]
 fn what_fires_is_what_the_record_says() {
     for change in changes(1, 20_000) {
@@ -41,7 +41,7 @@ fn what_fires_is_what_the_record_says() {
     }
 }
 
-/// An update's `before` is the row as the last change of it left it, and so is a delete's.
+/// The `before` of an update or delete is the row after its last change.
 #[test]
 fn rows_have_a_history() {
     let mut rows = std::collections::HashMap::new();
@@ -56,7 +56,7 @@ fn rows_have_a_history() {
     assert!(rows.len() <= 4 * MAX_ROWS);
 }
 
-/// Every event fires often, and so does every kind of change that must stay silent.
+/// Each event fires often, and each kind of change without events occurs often.
 #[test]
 fn the_stream_has_something_of_everything() {
     let changes = changes(3, 5_000);
@@ -68,5 +68,5 @@ fn the_stream_has_something_of_everything() {
     let idle = |record: &&Value| record["operation"] == "update" && record["before"] == record["after"];
     assert!(records.iter().filter(idle).count() > 50);
     let sources: HashSet<_> = records.iter().map(|record| record["source"].as_str()).collect();
-    assert_eq!(sources.len(), EventSource::ALL.len() + 1, "all sources, and none: {sources:?}");
+    assert_eq!(sources.len(), EventSource::ALL.len() + 1, "all sources, and no source: {sources:?}");
 }

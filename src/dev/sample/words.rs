@@ -1,5 +1,5 @@
-//! What sample rows are made of: names and texts of many scripts, with the quotes, backslashes, line breaks
-//! and look-alike parameters that break careless code.
+//! Values of sample rows: names and texts in many scripts, with quotes, backslashes, line breaks and text that looks
+//! like a parameter. Such values break careless code.
 
 pub(super) const FIRST_NAMES: &[&str] = &[
     "Amara",
