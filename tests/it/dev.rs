@@ -111,7 +111,7 @@ fn a_pipe_gets_no_escape_codes() {
     let output = Command::new(OUTHOOK).args(["dev", "--for", "1s", "--rate", "100"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("kcat -P -b 127.0.0.1:") && text.contains("Every message came once"), "{text}");
+    assert!(text.contains("kcat -P -b 127.0.0.1:") && text.contains("Every message arrived once"), "{text}");
     assert!(!text.contains('\x1b'), "{text}");
 }
 

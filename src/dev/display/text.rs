@@ -1,4 +1,4 @@
-//! Texts and numbers as people read them; colours only where a [`Paint`] has them.
+//! Texts and numbers for people, with colours only if [`Paint`] has them.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthChar as _;
 use super::Ready;
 use crate::dev::report::{DevReport, Summary};
 
-/// Colours, or none.
+/// Whether texts get colours.
 #[derive(Clone, Copy)]
 pub(super) struct Paint {
     colours: bool,
@@ -40,7 +40,7 @@ impl Paint {
     }
 }
 
-/// A number in groups of three digits: `13,202`.
+/// Formats a number in groups of three digits: `13,202`.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -53,7 +53,7 @@ pub(super) fn count(number: u64) -> String {
     grouped
 }
 
-/// `0.8 ms`, `120 ms`, `12.0 s`, or `-` for none.
+/// Formats a latency: `0.8 ms`, `120 ms`, `12.0 s`, or `-` for none.
 pub(super) fn latency(latency: Option<Duration>) -> String {
     let Some(latency) = latency else { return "-".to_owned() };
     let millis = latency.as_secs_f64() * 1e3;
@@ -70,8 +70,8 @@ pub(super) fn clock(elapsed: Duration) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// The beginning of a line, as much as fits so many columns. Escape codes take no room, and those behind the cut are
-/// kept, so that a colour ends where the line does.
+/// Cuts a line to `columns` columns. Escape codes take no columns, and codes behind the cut are kept, so a colour
+/// ends with the line.
 pub(super) fn cut(line: &str, columns: usize) -> String {
     let (mut used, mut in_code) = (0, false);
     line.chars()
@@ -86,7 +86,7 @@ pub(super) fn cut(line: &str, columns: usize) -> String {
         .collect()
 }
 
-/// A line without escape codes, in pieces that fit so many columns.
+/// Wraps a line without escape codes to pieces of at most `columns` columns.
 pub(super) fn wrapped(line: &str, columns: usize) -> Vec<String> {
     let (mut pieces, mut used) = (vec![String::new()], 0);
     for character in line.chars() {
@@ -96,12 +96,12 @@ pub(super) fn wrapped(line: &str, columns: usize) -> Vec<String> {
             used = 0;
         }
         used += width;
-        pieces.last_mut().expect("there is one from the start").push(character);
+        pieces.last_mut().expect("there is a piece from the start").push(character);
     }
     pieces
 }
 
-/// Where everything is, a line each.
+/// Addresses of all parts, one per line.
 pub(super) fn addresses(ready: &Ready) -> String {
     let Ready { broker, changes_topic, api, metrics, receiver, .. } = ready;
     format!(
@@ -110,23 +110,23 @@ pub(super) fn addresses(ready: &Ready) -> String {
     )
 }
 
-/// How to go on, and where everything is if that stands nowhere else. No line is wider than 80 columns, where the
-/// terminal would break it: what a narrow terminal shows can be copied.
+/// The first text: examples, and `addresses` unless the block shows them. No line is wider than 80 columns: a
+/// terminal would break a longer line, and the commands could not be copied.
 pub(super) fn welcome(ready: &Ready, addresses: &str, paint: Paint) -> String {
     let Ready { broker, changes_topic, api, account, client_id, client_secret, .. } = ready;
     let example = r#"{"table":"Orders","operation":"insert","after":{"Order_ID":7}}"#;
     let token_of = r#"sed 's/.*"access_token":"\([^"]*\).*/\1/'"#;
     let header = r#""Authorization: Bearer $token""#;
     let [title, own_change, own_webhook, rest] = [
-        "Outhook, with a broker, sample tables and a receiver of its own",
-        "A change of your own",
-        "A webhook of your own",
+        "Outhook with an embedded broker, sample tables and a local receiver",
+        "Send your own row change",
+        "Define your own webhook",
         "The same over REST, for account",
     ]
     .map(|line| paint.bold(line));
     format!(
         "{title}
-README.md and docs/ tell more. Ctrl-C drains and ends with a summary.
+Read more in README.md and docs/. Ctrl-C drains, then prints a summary.
 {addresses}
 {own_change}
   echo '{example}' |
@@ -136,7 +136,7 @@ README.md and docs/ tell more. Ctrl-C drains and ends with a summary.
   export OUTHOOK__KAFKA__BROKERS={broker}
   export OUTHOOK__DELIVERY__ALLOW_HTTP=true
   export OUTHOOK__DELIVERY__ALLOW_ADDRESSES='[\"127.0.0.0/8\"]'
-  outhook get > webhooks.yaml        # change it, then
+  outhook get > webhooks.yaml        # edit it, then
   outhook apply -f webhooks.yaml
 
 {rest} {account}
@@ -151,12 +151,12 @@ README.md and docs/ tell more. Ctrl-C drains and ends with a summary.
     )
 }
 
-/// One second on one line.
+/// One second as one line.
 pub(super) fn line(report: &DevReport) -> String {
     let DevReport { tally, latency: percentiles, .. } = report;
     format!(
-        "{} changes/s {} messages/s {} delivered {} failed tries {} on the way {} p50 {} p95 {} p99 {} lost {} \
-         duplicates {} bad signatures {} uncalled for {} others {}\n",
+        "{} changes/s {} messages/s {} delivered {} failed attempts {} outstanding {} p50 {} p95 {} p99 {} lost {} \
+         duplicates {} bad signatures {} unexpected {} others {}\n",
         clock(report.elapsed),
         report.changes_per_second,
         report.messages_per_second,
@@ -174,33 +174,33 @@ pub(super) fn line(report: &DevReport) -> String {
     )
 }
 
-/// How it went, over all.
+/// Summary of the whole run.
 pub(super) fn summary(summary: &Summary, paint: Paint) -> String {
     let Summary { ok, drained, report } = summary;
     let DevReport { tally, latency: percentiles, .. } = report;
     let mut text = String::from("\n");
     let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "  {name:<16}{value}");
+        let _ = writeln!(text, "  {name:<17}{value}");
     };
-    let rate = |total: u64, a_second: u64| format!("{}, {} a second", count(total), count(a_second));
+    let rate = |total: u64, a_second: u64| format!("{}, {} per second", count(total), count(a_second));
     row("time", clock(report.elapsed));
     row("changes", rate(report.changes, report.changes_per_second));
     row("delivered", rate(tally.delivered, report.messages_per_second));
     let [p50, p95, p99] = [percentiles.p50, percentiles.p95, percentiles.p99].map(latency);
     row("latency", format!("p50 {p50}, p95 {p95}, p99 {p99}"));
-    row("failed tries", count(report.failed_attempts));
+    row("failed attempts", count(report.failed_attempts));
     row("lost", count(tally.lost));
     row("duplicates", count(tally.duplicates));
     row("bad signatures", count(tally.bad_signatures));
-    row("uncalled for", count(tally.uncalled_for));
+    row("unexpected", count(tally.uncalled_for));
     row("others", count(tally.others));
     if !drained {
-        text.push_str("\n  The deadline passed before everything under way had ended.\n");
+        text.push_str("\n  The run ended before all work in flight was settled and committed.\n");
     }
     text.push_str(&match ok {
-        true if tally.delivered == 0 => "\n  No message came.\n".to_owned(),
-        true => paint.green("\n  Every message came once, and well signed.\n"),
-        false => paint.red("\n  Not as it should be: see above.\n"),
+        true if tally.delivered == 0 => "\n  No message arrived.\n".to_owned(),
+        true => paint.green("\n  Every message arrived once, with a valid signature.\n"),
+        false => paint.red("\n  The run failed: see above.\n"),
     });
     text
 }
