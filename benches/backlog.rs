@@ -1,12 +1,12 @@
-//! A backlog and the endpoint that it waits for: does it move at the pace that the endpoint takes?
+//! A backlog and the endpoint that it waits for: does the backlog move at the endpoint's pace?
 //!
-//! Row changes wait in Kafka before the instance starts, far more than it may hold in memory. The endpoints are a
-//! process of their own that takes a known number of requests a second (`backlog/knee.rs`); what comes is held
-//! against that, with the Kafka writes that a call cost and the memory that the instance took. One line a scenario;
-//! the bench goes on after a failure and names all at the end.
+//! Row changes wait in Kafka before the instance starts, far more than fit in its memory. The endpoints run in a
+//! separate process that takes a known number of requests per second (`backlog/knee.rs`). The bench compares the
+//! goodput with that number, and checks Kafka writes per call and memory of the instance. It prints one line per
+//! scenario, continues after a failure, and lists all failures at the end.
 //!
-//! `cargo bench --bench backlog -- delay-200` runs the scenarios whose name contains that. A full run takes about ten
-//! minutes, and as long again for the endpoint that is away.
+//! `cargo bench --bench backlog -- delay-200` runs the scenarios with that text in their names. A full run takes
+//! about ten minutes, and as long again for the scenario `recovery`.
 
 #[path = "backlog/healthy.rs"]
 mod healthy;
@@ -29,30 +29,30 @@ use std::time::{Duration, Instant};
 
 use harness::Broker;
 
-/// How long the endpoint is away in seconds, if this is set.
+/// Environment variable: seconds that the endpoint is away.
 const AWAY: &str = "OUTHOOK_BACKLOG_AWAY";
 
-/// How large a run is.
+/// Size of a run.
 #[derive(Clone, Copy)]
 pub struct Size {
-    /// Row changes that wait.
+    /// Row changes in the backlog.
     changes: usize,
-    /// The same where endpoints answer at once, where CallThrottling slows them, and for a replay.
+    /// The same for endpoints that answer immediately, for CallThrottling, and for a replay.
     fast_changes: usize,
     throttled_changes: usize,
     replayed_changes: usize,
     tiers: &'static [&'static str],
-    /// `delivery.retry`, unless it is the default.
+    /// `delivery.retry`. None is the default.
     retry: Option<&'static [&'static str]>,
     settings: &'static [(&'static str, i64)],
-    /// How long after its first request the endpoint stalls, and for how long.
+    /// Time from the endpoint's first request to its stall, and length of the stall.
     stall: (Duration, Duration),
-    /// For how long it answers some requests with 503.
+    /// How long the endpoint answers some requests with 503.
     unavailable: Duration,
     away: Duration,
-    /// How long what should take no time may take, before it is given up.
+    /// Max time for steps that should take no time; then the scenario fails.
     patience: Duration,
-    /// Whether more is demanded than that everything comes.
+    /// Whether the run checks more than that all messages arrive.
     demands: bool,
 }
 
@@ -70,8 +70,8 @@ const FULL: Size = Size {
     patience: Duration::from_secs(60),
     demands: true,
 };
-/// Demands only that everything comes: a few seconds beside others on a machine are no measure. Queues are so short
-/// that most of what waits does not fit in.
+/// Checks only that all messages arrive: a few seconds on a shared machine are not a measurement. Queues are so short
+/// that most of the backlog does not fit.
 const SMALL: Size = Size {
     changes: 200,
     fast_changes: 2_000,
@@ -106,10 +106,10 @@ const SCENARIOS: [Scenario; 15] = [
     ("replay", unusual::replay),
     ("killed", unusual::killed),
 ];
-/// Apart, because it alone takes as long as the others together.
+/// Separate, because it takes as long as all others together.
 const RECOVERY: Scenario = ("recovery", unusual::recovery);
-/// What a `--test` run leaves out: each differs from others in its numbers alone, and nothing waits for an endpoint that
-/// answers at once.
+/// Scenarios that a `--test` run skips. Each differs from another only in its numbers, and calls never wait for an
+/// endpoint that answers immediately.
 const LEFT_OUT: [&str; 7] = [
     "delay-0-webhooks-1",
     "delay-0-webhooks-10",
@@ -138,7 +138,7 @@ fn main() {
     println!("broker: {:?}; {} row changes wait", Broker::get().kind(), size.changes);
     let scenarios = SCENARIOS.into_iter().chain([RECOVERY]).filter(|(name, _)| is_wanted(name));
     let failures: Vec<_> = scenarios.flat_map(|scenario| run(scenario, &size)).collect();
-    assert!(failures.is_empty(), "a backlog does not move as it should: {failures:#?}");
+    assert!(failures.is_empty(), "a backlog is too slow or incomplete: {failures:#?}");
 }
 
 fn run((name, scenario): Scenario, size: &Size) -> Vec<String> {

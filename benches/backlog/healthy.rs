@@ -1,4 +1,4 @@
-//! Endpoints that work, each at a pace of its own: what waits for them moves at that pace.
+//! Endpoints that work, each at its pace: their backlog moves at that pace.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use crate::Size;
 use crate::spec::{Endpoint, Report, Trouble, seconds};
 use crate::stage::{Measured, Stage, at_least};
 
-/// Of what the receiver takes, at least.
+/// Min share of the receiver's capacity.
 pub const GOODPUT: f64 = 0.95;
 
-/// Of a run's pace, in its second half, where the pace is the machine's.
+/// Min pace of the second half, as a share of the whole run's pace, where the machine limits the pace.
 const STEADY: f64 = 0.8;
 
-/// What a webhook's CallThrottling allows in a second.
+/// CallThrottling of the webhook, in calls per second.
 const THROTTLING: usize = 50;
 
-/// Waits longer than any healthy backlog here needs, so that one which does not move is told as such.
+/// Longer than any healthy backlog here takes, so a stuck backlog is reported as stuck.
 fn patience(size: &Size, expected: usize, capacity: f64) -> Duration {
     size.patience + Duration::from_secs_f64(2.0 * expected as f64 / capacity)
 }
 
-/// `changes` wait for endpoints like this one, in turn, and then an instance starts.
+/// Starts an instance with `changes` waiting for `webhooks` such endpoints, in turn, and measures until all arrive.
 fn drain(size: &Size, endpoint: Endpoint, webhooks: usize, changes: usize) -> (Stage, Measured) {
     let stage = Stage::new(size, &vec![endpoint; webhooks]);
     stage.apply();
@@ -31,11 +31,11 @@ fn drain(size: &Size, endpoint: Endpoint, webhooks: usize, changes: usize) -> (S
     (stage, measured)
 }
 
-/// An endpoint that takes `millis` for each request, and as many at once as make it a known number a second. It is
-/// measured from the first request to the last answer, which an ideal sender makes `changes / capacity`.
+/// An endpoint that takes `millis` per request, with a concurrency that makes a known number per second. Measured
+/// from the first request to the last answer. An ideal sender takes `changes / capacity`.
 ///
-/// The number at once is within what an instance sends to an endpoint at once by default (256), and for ten endpoints
-/// the total is the same as for one, or nearly.
+/// The concurrency is within what an instance sends to one endpoint by default (256). For ten endpoints the total is
+/// the same as for one, or nearly.
 pub fn delay(size: &Size, millis: u64, webhooks: usize) -> Vec<String> {
     let (at_once, changes) = match (millis, webhooks) {
         (20, 1) => (20, size.changes),
@@ -43,7 +43,7 @@ pub fn delay(size: &Size, millis: u64, webhooks: usize) -> Vec<String> {
         (200, 1) => (160, size.changes),
         (200, _) => (16, size.changes),
         (_, 1) => (200, size.changes),
-        // Half as many last as long as half as many endpoints' would: 50 s in full.
+        // Half the changes for half the capacity: 50 s in a full run.
         _ => (20, size.changes / 2),
     };
     let (stage, measured) = drain(size, Endpoint::new(millis, at_once), webhooks, changes);
@@ -54,24 +54,24 @@ pub fn delay(size: &Size, millis: u64, webhooks: usize) -> Vec<String> {
     demand(size, &measured, [at_least("goodput", part, GOODPUT)])
 }
 
-/// Endpoints that answer at once have no pace but the program's own: nothing waits for them, so nothing is deferred. What
-/// is left to see is that the second half of a run is not slower than its first, which a shared machine blurs.
+/// Endpoints that answer immediately: only the program limits the pace. No calls wait for them, so none are deferred.
+/// The remaining check: the second half of a run is not slower than the whole. A shared machine makes it imprecise.
 pub fn fast(size: &Size, webhooks: usize) -> Vec<String> {
     let (_, measured) = drain(size, Endpoint::new(0, 0), webhooks, size.fast_changes);
     let Report { half, .. } = measured.report;
     let whole = measured.report.distinct() as f64 / measured.report.seconds();
     let second_half = measured.report.distinct() as f64 / 2.0 / seconds(half, measured.report.last());
     let part = second_half / whole;
-    println!("0 ms, {webhooks} webhooks: {whole:.0}/s, the second half {part:.3} of that; {measured}");
+    println!("0 ms, {webhooks} webhooks: {whole:.0}/s, the second half at {part:.3} of that; {measured}");
     let mut failures = demand(size, &measured, [at_least("the second half's goodput", part, STEADY)]);
     if size.demands && measured.deferred > 0.0 {
-        failures.push(format!("{} calls were deferred, though nothing waits for the endpoint", measured.deferred));
+        failures.push(format!("{} calls were deferred, although the endpoint answers immediately", measured.deferred));
     }
     failures
 }
 
-/// The instance runs for a tenth of the time, on whatever cores there are, so it is late with everything. That is not the
-/// endpoint's fault: nothing is deferred.
+/// The instance runs for a tenth of the time, on any number of cores, so all its work is late. The endpoint does not
+/// cause this, so no call is deferred.
 pub fn starved(size: &Size) -> Vec<String> {
     const RUN: Duration = Duration::from_millis(10);
     const PAUSE: Duration = Duration::from_millis(90);
@@ -86,12 +86,12 @@ pub fn starved(size: &Size) -> Vec<String> {
     println!("runs {RUN:?}, pauses {PAUSE:?}: {:.0}/s; {measured}", changes as f64 / measured.report.seconds());
     let mut failures = demand(size, &measured, []);
     if size.demands && measured.deferred > 0.0 {
-        failures.push(format!("{} calls were deferred, though their endpoint works", measured.deferred));
+        failures.push(format!("{} calls were deferred, although their endpoint works", measured.deferred));
     }
     failures
 }
 
-/// The endpoint takes requests for a while and answers none of them, then works as before.
+/// The endpoint accepts requests for a while without answering, then works as before.
 pub fn stall(size: &Size) -> Vec<String> {
     let (after, lasting) = size.stall;
     let endpoint = Endpoint::new(200, 160).with(Trouble::Stalls { after, lasting });
@@ -103,12 +103,12 @@ pub fn stall(size: &Size) -> Vec<String> {
     demand(size, &measured, [at_least("goodput", part, GOODPUT)])
 }
 
-/// The endpoint answers each tenth request with 503 for a while, then works. What it takes is requests: those that it
-/// refused count, since they had their turn.
+/// The endpoint answers each tenth request with 503 for a while, then works. Its capacity is in requests, so refused
+/// requests count as goodput.
 pub fn unavailable(size: &Size) -> Vec<String> {
     let lasting = size.unavailable;
     let endpoint = Endpoint::new(200, 80).with(Trouble::Unavailable { lasting });
-    // Short waits, so that the last message is not one that waits for its schedule.
+    // Short waits, so that the last message does not wait for its retry schedule.
     let size = &Size { retry: Some(&["0s", "1s", "1s", "2s", "2s", "5s", "5s", "5s", "10s", "10s"]), ..*size };
     let (stage, measured) = drain(size, endpoint, 1, size.changes);
     let (capacity, report) = (stage.capacity().expect("it has a limit"), &measured.report);
@@ -117,16 +117,16 @@ pub fn unavailable(size: &Size) -> Vec<String> {
     let after = (report.distinct() - report.before_well.min(report.distinct())) as f64;
     let after = after / seconds(well, report.last()) / capacity;
     println!(
-        "10 % are answered 503 for {lasting:?}: goodput {part:.3} of {capacity:.0}/s, {after:.3} afterwards; {} refused; \
-         {measured}",
+        "10 % are answered 503 for {lasting:?}: goodput {part:.3} of {capacity:.0}/s, {after:.3} afterwards; {} \
+         refused; {measured}",
         report.refused()
     );
     let demands = [at_least("goodput", part, GOODPUT), at_least("goodput afterwards", after, GOODPUT)];
     demand(size, &measured, demands)
 }
 
-/// A webhook with CallThrottling. An instance spaces calls by a twentieth more than they need, so that none is early:
-/// 0.952 is the most that there is.
+/// A webhook with CallThrottling. An instance spaces calls by a twentieth more than necessary, so that no call is
+/// early. The maximum is therefore 0.952.
 pub fn throttled(size: &Size) -> Vec<String> {
     let stage = Stage::new(size, &[Endpoint::new(0, 0)]);
     let secret = "    Secret:";
@@ -136,16 +136,16 @@ pub fn throttled(size: &Size) -> Vec<String> {
     let patience = patience(size, size.throttled_changes, THROTTLING as f64);
     let changes = size.throttled_changes;
     let measured = stage.measure(&instance, changes, || stage.wait_for(changes, patience));
-    // So many calls have one pause less between them.
+    // N calls have N - 1 pauses between them.
     let part = (measured.report.distinct() as f64 - 1.0) / measured.report.seconds() / THROTTLING as f64;
     println!("CallThrottling: goodput {part:.3} of {THROTTLING}/s; {measured}");
     demand(size, &measured, [at_least("goodput", part, GOODPUT)])
 }
 
-/// Messages for a fast endpoint whose row changes stand behind all those of a slow one.
+/// Messages for a fast endpoint whose row changes are behind all row changes of a slow one.
 pub fn beside(size: &Size) -> Vec<String> {
     const FRESH: usize = 100;
-    /// From the first request of the slow endpoint to the last answer of the fast one.
+    /// Max seconds from the slow endpoint's first request to the fast endpoint's last answer.
     const SOON: f64 = 5.0;
     let stage = Stage::new(size, &[Endpoint::new(200, 32), Endpoint::new(0, 0)]);
     stage.apply();
@@ -157,8 +157,8 @@ pub fn beside(size: &Size) -> Vec<String> {
     let [slow, fast] = [0, 1].map(|number| fresh.endpoints[number]);
     let late = |moment: Option<u64>| moment.map_or(f64::INFINITY, |moment| seconds(fresh.first(), moment));
     println!(
-        "behind {} changes of a slow webhook: {} of {FRESH} messages of a fast one came, from {:.1} s to {:.1} s after the \
-         first of the slow one, which then had {}",
+        "behind {} changes of a slow webhook: {} of {FRESH} messages of a fast one arrived, from {:.1} s to {:.1} s \
+         after the first of the slow one, which then had {}",
         size.changes,
         fast.distinct,
         late(fast.first),
@@ -167,10 +167,10 @@ pub fn beside(size: &Size) -> Vec<String> {
     );
     let mut failures = Vec::new();
     if fast.distinct < FRESH {
-        failures.push(format!("{} of {FRESH} messages of the fast webhook came", fast.distinct));
+        failures.push(format!("{} of {FRESH} messages of the fast webhook arrived", fast.distinct));
     }
     if size.demands {
-        // The slow one would take two minutes more, and other scenarios show that it gets everything.
+        // The slow endpoint would take two minutes more, and other scenarios check that it gets all messages.
         let soon = (late(fast.last) > SOON).then(|| format!("the fast webhook waits for {:.1} s", late(fast.last)));
         failures.extend(soon);
         return failures;
@@ -179,7 +179,7 @@ pub fn beside(size: &Size) -> Vec<String> {
     failures
 }
 
-/// What a scenario fails for: what is lost always, the rest in a full run.
+/// Failures of a scenario: lost messages always, the other checks only in a full run.
 pub fn demand(size: &Size, measured: &Measured, further: impl IntoIterator<Item = Option<String>>) -> Vec<String> {
     let mut failures = measured.lost();
     if size.demands {

@@ -1,20 +1,19 @@
-//! What a receiver takes, as arithmetic: when a request that comes now is answered.
+//! Capacity of a receiver as arithmetic: computes when each request is answered.
 //!
-//! A receiver serves `at_once` requests side by side, each for `delay`; the rest queue. It therefore takes
-//! `at_once / delay` a second however many requests it is sent, which is the knee of its curve. Service times are
-//! added up from the moment a place was free, not from the moment a timer fired, so that late timers do not make
-//! the receiver slower than it says.
+//! A receiver serves `at_once` requests at the same time, each for `delay`; the rest queue. So it takes `at_once /
+//! delay` per second at any load, which is the knee of its curve. Service times start when a place became free, not
+//! when a timer fired. So late timers do not make the receiver slower than its stated capacity.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 pub struct Knee {
     delay: Duration,
-    /// 0 is no limit.
+    /// 0 for no limit.
     at_once: usize,
-    /// When the requests under way are done, the earliest first. Never more than `at_once`.
+    /// Completion times of the requests in service, earliest first. Never more than `at_once`.
     busy: VecDeque<Duration>,
-    /// Nothing is answered in between.
+    /// Start and end of a time without answers.
     stall: Option<(Duration, Duration)>,
 }
 
@@ -23,12 +22,12 @@ impl Knee {
         Self { delay, at_once, busy: VecDeque::new(), stall: None }
     }
 
-    /// Answers nothing from one moment to the other.
+    /// Sends no answers from `from` to `to`.
     pub fn stall(&mut self, from: Duration, to: Duration) {
         self.stall = Some((from, to));
     }
 
-    /// When a request that comes now is answered. Moments are counted from any common origin.
+    /// Admits a request at `now`; returns when it is answered. Times count from any common origin.
     pub fn admit(&mut self, now: Duration) -> Duration {
         if self.at_once == 0 {
             return self.awake(now) + self.delay;
@@ -39,7 +38,7 @@ impl Knee {
         done
     }
 
-    /// The first moment from `at` on at which the receiver does anything.
+    /// The first time from `at` on that is not in the stall.
     pub fn awake(&self, at: Duration) -> Duration {
         match self.stall {
             Some((from, to)) if (from..to).contains(&at) => to,

@@ -1,4 +1,4 @@
-//! The process that plays the endpoints, each on a port of its own.
+//! The process that runs the endpoints, one port each.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -19,10 +19,10 @@ use tokio::sync::watch;
 use crate::knee::Knee;
 use crate::spec::{Endpoint, Report, Taken, Trouble};
 
-/// Connections that may wait to be accepted: a burst must not be refused.
+/// Accept queue of a port: a burst must not be refused.
 const BACKLOG: u32 = 4096;
 
-/// Serves until it is killed. Prints its ports: first that of reports, then one for each endpoint.
+/// Serves until it is killed. Prints its ports: first the port of reports, then one per endpoint.
 pub fn run(endpoints: &str) {
     let endpoints: Vec<Endpoint> = serde_json::from_str(endpoints).expect("the bench describes endpoints");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -41,7 +41,7 @@ pub fn run(endpoints: &str) {
             }
         }
         let control = listen(control);
-        // Whoever reads the ports may connect to them at once.
+        // Printed last: a reader of the ports may connect immediately.
         println!("{}", ports.join(" "));
         control_on(control, &desk, &recover).await;
     });
@@ -57,7 +57,7 @@ fn listen(socket: TcpSocket) -> TcpListener {
     socket.listen(BACKLOG).expect("a bound socket can listen")
 }
 
-/// As long as nobody listens on a bound socket, connecting to it is refused.
+/// Listens only after `recovered`. Until a bound socket listens, connections to it are refused.
 async fn serve_late(socket: TcpSocket, number: usize, desk: Arc<Desk>, mut recovered: watch::Receiver<bool>) {
     let _ = recovered.wait_for(|recovered| *recovered).await;
     serve(listen(socket), number, desk).await;
@@ -78,11 +78,11 @@ async fn answer(
     number: usize,
     desk: Arc<Desk>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    // A body that ends early is no request: its client was killed while sending.
+    // A body that ends early does not count: its client was killed while sending.
     let Ok(body) = request.into_body().collect().await else { return Ok(Response::new(Full::default())) };
     let id = id(&body.to_bytes());
     let (mut due, refuses) = desk.books().arrive(number, id);
-    // A request that was under way when a stall began is answered after it, too.
+    // A request that was in service when a stall began is answered after the stall, too.
     while let Some(wait) = due.checked_sub(now()).filter(|wait| !wait.is_zero()) {
         tokio::time::sleep(wait).await;
         due = desk.books().endpoints[number].knee.awake(due);
@@ -108,7 +108,7 @@ async fn control_on(listener: TcpListener, desk: &Arc<Desk>, recover: &watch::Se
     }
 }
 
-/// The number of the row that a message is about.
+/// The row number in a message.
 fn id(body: &[u8]) -> u64 {
     #[derive(Deserialize)]
     struct Message {
@@ -121,25 +121,25 @@ fn id(body: &[u8]) -> u64 {
     serde_json::from_slice::<Message>(body).expect("a message has a row with its number").data[0].id
 }
 
-/// Since 1970.
+/// Time since 1970.
 fn now() -> Duration {
     SystemTime::UNIX_EPOCH.elapsed().expect("it is later than 1970")
 }
 
-/// The books, behind their lock.
+/// Shared state of all endpoints.
 struct Desk(Mutex<Books>);
 
 impl Desk {
     fn books(&self) -> MutexGuard<'_, Books> {
-        self.0.lock().expect("nobody panics with the lock")
+        self.0.lock().expect("nothing panics while it is held")
     }
 }
 
-/// Who got what.
+/// Requests and answers of all endpoints.
 struct Books {
     endpoints: Vec<Book>,
     recovered: Option<Duration>,
-    /// When messages were answered for the first time, in their order.
+    /// Times of first answers to a message, in order.
     answers: Vec<u64>,
     before_well: usize,
 }
@@ -148,7 +148,7 @@ struct Book {
     trouble: Trouble,
     knee: Knee,
     requests: usize,
-    /// Messages that came and were not refused; of them, those that were answered.
+    /// Messages that arrived and were not refused, and those of them that were answered.
     came: HashSet<u64>,
     answered: HashSet<u64>,
     taken: Taken,
@@ -168,7 +168,7 @@ impl Books {
         Self { endpoints, recovered: None, answers: Vec::new(), before_well: 0 }
     }
 
-    /// When a request that came now is to be answered, and whether with a 503.
+    /// Admits a request now; returns when to answer it, and whether with 503.
     fn arrive(&mut self, number: usize, id: u64) -> (Duration, bool) {
         let now = now();
         let book = &mut self.endpoints[number];

@@ -1,4 +1,4 @@
-//! The process that plays the endpoints, seen from the bench that starts it.
+//! Client side of the endpoint process, for the bench that starts it.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::spec::{Endpoint, Report};
 
-/// How often the process is asked, in a way that costs it little.
+/// Poll interval, long enough to cost the process little.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// The process; it ends when this is dropped.
+/// The endpoint process. It is killed on drop.
 pub struct Receivers {
     process: Child,
     control: u16,
@@ -39,13 +39,13 @@ impl Receivers {
         self.get("/")
     }
 
-    /// Endpoints that were away work from now on.
+    /// Makes endpoints that were away work from now on.
     pub fn recover(&self) {
         self.get("/recover");
     }
 
-    /// Waits until something is so, or patience ends: a bench that has more to show does not stop at the first thing
-    /// that is missing. Whoever called looks at what there is.
+    /// Waits until `is_so` returns true, or until `patience` ends. It does not fail: the caller checks the report, so
+    /// one missing message does not stop the bench.
     pub fn wait_for(&self, patience: Duration, is_so: impl Fn(&Report) -> bool) -> Report {
         let deadline = Instant::now() + patience;
         loop {

@@ -1,4 +1,4 @@
-//! What endpoints are like, and what they report: the words between the bench and the process that plays them.
+//! Endpoint descriptions and reports: the protocol between the bench and the endpoint process.
 
 use std::time::Duration;
 
@@ -8,54 +8,55 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Endpoint {
     pub delay: Duration,
-    /// Requests that are served side by side, each for `delay`; the rest queue. 0 is no limit.
+    /// Requests served at the same time, each for `delay`; the rest queue. 0 for no limit.
     pub at_once: usize,
     pub trouble: Trouble,
 }
 
-/// What befalls an endpoint once. Moments are counted from its first request.
+/// A single disturbance of an endpoint. Times count from its first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trouble {
     None,
-    /// Takes requests and answers none of them for a time.
+    /// Accepts requests for a time without answering.
     Stalls {
         after: Duration,
         lasting: Duration,
     },
-    /// Answers each tenth request with 503 at first. A request answered so takes as much time as any other.
+    /// Answers each tenth request with 503 at first. Such an answer takes as long as any other.
     Unavailable {
         lasting: Duration,
     },
-    /// Accepts no connection until it is told to recover.
+    /// Accepts no connections until `/recover`.
     Away,
 }
 
-/// What an endpoint has got so far. Moments are microseconds since 1970: all processes of a machine have the same clock.
+/// What one endpoint has received so far. Times are microseconds since 1970: all processes of a machine share a
+/// clock.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Taken {
-    /// Messages answered with 204, each counted once.
+    /// Distinct messages answered with 204.
     pub distinct: usize,
-    /// Requests for a message that had been sent before and was not refused.
+    /// Repeated requests for a message that was not refused.
     pub repeated: usize,
     /// Requests answered with 503.
     pub refused: usize,
-    /// When the first request came.
+    /// Time of the first request.
     pub first: Option<u64>,
-    /// When the newest message was answered.
+    /// Time of the answer to the newest message.
     pub last: Option<u64>,
 }
 
-/// What all endpoints have got so far.
+/// What all endpoints have received so far.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Report {
     pub endpoints: Vec<Taken>,
-    /// When endpoints that were away were told to recover.
+    /// When endpoints that were away got `/recover`.
     pub recovered: Option<u64>,
-    /// When the second message was answered, half of them, and 99 %.
+    /// Times of the answers to the second message, to half of them, and to 99 %.
     pub second: u64,
     pub half: u64,
     pub nearly_all: u64,
-    /// Answered by the moment at which the last trouble of an endpoint had ended.
+    /// Messages answered before the last disturbance ended.
     pub before_well: usize,
 }
 
@@ -68,7 +69,7 @@ impl Endpoint {
         Self { trouble, ..self }
     }
 
-    /// Requests a second. None if there is no limit.
+    /// Requests per second. None for no limit.
     pub fn capacity(&self) -> Option<f64> {
         (self.at_once > 0).then(|| self.at_once as f64 / self.delay.as_secs_f64())
     }
@@ -101,7 +102,7 @@ impl Report {
     }
 }
 
-/// From one moment to another, but never 0, which is divided by.
+/// Seconds between two times. Never 0, because callers divide by it.
 pub fn seconds(from: u64, to: u64) -> f64 {
     (to.saturating_sub(from) as f64 / 1e6).max(1e-6)
 }

@@ -1,4 +1,5 @@
-//! What every scenario stands on: endpoints, an installation with row changes that wait, and what is read at the end.
+//! Setup of every scenario: endpoints, an installation with a backlog of row changes, and the measurements at the
+//! end.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,12 +16,12 @@ const PARTITIONS: i32 = 12;
 
 /// `memory.budget_mib`, small enough that a backlog would not fit in memory.
 const BUDGET_MIB: u64 = 64;
-/// What the program may take beside its budget and its connections, in MiB, and what a connection at work takes with
-/// its worker and its call: as in the bench outage, which says what it is for.
+/// Memory for the program without its budget and its connections, in MiB, and memory of an active connection with its
+/// worker and its call. Both as in the bench `outage`, which explains them.
 const BESIDE_MIB: f64 = 160.0;
 const CONNECTION_MIB: f64 = 36.0 / 1024.0;
 
-/// Kafka writes a call may cost while its endpoint works.
+/// Max Kafka writes per call while its endpoint works.
 const WRITES: f64 = 2.0;
 
 pub struct Stage {
@@ -30,26 +31,26 @@ pub struct Stage {
     tiers: Vec<&'static str>,
 }
 
-/// What came of a scenario.
+/// Results of a scenario.
 pub struct Measured {
     pub report: Report,
-    /// Messages that should have come.
+    /// Messages that should arrive.
     pub expected: usize,
-    /// The highest while they came.
+    /// Highest reading during the run.
     highest: Reading,
-    /// Records in the topics in which calls wait.
+    /// Records in the topics of waiting calls.
     written: i64,
     pub deferred: f64,
 }
 
 impl Stage {
-    /// With no webhook yet.
+    /// A stage without webhooks.
     pub fn new(size: &Size, endpoints: &[Endpoint]) -> Self {
         let mut site = Site::new(env!("CARGO_BIN_EXE_outhook"), PARTITIONS);
         site.set("memory.budget_mib", BUDGET_MIB as i64);
-        // After a kill its partitions are read on the sooner.
+        // After a kill its partitions are reassigned sooner.
         site.set("kafka.session_timeout", "6s");
-        // The default, which counts here: partitions are shared by endpoints.
+        // The default, set because it matters here: endpoints share partitions.
         site.set("overflow.partitions", 16);
         site.set("retries.tiers", size.tiers.to_vec());
         for (key, value) in size.settings {
@@ -62,7 +63,7 @@ impl Stage {
         Self { site, receivers, endpoints: endpoints.to_vec(), tiers: size.tiers.to_vec() }
     }
 
-    /// A webhook for each endpoint, which gets the inserts of the table with its number.
+    /// Applies one webhook per endpoint, for inserts into the table with its number.
     pub fn apply(&self) {
         self.site.apply(&self.webhooks());
     }
@@ -78,37 +79,37 @@ impl Stage {
         harness::webhooks(&all.collect::<Vec<_>>())
     }
 
-    /// Writes inserts of rows with these numbers, each into the table that `table` says.
+    /// Writes inserts of rows with these numbers, each into the table that `table` returns.
     pub fn insert(&self, rows: Range<usize>, table: impl Fn(usize) -> usize) {
         self.site.produce(rows.map(|row| (row.to_string(), insert(row, table(row)))));
     }
 
-    /// Writes inserts of so many rows, for one endpoint after the other.
+    /// Writes inserts of `rows` rows, for each endpoint in turn.
     pub fn insert_in_turn(&self, rows: usize) {
         self.insert(0..rows, |row| row % self.endpoints.len());
     }
 
-    /// What all endpoints take in a second together. None if one of them has no limit.
+    /// Requests per second of all endpoints together. None if one of them has no limit.
     pub fn capacity(&self) -> Option<f64> {
         self.endpoints.iter().map(Endpoint::capacity).sum()
     }
 
-    /// Waits until so many messages are there, or patience ends.
+    /// Waits until `expected` messages have arrived, or until `patience` ends.
     pub fn wait_for(&self, expected: usize, patience: Duration) -> Report {
         self.receivers.wait_for(patience, |report| report.distinct() >= expected)
     }
 
-    /// The same with what the instance took and did meanwhile.
+    /// Runs `work`, and returns its report with the readings of the instance.
     pub fn measure(&self, instance: &Instance, expected: usize, work: impl FnOnce() -> Report) -> Measured {
         let (highest, report) = highest_while(instance, work);
         let deferred = instance.metric("outhook_calls_deferred_total");
         Measured { report, expected, highest, written: self.written(), deferred }
     }
 
-    /// Records that were ever written to the topics in which calls wait.
+    /// All records ever written to the topics of waiting calls.
     fn written(&self) -> i64 {
         let tiers = self.tiers.iter().map(|tier| format!("{}.{tier}", self.site.retries));
-        // A topic that is not there has no partition.
+        // A topic that does not exist has no partitions.
         tiers.chain([self.site.overflow.clone()]).flat_map(|topic| Broker::get().ends(&topic)).sum()
     }
 }
@@ -118,19 +119,19 @@ impl Measured {
         self.written as f64 / self.expected as f64
     }
 
-    /// What holds of every scenario: nothing is lost.
+    /// Checked in every scenario: no message is lost.
     pub fn lost(&self) -> Vec<String> {
         let missing = self.expected.saturating_sub(self.report.distinct());
-        if missing == 0 { Vec::new() } else { vec![format!("{missing} of {} messages did not come", self.expected)] }
+        if missing == 0 { Vec::new() } else { vec![format!("{missing} of {} messages did not arrive", self.expected)] }
     }
 
-    /// What is demanded too where the endpoints work, of a full run.
+    /// Checked in full runs with working endpoints.
     pub fn too_much(&self) -> Vec<String> {
-        let writes = (self.writes() > WRITES).then(|| format!("{:.2} Kafka writes a call", self.writes()));
+        let writes = (self.writes() > WRITES).then(|| format!("{:.2} Kafka writes per call", self.writes()));
         writes.into_iter().chain(self.too_large()).collect()
     }
 
-    /// What is demanded of the memory that the instance took, in any full run.
+    /// Memory, checked in all full runs.
     pub fn too_large(&self) -> Option<String> {
         let most = BUDGET_MIB as f64 + BESIDE_MIB + self.highest.descriptors * CONNECTION_MIB;
         let resident = self.highest.resident_mib;
@@ -142,12 +143,12 @@ impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self { report, expected, highest, deferred, .. }, writes) = (self, self.writes());
         let (distinct, repeated) = (report.distinct(), report.repeated());
-        write!(f, "{distinct} of {expected} messages, {repeated} came twice; {writes:.2} Kafka writes a call, ")?;
+        write!(f, "{distinct} of {expected} messages, {repeated} duplicates; {writes:.2} Kafka writes per call, ")?;
         write!(f, "{deferred:.0} deferred; at most {highest}")
     }
 }
 
-/// A ratio that has to be at least so much.
+/// Failure text if the ratio is too low.
 pub fn at_least(what: &str, ratio: f64, least: f64) -> Option<String> {
     (ratio < least).then(|| format!("{what} is {ratio:.3}, less than {least}"))
 }

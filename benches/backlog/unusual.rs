@@ -1,4 +1,4 @@
-//! A backlog that an endpoint's absence made, or a replay, and one in the middle of which the instance is killed.
+//! Backlogs after an endpoint's absence, of a replay, and with a kill of the instance in the middle.
 
 use std::thread;
 use std::time::Duration;
@@ -10,17 +10,18 @@ use crate::healthy::{GOODPUT, demand};
 use crate::spec::{Endpoint, Trouble, seconds};
 use crate::stage::{Stage, at_least};
 
-/// Of the ideal time from the first message to the last, at most.
+/// Max time from the first message to the last, as a multiple of the ideal time.
 const RECOVERY: f64 = 1.2;
-/// Seconds from the probe that finds the endpoint at work to the next message.
+/// Max seconds from the probe that finds the endpoint working to the next message.
 const AT_ONCE: f64 = 5.0;
 
-/// Messages that a kill may have sent again in a full run: those that were under way, and whose outcome had not been
-/// committed yet.
+/// Max messages that a kill sends again in a full run: those in flight, and those whose outcome was not committed
+/// yet.
 const REPEATED: usize = 2_000;
 
-/// The endpoint refuses connections for long, with everything waiting, and then works. The instance finds out by a
-/// probe, up to `delivery.breaker_pause` later: the first message, from which on the rest is measured.
+/// The endpoint refuses connections for a long time while the whole backlog waits, then works. The instance detects
+/// this by a probe, up to `delivery.breaker_pause` later. That probe is the first message, and the rest is measured
+/// from it.
 pub fn recovery(size: &Size) -> Vec<String> {
     let stage = Stage::new(size, &[Endpoint::new(20, 20).with(Trouble::Away)]);
     stage.apply();
@@ -34,25 +35,26 @@ pub fn recovery(size: &Size) -> Vec<String> {
         stage.wait_for(size.changes, patience)
     });
     let report = &measured.report;
-    let found = seconds(report.recovered.expect("it was told to recover"), report.first());
+    let found = seconds(report.recovered.expect("recover was called"), report.first());
     let next = seconds(report.first(), report.second);
     let part = report.seconds() / ideal;
     println!(
-        "away for {:?}: first message {found:.1} s after the recovery, the next {next:.1} s later, the last after {part:.2} \
-         of the ideal {ideal:.1} s, 99 % after {:.2}; {measured}",
+        "away for {:?}: first message {found:.1} s after the recovery, the next {next:.1} s later, the last after \
+         {part:.2} of the ideal {ideal:.1} s, 99 % after {:.2}; {measured}",
         size.away,
         seconds(report.first(), report.nearly_all) / ideal,
     );
     let mut failures = measured.lost();
     if size.demands {
         failures.extend(measured.too_large());
-        failures.extend((part > RECOVERY).then(|| format!("the last message comes after {part:.2} of the ideal time")));
-        failures.extend((next > AT_ONCE).then(|| format!("the message after the probe comes {next:.1} s later")));
+        failures
+            .extend((part > RECOVERY).then(|| format!("the last message arrives after {part:.2} of the ideal time")));
+        failures.extend((next > AT_ONCE).then(|| format!("the message after the probe arrives {next:.1} s later")));
     }
     failures
 }
 
-/// Row changes that no webhook wanted are replayed to one that was made later, with no `--rate`.
+/// Replays row changes that matched no webhook to a webhook created later, without `--rate`.
 pub fn replay(size: &Size) -> Vec<String> {
     let stage = Stage::new(size, &[Endpoint::new(20, 40)]);
     stage.insert_in_turn(size.replayed_changes);
@@ -76,7 +78,7 @@ pub fn replay(size: &Size) -> Vec<String> {
     failures
 }
 
-/// The id of the only webhook, as the definitions' topic has it.
+/// The id of the only webhook, read from the definitions topic.
 fn webhook_id(stage: &Stage) -> String {
     let keys = Broker::get().read_all(&stage.site.definitions).into_iter().filter_map(|record| record.key);
     let keys = keys.filter_map(|key| String::from_utf8(key).ok());
@@ -84,7 +86,7 @@ fn webhook_id(stage: &Stage) -> String {
     id.expect("the webhook was just defined")
 }
 
-/// The instance is killed with -9 when a third has come, and another takes over.
+/// The instance is killed with -9 after a third of the messages, and another one takes over.
 pub fn killed(size: &Size) -> Vec<String> {
     let stage = Stage::new(size, &[Endpoint::new(200, 160)]);
     stage.apply();
@@ -96,11 +98,11 @@ pub fn killed(size: &Size) -> Vec<String> {
     let patience = size.patience + Duration::from_secs_f64(2.0 * size.changes as f64 / 800.0);
     let measured = stage.measure(&second, size.changes, || stage.wait_for(size.changes, patience));
     let repeated = measured.report.repeated();
-    println!("killed when {before} had come: {measured}");
+    println!("killed after {before} messages: {measured}");
     let mut failures = measured.lost();
     if size.demands {
         failures.extend(measured.too_large());
-        failures.extend((repeated > REPEATED).then(|| format!("{repeated} messages came twice after a kill")));
+        failures.extend((repeated > REPEATED).then(|| format!("{repeated} messages were sent again after a kill")));
     }
     failures
 }
