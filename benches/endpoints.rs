@@ -1,9 +1,9 @@
-//! A hundred thousand endpoints, each with a webhook and a table of its own: what the built program takes for
-//! them before and after each of them got a message, and when all of them fail.
+//! A hundred thousand endpoints, each with a webhook and a table: memory and CPU of the program before and after each
+//! gets a message, and when all of them fail.
 //!
-//! Every endpoint is a URL of its own, so each has a lane and a connection of its own while it has a call. The
-//! bench fails if a message is missing or comes twice, if a lane or a connection outlives its idle time, if what is
-//! left takes more memory than it should, or if the program does more than nothing when there is nothing to do.
+//! Each endpoint is a different URL, so it has its own lane, and its own connection during a call. The bench fails if
+//! a message is missing or duplicate, if a lane or a connection outlives its idle time, if the program keeps more
+//! memory than it should, or if it uses CPU when it has nothing to do.
 
 #[path = "isolation/endpoints.rs"]
 mod endpoints;
@@ -28,47 +28,47 @@ use reading::{MIB, Reading, highest_while};
 use rest::{at_rest, cpu};
 
 const ENDPOINTS: usize = 100_000;
-/// What befalls the endpoints befalls all of them.
+/// The trouble affects all endpoints.
 const TROUBLED: usize = ENDPOINTS;
 const PARTITIONS: i32 = 12;
 
-/// `delivery.idle_timeout`, so that few connections are open at once: each endpoint's stays open for so long.
+/// `delivery.idle_timeout`: each endpoint's connection stays open this long. Short, so that few connections are open
+/// at the same time.
 const IDLE: &str = "1s";
-/// `delivery.max_calls`: calls at once, each of which has a connection here. As many as may wait to be accepted.
+/// `delivery.max_calls`: concurrent calls, each with a connection here. The number of connections that may wait to be
+/// accepted.
 const MAX_CALLS: i64 = 1000;
 
-/// What may stay of an endpoint that had a message, in bytes: its event's counts of the hour.
+/// Max bytes kept for an endpoint that had a message: its event's counts of the hour.
 const KEPT_BYTES: f64 = 768.0;
-/// What the program may take beside it, in MiB, when it has once worked, however few the endpoints are: the newest row
-/// changes of 10,000 tables, what Kafka's clients keep, and what the allocator has not given back yet.
+/// Max other growth of the program's memory once it has worked, in MiB, for any number of endpoints: the newest row
+/// changes of 10,000 tables, buffers of Kafka's clients, and memory that the allocator has not returned yet.
 const BESIDE_MIB: f64 = 96.0;
-/// What one lane may take whose endpoint fails and has no call, in bytes.
+/// Max bytes of a lane whose endpoint fails and that has no call.
 const REMEMBERED_BYTES: f64 = 2048.0;
-/// By how much two resident sets may differ with nothing between them, in MiB: Kafka's clients fetch as much or as little
-/// as comes.
+/// Max difference of two idle resident sets, in MiB: the amount that Kafka's clients fetch varies.
 const STIR_MIB: f64 = 64.0;
-/// Connections to Kafka that are opened when they are first used.
+/// Connections to Kafka that open on first use.
 const BROKER_DESCRIPTORS: f64 = 32.0;
 
-/// What part of a core a program with nothing to do may use for Kafka's clients, whose threads look for news ten times a
-/// second; it is measured for longer where it seems to be more.
+/// Max share of a core for Kafka's clients in an idle program. Their threads poll ten times a second. A higher value
+/// is measured again.
 const FLOOR: f64 = 0.02;
 
-/// How large a run is, and what it demands.
+/// Size of a run, and its limits.
 struct Size {
     endpoints: usize,
-    /// Row changes a second, each of which is one message; what is over the program's own pace waits in Kafka.
+    /// Row changes per second, one message each. Row changes above the program's own pace wait in Kafka.
     rate: usize,
     /// File descriptors that a process must be allowed.
     descriptors: usize,
-    /// How long calls wait that were refused twice: longer than it takes until all are, and what is read then.
+    /// Delay of calls that were refused twice: longer than it takes until all are refused and the readings are taken.
     wait: &'static str,
-    /// For how long the resident set must have stayed the same when it is read.
+    /// How long the resident set must stay the same before it is read.
     steady: Duration,
-    /// For how long the program is watched that has nothing to do.
+    /// How long the idle program is observed.
     watched: Duration,
-    /// What part of a core it may use then beside what Kafka's clients always use: no matter where the machine has other
-    /// things to do.
+    /// Max share of a core above what Kafka's clients always use. None where other programs use the machine.
     cpu: Option<f64>,
 }
 
@@ -81,7 +81,7 @@ const FULL: Size = Size {
     watched: Duration::from_secs(5),
     cpu: Some(0.02),
 };
-/// The limit of descriptors is 1024 on many machines, which is enough at this rate.
+/// The limit of descriptors is 1024 on many machines; that is enough at this rate.
 const SMALL: Size = Size {
     endpoints: 2000,
     rate: 500,
@@ -93,7 +93,7 @@ const SMALL: Size = Size {
 };
 
 impl Size {
-    /// What part of a core the program may use that has nothing to do, if it used so much when it had just started.
+    /// Max share of a core for an idle program that used `floor` just after its start.
     fn idle(&self, floor: f64) -> f64 {
         self.cpu.map_or(f64::INFINITY, |more| floor + more)
     }
@@ -102,9 +102,10 @@ impl Size {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
-        Some("endpoints") => {
-            endpoints::run(args[2].parse().expect("a kind of trouble"), args[3].parse().expect("whom to count"))
-        }
+        Some("endpoints") => endpoints::run(
+            args[2].parse().expect("a kind of trouble"),
+            args[3].parse().expect("the endpoints to count"),
+        ),
         _ if args.iter().any(|arg| arg == "--test") => both(&SMALL),
         _ => both(&FULL),
     }
@@ -126,16 +127,16 @@ fn both(size: &Size) {
     failing(size, floor);
 }
 
-/// How many files a process may have open here.
+/// Max open files of a process here.
 fn descriptor_limit() -> usize {
-    let limits = fs::read_to_string("/proc/self/limits").expect("Linux tells a process's limits");
+    let limits = fs::read_to_string("/proc/self/limits").expect("Linux has this file");
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("the line is there");
     let soft = line.split_whitespace().next().expect("a soft limit");
     soft.parse().unwrap_or(usize::MAX)
 }
 
-/// Each endpoint gets one message, and then there is nothing to do. Returns what part of a core the program used when it
-/// had just started.
+/// Each endpoint gets one message, then the program is idle. Returns the share of a core that it used just after its
+/// start.
 fn working(size: &Size) -> f64 {
     let endpoints = Endpoints::start(Trouble::None, TROUBLED, Counted::All);
     let site = site(size, &endpoints);
@@ -150,24 +151,24 @@ fn working(size: &Size) -> f64 {
         await_all(size, &endpoints, Duration::from_secs(60 + size.endpoints as u64 / 500));
     });
     let took = started.elapsed();
-    println!("all delivered once in {took:.1?}, {:.0} a second; at most {highest}", a_second(size, took));
+    println!("all delivered once in {took:.1?}, {:.0} per second; at most {highest}", a_second(size, took));
 
     let after = at_rest(&instance, 0, size.steady);
     let used = cpu(&instance, size.watched, size.idle(floor));
     println!(
-        "idle: {after}, {:.2} % of a core; {:.0} bytes an endpoint more than at the start",
+        "idle: {after}, {:.2} % of a core; {:.0} bytes per endpoint more than at the start",
         used * 100.0,
         each(size, before, after)
     );
     assert!(after.descriptors <= before.descriptors + BROKER_DESCRIPTORS, "connections outlive their lanes");
     let bound = before.resident_mib + BESIDE_MIB + size.endpoints as f64 * KEPT_BYTES / MIB;
-    assert!(after.resident_mib <= bound, "endpoints that have nothing to get take memory: over {bound:.0} MiB");
-    assert!(used <= size.idle(floor), "endpoints that have nothing to get take time");
+    assert!(after.resident_mib <= bound, "idle endpoints take too much memory: over {bound:.0} MiB");
+    assert!(used <= size.idle(floor), "idle endpoints use CPU time");
     assert_once(size, &endpoints);
     floor
 }
 
-/// No endpoint accepts a connection, then there is nothing to do but to wait, and then all of them work again.
+/// No endpoint accepts a connection; the program then only waits; then all endpoints work again.
 fn failing(size: &Size, floor: f64) {
     let endpoints = Endpoints::start(Trouble::Refuses, TROUBLED, Counted::All);
     let site = site(size, &endpoints);
@@ -188,7 +189,7 @@ fn failing(size: &Size, floor: f64) {
     let remembering = at_rest(&instance, size.endpoints, size.steady);
     let used = cpu(&instance, size.watched, size.idle(floor));
     let idle = attempts() == expected;
-    assert!(idle || size.cpu.is_none(), "calls came back from their wait before the program was idle: wait longer");
+    assert!(idle || size.cpu.is_none(), "calls were retried before the program was idle: make the wait longer");
 
     endpoints.get("/recover");
     let recovered = Instant::now();
@@ -196,20 +197,23 @@ fn failing(size: &Size, floor: f64) {
     let back = recovered.elapsed();
     let forgotten = at_rest(&instance, 0, size.steady);
     let lane = each(size, forgotten, remembering);
-    println!("remembered: {remembering}, {:.2} % of a core; {lane:.0} bytes a lane", used * 100.0);
-    println!("all delivered once {back:.1?} after they came back, having waited {} each; then {forgotten}", size.wait);
+    println!("failing: {remembering}, {:.2} % of a core; {lane:.0} bytes per lane", used * 100.0);
+    println!("all delivered once {back:.1?} after the recovery, after a wait of {} each; then {forgotten}", size.wait);
     let bound = forgotten.resident_mib + STIR_MIB + size.endpoints as f64 * REMEMBERED_BYTES / MIB;
-    assert!(remembering.resident_mib <= bound, "lanes that are only remembered take memory: over {bound:.0} MiB");
-    assert!(used <= size.idle(floor), "lanes that are only remembered take time");
+    assert!(
+        remembering.resident_mib <= bound,
+        "idle lanes of failing endpoints take too much memory: over {bound:.0} MiB"
+    );
+    assert!(used <= size.idle(floor), "idle lanes of failing endpoints use CPU time");
     assert_once(size, &endpoints);
-    assert_eq!(Broker::get().read_all(&site.dead_letters).len(), 0, "nothing had to become a dead letter");
+    assert_eq!(Broker::get().read_all(&site.dead_letters).len(), 0, "no call may become a dead letter");
 }
 
 fn site(size: &Size, endpoints: &Endpoints) -> Site {
     let mut site = Site::new(env!("CARGO_BIN_EXE_outhook"), PARTITIONS);
     site.set("delivery.idle_timeout", IDLE);
     site.set("delivery.max_calls", MAX_CALLS);
-    // On a machine that is slow a call waits in its lane, and is not sent to wait elsewhere, which would take longer.
+    // On a slow machine a call waits in its lane and is not deferred, which would take longer.
     site.set("delivery.queue_wait", "1m");
     site.set("delivery.retry", [vec!["0s"], vec![size.wait; 10]].concat());
     site.set("retries.tiers", vec!["1s", size.wait]);
@@ -227,14 +231,14 @@ fn await_all(size: &Size, endpoints: &Endpoints, patience: Duration) {
 
 fn assert_once(size: &Size, endpoints: &Endpoints) {
     let report = endpoints.report();
-    assert_eq!((report.count, report.distinct), (size.endpoints, size.endpoints), "each message comes once");
+    assert_eq!((report.count, report.distinct), (size.endpoints, size.endpoints), "each message arrives once");
 }
 
 fn a_second(size: &Size, took: Duration) -> f64 {
     size.endpoints as f64 / took.as_secs_f64()
 }
 
-/// What the one reading has more than the other, in bytes an endpoint.
+/// Difference of two resident sets, in bytes per endpoint.
 fn each(size: &Size, less: Reading, more: Reading) -> f64 {
     (more.resident_mib - less.resident_mib) * MIB / size.endpoints as f64
 }

@@ -1,14 +1,14 @@
-//! A hundred endpoints whose messages come from the same partitions, ten of which are in trouble: what the
-//! other ninety notice of it.
+//! A hundred endpoints with messages from the same partitions, ten of them in trouble: how the other ninety are
+//! affected.
 //!
-//! The built program gets row changes from Kafka at a fixed rate that it holds easily, one table an endpoint,
-//! in turn. The endpoints are a process of their own; its ninety sound ones count what comes and, once all are
-//! warm, time it from the moment a row change was handed to the producer. Each kind of trouble has its runs beside
-//! as many in which all hundred answer. The bench fails if the ninety got less than they should, later than they
-//! should, or not all.
+//! The built program gets row changes from Kafka at a fixed rate that it handles easily, one table per endpoint, in
+//! turn. The endpoints run in a separate process. Its ninety healthy ones count messages. After the warm-up they
+//! measure latency from the moment at which the row change was handed to the producer. Each kind of trouble is
+//! compared with the same number of runs in which all hundred answer. The bench fails if the ninety get too few
+//! messages, get them too late, or miss some.
 //!
-//! Another part asks the same at the program's full speed (`isolation/full_speed.rs`). `cargo bench --bench isolation --
-//! steady` or `full-speed` runs one part alone.
+//! The second part measures the same at the program's full speed (`isolation/full_speed.rs`). `cargo bench --bench
+//! isolation -- steady` or `-- full-speed` runs one part alone.
 
 #[path = "isolation/endpoints.rs"]
 mod endpoints;
@@ -31,10 +31,10 @@ use played::Endpoints;
 const ENDPOINTS: usize = 100;
 const TROUBLED: usize = 10;
 const PARTITIONS: i32 = 12;
-/// Row changes a second, each of which is one message.
+/// Row changes per second, one message each.
 const RATE: usize = 3000;
 
-/// How large a run is, and what it demands.
+/// Size of a run, and its limits.
 struct Size {
     rounds: usize,
     seconds: usize,
@@ -42,9 +42,9 @@ struct Size {
 }
 
 struct Demands {
-    /// Of the goodput without trouble, at least.
+    /// Min goodput, as a share of the goodput without trouble.
     goodput: f64,
-    /// Of the 99th percentile without trouble, at most; one under `unseen` is good enough in any case.
+    /// Max 99th percentile, as a multiple of the one without trouble. A percentile below `unseen` always passes.
     late: f64,
     unseen: Duration,
 }
@@ -54,7 +54,7 @@ const FULL: Size = Size {
     seconds: 20,
     demands: Some(Demands { goodput: 0.95, late: 2.0, unseen: Duration::from_millis(20) }),
 };
-/// Demands only that each message comes, and once: a few seconds beside others on a machine are no measure.
+/// Checks only that each message arrives once: a few seconds on a shared machine are not a measurement.
 const SMALL: Size = Size { rounds: 1, seconds: 4, demands: None };
 
 fn main() {
@@ -63,7 +63,7 @@ fn main() {
         Some("endpoints") => {
             return endpoints::run(
                 args[2].parse().expect("a kind of trouble"),
-                args[3].parse().expect("whom to count"),
+                args[3].parse().expect("the endpoints to count"),
             );
         }
         Some("full-speed-here") if args[2] == "small" => return full_speed::compare(&full_speed::SMALL),
@@ -81,9 +81,9 @@ fn main() {
     }
 }
 
-/// What the sound endpoints had of a run.
+/// What the healthy endpoints got in a run.
 struct Outcome {
-    /// Their messages a second, as long as row changes came.
+    /// Their messages per second while row changes were written.
     goodput: f64,
     p50: Duration,
     p99: Duration,
@@ -91,8 +91,8 @@ struct Outcome {
 
 fn compare(size: &Size) {
     println!(
-        "broker: {:?}; {RATE} messages a second to {ENDPOINTS} endpoints for {} s; latencies are from the producer on, without \
-         the first second; the best of {}",
+        "broker: {:?}; {RATE} messages per second to {ENDPOINTS} endpoints for {} s; latencies are from the \
+         producer, without the first second; the best of {}",
         Broker::get().kind(),
         size.seconds,
         size.rounds
@@ -118,10 +118,10 @@ fn compare(size: &Size) {
             failures.push(format!("{trouble:?}: p99 {late:.2} times, more than {}", demands.late));
         }
     }
-    assert!(failures.is_empty(), "the sound endpoints notice the others: {failures:#?}");
+    assert!(failures.is_empty(), "endpoints in trouble affect the healthy ones: {failures:#?}");
 }
 
-/// The best of each number: whatever else the machine did is not the program's.
+/// The best of each number: the program is not charged for other work of the machine.
 fn best<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Outcome {
     let better = |one: Outcome, other: &Outcome| Outcome {
         goodput: one.goodput.max(other.goodput),
@@ -139,11 +139,11 @@ fn run(size: &Size, trouble: Trouble) -> Outcome {
     feed::feed(Broker::get().bootstrap(), &site.changes, changes, RATE, ENDPOINTS);
     let in_time = endpoints.report().distinct;
     let expected = (0..changes).filter(|change| change % ENDPOINTS >= TROUBLED).count();
-    eventually("all messages of the sound endpoints arrive", Duration::from_secs(60), || {
+    eventually("all messages of the healthy endpoints arrive", Duration::from_secs(60), || {
         (endpoints.report().distinct >= expected).then_some(())
     });
     let report = endpoints.report();
-    assert_eq!((report.count, report.distinct), (expected, expected), "each message once");
+    assert_eq!((report.count, report.distinct), (expected, expected), "each message arrives once");
     println!("  {trouble:?}: {in_time} of {expected} in time; {report:.1?}; {}", played::told(&instance));
     Outcome { goodput: in_time as f64 / size.seconds as f64, p50: report.p50, p99: report.p99 }
 }

@@ -1,4 +1,4 @@
-//! What the built program says of itself, and the most that it comes to while something is done.
+//! Readings of the program's metrics, and their highest values during some work.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use harness::Instance;
 
-/// Bytes.
+/// Bytes per MiB.
 pub const MIB: f64 = (1 << 20) as f64;
 
-/// How often the program is asked, in a way that costs it little.
+/// Poll interval, long enough to cost the program little.
 const PERIOD: Duration = Duration::from_millis(200);
 
-/// The program at a moment, or the highest of each number in a time.
+/// Metrics at one time, or the highest of each over a time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reading {
     pub resident_mib: f64,
@@ -32,7 +32,7 @@ impl Reading {
         }
     }
 
-    /// The highest of each number until it is over.
+    /// The highest of each number until `over` is set.
     fn highest(instance: &Instance, over: &AtomicBool) -> Self {
         let mut highest = Self::default();
         while !over.load(Ordering::Acquire) {
@@ -48,7 +48,7 @@ impl Reading {
     }
 }
 
-/// The highest of each number while this is done, and what comes of it.
+/// Runs `work`; returns the highest of each number meanwhile, and the result of `work`.
 pub fn highest_while<T>(instance: &Instance, work: impl FnOnce() -> T) -> (Reading, T) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -56,11 +56,11 @@ pub fn highest_while<T>(instance: &Instance, work: impl FnOnce() -> T) -> (Readi
         let ends = Ends(&over);
         let done = work();
         drop(ends);
-        (watching.join().expect("the watch does not panic"), done)
+        (watching.join().expect("the reader does not panic"), done)
     })
 }
 
-/// Tells that it is over, also where a demand was not met: nobody may wait for the watch then.
+/// Sets the flag on drop, also when a check panics: otherwise the scope would wait for the watching thread forever.
 struct Ends<'o>(&'o AtomicBool);
 
 impl Drop for Ends<'_> {

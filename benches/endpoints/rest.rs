@@ -1,4 +1,4 @@
-//! What the program comes to when it has nothing to do.
+//! Memory and CPU of an idle program.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,23 +7,23 @@ use harness::{Instance, eventually};
 
 use crate::reading::Reading;
 
-/// How often the program is asked.
+/// Poll interval.
 const PERIOD: Duration = Duration::from_millis(200);
 
-/// What freed memory may take until it is back with the system.
+/// Max time until freed memory is returned to the system.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often is measured what the program uses that has nothing to do: counts and the message log are still written a
-/// while after the last message.
+/// Max measurements of the idle program's CPU: counts and the message log are still written for a while after the
+/// last message.
 const CPU_ROUNDS: usize = 6;
 
-/// By how much a resident set moves that stays the same.
+/// Max movement of a resident set that counts as the same.
 const STEADY_MIB: f64 = 1.0;
 
-/// The program with so many lanes, once its resident set has stayed the same for so long.
+/// Waits until the program has `lanes` lanes and its resident set has been the same for `steady`.
 pub fn at_rest(instance: &Instance, lanes: usize, steady: Duration) -> Reading {
     let mut since = (Instant::now(), Reading::of(instance));
-    eventually(&format!("there are {lanes} lanes, and memory is given back"), PATIENCE, || {
+    eventually(&format!("there are {lanes} lanes, and memory is returned"), PATIENCE, || {
         thread::sleep(PERIOD);
         let now = Reading::of(instance);
         if now.lanes != lanes as f64 || (now.resident_mib - since.1.resident_mib).abs() > STEADY_MIB {
@@ -33,8 +33,7 @@ pub fn at_rest(instance: &Instance, lanes: usize, steady: Duration) -> Reading {
     })
 }
 
-/// What part of a core the program uses in such a time, the first in which that is no more than `enough`; the least, if
-/// there is none.
+/// Share of a core that the program uses in a time: the first measurement of at most `enough`, or else the lowest.
 pub fn cpu(instance: &Instance, time: Duration, enough: f64) -> f64 {
     let mut least = f64::INFINITY;
     for _ in 0..CPU_ROUNDS {

@@ -1,4 +1,4 @@
-//! The hundred endpoints: sound ones on one port, which count and time what they get, and those in trouble on
+//! The endpoints: healthy ones on one port, which count messages and measure latency, and those in trouble on
 //! another.
 
 use std::collections::HashSet;
@@ -19,24 +19,24 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
-/// What is the matter with the endpoints on the second port.
+/// What is wrong with the endpoints on the second port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     None,
-    /// They accept no connection.
+    /// They accept no connections.
     Refuses,
-    /// They take the request and never answer.
+    /// They accept the request and never answer.
     Hangs,
-    /// They answer one byte a second.
+    /// They answer one byte per second.
     Trickles,
-    /// They work, but take 200 ms for each answer.
+    /// They work, but each answer takes 200 ms.
     Slow,
 }
 
-/// What the sound endpoints got so far, with latencies from the producer on, of what was sent once all were warm.
+/// What the healthy endpoints got so far. Latencies are from the producer, of messages sent after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// Messages, and how many of them there are when each is counted once.
+    /// All messages, and distinct messages.
     pub count: usize,
     pub distinct: usize,
     pub p50: Duration,
@@ -53,28 +53,27 @@ struct Seen {
     micros: Vec<u64>,
 }
 
-/// As many connections as ninety machines would let wait: with less, a burst to them all is refused here.
+/// Accept queue, as large as that of ninety machines together: with less, a burst to all of them would be refused.
 const BACKLOG: u32 = 4096;
 
-/// Microseconds in which the producer, the group and a hundred endpoints make their first connections.
+/// Microseconds for the first connections of the producer, the group and a hundred endpoints.
 const WARM_UP: u64 = 1_000_000;
 
 static RECOVERED: Notify = Notify::const_new();
 
 static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
 
-/// How long an endpoint that is slow takes.
+/// Answer time of a slow endpoint.
 const SLOW: Duration = Duration::from_millis(200);
 
-/// Whether the second port's messages count too, once they are answered: where there are others, what they get is
-/// looked at alone.
+/// Whether answered messages of the second port count too. They do not if the healthy endpoints are measured alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
     Sound,
     All,
 }
 
-/// Serves on two ports of its own, which it prints, until it is killed.
+/// Serves on two free ports, which it prints, until it is killed.
 pub fn run(trouble: Trouble, counted: Counted) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -84,7 +83,7 @@ pub fn run(trouble: Trouble, counted: Counted) {
         println!("{} {}", port(sound.local_addr()), port(socket.local_addr()));
         let of_troubled = counted == Counted::All;
         tokio::join!(serve(&sound, Trouble::None, true), async {
-            // As long as nobody listens on a bound socket, connecting to it is refused.
+            // Until a bound socket listens, connections to it are refused.
             if trouble == Trouble::Refuses {
                 RECOVERED.notified().await;
             }
@@ -162,7 +161,7 @@ fn note(body: &[u8]) {
     let message: serde_json::Value = serde_json::from_slice(body).expect("a message is JSON");
     let row = &message["data"][0];
     let number = |name: &str| row[name].as_u64().expect("a row has its number and its moment");
-    let mut seen = SEEN.lock().expect("nobody panics with the lock");
+    let mut seen = SEEN.lock().expect("nothing panics while it is held");
     let seen = seen.get_or_insert_default();
     if seen.numbers.insert(number("id")) {
         if number("sent") >= *seen.began.get_or_insert(number("sent")) + WARM_UP {
@@ -174,7 +173,7 @@ fn note(body: &[u8]) {
 }
 
 fn report() -> Report {
-    let mut seen = SEEN.lock().expect("nobody panics with the lock");
+    let mut seen = SEEN.lock().expect("nothing panics while it is held");
     let seen = seen.get_or_insert_default();
     let mut micros = seen.micros.clone();
     micros.sort_unstable();
@@ -187,7 +186,7 @@ fn report() -> Report {
     Report { count, distinct, p50: part(0.5), p99: part(0.99), longest: part(1.0) }
 }
 
-/// Microseconds since 1970: the clock of a machine is the same for all its processes.
+/// Microseconds since 1970: all processes of a machine share a clock.
 pub fn now_micros() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_micros() as u64)
 }
@@ -227,7 +226,9 @@ impl FromStr for Trouble {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let all = [Self::None, Self::Refuses, Self::Hangs, Self::Trickles, Self::Slow];
-        all.into_iter().find(|trouble| trouble.to_string() == text).ok_or_else(|| format!("no kind of trouble: {text}"))
+        all.into_iter()
+            .find(|trouble| trouble.to_string() == text)
+            .ok_or_else(|| format!("unknown kind of trouble: {text}"))
     }
 }
 
@@ -242,6 +243,6 @@ impl FromStr for Counted {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let both = [Self::Sound, Self::All];
-        both.into_iter().find(|counted| counted.to_string() == text).ok_or_else(|| format!("no choice: {text}"))
+        both.into_iter().find(|counted| counted.to_string() == text).ok_or_else(|| format!("unknown choice: {text}"))
     }
 }

@@ -1,4 +1,4 @@
-//! Row changes at a fixed rate, for one table after the other.
+//! Row changes at a fixed rate, for each table in turn.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 
 use crate::endpoints::now_micros;
 
-/// How often a handful of row changes is written.
+/// Interval between bursts of row changes.
 const TICK: Duration = Duration::from_millis(5);
 
 /// The table of an endpoint.
@@ -16,7 +16,7 @@ pub fn table(endpoint: usize) -> String {
     format!("table_{endpoint}")
 }
 
-/// Writes `changes` inserts at `rate` a second, each with the moment at which it was handed to the producer.
+/// Writes `changes` inserts at `rate` per second, each with the time at which it was handed to the producer.
 pub fn feed(brokers: &str, topic: &str, changes: usize, rate: usize, tables: usize) {
     let producer: BaseProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -30,7 +30,7 @@ pub fn feed(brokers: &str, topic: &str, changes: usize, rate: usize, tables: usi
         for number in made..due {
             let (key, value) = (number.to_string(), insert(number, tables));
             let mut record = BaseRecord::to(topic).key(&key).payload(&value);
-            // A machine that does not keep up with the rate writes as fast as it can.
+            // A machine that is too slow for the rate writes as fast as it can.
             while let Err((error, refused)) = producer.send(record) {
                 assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
                 producer.poll(TICK);

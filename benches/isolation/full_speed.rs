@@ -1,8 +1,8 @@
-//! At full speed: ten endpoints, all with more row changes waiting than the program can send, and one of them in
-//! trouble. What do the nine others get of what they get without it?
+//! At full speed: ten endpoints, each with more row changes waiting than the program can send, one of them in
+//! trouble. Measures the goodput of the other nine, compared with runs without trouble.
 //!
-//! The program has the first core for itself where `taskset` is there; Kafka, the endpoints and this bench share the
-//! second, for which the bench starts anew.
+//! With `taskset` the program has the first core for itself. Kafka, the endpoints and this bench share the second;
+//! the bench starts itself again there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -25,12 +25,12 @@ const ENDPOINTS: usize = 10;
 /// As fast as Kafka takes them.
 const RATE: usize = 10_000_000;
 
-/// How large a run is, and what it demands.
+/// Size of a run, and its limits.
 pub struct Size {
     rounds: usize,
-    /// Row changes that wait, of which each endpoint gets a tenth.
+    /// Waiting row changes; each endpoint gets a tenth of them.
     changes: usize,
-    /// How many messages come before the window begins: by then all connections are open.
+    /// Messages before the window begins: by then all connections are open.
     warm_up: usize,
     window: Duration,
     troubles: &'static [Trouble],
@@ -38,9 +38,9 @@ pub struct Size {
 }
 
 struct Demands {
-    /// Of the goodput without trouble, at least.
+    /// Min goodput, as a share of the goodput without trouble.
     goodput: f64,
-    /// Deferrals for each call to the endpoint in trouble, at most.
+    /// Max deferrals per call to the endpoint in trouble.
     deferred: f64,
 }
 
@@ -52,7 +52,7 @@ pub const FULL: Size = Size {
     troubles: &[Trouble::Hangs, Trouble::Refuses, Trouble::Trickles, Trouble::Slow],
     demands: Some(Demands { goodput: 0.95, deferred: 1.1 }),
 };
-/// Demands only that each message comes.
+/// Checks only that each message arrives.
 pub const SMALL: Size = Size {
     rounds: 1,
     changes: 5_000,
@@ -62,16 +62,16 @@ pub const SMALL: Size = Size {
     demands: None,
 };
 
-/// What came of a run.
+/// Results of a run.
 struct Outcome {
-    /// Messages of the nine a second.
+    /// Messages per second of the nine.
     goodput: f64,
-    /// Deferrals for each call to the tenth.
+    /// Deferrals per call to the tenth.
     deferred: f64,
     resident_mib: f64,
 }
 
-/// Becomes this bench on the second core, where everything that it starts is too, the broker first of all.
+/// Replaces this process by the bench on the second core. All that it starts runs there too, the broker first.
 ///
 /// # Panics
 /// The bench can't be started again.
@@ -79,21 +79,22 @@ pub fn apart(is_small: bool) -> ! {
     let this = std::env::current_exe().expect("the bench's own path").to_string_lossy().into_owned();
     let [program, arguments @ ..] = &pinned("1", &this)[..] else { unreachable!("there is a program at least") };
     let size = if is_small { "small" } else { "full" };
-    // No process that would be left if this one were killed. What this one has started ends with its pipes.
+    // Exec, not a child: a child would survive if this process were killed. Processes started before end with their
+    // pipes.
     panic!("{}", Command::new(program).args(arguments).args(["full-speed-here", size]).exec())
 }
 
 pub fn compare(size: &Size) {
     let program = pinned_outhook();
     println!(
-        "at full speed: broker: {:?}; {} messages wait for {ENDPOINTS} endpoints, one of which is in trouble; goodput is that \
-         of the others in {:?}, the best of {}",
+        "at full speed: broker: {:?}; {} messages wait for {ENDPOINTS} endpoints, one of which is in trouble; the \
+         goodput is that of the others in {:?}, the best of {}",
         Broker::get().kind(),
         size.changes,
         size.window,
         size.rounds
     );
-    // Each round has all of them in turn: what else the machine does befalls all alike.
+    // Each round has all kinds in turn, so that other work of the machine affects all alike.
     let kinds = [&[Trouble::None], size.troubles].concat();
     let rounds: Vec<Vec<_>> =
         (0..size.rounds).map(|_| kinds.iter().map(|trouble| run(size, program, *trouble)).collect()).collect();
@@ -105,7 +106,7 @@ pub fn compare(size: &Size) {
         let deferred = of(kind).map(|outcome| outcome.deferred).fold(0.0, f64::max);
         let resident = of(kind).map(|outcome| outcome.resident_mib).fold(0.0, f64::max);
         println!(
-            "{trouble:?}: goodput {goodput:.3} of {:.0}/s; {deferred:.2} calls deferred for each call to it; at most \
+            "{trouble:?}: goodput {goodput:.3} of {:.0}/s; {deferred:.2} deferrals per call to it; at most \
              {resident:.0} MiB",
             best(0)
         );
@@ -114,10 +115,10 @@ pub fn compare(size: &Size) {
             failures.push(format!("{trouble:?}: goodput {goodput:.3}, less than {}", demands.goodput));
         }
         if deferred > demands.deferred {
-            failures.push(format!("{trouble:?}: {deferred:.2} deferrals a call, more than {}", demands.deferred));
+            failures.push(format!("{trouble:?}: {deferred:.2} deferrals per call, more than {}", demands.deferred));
         }
     }
-    assert!(failures.is_empty(), "the sound endpoints notice the other: {failures:#?}");
+    assert!(failures.is_empty(), "the endpoint in trouble affects the healthy ones: {failures:#?}");
 }
 
 fn run(size: &Size, program: &'static str, trouble: Trouble) -> Outcome {
@@ -131,23 +132,23 @@ fn run(size: &Size, program: &'static str, trouble: Trouble) -> Outcome {
     let expected = of_each * (ENDPOINTS - 1);
     let (highest, goodput) = highest_while(&instance, || {
         let goodput = window(size, &endpoints, expected);
-        eventually("all messages of the sound endpoints arrive", Duration::from_secs(120), || {
+        eventually("all messages of the healthy endpoints arrive", Duration::from_secs(120), || {
             thread::sleep(Duration::from_millis(100));
             (endpoints.report().distinct >= expected).then_some(())
         });
         goodput
     });
     let report = endpoints.report();
-    assert_eq!((report.count, report.distinct), (expected, expected), "each message once");
+    assert_eq!((report.count, report.distinct), (expected, expected), "each message arrives once");
     println!("  {trouble:?}: {goodput:.0}/s; {}; at most {highest}", played::told(&instance));
     let deferred = instance.metric("outhook_calls_deferred_total") / of_each as f64;
     if size.demands.as_ref().is_some_and(|demands| deferred > demands.deferred) {
-        eprintln!("{deferred:.2} deferrals a call; the instance said:\n{}", instance.said());
+        eprintln!("{deferred:.2} deferrals per call; log of the instance:\n{}", instance.said());
     }
     Outcome { goodput, deferred, resident_mib: highest.resident_mib }
 }
 
-/// The goodput in a window that begins when everybody is warm, and in which messages are never scarce.
+/// Goodput in a window that begins after the warm-up, and in which messages never run out.
 fn window(size: &Size, endpoints: &Endpoints, expected: usize) -> f64 {
     let (began, before) = eventually("the endpoints are warm", Duration::from_secs(60), || {
         let distinct = endpoints.report().distinct;
@@ -157,18 +158,18 @@ fn window(size: &Size, endpoints: &Endpoints, expected: usize) -> f64 {
     let after = endpoints.report().distinct;
     let goodput = (after - before) as f64 / began.elapsed().as_secs_f64();
     let is_scarce = after == expected && size.demands.is_some();
-    assert!(!is_scarce, "{expected} messages last less than {:?} on this machine: let more wait", size.window);
+    assert!(!is_scarce, "{expected} messages last for less than {:?} on this machine: let more wait", size.window);
     goodput
 }
 
-/// A command and its first arguments, pinned to a core where `taskset` and the core are there.
+/// A command and its first arguments, pinned to a core if `taskset` and the core exist.
 fn pinned(core: &str, program: &str) -> Vec<String> {
     let can = Command::new("taskset").args(["-c", core, "true"]).stderr(Stdio::null()).status();
     let pinned = if can.is_ok_and(|status| status.success()) { vec!["taskset", "-c", core] } else { Vec::new() };
     pinned.into_iter().chain([program]).map(str::to_owned).collect()
 }
 
-/// A program that becomes Outhook on the first core.
+/// A program that executes Outhook on the first core.
 fn pinned_outhook() -> &'static str {
     let [command @ .., _] = &pinned("0", OUTHOOK)[..] else { unreachable!("there is a program at least") };
     if command.is_empty() {
@@ -178,6 +179,6 @@ fn pinned_outhook() -> &'static str {
     let text = format!("#!/bin/sh\nexec {} '{OUTHOOK}' \"$@\"\n", command.join(" "));
     fs::write(&script, text).expect("the script is written");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("the script can be made executable");
-    // Once in the life of this process.
+    // Leaked once per process.
     script.to_string_lossy().into_owned().leak()
 }

@@ -1,4 +1,4 @@
-//! The process that plays the endpoints, seen from the bench that starts it.
+//! Client side of the endpoint process, for the bench that starts it.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use harness::Instance;
 use crate::endpoints::{Counted, Report, Trouble};
 use crate::feed;
 
-/// A webhook for each of so many endpoints, which gets the inserts of its own table.
+/// Definitions of `count` webhooks, one per endpoint, each for the inserts of its own table.
 pub fn webhooks(endpoints: &Endpoints, count: usize) -> String {
     let webhook = |number| {
         let event = format!("EventType: table.recordInsert, ObjectName: {}", feed::table(number));
@@ -20,7 +20,7 @@ pub fn webhooks(endpoints: &Endpoints, count: usize) -> String {
     harness::webhooks(&all.collect::<Vec<_>>())
 }
 
-/// What the program says of a run.
+/// Attempts, deferrals and memory of the program in a run.
 pub fn told(instance: &Instance) -> String {
     let metric = |name| instance.metric(name);
     format!(
@@ -31,17 +31,18 @@ pub fn told(instance: &Instance) -> String {
     )
 }
 
-/// The process; it ends when this is dropped.
+/// The endpoint process. It is killed on drop.
 pub struct Endpoints {
     process: Child,
     sound: u16,
     troubled: u16,
-    /// How many of them are, the first.
+    /// Number of endpoints in trouble. They have the lowest numbers.
     in_trouble: usize,
 }
 
 impl Endpoints {
-    /// The first `in_trouble` of them are. `counted` says whose messages are reported.
+    /// Starts the process with the first `in_trouble` endpoints in trouble. `counted` selects whose messages are
+    /// reported.
     pub fn start(trouble: Trouble, in_trouble: usize, counted: Counted) -> Self {
         let this = std::env::current_exe().expect("the bench's own path");
         let mut command = Command::new(this);
@@ -58,7 +59,7 @@ impl Endpoints {
         Self { process, sound: port(sound), troubled: port(troubled), in_trouble }
     }
 
-    /// The URL of an endpoint, the first of which are in trouble.
+    /// The URL of an endpoint.
     pub fn url(&self, number: usize) -> String {
         let port = if number < self.in_trouble { self.troubled } else { self.sound };
         format!("http://127.0.0.1:{port}/{number}")
@@ -68,7 +69,7 @@ impl Endpoints {
         self.get("/").parse().expect("a report")
     }
 
-    /// Asks for a report at `/`; at `/recover`, that nothing is the matter from now on.
+    /// Requests a path: `/` returns a report, and `/recover` ends the trouble.
     pub fn get(&self, path: &str) -> String {
         harness::api::request("GET", &format!("http://127.0.0.1:{}{path}", self.sound), &[], b"").text
     }
