@@ -1,6 +1,6 @@
-//! What it costs to decode a record, beside reading the same text into a tree of `serde_json::Value`.
+//! The time to decode a record, compared with parsing the same text into a tree of `serde_json::Value`.
 //!
-//! Each measured decoder's result is checked first, so that a fast wrong answer is no answer.
+//! The result of each decoder is checked first: a fast wrong result does not count.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn decoder(format: Format) -> Decoder {
     Decoder::new(Arc::new(settings), WholeTables::default())
 }
 
-/// Key and value of a captured record, by its line in its file.
+/// Key and value of a captured record, by file and line number.
 fn captured(file: &str, line: usize) -> (String, String) {
     let path = format!("{}/tests/fixtures/debezium/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).expect("the fixture is in the tree");
@@ -39,7 +39,7 @@ fn input<'a>(key: &'a str, value: &'a str) -> Input<'a> {
     }
 }
 
-/// Decodes an update and checks that it has so many fields, the last one with this value.
+/// Decodes an update and checks its number of fields and the value of the last one.
 fn check(decoder: &mut Decoder, input: &Input<'_>, fields: usize, last: &str) {
     let Ok(Decoded::Change(change)) = decoder.decode(input) else { panic!("the record is a row change") };
     let after = change.after.as_ref().expect("an update has its new row");
@@ -48,13 +48,13 @@ fn check(decoder: &mut Decoder, input: &Input<'_>, fields: usize, last: &str) {
     match change.identity {
         Identity::Given(id) => assert_eq!(id, "01J9Z3K4M5N6P7Q8R9S0T1U2V3"),
         Identity::Debezium(_) => assert!(matches!(change.sequence, Sequence::Postgres { .. })),
-        Identity::Place { .. } => panic!("the record has an identity of its own"),
+        Identity::Place { .. } => panic!("the record must carry an identity"),
     }
 }
 
 fn decode(criterion: &mut Criterion) {
     let outhook = (String::new(), OUTHOOK.to_owned());
-    // Eleven fields before and after, ten after only, and nine in a record that brings its schema.
+    // Eleven fields before and after, ten fields after only, and nine fields in a record with its schema.
     let plain = captured("a_restart_redelivery.jsonl", 1);
     let bare = captured("a_customers.jsonl", 27);
     let wrapped = captured("b_schemas.jsonl", 2);

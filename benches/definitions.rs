@@ -1,8 +1,8 @@
-//! A million definitions: how long a start takes until all of them are in force, how much memory each needs,
-//! and what finding a row change's events costs among them, beside the same among a thousand.
+//! A million definitions: the time from a start until all are in force, the memory of each, and the time to find a
+//! row change's events, compared with a thousand definitions.
 //!
-//! The definitions stand in a topic on Kafka. Each side reads them in a process of its own, so that its memory
-//! is that of nothing else. `cargo bench --bench definitions`
+//! The definitions are in a Kafka topic. Each side reads them in a separate process, so that its memory contains
+//! nothing else. `cargo bench --bench definitions`
 
 #[path = "definitions/lookup.rs"]
 mod lookup;
@@ -22,7 +22,7 @@ use self::lookup::Lookup;
 
 /// Definitions of a full run, and of a `--test` run.
 const DEFINITIONS: [usize; 2] = [1_000_000, 20_000];
-/// What matching is measured beside.
+/// Definitions of the side that matching is compared with.
 const FEW: usize = 1_000;
 
 fn main() {
@@ -38,12 +38,12 @@ fn compare(definitions: usize) {
     println!("broker: {:?}", broker.kind());
     let (few, many) = (in_child(broker, FEW), in_child(broker, definitions));
     println!(
-        "start: {definitions} definitions in force after {:.2} s, {:.0} a second",
+        "start: {definitions} definitions in force after {:.2} s, {:.0} per second",
         many.seconds,
         definitions as f64 / many.seconds
     );
     println!(
-        "memory: {:.0} bytes a definition ({:.0} MB), {:.0} bytes at the highest",
+        "memory: {:.0} bytes per definition ({:.0} MB), {:.0} bytes at the highest",
         many.resident / definitions as f64,
         many.resident / 1e6,
         many.highest / definitions as f64
@@ -53,19 +53,19 @@ fn compare(definitions: usize) {
         ("all tables in turn", few.lookup.all_tables, many.lookup.all_tables),
     ] {
         println!(
-            "lookup and match, {what}: {many:.0} ns, beside {few:.0} ns with {FEW} definitions: {:.2}",
+            "lookup and match, {what}: {many:.0} ns, compared with {few:.0} ns at {FEW} definitions: {:.2}",
             many / few
         );
     }
 }
 
-/// What a follower of the log found and needed.
+/// Results of a process that follows the log.
 struct Followed {
-    /// From the start until every definition is in force.
+    /// Seconds from the start until every definition is in force.
     seconds: f64,
-    /// Bytes that the definitions added.
+    /// Bytes of resident memory added by the definitions.
     resident: f64,
-    /// The same when it was highest.
+    /// The same at its highest.
     highest: f64,
     lookup: Lookup,
 }
@@ -77,7 +77,7 @@ impl std::fmt::Display for Followed {
     }
 }
 
-/// Produces definitions and follows them in a fresh process.
+/// Produces definitions and follows them in a new process.
 fn in_child(broker: &Broker, definitions: usize) -> Followed {
     let topic = broker.unique("definitions");
     broker.create_topic(&topic, 1, &[("cleanup.policy", "compact")]);
@@ -92,7 +92,7 @@ fn in_child(broker: &Broker, definitions: usize) -> Followed {
     Followed { seconds, resident, highest, lookup: Lookup { one_table, all_tables } }
 }
 
-/// Follows the log until all is in force, and counts what is there.
+/// Follows the log until all definitions are in force, then checks their number.
 #[tokio::main]
 async fn follow(brokers: &str, topic: &str, definitions: usize) -> Followed {
     let config = Config { topic: topic.to_owned(), ..Config::default() };
@@ -102,7 +102,7 @@ async fn follow(brokers: &str, topic: &str, definitions: usize) -> Followed {
     let started = Instant::now();
     let store = Store::start(&config, &kafka, index.clone()).expect("the store starts");
     let caught_up = tokio::time::timeout(Duration::from_secs(300), store.caught_up());
-    caught_up.await.expect("it catches up in time").expect("nobody stops it");
+    caught_up.await.expect("it catches up in time").expect("the store is not stopped");
     let seconds = started.elapsed().as_secs_f64();
     let (resident, highest) = (memory("VmRSS:") - before, memory("VmHWM:") - before);
 
@@ -114,9 +114,9 @@ async fn follow(brokers: &str, topic: &str, definitions: usize) -> Followed {
     Followed { seconds, resident, highest, lookup }
 }
 
-/// A line of this process's memory, in bytes.
+/// A line of this process's `/proc/self/status`, in bytes.
 fn memory(name: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells a process's memory");
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has this file");
     let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the line is there");
     let kilobytes = line.trim().strip_suffix(" kB").expect("it is in kB");
     kilobytes.trim().parse::<f64>().expect("a number") * 1024.0

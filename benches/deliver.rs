@@ -1,6 +1,6 @@
-//! The deliver stage beside its floor: the same bodies posted by bare hyper connections, unsigned and
-//! unqueued, to the same receiver in the same run. Each side's sending runs on one thread, the receiver on
-//! another, so that the sender's CPU is its own.
+//! The deliver stage, compared with its floor: bare hyper connections that post the same bodies, unsigned and without
+//! queues, to the same receiver in the same run. Each side sends on one thread and the receiver runs on another, so
+//! the sender's CPU time can be measured separately.
 //!
 //! `cargo bench --bench deliver`
 
@@ -28,7 +28,7 @@ use outhook::rules::{Live, Target};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// A divisor of how many calls are made.
+/// Must divide the number of calls.
 const CONNECTIONS: usize = 32;
 const ROUNDS: usize = 5;
 
@@ -46,7 +46,7 @@ fn main() {
     println!("best of {ROUNDS} rounds of {calls} calls over {CONNECTIONS} connections, one sending thread");
     println!("floor: {floor}\nlanes: {lanes}");
     println!(
-        "lanes beside the floor: {:.2} of its calls a second, {:.2} of its CPU a call",
+        "lanes / floor: {:.2} of its calls per second, {:.2} of its CPU per call",
         lanes.per_second / floor.per_second,
         lanes.cpu_us / floor.cpu_us
     );
@@ -68,11 +68,11 @@ impl Run {
 
 impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:>7.0} calls a second, {:.2} µs of the sender's CPU a call", self.per_second, self.cpu_us)
+        write!(f, "{:>7.0} calls per second, {:.2} µs of the sender's CPU per call", self.per_second, self.cpu_us)
     }
 }
 
-/// Answers every request with 200, on a thread of its own.
+/// Answers every request with 200, on its own thread.
 struct Receiver {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -119,7 +119,7 @@ async fn serve(stream: TcpStream, heard: Arc<AtomicUsize>) {
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// CPU that this thread has used (Linux: /proc, nanoseconds on a processor).
+/// CPU time of this thread (Linux: /proc, nanoseconds on a processor).
 fn thread_cpu() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap_or(0))
@@ -158,7 +158,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
     let config = Config {
         concurrency: CONNECTIONS,
         allow_http: true,
-        // No call may go to wait elsewhere, however long the machine stands still.
+        // No call may be deferred, even if the machine pauses.
         queue_wait: Duration::from_secs(60),
         allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],
         ..Config::default()
@@ -221,7 +221,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
     lanes.stop().await;
 }
 
-/// Counts what is delivered; nothing else may happen here.
+/// Counts delivered calls; any other outcome fails the bench.
 struct Counts {
     delivered: Arc<AtomicUsize>,
     calls: usize,
@@ -238,7 +238,7 @@ impl CallSink for Counts {
     }
 
     fn wait(&self, _: Call, _: Duration, cause: Option<&Cause>) {
-        panic!("a call went to wait: {cause:?}");
+        panic!("a call was retried or deferred: {cause:?}");
     }
 
     fn overflow(&self, call: Call, _: Line, wait: Duration, cause: Option<&Cause>) {

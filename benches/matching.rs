@@ -1,4 +1,5 @@
-//! What matching costs: it must grow with what fires, not with how many definitions a table has.
+//! The time to match a row change: it must depend on the events that fire, not on the number of definitions of a
+//! table.
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ const NAMES: [&str; FIELDS] = [
     "channel",
 ];
 
-/// A table with this many definitions, each for a field of its own but one for `total`.
+/// A table with this many definitions, each for a different field, one of them for `total`.
 fn index(definitions: usize) -> Index {
     let stamp = json!({"at": "2023-05-17T12:45:27.5286883Z", "by": "bench"});
     let webhook: Webhook = serde_json::from_value(json!({
@@ -58,7 +59,7 @@ fn index(definitions: usize) -> Index {
     index
 }
 
-/// An update of one field in twenty.
+/// An update of one of twenty fields.
 fn update() -> RowChange<'static> {
     let row = |total: &'static str| {
         let fields = NAMES.map(|name| {

@@ -1,9 +1,9 @@
-//! The whole pipeline beside its floor: the same records, read from the same broker, posted unchanged by
-//! rdkafka and hyper-util's pooled client with no parsing, no retry and no settling.
+//! The whole pipeline, compared with its floor: the same records, read from the same broker, posted unchanged by
+//! rdkafka and hyper-util's pooled client, without parsing, retries and settling.
 //!
-//! Each side runs as a process of its own, one after the other, pinned to the first core where `taskset` is
-//! there; broker and sink get the second. Absolute numbers are the machine's; the two ratios are ours. The
-//! sink counts what it got, so a side that loses a record fails the bench.
+//! Each side runs as a separate process, one after the other, pinned to the first core if `taskset` exists. Broker
+//! and sink get the second core. Absolute numbers depend on the machine; the two ratios depend on Outhook. The sink
+//! counts posts, so a side that loses a record fails the bench.
 
 #[path = "pipeline/floor.rs"]
 mod floor;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use harness::Broker;
 
-/// Records a side has to deliver in a full run, and in a `--test` run.
+/// Records that a side must deliver in a full run, and in a `--test` run.
 const RECORDS: [usize; 2] = [300_000, 5_000];
 const ROUNDS: [usize; 2] = [3, 1];
 const PARTITIONS: i32 = 4;
@@ -29,7 +29,7 @@ fn main() {
     }
 }
 
-/// What one side needed.
+/// Throughput and CPU of one side.
 struct Measured {
     per_second: f64,
     cpu_micros: f64,
@@ -47,7 +47,7 @@ fn compare(size: usize) {
         let floor = measure(records, |url| floor_process(broker.bootstrap(), &topic, url, records));
         let whole = measure(records, |url| outhook_process(broker, &topic, url));
         println!(
-            "round {round}: floor {:.0}/s {:.1} µs CPU; outhook {:.0}/s {:.1} µs CPU a delivery",
+            "round {round}: floor {:.0}/s {:.1} µs CPU; outhook {:.0}/s {:.1} µs CPU per delivery",
             floor.per_second, floor.cpu_micros, whole.per_second, whole.cpu_micros
         );
         floors.push(floor);
@@ -55,7 +55,8 @@ fn compare(size: usize) {
     }
     let (floor, whole) = (median(floors), median(wholes));
     println!(
-        "pipeline/floor: {:.2} of the deliveries a second, {:.2} of the CPU a delivery ({records} records, median of {rounds})",
+        "pipeline/floor: {:.2} of the deliveries per second, {:.2} of the CPU per delivery ({records} records, \
+         median of {rounds})",
         whole.per_second / floor.per_second,
         whole.cpu_micros / floor.cpu_micros,
     );
@@ -75,7 +76,7 @@ fn update(number: usize) -> String {
     )
 }
 
-/// Starts a sink and the side under test, waits until the sink has all records, and reads what it cost.
+/// Starts a sink and the side under test, waits until the sink has all records, and reads throughput and CPU.
 fn measure(records: usize, start: impl FnOnce(&str) -> Side) -> Measured {
     let (sink, port) = sink_process();
     let side = start(&format!("http://127.0.0.1:{port}/hook"));
@@ -94,13 +95,13 @@ fn measure(records: usize, start: impl FnOnce(&str) -> Side) -> Measured {
     Measured { per_second: records as f64 / seconds, cpu_micros: cpu * 1e6 / records as f64 }
 }
 
-/// A process under test, and what it needs as long as it runs.
+/// A process under test, and the files it needs while it runs.
 struct Side {
     process: Killed,
     _files: Option<tempfile::TempDir>,
 }
 
-/// Ends its process when dropped.
+/// Kills its process on drop.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -110,7 +111,7 @@ impl Drop for Killed {
     }
 }
 
-/// A command pinned to a core, where `taskset` and the core are there.
+/// A command pinned to a core, if `taskset` and the core exist.
 fn pinned(core: &str, program: &str) -> Command {
     if Command::new("taskset")
         .args(["-c", core, "true"])

@@ -1,4 +1,4 @@
-//! What rendering costs: ids and body of one message, for the default payload and for a template.
+//! The time to render one message, ids and body, for the default payload, chosen fields and a template.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn rule(payload: Payload) -> Rule {
     Rule::compile(&webhook, &event, &target).expect("a valid event")
 }
 
-/// The new row of an update whose record has about 600 bytes.
+/// An update with the new row of a record of about 600 bytes.
 fn update() -> RowChange<'static> {
     let after = [
         ("id", "4711"),

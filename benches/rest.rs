@@ -1,7 +1,7 @@
-//! Definitions over REST: what a client waits when it makes one after the other, how many 32 clients make a
-//! second, whether those who read wait for those who write, and how long a long list takes.
+//! Definitions over REST: latency of one client that creates them one after the other, throughput of 32 clients,
+//! whether readers wait for writers, and the time of a long list.
 //!
-//! The built program on Kafka, as its users run it; clients, program and broker share the machine.
+//! Runs the built program on Kafka, as its users do. Clients, program and broker share the machine.
 //! `cargo bench --bench rest`
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use harness::{Api, Broker, Site};
 use serde_json::json;
 
-/// Definitions that each part makes in a full run, and in a `--test` run.
+/// Definitions that each part creates in a full run, and in a `--test` run.
 const DEFINITIONS: [usize; 2] = [10_000, 200];
 const CONNECTIONS: usize = 32;
-/// The webhooks that the second part's events are on.
+/// Number of webhooks that get the events of the second part.
 const OWNERS: usize = 100;
-/// Between two reads of the one who reads beside the writers.
+/// Pause between two reads of the client that reads during the writes.
 const PAUSE: Duration = Duration::from_millis(1);
 const LIST: &str = "/v2/outgoingWebhooks";
 
@@ -26,7 +26,7 @@ fn main() {
     let credentials = site.client(&[]);
     let instance = site.start();
     let api = instance.api(&credentials);
-    let first = create_webhook(&api, "the one that is read");
+    let first = create_webhook(&api, "the webhook that is read");
 
     let (made, reads) = beside_reads(&api, &first, || one_after_the_other(&api, count));
     println!("{count} webhooks over 1 connection: {:.0}/s; each {}", made.per_second, Waits::of(made.waits));
@@ -41,7 +41,7 @@ fn main() {
     assert_eq!(instance.stop().code, Some(0));
 }
 
-/// What making definitions took.
+/// Throughput and latencies of creating definitions.
 struct Made {
     per_second: f64,
     waits: Vec<Duration>,
@@ -59,7 +59,7 @@ fn one_after_the_other(api: &Api, count: usize) -> Made {
     Made { per_second: count as f64 / started.elapsed().as_secs_f64(), waits }
 }
 
-/// Makes events on the first webhooks, each client the next one that is not made yet.
+/// Creates events on the first webhooks. Each client takes the next number.
 fn all_at_once(api: &Api, webhooks: &[String], count: usize) -> Made {
     let next = AtomicUsize::new(0);
     let client = || {
@@ -83,7 +83,7 @@ fn all_at_once(api: &Api, webhooks: &[String], count: usize) -> Made {
     Made { per_second: count as f64 / started.elapsed().as_secs_f64(), waits }
 }
 
-/// Does something while another connection reads one webhook again and again; returns how long each read took.
+/// Runs `work` while another connection reads one webhook repeatedly. Returns how long each read took.
 fn beside_reads<T>(api: &Api, webhook: &str, work: impl FnOnce() -> T) -> (T, Vec<Duration>) {
     let done = AtomicBool::new(false);
     let read = || {
@@ -107,7 +107,7 @@ fn beside_reads<T>(api: &Api, webhook: &str, work: impl FnOnce() -> T) -> (T, Ve
 fn list_all(api: &Api, count: usize) -> Vec<String> {
     let mut answer = None;
     let waits: Vec<_> = (0..3).map(|_| timed(|| answer = Some(api.get(LIST)))).collect();
-    let answer = answer.expect("it was asked");
+    let answer = answer.expect("the list was requested");
     println!("GET of all {count} webhooks, {} kB: {}", answer.text.len() / 1000, Waits::of(waits));
     let webhooks = answer.body.as_array().expect("a list");
     assert_eq!(webhooks.len(), count, "every webhook is listed");
@@ -120,7 +120,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> Duration {
     started.elapsed()
 }
 
-/// How long answers took.
+/// Distribution of response times.
 struct Waits {
     count: usize,
     median: Duration,

@@ -1,4 +1,4 @@
-//! What it costs to find the events that a row change fires.
+//! The time to find the events that a row change fires.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -9,12 +9,12 @@ use outhook::vocabulary::Operation;
 
 use super::made;
 
-/// How many row changes are matched.
+/// Row changes to match.
 const CHANGES: usize = 300_000;
-/// The update events of a table: half of any field, half of fields of which one has changed.
+/// Update events of a table that fire: half for any field, half for fields of which one has changed.
 const FIRES: usize = 10;
 
-/// Nanoseconds a row change.
+/// Nanoseconds per row change.
 pub struct Lookup {
     pub one_table: f64,
     pub all_tables: f64,
@@ -27,8 +27,8 @@ pub fn measure(index: &Index, definitions: usize) -> Lookup {
 }
 
 fn nanoseconds(index: &Index, tables: &[(String, String)]) -> f64 {
-    // A step that shares no divisor with their number, so that neighbours in memory do not follow each other.
-    let step = (7_919..).find(|step| gcd(*step, tables.len()) == 1).expect("there are primes enough");
+    // The step shares no divisor with the number of tables, so that consecutive lookups are not neighbours in memory.
+    let step = (7_919..).find(|step| gcd(*step, tables.len()) == 1).expect("there are enough primes");
     let mut change = update();
     let mut scratch = Vec::new();
     let started = Instant::now();

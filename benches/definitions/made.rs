@@ -1,22 +1,22 @@
-//! Definitions as many accounts would have them: each ten webhooks of an account are on the same three tables,
-//! each with an insert, an update and a delete event on each; the updates of half of them are of two fields only.
+//! Generated definitions of many accounts. Each ten webhooks of an account share three tables, with an insert, an
+//! update and a delete event on each. Half of the webhooks limit their updates to two fields.
 
 use outhook::definition::{DeliverySettings, Event, LogRecord, Payload, Secret, Stamp, Webhook};
 use outhook::id::{AccountId, EventId, WebhookId};
 use outhook::vocabulary::Operation;
 
-/// A webhook and its events.
+/// Definitions per webhook: itself and its events.
 const A_WEBHOOK: usize = 10;
 const ON_A_TABLE: usize = 10;
 pub const TABLES_OF_A_WEBHOOK: usize = 3;
 const WEBHOOKS_OF_AN_ACCOUNT: usize = 5_000;
 
-/// How many of the definitions are webhooks.
+/// Number of webhooks among the definitions.
 pub fn webhooks(definitions: usize) -> usize {
     definitions / A_WEBHOOK
 }
 
-/// The records of so many definitions, a webhook's events after it.
+/// The records of all definitions, each webhook followed by its events.
 pub fn records(definitions: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
     assert_eq!(definitions % (A_WEBHOOK * ON_A_TABLE), 0, "every table has the same number of events");
     let of_webhook = |number| std::iter::once(webhook(number)).chain((0..A_WEBHOOK - 1).map(move |n| event(number, n)));
@@ -25,7 +25,7 @@ pub fn records(definitions: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
         .map(|record| (record.key.to_string(), record.value.expect("no deletion")))
 }
 
-/// The account and the tables of a webhook.
+/// The account of a webhook.
 pub fn account(webhook: usize) -> String {
     format!("account-{:04}", webhook / WEBHOOKS_OF_AN_ACCOUNT)
 }
@@ -86,10 +86,10 @@ fn stamp(number: usize) -> Stamp {
     }
 }
 
-/// The digits of an id: as scattered as those of real ones, and never the same for two numbers.
+/// The digits of an id: scattered like real ones, and different for each number.
 fn digits(number: usize) -> [u8; 6] {
     const IDS: u64 = 36_u64.pow(6);
-    // It shares no divisor with 36, so that multiplying by it gives every id once.
+    // The factor shares no divisor with 36, so the product is different for each number below IDS.
     let scattered = number as u64 * 982_451_653 % IDS;
     std::array::from_fn(|at| (scattered / 36_u64.pow(at as u32) % 36) as u8)
 }

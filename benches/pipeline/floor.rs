@@ -1,4 +1,4 @@
-//! The floor: records read and posted unchanged, 64 at a time, and nothing else.
+//! The floor: reads records and posts them unchanged, at most 64 at the same time.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub fn run(brokers: &str, topic: &str, url: &str, records: usize) {
             });
         }
         let _ = slots.acquire_many(IN_FLIGHT as u32).await.expect("never closed");
-        // The process lives until its CPU time has been read.
+        // The process runs until its CPU time has been read.
         std::future::pending::<()>().await;
     });
 }

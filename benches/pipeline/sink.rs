@@ -1,4 +1,4 @@
-//! The receiving end: answers every POST with 200 and counts. `GET /` tells the count and the seconds between
+//! The receiving end: answers every POST with 200 and counts it. `GET /` returns the count and the seconds between
 //! the first and the last POST.
 
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ struct Seen {
 
 static SEEN: Mutex<Seen> = Mutex::new(Seen { count: 0, first: None, last: None });
 
-/// Serves on a port of its own, which it prints, until it is killed.
+/// Serves on a free port, which it prints, until it is killed.
 pub fn run() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -38,7 +38,7 @@ pub fn run() {
 
 async fn answer(request: Request<hyper::body::Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.method() == Method::GET {
-        let seen = SEEN.lock().expect("nobody panics with the lock");
+        let seen = SEEN.lock().expect("nothing panics while it is held");
         let seconds = match (seen.first, seen.last) {
             (Some(first), Some(last)) => last.duration_since(first).as_secs_f64(),
             _ => 0.0,
@@ -47,7 +47,7 @@ async fn answer(request: Request<hyper::body::Incoming>) -> Result<Response<Full
     }
     let body = request.into_body().collect().await.map(|body| body.to_bytes());
     if body.is_ok_and(|body| body.len() > 400) {
-        let mut seen = SEEN.lock().expect("nobody panics with the lock");
+        let mut seen = SEEN.lock().expect("nothing panics while it is held");
         seen.count += 1;
         let now = Instant::now();
         seen.first.get_or_insert(now);
