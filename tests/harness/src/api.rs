@@ -1,4 +1,4 @@
-//! A client of the REST API, as the programs of users are: one connection that is kept, one token.
+//! A client of the REST API that behaves as users' programs do: one kept-alive connection, one token.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ pub struct Api {
     token: String,
 }
 
-/// What an API client is known by.
+/// Credentials of an API client.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     pub id: String,
     pub secret: String,
 }
 
-/// An answer: its status, headers that matter, and its body as JSON, or null where it has none.
+/// A response: its status, some headers, and its body as JSON. `body` is null if the body is not JSON.
 #[derive(Debug, Clone)]
 pub struct ApiAnswer {
     pub status: u16,
@@ -36,12 +36,12 @@ impl Api {
     /// Gets a token.
     ///
     /// # Panics
-    /// The credentials are refused.
+    /// The credentials are rejected.
     pub fn connect(base: &str, credentials: &Credentials) -> Self {
         Self::try_connect(base, credentials).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The same; an error says why there is no token.
+    /// Gets a token; the error says why that failed.
     pub fn try_connect(base: &str, credentials: &Credentials) -> Result<Self, String> {
         let agent = agent();
         let form = format!(
@@ -53,12 +53,12 @@ impl Api {
         Ok(Self { token: token.to_owned(), base: base.to_owned(), agent })
     }
 
-    /// The same with another token, or none.
+    /// The same client with another token, or without one.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
-    /// A connection of its own.
+    /// The same client with a separate connection.
     pub fn fork(&self) -> Self {
         Self { agent: agent(), ..self.clone() }
     }
@@ -66,13 +66,13 @@ impl Api {
     /// Sends bytes to a path.
     ///
     /// # Panics
-    /// Nobody answers.
+    /// No response arrives.
     #[track_caller]
     pub fn send(&self, method: &str, path: &str, body: &[u8]) -> ApiAnswer {
         self.try_send(method, path, body).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The same; an error says that nobody answers.
+    /// Sends bytes to a path; the error says why no response arrived.
     pub fn try_send(&self, method: &str, path: &str, body: &[u8]) -> Result<ApiAnswer, String> {
         let bearer = format!("Bearer {}", self.token);
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
@@ -99,19 +99,19 @@ impl Api {
 }
 
 impl ApiAnswer {
-    /// A text of the body, such as `Id`.
+    /// A string of the body, such as `Id`.
     #[track_caller]
     pub fn text(&self, key: &str) -> String {
-        self.body[key].as_str().unwrap_or_else(|| panic!("no text {key} in {self:?}")).to_owned()
+        self.body[key].as_str().unwrap_or_else(|| panic!("no string {key} in {self:?}")).to_owned()
     }
 
-    /// The keys of the body in their order.
+    /// The keys of the body, in order.
     pub fn keys(&self) -> Vec<String> {
         keys(&self.text)
     }
 }
 
-/// The keys of a JSON object's first level, in their order.
+/// The keys of a JSON object's first level, in order.
 pub fn keys(json: &str) -> Vec<String> {
     let mut keys = Vec::new();
     let mut depth = 0;
@@ -140,7 +140,7 @@ fn agent() -> Agent {
     config.build().into()
 }
 
-/// Sends a request and reads the whole answer; an error says that nobody answers.
+/// Sends a request and reads the whole response; the error says why no response arrived.
 fn send(agent: &Agent, method: Method, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<ApiAnswer, String> {
     let mut request = Request::builder().method(&method).uri(url);
     for (name, value) in headers {
@@ -158,10 +158,10 @@ fn send(agent: &Agent, method: Method, url: &str, headers: &[(&str, &str)], body
     Ok(ApiAnswer { status, request_id, content_type, text, body })
 }
 
-/// Sends a request with headers of one's own over a connection of its own.
+/// Sends a request with custom headers over a separate connection.
 ///
 /// # Panics
-/// Nobody answers.
+/// No response arrives.
 #[track_caller]
 pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> ApiAnswer {
     let method = method.parse().expect("a method");

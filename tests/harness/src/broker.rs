@@ -1,4 +1,4 @@
-//! The broker that a test process shares: real Kafka, or the embedded cluster where that is wanted.
+//! The broker that the tests of a process share: real Kafka, or the embedded cluster on request.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -21,16 +21,16 @@ use crate::eventually;
 
 mod reading;
 
-/// How long one request to the broker may take.
+/// Timeout of one request to the broker.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long records may take to be acknowledged: longer than tests keep brokers away.
+/// Timeout of a record's acknowledgement: longer than tests keep brokers stopped.
 const WRITE_PATIENCE: Duration = Duration::from_secs(120);
 
-/// What chooses the broker: `embedded` is the embedded cluster, all else real Kafka.
+/// Environment variable that selects the broker: `embedded` is the embedded cluster, everything else real Kafka.
 const CHOICE: &str = "OUTHOOK_TEST_KAFKA";
 
-/// A broker, and what tests do with it.
+/// A broker, and the operations that tests need.
 pub struct Broker {
     bootstrap: String,
     kind: Kind,
@@ -39,22 +39,23 @@ pub struct Broker {
     names: AtomicUsize,
 }
 
-/// What a broker is, since the embedded one can't do everything.
+/// Kind of a broker. The embedded one lacks some features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Apache Kafka in a process of its own.
+    /// Apache Kafka in a separate process.
     Kafka,
     /// librdkafka's mock cluster: no fencing, no topic configuration, no admin requests.
     Embedded,
 }
 
 impl Broker {
-    /// The broker of this test process, started by whoever asks first.
+    /// Returns the broker of this test process. The first call starts it.
     ///
     /// # Panics
-    /// Real Kafka can't be started: no instance runs on the embedded cluster, which answers no administrators.
+    /// Real Kafka can't be started. The embedded cluster is not a fallback: it does not answer admin requests, so no
+    /// instance runs on it.
     pub fn get() -> &'static Broker {
-        // A static is never dropped: the watchers of its processes end them with the test process.
+        // A static is never dropped: the watchers of the broker processes end them with the test process.
         static CLUSTER: OnceLock<Cluster> = OnceLock::new();
         static BROKER: OnceLock<Broker> = OnceLock::new();
         BROKER.get_or_init(|| {
@@ -84,7 +85,7 @@ impl Broker {
         Broker { bootstrap, kind, replicas: brokers.min(3), embedded: None, names: AtomicUsize::new(0) }
     }
 
-    /// Where clients connect first: `127.0.0.1:12345`.
+    /// Bootstrap address: `127.0.0.1:12345`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
@@ -93,7 +94,7 @@ impl Broker {
         self.kind
     }
 
-    /// Whether this is real Kafka; if not, says on stderr what the caller therefore leaves out.
+    /// Returns whether this is real Kafka. If not, prints to stderr what the caller skips.
     pub fn is_kafka_for(&self, what: &str) -> bool {
         if self.kind == Kind::Embedded {
             eprintln!("NOT SHOWN on the embedded broker: {what}");
@@ -101,18 +102,18 @@ impl Broker {
         self.kind == Kind::Kafka
     }
 
-    /// A name that no other test has.
+    /// Returns a name that is unique in this test process.
     pub fn unique(&self, prefix: &str) -> String {
         format!("{prefix}-{}", self.names.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Makes a topic and waits until it can be used. The embedded broker leaves `config` out.
+    /// Creates a topic and waits until it can be used. The embedded broker ignores `config`.
     ///
     /// # Panics
-    /// The broker refuses it.
+    /// The broker rejects the request.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
         match &self.embedded {
-            Some(embedded) => embedded.create_topic(name, partitions).expect("the mock cluster makes any topic"),
+            Some(embedded) => embedded.create_topic(name, partitions).expect("the mock cluster creates any topic"),
             None => self.admin_create(name, partitions, config),
         }
         let client = self.consumer(&[]);
@@ -130,38 +131,38 @@ impl Broker {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let results = wait(admin.create_topics([&topic], &options)).expect("the broker answers");
         for result in results {
-            result.unwrap_or_else(|(topic, code)| panic!("the topic {topic} can't be made: {code}"));
+            result.unwrap_or_else(|(topic, code)| panic!("can't create the topic {topic}: {code}"));
         }
     }
 
-    /// Gives a topic these settings and no others, which only real Kafka can.
+    /// Sets these settings of a topic and resets all others. Only on real Kafka.
     ///
     /// # Panics
-    /// The broker refuses it.
+    /// The broker rejects the request.
     pub fn configure_topic(&self, name: &str, config: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the settings are librdkafka's");
         let wanted =
             AlterConfig { specifier: ResourceSpecifier::Topic(name), entries: config.iter().copied().collect() };
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let results = wait(admin.alter_configs([&wanted], &options)).expect("the broker answers");
-        assert!(results.iter().all(Result::is_ok), "the topic can't be configured: {results:?}");
+        assert!(results.iter().all(Result::is_ok), "can't configure the topic: {results:?}");
     }
 
-    /// Deletes a topic, which only real Kafka can.
+    /// Deletes a topic. Only on real Kafka.
     ///
     /// # Panics
-    /// The broker refuses it.
+    /// The broker rejects the request.
     pub fn delete_topic(&self, name: &str) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the settings are librdkafka's");
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let results = wait(admin.delete_topics(&[name], &options)).expect("the broker answers");
-        assert!(results.iter().all(Result::is_ok), "the topic can't be deleted: {results:?}");
+        assert!(results.iter().all(Result::is_ok), "can't delete the topic: {results:?}");
     }
 
-    /// Deletes the records of each partition before an offset, as retention does; only real Kafka can.
+    /// Deletes the records of each partition before an offset, as retention does. Only on real Kafka.
     ///
     /// # Panics
-    /// The broker refuses it.
+    /// The broker rejects the request.
     pub fn delete_before(&self, topic: &str, offset: i64) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the settings are librdkafka's");
         let mut before = TopicPartitionList::new();
@@ -176,7 +177,7 @@ impl Broker {
     /// Produces records with keys and values and waits until all are acknowledged.
     ///
     /// # Panics
-    /// One is not acknowledged.
+    /// A record is not acknowledged.
     pub fn produce<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, topic: &str, records: impl IntoIterator<Item = (K, V)>) {
         let producer = self.producer();
         for (key, value) in records {
@@ -185,10 +186,10 @@ impl Broker {
         acknowledged(&producer);
     }
 
-    /// Produces one record of any bytes: no key, or no value for a tombstone.
+    /// Produces one record of arbitrary bytes: without a key, or without a value for a tombstone.
     ///
     /// # Panics
-    /// It is not acknowledged.
+    /// The record is not acknowledged.
     pub fn produce_raw(&self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) {
         let producer = self.producer();
         let record = BaseRecord { key, payload: value, ..BaseRecord::<[u8], [u8]>::to(topic) };
@@ -196,10 +197,10 @@ impl Broker {
         acknowledged(&producer);
     }
 
-    /// Produces values to the first partition in one batch, compressed by Zstandard, however large they are.
+    /// Produces values to the first partition in one batch, compressed with Zstandard, without a size limit.
     ///
     /// # Panics
-    /// They are not acknowledged.
+    /// The records are not acknowledged.
     pub fn produce_in_one_batch(&self, topic: &str, values: &[&[u8]]) {
         let mut config = self.producer_config();
         config.set("compression.type", "zstd").set("linger.ms", "2000");
@@ -211,42 +212,43 @@ impl Broker {
         acknowledged(&producer);
     }
 
-    /// Produces values to a partition in a transaction, and commits or aborts it. Either leaves a marker behind them.
+    /// Produces values to a partition in a transaction, then commits or aborts it. Either way a marker follows the
+    /// values.
     ///
     /// # Panics
-    /// The broker refuses it.
+    /// The broker rejects a request.
     pub fn produce_in_transaction<V: AsRef<[u8]>>(&self, topic: &str, partition: i32, values: &[V], commits: bool) {
         let mut config = self.producer_config();
         config.set("transactional.id", self.unique("transaction"));
         config.set("message.timeout.ms", "30000").set("transaction.timeout.ms", "30000");
         let producer: BaseProducer<Acknowledgements> =
             config.create_with_context(Acknowledgements::default()).expect("the settings are librdkafka's");
-        producer.init_transactions(PATIENCE).expect("the broker knows transactions");
+        producer.init_transactions(PATIENCE).expect("the broker supports transactions");
         producer.begin_transaction().expect("none is open");
         for value in values {
             send(&producer, BaseRecord::<[u8], [u8]>::to(topic).partition(partition).payload(value.as_ref()));
         }
         acknowledged(&producer);
         let ended = if commits { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
-        ended.expect("the broker ends it");
+        ended.expect("the broker ends the transaction");
     }
 
-    /// Adds partitions to a topic until it has so many, which only real Kafka can.
+    /// Adds partitions to a topic until it has `count`. Only on real Kafka.
     ///
     /// # Panics
-    /// The broker refuses it.
+    /// The broker rejects the request.
     pub fn add_partitions(&self, topic: &str, count: usize) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("the settings are librdkafka's");
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let results = wait(admin.create_partitions([&NewPartitions::new(topic, count)], &options));
         let results = results.expect("the broker answers");
-        assert!(results.iter().all(Result::is_ok), "partitions can't be added: {results:?}");
+        assert!(results.iter().all(Result::is_ok), "can't add partitions: {results:?}");
     }
 
-    /// Writes records as they are given, each into its partition; where they stood before does not matter.
+    /// Appends records, each to its partition. Their `offset` is ignored.
     ///
     /// # Panics
-    /// One is not acknowledged.
+    /// A record is not acknowledged.
     pub fn append(&self, topic: &str, records: &[Stored]) {
         let producer = self.producer();
         for Stored { partition, timestamp_ms, key, value, headers, .. } in records {
@@ -260,18 +262,18 @@ impl Broker {
         acknowledged(&producer);
     }
 
-    /// What a group has committed, by partition; None where it never did.
+    /// Committed offsets of a group, by partition. `None` without a commit.
     pub fn committed(&self, group: &str, topic: &str) -> Vec<Option<i64>> {
         let commits = self.commits(group, topic).into_iter();
         commits.map(|commit| commit.map(|(offset, _)| offset)).collect()
     }
 
-    /// The same with the commits' metadata.
+    /// Committed offsets and metadata of a group, by partition.
     pub fn commits(&self, group: &str, topic: &str) -> Vec<Option<(i64, String)>> {
         let consumer = self.consumer(&[("group.id", group)]);
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(topic, 0, self.partitions(topic) - 1);
-        let committed = consumer.committed_offsets(asked, PATIENCE).expect("the broker tells what is committed");
+        let committed = consumer.committed_offsets(asked, PATIENCE).expect("the broker returns the committed offsets");
         committed
             .elements()
             .iter()
@@ -282,28 +284,29 @@ impl Broker {
             .collect()
     }
 
-    /// Commits for a group that has no members, as tools do.
+    /// Commits an offset for a group without members, as command-line tools do.
     ///
     /// # Panics
-    /// The broker refuses it.
+    /// The broker rejects the commit.
     pub fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64, metadata: &str) {
         let consumer = self.consumer(&[("group.id", group)]);
         let mut commit = TopicPartitionList::new();
         let mut element = commit.add_partition(topic, partition);
         element.set_offset(Offset::Offset(offset)).expect("the test's offset is one");
         element.set_metadata(metadata);
-        consumer.commit(&commit, CommitMode::Sync).expect("the broker takes the commit");
+        consumer.commit(&commit, CommitMode::Sync).expect("the broker accepts the commit");
     }
 
-    /// The offset behind the last record, by partition.
+    /// The offset after the last record, by partition.
     pub fn ends(&self, topic: &str) -> Vec<i64> {
         let consumer = self.consumer(&[]);
-        let end =
-            |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker tells the end").1;
+        let end = |partition| {
+            consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker returns the end offset").1
+        };
         (0..self.partitions(topic)).map(end).collect()
     }
 
-    /// Waits until a group has committed everything that is in a topic.
+    /// Waits until a group has committed everything in a topic.
     #[track_caller]
     pub fn await_committed(&self, group: &str, topic: &str, within: Duration) {
         let ends = self.ends(topic);
@@ -341,9 +344,9 @@ impl Broker {
         let mut config = self.client();
         config.set("linger.ms", "5").set("compression.type", "lz4");
         config.set("message.timeout.ms", WRITE_PATIENCE.as_millis().to_string());
-        // A write that is tried again because its broker has gone leaves no record twice. It costs half a second at the
-        // start, and where there is one broker it is not killed. One that hangs has other leaders for its partitions
-        // after 9 s.
+        // Idempotence prevents copies when a write is retried because its broker has gone. It costs half a second at
+        // the start. With one broker it is not needed, because tests do not kill that broker. If a broker hangs, its
+        // partitions have other leaders after 9 s.
         if self.replicas > 1 {
             config.set("enable.idempotence", "true").set("socket.timeout.ms", "10000");
         }
@@ -351,7 +354,7 @@ impl Broker {
     }
 }
 
-/// Keeps the first failure of a producer's records.
+/// Keeps the first delivery error of a producer.
 #[derive(Clone, Default)]
 struct Acknowledgements(Arc<Mutex<Option<KafkaError>>>);
 
@@ -370,7 +373,7 @@ impl ProducerContext for Acknowledgements {
 fn send(producer: &BaseProducer<Acknowledgements>, mut record: BaseRecord<'_, [u8], [u8]>) {
     while let Err((error, refused)) = producer.send(record) {
         let full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
-        assert!(full, "a record can't be produced: {error}");
+        assert!(full, "can't produce a record: {error}");
         producer.poll(Duration::from_millis(100));
         record = refused;
     }
@@ -383,7 +386,7 @@ fn acknowledged(producer: &BaseProducer<Acknowledgements>) {
     }
 }
 
-/// Waits for a future, in a thread of its own so that the caller may be part of a runtime or not.
+/// Blocks on a future in a new thread, so it works inside a runtime and outside.
 fn wait<F: Future<Output: Send> + Send>(future: F) -> F::Output {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
     std::thread::scope(|scope| scope.spawn(|| runtime().block_on(future)).join().expect("rdkafka does not panic"))

@@ -1,4 +1,4 @@
-//! Real Apache Kafka (KRaft), started by the tests on free ports with its data in a temporary directory.
+//! Real Apache Kafka (KRaft), started by the tests on free ports, with its data in a temporary directory.
 
 use std::fs;
 use std::ops::Range;
@@ -18,16 +18,16 @@ use crate::{Broker, Kind, eventually, free_port};
 /// Any cluster id in KRaft's form: base64 of 16 bytes.
 const CLUSTER_ID: &str = "b3V0aG9vay10ZXN0cy0wMQ";
 
-/// Who may do everything on a broker with an authorizer, and that one's password.
+/// User with all permissions on a broker with an authorizer; also its password.
 const ADMIN: &str = "admin";
-/// How clients and brokers set passwords of SASL/PLAIN.
+/// Start of a JAAS setting for SASL/PLAIN, for clients and brokers.
 const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required";
 
-/// A cluster of one or more brokers, each of which is a controller too.
+/// A cluster of one or more brokers. Each broker is also a controller.
 pub struct Cluster {
     jars: PathBuf,
     nodes: Vec<Node>,
-    /// Last, so that it is removed when the brokers are gone.
+    /// The last field, so it is removed after the brokers have ended.
     directory: TempDir,
 }
 
@@ -38,20 +38,20 @@ struct Node {
 }
 
 impl Cluster {
-    /// Starts brokers and waits until all of them are in the cluster: about 7 s for one on 2 cores.
+    /// Starts brokers and waits until all of them are in the cluster. One broker takes about 7 s on 2 cores.
     ///
     /// # Errors
-    /// Java, Maven or the jars are missing, or Kafka does not come up: with what it said.
+    /// Java, Maven or the jars are missing, or Kafka does not start. The text contains its output.
     pub fn start(brokers: usize) -> Result<Cluster, String> {
         Self::start_with(brokers, |_| String::new())
     }
 
-    /// Starts one broker that has written the marker of a transaction only some time after it has acknowledged the commit.
+    /// Starts one broker that writes the marker of a transaction only some time after it has acknowledged the commit.
     ///
     /// # Errors
-    /// As of [`Cluster::start`].
+    /// The same as [`Cluster::start`].
     pub fn with_late_markers(late: Range<Duration>) -> Result<Cluster, String> {
-        // Markers are sent as from one broker to another, which in this cluster nothing else is.
+        // Brokers send markers over the inter-broker listener, which carries nothing else in this cluster.
         let own = free_port();
         let advertised = heard_late(own, late);
         Self::start_with(1, |port| {
@@ -65,11 +65,11 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{port},BROKERS://127.0.0.1:{advertise
         })
     }
 
-    /// Starts one broker with an authorizer. What the harness does itself may be done; at the address that is returned
-    /// beside, clients need a password, and ACLs for what they do. [`Cluster::acls`] adds them.
+    /// Starts one broker with an authorizer. The harness's own clients need no ACLs. At the returned address, clients
+    /// need a password, and ACLs for their requests. [`Cluster::acls`] adds ACLs.
     ///
     /// # Errors
-    /// As of [`Cluster::start`].
+    /// The same as [`Cluster::start`].
     pub fn with_authorizer((user, password): (&str, &str)) -> Result<(Cluster, String), String> {
         let clients = format!("127.0.0.1:{}", free_port());
         let cluster = Self::start_with(1, |port| {
@@ -87,10 +87,10 @@ super.users=User:ANONYMOUS;User:{ADMIN}
         Ok((cluster, clients))
     }
 
-    /// Runs commands of `kafka-acls.sh`, as a shell does, for somebody who may add and remove ACLs.
+    /// Runs commands of `kafka-acls.sh` in a shell, as a user with permission to add and remove ACLs.
     ///
     /// # Panics
-    /// One of them fails.
+    /// A command fails.
     #[track_caller]
     pub fn acls(&self, commands: &str) {
         let tool = self.directory.path().join("kafka-acls.sh");
@@ -113,13 +113,13 @@ super.users=User:ANONYMOUS;User:{ADMIN}
         assert!(ended.status.success(), "{commands}\n{}", String::from_utf8_lossy(&said));
     }
 
-    /// `further` are lines of a node's properties, by its port; later lines replace earlier ones.
+    /// `further` returns additional properties of a node by its port. Later lines replace earlier ones.
     fn start_with(brokers: usize, further: impl Fn(u16) -> String) -> Result<Cluster, String> {
         let jars = kafka_jars()?;
         let directory = tempfile::Builder::new()
             .prefix("outhook-kafka-")
             .tempdir()
-            .map_err(|error| format!("no temporary directory for Kafka's data: {error}"))?;
+            .map_err(|error| format!("can't create a temporary directory for Kafka's data: {error}"))?;
         let ports: Vec<_> = (0..brokers).map(|_| (free_port(), free_port())).collect();
         let voters: Vec<_> =
             ports.iter().zip(1..).map(|((_, controller), id)| format!("{id}@127.0.0.1:{controller}")).collect();
@@ -129,8 +129,7 @@ super.users=User:ANONYMOUS;User:{ADMIN}
             let properties = directory.path().join(format!("{id}.properties"));
             let further = further(port).replace("{controller}", &controller.to_string());
             let text = properties_of_node(id, port, controller, &voters.join(","), &data) + &further;
-            fs::write(&properties, text)
-                .map_err(|error| format!("{} can't be written: {error}", properties.display()))?;
+            fs::write(&properties, text).map_err(|error| format!("can't write {}: {error}", properties.display()))?;
             nodes.push(Node { port, properties, process: None });
         }
         let mut cluster = Cluster { jars, nodes, directory };
@@ -142,53 +141,54 @@ super.users=User:ANONYMOUS;User:{ADMIN}
         Ok(cluster)
     }
 
-    /// The addresses of all brokers, running or not.
+    /// The addresses of all brokers, running or stopped.
     pub fn bootstrap(&self) -> String {
         let addresses: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         addresses.join(",")
     }
 
-    /// What tests do with a broker, on this cluster.
+    /// A [`Broker`] for this cluster.
     pub fn broker(&self) -> Broker {
         Broker::at(self.bootstrap(), Kind::Kafka, self.nodes.len() as i32)
     }
 
-    /// The same for a [`Site`](crate::Site), which borrows its broker for as long as the test process lives.
+    /// A [`Broker`] for a [`Site`](crate::Site), which borrows it for the lifetime of the test process.
     pub fn site_broker(&self) -> &'static Broker {
         Box::leak(Box::new(self.broker()))
     }
 
-    /// The file in which a broker keeps a partition's first records.
+    /// The first log segment of a partition on a broker.
     pub fn log_file(&self, node: usize, topic: &str, partition: i32) -> PathBuf {
         let folder = self.directory.path().join((node + 1).to_string());
         folder.join(format!("{topic}-{partition}")).join("00000000000000000000.log")
     }
 
-    /// Ends a broker by SIGTERM, so that it hands its partitions over, or by SIGKILL.
+    /// Stops a broker with SIGTERM (it hands its partitions over) or SIGKILL.
     pub fn stop(&mut self, node: usize, signal: &str) {
         let process = self.nodes[node].process.take().expect("only a running broker is stopped");
         process.signal(signal);
         process.wait(Duration::from_secs(60));
     }
 
-    /// Sends a signal to a running broker: `STOP`, and it takes connections and answers nothing until `CONT`.
+    /// Sends a signal to a running broker. After `STOP` it accepts connections but answers nothing until `CONT`.
     pub fn signal(&self, node: usize, signal: &str) {
         self.nodes[node].process.as_ref().expect("only a running broker is sent a signal").signal(signal);
     }
 
-    /// Starts a stopped broker again on its data, and waits until all that should run are in the cluster.
+    /// Starts a stopped broker again with its data, and waits until all started brokers are in the cluster.
     ///
     /// # Errors
-    /// It does not come up: with what it said.
+    /// The broker does not start. The text contains its output.
     pub fn restart(&mut self, node: usize) -> Result<(), String> {
         self.launch(node);
         self.await_brokers(self.nodes.iter().filter(|node| node.process.is_some()).count())
     }
 
-    /// Starts all stopped brokers again: none is in the cluster until most of its controllers run.
+    /// Starts all stopped brokers at the same time: no broker joins the cluster until a majority of the controllers
+    /// runs.
     ///
     /// # Errors
-    /// As of [`Cluster::restart`].
+    /// The same as [`Cluster::restart`].
     pub fn restart_all(&mut self) -> Result<(), String> {
         (0..self.nodes.len()).for_each(|node| {
             if self.nodes[node].process.is_none() {
@@ -203,11 +203,11 @@ super.users=User:ANONYMOUS;User:{ADMIN}
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
             .arg(&self.nodes[node].properties)
             .output()
-            .map_err(|error| format!("java can't be started: {error}"))?;
+            .map_err(|error| format!("can't start java: {error}"))?;
         if output.status.success() {
             return Ok(());
         }
-        Err(format!("Kafka's storage can't be formatted:\n{}", String::from_utf8_lossy(&output.stderr)))
+        Err(format!("can't format Kafka's storage:\n{}", String::from_utf8_lossy(&output.stderr)))
     }
 
     fn launch(&mut self, node: usize) {
@@ -221,13 +221,13 @@ super.users=User:ANONYMOUS;User:{ADMIN}
         let client: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.bootstrap())
             .create()
-            .map_err(|error| format!("no client: {error}"))?;
-        eventually("Kafka comes up", Duration::from_secs(120), || {
+            .map_err(|error| format!("can't create a Kafka client: {error}"))?;
+        eventually("Kafka is running", Duration::from_secs(120), || {
             for node in &mut self.nodes {
                 if let Some(process) = &mut node.process
                     && !process.is_running()
                 {
-                    return Some(Err(format!("Kafka ended at once:\n{}{}", process.stdout(), process.stderr())));
+                    return Some(Err(format!("Kafka ended immediately:\n{}{}", process.stdout(), process.stderr())));
                 }
             }
             let metadata = client.fetch_metadata(None, Duration::from_secs(2)).ok()?;
@@ -236,7 +236,7 @@ super.users=User:ANONYMOUS;User:{ADMIN}
     }
 }
 
-/// Small and quick to start: tests move thousands of records, not millions.
+/// Java with options for a fast start and low memory: tests write thousands of records, not millions.
 fn java(jars: &Path) -> Command {
     let mut command = Command::new("java");
     command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
@@ -245,8 +245,7 @@ fn java(jars: &Path) -> Command {
     command
 }
 
-/// Members of groups that are run by the protocol "consumer" are taken for gone after 6 s, as the tests set it for those of
-/// "classic".
+/// Members of groups with the protocol "consumer" expire after 6 s, the same as the tests set for "classic".
 fn properties_of_node(id: usize, port: u16, controller: u16, voters: &str, data: &Path) -> String {
     let brokers = voters.split(',').count();
     let replicas = brokers.min(3);

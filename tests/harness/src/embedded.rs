@@ -1,11 +1,11 @@
-//! librdkafka's mock cluster, in the test process: where there is no Java.
+//! librdkafka's mock cluster in the test process, for machines without Java.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 
 use rdkafka::mocking::MockCluster;
 
-/// The mock may stay in one thread only, so a thread of its own keeps it, for as long as the process lives.
+/// The mock cluster must stay in one thread, so a dedicated thread holds it until the process ends.
 pub(crate) struct Embedded {
     pub bootstrap: String,
     topics: Mutex<Sender<NewTopic>>,
@@ -29,14 +29,14 @@ impl Embedded {
                 let _ = topic.made.send(made.map_err(|error| error.to_string()));
             }
         });
-        let bootstrap = bootstrap.recv().expect("the mock cluster's thread has told its address");
+        let bootstrap = bootstrap.recv().expect("the mock cluster's thread has sent its address");
         Self { bootstrap, topics: Mutex::new(topics) }
     }
 
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), String> {
         let (made, answer) = channel();
         let topic = NewTopic { name: name.to_owned(), partitions, made };
-        self.topics.lock().expect("no sender panics").send(topic).expect("the mock cluster's thread lives on");
+        self.topics.lock().expect("no sender panics").send(topic).expect("the mock cluster's thread keeps running");
         answer.recv().expect("the mock cluster's thread answers")
     }
 }

@@ -1,16 +1,16 @@
-//! What most tests send and define: orders of the account `acme`.
+//! Records and definitions of most tests: orders of the account `acme`.
 
-/// The secret of every webhook that [`webhook`] makes.
+/// The secret of each webhook that [`webhooks`] defines.
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 
-/// The insert of an order, as key and value of a record: row number and change id are `number`.
+/// Key and value of a record that inserts an order. Row number and change id are `number`.
 pub fn order(number: usize) -> (String, String) {
     let row =
         format!(r#"{{"id":{number},"item":"Café au lait \"grande\"","total":12.50,"shipped":false,"note":null}}"#);
     (number.to_string(), format!(r#"{{"id":"{number}","table":"orders","operation":"insert","after":{row}}}"#))
 }
 
-/// The same with an item of so many bytes that compression hardly makes them fewer.
+/// An [`order`] with an item of `bytes` bytes that compression hardly reduces.
 pub fn large_order(number: usize, bytes: usize) -> (String, String) {
     let mut state = number as u64 + 1;
     let letters = std::iter::from_fn(|| {
@@ -22,7 +22,7 @@ pub fn large_order(number: usize, bytes: usize) -> (String, String) {
     (key, change.replace("Café au lait", &item))
 }
 
-/// A file of webhooks for `apply`: each with a name, its URLs and its events in YAML's short form, such as
+/// A file of webhooks for `apply`. Each has a name, its URLs, and its events in YAML's flow style, such as
 /// `EventType: table.recordInsert, ObjectName: orders`.
 pub fn webhooks(webhooks: &[(&str, &[String], &[&str])]) -> String {
     let mut yaml = "Webhooks:\n".to_owned();

@@ -1,16 +1,16 @@
-//! Apache Kafka's jars, from Maven, once for a checkout.
+//! Apache Kafka's jars, fetched with Maven once per checkout.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The version of tests/kafka/pom.xml; a change there must come here too, or the old jars stay in use.
+/// The version in tests/kafka/pom.xml. Change both together, or the old jars stay in use.
 const VERSION: &str = "4.1.1";
 
-/// The directory of the jars, filled by Maven when it is not there yet.
+/// Returns the directory of the jars. Maven fills it if it does not exist.
 ///
 /// # Errors
-/// Java or Maven is missing, or the jars can't be had: what to do is in the text.
+/// Java or Maven is missing, or the jars can't be fetched. The text says what to do.
 pub(crate) fn kafka_jars() -> Result<PathBuf, String> {
     for (tool, version) in [("java", "-version"), ("mvn", "--version")] {
         let found = Command::new(tool).arg(version).output().is_ok_and(|output| output.status.success());
@@ -21,18 +21,18 @@ pub(crate) fn kafka_jars() -> Result<PathBuf, String> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = repository.join("target");
     let jars = target.join(format!("kafka-{VERSION}"));
-    fs::create_dir_all(&target).map_err(|error| format!("{} can't be made: {error}", target.display()))?;
-    // Test binaries may run at the same time: one fetches, the others wait for it.
+    fs::create_dir_all(&target).map_err(|error| format!("can't create {}: {error}", target.display()))?;
+    // Test binaries may run in parallel: one fetches, the others wait for it.
     let lock = target.join("kafka.lock");
-    let lock = File::create(&lock).map_err(|error| format!("{} can't be made: {error}", lock.display()))?;
-    lock.lock().map_err(|error| format!("the lock on Kafka's jars can't be had: {error}"))?;
+    let lock = File::create(&lock).map_err(|error| format!("can't create {}: {error}", lock.display()))?;
+    lock.lock().map_err(|error| format!("can't lock Kafka's jars: {error}"))?;
     if !jars.exists() {
         fetch(&repository.join("tests/kafka/pom.xml"), &jars)?;
     }
     Ok(jars)
 }
 
-/// Fetches into a directory beside, which gets its name when it is whole.
+/// Fetches into a temporary directory next to the final one, and renames it when complete.
 fn fetch(pom: &Path, jars: &Path) -> Result<(), String> {
     let partial = jars.with_extension("partial");
     let output = Command::new("mvn")
@@ -41,9 +41,9 @@ fn fetch(pom: &Path, jars: &Path) -> Result<(), String> {
         .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
         .arg(format!("-DoutputDirectory={}", partial.display()))
         .output()
-        .map_err(|error| format!("mvn can't be started: {error}"))?;
+        .map_err(|error| format!("can't start mvn: {error}"))?;
     if !output.status.success() {
         return Err(format!("mvn can't fetch Kafka {VERSION}:\n{}", String::from_utf8_lossy(&output.stdout)));
     }
-    fs::rename(&partial, jars).map_err(|error| format!("{} can't be made: {error}", jars.display()))
+    fs::rename(&partial, jars).map_err(|error| format!("can't create {}: {error}", jars.display()))
 }

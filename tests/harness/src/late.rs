@@ -1,4 +1,4 @@
-//! A TCP proxy whose clients are heard late.
+//! A TCP proxy that delays the bytes of its clients.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::io::{self, Read as _, Write as _};
@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
-/// Passes on what comes to the port that is returned: to `port`, each piece late by a time in this range, as good as
-/// random; and back from it at once. It does so as long as the process lives.
+/// Starts a proxy to `port` and returns the proxy's port. Each chunk to `port` is delayed by a pseudorandom time in
+/// the range. Bytes back are passed on immediately. The proxy runs until the process ends.
 pub fn heard_late(port: u16, late: Range<Duration>) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     let own = listener.local_addr().expect("it is bound").port();
@@ -40,7 +40,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, before: impl Fn(u64)) {
         }
         Ok(())
     };
-    // Whichever side has gone, the other is told.
+    // Closes the other side, whichever side has gone.
     let _ = copy();
     let _ = to.shutdown(Shutdown::Write);
 }

@@ -1,8 +1,8 @@
-//! What the tests stand on: a broker, a receiver and the built program.
+//! Test harness: a broker, a receiver and the built program.
 //!
-//! Everything here blocks, so a test reads from top to bottom and may hold a client, a child process and a
-//! receiver at once without a runtime of its own. A crate and not a module of each test binary: it is
-//! compiled once, and what one binary leaves unused is no dead code.
+//! All calls here block. A test therefore reads from top to bottom, and can hold a client, a child process and a
+//! receiver at the same time without a runtime. The harness is a crate, not a module of each test binary: it is
+//! compiled once, and an item that one binary does not use causes no dead-code warning.
 
 pub mod api;
 mod broker;
@@ -27,10 +27,10 @@ pub use self::process::Ended;
 pub use self::receiver::{Answer, Receiver, Request, Signature};
 pub use self::site::{Instance, Running, Site};
 
-/// Asks `probe` again and again until it has an answer.
+/// Calls `probe` repeatedly until it returns a value.
 ///
 /// # Panics
-/// When `within` has passed, with `what` was waited for: a test has failed.
+/// When `within` has passed. The message names `what` was expected.
 #[track_caller]
 pub fn eventually<T>(what: &str, within: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
@@ -38,18 +38,19 @@ pub fn eventually<T>(what: &str, within: Duration, mut probe: impl FnMut() -> Op
         if let Some(answer) = probe() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {within:?} in vain: {what}");
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on now, nor is given to anybody's outgoing connection: those have ports from
-/// 32768 on (Linux' `ip_local_port_range`), and would now and then take that of a broker which is away, for good if it is
-/// the broker that they call.
+/// Returns a free port of 127.0.0.1 outside the range of outgoing connections.
+///
+/// Outgoing connections get ports from 32768 on (Linux' `ip_local_port_range`). One of them could take the port of a
+/// stopped broker, and would keep it if it is a connection to that broker.
 fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const PORTS: std::ops::Range<u32> = 12_000..32_000;
-    // Test processes that run side by side begin at different ones.
+    // Parallel test processes start at different ports.
     let first = std::process::id().wrapping_mul(7919);
     for _ in PORTS {
         let next = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));

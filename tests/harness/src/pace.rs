@@ -1,34 +1,36 @@
-//! Whether more calls came in a second than may come.
+//! Checks that a throttled webhook sends no more calls in a second than allowed.
 //!
-//! What decides is when calls were signed, which their instances do as they send them, and say to the second: machines as
-//! busy as these, where brokers, instances and the receiver share few cores, hold calls up on their way for most of a
-//! second. By two calls a second each has a slot of 525 ms and goes out up to 25 ms late, so that no second of the clock
-//! has three; but when slots are used twice, some have. When calls arrived is told beside it.
+//! The check counts the times of signing. Instances sign a call when they send it, with a timestamp in whole seconds.
+//! Arrival times are only reported: on a busy machine, where brokers, instances and the receiver share few cores, a
+//! call can arrive most of a second late.
+//!
+//! At two calls a second, each call has a slot of 525 ms and is sent up to 25 ms late. No clock second therefore has
+//! three calls, except when slots are used twice.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::Request;
 
-/// When calls came to a path that may have only so many in a second.
+/// Times of the calls to a path with a limit of calls per second.
 pub struct Pace {
     calls_a_second: usize,
     arrivals: Vec<Instant>,
-    /// How many calls were signed in each second.
+    /// The number of calls signed in each second.
     signed: HashMap<String, usize>,
 }
 
-/// What was seen of a pace.
+/// The measured pace of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub path: String,
     pub calls_a_second: usize,
     pub calls: usize,
-    /// How many came in the fullest second, held up or not.
+    /// Arrivals in the fullest period of one second, delayed ones included.
     pub fullest_second: usize,
-    /// How many were signed in the fullest second by the clock.
+    /// Calls signed in the fullest clock second.
     pub fullest_signed: usize,
-    /// The shortest time that brought one call more than a second may.
+    /// The shortest time in which one call more than the limit arrived.
     pub one_more_within: Option<Duration>,
 }
 
@@ -37,7 +39,7 @@ impl Pace {
         Self { calls_a_second, arrivals: Vec::new(), signed: HashMap::new() }
     }
 
-    /// Every attempt counts, whatever it is answered.
+    /// Counts a request. Every attempt counts, whatever its response.
     pub fn arrived(&mut self, request: &Request) {
         self.arrivals.push(request.at);
         let signed = request.headers.get("webhook-timestamp").and_then(|time| time.to_str().ok()).unwrap_or_default();
@@ -68,7 +70,7 @@ impl Seen {
         self.fullest_signed > self.calls_a_second
     }
 
-    /// Whether calls ever came as fast as they may: a pace that nothing presses for shows nothing.
+    /// Whether calls reached the limit. A test below the limit shows nothing.
     pub fn is_full(&self) -> bool {
         self.fullest_signed >= self.calls_a_second
     }

@@ -1,4 +1,4 @@
-//! Child processes that never outlive the test process, however it ends.
+//! Child processes that always end with the test process, however it ends.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -7,12 +7,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Reads the pipe from the test process. A line means that the child has been seen to; the end of the pipe
-/// without one means that the test process is gone, by whatever cause: then the child goes too, and its
-/// directory with it.
+/// Shell script of the watcher, which reads a pipe from the test process. A line means that the child has been
+/// reaped. The end of the pipe without a line means that the test process is gone, for whatever reason: the watcher
+/// then kills the child and removes its directory.
 const WATCH: &str = r#"read -r _ && exit; kill -9 "$1"; rm -rf "$2""#;
 
-/// How much of what a process said is shown where a test fails.
+/// Max lines of a process's output that a failed test shows.
 const LAST_LINES: usize = 60;
 
 /// A running child process with its watcher.
@@ -22,10 +22,10 @@ pub(crate) struct Process {
     said: Said,
 }
 
-/// How a process ended, and all it said.
+/// Exit status and complete output of a process.
 #[derive(Debug)]
 pub struct Ended {
-    /// None when a signal ended it.
+    /// `None` if a signal ended the process.
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub stdout: String,
@@ -33,7 +33,7 @@ pub struct Ended {
 }
 
 impl Process {
-    /// Starts a command. `directory` is what its watcher removes should the test process be killed.
+    /// Starts a command. The watcher removes `directory` if the test process is killed.
     ///
     /// # Panics
     /// The program can't be started.
@@ -44,7 +44,7 @@ impl Process {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
-            .unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
+            .unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
         let watcher = Command::new("sh")
             .args(["-c", WATCH, "watch", &child.id().to_string()])
             .arg(directory)
@@ -58,43 +58,46 @@ impl Process {
         Self { child, watcher, said }
     }
 
-    /// Whether it runs still.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("the child is ours to wait for").is_none()
+        self.child.try_wait().expect("the child belongs to this process").is_none()
     }
 
-    /// What it wrote to stdout so far.
+    /// Its output on stdout so far.
     pub fn stdout(&self) -> String {
         self.said.lines.lock().expect("no reader panics").0.clone()
     }
 
-    /// What it wrote to stderr so far.
+    /// Its output on stderr so far.
     pub fn stderr(&self) -> String {
         self.said.lines.lock().expect("no reader panics").1.clone()
     }
 
-    /// Sends a signal by its name: `TERM`, `KILL`, `STOP`, `CONT`.
+    /// Sends a signal by name: `TERM`, `KILL`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "kill", name, &pid]).status();
-        assert!(status.is_ok_and(|status| status.success()), "process {pid} can't be sent SIG{name}");
+        assert!(status.is_ok_and(|status| status.success()), "can't send SIG{name} to process {pid}");
     }
 
-    /// Waits for its end.
+    /// Waits until the process has ended.
     ///
     /// # Panics
-    /// It has not ended in time; the message has what it said last.
+    /// The process has not ended in time. The message contains its output on stderr.
     #[track_caller]
     pub fn wait(mut self, within: Duration) -> Ended {
         let deadline = Instant::now() + within;
         while self.is_running() {
-            assert!(Instant::now() < deadline, "still running after {within:?}; it said:\n{}", self.stderr());
+            assert!(
+                Instant::now() < deadline,
+                "still running after {within:?}; its output on stderr:\n{}",
+                self.stderr()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         self.end()
     }
 
-    /// Kills it with -9.
+    /// Kills the process with SIGKILL.
     pub fn kill(mut self) -> Ended {
         self.end()
     }
@@ -105,11 +108,11 @@ impl Process {
         Ended { code: status.code(), signal: status.signal(), stdout, stderr }
     }
 
-    /// Ends the child, then its watcher: in this order the watcher never kills a pid that is another's by now.
+    /// Reaps the child, then its watcher. In this order the watcher never kills a reused pid.
     fn reap(&mut self) -> ExitStatus {
-        // A child that has ended by itself can't be killed; its status tells.
+        // A child that has already ended can't be killed. Its status says how it ended.
         let _ = self.child.kill();
-        let status = self.child.wait().expect("the child is ours to wait for");
+        let status = self.child.wait().expect("the child belongs to this process");
         if let Some(mut pipe) = self.watcher.stdin.take() {
             let _ = pipe.write_all(b"done\n");
         }
@@ -119,7 +122,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Of a test that fails, what its processes said last is most of the story.
+    /// Prints the last output of the process when a test fails, because it usually explains the failure.
     fn drop(&mut self) {
         self.reap();
         if std::thread::panicking() {
@@ -135,7 +138,7 @@ fn last_lines(text: &str) -> &str {
     before.map_or(text, |(end, _)| &text[end + 1..])
 }
 
-/// What a process said on stdout and stderr, read as it comes so that it never blocks on a full pipe.
+/// Output of a process on stdout and stderr. It is read continuously, so the process never blocks on a full pipe.
 #[derive(Clone, Default)]
 struct Said {
     lines: Arc<Mutex<(String, String)>>,
@@ -157,7 +160,7 @@ impl Said {
         self.readers.lock().expect("no reader panics").push(reader);
     }
 
-    /// All of it, once the process has ended.
+    /// The complete output, once the process has ended.
     fn all(&self) -> (String, String) {
         for reader in self.readers.lock().expect("no reader panics").drain(..) {
             let _ = reader.join();

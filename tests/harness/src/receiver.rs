@@ -20,58 +20,58 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-/// A server that records what it is sent and answers as it is told: 204 unless told otherwise.
+/// A server that records requests and answers as configured. The default is 204.
 pub struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
-    /// Dropping it stops the server and resets what it holds open.
+    /// Dropping it stops the server and resets its open connections.
     _stop: oneshot::Sender<Infallible>,
 }
 
-/// One request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The path of the URL: which webhook it is for.
+    /// The path of the URL, which identifies the webhook.
     pub path: String,
     /// The `webhook-id` header.
     pub message_id: String,
     pub headers: HeaderMap,
     pub body: Bytes,
     pub signature: Signature,
-    /// What it is answered.
+    /// The answer to this request.
     pub answer: Answer,
     pub at: Instant,
 }
 
-/// What the `standardwebhooks` crate says of a request's signature.
+/// Result of checking a request's signature with the `standardwebhooks` crate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signature {
     Good,
     Bad(String),
-    /// The path's secret is not known.
+    /// No secret is configured for the path.
     Unchecked,
 }
 
-/// What a request is answered.
+/// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Status(u16),
-    /// A status, and a header with it.
+    /// A status with one header.
     With(u16, &'static str, String),
     /// A status with a body.
     Body(u16, &'static str),
-    /// A status after a while.
+    /// A status after a delay.
     Late(Duration, u16),
-    /// Nothing, with the connection left open.
+    /// No response; the connection stays open.
     Hang,
-    /// Nothing, with the connection closed.
+    /// No response; the connection is closed.
     Close,
-    /// Bytes that are no HTTP, with the connection closed after them.
+    /// Bytes that are not HTTP, then the connection is closed.
     Garbage,
 }
 
 impl Answer {
-    /// Whether it says that the message has been taken.
+    /// Whether the answer acknowledges the message.
     pub fn is_success(&self) -> bool {
         match self {
             Self::Status(status) | Self::With(status, ..) | Self::Body(status, _) | Self::Late(_, status) => {
@@ -87,7 +87,7 @@ type Observer = Box<dyn Fn(&Request) + Send + Sync>;
 struct Shared {
     state: Mutex<State>,
     arrived: Condvar,
-    /// Who looks at the requests instead of their being kept.
+    /// Called with each request. If set, requests are not kept.
     observer: Option<Observer>,
 }
 
@@ -110,12 +110,12 @@ impl Receiver {
         Receiver::serve(None)
     }
 
-    /// Starts a receiver that keeps no request but shows each to `observer`: for hundreds of thousands.
+    /// Starts a receiver that passes each request to `observer` and keeps none, for tests with hundreds of thousands.
     pub fn observed(observer: impl Fn(&Request) + Send + Sync + 'static) -> Receiver {
         Receiver::serve(Some(Box::new(observer)))
     }
 
-    /// The server has a thread of its own, so it answers however long a test blocks.
+    /// Serves in a separate thread, so the receiver answers while a test blocks.
     fn serve(observer: Option<Observer>) -> Receiver {
         let shared = Arc::new(Shared { state: Mutex::default(), arrived: Condvar::new(), observer });
         let (stop, stopped) = oneshot::channel::<Infallible>();
@@ -141,12 +141,13 @@ impl Receiver {
         format!("http://{}{path}", self.address)
     }
 
-    /// Answers every request to a path like this from now on.
+    /// Sets the answer to all requests to a path from now on.
     pub fn answer(&self, path: &str, answer: Answer) {
         self.endpoint(path, |endpoint| endpoint.then = Some(answer));
     }
 
-    /// Answers the next requests to a path like these, in order, before what [`Receiver::answer`] says.
+    /// Sets the answers to the next requests to a path, in order. The answer of [`Receiver::answer`] applies after
+    /// them.
     pub fn answer_first(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
         self.endpoint(path, |endpoint| endpoint.first.extend(answers));
     }
@@ -162,15 +163,15 @@ impl Receiver {
         change(state.endpoints.entry(path.to_owned()).or_default());
     }
 
-    /// The requests to a path so far, in the order of their arrival.
+    /// The requests to a path so far, in order of arrival.
     pub fn requests(&self, path: &str) -> Vec<Request> {
         of_path(&self.shared.state.lock().expect("no holder panics"), path)
     }
 
-    /// Waits until a path has had so many requests, and returns those it had.
+    /// Waits until a path has received `count` requests, and returns all it has received.
     ///
     /// # Panics
-    /// They do not come in time.
+    /// They do not arrive in time.
     #[track_caller]
     pub fn wait(&self, path: &str, count: usize, within: Duration) -> Vec<Request> {
         let state = self.shared.state.lock().expect("no holder panics");
@@ -178,7 +179,7 @@ impl Receiver {
         let (state, waited) = self.shared.arrived.wait_timeout_while(state, within, enough).expect("no holder panics");
         let had = of_path(&state, path);
         drop(state);
-        assert!(!waited.timed_out(), "{path} had {} requests of {count} in {within:?}: {had:#?}", had.len());
+        assert!(!waited.timed_out(), "{path} received {} requests of {count} in {within:?}: {had:#?}", had.len());
         had
     }
 }
@@ -189,7 +190,7 @@ fn of_path(state: &State, path: &str) -> Vec<Request> {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
-        // A connection that is gone before it is accepted is its client's affair.
+        // A connection that is gone before it is accepted is not the receiver's problem.
         let Ok((stream, _)) = listener.accept().await else { continue };
         tokio::spawn(connection(stream, shared.clone()));
     }
@@ -199,14 +200,14 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| Box::pin(receive(request, &shared)));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // An error is a client that was killed, or an answer that closes the connection.
+    // The error is a killed client, or an answer that closes the connection.
     let Err(error) = poll_fn(|context| connection.poll_without_shutdown(context)).await else { return };
     if let Some(Closed(last_words)) = error.source().and_then(|source| source.downcast_ref()) {
         let _ = connection.into_parts().io.into_inner().write_all(last_words).await;
     }
 }
 
-/// Closing the connection is an error to hyper. These bytes are the last on it.
+/// Last bytes before the connection closes. For hyper, closing the connection is an error.
 #[derive(Debug)]
 struct Closed(&'static [u8]);
 
@@ -220,13 +221,13 @@ impl std::error::Error for Closed {}
 
 async fn receive(request: http::Request<Incoming>, shared: &Shared) -> Result<Response<Full<Bytes>>, Closed> {
     let (head, body) = request.into_parts();
-    // A body that ends early is no request: its client was killed while sending.
+    // An incomplete body is not a request: its client was killed while sending.
     let body = body.collect().await.map_err(|_| Closed(b""))?.to_bytes();
     match shared.record(head, body) {
         Answer::Status(status) => Ok(response(status)),
         Answer::With(status, name, value) => {
             let mut response = response(status);
-            response.headers_mut().insert(name, value.parse().expect("the test's header value is one"));
+            response.headers_mut().insert(name, value.parse().expect("the test's header value is valid"));
             Ok(response)
         }
         Answer::Body(status, body) => Ok(response(status).map(|_| Full::from(body))),
@@ -241,7 +242,7 @@ async fn receive(request: http::Request<Incoming>, shared: &Shared) -> Result<Re
 }
 
 fn response(status: u16) -> Response<Full<Bytes>> {
-    Response::builder().status(status).body(Full::default()).expect("the test's status is one")
+    Response::builder().status(status).body(Full::default()).expect("the test's status is valid")
 }
 
 impl Shared {

@@ -1,5 +1,4 @@
-//! One installation of the built program: topics and a group of its own, a configuration, any number of
-//! instances.
+//! One installation of the built program: dedicated topics and a group, a configuration, any number of instances.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,7 +17,7 @@ use crate::api::{Api, Credentials};
 use crate::process::{Ended, Process};
 use crate::{Broker, eventually, free_port};
 
-/// How long a command, a start or a stop may take before a test gives up.
+/// Timeout of a command, a start or a stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An installation on a broker, with one source of the `outhook` format.
@@ -34,14 +33,14 @@ pub struct Site {
     pub dead_letters: String,
     pub stats: String,
     pub message_log: String,
-    /// What the names of the retry topics begin with.
+    /// Prefix of the names of the retry topics.
     pub retries: String,
     pub overflow: String,
     pub row_order: String,
     pub group: String,
 }
 
-/// A command of a site that has not ended yet.
+/// A running command of a site.
 pub struct Running(Process);
 
 /// A running instance of a site.
@@ -51,12 +50,12 @@ pub struct Instance {
 }
 
 impl Site {
-    /// Topics and configuration for `program`, which is `env!("CARGO_BIN_EXE_outhook")` of the test.
+    /// Creates topics and configuration for `program`, which is `env!("CARGO_BIN_EXE_outhook")` of the test.
     pub fn new(program: &'static str, partitions: i32) -> Site {
         Site::on(Broker::get(), program, partitions)
     }
 
-    /// The same on another broker than the shared one.
+    /// Creates a site on another broker than the shared one.
     pub fn on(broker: &'static Broker, program: &'static str, partitions: i32) -> Site {
         let directory = tempfile::Builder::new().prefix("outhook-site-").tempdir().expect("a temporary directory");
         let mut site = Site {
@@ -96,7 +95,7 @@ impl Site {
         site.set("operator_events.topic", broker.unique("operator-events"));
         site.set("message_log.topic", site.message_log.clone());
         site.set("message_log.partitions", 2);
-        // As few as will do: every instance that starts looks at each of them.
+        // Few retry topics and partitions, because each instance checks all of them at its start.
         site.set("retries.topic", site.retries.clone());
         site.set("retries.tiers", vec!["200ms", "1s"]);
         site.set("retries.partitions", 2);
@@ -120,7 +119,7 @@ impl Site {
         table.insert(name.to_owned(), value.into());
     }
 
-    /// Produces row changes and waits until they are acknowledged: `(key, value)`.
+    /// Produces row changes, as `(key, value)`, and waits until they are acknowledged.
     pub fn produce<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, records: impl IntoIterator<Item = (K, V)>) {
         self.broker.produce(&self.changes, records);
     }
@@ -131,15 +130,15 @@ impl Site {
         self.broker.await_committed(&self.group, &self.changes, within);
     }
 
-    /// Applies webhooks, as YAML.
+    /// Applies webhooks, given as YAML.
     ///
     /// # Panics
-    /// They are refused.
+    /// They are rejected.
     #[track_caller]
     pub fn apply(&self, webhooks: &str) -> Ended {
         let file = self.file("yaml", webhooks);
         let ended = self.run(&["apply", "-f", &file.display().to_string()]);
-        assert_eq!(ended.code, Some(0), "apply is refused:\n{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code, Some(0), "apply has failed:\n{}{}", ended.stdout, ended.stderr);
         ended
     }
 
@@ -154,7 +153,7 @@ impl Site {
         self.config(free_port())
     }
 
-    /// Starts a command of the program with the site's configuration, and waits for nothing.
+    /// Starts a command of the program with the site's configuration, without waiting.
     pub fn begin(&self, arguments: &[&str]) -> Running {
         let config = self.configuration();
         let mut command = Command::new(self.program);
@@ -162,16 +161,17 @@ impl Site {
         Running(Process::spawn(&mut command, self.directory.path()))
     }
 
-    /// Makes an API client, with further options of `outhook clients create`.
+    /// Creates an API client, with further options of `outhook clients create`.
     ///
     /// # Panics
-    /// It is refused.
+    /// The command fails.
     #[track_caller]
     pub fn client(&self, options: &[&str]) -> Credentials {
         let made = self.run(&[&["clients", "create", "--name", "John Doe (john.doe@acme.com)"], options].concat());
         assert_eq!(made.code, Some(0), "{}{}", made.stdout, made.stderr);
         let value = |name: &str| {
-            let line = made.stdout.lines().find(|line| line.starts_with(name)).expect("what was made is printed");
+            let line =
+                made.stdout.lines().find(|line| line.starts_with(name)).expect("the command prints id and secret");
             line[name.len()..].trim().to_owned()
         };
         Credentials { id: value("client_id"), secret: value("client_secret") }
@@ -180,7 +180,7 @@ impl Site {
     /// Starts an instance and waits until it is ready.
     ///
     /// # Panics
-    /// It ends or does not become ready; the message has what it said.
+    /// The instance ends or does not become ready. The message contains its output.
     #[track_caller]
     pub fn start(&self) -> Instance {
         let mut instance = self.launch();
@@ -188,7 +188,7 @@ impl Site {
         instance
     }
 
-    /// Starts an instance and waits for nothing.
+    /// Starts an instance without waiting.
     pub fn launch(&self) -> Instance {
         let port = free_port();
         let mut command = Command::new(self.program);
@@ -197,11 +197,11 @@ impl Site {
         Instance { process, address: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
-    /// Writes a file of the site's own and returns its path.
+    /// Writes a file to the site's directory and returns its path.
     pub fn file(&self, extension: &str, text: &str) -> PathBuf {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let path = self.directory.path().join(format!("{number}.{extension}"));
-        fs::write(&path, text).unwrap_or_else(|error| panic!("{} can't be written: {error}", path.display()));
+        fs::write(&path, text).unwrap_or_else(|error| panic!("can't write {}: {error}", path.display()));
         path
     }
 
@@ -214,22 +214,22 @@ impl Site {
 }
 
 impl Running {
-    /// Does what Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) {
         self.0.signal("INT");
     }
 
-    /// Waits for its end.
+    /// Waits until the command has ended.
     ///
     /// # Panics
-    /// It has not ended in time.
+    /// The command has not ended in time.
     #[track_caller]
     pub fn wait(self) -> Ended {
         self.0.wait(PATIENCE)
     }
 }
 
-/// Says so when it is dropped.
+/// Sets a flag when it is dropped.
 struct Done<'a>(&'a AtomicBool);
 
 impl Drop for Done<'_> {
@@ -239,20 +239,20 @@ impl Drop for Done<'_> {
 }
 
 impl Instance {
-    /// Waits until it says that it is ready.
+    /// Waits until the instance is ready.
     ///
     /// # Panics
-    /// It ends or does not become ready; the message has what it said.
+    /// The instance ends or does not become ready. The message contains its output.
     #[track_caller]
     pub fn await_ready(&mut self) {
         let ready = self.is_ready_before_it_ends();
         assert!(ready, "the instance has ended:\n{}", self.said());
     }
 
-    /// Waits until it says that it is ready; false if it has ended before, with the reason in what it said.
+    /// Waits until the instance is ready. Returns false if it ends first; its output then contains the reason.
     ///
     /// # Panics
-    /// It does neither in time.
+    /// Neither happens in time.
     #[track_caller]
     pub fn is_ready_before_it_ends(&mut self) -> bool {
         eventually("the instance is ready", PATIENCE, || {
@@ -260,32 +260,32 @@ impl Instance {
         })
     }
 
-    /// Where it listens: `http://127.0.0.1:12345`.
+    /// URL of the listener: `http://127.0.0.1:12345`.
     pub fn base(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// A client of its API, as soon as it knows the definitions.
+    /// A client of the instance's API, once the instance has read the definitions.
     ///
     /// # Panics
-    /// The credentials are refused, or it does not answer.
+    /// The credentials are rejected, or the instance does not answer.
     #[track_caller]
     pub fn api(&self, credentials: &Credentials) -> Api {
-        eventually("the API gives a token", PATIENCE, || Api::try_connect(&self.base(), credentials).ok())
+        eventually("the API returns a token", PATIENCE, || Api::try_connect(&self.base(), credentials).ok())
     }
 
-    /// Whether it says that it is ready.
+    /// Whether the instance reports that it is ready.
     pub fn is_ready(&self) -> bool {
         self.get("/health/ready").is_some_and(|(status, _)| status == 200)
     }
 
-    /// What it answers when it is asked whether it is ready.
+    /// The body of the readiness response.
     #[track_caller]
     pub fn readiness(&self) -> String {
         self.get("/health/ready").expect("the instance answers").1
     }
 
-    /// Every series of /metrics by its name and labels, as Prometheus's text has them.
+    /// All series of /metrics by name and labels, as in Prometheus's text format.
     #[track_caller]
     pub fn metrics(&self) -> HashMap<String, f64> {
         let (status, text) = self.get("/metrics").expect("the instance serves its metrics");
@@ -297,20 +297,19 @@ impl Instance {
             .collect()
     }
 
-    /// The sum of a metric over all its labels.
+    /// The sum of a metric over all label values.
     #[track_caller]
     pub fn metric(&self, name: &str) -> f64 {
         let of_name = |series: &str| series.split('{').next() == Some(name);
         self.metrics().iter().filter(|(series, _)| of_name(series)).map(|(_, value)| value).sum()
     }
 
-    /// What it wrote to stdout and stderr so far.
+    /// Its output on stdout and stderr so far.
     pub fn said(&self) -> String {
         self.process.stdout() + &self.process.stderr()
     }
 
-    /// Lets it run and pause in turn while something is done: what a busy machine, or a container's CPU quota, makes of
-    /// any process.
+    /// Alternately pauses and continues the process during `work`, as a busy machine or a container's CPU quota does.
     pub fn pausing<T>(&self, run: Duration, pause: Duration, work: impl FnOnce() -> T) -> T {
         let is_done = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -322,18 +321,18 @@ impl Instance {
                     thread::sleep(run);
                 }
             });
-            // Also when the work panics: the scope waits for the thread.
+            // Sets the flag even if `work` panics: the scope waits for the thread.
             let _done = Done(&is_done);
             work()
         })
     }
 
-    /// Asks it to stop.
+    /// Sends SIGTERM.
     pub fn ask_to_stop(&self) {
         self.process.signal("TERM");
     }
 
-    /// Waits for its end.
+    /// Waits until the instance has ended.
     ///
     /// # Panics
     /// It has not ended in time.
@@ -342,20 +341,20 @@ impl Instance {
         self.process.wait(PATIENCE)
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends SIGTERM and waits until the instance has ended.
     #[track_caller]
     pub fn stop(self) -> Ended {
         self.ask_to_stop();
         self.wait()
     }
 
-    /// Kills it with -9.
+    /// Kills the instance with SIGKILL.
     pub fn kill(self) -> Ended {
         self.process.kill()
     }
 
-    /// Answers a GET with status and body; None if nobody listens. HTTP/1.0 has no chunks and ends with the
-    /// connection, so nothing more than this is needed to speak it.
+    /// Sends a GET and returns status and body; `None` if no response arrives. HTTP/1.0 has no chunked encoding and
+    /// the response ends with the connection, so this code suffices.
     fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;

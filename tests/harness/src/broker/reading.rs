@@ -1,4 +1,4 @@
-//! Topics, read to their ends.
+//! Reads topics to their ends.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Broker, PATIENCE};
 
-/// A record as it is kept in a topic.
+/// A record as stored in a topic.
 #[derive(Debug, Clone)]
 pub struct Stored {
     pub partition: i32,
@@ -21,33 +21,33 @@ pub struct Stored {
     pub headers: Vec<(String, String)>,
 }
 
-/// How far a topic has been read: at first not at all.
+/// How far a topic has been read. The default is its start.
 #[derive(Debug, Clone, Default)]
 pub struct Position {
-    /// By partition: the offset behind the last record.
+    /// The offset after the last record that was read, by partition.
     next: HashMap<i32, i64>,
 }
 
 impl Stored {
-    /// The first header of a name.
+    /// The first header with a name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
 impl Broker {
-    /// All records of a topic that a transaction has not left invisible, partition after partition.
+    /// All committed records of a topic, sorted by partition and offset.
     pub fn read_all(&self, topic: &str) -> Vec<Stored> {
         self.read_as(topic, "read_committed")
     }
 
-    /// The same with the records of transactions that were aborted or are open still.
+    /// All records of a topic, including those of aborted and open transactions.
     pub fn read_uncommitted(&self, topic: &str) -> Vec<Stored> {
         self.read_as(topic, "read_uncommitted")
     }
 
-    /// Shows what has come to a topic since it was read last, each partition's records in their order: for topics that
-    /// are too large to be read again and again, or to be kept.
+    /// Passes the records that a topic has got since the last read to `see`, in order of offset per partition. For
+    /// topics that are too large to keep or to read repeatedly.
     pub fn read_on(&self, topic: &str, position: &mut Position, see: impl FnMut(Stored)) {
         self.read(topic, "read_committed", position, see);
     }
@@ -64,10 +64,10 @@ impl Broker {
         let mut assignment = TopicPartitionList::new();
         for partition in 0..self.partitions(topic) {
             let next = position.next.get(&partition).map_or(Offset::Beginning, |next| Offset::Offset(*next));
-            assignment.add_partition_offset(topic, partition, next).expect("where it was read to is an offset");
+            assignment.add_partition_offset(topic, partition, next).expect("the position is an offset");
         }
-        // A topic that is written all the time has no end but the one that it had. Where a leader is away nobody knows
-        // that; and behind the last record there may be marks of transactions, which nobody is shown.
+        // A topic with constant writes has no final end, so the end at this time counts. It is unknown while a leader
+        // is away. Transaction markers may follow the last record, and consumers do not see them.
         let end = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).map_or(i64::MAX, |(_, end)| end);
         let mut open: HashMap<i32, i64> = (0..assignment.count() as i32).map(|of| (of, end(of))).collect();
         consumer.assign(&assignment).expect("the partitions were just listed");
@@ -80,10 +80,10 @@ impl Broker {
                     see(stored(&message));
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
-                // A broker that is away; the client reads on from the partition's next leader.
+                // The broker is away. The client continues from the partition's next leader.
                 Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
-                Some(Err(error)) => panic!("the topic {topic} can't be read: {error}"),
-                None => panic!("the topic {topic} did not come to its end in {PATIENCE:?}"),
+                Some(Err(error)) => panic!("can't read the topic {topic}: {error}"),
+                None => panic!("the end of the topic {topic} was not reached in {PATIENCE:?}"),
             }
         }
     }
