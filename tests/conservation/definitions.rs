@@ -1,4 +1,4 @@
-//! The webhooks of a turmoil: those that stay, and guests that come and go meanwhile.
+//! The webhooks of a turmoil test: permanent ones, and guests that are added and removed meanwhile.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use harness::{Credentials, Instance, Receiver, SECRET, Site, eventually, webhook
 
 use crate::residents::Resident;
 
-/// How long every instance may take to know a change.
+/// Timeout until each instance has read a change.
 const SOON: Duration = Duration::from_secs(30);
 
-/// What is defined now.
+/// The current definitions.
 pub struct Definitions {
     residents: Vec<Webhook>,
     guests: Vec<Webhook>,
@@ -28,7 +28,7 @@ struct Webhook {
 }
 
 impl Definitions {
-    /// Applies the webhooks that stay.
+    /// Applies the permanent webhooks.
     pub fn new(site: &Site, receiver: &Receiver, residents: &[Resident]) -> Self {
         let residents = residents.iter().map(|resident| {
             let Resident { in_row_order, calls_a_second, .. } = *resident;
@@ -40,12 +40,12 @@ impl Definitions {
         this
     }
 
-    /// The path of the guest that comes next.
+    /// The path of the next guest.
     pub fn next_path(&self) -> String {
         format!("/guest-{}", self.number + 1)
     }
 
-    /// Adds a webhook, and returns its path once all instances know it.
+    /// Adds a webhook, and returns its path once all instances have read it.
     pub fn welcome<'a>(
         &mut self,
         site: &Site,
@@ -63,8 +63,8 @@ impl Definitions {
         path
     }
 
-    /// Disables or deletes the guest that has been there for longest, and returns its path once all instances know
-    /// it; None when there is no guest.
+    /// Disables or deletes the oldest guest, and returns its path once all instances have read that. `None` if there
+    /// is no guest.
     pub fn dismiss<'a>(
         &mut self,
         site: &Site,
@@ -90,7 +90,7 @@ impl Definitions {
         assert_eq!(applied.code, Some(0), "{}{}", applied.stdout, applied.stderr);
     }
 
-    /// Waits until each instance shows a webhook as it is to be.
+    /// Waits until each instance shows the expected state of a webhook.
     fn await_known<'a>(&self, instances: impl Iterator<Item = &'a Instance>, webhook: &Webhook) {
         const LIST: &str = "/v3/outgoingWebhooks";
         for instance in instances {

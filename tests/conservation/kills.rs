@@ -1,4 +1,4 @@
-//! Two instances that are killed with -9 again and again.
+//! Two instances that are repeatedly killed with SIGKILL.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
@@ -12,14 +12,14 @@ use crate::random::Random;
 use crate::verdict::Verdict;
 use crate::{OUTHOOK, from_environment, run_group, seed, turn};
 
-/// How many row changes, if this is set.
+/// Environment variable with the number of row changes. Optional.
 const CHANGES: &str = "OUTHOOK_CONSERVATION_CHANGES";
 
 const PATHS: [&str; 2] = ["/one", "/two"];
 const KILLS: usize = 4;
 const PARTITIONS: i32 = 8;
 
-/// What has settled is committed every quarter of a second; the rest is for a machine that is busy.
+/// Settled records are committed every 250 ms. The rest is slack for a busy machine.
 const NOT_COMMITTED: Duration = Duration::from_secs(1);
 
 #[test]
@@ -36,10 +36,10 @@ fn nothing_is_lost_when_an_instance_is_killed_again_and_again() {
     let mut victim = judged.site.start();
     for kill in 0..KILLS {
         let (from, to) = (changes * kill / KILLS, changes * (kill + 1) / KILLS);
-        // Somewhere in the middle of this part's messages.
+        // A random moment in the middle of this part's messages.
         let moment = judged.delivered() + (to - from) * PATHS.len() / 8 * (1 + random.below(4)) / 2;
         judged.site.produce((from..to).map(order));
-        harness::eventually("the kill's moment comes", Duration::from_secs(120), || {
+        harness::eventually("it is time for the kill", Duration::from_secs(120), || {
             (judged.delivered() >= moment).then_some(())
         });
         judged.kill(victim);
@@ -48,12 +48,13 @@ fn nothing_is_lost_when_an_instance_is_killed_again_and_again() {
     assert_all_was_in_flight(&judged.end(changes, [survivor, victim]));
 }
 
-/// While the group has not noticed the first kill yet and a new member joins it, the other instance goes on, and is killed
-/// too. With the classic protocol its commits would wait for the join, and so for the first one's session to end.
+/// The second instance keeps running while a new member joins the group, which has not noticed the first kill yet.
+/// Then it is killed too. With the classic protocol its commits would wait for the join, and therefore until the
+/// first instance's session ends.
 #[test]
 fn what_comes_again_after_a_kill_in_the_wake_of_another_was_in_flight() {
     let _turn = turn();
-    if !Broker::get().is_kafka_for("a kill in the wake of another") {
+    if !Broker::get().is_kafka_for("a kill shortly after another") {
         return;
     }
     let judged = Judged::start("consumer", |_| {});
@@ -61,13 +62,13 @@ fn what_comes_again_after_a_kill_in_the_wake_of_another_was_in_flight() {
     assert_all_was_in_flight(&judged.end(changes, instances));
 }
 
-/// With the classic protocol, where commits wait then, the partitions wait with them: what comes again has a bound all the
-/// same.
+/// With the classic protocol commits wait in this case, and the partitions pause. The number of repeated deliveries
+/// is therefore limited here too.
 #[test]
 fn no_more_comes_again_after_a_kill_than_may_be_uncommitted() {
     const UNCOMMITTED: usize = 5;
     const QUEUE: usize = 32;
-    /// Where calls go that find no room in the queue: two topics of two partitions.
+    /// Calls without room in the queue go to two topics of two partitions each.
     const RETRY_PARTITIONS: usize = 4;
     let _turn = turn();
     if !Broker::get().is_kafka_for("a kill while commits wait") {
@@ -79,8 +80,8 @@ fn no_more_comes_again_after_a_kill_than_may_be_uncommitted() {
     });
     let (changes, instances) = judged.kill_one_in_the_wake_of_another();
     let verdict = judged.end(changes, instances);
-    // Of each partition what is uncommitted and the record at hand, and what is in the queues. That is much: an instance
-    // has half of the partitions, and its queues are full only while it catches up.
+    // Per partition: the uncommitted records and the current one. Per path: the queue. The bound is generous: an
+    // instance has half of the partitions, and its queues are full only while it catches up.
     let records = (PATHS.len() * PARTITIONS as usize + RETRY_PARTITIONS) * (UNCOMMITTED + 1);
     let after_a_kill = records + PATHS.len() * QUEUE;
     assert!(verdict.duplicates <= KILLS * after_a_kill, "more than {KILLS} times {after_a_kill}: {verdict:?}");
@@ -88,20 +89,23 @@ fn no_more_comes_again_after_a_kill_than_may_be_uncommitted() {
 
 fn assert_all_was_in_flight(verdict: &Verdict) {
     verdict.assert_explained();
-    assert!(verdict.duplicates <= verdict.uncertain, "more came again than may not be committed: {verdict:?}");
+    assert!(
+        verdict.duplicates <= verdict.uncertain,
+        "more were delivered again than could be uncommitted: {verdict:?}"
+    );
 }
 
-/// A site with two webhooks, and the judge of what they get.
+/// A site with two webhooks, and the oracle for their messages.
 struct Judged {
     site: Site,
-    /// Kept, since it ends when it is dropped.
+    /// Kept, because dropping it stops the server.
     _receiver: Receiver,
     oracle: Arc<Mutex<Oracle>>,
     started: Instant,
 }
 
 impl Judged {
-    /// With a group that is run by a protocol, and whatever else is set.
+    /// Starts a site whose group has this protocol, with further settings by `set`.
     fn start(protocol: &str, set: impl FnOnce(&mut Site)) -> Self {
         let oracle = Arc::<Mutex<Oracle>>::default();
         let observing = oracle.clone();
@@ -134,10 +138,10 @@ impl Judged {
         println!("killed at {} messages, {:.1?}", self.delivered(), self.started.elapsed());
     }
 
-    /// Kills both of two instances 3 s after one another, each replaced at once, and both once more; row changes come all
-    /// the time. Returns how many there were, and who is alive.
+    /// Kills both of two instances, 3 s apart. Each is replaced immediately. Then does the same once more. Row
+    /// changes are written throughout. Returns their number, and the running instances.
     fn kill_one_in_the_wake_of_another(&self) -> (usize, [Instance; 2]) {
-        /// How many seconds before each time; the second, because the group has to come to rest first.
+        /// Seconds before each pair of kills. The second is longer, because the group has to stabilize first.
         const CALM: [u64; KILLS / 2] = [3, 8];
         let mut instances = [self.site.start(), self.site.start()];
         let mut changes = 0;
@@ -160,11 +164,11 @@ impl Judged {
         (changes, instances)
     }
 
-    /// Waits until the changes have come, and judges.
+    /// Waits until the changes have arrived, and returns the verdict.
     fn end(self, changes: usize, instances: [Instance; 2]) -> Verdict {
         self.site.await_settled(Duration::from_secs(300));
-        // What found no room for a moment waits in a retry topic, which is no loss.
-        harness::eventually("what waits in retry topics arrives", Duration::from_secs(60), || {
+        // A call that briefly found no room waits in a retry topic. That is not a loss.
+        harness::eventually("the calls in retry topics arrive", Duration::from_secs(60), || {
             (self.delivered() >= changes * PATHS.len()).then_some(())
         });
         let seconds = self.started.elapsed().as_secs_f64();

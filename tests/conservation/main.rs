@@ -1,7 +1,8 @@
-//! What goes in comes out, whatever happens on the way: the oracle tests, on real Kafka with several instances.
+//! Conservation tests: every input leads to its outputs, whatever crashes on the way. They run on real Kafka with
+//! several instances, and an oracle judges the outputs.
 //!
-//! Each prints its seed, and takes it back from the environment to do the same in the same order again. What a
-//! machine does between two steps is not part of the seed.
+//! Each test prints its seed. With that seed in the environment it takes the same steps in the same order again. The
+//! seed does not determine what the machine does between two steps.
 
 mod crashes;
 mod definitions;
@@ -22,24 +23,24 @@ use harness::Site;
 /// The program under test.
 const OUTHOOK: &str = env!("CARGO_BIN_EXE_outhook");
 
-/// The seed of whatever is left to chance, if this is set.
+/// Environment variable with the seed of all random choices. Optional.
 const SEED: &str = "OUTHOOK_CONSERVATION_SEED";
 
-/// The seed of a test, which is printed with the way to have it again.
+/// Returns the seed of a test, and prints it with the way to use it again.
 fn seed() -> u64 {
     let now = || SystemTime::UNIX_EPOCH.elapsed().expect("the clock is past 1970").as_nanos() as u64;
     let seed = from_environment(SEED).unwrap_or_else(now);
-    println!("seed {seed}; {SEED}={seed} takes the same steps");
+    println!("seed {seed}; {SEED}={seed} repeats the same steps");
     seed
 }
 
 fn from_environment<T: FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")))
 }
 
-/// Has the site's group run by a protocol, "classic" or "consumer", so that it takes a member for gone that it does not hear
-/// for 6 s. With the latter the brokers decide, and those of the tests have the same time.
+/// Sets the protocol of the site's group, "classic" or "consumer", and a session timeout of 6 s. With "consumer" the
+/// brokers define the timeout, and the brokers of the tests have the same value.
 fn run_group(site: &mut Site, protocol: &str) {
     site.set("kafka.group_protocol", protocol);
     if protocol == "classic" {
@@ -47,7 +48,7 @@ fn run_group(site: &mut Site, protocol: &str) {
     }
 }
 
-/// These tests measure themselves against the clock, so they take turns.
+/// These tests measure times, so they run one after the other.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

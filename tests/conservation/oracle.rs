@@ -1,4 +1,4 @@
-//! Judges what arrived, and what became a dead letter, by what was sent.
+//! Compares the requests and dead letters with the expected calls.
 
 #[cfg(test)]
 mod tests;
@@ -17,11 +17,11 @@ use crate::crashes::{Again, Crash};
 use crate::residents::{Resident, row_of};
 use crate::verdict::Verdict;
 
-/// A path and the row change that goes to it: what one call is to the judge.
+/// One call for the oracle: a path, and the row change that is sent to it.
 pub type Call<'a> = (&'a str, usize);
 
-/// Everything that the receiver was sent, and all that became a dead letter. In a long run these are millions, so of each
-/// it keeps as little as will do.
+/// Records all requests and all dead letters. A long run has millions of them, so the oracle keeps only a few values
+/// of each.
 #[derive(Default)]
 pub struct Oracle {
     paths: HashMap<String, Path>,
@@ -34,27 +34,27 @@ pub struct Oracle {
     crashes: Vec<Crash>,
 }
 
-/// What is right for a path, and what came to it.
+/// The expectation for a path, and its requests.
 #[derive(Default)]
 struct Path {
     table: &'static str,
     silent: bool,
-    /// Which row a change is of, where each row's are to come in their order.
+    /// Returns the row of a change. Set if the path expects row order.
     row_of: Option<fn(usize) -> usize>,
-    /// By row: the newest change that has come, and when.
+    /// The newest change that has arrived, and when, by row.
     newest: HashMap<usize, (usize, Instant)>,
-    /// Where only so many calls may come in a second.
+    /// Set if the path has a limit of calls per second.
     pace: Option<Pace>,
-    /// By row change: what was heard of its call.
+    /// The calls that were seen, by row change.
     heard: HashMap<usize, Heard>,
-    /// By row change: what was delivered more than once.
+    /// The calls that were delivered more than once, by row change.
     again: HashMap<usize, Again>,
     delivered: usize,
-    /// Delivered or a dead letter.
+    /// Delivered or dead-lettered.
     settled: usize,
 }
 
-/// A call that came for the first time behind one of a later change of its row.
+/// A call that arrived for the first time after a call of a later change of its row.
 struct Behind {
     path: String,
     change: usize,
@@ -63,29 +63,29 @@ struct Behind {
     newest: (usize, Instant),
 }
 
-/// What was heard of one call.
+/// State of one call.
 struct Heard {
-    /// A hash of the message's id, which is the same for the same id.
+    /// A hash of the message id.
     message: u64,
-    /// How often it was answered with success.
+    /// Number of successful attempts.
     taken: u32,
-    /// When it first was.
+    /// Time of the first success.
     first: Option<Instant>,
     came: bool,
-    /// How many dead letters it has.
+    /// Number of dead letters.
     letters: u32,
-    /// When the first of these was written.
+    /// When the first dead letter was written.
     given_up: Option<Instant>,
     renamed: bool,
 }
 
 impl Oracle {
-    /// From now on a path may get inserts of a table.
+    /// Allows inserts of a table on a path from now on.
     pub fn expect(&mut self, path: &str, table: &'static str) {
         self.paths.insert(path.to_owned(), Path { table, ..Path::default() });
     }
 
-    /// The same of a webhook that stays, with the order and the pace that it wants.
+    /// Allows the messages of a permanent webhook, and checks its row order and its pace.
     pub fn expect_resident(&mut self, resident: &Resident) {
         self.expect(resident.path, resident.table);
         let path = self.path(resident.path);
@@ -93,13 +93,13 @@ impl Oracle {
         path.pace = resident.calls_a_second.map(Pace::new);
     }
 
-    /// From now on a path may get nothing.
+    /// Allows no further requests to a path.
     pub fn silence(&mut self, path: &str) {
         self.path(path).silent = true;
     }
 
     fn path(&mut self, path: &str) -> &mut Path {
-        self.paths.get_mut(path).expect("only of a path that was told of more is told")
+        self.paths.get_mut(path).expect("the path was announced by `expect`")
     }
 
     pub fn arrived(&mut self, request: &Request) {
@@ -107,12 +107,12 @@ impl Oracle {
         let change = change_of(&message);
         self.badly_signed += usize::from(request.signature != Signature::Good);
         let Some(path) = self.paths.get_mut(&request.path) else {
-            return self.uncalled_for.push(format!("{} of {change}: {}", request.path, message["objectName"]));
+            return self.uncalled_for.push(format!("{} got {change}: {}", request.path, message["objectName"]));
         };
         if path.silent {
-            self.uncalled_for.push(format!("{} of {change}, too late", request.path));
+            self.uncalled_for.push(format!("{} got {change}, too late", request.path));
         } else if message["objectName"] != path.table {
-            self.uncalled_for.push(format!("{} of {change}: {}", request.path, message["objectName"]));
+            self.uncalled_for.push(format!("{} got {change}: {}", request.path, message["objectName"]));
         }
         if let Some(pace) = &mut path.pace {
             pace.arrived(request);
@@ -137,29 +137,29 @@ impl Oracle {
         }
     }
 
-    /// A call became a dead letter.
+    /// Records that a call became a dead letter.
     pub fn died(&mut self, letter: &Stored) {
         let (path, change) = call_of(letter);
         self.dead_letters += 1;
         self.causeless += usize::from(!says_why(letter));
         let Some(path) = self.paths.get_mut(&path) else {
-            return self.uncalled_for.push(format!("a dead letter of {change} to {path}"));
+            return self.uncalled_for.push(format!("a dead letter of {change} for {path}"));
         };
         let heard = path.hear(change, letter.header("outhook-message").unwrap_or_default());
         heard.letters += 1;
         if heard.letters == 1 {
-            let written = Timestamp::from_millisecond(letter.timestamp_ms).expect("a broker keeps a time");
+            let written = Timestamp::from_millisecond(letter.timestamp_ms).expect("the broker stores valid timestamps");
             heard.given_up = Some(instant(written, Instant::now()));
             path.settled += usize::from(heard.taken == 0);
         }
     }
 
-    /// An instance or a broker was gone.
+    /// Records that an instance or a broker was gone.
     pub fn crashed(&mut self, crash: Crash) {
         self.crashes.push(crash);
     }
 
-    /// How many calls were delivered.
+    /// Number of delivered calls.
     pub fn delivered(&self) -> usize {
         self.delivered
     }
@@ -168,22 +168,22 @@ impl Oracle {
         self.dead_letters
     }
 
-    /// How many calls to a path were delivered.
+    /// Number of delivered calls of a path.
     pub fn delivered_to(&self, path: &str) -> usize {
         self.paths[path].delivered
     }
 
-    /// How many calls to a path were delivered or are dead letters.
+    /// Number of delivered or dead-lettered calls of a path.
     pub fn settled_to(&self, path: &str) -> usize {
         self.paths[path].settled
     }
 
-    /// Whether a call was delivered or is a dead letter.
+    /// Whether a call was delivered or dead-lettered.
     pub fn is_settled(&self, (path, change): Call<'_>) -> bool {
         self.paths[path].heard.get(&change).is_some_and(|heard| heard.taken > 0 || heard.letters > 0)
     }
 
-    /// What was seen where only so many calls may come in a second.
+    /// The paces of the paths with a limit of calls per second.
     pub fn paces(&self) -> Vec<Seen> {
         let seen = |(path, of): (&String, &Path)| Some(of.pace.as_ref()?.seen(path));
         let mut paces: Vec<_> = self.paths.iter().filter_map(seen).collect();
@@ -191,7 +191,7 @@ impl Oracle {
         paces
     }
 
-    /// Judges by all that had to come.
+    /// Returns the verdict on all expected calls.
     pub fn verdict<'a>(&self, expected: impl IntoIterator<Item = Call<'a>>) -> Verdict {
         let heard = || self.paths.values().flat_map(|path| path.heard.values());
         let mut verdict = Verdict {
@@ -223,8 +223,8 @@ impl Oracle {
         verdict
     }
 
-    /// Whether a call that came behind a later one of its row had been given up before, which leaves a gap, and came
-    /// after all because of a crash.
+    /// Whether a crash explains a late call: it had been dead-lettered before, which left a gap in its row, and the
+    /// crash delivered it all the same.
     fn is_made_up(&self, behind: &Behind) -> bool {
         let given_up = self.paths[&behind.path].heard[&behind.change].given_up;
         given_up.filter(|given_up| *given_up < behind.at).is_some_and(|first| {
@@ -233,7 +233,7 @@ impl Oracle {
         })
     }
 
-    /// How many messages came again though they were in flight at no crash.
+    /// Number of messages that were delivered again although they were in flight during no crash.
     fn unexplained(&self) -> usize {
         let again = self.paths.values().flat_map(|path| path.again.values());
         again.filter(|again| !self.crashes.iter().any(|crash| crash.explains(again))).count()
@@ -248,12 +248,12 @@ impl Oracle {
 impl fmt::Display for Behind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, change, made, at, newest: (newest, came) } = self;
-        write!(f, "{path}: {change}, made {:.1?} before, came {:.1?} behind {newest}", *at - *made, *at - *came)
+        write!(f, "{path}: {change}, written {:.1?} before, arrived {:.1?} after {newest}", *at - *made, *at - *came)
     }
 }
 
 impl Path {
-    /// What was heard of a change's call, of which there is news under this message id.
+    /// Returns the state of a change's call, and compares the message id.
     fn hear(&mut self, change: usize, message_id: &str) -> &mut Heard {
         let mut hasher = DefaultHasher::new();
         message_id.hash(&mut hasher);
@@ -264,7 +264,7 @@ impl Path {
         heard
     }
 
-    /// The newest change of a row that has come, and when, if it is newer than one that comes now.
+    /// The newest arrived change of the same row, and when, if it is newer than `change`.
     fn newer(&mut self, change: usize, at: Instant) -> Option<(usize, Instant)> {
         let newest = self.newest.entry(self.row_of?(change)).or_insert((change, at));
         if change > newest.0 {
@@ -274,13 +274,13 @@ impl Path {
     }
 }
 
-/// When the row change of a message that came at a time was written, by the date in its body.
+/// When the row change of a message was written, by the date in its body.
 fn made(message: &Value, came: Instant) -> Instant {
     let date = message["eventDate"].as_str().and_then(|date| date.parse().ok()).expect("a message has its date");
     instant(date, came)
 }
 
-/// A time by the clock, as an instant before one that is about now.
+/// Converts a wall-clock time to an instant before `now`, which is the current time.
 fn instant(time: Timestamp, now: Instant) -> Instant {
     now - Duration::try_from(Timestamp::now().duration_since(time)).unwrap_or_default()
 }
@@ -290,7 +290,7 @@ fn change_of(message: &Value) -> usize {
     message["data"][0]["id"].as_u64().expect("a row has a number") as usize
 }
 
-/// The path and the row change that a dead letter is of.
+/// Path and row change of a dead letter.
 fn call_of(letter: &Stored) -> (String, usize) {
     let body = letter.value.as_deref().expect("a call is kept with its body");
     let message: Value = serde_json::from_slice(body).expect("a call's body is JSON");

@@ -1,6 +1,6 @@
-//! Chance that can be had again.
+//! Reproducible random numbers.
 
-/// SplitMix64: enough for tests, and the same for the same seed everywhere.
+/// SplitMix64: good enough for tests, and the same on all platforms for the same seed.
 pub struct Random(pub u64);
 
 impl Random {

@@ -1,11 +1,11 @@
-//! The webhooks that stay, and the tables that they hear of.
+//! The permanent webhooks, and their tables.
 
-/// A webhook that stays.
+/// A permanent webhook.
 pub struct Resident {
-    /// Where it sends; without the slash this is its name.
+    /// The path of its URL. Without the slash this is the webhook's name.
     pub path: &'static str,
     pub table: &'static str,
-    /// How its endpoint answers changes.
+    /// Whether the answers of its endpoint change.
     pub is_moody: bool,
     pub in_row_order: bool,
     pub calls_a_second: Option<usize>,
@@ -15,11 +15,11 @@ const ORDERS: Resident =
     Resident { path: "", table: "orders", is_moody: false, in_row_order: false, calls_a_second: None };
 const RETURNS: Resident = Resident { table: "returns", is_moody: true, ..ORDERS };
 
-/// How many calls a second throttled webhooks may make: few, so that one too many is seen.
+/// Limit of calls per second of throttled webhooks. It is low, so that one call too many is visible.
 const FEW: Option<usize> = Some(2);
 
-/// The first endpoint always answers well, the second never. Those that are throttled have tables of their own, which
-/// are written as fast as they may send.
+/// The first endpoint always succeeds, the second never. Throttled webhooks have separate tables, whose changes are
+/// written as fast as the webhook may send.
 pub static RESIDENTS: [Resident; 10] = [
     Resident { path: "/well", ..ORDERS },
     Resident { path: NEVER, ..ORDERS },
@@ -33,13 +33,13 @@ pub static RESIDENTS: [Resident; 10] = [
     Resident { path: "/throttled-moody", table: SLOW_TABLES[2], is_moody: true, calls_a_second: FEW, ..ORDERS },
 ];
 
-/// What answers no call well.
+/// The path whose endpoint never succeeds.
 pub const NEVER: &str = "/never";
 
 /// The tables of throttled webhooks.
 pub const SLOW_TABLES: [&str; 3] = ["refunds", "claims", "gifts"];
 
-/// Row changes have numbers; those of each slow table begin so far behind those of the one before.
+/// Distance between the first change numbers of two slow tables.
 pub const APART: usize = 1_000_000_000;
 
 pub fn table_of(change: usize) -> &'static str {
@@ -50,8 +50,7 @@ pub fn table_of(change: usize) -> &'static str {
     }
 }
 
-/// The row that a change is of: there are 100 of returns and few of each slow table, and each has changes of one table
-/// alone.
+/// The row of a change. Returns have 100 rows, each slow table has 10, and each row belongs to one table.
 pub fn row_of(change: usize) -> usize {
     match change / APART {
         0 => change % 300,

@@ -1,5 +1,5 @@
-//! Everything at once: row changes all the time, endpoints in every kind of trouble, instances killed and stopped,
-//! brokers killed and restarted, definitions changed.
+//! All disturbances in one test: row changes are written throughout, endpoints fail in every way, instances are
+//! killed and stopped, brokers are killed and restarted, definitions change.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,24 +18,24 @@ use crate::residents::{NEVER, RESIDENTS};
 use crate::verdict::Verdict;
 use crate::{OUTHOOK, from_environment, run_group, seed, turn};
 
-/// For how many seconds row changes come and steps are taken, if this is set.
+/// Environment variable with the duration of the steps in seconds. Optional.
 const SECONDS: &str = "OUTHOOK_CONSERVATION_SECONDS";
 
-/// How long until the next row changes are written.
+/// Pause between batches of row changes.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Longer than an attempt may take, so none that was under way before can arrive after.
+/// Longer than an attempt may take: an attempt that was under way before can't arrive after it.
 const ATTEMPT: Duration = Duration::from_millis(2500);
 
-/// For how long commits may wait: with the classic protocol until the group takes a member for gone that was killed.
+/// How long commits may wait: with the classic protocol until the group removes a killed member.
 const NOT_COMMITTED: Duration = Duration::from_secs(6);
 
-/// How long after a broker is back some member may still be taken for gone, and others go on where it was: 6 s, and some
-/// more.
+/// After a broker is back, the group may still remove a member and assign its partitions to others for this time: the
+/// session timeout of 6 s, and some slack.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// How long what is left to do at the end may take, and for how long the run has been going besides: what has piled up
-/// takes no longer to be worked off.
+/// Timeout for the remaining work at the end. The duration of the run is added to it, because working off the backlog
+/// takes no longer than it took to build up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +65,11 @@ fn without_kills_nothing_comes_twice() {
     let verdict = Turmoil::run(2, 25, &[Mood, Mood, Mood, Mood, Mood, Stop, Guest, Farewell]);
     if let Some(verdict) = verdict {
         verdict.assert_clean();
-        assert!(verdict.duplicates * 1000 <= verdict.delivered, "more than 0.1 % came twice: {verdict:?}");
+        assert!(verdict.duplicates * 1000 <= verdict.delivered, "more than 0.1 % were delivered twice: {verdict:?}");
     }
 }
 
-/// What is running, and what is being done to it.
+/// The running parts, and the state of the disturbances.
 struct Turmoil {
     random: Random,
     cluster: Cluster,
@@ -79,18 +79,18 @@ struct Turmoil {
     oracle: Arc<Mutex<Oracle>>,
     definitions: Definitions,
     instances: Vec<Instance>,
-    /// The broker that is away, and since when.
+    /// The stopped broker, and since when.
     away: Option<(usize, Instant)>,
     feed: Arc<Feed>,
-    /// Guests that have not left, and how many row changes there were before each was there.
+    /// Guests that are still defined, with the number of row changes at the time when each was added.
     guests: Vec<(String, &'static str, usize)>,
-    /// How far the judge has read the dead letters.
+    /// How far the oracle has read the dead letters.
     letters: RefCell<Position>,
     started: Instant,
 }
 
 impl Turmoil {
-    /// Takes steps for the given seconds; None where there is no real Kafka.
+    /// Takes steps for this number of seconds. `None` without real Kafka.
     fn run(instances: usize, seconds: u64, steps: &[Step]) -> Option<Verdict> {
         let _turn = turn();
         if !Broker::get().is_kafka_for("conservation in a turmoil") {
@@ -150,7 +150,7 @@ impl Turmoil {
         }
     }
 
-    /// Writes row changes until it is told that this is done.
+    /// Writes row changes until `done` is set.
     fn feed(&self, done: Arc<AtomicBool>) -> thread::JoinHandle<()> {
         let (site, feed, oracle) = (self.site.clone(), self.feed.clone(), self.oracle.clone());
         thread::spawn(move || {
@@ -189,7 +189,7 @@ impl Turmoil {
         println!("{:6.1?} {step:?}: {told}", self.started.elapsed());
     }
 
-    /// Starts an instance, again and again if Kafka does not answer it in time, as who runs it would.
+    /// Starts an instance. Repeats that if Kafka does not answer it in time, as an operator would.
     fn start_anew(&mut self) {
         let instance = eventually("an instance starts", Duration::from_secs(180), || {
             let mut instance = self.site.launch();
@@ -221,7 +221,7 @@ impl Turmoil {
         format!("{path} answers {mood:?}")
     }
 
-    /// At most one broker is away at a time: two of three are a majority.
+    /// At most one broker is away at a time: the other two of three are a majority.
     fn break_or_mend_a_broker(&mut self) -> String {
         if let Some((node, from)) = self.away.take() {
             self.cluster.restart(node).expect("a broker starts again on its data");
@@ -246,7 +246,7 @@ impl Turmoil {
     fn dismiss_a_guest(&mut self) -> String {
         let delete = self.random.below(2) == 0;
         let Some(path) = self.definitions.dismiss(&self.site, delete, self.instances.iter()) else {
-            return "nobody is there".to_owned();
+            return "there is no guest".to_owned();
         };
         thread::sleep(ATTEMPT);
         self.judge().silence(&path);
@@ -255,13 +255,13 @@ impl Turmoil {
         format!("{path} is {} after {had} messages", if delete { "deleted" } else { "disabled" })
     }
 
-    /// Lets everything become well, waits until nothing is left to do, and judges.
+    /// Ends all disturbances, waits until nothing is left to do, and returns the verdict.
     fn end(mut self) -> Verdict {
         if self.away.is_some() {
             self.break_or_mend_a_broker();
         }
         moody().for_each(|path| self.receiver.answer(path, Answer::Status(204)));
-        println!("{:6.1?} all is well again", self.started.elapsed());
+        println!("{:6.1?} all disturbances are over", self.started.elapsed());
         self.tell();
         let patience = PATIENCE + self.started.elapsed();
         self.site.await_settled(patience);
@@ -281,7 +281,7 @@ impl Turmoil {
         verdict
     }
 
-    /// Waits until every call is delivered or a dead letter. A call that is so is not looked at again.
+    /// Waits until every call is delivered or dead-lettered. A settled call is not checked again.
     fn await_calls(&self, patience: Duration) {
         let mut waiting = self.expected().peekable();
         eventually("every call is delivered or a dead letter", patience, || {
@@ -294,7 +294,7 @@ impl Turmoil {
         });
     }
 
-    /// What the judge has heard of so far.
+    /// Prints the current totals.
     fn tell(&self) {
         let judge = self.judge();
         let (delivered, dead) = (judge.delivered(), judge.dead_letters());
@@ -305,13 +305,13 @@ impl Turmoil {
         paces.iter().for_each(|pace| println!("       {pace}"));
     }
 
-    /// Shows the judge the dead letters that have come since it last saw them.
+    /// Passes new dead letters to the oracle.
     fn read_letters(&self) {
         let see = |letter| self.judge().died(&letter);
         self.broker.read_on(&self.site.dead_letters, &mut self.letters.borrow_mut(), see);
     }
 
-    /// Every call that is to be made.
+    /// All expected calls.
     fn expected(&self) -> impl Iterator<Item = Call<'_>> {
         let residents = RESIDENTS.iter().map(|resident| (resident.path, resident.table, 0));
         let guests = self.guests.iter().map(|(path, table, from)| (path.as_str(), *table, *from));
@@ -325,12 +325,12 @@ impl Turmoil {
     }
 }
 
-/// Where the endpoints are whose answers change.
+/// The paths of the endpoints whose answers change.
 fn moody() -> impl Iterator<Item = &'static str> {
     RESIDENTS.iter().filter(|resident| resident.is_moody).map(|resident| resident.path)
 }
 
-/// Small queues and short waits, so that everything is met within a minute.
+/// Small queues and short waits, so that all cases occur within a minute.
 fn site(broker: &'static Broker) -> Site {
     let mut site = Site::on(broker, OUTHOOK, 6);
     run_group(&mut site, "classic");

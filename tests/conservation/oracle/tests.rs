@@ -1,4 +1,4 @@
-//! A judge that believes everything would let any program pass.
+//! An oracle that accepts everything would let any program pass.
 
 use harness::Answer;
 
@@ -63,7 +63,7 @@ fn the_judge_tells_what_is_wrong() {
     assert_eq!((verdict.badly_signed, verdict.causeless, verdict.uncalled_for.len()), (1, 1, 3));
     assert_eq!((verdict.unexplained, verdict.letters_again), (1, 0), "nothing crashed: {verdict:?}");
     oracle.arrived(&request("/a", 5, "m", good));
-    assert_eq!(oracle.verdict([]).out_of_order.len(), 1, "5 came behind 7");
+    assert_eq!(oracle.verdict([]).out_of_order.len(), 1, "5 arrived after 7");
 }
 
 #[test]
@@ -80,9 +80,9 @@ fn what_was_in_flight_at_a_crash_may_come_again() {
     }
     assert_eq!(oracle.verdict([]).unexplained, 1, "nothing crashed");
     oracle.crashed(crash(63, 75));
-    assert_eq!(oracle.verdict([]).unexplained, 1, "it was delivered long before");
+    assert_eq!(oracle.verdict([]).unexplained, 1, "the message was delivered long before");
     oracle.crashed(crash(60, 61));
-    assert_eq!(oracle.verdict([]).unexplained, 1, "its row change was written later");
+    assert_eq!(oracle.verdict([]).unexplained, 1, "the row change was written later");
     oracle.crashed(crash(60, 75));
     let verdict = oracle.verdict([]);
     assert_eq!((verdict.unexplained, verdict.uncertain), (0, 1));
@@ -110,8 +110,10 @@ fn what_was_given_up_may_come_behind_later_ones_only_after_a_crash() {
     let not_committed = Duration::from_secs(1);
     oracle.crashed(Crash { from: start, to: start + Duration::from_secs(5), not_committed });
     let verdict = oracle.verdict([]);
-    let [behind] = &verdict.out_of_order[..] else { panic!("the one that was not given up before stays") };
-    assert!(behind.starts_with("/a: 3, made ") && behind.ends_with(" came 2.0s behind 5"), "{behind}");
+    let [behind] = &verdict.out_of_order[..] else {
+        panic!("only the call without an earlier dead letter is out of order")
+    };
+    assert!(behind.starts_with("/a: 3, written ") && behind.ends_with(" arrived 2.0s after 5"), "{behind}");
     assert_eq!(verdict.made_up, 1);
 }
 
@@ -128,7 +130,7 @@ fn a_call_may_be_delivered_and_become_a_dead_letter_and_counts_once() {
     assert_eq!((verdict.delivered, verdict.dead, verdict.renamed), (2, 0, 1));
 }
 
-/// What is seen of calls that came so many milliseconds after a start, and were signed in these seconds.
+/// The pace of calls that arrived at these milliseconds after the start and were signed in these seconds.
 fn seen(calls: &[(u64, &str)]) -> Seen {
     let mut oracle = Oracle::default();
     oracle.expect("/a", "orders");
@@ -147,15 +149,15 @@ fn seen(calls: &[(u64, &str)]) -> Seen {
 fn one_call_too_many_in_a_second_is_seen_whatever_it_is_answered() {
     let even = seen(&[(0, "1"), (525, "1"), (1575, "2"), (1050, "2"), (3000, "4")]);
     assert_eq!((even.calls, even.fullest_second, even.fullest_signed), (5, 2, 2));
-    assert_eq!(even.one_more_within, Some(Duration::from_millis(1050)), "in whatever order they are told");
+    assert_eq!(even.one_more_within, Some(Duration::from_millis(1050)), "the order of the calls does not matter");
     assert!(!even.is_too_fast() && even.is_full());
     let held_up = seen(&[(300, "1"), (525, "1"), (1050, "2")]);
     assert!(!held_up.is_too_fast(), "the machine was busy: {held_up:?}");
-    assert_eq!(held_up.fullest_second, 3, "but it is told");
+    assert_eq!(held_up.fullest_second, 3, "arrivals are reported all the same");
     let near = seen(&[(0, "1"), (525, "2"), (550, "2"), (1050, "2")]);
     assert!(near.is_too_fast(), "a slot was used twice: {near:?}");
     let signed = seen(&[(0, "1"), (525, "1"), (1050, "1")]);
-    assert!(signed.is_too_fast(), "what was held up was sent too fast: {signed:?}");
+    assert!(signed.is_too_fast(), "delayed calls were sent too fast: {signed:?}");
     let few = seen(&[(0, "1"), (5000, "6")]);
     assert!(!few.is_full() && few.one_more_within.is_none());
 }
