@@ -1,6 +1,5 @@
-//! What becomes of every line of the captured change messages in `tests/fixtures/debezium`: a row change,
-//! ignored with its kind, or refused with its reason. The snapshots are read against that folder's README.md,
-//! which says the statement behind each line.
+//! Snapshots of the result for each line of the captured change messages in `tests/fixtures/debezium`: a row change,
+//! ignored with its kind, or rejected with its reason. That folder's README.md lists the statement behind each line.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -57,7 +56,7 @@ fn decoder(change: impl FnOnce(&mut Settings)) -> Decoder {
 fn steps(file: &str) -> HashMap<usize, String> {
     let readme = std::fs::read_to_string(folder().join("README.md")).expect("the README is in the tree");
     let row = readme.lines().find(|line| line.starts_with(&format!("| {file} |"))).expect("the README names the file");
-    let steps = row.trim_end_matches(['|', ' ']).rsplit('|').next().expect("rsplit gives at least one part");
+    let steps = row.trim_end_matches(['|', ' ']).rsplit('|').next().expect("rsplit returns at least one part");
     let mut of_line = HashMap::new();
     for part in steps.split(',') {
         let (range, step) = part.trim().split_once(' ').expect("lines, then their step");
@@ -70,18 +69,19 @@ fn steps(file: &str) -> HashMap<usize, String> {
     of_line
 }
 
-/// What became of each line of a file, one line each but for a change's rows.
+/// The results for the lines of a file: one line each, and further lines for the rows of a change.
 fn told(file: &str) -> String {
     let mut decoder = decoder(|_| {});
     let steps = steps(file);
     let mut told = String::new();
     for (at, line) in lines(file).iter().enumerate() {
         let step = &steps[&(at + 1)];
-        write!(told, "{:>2} {step:<8} {}/{} ", at + 1, line.partition, line.offset).expect("a String takes all");
+        write!(told, "{:>2} {step:<8} {}/{} ", at + 1, line.partition, line.offset)
+            .expect("writing to a String never fails");
         match decoder.decode(&line.input()) {
             Ok(Decoded::Change(change)) => told.push_str(&told_change(&change)),
-            Ok(Decoded::Ignored(kind)) => writeln!(told, "ignored: {kind:?}").expect("a String takes all"),
-            Err(error) => writeln!(told, "refused: {error}").expect("a String takes all"),
+            Ok(Decoded::Ignored(kind)) => writeln!(told, "ignored: {kind:?}").expect("writing to a String never fails"),
+            Err(error) => writeln!(told, "refused: {error}").expect("writing to a String never fails"),
         }
     }
     told
@@ -140,7 +140,7 @@ fn every_line_of_every_file_has_its_result() {
     }
 }
 
-/// Identities of a file's row changes, with the line's number.
+/// The identities of a file's row changes, with their line numbers.
 fn identities(file: &str) -> Vec<(usize, String)> {
     let mut decoder = decoder(|_| {});
     let lines = lines(file);
@@ -157,7 +157,7 @@ fn what_a_killed_connector_sends_again_keeps_its_identity() {
     let of = |wanted: std::ops::RangeInclusive<usize>| {
         identities.iter().filter(|(line, _)| wanted.contains(line)).map(|(_, identity)| identity).collect::<Vec<_>>()
     };
-    // Lines 1 to 5 are the changes of r01, 6 to 10 the same again.
+    // Lines 1 to 5 are the changes of r01. Lines 6 to 10 repeat them.
     assert_eq!(of(1..=5).len(), 5);
     assert_eq!(of(1..=5), of(6..=10));
     let mut all: Vec<_> = identities.iter().map(|(_, identity)| identity).collect();
@@ -177,7 +177,7 @@ fn no_two_changes_have_one_identity() {
 
 #[test]
 fn a_schema_changes_no_identity() {
-    // File b has the steps c05 and c10 of file a as another connector saw them: same positions, other names.
+    // Another connector captured the steps c05 and c10 of file a in file b: same positions, other names.
     let plain: Vec<String> = identities("a_customers.jsonl").into_iter().map(|(_, identity)| identity).collect();
     let wrapped = identities("b_schemas.jsonl");
     let customers = wrapped.iter().filter(|(_, identity)| identity.contains("customers"));

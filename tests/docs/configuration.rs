@@ -1,7 +1,7 @@
 //! The keys in docs/configuration.md.
 //!
-//! Every section is a struct, every key a field, and the field's doc comment is its text. It ends with
-//! `Required.`, with `Default VALUE.`, which is held to be the real one, or with `Default: words.`
+//! Each section is a struct, each key is a field, and the key's text is the field's doc comment. The comment ends
+//! with `Required.`, with `Default VALUE.`, which the test compares with the real default, or with `Default: words.`
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,13 +14,13 @@ use crate::{assert_listed, cell};
 
 const PAGE: &str = "docs/configuration.md";
 
-/// The least that a configuration needs; its only source is its end.
+/// The smallest valid configuration. It ends with its only source, so keys of a source can be appended.
 const SMALLEST: &str = "kafka.brokers = \"b:9092\"\n[[sources]]\ntopics = [\"t\"]\nformat = \"outhook\"\n";
 
 /// A section of the configuration.
 struct Section {
     name: String,
-    /// Whether there can be several.
+    /// Whether the section can occur several times.
     several: bool,
     text: String,
     keys: Vec<Key>,
@@ -64,7 +64,7 @@ fn keys_are_listed_as_they_are_declared() {
 #[test]
 fn the_defaults_that_are_documented_are_the_real_ones() {
     let mut sections = sections();
-    // The only source of the smallest configuration is still open at its end.
+    // The smallest configuration ends inside its only source, so the keys of sources come first.
     sections.sort_by_key(|section| !section.several);
     let mut text = SMALLEST.to_owned();
     let mut values = 0;
@@ -99,9 +99,9 @@ fn parse(text: &str) -> Config {
     Config::parse(Path::new("example.toml"), text, Vec::new()).unwrap_or_else(|error| panic!("{error}\nin\n{text}"))
 }
 
-/// As TOML has it: durations, words and addresses are texts.
+/// A default as TOML: durations, words and addresses become strings.
 fn toml_value(value: &str) -> String {
-    // `16777216 (16 MiB)`: what is in brackets is for people.
+    // `16777216 (16 MiB)`: the part in parentheses is for people.
     let value = value.split(" (").next().unwrap_or(value);
     if toml::from_str::<toml::Table>(&format!("x = {value}")).is_ok() { value.to_owned() } else { format!("{value:?}") }
 }
@@ -116,7 +116,7 @@ fn section(field: &Field) -> Section {
     let name = field.ident.as_ref().expect("sections have names").to_string();
     let (module, type_name) = path.rsplit_once("::").unwrap_or(("config", &path));
     let keys = find_struct(&files_of(module), type_name)
-        .unwrap_or_else(|| panic!("{path}, the type of [{name}], is not found"));
+        .unwrap_or_else(|| panic!("{path}, the type of [{name}], was not found"));
     let keys = keys.iter().map(|field| key(&name, field)).collect();
     Section { text: doc(&field.attrs), name, several, keys }
 }
@@ -130,7 +130,7 @@ fn key(section: &str, field: &Field) -> Key {
     Key { name, text: text.to_owned(), default }
 }
 
-/// The comment without its last sentence, and what that says.
+/// Splits a comment into the text before its last sentence, and the default that this sentence declares.
 fn split_default(doc: &str) -> Option<(&str, Default)> {
     if let Some(text) = doc.strip_suffix(" Required.") {
         return Some((text, Default::Required));
@@ -144,7 +144,7 @@ fn split_default(doc: &str) -> Option<(&str, Default)> {
     Some((text, default))
 }
 
-/// The last name of a type with the module before it, and whether it is in a `Vec`.
+/// The last name of a type, with the module before it, and whether the type is in a `Vec`.
 fn type_path(ty: &Type) -> (String, bool) {
     let Type::Path(path) = ty else { panic!("a section is a struct") };
     let last = path.path.segments.last().expect("a path has a segment");
@@ -157,7 +157,7 @@ fn type_path(ty: &Type) -> (String, bool) {
     (names.join("::"), false)
 }
 
-/// A module's file and those in its folder.
+/// The files of a module: its root file and those in its folder.
 fn files_of(module: &str) -> Vec<PathBuf> {
     let folder = PathBuf::from("src").join(module);
     let mut files = vec![folder.with_extension("rs")];

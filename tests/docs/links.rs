@@ -1,4 +1,4 @@
-//! Links of the documents lead somewhere: to a file in the tree, and to a heading in it.
+//! Checks that each link in the documents leads to an existing file and heading.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ fn every_link_has_its_file_and_heading() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
-    assert!(count > 100, "links are found: {count}");
+    assert!(count > 100, "only {count} links found");
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The lines that are not in a block of code.
+/// The lines outside code blocks.
 fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut is_code = false;
     text.lines().filter(move |line| {
@@ -64,7 +64,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// The anchors of a page's headings, as GitHub generates them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in prose(text).filter(|line| line.starts_with('#')) {

@@ -1,5 +1,5 @@
-//! What docs/ lists is what the code has: keys of the configuration, metrics and the API's operations, each with its
-//! text from where it is declared. `UPDATE_DOCS=1 cargo test --test docs` writes the lists anew.
+//! Compares the lists in docs/ with the code: configuration keys, metrics, and the API's operations, each with the
+//! text of its declaration. `UPDATE_DOCS=1 cargo test --test docs` rewrites the lists.
 
 mod configuration;
 mod links;
@@ -8,7 +8,7 @@ mod openapi;
 
 use std::fs;
 
-/// Holds the list between `<!-- name -->` and `<!-- /name -->` in a page to what it should be, or writes it.
+/// Compares the list between `<!-- name -->` and `<!-- /name -->` in a page with the expected one, or rewrites it.
 #[track_caller]
 fn assert_listed(page: &str, name: &str, expected: &str) {
     let text = fs::read_to_string(page).unwrap_or_else(|error| panic!("{page}: {error}"));
@@ -26,14 +26,14 @@ fn assert_listed(page: &str, name: &str, expected: &str) {
     let first = expected.lines().find(|line| !listed.lines().any(|found| found == *line));
     let stale = listed.lines().find(|line| !expected.lines().any(|wanted| wanted == *line));
     panic!(
-        "the {name} in {page} are not those of the code\nfirst that is missing: {}\nfirst that is stale:   {}\n\
-         `UPDATE_DOCS=1 cargo test --test docs` writes them anew",
+        "the {name} in {page} differ from the code\nfirst missing line: {}\nfirst stale line:   {}\n\
+         `UPDATE_DOCS=1 cargo test --test docs` rewrites them",
         first.unwrap_or("none"),
         stale.unwrap_or("none"),
     );
 }
 
-/// A text in a cell of a table.
+/// A text as a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }

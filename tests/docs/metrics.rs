@@ -8,14 +8,14 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 
 use crate::{assert_listed, cell};
 
-/// Takes down what is described.
+/// Records the descriptions of metrics.
 #[derive(Default)]
 struct Described(Mutex<BTreeMap<String, (&'static str, String)>>);
 
 impl Described {
     fn note(&self, kind: &'static str, name: &KeyName, description: &str) {
         let before = self.0.lock().unwrap().insert(name.as_str().to_owned(), (kind, description.to_owned()));
-        assert_eq!(before, None, "{} is described by two parts", name.as_str());
+        assert_eq!(before, None, "{} is described twice", name.as_str());
     }
 }
 
@@ -54,12 +54,15 @@ fn described() -> BTreeMap<String, (&'static str, String)> {
     described.0.into_inner().unwrap()
 }
 
-/// What `promtool check metrics` looks at.
+/// The same checks as `promtool check metrics`.
 #[test]
 fn names_are_as_prometheus_wants_them() {
     for (name, (kind, description)) in described() {
         assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
-        assert!(!["_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end)), "{name} is named like a part");
+        assert!(
+            !["_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end)),
+            "{name} has a suffix that Prometheus reserves for parts of a metric"
+        );
         let has = |word: &str| name.split('_').any(|part| part == word);
         assert!(
             !["ms", "milliseconds", "kib", "mib", "minutes", "counter", "gauge"].iter().any(|word| has(word)),

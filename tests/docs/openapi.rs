@@ -1,4 +1,4 @@
-//! docs/openapi.json is the description of the API that the program serves.
+//! docs/openapi.json is the same as the API description that the program serves.
 
 use std::fs;
 
@@ -14,12 +14,12 @@ fn the_description_of_the_api_is_the_one_that_is_served() {
         return;
     }
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(PAGE, expected).expect("it can be written");
+        fs::write(PAGE, expected).expect("the file can be written");
         return;
     }
     let line = kept.lines().zip(expected.lines()).take_while(|(kept, expected)| kept == expected).count();
     panic!(
-        "{PAGE} is not what the code serves, from line {} on\n`UPDATE_DOCS=1 cargo test --test docs` writes it anew",
+        "{PAGE} differs from the code, from line {} on\n`UPDATE_DOCS=1 cargo test --test docs` rewrites it",
         line + 1,
     );
 }
@@ -51,7 +51,7 @@ fn assert_references_lead(value: &Value, document: &Value) {
         Value::Object(object) => {
             if let Some(reference) = object.get("$ref").and_then(Value::as_str) {
                 let place = reference.strip_prefix('#').and_then(|place| document.pointer(place));
-                assert!(place.is_some(), "{reference} leads nowhere");
+                assert!(place.is_some(), "{reference} has no target");
             }
             object.values().for_each(|inside| assert_references_lead(inside, document));
         }

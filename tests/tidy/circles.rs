@@ -1,4 +1,4 @@
-//! Circles: files of one room that use each other in a loop, so that none can be understood before the others.
+//! Finds circles: files of one room that use each other in a loop. Such files can only be understood together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,8 @@ use crate::source_file::SourceFile;
 /// A module's path in the crate, `["deliver", "lane"]`.
 type Module = Vec<String>;
 
-/// Every circle of files inside a room, each with what ties it. That a file uses what its parent module defines makes no
-/// circle: a room's root file shows its parts and defines what they share.
+/// Returns each circle of files inside a room, with the modules in it. The use of a parent module's items is not part
+/// of a circle: a room's root file exports its parts and defines the items that they share.
 pub fn circles(files: &[(Module, &SourceFile)]) -> Vec<String> {
     let modules: BTreeSet<&Module> = files.iter().map(|(module, _)| module).collect();
     let exports: BTreeMap<(&Module, &str), &[String]> = files
@@ -35,20 +35,20 @@ pub fn circles(files: &[(Module, &SourceFile)]) -> Vec<String> {
             && seen.insert(circle.iter().copied().collect::<BTreeSet<_>>())
         {
             let names: Vec<String> = circle.iter().map(|module| module.join("::")).collect();
-            found.push(format!("{} use each other: move what one takes from the other", names.join(" → ")));
+            found.push(format!("{} use each other: move the shared items", names.join(" → ")));
         }
     }
     found
 }
 
-/// The module of the file that defines what a path names, behind the re-exports of others.
+/// The module of the file that defines the target of a path, behind re-exports.
 fn defined_in<'m>(
     path: &[String],
     modules: &BTreeSet<&'m Module>,
     exports: &BTreeMap<(&Module, &str), &[String]>,
 ) -> Option<&'m Module> {
     let mut path = path.to_vec();
-    // A re-export may lead to another; more than these would be a loop.
+    // A re-export may lead to another one. More than 8 would be a loop.
     for _ in 0..8 {
         let module = (0..=path.len()).rev().find_map(|length| modules.get(&path[..length].to_vec()).copied())?;
         let Some(name) = path.get(module.len()) else { return Some(module) };
@@ -60,7 +60,7 @@ fn defined_in<'m>(
     None
 }
 
-/// The shortest way from a module to itself.
+/// The shortest path of uses from a module back to itself.
 fn way_back<'m>(start: &'m Module, uses: &BTreeMap<&'m Module, BTreeSet<&'m Module>>) -> Option<Vec<&'m Module>> {
     let mut ways = vec![vec![start]];
     let mut reached = BTreeSet::new();
@@ -86,7 +86,7 @@ fn way_back<'m>(start: &'m Module, uses: &BTreeMap<&'m Module, BTreeSet<&'m Modu
 fn a_circle_is_found_through_re_exports_and_parents_make_none() {
     let file = |module: &str, text: &str| {
         let module: Module = module.split("::").map(str::to_owned).collect();
-        let source = SourceFile::read(&module, text).expect("it is Rust");
+        let source = SourceFile::read(&module, text).expect("the text is valid Rust");
         (module, source)
     };
     let found = |files: &[(Module, SourceFile)]| {
@@ -94,7 +94,7 @@ fn a_circle_is_found_through_re_exports_and_parents_make_none() {
     };
     let root = ("a", "mod b; mod c; pub use self::b::B; pub struct Shared;");
     let files = [file(root.0, root.1), file("a::b", "use super::c::C;"), file("a::c", "use crate::a::B;")];
-    assert_eq!(found(&files), ["a::b → a::c use each other: move what one takes from the other"]);
+    assert_eq!(found(&files), ["a::b → a::c use each other: move the shared items"]);
     let files = [file(root.0, root.1), file("a::b", "use super::c::C;"), file("a::c", "use crate::a::Shared;")];
     assert_eq!(found(&files), [""; 0]);
 }

@@ -1,12 +1,12 @@
-//! What is linked in: under which licences, and from where. `cargo metadata` knows both without a network,
-//! once the crates are there.
+//! Checks the licences and the sources of all linked crates. `cargo metadata` reads both without a network, once the
+//! crates have been downloaded.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde::Deserialize;
 
-/// Licences that let anyone use, change and ship a program under Apache-2.0.
+/// Licences that allow everyone to use, change and distribute a program under Apache-2.0.
 const ACCEPTED: [&str; 11] = [
     "0BSD",
     "Apache-2.0",
@@ -33,7 +33,7 @@ struct Package {
     name: String,
     version: String,
     license: Option<String>,
-    /// None for the packages of this repository.
+    /// `None` for the packages of this repository.
     source: Option<String>,
 }
 
@@ -43,7 +43,7 @@ fn every_crate_has_an_accepted_licence_and_comes_from_the_registry() {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", target])
         .output()
-        .expect("cargo runs this test, so it is there");
+        .expect("cargo runs this test, so it exists");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Metadata = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
     assert!(metadata.packages.len() > 50, "only {} packages are listed", metadata.packages.len());
@@ -61,8 +61,8 @@ fn every_crate_has_an_accepted_licence_and_comes_from_the_registry() {
     assert!(found.is_empty(), "{}", found.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
-/// Whether an SPDX expression can be kept with accepted licences alone. AND binds closer than OR; old crates
-/// write `/` for OR.
+/// Whether an SPDX expression can be satisfied with accepted licences only. AND binds more tightly than OR. Old
+/// crates write `/` for OR.
 fn accepted(expression: &str) -> bool {
     let expression = expression.trim();
     let either = split(expression, &[" OR ", "/"]);
@@ -79,7 +79,7 @@ fn accepted(expression: &str) -> bool {
     }
 }
 
-/// Splits at separators that stand outside brackets.
+/// Splits at separators outside parentheses.
 fn split<'a>(expression: &'a str, separators: &[&str]) -> Vec<&'a str> {
     let mut parts = Vec::new();
     let (mut depth, mut start) = (0, 0);

@@ -1,4 +1,5 @@
-//! The rules of this code, held by a test: who may use whom, what stays pure, how long things may be.
+//! Checks the rules of this code: which room may use which, which code stays pure, how long functions and files may
+//! be.
 
 mod circles;
 mod licences;
@@ -15,11 +16,11 @@ use crate::rooms::{
 };
 use crate::source_file::SourceFile;
 
-/// A function fits a screen.
+/// Max lines of a function: one screen.
 const FUNCTION_LINES: usize = 70;
-/// A file with more is two things.
+/// Max lines of a file without tests. A longer file usually has two purposes.
 const FILE_LINES: usize = 450;
-/// What is left lying about until the work is done. Put together so that this file does not find itself.
+/// Markers of unfinished work. Concatenated, so that this file does not contain them.
 const LEFTOVERS: [&str; 6] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), "todo!(", "unimplemented!(", "dbg!("];
 
@@ -39,8 +40,8 @@ fn nothing_is_left_unfinished() {
             }
             for (number, line) in text.lines().enumerate() {
                 if let Some(leftover) = LEFTOVERS.iter().find(|leftover| line.contains(**leftover)) {
-                    let what = "finish it, or say in a sentence what is missing and why";
-                    found.push(format!("{}:{}: {leftover} is left here: {what}", path.display(), number + 1));
+                    let what = "finish it, or write in a sentence what is missing and why";
+                    found.push(format!("{}:{}: {leftover} marks unfinished work: {what}", path.display(), number + 1));
                 }
             }
         }
@@ -53,11 +54,11 @@ fn the_table_points_only_up() {
     for (position, room) in ROOMS.iter().enumerate() {
         for used in room.may_use.iter().filter(|used| **used != "*") {
             let above = ROOMS[..position].iter().any(|other| other.name == *used);
-            assert!(above, "{} may use {used}, which does not stand above it in ROOMS", room.name);
+            assert!(above, "{} may use {used}, which is not above it in ROOMS", room.name);
         }
         if room.pure {
             let effects = room.may_use.iter().find(|used| Room::named(used).is_some_and(|used| !used.pure));
-            assert_eq!(effects, None, "{} is pure and may not use a room with effects", room.name);
+            assert_eq!(effects, None, "{} is pure, so it may not use a room with effects", room.name);
         }
     }
 }
@@ -97,10 +98,10 @@ fn every_permission_is_used() {
             module.first().is_none_or(|own| own != room) || !source.paths.iter().any(|(_, path)| is_use(path))
         });
     }
-    assert!(unused.is_empty(), "no file uses these permissions of ROOMS; take them out: {unused:?}");
+    assert!(unused.is_empty(), "no file uses these permissions of ROOMS, remove them: {unused:?}");
 }
 
-/// A rule that finds nothing where there is something would hold nobody to anything.
+/// Checks that each rule finds a violation. A rule that finds nothing would enforce nothing.
 #[test]
 fn each_rule_finds_what_breaks_it() {
     let long = format!("//! Doc.\nfn long() {{\n{}}}\n", "    work();\n".repeat(FUNCTION_LINES));
@@ -128,14 +129,14 @@ fn each_rule_finds_what_breaks_it() {
             ":2: source::ledger is pure and may not name std::sync::atomic",
         ),
         ("src/deliver/timer.rs", "//! A deadline; pure.\n", ":1: deliver::timer says that it is pure"),
-        ("src/api.rs", "//! Doc.\nfn f() { Settle::new() }\n", ":2: api may not make a Settle"),
+        ("src/api.rs", "//! Doc.\nfn f() { Settle::new() }\n", ":2: api may not construct a Settle"),
         ("src/store.rs", "//! Doc.\nfn f() { std::env::var(N) }\n", ":2: store may not read the environment"),
-        ("src/cellar.rs", "//! Doc.\n", "cellar is no room"),
+        ("src/cellar.rs", "//! Doc.\n", "cellar is not a room"),
         ("src/id.rs", "fn f() {}\n", "src/id.rs:1: the module has no //! doc"),
         ("src/id.rs", "//! Doc.\nfn f() { g().unwrap() }\n", "src/id.rs:2: unwrap()"),
         ("src/id.rs", "//! Doc.\nfn f() { println!(\"{}\", g().unwrap()) }\n", "src/id.rs:2: unwrap()"),
         ("src/id.rs", "//! Doc.\nfn f() { g().expect(\"\") }\n", "src/id.rs:2: expect()"),
-        ("src/decode/utils.rs", "//! Doc.\n", "utils says nothing"),
+        ("src/decode/utils.rs", "//! Doc.\n", "utils is not a descriptive name"),
         ("src/id.rs", &long, "src/id.rs:2: long has 72 lines"),
     ];
     for (path, text, expected) in broken {
@@ -157,7 +158,7 @@ fn tests_are_free_of_the_rules() {
     assert_eq!(check(&tests), [""; 0]);
 }
 
-/// Every Rust file below a folder, with its text.
+/// All Rust files below a folder, with their text.
 fn files(folder: &Path) -> Vec<(PathBuf, String)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("the folder can be listed").path()).collect();
@@ -174,7 +175,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Everything in the files that breaks a rule: place, rule and mend.
+/// All violations of the rules in the files, as `path:line: rule: fix`.
 fn check(files: &[(PathBuf, String)]) -> Vec<String> {
     let mut found = Vec::new();
     let mut read = Vec::new();
@@ -182,7 +183,7 @@ fn check(files: &[(PathBuf, String)]) -> Vec<String> {
         let module = module_of(path);
         match SourceFile::read(&module, text) {
             Ok(source) => read.push((path, module, text, source)),
-            Err(error) => found.push(format!("{}: this is no Rust: {error}", path.display())),
+            Err(error) => found.push(format!("{}: not valid Rust: {error}", path.display())),
         }
     }
     let tests: BTreeSet<Vec<String>> = read
@@ -212,7 +213,7 @@ fn check(files: &[(PathBuf, String)]) -> Vec<String> {
     found
 }
 
-/// `src/deliver/lane.rs` to `["deliver", "lane"]`; the crate's root is empty.
+/// Converts `src/deliver/lane.rs` to `["deliver", "lane"]`. The path of the crate's root is empty.
 fn module_of(path: &Path) -> Vec<String> {
     let path = path.strip_prefix("src").unwrap_or(path).with_extension("");
     let names = path.iter().map(|name| name.to_string_lossy().into_owned());
@@ -222,16 +223,16 @@ fn module_of(path: &Path) -> Vec<String> {
 fn rooms_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
     let Some(own) = module.first() else { return Vec::new() };
     let Some(room) = Room::named(own) else {
-        return vec![(1, format!("{own} is no room: give it a row in tests/tidy/rooms.rs, or a room to live in"))];
+        return vec![(1, format!("{own} is not a room: add it to tests/tidy/rooms.rs, or move the file to a room"))];
     };
     let used = source.paths.iter().filter_map(|(line, path)| match path.as_slice() {
         [root, used, ..] if root == "crate" => Some((*line, used)),
         _ => None,
     });
-    // Several names from one room in one line are one mistake.
+    // Several names from one room in one line are one violation.
     let forbidden: BTreeSet<_> =
         used.filter(|(_, used)| Room::named(used).is_some_and(|used| !room.may_use(used.name))).collect();
-    let mend = "take what it needs as an argument, or move the code to the room it belongs to";
+    let mend = "pass the value as an argument, or move the code to the right room";
     let told = |(line, used)| (line, format!("{own} may not use {used}, only {}: {mend}", room.may_use.join(", ")));
     forbidden.into_iter().map(told).collect()
 }
@@ -244,12 +245,12 @@ fn purity_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
     }
     let state: &[&str] = if SHARED_STATE.modules.contains(&name.as_str()) { &[] } else { SHARED_STATE.names };
     let effect_of = |path: &[String]| EFFECTS.iter().chain(state).find(|effect| starts_with(path, effect));
-    let mend = "let the caller do it and hand the result in";
+    let mend = "let the caller do it and pass the result";
     let named = source.paths.iter().filter_map(|(line, path)| Some((*line, effect_of(path)?)));
     named.map(|(line, effect)| (line, format!("{name} is pure and may not name {effect}: {mend}"))).collect()
 }
 
-/// A file that says that it is pure is held to it.
+/// A file that claims to be pure must be checked for it.
 fn purity_listed(module: &[String], text: &str) -> Vec<(usize, String)> {
     let name = module.join("::");
     let is_listed = module.first().and_then(|own| Room::named(own)).is_some_and(|room| room.pure)
@@ -262,7 +263,7 @@ fn purity_listed(module: &[String], text: &str) -> Vec<(usize, String)> {
     if is_listed || !doc.clone().any(says) {
         return Vec::new();
     }
-    vec![(1, format!("{name} says that it is pure: give it a line in PURE_MODULES, or say what it does"))]
+    vec![(1, format!("{name} says that it is pure: add it to PURE_MODULES, or describe what it does"))]
 }
 
 fn construction_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
@@ -270,7 +271,7 @@ fn construction_kept(module: &[String], source: &SourceFile) -> Vec<(usize, Stri
     let constructs = source.paths.iter().filter_map(|(line, path)| {
         let [.., of, function] = path.as_slice() else { return None };
         let part = CONSTRUCTED.iter().find(|part| part.of == of && part.function == function && part.room != own)?;
-        Some((*line, format!("{own} may not make a {}: app makes it, and hands it in", part.of)))
+        Some((*line, format!("{own} may not construct a {}: app constructs it and passes it", part.of)))
     });
     constructs.collect()
 }
@@ -280,11 +281,11 @@ fn environment_kept(module: &[String], source: &SourceFile) -> Vec<(usize, Strin
         return Vec::new();
     }
     let reads = source.paths.iter().filter(|(_, path)| starts_with(path, "std::env"));
-    let mend = "make it a key of the configuration, or read it in cli and hand it in";
+    let mend = "make it a key of the configuration, or read it in cli and pass the value";
     reads.map(|(line, _)| (*line, format!("{} may not read the environment: {mend}", module.join("::")))).collect()
 }
 
-/// Whether a path is `start` or something inside it.
+/// Whether a path is `start` or inside it.
 fn starts_with(path: &[String], start: &str) -> bool {
     path.iter().map(String::as_str).take(start.split("::").count()).eq(start.split("::"))
 }
@@ -292,18 +293,18 @@ fn starts_with(path: &[String], start: &str) -> bool {
 fn form_kept(module: &[String], text: &str, source: &SourceFile) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     if !source.has_doc {
-        found.push((1, "the module has no //! doc: say in a sentence what it is for".to_owned()));
+        found.push((1, "the module has no //! doc: write in a sentence what it is for".to_owned()));
     }
     if let Some(name) = module.iter().find(|name| EMPTY_NAMES.contains(&name.as_str())) {
-        found.push((1, format!("{name} says nothing of what is inside: name the thing")));
+        found.push((1, format!("{name} is not a descriptive name: name the contents")));
     }
     let lines = text.lines().count() - source.test_lines;
     if lines > FILE_LINES {
-        found.push((1, format!("the file has {lines} lines without tests, more than {FILE_LINES}: is it two things?")));
+        found.push((1, format!("the file has {lines} lines without tests, more than {FILE_LINES}: split it")));
     }
     for (line, name, lines) in source.functions.iter().filter(|(_, _, lines)| *lines > FUNCTION_LINES) {
-        let mend = "give its steps names of their own";
-        found.push((*line, format!("{name} has {lines} lines, more than the {FUNCTION_LINES} of a screen: {mend}")));
+        let mend = "move its steps to named functions";
+        found.push((*line, format!("{name} has {lines} lines, more than {FUNCTION_LINES} (one screen): {mend}")));
     }
     found
 }
@@ -313,6 +314,6 @@ fn failures_kept(source: &SourceFile) -> Vec<(usize, String)> {
         (*line, "unwrap() outside a test: return the error, or expect() with why it can't happen".to_owned())
     });
     let expects =
-        source.mute_expects.iter().map(|line| (*line, "expect() without a text: say why it can't happen".to_owned()));
+        source.mute_expects.iter().map(|line| (*line, "expect() without a text: write why it can't happen".to_owned()));
     unwraps.chain(expects).collect()
 }

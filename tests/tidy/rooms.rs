@@ -1,7 +1,7 @@
-//! Which room of the crate may use which: the dependency rule as a table.
+//! The dependency rule as a table: which room of the crate may use which.
 
-/// A room, and the rooms it may use. A room stands below all that it uses, so the rule has no cycles:
-/// `the_table_points_only_up` holds the table to it.
+/// A room, and the rooms it may use. All of them are above it in [`ROOMS`], so there are no cycles. The test
+/// `the_table_points_only_up` checks that.
 pub struct Room {
     pub name: &'static str,
     pub may_use: &'static [&'static str],
@@ -17,31 +17,31 @@ pub const ROOMS: &[Room] = &[
     // Leaves with effects: readiness and stop, logs and metrics.
     room("lifecycle", &[]),
     room("telemetry", &[]),
-    // Why brokers do not answer, and topics read backwards from their end.
+    // Explains why brokers do not answer, and reads topics backwards from their end.
     room("kafka", &[]),
-    // One entry an attempt.
+    // One entry per attempt.
     room("message_log", &["kafka", "id"]),
     room("receipt", &[]),
     room("source", &["receipt", "kafka", "telemetry", "lifecycle", "id"]),
     pure("decode", &["json", "vocabulary", "id"]),
     pure("definition", &["json", "vocabulary", "id"]),
-    // Compiled definitions. A rule has counters and an end.
+    // Compiled definitions. A rule contains counters and the flag that it has ended.
     pure("rules", &["definition", "json", "vocabulary", "id"]),
     pure("matching", &["rules", "definition", "decode", "json", "vocabulary", "id"]),
-    // It follows the definitions topic into the index of matching.
+    // It reads the definitions topic into the index of matching.
     room("store", &["matching", "rules", "definition", "kafka", "lifecycle", "id"]),
     pure("render", &["rules", "definition", "decode", "json", "id"]),
-    // A message names its target, which has the endpoints and secrets of the definition.
+    // A message contains its target: the endpoints and secrets of the definition.
     room("deliver", &["render", "rules", "definition", "receipt", "message_log", "lifecycle", "id"]),
     room(
         "settle",
         &["deliver", "render", "matching", "rules", "decode", "receipt", "message_log", "kafka", "lifecycle", "id"],
     ),
-    // Dead letters, read.
+    // Reads dead letters.
     room("dead_letters", &["settle", "kafka", "id"]),
-    // The state of endpoints over the group; clock and topic are arguments.
+    // The state of endpoints over the group. Clock and topic are arguments.
     room("endpoints", &["deliver", "id"]),
-    // Tables and fields seen; clock and topic are arguments.
+    // Tables and fields that were seen. Clock and topic are arguments.
     room("catalogue", &["decode", "json", "vocabulary"]),
     room(
         "pipeline",
@@ -60,9 +60,9 @@ pub const ROOMS: &[Room] = &[
             "id",
         ],
     ),
-    // It sends again on request: redrive, resend, replay.
+    // Sends again on request: redrive, resend, replay.
     room("redelivery", &["pipeline", "dead_letters", "settle", "render", "decode", "kafka", "id"]),
-    // Counts by event, and the catalogue, in a topic.
+    // Counts per event, and the catalogue, in a topic.
     room("stats", &["catalogue", "endpoints", "store", "matching", "rules", "kafka", "telemetry", "id"]),
     room(
         "api",
@@ -113,7 +113,7 @@ pub const ROOMS: &[Room] = &[
     free("main"),
 ];
 
-/// Modules of rooms with effects that have none themselves.
+/// Pure modules in rooms with effects.
 pub const PURE_MODULES: &[&str] = &[
     "source::completion",
     "source::fetched",
@@ -144,7 +144,7 @@ pub const PURE_MODULES: &[&str] = &[
     "stats::sums",
 ];
 
-/// What pure code does not name: the network, Kafka, the clock and chance.
+/// Names that pure code may not use: the network, Kafka, the clock and random numbers.
 pub const EFFECTS: &[&str] = &[
     "tokio",
     "rdkafka",
@@ -161,10 +161,10 @@ pub const EFFECTS: &[&str] = &[
     "ring::rand",
 ];
 
-/// State that several threads share, or that any type can hide in, which pure code does not name either.
+/// Names of shared mutable state, and of types that can hide it. Pure code may not use them either.
 pub struct SharedState {
     pub names: &'static [&'static str],
-    /// Modules of pure rooms that may: they hold what all partitions look things up in and count with.
+    /// Modules of pure rooms that may use it: all partitions look up and count in the same structures.
     pub modules: &'static [&'static str],
 }
 
@@ -173,7 +173,7 @@ pub const SHARED_STATE: SharedState = SharedState {
     modules: &["decode::whole_tables", "matching::index", "rules::authorization", "rules::counts", "rules::rule"],
 };
 
-/// A part of the program that is made once: by this function, called in `app` and in its own room.
+/// A part of the program that is constructed once: by this function, called in `app` and in its own room.
 pub struct Constructed {
     pub room: &'static str,
     pub of: &'static str,
@@ -190,13 +190,13 @@ pub const CONSTRUCTED: &[Constructed] = &[
     constructed("pipeline", "Pipeline", "new"),
 ];
 
-/// The rooms that put parts together: `app` all of them, `cli` those that a command needs.
+/// Rooms that construct parts: `app` constructs all, `cli` those of a command.
 pub const CONSTRUCT: &[&str] = &["app", "cli"];
 
-/// The rooms at the edge, which may read the environment; the others are told what they need to know.
+/// Rooms at the edge, which may read the environment. Other rooms get the values as arguments.
 pub const READ_THE_ENVIRONMENT: &[&str] = &["cli", "dev"];
 
-/// Names that say nothing of what is inside.
+/// Names that do not describe the contents.
 pub const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc"];
 
 const fn constructed(room: &'static str, of: &'static str, function: &'static str) -> Constructed {
@@ -211,7 +211,7 @@ const fn room(name: &'static str, may_use: &'static [&'static str]) -> Room {
     Room { name, may_use, pure: false }
 }
 
-/// A room that puts others together and may use all of them.
+/// A room that connects others and may use all of them.
 const fn free(name: &'static str) -> Room {
     room(name, &["*"])
 }

@@ -1,27 +1,27 @@
-//! What one source file says: the paths it names, its functions, its calls of `unwrap` and `expect`.
+//! The relevant contents of a source file: paths, functions, calls of `unwrap` and `expect`.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
 use syn::visit::Visit;
 
-/// What is found in the code of a file that is not a test.
+/// The contents of a file outside its tests.
 #[derive(Default)]
 pub struct SourceFile {
-    /// The first inner doc comment is there.
+    /// Whether the file has an inner doc comment.
     pub has_doc: bool,
-    /// Every path as it is from the crate's root, `crate::` and `super::` resolved: line and segments.
+    /// All paths from the crate's root, with `crate::` and `super::` resolved: line and segments.
     pub paths: Vec<(usize, Vec<String>)>,
-    /// What the file shows under its own module: each name, and the path of what it is.
+    /// Names that the module exports, each with the path of the exported item.
     pub exports: Vec<(String, Vec<String>)>,
-    /// Line, name, and lines from signature to closing brace.
+    /// Line, name, and number of lines from signature to closing brace.
     pub functions: Vec<(usize, String, usize)>,
     /// Lines with `.unwrap()`.
     pub unwraps: Vec<usize>,
-    /// Lines with `.expect(…)` that gives no text.
+    /// Lines with `.expect(…)` whose text is empty.
     pub mute_expects: Vec<usize>,
-    /// Lines of inline test modules and functions.
+    /// Number of lines of inline test modules and test functions.
     pub test_lines: usize,
-    /// Modules in files of their own that are only for tests.
+    /// Test-only modules in separate files.
     pub test_modules: Vec<String>,
     module: Vec<String>,
 }
@@ -62,7 +62,7 @@ impl SourceFile {
             }
             syn::UseTree::Group(group) => group.items.iter().for_each(|item| self.use_tree(item, before.clone())),
             syn::UseTree::Name(syn::UseName { ident }) | syn::UseTree::Rename(syn::UseRename { ident, .. }) => {
-                // `use hyper::{self}` names hyper; `use self::x` keeps its self in front.
+                // `use hyper::{self}` names hyper. `use self::x` keeps its `self`.
                 if ident != "self" || before.is_empty() {
                     before.push(ident.to_string());
                 }
@@ -72,7 +72,7 @@ impl SourceFile {
         }
     }
 
-    /// Names of a `pub use`, with their paths.
+    /// Collects the names of a `pub use`, with their paths.
     fn exported(&mut self, tree: &syn::UseTree, mut before: Vec<String>) {
         match tree {
             syn::UseTree::Path(path) => {
@@ -95,7 +95,7 @@ impl SourceFile {
         }
     }
 
-    /// What a macro is given is no syntax tree, only tokens.
+    /// The arguments of a macro are only tokens, not a syntax tree.
     fn macro_tokens(&mut self, tokens: &TokenStream) {
         let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
         let ident = |at: usize| match tokens.get(at) {
@@ -131,7 +131,7 @@ impl SourceFile {
         self.functions.push((start, signature.ident.to_string(), lines));
     }
 
-    /// Counts a test out. Whether `item` is one is said by its attributes.
+    /// Whether the attributes of an item mark it as a test. If so, excludes its lines.
     fn is_test(&mut self, attributes: &[syn::Attribute], span: Span) -> bool {
         let test = attributes.iter().any(|attribute| match &attribute.meta {
             syn::Meta::Path(path) => path.segments.last().is_some_and(|segment| segment.ident == "test"),

@@ -1,10 +1,10 @@
-//! Words: what comments, texts for people and documents do not say, because there is a plain term for it.
+//! Finds phrases in comments, texts for people and documents that have a plainer term.
 
 use std::path::Path;
 
 use proc_macro2::{TokenStream, TokenTree};
 
-/// The width of a line, of comments too, which rustfmt leaves as they are.
+/// Max width of a line with a comment. rustfmt does not wrap comments.
 const WIDTH: usize = 120;
 
 /// A phrase in lower case, and the plain term.
@@ -30,20 +30,20 @@ const PHRASES: &[(&str, &str)] = &[
     ("of its own", "separate"),
 ];
 
-/// After these words, "is no" is how English says it.
+/// Words before "is no" with which it is correct English.
 const BEFORE_IS_NO: &[&str] = &["there", "which", "that"];
 
-/// Before these words too.
+/// Words after "is no" with which it is.
 const AFTER_IS_NO: &[&str] = &["longer", "more", "less", "one"];
 
-/// Lines of Rust whose comments or texts use such a phrase, or whose comments are too wide.
+/// Violations in Rust: comments and texts with a banned phrase, and comments that are too wide.
 pub fn in_rust(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (line, comment) in comments(text) {
         found.extend(phrases(comment).map(|told| (line, told)));
         let width = text.lines().nth(line - 1).map_or(0, |line| line.chars().count());
         if width > WIDTH {
-            found.push((line, format!("the comment is {width} columns wide, more than {WIDTH}: wrap it")));
+            found.push((line, format!("the comment is {width} columns wide, max {WIDTH}: wrap it")));
         }
     }
     let tokens: TokenStream = text.parse().unwrap_or_default();
@@ -53,7 +53,7 @@ pub fn in_rust(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The same of a document. Code in it is not checked.
+/// Violations in a document, except in its code.
 pub fn in_markdown(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut is_code = false;
@@ -72,7 +72,7 @@ pub fn is_document(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "md")
 }
 
-/// What is wrong with a line's words.
+/// Descriptions of the banned phrases in a line.
 fn phrases(text: &str) -> impl Iterator<Item = String> {
     let words: Vec<String> = text
         .split(|character: char| !character.is_alphanumeric() && character != '\'' && character != '_')
@@ -97,7 +97,7 @@ fn phrases(text: &str) -> impl Iterator<Item = String> {
     found.into_iter()
 }
 
-/// Comments with their lines: those that stand alone, and those behind code.
+/// Comments with their lines, both on separate lines and after code.
 fn comments(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().filter_map(|(number, line)| {
         let at = match line.trim_start().starts_with("//") {
@@ -108,7 +108,8 @@ fn comments(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Shows each string literal with its line. Those of attributes are doc comments and names, which are seen elsewhere.
+/// Calls `show` with each string literal and its line. String literals of attributes are doc comments and names,
+/// which the comment check covers.
 fn texts(tokens: &TokenStream, show: &mut dyn FnMut(usize, &str)) {
     for token in tokens.clone() {
         match token {
