@@ -17,7 +17,7 @@ use super::required_topics;
 use crate::config::Config;
 use crate::store;
 
-/// Operations of Outhook on each of its own topics.
+/// Operations of Outhook on each topic that it owns.
 const WITH_OWN_TOPICS: &[AclOperation] = &[AclOperation::Read, AclOperation::Write, AclOperation::DescribeConfigs];
 
 /// Max time for brokers to answer. A start waits for the answer, and continues without it.

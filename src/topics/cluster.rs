@@ -48,7 +48,7 @@ pub enum Error {
     Describe { topic: String, reason: String },
     #[error("topic {topic} can't be created: {reason}")]
     Create { topic: String, reason: String },
-    #[error("{wrong}; to fix it: {mend}", wrong = .0, mend = .0.mend)]
+    #[error("{wrong}; to fix it: {fix}", wrong = .0, fix = .0.mend)]
     Wrong(Wrong),
     #[error("{}", told(.0))]
     Denied(Vec<MissingAcls>),

@@ -15,7 +15,7 @@ pub struct Verdict {
     pub duplicates: usize,
     /// Messages that were delivered again although they were in flight during no crash.
     pub unexplained: usize,
-    /// Messages that were delivered during a crash, or shortly before one, so that they may be uncommitted.
+    /// Messages that were delivered during a crash, or shortly before one, and may therefore be uncommitted.
     pub uncertain: usize,
     /// Dead letters after the first one of a call.
     pub letters_again: usize,
@@ -24,7 +24,7 @@ pub struct Verdict {
     pub badly_signed: usize,
     /// Arrived for the first time after a later change of its row, at a webhook in row order.
     pub out_of_order: Vec<String>,
-    /// Of these, calls that a crash delivered after they had been dead-lettered, which had left a gap.
+    /// Late calls that a crash delivered after they had been dead-lettered, which had left a gap.
     pub made_up: usize,
     /// Dead letters without a cause.
     pub causeless: usize,

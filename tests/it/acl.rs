@@ -1,5 +1,5 @@
-//! A broker with an authorizer: with the ACLs that docs/kafka.md lists everything works, and each that is missing is
-//! named, with the command that adds it.
+//! A broker with an authorizer: the ACLs in docs/kafka.md suffice, and each missing ACL is reported with the command
+//! that adds it.
 
 use std::fs;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::{OUTHOOK, SOON};
 
 const USER: (&str, &str) = ("outhook", "hunter2");
 
-/// The topic of row changes: docs/kafka.md gives the ACL on all that begin with `shop.public.`.
+/// The topic of row changes. docs/kafka.md lists the ACL for topics with the prefix `shop.public.`.
 const CHANGES: &str = "shop.public.orders";
 
-/// A site with the default names, on a cluster that allows it nothing.
+/// A site with the default names, on a cluster without any ACLs.
 struct Secured {
     cluster: Cluster,
     address: String,
@@ -24,7 +24,7 @@ struct Secured {
 }
 
 impl Secured {
-    /// None where there is no real Kafka.
+    /// `None` without real Kafka.
     fn start() -> Option<Self> {
         if !Broker::get().is_kafka_for("ACLs") {
             return None;
@@ -56,12 +56,13 @@ impl Secured {
         Some(Self { cluster, address, site })
     }
 
-    /// Runs the tool's commands of the page, of those lines that are meant.
+    /// Runs those `kafka-acls.sh` commands of the page that `is_meant` selects.
     fn add_as_the_page_says(&self, is_meant: impl Fn(&str) -> bool) {
-        let page = fs::read_to_string("docs/kafka.md").expect("the page is there");
-        let block = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it has commands");
+        let page = fs::read_to_string("docs/kafka.md").expect("the page exists");
+        let block =
+            page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the page contains commands");
         let lines: Vec<&str> = block.lines().filter(|line| line.starts_with("acls=") || is_meant(line)).collect();
-        assert!(lines.len() > 1, "none of these lines is meant:\n{block}");
+        assert!(lines.len() > 1, "none of these lines is selected:\n{block}");
         self.cluster.acls(&lines.join("\n").replace("kafka:9092", &self.address));
     }
 
@@ -72,7 +73,8 @@ impl Secured {
         ));
     }
 
-    /// Creates the topics, and a webhook to the receiver: before an instance starts, so that it knows it.
+    /// Creates the topics, and a webhook to the receiver. Called before an instance starts, so that it knows the
+    /// webhook.
     #[track_caller]
     fn define(&self, receiver: &Receiver) {
         let created = self.site.run(&["topics", "create"]);
@@ -88,7 +90,7 @@ impl Secured {
         check
     }
 
-    /// `run` ends by itself, and says why.
+    /// Checks that `run` fails and reports the reason.
     #[track_caller]
     fn assert_refused(&self, lacks: &str) {
         let run = self.site.launch().wait();
@@ -97,7 +99,7 @@ impl Secured {
     }
 }
 
-/// What follows a prefix in each line that has it.
+/// The text after a prefix, for each line that contains it.
 fn behind<'t>(text: &'t str, prefix: &str) -> Vec<&'t str> {
     text.lines().filter_map(|line| Some(line.split_once(prefix)?.1)).collect()
 }
@@ -152,12 +154,12 @@ fn the_acls_of_the_page_are_enough_and_each_that_is_missing_is_named_with_its_co
         let check = secured.check(1);
         let found = behind(&check.stdout, LACKS);
         assert!(found.len() == 1 && found[0].starts_with(lacks), "{taken}\n{}", check.stdout);
-        // It writes no definitions unless somebody asks it to.
+        // An instance writes no definitions unless a request asks for it.
         if !taken.contains("transactional-id") {
             secured.assert_refused(&format!("this client lacks {lacks}"));
         }
         let mend = behind(&check.stdout, MEND).join("\n");
-        assert!(mend.ends_with(&taken), "{taken}\nis not what is to be added:\n{mend}");
+        assert!(mend.ends_with(&taken), "{taken}\nis not the ACL of the command:\n{mend}");
         secured.cluster.acls(&mend);
     }
     secured.check(0);
@@ -189,7 +191,7 @@ fn a_topic_of_a_source_that_may_not_be_read_is_named_and_the_others_are_read() {
 #[test]
 fn what_is_taken_from_a_running_instance_is_told_and_nothing_is_lost() {
     let Some(mut secured) = Secured::start() else { return };
-    // So long that a call waits in a topic.
+    // Long enough that a call waits in a topic.
     secured.site.set("delivery.retry", vec!["2s"; 5]);
     let (site, receiver) = (&secured.site, Receiver::start());
     secured.add_as_the_page_says(|_| true);
@@ -209,7 +211,7 @@ fn what_is_taken_from_a_running_instance_is_told_and_nothing_is_lost() {
         secured.cluster.acls(&format!("kafka-acls.sh --bootstrap-server {address} {add} {taken}"));
         let order = format!(r#""id":{id},"#);
         let is_it = |request: &Request| String::from_utf8_lossy(&request.body).contains(&order);
-        eventually("it is sent, and again after it failed", 2 * SOON, || {
+        eventually("the order is sent, and again after the failure", 2 * SOON, || {
             (receiver.requests("/orders").iter().filter(|request| is_it(request)).count() >= 2).then_some(())
         });
         site.await_settled(2 * SOON);
@@ -239,16 +241,16 @@ fn who_writes_definitions_needs_little_and_is_not_cut_off_by_a_check() {
         .create()
         .expect("the settings are librdkafka's");
     let write = |beside: &dyn Fn()| {
-        writer.begin_transaction().expect("none is open");
+        writer.begin_transaction().expect("no transaction is open");
         let record = BaseRecord::to("outhook.definitions").key("webhook/zzzzzz").payload("");
         writer.send(record).map_err(|(error, _)| error).expect("the queue has room");
         writer.flush(SOON).expect("the broker acknowledges");
         beside();
         writer.commit_transaction(Duration::from_secs(10))
     };
-    writer.init_transactions(SOON).expect("the broker knows transactions");
+    writer.init_transactions(SOON).expect("the broker supports transactions");
     let checked = write(&|| assert!(secured.check(1).stdout.contains("this client lacks ")));
-    assert!(checked.is_ok(), "a check has cut off a writer: {checked:?}");
+    assert!(checked.is_ok(), "a check has fenced a writer: {checked:?}");
     let fenced = write(&|| assert_eq!(site.run(&["clients", "create", "--name", "CI"]).code, Some(0)));
-    assert!(fenced.is_err(), "another writer takes the id over, so this test would see it of a check");
+    assert!(fenced.is_err(), "another writer fences this one, so the test would notice if a check did");
 }

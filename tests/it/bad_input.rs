@@ -1,5 +1,5 @@
-//! Broken records, templates, definitions and configurations: each is told in words that name the place and
-//! the mend, and none of them stops the program.
+//! Broken records, templates, definitions and configurations: each error names the place and the fix, and none stops
+//! the program.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use harness::{Broker, Ended, Kind, Receiver, SECRET, Site, Stored, inserted_orde
 
 use crate::{OUTHOOK, SOON};
 
-/// Everything that a command said.
+/// The complete output of a command.
 fn said(ended: &Ended) -> String {
     format!("{}{}", ended.stdout, ended.stderr)
 }
@@ -47,7 +47,8 @@ fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
     let letters = Broker::get().read_all(&site.dead_letters);
     assert_eq!(letters.len(), records.len());
     for (offset, (record, reason)) in records.into_iter().enumerate() {
-        let letter = letters.iter().find(|letter| letter.value.as_deref() == Some(record)).expect("the record is kept");
+        let letter =
+            letters.iter().find(|letter| letter.value.as_deref() == Some(record)).expect("the record is stored");
         let headers = format!(
             "{:?}",
             letter.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; ")
@@ -67,7 +68,7 @@ fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
 fn a_timestamp_in_microseconds_gives_the_right_event_date_and_is_counted() {
     let (site, receiver, broker) = (Site::new(OUTHOOK, 1), Receiver::start(), Broker::get());
     if broker.kind() == Kind::Kafka {
-        // Kafka 4 refuses what is more than an hour ahead, unless it is told otherwise.
+        // By default Kafka 4 rejects timestamps more than an hour in the future.
         broker.configure_topic(&site.changes, &[("message.timestamp.after.max.ms", "9223372036854775807")]);
     }
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
@@ -132,10 +133,10 @@ fn broken_definitions_are_refused_with_field_value_and_mend() {
         let refused = site.run(&["apply", "-f", &file]);
         let said = said(&refused);
         assert!(refused.code.is_some_and(|code| code != 0), "accepted: {text}\n{said}");
-        assert!(said.contains(expected), "{expected:?} is not said of\n{text}\nbut:\n{said}");
-        assert!(!said.contains("hunter2"), "a secret is never told: {said}");
+        assert!(said.contains(expected), "{expected:?} is missing for\n{text}\nin:\n{said}");
+        assert!(!said.contains("hunter2"), "a secret is never printed: {said}");
     }
-    assert_eq!(Broker::get().read_all(&site.definitions).len(), 0, "nothing of a refused file is written");
+    assert_eq!(Broker::get().read_all(&site.definitions).len(), 0, "nothing of a rejected file is written");
 }
 
 #[test]
@@ -174,8 +175,8 @@ fn broken_configurations_are_refused_before_anything_starts() {
         for command in [&["run"][..], &["check"], &["check", "--offline"]] {
             let refused = site.run(command);
             let said = said(&refused);
-            assert!(refused.code.is_some_and(|code| code != 0), "{command:?} accepts, though: {expected}\n{said}");
-            assert!(said.contains(expected), "{command:?}: {expected:?} is not said, but:\n{said}");
+            assert!(refused.code.is_some_and(|code| code != 0), "{command:?} succeeds, instead of: {expected}\n{said}");
+            assert!(said.contains(expected), "{command:?}: {expected:?} is missing in:\n{said}");
         }
     }
 }
@@ -229,7 +230,7 @@ fn a_broker_that_is_not_there_is_named_with_the_reason() {
 
 #[test]
 fn a_command_that_waits_says_for_what_and_only_on_standard_error() {
-    // It takes connections and answers nothing.
+    // Accepts connections and answers nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let mut site = Site::new(OUTHOOK, 1);
@@ -252,7 +253,7 @@ fn a_command_that_waits_says_for_what_and_only_on_standard_error() {
 
 #[test]
 fn a_broker_that_hangs_up_is_told_with_the_question_for_the_protocol() {
-    // What a port that speaks TLS does with who does not.
+    // Closes the connection, as a TLS port does with a plaintext client.
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = port.local_addr().unwrap().to_string();
     thread::spawn(move || port.incoming().for_each(drop));
@@ -291,13 +292,13 @@ fn a_broker_that_refuses_a_password_is_not_waited_for() {
         let refused = site.run(command);
         assert_eq!(refused.code, Some(1), "{command:?}: {}", said(&refused));
         for told in [address.as_str(), "a broker refuses this client: ", "wrong password", "sasl.password"] {
-            assert!(refused.stderr.contains(told), "{command:?} does not tell {told}: {}", refused.stderr);
+            assert!(refused.stderr.contains(told), "{command:?} does not print {told}: {}", refused.stderr);
         }
         assert!(!refused.stderr.contains("hunter2"), "{}", refused.stderr);
     }
 }
 
-/// What a broker says to a client of SASL/PLAIN (KIP-152) until it refuses its password.
+/// Plays a broker's SASL/PLAIN login (KIP-152), and rejects the password.
 fn refuse_passwords(mut connection: TcpStream) {
     let mut size = [0; 4];
     while connection.read_exact(&mut size).is_ok() {

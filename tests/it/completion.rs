@@ -1,4 +1,4 @@
-//! What had settled behind a record that had not is not sent again, unless it is another log.
+//! Records that had settled after an unsettled one are not sent again, unless the topic was recreated.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,10 +9,10 @@ use harness::{Answer, Broker, Receiver, Request, Site, eventually, order, webhoo
 
 use crate::{OUTHOOK, SOON};
 
-/// How often each message came, by path.
+/// Number of requests of each message, by path.
 type Arrivals = Arc<Mutex<HashMap<String, HashMap<String, usize>>>>;
 
-/// A site whose table `slow` has an endpoint that never answers, and a receiver that counts.
+/// A site whose table `slow` has an endpoint that never answers, and a receiver that counts requests.
 fn with_a_straggler(partitions: i32) -> (Site, Receiver, Arrivals) {
     let arrivals = Arrivals::default();
     let receiver = {
@@ -38,7 +38,7 @@ fn straggler(number: usize) -> (String, String) {
     (number.to_string(), change)
 }
 
-/// Messages that came to a path, and requests in all.
+/// Number of messages of a path, and number of requests.
 fn came(arrivals: &Arrivals, path: &str) -> (usize, usize) {
     let arrivals = arrivals.lock().expect("no holder panics");
     arrivals.get(path).map_or((0, 0), |of| (of.len(), of.values().sum()))
@@ -46,10 +46,13 @@ fn came(arrivals: &Arrivals, path: &str) -> (usize, usize) {
 
 #[track_caller]
 fn await_messages(arrivals: &Arrivals, path: &str, count: usize, within: Duration) {
-    eventually(&format!("{count} messages come to {path}"), within, || (came(arrivals, path).0 >= count).then_some(()));
+    eventually(&format!("{path} receives {count} messages"), within, || {
+        (came(arrivals, path).0 >= count).then_some(())
+    });
 }
 
-/// Waits until a commit says that so many records right behind the first one have settled, and returns it.
+/// Waits until the commit's completion map says that this number of records directly after the first one has settled,
+/// and returns the commit.
 #[track_caller]
 fn await_map(site: &Site, settled: usize) -> (i64, String) {
     let mut end = String::new();
@@ -59,7 +62,7 @@ fn await_map(site: &Site, settled: usize) -> (i64, String) {
         end.push(char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[digit]));
         rest /= 32;
     }
-    // None that has not, and then so many that have.
+    // 0 further unsettled records, then this number of settled ones.
     let end = format!("A{end}.");
     eventually(&format!("a map that ends with {end}"), SOON, || {
         let [commit] = Broker::get().commits(&site.group, &site.changes).try_into().expect("there is one partition");
@@ -86,7 +89,7 @@ fn what_settled_behind_a_straggler_is_not_sent_again_after_a_kill() {
     println!("{SETTLED} settled in {:.1?}; committed {offset} {map:?}", started.elapsed());
     assert_eq!(offset, 0);
 
-    // And then some that are not, when it is killed.
+    // Some more records, which are in flight at the kill.
     receiver.answer("/orders", Answer::Hang);
     site.produce((SETTLED..SETTLED + 100).map(order));
     await_messages(&arrivals, "/orders", SETTLED + UNDER_WAY, SOON);
@@ -101,14 +104,14 @@ fn what_settled_behind_a_straggler_is_not_sent_again_after_a_kill() {
     site.await_settled(SOON);
     let (messages, requests) = came(&arrivals, "/orders");
     let twice = requests - messages;
-    println!("{twice} of {messages} messages came twice, and {UNDER_WAY} were under way at the kill");
+    println!("{twice} of {messages} messages were sent twice, and {UNDER_WAY} were under way at the kill");
     assert_eq!(messages, SETTLED + 100, "nothing is lost");
-    assert!(twice <= UNDER_WAY, "{twice} came twice");
-    assert_eq!(came(&arrivals, "/slow"), (1, 2), "the straggler comes again");
+    assert!(twice <= UNDER_WAY, "{twice} were sent twice");
+    assert_eq!(came(&arrivals, "/slow"), (1, 2), "the straggler is sent again");
     assert_eq!(instance.metric("outhook_records_completed_before_total"), SETTLED as f64);
 }
 
-/// A stop whose deadline passes leaves the straggler alone for whoever comes next, whichever way the group is run.
+/// A stop whose deadline passes leaves the straggler to the next instance, with both group protocols.
 #[test]
 fn what_settled_behind_a_straggler_is_not_sent_again_after_a_stop() {
     for protocol in ["classic", "consumer"] {
@@ -135,8 +138,8 @@ fn what_settled_behind_a_straggler_is_not_sent_again_after_a_stop() {
     }
 }
 
-/// A partition that goes to another instance is drained first, for as long as its stragglers take. What settles
-/// meanwhile is committed as ever, so that a kill in that time makes nothing of it come again.
+/// A partition that moves to another instance is drained first, as long as its stragglers take. Records that settle
+/// meanwhile are committed as usual, so a kill in that time causes no repeated messages.
 #[test]
 fn what_settles_while_partitions_are_drained_is_not_sent_again_after_a_kill() {
     const EACH: usize = 8;
@@ -146,12 +149,12 @@ fn what_settles_while_partitions_are_drained_is_not_sent_again_after_a_kill() {
     let (mut site, receiver, arrivals) = with_a_straggler(2);
     site.set("kafka.session_timeout", "6s");
     site.set("drain.deadline", "60s");
-    // Of other topics more than one partition changes hands.
+    // In the other groups more than one partition moves.
     site.set("overflow.partitions", 4);
     site.produce((0..EACH).map(straggler));
     let first = site.start();
     await_messages(&arrivals, "/slow", EACH, SOON);
-    // Under way until long after the drain has begun.
+    // In flight until long after the drain has begun.
     receiver.answer("/orders", Answer::Late(Duration::from_secs(10), 204));
     site.produce((0..EACH).map(order));
     await_messages(&arrivals, "/orders", EACH, SOON);
@@ -160,7 +163,7 @@ fn what_settles_while_partitions_are_drained_is_not_sent_again_after_a_kill() {
     assert_eq!(first.metric("outhook_calls_total"), 0.0, "nothing had settled by then");
     eventually("all orders are answered", SOON, || (first.metric("outhook_calls_total") >= EACH as f64).then_some(()));
     thread::sleep(Duration::from_secs(1));
-    // Of those that other groups read, some changed hands at once.
+    // The other groups have already moved partitions, but not just 1.
     let said = first.said();
     assert!(!said.contains(r#""partitions revoked","partitions":1,"#), "the drain is over: {said}");
     first.kill();
@@ -190,7 +193,7 @@ fn a_map_of_a_topic_that_was_made_anew_loses_nothing() {
     broker.delete_topic(&site.changes);
     broker.create_topic(&site.changes, 1, &[]);
     site.produce((RECORDS..3 * RECORDS).map(order));
-    // Kafka forgets the commits of a topic that is deleted, but for one that comes late.
+    // Kafka deletes the commits of a deleted topic, but not a commit that arrives later.
     broker.commit(&site.group, &site.changes, 0, offset, &map);
     assert_eq!(broker.commits(&site.group, &site.changes), [Some((offset, map))]);
 
@@ -201,7 +204,7 @@ fn a_map_of_a_topic_that_was_made_anew_loses_nothing() {
     assert_eq!(instance.metric("outhook_records_completed_before_total"), 0.0);
 }
 
-/// Whatever another program leaves in the metadata, Outhook goes on.
+/// Metadata of other programs does no harm.
 #[test]
 fn metadata_of_others_is_no_map() {
     let (site, receiver, arrivals) = with_a_straggler(1);

@@ -1,4 +1,4 @@
-//! Dead letters are found again: over REST by whose they are, on the command line by who runs the program.
+//! Dead letters can be found: over REST by account, on the command line by the operator.
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -10,7 +10,7 @@ use crate::{OUTHOOK, SOON};
 
 const PARTITIONS: i32 = 3;
 
-/// A site whose calls fail after one retry, with a topic of dead letters as the program makes it.
+/// A site whose calls fail after one retry, with a dead-letter topic created by the program.
 fn site() -> Site {
     let mut site = Site::new(OUTHOOK, 1);
     site.dead_letters = Broker::get().unique("dead-letters");
@@ -36,7 +36,7 @@ fn insert(account: &str, table: &str, number: usize) -> (String, String) {
     (number.to_string(), change.to_string())
 }
 
-/// The id of the only webhook that an account has.
+/// The id of the only webhook of an account.
 fn only_webhook(api: &Api) -> String {
     let webhooks = api.get("/v3/outgoingWebhooks");
     assert_eq!(webhooks.body.as_array().map(Vec::len), Some(1), "{webhooks:?}");
@@ -57,7 +57,7 @@ struct Failed {
     zoo: Api,
 }
 
-/// Three calls of acme and two of zoo that were given up, and a record that is none.
+/// Three dead-lettered calls of acme and two of zoo, and a dead-lettered record.
 fn failed() -> Failed {
     let (site, receiver) = (site(), Receiver::start());
     receiver.answer("/acme", Answer::Status(500));
@@ -102,7 +102,7 @@ fn an_account_sees_its_own_letters_and_no_other() {
     assert!(body.contains("\"secret\":\"whsec_…\"") && !opened.text.contains(&SECRET[6..]), "{body}");
     assert_eq!(opened.body["MessageId"], serde_json::from_str::<Value>(&body).unwrap()["messageId"]);
 
-    // Another account's webhook is not there, and its letter is not in a webhook of this one.
+    // A webhook of another account is not found, and neither is its letter under a webhook of this account.
     for foreign in [path(&of_acme, ""), path(&of_acme, &format!("/{id}")), path(&of_zoo, &format!("/{id}"))] {
         let refused = zoo.get(&foreign);
         assert_eq!((refused.status, refused.text("Code").as_str()), (404, "ObjectNotFound"), "{foreign}");
@@ -116,7 +116,7 @@ fn an_account_sees_its_own_letters_and_no_other() {
 
 #[test]
 fn queries_choose_letters_and_bad_ones_are_named() {
-    // Whoever is let go of ends, so all are kept by a name.
+    // A dropped instance or site ends, so all are bound to names.
     let Failed { acme, site: _site, instance: _instance, .. } = failed();
     let webhook = only_webhook(&acme);
     let events = acme.get(&format!("/v2/outgoingWebhooks/{webhook}/events"));
@@ -212,13 +212,13 @@ fn now_ms() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
-/// A letter that the program wrote.
+/// A letter that the program has written.
 fn letter_of_acme(site: &Site) -> Stored {
     let letters = Broker::get().read_all(&site.dead_letters);
     letters.into_iter().find(|letter| letter.header("outhook-account") == Some("acme")).unwrap()
 }
 
-/// The same again: one each 5 seconds from a time on, from one partition to the next.
+/// A copy of a letter. Copies are 5 seconds apart, in one partition after the other.
 fn copy(letter: &Stored, start_ms: i64, number: u32) -> Stored {
     let (partition, timestamp_ms) = (number as i32 % PARTITIONS, start_ms + 5_000 * i64::from(number));
     let mut copy = Stored { partition, timestamp_ms, ..letter.clone() };
@@ -243,7 +243,7 @@ fn pages_over_all_partitions_have_every_letter_once_and_the_newest_first_while_o
         assert_eq!(page.status, 200, "{page:?}");
         found.extend(page.body["Result"].as_array().unwrap().clone());
         (pages, next) = (pages + 1, page.body["NextCursor"].clone());
-        // Newer than the first page, so in none of these.
+        // Newer than the first page, so it is on none of the pages.
         Broker::get().append(&site.dead_letters, &[Stored { timestamp_ms: start + 3_100_000, ..copy(pages) }]);
     }
     let attempts =
@@ -251,7 +251,7 @@ fn pages_over_all_partitions_have_every_letter_once_and_the_newest_first_while_o
     assert!(pages >= 9, "{pages}");
     assert_eq!(found.len(), 603);
     assert_eq!(attempts(&found[..600]), (1_000..1_600).rev().collect::<Vec<_>>(), "each once, the newest first");
-    assert_eq!(attempts(&found[600..]), [2; 3], "those that really failed");
+    assert_eq!(attempts(&found[600..]), [2; 3], "the calls that really failed");
     let ids: HashSet<_> = found.iter().map(|letter| letter["Id"].to_string()).collect();
     assert_eq!(ids.len(), 603);
 
@@ -292,7 +292,7 @@ fn letters_that_retention_deletes_between_two_pages_are_no_error() {
     offsets.sort_unstable();
     let mut expected: Vec<i64> = Broker::get().ends(&site.dead_letters).into_iter().flat_map(|end| 60..end).collect();
     expected.sort_unstable();
-    assert_eq!(offsets, expected, "all that is left, and nothing twice");
+    assert_eq!(offsets, expected, "all remaining letters, and none twice");
     let deleted = acme.get(&format!("{list}/0:59"));
     assert_eq!((deleted.status, acme.get(&format!("{list}/0:60")).status), (404, 200), "{deleted:?}");
 }

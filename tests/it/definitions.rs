@@ -1,4 +1,4 @@
-//! Definitions are changed while the program runs, by several writers, and with bad records among them.
+//! Definitions change while the program runs, by several writers, and with invalid records among them.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use harness::{Answer, Broker, Receiver, Site, eventually, inserted_orders, order
 
 use crate::{EFFECTIVE, OUTHOOK, SOON};
 
-/// The row number of each order that came to a path.
+/// The numbers of the orders that arrived at a path.
 fn orders(receiver: &Receiver, path: &str) -> Vec<usize> {
     let row = |body: &[u8]| {
         let message: serde_json::Value = serde_json::from_slice(body).expect("a message's body is JSON");
@@ -16,7 +16,7 @@ fn orders(receiver: &Receiver, path: &str) -> Vec<usize> {
     receiver.requests(path).iter().map(|request| row(&request.body)).collect()
 }
 
-/// Produces orders one by one for a while; the number and time of each.
+/// Produces orders one by one for this time. Returns their numbers and times.
 fn produce_for(site: &Site, from: usize, duration: Duration) -> Vec<(usize, Instant)> {
     let end = Instant::now() + duration;
     let mut produced = Vec::new();
@@ -54,7 +54,10 @@ fn a_change_is_effective_without_a_restart() {
     let arrived = orders(&receiver, "/second");
     let late = produced.iter().filter(|(number, at)| *at >= removed + EFFECTIVE && arrived.contains(number)).count();
     assert_eq!(late, 0, "nothing is sent for a webhook that is gone");
-    assert!(produced.iter().all(|(number, _)| orders(&receiver, "/first").contains(number)), "the other goes on");
+    assert!(
+        produced.iter().all(|(number, _)| orders(&receiver, "/first").contains(number)),
+        "the other webhook still gets messages"
+    );
 }
 
 #[test]
@@ -70,7 +73,7 @@ fn a_call_that_waits_for_its_retry_is_not_made_when_its_webhook_is_gone() {
     let file = site.file("yaml", &inserted_orders("other", &[receiver.url("/other")]));
     let pruned = site.run(&["apply", "--prune", "-f", &file.display().to_string()]);
     assert_eq!(pruned.code, Some(0), "{}{}", pruned.stdout, pruned.stderr);
-    harness::eventually("it is cancelled when it is due", SOON, || {
+    harness::eventually("the call is cancelled when it is due", SOON, || {
         (instance.metrics().get("outhook_calls_total{outcome=\"cancelled\"}") == Some(&1.0)).then_some(())
     });
     assert_eq!(receiver.requests("/failing").len(), 1);
@@ -84,7 +87,7 @@ fn applying_the_same_again_changes_nothing() {
     let file = site.file("yaml", &yaml).display().to_string();
     let dry = site.run(&["apply", "--dry-run", "-f", &file]);
     assert_eq!(dry.code, Some(0), "{}{}", dry.stdout, dry.stderr);
-    assert!(dry.stdout.contains("shipping"), "the diff names what would be made: {}", dry.stdout);
+    assert!(dry.stdout.contains("shipping"), "the diff names the new webhook: {}", dry.stdout);
     assert_eq!(Broker::get().read_all(&site.definitions).len(), 0, "a dry run writes nothing");
 
     site.apply(&yaml);
@@ -96,13 +99,13 @@ fn applying_the_same_again_changes_nothing() {
     let got = site.run(&["get"]);
     assert_eq!(got.code, Some(0), "{}", got.stderr);
     site.apply(&got.stdout);
-    assert_eq!(Broker::get().read_all(&site.definitions).len(), written, "what get prints is what apply takes");
+    assert_eq!(Broker::get().read_all(&site.definitions).len(), written, "apply accepts the output of get");
 }
 
 #[test]
 fn a_definitions_topic_that_is_made_anew_counts_from_its_start() {
     let broker = Broker::get();
-    if !broker.is_kafka_for("a topic recreated under a running instance") {
+    if !broker.is_kafka_for("a topic that is recreated under a running instance") {
         return;
     }
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());

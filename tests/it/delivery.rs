@@ -1,4 +1,4 @@
-//! A row change becomes a webhook, and what happens when an endpoint does not take it.
+//! A row change becomes a webhook request, and the handling of endpoint failures.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{OUTHOOK, SOON};
 
-/// A site that retries at once, twice.
+/// A site that retries twice, without delay.
 fn impatient_site() -> Site {
     let mut site = Site::new(OUTHOOK, 1);
     site.set("delivery.retry", vec!["0s", "0s"]);
@@ -18,9 +18,9 @@ fn body(request: &Request) -> Value {
     serde_json::from_slice(&request.body).expect("a message's body is JSON")
 }
 
-/// The dead letters of a site, once there are so many.
+/// The dead letters of a site, once it has `count`.
 fn dead_letters(site: &Site, count: usize) -> Vec<Stored> {
-    harness::eventually("the dead letters are there", SOON, || {
+    harness::eventually("the dead letters are written", SOON, || {
         let letters = harness::Broker::get().read_all(&site.dead_letters);
         (letters.len() >= count).then_some(letters)
     })
@@ -83,7 +83,7 @@ fn an_update_fires_only_when_a_chosen_field_really_changes() {
 
     site.await_settled(SOON);
     let mut sent: Vec<_> = receiver.requests("/totals").iter().map(|request| body(request)["data"].clone()).collect();
-    // No order is promised between messages.
+    // Messages have no guaranteed order.
     sent.sort_by_key(|data| data[0]["id"].as_u64());
     assert_eq!(sent, [json!([{ "id": 2, "total": 13.0 }]), json!([{ "id": 4, "total": 1.0 }])]);
 }
@@ -100,7 +100,7 @@ fn the_urls_of_a_webhook_are_independent_calls() {
     site.await_settled(SOON);
     let broken = receiver.requests("/broken");
     assert_eq!(broken.len(), 5 * 3, "one attempt and two retries each");
-    assert_eq!(receiver.requests("/sound").len(), 5, "what one URL refuses is not sent again to the other");
+    assert_eq!(receiver.requests("/sound").len(), 5, "a message that one URL rejects is not sent again to the other");
     for request in &sound {
         let same = broken.iter().filter(|other| other.message_id == request.message_id).count();
         assert_eq!(same, 3, "one message goes to both");
@@ -135,7 +135,7 @@ fn retry_after_is_waited_for() {
 
     let attempts = receiver.wait("/orders", 2, SOON);
     let waited = attempts[1].at - attempts[0].at;
-    assert!(waited >= Duration::from_millis(990), "tried again after {waited:?}, though the answer asked for 1 s");
+    assert!(waited >= Duration::from_millis(990), "retried after {waited:?}, although the response asked for 1 s");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_call_that_fails_for_good_becomes_a_dead_letter() {
     let attempts = receiver.wait("/orders", 3, SOON);
     site.await_settled(SOON);
     let [letter] = dead_letters(&site, 1).try_into().expect("one call is one dead letter");
-    assert_eq!(letter.value.as_deref(), Some(&*attempts[0].body), "what could not be sent is kept as it was");
+    assert_eq!(letter.value.as_deref(), Some(&*attempts[0].body), "the dead letter has the unchanged body");
     let headers = format!("{:?}", letter.headers);
     for expected in [attempts[0].message_id.as_str(), &receiver.url("/orders"), &site.changes, "500"] {
         assert!(headers.contains(expected), "{expected} is not in the dead letter's headers: {headers}");
@@ -168,7 +168,7 @@ fn an_undecodable_record_becomes_a_dead_letter_and_the_next_goes_on() {
     receiver.wait("/orders", 2, SOON);
     site.await_settled(SOON);
     let [letter] = dead_letters(&site, 1).try_into().expect("one record is one dead letter");
-    assert_eq!(letter.value.as_deref(), Some(&b"{\"table\":"[..]), "the record is kept as it was");
+    assert_eq!(letter.value.as_deref(), Some(&b"{\"table\":"[..]), "the dead letter has the unchanged record");
     let headers = format!("{:?}", letter.headers);
     for expected in [site.changes.as_str(), "line 1"] {
         assert!(headers.contains(expected), "{expected} is not in the dead letter's headers: {headers}");
@@ -179,7 +179,7 @@ fn an_undecodable_record_becomes_a_dead_letter_and_the_next_goes_on() {
 #[test]
 fn an_endpoint_that_hangs_does_not_slow_another() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
-    // The first attempt at the hanging endpoint lasts for longer than is waited here.
+    // The first attempt at the hanging endpoint takes longer than this test waits.
     site.set("delivery.timeout", "2m");
     site.set("delivery.first_byte_timeout", "2m");
     receiver.answer("/hangs", Answer::Hang);

@@ -1,4 +1,4 @@
-//! `outhook dev` as a program sees it that starts it: JSON lines, exit codes, a broker for everybody.
+//! `outhook dev` for a program that starts it: JSON lines, exit codes, a broker for everybody.
 
 use std::io::{BufRead as _, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{OUTHOOK, SOON};
 
-/// A running `outhook dev --json`; it is killed with the test.
+/// A running `outhook dev --json`. Dropping it kills the process.
 struct Dev {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -19,20 +19,20 @@ impl Dev {
     fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(OUTHOOK);
         let command = command.args(["dev", "--json"]).args(arguments).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{OUTHOOK} can't be started: {error}"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("can't start {OUTHOOK}: {error}"));
         let stdout = child.stdout.take().expect("stdout is piped");
         Self { child, lines: BufReader::new(stdout).lines() }
     }
 
-    /// The next line; None at the end.
+    /// The next line. `None` at the end.
     fn line(&mut self) -> Option<Value> {
-        let line = self.lines.next()?.expect("what it says is text");
+        let line = self.lines.next()?.expect("its output is UTF-8");
         Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}")))
     }
 
     fn interrupt(&self) {
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "it is gone already");
+        assert!(status.is_ok_and(|status| status.success()), "the process has already ended");
     }
 
     /// The last line and the exit code.
@@ -41,13 +41,13 @@ impl Dev {
         while let Some(line) = self.line() {
             last = line;
         }
-        (last, self.child.wait().expect("the child is ours").code())
+        (last, self.child.wait().expect("the child belongs to this process").code())
     }
 }
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may already have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -78,7 +78,7 @@ fn a_change_of_somebody_else_is_sent_and_counted_apart() {
     producer.send(BaseRecord::<(), str>::to("changes").payload(change)).unwrap();
     producer.flush(SOON).unwrap();
 
-    while dev.line().expect("it runs until it is told to stop")["others"] == 0 {}
+    while dev.line().expect("it runs until SIGINT")["others"] == 0 {}
     dev.interrupt();
     let (summary, code) = dev.end();
     assert_eq!((code, &summary["others"], &summary["delivered"]), (Some(0), &1.into(), &0.into()), "{summary}");
@@ -115,7 +115,7 @@ fn a_pipe_gets_no_escape_codes() {
     assert!(!text.contains('\x1b'), "{text}");
 }
 
-/// What a terminal shows of a text: without escape codes.
+/// The visible text, without escape codes.
 fn visible(text: &str) -> String {
     let mut parts = text.split('\x1b');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -140,21 +140,21 @@ fn a_terminal_of_80_columns_and_24_rows_keeps_the_addresses_and_breaks_no_line()
     }
     let frames: Vec<String> = text.split("\x1b[?2026h").skip(1).map(visible).collect();
     assert!(frames.len() >= 2, "{text}");
-    // The very last one has the summary in it. Log lines may stand above the block.
+    // The last frame contains the summary. Log lines may be above the block.
     let last = frames[frames.len() - 2].as_str();
     let last = &last[last.find("── ").expect("the block begins with its rule")..];
     for address in ["  broker    127.0.0.1:", "  api       http://", "  metrics   http://", "  receiver  http://"] {
         assert!(last.contains(address), "{address} is not in\n{last}");
     }
     assert!(last.lines().count() < 24, "{last}");
-    // What stands above the block and is still in the 24 rows, of which the cursor has one.
+    // The lines above the block that are still within the 24 rows. The cursor occupies one row.
     let above = visible(text.split("\x1b[?2026h").next().unwrap_or_default());
     let rows = 23 - last.lines().count();
     let in_sight: Vec<&str> = above.lines().rev().take(rows).collect();
     for line in ["  api=http://127.0.0.1:", "  secret=", "  token=$(curl -s $api", "  curl -s $api"] {
         assert!(in_sight.iter().any(|found| found.starts_with(line)), "{line} is not in\n{in_sight:#?}");
     }
-    // A line that was cut, so that it could have broken.
+    // A truncated line, which would otherwise have wrapped.
     assert!(last.lines().any(|line| line.chars().count() == 80), "{last}");
 }
 

@@ -1,4 +1,4 @@
-//! How endpoints are dialled: with the TLS that a webhook wants, and through a proxy.
+//! Connections to endpoints: with the TLS settings of a webhook, and through a proxy.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -27,7 +27,7 @@ fn a_webhook_has_an_authority_and_a_certificate_of_its_own() {
     let (certificate, key) = signed(&ours, "outhook");
     let mut site = Site::new(OUTHOOK, 1);
     site.set("definitions.secret_keys", vec!["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="]);
-    // One attempt, and its dead letter.
+    // One attempt, then a dead letter.
     site.set("delivery.retry", Vec::<String>::new());
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -40,7 +40,7 @@ fn a_webhook_has_an_authority_and_a_certificate_of_its_own() {
         let url = format!("https://{address}/{name}");
         let made = api.post(LIST, &json!({"Name": name, "OutgoingUrls": [url], "Tls": tls}));
         assert_eq!(made.status, 201, "{made:?}");
-        assert!(!made.text.contains("PRIVATE KEY"), "the key is shown to nobody");
+        assert!(!made.text.contains("PRIVATE KEY"), "no response contains the key");
         let event = json!({"EventType": "table.recordInsert", "ObjectName": "orders"});
         assert_eq!(api.post(&format!("{LIST}/{}/events", made.text("Id")), &event).status, 201);
     }
@@ -52,7 +52,7 @@ fn a_webhook_has_an_authority_and_a_certificate_of_its_own() {
     for expected in ["Tls.CaCertificates", "Tls.ClientCertificate"] {
         assert!(causes.iter().any(|cause| cause.contains(expected)), "{causes:?}");
     }
-    assert!(heard.try_recv().is_err(), "the others were not let in");
+    assert!(heard.try_recv().is_err(), "the endpoint rejected the others");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn endpoints_are_reached_through_the_proxy_and_checked_before() {
         ("through", &[receiver.url("/through")], &[event]),
         ("denied", &[denied], &[event]),
     ]));
-    // Once it is there: such a URL can't be written.
+    // Set after the webhook exists, because a webhook with such a URL is rejected.
     site.set("delivery.deny_addresses", vec!["127.0.0.2/32"]);
     let instance = site.start();
     site.produce([order(7)]);
@@ -79,9 +79,9 @@ fn endpoints_are_reached_through_the_proxy_and_checked_before() {
     assert!(head.starts_with(&format!("CONNECT {address} HTTP/1.1\r\n")), "{head}");
     assert!(head.to_ascii_lowercase().contains("proxy-authorization: basic dxm6cznjcmv0"), "{head}");
     site.await_settled(SOON);
-    let [letter] = Broker::get().read_all(&site.dead_letters).try_into().expect("one URL is refused");
+    let [letter] = Broker::get().read_all(&site.dead_letters).try_into().expect("one URL is denied");
     assert_eq!(letter.header("outhook-class"), Some("refused_address"));
-    assert!(asked.try_recv().is_err(), "the proxy is not asked for what is refused");
+    assert!(asked.try_recv().is_err(), "the proxy gets no request for a denied URL");
     assert!(!instance.said().contains("s3cret"));
 }
 
@@ -99,7 +99,8 @@ fn signed(authority: &Authority, name: &str) -> (String, String) {
     (certificate.pem(), key.serialize_pem())
 }
 
-/// An endpoint that lets in only those whom the authority knows; the first lines of the requests that it answers.
+/// An endpoint that accepts only client certificates of the authority. Returns its URL, and the first lines of the
+/// requests that it answers.
 fn endpoint_that_wants_certificates(authority: &Authority) -> (String, Heard<String>) {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
@@ -125,7 +126,7 @@ fn endpoint_that_wants_certificates(authority: &Authority) -> (String, Heard<Str
     })
 }
 
-/// A proxy that makes tunnels to whatever it is asked for; the heads that ask.
+/// A proxy that opens tunnels to any target. Returns its URL, and the heads of the CONNECT requests.
 fn proxy() -> (String, Heard<String>) {
     listen(|mut client| {
         let head = head(&mut client)?;
@@ -138,7 +139,7 @@ fn proxy() -> (String, Heard<String>) {
     })
 }
 
-/// Serves each connection by itself, and tells what became of those that went well.
+/// Serves each connection in a separate thread, and sends the results of the successful ones.
 fn listen(serve: impl Fn(TcpStream) -> io::Result<String> + Send + Sync + 'static) -> (String, Heard<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound address").to_string();
@@ -153,7 +154,7 @@ fn listen(serve: impl Fn(TcpStream) -> io::Result<String> + Send + Sync + 'stati
     (address, heard)
 }
 
-/// A request's head; the body is left where it is.
+/// Reads the head of a request, without its body.
 fn head(stream: &mut impl Read) -> io::Result<String> {
     let (mut reader, mut head) = (BufReader::with_capacity(1, stream), String::new());
     while !head.ends_with("\r\n\r\n") {

@@ -1,4 +1,4 @@
-//! What an endpoint's answers lead to beyond its own calls: a 410 disables the webhook, and operators are told.
+//! Effects of an endpoint's responses beyond its own calls: a 410 disables the webhook, and operators are notified.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn a_410_disables_the_webhook_on_all_instances_until_somebody_enables_it() {
         found.expect("the webhook").clone()
     };
     for instance in [&first, &second] {
-        let stopped = eventually("it is Inactive", SOON, || {
+        let stopped = eventually("the webhook is Inactive", SOON, || {
             let webhook = webhook(instance);
             (webhook["Status"] == "Inactive").then_some(webhook)
         });
@@ -36,7 +36,7 @@ fn a_410_disables_the_webhook_on_all_instances_until_somebody_enables_it() {
         assert!(because.ends_with("answered 410 Gone"), "{because}");
         assert_eq!(stopped["ModifiedBy"], "Outhook");
     }
-    // That is what they have read; they match by it soon.
+    // The instances have read the change. Their matching follows soon.
     std::thread::sleep(EFFECTIVE);
     site.produce((2..20).map(order));
     receiver.wait("/sound", 19, SOON);
@@ -47,7 +47,7 @@ fn a_410_disables_the_webhook_on_all_instances_until_somebody_enables_it() {
     let enabled = first.api(&credentials).put(&format!("/v3/outgoingWebhooks/{id}"), &json!({ "Enabled": true }));
     assert_eq!(enabled.status, 200, "{}", enabled.text);
     assert!(!enabled.text.contains("StoppedBecause"), "{}", enabled.text);
-    eventually("the other instance knows", SOON, || (webhook(&second)["Status"] == "Active").then_some(()));
+    eventually("the other instance has read it", SOON, || (webhook(&second)["Status"] == "Active").then_some(()));
     std::thread::sleep(EFFECTIVE);
     site.produce((20..25).map(order));
     receiver.wait("/gone", 6, SOON);

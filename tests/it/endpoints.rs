@@ -1,4 +1,4 @@
-//! What an endpoint asks for before it takes a message, set over REST.
+//! Authentication that endpoints require, configured over REST.
 
 use harness::{Broker, Receiver, Site, order};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ fn calls_are_authorized_as_the_webhook_says_and_its_secrets_are_shown_nowhere() 
     let (receiver, credentials) = (Receiver::start(), site.client(&[]));
     let instance = site.start();
     let api = instance.api(&credentials);
-    // The API's own tokens are OAuth2's, so it is a token endpoint as real as any.
+    // The API itself issues OAuth2 tokens, so it is a real token endpoint.
     let token_url = format!("{}/oauth/token", instance.base());
     let secret = &credentials.secret;
     let oauth = json!({"TokenUrl": token_url, "ClientId": credentials.id, "ClientSecret": secret});
@@ -30,7 +30,7 @@ fn calls_are_authorized_as_the_webhook_says_and_its_secrets_are_shown_nowhere() 
         let event = json!({"EventType": "table.recordInsert", "ObjectName": "orders"});
         assert_eq!(api.post(&format!("{one}/events"), &event).status, 201);
 
-        // What was read can be sent back: the secret stays.
+        // A response of GET can be sent back by PUT: the secret stays.
         let read = api.get(&one);
         let changed = api.put(&one, &json!({"Authentication": read.body["Authentication"], "Timeout": 10}));
         assert_eq!((changed.status, &changed.body["Authentication"]), (200, &read.body["Authentication"]));
@@ -49,17 +49,21 @@ fn calls_are_authorized_as_the_webhook_says_and_its_secrets_are_shown_nowhere() 
     assert_eq!(authorization("/bearer"), "Bearer t0ken");
     let token = authorization("/oauth");
     let token = token.strip_prefix("Bearer ").expect("it is a bearer token");
-    assert_eq!(api.with_token(token).get(LIST).status, 200, "the token is one that its issuer takes");
+    assert_eq!(api.with_token(token).get(LIST).status, 200, "the issuer accepts the token");
 
     let kept = Broker::get().read_all(&site.definitions);
     let kept: Vec<_> = kept.iter().filter_map(|record| record.value.as_deref()).map(String::from_utf8_lossy).collect();
     let printed = site.run(&["get"]);
     for secret in ["open sesame", "t0ken", secret] {
-        assert!(!kept.iter().any(|record| record.contains(secret)), "it is sealed in the topic");
+        assert!(!kept.iter().any(|record| record.contains(secret)), "the secret is sealed in the topic");
         assert!(!printed.stdout.contains(secret) && !instance.said().contains(secret));
     }
     let again = site.apply(&printed.stdout);
-    assert!(again.stdout.contains("nothing to change"), "what `get` prints is no change: {}", again.stdout);
+    assert!(
+        again.stdout.contains("nothing to change"),
+        "applying the output of `get` changes nothing: {}",
+        again.stdout
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The judges are judged: a broker that loses or a receiver that believes everything would let any program pass.
+//! Tests of the harness: a broker that loses records or a receiver that accepts everything would let any program
+//! pass.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,7 +8,7 @@ use harness::{Answer, Broker, Position, Receiver, SECRET, Signature, order};
 
 use crate::SOON;
 
-/// Posts by hand and returns the answer's status line, or nothing if the connection was closed.
+/// Sends a POST without an HTTP library. Returns the status line, or nothing if the connection was closed.
 fn post(url: &str, headers: &str, body: &str) -> String {
     let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a receiver's URL");
     let mut stream = TcpStream::connect(host).expect("the receiver listens");

@@ -1,4 +1,4 @@
-//! Requests that nobody sends who means well: random methods, paths, headers and bodies, written byte by byte.
+//! Malicious requests: random methods, paths, headers and bodies, written byte by byte.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::OUTHOOK;
 
 const REQUESTS: u32 = 200;
-/// What stands for an id or a token that only the running instance knows.
+/// Placeholder for an id or a token that only the running instance knows.
 const WEBHOOK: &str = "WEBHOOK";
 
-/// A request, and whether it has a good token.
+/// A request, and whether it has a valid token.
 #[derive(Debug, Clone)]
 struct Hostile {
     method: String,
@@ -58,7 +58,7 @@ fn path() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A value that a field does not expect, or does.
+/// A value of the expected or of another type.
 fn value() -> impl Strategy<Value = Value> {
     let long = "x".repeat(300_000);
     let leaf = prop_oneof![
@@ -129,13 +129,13 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn hostile() -> impl Strategy<Value = Hostile> {
-    // A header's value in any bytes but those that end it.
+    // A header value of any bytes that do not end it.
     let header = vec(prop_oneof![0x20_u8..0x7f, 0x80_u8..=0xff, Just(b'\t')], 0..60);
     (method(), path(), prop::bool::weighted(0.9), header, body())
         .prop_map(|(method, path, token, header, body)| Hostile { method, path, token, header, body })
 }
 
-/// Sends it; None if the instance closes without an answer, which a head that is no HTTP deserves.
+/// Sends a request. `None` if the instance closes the connection without a response, as it does for an invalid head.
 fn send(address: &str, token: &str, request: &Hostile) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).expect("the instance listens");
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -149,7 +149,7 @@ fn send(address: &str, token: &str, request: &Hostile) -> Option<(u16, String)> 
     sent.extend_from_slice(&request.header);
     sent.extend_from_slice(b"\r\n\r\n");
     sent.extend_from_slice(&request.body);
-    // What is refused early may find the connection closed before all is sent.
+    // An early rejection may close the connection before the whole request is sent.
     let _ = stream.write_all(&sent);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -175,7 +175,7 @@ fn no_request_makes_it_fail_or_keeps_anything_that_was_refused() {
     .text("access_token");
     let ends = || Broker::get().ends(&site.definitions);
     let config = Config { cases: REQUESTS, failure_persistence: None, max_shrink_iters: 20, ..Config::default() };
-    // The same requests each time, so that what fails once fails again.
+    // Deterministic requests, so that a failure is reproducible.
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let (mut before, mut refused, mut taken) = (ends(), 0, 0);
     let webhook = std::cell::RefCell::new(made.text("Id"));
@@ -191,7 +191,7 @@ fn no_request_makes_it_fail_or_keeps_anything_that_was_refused() {
                 **taken += 1;
                 prop_assert!((200..300).contains(&status), "{}", answer);
                 **before = after;
-                // It may have been deleted; then the next ones need another.
+                // The webhook may have been deleted. Then the next requests need another.
                 if request.method == "DELETE" {
                     let another = json!({"Name": format!("Kept {taken}"), "OutgoingUrls": ["https://a.example/kept"]});
                     *webhook.borrow_mut() = api.post("/v2/outgoingWebhooks", &another).text("Id");
@@ -202,7 +202,7 @@ fn no_request_makes_it_fail_or_keeps_anything_that_was_refused() {
                 **refused += 1;
                 let (status, answer) = refusal.unwrap_or_default();
                 prop_assert!(status < 500, "{}", answer);
-                prop_assert_eq!(&after, &**before, "something of what was refused is stored: {:?}", answer);
+                prop_assert_eq!(&after, &**before, "a part of a rejected request is stored: {:?}", answer);
             }
         }
         Ok(())

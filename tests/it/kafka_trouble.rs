@@ -1,5 +1,5 @@
-//! Brokers that go and come back, or hang, while row changes flow: the program goes on by itself, loses nothing, and
-//! commits nothing that is not settled.
+//! Brokers stop and return, or hang, while row changes are written. The program recovers without help, loses nothing,
+//! and commits no unsettled records.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -12,11 +12,11 @@ use harness::{Answer, Broker, Cluster, Instance, Receiver, Site, Stored, eventua
 
 use crate::OUTHOOK;
 
-/// How long brokers are away.
+/// How long brokers are stopped.
 const AWAY: Duration = Duration::from_secs(12);
-/// How long all of them hang: they take connections and do not answer.
+/// How long all brokers hang: they accept connections and do not answer.
 const HANGING: Duration = Duration::from_secs(6);
-/// How long Kafka, its clients and the program may take to be themselves again.
+/// Timeout for the recovery of Kafka, its clients and the program.
 const RECOVERY: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -25,19 +25,19 @@ fn brokers_that_restart_go_away_or_hang_lose_nothing() {
     if !Broker::get().is_kafka_for("brokers that restart, go away or hang") {
         return;
     }
-    let cluster = Cluster::start(3).expect("three brokers start where one does");
+    let cluster = Cluster::start(3).expect("three brokers start");
     let mut trouble = Trouble::start(cluster);
     thread::sleep(Duration::from_secs(2));
 
     for node in 0..3 {
         trouble.cluster.stop(node, "TERM");
-        trouble.cluster.restart(node).expect("a broker starts again on its data");
+        trouble.cluster.restart(node).expect("the broker restarts with its data");
     }
     trouble.goes_on("after every leader has moved");
 
     trouble.cluster.stop(1, "KILL");
     trouble.goes_on("with a broker away");
-    trouble.cluster.restart(1).expect("a broker starts again on its data");
+    trouble.cluster.restart(1).expect("the broker restarts with its data");
     trouble.goes_on("with that broker back");
 
     trouble.cluster.signal(2, "STOP");
@@ -46,11 +46,11 @@ fn brokers_that_restart_go_away_or_hang_lose_nothing() {
 
     (0..3).for_each(|node| trouble.cluster.stop(node, "KILL"));
     thread::sleep(AWAY);
-    trouble.cluster.restart_all().expect("brokers start again on their data");
+    trouble.cluster.restart_all().expect("the brokers restart with their data");
     trouble.goes_on("after all brokers were away");
 
     let told = trouble.told_of_commits();
-    // Whether a commit is under way when brokers begin to hang is chance.
+    // Whether a commit is in flight when the brokers hang is random.
     for _ in 0..3 {
         (0..3).for_each(|node| trouble.cluster.signal(node, "STOP"));
         thread::sleep(HANGING);
@@ -60,7 +60,7 @@ fn brokers_that_restart_go_away_or_hang_lose_nothing() {
             break;
         }
     }
-    assert!(trouble.told_of_commits() > told, "a commit without an answer is told");
+    assert!(trouble.told_of_commits() > told, "a commit without an answer is logged");
 
     trouble.end();
 }
@@ -71,14 +71,14 @@ struct Trouble {
     site: Arc<Site>,
     heard: Arc<Mutex<Heard>>,
     instances: [Instance; 2],
-    /// Row changes that are acknowledged.
+    /// Number of acknowledged row changes.
     written: Arc<AtomicUsize>,
     done: Arc<AtomicBool>,
     feeding: thread::JoinHandle<()>,
     _receiver: Receiver,
 }
 
-/// The orders that each path has taken, and how often one came again.
+/// The orders that each path has accepted, and the number of repeated deliveries.
 #[derive(Default)]
 struct Heard {
     sound: HashSet<usize>,
@@ -87,8 +87,8 @@ struct Heard {
 }
 
 impl Trouble {
-    /// Two webhooks: one endpoint works, and half of the attempts at the second fail, so that retry topics are in use.
-    /// Whose attempt fails is chance, so some fail a dozen times in a row: the schedule is longer than that.
+    /// Defines two webhooks. One endpoint works, and half of the attempts at the other fail, so that retry topics are
+    /// used. The failures are random. Some calls fail a dozen times in a row, so the schedule is longer than that.
     fn start(cluster: Cluster) -> Self {
         let broker = cluster.site_broker();
         let mut site = Site::on(broker, OUTHOOK, 6);
@@ -105,7 +105,7 @@ impl Trouble {
                 heard.repeated += usize::from(!new);
             }
         });
-        // As good as random: were it each second attempt, one could always be that, since what fails comes again regularly.
+        // Pseudorandom: with every second attempt, the same call could fail each time, because retries are periodic.
         let chance = |n: u32| BuildHasherDefault::<DefaultHasher>::new().hash_one(n);
         let answer = |n: u32| if chance(n).is_multiple_of(2) { 500 } else { 204 };
         receiver.answer_first("/failing", (0..20_000).map(answer).map(Answer::Status));
@@ -118,7 +118,7 @@ impl Trouble {
         Self { cluster, broker, site, heard, instances, written, done, feeding, _receiver: receiver }
     }
 
-    /// Writes orders until it is told that this is done, also while no broker takes them.
+    /// Writes orders until `done` is set, also while no broker accepts them.
     fn feed(site: &Arc<Site>, written: &Arc<AtomicUsize>, done: &Arc<AtomicBool>) -> thread::JoinHandle<()> {
         let (site, written, done) = (site.clone(), written.clone(), done.clone());
         thread::spawn(move || {
@@ -131,7 +131,7 @@ impl Trouble {
         })
     }
 
-    /// Row changes are written again, and all that were written so far arrive.
+    /// Waits until row changes are written again, and until all orders so far have arrived.
     #[track_caller]
     fn goes_on(&self, when: &str) {
         let before = self.written.load(Ordering::Acquire);
@@ -151,14 +151,14 @@ impl Trouble {
         println!("{more} orders arrived {when}");
     }
 
-    /// Whatever is committed was taken, or waits in a retry topic.
+    /// Checks that each committed order was accepted, or waits in a retry topic.
     fn committed_is_settled(&self) {
         let committed = self.broker.committed(&self.site.group, &self.site.changes);
         let heard = self.heard.lock().expect("no holder panics").sound.clone();
         let waiting: HashSet<usize> = ["200ms", "1s"]
             .iter()
             .flat_map(|tier| self.broker.read_all(&format!("{}.{tier}", self.site.retries)))
-            .map(|kept| number(kept.value.as_deref().expect("a call is kept with its body")))
+            .map(|kept| number(kept.value.as_deref().expect("a stored call has its body")))
             .collect();
         let behind = |record: &&Stored| committed[record.partition as usize].is_some_and(|end| record.offset < end);
         let records = self.broker.read_all(&self.site.changes);
@@ -169,7 +169,7 @@ impl Trouble {
         }
     }
 
-    /// How often it was told that a commit has no answer.
+    /// Number of log lines about unanswered commits.
     fn told_of_commits(&self) -> usize {
         let told = |instance: &Instance| instance.said().matches("a commit has no answer yet").count();
         self.instances.iter().map(told).sum()
@@ -190,7 +190,7 @@ impl Trouble {
         }
         assert_eq!(self.broker.read_all(&self.site.dead_letters).len(), 0);
         println!(
-            "{written} orders to two endpoints; {} came again",
+            "{written} orders to two endpoints; {} repeated deliveries",
             self.heard.lock().expect("no holder panics").repeated
         );
     }

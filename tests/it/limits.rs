@@ -1,4 +1,4 @@
-//! What one account may take of an instance, and that it is not what the others would have got.
+//! Limits of one account, and that they protect the other accounts.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -13,7 +13,7 @@ fn webhook(name: &str) -> Value {
     json!({"Name": name, "OutgoingUrls": ["https://hooks.example.com/"]})
 }
 
-/// Makes a webhook, and gives its path.
+/// Creates a webhook, and returns its path.
 fn made(api: &Api, name: &str) -> String {
     let made = api.post(LIST, &webhook(name));
     assert_eq!(made.status, 201, "{made:?}");
@@ -46,7 +46,7 @@ fn who_reads_the_message_log_all_the_time_leaves_places_to_others() {
         done.store(true, Ordering::Relaxed);
         assert_eq!(answers, [200; 20]);
     });
-    assert!(refused.load(Ordering::Relaxed) > 0, "more was asked for than is read at a time");
+    assert!(refused.load(Ordering::Relaxed) > 0, "some requests exceed the limit of concurrent reads");
 }
 
 #[test]
@@ -77,9 +77,10 @@ fn an_accounts_definitions_are_bounded_in_number_bytes_and_changes_a_second() {
     refused(&large, &event("U", 1), "the account would have 3 events, and at most 2 are allowed");
 
     let write = || acme.put(&first, &json!({"Description": "again"}));
-    let slowed = (0..100).map(|_| write()).find(|answer| answer.status != 200).expect("twenty at once are allowed");
+    let slowed =
+        (0..100).map(|_| write()).find(|answer| answer.status != 200).expect("the burst of twenty is exceeded");
     assert_eq!(slowed.status, 429, "{slowed:?}");
     assert!(slowed.text("Message").contains("2 times a second"), "{slowed:?}");
-    assert_eq!(acme.get(LIST).status, 200, "reading goes on");
+    assert_eq!(acme.get(LIST).status, 200, "reads are not limited");
     made(&zoo, "of another account");
 }

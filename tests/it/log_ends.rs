@@ -1,5 +1,5 @@
-//! Topics and partitions that come later, records that are deleted before they are read, and the end of a log without a
-//! record.
+//! Topics and partitions that are created later, records that are deleted before they are read, and partitions that
+//! end without a record.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use toml::{Table, Value};
 
 use crate::{OUTHOOK, SOON};
 
-/// Well over the ten seconds in which a new topic is noticed, and well under librdkafka's own five minutes.
+/// Well over the ten seconds in which a new topic is detected, and well under librdkafka's five minutes.
 const NOTICED: Duration = Duration::from_secs(60);
 
-/// A site that reads these topics, each entry with the key of a source.
+/// A site that reads these topics. Each entry starts with the key of a source.
 fn reading(sources: &[(&str, Value)], receiver: &Receiver) -> Site {
     let mut site = Site::new(OUTHOOK, 1);
     let source = |(key, topics): &(&str, Value)| {
@@ -50,7 +50,7 @@ fn topics_and_partitions_that_come_later_are_read_within_seconds() {
     broker.produce(&topic, [order(2)]);
     receiver.wait("/orders", 2, NOTICED);
     broker.add_partitions(&topic, 6);
-    // By their keys they go to all partitions, and none is left out.
+    // The keys are distributed over all partitions, so each partition must be read.
     broker.produce(&topic, (3..33).map(order));
     receiver.wait("/orders", 32, NOTICED);
 }
@@ -78,7 +78,7 @@ fn records_that_retention_deletes_before_they_are_read_are_told_and_counted() {
 
         let instance = site.start();
         receiver.wait("/orders", 8, SOON);
-        eventually("they are counted", SOON, || {
+        eventually("the deleted records are counted", SOON, || {
             (instance.metric("outhook_records_deleted_unread_total") == 7.0).then_some(())
         });
         site.await_settled(SOON);
@@ -103,16 +103,16 @@ fn a_partition_that_ends_with_markers_of_transactions_has_no_lag() {
     receiver.wait("/orders", 3, SOON);
     site.await_settled(SOON);
     eventually("the lag is 0", SOON, || (instance.metric("outhook_lag_records") == 0.0).then_some(()));
-    assert_eq!(broker.committed(&site.group, &site.changes), [Some(7)], "three, two, and a marker behind each");
+    assert_eq!(broker.committed(&site.group, &site.changes), [Some(7)], "three, two, and a marker after each");
 
-    // What comes then is read, and counts as before.
+    // Later records are read, and the lag is correct.
     broker.produce_in_transaction(&site.changes, 0, &values[5..], true);
     receiver.wait("/orders", 4, SOON);
     site.await_settled(SOON);
     eventually("the lag is 0", SOON, || (instance.metric("outhook_lag_records") == 0.0).then_some(()));
     instance.stop();
 
-    // Nor does a partition have one in which nothing but markers is left to read.
+    // A partition whose unread rest contains only markers has no lag either.
     broker.produce_in_transaction(&site.changes, 0, &values[..2], false);
     let instance = site.start();
     site.await_settled(SOON);
@@ -120,16 +120,16 @@ fn a_partition_that_ends_with_markers_of_transactions_has_no_lag() {
     instance.stop();
 }
 
-/// How often each order came, by its number.
+/// Number of requests of each order.
 type Came = Arc<Mutex<HashMap<usize, usize>>>;
 
-/// Partitions of which each has transactions that were committed, each with one behind it that was aborted.
+/// Number of partitions. Each has committed transactions, each followed by an aborted one.
 const PARTITIONS: i32 = 6;
 const TRANSACTIONS: usize = 3;
-/// Orders in each of them.
+/// Orders per transaction.
 const ORDERS: usize = 12;
 
-/// Writes these transactions. Returns the records that are to be read.
+/// Writes these transactions. Returns the committed records.
 fn write_transactions(broker: &Broker, topic: &str) -> Vec<Stored> {
     thread::scope(|scope| {
         for partition in 0..PARTITIONS {
@@ -147,13 +147,13 @@ fn write_transactions(broker: &Broker, topic: &str) -> Vec<Stored> {
     written
 }
 
-/// A receiver that answers so late that most of what is fetched waits in the client's queue until the reader has room.
+/// A receiver that answers late, so most fetched records wait in the client's queue until the reader has room.
 fn slow_receiver(came: &Came) -> Receiver {
     let came = came.clone();
     let receiver = Receiver::observed(move |request| {
         *came.lock().expect("no holder panics").entry(number(&request.body)).or_default() += 1;
     });
-    // At first for longer than a position has to be steady.
+    // At first longer than the time for which a position has to be stable.
     receiver.answer_first("/orders", vec![Answer::Late(Duration::from_secs(5), 204); 2 * PARTITIONS as usize]);
     receiver.answer("/orders", Answer::Late(Duration::from_millis(600), 204));
     receiver
@@ -165,7 +165,7 @@ fn number(body: &[u8]) -> usize {
     message["data"][0]["id"].as_u64().expect("an order has a number") as usize
 }
 
-/// Of the records that are behind what the group has committed, those that have not come.
+/// The records before the group's committed offset that were never sent.
 fn skipped(site: &Site, written: &[Stored], came: &Came) -> Vec<String> {
     let committed = Broker::get().committed(&site.group, &site.changes);
     let came = came.lock().expect("no holder panics").clone();
@@ -179,10 +179,10 @@ fn skipped(site: &Site, written: &[Stored], came: &Came) -> Vec<String> {
     skipped.map(|record| format!("{}/{}", record.partition, record.offset)).collect()
 }
 
-/// The pause between looks. A wrong commit stands for seconds.
+/// The pause between checks. A wrong commit stays for seconds.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Says that it is done when it is dropped.
+/// Sets the flag when it is dropped.
 struct Done<'d>(&'d AtomicBool);
 
 impl Drop for Done<'_> {
@@ -200,14 +200,14 @@ fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room
     let came = Came::default();
     let receiver = slow_receiver(&came);
     let mut site = Site::new(OUTHOOK, PARTITIONS);
-    // Its rebalances stop no member, so that readers go on while one comes.
+    // Rebalances of this protocol stop no member, so readers keep running while a member joins.
     site.set("kafka.group_protocol", "consumer");
     site.set("memory.max_open_records", 2);
-    // Calls that wait for the endpoint stay open.
+    // Calls to the slow endpoint stay open.
     for key in ["queue_wait", "first_byte_timeout", "timeout"] {
         site.set(&format!("delivery.{key}"), "60s");
     }
-    // What a rebalance takes out of the client's queue is fetched again late, and positions are told seldom.
+    // A late fetch refills the client's queue after a rebalance, and positions are reported rarely.
     site.set("kafka.properties.fetch.wait.max.ms", 3000);
     site.set("kafka.properties.statistics.interval.ms", 1000);
     site.apply(&inserted_orders("orders", &[receiver.url("/orders")]));
@@ -225,7 +225,7 @@ fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room
             }
             looks
         });
-        // However this ends, the scope waits for who looks.
+        // On a panic too, because the scope waits for the checking thread.
         let _done = Done(&is_done);
         let mut others = Vec::new();
         let all = || came.lock().expect("no holder panics").len() == written.len();
@@ -244,11 +244,11 @@ fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room
     assert_eq!(skipped(&site, &written, &came), [""; 0], "all is committed, but not all was sent");
     let came = came.lock().expect("no holder panics").clone();
     let requests: usize = came.values().sum();
-    println!("{} orders in {requests} requests, {} visits, {looks} looks", came.len(), others.len());
-    assert_eq!(came.len(), written.len(), "none that was aborted is sent");
+    println!("{} orders in {requests} requests, {} joins, {looks} checks", came.len(), others.len());
+    assert_eq!(came.len(), written.len(), "no aborted order is sent");
     for ended in others.into_iter().chain([instance.stop()]) {
-        // A reader that has passed what it has not read takes it for a log that went back.
+        // A reader that has skipped unread records reports that the offsets went back.
         let passed = ended.stderr.lines().filter(|line| line.contains("offsets went back")).collect::<Vec<_>>();
-        assert_eq!(passed, [""; 0], "passed, and not read");
+        assert_eq!(passed, [""; 0], "skipped without being read");
     }
 }

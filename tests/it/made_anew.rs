@@ -1,4 +1,4 @@
-//! Topics that are deleted and made anew: the group's offsets and the places of records are of the old one then.
+//! Recreated topics: the group's offsets and the records' places are those of the deleted topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use harness::{Broker, Receiver, Request, Site, inserted_orders};
 
 use crate::{OUTHOOK, SOON};
 
-/// How many records the old topic had.
+/// Number of records of the old topic.
 const OLD: usize = 50;
 
-/// The insert of an order by a producer that gives its changes no ids.
+/// The insert of an order without a change id.
 fn order_without_id(number: usize) -> (String, String) {
     (number.to_string(), format!(r#"{{"table":"orders","operation":"insert","after":{{"id":{number}}}}}"#))
 }
@@ -20,7 +20,7 @@ fn number(request: &Request) -> usize {
     digits.into_iter().next().and_then(|digits| digits.parse().ok()).expect("the row's id is a number")
 }
 
-/// A site with a webhook whose old topic was read to its end, and what its only partition's commit says.
+/// A site with a webhook whose topic was read to its end, and the commit of its only partition.
 fn settled(protocol: &str) -> (Site, Receiver, (i64, String)) {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("kafka.group_protocol", protocol);
@@ -33,8 +33,8 @@ fn settled(protocol: &str) -> (Site, Receiver, (i64, String)) {
     (site, receiver, commit.expect("the group has committed"))
 }
 
-/// Makes the topic anew with these orders, and has the group commit what it did before: Kafka forgets the commits of a
-/// topic that is deleted, but not one that comes after that.
+/// Recreates the topic with these orders, and repeats the group's old commit. Kafka deletes the commits of a deleted
+/// topic, but not a commit that arrives later.
 fn make_anew(site: &Site, orders: std::ops::Range<usize>, (offset, metadata): &(i64, String)) {
     let broker = Broker::get();
     broker.delete_topic(&site.changes);
@@ -53,7 +53,7 @@ fn ids(receiver: &Receiver) -> BTreeMap<usize, BTreeSet<String>> {
     ids
 }
 
-/// Each record of a new topic with so many comes, with an id of its own.
+/// Checks that all records of a recreated topic of this length are sent, with new message ids.
 #[track_caller]
 fn all_come_with_other_ids(count: usize) {
     if !Broker::get().is_kafka_for("a topic that is deleted") {
@@ -69,7 +69,7 @@ fn all_come_with_other_ids(count: usize) {
         assert!(missing.is_empty(), "{protocol}: {missing:?} are skipped");
         assert!(ids.values().all(|of| of.len() == 1), "{protocol}: {ids:?}");
         let all: BTreeSet<_> = ids.values().flatten().collect();
-        assert_eq!(all.len(), OLD + count, "{protocol}: ids of the old topic come again");
+        assert_eq!(all.len(), OLD + count, "{protocol}: ids of the old topic are used again");
         assert_eq!(instance.metric("outhook_partitions_made_anew_total"), 1.0, "{protocol}");
     }
 }
@@ -101,7 +101,7 @@ fn a_topic_whose_old_records_are_gone_is_read_on() {
         let instance = site.start();
         site.produce((round * OLD..(round + 1) * OLD).map(order_without_id));
         site.await_settled(SOON);
-        assert_eq!(receiver.requests("/orders").len(), (round + 1) * OLD, "none comes twice");
+        assert_eq!(receiver.requests("/orders").len(), (round + 1) * OLD, "none is sent twice");
         assert_eq!(instance.metric("outhook_partitions_made_anew_total"), 0.0);
         instance.stop();
     }

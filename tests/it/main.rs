@@ -1,4 +1,4 @@
-//! The built program on a real broker, seen from outside: what it is given, what it sends, what it says.
+//! Tests of the built program on a real broker: its inputs, its requests, its output.
 
 mod acl;
 mod bad_input;
@@ -37,8 +37,9 @@ use std::time::Duration;
 /// The program under test.
 const OUTHOOK: &str = env!("CARGO_BIN_EXE_outhook");
 
-/// Long after a change of a definition is in force everywhere: a second is promised, which `rest_writers` measures.
+/// Well over the time until a change of a definition is effective everywhere. 1 s is promised, which `rest_writers`
+/// measures.
 const EFFECTIVE: Duration = Duration::from_secs(4);
 
-/// How long a test waits for what should happen at once: long, since the machine may be slow.
+/// Timeout for steps that should happen immediately. It is long because the machine may be slow.
 const SOON: Duration = Duration::from_secs(30);

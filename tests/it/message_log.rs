@@ -1,4 +1,4 @@
-//! The message log: what became of each attempt, over REST and in its topic; and that delivery never waits for it.
+//! The message log: the result of each attempt, over REST and in its topic. Delivery never waits for the log.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{OUTHOOK, SOON};
 
-/// A site with one webhook of acme; a call is tried three times.
+/// A site with one webhook of acme. A call has three attempts.
 fn site(receiver: &Receiver, settings: &[(&str, &str)]) -> Site {
     let mut site = Site::new(OUTHOOK, 1);
     site.set("delivery.retry", vec!["0s"; 2]);
@@ -24,7 +24,7 @@ fn messages(api: &Api) -> String {
     format!("/integrations/rest/v3/outgoingWebhooks/{}/messages", webhooks.body[0]["Id"].as_str().expect("a webhook"))
 }
 
-/// What a list has, once it has so much.
+/// The entries of a list, once it has `count`.
 #[track_caller]
 fn listed(api: &Api, path: &str, count: usize) -> Vec<Value> {
     eventually(&format!("{path} has {count}"), SOON, || {
@@ -82,7 +82,7 @@ fn a_message_has_its_attempts_with_what_was_dialled_and_answered() {
     }
     assert!(!message.text.contains("whsec_"));
 
-    // As a list has it: the message as it stands, and as it stood when it failed last.
+    // In a list: the message with its last state, and with its last failure.
     let all = listed(&acme, &path, 1);
     assert_eq!((&all[0]["Status"], &all[0]["Attempts"]), (&"Delivered".into(), &3.into()));
     let failed = listed(&acme, &format!("{path}?Status=Failed"), 1);
@@ -171,7 +171,7 @@ fn pages_go_back_through_all_messages() {
     assert_eq!((found.len(), next), (60, Value::Null));
 }
 
-/// What a command prints, which ends with this code.
+/// The output of a command, after a check of its exit code.
 #[track_caller]
 fn said(site: &Site, arguments: &[&str], code: i32) -> String {
     let ended = site.run(&[&["messages"], arguments].concat());
@@ -289,13 +289,13 @@ fn a_topic_that_takes_nothing_holds_nothing_up_and_what_is_left_out_is_counted()
     site.produce((0..200).map(order));
     site.await_settled(SOON);
     assert_eq!(receiver.requests("/orders").len(), 200);
-    eventually("what is left out is counted", SOON, || {
+    eventually("the dropped entries are counted", SOON, || {
         (instance.metric("outhook_message_log_dropped_total") == 200.0).then_some(())
     });
     let said = instance.stop();
     assert_eq!(said.code, Some(0));
     let told = (said.stdout + &said.stderr).matches("message log entries are dropped, and delivery").count();
-    assert_eq!(told, 1, "told once a minute");
+    assert_eq!(told, 1, "logged once a minute");
 }
 
 #[test]

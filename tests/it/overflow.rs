@@ -1,4 +1,4 @@
-//! Calls that wait for their endpoints in the overflow log: those of slow ones, of failing ones, of throttled webhooks.
+//! Calls in the overflow log: those of slow endpoints, failing endpoints and throttled webhooks.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::{OUTHOOK, SOON};
 const INSERTS: &[&str] = &["EventType: table.recordInsert, ObjectName: slow"];
 const OTHERS: &[&str] = &["EventType: table.recordInsert, ObjectName: quick"];
 
-/// How long a call takes at the slow endpoint; eight are under way at once.
+/// Duration of a call at the slow endpoint. Eight run at the same time.
 const SLOW: Duration = Duration::from_millis(200);
 
 fn inserts(table: &str, ids: std::ops::Range<usize>) -> Vec<(String, String)> {
@@ -20,7 +20,7 @@ fn inserts(table: &str, ids: std::ops::Range<usize>) -> Vec<(String, String)> {
     ids.map(record).collect()
 }
 
-/// The slow endpoint and a quick one, with what makes a small backlog one.
+/// A slow and a quick endpoint, with settings that make a small backlog sufficient.
 fn slow_and_quick(receiver: &Receiver) -> Site {
     let mut site = Site::new(OUTHOOK, 1);
     site.set("delivery.concurrency", 8);
@@ -31,7 +31,8 @@ fn slow_and_quick(receiver: &Receiver) -> Site {
     site
 }
 
-/// The same, with a breaker that opens after three failures and pauses for up to so long, and attempts far apart.
+/// The same with a breaker that opens after three failures and pauses for at most `pause`, and with long retry
+/// delays.
 fn with_breaker(receiver: &Receiver, pause: &str) -> Site {
     let mut site = slow_and_quick(receiver);
     site.set("delivery.breaker_failures", 3);
@@ -44,7 +45,7 @@ fn distinct(receiver: &Receiver, path: &str) -> usize {
     receiver.requests(path).into_iter().map(|request| request.message_id).collect::<HashSet<_>>().len()
 }
 
-/// How many records the overflow log, and the retry topics, were ever given.
+/// Number of records ever written to the overflow log and to the retry topics.
 fn writes(site: &Site) -> (i64, i64) {
     let end = |topic: &str| Broker::get().ends(topic).iter().sum::<i64>();
     let tiers = ["200ms", "1s"].map(|tier| end(&format!("{}.{tier}", site.retries)));
@@ -61,10 +62,10 @@ fn a_backlog_of_a_slow_endpoint_moves_at_its_pace_and_keeps_no_other_waiting() {
     let instance = site.start();
     receiver.wait("/quick", 10, SOON);
     let slow = receiver.requests("/slow").len();
-    assert!(slow < CALLS / 2, "{slow} of {CALLS} calls of the slow endpoint came first");
+    assert!(slow < CALLS / 2, "{slow} of {CALLS} calls of the slow endpoint arrived first");
     let all = receiver.wait("/slow", CALLS, SOON * 2);
     let took = all[CALLS - 1].at - all[0].at;
-    // As long as it takes eight at a time; and no pause in it was as long as a retry topic's.
+    // As long as eight calls at a time take. No pause was as long as the delay of a retry topic.
     let ideal = SLOW * (CALLS as u32 / 8 - 1);
     println!("{CALLS} calls took {took:?}, at best {ideal:?}; written {:?}", writes(&site));
     assert!(took < ideal * 2 + Duration::from_secs(5), "{took:?} instead of {ideal:?}");
@@ -83,7 +84,7 @@ fn a_stop_in_the_middle_of_an_overflow_is_clean_and_nothing_comes_twice() {
     site.produce(inserts("slow", 0..CALLS));
     let first = site.start();
     receiver.wait("/slow", 60, SOON);
-    eventually("the rest waits", SOON, || (waiting(&first) > 50.0).then_some(()));
+    eventually("the other calls wait", SOON, || (waiting(&first) > 50.0).then_some(()));
     let stopped = first.stop();
     assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
     let second = site.start();
@@ -101,14 +102,17 @@ fn a_kill_in_the_middle_of_an_overflow_loses_nothing() {
     site.produce(inserts("slow", 0..CALLS));
     let first = site.start();
     receiver.wait("/slow", 60, SOON);
-    eventually("the rest waits", SOON, || (waiting(&first) > 50.0).then_some(()));
+    eventually("the other calls wait", SOON, || (waiting(&first) > 50.0).then_some(()));
     first.kill();
     let _second = site.start();
-    eventually("all have come", SOON * 2, || (distinct(&receiver, "/slow") == CALLS).then_some(()));
+    eventually("all calls have arrived", SOON * 2, || (distinct(&receiver, "/slow") == CALLS).then_some(()));
     site.await_settled(SOON);
     let repeated = receiver.requests("/slow").len() - CALLS;
-    println!("{repeated} came twice");
-    assert!(repeated <= 70, "{repeated} came twice: more than were under way or queued, or delivered since a commit");
+    println!("{repeated} were sent twice");
+    assert!(
+        repeated <= 70,
+        "{repeated} were sent twice: more than were in flight or queued, or delivered since a commit"
+    );
 }
 
 #[test]
@@ -119,14 +123,14 @@ fn calls_of_an_endpoint_that_fails_wait_until_it_works_and_then_come_at_once() {
     receiver.answer("/slow", Answer::Status(500));
     let instance = site.start();
     site.produce(inserts("slow", 0..CALLS));
-    eventually("nearly all wait", SOON, || (waiting(&instance) > CALLS as f64 * 0.8).then_some(()));
+    eventually("nearly all calls wait", SOON, || (waiting(&instance) > CALLS as f64 * 0.8).then_some(()));
     site.await_settled(SOON);
     let (overflow, retries) = writes(&site);
     assert!(overflow + retries <= CALLS as i64 * 3 / 2, "{overflow} and {retries} written for {CALLS} calls");
     receiver.answer("/slow", Answer::Status(204));
     let well = Instant::now();
-    eventually("all have come", SOON, || (delivered(&receiver) == CALLS).then_some(()));
-    println!("all came {:?} after the endpoint was well", well.elapsed());
+    eventually("all calls have arrived", SOON, || (delivered(&receiver) == CALLS).then_some(()));
+    println!("all arrived {:?} after the endpoint worked", well.elapsed());
     assert_eq!(instance.stop().code, Some(0));
 }
 
@@ -134,14 +138,14 @@ fn calls_of_an_endpoint_that_fails_wait_until_it_works_and_then_come_at_once() {
 fn endpoints_are_listed_with_what_waits_for_them_and_tried_when_somebody_says_so() {
     const CALLS: usize = 50;
     let receiver = Receiver::start();
-    // Without an order the next probe is a long time off.
+    // Without an order to retry now, the next probe is far off.
     let site = with_breaker(&receiver, "10m");
     receiver.answer("/slow", Answer::With(503, "retry-after", "600".to_owned()));
     let instance = site.start();
     site.produce(inserts("slow", 0..CALLS));
-    eventually("nearly all wait", SOON, || (waiting(&instance) > CALLS as f64 * 0.8).then_some(()));
+    eventually("nearly all calls wait", SOON, || (waiting(&instance) > CALLS as f64 * 0.8).then_some(()));
     let list = || site.run(&["endpoints", "list", "--failing", "--json"]).stdout;
-    let told = eventually("it is reported", SOON, || {
+    let told = eventually("the endpoint is reported", SOON, || {
         let shown = serde_json::from_str::<serde_json::Value>(list().lines().next()?).ok()?;
         (shown["Waiting"].as_u64()? > CALLS as u64 * 8 / 10).then_some(shown)
     });
@@ -155,11 +159,11 @@ fn endpoints_are_listed_with_what_waits_for_them_and_tried_when_somebody_says_so
     assert!(nothing.code == Some(2) && nothing.stderr.contains("--endpoint"), "{}", nothing.stderr);
     let ordered = site.run(&["endpoints", "retry-now", "--endpoint", &receiver.url("/slow")]);
     assert!(ordered.stdout.starts_with("1 endpoint is tried now"), "{}{}", ordered.stdout, ordered.stderr);
-    eventually("what waited has come", SOON, || (delivered(&receiver) > CALLS * 8 / 10).then_some(()));
+    eventually("the waiting calls have arrived", SOON, || (delivered(&receiver) > CALLS * 8 / 10).then_some(()));
     assert_eq!(instance.stop().code, Some(0));
 }
 
-/// The one endpoint that the list has calls of, as JSON.
+/// The only endpoint in the list that has waiting calls, as JSON.
 fn listed(site: &Site) -> Option<serde_json::Value> {
     let list = site.run(&["endpoints", "list", "--json"]).stdout;
     let shown = list.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON object"));
@@ -174,13 +178,13 @@ fn a_call_that_waits_for_its_next_attempt_is_listed_and_tried_when_somebody_says
     receiver.answer("/slow", Answer::Status(500));
     let instance = site.start();
     site.produce(inserts("slow", 0..1));
-    let told = eventually("it waits in its retry topic", SOON, || listed(&site));
+    let told = eventually("the call waits in its retry topic", SOON, || listed(&site));
     assert_eq!(told["WaitingIn"], serde_json::json!({"10m": 1}), "{told}");
-    assert_ne!(told["State"], "fails", "one call is no sign of that");
+    assert_ne!(told["State"], "fails", "one failed call does not count as failing");
     receiver.answer("/slow", Answer::Status(204));
     let ordered = site.run(&["endpoints", "retry-now", "--endpoint", &receiver.url("/slow")]);
     assert!(ordered.stdout.contains("1 call is waiting"), "{}{}", ordered.stdout, ordered.stderr);
-    eventually("it has come", SOON, || (delivered(&receiver) == 1).then_some(()));
+    eventually("the call has arrived", SOON, || (delivered(&receiver) == 1).then_some(()));
     assert_eq!(instance.stop().code, Some(0));
 }
 
@@ -191,17 +195,20 @@ fn what_waits_in_retry_topics_comes_forward_when_its_endpoint_works_again() {
     site.set("retries.tiers", vec!["1s", "10m"]);
     receiver.answer("/slow", Answer::Status(500));
     let instances = [site.start(), site.start()];
-    // The first fails before its endpoint counts as failing, and so waits for its next attempt, which is far off.
+    // The first call fails before its endpoint counts as failing. It waits in a retry topic for its next attempt,
+    // which is far off.
     site.produce(inserts("slow", 0..1));
-    eventually("it waits in its retry topic", SOON, || (waits_in(&instances, "10m") > 0.0).then_some(()));
+    eventually("the call waits in its retry topic", SOON, || (waits_in(&instances, "10m") > 0.0).then_some(()));
     site.produce(inserts("slow", 1..50));
-    eventually("the others wait in the log", SOON, || (waits_in(&instances, "overflow") > 30.0).then_some(()));
-    // Shorter ones are no outages.
+    eventually("the other calls wait in the overflow log", SOON, || {
+        (waits_in(&instances, "overflow") > 30.0).then_some(())
+    });
+    // A shorter failure is not an outage.
     std::thread::sleep(Duration::from_secs(11));
     receiver.answer("/slow", Answer::Status(204));
     let well = Instant::now();
-    eventually("all have come", SOON, || (delivered(&receiver) == 50).then_some(()));
-    println!("all came {:?} after the endpoint was well", well.elapsed());
+    eventually("all calls have arrived", SOON, || (delivered(&receiver) == 50).then_some(()));
+    println!("all arrived {:?} after the endpoint worked", well.elapsed());
     for instance in instances {
         assert_eq!(instance.stop().code, Some(0));
     }
@@ -223,13 +230,13 @@ fn large_messages_for_endpoints_that_hang_hold_no_other_up() {
     let instance = site.start();
     let started = Instant::now();
     receiver.wait("/quick", 20, SOON);
-    println!("the others came after {:?}", started.elapsed());
-    // An attempt at an endpoint that hangs takes 15 s.
+    println!("the others arrived after {:?}", started.elapsed());
+    // An attempt at a hanging endpoint takes 15 s.
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     instance.kill();
 }
 
-/// How many calls wait at a place, by the metrics of the instances.
+/// Number of calls that wait at a place, by the metrics of the instances.
 fn waits_in(instances: &[Instance], place: &str) -> f64 {
     let series = format!("outhook_calls_waiting{{where=\"{place}\"");
     let of = |instance: &Instance| {
@@ -243,15 +250,15 @@ fn waits_in(instances: &[Instance], place: &str) -> f64 {
 fn an_account_sees_its_endpoints_over_rest_and_has_them_tried_by_whichever_instance_can() {
     const CALLS: usize = 50;
     let receiver = Receiver::start();
-    // Without an order the next probe is a long time off.
+    // Without an order to retry now, the next probe is far off.
     let site = with_breaker(&receiver, "10m");
     receiver.answer("/slow", Answer::With(503, "retry-after", "600".to_owned()));
     let (credentials, foreign) = (site.client(&[]), site.client(&["--account", "zoo"]));
     let instances = [site.start(), site.start()];
     site.produce(inserts("slow", 0..CALLS));
     let all_waiting = || instances.iter().map(waiting).sum::<f64>();
-    eventually("nearly all wait", SOON, || (all_waiting() > CALLS as f64 * 0.8).then_some(()));
-    // The instance that is asked is not the one that reads what waits.
+    eventually("nearly all calls wait", SOON, || (all_waiting() > CALLS as f64 * 0.8).then_some(()));
+    // The instance that gets the request is not the one that reads the waiting calls.
     let [first, second] = &instances;
     let asked = if waiting(first) > waiting(second) { second } else { first };
     let api = asked.api(&credentials);
@@ -259,7 +266,7 @@ fn an_account_sees_its_endpoints_over_rest_and_has_them_tried_by_whichever_insta
     let slow = webhooks.as_array().unwrap().iter().find(|webhook| webhook["Name"] == "slow").unwrap();
     let path = format!("/v3/outgoingWebhooks/{}/endpoints", slow["Id"].as_str().unwrap());
     let retry_now = format!("{path}/retryNow");
-    let told = eventually("it is reported", SOON, || {
+    let told = eventually("the endpoint is reported", SOON, || {
         let answer = api.get(&path);
         assert_eq!(answer.status, 200, "{answer:?}");
         let shown = answer.body["Result"][0].clone();
@@ -280,14 +287,14 @@ fn an_account_sees_its_endpoints_over_rest_and_has_them_tried_by_whichever_insta
     assert!(unknown.text("Message").contains(&format!("Url is {other:?}")), "{unknown:?}");
 
     let misnamed = api.post(&retry_now, &json!({ "Endpoint": url }));
-    assert_eq!(misnamed.status, 400, "what is not understood must not mean all: {misnamed:?}");
+    assert_eq!(misnamed.status, 400, "an unknown key must not select all endpoints: {misnamed:?}");
 
     receiver.answer("/slow", Answer::Status(204));
-    assert_eq!(delivered(&receiver), 0, "nothing was tried that nobody has ordered");
+    assert_eq!(delivered(&receiver), 0, "nothing was retried without an order");
     let ordered = api.post(&retry_now, &json!({ "Url": url }));
     assert_eq!((ordered.status, &ordered.body["Endpoints"]), (202, &Value::from(1)), "{ordered:?}");
     assert!(ordered.body["Waiting"].as_u64().unwrap() > CALLS as u64 * 8 / 10, "{ordered:?}");
-    eventually("what waited has come", SOON, || (delivered(&receiver) > CALLS * 8 / 10).then_some(()));
+    eventually("the waiting calls have arrived", SOON, || (delivered(&receiver) > CALLS * 8 / 10).then_some(()));
     for instance in instances {
         assert_eq!(instance.stop().code, Some(0));
     }
@@ -323,11 +330,11 @@ fn what_waits_for_a_deleted_webhook_is_cancelled() {
     site.set("delivery.connect_timeout", "500ms");
     let instance = site.start();
     site.produce(inserts("slow", 0..100));
-    eventually("they wait", SOON, || (waiting(&instance) > 50.0).then_some(()));
+    eventually("the calls wait", SOON, || (waiting(&instance) > 50.0).then_some(()));
     let file = site.file("yaml", &webhooks(&[("quick", &[receiver.url("/quick")], OTHERS)]));
     let pruned = site.run(&["apply", "--prune", "-f", &file.display().to_string()]);
     assert_eq!(pruned.code, Some(0), "{}{}", pruned.stdout, pruned.stderr);
-    eventually("nothing waits any more", SOON, || (waiting(&instance) == 0.0).then_some(()));
+    eventually("no call waits any more", SOON, || (waiting(&instance) == 0.0).then_some(()));
     site.await_settled(SOON);
     assert_eq!(instance.stop().code, Some(0));
 }
@@ -337,7 +344,7 @@ fn delivered(receiver: &Receiver) -> usize {
     taken.map(|request| request.message_id).collect::<HashSet<_>>().len()
 }
 
-/// How many calls wait in the overflow log, as the instance tells.
+/// Number of calls in the overflow log, by the instance's metrics.
 fn waiting(instance: &Instance) -> f64 {
     waits_in(std::slice::from_ref(instance), "overflow")
 }
@@ -352,7 +359,7 @@ fn each_instance_has_its_part_of_the_overflow_log_though_one_came_later() {
             |instance: &Instance| instance.metrics().get(r#"outhook_assigned_partitions{of="overflow"}"#).copied();
         instances.iter().map(owned).collect::<Vec<_>>()
     };
-    eventually("each has a half", SOON, || (parts() == [Some(4.0), Some(4.0)]).then_some(()));
+    eventually("each has half of the calls per second", SOON, || (parts() == [Some(4.0), Some(4.0)]).then_some(()));
 }
 
 #[test]
@@ -365,7 +372,7 @@ fn the_overflow_log_is_read_on_from_where_the_group_of_earlier_versions_left_off
     site.set("overflow.partitions", 1);
     let created = site.run(&["topics", "create"]);
     assert_eq!(created.code, Some(0), "{created:?}");
-    // What is no call becomes a dead letter as soon as it is read.
+    // A record that is not a call becomes a dead letter as soon as it is read.
     (0..5).for_each(|_| broker.produce_raw(&site.overflow, None, Some(b"no call")));
     broker.commit(&format!("{}-retries", site.group), &site.overflow, 0, 3, "");
     let instance = site.start();

@@ -1,4 +1,4 @@
-//! The pages, in a real browser.
+//! The HTML pages, in a real browser.
 
 use std::process::Command;
 
@@ -9,8 +9,8 @@ use crate::OUTHOOK;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-/// What a browser makes of a page, which takes nothing from elsewhere and of which the browser has nothing to
-/// complain; None without a browser.
+/// The DOM of a page in a browser. The page loads nothing from other hosts, and causes no console messages. `None`
+/// without a browser.
 fn shown(url: &str) -> Option<String> {
     let page = harness::api::request("GET", url, &[], b"");
     assert_eq!((page.status, page.content_type.as_deref()), (200, Some("text/html; charset=utf-8")));
@@ -27,7 +27,7 @@ fn shown(url: &str) -> Option<String> {
     };
     let said = String::from_utf8_lossy(&shown.stderr);
     assert!(shown.status.success(), "{said}");
-    // What the policy forbids, or a mistake in the script, is told on the console.
+    // Violations of the content security policy, and script errors, appear on the console.
     assert!(!said.contains("CONSOLE"), "{said}");
     Some(String::from_utf8_lossy(&shown.stdout).into_owned())
 }

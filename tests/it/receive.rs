@@ -1,4 +1,4 @@
-//! `outhook receive`: the endpoint that a newcomer sends to.
+//! `outhook receive`: an endpoint for first experiments.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -9,7 +9,7 @@ use harness::{SECRET, Site, inserted_orders, order};
 
 use crate::{OUTHOOK, SOON};
 
-/// A running `outhook receive`; it is killed with the test.
+/// A running `outhook receive`. Dropping it kills the process.
 struct Receiving {
     child: Child,
     /// `http://127.0.0.1:12345`
@@ -19,27 +19,27 @@ struct Receiving {
 }
 
 impl Receiving {
-    /// On a free port, with the secret in the environment.
+    /// Starts it on a free port, with the secret in the environment.
     fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(OUTHOOK);
         command.args(["receive", "--listen", "127.0.0.1:0", "--secret", "${CRM_SECRET}"]).args(arguments);
         command.env("CRM_SECRET", SECRET).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{OUTHOOK} can't be started: {error}"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("can't start {OUTHOOK}: {error}"));
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         let (show, shown) = mpsc::channel();
-        // It ends with the pipe.
+        // The thread ends with the pipe.
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| show.send(line)));
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let mut greeting = String::new();
-        stderr.read_line(&mut greeting).expect("what it says is text");
+        stderr.read_line(&mut greeting).expect("its output is UTF-8");
         let address = greeting.split_whitespace().find(|word| word.starts_with("http://"));
-        let base = address.unwrap_or_else(|| panic!("it says no address: {greeting}")).to_owned();
+        let base = address.unwrap_or_else(|| panic!("no address in: {greeting}")).to_owned();
         Self { child, base, shown, _stderr: stderr }
     }
 
-    /// What it shows of the next message: head and body.
+    /// The output for the next message: head and body.
     fn message(&self) -> (String, String) {
-        let line = || self.shown.recv_timeout(SOON).expect("a message is shown");
+        let line = || self.shown.recv_timeout(SOON).expect("a message is printed");
         let message = (line(), line());
         assert_eq!(line(), "");
         message
@@ -48,7 +48,7 @@ impl Receiving {
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may already have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -83,5 +83,5 @@ fn what_is_not_signed_is_refused_and_a_good_message_is_answered_as_told() {
     site.produce([order(7)]);
     let heads = [receiving.message().0, receiving.message().0];
     assert!(heads[0].ends_with("  signature good  answered 503"), "{heads:?}");
-    assert_eq!(heads[0], heads[1], "it comes again with the same id");
+    assert_eq!(heads[0], heads[1], "the retry has the same id");
 }

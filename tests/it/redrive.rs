@@ -1,4 +1,4 @@
-//! Dead letters go out again once their receiver is mended: as the same messages, and once.
+//! Dead letters are sent again once their receiver works: as the same messages, and once.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ struct Failed {
     instance: Instance,
 }
 
-/// Calls to two endpoints that were given up, and an undecodable record; the receiver is mended since.
+/// Dead-lettered calls to two endpoints, which work by now, and an undecodable record.
 fn mended() -> Failed {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["0s"]);
@@ -28,7 +28,9 @@ fn mended() -> Failed {
     let instance = site.start();
     site.produce((0..ORDERS).map(order));
     site.produce([("key", "{\"table\":")]);
-    harness::eventually("all are given up", SOON, || (letters(&site, &[]).len() == 2 * ORDERS + 1).then_some(()));
+    harness::eventually("all calls are dead-lettered", SOON, || {
+        (letters(&site, &[]).len() == 2 * ORDERS + 1).then_some(())
+    });
     Failed { site, receiver, instance }
 }
 
@@ -45,7 +47,7 @@ fn redrive(site: &Site, arguments: &[&str]) -> Ended {
     ended
 }
 
-/// Waits until everything that waits in the retry topics went out and was answered.
+/// Waits until all calls in the retry topics were sent and answered.
 fn await_resumed(site: &Site) {
     let group = format!("{}-retries", site.group);
     for tier in ["200ms", "1s"] {
@@ -77,7 +79,7 @@ fn what_a_mended_receiver_missed_is_delivered_once_as_the_same_messages() {
         let messages = requests.iter().map(|request| (request.message_id.clone(), request.body.to_vec()));
         messages.collect::<BTreeSet<_>>()
     };
-    assert_eq!((again.len(), messages(again)), (ORDERS, messages(&refused)), "each once, as it was");
+    assert_eq!((again.len(), messages(again)), (ORDERS, messages(&refused)), "each once, unchanged");
     for letter in letters(&site, &["--kind", "call"]) {
         let is_crm = letter["Url"] == endpoint.as_str();
         assert_eq!(letter["Redriven"].is_string(), is_crm, "{letter}");
@@ -157,7 +159,7 @@ fn an_account_redrives_its_own_letters_over_rest_and_no_others() {
         assert_eq!((refused.status, refused.text("Code").as_str()), (400, "IncorrectBodyParameter"), "{refused:?}");
         assert!(refused.text("Message").contains(part), "{refused:?}");
     }
-    assert_eq!(receiver.requests("/crm").len(), 2 * ORDERS, "nothing went out");
+    assert_eq!(receiver.requests("/crm").len(), 2 * ORDERS, "nothing was sent");
 
     let one = format!("/{}/redrive", ids[0]);
     assert_eq!(post(&acme, &one, json!({})).body, json!({"Redriven": 1, "Skipped": [], "NextCursor": null}));

@@ -1,5 +1,5 @@
-//! Row changes of the past are sent again: to a webhook that was made after them, to one that lost them, and to
-//! nobody else.
+//! Past row changes are sent again: to a webhook that was created later, to one that lost them, and to no other
+//! webhook.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::{OUTHOOK, SOON, waiting};
 
 const ORDERS: usize = 12;
 
-/// The id of the webhook with this name, as the definitions' topic has it.
+/// The id of the webhook with this name, read from the definitions topic.
 fn webhook_id(site: &Site, name: &str) -> String {
     let name = format!("\"name\":\"{name}\"");
     let is_named =
@@ -33,7 +33,7 @@ fn ids(requests: &[Request]) -> BTreeSet<String> {
     requests.iter().map(|request| request.message_id.clone()).collect()
 }
 
-/// The calls that were written to the first retry topic, by the offsets of their row changes.
+/// The calls in the first retry topic, by the offsets of their row changes.
 fn written(site: &Site) -> Vec<Stored> {
     Broker::get().read_all(&format!("{}.200ms", site.retries))
 }
@@ -45,7 +45,7 @@ fn offsets(calls: &[Stored]) -> Vec<i64> {
     offsets
 }
 
-/// A site without an instance, with a webhook on orders and the topics to write to.
+/// A site without an instance, with a webhook on orders and with Outhook's topics.
 fn at_rest(partitions: i32, receiver: &Receiver) -> (Site, String) {
     let site = Site::new(OUTHOOK, partitions);
     site.apply(&inserted_orders("crm", &[receiver.url("/crm")]));
@@ -90,7 +90,7 @@ fn a_webhook_gets_what_was_before_it_and_another_gets_again_what_it_had_with_the
         Broker::get().await_committed(&format!("{}-retries", site.group), &format!("{}.{tier}", site.retries), SOON);
     }
     assert_eq!((receiver.requests("/old").len(), receiver.requests("/late").len()), (2 * ORDERS, ORDERS));
-    assert_eq!(Broker::get().commits(&site.group, &site.changes), committed, "the group is left alone");
+    assert_eq!(Broker::get().commits(&site.group, &site.changes), committed, "the group's commits are unchanged");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_replay_that_is_interrupted_says_how_to_go_on_and_nothing_is_lost_or_written
     let first = written(&site).len();
     assert!(first < MANY && stopped.stdout.contains(&format!("calls sent: {first}\n")), "{first}: {}", stopped.stdout);
 
-    let line = stopped.stderr.lines().last().expect("it says how to go on").trim();
+    let line = stopped.stderr.lines().last().expect("it prints how to continue").trim();
     let words: Vec<&str> = line.split(' ').collect();
     assert_eq!(words[..2], ["outhook", "replay"], "{line}");
     let rest = site.run(&words[1..]);

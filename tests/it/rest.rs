@@ -1,4 +1,4 @@
-//! The REST API as its clients see it: the seed page's requests, every method, every refusal.
+//! The REST API for its clients: the requests of the seed page, all methods, all rejections.
 
 use std::process::Command;
 
@@ -25,7 +25,7 @@ fn create(api: &Api, name: &str) -> String {
     made.text("Id")
 }
 
-/// Whether a date is as Caspio writes it: 7 decimals and Z.
+/// Whether a date has Caspio's format: 7 decimals and Z.
 fn is_date(text: &str) -> bool {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
     shape == "9999-99-99T99:99:99.9999999Z"
@@ -42,7 +42,7 @@ fn the_seed_pages_requests_are_answered_as_on_the_page() {
     assert_eq!(made.status, 201, "{made:?}");
     let page = include_str!("seed_page/response_1.txt");
     let mut expected: Value = serde_json::from_str(page).unwrap();
-    // What is made anew each time: an id of the same form and the time.
+    // Values that differ each time: an id of the same form, and the time.
     assert!(made.text("Id").len() == 6 && is_date(&made.text("DateCreated")), "{made:?}");
     expected["Id"] = made.body["Id"].clone();
     expected["DateCreated"] = made.body["DateCreated"].clone();
@@ -53,7 +53,7 @@ fn the_seed_pages_requests_are_answered_as_on_the_page() {
     assert_eq!(made.status, 201, "{made:?}");
     assert_eq!(made.keys(), keys(include_str!("seed_page/response_2.txt")));
     let template = raw.split("\"CustomPayloadTemplate\":\"").nth(1).unwrap().rsplit_once('"').unwrap().0;
-    assert_eq!(made.body["CustomPayloadTemplate"], template, "echoed as given, line breaks and all");
+    assert_eq!(made.body["CustomPayloadTemplate"], template, "echoed unchanged, with line breaks");
     assert_eq!((&made.body["Status"], &made.body["ObjectFields"]), (&"Active".into(), &json!([])));
     assert_eq!(
         (&made.body["CustomPayloadFields"], &made.body["CreatedBy"]),
@@ -91,7 +91,7 @@ fn a_throttle_is_always_a_number_and_the_most_that_is_allowed_is_none() {
         "{refused:?}"
     );
     assert!(site.run(&["get"]).stdout.contains("CallThrottling: 50"));
-    // What was read can be sent back, and takes the throttle away.
+    // A response of GET can be sent back by PUT. That also resets the throttle.
     assert_eq!(throttle(100).body["CallThrottling"], 100);
     assert!(!site.run(&["get"]).stdout.contains("CallThrottling"));
     assert_eq!(api.get(list).body[0]["CallThrottling"], 100);
@@ -134,12 +134,12 @@ fn a_webhook_lives_under_every_base_path_with_the_contracts_keys() {
         assert!(!read.text.contains("whsec_") && !api.get(&list).text.contains("whsec_"));
         let changed = api.put(&one, &json!({"Name": format!("{base} changed")}));
         assert_eq!((changed.status, changed.keys()), (200, shown.map(str::to_owned).to_vec()), "{changed:?}");
-        assert_eq!(changed.body["OutgoingUrls"], wanted["OutgoingUrls"], "what is left out stays");
+        assert_eq!(changed.body["OutgoingUrls"], wanted["OutgoingUrls"], "an omitted key keeps its value");
         assert_eq!(api.get(&list).body.as_array().unwrap().len(), 1);
         assert_eq!(api.delete(&one).status, 204);
         let gone = api.get(&one);
         assert_eq!((gone.status, gone.text("Code").as_str(), gone.text("Resource")), (404, "ObjectNotFound", one));
-        assert_eq!(gone.request_id, Some(gone.text("RequestId")), "the header and the body name one request");
+        assert_eq!(gone.request_id, Some(gone.text("RequestId")), "header and body contain the same request id");
         assert!(made.request_id.is_some() && made.content_type.as_deref() == Some("application/json"));
     }
 }
@@ -255,7 +255,7 @@ fn what_breaks_a_rule_is_refused_with_field_and_value_and_nothing_of_it_is_kept(
     }
     let broken = api.send("POST", list, b"{\n  'Name': 1}");
     assert!(broken.text("Message").contains("line 2, column 3"), "{broken:?}");
-    assert_eq!((api.get(list).text, api.get(&events).text), before, "nothing of what was refused is kept");
+    assert_eq!((api.get(list).text, api.get(&events).text), before, "no rejected request has changed anything");
     assert!(!instance.said().contains("panicked"));
 }
 
@@ -331,18 +331,22 @@ fn tokens_are_asked_for_and_belong_to_one_account() {
     assert_eq!((&token.body["token_type"], &token.body["expires_in"]), (&"bearer".into(), &86399.into()));
     let refreshed = ask(format!("grant_type=refresh_token&{known}&refresh_token={}", token.text("refresh_token")));
     assert_eq!(api.with_token(&refreshed.text("access_token")).get("/v2/outgoingWebhooks").status, 200);
-    assert_eq!(api.with_token(&token.text("refresh_token")).get("/v2/outgoingWebhooks").status, 401, "no access token");
+    assert_eq!(
+        api.with_token(&token.text("refresh_token")).get("/v2/outgoingWebhooks").status,
+        401,
+        "not an access token"
+    );
     assert_eq!(ask(format!("grant_type=password&{known}")).status, 400);
     assert_eq!(ask(format!("grant_type=refresh_token&{known}&refresh_token=x")).status, 400);
     assert_eq!(ask("grant_type=client_credentials".to_owned()).status, 401);
     let wrong = format!("grant_type=client_credentials&client_id={}&client_secret=x", credentials.id);
     let statuses: Vec<_> = (0..12).map(|_| ask(wrong.clone()).status).collect();
-    assert_eq!((statuses[0], statuses[11]), (401, 429), "guessing is slowed down: {statuses:?}");
-    assert_eq!(instance.api(&foreign).get("/v2/outgoingWebhooks").status, 200, "for nobody else");
+    assert_eq!((statuses[0], statuses[11]), (401, 429), "wrong credentials are limited: {statuses:?}");
+    assert_eq!(instance.api(&foreign).get("/v2/outgoingWebhooks").status, 200, "other clients are not limited");
 
     let revoked = site.run(&["clients", "revoke", &foreign.id]);
     assert_eq!(revoked.code, Some(0), "{}", revoked.stderr);
-    harness::eventually("the token of a revoked client is worth nothing", SOON, || {
+    harness::eventually("the token of a revoked client is rejected", SOON, || {
         (theirs.get("/v2/outgoingWebhooks").status == 401).then_some(())
     });
     let listed = site.run(&["clients", "list"]).stdout;
@@ -394,7 +398,7 @@ fn a_new_secret_signs_beside_the_old_one_for_as_long_as_it_is_told_to() {
     let one = format!("/v2/outgoingWebhooks/{}", made.text("Id"));
     assert_eq!(api.post(&format!("{one}/events"), &event("table.recordInsert", "orders")).status, 201);
     let signed_by = |number: usize, secret: &str| {
-        let request = receiver.requests("/a").into_iter().nth(number).expect("it has come");
+        let request = receiver.requests("/a").into_iter().nth(number).expect("the request has arrived");
         standardwebhooks::Webhook::new(secret).unwrap().verify(&request.body, &request.headers).is_ok()
     };
     let changed = api.send("PATCH", &format!("{one}/regenerateSecret"), b"{\"OverlapSeconds\": 3600}");
@@ -431,7 +435,7 @@ fn a_webhooks_own_timeout_retries_headers_and_payload_are_kept_to_and_their_valu
     let body: Value = serde_json::from_slice(&request.body).unwrap();
     assert_eq!((body.get("secret"), &body["objectName"]), (None, &"orders".into()));
     site.await_settled(SOON);
-    assert_eq!(receiver.requests("/slow").len(), 2, "one retry of its own, not the configured ones");
+    assert_eq!(receiver.requests("/slow").len(), 2, "the webhook's one retry, not the configured ones");
     let letters = Broker::get().read_all(&site.dead_letters);
     assert_eq!(letters.len(), 1);
     let counted = || api.get(&one).body["Errors"] == 2;
@@ -446,12 +450,12 @@ fn a_webhooks_own_timeout_retries_headers_and_payload_are_kept_to_and_their_valu
     }
     let reset = api.put(&one, &json!({"Timeout": null, "PayloadSecret": null}));
     assert_eq!((reset.body.get("Timeout"), reset.body.get("PayloadSecret")), (None, None), "{reset:?}");
-    assert_eq!(reset.body["RetrySchedule"], json!([0]), "what is not given stays");
+    assert_eq!(reset.body["RetrySchedule"], json!([0]), "an omitted key keeps its value");
     let (shown, whole) = (site.run(&["get"]).stdout, site.run(&["get", "--show-secrets"]).stdout);
     assert!(!shown.contains("k3y") && shown.contains("X-Api-Key") && whole.contains("k3y"), "{shown}");
     let before = Broker::get().read_all(&site.definitions).len();
     site.apply(&shown);
-    assert_eq!(Broker::get().read_all(&site.definitions).len(), before, "what get prints is what apply takes");
+    assert_eq!(Broker::get().read_all(&site.definitions).len(), before, "apply accepts the output of get");
 }
 
 #[test]
@@ -487,7 +491,7 @@ fn what_was_read_can_be_sent_back_and_changes_nothing() {
     }
     let on_creation = api
         .post("/v2/outgoingWebhooks", &json!({"Name": "B", "OutgoingUrls": ["https://a.example/"], "Enabled": false}));
-    assert_eq!(on_creation.status, 400, "it would say nothing: {on_creation:?}");
+    assert_eq!(on_creation.status, 400, "it has no effect on creation: {on_creation:?}");
 }
 
 #[test]

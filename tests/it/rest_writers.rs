@@ -1,4 +1,4 @@
-//! Several instances that write definitions, kills in the middle of it, compaction, and secrets at rest.
+//! Several instances that write definitions, kills during writes, compaction, and sealed secrets.
 
 use std::collections::HashMap;
 use std::sync::Barrier;
@@ -11,7 +11,7 @@ use crate::{OUTHOOK, SOON};
 
 const LIST: &str = "/v2/outgoingWebhooks";
 
-/// All webhooks with their events, as an instance shows them.
+/// All webhooks with their events, as an instance returns them.
 fn everything(api: &Api) -> Vec<(Value, Value)> {
     let webhooks = api.get(LIST).body;
     let events = |webhook: &Value| api.get(&format!("{LIST}/{}/events", webhook["Id"].as_str().unwrap())).body;
@@ -26,7 +26,7 @@ fn agree(one: &Api, other: &Api) -> Vec<(Value, Value)> {
     })
 }
 
-/// A definitions topic that is compacted within seconds.
+/// Uses a definitions topic that is compacted within seconds.
 fn quickly_compacted(site: &mut Site) {
     let topic = Broker::get().unique("compacted-definitions");
     let settings = [
@@ -53,7 +53,7 @@ fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
     let instances = [site.start(), site.start()];
     let apis: Vec<Api> = instances.iter().map(|instance| instance.api(&credentials)).collect();
     let owner = apis[0].post(LIST, &json!({"Name": "owner", "OutgoingUrls": ["https://a.example/"]})).text("Id");
-    eventually("the other instance has it", SOON, || {
+    eventually("the other instance has read it", SOON, || {
         (apis[1].get(&format!("{LIST}/{owner}")).status == 200).then_some(())
     });
     let clients: Vec<Api> = (0..4).map(|number| apis[number % 2].fork()).collect();
@@ -62,7 +62,7 @@ fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
         let all = Barrier::new(clients.len());
         let create = |number: usize| {
             all.wait();
-            // Half of the rounds are about a webhook's name, the others about an event's place.
+            // Half of the rounds compete for a webhook's name, the others for an event's place.
             if round % 2 == 0 {
                 let url = format!("https://{number}.example/");
                 clients[number].post(LIST, &json!({"Name": format!("round {round}"), "OutgoingUrls": [url]}))
@@ -85,7 +85,8 @@ fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
     let before = agree(&apis[0], &apis[1]);
     assert_eq!(before.len(), 1 + ROUNDS / 2);
 
-    // Many versions of one webhook, so that there is much to compact; then both start anew on what is left.
+    // Writes many versions of one webhook, so that compaction has work. Then both instances restart with the
+    // remaining records.
     for number in 0..200 {
         let answer =
             apis[number % 2].put(&format!("{LIST}/{owner}"), &json!({"Description": format!("{number}").repeat(50)}));
@@ -96,7 +97,7 @@ fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
     }
     let written = Broker::get().ends(&site.definitions)[0];
     let left = eventually("the topic is compacted", Duration::from_secs(90), || {
-        // A record now and then rolls the segment, which is when Kafka looks at it.
+        // Kafka considers a segment for compaction once it is rolled, so these records roll it.
         apis[0].put(&format!("{LIST}/{owner}"), &json!({"Description": "rolls"}));
         std::thread::sleep(Duration::from_millis(1200));
         let left = Broker::get().read_all(&site.definitions).len();
@@ -109,7 +110,7 @@ fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
     }
     let instances = [site.start(), site.start()];
     let apis: Vec<Api> = instances.iter().map(|instance| instance.api(&credentials)).collect();
-    assert_eq!(agree(&apis[0], &apis[1]), before, "after compaction and restart everything is as it was");
+    assert_eq!(agree(&apis[0], &apis[1]), before, "compaction and restart change nothing");
 }
 
 #[test]
@@ -119,14 +120,14 @@ fn what_was_answered_is_known_to_the_next_request_though_the_marker_of_its_commi
     }
     const ROUNDS: usize = 200;
     let late = Duration::from_millis(15)..Duration::from_millis(100);
-    let cluster = Cluster::with_late_markers(late).expect("a broker starts where one does");
+    let cluster = Cluster::with_late_markers(late).expect("the broker starts");
     let site = Site::on(cluster.site_broker(), OUTHOOK, 1);
     let credentials = site.client(&[]);
     let instances = [site.start(), site.start()];
     let apis: Vec<Api> = instances.iter().map(|instance| instance.api(&credentials)).collect();
     let mut wrong = Vec::new();
     for round in 0..ROUNDS {
-        // Each takes over from the other.
+        // Alternates between the instances, so each takes over from the other.
         let api = &apis[round % 2];
         let webhook = json!({"Name": format!("round {round}"), "OutgoingUrls": ["https://a.example/"]});
         let created = api.post(LIST, &webhook);
@@ -173,11 +174,11 @@ fn an_instance_that_is_killed_while_it_writes_leaves_nothing_half_applied() {
         });
         std::thread::sleep(Duration::from_millis(200 + kill * 7));
         instance.kill();
-        switching.join().expect("every answer it had was a 200");
-        // Its place in the group is free only after a while, and none is needed here.
+        switching.join().expect("all responses had status 200");
+        // Kafka removes the dead member from the group only after a while. This test does not wait for that.
         instance = site.launch();
         let api = instance.api(&credentials);
-        // A write takes the dead one's id over and ends its transaction.
+        // A write fences the killed instance and ends its transaction.
         let described = json!({"Description": format!("after kill {kill}")});
         assert_eq!(api.put(&format!("{LIST}/{id}"), &described).status, 200);
         let events = api.get(&format!("{LIST}/{id}/events")).body;
@@ -188,13 +189,13 @@ fn an_instance_that_is_killed_while_it_writes_leaves_nothing_half_applied() {
         let after = uncommitted();
         cut_off += usize::from(after > before);
         before = after;
-        // Where a kill falls is chance, so they go on until some have fallen where they should.
+        // The place of a kill is random, so the test repeats kills until enough have cut a transaction.
         if kill >= 7 && cut_off >= 2 {
             println!("{} kills while writing, {cut_off} between produce and commit; nothing is half applied", kill + 1);
             return;
         }
     }
-    panic!("of {KILLS} kills {cut_off} fell between produce and commit, so nothing is shown");
+    panic!("of {KILLS} kills {cut_off} fell between produce and commit, so the test shows nothing");
 }
 
 #[test]
@@ -202,7 +203,7 @@ fn a_definition_made_on_one_instance_fires_on_the_other_within_a_second() {
     const TRIES: usize = 100;
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     let credentials = site.client(&[]);
-    // One partition: one instance consumes it, and the definitions are written on the other.
+    // With one partition, one instance consumes it, and the definitions are written on the other.
     let (first, second) = (site.start(), site.start());
     site.produce([("k", r#"{"table":"T","operation":"insert","after":{"id":1}}"#)]);
     site.await_settled(SOON);
@@ -246,7 +247,7 @@ fn a_definition_made_on_one_instance_fires_on_the_other_within_a_second() {
 fn secrets_in_the_topic_are_sealed_and_a_new_key_takes_over() {
     let mut site = Site::new(OUTHOOK, 1);
     let key = |byte: u8| {
-        // The base64 of 32 equal bytes.
+        // Base64 of 32 equal bytes.
         HashMap::from([
             (1, "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="),
             (2, "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="),
@@ -270,7 +271,7 @@ fn secrets_in_the_topic_are_sealed_and_a_new_key_takes_over() {
     assert!(!written.contains(&secret) && !written.contains("whsec_") && written.contains("sealed:v1:"), "{written}");
 
     site.set("definitions.secret_keys", vec![key(2), key(1)]);
-    assert!(site.run(&["get", "--show-secrets"]).stdout.contains(&secret), "the old key still opens");
+    assert!(site.run(&["get", "--show-secrets"]).stdout.contains(&secret), "the old key still decrypts");
     let instance = site.start();
     let changed = instance.api(&credentials).put(&format!("{LIST}/{}", made.text("Id")), &json!({"Name": "B"}));
     assert_eq!(changed.status, 200);
@@ -279,14 +280,17 @@ fn secrets_in_the_topic_are_sealed_and_a_new_key_takes_over() {
     let refused = site.run(&["get"]);
     assert!(refused.code == Some(1) && refused.stderr.contains("definitions.secret_keys"), "{refused:?}");
     let check = site.run(&["check"]);
-    assert!((check.stdout + &check.stderr).contains("token-key/current"), "what only the old key opens is named");
+    assert!(
+        (check.stdout + &check.stderr).contains("token-key/current"),
+        "a secret that only the old key decrypts is named"
+    );
 
     site.set("definitions.secret_keys", vec![key(2), key(1)]);
     let resealed = site.run(&["secrets", "reseal"]);
     assert_eq!((resealed.code, resealed.stdout.contains("2 records written")), (Some(0), true), "{resealed:?}");
     site.set("definitions.secret_keys", vec![key(2)]);
     let check = site.run(&["check"]);
-    assert_eq!(check.code, Some(0), "now the new key opens all: {}{}", check.stdout, check.stderr);
+    assert_eq!(check.code, Some(0), "the new key decrypts all secrets: {}{}", check.stdout, check.stderr);
     assert!(site.run(&["get", "--show-secrets"]).stdout.contains(&secret));
     site.set("definitions.secret_keys", Vec::<String>::new());
     let check = site.run(&["check"]);

@@ -1,4 +1,4 @@
-//! Calls that wait: in retry topics, through kills and changes of their definitions.
+//! Waiting calls: in retry topics, through kills and changes of their definitions.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn a_call_that_waits_outlasts_the_instance_that_sent_it_to_wait() {
     let first = site.start();
     site.produce([order(1)]);
     receiver.wait("/orders", 2, SOON);
-    // Once it waits in its topic, nothing is left to do for its row change.
+    // A call in a retry topic settles its row change.
     site.await_settled(SOON);
     first.kill();
     let second = site.start();
@@ -26,12 +26,12 @@ fn a_call_that_waits_outlasts_the_instance_that_sent_it_to_wait() {
     assert!(attempts.iter().all(|attempt| attempt.signature == Signature::Good));
     assert!(attempts.windows(2).all(|pair| pair[0].message_id == pair[1].message_id && pair[0].body == pair[1].body));
     let waited = attempts[2].at - attempts[1].at;
-    assert!(waited >= Duration::from_secs(3), "tried again after {waited:?}");
+    assert!(waited >= Duration::from_secs(3), "retried after {waited:?}");
     assert_eq!(second.stop().code, Some(0));
     assert_eq!(receiver.requests("/orders").len(), 3);
 }
 
-/// A crash leaves what was written and not committed to be written again.
+/// After a crash, calls that were written but not committed are written again.
 #[test]
 fn a_copy_of_a_call_that_waits_is_passed_over() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
@@ -51,7 +51,7 @@ fn a_copy_of_a_call_that_waits_is_passed_over() {
         (committed >= 3).then_some(())
     });
     assert_eq!(instance.metric("outhook_retry_copies_total"), 2.0);
-    assert_eq!(receiver.requests("/orders").len(), 2, "what failed, and once again");
+    assert_eq!(receiver.requests("/orders").len(), 2, "the failed attempt, and one retry");
     assert_eq!(instance.stop().code, Some(0));
 }
 
@@ -72,7 +72,7 @@ fn a_whole_schedule_runs_in_time_and_ends_in_a_dead_letter() {
         assert!(waited >= planned, "planned {planned:?}, waited {waited:?}");
         assert!(waited <= planned * 6 / 5 + Duration::from_secs(10), "planned {planned:?}, waited {waited:?}");
     }
-    harness::eventually("the dead letter is there", SOON, || {
+    harness::eventually("the dead letter is written", SOON, || {
         let letters = harness::Broker::get().read_all(&site.dead_letters);
         (letters.len() == 1 && letters[0].header("outhook-attempts") == Some("6")).then_some(())
     });
@@ -136,7 +136,7 @@ fn an_endpoint_that_hangs_holds_nobody_up_and_gets_everything_once_it_works() {
     site.produce((0..3000).map(order));
 
     receiver.wait("/sound", 3000, SOON);
-    // Nothing of the source waits for the endpoint that hangs.
+    // The source does not wait for the endpoint that hangs.
     site.await_settled(SOON);
     assert!(instance.metric("outhook_calls_deferred_total") > 2000.0);
     receiver.answer("/hangs", Answer::Status(204));
@@ -156,7 +156,7 @@ fn what_is_no_call_in_a_retry_topic_becomes_a_dead_letter() {
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
     let _instance = site.start();
     harness::Broker::get().produce(&format!("{}.200ms", site.retries), [("key", "nonsense")]);
-    let letter = harness::eventually("the dead letter is there", SOON, || {
+    let letter = harness::eventually("the dead letter is written", SOON, || {
         harness::Broker::get().read_all(&site.dead_letters).into_iter().next()
     });
     assert_eq!(letter.value.as_deref(), Some(&b"nonsense"[..]));
@@ -172,7 +172,7 @@ fn a_retry_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on() 
     }
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["300ms"]);
-    // Where the breaker is open, calls wait in the overflow log.
+    // An open breaker would send calls to the overflow log instead.
     site.set("delivery.breaker_failures", 0);
     receiver.answer("/probes", Answer::Status(500));
     receiver.answer_first("/orders", vec![Answer::Status(500); 21]);
@@ -193,13 +193,13 @@ fn a_retry_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on() 
         };
         letters.filter(is_meant).collect::<Vec<_>>()
     };
-    harness::eventually("the topic refuses what is too large", SOON, || {
+    harness::eventually("the topic rejects a record that is too large", SOON, || {
         let (key, change) = large_order(100, 20_000);
         site.produce([(key, change.replace("\"orders\"", "\"probes\""))]);
         site.await_settled(SOON);
         too_large("/probes").pop()
     });
-    // Together they are too large as well.
+    // A batch of them is too large, too.
     site.produce((0..20).map(|number| large_order(number, 2_000)).chain([large_order(20, 20_000)]));
 
     let ids = |count| -> std::collections::HashSet<_> {
@@ -214,7 +214,7 @@ fn a_retry_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on() 
     let cause = letter.header("outhook-cause").unwrap();
     assert!(cause.starts_with(&format!("topic {topic} refuses a record of its size, ")), "{cause}");
     assert!(cause.ends_with("answered 500 Internal Server Error"), "{cause}");
-    harness::eventually("the message log says how it ended", SOON, || {
+    harness::eventually("the message log has the result", SOON, || {
         let entries = broker.read_all(&site.message_log);
         let ended = |entry: &harness::Stored| {
             let entry = String::from_utf8_lossy(entry.value.as_deref().unwrap_or_default()).into_owned();
@@ -242,7 +242,7 @@ fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_kno
     receiver.wait("/orders", 2, SOON);
     let tier = format!("{}.1s", site.retries);
     let waited = broker.read_all(&tier).remove(0);
-    // As whoever knew more definitions has written them, before the topic was restored without them.
+    // Records of a writer with more definitions than the topic has after a restore.
     let made = |call: &str, event: &str, offered_ms: &str| {
         let fields = [
             (waiting::CALL, call),
@@ -256,7 +256,7 @@ fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_kno
     let waiting = made("00000000-0000-8000-8000-000000000002", "zzzzzz", "4102444800000");
     broker.append(&tier, &[lost, waiting]);
 
-    let letter = harness::eventually("the dead letter is there", SOON, || broker.read_all(&site.dead_letters).pop());
+    let letter = harness::eventually("the dead letter is written", SOON, || broker.read_all(&site.dead_letters).pop());
     let headers = ["kind", "class", "event"].map(|name| letter.header(&format!("outhook-{name}")));
     assert_eq!(headers, [Some("call"), Some("unknown_definition"), Some("zzzzzy")]);
     assert_eq!(letter.value, waited.value);
@@ -267,7 +267,7 @@ fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_kno
         (records.filter(|record| waiting::field(record, waiting::EVENT) == Some("zzzzzz")).count() >= times)
             .then_some(())
     };
-    harness::eventually("the other one waits on", SOON, || waits(3));
+    harness::eventually("the other call keeps waiting", SOON, || waits(3));
     assert_eq!(broker.read_all(&site.dead_letters).len(), 1);
     let cancelled = instance.metrics().get(r#"outhook_calls_total{outcome="cancelled"}"#).copied();
     assert_eq!(cancelled.unwrap_or_default(), 0.0);

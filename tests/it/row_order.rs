@@ -1,4 +1,4 @@
-//! Webhooks that want row order: each row's messages arrive for the first time in the order of its changes.
+//! Webhooks in row order: the messages of a row arrive for the first time in the order of its changes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::{OUTHOOK, SOON};
 const ROWS: usize = 20;
 const INSERTS: &[&str] = &["EventType: table.recordInsert, ObjectName: orders"];
 
-/// A change of a row, of which there are few: its key is the row's, its number grows.
+/// A row change. There are few rows: the key is the row's, the number increases.
 fn change(number: usize) -> (String, String) {
     ((number % ROWS).to_string(), order(number).1)
 }
@@ -28,7 +28,7 @@ fn number_of(request: &Request) -> usize {
     body["data"][0]["id"].as_u64().expect("an order has a number") as usize
 }
 
-/// What came for the first time to each row, and what was answered well.
+/// First arrivals by row, and the changes that were accepted.
 #[derive(Default)]
 struct Came {
     first: HashMap<usize, Vec<usize>>,
@@ -102,7 +102,7 @@ fn a_dead_endpoint_in_order_holds_up_nobody_else_and_what_it_has_no_place_for_is
     alive.iter().for_each(|request| came.note(request));
     came.assert_in_order();
     let letters = || Broker::get().read_all(&site.dead_letters);
-    eventually("what finds no place, and heads, are given up", SOON, || {
+    eventually("calls without a place and calls at the head are dead-lettered", SOON, || {
         let of = |class| letters().iter().filter(|letter| letter.header("outhook-class") == Some(class)).count();
         (of("row_order") > 100 && of("status_5xx") > 0).then_some(())
     });
@@ -125,7 +125,7 @@ fn a_dead_endpoint_in_order_holds_up_nobody_else_and_what_it_has_no_place_for_is
     let (before, count) = (receiver.requests("/dead").len(), dead());
     let redriven = site.run(&["dead-letters", "redrive", "--all"]);
     assert_eq!(redriven.code, Some(0), "{}{}", redriven.stdout, redriven.stderr);
-    // Those that found no place were given up before those that had one and waited.
+    // Calls without a place were dead-lettered before calls that had a place and waited.
     let mut again = Came::default();
     receiver.wait("/dead", before + count, SOON)[before..].iter().for_each(|request| again.note(request));
     again.assert_in_order();
@@ -134,7 +134,7 @@ fn a_dead_endpoint_in_order_holds_up_nobody_else_and_what_it_has_no_place_for_is
 
 #[test]
 fn what_is_redriven_arrives_in_order_too_however_much_it_is() {
-    // More than is read at once.
+    // More than is read in one batch.
     const CHANGES: usize = 1_500;
     let (mut site, receiver) = (Site::new(OUTHOOK, 2), Receiver::start());
     site.set("delivery.retry", vec!["0s"]);
@@ -143,13 +143,13 @@ fn what_is_redriven_arrives_in_order_too_however_much_it_is() {
     let _instance = site.start();
     site.produce((0..CHANGES).map(change));
     let letters = || Broker::get().read_all(&site.dead_letters);
-    let letters = eventually("all are given up", Duration::from_secs(90), || {
+    let letters = eventually("all calls are dead-lettered", Duration::from_secs(90), || {
         Some(letters()).filter(|letters| letters.len() == CHANGES)
     });
     receiver.answer("/orders", Answer::Status(204));
     let before = receiver.requests("/orders").len();
 
-    let webhook = letters[0].header("outhook-webhook").expect("a call has its webhook");
+    let webhook = letters[0].header("outhook-webhook").expect("a call names its webhook");
     let redriven = site.run(&["dead-letters", "redrive", "--webhook", webhook]);
     assert_eq!((redriven.code, redriven.stdout), (Some(0), format!("{CHANGES} redriven, 0 skipped\n")));
     let mut came = Came::default();
@@ -174,7 +174,7 @@ fn what_is_too_large_for_the_topic_is_a_dead_letter_and_the_others_go_on_in_orde
 
     broker.configure_topic(&site.row_order, &[("max.message.bytes", &MOST.to_string())]);
     let mut number = 0;
-    let letter = eventually("the topic refuses what is too large", SOON, || {
+    let letter = eventually("the topic rejects a record that is too large", SOON, || {
         site.produce([of_row(number, MOST)]);
         site.await_settled(SOON);
         number += 1;
@@ -184,7 +184,7 @@ fn what_is_too_large_for_the_topic_is_a_dead_letter_and_the_others_go_on_in_orde
     assert_eq!((letter.header("outhook-kind"), letter.header("outhook-class")), (Some("call"), Some("too_large")));
     assert!(cause.contains(&site.row_order) && cause.contains("raise its max.message.bytes"), "{cause}");
 
-    // Many together are too large as well, though each of them is not.
+    // A batch of many is too large, too, although each record is not.
     let before = number - 1;
     let is_large = |number: &usize| number.is_multiple_of(50);
     let numbers = number..number + CHANGES;
@@ -193,7 +193,7 @@ fn what_is_too_large_for_the_topic_is_a_dead_letter_and_the_others_go_on_in_orde
     let mut came = Came::default();
     receiver.wait("/orders", before + CHANGES - large, SOON).iter().for_each(|request| came.note(request));
     came.assert_in_order();
-    eventually("the others are dead letters", SOON, || (letters().len() == 1 + large).then_some(()));
+    eventually("the other calls are dead letters", SOON, || (letters().len() == 1 + large).then_some(()));
     assert!(letters().iter().all(|letter| letter.header("outhook-class") == Some("too_large")));
 
     broker.configure_topic(&site.row_order, &[]);
@@ -243,7 +243,7 @@ fn an_order_is_kept_shown_and_set_back() {
     assert!(shown.contains("Order: RowKey"), "{shown}");
     let before = Broker::get().read_all(&site.definitions).len();
     site.apply(&shown);
-    assert_eq!(Broker::get().read_all(&site.definitions).len(), before, "what get prints is what apply takes");
+    assert_eq!(Broker::get().read_all(&site.definitions).len(), before, "apply accepts the output of get");
     for reset in [json!({"Order": null}), json!({"Order": "None"})] {
         assert_eq!(api.put(&one, &json!({"Order": "RowKey"})).body["Order"], "RowKey");
         let reset = api.put(&one, &reset);
@@ -254,12 +254,12 @@ fn an_order_is_kept_shown_and_set_back() {
     };
     site.apply(&shown.replace("Order: RowKey", "Order: rowkey"));
     becomes("RowKey".into());
-    // What a file leaves out is set back.
+    // A key that a file omits is reset.
     site.apply(&shown.replace("Order: RowKey", "Description: x"));
     becomes(Value::Null);
 }
 
-/// What docs/row-order.md says under "Order at the receiver", line for line.
+/// The procedure of docs/row-order.md, "Order at the receiver", line for line.
 #[derive(Default)]
 struct ByTheDocs {
     seen: HashSet<String>,
@@ -289,13 +289,13 @@ fn a_receiver_that_follows_the_docs_has_each_rows_newest_state_without_row_order
     let (mut site, receiver) = (Site::new(OUTHOOK, 2), Receiver::start());
     site.set("delivery.retry", vec!["300ms"; 20]);
     site.set("delivery.breaker_failures", 0);
-    // Those that fail first come again after others of their rows.
+    // Calls that fail first are retried after later changes of their rows.
     receiver.answer_first("/orders", vec![Answer::Status(500); ROWS * 3]);
     site.apply(&webhooks(&[("orders", &[receiver.url("/orders")], INSERTS)]));
     let _instance = site.start();
     site.produce((0..CHANGES).map(change));
     let taken = || receiver.requests("/orders").into_iter().filter(|request| request.answer.is_success());
-    eventually("all are taken", SOON, || {
+    eventually("all are accepted", SOON, || {
         let numbers: HashSet<_> = taken().map(|request| number_of(&request)).collect();
         (numbers.len() == CHANGES).then_some(())
     });
@@ -304,7 +304,7 @@ fn a_receiver_that_follows_the_docs_has_each_rows_newest_state_without_row_order
         by_the_docs.take(&request);
         as_it_comes.note(&request);
     }
-    assert!(as_it_comes.first.values().any(|numbers| !numbers.is_sorted()), "nothing came out of order");
+    assert!(as_it_comes.first.values().any(|numbers| !numbers.is_sorted()), "no message was out of order");
     for (row, number) in by_the_docs.rows {
         assert_eq!(number, CHANGES - ROWS + row, "the newest of row {row}");
     }

@@ -1,4 +1,4 @@
-//! A stop by SIGTERM loses nothing and doubles nothing.
+//! A stop by SIGTERM loses nothing and sends nothing twice.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const CHANGES: usize = 20_000;
 #[test]
 fn a_stop_under_load_drains_and_nothing_is_lost_or_doubled() {
     let (site, receiver) = (Site::new(OUTHOOK, 4), Receiver::start());
-    // Answers take a while, so that calls are under way whenever the stop comes.
+    // Slow responses, so that calls are in flight at the time of the stop.
     receiver.answer("/orders", Answer::Late(Duration::from_millis(5), 204));
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
     site.produce((0..CHANGES).map(order));
@@ -72,7 +72,7 @@ fn an_instance_that_joins_while_another_drains_gets_nothing_twice() {
     let ended = leaving.wait();
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     site.await_settled(Duration::from_secs(120));
-    // What the slow endpoint did not get at once has gone to wait, and comes.
+    // Calls that the slow endpoint did not get immediately wait, and arrive later.
     let requests = receiver.wait("/orders", 2_000, Duration::from_secs(120));
     let ids: Vec<String> = requests.into_iter().map(|request| request.message_id).collect();
     let unique = ids.iter().collect::<std::collections::HashSet<_>>().len();

@@ -1,4 +1,4 @@
-//! What is counted of events, and which tables are known: over several instances and their restarts.
+//! The counts of events, and the known tables, over several instances and their restarts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{OUTHOOK, SOON};
 
-/// Reads a site's stats topic as an instance does that has just started.
+/// Reads a site's stats topic in the same way as a starting instance.
 struct Reader {
     stats: Arc<Stats>,
     catalogue: Arc<Catalogue>,
@@ -41,14 +41,14 @@ impl Reader {
         }
     }
 
-    /// The fields of a table of `acme`, as `name TYPE` texts.
+    /// The fields of a table of `acme`, as `name TYPE`.
     fn fields(&self, table: &str) -> Vec<String> {
         let fields = self.catalogue.fields("acme", table).unwrap_or_default();
         fields.iter().map(|field| format!("{} {}", field.name, field.kind)).collect()
     }
 }
 
-/// The site's events by what the URLs of their webhooks end with.
+/// The site's events by their webhooks' names.
 fn events(site: &Site) -> HashMap<String, EventId> {
     let records = Broker::get().read_all(&site.definitions);
     let text = |bytes: &Option<Vec<u8>>| String::from_utf8(bytes.clone().unwrap_or_default()).unwrap();
@@ -76,7 +76,7 @@ fn stop(instance: Instance) {
 fn counts_are_those_of_all_instances_and_survive_their_restart() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 4), Receiver::start());
     site.set("delivery.retry", vec!["0s", "0s"]);
-    // Every call is tried, however often those before it failed.
+    // Every call is attempted, even after many failures.
     site.set("delivery.breaker_failures", 0);
     receiver.answer("/broken", Answer::Status(500));
     let event: &[&str] = &["EventType: table.recordInsert, ObjectName: orders"];
@@ -93,7 +93,7 @@ fn counts_are_those_of_all_instances_and_survive_their_restart() {
     let reader = Reader::start(&site);
     site.produce((0..40).map(order));
     site.await_settled(SOON);
-    // One message a match, one call a URL, one error a failed try.
+    // One message per match, one call per URL, one error per failed attempt.
     reader.await_totals(sound, 40, 80, 0);
     reader.await_totals(broken, 40, 40, 120);
 
@@ -119,7 +119,7 @@ fn what_was_written_before_a_kill_is_counted() {
     let instance = site.start();
     site.produce((0..10).map(order));
     site.await_settled(SOON);
-    // Within seconds the instance has written it.
+    // The instance writes it within seconds.
     Reader::start(&site).await_totals(event, 10, 10, 0);
     instance.kill();
     let instance = site.start();
@@ -153,13 +153,13 @@ fn tables_and_their_fields_survive_a_restart() {
     });
     stop(instance);
     let reader = Reader::start(&site);
-    assert_eq!(reader.fields("orders"), orders, "what was not seen again is known");
+    assert_eq!(reader.fields("orders"), orders, "fields that were not seen again are still known");
     assert_eq!(reader.fields("Visits/2026"), ["at STRING", "visitor INTEGER", "from STRING"]);
 }
 
 #[test]
 fn the_topic_is_created_as_it_has_to_be_and_a_wrong_one_is_refused() {
-    if !Broker::get().is_kafka_for("topics are created and looked at") {
+    if !Broker::get().is_kafka_for("topics are created and checked") {
         return;
     }
     let mut site = Site::new(OUTHOOK, 1);

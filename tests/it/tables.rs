@@ -1,11 +1,11 @@
-//! Declared tables: what the API tells of them, and what of their rows is not sent.
+//! Declared tables: their description in the API, and the fields that are not sent.
 
 use harness::{Api, Broker, Receiver, Site, eventually, order, webhooks};
 use serde_json::{Value, json};
 
 use crate::{EFFECTIVE, OUTHOOK, SOON};
 
-/// A field that is declared, or one that is not.
+/// A field, declared or not.
 fn field(name: &str, kind: &str, more: &Value) -> Value {
     let mut field = json!({"Name": name, "Type": kind, "Label": name, "Description": "", "Unique": false,
         "Required": false, "Editable": true});
@@ -21,7 +21,7 @@ fn member(number: usize) -> (String, String) {
     (number.to_string(), format!(r#"{{"id":"m{number}","table":"members","operation":"insert","after":{row}}}"#))
 }
 
-/// The table of members as a file, with its field `Password` of a type.
+/// The table of members as a file, with this type of the field `Password`.
 fn declared(kind: &str) -> String {
     format!(
         "Tables:\n- Account: acme\n  Name: members\n  Fields:\n  - Name: Password\n    Type: {kind}\n    Label: Secret \
@@ -30,7 +30,7 @@ fn declared(kind: &str) -> String {
     )
 }
 
-/// Three webhooks: with all fields, with some that are chosen, and with a template.
+/// Three webhooks: with all fields, with selected fields, and with a template.
 fn hooks(receiver: &Receiver) -> String {
     let insert = "EventType: table.recordInsert, ObjectName: members";
     let chosen = format!("{insert}, CustomPayloadFields: [Password, Email]");
@@ -43,22 +43,22 @@ fn hooks(receiver: &Receiver) -> String {
     ])
 }
 
-/// The data of the message that came last to a path, once there are so many.
+/// The data of the last message of a path, once it has received `count`.
 #[track_caller]
 fn data(receiver: &Receiver, path: &str, messages: usize) -> Value {
     receiver.wait(path, messages, SOON);
     let requests = receiver.requests(path);
-    let last = requests.last().expect("one has come");
+    let last = requests.last().expect("a message has arrived");
     let message: Value = serde_json::from_slice(&last.body).expect("a body is JSON");
     message["data"][0].clone()
 }
 
-/// The preview of the only event of the webhook with that name, for the newest change of its table.
+/// The preview of the only event of the webhook with this name, for the newest change of its table.
 #[track_caller]
 fn preview(api: &Api, webhook: &str) -> Value {
     let webhooks = api.get("/v2/outgoingWebhooks").body;
     let is_named = |hook: &&Value| hook["Name"] == webhook;
-    let hook = webhooks.as_array().unwrap().iter().find(is_named).expect("it is there")["Id"].as_str().unwrap();
+    let hook = webhooks.as_array().unwrap().iter().find(is_named).expect("the webhook exists")["Id"].as_str().unwrap();
     let events = format!("/v2/outgoingWebhooks/{hook}/events");
     let event = api.get(&events).body[0]["Id"].as_str().unwrap().to_owned();
     let shown = api.post(&format!("{events}/{event}/preview"), &json!({}));
@@ -91,7 +91,7 @@ fn a_declared_table_is_listed_and_its_passwords_are_in_no_default_payload() {
     assert_eq!(&receiver.requests("/template")[0].body[..], br#"{"p":"hunter1"}"#);
 
     let with_seen = json!({"Result": [shown[0], shown[1], field("Id", "INTEGER", &Value::Null)]});
-    eventually("what was seen stands beside what is declared", SOON, || {
+    eventually("seen and declared fields are both listed", SOON, || {
         let tables = api.get("/v2/tables").body == json!({"Result": ["members", "orders"]});
         (tables && api.get("/v2/tables/members/fields").body == with_seen).then_some(())
     });
@@ -161,7 +161,7 @@ fn what_get_prints_of_tables_is_what_apply_takes() {
     );
 }
 
-/// The answer to an event on members, as it is asked for by this key.
+/// The response to an event on members with this key and value.
 fn asked(api: &Api, webhook: &str, key: &str, value: &Value) -> (u16, String) {
     let mut event = json!({"EventType": "table.recordUpdate", "ObjectName": "members"});
     event[key] = value.clone();
@@ -215,12 +215,14 @@ fn a_field_that_a_declared_table_does_not_have_is_refused_everywhere() {
     }
     assert_eq!(asked(&api, &webhook, "ObjectFields", &json!(["Password"])).0, 201);
     assert_eq!(asked(&api, &webhook, "ObjectFields", &json!(["Id"])).0, 400);
-    // The stream shows it: it is there though it is not declared.
+    // The row change makes the field known, although it is not declared.
     site.produce([member(1)]);
-    eventually("it was seen", SOON, || (asked(&api, &webhook, "ObjectFields", &json!(["Id"])).0 == 201).then_some(()));
+    eventually("the field was seen", SOON, || {
+        (asked(&api, &webhook, "ObjectFields", &json!(["Id"])).0 == 201).then_some(())
+    });
     assert_eq!(instance.stop().code, Some(0));
     let applied = apply(&file("Id"));
-    assert_eq!(applied.code, Some(0), "the stats topic says what was seen: {}", applied.stderr);
+    assert_eq!(applied.code, Some(0), "the stats topic contains the seen fields: {}", applied.stderr);
 }
 
 #[test]

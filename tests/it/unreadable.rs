@@ -1,4 +1,5 @@
-//! Records that Kafka keeps and its client can't read: their partition goes on behind them, and a dead letter tells.
+//! Records that Kafka stores but its client can't read: their partition continues after them, and a dead letter
+//! reports them.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,14 +10,14 @@ use harness::{Broker, Cluster, Instance, Receiver, Site, Stored, eventually, ins
 
 use crate::OUTHOOK;
 
-/// How long it takes at most until a record is given up: errors at one offset come twice a second, and then it is looked
-/// how far they reach.
+/// Timeout until an unreadable record is skipped: errors at one offset occur twice a second, and then the extent of
+/// the unreadable records is determined.
 const GIVEN_UP: Duration = Duration::from_secs(90);
 
-/// So much that two are more than `receive.message.max.bytes`, 100 MB.
+/// Two of these are larger than `receive.message.max.bytes`, 100 MB.
 const LARGE: usize = 51_000_000;
 
-/// Of each dead letter: class, offset, last offset, cause.
+/// Class, offset, last offset and cause of each dead letter.
 fn letters(broker: &Broker, site: &Site) -> Vec<(String, String, String, String)> {
     let told = |letter: &Stored| {
         let headers: HashMap<String, String> =
@@ -35,7 +36,9 @@ fn letters(broker: &Broker, site: &Site) -> Vec<(String, String, String, String)
 
 fn await_named(instance: &Instance, site: &Site, offset: i64) {
     let name = format!("records readable at {}/0 offset {offset}", site.changes);
-    eventually(&format!("{name} is missing"), GIVEN_UP, || instance.readiness().contains(&name).then_some(()));
+    eventually(&format!("{name} are reported as missing"), GIVEN_UP, || {
+        instance.readiness().contains(&name).then_some(())
+    });
 }
 
 #[test]
@@ -64,7 +67,7 @@ fn a_small_batch_that_is_too_large_unpacked_stops_nothing() {
     site.produce([order(3)]);
     receiver.wait("/orders", 3, GIVEN_UP);
     site.await_settled(GIVEN_UP);
-    assert_eq!(letters(Broker::get(), &site), letters_then, "it is not met again");
+    assert_eq!(letters(Broker::get(), &site), letters_then, "it is not read again");
     assert_eq!(instance.metric("outhook_records_unreadable_total"), 0.0);
 }
 
@@ -73,21 +76,21 @@ fn batches_that_break_on_the_brokers_disk_stop_nothing() {
     if !Broker::get().is_kafka_for("batches that break on the broker's disk") {
         return;
     }
-    let mut cluster = Cluster::start(1).expect("a broker starts where one does");
+    let mut cluster = Cluster::start(1).expect("the broker starts");
     let broker = cluster.site_broker();
     let (site, receiver) = (Site::on(broker, OUTHOOK, 1), Receiver::start());
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
-    // Each is a batch of its own.
+    // Each record is a separate batch.
     (1..=5).for_each(|number| {
         let (key, change) = order(number);
         site.produce([(key, change.replace("Café au lait", &"tea ".repeat(500)))]);
     });
     cluster.stop(0, "TERM");
     let file = cluster.log_file(0, &site.changes, 0);
-    // What is compressed of the one, and the codec of the other.
+    // Overwrites the compressed bytes of the first batch, and the codec of the second.
     overwrite(&file, 1, 61, &[0xff; 16]);
     overwrite(&file, 3, 22, &[7]);
-    cluster.restart(0).expect("the broker starts on its data");
+    cluster.restart(0).expect("the broker restarts with its data");
 
     let instance = site.start();
     receiver.wait("/orders", 3, GIVEN_UP);
@@ -98,7 +101,7 @@ fn batches_that_break_on_the_brokers_disk_stop_nothing() {
     assert_eq!(instance.metric("outhook_records_unreadable_total"), 2.0);
 }
 
-/// Changes bytes of the batch that begins with an offset.
+/// Changes bytes of the batch that begins with this offset.
 fn overwrite(file: &Path, offset: i64, at: usize, bytes: &[u8]) {
     let mut log = fs::read(file).expect("the broker has written the partition's log");
     let mut start = 0;

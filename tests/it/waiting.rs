@@ -1,4 +1,4 @@
-//! What the one header of a call that waits says, field by field.
+//! The fields in the header of a waiting call.
 
 use harness::Stored;
 
@@ -18,7 +18,7 @@ pub fn field(record: &Stored, place: usize) -> Option<&str> {
 /// The same record with other fields.
 pub fn with(record: &Stored, fields: &[(usize, &str)]) -> Stored {
     let mut record = record.clone();
-    let (_, header) = record.headers.iter_mut().find(|(name, _)| name == HEADER).expect("the record waits");
+    let (_, header) = record.headers.iter_mut().find(|(name, _)| name == HEADER).expect("the record is a waiting call");
     let mut all: Vec<_> = header.split('\t').collect();
     for (place, value) in fields {
         all[*place] = value;

@@ -75,7 +75,7 @@ pub fn is_document(path: &Path) -> bool {
 /// Descriptions of the banned phrases in a line.
 fn phrases(text: &str) -> impl Iterator<Item = String> {
     let words: Vec<String> = text
-        .split(|character: char| !character.is_alphanumeric() && character != '\'' && character != '_')
+        .split(|character: char| !character.is_alphanumeric() && !matches!(character, '\'' | '_' | '-'))
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
         .collect();

@@ -91,7 +91,7 @@ impl AttemptShown {
         }
     }
 
-    /// Like [`Self::of`], but for API clients. It hides addresses that internal host names resolve to.
+    /// The form of [`Self::of`] for API clients. It hides addresses that internal host names resolve to.
     pub(super) fn for_clients(entry: &LogEntry) -> Self {
         let address = entry.attempt.as_ref().and_then(|attempt| attempt.address).filter(|address| {
             let endpoint = entry.url.as_deref().and_then(|url| Endpoint::parse(url).ok());
@@ -122,7 +122,7 @@ impl MessageShown {
         Self::with(entries, complete, AttemptShown::of)
     }
 
-    /// Like [`Self::of`], but for API clients.
+    /// The form of [`Self::of`] for API clients.
     pub(super) fn for_clients(entries: Vec<LogEntry>, complete: bool) -> Option<Self> {
         Self::with(entries, complete, AttemptShown::for_clients)
     }
