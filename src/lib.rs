@@ -17,6 +17,7 @@ pub mod lifecycle;
 pub mod message_log;
 pub mod receipt;
 pub mod telemetry;
+pub mod time;
 pub mod vocabulary;
 
 pub mod source;

@@ -2,7 +2,6 @@
 //! [`RowOrderHandler`]. A replayed record is handled by [`Replay`].
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::catalogue::Sampler;
 use crate::decode::{Decoded, Decoder, Headers, Input};
@@ -14,6 +13,7 @@ use crate::render::{Message, Renderer};
 use crate::rules::Target;
 use crate::settle::Settle;
 use crate::source::{Handler, Record, Unreadable};
+use crate::time::now_ms;
 
 pub use self::call_definitions::CallDefinitions;
 pub use self::counters::{Counters, describe_metrics};
@@ -126,11 +126,6 @@ fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
         row,
         from_overflow: false,
     }
-}
-
-/// The current time, milliseconds since 1970.
-fn now_ms() -> i64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64)
 }
 
 /// The row key of a record, if its webhook uses row order.

@@ -13,6 +13,7 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod write_failure;
 mod write_request;
 mod writer;
 
@@ -38,8 +39,8 @@ use crate::matching::Index;
 pub use self::config::Config;
 pub use self::log::{DefinitionsLog, LogEvent, end, read, read_with_end};
 pub use self::status::{BadDefinition, FollowStatus, describe_metrics};
+pub use self::write_failure::WriteFailure;
 pub use self::write_request::WriteError;
-pub use self::writer::WriteFailure;
 
 /// Settings of the Kafka clients that read and write definitions.
 pub fn clients(config: &Config, kafka: &HashMap<String, String>) -> (ClientConfig, ClientConfig) {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use standardwebhooks::Webhook as Verifier;
 
-use super::sample::Change;
+use super::sample::{Change, SampleEvent};
 use crate::config::Config;
 use crate::decode::Identity;
 use crate::definition::plan::{ApplyContext, Problems, plan};
@@ -20,43 +20,6 @@ use crate::store::{self, StoreError, WriteError};
 
 /// The account of all sample changes, and a source's default for records that name no account.
 pub(super) const ACCOUNT: &str = "default";
-
-/// An event of `webhooks.yaml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SampleEvent {
-    /// First example of Caspio's page: first or last name updated by a datasheet or a DataPage.
-    CustomerRenamed,
-    /// Second example of Caspio's page: any insert in Admins.
-    AdminAdded,
-    OrderPlaced,
-    OrderChanged,
-    OrderDeleted,
-    /// Only the status, and for another webhook, so one change fires two events.
-    OrderMoved,
-}
-
-impl SampleEvent {
-    pub(super) const ALL: [SampleEvent; 6] = [
-        SampleEvent::CustomerRenamed,
-        SampleEvent::AdminAdded,
-        SampleEvent::OrderPlaced,
-        SampleEvent::OrderChanged,
-        SampleEvent::OrderDeleted,
-        SampleEvent::OrderMoved,
-    ];
-
-    /// Webhook name, table and event type. Together they identify the event.
-    fn place(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            SampleEvent::CustomerRenamed => ("Customer directory", "MyCustomers", "table.recordUpdate"),
-            SampleEvent::AdminAdded => ("Team chat", "Admins", "table.recordInsert"),
-            SampleEvent::OrderPlaced => ("Bookkeeping", "Orders", "table.recordInsert"),
-            SampleEvent::OrderChanged => ("Bookkeeping", "Orders", "table.recordUpdate"),
-            SampleEvent::OrderDeleted => ("Bookkeeping", "Orders", "table.recordDelete"),
-            SampleEvent::OrderMoved => ("Warehouse", "Orders", "table.recordUpdate"),
-        }
-    }
-}
 
 /// The sample's events with their ids.
 pub(super) struct SampleEvents {

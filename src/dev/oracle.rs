@@ -58,6 +58,13 @@ pub(super) enum Finding {
     Other,
 }
 
+/// Result of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judgement {
+    Found(Finding),
+    BadSignature,
+}
+
 /// Why a message is remembered.
 #[derive(Clone, Copy)]
 enum Fate {

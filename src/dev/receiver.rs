@@ -12,7 +12,7 @@ use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook as Verifier};
 use tokio::net::TcpListener;
 
 use super::endpoint::{self, Posted};
-use super::oracle::{Finding, Oracle};
+use super::oracle::{Judgement, Oracle};
 use super::recent_messages::Glimpses;
 use crate::id::MessageId;
 
@@ -22,13 +22,6 @@ pub(super) struct Receiver {
     verifiers: HashMap<String, Verifier>,
     oracle: Arc<Mutex<Oracle>>,
     glimpses: Arc<Glimpses>,
-}
-
-/// Result of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Judgement {
-    Found(Finding),
-    BadSignature,
 }
 
 impl Receiver {

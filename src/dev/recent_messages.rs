@@ -7,8 +7,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::oracle::Finding;
-use super::receiver::Judgement;
+use super::oracle::{Finding, Judgement};
 
 /// Lines that are kept. With this number the REST example above the block is still visible in 24 rows.
 pub(in crate::dev) const KEPT: usize = 5;

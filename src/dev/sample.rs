@@ -2,6 +2,7 @@
 //!
 //! Deterministic: the seed and the passed times determine every byte.
 
+mod event;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -10,8 +11,8 @@ mod words;
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub(super) use self::event::SampleEvent;
 use self::rows::{Admin, Customer, Product, SampleOrder, SampleRow};
-use super::definitions::SampleEvent;
 use super::rng::Dice;
 use crate::vocabulary::{EventSource, Operation};
 

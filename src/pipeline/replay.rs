@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{now_ms, row};
+use super::row;
 use crate::decode::{DecodeError, Decoded, Decoder, Input};
 use crate::id::{EventId, MessageId, Place};
 use crate::matching::Index;
 use crate::render::{Renderer, TooLarge};
 use crate::settle::StoredCall;
+use crate::time::now_ms;
 
 /// The pure stages for one topic. Their buffers are reused from record to record.
 pub struct Replay {

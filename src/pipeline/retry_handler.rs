@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call_definitions::{CallDefinitions, DefinitionLookup};
+use super::dead_letter;
 use super::stored_calls::StoredCalls;
-use super::{dead_letter, now_ms};
 use crate::deliver::{Call, CallSink as _, Lanes, SlotLease, Takes, line_of};
 use crate::endpoints::{Forward, LineWaits, PartitionReport};
 use crate::id::Line;
 use crate::receipt::Receipt;
 use crate::settle::{Due, Settle, StoredCall, Tier};
 use crate::source::{Backlog, Moves, Record, Spot, Turn, Unreadable, Waits};
+use crate::time::now_ms;
 
 /// Min time between two reviews of all waiting calls. A change of definitions may have ended some of them, or may
 /// have moved them to another line.

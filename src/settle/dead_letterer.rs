@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tracing::error;
 
 use super::outgoing::Outgoing;
+use super::producer::TELL_EVERY;
 use super::stored_call::StoredCall;
-use super::writer::TELL_EVERY;
 use super::{dead_letter, logged};
 use crate::deliver::Cause;
 use crate::message_log::{self, CallStatus};

@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::error;
 
 use super::outgoing::Outgoing;
-use super::producer::{self, Renewed, is_too_large};
-use super::writer::{FIRST_WAIT, LONGEST_WAIT, RetryingWriter, TELL_EVERY, WRITE_TIMEOUT_MS};
+use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS, is_too_large};
+use super::writer::RetryingWriter;
 use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 

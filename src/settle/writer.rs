@@ -14,20 +14,12 @@ use tracing::error;
 
 use super::dead_letterer::DeadLetterer;
 use super::outgoing::{Outgoing, OutgoingKind};
-use super::producer::{self, Renewed, is_queue_full, is_too_large};
+use super::producer::{
+    self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS, is_queue_full, is_too_large,
+};
 use crate::kafka::errors;
 use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
-
-/// Wait after a failed write. It doubles up to the longest.
-pub(super) const FIRST_WAIT: Duration = Duration::from_millis(100);
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
-/// Timeout of one write. After it the write counts as failed and is repeated.
-pub(super) const WRITE_TIMEOUT_MS: &str = "30000";
-
-/// Min interval between two log lines of failed writes.
-pub(super) const TELL_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) struct RetryingWriter {
     /// Name of the records for logs: `dead letters`, `retries` or `operator events`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 use rdkafka::Message as _;
@@ -16,6 +16,7 @@ use crate::endpoints::{ORDER_PREFIX, REPORT_PREFIX};
 use crate::kafka::errors;
 use crate::store::{DefinitionsLog, LogEvent};
 use crate::telemetry::RepeatFilter;
+use crate::time::now_ms;
 
 /// Max wait for a record before the thread does its other work.
 const POLL: Duration = Duration::from_millis(100);
@@ -223,11 +224,6 @@ fn learn(shared: &Shared, key: &[u8], value: Option<&[u8]>) -> Result<(), String
         shared.endpoints.learn_report(key, value, now_ms());
     }
     Ok(())
-}
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Hours since 1970.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::writer::WriteFailure;
+use super::write_failure::WriteFailure;
 use crate::definition::{LogRecord, PendingDefinitions};
 
 /// Why a write failed.

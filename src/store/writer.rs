@@ -21,41 +21,16 @@ use self::producer::Transactions;
 pub(super) use self::producer::settings;
 use super::log::{AT_END, DefinitionsLog};
 use super::state::StoreState;
+use super::write_failure::{Cut, TRIES, WriteFailure};
 use super::write_request::Request;
 use super::{Config, StoreError};
 use crate::definition::{LogRecord, PendingDefinitions};
 use crate::lifecycle::Stopping;
 
-/// Max tries of a write.
-const TRIES: u32 = 8;
 /// Wait before the second try. It doubles for each further try. Up to the same time is added at random.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 /// Max queued writes in one transaction.
 const TOGETHER: usize = 256;
-
-/// Why definitions could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteFailure {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("definitions could not be written to topic {topic} while {step}: {source}{}", producer::mend(.source, .topic))]
-    Kafka { topic: String, step: &'static str, source: Box<KafkaError> },
-    #[error(
-        "definitions could not be written to topic {topic}: {TRIES} tries were interrupted, the last one while \
-         {step}: {source}; if other writers write definitions all the time, try again"
-    )]
-    CutOff { topic: String, step: &'static str, source: Box<KafkaError> },
-}
-
-/// Why a try did not write its records.
-pub(super) enum Cut {
-    /// Another writer took over the id, or a broker was lost. Another try may succeed.
-    Again {
-        step: &'static str,
-        source: Box<KafkaError>,
-    },
-    Failed(WriteFailure),
-}
 
 /// Appends records to the log and applies them to the state.
 pub(super) struct DefinitionsWriter {

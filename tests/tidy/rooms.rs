@@ -14,7 +14,8 @@ pub const ROOMS: &[Room] = &[
     pure("id", &[]),
     pure("vocabulary", &[]),
     pure("json", &[]),
-    // Leaves with effects: readiness and stop, logs and metrics.
+    // Leaves with effects: the clock, readiness and stop, logs and metrics.
+    room("time", &[]),
     room("lifecycle", &[]),
     room("telemetry", &[]),
     // Explains why brokers do not answer, and reads topics backwards from their end.
@@ -22,7 +23,7 @@ pub const ROOMS: &[Room] = &[
     // One entry per attempt.
     room("message_log", &["kafka", "id"]),
     room("receipt", &[]),
-    room("source", &["receipt", "kafka", "telemetry", "lifecycle", "id"]),
+    room("source", &["receipt", "kafka", "telemetry", "lifecycle", "time", "id"]),
     pure("decode", &["json", "vocabulary", "id"]),
     pure("definition", &["json", "vocabulary", "id"]),
     // Compiled definitions. A rule contains counters and the flag that it has ended.
@@ -32,7 +33,7 @@ pub const ROOMS: &[Room] = &[
     room("store", &["matching", "rules", "definition", "kafka", "lifecycle", "id"]),
     pure("render", &["rules", "definition", "decode", "json", "id"]),
     // A message contains its target: the endpoints and secrets of the definition.
-    room("deliver", &["render", "rules", "definition", "receipt", "message_log", "lifecycle", "id"]),
+    room("deliver", &["render", "rules", "definition", "receipt", "message_log", "lifecycle", "time", "id"]),
     room(
         "settle",
         &["deliver", "render", "matching", "rules", "decode", "receipt", "message_log", "kafka", "lifecycle", "id"],
@@ -56,6 +57,7 @@ pub const ROOMS: &[Room] = &[
             "decode",
             "source",
             "receipt",
+            "time",
             "vocabulary",
             "id",
         ],
@@ -63,7 +65,7 @@ pub const ROOMS: &[Room] = &[
     // Sends again on request: redrive, resend, replay.
     room("redelivery", &["pipeline", "dead_letters", "settle", "render", "decode", "kafka", "id"]),
     // Counts per event, and the catalogue, in a topic.
-    room("stats", &["catalogue", "endpoints", "store", "matching", "rules", "kafka", "telemetry", "id"]),
+    room("stats", &["catalogue", "endpoints", "store", "matching", "rules", "kafka", "telemetry", "time", "id"]),
     room(
         "api",
         &[
@@ -82,6 +84,7 @@ pub const ROOMS: &[Room] = &[
             "message_log",
             "kafka",
             "telemetry",
+            "time",
             "lifecycle",
             "json",
             "vocabulary",

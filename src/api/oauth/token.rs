@@ -1,12 +1,13 @@
 //! Signed tokens (JWT, RFC 7519, with HMAC-SHA-256). Every instance can verify tokens of every other instance.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use super::hmac;
 use crate::id::ClientId;
+use crate::time::since_1970;
 
 /// The purpose of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +29,7 @@ struct Claims {
 /// Signs a token.
 pub(super) fn sign(client: ClientId, kind: TokenKind, lifetime: Duration, key: &[u8]) -> String {
     hmac::install();
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let now = since_1970().as_secs();
     let claims = Claims { sub: client, kind, iat: now, exp: now + lifetime.as_secs() };
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(key))
         .expect("claims are numbers and strings, and any key can sign")

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::text::{Paint, clock, count, cut, latency, wrapped};
 use crate::dev::oracle::Finding;
-use crate::dev::receiver::Judgement;
+use crate::dev::oracle::Judgement;
 use crate::dev::recent_messages::{Glimpse, KEPT};
 use crate::dev::report::DevReport;
 

@@ -5,8 +5,8 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::event::SampleEvent;
 use super::words;
-use crate::dev::definitions::SampleEvent;
 use crate::dev::rng::Dice;
 use crate::vocabulary::{EventSource, Operation};
 

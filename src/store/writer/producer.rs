@@ -10,10 +10,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Message as _};
 
-use super::{Cut, WriteFailure};
 use crate::definition::LogRecord;
 use crate::store::StoreError;
 use crate::store::log::PARTITION;
+use crate::store::write_failure::{Cut, WriteFailure, is_denied};
 
 /// Max time for taking over the id, and for committing.
 const STEP: Duration = Duration::from_secs(15);
@@ -161,29 +161,4 @@ fn is_final(error: &KafkaError) -> bool {
                     | RDKafkaErrorCode::UnsupportedFeature
             )
         )
-}
-
-fn is_denied(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed
-        )
-    )
-}
-
-/// How to fix an error, as the end of its text.
-pub(super) fn mend(error: &KafkaError, topic: &str) -> String {
-    if is_denied(error) {
-        format!(
-            "; allow this client Write on the topic and on the transactional id {topic}: `outhook check` has the commands"
-        )
-    } else if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
-        "; a definition is larger than the topic's max.message.bytes allows: raise it, or make the definition smaller"
-            .to_owned()
-    } else {
-        String::new()
-    }
 }

@@ -1,0 +1,57 @@
+//! Why definitions could not be written.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::StoreError;
+
+/// Max tries of a write.
+pub(super) const TRIES: u32 = 8;
+
+/// Why definitions could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteFailure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("definitions could not be written to topic {topic} while {step}: {source}{}", how_to_fix(.source, .topic))]
+    Kafka { topic: String, step: &'static str, source: Box<KafkaError> },
+    #[error(
+        "definitions could not be written to topic {topic}: {TRIES} tries were interrupted, the last one while \
+         {step}: {source}; if other writers write definitions all the time, try again"
+    )]
+    CutOff { topic: String, step: &'static str, source: Box<KafkaError> },
+}
+
+/// Why a try did not write its records.
+pub(super) enum Cut {
+    /// Another writer took over the id, or a broker was lost. Another try may succeed.
+    Again {
+        step: &'static str,
+        source: Box<KafkaError>,
+    },
+    Failed(WriteFailure),
+}
+
+/// How to fix an error, as the end of its text.
+fn how_to_fix(error: &KafkaError, topic: &str) -> String {
+    if is_denied(error) {
+        format!(
+            "; allow this client Write on the topic and on the transactional id {topic}: `outhook check` has the commands"
+        )
+    } else if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+        "; a definition is larger than the topic's max.message.bytes allows: raise it, or make the definition smaller"
+            .to_owned()
+    } else {
+        String::new()
+    }
+}
+
+pub(super) fn is_denied(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    )
+}
