@@ -64,9 +64,19 @@ pub struct Settle {
 /// Called when a receiver answers 410 Gone: with the webhook, its version, and the cause.
 pub type OnGone = Box<dyn Fn(WebhookId, u32, String) + Send + Sync>;
 
+/// The sections of the configuration that [`Settle`] reads.
+#[derive(Clone, Copy)]
+pub struct Sections<'c> {
+    pub dead_letters: &'c Config,
+    pub retries: &'c Retries,
+    pub overflow: &'c Overflow,
+    pub row_order: &'c RowOrder,
+    pub operator_events: &'c OperatorEvents,
+}
+
 /// Settings of the clients that write. `client` has the connection settings of the cluster.
 pub fn clients(client: &ClientConfig) -> impl Iterator<Item = ClientConfig> {
-    let settings = producer::settings(client, writer::WRITE_TIMEOUT_MS);
+    let settings = producer::settings(client, producer::WRITE_TIMEOUT_MS);
     [producer::alone(&settings), settings, OrderedWriter::settings(client)].into_iter()
 }
 
@@ -78,28 +88,28 @@ impl Settle {
     /// # Errors
     /// A contradictory setting, or a setting that the Kafka client refuses.
     pub fn new(
-        (letters, retries, overflow, row_order, operator): (&Config, &Retries, &Overflow, &RowOrder, &OperatorEvents),
+        config: Sections<'_>,
         client: &ClientConfig,
         index: Arc<Index>,
         on_gone: OnGone,
         message_log: Arc<message_log::LogWriter>,
     ) -> Result<Arc<Self>, String> {
-        letters.check()?;
-        retries.check()?;
-        overflow.check()?;
-        row_order.check()?;
-        let giving_up = DeadLetterer::new(&letters.topic, message_log.clone());
+        config.dead_letters.check()?;
+        config.retries.check()?;
+        config.overflow.check()?;
+        config.row_order.check()?;
+        let giving_up = DeadLetterer::new(&config.dead_letters.topic, message_log.clone());
         let writer = |what, pending| RetryingWriter::new(what, pending, client, &giving_up);
         let letters = writer("dead letters", gauge!("outhook_dead_letters_pending"))?;
         let operator_writer = writer("operator events", gauge!("outhook_operator_events_pending"))?;
         Ok(Arc::new(Self {
-            in_order: OrderedWriter::start(&row_order.topic, client, letters.clone())?,
+            in_order: OrderedWriter::start(&config.row_order.topic, client, letters.clone())?,
             letters,
             retries: writer("retries", gauge!("outhook_retries_pending"))?,
             giving_up: giving_up.clone(),
-            tiers: retries.tiers(),
-            overflow: overflow.topic.as_str().into(),
-            operator: Operator::new(&operator.topic, operator_writer),
+            tiers: config.retries.tiers(),
+            overflow: config.overflow.topic.as_str().into(),
+            operator: Operator::new(&config.operator_events.topic, operator_writer),
             message_log,
             index,
             on_gone,

@@ -90,11 +90,18 @@ impl Bench {
         }
         let row_order = RowOrder::default();
         cluster.create_topic(&row_order.topic, 2, 1).unwrap();
-        let topics = (&config, &retries, &Overflow::default(), &row_order, &OperatorEvents::default());
+        let (overflow, operator_events) = (Overflow::default(), OperatorEvents::default());
+        let sections = Sections {
+            dead_letters: &config,
+            retries: &retries,
+            overflow: &overflow,
+            row_order: &row_order,
+            operator_events: &operator_events,
+        };
         let nothing =
             message_log::Config { level: message_log::MessageLogLevel::Off, ..message_log::Config::default() };
         let log = message_log::LogWriter::new(&nothing, &client).unwrap();
-        let settle = Settle::new(topics, &client, Arc::default(), Box::new(|_, _, _| ()), log).unwrap();
+        let settle = Settle::new(sections, &client, Arc::default(), Box::new(|_, _, _| ()), log).unwrap();
         Self { cluster, settle, book: Arc::default(), budget: Budget::new(1 << 20) }
     }
 
