@@ -273,7 +273,7 @@ impl Broker {
         let consumer = self.consumer(&[("group.id", group)]);
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(topic, 0, self.partitions(topic) - 1);
-        let committed = consumer.committed_offsets(asked, PATIENCE).expect("the broker returns the committed offsets");
+        let committed = answered("the committed offsets", || consumer.committed_offsets(asked.clone(), PATIENCE));
         committed
             .elements()
             .iter()
@@ -300,9 +300,7 @@ impl Broker {
     /// The offset after the last record, by partition.
     pub fn ends(&self, topic: &str) -> Vec<i64> {
         let consumer = self.consumer(&[]);
-        let end = |partition| {
-            consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker returns the end offset").1
-        };
+        let end = |partition| answered("the end offset", || consumer.fetch_watermarks(topic, partition, PATIENCE)).1;
         (0..self.partitions(topic)).map(end).collect()
     }
 
@@ -317,13 +315,19 @@ impl Broker {
     }
 
     fn partitions(&self, topic: &str) -> i32 {
-        let metadata = self.consumer(&[]).fetch_metadata(Some(topic), PATIENCE).expect("the broker lists its topics");
+        let consumer = self.consumer(&[]);
+        let metadata = answered("the topics", || consumer.fetch_metadata(Some(topic), PATIENCE));
         metadata.topics().first().map_or(0, |topic| topic.partitions().len() as i32)
     }
 
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap);
+        if self.replicas > 1 {
+            // A broker that hangs accepts connections. Other brokers answer for it after 9 s.
+            config.set("socket.timeout.ms", "10000").set("socket.connection.setup.timeout.ms", "5000");
+            config.set("api.version.request.timeout.ms", "5000");
+        }
         config
     }
 
@@ -348,7 +352,7 @@ impl Broker {
         // the start. With one broker it is not needed, because tests do not kill that broker. If a broker hangs, its
         // partitions have other leaders after 9 s.
         if self.replicas > 1 {
-            config.set("enable.idempotence", "true").set("socket.timeout.ms", "10000");
+            config.set("enable.idempotence", "true");
         }
         config
     }
@@ -368,6 +372,15 @@ impl ProducerContext for Acknowledgements {
             self.0.lock().expect("no holder panics").get_or_insert_with(|| error.clone());
         }
     }
+}
+
+/// Repeats a request until it is answered: one that went to a broker which hangs or starts fails, and the next one goes
+/// to its successor.
+#[track_caller]
+fn answered<T>(what: &str, request: impl Fn() -> Result<T, KafkaError>) -> T {
+    eventually(&format!("a broker returns {what}"), WRITE_PATIENCE, || {
+        request().inspect_err(|error| println!("no broker has returned {what}: {error}")).ok()
+    })
 }
 
 fn send(producer: &BaseProducer<Acknowledgements>, mut record: BaseRecord<'_, [u8], [u8]>) {

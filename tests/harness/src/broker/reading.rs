@@ -9,6 +9,16 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Broker, PATIENCE};
 
+/// Errors of a client whose broker is away, hangs or has just started.
+const PASSING: &[RDKafkaErrorCode] = &[
+    RDKafkaErrorCode::BrokerTransportFailure,
+    RDKafkaErrorCode::AllBrokersDown,
+    RDKafkaErrorCode::OperationTimedOut,
+    RDKafkaErrorCode::RequestTimedOut,
+    RDKafkaErrorCode::NotLeaderForPartition,
+    RDKafkaErrorCode::LeaderNotAvailable,
+];
+
 /// A record as stored in a topic.
 #[derive(Debug, Clone)]
 pub struct Stored {
@@ -80,8 +90,8 @@ impl Broker {
                     see(stored(&message));
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
-                // The broker is away. The client continues from the partition's next leader.
-                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
+                // A broker is away, hangs or starts. The client continues from the partition's next leader.
+                Some(Err(KafkaError::MessageConsumption(code))) if PASSING.contains(&code) => {}
                 Some(Err(error)) => panic!("can't read the topic {topic}: {error}"),
                 None => panic!("the end of the topic {topic} was not reached in {PATIENCE:?}"),
             }
