@@ -1,36 +1,17 @@
-//! Tests of the built program on a real broker: its inputs, its requests, its output.
+//! The built program on a real broker: definitions in, requests out. What `cargo test` runs; `tests/system` has the long
+//! tests.
 
-mod acl;
 mod bad_input;
-mod completion;
 mod dead_letters;
 mod definitions;
 mod delivery;
 mod dev;
-mod dialled;
-mod endpoint_news;
 mod endpoints;
 mod harness_itself;
-mod hostile;
-mod kafka_trouble;
-mod limits;
-mod log_ends;
-mod made_anew;
-mod message_log;
-mod overflow;
 mod page;
 mod receive;
-mod redrive;
-mod replay;
 mod rest;
-mod rest_writers;
-mod retries;
-mod row_order;
-mod shutdown;
-mod stats;
 mod tables;
-mod unreadable;
-mod waiting;
 
 use std::time::Duration;
 

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-/// Concurrent calls to a new endpoint.
-const START: f64 = 16.0;
+/// Concurrent calls to a new endpoint. It doubles each round from here, so an endpoint that takes 1 s per call and 200
+/// calls at a time is at its pace in the fourth second.
+const START: f64 = 32.0;
 
 /// Factor by which trouble reduces the limit.
 const DECREASE: f64 = 0.7;
@@ -142,13 +143,13 @@ mod tests {
 
     #[test]
     fn it_doubles_at_first_and_grows_by_one_a_round_later() {
-        let mut limit = Concurrency::new(1, 64);
-        assert_eq!(limit.allowed(), 16);
-        assert_eq!(after(&mut limit, 16, QUICK, at(0)), 32);
-        assert_eq!(after(&mut limit, 100, QUICK, at(0)), 64);
-        (0..20).for_each(|_| limit.trouble(at(0)));
-        assert_eq!(limit.allowed(), 44);
-        assert_eq!(after(&mut limit, 46, QUICK, at(1)), 45);
+        let mut limit = Concurrency::new(1, 128);
+        assert_eq!(limit.allowed(), 32);
+        assert_eq!(after(&mut limit, 32, QUICK, at(0)), 64);
+        assert_eq!(after(&mut limit, 100, QUICK, at(0)), 128);
+        (0..40).for_each(|_| limit.trouble(at(0)));
+        assert_eq!(limit.allowed(), 89);
+        assert_eq!(after(&mut limit, 91, QUICK, at(1)), 90);
     }
 
     #[test]
@@ -193,7 +194,7 @@ mod tests {
     fn what_is_not_used_does_not_grow() {
         let mut limit = Concurrency::new(1, 64);
         (0..1000).for_each(|_| limit.answered(QUICK, 3, at(0)));
-        assert_eq!(limit.allowed(), 16);
+        assert_eq!(limit.allowed(), 32);
     }
 
     #[test]
@@ -202,7 +203,7 @@ mod tests {
         (0..99).for_each(|round| limit.trouble(at(round * 100)));
         assert_eq!(limit.allowed(), 1);
         limit.recovered();
-        assert_eq!(limit.allowed(), 16);
+        assert_eq!(limit.allowed(), 32);
         assert_eq!(after(&mut limit, 240, QUICK, at(10_000)), 256);
     }
 
