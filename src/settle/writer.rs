@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use metrics::{Gauge, counter, describe_counter, describe_gauge};
 use parking_lot::Mutex;
