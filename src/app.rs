@@ -91,15 +91,9 @@ impl App {
         let client = config.kafka.client();
         let kafka = client.clone().into_iter().collect();
         let store = Store::start(&config.definitions, &client, index.clone())?;
-        let sections = settle::Sections {
-            dead_letters: &config.dead_letters,
-            retries: &config.retries,
-            overflow: &config.overflow,
-            row_order: &config.row_order,
-            operator_events: &config.operator_events,
-        };
         let log = message_log::LogWriter::new(&config.message_log, &kafka).map_err(Error::Settle)?;
-        let settle = Settle::new(sections, &kafka, index.clone(), disabling(&store), log).map_err(Error::Settle)?;
+        let settle = Settle::new(sections_of_settle(config), &kafka, index.clone(), disabling(&store), log)
+            .map_err(Error::Settle)?;
         let lanes =
             Lanes::new(config.delivery.clone(), calls_that_wait(config), settle.clone()).map_err(Error::Deliver)?;
         let (catalogue, endpoints) = (Arc::<Catalogue>::default(), Endpoints::new(lanes.clone()));
@@ -219,6 +213,16 @@ impl App {
         stop_listening.now();
         let _ = listening.await;
         locked_out.map_or(Ok(left), |error| Err(error.into()))
+    }
+}
+
+fn sections_of_settle(config: &Config) -> settle::Sections<'_> {
+    settle::Sections {
+        dead_letters: &config.dead_letters,
+        retries: &config.retries,
+        overflow: &config.overflow,
+        row_order: &config.row_order,
+        operator_events: &config.operator_events,
     }
 }
 

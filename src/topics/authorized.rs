@@ -127,8 +127,8 @@ struct Asking {
 impl Asking {
     /// Must not outlive the client.
     fn new<C: ClientContext>(client: &Client<C>, request: Request, within: Duration) -> Self {
-        // SAFETY: the client is alive. Without a buffer librdkafka writes no error text, and these requests support both
-        // options.
+        // SAFETY: the client is alive. Without a buffer librdkafka writes no error text, and these requests support
+        // both options.
         unsafe {
             let options = rd_kafka_AdminOptions_new(client.native_ptr(), request);
             rd_kafka_AdminOptions_set_request_timeout(options, millis(within), null_mut(), 0);
