@@ -17,6 +17,7 @@ mod ledger;
 mod lines;
 mod partition;
 mod probe;
+mod read_error;
 mod read_state;
 mod records;
 mod recreated;

@@ -20,7 +20,7 @@ use super::commits::{Commits, PATIENCE, Resumption, commit_last, commit_settled,
 use super::fetched::FetchState;
 use super::partition::PartitionState;
 use super::probe;
-use super::read_state::keep_reason;
+use super::read_error::keep_reason;
 use super::recreated::{self, MadeAnew};
 use super::reread::Rereader;
 use super::reread::of_no_member;

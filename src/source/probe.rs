@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
-use super::read_state::{About, Cause, keep_reason};
+use super::read_error::{About, Cause, keep_reason};
 use super::reread::of_no_member;
 
 /// How long a probe waits for a broker.

@@ -3,8 +3,6 @@
 //! An error that repeats forever at one offset would block all records behind it. So the partition is probed for the
 //! next offset that can be read, and reading continues there.
 
-use std::cell::RefCell;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +12,7 @@ use tracing::{debug, warn};
 
 use super::Unreadable;
 use super::probe::ProbeResult;
+use super::read_error::{About, Cause};
 use crate::id::Place;
 use crate::kafka::errors;
 use crate::lifecycle::{Readiness, UnmetCondition};
@@ -27,86 +26,6 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(60);
 /// How long to wait for a record or another error after an error, because some errors occur only once and then
 /// nothing follows.
 const QUIET: Duration = Duration::from_secs(5);
-
-thread_local! {
-    /// The client's text of the last error that was reported in this thread.
-    static REASON: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-/// Keeps the client's text of an error. rdkafka returns only the error's code, directly after this call and in the
-/// same thread.
-pub(in crate::source) fn keep_reason(reason: &str) {
-    REASON.with_borrow_mut(|kept| reason.clone_into(kept));
-}
-
-/// Why an offset can't be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::source) struct Cause {
-    pub code: RDKafkaErrorCode,
-    /// The client's text. It names an offset: that of the batch's first record, or the requested one.
-    pub text: String,
-}
-
-/// The scope of an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source) enum About {
-    /// A whole batch, as the client has fetched it. Each of its offsets has the same error with the same text.
-    Batch,
-    /// The data that a broker has at this offset.
-    Offset,
-    /// Possibly the broker or the network.
-    Whatever,
-}
-
-impl Cause {
-    /// The cause of an error that was just polled, with the text kept by [`keep_reason`].
-    pub(in crate::source) fn just_told(code: RDKafkaErrorCode) -> Self {
-        let text = REASON.take();
-        Self { code, text: if text.is_empty() { code.to_string() } else { text } }
-    }
-
-    pub(in crate::source) fn about(&self) -> About {
-        use RDKafkaErrorCode as Code;
-        match self.code {
-            Code::BadCompression | Code::BadMessage | Code::NotImplemented => About::Batch,
-            Code::InvalidMessage
-            | Code::InvalidRecord
-            | Code::UnsupportedCompressionType
-            | Code::MessageSizeTooLarge => About::Offset,
-            _ => About::Whatever,
-        }
-    }
-
-    /// The offset that the text names.
-    pub(in crate::source) fn offset(&self) -> Option<i64> {
-        let mut words = self.text.split(|sign: char| sign.is_whitespace() || sign == ':' || sign == ',');
-        let mut before = "";
-        words.find_map(|word| {
-            let named = matches!(before, "at" | "offset").then(|| word.parse().ok()).flatten();
-            before = word;
-            named
-        })
-    }
-
-    fn mend(&self) -> &'static str {
-        match self.code {
-            RDKafkaErrorCode::BadCompression => {
-                "the batch is corrupt, or larger than receive.message.max.bytes when decompressed: in that case raise \
-                 the setting in [kafka.properties] and replay these offsets"
-            }
-            RDKafkaErrorCode::MessageSizeTooLarge => {
-                "raise receive.message.max.bytes in [kafka.properties] and replay these offsets"
-            }
-            _ => "the stored data is corrupt: have its source write it again",
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.text, self.mend())
-    }
-}
 
 /// The read state of a partition.
 pub(in crate::source) struct ReadState {

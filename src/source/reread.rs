@@ -18,7 +18,7 @@ use rdkafka::{ClientContext, Message as _};
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
-use super::read_state::keep_reason;
+use super::read_error::keep_reason;
 use crate::telemetry::RepeatFilter;
 
 /// Settings that a client without a group does not need and may not accept.

@@ -19,21 +19,6 @@ fn standing(next: Option<i64>) -> (ReadState, Readiness) {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn the_client_names_an_offset_in_all_its_words() {
-    let words = [
-        (BAD_BATCH, 42),
-        ("MessageSet at offset 7 (68 bytes) failed CRC32C check (original 0x0 != calculated 0x1)", 7),
-        ("Unsupported Message(Set) MagicByte 9 at offset 8", 8),
-        ("Message at offset 9 might be too large to fetch, try increasing receive.message.max.bytes", 9),
-        ("Fetch from broker 1 failed at offset 10 (leader epoch 0): Broker: Unknown broker error", 10),
-    ];
-    for (text, offset) in words {
-        assert_eq!(cause(RDKafkaErrorCode::Unknown, text).offset(), Some(offset), "{text}");
-    }
-    assert_eq!(cause(RDKafkaErrorCode::Unknown, "Broker: Unknown broker error").offset(), None);
-}
-
-#[test]
 fn equal_errors_at_one_offset_are_named_and_then_searched() {
     let (mut standing, readiness) = standing(None);
     let mut now = Instant::now();
