@@ -16,6 +16,7 @@ mod gaps;
 mod ledger;
 mod lines;
 mod partition;
+mod partition_key;
 mod probe;
 mod read_error;
 mod read_state;

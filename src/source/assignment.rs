@@ -19,6 +19,7 @@ use super::consumer::Context;
 use super::fetched::FetchState;
 use super::ledger::Ledger;
 use super::partition::{self, PartitionState, ReadAheadLimits};
+use super::partition_key::Key;
 use super::records::RecordQueue;
 use super::reread::Rereader;
 use super::{Handlers, Reads, backlog, probe};
@@ -27,9 +28,6 @@ use crate::receipt::Budget;
 
 /// Max records of one partition that may wait in lines. Each takes about 100 bytes.
 const WAITING: usize = 100_000;
-
-/// A partition: its topic and number.
-pub(super) type Key = (String, i32);
 
 /// The partitions that this instance owns.
 pub(super) struct Assignment<H: Handlers> {

@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use super::Handlers;
-use super::assignment::Key;
 use super::completion::{CommitMetadata, Mark};
 use super::consumer::Context;
 use super::partition::{Commit, PartitionState};
+use super::partition_key::Key;
 use crate::kafka::errors;
 use crate::lifecycle::Stopping;
 

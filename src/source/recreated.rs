@@ -19,8 +19,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Message as _};
 use tracing::{debug, warn};
 
-use super::assignment::Key;
 use super::completion::Mark;
+use super::partition_key::Key;
 use super::reread::of_no_member;
 
 /// How long newly assigned partitions wait for the answer.
