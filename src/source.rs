@@ -13,6 +13,7 @@ mod config;
 mod consumer;
 mod fetched;
 mod gaps;
+mod in_turn;
 mod ledger;
 mod lines;
 mod partition;

@@ -18,11 +18,11 @@ use super::commits::Resumption;
 use super::consumer::Context;
 use super::fetched::FetchState;
 use super::ledger::Ledger;
-use super::partition::{self, PartitionState, ReadAheadLimits};
+use super::partition::{PartitionState, ReadAheadLimits};
 use super::partition_key::Key;
 use super::records::RecordQueue;
 use super::reread::Rereader;
-use super::{Handlers, Reads, backlog, probe};
+use super::{Handlers, Reads, backlog, in_turn, probe};
 use crate::lifecycle::{self, Readiness, Stop};
 use crate::receipt::Budget;
 
@@ -130,7 +130,7 @@ impl<H: Handlers> Assignment<H> {
         let budget = self.budget.clone();
         let task = match reads {
             Reads::InTurn(handler) => {
-                self.runtime.spawn(partition::run(stopping, book.clone(), records, budget, handler))
+                self.runtime.spawn(in_turn::run(stopping, book.clone(), records, budget, handler))
             }
             Reads::InLines(backlog) => {
                 let rereader = self.rereader.clone();

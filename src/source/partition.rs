@@ -1,28 +1,18 @@
-//! The state and the task of an assigned partition. The task reads a record, opens its ledger entry and receipt, and
-//! passes both on.
+//! The state of an assigned partition: its ledger, its due commit, and the room for further records.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tracing::warn;
 
 use super::completion::Mark;
 use super::fetched::{FetchState, Fetched};
 use super::gaps::LogStart;
 use super::ledger::{Ledger, Rewound};
-use super::records::{NextRecord, RecordQueue, give_up};
-use super::{Handler, Handlers, Record, recreated};
-use crate::lifecycle::Stopping;
-use crate::receipt::{Budget, Receipt, ReceiptTracker};
-
-/// Max sleep before the next check whether a record is due: the machine may have been suspended, or its clock set.
-const LOOK: Duration = Duration::from_secs(60);
-/// Max sleep at an empty queue. A wake-up that librdkafka missed costs no more than this.
-const IDLE_POLL: Duration = Duration::from_millis(500);
+use super::recreated;
+use crate::receipt::ReceiptTracker;
 
 /// The state of a partition with its ledger. It is shared between the task that opens entries, the lanes that settle
 /// them, and the commits.
@@ -204,7 +194,8 @@ impl PartitionState {
         self.wait_until(|ledger| !ledger.is_under_way() || self.is_given_up()).await;
     }
 
-    async fn room(&self) {
+    /// Waits until one more record may be read.
+    pub(super) async fn room(&self) {
         self.wait_until(|ledger| self.limits.leave_room(ledger)).await;
     }
 
@@ -300,73 +291,6 @@ impl ReceiptTracker for PartitionState {
             self.moved.notify_waiters();
         }
     }
-}
-
-/// Reads the partition until it is stopped. It waits for room before it takes a record, and handles each record to
-/// its end. `stopping` is the first parameter because it is dropped last: by then the queue is gone.
-pub(super) async fn run<H: Handlers>(
-    mut stopping: Stopping,
-    book: Arc<PartitionState>,
-    mut records: RecordQueue<H>,
-    budget: Arc<Budget>,
-    mut handler: H::Handler,
-) {
-    let read = metrics::counter!("outhook_records_total", "topic" => book.topic.to_string());
-    let completed = metrics::counter!("outhook_records_completed_before_total", "topic" => book.topic.to_string());
-    loop {
-        let room = async {
-            book.room().await;
-            budget.room().await;
-        };
-        tokio::select! {
-            biased;
-            () = room => {}
-            () = stopping.asked() => return,
-        }
-        if stopping.is_asked() {
-            return;
-        }
-        match records.poll() {
-            Some(NextRecord::Record(message, before)) => {
-                if let Some(unreadable) = before {
-                    give_up(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt)).await;
-                }
-                // A record that is not due is not open: if the partition is revoked, the next owner reads it again.
-                if !is_due(&mut handler, &Record { topic: &book.topic, message: &message }, &mut stopping).await {
-                    return;
-                }
-                read.increment(1);
-                let record = Record { topic: &book.topic, message: &message };
-                let mark = Mark { offset: record.offset(), timestamp: record.timestamp_ms() };
-                match book.open(mark).await {
-                    Some(entry) => handler.handle(record, Receipt::open(book.clone(), entry, budget.clone())).await,
-                    None => completed.increment(1),
-                }
-                tokio::task::coop::consume_budget().await;
-            }
-            Some(NextRecord::Unreadable(unreadable)) => {
-                give_up(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt)).await;
-            }
-            Some(NextRecord::Failed) => tokio::task::coop::consume_budget().await,
-            None => tokio::select! {
-                () = records.arrived() => {}
-                _ = stopping.asked() => return,
-                _ = tokio::time::sleep(IDLE_POLL) => {}
-            },
-        }
-    }
-}
-
-/// Waits until the record is due. False if the task is stopped first.
-async fn is_due(handler: &mut impl Handler, record: &Record<'_>, stopping: &mut Stopping) -> bool {
-    let seen = Instant::now();
-    while let Some(wait) = handler.wait(record, seen.elapsed()) {
-        tokio::select! {
-            () = tokio::time::sleep(wait.min(LOOK)) => {}
-            () = stopping.asked() => return false,
-        }
-    }
-    true
 }
 
 #[cfg(test)]
