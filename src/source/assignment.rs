@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -15,7 +15,6 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use super::commits::Resumption;
-use super::consumer::Context;
 use super::fetched::FetchState;
 use super::ledger::Ledger;
 use super::partition::{PartitionState, ReadAheadLimits};
@@ -79,9 +78,9 @@ impl<H: Handlers> Assignment<H> {
 
     /// Starts a task for each assigned partition. Must be called before Kafka's client begins to fetch them:
     /// otherwise records would go to the client's common queue. `resumption` has the group's offsets and metadata.
-    pub(super) fn start(
+    pub(super) fn start<C: ConsumerContext + 'static>(
         &self,
-        consumer: &Arc<BaseConsumer<Context<H>>>,
+        consumer: &Arc<BaseConsumer<C>>,
         assigned: &TopicPartitionList,
         mut resumption: Resumption,
     ) {
@@ -99,9 +98,9 @@ impl<H: Handlers> Assignment<H> {
         info!(partitions = assigned.count(), owned = self.len(), "partitions assigned");
     }
 
-    fn start_one(
+    fn start_one<C: ConsumerContext + 'static>(
         &self,
-        consumer: &Arc<BaseConsumer<Context<H>>>,
+        consumer: &Arc<BaseConsumer<C>>,
         key: &Key,
         resumption: &mut Resumption,
     ) -> Option<Owned> {
@@ -126,7 +125,7 @@ impl<H: Handlers> Assignment<H> {
         let book = PartitionState::new(topic.into(), partition, cluster, ledger, limits, hurry);
         let (stop, stopping) = lifecycle::stop();
         let place = (book.clone(), resumption.offsets.get(key).copied());
-        let records = RecordQueue::<H>::new(queue, consumer.clone(), place, self.looks.clone(), self.readiness.clone());
+        let records = RecordQueue::new(queue, consumer.clone(), place, self.looks.clone(), self.readiness.clone());
         let budget = self.budget.clone();
         let task = match reads {
             Reads::InTurn(handler) => {

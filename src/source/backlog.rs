@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use metrics::{Counter, Gauge, counter, gauge};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use super::read_error::Cause;
 use super::read_state::ErrorRepeats;
 use super::records::{NextRecord, RecordQueue, give_up};
 use super::reread::{Reread, Rereader};
-use super::{Backlog, Handlers, Record, Turn, Unreadable};
+use super::{Backlog, Record, Turn, Unreadable};
 use crate::id::{Line, Place};
 use crate::lifecycle::Stopping;
 use crate::receipt::{Budget, Receipt};
@@ -79,13 +80,13 @@ struct BacklogTask<B> {
 
 /// Reads the partition until it is stopped. Records that wait at that time are not under way and are read again.
 /// `stopping` is the first parameter because it is dropped last: by then the queues are gone.
-pub(super) async fn run<H: Handlers>(
+pub(super) async fn run<C: ConsumerContext, B: Backlog>(
     mut stopping: Stopping,
     book: Arc<PartitionState>,
-    mut arrivals: RecordQueue<H>,
+    mut arrivals: RecordQueue<C>,
     rereader: Arc<Rereader>,
     budget: Arc<Budget>,
-    backlog: H::Backlog,
+    backlog: B,
 ) {
     let mut reread = None;
     let told = BacklogGauges::of(backlog.place(), book.partition);
@@ -162,7 +163,7 @@ impl<B: Backlog> BacklogTask<B> {
     }
 
     /// Processes a batch of new records; true if there were any.
-    async fn arrivals<H: Handlers>(&mut self, arrivals: &mut RecordQueue<H>) -> bool {
+    async fn arrivals<C: ConsumerContext>(&mut self, arrivals: &mut RecordQueue<C>) -> bool {
         let mut any = false;
         for _ in 0..BATCH {
             if !self.may_read() {

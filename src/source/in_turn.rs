@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::consumer::ConsumerContext;
 use tokio::time::Instant;
 
 use super::completion::Mark;
 use super::partition::PartitionState;
 use super::records::{NextRecord, RecordQueue, give_up};
-use super::{Handler, Handlers, Record};
+use super::{Handler, Record};
 use crate::lifecycle::Stopping;
 use crate::receipt::{Budget, Receipt};
 
@@ -20,12 +21,12 @@ const IDLE_POLL: Duration = Duration::from_millis(500);
 
 /// Reads the partition until it is stopped. It waits for room before it takes a record, and handles each record to
 /// its end. `stopping` is the first parameter because it is dropped last: by then the queue is gone.
-pub(super) async fn run<H: Handlers>(
+pub(super) async fn run<C: ConsumerContext, H: Handler>(
     mut stopping: Stopping,
     book: Arc<PartitionState>,
-    mut records: RecordQueue<H>,
+    mut records: RecordQueue<C>,
     budget: Arc<Budget>,
-    mut handler: H::Handler,
+    mut handler: H,
 ) {
     let read = metrics::counter!("outhook_records_total", "topic" => book.topic.to_string());
     let completed = metrics::counter!("outhook_records_completed_before_total", "topic" => book.topic.to_string());

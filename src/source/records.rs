@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::Offset;
@@ -14,22 +14,21 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use super::Unreadable;
 use super::completion::Mark;
-use super::consumer::Context;
 use super::gaps::{self, Gaps};
 use super::partition::PartitionState;
 use super::probe::{ProbeResult, Prober};
 use super::read_error::Cause;
 use super::read_state::{ReadState, ReadStep};
-use super::{Handlers, Unreadable};
 use crate::lifecycle::Readiness;
 use crate::receipt::{Budget, Receipt};
 
 /// The queue of a partition, with a wake-up for new records.
-pub(super) struct RecordQueue<H: Handlers> {
-    queue: PartitionQueue<Context<H>>,
+pub(super) struct RecordQueue<C: ConsumerContext> {
+    queue: PartitionQueue<C>,
     arrived: Arc<Notify>,
-    place: QueueState<H>,
+    place: QueueState<C>,
 }
 
 /// The next item of a queue.
@@ -43,8 +42,8 @@ pub(super) enum NextRecord<'q> {
 }
 
 /// The read position of a queue, with its errors and gaps.
-struct QueueState<H: Handlers> {
-    consumer: Arc<BaseConsumer<Context<H>>>,
+struct QueueState<C: ConsumerContext> {
+    consumer: Arc<BaseConsumer<C>>,
     book: Arc<PartitionState>,
     standing: ReadState,
     prober: Prober,
@@ -59,12 +58,12 @@ struct GapSearch {
     task: AbortHandle,
 }
 
-impl<H: Handlers> RecordQueue<H> {
+impl<C: ConsumerContext> RecordQueue<C> {
     /// `committed` is the group's committed offset, if there is one. `looks` are the settings of clients that probe
     /// the partition.
     pub(super) fn new(
-        mut queue: PartitionQueue<Context<H>>,
-        consumer: Arc<BaseConsumer<Context<H>>>,
+        mut queue: PartitionQueue<C>,
+        consumer: Arc<BaseConsumer<C>>,
         (book, committed): (Arc<PartitionState>, Option<i64>),
         looks: Arc<ClientConfig>,
         readiness: Readiness,
@@ -110,7 +109,7 @@ impl<H: Handlers> RecordQueue<H> {
     }
 }
 
-impl<H: Handlers> QueueState<H> {
+impl<C: ConsumerContext> QueueState<C> {
     fn failed(&mut self, error: &KafkaError) {
         let (topic, partition) = (&self.book.topic, self.book.partition);
         let Some(code) = error.rdkafka_error_code() else {
