@@ -7,6 +7,8 @@
 
 mod assignment;
 mod backlog;
+mod callbacks;
+mod commit_loop;
 mod commits;
 mod completion;
 mod config;
@@ -24,6 +26,7 @@ mod read_state;
 mod records;
 mod recreated;
 mod reread;
+mod resumption;
 #[cfg(test)]
 mod tests;
 
@@ -38,8 +41,9 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use crate::id::{Line, Place};
 use crate::receipt::Receipt;
 
+pub use self::callbacks::Fatal;
 pub use self::config::{Config, Subscription};
-pub use self::consumer::{Drained, Fatal, Left, Source, StartError, clients};
+pub use self::consumer::{Drained, Left, Source, StartError, clients};
 pub use self::reread::OF_MEMBERS;
 
 /// One Kafka record, borrowed from the client's buffer.

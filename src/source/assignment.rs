@@ -14,13 +14,13 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use super::commits::Resumption;
 use super::fetched::FetchState;
 use super::ledger::Ledger;
 use super::partition::{PartitionState, ReadAheadLimits};
 use super::partition_key::Key;
 use super::records::RecordQueue;
 use super::reread::Rereader;
+use super::resumption::Resumption;
 use super::{Handlers, Reads, backlog, in_turn, probe};
 use crate::lifecycle::{self, Readiness, Stop};
 use crate::receipt::Budget;

@@ -1,37 +1,26 @@
-//! The member of the consumer group: Kafka's client and its callbacks.
+//! The member of the consumer group: joins it, drains for a stop, and leaves it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
-use tokio::sync::{Notify, watch};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tracing::{debug, error, warn};
+use tracing::error;
 
-use super::assignment::{Assignment, lag};
-use super::commits::{Commits, PATIENCE, Resumption, commit_last, commit_settled, resumption, take_over};
-use super::fetched::FetchState;
+use super::assignment::Assignment;
+use super::callbacks::{Context, Fatal, serve_callbacks};
+use super::commit_loop::{PATIENCE, commit_last, commit_settled};
 use super::partition::PartitionState;
 use super::probe;
-use super::read_error::keep_reason;
-use super::recreated::{self, MadeAnew};
+use super::recreated::MadeAnew;
 use super::reread::Rereader;
-use super::reread::of_no_member;
 use super::{Config, Handlers, Subscription};
-use crate::kafka::errors;
 use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
-use crate::telemetry::RepeatFilter;
-
-/// How long the thread that serves Kafka's callbacks sleeps in one call.
-const POLL: Duration = Duration::from_millis(100);
 
 /// The settings of all clients that a source with this configuration uses. The group member's settings come first.
 pub fn clients(config: &Config) -> Vec<ClientConfig> {
@@ -65,29 +54,6 @@ pub struct Left {
     pub committed: bool,
 }
 
-/// A fatal error: Kafka has shut this member out of its group, and its client has stopped.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("Kafka's client failed permanently: {reason}{}", mend(*.code))]
-pub struct Fatal {
-    code: RDKafkaErrorCode,
-    reason: String,
-}
-
-fn mend(code: RDKafkaErrorCode) -> &'static str {
-    match code {
-        RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId => {
-            // Kafka was unreachable: a client that rejoins after its session has ended may be shut out because of its
-            // own earlier request (confluentinc/librdkafka#3437).
-            "; if another instance has the same kafka.instance_id, set a different one for each; if Kafka was \
-             unreachable for longer than the group's session timeout, restart this instance"
-        }
-        RDKafkaErrorCode::GroupAuthorizationFailed => {
-            "; allow this client Read on the group kafka.group: `outhook check` prints the command"
-        }
-        _ => "",
-    }
-}
-
 /// Why a source can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -107,17 +73,8 @@ impl<H: Handlers> Source<H> {
     pub fn start(config: &Config, handlers: H, budget: Arc<Budget>) -> Result<Self, StartError> {
         let hurry = Arc::<Notify>::default();
         let client = member(config);
-        let context = Context {
-            name: config.name,
-            assignment: Assignment::new(handlers, budget, config, hurry.clone()),
-            commits: Commits::default(),
-            made_anew: MadeAnew::new(&client),
-            former: config.former_group.as_ref().map(|group| of_former_group(&client, group)),
-            consumer: OnceLock::new(),
-            assigned: Notify::new(),
-            fatal: watch::Sender::new(None),
-            repeats: RepeatFilter::default(),
-        };
+        let assignment = Assignment::new(handlers, budget, config, hurry.clone());
+        let context = Context::new(config, &client, assignment);
         let consumer: BaseConsumer<Context<H>> = client.create_with_context(context).map_err(StartError::Settings)?;
         let consumer = Arc::new(consumer);
         let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
@@ -196,151 +153,6 @@ impl Subscription {
         match self {
             Subscription::List(names) => names.iter().map(String::as_str).collect(),
             Subscription::Regex(regex) => vec![regex],
-        }
-    }
-}
-
-/// Serves rebalances, commit results and statistics. Records go to the queues of their partitions instead.
-fn serve_callbacks<H: Handlers>(
-    consumer: Arc<BaseConsumer<Context<H>>>,
-    stopping: Arc<AtomicBool>,
-) -> std::io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name("kafka-callbacks".into()).spawn(move || {
-        while !stopping.load(Ordering::Acquire) {
-            match consumer.poll(POLL) {
-                None => {}
-                Some(Err(error)) if consumer.client().fatal_error().is_some() => {
-                    let fatal = consumer.client().fatal_error().map(|(code, reason)| Fatal { code, reason });
-                    error!(%error, "Kafka's client failed permanently");
-                    consumer.context().fatal.send_replace(fatal);
-                    return;
-                }
-                // The context's `error` callback gets this error too, with the reason.
-                Some(Err(error)) => debug!(%error, "Kafka's client retries after an error"),
-                // A partition without a queue has no ledger, so none of its offsets is ever committed.
-                Some(Ok(_)) => debug!("ignored a record of a partition that is not read; the next assignment reads it"),
-            }
-        }
-    })
-}
-
-/// Settings of a client that fetches the committed offsets of another group. It does not join the group.
-fn of_former_group(client: &ClientConfig, group: &str) -> ClientConfig {
-    let mut former = of_no_member(client);
-    former.set("group.id", group);
-    former
-}
-
-/// The client's callbacks: rebalances, statistics and errors.
-pub(super) struct Context<H: Handlers> {
-    pub(super) name: &'static str,
-    pub(super) assignment: Assignment<H>,
-    pub(super) commits: Commits,
-    made_anew: MadeAnew,
-    /// Settings of a client of the group that read these topics before.
-    former: Option<ClientConfig>,
-    consumer: OnceLock<Weak<BaseConsumer<Context<H>>>>,
-    assigned: Notify,
-    fatal: watch::Sender<Option<Fatal>>,
-    repeats: RepeatFilter,
-}
-
-impl<H: Handlers> Context<H> {
-    /// The group's committed offsets and metadata of assigned partitions. If a partition's log was recreated, both
-    /// are dropped and the partition is read from its start.
-    fn resumption(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> Resumption {
-        let mut resumption = resumption(consumer, assigned);
-        if let Some(former) = &self.former {
-            take_over(former, &mut resumption, assigned);
-        }
-        for key in self.made_anew.among(resumption.logs()) {
-            resumption.forget(&key);
-            let (topic, partition) = (key.0.as_str(), key.1);
-            let start = |mut element: TopicPartitionListElem<'_>| element.set_offset(Offset::Beginning);
-            match assigned.find_partition(topic, partition).map(start) {
-                Some(Ok(())) => {
-                    warn!(topic, partition, "the topic was recreated since its last commit: it is read from its start");
-                    recreated::count(topic);
-                }
-                _ => error!(topic, partition, "the topic was recreated, but is read from the old topic's offset"),
-            }
-        }
-        resumption
-    }
-}
-
-impl<H: Handlers> ClientContext for Context<H> {
-    fn stats(&self, statistics: Statistics) {
-        for (topic, stats) in statistics.topics {
-            for (number, partition) in stats.partitions {
-                let state = FetchState {
-                    next: partition.next_offset,
-                    log_start: partition.lo_offset,
-                    at_us: statistics.ts,
-                    is_read_out: partition.fetch_state == "active" && partition.fetchq_cnt == 0,
-                };
-                self.assignment.fetched(&topic, number, state);
-                let Some(position) = self.assignment.position(&topic, number) else { continue };
-                let committed = position.unwrap_or(partition.committed_offset);
-                if committed >= 0 && partition.ls_offset >= 0 {
-                    lag(&topic, number).set((partition.ls_offset - committed).max(0) as f64);
-                }
-            }
-        }
-        let books = self.assignment.books();
-        let open: usize = books.iter().map(|book| book.open_records()).sum();
-        let uncommitted: u64 = books.iter().map(|book| book.uncommitted()).sum();
-        metrics::gauge!("outhook_open_records", "of" => self.name).set(open as f64);
-        metrics::gauge!("outhook_uncommitted_records", "of" => self.name).set(uncommitted as f64);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        keep_reason(reason);
-        // The poll returns a fatal error too, and logs it there.
-        let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::Fatal) {
-            return;
-        }
-        // While brokers are unreachable there are tens of errors per second.
-        if let Some(more) = self.repeats.due(reason, Instant::now()) {
-            let reason = errors::told_as(code, reason);
-            warn!(%error, reason, more, "Kafka's client reports an error and retries");
-        }
-    }
-}
-
-impl<H: Handlers> ConsumerContext for Context<H> {
-    fn pre_rebalance(&self, base: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(partitions) => {
-                // Without a handle the source is being dropped, and nothing must be read.
-                if let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) {
-                    self.assignment.start(&consumer, partitions, self.resumption(base, partitions));
-                }
-            }
-            Rebalance::Revoke(partitions) if base.assignment_lost() => {
-                self.assignment.lose(partitions);
-                // Wait for a commit under way: sent later, in a new generation, it could move back a partition that
-                // another member owns.
-                drop(self.commits.turn());
-            }
-            Rebalance::Revoke(partitions) => {
-                let books = self.assignment.drain(partitions);
-                let turn = self.commits.turn();
-                if let Err(error) = turn.commit(base, &books) {
-                    warn!(%error, "the commit of revoked partitions failed: some of their records are read again");
-                }
-                // Still with the commit permit: the next commit must not include partitions that others own by then.
-                self.assignment.strike_off(partitions);
-            }
-            Rebalance::Error(error) => warn!(%error, "a rebalance failed; the client retries"),
-        }
-        metrics::gauge!("outhook_assigned_partitions", "of" => self.name).set(self.assignment.len() as f64);
-    }
-
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if matches!(rebalance, Rebalance::Assign(_)) {
-            self.assigned.notify_one();
         }
     }
 }

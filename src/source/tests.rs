@@ -310,7 +310,7 @@ async fn a_topic_whose_commits_are_refused_keeps_no_other_waiting() {
     let drained = source.drain().await;
     let leaving = tokio::time::Instant::now();
     assert!(!source.leave(drained).await.committed);
-    assert!(leaving.elapsed() < commits::PATIENCE, "the stop waited too long: {:?}", leaving.elapsed());
+    assert!(leaving.elapsed() < commit_loop::PATIENCE, "the stop waited too long: {:?}", leaving.elapsed());
     assert_eq!(committed_of(TOPIC, &broker).await, vec![None; 4], "the first by name is refused");
     assert_eq!(committed_of(OTHER_TOPIC, &broker).await, vec![Some(2); 4]);
 }
