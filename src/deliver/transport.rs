@@ -4,6 +4,7 @@ pub(super) mod connection;
 pub(super) mod dial;
 pub(super) mod eyeballs;
 pub(super) mod failure;
+mod heads;
 pub(super) mod proxy;
 pub(super) mod resolve;
 pub(super) mod response_progress;

@@ -16,17 +16,12 @@ use hyper::client::conn::{http1, http2};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::dial::MAX_HEAD;
 use super::failure::AttemptFailure;
+use super::heads::MAX_HEADS;
 use super::response_progress::ResponseProgress;
 use super::taken::{Taken, TellingBody};
 
 pub(in crate::deliver) type Body = Full<Bytes>;
-
-/// Max bytes before the end of a response head: one head of the maximum size, and as many bytes of interim responses
-/// (RFC 9110, 15.2). An endpoint that sends interim responses without end would keep a core busy until the attempt
-/// times out.
-const MAX_HEADS: usize = 2 * MAX_HEAD;
 
 /// An open connection. An HTTP/1.1 connection belongs to one worker; an HTTP/2 connection is shared by the lane's
 /// workers.

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::connection::{Connection, ConnectionInfo, Http1, Http2};
 use super::eyeballs::{self, Unreached};
 use super::failure::AttemptFailure;
+use super::heads::{MAX_HEAD, MAX_HEADER_LIST};
 use super::proxy::Egress;
 use super::resolve::{Resolver, bare};
 use super::response_progress::ObservedStream;
@@ -30,11 +31,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Max requests on a new HTTP/2 connection before the endpoint has announced its limit. The endpoint may refuse
 /// requests above its limit.
 const UNASKED_STREAMS: usize = 1;
-/// Max bytes of a response head on HTTP/1.1. Of a longer head only the status is read.
-pub(in crate::deliver) const MAX_HEAD: usize = 64 * 1024;
-/// Max size of a response head on HTTP/2, where each header counts for 32 bytes more than its name and value (RFC
-/// 9113, 10.5.1). It is larger, so that it also allows the heads that HTTP/1.1 allows.
-const MAX_HEADER_LIST: u32 = 4 * MAX_HEAD as u32;
 
 pub(in crate::deliver) struct Dialer {
     resolver: Resolver,

@@ -20,9 +20,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::dial::MAX_HEAD;
 use super::eyeballs::{self, Unreached};
 use super::failure::AttemptFailure;
+use super::heads::MAX_HEAD;
 use super::resolve::Resolver;
 
 /// A proxy's URL. Its `Debug` does not show the password.
