@@ -8,9 +8,12 @@ mod attempt_log;
 mod clock;
 mod config;
 mod context;
+mod failure_summary;
 mod health;
 mod lane;
+mod lane_key;
 mod metrics;
+mod overflow_reason;
 mod policy;
 mod recovered;
 mod redact;
@@ -28,8 +31,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{interval, timeout};
 
-use self::context::{DeliveryContext, OverflowReason};
+use self::context::DeliveryContext;
 use self::lane::Refusal;
+use self::overflow_reason::OverflowReason;
 use crate::definition::Endpoint;
 use crate::id::{Line, Place, RowKey, WriteCount};
 use crate::message_log::{CallStatus, LogEntry};
@@ -37,8 +41,8 @@ use crate::receipt::Receipt;
 use crate::render::Message;
 
 pub use self::config::Config;
-pub use self::context::line_of;
 pub use self::lane::{LaneStatus, Takes};
+pub use self::lane_key::line_of;
 pub use self::metrics::describe_metrics;
 pub use self::policy::breaker::Phase;
 pub use self::recovered::Recovery;

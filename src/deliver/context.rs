@@ -9,8 +9,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::clock::Clock;
+use super::failure_summary::FailureSummary;
 use super::lane::{Lane, LaneStatus, Takes};
+use super::lane_key::LaneKey;
 use super::metrics::DeliveryMetrics;
+use super::overflow_reason::OverflowReason;
 use super::policy::schedule::Schedule;
 use super::recovered::Recovered;
 use super::throttle::{SendTime, Throttle};
@@ -18,47 +21,9 @@ use super::transport::dial::Dialer;
 use super::transport::resolve::Resolver;
 use super::workers::Workers;
 use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, Retries, attempt_log, now};
-use crate::id::{Line, WebhookId};
+use crate::id::Line;
 use crate::lifecycle::Stop;
 use crate::message_log::CallStatus;
-use crate::rules::Target;
-
-/// Why an endpoint fails, and for how long it has only failed.
-#[derive(Debug, Clone)]
-pub(in crate::deliver) struct FailureSummary {
-    pub cause: Cause,
-    pub lasted: Duration,
-}
-
-/// Why a call is deferred to the overflow log.
-pub(in crate::deliver) enum OverflowReason {
-    /// The endpoint fails.
-    Failing(Option<FailureSummary>),
-    /// The lane is full, and the endpoint takes fewer calls than arrive.
-    Full,
-    /// The call was queued for too long.
-    Waited,
-    /// This instance has no share of the webhook's throttle slots.
-    NoShare,
-}
-
-/// The key of a lane. Calls to one URL share a lane, except those of a webhook with special settings.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::deliver) struct LaneKey {
-    /// The key by which the endpoint shares connections.
-    endpoint: Arc<str>,
-    whose: Whose,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Whose {
-    Everybodys,
-    /// Calls of one version of a webhook, which must not mix with calls of others.
-    Own(WebhookId, u32),
-    /// Calls of a webhook with row order. All versions share the lane, so that no call overtakes one of an older
-    /// version.
-    Ordered(WebhookId),
-}
 
 pub(in crate::deliver) struct DeliveryContext {
     pub config: Config,
@@ -114,46 +79,6 @@ impl InMemory {
         self.calls.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes + CALL_BYTES, Ordering::Relaxed);
     }
-}
-
-impl LaneKey {
-    fn of(call: &Call) -> Self {
-        Self::to(&call.message.target, call.message.endpoint)
-    }
-
-    /// The key for calls to this endpoint of a webhook, by index.
-    fn to(target: &Target, endpoint: usize) -> Self {
-        // Throttling, timeout and credentials affect only the webhook's own calls.
-        let is_own = target.call_throttling.is_some() || target.timeout.is_some() || target.authorization.is_some();
-        let whose = match target.is_in_row_order() {
-            true => Whose::Ordered(target.webhook),
-            false if is_own => Whose::Own(target.webhook, target.version),
-            false => Whose::Everybodys,
-        };
-        Self { endpoint: target.endpoints[endpoint].lane.clone(), whose }
-    }
-
-    /// The line in which the lane's calls wait, the same for all versions of the webhook.
-    pub fn line(&self) -> Line {
-        let webhook = match self.whose {
-            Whose::Everybodys => None,
-            Whose::Own(webhook, _) | Whose::Ordered(webhook) => Some(webhook),
-        };
-        Line::of(&self.endpoint, webhook)
-    }
-
-    /// Whether the lane's calls are sent in row order.
-    pub fn is_in_order(&self) -> bool {
-        matches!(self.whose, Whose::Ordered(_))
-    }
-}
-
-/// The line in which calls to an endpoint of a webhook wait. `endpoint` is its index.
-///
-/// # Panics
-/// When the webhook has no such endpoint.
-pub fn line_of(target: &Target, endpoint: usize) -> Line {
-    LaneKey::to(target, endpoint).line()
 }
 
 impl DeliveryContext {

@@ -3,7 +3,7 @@
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
-use super::context::OverflowReason;
+use super::overflow_reason::OverflowReason;
 use super::policy::classify::Class;
 
 /// The metric handles, created when the recorder is installed.

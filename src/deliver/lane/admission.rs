@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::super::{Call, Cause, Config};
 use super::LaneState;
-use crate::deliver::context::{DeliveryContext, FailureSummary};
+use crate::deliver::context::DeliveryContext;
+use crate::deliver::failure_summary::FailureSummary;
 use crate::id::RowKey;
 
 /// Divisor of `order_patience`: for this part of it, an endpoint may fail before calls without a place are

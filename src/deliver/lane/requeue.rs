@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Lane, QueuedCall};
-use crate::deliver::context::OverflowReason;
+use crate::deliver::overflow_reason::OverflowReason;
 
 /// Interval at which a waiting call in row order is checked.
 const LOOK: Duration = Duration::from_millis(500);

@@ -2,7 +2,7 @@
 
 use super::{Lane, LaneState, QueuedCall};
 use crate::deliver::Call;
-use crate::deliver::context::OverflowReason;
+use crate::deliver::overflow_reason::OverflowReason;
 use crate::deliver::throttle::SendTime;
 
 impl Lane {

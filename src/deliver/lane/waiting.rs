@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Lane, LaneState, QueuedCall};
-use crate::deliver::context::FailureSummary;
+use crate::deliver::failure_summary::FailureSummary;
 
 /// After the reader of the overflow log reports waiting calls of a lane, they are assumed to wait for this time.
 const BEHIND: Duration = Duration::from_millis(500);

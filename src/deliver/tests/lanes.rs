@@ -12,8 +12,9 @@ use super::super::lane::NextAction;
 use super::super::{Call, Cause, Config, Outcome};
 use super::calls::{CountingBook, Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
-use crate::deliver::context::{FailureSummary, OverflowReason};
+use crate::deliver::failure_summary::FailureSummary;
 use crate::deliver::lane::worker::Worker;
+use crate::deliver::overflow_reason::OverflowReason;
 use crate::receipt::{Budget, Receipt};
 use crate::rules::Target;
 

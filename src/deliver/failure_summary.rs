@@ -1,0 +1,12 @@
+//! Why an endpoint fails, and for how long.
+
+use std::time::Duration;
+
+use super::Cause;
+
+/// Why an endpoint fails, and for how long it has only failed.
+#[derive(Debug, Clone)]
+pub(super) struct FailureSummary {
+    pub cause: Cause,
+    pub lasted: Duration,
+}
