@@ -32,7 +32,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{interval, timeout};
 
 use self::context::DeliveryContext;
-use self::lane::Refusal;
+use self::lane::{LaneMap, Refusal};
 use self::overflow_reason::OverflowReason;
 use crate::definition::Endpoint;
 use crate::id::{Line, Place, RowKey, WriteCount};
@@ -170,6 +170,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// All lanes of an instance. Dropping it stops them without waiting for attempts under way.
 pub struct Lanes {
     shared: Arc<DeliveryContext>,
+    map: Arc<LaneMap>,
 }
 
 impl Lanes {
@@ -180,26 +181,27 @@ impl Lanes {
     pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, String> {
         config.check()?;
         let shared = DeliveryContext::new(config, retries, onward)?;
+        let map = LaneMap::new(shared.clone());
         let timed = Arc::downgrade(&shared);
         tokio::spawn(async move {
             while let Some(shared) = timed.upgrade().filter(|shared| !shared.is_stopping()) {
                 shared.clock.step().await;
             }
         });
-        let looked_after = Arc::downgrade(&shared);
+        let looked_after = Arc::downgrade(&map);
         tokio::spawn(async move {
             let (mut looks, mut counts, mut reviews) = (interval(LOOK), interval(COUNT), interval(REVIEW));
             loop {
                 let act = tokio::select! {
-                    _ = looks.tick() => DeliveryContext::expire,
-                    _ = counts.tick() => DeliveryContext::count,
-                    _ = reviews.tick() => DeliveryContext::end_remembered,
+                    _ = looks.tick() => LaneMap::expire,
+                    _ = counts.tick() => LaneMap::count,
+                    _ = reviews.tick() => LaneMap::end_remembered,
                 };
-                let Some(shared) = looked_after.upgrade().filter(|shared| !shared.is_stopping()) else { return };
-                act(&shared);
+                let Some(map) = looked_after.upgrade().filter(|map| !map.shared.is_stopping()) else { return };
+                act(&map);
             }
         });
-        Ok(Arc::new(Self { shared }))
+        Ok(Arc::new(Self { shared, map }))
     }
 
     /// Queues a call. Waits while too many calls are in memory over all endpoints. Waits for a full lane only while
@@ -209,7 +211,7 @@ impl Lanes {
     /// endpoint works; otherwise it is dead-lettered. Drops the call unsettled when the lanes are stopping.
     pub async fn send(&self, mut call: Call) {
         self.shared.room().await;
-        while let Some(lane) = self.shared.lane(&call) {
+        while let Some(lane) = self.map.lane(&call) {
             let back = match lane.push(call) {
                 Ok(()) => return,
                 Err(Refusal::Full(back)) => self.send_when_roomy(&lane, back).await,
@@ -240,7 +242,7 @@ impl Lanes {
     /// Queues a call from a retry topic. A call that its lane does not take is deferred to the overflow log.
     pub async fn resume(&self, mut call: Call) {
         self.shared.room().await;
-        while let Some(lane) = self.shared.lane(&call) {
+        while let Some(lane) = self.map.lane(&call) {
             let Err(refusal) = lane.push(call) else { return };
             match self.refused(&lane, refusal) {
                 Some(back) => call = back,
@@ -254,12 +256,12 @@ impl Lanes {
     /// # Errors
     /// The call, when its lane has no place for it.
     pub fn offer(&self, mut call: Call) -> Result<(), Box<Call>> {
-        while let Some(lane) = self.shared.lane(&call) {
-            self.shared.is_of_its_line(&lane);
+        while let Some(lane) = self.map.lane(&call) {
+            self.map.is_of_its_line(&lane);
             match lane.push(call) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Closed(back)) => {
-                    self.shared.forget(&lane);
+                    self.map.forget(&lane);
                     call = back;
                 }
                 Err(
@@ -281,25 +283,25 @@ impl Lanes {
     /// Dead-letters a call from the overflow log if its endpoint has failed for longer than the call's retry schedule
     /// lasts. Returns any other call.
     pub fn review(&self, call: Call) -> Option<Box<Call>> {
-        let trouble = self.shared.known_lane(&call).and_then(|lane| lane.trouble());
+        let trouble = self.map.known_lane(&call).and_then(|lane| lane.trouble());
         self.shared.given_up(call, trouble.as_ref()).map(Box::new)
     }
 
     /// How many calls that wait in a line of the overflow log may be offered now.
     pub fn takes(&self, line: Line) -> Takes {
-        let takes = self.shared.takes(line);
+        let takes = self.map.takes(line);
         let has_room = self.shared.in_flight() < self.shared.config.max_calls;
         Takes { calls: if has_room { takes.calls } else { 0 }, ..takes }
     }
 
     /// The status of each lane that has calls, or whose endpoint failed less than an hour ago.
     pub fn statuses(&self) -> Vec<LaneStatus> {
-        self.shared.statuses()
+        self.map.statuses()
     }
 
     /// Lets the next call of a line pass to its endpoint, although its breaker is open.
     pub fn probe_now(&self, line: Line) {
-        self.shared.probe_now(line);
+        self.map.probe_now(line);
     }
 
     /// Takes the endpoints that have recovered since the previous call of this method.
@@ -324,7 +326,7 @@ impl Lanes {
         match refusal {
             Refusal::Closed(call) => {
                 // The lane has just ended because it had no calls: a new one replaces it.
-                self.shared.forget(lane);
+                self.map.forget(lane);
                 return Some(call);
             }
             Refusal::Full(call) | Refusal::Slow(call) => self.shared.defer(call, OverflowReason::Full),
@@ -337,7 +339,7 @@ impl Lanes {
     /// Starts no further attempt. Returns when the attempts under way have ended. Calls that are still queued are
     /// dropped unsettled.
     pub async fn stop(&self) {
-        self.shared.stop();
+        self.map.stop();
         self.shared.empty().await;
     }
 
@@ -349,7 +351,7 @@ impl Lanes {
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        self.shared.stop();
+        self.map.stop();
     }
 }
 

@@ -9,6 +9,7 @@
 //! others; see [`ordered`].
 
 mod admission;
+mod map;
 pub(super) mod ordered;
 mod outcome;
 mod requeue;
@@ -29,6 +30,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 pub(super) use self::admission::Refusal;
+pub(super) use self::map::LaneMap;
 use self::row_queue::RowQueues;
 pub use self::status::LaneStatus;
 pub use self::waiting::Takes;
@@ -57,6 +59,8 @@ pub(super) struct Lane {
     pub route: Route,
     pub health: Health,
     pub shared: Arc<DeliveryContext>,
+    /// The map of lanes, from which the lane removes itself.
+    map: Arc<LaneMap>,
     born: Instant,
     state: Mutex<LaneState>,
     /// Notified when a full lane has room again.
@@ -124,7 +128,8 @@ pub(super) enum Observation {
 }
 
 impl Lane {
-    pub fn new(key: LaneKey, endpoint: Arc<Endpoint>, shared: Arc<DeliveryContext>) -> Arc<Self> {
+    pub fn new(key: LaneKey, endpoint: Arc<Endpoint>, map: Arc<LaneMap>) -> Arc<Self> {
+        let shared = map.shared.clone();
         shared.metrics.lanes.increment(1.0);
         let config = &shared.config;
         // In row order, a refused call has no other place to wait.
@@ -156,6 +161,7 @@ impl Lane {
             route: Route::new(endpoint),
             health: Health::default(),
             shared,
+            map,
             born: Instant::now(),
             state: Mutex::new(state),
             room: Notify::new(),
@@ -174,7 +180,7 @@ impl Lane {
             state.calls += 1;
             state.bytes += bytes;
             if !std::mem::replace(&mut state.looked_after, true) {
-                self.shared.look_after(self.clone());
+                self.map.look_after(self.clone());
             }
             self.shared.call_entered();
             if row.is_some() {
@@ -314,7 +320,7 @@ impl Lane {
         state.closed |= is_over;
         drop(state);
         if is_over {
-            self.shared.forget(self);
+            self.map.forget(self);
         }
     }
 
@@ -349,7 +355,7 @@ impl Lane {
         if self.key.is_in_order() {
             if self.shared.row_order_throttle.reads_nothing() && self.throttling().is_some() {
                 self.close();
-                self.shared.forget(self);
+                self.map.forget(self);
             }
             return true;
         }

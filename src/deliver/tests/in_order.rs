@@ -136,7 +136,7 @@ async fn the_calls_of_a_new_version_do_not_overtake_those_of_the_one_before() {
     heard.offer_in_order(&old, [10, 20]).await;
     heard.offer_in_order(&new, [30]).await;
     assert_eq!(receiver.numbers(1).await, [10]);
-    assert_eq!(heard.lanes.shared.lane_count(), 1);
+    assert_eq!(heard.lanes.map.lane_count(), 1);
     receiver.release(3);
     assert_eq!(receiver.numbers(2).await, [20, 30]);
     for _ in 0..3 {

@@ -327,7 +327,7 @@ async fn a_lane_without_calls_ends_and_comes_again() {
         assert_eq!(heard.delivered().await, 1);
         // A worker closes its connection when it ends.
         receiver.closed().await;
-        assert_eq!(heard.lanes.shared.lane_count(), 0);
+        assert_eq!(heard.lanes.map.lane_count(), 0);
     }
     assert_eq!(receiver.connections(), 2);
 }
@@ -343,8 +343,8 @@ async fn a_lane_whose_endpoint_fails_is_remembered_when_its_calls_are_gone() {
     assert_eq!(heard.exhausted().await, ("status_5xx", 1));
     receiver.heard().await;
     receiver.closed().await;
-    heard.lanes.shared.expire();
-    assert_eq!(heard.lanes.shared.lane_count(), 1);
+    heard.lanes.map.expire();
+    assert_eq!(heard.lanes.map.lane_count(), 1);
     heard.offer(&target, 2).await;
     heard.waits().await;
     assert!(receiver.not_heard(), "its breaker is still open");
@@ -359,13 +359,13 @@ async fn an_endpoint_that_refuses_a_rare_call_is_remembered_as_one_that_fails() 
     heard.offer(&target, 1).await;
     assert_eq!(heard.exhausted().await, ("status_4xx", 1));
     receiver.closed().await;
-    heard.lanes.shared.expire();
-    assert_eq!(heard.lanes.shared.lane_count(), 1);
+    heard.lanes.map.expire();
+    assert_eq!(heard.lanes.map.lane_count(), 1);
     heard.offer(&target, 2).await;
     heard.delivered().await;
     receiver.closed().await;
-    heard.lanes.shared.expire();
-    assert_eq!(heard.lanes.shared.lane_count(), 0);
+    heard.lanes.map.expire();
+    assert_eq!(heard.lanes.map.lane_count(), 0);
 }
 
 #[tokio::test]
@@ -402,10 +402,10 @@ async fn a_lane_that_is_only_remembered_is_looked_after_again_when_calls_come() 
     assert_eq!(heard.exhausted().await, ("status_5xx", 1));
     receiver.heard().await;
     receiver.closed().await;
-    heard.lanes.shared.expire();
-    assert_eq!((heard.lanes.shared.lane_count(), heard.lanes.shared.busy_count()), (1, 0));
+    heard.lanes.map.expire();
+    assert_eq!((heard.lanes.map.lane_count(), heard.lanes.map.busy_count()), (1, 0));
     heard.offer(&target, 2).await;
-    assert_eq!(heard.lanes.shared.busy_count(), 1);
+    assert_eq!(heard.lanes.map.busy_count(), 1);
     receiver.heard().await;
     heard.offer(&target, 3).await;
     assert_eq!(heard.waits().await.n, 3, "it was queued for too long");
@@ -417,7 +417,7 @@ async fn a_lane_that_is_only_remembered_is_looked_after_again_when_calls_come() 
 async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
     let heard = Heard::new(config());
     let target = target("http://127.0.0.1:9/");
-    let lane = heard.lanes.shared.lane(&call(&target, 0, &heard.book)).unwrap();
+    let lane = heard.lanes.map.lane(&call(&target, 0, &heard.book)).unwrap();
     // The first call starts a worker task, whose place this test takes before it runs.
     lane.push(call(&target, 0, &heard.book)).ok().unwrap();
     let mut worker = Worker::new(lane.clone());
@@ -513,7 +513,7 @@ async fn what_waits_in_the_overflow_log_comes_as_far_as_there_is_work_for_it_and
     assert_eq!(heard.book.put_back(), 1, "the next one keeps waiting");
     receiver.heard().await;
     heard.book.draining.store(true, Ordering::SeqCst);
-    heard.lanes.shared.expire();
+    heard.lanes.map.expire();
     assert_eq!(heard.lanes.in_flight(), 1, "the call under way stays");
     assert_eq!(heard.book.put_back(), taken as usize);
     receiver.release(1);
