@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::authentication::Authentication;
 use super::hidden::{HIDDEN, HiddenText};
-use super::kept::RetainedText;
 use super::order::MessageOrder;
-use super::rules::{Policy, Violation};
+use super::retained_text::RetainedText;
+use super::rules::Violation;
 use super::tls::TlsSettings;
 
 /// A webhook's settings of its calls. A setting that is not given is as in the configuration.
@@ -110,9 +110,11 @@ impl DeliverySettings {
         hidden
     }
 
+    /// Checks the settings. `allow_http` is whether a token URL may be http.
+    ///
     /// # Errors
     /// The first rule that the settings break.
-    pub(in crate::definition) fn check(&self, policy: &Policy) -> Result<(), Violation> {
+    pub(in crate::definition) fn check(&self, allow_http: bool) -> Result<(), Violation> {
         let handling = |field, value: String, expected| Err(Violation::Handling { field, value, expected });
         if let Some(timeout) = self.timeout.filter(|timeout| !(1..=MAX_TIMEOUT).contains(timeout)) {
             return handling("Timeout", timeout.to_string(), "give seconds from 1 to 120");
@@ -146,7 +148,7 @@ impl DeliverySettings {
             let expected = "Authentication sets it, so omit one of the two";
             return Err(Violation::Header { name: name.clone(), expected });
         }
-        authentication.check(policy)
+        authentication.check(allow_http)
     }
 }
 
@@ -194,10 +196,9 @@ mod tests {
     #[test]
     fn what_can_not_be_sent_is_refused_by_name_and_never_shows_a_value() {
         for good in [&[("X-Api-Key", "s3cret"), ("Authorization", "Bearer x")][..], &[("api_key", "s3cret")]] {
-            assert_eq!(headers(good).check(&Policy::default()), Ok(()));
+            assert_eq!(headers(good).check(false), Ok(()));
         }
-        let twice =
-            headers(&[("x_key", "s3cret"), ("X-Key", "s3cret")]).check(&Policy::default()).unwrap_err().to_string();
+        let twice = headers(&[("x_key", "s3cret"), ("X-Key", "s3cret")]).check(false).unwrap_err().to_string();
         assert!(twice.contains("twice"), "{twice}");
         for (name, value) in [
             ("Webhook-Id", "s3cret"),
@@ -218,7 +219,7 @@ mod tests {
             ("x", "${s3cret}"),
             ("x", HIDDEN),
         ] {
-            let error = headers(&[(name, value)]).check(&Policy::default()).unwrap_err().to_string();
+            let error = headers(&[(name, value)]).check(false).unwrap_err().to_string();
             assert!(error.contains(&format!("{name:?}")) && !error.contains("s3cr"), "{error}");
         }
         for bad in [
@@ -227,7 +228,7 @@ mod tests {
             DeliverySettings { retry: Some(vec![1; 51]), ..DeliverySettings::default() },
             DeliverySettings { retry: Some(vec![2_592_000, 1]), ..DeliverySettings::default() },
         ] {
-            assert!(bad.check(&Policy::default()).is_err(), "{bad:?}");
+            assert!(bad.check(false).is_err(), "{bad:?}");
         }
         assert!(!format!("{:?}", headers(&[("x", "s3cret")])).contains("s3cret"));
     }
@@ -237,10 +238,10 @@ mod tests {
         let token = HiddenText("s3cret".to_owned());
         let bearer = Some(Authentication::Bearer { token });
         let both = DeliverySettings { authentication: bearer.clone(), ..headers(&[("AUTHORIZATION", "Bearer x")]) };
-        let error = both.check(&Policy::default()).unwrap_err().to_string();
+        let error = both.check(false).unwrap_err().to_string();
         assert!(error.contains("\"AUTHORIZATION\"") && error.contains("omit one of the two"), "{error}");
         let one = DeliverySettings { authentication: bearer, ..headers(&[("X-Api-Key", "s3cret")]) };
-        assert_eq!(one.check(&Policy::default()), Ok(()));
+        assert_eq!(one.check(false), Ok(()));
         assert!(!serde_json::to_string(&one.hidden()).unwrap().contains("s3cret"));
     }
 
@@ -250,7 +251,7 @@ mod tests {
         let mut after = headers(&[("x", HIDDEN), ("y", "three"), ("z", HIDDEN)]);
         after.reveal(Some(&before));
         assert_eq!(after, headers(&[("x", "one"), ("y", "three"), ("z", HIDDEN)]));
-        assert!(after.check(&Policy::default()).is_err());
+        assert!(after.check(false).is_err());
         assert_eq!(before.hidden(), headers(&[("x", HIDDEN), ("y", HIDDEN)]));
     }
 }

@@ -6,7 +6,8 @@ mod webhook_request;
 use std::fmt;
 
 pub use super::edit::webhook_request::{EventWanted, WebhookRequest};
-use super::kept::{self, RetainedText};
+use super::kept;
+use super::retained_text::RetainedText;
 use super::rules::{self, EventSlots, Policy, Seen, Violation};
 use super::{
     Client, DefinitionKey, DeliverySettings, Event, LogRecord, OldSecret, PendingDefinitions, Secret, Stamp, TokenKey,

@@ -11,33 +11,9 @@
 use std::collections::HashSet;
 
 use super::authentication::TOKEN_URL;
+use super::retained_text::RetainedText;
 use super::rules::Violation;
 use super::{Authentication, Endpoint, Webhook};
-
-/// A secret that stays because the change does not give it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RetainedText {
-    /// The value of this header.
-    Header(String),
-    /// The credential in this field of Authentication.
-    Credential(&'static str),
-    ClientKey,
-}
-
-impl RetainedText {
-    /// Whether it goes to the token URL too.
-    fn is_for_tokens(&self) -> bool {
-        !matches!(self, RetainedText::Header(_))
-    }
-
-    fn name(&self) -> String {
-        match self {
-            RetainedText::Header(name) => format!("The value of {name:?} in Headers"),
-            RetainedText::Credential(field) => (*field).to_owned(),
-            RetainedText::ClientKey => "Tls.ClientKey".to_owned(),
-        }
-    }
-}
 
 /// Checks that kept secrets go only to origins that they went to before.
 ///

@@ -6,39 +6,25 @@
 mod destinations;
 mod fields;
 mod limits;
+mod sizes;
 mod table;
+mod violation;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 pub use self::destinations::destinations;
 pub use self::fields::{Seen, UnknownTables, known_fields, unknown_table};
 pub use self::limits::DefinitionLimits;
-pub use self::table::{table, table_field};
-use super::guard::{Guard, Refused};
-use super::template::{Template, TemplateError};
-use super::{
-    BadSecret, BadUrl, Endpoint, Event, HiddenText, Payload, PendingDefinitions, Secret, UnknownFieldType, Webhook,
+pub use self::sizes::{
+    MAX_DESCRIPTION, MAX_FIELDS, MAX_FIELDS_BYTES, MAX_NAME, MAX_RECORD, MAX_TEMPLATE, MAX_URL, MAX_URLS,
 };
-use crate::id::{AccountId, EventId, WebhookId};
-use crate::vocabulary::{EventSource, Operation, UnknownEventSource};
-
-/// Max length of the name of an account, webhook, table or field, and of a label, in characters.
-pub const MAX_NAME: usize = 255;
-/// Max length of a description, in characters.
-pub const MAX_DESCRIPTION: usize = 10_000;
-/// Max length of an outgoing URL, in bytes.
-pub const MAX_URL: usize = 2048;
-/// Max outgoing URLs of a webhook.
-pub const MAX_URLS: usize = 100;
-/// Max names in a list of fields, and max fields of a table.
-pub const MAX_FIELDS: usize = 1000;
-/// Max total bytes of a list of fields, or of the texts of a table's fields. With [`MAX_TEMPLATE`] it keeps a
-/// definition under the megabyte that Kafka accepts in one record by default.
-pub const MAX_FIELDS_BYTES: usize = 256 * 1024;
-/// Max size of a definition as JSON, in bytes: a little under Kafka's default limit for one record.
-pub const MAX_RECORD: usize = 900_000;
-/// Max length of a payload template, in bytes.
-pub const MAX_TEMPLATE: usize = 256 * 1024;
+pub use self::table::{table, table_field};
+pub use self::violation::Violation;
+use super::guard::Guard;
+use super::template::Template;
+use super::{Endpoint, Event, HiddenText, Payload, PendingDefinitions, Secret, Webhook};
+use crate::id::EventId;
+use crate::vocabulary::{EventSource, Operation};
 
 /// The rules that an installation configures.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,126 +35,6 @@ pub struct Policy {
     pub unknown_tables: UnknownTables,
     /// Which addresses may be dialled.
     pub addresses: Guard,
-}
-
-/// Why a definition is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    #[error("{field} is required")]
-    Missing { field: &'static str },
-    #[error("{field} has {length} {unit}, and at most {most} are allowed")]
-    TooLong { field: &'static str, length: usize, most: usize, unit: &'static str },
-    #[error("{field} has an empty name in it")]
-    EmptyName { field: &'static str },
-    #[error("{field} has {value:?} twice")]
-    Twice { field: &'static str, value: String },
-    #[error("OutgoingUrls: {0}")]
-    Url(#[from] BadUrl),
-    #[error(
-        "OutgoingUrls: {0:?} is http, so messages and their secret can be read in transit: use https, or allow \
-         http in the configuration"
-    )]
-    Http(String),
-    #[error("CallThrottling is 0, so no call could be made: give the calls per second, or omit it for no limit")]
-    NoCalls,
-    #[error(
-        "CallThrottling is {calls}: give calls per second from 1 to {most}, which is the same as no limit \
-         (limits.call_throttling in the configuration)"
-    )]
-    Calls { calls: i64, most: u32 },
-    #[error(
-        "nothing to change: send at least one of Name, Description, OutgoingUrls, CallThrottling, Enabled, \
-         Timeout, RetrySchedule, Headers, Authentication, Tls, PayloadSecret, Order"
-    )]
-    NothingGiven,
-    #[error("Enabled is false, but a new webhook has no events yet: create its events with Enabled false")]
-    NothingToDisable,
-    #[error("the definition has {bytes} bytes as JSON, and at most {MAX_RECORD} are allowed: make it smaller")]
-    TooLarge { bytes: usize },
-    #[error(
-        "the secret was replaced a short time ago, and the old one is still valid because receivers may need it: wait \
-         until it expires, or send OverlapSeconds 0 to end it immediately"
-    )]
-    OldSecretStillGood,
-    #[error(
-        "the {owner} would have {wanted} {things}, and at most {most} are allowed: delete what is not needed, or have \
-         the limit raised in the configuration (definitions.{key})"
-    )]
-    Full { owner: &'static str, wanted: usize, most: usize, things: &'static str, key: &'static str },
-    #[error("{field} is {value}: {expected}")]
-    Handling { field: &'static str, value: String, expected: &'static str },
-    #[error("Headers has {name:?}: {expected}")]
-    Header { name: String, expected: &'static str },
-    #[error(
-        "{field}: {url:?} leads to {}, which is {}, so it would never be called: give another host, or have its \
-         network allowed in the configuration (delivery.allow_addresses)",
-        .refused.address(), .refused.kind()
-    )]
-    Address { field: &'static str, url: String, refused: Refused },
-    #[error(
-        "{secret} is not given, and the present one would go to {origin}, which is new in {field}: give it again, \
-         or use only the schemes, hosts and ports that it goes to now"
-    )]
-    KeptSecret { secret: String, field: &'static str, origin: String },
-    #[error("{field}: {reason}")]
-    Part { field: &'static str, reason: String },
-    #[error("Secret: {0}")]
-    Secret(#[from] BadSecret),
-    #[error(
-        "Secret can't be chosen: omit it. It is generated and returned when a webhook is created, and regenerateSecret \
-         replaces it"
-    )]
-    SecretGiven,
-    #[error("Name {name:?} is taken in account {account:?}, by webhook {other}")]
-    NameTaken { name: String, account: AccountId, other: WebhookId },
-    #[error("EventType {0:?} is unknown: use table.recordInsert, table.recordUpdate or table.recordDelete")]
-    EventType(String),
-    #[error("ObjectFields is only for table.recordUpdate, and EventType is {}: omit it", .0.event_type())]
-    FieldsWithoutUpdate(Operation),
-    #[error("EventSources: {0}")]
-    EventSource(#[from] UnknownEventSource),
-    #[error(
-        "{field}: table {table:?} has no field {name:?}{}: its declaration does not name it, and the stream has not \
-         shown it yet; correct the name, or add the field to the declaration (Tables in the file of outhook apply)",
-        fields::nearest(.nearest)
-    )]
-    UnknownField { field: &'static str, table: String, name: String, nearest: Option<String> },
-    #[error(
-        "ObjectName: table {table:?} is not declared{}, and definitions.unknown_tables = \"refuse\" allows events only \
-         on declared tables; correct the name, or declare the table (Tables in the file of outhook apply)",
-        fields::nearest(.nearest)
-    )]
-    UnknownTable { table: String, nearest: Option<String> },
-    #[error("CustomPayloadFields and CustomPayloadTemplate exclude each other: omit one of them")]
-    TwoPayloads,
-    #[error("CustomPayloadTemplate: {0}")]
-    Template(#[from] TemplateError),
-    #[error("Type: {0}")]
-    FieldType(#[from] UnknownFieldType),
-    #[error("the webhook has a {} event on {table:?} already, {other}: there can be only one", .operation.event_type())]
-    OnlyOne { operation: Operation, table: String, other: EventId },
-    #[error(
-        "the webhook has a table.recordUpdate event on {table:?} already, {other}, and one of them is for all \
-         fields: there can be one for all fields or several for selected fields (ObjectFields), not both"
-    )]
-    AllFields { table: String, other: EventId },
-    #[error(
-        "the webhook has a table.recordUpdate event on {table:?} with the same ObjectFields already, {other}: the \
-         order of the names makes no difference"
-    )]
-    SameFields { table: String, other: EventId },
-}
-
-impl Violation {
-    /// The conflicting event, if a conflict is the reason.
-    pub fn other_event(&self) -> Option<EventId> {
-        match self {
-            Violation::OnlyOne { other, .. }
-            | Violation::AllFields { other, .. }
-            | Violation::SameFields { other, .. } => Some(*other),
-            _ => None,
-        }
-    }
 }
 
 /// Parses an event type.
@@ -238,7 +104,7 @@ pub fn webhook(webhook: &Webhook, policy: &Policy) -> Result<(), Violation> {
     if webhook.call_throttling == Some(0) {
         return Err(Violation::NoCalls);
     }
-    webhook.handling.check(policy)
+    webhook.handling.check(policy.allow_http)
 }
 
 /// Checks that no other webhook of the account has the name.

@@ -7,7 +7,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_saphyr::{Location, Spanned};
 
 use super::{ApplyContext, Change, FileProblem, Plan, ProblemReason, Problems, WebhookPlan};
-use crate::definition::kept::{self, RetainedText};
+use crate::definition::kept;
+use crate::definition::retained_text::RetainedText;
 use crate::definition::rules::{self, EventSlots};
 use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
 use crate::definition::{

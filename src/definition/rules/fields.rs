@@ -100,11 +100,6 @@ fn nearest_of<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<St
     known.take(MOST_COMPARED).map(|known| (distance(known), known)).min().map(|(_, nearest)| cut(nearest))
 }
 
-/// The part of a refusal that names the nearest name.
-pub(super) fn nearest(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or(String::new(), |name| format!(" (the nearest is {name:?})"))
-}
-
 fn cut(name: &str) -> String {
     name.chars().take(COMPARED).collect()
 }
