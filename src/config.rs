@@ -7,6 +7,7 @@
 mod contradictions;
 mod document;
 mod kafka;
+mod key_locations;
 mod limits;
 mod prefix;
 mod problem;
@@ -15,6 +16,7 @@ mod reader;
 mod secrets;
 mod source;
 mod topic_pattern;
+mod value_error;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;

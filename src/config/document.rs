@@ -10,8 +10,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::key_locations::KeyLocations;
 use super::problem::ConfigProblem;
-use super::reader::{ValueReader, inside};
+use super::reader::ValueReader;
 use super::{ENVIRONMENT_PREFIX, properties, secrets};
 
 /// Keys and values with their places.
@@ -76,8 +77,7 @@ impl Override {
 impl<'i> ConfigDocument<'i> {
     pub(super) fn parse(path: &Path, text: &'i str, overrides: &'i [Override]) -> Result<Self, ConfigProblem> {
         let variables = overrides.iter().map(|set| (set.start, set.variable.clone())).collect();
-        let mut places =
-            KeyLocations { path: path.display().to_string(), lines: line_starts(text), variables, nodes: Vec::new() };
+        let mut places = KeyLocations::of_file(path.display().to_string(), text, variables);
         let mut root = DeTable::parse(text).map_err(|error| places.syntax_error(&error))?;
         for (position, set) in overrides.iter().enumerate() {
             if let Some(first) = overrides[..position].iter().find(|other| other.keys == set.keys) {
@@ -108,15 +108,15 @@ impl<'i> ConfigDocument<'i> {
 
     /// Whether the document has a key.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.places.nodes.iter().any(|node| node.key == key)
+        self.places.start_of(key).is_some()
     }
 
     /// Sets the place of a problem: that of its key, or of the nearest section around the key.
     pub(super) fn locate(&self, problem: &mut ConfigProblem) {
         let mut key = problem.key.as_str();
         loop {
-            if let Some(node) = self.places.nodes.iter().find(|node| node.key == key) {
-                problem.place = self.places.of(node.start);
+            if let Some(start) = self.places.start_of(key) {
+                problem.place = self.places.of(start);
                 return;
             }
             let Some(end) = key.rfind(['.', '[']) else { return };
@@ -156,69 +156,4 @@ fn put<'i>(root: &mut DeTable<'i>, keys: &'i [String], value: Spanned<DeValue<'i
     table.remove(last.as_str());
     table.insert(name(last), value);
     Ok(())
-}
-
-/// The place of each key and value.
-pub(super) struct KeyLocations {
-    /// The file's name in errors.
-    path: String,
-    /// Start of each line of the file, in bytes.
-    lines: Vec<usize>,
-    /// Variables with their start positions. The file is before the first.
-    variables: Vec<(usize, String)>,
-    nodes: Vec<DocumentNode>,
-}
-
-struct DocumentNode {
-    key: String,
-    start: usize,
-}
-
-impl KeyLocations {
-    /// Whether a position is in a variable.
-    pub(super) fn is_variable(&self, position: usize) -> bool {
-        self.variables.first().is_some_and(|(start, _)| *start <= position)
-    }
-
-    pub(super) fn of(&self, position: usize) -> String {
-        if let Some((_, variable)) = self.variables.iter().rev().find(|(start, _)| *start <= position) {
-            return variable.clone();
-        }
-        let line = self.lines.partition_point(|start| *start <= position).max(1);
-        format!("{}:{line}:{}", self.path, position - self.lines[line - 1] + 1)
-    }
-
-    fn syntax_error(&self, error: &toml::de::Error) -> ConfigProblem {
-        ConfigProblem {
-            place: self.of(error.span().map_or(0, |span| span.start)),
-            key: String::new(),
-            message: format!("invalid TOML: {}", error.message()),
-            help: Some("each line is name = value, with texts in quotes, or [section]: https://toml.io".to_owned()),
-        }
-    }
-
-    fn note_table(&mut self, section: &str, table: &DeTable<'_>) {
-        for (name, value) in table {
-            let key = inside(section, name.get_ref());
-            self.nodes.push(DocumentNode { key: key.clone(), start: name.span().start });
-            self.note_value(key, value);
-        }
-    }
-
-    fn note_value(&mut self, key: String, value: &Spanned<DeValue<'_>>) {
-        match value.get_ref() {
-            DeValue::Table(table) => self.note_table(&key, table),
-            DeValue::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.note_value(format!("{key}[{index}]"), item);
-                }
-            }
-            _ => {}
-        }
-        self.nodes.push(DocumentNode { key, start: value.span().start });
-    }
-}
-
-fn line_starts(text: &str) -> Vec<usize> {
-    std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::reader::ValueError;
+use super::value_error::ValueError;
 
 /// One problem of the configuration. Its texts contain no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,9 +12,10 @@ use serde::de::{Deserialize, Visitor};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::document::KeyLocations;
+use super::key_locations::{KeyLocations, inside};
 use super::problem::{ConfigProblem, ProblemText};
 use super::secrets;
+use super::value_error::ValueError;
 
 /// Deserializer of one value.
 pub(super) struct ValueReader<'d, 'i> {
@@ -30,26 +31,6 @@ pub(super) enum Fault {
     /// An error without key and place.
     Nowhere(ValueError),
     There(ConfigProblem),
-}
-
-/// serde's error about a value.
-#[derive(Debug)]
-pub(super) enum ValueError {
-    /// The expected kind of value, in serde's words.
-    Kind(String),
-    /// A section is expected.
-    Section,
-    UnknownKey {
-        given: String,
-        known: &'static [&'static str],
-    },
-    UnknownWord {
-        given: String,
-        known: &'static [&'static str],
-    },
-    MissingKey(&'static str),
-    /// A sentence of the type that refused the value.
-    Other(String),
 }
 
 impl<'d, 'i> ValueReader<'d, 'i> {
@@ -136,11 +117,6 @@ impl<'d, 'i> ValueReader<'d, 'i> {
             }
         }
     }
-}
-
-/// The key of a name inside a section.
-pub(super) fn inside(section: &str, name: &str) -> String {
-    if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
 }
 
 impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
