@@ -8,12 +8,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
+use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, Parameter, PathItem};
 use utoipa::openapi::security::{
     ClientCredentials, Flow, Http, HttpAuthScheme, OAuth2, Scopes, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::{Components, OpenApi, RefOr, Schema, Server, ServerBuilder};
-use utoipa::{OpenApi as _, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -120,8 +120,3 @@ pub(super) fn router(document: &OpenApi) -> Router<Arc<Api>> {
     let answer = move || async move { ([(CONTENT_TYPE, "application/json")], document.to_string()) };
     Router::new().route("/openapi.json", get(answer))
 }
-
-/// Placeholder for the schema of a webhook's change; [`schemas`] adds its fields.
-#[derive(Debug, ToSchema)]
-#[schema(as = WebhookChangeRequest)]
-pub(super) struct WebhookChange {}

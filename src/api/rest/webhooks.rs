@@ -13,7 +13,6 @@ use super::super::Api;
 use super::super::body::{JsonBody, OptionalBody};
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
-use super::super::openapi::WebhookChange;
 use super::shapes::{Listed, WebhookCreated, WebhookRead, WebhookShown};
 use crate::definition::edit::{self, EditError, WebhookRequest};
 use crate::definition::{Definitions, HiddenText, PendingDefinitions, Webhook, rules};
@@ -35,6 +34,11 @@ pub(super) struct SecretRequest {
     #[schema(ignore)]
     secret: Option<HiddenText>,
 }
+
+/// Placeholder for the schema of a webhook's change; `openapi::schemas` adds its fields.
+#[derive(Debug, ToSchema)]
+#[schema(as = WebhookChangeRequest)]
+pub(super) struct WebhookChange {}
 
 /// A webhook with its new secret.
 #[derive(Debug, Serialize, ToSchema)]
