@@ -58,7 +58,6 @@ pub(super) struct PreviewAnswer {
 /// A message to one URL.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-#[schema(as = Message)]
 pub(super) struct PreviewedMessage {
     message_id: String,
     call_id: String,
