@@ -18,9 +18,9 @@ mod wire;
 use std::sync::Arc;
 
 pub use self::debezium::WITH_STABLE_IDENTITY;
-pub use self::row::{EventDate, Field, Identity, Row, RowChange, Sequence, Value};
+pub use self::row::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
 pub use self::settings::{
-    EventSourceRule, Format, RowsSent, Settings, SnapshotRows, TableNaming, UNAVAILABLE_PLACEHOLDER, UnknownChange,
+    EventSourceRule, Format, RowsSent, Settings, SnapshotRows, TableNaming, UNAVAILABLE_PLACEHOLDER,
 };
 pub use self::whole_tables::WholeTables;
 

@@ -27,7 +27,7 @@ mod workers;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::{interval, timeout};
 
@@ -39,6 +39,7 @@ use crate::id::{Line, Place, RowKey, WriteCount};
 use crate::message_log::{CallStatus, LogEntry};
 use crate::receipt::Receipt;
 use crate::render::Message;
+use crate::time::since_1970;
 
 pub use self::config::Config;
 pub use self::lane::{LaneStatus, Takes};
@@ -312,13 +313,13 @@ impl Lanes {
     /// Registers a partition of the overflow log as owned by this instance, and with it a share of the calls of
     /// throttled webhooks. The share lasts as long as the returned lease.
     pub fn own(&self, partition: i32) -> SlotLease {
-        self.shared.throttle.own(partition, now())
+        self.shared.throttle.own(partition, since_1970())
     }
 
     /// Registers a partition of the row-order topic, for throttled webhooks with row order. Otherwise like
     /// [`Self::own`].
     pub fn own_in_order(&self, partition: i32) -> SlotLease {
-        self.shared.row_order_throttle.own(partition, now())
+        self.shared.row_order_throttle.own(partition, since_1970())
     }
 
     /// Returns a call that another lane may take. Defers or dead-letters any other.
@@ -357,11 +358,6 @@ impl Drop for Lanes {
 
 fn endpoint(call: &Call) -> &Arc<Endpoint> {
     &call.message.target.endpoints[call.message.endpoint]
-}
-
-/// The time since 1970.
-fn now() -> Duration {
-    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }
 
 /// A number for the jitter. A call's id is a hash, so its bits are random enough. Each attempt uses other bits.

@@ -9,9 +9,19 @@ use std::sync::OnceLock;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use super::settings::UnknownChange;
+use serde::Deserialize;
+
 use crate::json;
 use crate::vocabulary::{EventSource, Operation};
+
+/// Whether events with selected fields fire for an update whose `before` is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownChange {
+    #[default]
+    Fire,
+    Skip,
+}
 
 /// One change of one row.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Input, Row};
+use super::{Input, Row, UnknownChange};
 use crate::id::AccountId;
 use crate::vocabulary::EventSource;
 
@@ -100,15 +100,6 @@ pub enum SnapshotRows {
     #[default]
     Ignore,
     Insert,
-}
-
-/// Whether events with selected fields fire for an update whose `before` is absent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum UnknownChange {
-    #[default]
-    Fire,
-    Skip,
 }
 
 /// Whether a delete's `before` is the whole row (`whole`), or that is learned from updates (`learn`).

@@ -17,10 +17,11 @@ use super::throttle::{SendTime, Throttle};
 use super::transport::dial::Dialer;
 use super::transport::resolve::Resolver;
 use super::workers::Workers;
-use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, Retries, attempt_log, now};
+use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, Retries, attempt_log};
 use crate::id::Line;
 use crate::lifecycle::Stop;
 use crate::message_log::CallStatus;
+use crate::time::since_1970;
 
 pub(in crate::deliver) struct DeliveryContext {
     pub config: Config,
@@ -122,7 +123,7 @@ impl DeliveryContext {
     /// Returns any other call.
     pub fn given_up(&self, call: Call, trouble: Option<&FailureSummary>) -> Option<Call> {
         let Some(FailureSummary { cause, lasted }) = trouble else { return Some(call) };
-        let age = now().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
+        let age = since_1970().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
         if age.min(*lasted) <= self.schedule.lifetime(call.message.target.retry.as_deref()) {
             return Some(call);
         }
@@ -147,7 +148,7 @@ impl DeliveryContext {
     pub fn turn(&self, call: &Call) -> SendTime {
         let target = &call.message.target;
         let throttle = if target.is_in_row_order() { &self.row_order_throttle } else { &self.throttle };
-        target.call_throttling.map_or(SendTime::Now, |calls| throttle.take(target.webhook, calls, now()))
+        target.call_throttling.map_or(SendTime::Now, |calls| throttle.take(target.webhook, calls, since_1970()))
     }
 
     pub fn in_flight(&self) -> usize {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
 use rdkafka::consumer::ConsumerContext;
@@ -23,6 +23,7 @@ use super::{Backlog, Record, Turn, Unreadable};
 use crate::id::{Line, Place};
 use crate::lifecycle::Stopping;
 use crate::receipt::{Budget, Receipt};
+use crate::time::now_ms;
 
 /// How often the lines are planned.
 const LOOK: Duration = Duration::from_millis(10);
@@ -424,9 +425,4 @@ impl<B: Backlog> BacklogTask<B> {
         let (open, most) = (self.book.open_records(), self.book.most_open());
         open as f64 >= most as f64 * CROWDED || open.saturating_sub(self.lines.len()) > SETTLED
     }
-}
-
-/// The current time, milliseconds since 1970.
-fn now_ms() -> i64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_millis() as i64)
 }

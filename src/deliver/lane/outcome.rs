@@ -18,6 +18,7 @@ use crate::deliver::policy::schedule::NextAttempt;
 use crate::deliver::transport::failure::AttemptFailure;
 use crate::deliver::{Call, Cause, EndpointEvent, Outcome};
 use crate::message_log::CallStatus;
+use crate::time::since_1970;
 
 /// Ends a call that must not be sent any more. Returns any other call.
 pub(in crate::deliver) fn admit(lane: &Lane, held: QueuedCall) -> Option<QueuedCall> {
@@ -135,7 +136,7 @@ fn shown(class: Class, asked: Option<Duration>, cause: &Cause) -> Observation {
 
 fn delivered(lane: &Lane, held: QueuedCall) {
     let metrics = &lane.shared.metrics;
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
+    let now = since_1970().as_secs_f64();
     // Clocks differ between machines. A time in the future counts as no latency.
     let event_date = held.call.message.event_date.at.as_duration().as_secs_f64();
     metrics.from_event_date.record((now - event_date).max(0.0));

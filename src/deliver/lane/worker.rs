@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -20,6 +20,7 @@ use crate::deliver::transport::failure::{AttemptFailure, Limit, Stage};
 use crate::deliver::transport::signature::Signer;
 use crate::deliver::transport::tokens;
 use crate::rules::Authorization;
+use crate::time::since_1970;
 
 /// Max time to read the rest of a response. Opening a new connection is faster than waiting longer.
 const REST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -274,7 +275,7 @@ impl Worker {
         let mut connection = self.connection.take().expect("connect has set it");
         self.peer = connection.peer();
         self.authorization = authorization.cloned();
-        let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since_1970| since_1970.as_secs());
+        let now = since_1970().as_secs();
         let request = self.lane.route.request(message, authorization, &connection, &mut self.signer, now);
         // A timeout set by the webhook limits above all the wait for the response.
         let limit = match message.target.timeout {

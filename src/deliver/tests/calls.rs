@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::super::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, Retries, now};
+use super::super::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, Retries};
 use super::receiver;
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, MessageOrder, Secret};
@@ -17,6 +17,7 @@ use crate::message_log::{CallStatus, LogEntry};
 use crate::receipt::{Budget, Receipt, ReceiptTracker};
 use crate::render::Message;
 use crate::rules::{Live, Target};
+use crate::time::since_1970;
 
 /// Counts what happens to receipts.
 #[derive(Default)]
@@ -106,7 +107,7 @@ pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
         receipt: Receipt::open(book.clone(), n.into(), Budget::new(1 << 20)),
         attempts: 0,
         deferrals: 0,
-        offered_ms: now().as_millis() as i64,
+        offered_ms: since_1970().as_millis() as i64,
         step: WriteCount::FIRST,
         row: None,
         from_overflow: false,
