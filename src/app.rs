@@ -65,8 +65,10 @@ pub enum Error {
     Deliver(String),
     #[error("render.attachment_url: {0}")]
     AttachmentUrl(#[from] BadAttachmentUrl),
-    #[error("{0}")]
-    Settle(String),
+    #[error(transparent)]
+    MessageLog(#[from] message_log::StartError),
+    #[error(transparent)]
+    Settle(#[from] settle::StartError),
     #[error("[definitions]: {0}")]
     Store(#[from] StoreError),
     #[error("[stats]: {0}")]
@@ -91,9 +93,8 @@ impl App {
         let client = config.kafka.client();
         let kafka = client.clone().into_iter().collect();
         let store = Store::start(&config.definitions, &client, index.clone())?;
-        let log = message_log::LogWriter::new(&config.message_log, &kafka).map_err(Error::Settle)?;
-        let settle = Settle::new(sections_of_settle(config), &kafka, index.clone(), disabling(&store), log)
-            .map_err(Error::Settle)?;
+        let log = message_log::LogWriter::new(&config.message_log, &kafka)?;
+        let settle = Settle::new(sections_of_settle(config), &kafka, index.clone(), disabling(&store), log)?;
         let lanes =
             Lanes::new(config.delivery.clone(), calls_that_wait(config), settle.clone()).map_err(Error::Deliver)?;
         let (catalogue, endpoints) = (Arc::<Catalogue>::default(), Endpoints::new(lanes.clone()));

@@ -12,8 +12,8 @@ mod reading;
 mod tests;
 mod writer;
 
-pub use self::config::{Config, MessageLogLevel};
+pub use self::config::{Config, InvalidSetting, MessageLogLevel};
 pub use self::entry::{Attempt, CallStatus, LogEntry, Statuses, newest_of_calls, oldest_first};
 pub use self::filter::EntryFilter;
 pub use self::reading::{MessageLog, Origin};
-pub use self::writer::{LogWriter, client, describe_metrics};
+pub use self::writer::{LogWriter, StartError, client, describe_metrics};

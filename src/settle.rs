@@ -23,6 +23,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::gauge;
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 
 use self::dead_letterer::DeadLetterer;
 use self::operator::Operator;
@@ -38,7 +39,7 @@ use crate::receipt::Receipt;
 use crate::render::TooLarge;
 use crate::rules::Rule;
 
-pub use self::config::{Config, OperatorEvents, Overflow, Retries, RowOrder};
+pub use self::config::{Config, InvalidSetting, OperatorEvents, Overflow, Retries, RowOrder};
 pub use self::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind, PREFIX};
 pub use self::producer::MAX_RECORD_BYTES;
 #[cfg(test)]
@@ -74,6 +75,16 @@ pub struct Sections<'c> {
     pub operator_events: &'c OperatorEvents,
 }
 
+/// Why the writers can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// The Kafka client refuses its settings. `purpose` says which records or topic the producer is for.
+    #[error("the Kafka producer of {purpose} can't be created: {source}")]
+    Producer { purpose: String, source: KafkaError },
+}
+
 /// Settings of the clients that write. `client` has the connection settings of the cluster.
 pub fn clients(client: &ClientConfig) -> impl Iterator<Item = ClientConfig> {
     let settings = producer::settings(client, producer::WRITE_TIMEOUT_MS);
@@ -86,14 +97,14 @@ impl Settle {
     /// webhooks. Call it in a tokio runtime.
     ///
     /// # Errors
-    /// A contradictory setting, or a setting that the Kafka client refuses.
+    /// An invalid setting, or a setting that the Kafka client refuses.
     pub fn new(
         config: Sections<'_>,
         client: &ClientConfig,
         index: Arc<Index>,
         on_gone: OnGone,
         message_log: Arc<message_log::LogWriter>,
-    ) -> Result<Arc<Self>, String> {
+    ) -> Result<Arc<Self>, StartError> {
         config.dead_letters.check()?;
         config.retries.check()?;
         config.overflow.check()?;

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 /// The order in which a webhook's messages are sent. Letter case is ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Order)]
 #[serde(try_from = "String")]
 pub enum MessageOrder {
     /// No order.

@@ -6,6 +6,20 @@ use serde::Deserialize;
 
 use crate::kafka::topic_reader::days;
 
+/// A setting of this section is invalid. The text names it, its value and the fix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSetting {
+    #[error("message_log.partitions is {0}, but a topic has at least one: 12 is the default")]
+    NoPartitions(i32),
+    #[error("message_log.retention is 0s, so entries would be deleted unread: 7d is the default")]
+    NoRetention,
+    #[error(
+        "message_log.response_bytes is {0}, but an entry has at most {MAX_RESPONSE_BYTES} bytes of a response: 512 is \
+         the default"
+    )]
+    ResponseBytes(usize),
+}
+
 /// The message log: a topic with the outcome of each attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -54,22 +68,17 @@ impl Default for Config {
 
 impl Config {
     /// # Errors
-    /// A setting is invalid. The text names it, its value and the fix.
-    pub fn check(&self) -> Result<(), String> {
+    /// A setting is invalid.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
         let Self { partitions, retention, response_bytes, .. } = self;
         if *partitions < 1 {
-            return Err(format!(
-                "message_log.partitions is {partitions}, but a topic has at least one: 12 is the default"
-            ));
+            return Err(InvalidSetting::NoPartitions(*partitions));
         }
         if retention.is_zero() {
-            return Err("message_log.retention is 0s, so entries would be deleted unread: 7d is the default".into());
+            return Err(InvalidSetting::NoRetention);
         }
         if *response_bytes > MAX_RESPONSE_BYTES {
-            return Err(format!(
-                "message_log.response_bytes is {response_bytes}, but an entry has at most {MAX_RESPONSE_BYTES} bytes \
-                 of a response: 512 is the default"
-            ));
+            return Err(InvalidSetting::ResponseBytes(*response_bytes));
         }
         Ok(())
     }
@@ -87,7 +96,7 @@ mod tests {
             (Config { retention: Duration::ZERO, ..Config::default() }, "message_log.retention is 0s"),
             (Config { response_bytes: 65_537, ..Config::default() }, "message_log.response_bytes is 65537"),
         ] {
-            let refused = config.check().unwrap_err();
+            let refused = config.check().unwrap_err().to_string();
             assert!(refused.starts_with(part) && refused.contains("is the default"), "{refused}");
         }
     }

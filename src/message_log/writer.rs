@@ -32,6 +32,11 @@ const LINGER_MS: &str = "50";
 /// How often dropped entries are logged.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
+/// The producer of the message log can't be created, because the Kafka client refuses a setting.
+#[derive(Debug, thiserror::Error)]
+#[error("can't create the producer of the message log: {0}")]
+pub struct StartError(#[source] KafkaError);
+
 /// Writes the message log.
 pub struct LogWriter {
     level: MessageLogLevel,
@@ -46,11 +51,10 @@ impl LogWriter {
     ///
     /// # Errors
     /// The Kafka client refuses a setting.
-    pub fn new(config: &Config, client: &ClientConfig) -> Result<Arc<Self>, String> {
+    pub fn new(config: &Config, client: &ClientConfig) -> Result<Arc<Self>, StartError> {
         let Config { level, topic, response_bytes, .. } = config.clone();
         let producer = (level != MessageLogLevel::Off).then(|| producer(&topic, client)).transpose();
-        let producer = producer.map_err(|reason| format!("can't create the producer of the message log: {reason}"))?;
-        Ok(Arc::new(Self { level, response_bytes, topic, producer }))
+        Ok(Arc::new(Self { level, response_bytes, topic, producer: producer.map_err(StartError)? }))
     }
 
     /// How many bytes of the response an attempt's entry has, by the call's status and number of attempts so far;

@@ -10,6 +10,23 @@ use serde::de::Deserializer;
 use super::Tiers;
 use crate::kafka::topic_reader::days;
 
+/// A setting of one of these sections is invalid. The text names it, its value and the fix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSetting {
+    #[error("{key} is {partitions}, but a topic has at least one: {default} is the default")]
+    NoPartitions { key: &'static str, partitions: i32, default: i32 },
+    #[error("dead_letters.retention is 0s, so dead letters would be deleted unread: 30d is the default")]
+    NoRetention,
+    #[error("retries.tiers is empty, so calls could wait nowhere: remove it to use the default")]
+    NoTiers,
+    #[error("retries.tiers starts with {0:?}, but the first tier must be from 100ms to 1m")]
+    FirstTier(Duration),
+    #[error("retries.tiers has {0:?} before {1:?}, but each tier must be longer than the one before it")]
+    TiersNotAscending(Duration, Duration),
+    #[error("retries.tiers has {0:?}, but a tier must be whole milliseconds")]
+    FractionalTier(Duration),
+}
+
 /// The dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -38,20 +55,10 @@ impl Default for Config {
 
 impl Config {
     /// # Errors
-    /// A setting is invalid. The text names it, its value and the fix.
-    pub fn check(&self) -> Result<(), String> {
-        if self.partitions < 1 {
-            return Err(format!(
-                "dead_letters.partitions is {}, but a topic has at least one: 3 is the default",
-                self.partitions
-            ));
-        }
-        if self.retention.is_zero() {
-            return Err(
-                "dead_letters.retention is 0s, so dead letters would be deleted unread: 30d is the default".into()
-            );
-        }
-        Ok(())
+    /// A setting is invalid.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        at_least_one("dead_letters.partitions", self.partitions, 3)?;
+        if self.retention.is_zero() { Err(InvalidSetting::NoRetention) } else { Ok(()) }
     }
 }
 
@@ -106,8 +113,8 @@ impl Default for Overflow {
 
 impl Overflow {
     /// # Errors
-    /// A setting is invalid. The text names it, its value and the fix.
-    pub fn check(&self) -> Result<(), String> {
+    /// A setting is invalid.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
         at_least_one("overflow.partitions", self.partitions, 16)
     }
 }
@@ -133,16 +140,16 @@ impl Default for RowOrder {
 
 impl RowOrder {
     /// # Errors
-    /// A setting is invalid. The text names it, its value and the fix.
-    pub fn check(&self) -> Result<(), String> {
+    /// A setting is invalid.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
         at_least_one("row_order.partitions", self.partitions, 4)
     }
 }
 
-fn at_least_one(key: &str, partitions: i32, default: i32) -> Result<(), String> {
+fn at_least_one(key: &'static str, partitions: i32, default: i32) -> Result<(), InvalidSetting> {
     match partitions {
         1.. => Ok(()),
-        _ => Err(format!("{key} is {partitions}, but a topic has at least one: {default} is the default")),
+        _ => Err(InvalidSetting::NoPartitions { key, partitions, default }),
     }
 }
 
@@ -175,28 +182,18 @@ impl Retries {
     }
 
     /// # Errors
-    /// A setting is invalid. The text names it, its value and the fix.
-    pub fn check(&self) -> Result<(), String> {
-        if self.partitions < 1 {
-            return Err(format!(
-                "retries.partitions is {}, but a topic has at least one: 4 is the default",
-                self.partitions
-            ));
-        }
-        let Some(first) = self.tiers.first() else {
-            return Err("retries.tiers is empty, so calls could wait nowhere: remove it to use the default".into());
-        };
-        if !(SHORTEST_TIER..=LONGEST_FIRST_TIER).contains(first) {
-            return Err(format!("retries.tiers starts with {first:?}, but the first tier must be from 100ms to 1m"));
+    /// A setting is invalid.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        at_least_one("retries.partitions", self.partitions, 4)?;
+        let first = *self.tiers.first().ok_or(InvalidSetting::NoTiers)?;
+        if !(SHORTEST_TIER..=LONGEST_FIRST_TIER).contains(&first) {
+            return Err(InvalidSetting::FirstTier(first));
         }
         if let Some(pair) = self.tiers.windows(2).find(|pair| pair[0] >= pair[1]) {
-            return Err(format!(
-                "retries.tiers has {:?} before {:?}, but each tier must be longer than the one before it",
-                pair[0], pair[1]
-            ));
+            return Err(InvalidSetting::TiersNotAscending(pair[0], pair[1]));
         }
         match self.tiers.iter().find(|tier| tier.subsec_nanos() % 1_000_000 != 0) {
-            Some(tier) => Err(format!("retries.tiers has {tier:?}, but a tier must be whole milliseconds")),
+            Some(tier) => Err(InvalidSetting::FractionalTier(*tier)),
             None => Ok(()),
         }
     }

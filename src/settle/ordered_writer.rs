@@ -19,6 +19,7 @@ use rdkafka::producer::{FutureProducer, Producer as _, PurgeConfig};
 use tokio::sync::{mpsc, watch};
 use tracing::error;
 
+use super::StartError;
 use super::outgoing::Outgoing;
 use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS, is_too_large};
 use super::writer::RetryingWriter;
@@ -84,11 +85,11 @@ impl OrderedWriter {
     ///
     /// # Errors
     /// The Kafka client refuses its settings.
-    pub fn start(topic: &str, client: &ClientConfig, letters: Arc<RetryingWriter>) -> Result<Self, String> {
+    pub fn start(topic: &str, client: &ClientConfig, letters: Arc<RetryingWriter>) -> Result<Self, StartError> {
         let settings = Self::settings(client);
         settings
             .create_native_config()
-            .map_err(|reason| format!("the Kafka producer of topic {topic} can't be created: {reason}"))?;
+            .map_err(|source| StartError::Producer { purpose: format!("topic {topic}"), source })?;
         let (queue, records) = mpsc::channel(QUEUED);
         let (pending, stop) = (Arc::new(watch::Sender::new(0)), Arc::<Stop>::default());
         let pump = Pump {

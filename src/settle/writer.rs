@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::error;
 
+use super::StartError;
 use super::dead_letterer::DeadLetterer;
 use super::outgoing::{Outgoing, OutgoingKind};
 use super::producer::{
@@ -83,16 +84,19 @@ impl Drop for Pending {
 
 impl RetryingWriter {
     /// Call it in a tokio runtime.
+    ///
+    /// # Errors
+    /// The Kafka client refuses its settings.
     pub fn new(
         what: &'static str,
         pending_gauge: Gauge,
         client: &ClientConfig,
         giving_up: &Arc<DeadLetterer>,
-    ) -> Result<Arc<Self>, String> {
+    ) -> Result<Arc<Self>, StartError> {
         let settings = producer::settings(client, WRITE_TIMEOUT_MS);
         let alone = Renewed::new(producer::alone(&settings));
         let producer = Renewed::new(settings);
-        producer.make().map_err(|reason| format!("the Kafka producer of {what} can't be created: {reason}"))?;
+        producer.make().map_err(|source| StartError::Producer { purpose: what.to_owned(), source })?;
         Ok(Arc::new(Self {
             what,
             producer,
