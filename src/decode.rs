@@ -7,6 +7,7 @@ mod debezium;
 mod event_date;
 mod event_source;
 mod foreign;
+mod invalid_record;
 mod json;
 mod outhook;
 mod row;

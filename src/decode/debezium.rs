@@ -16,6 +16,7 @@ use self::key::RecordKey;
 pub use self::log::WITH_STABLE_IDENTITY;
 use self::placeholder::Placeholder;
 use self::source::Source;
+use super::invalid_record::InvalidRecord;
 use super::schema::SchemaCache;
 use super::{DecodeError, Decoded, Decoder, Format, Ignored, Input, Row, RowChange, RowsSent, SnapshotRows, foreign};
 use crate::vocabulary::Operation;
@@ -40,11 +41,11 @@ impl PartitionCache {
 
 pub(super) fn decode<'a>(decoder: &mut Decoder, input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
     let Some(text) = input.text(Format::Debezium)? else { return Ok(Decoded::Ignored(Ignored::Tombstone)) };
-    read(decoder, input, text).map_err(|reason| foreign::refuse(Format::Debezium, input, text, reason))
+    read(decoder, input, text).map_err(|reason| foreign::refuse(Format::Debezium, input, text, &reason))
 }
 
-fn read<'a>(decoder: &mut Decoder, input: &Input<'a>, text: &'a str) -> Result<Decoded<'a>, String> {
-    let message = envelope::read(text, &mut decoder.debezium.schemas).map_err(|error| error.to_string())?;
+fn read<'a>(decoder: &mut Decoder, input: &Input<'a>, text: &'a str) -> Result<Decoded<'a>, InvalidRecord> {
+    let message = envelope::read(text, &mut decoder.debezium.schemas)?;
     let Some(envelope) = message.envelope else { return Ok(Decoded::Ignored(Ignored::Tombstone)) };
     let operation = match envelope.op.as_deref() {
         Some("c") => Operation::Insert,
@@ -56,13 +57,13 @@ fn read<'a>(decoder: &mut Decoder, input: &Input<'a>, text: &'a str) -> Result<D
         },
         Some("t") => return Ok(Decoded::Ignored(Ignored::Truncate)),
         Some("m") => return Ok(Decoded::Ignored(Ignored::LogicalMessage)),
-        Some(op) => return Err(format!("`op` is {op:?}: it must be c, u, d, r, t or m")),
+        Some(op) => {
+            let rule = "be c, u, d, r, t or m";
+            return Err(InvalidRecord::UnknownText { key: "op", text: op.to_owned(), rule });
+        }
         None => {
-            return control::kind(text).map(Decoded::Ignored).ok_or_else(|| {
-                "`op` is missing: it must be c, u, d, r, t or m; the record is not a heartbeat, transaction or \
-                 schema change either"
-                    .to_owned()
-            });
+            let rule = "be c, u, d, r, t or m; the record is not a heartbeat, transaction or schema change either";
+            return control::kind(text).map(Decoded::Ignored).ok_or(InvalidRecord::Missing { key: "op", rule });
         }
     };
     change(decoder, input, envelope, message.has_schema, operation)
@@ -75,10 +76,11 @@ fn change<'a>(
     mut envelope: Envelope<'a>,
     has_schema: bool,
     operation: Operation,
-) -> Result<Decoded<'a>, String> {
-    let source = envelope.source.take().ok_or("`source` is missing: it must say which table changed")?;
+) -> Result<Decoded<'a>, InvalidRecord> {
+    let no_source = InvalidRecord::Missing { key: "source", rule: "say which table changed" };
+    let source = envelope.source.take().ok_or(no_source)?;
     if let Some(found) = foreign::other_rows(source.connector()) {
-        return Err(found.to_owned());
+        return Err(InvalidRecord::OtherRows(found));
     }
     let settings = &*decoder.settings;
     if signal::is_signal(settings.signal_table.as_deref(), &source, &envelope) {
@@ -95,7 +97,7 @@ fn change<'a>(
         Operation::Insert | Operation::Update => envelope.after.as_ref(),
         Operation::Delete => envelope.before.as_ref(),
     };
-    let row = row.ok_or_else(|| operation.missing_row())?;
+    let row = row.ok_or(InvalidRecord::MissingRow(operation))?;
     let op = envelope.op.as_deref().unwrap_or_default();
     let identity = source.identity(op, &key, row).unwrap_or_else(|| input.place());
 
@@ -139,7 +141,7 @@ fn trim<'a>(
     source: &Source<'_>,
     key: &RecordKey<'a>,
     before: &mut Option<Row<'a>>,
-) -> Result<bool, String> {
+) -> Result<bool, InvalidRecord> {
     let Some(row) = before else {
         // Some connectors send no old row; the key still identifies the deleted row.
         *before = key.row();

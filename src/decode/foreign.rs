@@ -1,6 +1,7 @@
 //! Recognises records that are not in the source's configured format. The error then names their format, instead of
 //! the first field that does not fit.
 
+use super::invalid_record::InvalidRecord;
 use super::json;
 use super::row::Row;
 use super::{DecodeError, Format, Input};
@@ -9,10 +10,10 @@ use super::{DecodeError, Format, Input};
 const REASON_CHARS: usize = 240;
 
 /// The error for a value that could not be read as `format`.
-pub(super) fn refuse(format: Format, input: &Input<'_>, text: &str, reason: String) -> DecodeError {
+pub(super) fn refuse(format: Format, input: &Input<'_>, text: &str, reason: &InvalidRecord) -> DecodeError {
     match json::row(text).as_ref().and_then(|record| other_format(format, input, record)) {
         Some(found) => DecodeError::OtherFormat { format: format.name(), found },
-        None => DecodeError::Malformed { format: format.name(), reason: shortened(reason) },
+        None => DecodeError::Malformed { format: format.name(), reason: shortened(reason.to_string()) },
     }
 }
 

@@ -12,6 +12,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
+use super::invalid_record::InvalidRecord;
 use super::json::{JsonText, NullableRow, ObjectKey, within};
 use super::{DecodeError, Decoded, Decoder, EventDate, Format, Identity, Ignored, Input, Row, RowChange, Sequence};
 use super::{Settings, foreign};
@@ -19,6 +20,9 @@ use crate::vocabulary::Operation;
 
 /// The keys of an [`OuthookRecord`]; all others are ignored.
 const KEYS: [&str; 8] = ["id", "account", "table", "operation", "source", "time", "before", "after"];
+
+/// The rule for `operation`, as an [`InvalidRecord`] shows it.
+const OPERATIONS: &str = "be insert, update or delete";
 
 /// The ignored keys of a record, in the record's order. Empty if the value is not a record.
 pub(super) fn unknown_keys(value: &[u8]) -> Vec<String> {
@@ -30,10 +34,10 @@ pub(super) fn unknown_keys(value: &[u8]) -> Vec<String> {
 pub(super) fn decode<'a>(decoder: &Decoder, input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
     let Some(text) = input.text(Format::Outhook)? else { return Ok(Decoded::Ignored(Ignored::Tombstone)) };
     serde_json::from_str::<OuthookRecord<'a>>(text)
-        .map_err(|error| error.to_string())
+        .map_err(InvalidRecord::from)
         .and_then(|record| record.into_change(&decoder.settings, input))
         .map(Decoded::Change)
-        .map_err(|reason| foreign::refuse(Format::Outhook, input, text, reason))
+        .map_err(|reason| foreign::refuse(Format::Outhook, input, text, &reason))
 }
 
 /// The record as parsed. Required keys are checked afterwards.
@@ -50,15 +54,15 @@ struct OuthookRecord<'a> {
 }
 
 impl<'a> OuthookRecord<'a> {
-    fn into_change(self, settings: &Settings, input: &Input<'a>) -> Result<RowChange<'a>, String> {
-        let table = required("table", self.table, "the table's name")?;
-        let operation = operation(&required("operation", self.operation, "insert, update or delete")?)?;
+    fn into_change(self, settings: &Settings, input: &Input<'a>) -> Result<RowChange<'a>, InvalidRecord> {
+        let table = required("table", self.table, "be the table's name")?;
+        let operation = operation(&required("operation", self.operation, OPERATIONS)?)?;
         let row = match operation {
             Operation::Insert | Operation::Update => &self.after,
             Operation::Delete => &self.before,
         };
         if row.is_none() {
-            return Err(operation.missing_row());
+            return Err(InvalidRecord::MissingRow(operation));
         }
         let source = match self.source {
             Some(text) => text.parse().ok(),
@@ -80,20 +84,24 @@ impl<'a> OuthookRecord<'a> {
     }
 }
 
-fn required<'a>(field: &str, value: Option<Cow<'a, str>>, what: &str) -> Result<Cow<'a, str>, String> {
+fn required<'a>(
+    key: &'static str,
+    value: Option<Cow<'a, str>>,
+    rule: &'static str,
+) -> Result<Cow<'a, str>, InvalidRecord> {
     match value {
         Some(text) if !text.is_empty() => Ok(text),
-        Some(_) => Err(format!("`{field}` is empty: it must be {what}")),
-        None => Err(format!("`{field}` is missing: it must be {what}")),
+        Some(_) => Err(InvalidRecord::Empty { key, rule }),
+        None => Err(InvalidRecord::Missing { key, rule }),
     }
 }
 
-fn operation(text: &str) -> Result<Operation, String> {
+fn operation(text: &str) -> Result<Operation, InvalidRecord> {
     match text {
         "insert" => Ok(Operation::Insert),
         "update" => Ok(Operation::Update),
         "delete" => Ok(Operation::Delete),
-        _ => Err(format!("`operation` is {text:?}: it must be insert, update or delete")),
+        _ => Err(InvalidRecord::UnknownText { key: "operation", text: text.to_owned(), rule: OPERATIONS }),
     }
 }
 

@@ -78,16 +78,6 @@ impl<'a> RowChange<'a> {
     }
 }
 
-impl Operation {
-    /// The error text for a change without the row that its messages would send.
-    pub(super) fn missing_row(self) -> String {
-        match self {
-            Operation::Insert | Operation::Update => format!("`after` is missing: an {self} needs the new row"),
-            Operation::Delete => "`before` is missing: a delete needs the deleted row".to_owned(),
-        }
-    }
-}
-
 /// A row's fields in the order of the source, each name once.
 #[derive(Debug, Default)]
 pub struct Row<'a> {

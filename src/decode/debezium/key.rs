@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::decode::invalid_record::InvalidRecord;
 use crate::decode::row::Row;
 use crate::decode::{json, wire};
 use crate::json::without_byte_order_mark;
@@ -29,13 +30,9 @@ impl<'a> RecordKey<'a> {
         }
     }
 
-    /// Why the key has no fields, and how to fix it.
-    pub(super) fn no_row(key: Option<&[u8]>) -> String {
-        let why = key.and_then(|key| wire::text(key).err()).map_or(String::new(), |reason| format!(" ({reason})"));
-        format!(
-            "the record's key is not a JSON object{why}, so it is unknown which values of the deleted row are real: \
-             write the connector's keys with JsonConverter, or set rows = \"whole\" if its tables are sent whole"
-        )
+    /// The error of a key that has no fields.
+    pub(super) fn no_row(key: Option<&[u8]>) -> InvalidRecord {
+        InvalidRecord::KeyWithoutFields(key.and_then(|key| wire::text(key).err()))
     }
 
     /// The key's fields; None if it is not a JSON object.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::decode::invalid_record::InvalidRecord;
 use crate::decode::json::{self, ObjectKey};
 use crate::decode::{EventDate, Input, TableNaming};
 
@@ -104,8 +105,9 @@ impl<'a> Source<'a> {
     }
 
     /// The table's name in definitions. MySQL has no schemas, so there `schema.table` is only the table.
-    pub(super) fn table(&self, naming: TableNaming) -> Result<Cow<'a, str>, String> {
-        let table = text(self.table).ok_or("`source.table` is missing: it must be the table's name")?;
+    pub(super) fn table(&self, naming: TableNaming) -> Result<Cow<'a, str>, InvalidRecord> {
+        let missing = InvalidRecord::Missing { key: "source.table", rule: "be the table's name" };
+        let table = text(self.table).ok_or(missing)?;
         let prefix = match naming {
             TableNaming::Table => None,
             TableNaming::SchemaTable => text(self.schema),
