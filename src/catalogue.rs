@@ -43,6 +43,15 @@ const MAX_NAME: usize = 256;
 /// Max bytes of the newest row changes of all tables.
 const MAX_SAMPLE_BYTES: usize = 32 * 1024 * 1024;
 
+/// A record of the stats topic is not that of a table. The text says why.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidRecord {
+    #[error("the key is not table/[\"account\",\"table\"]")]
+    Key,
+    #[error(transparent)]
+    Value(#[from] serde_json::Error),
+}
+
 /// Tables and fields seen in the stream. Partitions and readers share it.
 #[derive(Default)]
 pub struct Catalogue {
@@ -112,10 +121,9 @@ impl Catalogue {
     /// [`PREFIX`].
     ///
     /// # Errors
-    /// The key or the value is invalid; the text says why.
-    pub fn learn(&self, key: &str, value: &[u8]) -> Result<(), String> {
-        let (account, name): (String, String) =
-            serde_json::from_str(key).map_err(|_| "the key is not table/[\"account\",\"table\"]".to_owned())?;
+    /// The key or the value is invalid.
+    pub fn learn(&self, key: &str, value: &[u8]) -> Result<(), InvalidRecord> {
+        let (account, name): (String, String) = serde_json::from_str(key).map_err(|_| InvalidRecord::Key)?;
         let read = table_schema::read(value)?;
         match self.find_or_add(&account, &name) {
             Some(table) => self.tell_if_full(table.learn(&read)),

@@ -25,7 +25,7 @@ use crate::id::Line;
 pub use self::group::{EndpointStatus, Group, SILENT_MS};
 pub use self::orders::Forward;
 pub use self::report::{
-    BreakerStatus, EndpointsReport, ORDER_PREFIX, OVERFLOW, REPORT_PREFIX, RetryOrder, WaitingCalls,
+    BreakerStatus, EndpointsReport, InvalidRecord, ORDER_PREFIX, OVERFLOW, REPORT_PREFIX, RetryOrder, WaitingCalls,
 };
 
 /// Max orders that wait to be written. Writing takes only a moment while Kafka accepts records.
@@ -90,8 +90,8 @@ impl Endpoints {
     /// Applies an order from the topic. `key` is the part after [`ORDER_PREFIX`].
     ///
     /// # Errors
-    /// When the record is not an order. The text says why.
-    pub fn learn_order(&self, key: &str, value: &[u8], now_ms: i64) -> Result<(), String> {
+    /// When the record is not an order.
+    pub fn learn_order(&self, key: &str, value: &[u8], now_ms: i64) -> Result<(), InvalidRecord> {
         let order = RetryOrder::read(key, value)?;
         // An order from a clock that is ahead would cover calls that are not written yet, so they would never wait.
         self.carry_out(RetryOrder { at_ms: order.at_ms.min(now_ms), ..order });

@@ -137,9 +137,9 @@ impl SeenField {
 /// Parses the value of a record.
 ///
 /// # Errors
-/// The value is not that of a table's record; the text says why.
-pub(in crate::catalogue) fn read(value: &[u8]) -> Result<TableSchema, String> {
-    let record: TableRecord = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+/// The value is not that of a table's record.
+pub(in crate::catalogue) fn read(value: &[u8]) -> serde_json::Result<TableSchema> {
+    let record: TableRecord = serde_json::from_slice(value)?;
     let field = |(name, field): (String, FieldRecord)| {
         let kinds = field.kinds.iter().fold(Kinds::default(), |kinds, name| kinds.with_name(name));
         (name.into_boxed_str(), SeenField { kinds, place: field.place, last_seen: field.last_seen })

@@ -25,6 +25,18 @@ const CAUSE: usize = 200;
 /// They are from the clocks of different instances, and are rounded.
 const CLOCKS_MS: i64 = 1000;
 
+/// A record of the stats topic is not a report or an order. The text says why.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidRecord {
+    #[error("invalid endpoint report: {0}")]
+    Report(#[source] serde_json::Error),
+    #[error("invalid key {ORDER_PREFIX}{0}: the line is not a hexadecimal number")]
+    OrderKey(String),
+    /// Contains the key.
+    #[error("invalid value of {ORDER_PREFIX}{0}: expected one or two numbers of milliseconds")]
+    OrderValue(String),
+}
+
 /// The status of the endpoints of one instance.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -123,9 +135,9 @@ impl EndpointsReport {
     }
 
     /// # Errors
-    /// When the value is not a report. The text says why.
-    pub fn read(value: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(value).map_err(|error| format!("invalid endpoint report: {error}"))
+    /// When the value is not a report.
+    pub fn read(value: &[u8]) -> Result<Self, InvalidRecord> {
+        serde_json::from_slice(value).map_err(InvalidRecord::Report)
     }
 }
 
@@ -182,16 +194,15 @@ impl RetryOrder {
         Unwritten { key: format!("{ORDER_PREFIX}{:016x}", self.line.0), value: format!("{from}{}", self.at_ms) }
     }
 
-    pub(super) fn read(key: &str, value: &[u8]) -> Result<Self, String> {
-        let line = u64::from_str_radix(key, 16)
-            .map_err(|_| format!("invalid key {ORDER_PREFIX}{key}: the line is not a hexadecimal number"))?;
+    pub(super) fn read(key: &str, value: &[u8]) -> Result<Self, InvalidRecord> {
+        let line = u64::from_str_radix(key, 16).map_err(|_| InvalidRecord::OrderKey(key.to_owned()))?;
         let value = std::str::from_utf8(value).unwrap_or_default();
         let (from_ms, at_ms) = match value.split_once(' ') {
             Some((from, at)) => (from.parse().ok(), at.parse().ok()),
             None => (Some(i64::MIN), value.parse().ok()),
         };
         let (Some(from_ms), Some(at_ms)) = (from_ms, at_ms) else {
-            return Err(format!("invalid value of {ORDER_PREFIX}{key}: expected one or two numbers of milliseconds"));
+            return Err(InvalidRecord::OrderValue(key.to_owned()));
         };
         Ok(Self { line: Line(line), from_ms, at_ms })
     }

@@ -122,14 +122,14 @@ fn reports_and_orders_are_read_as_they_were_written() {
     let written = report(1000, vec![lane(true, Some(400))], 7, 900);
     let record = written.record("a");
     assert_eq!(record.key, "endpoints/a");
-    assert_eq!(EndpointsReport::read(record.value.as_bytes()), Ok(written));
+    assert_eq!(EndpointsReport::read(record.value.as_bytes()).unwrap(), written);
     assert!(EndpointsReport::read(b"[1").is_err());
     let order = RetryOrder::of_all(LINE, 1234);
     let Unwritten { key, value } = order.record();
     assert_eq!(key, "retry-now/fedcba9876543210");
-    assert_eq!(RetryOrder::read(&key[ORDER_PREFIX.len()..], value.as_bytes()), Ok(order));
+    assert_eq!(RetryOrder::read(&key[ORDER_PREFIX.len()..], value.as_bytes()).unwrap(), order);
     let recovery = RetryOrder { from_ms: 17, ..order };
-    assert_eq!(RetryOrder::read(&key[ORDER_PREFIX.len()..], recovery.record().value.as_bytes()), Ok(recovery));
+    assert_eq!(RetryOrder::read(&key[ORDER_PREFIX.len()..], recovery.record().value.as_bytes()).unwrap(), recovery);
     assert!(RetryOrder::read("nothing", b"1").is_err() && RetryOrder::read("1", b"soon").is_err());
 }
 

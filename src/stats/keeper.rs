@@ -9,10 +9,10 @@ use rdkafka::Message as _;
 use tokio::sync::watch;
 
 use super::Shared;
-use super::record::{self, Count};
+use super::record::{self, Count, InvalidCount};
 use super::writer::{StatsRecord, StatsWriter};
 use crate::catalogue;
-use crate::endpoints::{ORDER_PREFIX, REPORT_PREFIX};
+use crate::endpoints::{self, ORDER_PREFIX, REPORT_PREFIX};
 use crate::kafka::errors;
 use crate::store::{DefinitionsLog, LogEvent};
 use crate::telemetry::RepeatFilter;
@@ -210,8 +210,19 @@ impl Keeper {
     }
 }
 
+/// A record of the topic is invalid. The text says why.
+#[derive(Debug, thiserror::Error)]
+enum InvalidRecord {
+    #[error(transparent)]
+    Count(#[from] InvalidCount),
+    #[error(transparent)]
+    Table(#[from] catalogue::InvalidRecord),
+    #[error(transparent)]
+    Order(#[from] endpoints::InvalidRecord),
+}
+
 /// Applies one record. Skips a record without a value, and a key that only a newer version knows.
-fn learn(shared: &Shared, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+fn learn(shared: &Shared, key: &[u8], value: Option<&[u8]>) -> Result<(), InvalidRecord> {
     let (Ok(key), Some(value)) = (std::str::from_utf8(key), value) else { return Ok(()) };
     if let Some(key) = key.strip_prefix(record::PREFIX) {
         let count = Count::parse(key, value)?;

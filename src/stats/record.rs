@@ -31,6 +31,15 @@ pub(super) struct Count {
     pub totals: Totals,
 }
 
+/// A record is not a count. The text says why.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InvalidCount {
+    #[error("the key is not count/<event>/<hour>/<run>")]
+    Key,
+    #[error(transparent)]
+    Value(#[from] serde_json::Error),
+}
+
 /// Numbers of a record as JSON. Unknown keys of a newer version are ignored.
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
@@ -54,18 +63,17 @@ impl Count {
     /// Parses a record. `key` is the part after [`PREFIX`].
     ///
     /// # Errors
-    /// The record is not a count; the text says why.
-    pub fn parse(key: &str, value: &[u8]) -> Result<Self, String> {
-        let shape = || "the key is not count/<event>/<hour>/<run>".to_owned();
+    /// The record is not a count.
+    pub fn parse(key: &str, value: &[u8]) -> Result<Self, InvalidCount> {
         let mut parts = key.split('/');
         let (Some(event), Some(hour), Some(run), None) = (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(shape());
+            return Err(InvalidCount::Key);
         };
-        let event = event.parse().map_err(|_| shape())?;
-        let hour = hour.parse().map_err(|_| shape())?;
-        let run = Run(u64::from_str_radix(run, 16).map_err(|_| shape())?);
-        let Numbers { messages, calls, errors } = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+        let event = event.parse().map_err(|_| InvalidCount::Key)?;
+        let hour = hour.parse().map_err(|_| InvalidCount::Key)?;
+        let run = Run(u64::from_str_radix(run, 16).map_err(|_| InvalidCount::Key)?);
+        let Numbers { messages, calls, errors } = serde_json::from_slice(value)?;
         Ok(Self { event, hour, run, totals: Totals { messages, calls, errors } })
     }
 }
@@ -80,9 +88,9 @@ mod tests {
         let count = Count { event: "abc123".parse().unwrap(), hour: 489_000, run: Run(7), totals };
         assert_eq!(count.key(), "count/abc123/489000/0000000000000007");
         assert_eq!(count.value(), r#"{"messages":1,"calls":2,"errors":18446744073709551615}"#);
-        assert_eq!(Count::parse(&count.key()[PREFIX.len()..], count.value().as_bytes()), Ok(count));
+        assert_eq!(Count::parse(&count.key()[PREFIX.len()..], count.value().as_bytes()).unwrap(), count);
         let newer = br#"{"messages":1,"calls":2,"errors":18446744073709551615,"more":[]}"#;
-        assert_eq!(Count::parse("abc123/489000/7", newer), Ok(count));
+        assert_eq!(Count::parse("abc123/489000/7", newer).unwrap(), count);
     }
 
     #[test]
