@@ -6,5 +6,7 @@ mod letter;
 mod reader;
 
 pub use self::candidate::Candidate;
-pub use self::letter::{BadLetterId, Letter, LetterFilter, LetterId, LetterKind, UrlPrefix};
+pub use self::letter::{
+    BadLetterId, BadUrlPrefix, Letter, LetterFilter, LetterId, LetterKind, UnknownLetterKind, UrlPrefix,
+};
 pub use self::reader::{Letters, OpenedLetter};

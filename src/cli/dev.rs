@@ -55,10 +55,13 @@ fn style(json: bool) -> Style {
     }
 }
 
+/// A text that is not a duration over zero.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a duration: write it as 10s or 1m30s")]
+struct BadDuration(String);
+
 /// Parses `10s`, `1m 30s` and so on, and refuses zero.
-fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, BadDuration> {
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
-    parsed
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| format!("{text:?} is not a duration: write it as 10s or 1m30s"))
+    parsed.filter(|duration| !duration.is_zero()).ok_or_else(|| BadDuration(text.to_owned()))
 }

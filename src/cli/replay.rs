@@ -4,7 +4,7 @@
 mod output;
 mod selection;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, ParseIntError};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::Terminal;
 use super::replay::output::ReplayProgress;
 use super::replay::selection::{Selection, Unknown};
-use super::time_arg::moment;
+use super::time_arg::{BadTime, moment};
 use crate::config::{Config, SourceConfig};
 use crate::decode::{Decoder, WholeTables};
 use crate::kafka::topic_reader::{self, Spans, TopicReader};
@@ -279,12 +279,22 @@ fn quoted(text: &str) -> String {
     if text.bytes().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
+/// A text that is neither an offset nor a time.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum BadEdge {
+    #[error("{text} is not an offset: {source}")]
+    Offset { text: String, source: ParseIntError },
+    #[error("{0}, or an offset")]
+    Time(#[source] BadTime),
+}
+
 /// Parses an offset or a time.
-fn edge(text: &str) -> Result<Edge, String> {
+fn edge(text: &str) -> Result<Edge, BadEdge> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.parse().map(Edge::Offset).map_err(|error| format!("{text} is not an offset: {error}"));
+        let offset = text.parse().map(Edge::Offset);
+        return offset.map_err(|source| BadEdge::Offset { text: text.to_owned(), source });
     }
-    moment(text).map(Edge::Time).map_err(|error| format!("{error}, or an offset"))
+    moment(text).map(Edge::Time).map_err(BadEdge::Time)
 }
 
 #[cfg(test)]
@@ -330,7 +340,7 @@ mod tests {
         assert_eq!(edge("2026-11-24T10:00:00Z"), Ok(Edge::Time("2026-11-24T10:00:00Z".parse().unwrap())));
         assert!(matches!(edge("2d"), Ok(Edge::Time(_))));
         for bad in ["", "-5", "yesterday", "99999999999999999999"] {
-            let error = edge(bad).unwrap_err();
+            let error = edge(bad).unwrap_err().to_string();
             assert!(error.contains("offset"), "{bad}: {error}");
         }
     }

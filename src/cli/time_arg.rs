@@ -4,14 +4,17 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
+/// A text that is not a time in any of the forms that [`moment`] parses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a time: use 2026-11-24T15:00:00Z, 2026-11-24, or an age such as 90m or 2d")]
+pub(in crate::cli) struct BadTime(String);
+
 /// Parses a time of RFC 3339, a date or time without a zone, which is UTC, or an age: `90m`, `2d`.
 ///
 /// # Errors
 /// The text has none of these forms. The error shows them.
-pub(in crate::cli) fn moment(text: &str) -> Result<Timestamp, String> {
-    relative_to(text, Timestamp::now()).ok_or_else(|| {
-        format!("{text:?} is not a time: use 2026-11-24T15:00:00Z, 2026-11-24, or an age such as 90m or 2d")
-    })
+pub(in crate::cli) fn moment(text: &str) -> Result<Timestamp, BadTime> {
+    relative_to(text, Timestamp::now()).ok_or_else(|| BadTime(text.to_owned()))
 }
 
 fn relative_to(text: &str, now: Timestamp) -> Option<Timestamp> {

@@ -16,7 +16,7 @@ use crate::id::{AccountId, CallId, EventId, MessageId, RowKey, WebhookId};
 use crate::kafka::topic_reader::Record;
 use crate::settle::PREFIX;
 
-pub use self::filter::{LetterFilter, UrlPrefix};
+pub use self::filter::{BadUrlPrefix, LetterFilter, UrlPrefix};
 
 /// Max bytes of a header that is read. The longest header that this program writes is a URL.
 const MAX_TEXT: usize = 8 * 1024;
@@ -32,6 +32,11 @@ pub struct LetterId {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a dead letter's id: it has a partition and an offset, such as 2:1044")]
 pub struct BadLetterId(pub String);
+
+/// A text that is not a kind of dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a kind of dead letter: use call, record or redriven")]
+pub struct UnknownLetterKind(String);
 
 /// Kind of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,12 +210,12 @@ impl LetterKind {
 }
 
 impl FromStr for LetterKind {
-    type Err = String;
+    type Err = UnknownLetterKind;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownLetterKind> {
         let known =
             [LetterKind::Call, LetterKind::Record, LetterKind::Redriven].into_iter().find(|kind| kind.as_str() == text);
-        known.ok_or_else(|| format!("{text:?} is not a kind of dead letter: use call, record or redriven"))
+        known.ok_or_else(|| UnknownLetterKind(text.to_owned()))
     }
 }
 

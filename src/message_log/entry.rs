@@ -136,26 +136,23 @@ impl CallStatus {
     }
 }
 
-impl FromStr for CallStatus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|status| status.as_str() == text);
-        known.ok_or_else(|| format!("{text:?} is not a status: use Delivered, WillRetry, Exhausted or Cancelled"))
-    }
-}
-
 /// Statuses of a filter: one by its name, or `Failed` for the two statuses of a failed attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Statuses(pub Vec<CallStatus>);
 
-impl FromStr for Statuses {
-    type Err = String;
+/// A text that is not a status, nor `Failed`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a status: use Delivered, WillRetry, Exhausted or Cancelled, or Failed")]
+pub struct UnknownStatus(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "Failed" => Ok(Self(vec![CallStatus::WillRetry, CallStatus::Exhausted])),
-            text => text.parse().map(|status| Self(vec![status])).map_err(|error| format!("{error}, or Failed")),
+impl FromStr for Statuses {
+    type Err = UnknownStatus;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
+        if text == "Failed" {
+            return Ok(Self(vec![CallStatus::WillRetry, CallStatus::Exhausted]));
         }
+        let known = CallStatus::ALL.into_iter().find(|status| status.as_str() == text);
+        known.map(|status| Self(vec![status])).ok_or_else(|| UnknownStatus(text.to_owned()))
     }
 }

@@ -38,14 +38,17 @@ enum LetterReference {
     Message(MessageId),
 }
 
-impl FromStr for LetterReference {
-    type Err = String;
+/// A text that is not the id of a dead letter or of a message.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is neither a dead letter's id, such as 2:1044, nor a message's id, a UUID")]
+struct BadLetterReference(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for LetterReference {
+    type Err = BadLetterReference;
+
+    fn from_str(text: &str) -> Result<Self, BadLetterReference> {
         let letter = text.parse().map(Self::Letter);
-        letter
-            .or_else(|_| text.parse().map(Self::Message))
-            .map_err(|_| format!("{text:?} is neither a dead letter's id, such as 2:1044, nor a message's id, a UUID"))
+        letter.or_else(|_| text.parse().map(Self::Message)).map_err(|_| BadLetterReference(text.to_owned()))
     }
 }
 

@@ -62,6 +62,11 @@ pub struct UrlPrefix {
     rest: String,
 }
 
+/// A text that is not the beginning of a URL, or not of HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the beginning of a URL: use https://host or https://host:port, with or without a path")]
+pub struct BadUrlPrefix(String);
+
 impl UrlPrefix {
     /// Whether a URL begins with this prefix. `https://a.example` is not a prefix of `https://a.example.com/` or
     /// `https://a.example:8443/`.
@@ -87,14 +92,10 @@ impl UrlPrefix {
 }
 
 impl FromStr for UrlPrefix {
-    type Err = String;
+    type Err = BadUrlPrefix;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::read(text).ok_or_else(|| {
-            format!(
-                "{text:?} is not the beginning of a URL: use https://host or https://host:port, with or without a path"
-            )
-        })
+    fn from_str(text: &str) -> Result<Self, BadUrlPrefix> {
+        Self::read(text).ok_or_else(|| BadUrlPrefix(text.to_owned()))
     }
 }
 
@@ -125,7 +126,7 @@ mod tests {
             assert!(!begins(prefix, url), "{prefix} {url}");
         }
         for bad in ["a.example", "ftp://a.example", "https://", "/hooks", "", "https:// a"] {
-            assert!(bad.parse::<UrlPrefix>().unwrap_err().contains("beginning of a URL"), "{bad}");
+            assert!(bad.parse::<UrlPrefix>().unwrap_err().to_string().contains("beginning of a URL"), "{bad}");
         }
     }
 }
