@@ -52,7 +52,7 @@ async fn online(config: &Config, report: &mut CheckReport) -> Result<(), Command
     acls(&access.own, report);
     match cluster.access_to_definitions(config).await {
         Ok(missing) => acls(&missing, report),
-        Err(reason) => report.warning("access", reason),
+        Err(reason) => report.warning("access", reason.to_string()),
     }
     acls(&access.sources, report);
     access.unknown.iter().for_each(|reason| report.warning("access", reason.clone()));

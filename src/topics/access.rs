@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::client::Client;
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::task::spawn_blocking;
@@ -37,6 +37,20 @@ pub struct AccessReport {
     pub unknown: Vec<String>,
     /// Topics whose existence brokers hide from this client.
     hidden: BTreeSet<String>,
+}
+
+/// The access to the transactional id of the writers of definitions could not be found out.
+#[derive(Debug, thiserror::Error)]
+pub enum UnknownAccess {
+    /// The brokers accepted a timeout that Kafka refuses, so this client is now the writer.
+    #[error(
+        "the brokers do not limit the timeouts of transactions, so this check has taken the transactional id {id} over: \
+         a client that was writing definitions has to start again"
+    )]
+    TakenOver { id: String },
+    /// The brokers give no reason that says whether this client has the ACL.
+    #[error("it is not known whether this client may write with the transactional id {id}: {source}")]
+    Refused { id: String, source: KafkaError },
 }
 
 impl AccessReport {
@@ -88,14 +102,14 @@ impl Cluster {
         &self,
         names: BTreeSet<String>,
         ask: impl FnOnce(&Client<AdminContext>, &[String], Duration) -> KafkaResult<Answers> + Send + 'static,
-    ) -> Result<Answers, String> {
+    ) -> KafkaResult<Answers> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
         let asker = self.asker();
         let names: Vec<String> = names.into_iter().collect();
         let asked = spawn_blocking(move || ask(asker.client(), &names, PATIENCE)).await;
-        asked.expect("asking brokers does not panic").map_err(|error| error.to_string())
+        asked.expect("asking brokers does not panic")
     }
 }
 
@@ -104,7 +118,7 @@ impl Cluster {
 fn lacking(
     kind: ResourceKind,
     operations: &[AclOperation],
-    said: Result<Answers, String>,
+    said: KafkaResult<Answers>,
     unknown: &mut Vec<String>,
 ) -> Vec<MissingOperations> {
     let mut reasons = BTreeSet::new();
@@ -115,7 +129,7 @@ fn lacking(
     };
     let mut lack = |name, operations: Vec<AclOperation>| lacks.push(MissingOperations { kind, name, operations });
     match said {
-        Err(reason) => drop(reasons.insert(reason)),
+        Err(reason) => drop(reasons.insert(reason.to_string())),
         Ok(said) => said.into_iter().for_each(|(name, said)| match said {
             Said::Allowed(allowed) => {
                 lack(name, operations.iter().filter(|operation| !allowed.contains(operation)).copied().collect());
@@ -156,8 +170,8 @@ impl Cluster {
     /// It refuses the timeout before it takes the id over, so a current writer is not fenced.
     ///
     /// # Errors
-    /// The access is unknown, or the brokers do not limit timeouts. The text says which.
-    pub async fn access_to_definitions(&self, config: &Config) -> Result<Vec<MissingAcls>, String> {
+    /// The access is unknown, or the brokers do not limit timeouts.
+    pub async fn access_to_definitions(&self, config: &Config) -> Result<Vec<MissingAcls>, UnknownAccess> {
         let id = config.definitions.topic.clone();
         let (_, mut client) = store::clients(&config.definitions, &config.kafka.client());
         client.set("transaction.timeout.ms", TOO_LONG_MS);
@@ -166,10 +180,7 @@ impl Cluster {
             producer.init_transactions(PATIENCE)
         });
         let Err(refusal) = asked.await.expect("asking brokers does not panic") else {
-            return Err(format!(
-                "the brokers do not limit the timeouts of transactions, so this check has taken the transactional id {id} \
-                 over: a client that was writing definitions has to start again"
-            ));
+            return Err(UnknownAccess::TakenOver { id });
         };
         match refusal.rdkafka_error_code() {
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => Ok(Vec::new()),
@@ -181,9 +192,7 @@ impl Cluster {
                 };
                 Ok(Grantee::of(config).missing(vec![lack]))
             }
-            _ => {
-                Err(format!("it is not known whether this client may write with the transactional id {id}: {refusal}"))
-            }
+            _ => Err(UnknownAccess::Refused { id, source: refusal }),
         }
     }
 }

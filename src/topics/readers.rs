@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
+use tokio::task::JoinError;
 
 use super::cluster::{Cluster, PATIENCE};
 
@@ -13,16 +15,26 @@ pub struct ReadingGroup {
     pub topics: BTreeSet<String>,
 }
 
+/// Why the groups that read topics are unknown.
+#[derive(Debug, thiserror::Error)]
+pub enum UnknownReaders {
+    #[error(transparent)]
+    NoAnswer(#[from] KafkaError),
+    /// The client panicked while it read the answer, for example because a group's name is not UTF-8.
+    #[error(transparent)]
+    Panic(#[from] JoinError),
+}
+
 impl Cluster {
     /// The groups with members that read one of these topics. Groups without running members are not found, nor
     /// groups of the protocol of KIP-848, because this request does not show their assignments.
     ///
     /// # Errors
     /// The cluster does not answer, for example because this client may not ask.
-    pub async fn readers(&self, topics: BTreeSet<String>) -> Result<Vec<ReadingGroup>, String> {
+    pub async fn readers(&self, topics: BTreeSet<String>) -> Result<Vec<ReadingGroup>, UnknownReaders> {
         let asker = self.asker();
         let asked = tokio::task::spawn_blocking(move || {
-            let groups = asker.client().fetch_group_list(None, PATIENCE).map_err(|error| error.to_string())?;
+            let groups = asker.client().fetch_group_list(None, PATIENCE)?;
             let readers = groups.groups().iter().filter_map(|group| {
                 let assigned = group.members().iter().filter_map(|member| member.assignment());
                 let read: BTreeSet<String> =
@@ -31,7 +43,7 @@ impl Cluster {
             });
             Ok(readers.collect())
         });
-        asked.await.unwrap_or_else(|error| Err(error.to_string()))
+        asked.await?
     }
 }
 
