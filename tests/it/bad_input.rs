@@ -155,7 +155,7 @@ fn broken_configurations_are_refused_before_anything_starts() {
             |site| {
                 site.set("kafka.properties", toml::Table::from_iter([("enable.auto.commit".to_owned(), "true".into())]))
             },
-            "offsets are committed only behind settled records",
+            "offsets are committed only after their records are settled",
         ),
         (
             |site| {

@@ -133,7 +133,7 @@ fn queries_choose_messages_and_bad_ones_are_named() {
         ("MessageId=7", "MessageId: \"7\" is not a message's id"),
         ("Since=yesterday", "Since is \"yesterday\""),
         ("Limit=201", "Limit is \"201\": use a number from 1 to 200"),
-        ("Cursor=garbage", "Cursor: this is not a cursor"),
+        ("Cursor=garbage", "Cursor: this is not the cursor of an earlier page"),
     ] {
         let refused = acme.get(&format!("{path}?{query}"));
         assert_eq!((refused.status, refused.text("Code").as_str()), (400, "IncorrectQueryParameter"), "{query}");
