@@ -176,7 +176,7 @@ fn what_is_wrong_is_named_and_what_would_be_cancelled_is_left_out() {
     refused(&site, &site.changes, &["--from", "0", "--event", "nobody"], "(table.recordInsert of \"orders\")");
     refused(&site, &site.changes, &with(&["--from", "0", "--account", "zoo"]), "in account \"zoo\"");
     refused(&site, &site.changes, &with(&["--from", "0", "--partition", "2"]), "no partition 2: it has 2");
-    refused(&site, &site.changes, &with(&["--from", "1"]), "name one with --partition");
+    refused(&site, &site.changes, &with(&["--from", "1"]), "select one with --partition");
     refused(&site, &site.changes, &with(&["--from", "1h", "--to", "2h"]), "which is not after its start");
     refused(&site, &site.changes, &with(&["--from", "99", "--partition", "0"]), "is not written yet");
     assert_eq!(written(&site).len(), 0);

@@ -261,7 +261,7 @@ fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_kno
     assert_eq!(headers, [Some("call"), Some("unknown_definition"), Some("zzzzzy")]);
     assert_eq!(letter.value, waited.value);
     let cause = letter.header("outhook-cause").unwrap();
-    assert!(cause.contains("ended at 1000000 when the call was sent to wait; was it restored"), "{cause}");
+    assert!(cause.contains("but ended at 1000000 when the call was stored; was the topic restored"), "{cause}");
     let waits = |times: usize| {
         let records = broker.read_all(&tier).into_iter().chain(broker.read_all(&format!("{}.200ms", site.retries)));
         (records.filter(|record| waiting::field(record, waiting::EVENT) == Some("zzzzzz")).count() >= times)

@@ -182,7 +182,7 @@ fn what_is_too_large_for_the_topic_is_a_dead_letter_and_the_others_go_on_in_orde
     });
     let cause = letter.header("outhook-cause").unwrap();
     assert_eq!((letter.header("outhook-kind"), letter.header("outhook-class")), (Some("call"), Some("too_large")));
-    assert!(cause.contains(&site.row_order) && cause.contains("raise its max.message.bytes"), "{cause}");
+    assert!(cause.contains(&site.row_order) && cause.contains("raise the topic's max.message.bytes"), "{cause}");
 
     // A batch of many is too large, too, although each record is not.
     let before = number - 1;
