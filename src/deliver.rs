@@ -194,7 +194,7 @@ impl Lanes {
             let (mut looks, mut counts, mut reviews) = (interval(LOOK), interval(COUNT), interval(REVIEW));
             loop {
                 let act = tokio::select! {
-                    _ = looks.tick() => LaneMap::expire,
+                    _ = looks.tick() => LaneMap::maintain,
                     _ = counts.tick() => LaneMap::count,
                     _ = reviews.tick() => LaneMap::end_remembered,
                 };
@@ -258,7 +258,7 @@ impl Lanes {
     /// The call, when its lane has no place for it.
     pub fn offer(&self, mut call: Call) -> Result<(), Box<Call>> {
         while let Some(lane) = self.map.lane(&call) {
-            self.map.is_of_its_line(&lane);
+            self.map.claim_line(&lane);
             match lane.push(call) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Closed(back)) => {

@@ -94,7 +94,7 @@ impl Handler for Pipeline {
 
 /// Dead-letters offsets that can't be read.
 fn dead_letter(settle: &Settle, Unreadable { place, last, cause }: &Unreadable, receipt: Receipt) {
-    settle.not_read(place, *last, cause, &receipt);
+    settle.unreadable(place, *last, cause, &receipt);
     receipt.settle();
 }
 

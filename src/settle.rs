@@ -51,7 +51,7 @@ pub use self::writer::describe_metrics;
 /// Ends calls and records, or writes calls to a topic where they wait and survive this process.
 pub struct Settle {
     letters: Arc<RetryingWriter>,
-    giving_up: Arc<DeadLetterer>,
+    dead_letterer: Arc<DeadLetterer>,
     retries: Arc<RetryingWriter>,
     tiers: Tiers,
     overflow: Arc<str>,
@@ -109,15 +109,15 @@ impl Settle {
         config.retries.check()?;
         config.overflow.check()?;
         config.row_order.check()?;
-        let giving_up = DeadLetterer::new(&config.dead_letters.topic, message_log.clone());
-        let writer = |what, pending| RetryingWriter::new(what, pending, client, &giving_up);
+        let dead_letterer = DeadLetterer::new(&config.dead_letters.topic, message_log.clone());
+        let writer = |what, pending| RetryingWriter::new(what, pending, client, &dead_letterer);
         let letters = writer("dead letters", gauge!("outhook_dead_letters_pending"))?;
         let operator_writer = writer("operator events", gauge!("outhook_operator_events_pending"))?;
         Ok(Arc::new(Self {
             in_order: OrderedWriter::start(&config.row_order.topic, client, letters.clone())?,
             letters,
             retries: writer("retries", gauge!("outhook_retries_pending"))?,
-            giving_up: giving_up.clone(),
+            dead_letterer: dead_letterer.clone(),
             tiers: config.retries.tiers(),
             overflow: config.overflow.topic.as_str().into(),
             operator: Operator::new(&config.operator_events.topic, operator_writer),
@@ -142,15 +142,16 @@ impl Settle {
         self.write_dead_letter(dead_letter::too_large(input, rule, message, reason, now), receipt);
     }
 
-    /// Dead-letters a record of a retry topic that is not a valid call. Otherwise like [`Settle::undecodable`].
-    pub fn unreadable(&self, input: &Input<'_>, reason: &InvalidCall, receipt: &Receipt) {
-        self.write_dead_letter(dead_letter::unreadable(input, &reason.to_string(), Timestamp::now()), receipt);
+    /// Dead-letters a record of a retry topic, the overflow log or the row-order topic that is not a valid call.
+    /// Otherwise like [`Settle::undecodable`].
+    pub fn not_a_call(&self, input: &Input<'_>, reason: &InvalidCall, receipt: &Receipt) {
+        self.write_dead_letter(dead_letter::not_a_call(input, &reason.to_string(), Timestamp::now()), receipt);
     }
 
     /// Writes a dead letter for the offsets from `place` to `last`, which can't be read. Otherwise like
     /// [`Settle::undecodable`].
-    pub fn not_read(&self, place: &Place, last: i64, cause: &str, receipt: &Receipt) {
-        self.write_dead_letter(dead_letter::not_read(place, last, cause, Timestamp::now()), receipt);
+    pub fn unreadable(&self, place: &Place, last: i64, cause: &str, receipt: &Receipt) {
+        self.write_dead_letter(dead_letter::unreadable(place, last, cause, Timestamp::now()), receipt);
     }
 
     /// Lets a due call wait again. This instance can't send it now, because its definition is not known or not ready
@@ -179,8 +180,8 @@ impl Settle {
             self.index.as_of()
         );
         let cause = Cause { class: "unknown_definition", status: None, text };
-        let letter = self.giving_up.letter(call, body, &cause);
-        self.letters.write_then_settle(self.giving_up.letters.clone(), letter, share);
+        let letter = self.dead_letterer.letter(call, body, &cause);
+        self.letters.write_then_settle(self.dead_letterer.topic.clone(), letter, share);
     }
 
     /// Logs that a stored call is cancelled.
@@ -210,7 +211,7 @@ impl Settle {
 
     fn write_dead_letter(&self, letter: Outgoing, receipt: &Receipt) {
         let share = receipt.share(letter.size());
-        self.letters.write_then_settle(self.giving_up.letters.clone(), letter, share);
+        self.letters.write_then_settle(self.dead_letterer.topic.clone(), letter, share);
     }
 
     /// Waits until all records under way are acknowledged, or dropped by [`Settle::stop`].
@@ -244,7 +245,7 @@ impl CallSink for Settle {
             Outcome::Delivered | Outcome::Cancelled => call.receipt.settle(),
             Outcome::Exhausted { cause } => {
                 let letter = dead_letter::of_call(&call, &cause, Timestamp::now());
-                self.letters.write_then_settle(self.giving_up.letters.clone(), letter, call.receipt);
+                self.letters.write_then_settle(self.dead_letterer.topic.clone(), letter, call.receipt);
             }
         }
     }

@@ -144,8 +144,8 @@ impl DeliveryContext {
         LaneKey::of(call).line()
     }
 
-    /// Whether a call may be sent now, by the `CallThrottling` of its webhook.
-    pub fn turn(&self, call: &Call) -> SendTime {
+    /// Takes the slot of a call, if its webhook has a `CallThrottling`; says when the call may be sent.
+    pub fn take_slot(&self, call: &Call) -> SendTime {
         let target = &call.message.target;
         let throttle = if target.is_in_row_order() { &self.row_order_throttle } else { &self.throttle };
         target.call_throttling.map_or(SendTime::Now, |calls| throttle.take(target.webhook, calls, since_1970()))

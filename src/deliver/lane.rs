@@ -225,7 +225,7 @@ impl Lane {
             match self.turn_of_first(&state) {
                 SendTime::Now => {}
                 SendTime::In(wait) if !std::mem::replace(&mut state.pausing, true) => return NextAction::Pause(wait),
-                // Without a share of the webhook's throttle slots, fresh calls soon go to the overflow log. `expire`
+                // Without a share of the webhook's throttle slots, fresh calls soon go to the overflow log. `maintain`
                 // wakes the parked workers.
                 SendTime::In(_) | SendTime::Never => {
                     state.parked.push(wake.clone());
@@ -316,7 +316,7 @@ impl Lane {
     /// Removes a lane without calls and workers from the map, unless its endpoint failed recently.
     pub fn end_if_left(self: &Arc<Self>) {
         let mut state = self.state();
-        let is_over = state.is_left() && !self.health.has_failed_within(MEMORY, Instant::now());
+        let is_over = state.is_idle() && !self.health.has_failed_within(MEMORY, Instant::now());
         state.closed |= is_over;
         drop(state);
         if is_over {
@@ -324,11 +324,11 @@ impl Lane {
         }
     }
 
-    /// Whether the lane has neither calls nor workers. Such a lane releases its queues, because very many lanes may
-    /// be remembered. It is checked for expired calls again after the next call.
-    fn rests(&self) -> bool {
+    /// Releases the queues of a lane that has neither calls nor workers, because very many lanes may be remembered.
+    /// Returns whether it did. The lane is maintained again after the next call.
+    fn release_if_idle(&self) -> bool {
         let mut state = self.state();
-        let rests = state.is_left();
+        let rests = state.is_idle();
         if rests {
             state.looked_after = false;
             (state.queue, state.rows, state.parked) = Default::default();
@@ -336,13 +336,14 @@ impl Lane {
         rests
     }
 
-    /// Defers the calls that have been queued for too long, because the endpoint does not keep up. Returns false if
-    /// the lane needs no check until the next call.
+    /// What is due at intervals: releases the queues of an idle lane, ends a throttled lane that other instances serve,
+    /// puts due retries back, wakes workers, and defers the calls that have been queued for too long. Returns false if
+    /// the lane needs no maintenance until the next call.
     ///
     /// Calls in row order stay, unless this instance reads no partition of the row-order topic any more and the
     /// webhook is throttled: then other instances read them.
-    pub fn expire(self: &Arc<Self>) -> bool {
-        if self.rests() {
+    pub fn maintain(self: &Arc<Self>) -> bool {
+        if self.release_if_idle() {
             self.end_if_left();
             return false;
         }
@@ -411,7 +412,7 @@ impl Lane {
 
 impl LaneState {
     /// Whether the lane has neither calls nor workers.
-    fn is_left(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.workers == 0 && self.calls == 0
     }
 

@@ -17,9 +17,9 @@ use crate::time::now_ms;
 
 /// Min time between two reviews of all waiting calls. A change of definitions may have ended some of them, or may
 /// have moved them to another line.
-const REVIEW_AT_MOST: Duration = Duration::from_secs(5);
+const MIN_REVIEW_INTERVAL: Duration = Duration::from_secs(5);
 /// Max time between two reviews of the overflow log: some calls may have waited for too long.
-const REVIEW_AT_LEAST: Duration = Duration::from_secs(60);
+const MAX_REVIEW_INTERVAL: Duration = Duration::from_secs(60);
 /// Min time between two reviews of a retry topic. Its calls are due at some time anyway.
 const REVIEW_TIMED: Duration = Duration::from_secs(30);
 
@@ -189,10 +189,10 @@ impl Backlog for RetryHandler {
     fn wants_review(&mut self, waiting: usize) -> bool {
         let ((last, known), as_of) = (self.reviewed, self.calls.definitions.as_of());
         let since = last.elapsed();
-        let at_most = REVIEW_AT_MOST + REVIEW_EACH * u32::try_from(waiting).unwrap_or(u32::MAX);
+        let at_most = MIN_REVIEW_INTERVAL + REVIEW_EACH * u32::try_from(waiting).unwrap_or(u32::MAX);
         let is_due = match self.is_timed() {
             true => since >= at_most.max(REVIEW_TIMED) && as_of != known,
-            false => since >= at_most && (as_of != known || since >= REVIEW_AT_LEAST),
+            false => since >= at_most && (as_of != known || since >= MAX_REVIEW_INTERVAL),
         };
         if is_due {
             self.reviewed = (Instant::now(), as_of);

@@ -48,7 +48,7 @@ impl StoredCalls {
     /// letter.
     pub fn read(&self, record: &Record<'_>, receipt: &Receipt) -> Option<(StoredCall, Due)> {
         let read = StoredCall::read_waiting(|name| record.header(name));
-        read.map_err(|reason| self.settle.unreadable(&input(record), &reason, receipt)).ok()
+        read.map_err(|reason| self.settle.not_a_call(&input(record), &reason, receipt)).ok()
     }
 
     /// The call with the current settings of its webhook. None if it can't be sent: then it has ended, or waits

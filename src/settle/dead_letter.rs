@@ -60,13 +60,13 @@ pub(super) fn too_large(
 }
 
 /// The dead letter of a retry topic's record that is not a valid call, with the record's key and value unchanged.
-pub(super) fn unreadable(input: &Input<'_>, reason: &str, now: Timestamp) -> Outgoing {
+pub(super) fn not_a_call(input: &Input<'_>, reason: &str, now: Timestamp) -> Outgoing {
     of_record(input, "undecodable", OutgoingHeaders::new("record").cause("undecodable", reason), now)
 }
 
 /// The dead letter of the offsets from `place` to `last`, which Kafka's client can't read. Only their position is
 /// known.
-pub(super) fn not_read(place: &Place, last: i64, cause: &str, now: Timestamp) -> Outgoing {
+pub(super) fn unreadable(place: &Place, last: i64, cause: &str, now: Timestamp) -> Outgoing {
     let told = match place.offset == last {
         true => format!("nothing can be read at this offset: {cause}"),
         false => format!("nothing can be read from this offset to {last}: {cause}"),

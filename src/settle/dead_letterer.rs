@@ -21,14 +21,14 @@ const TOO_LARGE: &str = "too_large";
 
 pub(super) struct DeadLetterer {
     /// The dead-letter topic.
-    pub letters: Arc<str>,
+    pub topic: Arc<str>,
     message_log: Arc<message_log::LogWriter>,
     last_told: Mutex<Option<Instant>>,
 }
 
 impl DeadLetterer {
     pub fn new(letters: &str, message_log: Arc<message_log::LogWriter>) -> Arc<Self> {
-        Arc::new(Self { letters: letters.into(), message_log, last_told: Mutex::default() })
+        Arc::new(Self { topic: letters.into(), message_log, last_told: Mutex::default() })
     }
 
     /// Counts and logs the call as exhausted, and returns its dead letter.

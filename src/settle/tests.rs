@@ -287,7 +287,7 @@ async fn what_can_not_be_read_is_told_with_its_place_and_the_cause() {
     let bench = Bench::new();
     let place = Place { topic: "changes".into(), partition: 1, offset: 42 };
     let receipt = bench.receipt();
-    bench.settle.not_read(&place, 44, "Decompression failed; raise the limit", &receipt);
+    bench.settle.unreadable(&place, 44, "Decompression failed; raise the limit", &receipt);
     receipt.settle();
     bench.settle.drained().await;
     assert_eq!(bench.book.counts(), [1, 2, 0]);

@@ -28,7 +28,7 @@ pub(super) struct RetryingWriter {
     producer: Renewed,
     /// Writes records that were refused for their size: perhaps another record of the batch was too large.
     alone: Renewed,
-    giving_up: Arc<DeadLetterer>,
+    dead_letterer: Arc<DeadLetterer>,
     /// Spawns tasks from the client's thread.
     runtime: Handle,
     /// Number of records under way.
@@ -91,7 +91,7 @@ impl RetryingWriter {
         what: &'static str,
         pending_gauge: Gauge,
         client: &ClientConfig,
-        giving_up: &Arc<DeadLetterer>,
+        dead_letterer: &Arc<DeadLetterer>,
     ) -> Result<Arc<Self>, StartError> {
         let settings = producer::settings(client, WRITE_TIMEOUT_MS);
         let alone = Renewed::new(producer::alone(&settings));
@@ -101,7 +101,7 @@ impl RetryingWriter {
             what,
             producer,
             alone,
-            giving_up: giving_up.clone(),
+            dead_letterer: dead_letterer.clone(),
             runtime: Handle::current(),
             pending: watch::Sender::new(0),
             pending_gauge,
@@ -112,8 +112,8 @@ impl RetryingWriter {
 
     /// Writes the dead letter of a call that `topic` refused for its size. Otherwise like [`Self::write_then_settle`].
     pub fn dead_letter(self: &Arc<Self>, record: &Outgoing, topic: &str, receipt: Receipt) {
-        let letter = self.giving_up.too_large(record, topic);
-        self.write_then_settle(self.giving_up.letters.clone(), letter, receipt);
+        let letter = self.dead_letterer.too_large(record, topic);
+        self.write_then_settle(self.dead_letterer.topic.clone(), letter, receipt);
     }
 
     /// Writes the record, retrying until it is acknowledged, then settles the receipt. Drops the receipt if it is
@@ -185,8 +185,8 @@ impl RetryingWriter {
                 // Waiting does not make the record smaller.
                 Err(reason) if is_too_large(&reason) && record.has_spare_bytes() => leave_out(&topic, &mut record),
                 Err(reason) if is_too_large(&reason) && matches!(record.kind, OutgoingKind::Retry) => {
-                    record = self.giving_up.too_large(&record, &topic);
-                    topic = self.giving_up.letters.clone();
+                    record = self.dead_letterer.too_large(&record, &topic);
+                    topic = self.dead_letterer.topic.clone();
                 }
                 Err(reason) => {
                     self.tell(&topic, &record, &reason);

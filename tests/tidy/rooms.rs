@@ -162,6 +162,7 @@ pub const EFFECTS: &[&str] = &[
     "SystemTime::now",
     "Uuid::new_v4",
     "ring::rand",
+    "crate::time",
 ];
 
 /// Names of shared mutable state, and of types that can hide it. Pure code may not use them either.
@@ -172,7 +173,7 @@ pub struct SharedState {
 }
 
 pub const SHARED_STATE: SharedState = SharedState {
-    names: &["std::sync::atomic", "std::sync::Mutex", "std::sync::RwLock", "std::any", "dashmap"],
+    names: &["std::sync::atomic", "std::sync::Mutex", "std::sync::RwLock", "parking_lot", "std::any", "dashmap"],
     modules: &[
         "decode::whole_tables",
         "endpoints::orders",

@@ -52,7 +52,7 @@ impl LaneMap {
     }
 
     /// Makes this the lane of its line. Lanes of older versions of the webhook may have been used for the line since.
-    pub fn is_of_its_line(&self, lane: &Arc<Lane>) {
+    pub fn claim_line(&self, lane: &Arc<Lane>) {
         let line = lane.key.line();
         if !self.lines.get(&line).is_some_and(|known| Arc::ptr_eq(&known, lane)) {
             self.lines.insert(line, lane.clone());
@@ -116,9 +116,9 @@ impl LaneMap {
     }
 
     /// Checks the lanes that have calls: a call that has been queued for too long is deferred.
-    pub fn expire(&self) {
+    pub fn maintain(&self) {
         let mut lanes = std::mem::take(&mut *self.busy());
-        lanes.retain(|lane| lane.expire());
+        lanes.retain(|lane| lane.maintain());
         let mut busy = self.busy();
         if !self.shared.is_stopping() {
             busy.append(&mut lanes);

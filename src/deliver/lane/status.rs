@@ -59,7 +59,7 @@ impl Lane {
     /// Whether the lane has no call, and had none for so long that another instance may have found that the endpoint
     /// works.
     fn is_old_news(&self, state: &LaneState, now: Duration) -> bool {
-        state.is_left() && is_old(now.saturating_sub(state.last_failed), self.shared.config.breaker_pause)
+        state.is_idle() && is_old(now.saturating_sub(state.last_failed), self.shared.config.breaker_pause)
     }
 
     /// Lets the breaker send its next probe now.

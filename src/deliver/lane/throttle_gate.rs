@@ -10,7 +10,7 @@ impl Lane {
     /// or stops.
     pub async fn await_turn(&self, call: &Call) -> bool {
         loop {
-            match self.shared.turn(call) {
+            match self.shared.take_slot(call) {
                 SendTime::Now => return true,
                 SendTime::In(wait) => tokio::select! {
                     () = tokio::time::sleep(wait) => {}
@@ -34,7 +34,7 @@ impl Lane {
         match state.queue.front() {
             // This call will not be sent, so it needs no throttle slot.
             Some(held) if held.is_over() => SendTime::Now,
-            Some(held) => self.shared.turn(&held.call),
+            Some(held) => self.shared.take_slot(&held.call),
             None => SendTime::Never,
         }
     }

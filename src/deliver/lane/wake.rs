@@ -25,7 +25,7 @@ impl Lane {
         state.parked.remove(place);
         state.workers -= 1;
         self.shared.workers.left();
-        let last = state.is_left();
+        let last = state.is_idle();
         drop(state);
         if last {
             self.route.disconnect();

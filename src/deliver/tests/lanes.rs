@@ -343,7 +343,7 @@ async fn a_lane_whose_endpoint_fails_is_remembered_when_its_calls_are_gone() {
     assert_eq!(heard.exhausted().await, ("status_5xx", 1));
     receiver.heard().await;
     receiver.closed().await;
-    heard.lanes.map.expire();
+    heard.lanes.map.maintain();
     assert_eq!(heard.lanes.map.lane_count(), 1);
     heard.offer(&target, 2).await;
     heard.waits().await;
@@ -359,12 +359,12 @@ async fn an_endpoint_that_refuses_a_rare_call_is_remembered_as_one_that_fails() 
     heard.offer(&target, 1).await;
     assert_eq!(heard.exhausted().await, ("status_4xx", 1));
     receiver.closed().await;
-    heard.lanes.map.expire();
+    heard.lanes.map.maintain();
     assert_eq!(heard.lanes.map.lane_count(), 1);
     heard.offer(&target, 2).await;
     heard.delivered().await;
     receiver.closed().await;
-    heard.lanes.map.expire();
+    heard.lanes.map.maintain();
     assert_eq!(heard.lanes.map.lane_count(), 0);
 }
 
@@ -402,7 +402,7 @@ async fn a_lane_that_is_only_remembered_is_looked_after_again_when_calls_come() 
     assert_eq!(heard.exhausted().await, ("status_5xx", 1));
     receiver.heard().await;
     receiver.closed().await;
-    heard.lanes.map.expire();
+    heard.lanes.map.maintain();
     assert_eq!((heard.lanes.map.lane_count(), heard.lanes.map.busy_count()), (1, 0));
     heard.offer(&target, 2).await;
     assert_eq!(heard.lanes.map.busy_count(), 1);
@@ -513,7 +513,7 @@ async fn what_waits_in_the_overflow_log_comes_as_far_as_there_is_work_for_it_and
     assert_eq!(heard.book.put_back(), 1, "the next one keeps waiting");
     receiver.heard().await;
     heard.book.draining.store(true, Ordering::SeqCst);
-    heard.lanes.map.expire();
+    heard.lanes.map.maintain();
     assert_eq!(heard.lanes.in_flight(), 1, "the call under way stays");
     assert_eq!(heard.book.put_back(), taken as usize);
     receiver.release(1);

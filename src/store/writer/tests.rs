@@ -11,7 +11,7 @@ use super::*;
 use crate::definition::Definitions;
 use crate::definition::samples::webhook;
 
-/// The mock cluster does not fence. tests/it covers two writers on real Kafka.
+/// The mock cluster does not fence. tests/it and tests/system cover two writers on real Kafka.
 fn broker(partitions: i32) -> (MockCluster<'static, DefaultProducerContext>, Config, HashMap<String, String>) {
     let cluster = MockCluster::new(1).unwrap();
     let config = Config { topic: "outhook.definitions".to_owned(), ..Config::default() };
