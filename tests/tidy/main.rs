@@ -85,6 +85,20 @@ fn words_are_plain() {
 }
 
 #[test]
+fn every_constructed_part_exists() {
+    for part in CONSTRUCTED {
+        let is_there = files(Path::new("src")).iter().any(|(path, text)| {
+            let module = module_of(path);
+            module.first().is_some_and(|own| own == part.room)
+                && SourceFile::read(&module, text)
+                    .is_ok_and(|source| source.functions.iter().any(|(_, name, _)| name == part.function))
+                && text.contains(&format!("pub struct {}", part.of))
+        });
+        assert!(is_there, "{} has no {}::{}: correct CONSTRUCTED", part.room, part.of, part.function);
+    }
+}
+
+#[test]
 fn every_permission_is_used() {
     let mut unused: BTreeSet<(&str, &str)> = ROOMS
         .iter()

@@ -198,7 +198,6 @@ pub const CONSTRUCTED: &[Constructed] = &[
     constructed("deliver", "Lanes", "new"),
     constructed("stats", "Stats", "start"),
     constructed("source", "Source", "start"),
-    constructed("pipeline", "Pipeline", "new"),
 ];
 
 /// Rooms that construct parts: `app` constructs all, `cli` those of a command.
