@@ -2,3 +2,21 @@
 
 pub mod errors;
 pub mod topic_reader;
+
+use rdkafka::ClientConfig;
+
+/// Settings of a client that reads a topic's committed records to its end without a group. `client` has the connection
+/// settings.
+pub fn reader_settings(topic: &str, mut client: ClientConfig) -> ClientConfig {
+    client
+        // An assignment requires a group id, though the reader never joins a group or commits.
+        .set("group.id", format!("{topic}.reader"))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        // An offset that was deleted meanwhile resets to the oldest available record.
+        .set("auto.offset.reset", "earliest")
+        .set("allow.auto.create.topics", "false");
+    client
+}

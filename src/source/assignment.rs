@@ -36,7 +36,7 @@ pub(super) struct Assignment<H: Handlers> {
     runtime: Handle,
     drain_deadline: Duration,
     limits: ReadAheadLimits,
-    hurry: Arc<Notify>,
+    commit_now: Arc<Notify>,
     rereader: Arc<Rereader>,
     /// The settings of clients that probe which offsets can be read.
     looks: Arc<ClientConfig>,
@@ -59,8 +59,8 @@ struct Owned {
 }
 
 impl<H: Handlers> Assignment<H> {
-    /// `hurry` is notified when the next commit must not wait for its interval.
-    pub(super) fn new(handlers: H, budget: Arc<Budget>, config: &super::Config, hurry: Arc<Notify>) -> Self {
+    /// `commit_now` is notified when the next commit must not wait for its interval.
+    pub(super) fn new(handlers: H, budget: Arc<Budget>, config: &super::Config, commit_now: Arc<Notify>) -> Self {
         let client: ClientConfig = config.client.clone().into_iter().collect();
         Self {
             state: Mutex::default(),
@@ -69,7 +69,7 @@ impl<H: Handlers> Assignment<H> {
             runtime: Handle::current(),
             drain_deadline: config.drain_deadline,
             limits: ReadAheadLimits { open: config.max_open_records, uncommitted: config.max_uncommitted },
-            hurry,
+            commit_now,
             rereader: Rereader::new(&client),
             looks: probe::settings(&client),
             readiness: config.readiness.clone(),
@@ -117,12 +117,12 @@ impl<H: Handlers> Assignment<H> {
             return None;
         };
         let ledger = Ledger::after(resumption.notes.remove(key));
-        let (cluster, hurry) = (resumption.cluster.clone(), self.hurry.clone());
+        let (cluster, commit_now) = (resumption.cluster.clone(), self.commit_now.clone());
         let limits = match &reads {
             Reads::InTurn(_) => self.limits,
             Reads::InLines(_) => ReadAheadLimits { open: self.limits.open.min(WAITING), ..self.limits },
         };
-        let book = PartitionState::new(topic.into(), partition, cluster, ledger, limits, hurry);
+        let book = PartitionState::new(topic.into(), partition, cluster, ledger, limits, commit_now);
         let (stop, stopping) = lifecycle::stop();
         let place = (book.clone(), resumption.offsets.get(key).copied());
         let records = RecordQueue::new(queue, consumer.clone(), place, self.looks.clone(), self.readiness.clone());

@@ -12,14 +12,12 @@ use tracing::{debug, error, warn};
 use super::Handlers;
 use super::callbacks::Context;
 use super::commits::is_of_a_topic;
+use super::resumption::PAUSE;
 use crate::kafka::errors;
 use crate::lifecycle::Stopping;
 
 /// How long the last commit is retried.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The pause before a retry.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a commit may take before that is logged.
 const SLOW: Duration = Duration::from_secs(3);
@@ -29,13 +27,13 @@ const FAILED_OFTEN: u32 = 10;
 /// Max failed commits in a minute, because each is followed by a pause. After this number it is logged again.
 const FAILED_IN_A_MINUTE: u32 = 600;
 
-/// Commits settled offsets periodically, and immediately when `hurry` is notified. Each commit is awaited: librdkafka
-/// reports the result only to a caller that waits (rdkafka sets no `offset_commit_cb`). Otherwise a commit that
-/// failed in a rebalance would not be retried if nothing more settles.
+/// Commits settled offsets periodically, and immediately when `commit_now` is notified. Each commit is awaited:
+/// librdkafka reports the result only to a caller that waits (rdkafka sets no `offset_commit_cb`). Otherwise a commit
+/// that failed in a rebalance would not be retried if nothing more settles.
 pub(super) async fn commit_settled<H: Handlers>(
     consumer: Arc<BaseConsumer<Context<H>>>,
     every: Duration,
-    hurry: Arc<Notify>,
+    commit_now: Arc<Notify>,
     mut stopped: Stopping,
 ) {
     let mut failed = 0;
@@ -45,7 +43,7 @@ pub(super) async fn commit_settled<H: Handlers>(
         tokio::select! {
             _ = tick.tick() => {}
             // After a failure only the tick retries: a commit may fail immediately each time.
-            () = hurry.notified(), if failed == 0 => {}
+            () = commit_now.notified(), if failed == 0 => {}
             () = stopped.asked() => return,
         }
         let committing = consumer.clone();

@@ -71,9 +71,9 @@ impl<H: Handlers> Source<H> {
     /// # Errors
     /// The client's settings or topics are refused. An unreachable Kafka is not an error: the client keeps trying.
     pub fn start(config: &Config, handlers: H, budget: Arc<Budget>) -> Result<Self, StartError> {
-        let hurry = Arc::<Notify>::default();
+        let commit_now = Arc::<Notify>::default();
         let client = member(config);
-        let assignment = Assignment::new(handlers, budget, config, hurry.clone());
+        let assignment = Assignment::new(handlers, budget, config, commit_now.clone());
         let context = Context::new(config, &client, assignment);
         let consumer: BaseConsumer<Context<H>> = client.create_with_context(context).map_err(StartError::Settings)?;
         let consumer = Arc::new(consumer);
@@ -86,7 +86,7 @@ impl<H: Handlers> Source<H> {
         let stopping = Arc::new(AtomicBool::new(false));
         let callbacks = serve_callbacks(consumer.clone(), stopping.clone()).map_err(StartError::Thread)?;
         let (stop_commits, stopped) = lifecycle::stop();
-        let commits = tokio::spawn(commit_settled(consumer.clone(), config.commit_interval, hurry, stopped));
+        let commits = tokio::spawn(commit_settled(consumer.clone(), config.commit_interval, commit_now, stopped));
         Ok(Self { consumer, stopping, callbacks, stop_commits, commits })
     }
 

@@ -28,7 +28,7 @@ pub(super) struct PartitionState {
     committed: Mutex<Option<Commit>>,
     limits: ReadAheadLimits,
     /// Notified when the next commit must not wait for its interval.
-    hurry: Arc<Notify>,
+    commit_now: Arc<Notify>,
     draining: AtomicBool,
     given_up: AtomicBool,
     fetched: Mutex<Fetched>,
@@ -75,7 +75,7 @@ impl PartitionState {
         cluster: Arc<str>,
         ledger: Ledger,
         limits: ReadAheadLimits,
-        hurry: Arc<Notify>,
+        commit_now: Arc<Notify>,
     ) -> Arc<Self> {
         Arc::new(Self {
             topic,
@@ -85,7 +85,7 @@ impl PartitionState {
             moved: Notify::new(),
             committed: Mutex::default(),
             limits,
-            hurry,
+            commit_now,
             draining: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
             fetched: Mutex::default(),
@@ -280,7 +280,7 @@ impl ReceiptTracker for PartitionState {
             self.moved.notify_waiters();
             // At half of the limit, so reading does not wait while Kafka acknowledges commits at its usual speed.
             if uncommitted > self.limits.uncommitted / 2 && !self.is_given_up() {
-                self.hurry.notify_one();
+                self.commit_now.notify_one();
             }
         }
     }

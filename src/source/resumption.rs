@@ -18,8 +18,8 @@ use super::partition_key::Key;
 /// answered, so this is for a coordinator that moves or restarts at this moment.
 const READ_PATIENCE: Duration = Duration::from_secs(3);
 
-/// The pause before a retry.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The pause before a commit, or a request for committed offsets, is retried.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// The group's offsets and metadata of partitions that have just been assigned.
 #[derive(Default)]

@@ -15,6 +15,7 @@ use super::state::StoreState;
 use super::{Config, StoreError};
 use crate::definition::Definitions;
 use crate::kafka::errors::{self, ClientErrors};
+use crate::kafka::reader_settings;
 
 /// The only partition of the topic.
 pub(super) const PARTITION: i32 = 0;
@@ -99,17 +100,8 @@ impl DefinitionsLog {
     }
 
     pub(super) fn settings(topic: &str, kafka: &HashMap<String, String>, wait: Duration) -> ClientConfig {
-        let mut client = ClientConfig::new();
-        client.extend(kafka.clone());
+        let mut client = reader_settings(topic, kafka.clone().into_iter().collect());
         client
-            // An assignment requires a group id, though the reader never joins a group or commits.
-            .set("group.id", format!("{topic}.reader"))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            .set("isolation.level", "read_committed")
-            .set("auto.offset.reset", "earliest")
-            .set("allow.auto.create.topics", "false")
             .set("queued.min.messages", AHEAD)
             .set("fetch.queue.backoff.ms", LOOK_AWAY_MS)
             .set("fetch.wait.max.ms", wait.as_millis().to_string());

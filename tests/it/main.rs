@@ -13,14 +13,7 @@ mod receive;
 mod rest;
 mod tables;
 
-use std::time::Duration;
+use harness::{EFFECTIVE, SOON};
 
 /// The program under test.
 const OUTHOOK: &str = env!("CARGO_BIN_EXE_outhook");
-
-/// Well over the time until a change of a definition is effective everywhere. 1 s is promised, which `rest_writers`
-/// measures.
-const EFFECTIVE: Duration = Duration::from_secs(4);
-
-/// Timeout for steps that should happen immediately. It is long because the machine may be slow.
-const SOON: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
 //! The built program on a real broker under trouble and over time: retries, overload, outages, several instances. These
-//! tests take about ten minutes, so `cargo test --test system` runs them, and `cargo test` alone does not.
+//! tests take about six minutes, so `cargo test --test system` runs them, and `cargo test` alone does not.
 
 mod acl;
 mod completion;
@@ -22,14 +22,7 @@ mod stats;
 mod unreadable;
 mod waiting;
 
-use std::time::Duration;
+use harness::{EFFECTIVE, SOON};
 
 /// The program under test.
 const OUTHOOK: &str = env!("CARGO_BIN_EXE_outhook");
-
-/// Well over the time until a change of a definition is effective everywhere. 1 s is promised, which `rest_writers`
-/// measures.
-const EFFECTIVE: Duration = Duration::from_secs(4);
-
-/// Timeout for steps that should happen immediately. It is long because the machine may be slow.
-const SOON: Duration = Duration::from_secs(30);

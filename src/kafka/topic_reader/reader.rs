@@ -14,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::merge::{Chunk, Ended, Merge, MergeStep, Span};
 use super::{Bounds, Error, Extent, Page, Range, Record, Spans, TopicCursor, partition_of};
 use crate::kafka::errors::{self, ClientErrors};
+use crate::kafka::reader_settings;
 
 /// Max time of a broker's answer about the topic.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -60,17 +61,9 @@ impl PartitionsReader {
         Ok(Self { consumer, topic, brokers, started, time, looked_at: 0, bytes: 0, trouble })
     }
 
-    pub fn settings(topic: &str, mut client: ClientConfig) -> ClientConfig {
+    pub fn settings(topic: &str, client: ClientConfig) -> ClientConfig {
+        let mut client = reader_settings(topic, client);
         client
-            // Assigning needs a group's name, although the client never joins or commits.
-            .set("group.id", format!("{topic}.reader"))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            .set("isolation.level", "read_committed")
-            // An offset that was deleted meanwhile resets to the oldest available record.
-            .set("auto.offset.reset", "earliest")
-            .set("allow.auto.create.topics", "false")
             .set("queued.max.messages.kbytes", (MEMORY / 4 / 1024).to_string())
             // Every chunk starts at another offset, so neither the client nor the broker should pause for long.
             .set("fetch.queue.backoff.ms", "5")

@@ -27,6 +27,13 @@ pub use self::process::Ended;
 pub use self::receiver::{Answer, Receiver, Request, Signature};
 pub use self::site::{Instance, Running, Site};
 
+/// Well over the time until a change of a definition is effective everywhere. 1 s is promised, which the test
+/// `rest_writers` measures.
+pub const EFFECTIVE: Duration = Duration::from_secs(4);
+
+/// Timeout for steps that should happen immediately. It is long because the machine may be slow.
+pub const SOON: Duration = Duration::from_secs(30);
+
 /// Calls `probe` repeatedly until it returns a value.
 ///
 /// # Panics
