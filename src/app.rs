@@ -62,7 +62,7 @@ pub enum Error {
     #[error(transparent)]
     Listen(#[from] BindError),
     #[error("[delivery]: {0}")]
-    Deliver(String),
+    Deliver(#[from] deliver::StartError),
     #[error("render.attachment_url: {0}")]
     AttachmentUrl(#[from] BadAttachmentUrl),
     #[error(transparent)]
@@ -95,8 +95,7 @@ impl App {
         let store = Store::start(&config.definitions, &client, index.clone())?;
         let log = message_log::LogWriter::new(&config.message_log, &kafka)?;
         let settle = Settle::new(sections_of_settle(config), &kafka, index.clone(), disabling(&store), log)?;
-        let lanes =
-            Lanes::new(config.delivery.clone(), calls_that_wait(config), settle.clone()).map_err(Error::Deliver)?;
+        let lanes = Lanes::new(config.delivery.clone(), calls_that_wait(config), settle.clone())?;
         let (catalogue, endpoints) = (Arc::<Catalogue>::default(), Endpoints::new(lanes.clone()));
         let stats = Stats::start(&config.stats, &client, index.clone(), (catalogue.clone(), endpoints.clone()))?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;

@@ -35,7 +35,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 pub use self::failure::CommandFailure;
 use crate::app;
 use crate::config::{self, Config};
-use crate::definition::{SecretReference, Stamp};
+use crate::definition::{SecretError, SecretReference, Stamp};
 
 /// Sends row changes in Kafka topics as webhooks.
 #[derive(Debug, Parser)]
@@ -201,11 +201,9 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 }
 
 /// Reads a definition's secret from the environment or from a file.
-fn elsewhere(reference: SecretReference<'_>) -> Result<String, String> {
+fn read_secret(reference: SecretReference<'_>) -> Result<String, SecretError> {
     match reference {
-        SecretReference::Variable(name) => {
-            std::env::var(name).map_err(|_| format!("environment variable {name} is not set, or is not UTF-8"))
-        }
+        SecretReference::Variable(name) => std::env::var(name).map_err(|_| SecretError::Variable(name.to_owned())),
         SecretReference::File(path) => config::in_file(path),
     }
 }

@@ -19,6 +19,7 @@ mod topic_pattern;
 mod value_error;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -210,17 +211,17 @@ impl Config {
 /// UTF-8.
 fn our_variable((name, value): (OsString, OsString)) -> Option<Result<(String, String), Error>> {
     let name = name.into_string().ok().filter(|name| name.starts_with(ENVIRONMENT_PREFIX))?;
-    let bad = |message: String, help: &str| {
-        let problem = ConfigProblem { place: name.clone(), ..ConfigProblem::with(&name, message, help) };
+    let bad = |message: &dyn Display, help: &str| {
+        let problem = ConfigProblem { place: name.clone(), ..ConfigProblem::with(&name, message.to_string(), help) };
         Err(Error::Invalid(vec![problem]))
     };
     Some(match value.into_string() {
         Ok(path) if secrets::of_file(&name).is_some() => match secrets::in_file(&path) {
             Ok(value) => Ok((name, value)),
-            Err(reason) => bad(reason, "set it to the path of a text file that this user may read"),
+            Err(reason) => bad(&reason, "set it to the path of a text file that this user may read"),
         },
         Ok(value) => Ok((name, value)),
-        Err(_) => bad("the value of this variable is not UTF-8".to_owned(), "set it to text"),
+        Err(_) => bad(&"the value of this variable is not UTF-8", "set it to text"),
     })
 }
 

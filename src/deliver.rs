@@ -41,20 +41,31 @@ use crate::receipt::Receipt;
 use crate::render::Message;
 use crate::time::since_1970;
 
-pub use self::config::Config;
+pub use self::config::{Config, DeliverySettingsError};
 pub use self::lane::{LaneStatus, Takes};
 pub use self::lane_key::line_of;
 pub use self::metrics::describe_metrics;
 pub use self::policy::breaker::Phase;
 pub use self::recovered::Recovery;
 pub use self::throttle::SlotLease;
+pub use self::transport::tls::TlsSettingsError;
+pub use self::workers::OpenFilesError;
 
 /// Checks that the certificate authorities can be loaded, so that calls can be made.
 ///
 /// # Errors
 /// When they can't be loaded. The text names the setting, its value and the fix.
-pub fn try_out(config: &Config) -> Result<(), String> {
+pub fn try_out(config: &Config) -> Result<(), TlsSettingsError> {
     transport::tls::TlsConnectors::new(config).map(drop)
+}
+
+/// Why delivery can't start.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum StartError {
+    Setting(#[from] DeliverySettingsError),
+    Tls(#[from] TlsSettingsError),
+    OpenFiles(#[from] OpenFilesError),
 }
 
 /// One message to one URL.
@@ -178,8 +189,9 @@ impl Lanes {
     /// Creates the lanes, with metrics in the recorder that is installed now. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the settings contradict each other, or the certificate authorities can't be read.
-    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, String> {
+    /// When the settings contradict each other, the certificate authorities can't be read, or the process may open
+    /// too few files.
+    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, StartError> {
         config.check()?;
         let shared = DeliveryContext::new(config, retries, onward)?;
         let map = LaneMap::new(shared.clone());

@@ -29,6 +29,27 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Max time for a body to arrive.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
+/// Why a body can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("the body is not UTF-8, from byte {} on", .0.valid_up_to())]
+    NotUtf8(#[from] Utf8Error),
+    #[error("the body is not JSON: {reason} at line {line}, column {column}")]
+    NotJson { reason: String, line: usize, column: usize },
+    #[error("the body must be a JSON object, in braces")]
+    NotAnObject,
+    #[error("there is no field {given:?}; did you mean {meant}?")]
+    Misspelt { given: String, meant: String },
+    #[error("{path}: {}", in_words(.source))]
+    Field { path: String, source: serde_json::Error },
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        Self::body(error.to_string())
+    }
+}
+
 /// A body that is a JSON object, deserialized into a type.
 pub(super) struct JsonBody<T>(pub T);
 
@@ -36,7 +57,7 @@ impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for Json
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        parse(&read(request).await?).map(Self).map_err(ApiError::body)
+        Ok(Self(parse(&read(request).await?)?))
     }
 }
 
@@ -51,7 +72,7 @@ impl<T: DeserializeOwned + Serialize + Default, S: Sync> FromRequest<S> for Opti
         if body.is_empty() {
             return Ok(Self(T::default()));
         }
-        parse(&body).map(Self).map_err(ApiError::body)
+        Ok(Self(parse(&body)?))
     }
 }
 
@@ -100,10 +121,10 @@ fn text(body: &[u8]) -> Result<&str, Utf8Error> {
     std::str::from_utf8(body).map(without_byte_order_mark)
 }
 
-/// Reads an object. An error names the place of invalid JSON, or the wrong field. Unknown keys are ignored, because
+/// Reads an object. An error names the position of invalid JSON, or the wrong field. Unknown keys are ignored, because
 /// clients may send answers back. A key that resembles a known one is refused: ignoring it would hide a typo.
-pub(super) fn parse<T: DeserializeOwned + Serialize + Default>(body: &[u8]) -> Result<T, String> {
-    let text = text(body).map_err(|error| format!("the body is not UTF-8, from byte {} on", error.valid_up_to()))?;
+pub(super) fn parse<T: DeserializeOwned + Serialize + Default>(body: &[u8]) -> Result<T, BodyError> {
+    let text = text(body)?;
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
         Err(strict) => {
@@ -111,26 +132,25 @@ pub(super) fn parse<T: DeserializeOwned + Serialize + Default>(body: &[u8]) -> R
             serde_json::from_str(&escaped.text).map_err(|error| {
                 let (line, column) = match &escaped.text {
                     Cow::Borrowed(_) => (strict.line(), strict.column()),
-                    Cow::Owned(_) => escaped.place(text, &error),
+                    Cow::Owned(_) => escaped.position(text, &error),
                 };
-                let what = error.to_string();
-                let what = what.split(" at line ").next().unwrap_or_default().to_owned();
-                format!("the body is not JSON: {what} at line {line}, column {column}")
+                let reason = error.to_string().split(" at line ").next().unwrap_or_default().to_owned();
+                BodyError::NotJson { reason, line, column }
             })?
         }
     };
     let Value::Object(fields) = &value else {
-        return Err("the body must be a JSON object, in braces".to_owned());
+        return Err(BodyError::NotAnObject);
     };
     misspelt::<T>(fields.keys())?;
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
-        format!("{path}: {}", in_words(&error.into_inner().to_string()))
+        BodyError::Field { path, source: error.into_inner() }
     })
 }
 
 /// Replaces the Rust terms of a serde error by JSON terms.
-fn in_words(error: &str) -> String {
+fn in_words(error: &serde_json::Error) -> String {
     let words = [
         ("invalid type: sequence", "invalid type: list"),
         ("expected a sequence", "expected a list"),
@@ -140,13 +160,13 @@ fn in_words(error: &str) -> String {
         ("expected u32", "expected a whole number from 0 to 4294967295"),
         ("expected a boolean", "expected true or false"),
     ];
-    words.iter().fold(error.to_owned(), |error, (rust, json)| error.replace(rust, json))
+    words.iter().fold(error.to_string(), |error, (rust, json)| error.replace(rust, json))
 }
 
 /// Max edit distance at which an unknown key counts as a misspelt known one.
 const NEAR: usize = 2;
 
-fn misspelt<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'k String>) -> Result<(), String> {
+fn misspelt<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'k String>) -> Result<(), BodyError> {
     // The request types skip no key when they are serialized, so this has all known keys.
     let Ok(Value::Object(known)) = serde_json::to_value(T::default()) else { return Ok(()) };
     for key in keys.filter(|key| !known.contains_key(*key)) {
@@ -154,7 +174,7 @@ fn misspelt<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'k String>) 
         let far = |known: &String| strsim::levenshtein(&known.to_lowercase(), &key.to_lowercase());
         let nearest = alike.map(|known| (far(known), known)).min();
         if let Some((_, meant)) = nearest.filter(|(far, _)| *far <= NEAR) {
-            return Err(format!("there is no field {key:?}; did you mean {meant}?"));
+            return Err(BodyError::Misspelt { given: key.clone(), meant: meant.clone() });
         }
     }
     Ok(())
@@ -200,10 +220,10 @@ fn escape(text: &str) -> Escaped<'_> {
 
 impl Escaped<'_> {
     /// The line and column of an error in the text that was sent.
-    fn place(&self, sent: &str, error: &serde_json::Error) -> (usize, usize) {
+    fn position(&self, sent: &str, error: &serde_json::Error) -> (usize, usize) {
         let line_start = self.text.split_inclusive('\n').take(error.line() - 1).map(str::len).sum::<usize>();
         let at = line_start + error.column().saturating_sub(1);
-        let added: usize = self.added.iter().filter(|(place, _)| *place <= at).map(|(_, bytes)| bytes).sum();
+        let added: usize = self.added.iter().filter(|(position, _)| *position <= at).map(|(_, bytes)| bytes).sum();
         let before = &sent.as_bytes()[..(at - added.min(at)).min(sent.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
@@ -251,10 +271,10 @@ mod tests {
             ("{\"text\": {}}", "text: invalid type: object, expected a string"),
         ];
         for (body, expected) in cases {
-            let error = parse::<Shape>(body.as_bytes()).unwrap_err();
+            let error = parse::<Shape>(body.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{body:?}\n{error}");
         }
-        assert!(parse::<Shape>(b"{\"text\": \"\xff\"}").unwrap_err().contains("from byte 10"));
+        assert!(parse::<Shape>(b"{\"text\": \"\xff\"}").unwrap_err().to_string().contains("from byte 10"));
         let deep = "[".repeat(100_000);
         assert!(parse::<Shape>(format!("{{\"list\": {deep}").as_bytes()).is_err());
     }

@@ -39,37 +39,43 @@ pub struct Listener {
     address: SocketAddr,
 }
 
-/// Error of an address that can't be bound.
+/// Why an address can't be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on listen.address = \"{address}\": {reason}")]
-pub struct BindError {
-    pub address: SocketAddr,
-    #[source]
-    pub reason: std::io::Error,
+pub enum BindError {
+    #[error("can't listen on listen.address = \"{address}\": {reason}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        reason: std::io::Error,
+    },
+    #[error(
+        "listen.address is \"{address}\", which can't be bound: {reason}; use an address of this machine, or \
+         0.0.0.0 for all of them"
+    )]
+    Foreign {
+        address: SocketAddr,
+        #[source]
+        reason: std::io::Error,
+    },
 }
 
 /// Checks that the address belongs to this machine. Its port may be taken, for instance by a running instance.
 ///
 /// # Errors
-/// The address can't be bound. The error names the setting, its value and the fix.
-pub fn try_out(config: &Config) -> Result<(), String> {
-    let bound = std::net::TcpListener::bind((config.address.ip(), 0));
-    bound.map(drop).map_err(|reason| {
-        let address = config.address;
-        format!(
-            "listen.address is \"{address}\", which can't be bound: {reason}; use an address of this machine, or \
-             0.0.0.0 for all of them"
-        )
-    })
+/// [`BindError::Foreign`].
+pub fn try_out(config: &Config) -> Result<(), BindError> {
+    let Config { address } = *config;
+    let bound = std::net::TcpListener::bind((address.ip(), 0));
+    bound.map(drop).map_err(|reason| BindError::Foreign { address, reason })
 }
 
 impl Listener {
     /// Binds the address.
     ///
     /// # Errors
-    /// The address is taken, not of this machine, or not permitted.
+    /// [`BindError::Listen`]: the address is taken, not of this machine, or not permitted.
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
-        let failed = |reason| BindError { address: config.address, reason };
+        let failed = |reason| BindError::Listen { address: config.address, reason };
         let socket = TcpListener::bind(config.address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         Ok(Self { socket, address })

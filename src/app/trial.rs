@@ -14,9 +14,10 @@ use crate::{api, deliver, message_log, settle, source, stats, store};
 
 /// Finds settings of a valid configuration that this machine or Kafka's client refuses.
 pub fn problems(config: &Config) -> Vec<ConfigProblem> {
-    let parts = [deliver::try_out(&config.delivery), api::try_out(&config.listen)];
-    let parts = parts.into_iter().filter_map(Result::err).map(ConfigProblem::of_part);
-    let mut problems: Vec<ConfigProblem> = parts.chain(client_problems(config)).collect();
+    let authorities = deliver::try_out(&config.delivery).err().map(ConfigProblem::of_part);
+    let address = api::try_out(&config.listen).err().map(ConfigProblem::of_part);
+    let mut problems: Vec<ConfigProblem> =
+        authorities.into_iter().chain(address).chain(client_problems(config)).collect();
     problems.dedup();
     problems
 }

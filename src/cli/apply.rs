@@ -126,7 +126,7 @@ impl ApplyRequest {
             policy: &self.policy,
             seen: &|account, table| seen.names(account.as_str(), table),
             stamp: &super::stamp(&self.args.by),
-            elsewhere: &super::elsewhere,
+            read_secret: &super::read_secret,
             random: &super::random,
         };
         plan(definitions, &self.file, &terms)

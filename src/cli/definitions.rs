@@ -82,7 +82,7 @@ fn of_file(path: &Path, config: Option<&Config>) -> Result<Definitions, FileErro
         // The stream may have shown fields that the file does not declare.
         seen: &|_, _| None,
         stamp: &Stamp { at: "1970-01-01T00:00:00.0000000Z".to_owned(), by: "outhook preview".to_owned() },
-        elsewhere: &super::elsewhere,
+        read_secret: &super::read_secret,
         random: &repeatable(),
     };
     let mut definitions = Definitions::default();

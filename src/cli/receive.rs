@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::CommandFailure;
 use super::text::{WRITES, lines, printable};
-use crate::definition::{BadSecret, Secret, SecretReference, without_secrets};
+use crate::definition::{BadSecret, Secret, SecretError, SecretReference, without_secrets};
 use crate::dev::endpoint::{self, Posted};
 
 /// Receives messages and prints them: a local endpoint to try webhooks with.
@@ -49,7 +49,7 @@ Then, with OutgoingUrls: [http://127.0.0.1:8484/anything] in webhooks.yaml:
 #[derive(Debug, thiserror::Error)]
 enum ReceiveError {
     #[error("--secret can't be read: {0}")]
-    Elsewhere(String),
+    SecretReference(#[from] SecretError),
     #[error("--secret: {0}, as `outhook apply` prints it")]
     Secret(#[from] BadSecret),
     #[error("can't listen on --listen {address}: {reason}; choose another address or port")]
@@ -84,7 +84,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, CommandFailure> {
 
 /// Verifier of the signatures that a secret makes.
 fn verifier(secret: &str) -> Result<Verifier, ReceiveError> {
-    let found = SecretReference::of(secret).map(super::elsewhere).transpose().map_err(ReceiveError::Elsewhere)?;
+    let found = SecretReference::of(secret).map(super::read_secret).transpose()?;
     let secret = Secret::try_from(found.unwrap_or_else(|| secret.to_owned()))?;
     Verifier::new(secret.expose()).map_err(|_| BadSecret.into())
 }

@@ -1,7 +1,5 @@
 //! Settings that are valid alone and contradict each other.
 
-use std::fmt::Display;
-
 use super::{Config, ConfigProblem, SourceConfig};
 
 /// Finds all problems of a configuration whose syntax and types are valid.
@@ -21,21 +19,13 @@ pub(super) fn find(config: &Config) -> Vec<ConfigProblem> {
     problems.extend(replication(config));
     problems.extend(config.memory.problems());
     problems.extend(config.render.problems());
-    let parts = [
-        of_part(config.dead_letters.check()),
-        of_part(config.retries.check()),
-        of_part(config.overflow.check()),
-        of_part(config.row_order.check()),
-        of_part(config.message_log.check()),
-        of_part(config.delivery.check()),
-    ];
-    problems.extend(parts.into_iter().flatten());
+    problems.extend(config.dead_letters.check().err().map(ConfigProblem::of_part));
+    problems.extend(config.retries.check().err().map(ConfigProblem::of_part));
+    problems.extend(config.overflow.check().err().map(ConfigProblem::of_part));
+    problems.extend(config.row_order.check().err().map(ConfigProblem::of_part));
+    problems.extend(config.message_log.check().err().map(ConfigProblem::of_part));
+    problems.extend(config.delivery.check().err().map(ConfigProblem::of_part));
     problems
-}
-
-/// The problem that the check of a part found.
-fn of_part<E: Display>(checked: Result<(), E>) -> Option<ConfigProblem> {
-    checked.err().map(|invalid| ConfigProblem::of_part(invalid.to_string()))
 }
 
 /// Finds topics that two sources would read. Otherwise chance would decide which source's format applies.

@@ -90,12 +90,7 @@ impl<'i> ConfigDocument<'i> {
                     help: Some(format!("remove {other} or {}", set.variable)),
                 });
             }
-            put(root.get_mut(), &set.keys, set.value()).map_err(|parent| ConfigProblem {
-                place: set.variable.clone(),
-                key: set.keys.join("."),
-                message: format!("{} is set, but {parent} is not a section", set.keys.join(".")),
-                help: Some(format!("set all of {parent} as one TOML value")),
-            })?;
+            put(root.get_mut(), set)?;
         }
         places.note_table("", root.get_ref());
         Ok(Self { root: Spanned::new(root.span(), DeValue::Table(root.into_inner())), places })
@@ -136,11 +131,12 @@ fn key_path(variable: &str) -> Vec<String> {
     keys
 }
 
-/// Sets the value at a path of keys. Creates missing sections.
+/// Sets the value of an override. Creates missing sections.
 ///
 /// # Errors
-/// A key on the path is not a section; its name is returned.
-fn put<'i>(root: &mut DeTable<'i>, keys: &'i [String], value: Spanned<DeValue<'i>>) -> Result<(), String> {
+/// A key on its path is not a section.
+fn put<'i>(root: &mut DeTable<'i>, set: &'i Override) -> Result<(), ConfigProblem> {
+    let (keys, value) = (&set.keys, set.value());
     let span = value.span();
     let name = |key: &'i String| Spanned::new(span.clone(), Cow::Borrowed(key.as_str()));
     let (last, sections) = keys.split_last().expect("splitting a text gives at least one part");
@@ -149,7 +145,12 @@ fn put<'i>(root: &mut DeTable<'i>, keys: &'i [String], value: Spanned<DeValue<'i
         let empty = || Spanned::new(span.clone(), DeValue::Table(DeTable::new()));
         match table.entry(name(section)).or_insert_with(empty).get_mut() {
             DeValue::Table(inner) => table = inner,
-            _ => return Err(keys[..=depth].join(".")),
+            _ => {
+                let (key, parent) = (keys.join("."), keys[..=depth].join("."));
+                let message = format!("{key} is set, but {parent} is not a section");
+                let help = Some(format!("set all of {parent} as one TOML value"));
+                return Err(ConfigProblem { place: set.variable.clone(), key, message, help });
+            }
         }
     }
     // Remove the key first: inserting over it would keep the old key with its old place.

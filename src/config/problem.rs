@@ -1,5 +1,6 @@
 //! Problems of the configuration: message, place and fix.
 
+use std::error::Error;
 use std::fmt;
 
 use super::value_error::ValueError;
@@ -24,7 +25,8 @@ impl ConfigProblem {
     }
 
     /// A problem found by the check of a part: a sentence that starts with the key and contains the fix.
-    pub fn of_part(message: String) -> Self {
+    pub fn of_part(invalid: impl Error) -> Self {
+        let message = invalid.to_string();
         let key = message.split_whitespace().next().unwrap_or_default().to_owned();
         Self { place: String::new(), key, message, help: None }
     }

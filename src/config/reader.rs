@@ -89,7 +89,7 @@ impl<'d, 'i> ValueReader<'d, 'i> {
         if !secrets::is_secret(&self.key) {
             return Ok(Cow::Borrowed(text));
         }
-        secrets::resolved(text).map_err(|reason| Fault::Nowhere(ValueError::Other(reason)))
+        secrets::resolved(text).map_err(de::Error::custom)
     }
 
     fn visit<'de, V: Visitor<'de>>(&self, value: &DeValue<'_>, visitor: V) -> Result<V::Value, Fault> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::definition::SecretReference;
+use crate::definition::{SecretError, SecretReference};
 
 /// Keys whose values are or contain secrets. Any setting of librdkafka may be a password under a misspelt name.
 const KEYS: [&str; 4] = ["api.token_key", "definitions.secret_keys", "delivery.proxy", "kafka.properties"];
@@ -31,8 +31,8 @@ pub(super) fn of_file(variable: &str) -> Option<&str> {
 /// The secret, or the contents of the file that it names as `${file:/path}`.
 ///
 /// # Errors
-/// The file can't be read. The text names the file and the reason.
-pub(super) fn resolved(text: &str) -> Result<Cow<'_, str>, String> {
+/// The file can't be read.
+pub(super) fn resolved(text: &str) -> Result<Cow<'_, str>, SecretError> {
     match SecretReference::of(text) {
         Some(SecretReference::File(path)) => in_file(path).map(Cow::Owned),
         Some(SecretReference::Variable(_)) | None => Ok(Cow::Borrowed(text)),
@@ -42,14 +42,11 @@ pub(super) fn resolved(text: &str) -> Result<Cow<'_, str>, String> {
 /// The text of a file without its final line break.
 ///
 /// # Errors
-/// The file can't be read. The text names the file and the reason.
-pub fn in_file(path: &str) -> Result<String, String> {
+/// The file can't be read.
+pub fn in_file(path: &str) -> Result<String, SecretError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.trim_end_matches('\r')).to_owned()),
-        // A text that does not look like a path may be the secret itself, set by mistake, so it is not shown.
-        Err(reason) if path.starts_with(['/', '.']) => Err(format!("the file {path} can't be read: {reason}")),
-        Err(reason) => {
-            Err(format!("the file that it names can't be read: {reason}; is it a path that starts with / or .?"))
-        }
+        Err(reason) if path.starts_with(['/', '.']) => Err(SecretError::File { path: path.to_owned(), reason }),
+        Err(reason) => Err(SecretError::HiddenFile(reason)),
     }
 }

@@ -9,7 +9,7 @@ use serde_saphyr::Location;
 use self::planner::Planner;
 use super::rules::{Policy, Seen, Violation};
 use super::yaml::DefinitionFile;
-use super::{DefinitionKey, Definitions, Event, LogRecord, SecretReference, Stamp, Table, Webhook};
+use super::{DefinitionKey, Definitions, Event, LogRecord, SecretError, SecretReference, Stamp, Table, Webhook};
 use crate::id::{AccountId, EventId};
 
 /// What applying a file depends on, apart from the file and the state.
@@ -22,8 +22,8 @@ pub struct ApplyContext<'t> {
     /// Fields of a table that the stream has shown.
     pub seen: &'t Seen<'t>,
     pub stamp: &'t Stamp,
-    /// Resolves a reference to a secret, or returns a sentence that says why it can't.
-    pub elsewhere: &'t dyn Fn(SecretReference<'_>) -> Result<String, String>,
+    /// Reads the secret that a reference names.
+    pub read_secret: &'t dyn Fn(SecretReference<'_>) -> Result<String, SecretError>,
     /// Fills its argument with random bytes, for ids and secrets.
     pub random: &'t dyn Fn(&mut [u8]),
 }
@@ -85,7 +85,7 @@ enum ProblemReason {
     #[error("the file has it on line {0} already")]
     Again(u64),
     #[error("{field}: {reason}")]
-    Elsewhere { field: &'static str, reason: String },
+    Secret { field: &'static str, reason: SecretError },
 }
 
 impl fmt::Display for Problems {

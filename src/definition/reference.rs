@@ -1,11 +1,25 @@
 //! References to secrets that are stored elsewhere: `${NAME}` for an environment variable, `${file:/path}` for a
 //! file.
 
+use std::io;
+
 /// Where a secret is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretReference<'t> {
     Variable(&'t str),
     File(&'t str),
+}
+
+/// Why a referenced secret can't be read. The texts do not show it.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error("environment variable {0} is not set, or is not UTF-8")]
+    Variable(String),
+    #[error("the file {path} can't be read: {reason}")]
+    File { path: String, reason: io::Error },
+    /// A text that does not look like a path may be the secret itself, set by mistake.
+    #[error("the file that it names can't be read: {0}; is it a path that starts with / or .?")]
+    HiddenFile(#[source] io::Error),
 }
 
 impl<'t> SecretReference<'t> {

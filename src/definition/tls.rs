@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys, RootCertStore};
@@ -47,7 +47,7 @@ impl TlsSettings {
     /// The first text that is not the expected PEM, or that lacks its counterpart.
     pub fn read(&self) -> Result<CompiledTls, Violation> {
         let authorities = match &self.ca_certificates {
-            Some(pem) => Some(authorities(short(CA, pem)?.as_bytes()).map_err(|reason| bad(CA, reason))?),
+            Some(pem) => Some(authorities(short(CA, pem)?.as_bytes()).map_err(|reason| bad(CA, reason.to_string()))?),
             None => None,
         };
         let identity = match (&self.client_certificate, &self.client_key) {
@@ -78,20 +78,27 @@ impl TlsSettings {
     }
 }
 
+/// Why a PEM text has no usable certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthoritiesError {
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
+    #[error(transparent)]
+    Certificate(#[from] Error),
+    #[error("it holds no certificate (-----BEGIN CERTIFICATE-----)")]
+    Empty,
+}
+
 /// Reads the authorities of a PEM text.
 ///
 /// # Errors
 /// The text has no certificate, or one that can't be read.
-pub fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
+pub fn authorities(pem: &[u8]) -> Result<RootCertStore, AuthoritiesError> {
     let mut authorities = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|reason| reason.to_string())?;
-        authorities.add(certificate).map_err(|reason| reason.to_string())?;
+        authorities.add(certificate?)?;
     }
-    if authorities.is_empty() {
-        return Err("it holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned());
-    }
-    Ok(authorities)
+    if authorities.is_empty() { Err(AuthoritiesError::Empty) } else { Ok(authorities) }
 }
 
 fn identity(certificate: &str, key: &HiddenText) -> Result<CertifiedKey, Violation> {
@@ -99,7 +106,7 @@ fn identity(certificate: &str, key: &HiddenText) -> Result<CertifiedKey, Violati
         CertificateDer::pem_slice_iter(short(CERTIFICATE, certificate)?.as_bytes()).collect();
     let chain = chain.map_err(|reason| bad(CERTIFICATE, reason.to_string()))?;
     if chain.is_empty() {
-        return Err(bad(CERTIFICATE, "it holds no certificate (-----BEGIN CERTIFICATE-----)"));
+        return Err(bad(CERTIFICATE, AuthoritiesError::Empty.to_string()));
     }
     // Errors about a key do not contain any part of it.
     key.check().map_err(|reason| bad(KEY, reason))?;

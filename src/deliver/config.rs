@@ -9,6 +9,28 @@ use serde::Deserialize;
 
 use super::transport::proxy::{Direct, Proxy};
 
+/// A setting is invalid or contradicts another. The text names the settings, their values and the fix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeliverySettingsError {
+    #[error("delivery.{0} is 0, so no call could ever be made: set it to a value over 0")]
+    Zero(&'static str),
+    #[error(
+        "delivery.min_concurrency is {min} and delivery.concurrency {max}: the minimum is over the maximum, so lower \
+         min_concurrency or raise concurrency"
+    )]
+    MinOverMax { min: usize, max: usize },
+    #[error(
+        "delivery.queue_calls is {queue} and delivery.concurrency {concurrency}: the queue of an endpoint must have \
+         room for all calls under way, so raise queue_calls or lower concurrency"
+    )]
+    ShortQueue { queue: usize, concurrency: usize },
+    #[error(
+        "delivery.{name} is {part:?} and delivery.timeout {whole:?}: a part of an attempt can't have a longer timeout \
+         than the whole, so lower {name} or raise timeout"
+    )]
+    PartOverWhole { name: &'static str, part: Duration, whole: Duration },
+}
+
 /// Delivery of calls to endpoints.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -137,8 +159,9 @@ impl Config {
     /// Checks for settings that are invalid or contradict each other.
     ///
     /// # Errors
-    /// A setting is invalid. The text names the settings, their values and the fix.
-    pub fn check(&self) -> Result<(), String> {
+    /// The first such setting.
+    pub fn check(&self) -> Result<(), DeliverySettingsError> {
+        let Self { concurrency, queue_calls, .. } = *self;
         let positive = [
             ("concurrency", self.concurrency > 0),
             ("max_connections", self.max_connections != Some(0)),
@@ -151,33 +174,19 @@ impl Config {
             ("order_parked", self.order_parked > 0),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, positive)| !positive) {
-            return Err(format!("delivery.{name} is 0, so no call could ever be made: set it to a value over 0"));
+            return Err(DeliverySettingsError::Zero(name));
         }
-        if self.min_concurrency > self.concurrency {
-            return Err(format!(
-                "delivery.min_concurrency is {} and delivery.concurrency {}: the minimum is over the maximum, so lower \
-                 min_concurrency or raise concurrency",
-                self.min_concurrency, self.concurrency
-            ));
+        if self.min_concurrency > concurrency {
+            return Err(DeliverySettingsError::MinOverMax { min: self.min_concurrency, max: concurrency });
         }
-        if self.queue_calls < self.concurrency && self.concurrency != CONCURRENCY {
-            return Err(format!(
-                "delivery.queue_calls is {} and delivery.concurrency {}: the queue of an endpoint must have room for \
-                 all calls under way, so raise queue_calls or lower concurrency",
-                self.queue_calls, self.concurrency
-            ));
+        if queue_calls < concurrency && concurrency != CONCURRENCY {
+            return Err(DeliverySettingsError::ShortQueue { queue: queue_calls, concurrency });
         }
-        for (name, part) in [("connect_timeout", self.connect_timeout), ("first_byte_timeout", self.first_byte_timeout)]
-        {
-            if part > self.timeout {
-                return Err(format!(
-                    "delivery.{name} is {part:?} and delivery.timeout {:?}: a part of an attempt can't have a longer \
-                     timeout than the whole, so lower {name} or raise timeout",
-                    self.timeout
-                ));
-            }
+        let parts = [("connect_timeout", self.connect_timeout), ("first_byte_timeout", self.first_byte_timeout)];
+        match parts.into_iter().find(|(_, part)| *part > self.timeout) {
+            Some((name, part)) => Err(DeliverySettingsError::PartOverWhole { name, part, whole: self.timeout }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -211,15 +220,16 @@ mod tests {
 
     #[test]
     fn contradictions_name_both_values() {
-        let error = Config { connect_timeout: Duration::from_secs(40), ..Config::default() }.check().unwrap_err();
+        let error =
+            Config { connect_timeout: Duration::from_secs(40), ..Config::default() }.check().unwrap_err().to_string();
         assert!(error.contains("connect_timeout is 40s") && error.contains("timeout 20s"), "{error}");
         let few = Config { queue_calls: 8, ..Config::default() };
         assert_eq!((few.check(), few.most_at_once()), (Ok(()), 8));
-        let error = Config { concurrency: 32, ..few }.check().unwrap_err();
+        let error = Config { concurrency: 32, ..few }.check().unwrap_err().to_string();
         assert!(error.contains("queue_calls is 8") && error.contains("concurrency 32"), "{error}");
-        let error = Config { concurrency: 0, ..Config::default() }.check().unwrap_err();
+        let error = Config { concurrency: 0, ..Config::default() }.check().unwrap_err().to_string();
         assert!(error.contains("concurrency is 0"), "{error}");
-        let error = Config { queue_calls: 0, ..Config::default() }.check().unwrap_err();
+        let error = Config { queue_calls: 0, ..Config::default() }.check().unwrap_err().to_string();
         assert!(error.contains("queue_calls is 0, so no call could ever be made"), "{error}");
     }
 }

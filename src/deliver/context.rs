@@ -17,7 +17,7 @@ use super::throttle::{SendTime, Throttle};
 use super::transport::dial::Dialer;
 use super::transport::resolve::Resolver;
 use super::workers::Workers;
-use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, Retries, attempt_log};
+use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, Retries, StartError, attempt_log};
 use crate::id::Line;
 use crate::lifecycle::Stop;
 use crate::message_log::CallStatus;
@@ -73,7 +73,7 @@ impl InMemory {
 }
 
 impl DeliveryContext {
-    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, String> {
+    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, StartError> {
         Ok(Arc::new(Self {
             dialer: Dialer::new(&config, Resolver::system())?,
             schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, retries.tiers),

@@ -20,6 +20,11 @@ const RAISE: &str = "raise the limit of open files (ulimit -n, systemd's LimitNO
 /// Fewer connections cause a warning: one slow endpoint may use 256.
 const FEW: usize = 1024;
 
+/// The process may open too few files.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the process may open only {0} files, but needs at least {LEAST_FILES}: {RAISE}")]
+pub struct OpenFilesError(usize);
+
 pub(super) struct Workers {
     most: usize,
     count: AtomicUsize,
@@ -31,7 +36,7 @@ impl Workers {
     ///
     /// # Errors
     /// When the process may open too few files.
-    pub fn for_process(wanted: Option<usize>) -> Result<Self, String> {
+    pub fn for_process(wanted: Option<usize>) -> Result<Self, OpenFilesError> {
         let by_files = most(lifecycle::raise_open_files().unwrap_or(usize::MAX))?;
         let most = wanted.map_or(by_files, |wanted| wanted.min(by_files));
         if by_files < FEW.min(wanted.unwrap_or(FEW)) {
@@ -62,9 +67,9 @@ impl Workers {
 }
 
 /// Max connections for a process that may open this many files.
-fn most(files: usize) -> Result<usize, String> {
+fn most(files: usize) -> Result<usize, OpenFilesError> {
     if files < LEAST_FILES {
-        return Err(format!("the process may open only {files} files, but needs at least {LEAST_FILES}: {RAISE}"));
+        return Err(OpenFilesError(files));
     }
     Ok(files.saturating_sub(OTHER_FILES).max(files / 2))
 }
@@ -77,7 +82,7 @@ mod tests {
     fn files_are_left_for_everything_else() {
         assert_eq!((most(1024), most(65_536)), (Ok(512), Ok(65_024)));
         assert_eq!((most(256), most(800)), (Ok(128), Ok(400)));
-        assert!(most(255).unwrap_err().contains("255 files"), "{:?}", most(255));
+        assert!(most(255).unwrap_err().to_string().contains("255 files"), "{:?}", most(255));
     }
 
     #[test]

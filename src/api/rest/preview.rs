@@ -189,7 +189,7 @@ impl<S: Sync> FromRequest<S> for PreviewBody {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let bytes = body::read(request).await?;
-        let request = body::parse(&bytes).map_err(ApiError::body)?;
+        let request = body::parse(&bytes)?;
         Ok(Self { request, change: body::raw(&bytes, "Change") })
     }
 }

@@ -31,7 +31,7 @@ fn plan_of(definitions: &Definitions, file: &str, prune: bool) -> Plan {
         policy: &Policy::default(),
         seen: &|_, _| Some(Vec::new()),
         stamp: &samples::stamp(),
-        elsewhere: &crate::cli::elsewhere,
+        read_secret: &crate::cli::read_secret,
         random: &random,
     };
     plan(definitions, &DefinitionFile::parse(file).unwrap(), &terms).unwrap()

@@ -157,7 +157,7 @@ impl<'p> Planner<'p> {
     fn resolved(&self, field: &'static str, text: &str) -> Result<String, ProblemReason> {
         match SecretReference::of(text) {
             Some(reference) => {
-                (self.terms.elsewhere)(reference).map_err(|reason| ProblemReason::Elsewhere { field, reason })
+                (self.terms.read_secret)(reference).map_err(|reason| ProblemReason::Secret { field, reason })
             }
             None => Ok(text.to_owned()),
         }

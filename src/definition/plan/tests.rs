@@ -49,9 +49,10 @@ fn try_apply_where(seen: &Seen<'_>, definitions: &Definitions, file: &str, prune
         policy: &Policy::default(),
         seen,
         stamp: &samples::stamp(),
-        elsewhere: &|reference| match reference {
+        read_secret: &|reference| match reference {
             SecretReference::Variable("ZOO_SECRET") | SecretReference::File("/run/zoo") => Ok(ZOO_SECRET.to_owned()),
-            other => Err(format!("there is no {other:?}")),
+            SecretReference::Variable(name) => Err(SecretError::Variable(name.to_owned())),
+            SecretReference::File(path) => panic!("{path}"),
         },
         random: &random,
     };
@@ -170,7 +171,7 @@ Webhooks:
         "line 11, column 5: event table.recorddelete of \"T\": the file has it on line 10 already",
         "line 12, column 3: webhook \"A\": the file has it on line 3 already",
         "line 14, column 3: webhook \"B\": OutgoingUrls: \"http://b.example/\" is http",
-        "line 16, column 3: webhook \"C\": Secret: there is no Variable(\"NOWHERE\")",
+        "line 16, column 3: webhook \"C\": Secret: environment variable NOWHERE is not set, or is not UTF-8",
         "line 19, column 3: webhook \"D\": Secret: a secret is whsec_",
     ];
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");

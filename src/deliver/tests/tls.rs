@@ -150,7 +150,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
 fn a_file_without_certificates_is_named() {
     let file = NamedTempFile::new().unwrap();
     let config = Config { ca_file: Some(file.path().to_owned()), ..config() };
-    let error = crate::deliver::transport::tls::TlsConnectors::new(&config).err().unwrap();
+    let error = crate::deliver::transport::tls::TlsConnectors::new(&config).err().unwrap().to_string();
     assert!(error.contains(&file.path().display().to_string()) && error.contains("no certificate"), "{error}");
 }
 

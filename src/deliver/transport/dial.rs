@@ -19,7 +19,7 @@ use super::heads::{MAX_HEAD, MAX_HEADER_LIST};
 use super::proxy::Egress;
 use super::resolve::{Resolver, bare};
 use super::response_progress::ObservedStream;
-use super::tls::TlsConnectors;
+use super::tls::{TlsConnectors, TlsSettingsError};
 use crate::definition::Endpoint;
 use crate::definition::guard::{Guard, Refused};
 use crate::deliver::Config;
@@ -53,7 +53,7 @@ pub(in crate::deliver) enum Offer {
 impl Dialer {
     /// # Errors
     /// The certificate authorities can't be read.
-    pub fn new(config: &Config, resolver: Resolver) -> Result<Self, String> {
+    pub fn new(config: &Config, resolver: Resolver) -> Result<Self, TlsSettingsError> {
         Ok(Self {
             resolver,
             tls: TlsConnectors::new(config)?,

@@ -1,6 +1,7 @@
 //! TLS of connections: trusted authorities, of the installation or a webhook, and a webhook's client certificate.
 
-use std::path::Path;
+use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::ring::default_provider;
@@ -12,6 +13,21 @@ use tracing::warn;
 
 use crate::definition;
 use crate::deliver::Config;
+
+/// Why no endpoint's certificate could be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsSettingsError {
+    #[error(
+        "delivery.ca_file is {path:?}, which can't be used: {reason}; set it to a PEM file with certificate \
+         authorities, or remove it to use those of the system"
+    )]
+    File { path: PathBuf, reason: Box<dyn Error + Send + Sync> },
+    #[error(
+        "delivery.ca_file is not set, and the system's certificate authorities can't be read ({0}): install \
+         ca-certificates, or set it"
+    )]
+    System(#[source] rustls::Error),
+}
 
 /// Creates connectors. All offer HTTP/2 first, then HTTP/1.1 (ALPN, RFC 7301).
 pub(in crate::deliver) struct TlsConnectors {
@@ -30,7 +46,7 @@ impl TlsConnectors {
     /// # Errors
     /// `delivery.ca_file` can't be used, or the system has no certificate authorities, so no https call could succeed.
     /// The second is only a warning if http is allowed.
-    pub fn new(config: &Config) -> Result<Self, String> {
+    pub fn new(config: &Config) -> Result<Self, TlsSettingsError> {
         let believed = match &config.ca_file {
             Some(path) => Believed::Authorities(Arc::new(authorities_in(path)?)),
             None => match Verifier::new(Arc::new(default_provider())) {
@@ -40,12 +56,7 @@ impl TlsConnectors {
                          ca-certificates or set delivery.ca_file");
                     Believed::Authorities(Arc::new(RootCertStore::empty()))
                 }
-                Err(reason) => {
-                    return Err(format!(
-                        "delivery.ca_file is not set, and the system's certificate authorities can't be read \
-                         ({reason}): install ca-certificates, or set it"
-                    ));
-                }
+                Err(reason) => return Err(TlsSettingsError::System(reason)),
             },
         };
         Ok(Self { connector: connector(believed.clone(), None), believed })
@@ -76,13 +87,8 @@ fn connector(believed: Believed, identity: Option<Arc<SingleCertAndKey>>) -> Tls
     TlsConnector::from(Arc::new(tls))
 }
 
-fn authorities_in(path: &Path) -> Result<RootCertStore, String> {
-    let pem = std::fs::read(path).map_err(|reason| reason.to_string());
-    let authorities = pem.and_then(|pem| definition::authorities(&pem));
-    authorities.map_err(|reason| {
-        format!(
-            "delivery.ca_file is {path:?}, which can't be used: {reason}; set it to a PEM file with certificate \
-             authorities, or remove it to use those of the system"
-        )
-    })
+fn authorities_in(path: &Path) -> Result<RootCertStore, TlsSettingsError> {
+    let pem = std::fs::read(path).map_err(Box::from);
+    let authorities = pem.and_then(|pem| definition::authorities(&pem).map_err(Box::from));
+    authorities.map_err(|reason| TlsSettingsError::File { path: path.to_owned(), reason })
 }
