@@ -173,7 +173,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Interval at which failing endpoints and calls that wait in memory are counted.
 const COUNT: Duration = Duration::from_secs(1);
 
-/// Interval at which idle remembered lanes are checked for removal.
+/// Interval at which idle remembered lanes and tokens of old definitions are removed.
 const REVIEW: Duration = Duration::from_secs(60);
 
 /// Max time of one wait for a full lane, before the call is offered to it again.
@@ -208,7 +208,10 @@ impl Lanes {
                 let act = tokio::select! {
                     _ = looks.tick() => LaneMap::maintain,
                     _ = counts.tick() => LaneMap::count,
-                    _ = reviews.tick() => LaneMap::end_remembered,
+                    _ = reviews.tick() => |map: &LaneMap| {
+                        map.end_remembered();
+                        map.shared.tokens.drop_unused();
+                    },
                 };
                 let Some(map) = looked_after.upgrade().filter(|map| !map.shared.is_stopping()) else { return };
                 act(&map);

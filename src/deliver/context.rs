@@ -16,6 +16,7 @@ use super::recovered::Recovered;
 use super::throttle::{SendTime, Throttle};
 use super::transport::dial::Dialer;
 use super::transport::resolve::Resolver;
+use super::transport::tokens::TokenCaches;
 use super::workers::Workers;
 use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, Retries, StartError, attempt_log};
 use crate::id::Line;
@@ -26,6 +27,7 @@ use crate::time::since_1970;
 pub(in crate::deliver) struct DeliveryContext {
     pub config: Config,
     pub dialer: Dialer,
+    pub tokens: TokenCaches,
     pub schedule: Schedule,
     pub metrics: DeliveryMetrics,
     pub onward: Arc<dyn CallSink>,
@@ -76,6 +78,7 @@ impl DeliveryContext {
     pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, StartError> {
         Ok(Arc::new(Self {
             dialer: Dialer::new(&config, Resolver::system())?,
+            tokens: TokenCaches::default(),
             schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, retries.tiers),
             throttle: Throttle::new(retries.overflow_partitions),
             row_order_throttle: Throttle::new(retries.row_order_partitions),

@@ -1,8 +1,7 @@
 //! Authorization of a webhook's calls, compiled: a fixed header, or the endpoint that issues tokens.
 
-use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,7 +25,6 @@ pub struct TokenSource {
     pub client: HeaderValue,
     /// The body of that request.
     pub form: Bytes,
-    kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Authorization {
@@ -45,19 +43,9 @@ impl Authorization {
                     endpoint: Endpoint::parse(token_url)?.with_tls(tls),
                     client: basic(&encoded(client_id), &encoded(&client_secret.0)),
                     form: serde_urlencoded::to_string(form).unwrap_or_default().into(),
-                    kept: OnceLock::new(),
                 }))
             }
         })
-    }
-}
-
-impl TokenSource {
-    /// State that delivery keeps for this source between calls, such as its tokens. Delivery chooses the type, which
-    /// must be the same in every call. The state is dropped with the definition, so it needs no cleanup.
-    pub fn kept<T: Any + Send + Sync + Default>(&self) -> &T {
-        let kept = self.kept.get_or_init(|| Box::new(T::default()));
-        kept.downcast_ref().expect("delivery keeps a single type")
     }
 }
 
@@ -110,6 +98,5 @@ mod tests {
         assert_eq!(&source.form[..], b"grant_type=client_credentials&scope=x+y");
         assert_eq!(source.client, format!("Basic {}", STANDARD.encode("a%3Ab:c+d%25")));
         assert!(!format!("{source:?}").contains("c d"));
-        assert!(std::ptr::eq(source.kept::<u8>(), source.kept::<u8>()));
     }
 }

@@ -174,14 +174,7 @@ pub struct SharedState {
 
 pub const SHARED_STATE: SharedState = SharedState {
     names: &["std::sync::atomic", "std::sync::Mutex", "std::sync::RwLock", "parking_lot", "std::any", "dashmap"],
-    modules: &[
-        "decode::whole_tables",
-        "endpoints::orders",
-        "matching::index",
-        "rules::authorization",
-        "rules::counts",
-        "rules::rule",
-    ],
+    modules: &["decode::whole_tables", "endpoints::orders", "matching::index", "rules::counts", "rules::rule"],
 };
 
 /// A part of the program that is constructed once: by this function, called in `app` and in its own room.

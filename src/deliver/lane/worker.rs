@@ -18,7 +18,6 @@ use crate::deliver::timer::Timer;
 use crate::deliver::transport::connection::Connection;
 use crate::deliver::transport::failure::{AttemptFailure, Limit, Stage};
 use crate::deliver::transport::signature::Signer;
-use crate::deliver::transport::tokens;
 use crate::rules::Authorization;
 use crate::time::since_1970;
 
@@ -207,7 +206,8 @@ impl Worker {
             Some(Authorization::Fetched(source)) => source,
         };
         let lane = self.lane.clone();
-        let token = Box::pin(tokens::token(source, &lane.shared.dialer, self.attempt, None)).await?;
+        let tokens = lane.shared.tokens.of(target);
+        let token = Box::pin(tokens.token(source, &lane.shared.dialer, self.attempt, None)).await?;
         let answer = self.send(call, Some(&token.authorization)).await?;
         if !token.is_refused(&answer) || !token.is_worth_renewing() {
             return Ok(answer);
@@ -215,7 +215,7 @@ impl Worker {
         if let Some(body) = answer.into_body() {
             self.read_to_end(body, 0).await;
         }
-        let token = Box::pin(tokens::token(source, &lane.shared.dialer, self.attempt, Some(&token))).await?;
+        let token = Box::pin(tokens.token(source, &lane.shared.dialer, self.attempt, Some(&token))).await?;
         let answer = self.send(call, Some(&token.authorization)).await?;
         token.is_refused(&answer);
         Ok(answer)

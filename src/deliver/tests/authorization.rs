@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::transport::tokens::TokenCaches;
 use super::super::{Config, Outcome};
 use super::calls::{Heard, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
@@ -215,4 +216,15 @@ async fn a_token_that_a_receiver_sends_back_is_hidden_from_the_message_log() {
     heard.offer(&with_tokens_of(&receiver.url("/"), &tokens), 1).await;
     let response = heard.entry().await.attempt.unwrap().response;
     assert_eq!(response.as_deref(), Some("you sent …, I mean …"));
+}
+
+#[test]
+fn a_token_is_kept_as_long_as_its_definition() {
+    let (caches, webhook) = (TokenCaches::default(), target("https://a.example/"));
+    let cache = Arc::downgrade(&caches.of(&webhook));
+    caches.drop_unused();
+    assert!(std::ptr::eq(cache.as_ptr(), Arc::as_ptr(&caches.of(&webhook))));
+    drop(webhook);
+    caches.drop_unused();
+    assert!(cache.upgrade().is_none());
 }

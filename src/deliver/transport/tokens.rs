@@ -1,8 +1,9 @@
 //! A webhook's OAuth2 token, fetched with its client credentials. The token is kept until shortly before it expires.
 //! One attempt fetches it for all calls that wait for it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::Connection;
 use super::dial::{Dialer, Offer};
 use super::failure::{AttemptFailure, Limit, NoToken};
-use crate::rules::TokenSource;
+use crate::rules::{Target, TokenSource};
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -44,10 +45,28 @@ pub(in crate::deliver) struct Token {
     accepted: AtomicBool,
 }
 
+/// The tokens of all webhooks, by the address of their targets. An entry does not keep its target, but no other target
+/// can get the address.
+#[derive(Default)]
+pub(in crate::deliver) struct TokenCaches(parking_lot::Mutex<HashMap<usize, (Weak<Target>, Arc<TokenCache>)>>);
+
+impl TokenCaches {
+    /// Returns the cache of a webhook's definition.
+    pub fn of(&self, target: &Arc<Target>) -> Arc<TokenCache> {
+        let new = || (Arc::downgrade(target), Arc::default());
+        self.0.lock().entry(Arc::as_ptr(target).addr()).or_insert_with(new).1.clone()
+    }
+
+    /// Drops the tokens of definitions that are not used any more.
+    pub fn drop_unused(&self) {
+        self.0.lock().retain(|_, (target, _)| target.strong_count() > 0);
+    }
+}
+
 /// Result of the last fetch, kept between calls. The lock is held during a fetch, so that other calls wait for its
 /// result instead of fetching too.
 #[derive(Default)]
-struct TokenCache(Mutex<LastFetch>);
+pub(in crate::deliver) struct TokenCache(Mutex<LastFetch>);
 
 #[derive(Default)]
 enum LastFetch {
@@ -73,37 +92,39 @@ impl Token {
     }
 }
 
-/// Returns the webhook's token: the cached one, unless it has expired or is `refused`; else a new one.
-///
-/// # Errors
-/// [`AttemptFailure::NoToken`].
-pub(in crate::deliver) async fn token(
-    source: &TokenSource,
-    dialer: &Dialer,
-    attempt: Limit,
-    refused: Option<&Arc<Token>>,
-) -> Result<Arc<Token>, AttemptFailure> {
-    let kept: &TokenCache = source.kept();
-    let asking = async {
-        let mut last = kept.0.lock().await;
-        match &*last {
-            LastFetch::Token(token)
-                if token.good_until > Instant::now() && !refused.is_some_and(|it| Arc::ptr_eq(it, token)) =>
-            {
-                return Ok(token.clone());
+impl TokenCache {
+    /// Returns the webhook's token: the cached one, unless it has expired or is `refused`; else a new one.
+    ///
+    /// # Errors
+    /// [`AttemptFailure::NoToken`].
+    pub async fn token(
+        &self,
+        source: &TokenSource,
+        dialer: &Dialer,
+        attempt: Limit,
+        refused: Option<&Arc<Token>>,
+    ) -> Result<Arc<Token>, AttemptFailure> {
+        let asking = async {
+            let mut last = self.0.lock().await;
+            match &*last {
+                LastFetch::Token(token)
+                    if token.good_until > Instant::now() && !refused.is_some_and(|it| Arc::ptr_eq(it, token)) =>
+                {
+                    return Ok(token.clone());
+                }
+                LastFetch::Failed(at, why) if at.elapsed() < PAUSE => return Err(why.clone()),
+                _ => {}
             }
-            LastFetch::Failed(at, why) if at.elapsed() < PAUSE => return Err(why.clone()),
-            _ => {}
-        }
-        let fetched = fetch(source, dialer).await.map(Arc::new);
-        *last = match &fetched {
-            Ok(token) => LastFetch::Token(token.clone()),
-            Err(why) => LastFetch::Failed(Instant::now(), why.clone()),
+            let fetched = fetch(source, dialer).await.map(Arc::new);
+            *last = match &fetched {
+                Ok(token) => LastFetch::Token(token.clone()),
+                Err(why) => LastFetch::Failed(Instant::now(), why.clone()),
+            };
+            fetched
         };
-        fetched
-    };
-    let late = |_| Err(no_token(source, None, format!("took longer than {:?}", attempt.allowed)));
-    Ok(timeout_at(attempt.deadline, asking).await.unwrap_or_else(late)?)
+        let late = |_| Err(no_token(source, None, format!("took longer than {:?}", attempt.allowed)));
+        Ok(timeout_at(attempt.deadline, asking).await.unwrap_or_else(late)?)
+    }
 }
 
 async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, NoToken> {
