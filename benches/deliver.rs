@@ -19,8 +19,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use outhook::decode::{EventDate, Sequence};
 use outhook::definition::{Endpoint, MessageOrder, Secret};
-use outhook::deliver::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, Retries};
-use outhook::id::{CallId, Line, MessageId, Place, WriteCount};
+use outhook::deliver::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, WaitingTopics, WriteCount};
+use outhook::id::{CallId, Line, MessageId, Place};
 use outhook::message_log::{CallStatus, LogEntry};
 use outhook::receipt::{Budget, Receipt, ReceiptTracker};
 use outhook::render::Message;
@@ -164,7 +164,7 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         ..Config::default()
     };
     let counts = Counts { delivered: delivered.clone(), calls, all: all.clone() };
-    let retries = Retries {
+    let retries = WaitingTopics {
         tiers: &[Duration::from_secs(1)],
         overflow_partitions: 1,
         row_order_partitions: 1,

@@ -24,7 +24,7 @@ use crate::endpoints::Endpoints;
 use crate::lifecycle::{self, Condition, Readiness};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
-use crate::pipeline::{CallDefinitions, Counters, Pipeline, Replay};
+use crate::pipeline::{CallDefinitions, Counters, Pipeline, ReplayStages};
 use crate::receipt::Budget;
 use crate::redelivery::Redrive;
 use crate::redelivery::Resend;
@@ -95,7 +95,7 @@ impl App {
         let store = Store::start(&config.definitions, &client, index.clone())?;
         let log = message_log::LogWriter::new(&config.message_log, &kafka)?;
         let settle = Settle::new(sections_of_settle(config), &kafka, index.clone(), disabling(&store), log)?;
-        let lanes = Lanes::new(config.delivery.clone(), calls_that_wait(config), settle.clone())?;
+        let lanes = Lanes::new(config.delivery.clone(), waiting_topics(config), settle.clone())?;
         let (catalogue, endpoints) = (Arc::<Catalogue>::default(), Endpoints::new(lanes.clone()));
         let stats = Stats::start(&config.stats, &client, index.clone(), (catalogue.clone(), endpoints.clone()))?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
@@ -227,8 +227,8 @@ fn sections_of_settle(config: &Config) -> settle::Sections<'_> {
 }
 
 /// Settings of the topics of waiting calls that the lanes need.
-fn calls_that_wait(config: &Config) -> deliver::Retries<'_> {
-    deliver::Retries {
+fn waiting_topics(config: &Config) -> deliver::WaitingTopics<'_> {
+    deliver::WaitingTopics {
         tiers: &config.retries.tiers,
         overflow_partitions: usize::try_from(config.overflow.partitions).unwrap_or(1),
         row_order_partitions: usize::try_from(config.row_order.partitions).unwrap_or(1),
@@ -288,7 +288,7 @@ fn replaying(stages: &Stages) -> replay::Stages {
     let (index, attachment_url) = (stages.index.clone(), stages.attachment_url.clone());
     Box::new(move |topic| {
         let decoder = Decoder::new(decoding(topic)?, whole_tables.apart());
-        Some(Replay::new(decoder, index.clone(), Renderer::new(attachment_url.clone())))
+        Some(ReplayStages::new(decoder, index.clone(), Renderer::new(attachment_url.clone())))
     })
 }
 

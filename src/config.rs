@@ -55,15 +55,15 @@ pub struct Config {
     /// The definitions topic, which holds webhooks and events, and limits of definitions.
     pub definitions: store::Config,
     /// The dead-letter topic.
-    pub dead_letters: settle::Config,
+    pub dead_letters: settle::DeadLettersConfig,
     /// The retry topics, in which calls wait for their next attempt.
-    pub retries: settle::Retries,
+    pub retries: settle::RetriesConfig,
     /// The overflow log, in which calls of saturated and failing endpoints wait.
-    pub overflow: settle::Overflow,
+    pub overflow: settle::OverflowConfig,
     /// The row-order topic, for the calls of webhooks with row order.
-    pub row_order: settle::RowOrder,
+    pub row_order: settle::RowOrderConfig,
     /// The operator events topic, for reports on endpoints.
-    pub operator_events: settle::OperatorEvents,
+    pub operator_events: settle::OperatorEventsConfig,
     /// The message log: a topic with the outcome of each attempt.
     pub message_log: message_log::Config,
     /// The stats topic, for counts and for the tables and fields that were seen.
@@ -212,7 +212,7 @@ impl Config {
 fn our_variable((name, value): (OsString, OsString)) -> Option<Result<(String, String), Error>> {
     let name = name.into_string().ok().filter(|name| name.starts_with(ENVIRONMENT_PREFIX))?;
     let bad = |message: &dyn Display, help: &str| {
-        let problem = ConfigProblem { place: name.clone(), ..ConfigProblem::with(&name, message.to_string(), help) };
+        let problem = ConfigProblem { location: name.clone(), ..ConfigProblem::with(&name, message.to_string(), help) };
         Err(Error::Invalid(vec![problem]))
     };
     Some(match value.into_string() {

@@ -24,6 +24,7 @@ mod throttle;
 mod timer;
 mod transport;
 mod workers;
+mod write_count;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -35,13 +36,13 @@ use self::context::DeliveryContext;
 use self::lane::{LaneMap, Refusal};
 use self::overflow_reason::OverflowReason;
 use crate::definition::Endpoint;
-use crate::id::{Line, Place, RowKey, WriteCount};
+use crate::id::{Line, Place, RowKey};
 use crate::message_log::{CallStatus, LogEntry};
 use crate::receipt::Receipt;
 use crate::render::Message;
 use crate::time::since_1970;
 
-pub use self::config::{Config, DeliverySettingsError};
+pub use self::config::{Config, DeliverySettingsError, durations};
 pub use self::lane::{LaneStatus, Takes};
 pub use self::lane_key::line_of;
 pub use self::metrics::describe_metrics;
@@ -50,6 +51,7 @@ pub use self::recovered::Recovery;
 pub use self::throttle::SlotLease;
 pub use self::transport::tls::TlsSettingsError;
 pub use self::workers::OpenFilesError;
+pub use self::write_count::WriteCount;
 
 /// Checks that the certificate authorities can be loaded, so that calls can be made.
 ///
@@ -155,7 +157,7 @@ pub enum EndpointEvent<'n> {
 
 /// Properties of the retry, overflow and row-order topics that lanes need.
 #[derive(Debug, Clone, Copy)]
-pub struct Retries<'t> {
+pub struct WaitingTopics<'t> {
     /// Delays of the retry topics, the shortest first. A call whose wait is shorter than the first one waits in
     /// memory.
     pub tiers: &'t [Duration],
@@ -191,9 +193,9 @@ impl Lanes {
     /// # Errors
     /// When the settings contradict each other, the certificate authorities can't be read, or the process may open
     /// too few files.
-    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, StartError> {
+    pub fn new(config: Config, topics: WaitingTopics<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, StartError> {
         config.check()?;
-        let shared = DeliveryContext::new(config, retries, onward)?;
+        let shared = DeliveryContext::new(config, topics, onward)?;
         let map = LaneMap::new(shared.clone());
         let timed = Arc::downgrade(&shared);
         tokio::spawn(async move {

@@ -56,7 +56,7 @@ pub struct TooManyOrders;
 
 #[derive(Default)]
 struct State {
-    /// Waiting calls in each partition that this instance reads, by place and partition.
+    /// Waiting calls in each partition that this instance reads, by label of the topic and partition.
     waiting: BTreeMap<(Arc<str>, i32), Vec<LineWaits>>,
     /// The last report was not empty, so the next one is due even if it is empty.
     has_reported: bool,
@@ -70,10 +70,10 @@ impl Endpoints {
         Arc::new(Self { run: Uuid::new_v4().to_string(), lanes: Some(lanes), ..Self::default() })
     }
 
-    /// Creates the report of the calls that wait in a partition. It counts until it is dropped. `place` is
+    /// Creates the report of the calls that wait in a partition. It counts until it is dropped. `topic_label` is
     /// [`OVERFLOW`], or the delay of a retry topic.
-    pub fn partition(self: &Arc<Self>, place: &str, partition: i32) -> PartitionReport {
-        PartitionReport { endpoints: self.clone(), partition: (place.into(), partition) }
+    pub fn partition(self: &Arc<Self>, topic_label: &str, partition: i32) -> PartitionReport {
+        PartitionReport { endpoints: self.clone(), partition: (topic_label.into(), partition) }
     }
 
     /// The report to write to the topic now, if there is one. At a stop the lanes have ended, so the last report is
@@ -182,18 +182,18 @@ impl State {
         (one.from_ms, one.at_ms) = (one.from_ms.min(order.from_ms), one.at_ms.max(order.at_ms));
     }
 
-    /// The waiting calls, by line and place.
+    /// The waiting calls, by line and topic.
     fn waiting_calls(&self) -> Vec<WaitingCalls> {
         let mut sums = HashMap::new();
-        for ((place, _), waiting) in &self.waiting {
+        for ((topic_label, _), waiting) in &self.waiting {
             for waiting in waiting {
-                let sum = sums.entry((waiting.line, place)).or_insert(LineWaits { calls: 0, ..*waiting });
+                let sum = sums.entry((waiting.line, topic_label)).or_insert(LineWaits { calls: 0, ..*waiting });
                 (sum.calls, sum.oldest_ms) = (sum.calls + waiting.calls, sum.oldest_ms.min(waiting.oldest_ms));
             }
         }
-        let of = |((line, place), sum): ((Line, &Arc<str>), LineWaits)| WaitingCalls {
+        let of = |((line, topic_label), sum): ((Line, &Arc<str>), LineWaits)| WaitingCalls {
             line,
-            place: place.to_string(),
+            topic_label: topic_label.to_string(),
             calls: sum.calls,
             oldest_ms: sum.oldest_ms,
         };
@@ -226,8 +226,8 @@ impl PartitionReport {
         self.endpoints.orders.forward(line)
     }
 
-    /// The name of the partition's topic among the places where calls wait.
-    pub fn place(&self) -> &str {
+    /// [`OVERFLOW`], or the delay of the retry topic.
+    pub fn topic_label(&self) -> &str {
         &self.partition.0
     }
 }

@@ -12,7 +12,7 @@ mod reading;
 mod tests;
 mod writer;
 
-pub use self::config::{Config, InvalidSetting, MessageLogLevel};
+pub use self::config::{Config, MessageLogLevel, MessageLogSettingsError};
 pub use self::entry::{Attempt, CallStatus, LogEntry, Statuses, UnknownStatus, newest_of_calls, oldest_first};
 pub use self::filter::EntryFilter;
 pub use self::reading::{MessageLog, Origin};

@@ -1,12 +1,12 @@
 //! The whole journey of a record, in order. A waiting call continues in [`RetryHandler`], a call in row order in
-//! [`RowOrderHandler`]. A replayed record is handled by [`Replay`].
+//! [`RowOrderHandler`]. A replayed record is handled by [`ReplayStages`].
 
 use std::sync::Arc;
 
 use crate::catalogue::Sampler;
 use crate::decode::{Decoded, Decoder, Headers, Input};
-use crate::deliver::{CALL_BYTES, Call, Lanes};
-use crate::id::{Place, RowKey, WriteCount};
+use crate::deliver::{CALL_BYTES, Call, Lanes, WriteCount};
+use crate::id::{Place, RowKey};
 use crate::matching::Index;
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
@@ -17,7 +17,7 @@ use crate::time::now_ms;
 
 pub use self::call_definitions::CallDefinitions;
 pub use self::counters::{Counters, describe_metrics};
-pub use self::replay::{Replay, Replayed};
+pub use self::replay::{ReplayStages, Replayed};
 pub use self::retry_handler::{RetryHandler, RetrySource};
 pub use self::row_order::RowOrderHandler;
 
@@ -88,12 +88,12 @@ impl Handler for Pipeline {
     }
 
     fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
-        dead_letter(&self.settle, offsets, receipt);
+        dead_letter_unreadable(&self.settle, offsets, receipt);
     }
 }
 
 /// Dead-letters offsets that can't be read.
-fn dead_letter(settle: &Settle, Unreadable { place, last, cause }: &Unreadable, receipt: Receipt) {
+fn dead_letter_unreadable(settle: &Settle, Unreadable { place, last, cause }: &Unreadable, receipt: Receipt) {
     settle.unreadable(place, *last, cause, &receipt);
     receipt.settle();
 }

@@ -39,7 +39,9 @@ use crate::receipt::Receipt;
 use crate::render::TooLarge;
 use crate::rules::Rule;
 
-pub use self::config::{Config, InvalidSetting, OperatorEvents, Overflow, Retries, RowOrder};
+pub use self::config::{
+    DeadLettersConfig, OperatorEventsConfig, OverflowConfig, RetriesConfig, RowOrderConfig, TopicSettingsError,
+};
 pub use self::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind, PREFIX};
 pub use self::producer::MAX_RECORD_BYTES;
 #[cfg(test)]
@@ -50,12 +52,12 @@ pub use self::writer::describe_metrics;
 
 /// Ends calls and records, or writes calls to a topic where they wait and survive this process.
 pub struct Settle {
-    letters: Arc<RetryingWriter>,
+    dead_letter_writer: Arc<RetryingWriter>,
     dead_letterer: Arc<DeadLetterer>,
-    retries: Arc<RetryingWriter>,
+    retry_writer: Arc<RetryingWriter>,
     tiers: Tiers,
     overflow: Arc<str>,
-    in_order: OrderedWriter,
+    row_order_writer: OrderedWriter,
     operator: Operator,
     message_log: Arc<message_log::LogWriter>,
     index: Arc<Index>,
@@ -68,18 +70,18 @@ pub type OnGone = Box<dyn Fn(WebhookId, u32, String) + Send + Sync>;
 /// The sections of the configuration that [`Settle`] reads.
 #[derive(Clone, Copy)]
 pub struct Sections<'c> {
-    pub dead_letters: &'c Config,
-    pub retries: &'c Retries,
-    pub overflow: &'c Overflow,
-    pub row_order: &'c RowOrder,
-    pub operator_events: &'c OperatorEvents,
+    pub dead_letters: &'c DeadLettersConfig,
+    pub retries: &'c RetriesConfig,
+    pub overflow: &'c OverflowConfig,
+    pub row_order: &'c RowOrderConfig,
+    pub operator_events: &'c OperatorEventsConfig,
 }
 
 /// Why the writers can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
-    Setting(#[from] InvalidSetting),
+    Setting(#[from] TopicSettingsError),
     /// The Kafka client refuses its settings. `purpose` says which records or topic the producer is for.
     #[error("the Kafka producer of {purpose} can't be created: {source}")]
     Producer { purpose: String, source: KafkaError },
@@ -111,12 +113,12 @@ impl Settle {
         config.row_order.check()?;
         let dead_letterer = DeadLetterer::new(&config.dead_letters.topic, message_log.clone());
         let writer = |what, pending| RetryingWriter::new(what, pending, client, &dead_letterer);
-        let letters = writer("dead letters", gauge!("outhook_dead_letters_pending"))?;
+        let dead_letter_writer = writer("dead letters", gauge!("outhook_dead_letters_pending"))?;
         let operator_writer = writer("operator events", gauge!("outhook_operator_events_pending"))?;
         Ok(Arc::new(Self {
-            in_order: OrderedWriter::start(&config.row_order.topic, client, letters.clone())?,
-            letters,
-            retries: writer("retries", gauge!("outhook_retries_pending"))?,
+            row_order_writer: OrderedWriter::start(&config.row_order.topic, client, dead_letter_writer.clone())?,
+            dead_letter_writer,
+            retry_writer: writer("retries", gauge!("outhook_retries_pending"))?,
             dead_letterer: dead_letterer.clone(),
             tiers: config.retries.tiers(),
             overflow: config.overflow.topic.as_str().into(),
@@ -161,7 +163,7 @@ impl Settle {
         let tier = self.tiers.after(call.deferrals);
         call.deferrals = call.deferrals.saturating_add(1);
         let until = Due { due_ms: in_ms(tier.delay), definitions };
-        self.retries.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
+        self.retry_writer.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
     }
 
     /// Moves a call out of the overflow log when too many wait there. It goes to the longest retry topic of up to five
@@ -181,7 +183,7 @@ impl Settle {
         );
         let cause = Cause { class: "unknown_definition", status: None, text };
         let letter = self.dead_letterer.letter(call, body, &cause);
-        self.letters.write_then_settle(self.dead_letterer.topic.clone(), letter, share);
+        self.dead_letter_writer.write_then_settle(self.dead_letterer.topic.clone(), letter, share);
     }
 
     /// Logs that a stored call is cancelled.
@@ -196,7 +198,7 @@ impl Settle {
     pub async fn in_order(&self, call: Call) {
         let until = Due { due_ms: in_ms(Duration::ZERO), definitions: self.index.as_of() };
         let record = StoredCall::of(&call).in_order(until, call.message.body.clone());
-        self.in_order.write_then_settle(record, call.receipt).await;
+        self.row_order_writer.write_then_settle(record, call.receipt).await;
     }
 
     /// The record of a call that waits for this time.
@@ -211,15 +213,15 @@ impl Settle {
 
     fn write_dead_letter(&self, letter: Outgoing, receipt: &Receipt) {
         let share = receipt.share(letter.size());
-        self.letters.write_then_settle(self.dead_letterer.topic.clone(), letter, share);
+        self.dead_letter_writer.write_then_settle(self.dead_letterer.topic.clone(), letter, share);
     }
 
     /// Waits until all records under way are acknowledged, or dropped by [`Settle::stop`].
     pub async fn drained(&self) {
-        self.retries.drained().await;
-        // Before `letters`: a call that the row-order topic refuses becomes a dead letter.
-        self.in_order.drained().await;
-        self.letters.drained().await;
+        self.retry_writer.drained().await;
+        // Before `dead_letter_writer`: a call that the row-order topic refuses becomes a dead letter.
+        self.row_order_writer.drained().await;
+        self.dead_letter_writer.drained().await;
     }
 
     /// Waits until all entries of the message log are written, or this time is over.
@@ -230,9 +232,9 @@ impl Settle {
     /// Drops all records that are not acknowledged yet. Their receipts stay unsettled, so their source records are
     /// read again.
     pub fn stop(&self) {
-        self.letters.stop();
-        self.retries.stop();
-        self.in_order.stop();
+        self.dead_letter_writer.stop();
+        self.retry_writer.stop();
+        self.row_order_writer.stop();
         self.operator.stop();
     }
 }
@@ -245,7 +247,7 @@ impl CallSink for Settle {
             Outcome::Delivered | Outcome::Cancelled => call.receipt.settle(),
             Outcome::Exhausted { cause } => {
                 let letter = dead_letter::of_call(&call, &cause, Timestamp::now());
-                self.letters.write_then_settle(self.dead_letterer.topic.clone(), letter, call.receipt);
+                self.dead_letter_writer.write_then_settle(self.dead_letterer.topic.clone(), letter, call.receipt);
             }
         }
     }
@@ -253,7 +255,7 @@ impl CallSink for Settle {
     /// The call settles as soon as a retry topic has acknowledged it. Call it in a tokio runtime.
     fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>) {
         let record = self.waiting(&call, wait, cause);
-        self.retries.write_then_settle(self.tiers.of(wait).topic.clone(), record, call.receipt);
+        self.retry_writer.write_then_settle(self.tiers.of(wait).topic.clone(), record, call.receipt);
     }
 
     /// The call settles as soon as the overflow log has acknowledged it. Call it in a tokio runtime.
@@ -261,7 +263,7 @@ impl CallSink for Settle {
         // Calls of a throttled webhook are spread over all partitions, as its slots are.
         let spread = call.message.target.call_throttling.map(|_| call.message.call);
         let record = Outgoing { key: Some(line.key(spread)), ..self.waiting(&call, wait, cause) };
-        self.retries.write_then_settle(self.overflow.clone(), record, call.receipt);
+        self.retry_writer.write_then_settle(self.overflow.clone(), record, call.receipt);
     }
 
     fn tell(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>) {

@@ -85,7 +85,7 @@ impl<'a> Record<'a> {
     /// The value of the last header with this name.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         let headers = self.message.headers()?;
-        (0..headers.count()).rev().map(|place| headers.get(place)).find(|header| header.key == name)?.value
+        (0..headers.count()).rev().map(|index| headers.get(index)).find(|header| header.key == name)?.value
     }
 
     /// The headers that have a value, in order.
@@ -122,8 +122,8 @@ pub trait Handler: Send + 'static {
 
 /// Handles the records of one partition that wait in their topic. Each waits in a line until the line moves.
 pub trait Backlog: Send + 'static {
-    /// The label of the records' place in metrics.
-    fn place(&self) -> &str;
+    /// The label of the topic in metrics.
+    fn topic_label(&self) -> &str;
 
     /// Whether records arrive in the order of their due times, and each moves when it is due. Lines then matter only
     /// to records that move earlier.
@@ -179,8 +179,7 @@ pub struct Spot {
 /// Which records of a line may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moves {
-    /// Max records that may move.
-    pub places: usize,
+    pub max_records: usize,
     /// Only records that are due may move, or that were written between the two times below.
     pub only_due: bool,
     /// Milliseconds since 1970.
@@ -218,7 +217,7 @@ pub trait Handlers: Send + Sync + 'static {
 
 /// For a source whose records never wait in lines.
 impl Backlog for Infallible {
-    fn place(&self) -> &str {
+    fn topic_label(&self) -> &str {
         match *self {}
     }
 

@@ -26,7 +26,7 @@ const CONNECTIONS: u32 = 256;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Max size of a request's head, in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
-/// Interval of the search for a connection to close while all places are taken.
+/// Interval of the search for a connection to close while all permits are taken.
 const MAKE_ROOM: Duration = Duration::from_millis(250);
 /// Max time for answers under way after a stop is requested.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -88,15 +88,15 @@ impl Listener {
 
     /// Serves until the stop, then waits for answers under way.
     pub async fn serve(self, router: Router, mut stopping: Stopping) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS as usize));
+        let permits = Arc::new(Semaphore::new(CONNECTIONS as usize));
         let connections = Connections::new();
         for number in 0.. {
             let next = async {
-                // Accept first: a place is needed only for a connection that arrived.
+                // Accept first: a permit is needed only for a connection that arrived.
                 let accepted = self.socket.accept().await;
-                (place(&places, &connections).await, accepted)
+                (permit(&permits, &connections).await, accepted)
             };
-            let (place, accepted) = tokio::select! {
+            let (permit, accepted) = tokio::select! {
                 biased;
                 () = stopping.asked() => break,
                 next = next => next,
@@ -107,7 +107,7 @@ impl Listener {
                     let _ = stream.set_nodelay(true);
                     let router = router.clone().layer(Extension(peer));
                     let entered = connections.enter(number, peer.ip());
-                    tokio::spawn(serve_one(stream, router, stopping.clone(), (place, entered)));
+                    tokio::spawn(serve_one(stream, router, stopping.clone(), (permit, entered)));
                 }
                 Err(error) => {
                     warn!(%error, "the listener can't accept a connection and tries again");
@@ -116,29 +116,29 @@ impl Listener {
             }
         }
         drop(self.socket);
-        let _ = tokio::time::timeout(LAST_ANSWERS, places.acquire_many(CONNECTIONS)).await;
+        let _ = tokio::time::timeout(LAST_ANSWERS, permits.acquire_many(CONNECTIONS)).await;
     }
 }
 
-/// Takes a place for one more connection. If all are taken, closes an idle connection or waits for one to end.
-async fn place(places: &Arc<Semaphore>, connections: &Connections) -> OwnedSemaphorePermit {
+/// Takes a permit for one more connection. If all are taken, closes an idle connection or waits for one to end.
+async fn permit(permits: &Arc<Semaphore>, connections: &Connections) -> OwnedSemaphorePermit {
     loop {
-        if let Ok(place) = places.clone().try_acquire_owned() {
-            return place;
+        if let Ok(permit) = permits.clone().try_acquire_owned() {
+            return permit;
         }
         connections.make_room();
-        if let Ok(place) = tokio::time::timeout(MAKE_ROOM, places.clone().acquire_owned()).await {
-            return place.expect("the semaphore is never closed");
+        if let Ok(permit) = tokio::time::timeout(MAKE_ROOM, permits.clone().acquire_owned()).await {
+            return permit.expect("the semaphore is never closed");
         }
     }
 }
 
-/// Serves the requests of one connection, one after the other. Holds the place until the connection ends.
+/// Serves the requests of one connection, one after the other. Holds the permit until the connection ends.
 async fn serve_one(
     stream: TcpStream,
     router: Router,
     mut stopping: Stopping,
-    (place, entered): (OwnedSemaphorePermit, Entered),
+    (permit, entered): (OwnedSemaphorePermit, Entered),
 ) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -157,7 +157,7 @@ async fn serve_one(
     if let Err(error) = ended {
         debug!(%error, "a connection to the listener ended early");
     }
-    drop((entered, place));
+    drop((entered, permit));
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ struct AccountShare {
     reads: Arc<Semaphore>,
 }
 
-/// A place in a share. Dropping it frees the place.
+/// A permit of a share. Dropping it returns the permit.
 pub(super) struct SharePermit {
     _own: OwnedSemaphorePermit,
     _of_all: Option<OwnedSemaphorePermit>,
@@ -53,7 +53,7 @@ impl Shares {
         }
     }
 
-    /// Takes a place for a preview. Waits until one of the instance's places is free.
+    /// Takes a permit for a preview. Waits until one of the instance's permits is free.
     ///
     /// # Errors
     /// The account already has [`PREVIEWS_OF_ACCOUNT`] previews that run or wait.
@@ -67,7 +67,7 @@ impl Shares {
         Ok(SharePermit { _own: own, _of_all: Some(of_all) })
     }
 
-    /// Takes a place for a read of messages or dead letters.
+    /// Takes a permit for a read of messages or dead letters.
     ///
     /// # Errors
     /// The account already has [`READS_OF_ACCOUNT`] such reads under way.
@@ -105,13 +105,13 @@ impl Shares {
             previews: Arc::new(Semaphore::new(PREVIEWS_OF_ACCOUNT)),
             reads: Arc::new(Semaphore::new(READS_OF_ACCOUNT)),
         };
-        let places = of(&self.of_accounts.entry(account.clone()).or_insert_with(share)).clone();
-        places.try_acquire_owned().ok()
+        let permits = of(&self.of_accounts.entry(account.clone()).or_insert_with(share)).clone();
+        permits.try_acquire_owned().ok()
     }
 }
 
 impl Api {
-    /// Reads messages or dead letters within an account's share. The read keeps its place until it ends, like its
+    /// Reads messages or dead letters within an account's share. The read keeps its permit until it ends, like its
     /// thread, because it continues after the client disconnects.
     ///
     /// # Errors
@@ -125,10 +125,10 @@ impl Api {
         T: Send + 'static,
         F: Future<Output = Result<T, ApiError>> + Send + 'static,
     {
-        let place = self.shares.read(account)?;
+        let permit = self.shares.read(account)?;
         let reading = read(self.clone());
         let done = tokio::spawn(async move {
-            let _place = place;
+            let _permit = permit;
             reading.await
         });
         done.await.expect("a read does not panic")

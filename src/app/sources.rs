@@ -154,7 +154,7 @@ impl Handlers for Resumes {
             let share = counted(lanes.own_in_order(partition), topic, partition);
             return Some(Reads::InTurn(RowOrderHandler::new(share, definitions, lanes, settle)));
         }
-        let (name, place) = if let Some(tier) = self.tiers.named(topic) {
+        let (label, source) = if let Some(tier) = self.tiers.named(topic) {
             (tier.name(), RetrySource::tier(tier.clone()))
         } else if topic == &*self.overflow {
             let _share = counted(lanes.own(partition), topic, partition);
@@ -162,8 +162,8 @@ impl Handlers for Resumes {
         } else {
             return None;
         };
-        let report = self.endpoints.partition(&name, partition);
-        Some(Reads::InLines(RetryHandler::new((place, report), definitions, lanes, settle)))
+        let report = self.endpoints.partition(&label, partition);
+        Some(Reads::InLines(RetryHandler::new((source, report), definitions, lanes, settle)))
     }
 }
 

@@ -55,23 +55,23 @@ impl CatalogueTable {
     /// Scans a row, and keeps its record unless one of the same operation was kept in this second. Returns whether
     /// there was room for every field.
     pub fn look(&self, operation: Operation, row: &Row<'_>, now: i64, sample: impl FnOnce() -> Option<Sample>) -> bool {
-        let place = operation as usize;
+        let index = operation as usize;
         let mut state = self.state();
         let joined = state.known.look(row, now, || self.room.for_field());
         state.is_unwritten |= joined.is_new;
-        if state.newest[place].is_none() || state.sampled_at[place] != now {
-            state.sampled_at[place] = now;
+        if state.newest[index].is_none() || state.sampled_at[index] != now {
+            state.sampled_at[index] = now;
             if let Some(sample) = sample() {
-                self.keep(&mut state.newest[place], sample);
+                self.keep(&mut state.newest[index], sample);
             }
         }
         joined.had_room
     }
 
-    fn keep(&self, place: &mut Option<Arc<Sample>>, sample: Sample) {
-        let old = place.as_ref().map_or(0, |old| old.bytes());
+    fn keep(&self, newest: &mut Option<Arc<Sample>>, sample: Sample) {
+        let old = newest.as_ref().map_or(0, |old| old.bytes());
         if self.room.for_sample(old, sample.bytes()) {
-            *place = Some(Arc::new(sample));
+            *newest = Some(Arc::new(sample));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Known fields of one table, and their form in a record. Pure.
 //!
-//! Schemas are merged, never replaced: fields by name, each with the kinds of values seen, the first place in a row
+//! Schemas are merged, never replaced: fields by name, each with the kinds of values seen, the first position in a row
 //! and the last time seen. So the order and the number of merges do not matter.
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +25,7 @@ pub(in crate::catalogue) struct TableSchema {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct SeenField {
     kinds: Kinds,
-    place: usize,
+    position: usize,
     last_seen: i64,
 }
 
@@ -51,7 +51,8 @@ struct TableRecord {
 struct FieldRecord {
     /// Names of types. Texts, so that types of a newer version can be skipped.
     kinds: Vec<String>,
-    place: usize,
+    #[serde(rename = "place")]
+    position: usize,
     last_seen: i64,
 }
 
@@ -60,10 +61,10 @@ impl TableSchema {
     pub fn look(&mut self, row: &Row<'_>, now: i64, room: impl Fn() -> bool) -> Joined {
         let mut joined = Joined { is_new: false, had_room: true };
         self.last_seen = self.last_seen.max(now);
-        for (place, field) in row.fields.iter().enumerate() {
+        for (position, field) in row.fields.iter().enumerate() {
             // The placeholder of a value that was not sent does not show the kind of the value.
             let kinds = if field.value.available { Kinds::of(&field.value.json) } else { Kinds::default() };
-            self.join(&field.name, SeenField { kinds, place, last_seen: now }, &room, &mut joined);
+            self.join(&field.name, SeenField { kinds, position, last_seen: now }, &room, &mut joined);
         }
         joined
     }
@@ -79,13 +80,13 @@ impl TableSchema {
     }
 
     fn join(&mut self, name: &str, new: SeenField, room: impl Fn() -> bool, joined: &mut Joined) {
-        let has_place = self.fields.len() < MAX_FIELDS && name.len() <= MAX_NAME;
+        let is_allowed = self.fields.len() < MAX_FIELDS && name.len() <= MAX_NAME;
         match self.fields.get_mut(name) {
             Some(seen) => {
-                joined.is_new |= !seen.kinds.has(new.kinds) || new.place < seen.place;
+                joined.is_new |= !seen.kinds.has(new.kinds) || new.position < seen.position;
                 *seen = seen.joined_with(new);
             }
-            None if has_place && room() => {
+            None if is_allowed && room() => {
                 self.fields.insert(name.into(), new);
                 joined.is_new = true;
             }
@@ -96,14 +97,14 @@ impl TableSchema {
     /// Whether `other` lacks something of this schema. Times do not count.
     pub fn exceeds(&self, other: &TableSchema) -> bool {
         self.fields.iter().any(|(name, seen)| {
-            other.fields.get(name).is_none_or(|other| !other.kinds.has(seen.kinds) || seen.place < other.place)
+            other.fields.get(name).is_none_or(|other| !other.kinds.has(seen.kinds) || seen.position < other.position)
         })
     }
 
-    /// Fields in the order of the rows. Fields seen in the same place are sorted by name.
+    /// Fields in the order of the rows. Fields seen in the same position are sorted by name.
     pub fn fields(&self) -> Vec<Field> {
         let mut fields: Vec<(&str, &SeenField)> = self.fields.iter().map(|(name, seen)| (&**name, seen)).collect();
-        fields.sort_unstable_by_key(|(name, seen)| (seen.place, *name));
+        fields.sort_unstable_by_key(|(name, seen)| (seen.position, *name));
         let field = |name: &str, seen: &SeenField| Field {
             name: name.to_owned(),
             kind: seen.kinds.kind(),
@@ -116,7 +117,7 @@ impl TableSchema {
     pub fn write(&self) -> String {
         let field = |seen: &SeenField| {
             let kinds = seen.kinds.names().map(str::to_owned).collect();
-            FieldRecord { kinds, place: seen.place, last_seen: seen.last_seen }
+            FieldRecord { kinds, position: seen.position, last_seen: seen.last_seen }
         };
         let fields = self.fields.iter().map(|(name, seen)| (name.to_string(), field(seen))).collect();
         let record = TableRecord { last_seen: self.last_seen, fields };
@@ -128,7 +129,7 @@ impl SeenField {
     fn joined_with(self, other: Self) -> Self {
         Self {
             kinds: self.kinds.join(other.kinds),
-            place: self.place.min(other.place),
+            position: self.position.min(other.position),
             last_seen: self.last_seen.max(other.last_seen),
         }
     }
@@ -142,7 +143,7 @@ pub(in crate::catalogue) fn read(value: &[u8]) -> serde_json::Result<TableSchema
     let record: TableRecord = serde_json::from_slice(value)?;
     let field = |(name, field): (String, FieldRecord)| {
         let kinds = field.kinds.iter().fold(Kinds::default(), |kinds, name| kinds.with_name(name));
-        (name.into_boxed_str(), SeenField { kinds, place: field.place, last_seen: field.last_seen })
+        (name.into_boxed_str(), SeenField { kinds, position: field.position, last_seen: field.last_seen })
     };
     Ok(TableSchema { fields: record.fields.into_iter().map(field).collect(), last_seen: record.last_seen })
 }

@@ -135,7 +135,7 @@ fn is_date(text: &[u8]) -> bool {
 
 fn is_guid(text: &[u8]) -> bool {
     text.len() == 36
-        && text.iter().enumerate().all(|(place, byte)| match place {
+        && text.iter().enumerate().all(|(index, byte)| match index {
             8 | 13 | 18 | 23 => *byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         })

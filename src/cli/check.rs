@@ -323,8 +323,8 @@ fn on_table(definitions: &Definitions, table: &TableKey) -> String {
 
 fn bad(topic: &str, status: &FollowStatus, report: &mut CheckReport) {
     for bad in &status.bad {
-        let place = bad.offset.map_or(String::new(), |offset| format!(" at {topic}, offset {offset},"));
-        let error = format!("{}{place} can't be used: {}", bad.key, bad.reason);
+        let at = bad.offset.map_or(String::new(), |offset| format!(" at {topic}, offset {offset},"));
+        let error = format!("{}{at} can't be used: {}", bad.key, bad.reason);
         report.wrong(
             "definitions",
             error,

@@ -136,7 +136,7 @@ struct EndpointJson<'a> {
     under_way: usize,
     queued: usize,
     waiting: usize,
-    /// Waiting calls by place: `overflow`, or the delay of a retry topic.
+    /// Waiting calls by topic: `overflow`, or the delay of a retry topic.
     waiting_in: &'a BTreeMap<String, usize>,
     oldest_waiting_since: Option<String>,
 }
@@ -197,10 +197,10 @@ async fn urls(which: &WhichArgs, config: &Config) -> Result<Vec<EndpointUrl>, Co
             && which.webhook.is_none_or(|id| id == webhook.id);
         // A webhook whose target can't be compiled has no calls.
         let Some(target) = is_meant.then(|| Target::of(webhook).ok()).flatten() else { continue };
-        for (place, to) in target.endpoints.iter().enumerate() {
+        for (position, to) in target.endpoints.iter().enumerate() {
             if which.endpoint.as_ref().is_none_or(|prefix| prefix.begins(&to.url)) {
                 let shown = endpoint(&to.url).unwrap_or(&to.url).to_owned();
-                let (account, line) = (webhook.account.clone(), line_of(&target, place));
+                let (account, line) = (webhook.account.clone(), line_of(&target, position));
                 urls.push(EndpointUrl { account, webhook: webhook.id, shown, line });
             }
         }

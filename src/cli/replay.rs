@@ -18,7 +18,7 @@ use crate::decode::{Decoder, WholeTables};
 use crate::kafka::topic_reader::{self, Spans, TopicReader};
 use crate::lifecycle::Signals;
 use crate::pipeline;
-use crate::redelivery::replay::{BadPlaces, BadRange, Edge, OffsetRanges, Range, Replay, without_deleted};
+use crate::redelivery::replay::{BadOffsetRanges, BadRange, Edge, OffsetRanges, Range, Replay, without_deleted};
 use crate::redelivery::{RetryTopicProducer, UnacknowledgedCall};
 use crate::render::{BadAttachmentUrl, Renderer};
 use crate::store::{self, StoreError};
@@ -92,7 +92,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Range(#[from] BadRange),
     #[error(transparent)]
-    Places(#[from] BadPlaces),
+    Ranges(#[from] BadOffsetRanges),
     #[error("render.attachment_url: {0}")]
     AttachmentUrl(#[from] BadAttachmentUrl),
     #[error(transparent)]
@@ -216,7 +216,7 @@ async fn spans(
     })?;
     let mut spans = match (range, &args.spans) {
         (Some(range), _) => range.spans(&extents)?,
-        (None, Some(places)) => places.0.clone(),
+        (None, Some(ranges)) => ranges.0.clone(),
         (None, None) => Spans::new(),
     };
     told.deleted(without_deleted(&mut spans, &extents)?);
@@ -246,10 +246,10 @@ pub(super) fn source(topic: &str, config: &Config) -> Result<SourceConfig, Repla
 }
 
 /// Stages of an instance that begins to read the topic.
-fn stages(source: &SourceConfig, chosen: &Selection, config: &Config) -> Result<pipeline::Replay, ReplayError> {
+fn stages(source: &SourceConfig, chosen: &Selection, config: &Config) -> Result<pipeline::ReplayStages, ReplayError> {
     let decoder = Decoder::new(source.settings().into(), WholeTables::default());
     let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
-    Ok(pipeline::Replay::new(decoder, chosen.index.clone(), Renderer::new(attachment_url)))
+    Ok(pipeline::ReplayStages::new(decoder, chosen.index.clone(), Renderer::new(attachment_url)))
 }
 
 impl Args {

@@ -1,4 +1,4 @@
-//! The file and the overrides as one TOML document that knows the place of each value.
+//! The file and the overrides as one TOML document that knows the location of each value.
 //!
 //! Each override is parsed behind a padding as long as everything before it, so its positions follow those of the
 //! file. A position alone then identifies the file or the variable that it belongs to.
@@ -15,11 +15,11 @@ use super::problem::ConfigProblem;
 use super::reader::ValueReader;
 use super::{ENVIRONMENT_PREFIX, properties, secrets};
 
-/// Keys and values with their places.
+/// Keys and values with their locations.
 pub(super) struct ConfigDocument<'i> {
     /// A table.
     root: Spanned<DeValue<'i>>,
-    places: KeyLocations,
+    locations: KeyLocations,
 }
 
 /// An environment variable that sets a key.
@@ -41,14 +41,14 @@ impl Override {
     pub(super) fn all(mut variables: Vec<(String, String)>, file_len: usize) -> Vec<Self> {
         variables.sort();
         let mut end = file_len;
-        let place = |(variable, value): (String, String)| {
+        let make = |(variable, value): (String, String)| {
             let padding = "\n".repeat(end + 1);
             let snippet = format!("{padding}{SNIPPET_KEY}={value}");
             let start = padding.len();
             end = snippet.len();
             Self { keys: key_path(&variable), variable, start, snippet }
         };
-        variables.into_iter().map(place).collect()
+        variables.into_iter().map(make).collect()
     }
 
     /// The value: a list, a section or a quoted text if it parses as one in TOML, else the text itself. Numbers and
@@ -77,14 +77,14 @@ impl Override {
 impl<'i> ConfigDocument<'i> {
     pub(super) fn parse(path: &Path, text: &'i str, overrides: &'i [Override]) -> Result<Self, ConfigProblem> {
         let variables = overrides.iter().map(|set| (set.start, set.variable.clone())).collect();
-        let mut places = KeyLocations::of_file(path.display().to_string(), text, variables);
-        let mut root = DeTable::parse(text).map_err(|error| places.syntax_error(&error))?;
+        let mut locations = KeyLocations::of_file(path.display().to_string(), text, variables);
+        let mut root = DeTable::parse(text).map_err(|error| locations.syntax_error(&error))?;
         for (position, set) in overrides.iter().enumerate() {
             if let Some(first) = overrides[..position].iter().find(|other| other.keys == set.keys) {
                 let (key, other) = (set.keys.join("."), &first.variable);
                 let message = format!("{key} is set by {other} too");
                 return Err(ConfigProblem {
-                    place: set.variable.clone(),
+                    location: set.variable.clone(),
                     key,
                     message,
                     help: Some(format!("remove {other} or {}", set.variable)),
@@ -92,26 +92,26 @@ impl<'i> ConfigDocument<'i> {
             }
             put(root.get_mut(), set)?;
         }
-        places.note_table("", root.get_ref());
-        Ok(Self { root: Spanned::new(root.span(), DeValue::Table(root.into_inner())), places })
+        locations.note_table("", root.get_ref());
+        Ok(Self { root: Spanned::new(root.span(), DeValue::Table(root.into_inner())), locations })
     }
 
     /// Deserializes the document.
     pub(super) fn read<'de, T: Deserialize<'de>>(&self) -> Result<T, ConfigProblem> {
-        ValueReader { places: &self.places, key: String::new(), value: &self.root }.read()
+        ValueReader { locations: &self.locations, key: String::new(), value: &self.root }.read()
     }
 
     /// Whether the document has a key.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.places.start_of(key).is_some()
+        self.locations.start_of(key).is_some()
     }
 
-    /// Sets the place of a problem: that of its key, or of the nearest section around the key.
+    /// Sets the location of a problem: that of its key, or of the nearest section around the key.
     pub(super) fn locate(&self, problem: &mut ConfigProblem) {
         let mut key = problem.key.as_str();
         loop {
-            if let Some(start) = self.places.start_of(key) {
-                problem.place = self.places.of(start);
+            if let Some(start) = self.locations.start_of(key) {
+                problem.location = self.locations.of(start);
                 return;
             }
             let Some(end) = key.rfind(['.', '[']) else { return };
@@ -149,11 +149,11 @@ fn put<'i>(root: &mut DeTable<'i>, set: &'i Override) -> Result<(), ConfigProble
                 let (key, parent) = (keys.join("."), keys[..=depth].join("."));
                 let message = format!("{key} is set, but {parent} is not a section");
                 let help = Some(format!("set all of {parent} as one TOML value"));
-                return Err(ConfigProblem { place: set.variable.clone(), key, message, help });
+                return Err(ConfigProblem { location: set.variable.clone(), key, message, help });
             }
         }
     }
-    // Remove the key first: inserting over it would keep the old key with its old place.
+    // Remove the key first: inserting over it would keep the old key with its old location.
     table.remove(last.as_str());
     table.insert(name(last), value);
     Ok(())

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::ConfigProblem;
 
-/// The place of each key and value.
+/// The location of each key and value.
 pub(super) struct KeyLocations {
     /// The file's name in errors.
     path: String,
@@ -22,7 +22,7 @@ struct DocumentNode {
 }
 
 impl KeyLocations {
-    /// The places in a file with this text, without its keys yet. `variables` are the overrides with their start
+    /// The locations in a file with this text, without its keys yet. `variables` are the overrides with their start
     /// positions, behind the file.
     pub(super) fn of_file(path: String, text: &str, variables: Vec<(usize, String)>) -> Self {
         Self { path, lines: line_starts(text), variables, nodes: Vec::new() }
@@ -38,7 +38,7 @@ impl KeyLocations {
         self.variables.first().is_some_and(|(start, _)| *start <= position)
     }
 
-    /// The place of a position, as errors show it.
+    /// The location of a position, as errors show it.
     pub(super) fn of(&self, position: usize) -> String {
         if let Some((_, variable)) = self.variables.iter().rev().find(|(start, _)| *start <= position) {
             return variable.clone();
@@ -49,7 +49,7 @@ impl KeyLocations {
 
     pub(super) fn syntax_error(&self, error: &toml::de::Error) -> ConfigProblem {
         ConfigProblem {
-            place: self.of(error.span().map_or(0, |span| span.start)),
+            location: self.of(error.span().map_or(0, |span| span.start)),
             key: String::new(),
             message: format!("invalid TOML: {}", error.message()),
             help: Some("each line is name = value, with texts in quotes, or [section]: https://toml.io".to_owned()),

@@ -1,4 +1,4 @@
-//! Problems of the configuration: message, place and fix.
+//! Problems of the configuration: message, location and fix.
 
 use std::error::Error;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::value_error::ValueError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
     /// `outhook.toml:3:9`, or the name of an environment variable. Empty if the key is not set.
-    pub place: String,
+    pub location: String,
     /// The key, such as `kafka.brokers` or `sources[1].topics`.
     pub key: String,
     /// The problem, as a sentence that names the key and its value.
@@ -19,23 +19,23 @@ pub struct ConfigProblem {
 }
 
 impl ConfigProblem {
-    /// A problem of a key, with a fix. The document adds the place.
+    /// A problem of a key, with a fix. The document adds the location.
     pub fn with(key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { place: String::new(), key: key.into(), message: message.into(), help: Some(help.into()) }
+        Self { location: String::new(), key: key.into(), message: message.into(), help: Some(help.into()) }
     }
 
     /// A problem found by the check of a part: a sentence that starts with the key and contains the fix.
     pub fn of_part(invalid: impl Error) -> Self {
         let message = invalid.to_string();
         let key = message.split_whitespace().next().unwrap_or_default().to_owned();
-        Self { place: String::new(), key, message, help: None }
+        Self { location: String::new(), key, message, help: None }
     }
 }
 
 impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.place.is_empty() {
-            write!(f, "{}: ", self.place)?;
+        if !self.location.is_empty() {
+            write!(f, "{}: ", self.location)?;
         }
         f.write_str(&self.message)
     }

@@ -1,4 +1,4 @@
-//! serde deserializer of the document. It knows the key and the place of each value, so an error names both. It also
+//! serde deserializer of the document. It knows the key and the location of each value, so an error names both. It also
 //! knows the expected kind of each value: the text of a variable is converted to that kind, and a single value is
 //! accepted for a list of one.
 
@@ -19,7 +19,7 @@ use super::value_error::ValueError;
 
 /// Deserializer of one value.
 pub(super) struct ValueReader<'d, 'i> {
-    pub places: &'d KeyLocations,
+    pub locations: &'d KeyLocations,
     /// Empty for the whole document.
     pub key: String,
     pub value: &'d Spanned<DeValue<'i>>,
@@ -28,7 +28,7 @@ pub(super) struct ValueReader<'d, 'i> {
 /// Why a value can't be read.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// An error without key and place.
+    /// An error without key and location.
     Nowhere(ValueError),
     There(ConfigProblem),
 }
@@ -39,7 +39,7 @@ impl<'d, 'i> ValueReader<'d, 'i> {
     }
 
     fn below(&self, key: String, value: &'d Spanned<DeValue<'i>>) -> Self {
-        Self { places: self.places, key, value }
+        Self { locations: self.locations, key, value }
     }
 
     fn read_with<'de, S: DeserializeSeed<'de>>(&self, seed: S) -> Result<S::Value, Fault> {
@@ -59,7 +59,7 @@ impl<'d, 'i> ValueReader<'d, 'i> {
                     _ => self.key.clone(),
                 };
                 let ProblemText { message, help } = ProblemText::of(&key, self.given().as_deref(), &why);
-                ConfigProblem { place: self.places.of(position), key, message, help }
+                ConfigProblem { location: self.locations.of(position), key, message, help }
             }
         }
     }
@@ -81,7 +81,7 @@ impl<'d, 'i> ValueReader<'d, 'i> {
     }
 
     fn is_of_environment(&self) -> bool {
-        self.places.is_variable(self.value.span().start)
+        self.locations.is_variable(self.value.span().start)
     }
 
     /// The text, or the secret from the file that the text names.
@@ -113,7 +113,7 @@ impl<'d, 'i> ValueReader<'d, 'i> {
             },
             DeValue::Datetime(_) => Err(de::Error::invalid_type(Unexpected::Other("date or time"), &visitor)),
             DeValue::Array(_) | DeValue::Table(_) => {
-                unreachable!("lists and sections are visited elsewhere, because their items have places")
+                unreachable!("lists and sections are visited elsewhere, because their items have locations")
             }
         }
     }

@@ -103,7 +103,7 @@ impl SourceConfig {
         }
     }
 
-    /// Finds the problems of the section alone. `key` is its place, such as `sources[0]`.
+    /// Finds the problems of the section alone. `key` names it, such as `sources[0]`.
     pub(super) fn problems(&self, key: &str) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
         match (&self.topics_regex, self.topics.as_slice()) {

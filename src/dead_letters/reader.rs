@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Candidate;
 use super::letter::{Letter, LetterFilter, LetterId};
 use crate::kafka::topic_reader::{Bounds, Error, Page, Record, Spans, TopicCursor, TopicReader};
-use crate::settle::Config;
+use crate::settle::DeadLettersConfig;
 
 /// Largest gap between two letters, in records, that is read. A larger gap is skipped, which takes another Kafka
 /// client.
@@ -30,7 +30,7 @@ pub struct OpenedLetter {
 
 impl Letters {
     /// `client` has the connection settings of the cluster (brokers, security).
-    pub fn new(config: &Config, client: &HashMap<String, String>) -> Self {
+    pub fn new(config: &DeadLettersConfig, client: &HashMap<String, String>) -> Self {
         Self { journal: TopicReader::new(&config.topic, client.clone().into_iter().collect()) }
     }
 
@@ -81,8 +81,8 @@ impl Letters {
     /// # Errors
     /// As [`TopicReader::each`].
     pub async fn named(&self, ids: &[LetterId], time: Duration) -> Result<Vec<Option<Candidate>>, Error> {
-        let places = ids.iter().map(|id| (id.partition, id.offset)).collect();
-        self.journal.each(places, time, |record| Some(Candidate::read(record))).await
+        let positions = ids.iter().map(|id| (id.partition, id.offset)).collect();
+        self.journal.each(positions, time, |record| Some(Candidate::read(record))).await
     }
 
     /// Reads many letters that are mostly close together, and returns those that exist, in no order. Reads each part

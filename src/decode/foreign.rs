@@ -21,8 +21,11 @@ fn shortened(reason: String) -> String {
     match reason.char_indices().nth(REASON_CHARS) {
         // Keep the end, which holds the line and column.
         Some((cut, _)) => {
-            let place = reason.rfind(" at line ").filter(|&place| place >= cut).map_or("", |place| &reason[place..]);
-            format!("{}…{place}", &reason[..cut])
+            let position = reason
+                .rfind(" at line ")
+                .filter(|&position| position >= cut)
+                .map_or("", |position| &reason[position..]);
+            format!("{}…{position}", &reason[..cut])
         }
         None => reason,
     }

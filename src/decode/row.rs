@@ -104,8 +104,8 @@ impl<'a> Row<'a> {
         }
         let by_name = self.by_name.get_or_init(|| repeated::sorted_by_name(&self.fields));
         debug_assert_eq!(by_name.len(), self.fields.len(), "fields do not change after the first lookup");
-        let place = by_name.binary_search_by(|place| (*self.fields[*place as usize].name).cmp(name)).ok()?;
-        Some(&self.fields[by_name[place] as usize].value)
+        let found = by_name.binary_search_by(|index| (*self.fields[*index as usize].name).cmp(name)).ok()?;
+        Some(&self.fields[by_name[found] as usize].value)
     }
 }
 
@@ -188,8 +188,8 @@ impl EventDate {
     pub fn write(&self, out: &mut String) {
         let utc = Offset::UTC.to_datetime(self.at);
         let mut text = *b"0000-00-00T00:00:00.000000000";
-        let mut number = |place: std::ops::Range<usize>, mut value: u32| {
-            for digit in text[place].iter_mut().rev() {
+        let mut number = |digits: std::ops::Range<usize>, mut value: u32| {
+            for digit in text[digits].iter_mut().rev() {
                 *digit = b'0' + (value % 10) as u8;
                 value /= 10;
             }
@@ -299,12 +299,12 @@ mod tests {
     fn of_two_fields_with_one_name_the_last_counts_however_many_there_are() {
         for count in [2, 4, MANY, MANY + 2, 300, 1000] {
             // The first and the last field have the same name.
-            let name = |place: usize| format!("field{}", place % (count - 1));
-            let field = |place: usize| Field { name: name(place).into(), value: Value::new(place.to_string()) };
+            let name = |index: usize| format!("field{}", index % (count - 1));
+            let field = |index: usize| Field { name: name(index).into(), value: Value::new(index.to_string()) };
             let row = Row::new((0..count).map(field).collect());
-            let places: Vec<&str> = row.fields.iter().map(|field| &*field.value.json).collect();
-            assert_eq!(places, (1..count).map(|place| place.to_string()).collect::<Vec<_>>(), "{count}");
-            assert!((1..count).all(|place| row.get(&name(place)).unwrap().json == place.to_string()), "{count}");
+            let indexes: Vec<&str> = row.fields.iter().map(|field| &*field.value.json).collect();
+            assert_eq!(indexes, (1..count).map(|index| index.to_string()).collect::<Vec<_>>(), "{count}");
+            assert!((1..count).all(|index| row.get(&name(index)).unwrap().json == index.to_string()), "{count}");
             assert!(row.get("").is_none() && row.get("field").is_none() && row.get("g").is_none());
         }
     }

@@ -80,7 +80,7 @@ impl SchemaFields {
     fn of(nodes: &[SchemaNode]) -> Self {
         let fields: Box<[(Box<str>, ColumnRewrite)]> =
             nodes.iter().map(|node| (node.field.as_str().into(), ColumnRewrite::of(node))).collect();
-        let by_name = fields.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
+        let by_name = fields.iter().enumerate().map(|(index, (name, _))| (name.clone(), index)).collect();
         Self { fields, by_name }
     }
 

@@ -230,8 +230,8 @@ pub fn replace_event(
 ///
 /// # Errors
 /// The event does not exist.
-pub fn delete_event(draft: &PendingDefinitions<'_>, place: (&str, &str), account: &AccountId) -> Decision<()> {
-    let id = event(draft, place, account)?.id;
+pub fn delete_event(draft: &PendingDefinitions<'_>, path: (&str, &str), account: &AccountId) -> Decision<()> {
+    let id = event(draft, path, account)?.id;
     Ok((vec![LogRecord::deletion(DefinitionKey::Event(id))], ()))
 }
 
@@ -373,14 +373,14 @@ fn checked(
     terms: &RequestContext<'_>,
 ) -> Result<Event, Violation> {
     known_names(draft, (&event, before), terms.account, (terms.policy, terms.seen))?;
-    let mut places = EventSlots::default();
+    let mut slots = EventSlots::default();
     for other in draft.events_of(event.webhook) {
         if other.id != event.id && other.object_name == event.object_name {
             // Conflicts among existing events are not this event's problem.
-            let _ = places.take(other);
+            let _ = slots.take(other);
         }
     }
-    places.take(&event)?;
+    slots.take(&event)?;
     Ok(event)
 }
 
@@ -404,9 +404,9 @@ fn bytes<const N: usize>(terms: &RequestContext<'_>) -> [u8; N] {
     bytes
 }
 
-fn set<T: Clone>(place: &mut T, wanted: &Option<T>) {
+fn set<T: Clone>(field: &mut T, wanted: &Option<T>) {
     if let Some(wanted) = wanted {
-        place.clone_from(wanted);
+        field.clone_from(wanted);
     }
 }
 

@@ -112,7 +112,7 @@ fn number(text: &str) -> Option<Ipv4Addr> {
     if left < 32 && *last >= 1 << left || bytes.iter().any(|byte| *byte > 255) {
         return None;
     }
-    let high = bytes.iter().enumerate().map(|(place, byte)| byte << (24 - 8 * place)).sum::<u32>();
+    let high = bytes.iter().enumerate().map(|(index, byte)| byte << (24 - 8 * index)).sum::<u32>();
     Some(Ipv4Addr::from(high | last))
 }
 

@@ -64,9 +64,9 @@ pub struct Problems(pub Vec<FileProblem>);
 
 /// Something in a file that can't be applied.
 #[derive(Debug, thiserror::Error)]
-#[error("line {}, column {}: {subject}: {reason}", .place.line(), .place.column())]
+#[error("line {}, column {}: {subject}: {reason}", .location.line(), .location.column())]
 pub struct FileProblem {
-    place: Location,
+    location: Location,
     subject: String,
     reason: ProblemReason,
 }
@@ -155,7 +155,7 @@ impl<T: Clone + PartialEq> Change<T> {
 /// Plans what applying a file does.
 ///
 /// # Errors
-/// All problems of the file, each with its place.
+/// All problems of the file, each with its location.
 pub fn plan(definitions: &Definitions, file: &DefinitionFile, terms: &ApplyContext<'_>) -> Result<Plan, Problems> {
     let mut planner = Planner::new(definitions, terms);
     // Tables come first, because events are checked against the tables as they will be.

@@ -190,7 +190,11 @@ impl Config {
     }
 }
 
-fn durations<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+/// Deserializes durations such as `["0s", "1m 30s"]`.
+///
+/// # Errors
+/// A value is not a duration.
+pub fn durations<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
     #[derive(Deserialize)]
     struct Wait(#[serde(with = "duration")] Duration);
     Ok(Vec::<Wait>::deserialize(deserializer)?.into_iter().map(|wait| wait.0).collect())

@@ -18,7 +18,7 @@ use super::transport::dial::Dialer;
 use super::transport::resolve::Resolver;
 use super::transport::tokens::TokenCaches;
 use super::workers::Workers;
-use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, Retries, StartError, attempt_log};
+use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, StartError, WaitingTopics, attempt_log};
 use crate::id::Line;
 use crate::lifecycle::Stop;
 use crate::message_log::CallStatus;
@@ -75,14 +75,14 @@ impl InMemory {
 }
 
 impl DeliveryContext {
-    pub fn new(config: Config, retries: Retries<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, StartError> {
+    pub fn new(config: Config, topics: WaitingTopics<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, StartError> {
         Ok(Arc::new(Self {
             dialer: Dialer::new(&config, Resolver::system())?,
             tokens: TokenCaches::default(),
-            schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, retries.tiers),
-            throttle: Throttle::new(retries.overflow_partitions),
-            row_order_throttle: Throttle::new(retries.row_order_partitions),
-            in_order: InMemory::new(config.max_calls / 2, retries.row_order_bytes),
+            schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, topics.tiers),
+            throttle: Throttle::new(topics.overflow_partitions),
+            row_order_throttle: Throttle::new(topics.row_order_partitions),
+            in_order: InMemory::new(config.max_calls / 2, topics.row_order_bytes),
             metrics: DeliveryMetrics::new(),
             onward,
             clock: Clock::default(),

@@ -52,13 +52,13 @@ impl DeliveryMetrics {
     }
 
     pub fn deferred(&self, why: &OverflowReason) {
-        let place = match why {
+        let index = match why {
             OverflowReason::Failing(_) => 0,
             OverflowReason::Full => 1,
             OverflowReason::Waited => 2,
             OverflowReason::NoShare => 3,
         };
-        self.deferred[place].increment(1);
+        self.deferred[index].increment(1);
     }
 
     pub fn attempted(&self, class: Class) {

@@ -101,7 +101,7 @@ impl SampleEvents {
     pub(super) fn find(definitions: &Definitions) -> Result<Self, SampleError> {
         let account = AccountId::from(ACCOUNT);
         let find = |sample: SampleEvent| {
-            let (webhook, table, event_type) = sample.place();
+            let (webhook, table, event_type) = sample.identity();
             definitions
                 .named(&account, webhook)
                 .flat_map(|webhook| definitions.events_of(webhook.id))
@@ -118,7 +118,7 @@ impl SampleEvents {
         let identity = Identity::Given(change.id.as_str().into());
         self.events
             .iter()
-            .filter(|(event, _)| event.place().1 == change.table)
+            .filter(|(event, _)| event.identity().1 == change.table)
             .map(move |&(event, id)| (event, message_id(ACCOUNT, change.table, &identity, id)))
     }
 }

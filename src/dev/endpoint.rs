@@ -54,15 +54,15 @@ pub(crate) async fn serve<J>(listener: TcpListener, judge: J) -> Infallible
 where
     J: Fn(&Posted) -> StatusCode + Send + Sync + 'static,
 {
-    let (judge, places) = (Arc::new(judge), Arc::new(Semaphore::new(CONNECTIONS)));
+    let (judge, permits) = (Arc::new(judge), Arc::new(Semaphore::new(CONNECTIONS)));
     loop {
-        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
                 let connection = connection(stream, judge.clone());
                 tokio::spawn(async move {
                     connection.await;
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {

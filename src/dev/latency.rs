@@ -31,11 +31,11 @@ impl Latencies {
     pub(super) fn percentile(&self, part: f64) -> Option<Duration> {
         let rank = ((self.count as f64 * part).ceil() as u64).max(1);
         let mut seen = 0;
-        let place = self.buckets.iter().position(|count| {
+        let index = self.buckets.iter().position(|count| {
             seen += count;
             seen >= rank
         })?;
-        Some(Duration::from_micros(upper_end(place)))
+        Some(Duration::from_micros(upper_end(index)))
     }
 }
 
@@ -45,18 +45,18 @@ fn bucket(micros: u64) -> usize {
         return micros as usize;
     }
     let power = u64::from(micros.ilog2() - STEPS.ilog2());
-    let place = power * STEPS + (micros >> power);
-    (place as usize).min(BUCKETS - 1)
+    let index = power * STEPS + (micros >> power);
+    (index as usize).min(BUCKETS - 1)
 }
 
 /// The greatest value of a bucket.
-fn upper_end(place: usize) -> u64 {
-    let place = place as u64;
-    if place < STEPS {
-        return place;
+fn upper_end(index: usize) -> u64 {
+    let index = index as u64;
+    if index < STEPS {
+        return index;
     }
-    let power = place / STEPS - 1;
-    ((place - power * STEPS + 1) << power) - 1
+    let power = index / STEPS - 1;
+    ((index - power * STEPS + 1) << power) - 1
 }
 
 #[cfg(test)]
@@ -65,9 +65,9 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_its_upper_end_and_not_the_next_value() {
-        for place in 0..BUCKETS - 1 {
-            assert_eq!(bucket(upper_end(place)), place);
-            assert_eq!(bucket(upper_end(place) + 1), place + 1);
+        for index in 0..BUCKETS - 1 {
+            assert_eq!(bucket(upper_end(index)), index);
+            assert_eq!(bucket(upper_end(index) + 1), index + 1);
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
     }

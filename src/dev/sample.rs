@@ -101,8 +101,8 @@ impl<R: SampleRow> Table<R> {
     }
 
     fn update(&mut self, made: Made, dice: &mut Dice) -> Change {
-        let place = dice.below(self.rows.len() as u64) as usize;
-        let row = &mut self.rows[place];
+        let index = dice.below(self.rows.len() as u64) as usize;
+        let row = &mut self.rows[index];
         let before = row.clone();
         row.alter(dice);
         let fires = R::update_fires(&before, row, made.source);
@@ -110,8 +110,8 @@ impl<R: SampleRow> Table<R> {
     }
 
     fn delete(&mut self, made: Made, dice: &mut Dice) -> Change {
-        let place = dice.below(self.rows.len() as u64) as usize;
-        let row = self.rows.swap_remove(place);
+        let index = dice.below(self.rows.len() as u64) as usize;
+        let row = self.rows.swap_remove(index);
         made.into_change(Operation::Delete, Some(&row), None, R::fires(Operation::Delete))
     }
 }

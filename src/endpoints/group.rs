@@ -32,7 +32,7 @@ pub struct EndpointStatus {
     pub under_way: usize,
     /// Calls in memory that are not under way.
     pub queued: usize,
-    /// Calls that wait in topics, by place: [`super::OVERFLOW`], or the delay of a retry topic.
+    /// Calls that wait in topics, by label of the topic: [`super::OVERFLOW`], or the delay of a retry topic.
     pub waiting: BTreeMap<String, usize>,
     /// When the oldest of them was written there, milliseconds since 1970.
     pub oldest_ms: Option<i64>,
@@ -90,7 +90,7 @@ impl Group {
                 }
             }
             for waiting in report.waiting.iter().filter(|waiting| waiting.line == line) {
-                *status.waiting.entry(waiting.place.clone()).or_default() += waiting.calls;
+                *status.waiting.entry(waiting.topic_label.clone()).or_default() += waiting.calls;
                 status.oldest_ms = Some(status.oldest_ms.map_or(waiting.oldest_ms, |ms| ms.min(waiting.oldest_ms)));
             }
         }

@@ -13,7 +13,7 @@ pub const REPORT_PREFIX: &str = "endpoints/";
 /// Prefix of the keys of orders. The line follows, as 16 hexadecimal digits.
 pub const ORDER_PREFIX: &str = "retry-now/";
 
-/// The overflow log as a place where calls wait.
+/// Label of the overflow log, as of a topic where calls wait.
 pub const OVERFLOW: &str = "overflow";
 
 /// Max endpoints in one report: about 100 kB. Failing endpoints and endpoints with the most calls come first.
@@ -89,14 +89,14 @@ pub struct WaitingCalls {
     #[serde(with = "hex")]
     pub line: Line,
     /// [`OVERFLOW`], or the delay of their retry topic, as in its name.
-    #[serde(default = "overflow")]
-    pub place: String,
+    #[serde(rename = "Place", default = "overflow")]
+    pub topic_label: String,
     pub calls: usize,
     /// When the oldest of them was written there, milliseconds since 1970.
     pub oldest_ms: i64,
 }
 
-/// The place in reports of a version that knew no other place.
+/// The label in reports of a version that reported only the overflow log.
 fn overflow() -> String {
     OVERFLOW.to_owned()
 }

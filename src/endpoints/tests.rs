@@ -22,7 +22,7 @@ fn report(at_ms: i64, lanes: Vec<LaneReport>, calls: usize, oldest_ms: i64) -> E
     EndpointsReport {
         at_ms,
         lanes,
-        waiting: vec![WaitingCalls { line: LINE, place: OVERFLOW.to_owned(), calls, oldest_ms }],
+        waiting: vec![WaitingCalls { line: LINE, topic_label: OVERFLOW.to_owned(), calls, oldest_ms }],
         left_out: 0,
     }
 }

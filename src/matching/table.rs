@@ -23,14 +23,14 @@ pub struct TableRules {
 impl TableRules {
     pub fn new(rules: Vec<Arc<Rule>>) -> Self {
         let mut table = Self::default();
-        for (place, rule) in (0_u32..).zip(&rules) {
+        for (position, rule) in (0_u32..).zip(&rules) {
             match rule.operation {
-                Operation::Insert => table.inserts.push(place),
-                Operation::Delete => table.deletes.push(place),
-                Operation::Update if rule.fields.is_empty() => table.any_field.push(place),
+                Operation::Insert => table.inserts.push(position),
+                Operation::Delete => table.deletes.push(position),
+                Operation::Update if rule.fields.is_empty() => table.any_field.push(position),
                 Operation::Update => {
                     for field in &rule.fields {
-                        table.by_field.entry(field.clone()).or_default().push(place);
+                        table.by_field.entry(field.clone()).or_default().push(position);
                     }
                 }
             }
@@ -57,7 +57,7 @@ impl TableRules {
             Operation::Update => self.updates(change, scratch),
         }
         let source = change.source;
-        scratch.iter().map(|place| &self.rules[*place as usize]).filter(move |rule| rule.sources.accept(source))
+        scratch.iter().map(|position| &self.rules[*position as usize]).filter(move |rule| rule.sources.accept(source))
     }
 
     /// Collects the update rules. Compares fields only as far as the rules need it.

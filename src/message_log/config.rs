@@ -8,7 +8,7 @@ use crate::kafka::topic_reader::days;
 
 /// A setting of this section is invalid. The text names it, its value and the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSetting {
+pub enum MessageLogSettingsError {
     #[error("message_log.partitions is {0}, but a topic has at least one: 12 is the default")]
     NoPartitions(i32),
     #[error("message_log.retention is 0s, so entries would be deleted unread: 7d is the default")]
@@ -69,16 +69,16 @@ impl Default for Config {
 impl Config {
     /// # Errors
     /// A setting is invalid.
-    pub fn check(&self) -> Result<(), InvalidSetting> {
+    pub fn check(&self) -> Result<(), MessageLogSettingsError> {
         let Self { partitions, retention, response_bytes, .. } = self;
         if *partitions < 1 {
-            return Err(InvalidSetting::NoPartitions(*partitions));
+            return Err(MessageLogSettingsError::NoPartitions(*partitions));
         }
         if retention.is_zero() {
-            return Err(InvalidSetting::NoRetention);
+            return Err(MessageLogSettingsError::NoRetention);
         }
         if *response_bytes > MAX_RESPONSE_BYTES {
-            return Err(InvalidSetting::ResponseBytes(*response_bytes));
+            return Err(MessageLogSettingsError::ResponseBytes(*response_bytes));
         }
         Ok(())
     }

@@ -103,10 +103,10 @@ impl LogEntry {
 /// The newest entry of each call, at the position of the call's first entry.
 pub fn newest_of_calls(entries: Vec<LogEntry>) -> Vec<LogEntry> {
     let mut newest: Vec<LogEntry> = Vec::new();
-    let mut places = HashMap::new();
+    let mut indexes = HashMap::new();
     for entry in entries {
-        let place = *places.entry((entry.message, entry.call)).or_insert(newest.len());
-        match newest.get_mut(place) {
+        let index = *indexes.entry((entry.message, entry.call)).or_insert(newest.len());
+        match newest.get_mut(index) {
             None => newest.push(entry),
             Some(other) if (other.at, other.attempts) < (entry.at, entry.attempts) => *other = entry,
             Some(_) => {}

@@ -11,7 +11,8 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use crate::id::{CallId, WriteCount};
+use crate::deliver::WriteCount;
+use crate::id::CallId;
 use crate::settle::StoredCall;
 
 /// Max calls of a partition that are remembered, at 48 bytes each. A copy follows its original after about the time

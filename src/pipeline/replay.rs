@@ -14,7 +14,7 @@ use crate::settle::StoredCall;
 use crate::time::now_ms;
 
 /// The pure stages for one topic. Their buffers are reused from record to record.
-pub struct Replay {
+pub struct ReplayStages {
     decoder: Decoder,
     index: Arc<Index>,
     renderer: Renderer,
@@ -32,7 +32,7 @@ pub struct Replayed {
     pub too_large: Option<TooLarge>,
 }
 
-impl Replay {
+impl ReplayStages {
     pub fn new(decoder: Decoder, index: Arc<Index>, renderer: Renderer) -> Self {
         Self { decoder, index, renderer, fired: Vec::new() }
     }

@@ -1,11 +1,11 @@
-//! Handles a waiting call. From the overflow log it goes to its lane when the lane has a place, from a retry topic
+//! Handles a waiting call. From the overflow log it goes to its lane when the lane has room, from a retry topic
 //! when it is due.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call_definitions::{CallDefinitions, DefinitionLookup};
-use super::dead_letter;
+use super::dead_letter_unreadable;
 use super::stored_calls::StoredCalls;
 use crate::deliver::{Call, CallSink as _, Lanes, SlotLease, Takes, line_of};
 use crate::endpoints::{Forward, LineWaits, PartitionReport};
@@ -32,7 +32,7 @@ const READ_AHEAD: usize = 10_000;
 
 /// The stages behind one partition with waiting calls.
 pub struct RetryHandler {
-    place: RetrySource,
+    source: RetrySource,
     report: PartitionReport,
     calls: StoredCalls,
     lanes: Arc<Lanes>,
@@ -56,13 +56,13 @@ impl RetrySource {
 
 impl RetryHandler {
     pub fn new(
-        (place, report): (RetrySource, PartitionReport),
+        (source, report): (RetrySource, PartitionReport),
         definitions: CallDefinitions,
         lanes: Arc<Lanes>,
         settle: Arc<Settle>,
     ) -> Self {
         let reviewed = (Instant::now(), definitions.as_of());
-        Self { place, report, calls: StoredCalls::new(definitions, settle), lanes, reviewed }
+        Self { source, report, calls: StoredCalls::new(definitions, settle), lanes, reviewed }
     }
 
     /// The line of a call in a retry topic, if its webhook is known.
@@ -134,12 +134,12 @@ fn before_its_time(call: &mut Call) {
 }
 
 impl Backlog for RetryHandler {
-    fn place(&self) -> &str {
-        self.report.place()
+    fn topic_label(&self) -> &str {
+        self.report.topic_label()
     }
 
     fn is_timed(&self) -> bool {
-        matches!(self.place, RetrySource::Tier { .. })
+        matches!(self.source, RetrySource::Tier { .. })
     }
 
     fn reads_ahead(&self) -> usize {
@@ -154,11 +154,11 @@ impl Backlog for RetryHandler {
             return None;
         }
         let written_ms = record.timestamp_ms();
-        let line = match &self.place {
+        let line = match &self.source {
             RetrySource::Overflow { .. } => record.key().and_then(Line::from_key),
             RetrySource::Tier { .. } => self.line(&kept, until, written_ms),
         };
-        let due_ms = match &mut self.place {
+        let due_ms = match &mut self.source {
             RetrySource::Overflow { .. } => until.due_ms,
             RetrySource::Tier { tier, last_ms } => {
                 let now_ms = now_ms();
@@ -173,12 +173,12 @@ impl Backlog for RetryHandler {
 
     fn moves(&mut self, line: Line) -> Moves {
         let Forward { from_ms: written_from_ms, by_ms: written_by_ms } = self.report.forward(line);
-        let Takes { calls: places, only_due, is_failing: can_leave } = match self.is_timed() {
+        let Takes { calls: max_records, only_due, is_failing: can_leave } = match self.is_timed() {
             // A call that its lane does not take is deferred to the overflow log.
             true => Takes { calls: usize::MAX, only_due: true, is_failing: false },
             false => self.lanes.takes(line),
         };
-        Moves { places, only_due, written_from_ms, written_by_ms, can_leave }
+        Moves { max_records, only_due, written_from_ms, written_by_ms, can_leave }
     }
 
     fn waiting(&mut self, lines: Vec<Waits>) {
@@ -206,13 +206,13 @@ impl Backlog for RetryHandler {
             return Ok(());
         };
         let Some(call) = self.calls.again(kept, until, &record, receipt) else { return Ok(()) };
-        match self.place {
+        match self.source {
             RetrySource::Overflow { .. } => self.offer(call, turn, until).await,
             RetrySource::Tier { .. } => self.resume(call, turn, until, record.timestamp_ms()).await,
         }
     }
 
     fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
-        dead_letter(&self.calls.settle, offsets, receipt);
+        dead_letter_unreadable(&self.calls.settle, offsets, receipt);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call_definitions::{CallDefinitions, DefinitionLookup};
-use super::dead_letter;
+use super::dead_letter_unreadable;
 use super::stored_calls::StoredCalls;
 use crate::deliver::{Lanes, SlotLease};
 use crate::receipt::Receipt;
@@ -65,6 +65,6 @@ impl Handler for RowOrderHandler {
     }
 
     fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
-        dead_letter(&self.calls.settle, offsets, receipt);
+        dead_letter_unreadable(&self.calls.settle, offsets, receipt);
     }
 }

@@ -24,7 +24,7 @@ use crate::dead_letters::Letters;
 use crate::dead_letters::{Candidate, LetterId, LetterKind};
 use crate::kafka::topic_reader::Error;
 use crate::settle::Outgoing;
-use crate::settle::{Config, OutgoingHeaders, OutgoingKind, Retries, producer};
+use crate::settle::{DeadLettersConfig, OutgoingHeaders, OutgoingKind, RetriesConfig, producer};
 use crate::settle::{InvalidCall, StoredCall};
 
 /// Max letters under way at the same time.
@@ -119,7 +119,7 @@ impl Candidate {
 
 impl Redrive {
     /// `client` has the connection settings of the cluster (brokers, security).
-    pub fn new(letters: &Config, retries: &Retries, client: &HashMap<String, String>) -> Self {
+    pub fn new(letters: &DeadLettersConfig, retries: &RetriesConfig, client: &HashMap<String, String>) -> Self {
         Self {
             letters_topic: letters.topic.as_str().into(),
             retry_topic: retries.tiers().of(Duration::ZERO).topic.clone(),

@@ -1,8 +1,8 @@
 //! The order in which many dead letters are redriven: the oldest change of each row first.
 //!
 //! Letters are in their topic in the order in which calls were dead-lettered. For a row in row order that may differ
-//! from the order of its changes: a call that finds no place is dead-lettered before the calls that wait in front of
-//! it. So a letter is moved in front of the first letter of a newer change of its row. All other letters keep the
+//! from the order of its changes: a call that finds its lane full is dead-lettered before the calls that wait in front
+//! of it. So a letter is moved in front of the first letter of a newer change of its row. All other letters keep the
 //! order of the topic, so that many are read together.
 
 use std::cmp::Reverse;
@@ -25,14 +25,14 @@ struct QueuedLetter {
     offset: Option<i64>,
     /// Size of the body.
     bytes: u64,
-    /// The letter whose place it takes: itself, or a letter of a newer change of its row.
-    place: LetterId,
+    /// The letter whose turn it takes: itself, or a letter of a newer change of its row.
+    turn: LetterId,
 }
 
 impl RedrivePlan {
     pub fn add(&mut self, letter: &Letter) {
         let Letter { id, row, offset, bytes, .. } = *letter;
-        self.letters.push(QueuedLetter { id, row, offset, bytes: bytes.unwrap_or(0) as u64, place: id });
+        self.letters.push(QueuedLetter { id, row, offset, bytes: bytes.unwrap_or(0) as u64, turn: id });
     }
 
     /// Number of letters.
@@ -44,8 +44,8 @@ impl RedrivePlan {
     /// `most_bytes` bytes of bodies, or a single larger letter. In a row, no change in a batch is newer than one in
     /// the next.
     pub fn batches(mut self, most: usize, most_bytes: u64) -> Vec<Vec<LetterId>> {
-        self.give_places();
-        self.letters.sort_unstable_by_key(|letter| (letter.place, letter.offset, letter.id));
+        self.set_turns();
+        self.letters.sort_unstable_by_key(|letter| (letter.turn, letter.offset, letter.id));
         let mut batches: Vec<Vec<LetterId>> = Vec::new();
         let mut bytes = 0;
         for letter in &self.letters {
@@ -61,16 +61,16 @@ impl RedrivePlan {
         batches
     }
 
-    fn give_places(&mut self) {
+    fn set_turns(&mut self) {
         // Visits each row from its newest change back.
         self.letters.sort_unstable_by_key(|letter| (letter.row, Reverse(letter.offset)));
         let mut newer: Option<(RowKey, LetterId)> = None;
         for letter in &mut self.letters {
             let Some(row) = letter.row else { continue };
-            if let Some((_, place)) = newer.filter(|(of, _)| *of == row) {
-                letter.place = place.min(letter.id);
+            if let Some((_, turn)) = newer.filter(|(of, _)| *of == row) {
+                letter.turn = turn.min(letter.id);
             }
-            newer = Some((row, letter.place));
+            newer = Some((row, letter.turn));
         }
     }
 }
@@ -90,7 +90,7 @@ mod tests {
         let turn = |(number, (row, offset)): (usize, &(Option<u8>, i64))| {
             let id = LetterId { partition: 0, offset: number as i64 };
             let row = row.map(|row| format!("{row:016x}").parse().unwrap());
-            QueuedLetter { id, row, offset: Some(*offset), bytes: 10, place: id }
+            QueuedLetter { id, row, offset: Some(*offset), bytes: 10, turn: id }
         };
         RedrivePlan { letters: letters.iter().enumerate().map(turn).collect() }
     }

@@ -21,7 +21,7 @@ use crate::kafka::topic_reader::{Error, Extent, Record, Spans, TopicReader};
 use crate::pipeline;
 use crate::settle::StoredCall;
 
-pub use self::range::{BadPlaces, BadRange, Edge, OffsetRanges, Range, without_deleted};
+pub use self::range::{BadOffsetRanges, BadRange, Edge, OffsetRanges, Range, without_deleted};
 
 /// Time limit of reading a page, and of asking the topic for its offsets.
 const PAGE_TIME: Duration = Duration::from_secs(10);
@@ -31,13 +31,13 @@ const PAGE_BYTES: usize = 16 * 1024 * 1024;
 const TOLD: usize = 10;
 
 /// Creates the stages of a topic. None for a topic that no source reads.
-pub type Stages = Box<dyn Fn(&str) -> Option<pipeline::Replay> + Send + Sync>;
+pub type Stages = Box<dyn Fn(&str) -> Option<pipeline::ReplayStages> + Send + Sync>;
 
 /// A topic whose records are replayed.
 pub struct Replay {
     topic: Arc<str>,
     journal: TopicReader,
-    stages: Arc<Mutex<pipeline::Replay>>,
+    stages: Arc<Mutex<pipeline::ReplayStages>>,
 }
 
 /// Calls and problems of a part of the range.
@@ -69,7 +69,7 @@ pub struct Sums {
 
 impl Replay {
     /// `journal` reads the topic, `stages` are those of its source.
-    pub fn new(topic: &str, journal: TopicReader, stages: pipeline::Replay) -> Self {
+    pub fn new(topic: &str, journal: TopicReader, stages: pipeline::ReplayStages) -> Self {
         Self { topic: topic.into(), journal, stages: Arc::new(Mutex::new(stages)) }
     }
 
@@ -99,7 +99,7 @@ impl Replay {
 }
 
 impl Page {
-    fn take(&mut self, stages: &mut pipeline::Replay, input: &Input<'_>) {
+    fn take(&mut self, stages: &mut pipeline::ReplayStages, input: &Input<'_>) {
         self.sums.records += 1;
         self.bytes += input.key.map_or(0, <[u8]>::len) + input.value.map_or(0, <[u8]>::len);
         let replayed = match stages.replay(input, |_| true) {

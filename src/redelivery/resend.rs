@@ -12,7 +12,7 @@ use crate::id::{EventId, MessageId, Place};
 use crate::kafka::topic_reader::{Error, Record, TopicReader};
 use crate::pipeline::Replayed;
 use crate::render::TooLarge;
-use crate::settle::Retries;
+use crate::settle::RetriesConfig;
 
 /// Time limit of reading the record.
 const READ: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ const READ: Duration = Duration::from_secs(5);
 pub struct Resend {
     journal: TopicReader,
     stages: Stages,
-    retries: Retries,
+    retries: RetriesConfig,
     client: HashMap<String, String>,
 }
 
@@ -51,7 +51,7 @@ pub enum NotResent {
 
 impl Resend {
     /// `client` has the connection settings of the cluster (brokers, security).
-    pub fn new(stages: Stages, retries: &Retries, client: &HashMap<String, String>) -> Self {
+    pub fn new(stages: Stages, retries: &RetriesConfig, client: &HashMap<String, String>) -> Self {
         let journal = TopicReader::new("", client.clone().into_iter().collect());
         Self { journal, stages, retries: retries.clone(), client: client.clone() }
     }

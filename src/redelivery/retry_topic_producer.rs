@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 
 use crate::kafka::topic_reader::Error;
-use crate::settle::Retries;
+use crate::settle::RetriesConfig;
 use crate::settle::StoredCall;
 use crate::settle::producer::{self, is_too_large};
 
@@ -44,7 +44,7 @@ impl RetryTopicProducer {
     ///
     /// # Errors
     /// The Kafka client can't be created.
-    pub fn open(retries: &Retries, client: &HashMap<String, String>) -> Result<Self, Error> {
+    pub fn open(retries: &RetriesConfig, client: &HashMap<String, String>) -> Result<Self, Error> {
         let topic = retries.tiers().of(Duration::ZERO).topic.clone();
         let settings = producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS);
         let settings = producer::alone(&settings);

@@ -3,16 +3,15 @@
 
 use std::time::Duration;
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::Deserialize;
-use serde::de::Deserializer;
 
 use super::Tiers;
+use crate::deliver::durations;
 use crate::kafka::topic_reader::days;
 
 /// A setting of one of these sections is invalid. The text names it, its value and the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSetting {
+pub enum TopicSettingsError {
     #[error("{key} is {partitions}, but a topic has at least one: {default} is the default")]
     NoPartitions { key: &'static str, partitions: i32, default: i32 },
     #[error("dead_letters.retention is 0s, so dead letters would be deleted unread: 30d is the default")]
@@ -30,7 +29,7 @@ pub enum InvalidSetting {
 /// The dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub struct DeadLettersConfig {
     /// Name of the topic. Default "outhook.dead-letters".
     pub topic: String,
     /// Number of partitions at creation. Default 3.
@@ -42,7 +41,7 @@ pub struct Config {
     pub retention: Duration,
 }
 
-impl Default for Config {
+impl Default for DeadLettersConfig {
     fn default() -> Self {
         Self {
             topic: "outhook.dead-letters".to_owned(),
@@ -53,19 +52,19 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl DeadLettersConfig {
     /// # Errors
     /// A setting is invalid.
-    pub fn check(&self) -> Result<(), InvalidSetting> {
+    pub fn check(&self) -> Result<(), TopicSettingsError> {
         at_least_one("dead_letters.partitions", self.partitions, 3)?;
-        if self.retention.is_zero() { Err(InvalidSetting::NoRetention) } else { Ok(()) }
+        if self.retention.is_zero() { Err(TopicSettingsError::NoRetention) } else { Ok(()) }
     }
 }
 
 /// The retry topics, in which calls wait for their next attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Retries {
+pub struct RetriesConfig {
     /// Prefix of the names of the retry topics. With "outhook.retry" the topic of the tier 5m is outhook.retry.5m.
     /// Default "outhook.retry".
     pub topic: String,
@@ -80,7 +79,7 @@ pub struct Retries {
     pub replication_factor: Option<i32>,
 }
 
-impl Default for Retries {
+impl Default for RetriesConfig {
     fn default() -> Self {
         let tiers = [1, 5, 30, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000];
         Self {
@@ -95,7 +94,7 @@ impl Default for Retries {
 /// The overflow log, in which calls of saturated and failing endpoints wait.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Overflow {
+pub struct OverflowConfig {
     /// Name of the topic. Default "outhook.overflow".
     pub topic: String,
     /// Number of partitions at creation, and so the max number of instances that read the topic. Each partition has a
@@ -105,16 +104,16 @@ pub struct Overflow {
     pub replication_factor: Option<i32>,
 }
 
-impl Default for Overflow {
+impl Default for OverflowConfig {
     fn default() -> Self {
         Self { topic: "outhook.overflow".to_owned(), partitions: 16, replication_factor: None }
     }
 }
 
-impl Overflow {
+impl OverflowConfig {
     /// # Errors
     /// A setting is invalid.
-    pub fn check(&self) -> Result<(), InvalidSetting> {
+    pub fn check(&self) -> Result<(), TopicSettingsError> {
         at_least_one("overflow.partitions", self.partitions, 16)
     }
 }
@@ -122,7 +121,7 @@ impl Overflow {
 /// The row-order topic, for the calls of webhooks with row order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct RowOrder {
+pub struct RowOrderConfig {
     /// Name of the topic. Default "outhook.row-order".
     pub topic: String,
     /// Number of partitions at creation, and so the max number of instances that read the topic. Changing it later
@@ -132,24 +131,24 @@ pub struct RowOrder {
     pub replication_factor: Option<i32>,
 }
 
-impl Default for RowOrder {
+impl Default for RowOrderConfig {
     fn default() -> Self {
         Self { topic: "outhook.row-order".to_owned(), partitions: 4, replication_factor: None }
     }
 }
 
-impl RowOrder {
+impl RowOrderConfig {
     /// # Errors
     /// A setting is invalid.
-    pub fn check(&self) -> Result<(), InvalidSetting> {
+    pub fn check(&self) -> Result<(), TopicSettingsError> {
         at_least_one("row_order.partitions", self.partitions, 4)
     }
 }
 
-fn at_least_one(key: &'static str, partitions: i32, default: i32) -> Result<(), InvalidSetting> {
+fn at_least_one(key: &'static str, partitions: i32, default: i32) -> Result<(), TopicSettingsError> {
     match partitions {
         1.. => Ok(()),
-        _ => Err(InvalidSetting::NoPartitions { key, partitions, default }),
+        _ => Err(TopicSettingsError::NoPartitions { key, partitions, default }),
     }
 }
 
@@ -157,14 +156,14 @@ fn at_least_one(key: &'static str, partitions: i32, default: i32) -> Result<(), 
 /// outhook.endpoints in the account of the webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct OperatorEvents {
+pub struct OperatorEventsConfig {
     /// Name of the topic. Default "outhook.operator-events".
     pub topic: String,
     /// Replication factor at creation. Default: the broker's default.replication.factor.
     pub replication_factor: Option<i32>,
 }
 
-impl Default for OperatorEvents {
+impl Default for OperatorEventsConfig {
     fn default() -> Self {
         Self { topic: "outhook.operator-events".to_owned(), replication_factor: None }
     }
@@ -175,7 +174,7 @@ const SHORTEST_TIER: Duration = Duration::from_millis(100);
 /// Max delay of the first tier: a call that finds no place at its endpoint waits at least this long.
 const LONGEST_FIRST_TIER: Duration = Duration::from_secs(60);
 
-impl Retries {
+impl RetriesConfig {
     /// The retry topics.
     pub fn tiers(&self) -> Tiers {
         Tiers::new(&self.topic, &self.tiers)
@@ -183,24 +182,18 @@ impl Retries {
 
     /// # Errors
     /// A setting is invalid.
-    pub fn check(&self) -> Result<(), InvalidSetting> {
+    pub fn check(&self) -> Result<(), TopicSettingsError> {
         at_least_one("retries.partitions", self.partitions, 4)?;
-        let first = *self.tiers.first().ok_or(InvalidSetting::NoTiers)?;
+        let first = *self.tiers.first().ok_or(TopicSettingsError::NoTiers)?;
         if !(SHORTEST_TIER..=LONGEST_FIRST_TIER).contains(&first) {
-            return Err(InvalidSetting::FirstTier(first));
+            return Err(TopicSettingsError::FirstTier(first));
         }
         if let Some(pair) = self.tiers.windows(2).find(|pair| pair[0] >= pair[1]) {
-            return Err(InvalidSetting::TiersNotAscending(pair[0], pair[1]));
+            return Err(TopicSettingsError::TiersNotAscending(pair[0], pair[1]));
         }
         match self.tiers.iter().find(|tier| tier.subsec_nanos() % 1_000_000 != 0) {
-            Some(tier) => Err(InvalidSetting::FractionalTier(*tier)),
+            Some(tier) => Err(TopicSettingsError::FractionalTier(*tier)),
             None => Ok(()),
         }
     }
-}
-
-fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
-    #[derive(Deserialize)]
-    struct Wait(#[serde(with = "duration")] Duration);
-    Ok(Vec::<Wait>::deserialize(deserializer)?.into_iter().map(|wait| wait.0).collect())
 }

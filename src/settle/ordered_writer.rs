@@ -63,7 +63,7 @@ struct Pump {
     /// Written before the queue.
     again: VecDeque<Item>,
     under_way: VecDeque<SentItem>,
-    letters: Arc<RetryingWriter>,
+    dead_letter_writer: Arc<RetryingWriter>,
     pending: Arc<watch::Sender<usize>>,
     pending_gauge: Gauge,
     /// Wait after the next failure.
@@ -81,11 +81,15 @@ impl OrderedWriter {
         settings
     }
 
-    /// Starts the task. `letters` writes the dead letters. Call it in a tokio runtime.
+    /// Starts the task. `dead_letter_writer` writes the dead letters. Call it in a tokio runtime.
     ///
     /// # Errors
     /// The Kafka client refuses its settings.
-    pub fn start(topic: &str, client: &ClientConfig, letters: Arc<RetryingWriter>) -> Result<Self, StartError> {
+    pub fn start(
+        topic: &str,
+        client: &ClientConfig,
+        dead_letter_writer: Arc<RetryingWriter>,
+    ) -> Result<Self, StartError> {
         let settings = Self::settings(client);
         settings
             .create_native_config()
@@ -100,7 +104,7 @@ impl OrderedWriter {
             queue: records,
             again: VecDeque::new(),
             under_way: VecDeque::new(),
-            letters,
+            dead_letter_writer,
             pending: pending.clone(),
             pending_gauge: gauge!("outhook_row_order_pending"),
             wait: FIRST_WAIT,
@@ -167,7 +171,7 @@ impl Pump {
                 self.count(|_| ());
             }
             // The client has checked this record alone, and has accepted nothing.
-            Err(reason) if is_too_large(&reason) => self.dead_letter(item),
+            Err(reason) if is_too_large(&reason) => self.dead_letter_item(item),
             Err(reason) => {
                 self.again.push_front(item);
                 self.start_over(None, &reason).await;
@@ -233,7 +237,7 @@ impl Pump {
                     self.settle(item);
                     self.wait = FIRST_WAIT;
                 }
-                Err(reason) if is_too_large(&reason) => self.dead_letter(item),
+                Err(reason) if is_too_large(&reason) => self.dead_letter_item(item),
                 Err(reason) => {
                     self.again.push_front(item);
                     self.fail(&reason).await;
@@ -248,8 +252,8 @@ impl Pump {
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
     }
 
-    fn dead_letter(&mut self, item: Item) {
-        self.letters.dead_letter(&item.record, &self.topic, item.receipt);
+    fn dead_letter_item(&mut self, item: Item) {
+        self.dead_letter_writer.dead_letter_too_large(&item.record, &self.topic, item.receipt);
         self.count(|pending| *pending -= 1);
     }
 

@@ -16,8 +16,8 @@ use jiff::Timestamp;
 
 use super::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind, PREFIX};
 use crate::decode::{EventDate, Sequence};
-use crate::deliver::Call;
-use crate::id::{AccountId, CallId, EventId, MessageId, Place, RowKey, WebhookId, WriteCount};
+use crate::deliver::{Call, WriteCount};
+use crate::id::{AccountId, CallId, EventId, MessageId, Place, RowKey, WebhookId};
 use crate::receipt::Receipt;
 use crate::render::Message;
 use crate::rules::{Live, Target};
@@ -187,8 +187,8 @@ impl StoredCall {
     /// of URLs is unchanged. None if the URL was removed.
     pub fn endpoint_of(&self, target: &Target) -> Option<usize> {
         let same = target.endpoints.iter().position(|endpoint| endpoint.url == self.url);
-        let (place, of) = self.endpoint;
-        same.or_else(|| (of == target.endpoints.len() && place < of).then_some(place))
+        let (position, of) = self.endpoint;
+        same.or_else(|| (of == target.endpoints.len() && position < of).then_some(position))
     }
 
     /// Restores the call.
@@ -239,8 +239,8 @@ impl Due {
 
 /// Parses a text like `1/3`.
 fn endpoint(text: &str) -> Option<(usize, usize)> {
-    let (place, of) = text.split_once('/')?;
-    Some((place.parse().ok()?, of.parse().ok()?))
+    let (position, of) = text.split_once('/')?;
+    Some((position.parse().ok()?, of.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use super::*;
 use crate::dead_letters::{LetterFilter, LetterKind, Letters};
 use crate::decode::{DecodeError, EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
-use crate::deliver::Cause;
-use crate::id::{CallId, MessageId, Place, RowKey, WriteCount};
+use crate::deliver::{Cause, WriteCount};
+use crate::id::{CallId, MessageId, Place, RowKey};
 use crate::kafka::topic_reader::Bounds;
 use crate::receipt::{Budget, ReceiptTracker};
 use crate::render::Message;
@@ -78,19 +78,19 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let cluster = MockCluster::new(1).unwrap();
-        let config = Config::default();
+        let config = DeadLettersConfig::default();
         cluster.create_topic(&config.topic, 1, 1).unwrap();
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", cluster.bootstrap_servers());
         // The mock's connection refusals are expected here.
         client.set("log_level", "0");
-        let retries = Retries::default();
+        let retries = RetriesConfig::default();
         for tier in retries.tiers().iter() {
             cluster.create_topic(&tier.topic, 1, 1).unwrap();
         }
-        let row_order = RowOrder::default();
+        let row_order = RowOrderConfig::default();
         cluster.create_topic(&row_order.topic, 2, 1).unwrap();
-        let (overflow, operator_events) = (Overflow::default(), OperatorEvents::default());
+        let (overflow, operator_events) = (OverflowConfig::default(), OperatorEventsConfig::default());
         let sections = Sections {
             dead_letters: &config,
             retries: &retries,
@@ -157,7 +157,7 @@ impl Bench {
         self.cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
     }
 
-    async fn dead_letter(&self) -> OwnedMessage {
+    async fn next_dead_letter(&self) -> OwnedMessage {
         self.first_in("outhook.dead-letters").await
     }
 
@@ -200,7 +200,7 @@ async fn an_exhausted_call_becomes_a_dead_letter_that_holds_all_a_redrive_needs(
     bench.settle.drained().await;
     assert_eq!(bench.book.counts(), [0, 1, 0]);
 
-    let record = bench.dead_letter().await;
+    let record = bench.next_dead_letter().await;
     assert_eq!((record.key(), record.payload()), (Some(&b"abc123"[..]), Some(&b"{}"[..])));
     let mut headers = headers(&record);
     for time in ["outhook-offered", "outhook-ended"] {
@@ -271,7 +271,7 @@ async fn an_undecodable_record_is_kept_byte_for_byte_and_charged_to_the_budget()
     bench.settle.drained().await;
     assert_eq!((bench.book.counts(), bench.budget.used()), ([1, 2, 0], 0));
 
-    let record = bench.dead_letter().await;
+    let record = bench.next_dead_letter().await;
     assert_eq!((record.key(), record.payload()), (input.key, input.value));
     let headers = headers(&record);
     assert_eq!(headers["outhook-kind"], "record");
@@ -292,7 +292,7 @@ async fn what_can_not_be_read_is_told_with_its_place_and_the_cause() {
     bench.settle.drained().await;
     assert_eq!(bench.book.counts(), [1, 2, 0]);
 
-    let record = bench.dead_letter().await;
+    let record = bench.next_dead_letter().await;
     assert_eq!((record.key(), record.payload()), (None, None));
     let headers = headers(&record);
     let cause = "nothing can be read from this offset to 44: Decompression failed; raise the limit";
@@ -311,7 +311,7 @@ async fn a_write_that_fails_is_tried_again() {
     bench.settle.finished(bench.call(), exhausted());
     bench.settle.drained().await;
     assert_eq!(bench.book.counts(), [0, 1, 0]);
-    assert_eq!(bench.dead_letter().await.payload(), Some(&b"{}"[..]));
+    assert_eq!(bench.next_dead_letter().await.payload(), Some(&b"{}"[..]));
 }
 
 #[tokio::test]
@@ -320,7 +320,7 @@ async fn what_is_refused_with_others_and_taken_alone_is_written_whole() {
     bench.refuse_for_size(1);
     bench.settle.finished(bench.call(), exhausted());
     bench.settle.drained().await;
-    assert_eq!(bench.dead_letter().await.payload(), Some(&b"{}"[..]));
+    assert_eq!(bench.next_dead_letter().await.payload(), Some(&b"{}"[..]));
 
     bench.refuse_for_size(1);
     bench.settle.wait(bench.call(), Duration::ZERO, None);
@@ -337,7 +337,7 @@ async fn a_call_too_large_for_its_retry_topic_becomes_a_dead_letter_that_can_be_
     bench.settle.drained().await;
     assert_eq!(bench.book.counts(), [0, 1, 0]);
 
-    let record = bench.dead_letter().await;
+    let record = bench.next_dead_letter().await;
     assert_eq!((record.key(), record.payload()), (Some(&b"abc123"[..]), Some(&b"{}"[..])));
     let header = |name: &str| record.headers().unwrap().iter().find(|header| header.key == name)?.value;
     assert_eq!(StoredCall::of_letter(header), Ok(StoredCall::of(&bench.call())));
@@ -355,7 +355,7 @@ async fn a_dead_letter_too_large_for_its_topic_leaves_its_value_out() {
     bench.refuse_for_size(2);
     bench.settle.finished(bench.call(), exhausted());
     bench.settle.drained().await;
-    let record = bench.dead_letter().await;
+    let record = bench.next_dead_letter().await;
     assert_eq!(record.payload(), None);
     assert_eq!(headers(&record)["outhook-value-left-out"], "2");
 }
@@ -366,7 +366,7 @@ async fn a_dead_letter_that_is_still_too_large_leaves_its_key_out_too() {
     bench.refuse_for_size(3);
     bench.settle.finished(bench.call(), exhausted());
     bench.settle.drained().await;
-    let record = bench.dead_letter().await;
+    let record = bench.next_dead_letter().await;
     assert_eq!((record.key(), record.payload()), (None, None));
     let headers = headers(&record);
     assert_eq!((headers["outhook-value-left-out"].as_str(), headers["outhook-key-left-out"].as_str()), ("2", "6"));
@@ -378,7 +378,7 @@ async fn what_is_written_is_read_back_whole() {
     bench.settle.finished(bench.call(), exhausted());
     bench.settle.drained().await;
     let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
-    let letters = Letters::new(&Config::default(), &client);
+    let letters = Letters::new(&DeadLettersConfig::default(), &client);
     let bounds = Bounds { found: 9, bytes: u64::MAX, time: Duration::from_secs(30) };
     let of = |webhook: &str| LetterFilter { webhook: webhook.parse().ok(), ..LetterFilter::default() };
     assert!(letters.page(of("zzzzzz"), None, bounds).await.unwrap().found.is_empty());
@@ -415,7 +415,7 @@ async fn after_a_fatal_error_another_producer_goes_on() {
     bench.settle.finished(bench.call(), exhausted());
     bench.settle.drained().await;
     assert_eq!(bench.book.counts(), [0, 1, 0]);
-    assert_eq!(bench.dead_letter().await.payload(), Some(&b"{}"[..]));
+    assert_eq!(bench.next_dead_letter().await.payload(), Some(&b"{}"[..]));
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ impl RetryingWriter {
     }
 
     /// Writes the dead letter of a call that `topic` refused for its size. Otherwise like [`Self::write_then_settle`].
-    pub fn dead_letter(self: &Arc<Self>, record: &Outgoing, topic: &str, receipt: Receipt) {
+    pub fn dead_letter_too_large(self: &Arc<Self>, record: &Outgoing, topic: &str, receipt: Receipt) {
         let letter = self.dead_letterer.too_large(record, topic);
         self.write_then_settle(self.dead_letterer.topic.clone(), letter, receipt);
     }

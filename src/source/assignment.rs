@@ -124,8 +124,8 @@ impl<H: Handlers> Assignment<H> {
         };
         let book = PartitionState::new(topic.into(), partition, cluster, ledger, limits, commit_now);
         let (stop, stopping) = lifecycle::stop();
-        let place = (book.clone(), resumption.offsets.get(key).copied());
-        let records = RecordQueue::new(queue, consumer.clone(), place, self.looks.clone(), self.readiness.clone());
+        let state = (book.clone(), resumption.offsets.get(key).copied());
+        let records = RecordQueue::new(queue, consumer.clone(), state, self.looks.clone(), self.readiness.clone());
         let budget = self.budget.clone();
         let task = match reads {
             Reads::InTurn(handler) => {

@@ -90,7 +90,7 @@ pub(super) async fn run<C: ConsumerContext, B: Backlog>(
     backlog: B,
 ) {
     let mut reread = None;
-    let told = BacklogGauges::of(backlog.place(), book.partition);
+    let told = BacklogGauges::of(backlog.topic_label(), book.partition);
     let mut task = BacklogTask::new(book, budget, backlog);
     while !stopping.is_asked() {
         let mut is_busy = task.arrivals(&mut arrivals).await;
@@ -116,8 +116,8 @@ struct BacklogGauges {
 }
 
 impl BacklogGauges {
-    fn of(place: &str, partition: i32) -> Self {
-        let labels = [("where", place.to_owned()), ("partition", partition.to_string())];
+    fn of(topic_label: &str, partition: i32) -> Self {
+        let labels = [("where", topic_label.to_owned()), ("partition", partition.to_string())];
         Self {
             waiting: gauge!("outhook_calls_waiting", &labels),
             oldest: gauge!("outhook_oldest_waiting_call_seconds", &labels),
@@ -200,11 +200,11 @@ impl<B: Backlog> BacklogTask<B> {
             return self.completed.increment(1);
         };
         let receipt = self.receipt(entry);
-        let Some(place) = self.backlog.arrives(&record) else { return receipt.settle() };
-        let waiting = WaitingRecord { entry, due_ms: place.due_ms, since_ms: record.timestamp_ms() };
-        if self.lines.has(place.line) || place.due_ms > now_ms() || self.is_full() {
+        let Some(spot) = self.backlog.arrives(&record) else { return receipt.settle() };
+        let waiting = WaitingRecord { entry, due_ms: spot.due_ms, since_ms: record.timestamp_ms() };
+        if self.lines.has(spot.line) || spot.due_ms > now_ms() || self.is_full() {
             receipt.put_back();
-            return self.lines.wait(place.line, offset, waiting);
+            return self.lines.wait(spot.line, offset, waiting);
         }
         if let Err((receipt, line)) = self.backlog.handle(record, receipt, Turn::Go).await {
             receipt.put_back();

@@ -18,7 +18,7 @@ use super::assignment::{Assignment, lag};
 use super::commits::Commits;
 use super::fetched::FetchState;
 use super::read_error::keep_reason;
-use super::recreated::{self, MadeAnew};
+use super::recreated::{self, RecreatedPartitions};
 use super::reread::of_no_member;
 use super::resumption::{Resumption, resumption, take_over};
 use super::{Config, Handlers};
@@ -56,7 +56,7 @@ pub(super) struct Context<H: Handlers> {
     pub(super) name: &'static str,
     pub(super) assignment: Assignment<H>,
     pub(super) commits: Commits,
-    made_anew: MadeAnew,
+    recreated_partitions: RecreatedPartitions,
     /// Settings of a client of the group that read these topics before.
     former: Option<ClientConfig>,
     pub(super) consumer: OnceLock<Weak<BaseConsumer<Context<H>>>>,
@@ -72,7 +72,7 @@ impl<H: Handlers> Context<H> {
             name: config.name,
             assignment,
             commits: Commits::default(),
-            made_anew: MadeAnew::new(client),
+            recreated_partitions: RecreatedPartitions::new(client),
             former: config.former_group.as_ref().map(|group| of_former_group(client, group)),
             consumer: OnceLock::new(),
             assigned: Notify::new(),
@@ -88,7 +88,7 @@ impl<H: Handlers> Context<H> {
         if let Some(former) = &self.former {
             take_over(former, &mut resumption, assigned);
         }
-        for key in self.made_anew.among(resumption.logs()) {
+        for key in self.recreated_partitions.among(resumption.logs()) {
             resumption.forget(&key);
             let (topic, partition) = (key.0.as_str(), key.1);
             let start = |mut element: TopicPartitionListElem<'_>| element.set_offset(Offset::Beginning);

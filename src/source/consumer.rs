@@ -16,7 +16,7 @@ use super::callbacks::{Context, Fatal, serve_callbacks};
 use super::commit_loop::{PATIENCE, commit_last, commit_settled};
 use super::partition::PartitionState;
 use super::probe;
-use super::recreated::MadeAnew;
+use super::recreated::RecreatedPartitions;
 use super::reread::Rereader;
 use super::{Config, Handlers, Subscription};
 use crate::lifecycle::{self, Stop};
@@ -25,8 +25,11 @@ use crate::receipt::Budget;
 /// The settings of all clients that a source with this configuration uses. The group member's settings come first.
 pub fn clients(config: &Config) -> Vec<ClientConfig> {
     let member = member(config);
-    let of_no_member =
-        [MadeAnew::settings(&member), Rereader::settings(&member), probe::settings(&member).as_ref().clone()];
+    let of_no_member = [
+        RecreatedPartitions::settings(&member),
+        Rereader::settings(&member),
+        probe::settings(&member).as_ref().clone(),
+    ];
     [vec![member], of_no_member.to_vec()].concat()
 }
 

@@ -134,7 +134,7 @@ impl Lines {
     }
 
     /// Plans which records to read again now, in the order of their offsets. The plan has the first records of each
-    /// line that may move, at most as many as the line has places. When crowded it has records that can wait
+    /// line that may move, at most as many as the line has max_records. When crowded it has records that can wait
     /// elsewhere. During a review it has the review's next part.
     pub fn plan(&mut self, now: Duration, now_ms: i64, is_crowded: bool, mut moves: impl FnMut(Line) -> Moves) -> Plan {
         let mut plan = self.next_of_review();
@@ -147,7 +147,7 @@ impl Lines {
             if now < queue.rests_until {
                 continue;
             }
-            let Moves { places, only_due, written_from_ms, written_by_ms, can_leave } = moves(*line);
+            let Moves { max_records, only_due, written_from_ms, written_by_ms, can_leave } = moves(*line);
             let before = plan.len();
             if can_leave && leaving > 0 {
                 plan.extend(queue.waiting.keys().take(leaving).map(|offset| (*offset, (*line, Turn::MakeRoom))));
@@ -163,7 +163,7 @@ impl Lines {
                 .iter()
                 .take_while(|(_, waiting)| !self.is_timed || is_due(waiting) || waiting.since_ms <= written_by_ms);
             let may_go = first.filter(|(_, waiting)| may_go(waiting));
-            let may_go = may_go.take(places.min(going).min(part)).map(|(offset, _)| (*offset, (*line, Turn::Go)));
+            let may_go = may_go.take(max_records.min(going).min(part)).map(|(offset, _)| (*offset, (*line, Turn::Go)));
             let count = plan.len();
             plan.extend(may_go);
             going = going.saturating_sub(plan.len() - count);
@@ -205,8 +205,8 @@ mod tests {
         lines
     }
 
-    fn moves(places: usize, only_due: bool) -> Moves {
-        Moves { places, only_due, written_from_ms: i64::MIN, written_by_ms: i64::MIN, can_leave: false }
+    fn moves(max_records: usize, only_due: bool) -> Moves {
+        Moves { max_records, only_due, written_from_ms: i64::MIN, written_by_ms: i64::MIN, can_leave: false }
     }
 
     fn offsets(plan: &Plan) -> Vec<i64> {
@@ -216,14 +216,14 @@ mod tests {
     #[test]
     fn each_line_moves_by_itself_in_its_order() {
         let mut lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0), (2, 13, 0), (1, 14, 0)]);
-        let places = |line: Line| moves(if line == Line(1) { 2 } else { 0 }, false);
-        assert_eq!(offsets(&lines.plan(NOW, 0, false, places)), [10, 12]);
+        let max_records = |line: Line| moves(if line == Line(1) { 2 } else { 0 }, false);
+        assert_eq!(offsets(&lines.plan(NOW, 0, false, max_records)), [10, 12]);
         assert!(lines.take(Line(1), 10).is_some() && lines.take(Line(1), 10).is_none());
-        assert_eq!(offsets(&lines.plan(NOW, 0, false, places)), [12, 14]);
+        assert_eq!(offsets(&lines.plan(NOW, 0, false, max_records)), [12, 14]);
         assert_eq!(lines.len(), 4);
         lines.stood_still(Line(1), NOW);
-        assert_eq!(offsets(&lines.plan(NOW, 0, false, places)), [0; 0]);
-        assert_eq!(offsets(&lines.plan(NOW + REST, 0, false, places)), [12, 14]);
+        assert_eq!(offsets(&lines.plan(NOW, 0, false, max_records)), [0; 0]);
+        assert_eq!(offsets(&lines.plan(NOW + REST, 0, false, max_records)), [12, 14]);
     }
 
     #[test]
@@ -297,7 +297,7 @@ mod tests {
 
     proptest! {
         /// After any additions and removals the count is the number of waiting records, and a plan has only waiting
-        /// records, at most as many per line as there are places.
+        /// records, at most as many per line as there are max_records.
         #[test]
         fn a_plan_has_only_what_waits(steps in prop::collection::vec((0u64..4, 0i64..40, any::<bool>()), 0..200)) {
             let (mut lines, mut model) = (Lines::default(), BTreeMap::new());

@@ -102,9 +102,9 @@ impl Prober {
         let queue = consumer
             .split_partition_queue(&self.topic, self.partition)
             .ok_or_else(|| KafkaError::Subscription(format!("no queue of {} {}", self.topic, self.partition)))?;
-        let mut place = TopicPartitionList::new();
-        place.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))?;
-        consumer.assign(&place)?;
+        let mut position = TopicPartitionList::new();
+        position.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))?;
+        consumer.assign(&position)?;
         let began = Instant::now();
         while began.elapsed() < ANSWER {
             // Serves events of the client. The partition has a separate queue.

@@ -28,7 +28,7 @@ use crate::receipt::{Budget, Receipt};
 pub(super) struct RecordQueue<C: ConsumerContext> {
     queue: PartitionQueue<C>,
     arrived: Arc<Notify>,
-    place: QueueState<C>,
+    state: QueueState<C>,
 }
 
 /// The next item of a queue.
@@ -74,30 +74,30 @@ impl<C: ConsumerContext> RecordQueue<C> {
         let standing = ReadState::new(book.topic.clone(), book.partition, committed, readiness);
         let prober = Prober::new(looks, book.topic.clone(), book.partition);
         let (search, gaps) = (None, Gaps::default());
-        let place = QueueState { consumer, book, standing, prober, search, gaps, arrived: arrived.clone() };
-        Self { queue, arrived, place }
+        let state = QueueState { consumer, book, standing, prober, search, gaps, arrived: arrived.clone() };
+        Self { queue, arrived, state }
     }
 
     /// The next item, if there is one. Must be called within a tokio runtime.
     pub(super) fn poll(&mut self) -> Option<NextRecord<'_>> {
-        if let Some(unreadable) = self.place.look() {
+        if let Some(unreadable) = self.state.look() {
             return Some(NextRecord::Unreadable(unreadable));
         }
         let Some(polled) = self.queue.poll(Duration::ZERO) else {
-            self.place.pass_read_out();
+            self.state.pass_read_out();
             return None;
         };
         match polled {
             Ok(message) => {
-                self.place.search = None;
-                if let Some(next) = self.place.standing.next().filter(|next| *next < message.offset()) {
-                    self.place.gaps.add(next..message.offset(), self.place.book.log_start().statistics);
+                self.state.search = None;
+                if let Some(next) = self.state.standing.next().filter(|next| *next < message.offset()) {
+                    self.state.gaps.add(next..message.offset(), self.state.book.log_start().statistics);
                 }
-                let before = self.place.standing.record(message.offset());
+                let before = self.state.standing.record(message.offset());
                 Some(NextRecord::Record(message, before))
             }
             Err(error) => {
-                self.place.failed(&error);
+                self.state.failed(&error);
                 Some(NextRecord::Failed)
             }
         }

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Finds partitions whose topics were recreated.
-pub(in crate::source) struct MadeAnew {
+pub(in crate::source) struct RecreatedPartitions {
     settings: ClientConfig,
 }
 
@@ -50,7 +50,7 @@ impl ClientContext for QuietContext {
 
 impl ConsumerContext for QuietContext {}
 
-impl MadeAnew {
+impl RecreatedPartitions {
     /// `client` has the settings of the group's consumer.
     pub(in crate::source) fn new(client: &ClientConfig) -> Self {
         Self { settings: Self::settings(client) }
@@ -80,27 +80,27 @@ impl MadeAnew {
 
     fn ask(&self, logs: HashMap<Key, Mark>) -> KafkaResult<HashSet<Key>> {
         let consumer = Arc::new(self.settings.create_with_context::<_, BaseConsumer<QuietContext>>(QuietContext)?);
-        let mut places = TopicPartitionList::with_capacity(logs.len());
+        let mut positions = TopicPartitionList::with_capacity(logs.len());
         let mut asked = Vec::with_capacity(logs.len());
         for (key, log) in logs {
-            places.add_partition_offset(&key.0, key.1, Offset::Offset(log.offset))?;
+            positions.add_partition_offset(&key.0, key.1, Offset::Offset(log.offset))?;
             let queue = consumer.split_partition_queue(&key.0, key.1);
             asked.extend(queue.map(|queue| PendingCheck { key, log, queue }));
         }
-        consumer.assign(&places)?;
+        consumer.assign(&positions)?;
         let deadline = Instant::now() + PATIENCE;
-        let mut made_anew = HashSet::new();
+        let mut recreated = HashSet::new();
         loop {
             // Serves events of the client. Records arrive in the queues of their partitions.
             let _ = consumer.poll(Duration::ZERO);
             let left = deadline.saturating_duration_since(Instant::now());
             asked.retain(|of| match of.is_another(&consumer, left) {
-                Some(true) => !made_anew.insert(of.key.clone()),
+                Some(true) => !recreated.insert(of.key.clone()),
                 Some(false) => false,
                 None => true,
             });
             if asked.is_empty() {
-                return Ok(made_anew);
+                return Ok(recreated);
             }
             if left.is_zero() {
                 let partitions = asked.len();
@@ -108,7 +108,7 @@ impl MadeAnew {
                     partitions,
                     "no broker answered whether topics were recreated: they are read from the committed offsets"
                 );
-                return Ok(made_anew);
+                return Ok(recreated);
             }
             thread::sleep(PAUSE);
         }

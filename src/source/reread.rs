@@ -133,9 +133,9 @@ impl Reread {
             return Ok(());
         }
         self.leave();
-        let mut place = TopicPartitionList::new();
-        place.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))?;
-        self.consumer.incremental_assign(&place)?;
+        let mut position = TopicPartitionList::new();
+        position.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))?;
+        self.consumer.incremental_assign(&position)?;
         (self.position, self.used) = (Some(offset), Instant::now());
         Ok(())
     }
@@ -182,9 +182,9 @@ impl Reread {
         if self.position.is_none() {
             return;
         }
-        let mut place = TopicPartitionList::new();
-        place.add_partition(&self.topic, self.partition);
-        match self.consumer.incremental_unassign(&place) {
+        let mut position = TopicPartitionList::new();
+        position.add_partition(&self.topic, self.partition);
+        match self.consumer.incremental_unassign(&position) {
             Ok(()) => self.position = None,
             Err(error) => {
                 warn!(topic = %self.topic, partition = self.partition, %error, "can't stop fetching a partition");

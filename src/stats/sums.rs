@@ -116,21 +116,21 @@ impl Sums {
 }
 
 impl OfEvent {
-    fn place(&self, hour: u32, run: Run) -> Result<usize, usize> {
+    fn position(&self, hour: u32, run: Run) -> Result<usize, usize> {
         self.cells.binary_search_by_key(&(hour, run), |cell| (cell.hour, cell.run))
     }
 
     fn cell(&self, hour: u32, run: Run) -> Option<Totals> {
-        self.place(hour, run).ok().map(|place| self.cells[place].totals)
+        self.position(hour, run).ok().map(|position| self.cells[position].totals)
     }
 
     /// Changes a cell and updates the sum.
     fn change(&mut self, hour: u32, run: Run, change: impl FnOnce(&mut Totals)) {
-        let place = self.place(hour, run).unwrap_or_else(|place| {
-            self.cells.insert(place, Cell { hour, run, totals: Totals::default() });
-            place
+        let position = self.position(hour, run).unwrap_or_else(|position| {
+            self.cells.insert(position, Cell { hour, run, totals: Totals::default() });
+            position
         });
-        change(&mut self.cells[place].totals);
+        change(&mut self.cells[position].totals);
         self.sum_up();
     }
 

@@ -103,7 +103,7 @@ fn applying_the_same_again_changes_nothing() {
 }
 
 #[test]
-fn a_definitions_topic_that_is_made_anew_counts_from_its_start() {
+fn a_recreated_definitions_topic_counts_from_its_start() {
     let broker = Broker::get();
     if !broker.is_kafka_for("a topic that is recreated under a running instance") {
         return;

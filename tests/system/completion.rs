@@ -175,7 +175,7 @@ fn what_settles_while_partitions_are_drained_is_not_sent_again_after_a_kill() {
 }
 
 #[test]
-fn a_map_of_a_topic_that_was_made_anew_loses_nothing() {
+fn a_map_of_a_recreated_topic_loses_nothing() {
     const RECORDS: usize = 100;
     if !Broker::get().is_kafka_for("a topic that is deleted") {
         return;

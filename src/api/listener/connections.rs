@@ -1,6 +1,6 @@
-//! The open connections of the listener, and the choice of the one to close when all places are taken.
+//! The open connections of the listener, and the choice of the one to close when all permits are taken.
 //!
-//! A client that takes all places and does nothing, or never reads its answers, must not block health checks and
+//! A client that takes all permits and does nothing, or never reads its answers, must not block health checks and
 //! metrics of others. So a new connection replaces the longest idle one of the address with the most connections.
 
 use std::collections::HashMap;
@@ -55,7 +55,7 @@ impl Connections {
         Entered { connections: self.clone(), number, open }
     }
 
-    /// Closes a connection, because all places are taken: the longest idle one of the address with the most
+    /// Closes a connection, because all permits are taken: the longest idle one of the address with the most
     /// connections. Closes none if no connection has been idle for [`STILL`].
     pub fn make_room(&self) {
         let before = self.now_ms().saturating_sub(STILL.as_millis() as u64);
@@ -85,7 +85,7 @@ impl Entered {
         WatchedStream { stream, connections: self.connections.clone(), open: self.open.clone() }
     }
 
-    /// Resolves when the connection must close: another one needs its place, or it was idle for [`STALLED`].
+    /// Resolves when the connection must close: another one needs its permit, or it was idle for [`STALLED`].
     pub async fn closed(&self) {
         loop {
             let still_ms = self.connections.now_ms().saturating_sub(self.open.moved_ms.load(Ordering::Relaxed));

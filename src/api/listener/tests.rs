@@ -48,10 +48,10 @@ async fn start() -> Server {
         stats: Stats::start(&stats::Config::default(), &kafka, index, (catalogue.clone(), Arc::default())).unwrap(),
         catalogue,
         endpoints: Arc::default(),
-        letters: Letters::new(&settle::Config::default(), &kafka),
+        letters: Letters::new(&settle::DeadLettersConfig::default(), &kafka),
         message_log: MessageLog::new(&message_log::Config::default(), &kafka),
-        resend: Resend::new(Box::new(|_| None), &settle::Retries::default(), &kafka),
-        redrive: Redrive::new(&settle::Config::default(), &settle::Retries::default(), &kafka),
+        resend: Resend::new(Box::new(|_| None), &settle::RetriesConfig::default(), &kafka),
+        redrive: Redrive::new(&settle::DeadLettersConfig::default(), &settle::RetriesConfig::default(), &kafka),
         policy: Policy::default(),
         access: Access::default(),
         decoding: Box::new(|_| None),
@@ -187,7 +187,7 @@ async fn connections_that_never_read_keep_nobody_from_health_checks() {
     }
     for _ in 0..3 {
         let live = tokio::time::timeout(Duration::from_secs(10), server.get_json("/health/live"));
-        assert_eq!(live.await.expect("it has a place"), (200, json!({"status": "live"})));
+        assert_eq!(live.await.expect("it has a permit"), (200, json!({"status": "live"})));
     }
 }
 

@@ -147,8 +147,13 @@ impl Api {
             .with(|definitions| edit::webhook(&PendingDefinitions::on(definitions), id, &caller.account).cloned());
         let webhook = found?;
         let target = Target::of(&webhook).ok();
-        let line = |place| target.as_ref().map(|target| line_of(target, place));
-        Ok(webhook.urls.into_iter().enumerate().map(|(place, text)| WebhookUrl { text, line: line(place) }).collect())
+        let line = |position| target.as_ref().map(|target| line_of(target, position));
+        Ok(webhook
+            .urls
+            .into_iter()
+            .enumerate()
+            .map(|(position, text)| WebhookUrl { text, line: line(position) })
+            .collect())
     }
 }
 

@@ -169,10 +169,10 @@ async fn in_background<T: Send + 'static>(
     account: AccountId,
     make: impl FnOnce(&Api, &AccountId) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let place = api.shares.preview(&account).await?;
+    let permit = api.shares.preview(&account).await?;
     let made = tokio::task::spawn_blocking(move || {
-        // The preview keeps its place until it ends, even if the client disconnects before.
-        let _place = place;
+        // The preview keeps its permit until it ends, even if the client disconnects before.
+        let _permit = permit;
         make(&api, &account)
     });
     made.await.expect("a preview does not panic")

@@ -88,7 +88,7 @@ impl Sending<'_> {
             self.config.render.attachment_url.as_deref().map(str::parse).transpose()?;
         let stages: Stages = Box::new(move |_| {
             let decoder = Decoder::new(settings.clone(), WholeTables::default());
-            Some(pipeline::Replay::new(decoder, chosen.index.clone(), Renderer::new(attachment_url.clone())))
+            Some(pipeline::ReplayStages::new(decoder, chosen.index.clone(), Renderer::new(attachment_url.clone())))
         });
         let resend = Resend::new(stages, &self.config.retries, &self.config.kafka.client());
         Ok(resend.one(&entry.source, entry.event, entry.message, self.as_of).await?)

@@ -54,12 +54,12 @@ impl<'a> ReplayProgress<'a> {
 
     pub fn begins(&self, chosen: &Selection, spans: &Spans) {
         let events: Vec<_> = chosen.ready().map(|event| event.to_string()).collect();
-        let places = OffsetRanges(spans.clone());
-        let (topic, count) = (&self.args.topic, places.count());
+        let ranges = OffsetRanges(spans.clone());
+        let (topic, count) = (&self.args.topic, ranges.count());
         if count == 0 {
             eprintln!("topic {topic} has nothing in this range");
         } else {
-            eprintln!("replaying {count} offsets of topic {topic}, {places}, for event {}", events.join(", "));
+            eprintln!("replaying {count} offsets of topic {topic}, {ranges}, for event {}", events.join(", "));
         }
     }
 
@@ -169,7 +169,8 @@ mod tests {
     use super::*;
     use crate::cli::replay::tests::args;
     use crate::decode::{EventDate, Sequence};
-    use crate::id::{CallId, MessageId, Place, WriteCount};
+    use crate::deliver::WriteCount;
+    use crate::id::{CallId, MessageId, Place};
     use crate::settle::StoredCall;
 
     fn unwritten(offset: i64, code: RDKafkaErrorCode) -> UnacknowledgedCall {

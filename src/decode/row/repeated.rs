@@ -23,8 +23,8 @@ pub(super) fn drop_all_but_the_last(fields: &mut Vec<Field<'_>>) {
 
 /// Indexes of the fields, sorted by name. Fields of the same name keep the row's order.
 pub(super) fn sorted_by_name(fields: &[Field<'_>]) -> Box<[u32]> {
-    let places = 0..u32::try_from(fields.len()).expect("a record has fewer than 2^32 fields");
-    let mut by_name: Box<[u32]> = places.collect();
+    let indexes = 0..u32::try_from(fields.len()).expect("a record has fewer than 2^32 fields");
+    let mut by_name: Box<[u32]> = indexes.collect();
     by_name.sort_by(|one, other| fields[*one as usize].name.cmp(&fields[*other as usize].name));
     by_name
 }
@@ -32,10 +32,10 @@ pub(super) fn sorted_by_name(fields: &[Field<'_>]) -> Box<[u32]> {
 /// Compares names only if they share a bit.
 fn any_among_few(fields: &[Field<'_>]) -> bool {
     let mut seen = [0_u64; 16];
-    for (place, field) in fields.iter().enumerate() {
+    for (index, field) in fields.iter().enumerate() {
         let bit = bit_of(&field.name);
         let (word, mask) = (bit / 64, 1 << (bit % 64));
-        if seen[word] & mask != 0 && fields[..place].iter().any(|other| other.name == field.name) {
+        if seen[word] & mask != 0 && fields[..index].iter().any(|other| other.name == field.name) {
             return true;
         }
         seen[word] |= mask;

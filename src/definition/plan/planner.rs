@@ -53,24 +53,24 @@ impl<'p> Planner<'p> {
 
     /// The plan, or all problems in the order of the file.
     pub fn finish(mut self) -> Result<Plan, Problems> {
-        self.problems.sort_by_key(|problem| (problem.place.line(), problem.place.column()));
+        self.problems.sort_by_key(|problem| (problem.location.line(), problem.location.column()));
         if self.problems.is_empty() { Ok(self.plan) } else { Err(Problems(self.problems)) }
     }
 
     /// Plans a webhook of the file with its events.
     pub fn webhook(&mut self, entry: &'p Spanned<WebhookEntry>) {
-        let (place, entry) = (entry.referenced, &entry.value);
+        let (location, entry) = (entry.referenced, &entry.value);
         let subject = || format!("webhook {:?}", entry.name);
         let Some(account) = self.account(entry.account.as_deref()) else {
-            return self.problem(place, subject(), ProblemReason::NoAccount);
+            return self.problem(location, subject(), ProblemReason::NoAccount);
         };
-        if let Some(line) = self.named.insert((account.clone(), &entry.name), place.line()) {
-            return self.problem(place, subject(), ProblemReason::Again(line));
+        if let Some(line) = self.named.insert((account.clone(), &entry.name), location.line()) {
+            return self.problem(location, subject(), ProblemReason::Again(line));
         }
         let before = self.definitions.named(&account, &entry.name).next();
         let after = match self.wanted_webhook(account, entry, before) {
             Ok(after) => after,
-            Err(reason) => return self.problem(place, subject(), reason),
+            Err(reason) => return self.problem(location, subject(), reason),
         };
         let events = self.events(entry, &after);
         let secret_made = before.is_none() && entry.secret.is_none();
@@ -177,18 +177,18 @@ impl<'p> Planner<'p> {
         }
         let mut lines: HashMap<Identity<'p>, u64> = HashMap::new();
         let mut changes: Vec<(Location, Change<Event>)> = Vec::new();
-        for Spanned { value: entry, referenced: place, .. } in &entry.events {
+        for Spanned { value: entry, referenced: location, .. } in &entry.events {
             let wanted = rules::operation(&entry.event_type).map_err(ProblemReason::from).and_then(|operation| {
                 let identity = identity(operation, &entry.object_name, &entry.object_fields);
                 let before = there.remove(&identity);
-                match lines.insert(identity, place.line()) {
+                match lines.insert(identity, location.line()) {
                     Some(line) => Err(ProblemReason::Again(line)),
                     None => self.wanted_event(webhook, operation, entry, before),
                 }
             });
             match wanted {
-                Ok(change) => changes.push((*place, change)),
-                Err(reason) => self.problem(*place, describe(entry), reason),
+                Ok(change) => changes.push((*location, change)),
+                Err(reason) => self.problem(*location, describe(entry), reason),
             }
         }
         not_named.extend(there.into_values());
@@ -197,7 +197,7 @@ impl<'p> Planner<'p> {
             changes.splice(0..0, not_named.drain(..).map(|gone| (Location::UNKNOWN, Change::Delete(gone.clone()))));
         }
         self.plan.unnamed += not_named.len();
-        self.check_places(&not_named, &changes);
+        self.check_conflicts(&not_named, &changes);
         changes.into_iter().map(|(_, change)| change).filter(|change| !change.is_keep()).collect()
     }
 
@@ -234,26 +234,26 @@ impl<'p> Planner<'p> {
     }
 
     /// Checks that the events that a webhook will have do not conflict.
-    fn check_places(&mut self, stay: &[&Event], changes: &[(Location, Change<Event>)]) {
-        let mut places = EventSlots::default();
+    fn check_conflicts(&mut self, stay: &[&Event], changes: &[(Location, Change<Event>)]) {
+        let mut slots = EventSlots::default();
         for event in stay {
             // Conflicts among events that the file does not name are not the file's problem.
-            let _ = places.take(event);
+            let _ = slots.take(event);
         }
         let mut lines = HashMap::new();
-        for (place, change) in changes {
+        for (location, change) in changes {
             let (Change::Keep(event) | Change::Create(event) | Change::Update { after: event, .. }) = change else {
                 continue;
             };
-            lines.insert(event.id, place.line());
-            if let Err(refusal) = places.take(event) {
+            lines.insert(event.id, location.line());
+            if let Err(refusal) = slots.take(event) {
                 let of_file = refusal.other_event().and_then(|other| Some((other, *lines.get(&other)?)));
                 let subject = format!("event {} of {:?}", event.operation.event_type(), event.object_name);
                 let reason = match of_file {
                     Some((other, line)) => ProblemReason::Among { refusal, other, line },
                     None => refusal.into(),
                 };
-                self.problem(*place, subject, reason);
+                self.problem(*location, subject, reason);
             }
         }
     }
@@ -299,8 +299,8 @@ impl<'p> Planner<'p> {
         bytes
     }
 
-    fn problem(&mut self, place: Location, subject: String, reason: ProblemReason) {
-        self.problems.push(FileProblem { place, subject, reason });
+    fn problem(&mut self, location: Location, subject: String, reason: ProblemReason) {
+        self.problems.push(FileProblem { location, subject, reason });
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_path_to_error::{Path, Segment};
 use serde_saphyr::{Error, Location};
 
-/// Why a text is not a definition file: the place, the problem, and what was expected.
+/// Why a text is not a definition file: the location, the problem, and what was expected.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadFile(String);
@@ -33,8 +33,8 @@ impl BadFile {
         if matches!(error, Error::Eof { .. }) && path.iter().next().is_none() {
             return Self(format!("line 1, column 1: {EMPTY}"));
         }
-        let place = error.location().filter(|place| *place != Location::UNKNOWN);
-        let (line, column) = place.map_or((1, 1), |place| (place.line(), place.column()));
+        let location = error.location().filter(|location| *location != Location::UNKNOWN);
+        let (line, column) = location.map_or((1, 1), |location| (location.line(), location.column()));
         Self(format!("line {line}, column {column}: {}", told(error, &shown(path))))
     }
 }
@@ -63,7 +63,7 @@ fn told(error: &Error, path: &str) -> String {
         Error::Message { msg, .. } if path.is_empty() => msg.clone(),
         Error::Message { msg, .. } => format!("{path}: {msg}"),
         // The text is not YAML.
-        other => format!("{whole} can't be read: {}", without_place(&other.to_string())),
+        other => format!("{whole} can't be read: {}", without_location(&other.to_string())),
     }
 }
 
@@ -75,8 +75,8 @@ fn of_kind(whole: &str, expected: &str) -> String {
     format!("{whole} must be {kind}")
 }
 
-/// Removes the place from the start of the parser's text, because some texts repeat it.
-fn without_place(text: &str) -> &str {
+/// Removes the location from the start of the parser's text, because some texts repeat it.
+fn without_location(text: &str) -> &str {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     match text.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
         Some((_, rest)) => rest,

@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn each_class_has_its_own_word_and_its_own_place() {
-        for (place, class) in Class::ALL.into_iter().enumerate() {
-            assert_eq!(class as usize, place);
+        for (index, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, index);
             assert_eq!(Class::ALL.iter().filter(|other| other.as_str() == class.as_str()).count(), 1);
         }
     }

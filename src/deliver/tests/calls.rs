@@ -8,11 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::super::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, Retries};
+use super::super::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, WaitingTopics, WriteCount};
 use super::receiver;
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, MessageOrder, Secret};
-use crate::id::{CallId, Line, MessageId, Place, WriteCount};
+use crate::id::{CallId, Line, MessageId, Place};
 use crate::message_log::{CallStatus, LogEntry};
 use crate::receipt::{Budget, Receipt, ReceiptTracker};
 use crate::render::Message;
@@ -192,7 +192,12 @@ impl Heard {
         Self {
             lanes: Lanes::new(
                 config,
-                Retries { tiers: &[TIER], overflow_partitions: 4, row_order_partitions: 4, row_order_bytes: 1 << 20 },
+                WaitingTopics {
+                    tiers: &[TIER],
+                    overflow_partitions: 4,
+                    row_order_partitions: 4,
+                    row_order_bytes: 1 << 20,
+                },
                 ears,
             )
             .unwrap(),

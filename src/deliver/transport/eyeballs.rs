@@ -56,9 +56,9 @@ where
 /// Awaits the first attempt that ends, and removes it.
 async fn ended<T, F: Future<Output = T>>(under_way: &mut Vec<(SocketAddr, Pin<Box<F>>)>) -> T {
     poll_fn(|context| {
-        for place in 0..under_way.len() {
-            if let Poll::Ready(ended) = under_way[place].1.as_mut().poll(context) {
-                under_way.remove(place);
+        for index in 0..under_way.len() {
+            if let Poll::Ready(ended) = under_way[index].1.as_mut().poll(context) {
+                under_way.remove(index);
                 return Poll::Ready(ended);
             }
         }

@@ -22,13 +22,13 @@ pub(in crate::deliver) struct Resolver(Arc<dyn Fn(&str) -> Answer + Send + Sync>
 impl Resolver {
     /// The system's resolver.
     pub fn system() -> Self {
-        let places = Arc::new(Semaphore::new(LOOK_UPS));
+        let permits = Arc::new(Semaphore::new(LOOK_UPS));
         Self::new(move |name| {
-            let (name, places) = (name.to_owned(), places.clone());
+            let (name, permits) = (name.to_owned(), permits.clone());
             async move {
-                let place = places.acquire_owned().await.map_err(io::Error::other)?;
+                let permit = permits.acquire_owned().await.map_err(io::Error::other)?;
                 let looking_up = tokio::task::spawn_blocking(move || {
-                    let _place = place;
+                    let _permit = permit;
                     // `to_socket_addrs` requires a port, and returns it with each address.
                     let addresses = (name.as_str(), 0).to_socket_addrs()?;
                     Ok(addresses.map(|address| address.ip()).collect())

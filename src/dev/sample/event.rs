@@ -25,7 +25,7 @@ impl SampleEvent {
     ];
 
     /// Webhook name, table and event type. Together they identify the event.
-    pub(in crate::dev) fn place(self) -> (&'static str, &'static str, &'static str) {
+    pub(in crate::dev) fn identity(self) -> (&'static str, &'static str, &'static str) {
         match self {
             SampleEvent::CustomerRenamed => ("Customer directory", "MyCustomers", "table.recordUpdate"),
             SampleEvent::AdminAdded => ("Team chat", "Admins", "table.recordInsert"),

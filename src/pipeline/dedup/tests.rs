@@ -58,7 +58,7 @@ fn what_a_version_has_written_that_does_not_count_is_no_copy_and_stays_none() {
 }
 
 #[test]
-fn what_comes_of_a_log_that_was_made_anew_is_no_copy() {
+fn records_of_a_recreated_log_are_not_copies() {
     let mut copies = Deduplicator::default();
     assert!(!copies.is_duplicate(&of(1, written(1)), 10));
     assert!(!copies.is_duplicate(&of(1, written(1)), 10), "the record itself, not one behind it");

@@ -49,7 +49,7 @@ pub enum BadRange {
 /// A text that is not a list of offset ranges.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a list of offset ranges: use PARTITION:FROM-BEFORE, separated by commas, such as 0:1044-2000")]
-pub struct BadPlaces(String);
+pub struct BadOffsetRanges(String);
 
 impl Range {
     /// Checks what can be checked without the topic.
@@ -100,18 +100,18 @@ impl Range {
 
     fn span(&self, partition: i32, extent: &Extent, partitions: usize) -> Result<(i64, i64), BadRange> {
         let mut times = extent.since.iter().copied();
-        let mut place = |edge| match edge {
+        let mut offset_of = |edge| match edge {
             // Offset 0 selects the beginning of every partition.
             Edge::Offset(0) => Ok(extent.start),
             Edge::Offset(offset) if partitions > 1 => Err(BadRange::WhichPartition { offset, count: partitions }),
             Edge::Offset(offset) => Ok(offset),
             Edge::Time(_) => Ok(times.next().unwrap_or(extent.end)),
         };
-        let from = place(self.from)?;
+        let from = offset_of(self.from)?;
         if from > extent.end {
             return Err(BadRange::BehindEnd { partition, from, end: extent.end });
         }
-        Ok((from, self.to.map_or(Ok(extent.end), &mut place)?.min(extent.end)))
+        Ok((from, self.to.map_or(Ok(extent.end), &mut offset_of)?.min(extent.end)))
     }
 }
 
@@ -144,11 +144,11 @@ impl OffsetRanges {
 }
 
 impl FromStr for OffsetRanges {
-    type Err = BadPlaces;
+    type Err = BadOffsetRanges;
 
-    fn from_str(text: &str) -> Result<Self, BadPlaces> {
-        let one = |place: &str| {
-            let (partition, offsets) = place.split_once(':')?;
+    fn from_str(text: &str) -> Result<Self, BadOffsetRanges> {
+        let range = |text: &str| {
+            let (partition, offsets) = text.split_once(':')?;
             let (from, before) = offsets.split_once('-')?;
             // Unsigned types refuse a minus sign. The conversions refuse values that the signed types can't hold.
             let partition = i32::try_from(partition.parse::<u32>().ok()?).ok()?;
@@ -156,10 +156,10 @@ impl FromStr for OffsetRanges {
             let (from, before) = (offset(from)?, offset(before)?);
             (from < before).then_some((partition, (from, before)))
         };
-        let places: Option<Vec<_>> = text.split(',').map(|place| one(place.trim())).collect();
-        let count = places.as_ref().map_or(0, Vec::len);
-        let spans: Option<Spans> = places.map(|places| places.into_iter().collect());
-        spans.filter(|spans| spans.len() == count).map(Self).ok_or_else(|| BadPlaces(text.to_owned()))
+        let ranges: Option<Vec<_>> = text.split(',').map(|part| range(part.trim())).collect();
+        let count = ranges.as_ref().map_or(0, Vec::len);
+        let spans: Option<Spans> = ranges.map(|ranges| ranges.into_iter().collect());
+        spans.filter(|spans| spans.len() == count).map(Self).ok_or_else(|| BadOffsetRanges(text.to_owned()))
     }
 }
 
@@ -204,13 +204,13 @@ mod tests {
     #[test]
     fn a_range_is_of_times_or_of_the_offsets_of_one_partition() {
         let (morning, noon) = (at("2026-11-24T10:00:00Z"), at("2026-11-24T12:00:00Z"));
-        let places = |range: Range| range.spans(&extents()).map(|spans| OffsetRanges(spans).to_string());
+        let ranges_of = |range: Range| range.spans(&extents()).map(|spans| OffsetRanges(spans).to_string());
         let day = range(morning, Some(noon), &[]);
         assert_eq!(day.times().len(), 2);
-        assert_eq!(places(day).unwrap(), "0:20-40,1:7-7");
-        assert_eq!(places(range(morning, None, &[0])).unwrap(), "0:20-50");
-        assert_eq!(places(range(Edge::Offset(0), None, &[])).unwrap(), "0:10-50,1:0-7");
-        assert_eq!(places(range(Edge::Offset(3), Some(Edge::Offset(99)), &[1])).unwrap(), "1:3-7");
+        assert_eq!(ranges_of(day).unwrap(), "0:20-40,1:7-7");
+        assert_eq!(ranges_of(range(morning, None, &[0])).unwrap(), "0:20-50");
+        assert_eq!(ranges_of(range(Edge::Offset(0), None, &[])).unwrap(), "0:10-50,1:0-7");
+        assert_eq!(ranges_of(range(Edge::Offset(3), Some(Edge::Offset(99)), &[1])).unwrap(), "1:3-7");
         let extent = [Extent { start: 10, end: 50, since: vec![40] }];
         assert_eq!(range(Edge::Offset(30), Some(noon), &[]).spans(&extent), Ok(Spans::from([(0, (30, 40))])));
     }
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn what_is_no_place_is_refused() {
         for bad in ["", "0", "0:1", "0:2-1", "0:1-1", "-1:0-1", "0:-1-5", "0:1-2,0:3-4", "0:1-2,", "x:0-1"] {
-            assert_eq!(bad.parse::<OffsetRanges>(), Err(BadPlaces(bad.to_owned())), "{bad}");
+            assert_eq!(bad.parse::<OffsetRanges>(), Err(BadOffsetRanges(bad.to_owned())), "{bad}");
         }
     }
 
@@ -256,8 +256,8 @@ mod tests {
                 .map(|(partition, (from, more))| (partition.into(), (from.into(), i64::from(from) + i64::from(more) + 1)))
                 .collect();
             prop_assume!(!spans.is_empty());
-            let places = OffsetRanges(spans);
-            prop_assert_eq!(places.to_string().parse(), Ok(places));
+            let ranges = OffsetRanges(spans);
+            prop_assert_eq!(ranges.to_string().parse(), Ok(ranges));
         }
 
         #[test]

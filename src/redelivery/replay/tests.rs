@@ -16,7 +16,7 @@ use crate::matching::Index;
 use crate::redelivery::Resend;
 use crate::render::Renderer;
 use crate::rules::{Rule, Target};
-use crate::settle::Retries;
+use crate::settle::RetriesConfig;
 use crate::vocabulary::Operation;
 
 const TOPIC: &str = "changes";
@@ -32,7 +32,7 @@ impl Bench {
     async fn new(records: &[&str]) -> Self {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic(TOPIC, 1, 1).unwrap();
-        for tier in Retries::default().tiers().iter() {
+        for tier in RetriesConfig::default().tiers().iter() {
             cluster.create_topic(&tier.topic, 1, 1).unwrap();
         }
         let webhook = webhook("crm001", "CRM");
@@ -58,7 +58,7 @@ impl Bench {
         let index = self.index.clone();
         let settings = Settings { account: "acme".into(), ..Settings::new(Format::Outhook) };
         let decoder = move || Decoder::new(settings.clone().into(), WholeTables::default());
-        let of_topic = move || pipeline::Replay::new(decoder(), index.clone(), Renderer::default());
+        let of_topic = move || pipeline::ReplayStages::new(decoder(), index.clone(), Renderer::default());
         Box::new(move |topic| (topic == TOPIC).then(&of_topic))
     }
 
@@ -68,12 +68,12 @@ impl Bench {
     }
 
     fn resend(&self) -> Resend {
-        Resend::new(self.stages(), &Retries::default(), &self.client())
+        Resend::new(self.stages(), &RetriesConfig::default(), &self.client())
     }
 
     /// Number of calls in the first retry topic.
     async fn waiting(&self) -> i64 {
-        let first = Retries::default().tiers().of(Duration::ZERO).topic.clone();
+        let first = RetriesConfig::default().tiers().of(Duration::ZERO).topic.clone();
         let journal = TopicReader::new(&first, self.client().into_iter().collect());
         journal.extents(Vec::new(), TIME).await.unwrap()[0].end
     }

@@ -56,8 +56,8 @@ impl Flat {
 
 impl BodySpan {
     fn of(range: Range<usize>) -> Self {
-        let place = |at: usize| u32::try_from(at).expect("a record of the definitions topic is far below 4 GiB");
-        Self { start: place(range.start), end: place(range.end) }
+        let position = |at: usize| u32::try_from(at).expect("a record of the definitions topic is far below 4 GiB");
+        Self { start: position(range.start), end: position(range.end) }
     }
 
     fn range(self) -> Range<usize> {

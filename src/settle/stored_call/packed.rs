@@ -11,7 +11,8 @@ use std::str::{FromStr, Split};
 
 use super::{BAD, CallPart, Due, InvalidCall, StoredCall, endpoint};
 use crate::decode::{EventDate, Sequence};
-use crate::id::{CallId, MessageId, Place, WriteCount};
+use crate::deliver::WriteCount;
+use crate::id::{CallId, MessageId, Place};
 
 /// The header's name without the prefix.
 pub(in super::super) const NAME: &str = "waiting";

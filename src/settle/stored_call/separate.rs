@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::super::outgoing::{OutgoingHeaders, PREFIX};
 use super::{BAD, CallPart, Due, InvalidCall, StoredCall, endpoint};
 use crate::decode::{EventDate, Sequence};
-use crate::id::{CallId, MessageId, Place, WriteCount};
+use crate::deliver::WriteCount;
+use crate::id::{CallId, MessageId, Place};
 
 /// Writes the headers.
 pub(super) fn write(call: &StoredCall, kind: &str) -> OutgoingHeaders {

@@ -75,7 +75,10 @@ impl Bench {
     async fn dead(&self) -> Vec<i64> {
         let client = [("bootstrap.servers".to_owned(), self.cluster.bootstrap_servers())].into();
         let bounds = Bounds { found: 999, bytes: u64::MAX, time: Duration::from_secs(30) };
-        let page = Letters::new(&Config::default(), &client).page(LetterFilter::default(), None, bounds).await.unwrap();
+        let page = Letters::new(&DeadLettersConfig::default(), &client)
+            .page(LetterFilter::default(), None, bounds)
+            .await
+            .unwrap();
         page.found.iter().map(|letter| letter.offset.unwrap()).collect()
     }
 }
@@ -127,7 +130,7 @@ async fn what_is_refused_alone_becomes_a_dead_letter_and_the_others_go_on_in_ord
     let rows = bench.assert_in_order(dead.len()).await;
     assert!(rows.values().flatten().all(|offset| !dead.contains(offset)), "{dead:?}: {rows:?}");
 
-    let letter = bench.dead_letter().await;
+    let letter = bench.next_dead_letter().await;
     let headers = headers(&letter);
     assert_eq!((&*headers["outhook-class"], letter.payload()), ("too_large", Some(&b"{}"[..])));
     assert!(headers["outhook-cause"].starts_with("topic outhook.row-order refuses a record of its size, "));
@@ -146,7 +149,7 @@ async fn what_the_client_itself_takes_for_too_large_becomes_a_dead_letter_at_onc
     bench.settle.drained().await;
     assert_eq!(bench.book.counts(), [0, 2, 0]);
     assert_eq!(bench.rows(TOPIC, 1).await.into_values().collect::<Vec<_>>(), [[1]]);
-    let headers = headers(&bench.dead_letter().await);
+    let headers = headers(&bench.next_dead_letter().await);
     assert_eq!(headers["outhook-value-left-out"], (MAX_RECORD_BYTES + 1).to_string());
 }
 

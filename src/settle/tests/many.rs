@@ -48,7 +48,7 @@ async fn all_settle_in_spite_of(error: RDKafkaRespErr) {
         }
     }
     bench.settle.drained().await;
-    assert_eq!((bench.book.counts(), bench.settle.retries.pending()), ([0, CALLS, 0], 0));
+    assert_eq!((bench.book.counts(), bench.settle.retry_writer.pending()), ([0, CALLS, 0], 0));
     assert_eq!(bench.waiting(CALLS).await.len(), CALLS);
 }
 
@@ -83,7 +83,7 @@ async fn none_settles_that_is_not_written_at_the_stop_nor_afterwards() {
     for number in 0..CALLS {
         bench.sends_to_wait(number, &body);
     }
-    assert_eq!(bench.settle.retries.pending(), CALLS);
+    assert_eq!(bench.settle.retry_writer.pending(), CALLS);
     bench.settle.stop();
     bench.settle.drained().await;
     assert_eq!(bench.book.counts(), [0, 0, CALLS]);

@@ -28,13 +28,13 @@ async fn rows_go_out_in_their_order_whatever_order_they_were_given_up_in() {
     bench.give_up((CALLS / 2 + 1..CALLS).step_by(2)).await;
 
     let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
-    let (letters, filter) = (Letters::new(&Config::default(), &client), LetterFilter::default());
+    let (letters, filter) = (Letters::new(&DeadLettersConfig::default(), &client), LetterFilter::default());
     let bounds = Bounds { found: 999, bytes: u64::MAX, time: Duration::from_secs(30) };
     let page = letters.page(filter.clone(), None, bounds).await.unwrap();
     let (mut turns, mut redriven) = (RedrivePlan::default(), RedriveMarkers::among(&filter));
     page.found.iter().for_each(|letter| turns.add(letter));
     assert_eq!(turns.count(), CALLS as usize);
-    let redrive = Redrive::new(&Config::default(), &Retries::default(), &client);
+    let redrive = Redrive::new(&DeadLettersConfig::default(), &RetriesConfig::default(), &client);
     for ids in turns.batches(70, u64::MAX) {
         let found = letters.gathered(&ids, bounds.time).await.unwrap();
         assert_eq!(found.len(), ids.len());
@@ -58,8 +58,8 @@ async fn what_is_not_acknowledged_is_not_marked_and_goes_out_when_it_is_redriven
     let bench = Bench::new();
     bench.give_up(0..1).await;
     let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
-    let (letters, filter) = (Letters::new(&Config::default(), &client), LetterFilter::default());
-    let redrive = Redrive::new(&Config::default(), &Retries::default(), &client);
+    let (letters, filter) = (Letters::new(&DeadLettersConfig::default(), &client), LetterFilter::default());
+    let redrive = Redrive::new(&DeadLettersConfig::default(), &RetriesConfig::default(), &client);
     let send = async || {
         let bounds = Bounds { found: 9, bytes: u64::MAX, time: Duration::from_secs(30) };
         let page = letters.candidates(filter.clone(), None, bounds).await.unwrap();

@@ -52,7 +52,7 @@ fn line_of(value: &str) -> Line {
 }
 
 impl Backlog for Gated {
-    fn place(&self) -> &str {
+    fn topic_label(&self) -> &str {
         "gated"
     }
 
@@ -74,7 +74,7 @@ impl Backlog for Gated {
         let places = self.0.places.lock().unwrap().get(&line).copied().unwrap_or(0);
         let places = if self.is_timed() { usize::MAX } else { places };
         let written_by_ms = self.0.written_by_ms.load(Ordering::SeqCst);
-        Moves { places, only_due: self.is_timed(), written_from_ms: 1, written_by_ms, can_leave: false }
+        Moves { max_records: places, only_due: self.is_timed(), written_from_ms: 1, written_by_ms, can_leave: false }
     }
 
     fn waiting(&mut self, _: Vec<Waits>) {}

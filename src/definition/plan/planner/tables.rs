@@ -13,20 +13,20 @@ use crate::id::{AccountId, TableId};
 impl<'p> Planner<'p> {
     /// Plans a table that the file declares.
     pub fn table(&mut self, entry: &'p Spanned<TableEntry>) {
-        let (place, entry) = (entry.referenced, &entry.value);
+        let (location, entry) = (entry.referenced, &entry.value);
         let subject = || format!("table {:?}", entry.name);
         let Some(account) = self.account(entry.account.as_deref()) else {
-            return self.problem(place, subject(), ProblemReason::NoAccount);
+            return self.problem(location, subject(), ProblemReason::NoAccount);
         };
-        if let Some(line) = self.named_tables.insert((account.clone(), &entry.name), place.line()) {
-            return self.problem(place, subject(), ProblemReason::Again(line));
+        if let Some(line) = self.named_tables.insert((account.clone(), &entry.name), location.line()) {
+            return self.problem(location, subject(), ProblemReason::Again(line));
         }
         // The problems of all fields are reported together. One by one, each would take a separate try.
         let Some(fields) = self.fields(entry) else { return };
         let before = self.definitions.table(&account, &entry.name);
         let after = self.wanted_table(account, entry, fields, before);
         if let Err(refusal) = rules::table(&after) {
-            return self.problem(place, subject(), refusal.into());
+            return self.problem(location, subject(), refusal.into());
         }
         self.wanted_tables.insert(after.id, after.clone());
         let change = Change::between(before, after, |table| {
@@ -74,8 +74,8 @@ impl<'p> Planner<'p> {
     fn fields(&mut self, table: &TableEntry) -> Option<Vec<TableField>> {
         let mut lines: HashMap<&str, u64> = HashMap::new();
         let mut fields = Some(Vec::with_capacity(table.fields.len()));
-        for Spanned { value: entry, referenced: place, .. } in &table.fields {
-            let wanted = match lines.insert(&entry.name, place.line()) {
+        for Spanned { value: entry, referenced: location, .. } in &table.fields {
+            let wanted = match lines.insert(&entry.name, location.line()) {
                 Some(line) => Err(ProblemReason::Again(line)),
                 None => wanted_field(entry),
             };
@@ -83,7 +83,7 @@ impl<'p> Planner<'p> {
                 Ok(field) => fields.iter_mut().for_each(|fields| fields.push(field.clone())),
                 Err(reason) => {
                     fields = None;
-                    self.problem(*place, format!("field {:?} of table {:?}", entry.name, table.name), reason);
+                    self.problem(*location, format!("field {:?} of table {:?}", entry.name, table.name), reason);
                 }
             }
         }

@@ -75,17 +75,17 @@ fn all_come_with_other_ids(count: usize) {
 }
 
 #[test]
-fn a_shorter_topic_made_anew_sends_all_with_other_ids() {
+fn a_shorter_recreated_topic_sends_all_with_other_ids() {
     all_come_with_other_ids(OLD / 2);
 }
 
 #[test]
-fn a_topic_made_anew_that_is_as_long_sends_all_with_other_ids() {
+fn a_recreated_topic_that_is_as_long_sends_all_with_other_ids() {
     all_come_with_other_ids(OLD);
 }
 
 #[test]
-fn a_longer_topic_made_anew_sends_all_with_other_ids() {
+fn a_longer_recreated_topic_sends_all_with_other_ids() {
     all_come_with_other_ids(2 * OLD);
 }
 
