@@ -1,4 +1,4 @@
-//! The webhooks of a turmoil test: permanent ones, and guests that are added and removed meanwhile.
+//! The webhooks of a chaos test: permanent ones, and guests that are added and removed meanwhile.
 
 use std::time::Duration;
 

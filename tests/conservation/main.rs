@@ -4,6 +4,7 @@
 //! Each test prints its seed. With that seed in the environment it takes the same steps in the same order again. The
 //! seed does not determine what the machine does between two steps.
 
+mod chaos;
 mod crashes;
 mod definitions;
 mod feed;
@@ -11,7 +12,6 @@ mod kills;
 mod oracle;
 mod random;
 mod residents;
-mod turmoil;
 mod verdict;
 
 use std::str::FromStr;

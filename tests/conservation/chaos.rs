@@ -52,7 +52,7 @@ enum Step {
 fn every_call_is_delivered_or_a_dead_letter_whatever_is_killed() {
     use Step::{Broker, Farewell, Guest, Kill, Mood, Stop};
     let steps = [Mood, Mood, Mood, Mood, Kill, Kill, Stop, Broker, Broker, Guest, Farewell];
-    let verdict = Turmoil::run(3, 60, &steps);
+    let verdict = Chaos::run(3, 60, &steps);
     if let Some(verdict) = verdict {
         verdict.assert_clean();
         verdict.assert_explained();
@@ -62,7 +62,7 @@ fn every_call_is_delivered_or_a_dead_letter_whatever_is_killed() {
 #[test]
 fn without_kills_nothing_comes_twice() {
     use Step::{Farewell, Guest, Mood, Stop};
-    let verdict = Turmoil::run(2, 25, &[Mood, Mood, Mood, Mood, Mood, Stop, Guest, Farewell]);
+    let verdict = Chaos::run(2, 25, &[Mood, Mood, Mood, Mood, Mood, Stop, Guest, Farewell]);
     if let Some(verdict) = verdict {
         verdict.assert_clean();
         assert!(verdict.duplicates * 1000 <= verdict.delivered, "more than 0.1 % were delivered twice: {verdict:?}");
@@ -70,7 +70,7 @@ fn without_kills_nothing_comes_twice() {
 }
 
 /// The running parts, and the state of the disturbances.
-struct Turmoil {
+struct Chaos {
     random: Random,
     cluster: Cluster,
     broker: &'static Broker,
@@ -89,32 +89,32 @@ struct Turmoil {
     started: Instant,
 }
 
-impl Turmoil {
+impl Chaos {
     /// Takes steps for this number of seconds. `None` without real Kafka.
     fn run(instances: usize, seconds: u64, steps: &[Step]) -> Option<Verdict> {
         let _turn = turn();
-        if !Broker::get().is_kafka_for("conservation in a turmoil") {
+        if !Broker::get().is_kafka_for("conservation in chaos") {
             return None;
         }
         let seconds = from_environment(SECONDS).unwrap_or(seconds);
-        let mut turmoil = Self::start(instances, Random(seed()));
+        let mut chaos = Self::start(instances, Random(seed()));
         let done = Arc::new(AtomicBool::new(false));
-        let feeding = turmoil.feed(done.clone());
+        let feeding = chaos.feed(done.clone());
         let mut deck = Vec::new();
-        while turmoil.started.elapsed() < Duration::from_secs(seconds) {
+        while chaos.started.elapsed() < Duration::from_secs(seconds) {
             if deck.is_empty() {
-                turmoil.read_letters();
-                turmoil.tell();
+                chaos.read_letters();
+                chaos.tell();
                 deck = steps.to_vec();
-                turmoil.random.shuffle(&mut deck);
+                chaos.random.shuffle(&mut deck);
             }
             let step = deck.pop().expect("just filled");
-            turmoil.step(step);
-            thread::sleep(Duration::from_millis(200 + turmoil.random.below(1000) as u64));
+            chaos.step(step);
+            thread::sleep(Duration::from_millis(200 + chaos.random.below(1000) as u64));
         }
         done.store(true, Ordering::Release);
         feeding.join().expect("every row change is acknowledged");
-        Some(turmoil.end())
+        Some(chaos.end())
     }
 
     fn start(instances: usize, random: Random) -> Self {
