@@ -27,8 +27,6 @@ mod unusual;
 
 use std::time::{Duration, Instant};
 
-use harness::Broker;
-
 /// Environment variable: seconds that the endpoint is away.
 const AWAY: &str = "OUTHOOK_BACKLOG_AWAY";
 
@@ -135,7 +133,7 @@ fn main() {
     if let Ok(seconds) = std::env::var(AWAY) {
         size.away = Duration::from_secs(seconds.parse().expect("a number of seconds"));
     }
-    println!("broker: {:?}; {} row changes wait", Broker::get().kind(), size.changes);
+    println!("{} row changes wait", size.changes);
     let scenarios = SCENARIOS.into_iter().chain([RECOVERY]).filter(|(name, _)| is_wanted(name));
     let failures: Vec<_> = scenarios.flat_map(|scenario| run(scenario, &size)).collect();
     assert!(failures.is_empty(), "a backlog is too slow or incomplete: {failures:#?}");

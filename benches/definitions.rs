@@ -35,7 +35,6 @@ fn main() {
 
 fn compare(definitions: usize) {
     let broker = Broker::get();
-    println!("broker: {:?}", broker.kind());
     let (few, many) = (in_child(broker, FEW), in_child(broker, definitions));
     println!(
         "start: {definitions} definitions in force after {:.2} s, {:.0} per second",

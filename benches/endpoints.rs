@@ -118,11 +118,7 @@ fn both(size: &Size) {
         "a process may have {limit} files open, and this needs {}: raise the limit (ulimit -n)",
         size.descriptors
     );
-    println!(
-        "broker: {:?}; {} endpoints; idle_timeout {IDLE}, max_calls {MAX_CALLS}",
-        Broker::get().kind(),
-        size.endpoints
-    );
+    println!("{} endpoints; idle_timeout {IDLE}, max_calls {MAX_CALLS}", size.endpoints);
     let floor = working(size);
     failing(size, floor);
 }

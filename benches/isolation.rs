@@ -91,11 +91,9 @@ struct Outcome {
 
 fn compare(size: &Size) {
     println!(
-        "broker: {:?}; {RATE} messages per second to {ENDPOINTS} endpoints for {} s; latencies are from the \
+        "{RATE} messages per second to {ENDPOINTS} endpoints for {} s; latencies are from the \
          producer, without the first second; the best of {}",
-        Broker::get().kind(),
-        size.seconds,
-        size.rounds
+        size.seconds, size.rounds
     );
     let mut failures = Vec::new();
     for trouble in [Trouble::Refuses, Trouble::Hangs, Trouble::Trickles] {

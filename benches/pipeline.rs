@@ -38,7 +38,6 @@ struct Measured {
 fn compare(size: usize) {
     let (records, rounds) = (RECORDS[size], ROUNDS[size]);
     let broker = Broker::get();
-    println!("broker: {:?}", broker.kind());
     let topic = broker.unique("bench");
     broker.create_topic(&topic, PARTITIONS, &[]);
     broker.produce(&topic, (0..records).map(|n| (format!("{n}"), update(n))));

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use harness::{Api, Broker, Site};
+use harness::{Api, Site};
 use serde_json::json;
 
 /// Definitions that each part creates in a full run, and in a `--test` run.
@@ -21,7 +21,6 @@ const LIST: &str = "/v2/outgoingWebhooks";
 
 fn main() {
     let count = DEFINITIONS[usize::from(std::env::args().any(|argument| argument == "--test"))];
-    println!("broker: {:?}", Broker::get().kind());
     let site = Site::new(env!("CARGO_BIN_EXE_outhook"), 1);
     let credentials = site.client(&[]);
     let instance = site.start();

@@ -87,12 +87,9 @@ pub fn apart(is_small: bool) -> ! {
 pub fn compare(size: &Size) {
     let program = pinned_outhook();
     println!(
-        "at full speed: broker: {:?}; {} messages wait for {ENDPOINTS} endpoints, one of which is in trouble; the \
+        "at full speed: {} messages wait for {ENDPOINTS} endpoints, one of which is in trouble; the \
          goodput is that of the others in {:?}, the best of {}",
-        Broker::get().kind(),
-        size.changes,
-        size.window,
-        size.rounds
+        size.changes, size.window, size.rounds
     );
     // Each round has all kinds in turn, so that other work of the machine affects all alike.
     let kinds = [&[Trouble::None], size.troubles].concat();

@@ -25,9 +25,6 @@ const NOT_COMMITTED: Duration = Duration::from_secs(1);
 #[test]
 fn nothing_is_lost_when_an_instance_is_killed_again_and_again() {
     let _turn = turn();
-    if !Broker::get().is_kafka_for("conservation under kill -9 with two instances") {
-        return;
-    }
     let changes: usize = from_environment(CHANGES).unwrap_or(100_000);
     println!("{changes} changes");
     let mut random = Random(seed());
@@ -54,9 +51,6 @@ fn nothing_is_lost_when_an_instance_is_killed_again_and_again() {
 #[test]
 fn what_comes_again_after_a_kill_in_the_wake_of_another_was_in_flight() {
     let _turn = turn();
-    if !Broker::get().is_kafka_for("a kill shortly after another") {
-        return;
-    }
     let judged = Judged::start("consumer", |_| {});
     let (changes, instances) = judged.kill_one_in_the_wake_of_another();
     assert_all_was_in_flight(&judged.end(changes, instances));
@@ -71,9 +65,6 @@ fn no_more_comes_again_after_a_kill_than_may_be_uncommitted() {
     /// Calls without room in the queue go to two topics of two partitions each.
     const RETRY_PARTITIONS: usize = 4;
     let _turn = turn();
-    if !Broker::get().is_kafka_for("a kill while commits wait") {
-        return;
-    }
     let judged = Judged::start("classic", |site| {
         site.set("kafka.max_uncommitted", UNCOMMITTED as i64);
         site.set("delivery.queue_calls", QUEUE as i64);

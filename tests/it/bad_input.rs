@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use harness::{Broker, Ended, Kind, Receiver, SECRET, Site, Stored, inserted_orders, order};
+use harness::{Broker, Ended, Receiver, SECRET, Site, Stored, inserted_orders, order};
 
 use crate::{OUTHOOK, SOON};
 
@@ -67,10 +67,8 @@ fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
 #[test]
 fn a_timestamp_in_microseconds_gives_the_right_event_date_and_is_counted() {
     let (site, receiver, broker) = (Site::new(OUTHOOK, 1), Receiver::start(), Broker::get());
-    if broker.kind() == Kind::Kafka {
-        // By default Kafka 4 rejects timestamps more than an hour in the future.
-        broker.configure_topic(&site.changes, &[("message.timestamp.after.max.ms", "9223372036854775807")]);
-    }
+    // By default Kafka 4 rejects timestamps more than an hour in the future.
+    broker.configure_topic(&site.changes, &[("message.timestamp.after.max.ms", "9223372036854775807")]);
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
     let instance = site.start();
     let (key, value) = order(1);
@@ -323,9 +321,6 @@ fn refuse_passwords(mut connection: TcpStream) {
 
 #[test]
 fn a_second_group_on_the_topics_of_calls_that_wait_is_worth_a_warning() {
-    if !Broker::get().is_kafka_for("what groups read") {
-        return;
-    }
     let mut site = Site::new(OUTHOOK, 1);
     site.apply(&inserted_orders("shipping", &["https://a.example/".to_owned()]));
     let instance = site.start();

@@ -105,9 +105,6 @@ fn applying_the_same_again_changes_nothing() {
 #[test]
 fn a_recreated_definitions_topic_counts_from_its_start() {
     let broker = Broker::get();
-    if !broker.is_kafka_for("a topic that is recreated under a running instance") {
-        return;
-    }
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.apply(&inserted_orders("old", &[receiver.url("/old")]));
     let instance = site.start();
@@ -148,9 +145,6 @@ fn a_bad_definition_record_is_counted_and_named_and_the_others_go_on() {
 
 #[test]
 fn of_two_writers_at_once_exactly_one_makes_the_event() {
-    if !Broker::get().is_kafka_for("two writers of definitions fence each other") {
-        return;
-    }
     let site = Site::new(OUTHOOK, 1);
     for round in 0..5 {
         let name = format!("round-{round}");

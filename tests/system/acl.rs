@@ -24,11 +24,7 @@ struct Secured {
 }
 
 impl Secured {
-    /// `None` without real Kafka.
-    fn start() -> Option<Self> {
-        if !Broker::get().is_kafka_for("ACLs") {
-            return None;
-        }
+    fn start() -> Self {
         let (cluster, address) = Cluster::with_authorizer(USER).expect("Kafka starts");
         let mut site = Site::on(cluster.site_broker(), OUTHOOK, 1);
         cluster.broker().create_topic(CHANGES, 1, &[]);
@@ -53,7 +49,7 @@ impl Secured {
         let source = [("topics", Value::from(vec![CHANGES])), ("format", "outhook".into()), ("account", "acme".into())];
         site.set("sources", vec![Table::from_iter(source.map(|(key, value)| (key.to_owned(), value)))]);
         (site.changes, site.group) = (CHANGES.to_owned(), "outhook".to_owned());
-        Some(Self { cluster, address, site })
+        Self { cluster, address, site }
     }
 
     /// Runs those `kafka-acls.sh` commands of the page that `is_meant` selects.
@@ -109,7 +105,7 @@ const MEND: &str = "to fix it: ";
 
 #[test]
 fn the_acls_of_the_page_are_enough_and_each_that_is_missing_is_named_with_its_command() {
-    let Some(secured) = Secured::start() else { return };
+    let secured = Secured::start();
     let site = &secured.site;
     let nothing = secured.check(1);
     let lacks = behind(&nothing.stdout, LACKS);
@@ -167,7 +163,7 @@ fn the_acls_of_the_page_are_enough_and_each_that_is_missing_is_named_with_its_co
 
 #[test]
 fn a_topic_of_a_source_that_may_not_be_read_is_named_and_the_others_are_read() {
-    let Some(mut secured) = Secured::start() else { return };
+    let mut secured = Secured::start();
     secured.cluster.broker().create_topic("crm.customers", 1, &[]);
     let topics = Value::from(vec![CHANGES, "crm.customers"]);
     let source = [("topics", topics), ("format", "outhook".into()), ("account", "acme".into())];
@@ -190,7 +186,7 @@ fn a_topic_of_a_source_that_may_not_be_read_is_named_and_the_others_are_read() {
 
 #[test]
 fn what_is_taken_from_a_running_instance_is_told_and_nothing_is_lost() {
-    let Some(mut secured) = Secured::start() else { return };
+    let mut secured = Secured::start();
     // Long enough that a call waits in a topic.
     secured.site.set("delivery.retry", vec!["2s"; 5]);
     let (site, receiver) = (&secured.site, Receiver::start());
@@ -220,7 +216,7 @@ fn what_is_taken_from_a_running_instance_is_told_and_nothing_is_lost() {
 
 #[test]
 fn who_writes_definitions_needs_little_and_is_not_cut_off_by_a_check() {
-    let Some(secured) = Secured::start() else { return };
+    let secured = Secured::start();
     let (cluster, address, site) = (&secured.cluster, &secured.address, &secured.site);
     cluster.broker().create_topic("outhook.definitions", 1, &[("cleanup.policy", "compact")]);
     let allow = format!("kafka-acls.sh --bootstrap-server {address} --add --allow-principal User:outhook");

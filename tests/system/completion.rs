@@ -74,9 +74,6 @@ fn await_map(site: &Site, settled: usize) -> (i64, String) {
 fn what_settled_behind_a_straggler_is_not_sent_again_after_a_kill() {
     const SETTLED: usize = 50_000;
     const UNDER_WAY: usize = 8;
-    if !Broker::get().is_kafka_for("50,000 records in one partition") {
-        return;
-    }
     let (mut site, receiver, arrivals) = with_a_straggler(1);
     site.set("kafka.session_timeout", "6s");
     site.set("delivery.concurrency", UNDER_WAY as i64);
@@ -115,9 +112,6 @@ fn what_settled_behind_a_straggler_is_not_sent_again_after_a_kill() {
 #[test]
 fn what_settled_behind_a_straggler_is_not_sent_again_after_a_stop() {
     for protocol in ["classic", "consumer"] {
-        if protocol == "consumer" && !Broker::get().is_kafka_for("the new group protocol") {
-            continue;
-        }
         let (mut site, receiver, arrivals) = with_a_straggler(1);
         site.set("kafka.group_protocol", protocol);
         site.set("drain.deadline", "500ms");
@@ -143,9 +137,6 @@ fn what_settled_behind_a_straggler_is_not_sent_again_after_a_stop() {
 #[test]
 fn what_settles_while_partitions_are_drained_is_not_sent_again_after_a_kill() {
     const EACH: usize = 8;
-    if !Broker::get().is_kafka_for("a partition that goes from one instance to another") {
-        return;
-    }
     let (mut site, receiver, arrivals) = with_a_straggler(2);
     site.set("kafka.session_timeout", "6s");
     site.set("drain.deadline", "60s");
@@ -177,9 +168,6 @@ fn what_settles_while_partitions_are_drained_is_not_sent_again_after_a_kill() {
 #[test]
 fn a_map_of_a_recreated_topic_loses_nothing() {
     const RECORDS: usize = 100;
-    if !Broker::get().is_kafka_for("a topic that is deleted") {
-        return;
-    }
     let (mut site, receiver, arrivals) = with_a_straggler(1);
     site.set("drain.deadline", "500ms");
     site.produce([straggler(0)]);

@@ -22,9 +22,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[test]
 fn brokers_that_restart_go_away_or_hang_lose_nothing() {
-    if !Broker::get().is_kafka_for("brokers that restart, go away or hang") {
-        return;
-    }
     let cluster = Cluster::start(3).expect("three brokers start");
     let mut trouble = Trouble::start(cluster);
     thread::sleep(Duration::from_secs(2));

@@ -31,9 +31,6 @@ fn reading(sources: &[(&str, Value)], receiver: &Receiver) -> Site {
 #[test]
 fn topics_and_partitions_that_come_later_are_read_within_seconds() {
     let broker = Broker::get();
-    if !broker.is_kafka_for("partitions that are added") {
-        return;
-    }
     let (receiver, named, matched) = (Receiver::start(), broker.unique("late"), broker.unique("cdc"));
     let by_name = Value::from(vec![named.clone()]);
     let by_regex = Value::from(format!("{matched}[.].*"));
@@ -58,9 +55,6 @@ fn topics_and_partitions_that_come_later_are_read_within_seconds() {
 #[test]
 fn records_that_retention_deletes_before_they_are_read_are_told_and_counted() {
     let broker = Broker::get();
-    if !broker.is_kafka_for("records that are deleted") {
-        return;
-    }
     for protocol in ["classic", "consumer"] {
         let (receiver, mut site) = (Receiver::start(), Site::new(OUTHOOK, 1));
         site.set("kafka.group_protocol", protocol);
@@ -91,9 +85,6 @@ fn records_that_retention_deletes_before_they_are_read_are_told_and_counted() {
 #[test]
 fn a_partition_that_ends_with_markers_of_transactions_has_no_lag() {
     let broker = Broker::get();
-    if !broker.is_kafka_for("transactions") {
-        return;
-    }
     let (receiver, site) = (Receiver::start(), Site::new(OUTHOOK, 1));
     site.apply(&inserted_orders("orders", &[receiver.url("/orders")]));
     let values: Vec<_> = (0..6).map(|number| order(number).1).collect();
@@ -194,9 +185,6 @@ impl Drop for Done<'_> {
 #[test]
 fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room() {
     let broker = Broker::get();
-    if !broker.is_kafka_for("transactions") {
-        return;
-    }
     let came = Came::default();
     let receiver = slow_receiver(&came);
     let mut site = Site::new(OUTHOOK, PARTITIONS);

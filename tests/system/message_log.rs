@@ -279,9 +279,6 @@ fn a_stop_writes_what_was_logged() {
 
 #[test]
 fn a_topic_that_takes_nothing_holds_nothing_up_and_what_is_left_out_is_counted() {
-    if !Broker::get().is_kafka_for("a topic that takes no record of that size") {
-        return;
-    }
     let receiver = Receiver::start();
     let site = site(&receiver, &[]);
     Broker::get().create_topic(&site.message_log, 1, &[("max.message.bytes", "10")]);

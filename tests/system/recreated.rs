@@ -56,9 +56,6 @@ fn ids(receiver: &Receiver) -> BTreeMap<usize, BTreeSet<String>> {
 /// Checks that all records of a recreated topic of this length are sent, with new message ids.
 #[track_caller]
 fn all_come_with_other_ids(count: usize) {
-    if !Broker::get().is_kafka_for("a topic that is deleted") {
-        return;
-    }
     for protocol in ["classic", "consumer"] {
         let (site, receiver, commit) = settled(protocol);
         make_anew(&site, OLD..OLD + count, &commit);
@@ -92,9 +89,6 @@ fn a_longer_recreated_topic_sends_all_with_other_ids() {
 #[test]
 fn a_topic_whose_old_records_are_gone_is_read_on() {
     let broker = Broker::get();
-    if !broker.is_kafka_for("records that are deleted") {
-        return;
-    }
     let (site, receiver, _) = settled("classic");
     broker.delete_before(&site.changes, OLD as i64);
     for round in 1..3 {

@@ -43,9 +43,6 @@ fn quickly_compacted(site: &mut Site) {
 
 #[test]
 fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
-    if !Broker::get().is_kafka_for("two instances that write definitions fence each other") {
-        return;
-    }
     const ROUNDS: usize = 50;
     let mut site = Site::new(OUTHOOK, 2);
     quickly_compacted(&mut site);
@@ -115,9 +112,6 @@ fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
 
 #[test]
 fn what_was_answered_is_known_to_the_next_request_though_the_marker_of_its_commit_comes_late() {
-    if !Broker::get().is_kafka_for("markers of transactions that come late") {
-        return;
-    }
     const ROUNDS: usize = 200;
     let late = Duration::from_millis(15)..Duration::from_millis(100);
     let cluster = Cluster::with_late_markers(late).expect("the broker starts");
@@ -144,9 +138,6 @@ fn what_was_answered_is_known_to_the_next_request_though_the_marker_of_its_commi
 
 #[test]
 fn an_instance_that_is_killed_while_it_writes_leaves_nothing_half_applied() {
-    if !Broker::get().is_kafka_for("transactions that are cut off are aborted") {
-        return;
-    }
     const EVENTS: usize = 200;
     const KILLS: u64 = 40;
     let site = Site::new(OUTHOOK, 1);
@@ -315,9 +306,6 @@ fn a_url_that_is_changed_counts_from_the_answer_on() {
 
 #[test]
 fn two_instances_that_are_written_to_all_the_time_take_turns_and_refuse_nobody() {
-    if !Broker::get().is_kafka_for("two instances that write definitions fence each other") {
-        return;
-    }
     const CLIENTS: usize = 6;
     const CREATES: usize = 25;
     let site = Site::new(OUTHOOK, 1);

@@ -81,9 +81,6 @@ fn an_instance_that_joins_while_another_drains_gets_nothing_twice() {
 
 #[test]
 fn an_instance_whose_place_in_the_group_is_taken_ends_and_says_why() {
-    if !Broker::get().is_kafka_for("static membership") {
-        return;
-    }
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("kafka.instance_id", "one");
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));

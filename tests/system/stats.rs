@@ -159,9 +159,6 @@ fn tables_and_their_fields_survive_a_restart() {
 
 #[test]
 fn the_topic_is_created_as_it_has_to_be_and_a_wrong_one_is_refused() {
-    if !Broker::get().is_kafka_for("topics are created and checked") {
-        return;
-    }
     let mut site = Site::new(OUTHOOK, 1);
     let (new, wrong) = (Broker::get().unique("new-stats"), Broker::get().unique("wrong-stats"));
     site.set("stats.topic", new.clone());

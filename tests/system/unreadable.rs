@@ -73,9 +73,6 @@ fn a_small_batch_that_is_too_large_unpacked_stops_nothing() {
 
 #[test]
 fn batches_that_break_on_the_brokers_disk_stop_nothing() {
-    if !Broker::get().is_kafka_for("batches that break on the broker's disk") {
-        return;
-    }
     let mut cluster = Cluster::start(1).expect("the broker starts");
     let broker = cluster.site_broker();
     let (site, receiver) = (Site::on(broker, OUTHOOK, 1), Receiver::start());

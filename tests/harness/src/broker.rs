@@ -1,4 +1,4 @@
-//! The broker that the tests of a process share: real Kafka, or the embedded cluster on request.
+//! The broker that the tests of a process share: real Kafka.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -16,7 +16,6 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 pub use self::reading::{Position, Stored};
 use crate::cluster::Cluster;
-use crate::embedded::Embedded;
 use crate::eventually;
 
 mod reading;
@@ -27,62 +26,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Timeout of a record's acknowledgement: longer than tests keep brokers stopped.
 const WRITE_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Environment variable that selects the broker: `embedded` is the embedded cluster, everything else real Kafka.
-const CHOICE: &str = "OUTHOOK_TEST_KAFKA";
-
 /// A broker, and the operations that tests need.
 pub struct Broker {
     bootstrap: String,
-    kind: Kind,
     replicas: i32,
-    embedded: Option<Embedded>,
     names: AtomicUsize,
-}
-
-/// Kind of a broker. The embedded one lacks some features.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Apache Kafka in a separate process.
-    Kafka,
-    /// librdkafka's mock cluster: no fencing, no topic configuration, no admin requests.
-    Embedded,
 }
 
 impl Broker {
     /// Returns the broker of this test process. The first call starts it.
     ///
     /// # Panics
-    /// Real Kafka can't be started. The embedded cluster is not a fallback: it does not answer admin requests, so no
-    /// instance runs on it.
+    /// Kafka can't be started.
     pub fn get() -> &'static Broker {
         // A static is never dropped: the watchers of the broker processes end them with the test process.
         static CLUSTER: OnceLock<Cluster> = OnceLock::new();
         static BROKER: OnceLock<Broker> = OnceLock::new();
-        BROKER.get_or_init(|| {
-            let choice = std::env::var(CHOICE).unwrap_or_default();
-            if choice == "embedded" {
-                return Broker::embedded(&format!("{CHOICE}=embedded"));
+        BROKER.get_or_init(|| match Cluster::start(1) {
+            Ok(cluster) => {
+                let broker = CLUSTER.get_or_init(|| cluster).broker();
+                eprintln!("test broker: Apache Kafka 4.1.1 at {}", broker.bootstrap);
+                broker
             }
-            match Cluster::start(1) {
-                Ok(cluster) => {
-                    let broker = CLUSTER.get_or_init(|| cluster).broker();
-                    eprintln!("test broker: Apache Kafka 4.1.1 at {}", broker.bootstrap);
-                    broker
-                }
-                Err(reason) => panic!("there is no Kafka for the tests: {reason}"),
-            }
+            Err(reason) => panic!("there is no Kafka for the tests: {reason}"),
         })
     }
 
-    fn embedded(reason: &str) -> Broker {
-        let embedded = Embedded::start();
-        let broker = Broker::at(embedded.bootstrap.clone(), Kind::Embedded, 1);
-        eprintln!("test broker: embedded (librdkafka's mock cluster) at {}, because: {reason}", broker.bootstrap);
-        Broker { embedded: Some(embedded), ..broker }
-    }
-
-    pub(crate) fn at(bootstrap: String, kind: Kind, brokers: i32) -> Broker {
-        Broker { bootstrap, kind, replicas: brokers.min(3), embedded: None, names: AtomicUsize::new(0) }
+    pub(crate) fn at(bootstrap: String, brokers: i32) -> Broker {
+        Broker { bootstrap, replicas: brokers.min(3), names: AtomicUsize::new(0) }
     }
 
     /// Bootstrap address: `127.0.0.1:12345`.
@@ -90,32 +61,17 @@ impl Broker {
         &self.bootstrap
     }
 
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Returns whether this is real Kafka. If not, prints to stderr what the caller skips.
-    pub fn is_kafka_for(&self, what: &str) -> bool {
-        if self.kind == Kind::Embedded {
-            eprintln!("NOT SHOWN on the embedded broker: {what}");
-        }
-        self.kind == Kind::Kafka
-    }
-
     /// Returns a name that is unique in this test process.
     pub fn unique(&self, prefix: &str) -> String {
         format!("{prefix}-{}", self.names.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Creates a topic and waits until it can be used. The embedded broker ignores `config`.
+    /// Creates a topic and waits until it can be used.
     ///
     /// # Panics
     /// The broker rejects the request.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        match &self.embedded {
-            Some(embedded) => embedded.create_topic(name, partitions).expect("the mock cluster creates any topic"),
-            None => self.admin_create(name, partitions, config),
-        }
+        self.admin_create(name, partitions, config);
         let client = self.consumer(&[]);
         eventually(&format!("the topic {name} has its leaders"), PATIENCE, || {
             let metadata = client.fetch_metadata(Some(name), PATIENCE).ok()?;

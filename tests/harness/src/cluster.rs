@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::jars::kafka_jars;
 use crate::late::heard_late;
 use crate::process::Process;
-use crate::{Broker, Kind, eventually, free_port};
+use crate::{Broker, eventually, free_port};
 
 /// Any cluster id in KRaft's form: base64 of 16 bytes.
 const CLUSTER_ID: &str = "b3V0aG9vay10ZXN0cy0wMQ";
@@ -149,7 +149,7 @@ super.users=User:ANONYMOUS;User:{ADMIN}
 
     /// A [`Broker`] for this cluster.
     pub fn broker(&self) -> Broker {
-        Broker::at(self.bootstrap(), Kind::Kafka, self.nodes.len() as i32)
+        Broker::at(self.bootstrap(), self.nodes.len() as i32)
     }
 
     /// A [`Broker`] for a [`Site`](crate::Site), which borrows it for the lifetime of the test process.

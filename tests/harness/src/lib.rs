@@ -7,7 +7,6 @@
 pub mod api;
 mod broker;
 mod cluster;
-mod embedded;
 mod fixture;
 mod jars;
 mod late;
@@ -20,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use self::api::{Api, ApiAnswer, Credentials};
-pub use self::broker::{Broker, Kind, Position, Stored};
+pub use self::broker::{Broker, Position, Stored};
 pub use self::cluster::Cluster;
 pub use self::fixture::{SECRET, inserted_orders, large_order, order, webhooks};
 pub use self::process::Ended;
