@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use self::sources::{Resumes, SourceConfigs, Sources};
@@ -21,7 +22,7 @@ use crate::dead_letters::Letters;
 use crate::decode::{self, Decoder, WholeTables};
 use crate::deliver::{self, Lanes};
 use crate::endpoints::Endpoints;
-use crate::lifecycle::{self, Condition, Readiness};
+use crate::lifecycle::{Condition, Readiness};
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
 use crate::pipeline::{CallDefinitions, Counters, Pipeline, ReplayStages};
@@ -167,7 +168,8 @@ impl App {
     /// definitions can't be read, for example without their key. Uncommitted records are read again.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Left, Error> {
         let Self { store, stats, listener, router, definitions_known, partitions_assigned, stages, .. } = self;
-        let (stop_listening, stopping) = lifecycle::stop();
+        let stopping = CancellationToken::new();
+        let stop_listening = stopping.clone().drop_guard();
         let listening = tokio::spawn(listener.serve(router, stopping));
         let (lanes, settle, budget) = (stages.lanes.clone(), stages.settle.clone(), stages.budget.clone());
         let gauges = tokio::spawn(read_gauges(budget.clone()));
@@ -210,7 +212,7 @@ impl App {
         stats.stop().await;
         store.stop().await;
         gauges.abort();
-        stop_listening.now();
+        drop(stop_listening);
         let _ = listening.await;
         locked_out.map_or(Ok(left), |error| Err(error.into()))
     }

@@ -31,6 +31,7 @@ use rdkafka::error::KafkaError;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::broker::{Broker, CHANGES, CHANGES_PARTITIONS, Door};
 use self::definitions::SampleEvents;
@@ -42,7 +43,7 @@ use self::recent_messages::Glimpses;
 use self::show::{Show, Sights};
 use crate::app::{self, App};
 use crate::config::{self, Config};
-use crate::lifecycle::{Signals, Stop, stop};
+use crate::lifecycle::Signals;
 use crate::source::Left;
 use crate::telemetry::{self, LogLevel, Metrics, MetricsError};
 
@@ -147,7 +148,8 @@ pub async fn run(options: Options) -> Result<Summary, Error> {
 /// instance.
 async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Options) -> Result<Summary, Error> {
     let mut signals = Signals::listen().map_err(Error::Signals)?;
-    let (stop_feed, stopping) = stop();
+    let stopping = CancellationToken::new();
+    let stop_feed = stopping.clone().drop_guard();
     let start = Instant::now();
     let mut feed = tokio::spawn(feed.run(stopping));
     let time_over = async {
@@ -166,7 +168,7 @@ async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Opti
     };
     show.during(until_end).await??;
     let fed_for = start.elapsed();
-    stop_feed.now();
+    drop(stop_feed);
     show.during(&mut feed).await?.expect(NO_PANIC).map_err(Error::Feed)?;
     let oracle = show.oracle();
     let drained = async {
@@ -194,15 +196,17 @@ async fn all_came(oracle: &Mutex<Oracle>) {
 /// The running instance of the checked program.
 struct Instance {
     task: JoinHandle<Result<Left, app::Error>>,
-    stop: Stop,
+    /// Requests a stop, also on drop.
+    stop: DropGuard,
 }
 
 impl Instance {
     /// Starts the instance, and waits until it is ready.
     async fn start(app: App) -> Result<Self, Error> {
         let readiness = app.readiness();
-        let (stop, mut stopping) = stop();
-        let mut task = tokio::spawn(app.run(async move { stopping.asked().await }));
+        let stopping = CancellationToken::new();
+        let stop = stopping.clone().drop_guard();
+        let mut task = tokio::spawn(app.run(stopping.cancelled_owned()));
         let mut looks = interval(LOOK);
         while !readiness.missing().is_empty() {
             tokio::select! {
@@ -214,7 +218,7 @@ impl Instance {
     }
 
     async fn stop(self) -> Result<Left, app::Error> {
-        self.stop.now();
+        drop(self.stop);
         self.task.await.expect(NO_PANIC)
     }
 }

@@ -1,10 +1,9 @@
-//! Readiness of an instance, and the request to stop it.
+//! Readiness of an instance, and the signals that stop it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 /// Readiness: whether all registered conditions hold. Cheap to clone; all clones share the same state.
 #[derive(Debug, Clone, Default)]
@@ -68,52 +67,6 @@ impl Drop for UnmetCondition {
 impl Condition {
     pub fn set(&self, holds: bool) {
         self.0.holds.store(holds, Ordering::Release);
-    }
-}
-
-/// Requests a stop from all its [`Stopping`]. Dropping it requests a stop too.
-#[derive(Default)]
-pub struct Stop(watch::Sender<bool>);
-
-/// Receives the request to stop.
-#[derive(Clone)]
-pub struct Stopping(watch::Receiver<bool>);
-
-/// Creates a connected [`Stop`] and [`Stopping`].
-pub fn stop() -> (Stop, Stopping) {
-    let (sender, receiver) = watch::channel(false);
-    (Stop(sender), Stopping(receiver))
-}
-
-impl Stop {
-    pub fn now(&self) {
-        self.0.send_replace(true);
-    }
-
-    pub fn is_asked(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits until all its [`Stopping`] are dropped.
-    pub async fn obeyed(&self) {
-        self.0.closed().await;
-    }
-
-    /// Waits until a stop is requested, for tasks that share the [`Stop`] itself.
-    pub async fn asked(&self) {
-        Stopping(self.0.subscribe()).asked().await;
-    }
-}
-
-impl Stopping {
-    pub fn is_asked(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits until a stop is requested.
-    pub async fn asked(&mut self) {
-        // An error reports that the sender was dropped, which is a request to stop too.
-        let _ = self.0.wait_for(|stop| *stop).await;
     }
 }
 
@@ -208,16 +161,5 @@ mod tests {
         assert_eq!(readiness.missing(), ["records readable at orders/3 offset 42"]);
         drop(lack);
         assert!(readiness.missing().is_empty());
-    }
-
-    #[tokio::test]
-    async fn everybody_sees_a_stop_even_who_comes_late() {
-        let (stop, mut stopping) = stop();
-        let mut late = stopping.clone();
-        stop.now();
-        stopping.asked().await;
-        late.asked().await;
-        drop(stop);
-        late.clone().asked().await;
     }
 }

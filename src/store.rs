@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::follower::{FETCH_WAIT, Follower};
 use self::state::StoreState;
@@ -33,7 +34,6 @@ use self::write_request::{Decision, Request};
 use self::writer::DefinitionsWriter;
 use crate::definition::{CannotOpen, Definitions, LogRecord, PendingDefinitions};
 use crate::kafka::errors::Unanswered;
-use crate::lifecycle::{self, Stop};
 use crate::matching::Index;
 
 pub use self::config::Config;
@@ -91,7 +91,8 @@ pub struct Store {
     status: watch::Receiver<Arc<FollowStatus>>,
     /// None once the store is stopped.
     requests: Mutex<Option<mpsc::Sender<Box<dyn Request>>>>,
-    stop: Stop,
+    /// Requests a stop from the threads, also on drop. They are not joined then.
+    stop: DropGuard,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -109,9 +110,10 @@ impl Store {
         let state = Arc::new(StoreState::new(&config.topic, &config.secret_keys, Some(index)));
         let mut log = DefinitionsLog::open(config, kafka, FETCH_WAIT)?;
         log.restart()?;
-        let (stop, stopping) = lifecycle::stop();
+        let stopping = CancellationToken::new();
+        let stop = stopping.clone().drop_guard();
         let follower = Follower { topic: config.topic.clone(), log, state: state.clone(), stopping: stopping.clone() };
-        let writer = DefinitionsWriter::new(config, kafka, state.clone())?.stopped_by(stopping.clone());
+        let writer = DefinitionsWriter::new(config, kafka, state.clone())?.stopped_by(stopping);
         let (requests, to_write) = mpsc::channel(WAITING);
         let threads = vec![
             spawn("definitions", move || follower.follow())?,
@@ -131,7 +133,7 @@ impl Store {
         tokio::select! {
             biased;
             caught_up = status.wait_for(|status| status.caught_up) => caught_up.map(drop).map_err(|_| StoreError::Stopped),
-            () = self.stop.asked() => Err(StoreError::Stopped),
+            () = self.stop.token().cancelled() => Err(StoreError::Stopped),
         }
     }
 
@@ -183,7 +185,7 @@ impl Store {
 
     /// Finishes queued writes, as far as brokers accept them within `LAST_WRITES`, and stops following.
     pub async fn stop(&self) {
-        self.stop.now();
+        self.stop.token().cancel();
         drop(self.requests.lock().take());
         let threads = std::mem::take(&mut *self.threads.lock());
         let ended = tokio::task::spawn_blocking(|| threads.into_iter().map(JoinHandle::join).all(|end| end.is_ok()));
@@ -194,13 +196,6 @@ impl Store {
                 "a write of definitions still waits for brokers and is abandoned; its client gets no answer"
             ),
         }
-    }
-}
-
-impl Drop for Store {
-    /// Asks the threads to stop. They are not joined.
-    fn drop(&mut self) {
-        self.stop.now();
     }
 }
 

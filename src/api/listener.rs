@@ -13,11 +13,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use self::connections::{Connections, Entered};
 use super::Config;
-use crate::lifecycle::Stopping;
 
 /// Max open connections. For a further one an idle connection is closed. Until then it waits in the kernel's queue.
 const CONNECTIONS: u32 = 256;
@@ -87,7 +87,7 @@ impl Listener {
     }
 
     /// Serves until the stop, then waits for answers under way.
-    pub async fn serve(self, router: Router, mut stopping: Stopping) {
+    pub async fn serve(self, router: Router, stopping: CancellationToken) {
         let permits = Arc::new(Semaphore::new(CONNECTIONS as usize));
         let connections = Connections::new();
         for number in 0.. {
@@ -98,7 +98,7 @@ impl Listener {
             };
             let (permit, accepted) = tokio::select! {
                 biased;
-                () = stopping.asked() => break,
+                () = stopping.cancelled() => break,
                 next = next => next,
             };
             match accepted {
@@ -137,7 +137,7 @@ async fn permit(permits: &Arc<Semaphore>, connections: &Connections) -> OwnedSem
 async fn serve_one(
     stream: TcpStream,
     router: Router,
-    mut stopping: Stopping,
+    stopping: CancellationToken,
     (permit, entered): (OwnedSemaphorePermit, Entered),
 ) {
     let connection = http1::Builder::new()
@@ -149,7 +149,7 @@ async fn serve_one(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = entered.closed() => Ok(()),
-        () = stopping.asked() => {
+        () = stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::process::ExitCode;
 
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{CommandFailure, Terminal};
@@ -40,14 +41,14 @@ pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, 
     let sources: Vec<String> = config.sources.iter().map(ToString::to_string).collect();
     info!(address = %app.address(), group = config.kafka.group, ?sources, "outhook {} runs", env!("CARGO_PKG_VERSION"));
 
-    let (stop, mut stopping) = lifecycle::stop();
-    let mut running = pin!(app.run(async move { stopping.asked().await }));
+    let stop = CancellationToken::new();
+    let mut running = pin!(app.run(stop.cancelled()));
     let signal = tokio::select! {
         ended = &mut running => return Ok(said(ended?)),
         signal = signals.next() => signal,
     };
     info!("{signal}: draining for up to {:?}; a second signal stops immediately", config.drain.deadline);
-    stop.now();
+    stop.cancel();
     tokio::select! {
         ended = running => Ok(said(ended?)),
         signal = signals.next() => {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::failure_summary::FailureSummary;
@@ -20,7 +21,6 @@ use super::transport::tokens::TokenCaches;
 use super::workers::Workers;
 use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, StartError, WaitingTopics, attempt_log};
 use crate::id::Line;
-use crate::lifecycle::Stop;
 use crate::message_log::CallStatus;
 use crate::time::since_1970;
 
@@ -41,7 +41,7 @@ pub(in crate::deliver) struct DeliveryContext {
     in_flight: AtomicUsize,
     /// Notified when there is room for calls again, and when the last call in flight has left.
     fewer: Notify,
-    stop: Stop,
+    stop: CancellationToken,
 }
 
 /// Limits the calls in row order that are in memory, over all lanes. They wait for their endpoints in memory, so they
@@ -90,23 +90,23 @@ impl DeliveryContext {
             workers: Workers::for_process(config.max_connections)?,
             in_flight: AtomicUsize::new(0),
             fewer: Notify::new(),
-            stop: Stop::default(),
+            stop: CancellationToken::new(),
             config,
         }))
     }
 
     /// Records that all lanes are stopping. The caller closes the lanes after it.
     pub fn stop(&self) {
-        self.stop.now();
+        self.stop.cancel();
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.stop.is_asked()
+        self.stop.is_cancelled()
     }
 
     /// Resolves when all lanes are stopping.
     pub async fn stopped(&self) {
-        self.stop.asked().await;
+        self.stop.cancelled().await;
     }
 
     /// Defers a call that its lane does not take to the overflow log. A deferral is not an attempt. The call is

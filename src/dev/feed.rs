@@ -11,13 +11,13 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::broker::CHANGES;
 use super::definitions::SampleEvents;
 use super::oracle::Oracle;
 use super::sample::{Change, Sample};
 use super::steady_rate::SteadyRate;
-use crate::lifecycle::Stopping;
 
 /// Interval between bursts of due changes.
 const TICK: Duration = Duration::from_millis(5);
@@ -66,14 +66,14 @@ impl Feed {
     ///
     /// # Errors
     /// The producer refuses a record, or the broker does not accept the last ones in time.
-    pub(super) async fn run(mut self, mut stopping: Stopping) -> Result<(), KafkaError> {
+    pub(super) async fn run(mut self, stopping: CancellationToken) -> Result<(), KafkaError> {
         let start = Instant::now();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = stopping.asked() => break,
+                () = stopping.cancelled() => break,
                 now = ticks.tick() => {
                     let due = self.pace.due(now.duration_since(start));
                     self.produce(due).await?;

@@ -17,13 +17,13 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, Producer as _, PurgeConfig};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::StartError;
 use super::outgoing::Outgoing;
 use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS, is_too_large};
 use super::writer::RetryingWriter;
-use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 
 /// Max calls that wait to be written. When the queue is full, the sender waits.
@@ -48,7 +48,7 @@ struct SentItem {
 pub(super) struct OrderedWriter {
     queue: mpsc::Sender<Item>,
     pending: Arc<watch::Sender<usize>>,
-    stop: Arc<Stop>,
+    stop: CancellationToken,
 }
 
 /// The task that writes.
@@ -95,7 +95,7 @@ impl OrderedWriter {
             .create_native_config()
             .map_err(|source| StartError::Producer { purpose: format!("topic {topic}"), source })?;
         let (queue, records) = mpsc::channel(QUEUED);
-        let (pending, stop) = (Arc::new(watch::Sender::new(0)), Arc::<Stop>::default());
+        let (pending, stop) = (Arc::new(watch::Sender::new(0)), CancellationToken::new());
         let pump = Pump {
             topic: topic.into(),
             settings,
@@ -115,7 +115,7 @@ impl OrderedWriter {
             let mut pump = pump;
             tokio::select! {
                 biased;
-                () = stopping.asked() => {}
+                () = stopping.cancelled() => {}
                 () = pump.run() => {}
             }
             // The remaining records are dropped unsettled, so their source records are read again.
@@ -138,7 +138,7 @@ impl OrderedWriter {
     }
 
     pub fn stop(&self) {
-        self.stop.now();
+        self.stop.cancel();
     }
 }
 

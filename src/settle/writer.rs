@@ -10,6 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::StartError;
@@ -19,7 +20,6 @@ use super::producer::{
     self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS, is_queue_full, is_too_large,
 };
 use crate::kafka::errors;
-use crate::lifecycle::Stop;
 use crate::receipt::Receipt;
 
 pub(super) struct RetryingWriter {
@@ -34,7 +34,7 @@ pub(super) struct RetryingWriter {
     /// Number of records under way.
     pending: watch::Sender<usize>,
     pending_gauge: Gauge,
-    stop: Stop,
+    stop: CancellationToken,
     last_told: Mutex<Option<Instant>>,
 }
 
@@ -61,13 +61,13 @@ impl Pending {
     /// Writes again a record that was not acknowledged for this reason.
     fn take_long(self, topic: Arc<str>, record: Outgoing, reason: KafkaError) {
         let writer = self.writer.clone();
-        if writer.stop.is_asked() {
+        if writer.stop.is_cancelled() {
             return;
         }
         writer.clone().runtime.spawn(async move {
             tokio::select! {
                 () = writer.write_until_acknowledged(topic, record, reason) => self.settle(),
-                () = writer.stop.asked() => drop(self),
+                () = writer.stop.cancelled() => drop(self),
             }
         });
     }
@@ -105,7 +105,7 @@ impl RetryingWriter {
             runtime: Handle::current(),
             pending: watch::Sender::new(0),
             pending_gauge,
-            stop: Stop::default(),
+            stop: CancellationToken::new(),
             last_told: Mutex::new(None),
         }))
     }
@@ -135,7 +135,7 @@ impl RetryingWriter {
     /// Hands the record to the client, with the callback for its outcome. Only a record that is not acknowledged
     /// becomes a task: there can be many thousands of records a second.
     fn begin(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, receipt: Option<Receipt>) {
-        if self.stop.is_asked() {
+        if self.stop.is_cancelled() {
             return;
         }
         let (pending, kind, to) = (Pending::new(self, receipt), record.kind, topic.clone());
@@ -148,7 +148,7 @@ impl RetryingWriter {
         };
         self.producer.begin(&topic, record, Box::new(report));
         // Purge a record that was handed over after [`Self::stop`] had purged.
-        if self.stop.is_asked() {
+        if self.stop.is_cancelled() {
             self.purge();
         }
     }
@@ -159,7 +159,7 @@ impl RetryingWriter {
     }
 
     pub fn stop(self: &Arc<Self>) {
-        self.stop.now();
+        self.stop.cancel();
         self.purge();
     }
 

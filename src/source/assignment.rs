@@ -12,6 +12,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::fetched::FetchState;
@@ -22,7 +24,7 @@ use super::records::RecordQueue;
 use super::reread::Rereader;
 use super::resumption::Resumption;
 use super::{Handlers, Reads, backlog, in_turn, probe};
-use crate::lifecycle::{self, Readiness, Stop};
+use crate::lifecycle::Readiness;
 use crate::receipt::Budget;
 
 /// Max records of one partition that may wait in lines. Each takes about 100 bytes.
@@ -54,8 +56,10 @@ struct AssignmentState {
 #[derive(Clone)]
 struct Owned {
     book: Arc<PartitionState>,
-    stop: Arc<Stop>,
+    stop: CancellationToken,
     task: AbortHandle,
+    /// Tracks the task: its wait ends when the task's queues are dropped, too.
+    tracker: TaskTracker,
 }
 
 impl<H: Handlers> Assignment<H> {
@@ -123,21 +127,22 @@ impl<H: Handlers> Assignment<H> {
             Reads::InLines(_) => ReadAheadLimits { open: self.limits.open.min(WAITING), ..self.limits },
         };
         let book = PartitionState::new(topic.into(), partition, cluster, ledger, limits, commit_now);
-        let (stop, stopping) = lifecycle::stop();
+        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let state = (book.clone(), resumption.offsets.get(key).copied());
         let records = RecordQueue::new(queue, consumer.clone(), state, self.looks.clone(), self.readiness.clone());
         let budget = self.budget.clone();
         let task = match reads {
             Reads::InTurn(handler) => {
-                self.runtime.spawn(in_turn::run(stopping, book.clone(), records, budget, handler))
+                tracker.spawn_on(in_turn::run(stop.clone(), book.clone(), records, budget, handler), &self.runtime)
             }
             Reads::InLines(backlog) => {
                 let rereader = self.rereader.clone();
-                self.runtime.spawn(backlog::run(stopping, book.clone(), records, rereader, budget, backlog))
+                let task = backlog::run(stop.clone(), book.clone(), records, rereader, budget, backlog);
+                tracker.spawn_on(task, &self.runtime)
             }
         };
-        let task = task.abort_handle();
-        Some(Owned { book, stop: Arc::new(stop), task })
+        tracker.close();
+        Some(Owned { book, stop, task: task.abort_handle(), tracker })
     }
 
     /// Stops reading the revoked partitions, and waits until open records have settled or the deadline has passed.
@@ -236,13 +241,13 @@ pub(super) fn lag(topic: &str, partition: i32) -> metrics::Gauge {
 async fn drain(partitions: &[Owned], deadline: Instant) {
     partitions.iter().for_each(|partition| {
         partition.book.drain();
-        partition.stop.now();
+        partition.stop.cancel();
     });
-    for Owned { book, stop, task } in partitions {
-        if timeout_at(deadline, stop.obeyed()).await.is_err() {
+    for Owned { book, task, tracker, .. } in partitions {
+        if timeout_at(deadline, tracker.wait()).await.is_err() {
             // The task still waits for room downstream. Its record was not processed and is read again.
             task.abort();
-            stop.obeyed().await;
+            tracker.wait().await;
         }
         let _ = timeout_at(deadline, book.drained()).await;
     }

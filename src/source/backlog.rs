@@ -10,6 +10,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::completion::Mark;
@@ -21,7 +22,6 @@ use super::records::{NextRecord, RecordQueue, give_up};
 use super::reread::{Reread, Rereader};
 use super::{Backlog, Record, Turn, Unreadable};
 use crate::id::{Line, Place};
-use crate::lifecycle::Stopping;
 use crate::receipt::{Budget, Receipt};
 use crate::time::now_ms;
 
@@ -80,9 +80,8 @@ struct BacklogTask<B> {
 }
 
 /// Reads the partition until it is stopped. Records that wait at that time are not under way and are read again.
-/// `stopping` is the first parameter because it is dropped last: by then the queues are gone.
 pub(super) async fn run<C: ConsumerContext, B: Backlog>(
-    mut stopping: Stopping,
+    stopping: CancellationToken,
     book: Arc<PartitionState>,
     mut arrivals: RecordQueue<C>,
     rereader: Arc<Rereader>,
@@ -92,7 +91,7 @@ pub(super) async fn run<C: ConsumerContext, B: Backlog>(
     let mut reread = None;
     let told = BacklogGauges::of(backlog.topic_label(), book.partition);
     let mut task = BacklogTask::new(book, budget, backlog);
-    while !stopping.is_asked() {
+    while !stopping.is_cancelled() {
         let mut is_busy = task.arrivals(&mut arrivals).await;
         is_busy |= task.read_again(&mut reread, &rereader).await;
         if is_busy {
@@ -103,7 +102,7 @@ pub(super) async fn run<C: ConsumerContext, B: Backlog>(
         tokio::select! {
             () = arrivals.arrived() => {}
             () = again(reread.as_ref()) => {}
-            () = stopping.asked() => {}
+            () = stopping.cancelled() => {}
             () = tokio::time::sleep(task.rest()) => {}
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::Handlers;
@@ -14,7 +15,6 @@ use super::callbacks::Context;
 use super::commits::is_of_a_topic;
 use super::resumption::PAUSE;
 use crate::kafka::errors;
-use crate::lifecycle::Stopping;
 
 /// How long the last commit is retried.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub(super) async fn commit_settled<H: Handlers>(
     consumer: Arc<BaseConsumer<Context<H>>>,
     every: Duration,
     commit_now: Arc<Notify>,
-    mut stopped: Stopping,
+    stopped: CancellationToken,
 ) {
     let mut failed = 0;
     let mut tick = tokio::time::interval(every);
@@ -44,7 +44,7 @@ pub(super) async fn commit_settled<H: Handlers>(
             _ = tick.tick() => {}
             // After a failure only the tick retries: a commit may fail immediately each time.
             () = commit_now.notified(), if failed == 0 => {}
-            () = stopped.asked() => return,
+            () = stopped.cancelled() => return,
         }
         let committing = consumer.clone();
         let mut commit = tokio::task::spawn_blocking(move || {

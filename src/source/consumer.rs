@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
 use super::assignment::Assignment;
@@ -19,7 +20,6 @@ use super::probe;
 use super::recreated::RecreatedPartitions;
 use super::reread::Rereader;
 use super::{Config, Handlers, Subscription};
-use crate::lifecycle::{self, Stop};
 use crate::receipt::Budget;
 
 /// The settings of all clients that a source with this configuration uses. The group member's settings come first.
@@ -44,7 +44,7 @@ pub struct Source<H: Handlers> {
     consumer: Arc<BaseConsumer<Context<H>>>,
     stopping: Arc<AtomicBool>,
     callbacks: thread::JoinHandle<()>,
-    stop_commits: Stop,
+    stop_commits: DropGuard,
     commits: JoinHandle<()>,
 }
 
@@ -88,7 +88,8 @@ impl<H: Handlers> Source<H> {
         })?;
         let stopping = Arc::new(AtomicBool::new(false));
         let callbacks = serve_callbacks(consumer.clone(), stopping.clone()).map_err(StartError::Thread)?;
-        let (stop_commits, stopped) = lifecycle::stop();
+        let stopped = CancellationToken::new();
+        let stop_commits = stopped.clone().drop_guard();
         let commits = tokio::spawn(commit_settled(consumer.clone(), config.commit_interval, commit_now, stopped));
         Ok(Self { consumer, stopping, callbacks, stop_commits, commits })
     }
@@ -119,7 +120,7 @@ impl<H: Handlers> Source<H> {
     /// would wait for the session timeout, and would delay the stop.
     pub async fn leave(self, drained: Drained) -> Left {
         let Self { consumer, stopping, callbacks, stop_commits, commits } = self;
-        stop_commits.now();
+        drop(stop_commits);
         let last = consumer.clone();
         let committing = async {
             let _ = commits.await;

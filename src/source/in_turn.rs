@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use rdkafka::consumer::ConsumerContext;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::completion::Mark;
 use super::partition::PartitionState;
 use super::records::{NextRecord, RecordQueue, give_up};
 use super::{Handler, Record};
-use crate::lifecycle::Stopping;
 use crate::receipt::{Budget, Receipt};
 
 /// Max sleep before the next check whether a record is due: the machine may have been suspended, or its clock set.
@@ -20,9 +20,9 @@ const LOOK: Duration = Duration::from_secs(60);
 const IDLE_POLL: Duration = Duration::from_millis(500);
 
 /// Reads the partition until it is stopped. It waits for room before it takes a record, and handles each record to
-/// its end. `stopping` is the first parameter because it is dropped last: by then the queue is gone.
+/// its end.
 pub(super) async fn run<C: ConsumerContext, H: Handler>(
-    mut stopping: Stopping,
+    stopping: CancellationToken,
     book: Arc<PartitionState>,
     mut records: RecordQueue<C>,
     budget: Arc<Budget>,
@@ -38,9 +38,9 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
         tokio::select! {
             biased;
             () = room => {}
-            () = stopping.asked() => return,
+            () = stopping.cancelled() => return,
         }
-        if stopping.is_asked() {
+        if stopping.is_cancelled() {
             return;
         }
         match records.poll() {
@@ -49,7 +49,7 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
                     give_up(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt)).await;
                 }
                 // A record that is not due is not open: if the partition is revoked, the next owner reads it again.
-                if !is_due(&mut handler, &Record { topic: &book.topic, message: &message }, &mut stopping).await {
+                if !is_due(&mut handler, &Record { topic: &book.topic, message: &message }, &stopping).await {
                     return;
                 }
                 read.increment(1);
@@ -67,7 +67,7 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
             Some(NextRecord::Failed) => tokio::task::coop::consume_budget().await,
             None => tokio::select! {
                 () = records.arrived() => {}
-                _ = stopping.asked() => return,
+                _ = stopping.cancelled() => return,
                 _ = tokio::time::sleep(IDLE_POLL) => {}
             },
         }
@@ -75,12 +75,12 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
 }
 
 /// Waits until the record is due. False if the task is stopped first.
-async fn is_due(handler: &mut impl Handler, record: &Record<'_>, stopping: &mut Stopping) -> bool {
+async fn is_due(handler: &mut impl Handler, record: &Record<'_>, stopping: &CancellationToken) -> bool {
     let seen = Instant::now();
     while let Some(wait) = handler.wait(record, seen.elapsed()) {
         tokio::select! {
             () = tokio::time::sleep(wait.min(LOOK)) => {}
-            () = stopping.asked() => return false,
+            () = stopping.cancelled() => return false,
         }
     }
     true

@@ -33,7 +33,7 @@ impl Store {
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
-                () = self.stop.asked() => return,
+                () = self.stop.token().cancelled() => return,
             }
         }
     }

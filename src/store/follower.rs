@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
+use tokio_util::sync::CancellationToken;
 
 use super::log::{self, DefinitionsLog, LogEvent};
 use super::state::StoreState;
 use crate::kafka::errors;
-use crate::lifecycle::Stopping;
 
 /// Max wait for a record before the follower checks for a stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ pub(in crate::store) struct Follower {
     pub topic: String,
     pub log: DefinitionsLog,
     pub state: Arc<StoreState>,
-    pub stopping: Stopping,
+    pub stopping: CancellationToken,
 }
 
 impl Follower {
@@ -34,7 +34,7 @@ impl Follower {
     pub fn follow(mut self) {
         let mut looked_back = Instant::now();
         let mut troubles = LoggedErrors::default();
-        while !self.stopping.is_asked() {
+        while !self.stopping.is_cancelled() {
             if looked_back.elapsed() >= LOOK_BACK {
                 looked_back = Instant::now();
                 let _ = self.log.look_back();

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use self::producer::Transactions;
 pub(super) use self::producer::settings;
@@ -24,7 +25,6 @@ use super::write_failure::{Cut, TRIES, WriteFailure};
 use super::write_request::Request;
 use super::{Config, StoreError};
 use crate::definition::{LogRecord, PendingDefinitions};
-use crate::lifecycle::Stopping;
 
 /// Wait before the second try. It doubles for each further try. Up to the same time is added at random.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
@@ -41,7 +41,7 @@ pub(super) struct DefinitionsWriter {
     transactions: Option<Transactions>,
     /// Offset of the next record if no other writer has written since the last one.
     expected: Option<i64>,
-    stopping: Option<Stopping>,
+    stopping: CancellationToken,
 }
 
 impl DefinitionsWriter {
@@ -55,13 +55,13 @@ impl DefinitionsWriter {
             state,
             transactions: None,
             expected: None,
-            stopping: None,
+            stopping: CancellationToken::new(),
         })
     }
 
     /// Makes the writer stop retrying once a stop is requested.
-    pub fn stopped_by(self, stopping: Stopping) -> Self {
-        Self { stopping: Some(stopping), ..self }
+    pub fn stopped_by(self, stopping: CancellationToken) -> Self {
+        Self { stopping, ..self }
     }
 
     /// Checks that the topic exists and has one partition.
@@ -112,7 +112,7 @@ impl DefinitionsWriter {
                 Err(cut) => cut,
             };
             self.transactions = None;
-            let is_last = tries == TRIES || self.stopping.as_ref().is_some_and(Stopping::is_asked);
+            let is_last = tries == TRIES || self.stopping.is_cancelled();
             match cut {
                 Cut::Failed(error) => return Err(error),
                 Cut::Again { step, source } if is_last => {

@@ -14,7 +14,7 @@ pub const ROOMS: &[Room] = &[
     pure("id", &[]),
     pure("vocabulary", &[]),
     pure("json", &[]),
-    // Leaves with effects: the clock, readiness and stop, logs and metrics.
+    // Leaves with effects: the clock, readiness and signals, logs and metrics.
     room("time", &[]),
     room("lifecycle", &[]),
     room("telemetry", &[]),
@@ -30,14 +30,11 @@ pub const ROOMS: &[Room] = &[
     pure("rules", &["definition", "json", "vocabulary", "id"]),
     pure("matching", &["rules", "definition", "decode", "json", "vocabulary", "id"]),
     // It reads the definitions topic into the index of matching.
-    room("store", &["matching", "rules", "definition", "kafka", "lifecycle", "id"]),
+    room("store", &["matching", "rules", "definition", "kafka", "id"]),
     pure("render", &["rules", "definition", "decode", "json", "id"]),
     // A message contains its target: the endpoints and secrets of the definition.
     room("deliver", &["render", "rules", "definition", "receipt", "message_log", "lifecycle", "time", "id"]),
-    room(
-        "settle",
-        &["deliver", "render", "matching", "rules", "decode", "receipt", "message_log", "kafka", "lifecycle", "id"],
-    ),
+    room("settle", &["deliver", "render", "matching", "rules", "decode", "receipt", "message_log", "kafka", "id"]),
     // Reads dead letters.
     room("dead_letters", &["settle", "kafka", "id"]),
     // The state of endpoints over the group. Clock and topic are arguments.
@@ -150,6 +147,7 @@ pub const PURE_MODULES: &[&str] = &[
 /// Names that pure code may not use: the network, Kafka, the clock and random numbers.
 pub const EFFECTS: &[&str] = &[
     "tokio",
+    "tokio_util",
     "rdkafka",
     "hyper",
     "std::net::TcpStream",

@@ -12,7 +12,7 @@ use super::*;
 use crate::catalogue::Catalogue;
 use crate::dead_letters::Letters;
 use crate::definition::rules::Policy;
-use crate::lifecycle::{self, Readiness, Stop};
+use crate::lifecycle::Readiness;
 use crate::matching::Index;
 use crate::message_log::{self, MessageLog};
 use crate::redelivery::{Redrive, Resend};
@@ -24,7 +24,7 @@ use crate::telemetry::Metrics;
 struct Server {
     address: SocketAddr,
     readiness: Readiness,
-    stop: Stop,
+    stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
@@ -37,7 +37,7 @@ fn metrics() -> Metrics {
 async fn start() -> Server {
     let listener = Listener::bind(&Config { address: ([127, 0, 0, 1], 0).into() }).await.unwrap();
     let (address, readiness) = (listener.address(), Readiness::default());
-    let (stop, stopping) = lifecycle::stop();
+    let stop = CancellationToken::new();
     // Nothing listens on that port: metrics and health checks need no broker.
     let kafka = HashMap::from([("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned())]);
     let (index, catalogue) = (Arc::<Index>::default(), Arc::<Catalogue>::default());
@@ -59,7 +59,7 @@ async fn start() -> Server {
         guesses: Guesses::default(),
         shares: Shares::new(store::Config::default().max_account_writes),
     };
-    let serving = tokio::spawn(listener.serve(api.router(), stopping));
+    let serving = tokio::spawn(listener.serve(api.router(), stop.clone()));
     Server { address, readiness, stop, serving }
 }
 
@@ -168,7 +168,7 @@ async fn a_stop_ends_idle_connections_and_frees_the_address() {
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    server.stop.now();
+    server.stop.cancel();
     server.serving.await.unwrap();
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
