@@ -376,8 +376,3 @@ impl Drop for Lanes {
 fn endpoint(call: &Call) -> &Arc<Endpoint> {
     &call.message.target.endpoints[call.message.endpoint]
 }
-
-/// A number for the jitter. A call's id is a hash, so its bits are random enough. Each attempt uses other bits.
-fn random(call: &Call) -> u32 {
-    (call.message.call.0.as_u128() >> ((call.attempts + call.deferrals) * 5 % 24)) as u32
-}

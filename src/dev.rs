@@ -15,7 +15,6 @@ mod oracle;
 mod receiver;
 mod recent_messages;
 mod report;
-mod rng;
 mod sample;
 mod show;
 mod steady_rate;

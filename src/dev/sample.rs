@@ -8,12 +8,12 @@ mod rows;
 mod tests;
 mod words;
 
+use fastrand::Rng;
 use jiff::Timestamp;
 use serde::Serialize;
 
 pub(super) use self::event::SampleEvent;
-use self::rows::{Admin, Customer, Product, SampleOrder, SampleRow};
-use super::rng::Dice;
+use self::rows::{Admin, Customer, Product, SampleOrder, SampleRow, chance, pick};
 use crate::vocabulary::{EventSource, Operation};
 
 /// Max rows of a table. A full table deletes instead of inserting.
@@ -35,7 +35,7 @@ pub(super) struct Change {
 
 /// All sample tables.
 pub(super) struct Sample {
-    dice: Dice,
+    dice: Rng,
     made: u64,
     customers: Table<Customer>,
     admins: Table<Admin>,
@@ -46,7 +46,7 @@ pub(super) struct Sample {
 impl Sample {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            dice: Dice::new(seed),
+            dice: Rng::with_seed(seed),
             made: 0,
             customers: Table::default(),
             admins: Table::default(),
@@ -59,7 +59,7 @@ impl Sample {
     pub(super) fn next(&mut self, now: Timestamp) -> Change {
         self.made += 1;
         let id = format!("sample-{}", self.made);
-        match self.dice.below(100) {
+        match self.dice.u64(..100) {
             0..40 => self.orders.change(id, now, &mut self.dice),
             40..80 => self.customers.change(id, now, &mut self.dice),
             80..90 => self.admins.change(id, now, &mut self.dice),
@@ -81,10 +81,10 @@ impl<R> Default for Table<R> {
 }
 
 impl<R: SampleRow> Table<R> {
-    fn change(&mut self, id: String, now: Timestamp, dice: &mut Dice) -> Change {
-        let source = dice.chance(90).then(|| dice.pick(&EventSource::ALL));
+    fn change(&mut self, id: String, now: Timestamp, dice: &mut Rng) -> Change {
+        let source = chance(dice, 90).then(|| pick(dice, &EventSource::ALL));
         let made = Made { id, now, source };
-        match dice.below(100) {
+        match dice.u64(..100) {
             _ if self.rows.is_empty() => self.insert(made, dice),
             0..30 if self.rows.len() < MAX_ROWS => self.insert(made, dice),
             30..80 => self.update(made, dice),
@@ -92,7 +92,7 @@ impl<R: SampleRow> Table<R> {
         }
     }
 
-    fn insert(&mut self, made: Made, dice: &mut Dice) -> Change {
+    fn insert(&mut self, made: Made, dice: &mut Rng) -> Change {
         self.born += 1;
         let row = R::new(self.born, made.now, dice);
         let change = made.into_change(Operation::Insert, None, Some(&row), R::fires(Operation::Insert));
@@ -100,8 +100,8 @@ impl<R: SampleRow> Table<R> {
         change
     }
 
-    fn update(&mut self, made: Made, dice: &mut Dice) -> Change {
-        let index = dice.below(self.rows.len() as u64) as usize;
+    fn update(&mut self, made: Made, dice: &mut Rng) -> Change {
+        let index = dice.usize(..self.rows.len());
         let row = &mut self.rows[index];
         let before = row.clone();
         row.alter(dice);
@@ -109,8 +109,8 @@ impl<R: SampleRow> Table<R> {
         made.into_change(Operation::Update, Some(&before), Some(row), fires)
     }
 
-    fn delete(&mut self, made: Made, dice: &mut Dice) -> Change {
-        let index = dice.below(self.rows.len() as u64) as usize;
+    fn delete(&mut self, made: Made, dice: &mut Rng) -> Change {
+        let index = dice.usize(..self.rows.len());
         let row = self.rows.swap_remove(index);
         made.into_change(Operation::Delete, Some(&row), None, R::fires(Operation::Delete))
     }

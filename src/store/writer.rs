@@ -190,9 +190,7 @@ fn random(bytes: &mut [u8]) {
 /// Wait before the next try. Its random part keeps two writers from interrupting each other forever.
 fn wait_before(next_try: u32) -> Duration {
     let wait = FIRST_WAIT * 2_u32.pow(next_try - 1);
-    let mut chance = [0; 1];
-    random(&mut chance);
-    wait + wait * u32::from(chance[0]) / 256
+    wait + wait.mul_f64(fastrand::f64())
 }
 
 #[cfg(test)]

@@ -7,19 +7,21 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use harness::{Answer, Broker, Cluster, Instance, Position, Receiver, SECRET, Site, eventually};
 
 use crate::crashes::Crash;
 use crate::definitions::Definitions;
 use crate::feed::Feed;
 use crate::oracle::{Call, Oracle};
-use crate::random::Random;
 use crate::residents::{NEVER, RESIDENTS};
 use crate::verdict::Verdict;
 use crate::{OUTHOOK, from_environment, run_group, seed, turn};
 
 /// Environment variable with the duration of the steps in seconds. Optional.
 const SECONDS: &str = "OUTHOOK_CONSERVATION_SECONDS";
+
+const SOME: &str = "there is something to choose from";
 
 /// Pause between batches of row changes.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -67,7 +69,7 @@ fn without_kills_nothing_comes_twice() {
 
 /// The running parts, and the state of the disturbances.
 struct Chaos {
-    random: Random,
+    random: Rng,
     cluster: Cluster,
     broker: &'static Broker,
     site: Arc<Site>,
@@ -90,7 +92,7 @@ impl Chaos {
     fn run(instances: usize, seconds: u64, steps: &[Step]) -> Verdict {
         let _turn = turn();
         let seconds = from_environment(SECONDS).unwrap_or(seconds);
-        let mut chaos = Self::start(instances, Random(seed()));
+        let mut chaos = Self::start(instances, Rng::with_seed(seed()));
         let done = Arc::new(AtomicBool::new(false));
         let feeding = chaos.feed(done.clone());
         let mut deck = Vec::new();
@@ -103,14 +105,14 @@ impl Chaos {
             }
             let step = deck.pop().expect("just filled");
             chaos.step(step);
-            thread::sleep(Duration::from_millis(200 + chaos.random.below(1000) as u64));
+            thread::sleep(Duration::from_millis(200 + chaos.random.u64(..1000)));
         }
         done.store(true, Ordering::Release);
         feeding.join().expect("every row change is acknowledged");
         chaos.end()
     }
 
-    fn start(instances: usize, random: Random) -> Self {
+    fn start(instances: usize, random: Rng) -> Self {
         let cluster = Cluster::start(3).expect("three brokers start where one does");
         let broker = cluster.site_broker();
         let site = site(broker);
@@ -159,14 +161,14 @@ impl Chaos {
         let told = match step {
             Step::Mood => self.change_a_mood(),
             Step::Kill => {
-                let place = self.random.below(self.instances.len());
+                let place = self.random.usize(..self.instances.len());
                 self.judge().crashed(Crash::now(NOT_COMMITTED));
                 self.instances.swap_remove(place).kill();
                 self.start_anew();
                 "killed with -9".to_owned()
             }
             Step::Stop => {
-                let place = self.random.below(self.instances.len());
+                let place = self.random.usize(..self.instances.len());
                 let from = Instant::now();
                 let ended = self.instances.swap_remove(place).stop();
                 if ended.code != Some(0) {
@@ -207,9 +209,9 @@ impl Chaos {
             Answer::Late(Duration::from_millis(150), 200),
             Answer::Late(Duration::from_millis(900), 200),
         ];
-        let mood = self.random.pick(&moods);
+        let mood = self.random.choice(moods).expect(SOME);
         let moody: Vec<_> = moody().collect();
-        let path = self.random.pick(&moody);
+        let path = self.random.choice(moody).expect(SOME);
         self.receiver.answer(path, mood.clone());
         format!("{path} answers {mood:?}")
     }
@@ -221,14 +223,14 @@ impl Chaos {
             self.judge().crashed(Crash { from, to: Instant::now() + RECOVERY, not_committed: NOT_COMMITTED });
             return format!("{node} is back");
         }
-        let (node, signal) = (self.random.below(3), self.random.pick(&["KILL", "TERM"]));
+        let (node, signal) = (self.random.usize(..3), self.random.choice(["KILL", "TERM"]).expect(SOME));
         self.away = Some((node, Instant::now()));
         self.cluster.stop(node, signal);
         format!("{node} is away by SIG{signal}")
     }
 
     fn welcome_a_guest(&mut self) -> String {
-        let table = self.random.pick(&["orders", "returns"]);
+        let table = self.random.choice(["orders", "returns"]).expect(SOME);
         let coming = self.definitions.next_path();
         self.judge().expect(&coming, table);
         let path = self.definitions.welcome(&self.site, &self.receiver, table, self.instances.iter());
@@ -237,7 +239,7 @@ impl Chaos {
     }
 
     fn dismiss_a_guest(&mut self) -> String {
-        let delete = self.random.below(2) == 0;
+        let delete = self.random.bool();
         let Some(path) = self.definitions.dismiss(&self.site, delete, self.instances.iter()) else {
             return "there is no guest".to_owned();
         };

@@ -8,7 +8,6 @@ use harness::{Broker, Instance, Receiver, SECRET, Site, order, webhooks};
 
 use crate::crashes::Crash;
 use crate::oracle::Oracle;
-use crate::random::Random;
 use crate::verdict::Verdict;
 use crate::{OUTHOOK, from_environment, run_group, seed, turn};
 
@@ -27,14 +26,14 @@ fn nothing_is_lost_when_an_instance_is_killed_again_and_again() {
     let _turn = turn();
     let changes: usize = from_environment(CHANGES).unwrap_or(100_000);
     println!("{changes} changes");
-    let mut random = Random(seed());
+    let mut random = fastrand::Rng::with_seed(seed());
     let judged = Judged::start("classic", |_| {});
     let survivor = judged.site.start();
     let mut victim = judged.site.start();
     for kill in 0..KILLS {
         let (from, to) = (changes * kill / KILLS, changes * (kill + 1) / KILLS);
         // A random moment in the middle of this part's messages.
-        let moment = judged.delivered() + (to - from) * PATHS.len() / 8 * (1 + random.below(4)) / 2;
+        let moment = judged.delivered() + (to - from) * PATHS.len() / 8 * (1 + random.usize(..4)) / 2;
         judged.site.produce((from..to).map(order));
         harness::eventually("it is time for the kill", Duration::from_secs(120), || {
             (judged.delivered() >= moment).then_some(())

@@ -10,7 +10,6 @@ mod definitions;
 mod feed;
 mod kills;
 mod oracle;
-mod random;
 mod residents;
 mod verdict;
 

@@ -160,6 +160,7 @@ pub const EFFECTS: &[&str] = &[
     "SystemTime::now",
     "Uuid::new_v4",
     "ring::rand",
+    "fastrand",
     "crate::time",
 ];
 

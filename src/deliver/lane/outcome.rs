@@ -103,9 +103,8 @@ pub(in crate::deliver) fn conclude(
     let is_in_order = lane.key.is_in_order();
     let shown = shown(class, after.flatten(), &cause);
     lane.learn(if is_in_order { ordered::shown(shown, &cause) } else { shown }, took);
-    let (target, random) = (&held.call.message.target, crate::deliver::random(&held.call));
-    let schedule = &lane.shared.schedule;
-    let next = after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, random));
+    let (target, schedule) = (&held.call.message.target, &lane.shared.schedule);
+    let next = after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, fastrand::u32(..)));
     let (next, cause) = if is_in_order { ordered::next(lane, &held, took, next, cause) } else { (next, cause) };
     let (status, wait) = match next {
         Some(NextAttempt::Moment(wait) | NextAttempt::Wait(wait)) => (CallStatus::WillRetry, Some(wait)),

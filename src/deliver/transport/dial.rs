@@ -1,6 +1,5 @@
 //! Opens connections: looks the name up, checks the addresses, connects, does the handshakes.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -158,9 +157,7 @@ impl Dialer {
 
 /// The maximum less up to a fifth, so that connections which were opened together are not closed together.
 fn jittered(max: Duration) -> Duration {
-    // Each `RandomState` has different keys.
-    let random = RandomState::new().hash_one(0) as u32;
-    max - (max / 5).mul_f64(f64::from(random) / f64::from(u32::MAX))
+    max - (max / 5).mul_f64(fastrand::f64())
 }
 
 async fn http1<S>(stream: S, opened: ConnectionInfo) -> Result<Connection, AttemptFailure>

@@ -2,21 +2,21 @@
 //!
 //! The rules for events are written by hand after `webhooks.yaml`. They use no code of the checked program.
 
+use fastrand::Rng;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::event::SampleEvent;
 use super::words;
-use crate::dev::rng::Dice;
 use crate::vocabulary::{EventSource, Operation};
 
 /// One row of a sample table.
 pub(super) trait SampleRow: Clone + PartialEq + Serialize {
     const TABLE: &'static str;
 
-    fn new(number: u64, now: Timestamp, dice: &mut Dice) -> Self;
+    fn new(number: u64, now: Timestamp, dice: &mut Rng) -> Self;
     /// Changes one or two fields, sometimes to the same values.
-    fn alter(&mut self, dice: &mut Dice);
+    fn alter(&mut self, dice: &mut Rng);
     fn key(&self) -> String;
     /// The events that this update fires, if they accept its source.
     fn update_fires(before: &Self, after: &Self, source: Option<EventSource>) -> Vec<SampleEvent>;
@@ -57,28 +57,28 @@ pub(super) struct Customer {
 impl SampleRow for Customer {
     const TABLE: &'static str = "MyCustomers";
 
-    fn new(number: u64, _now: Timestamp, dice: &mut Dice) -> Self {
+    fn new(number: u64, _now: Timestamp, dice: &mut Rng) -> Self {
         Self {
             id: number,
-            first_name: dice.pick(words::FIRST_NAMES),
-            last_name: dice.pick(words::LAST_NAMES),
+            first_name: pick(dice, words::FIRST_NAMES),
+            last_name: pick(dice, words::LAST_NAMES),
             email: format!("customer{number}@example.com"),
-            company: dice.chance(60).then(|| dice.pick(words::COMPANIES)),
-            city: dice.pick(words::CITIES),
-            credit_limit: Money(dice.below(1_000_000)),
-            newsletter: dice.chance(30),
+            company: chance(dice, 60).then(|| pick(dice, words::COMPANIES)),
+            city: pick(dice, words::CITIES),
+            credit_limit: Money(dice.u64(..1_000_000)),
+            newsletter: chance(dice, 30),
             notes: text(dice),
         }
     }
 
-    fn alter(&mut self, dice: &mut Dice) {
-        match dice.below(10) {
-            0..=2 => self.last_name = dice.pick(words::LAST_NAMES),
-            3 => self.first_name = dice.pick(words::FIRST_NAMES),
-            4 => self.city = dice.pick(words::CITIES),
-            5 => self.credit_limit = Money(dice.below(1_000_000)),
+    fn alter(&mut self, dice: &mut Rng) {
+        match dice.u64(..10) {
+            0..=2 => self.last_name = pick(dice, words::LAST_NAMES),
+            3 => self.first_name = pick(dice, words::FIRST_NAMES),
+            4 => self.city = pick(dice, words::CITIES),
+            5 => self.credit_limit = Money(dice.u64(..1_000_000)),
             6 => self.newsletter = !self.newsletter,
-            7 => self.company = dice.chance(80).then(|| dice.pick(words::COMPANIES)),
+            7 => self.company = chance(dice, 80).then(|| pick(dice, words::COMPANIES)),
             8 => self.notes = text(dice),
             _ => {}
         }
@@ -115,18 +115,18 @@ pub(super) struct Admin {
 impl SampleRow for Admin {
     const TABLE: &'static str = "Admins";
 
-    fn new(number: u64, _now: Timestamp, dice: &mut Dice) -> Self {
+    fn new(number: u64, _now: Timestamp, dice: &mut Rng) -> Self {
         Self {
             id: number,
-            message_to: dice.pick(words::FIRST_NAMES),
-            message_from: dice.pick(words::LAST_NAMES),
-            message_title: dice.pick(words::TITLES),
+            message_to: pick(dice, words::FIRST_NAMES),
+            message_from: pick(dice, words::LAST_NAMES),
+            message_title: pick(dice, words::TITLES),
             message: text(dice),
             read: false,
         }
     }
 
-    fn alter(&mut self, _dice: &mut Dice) {
+    fn alter(&mut self, _dice: &mut Rng) {
         self.read = true;
     }
 
@@ -163,27 +163,27 @@ pub(super) struct SampleOrder {
 impl SampleRow for SampleOrder {
     const TABLE: &'static str = "Orders";
 
-    fn new(number: u64, now: Timestamp, dice: &mut Dice) -> Self {
-        let quantity = 1 + dice.below(12);
+    fn new(number: u64, now: Timestamp, dice: &mut Rng) -> Self {
+        let quantity = 1 + dice.u64(..12);
         Self {
             id: number,
-            customer: format!("{} {}", dice.pick(words::FIRST_NAMES), dice.pick(words::LAST_NAMES)),
-            product: dice.pick(words::PRODUCTS),
+            customer: format!("{} {}", pick(dice, words::FIRST_NAMES), pick(dice, words::LAST_NAMES)),
+            product: pick(dice, words::PRODUCTS),
             quantity,
-            total: Money(quantity * (199 + dice.below(20_000))),
-            currency: dice.pick(words::CURRENCIES),
+            total: Money(quantity * (199 + dice.u64(..20_000))),
+            currency: pick(dice, words::CURRENCIES),
             status: words::ORDER_STATES[0],
-            note: dice.chance(25).then(|| text(dice)),
+            note: chance(dice, 25).then(|| text(dice)),
             placed_at: format!("{now:.0}"),
         }
     }
 
-    fn alter(&mut self, dice: &mut Dice) {
-        match dice.below(10) {
-            0..=4 => self.status = dice.pick(words::ORDER_STATES),
-            5..=6 => self.quantity = 1 + dice.below(12),
-            7 => self.note = dice.chance(50).then(|| text(dice)),
-            8 => self.total = Money(199 + dice.below(240_000)),
+    fn alter(&mut self, dice: &mut Rng) {
+        match dice.u64(..10) {
+            0..=4 => self.status = pick(dice, words::ORDER_STATES),
+            5..=6 => self.quantity = 1 + dice.u64(..12),
+            7 => self.note = chance(dice, 50).then(|| text(dice)),
+            8 => self.total = Money(199 + dice.u64(..240_000)),
             _ => {}
         }
     }
@@ -227,13 +227,13 @@ pub(super) struct Product {
 impl SampleRow for Product {
     const TABLE: &'static str = "Products";
 
-    fn new(number: u64, _now: Timestamp, dice: &mut Dice) -> Self {
-        let (name, price, in_stock) = (dice.pick(words::PRODUCTS), Money(199 + dice.below(20_000)), dice.below(500));
+    fn new(number: u64, _now: Timestamp, dice: &mut Rng) -> Self {
+        let (name, price, in_stock) = (pick(dice, words::PRODUCTS), Money(199 + dice.u64(..20_000)), dice.u64(..500));
         Self { sku: number, name, price, in_stock }
     }
 
-    fn alter(&mut self, dice: &mut Dice) {
-        self.in_stock = dice.below(500);
+    fn alter(&mut self, dice: &mut Rng) {
+        self.in_stock = dice.u64(..500);
     }
 
     fn key(&self) -> String {
@@ -249,8 +249,18 @@ impl SampleRow for Product {
     }
 }
 
+/// True in `percent` of 100 cases.
+pub(super) fn chance(dice: &mut Rng, percent: u64) -> bool {
+    dice.u64(..100) < percent
+}
+
+/// One of the choices, which must not be empty.
+pub(super) fn pick<T: Copy>(dice: &mut Rng, choices: &[T]) -> T {
+    choices[dice.usize(..choices.len())]
+}
+
 /// One to three sentences, rarely 40.
-fn text(dice: &mut Dice) -> String {
-    let sentences = if dice.chance(3) { 40 } else { 1 + dice.below(3) };
-    (0..sentences).map(|_| dice.pick(words::SENTENCES)).collect::<Vec<_>>().join(" ")
+fn text(dice: &mut Rng) -> String {
+    let sentences = if chance(dice, 3) { 40 } else { 1 + dice.u64(..3) };
+    (0..sentences).map(|_| pick(dice, words::SENTENCES)).collect::<Vec<_>>().join(" ")
 }

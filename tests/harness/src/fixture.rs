@@ -12,12 +12,8 @@ pub fn order(number: usize) -> (String, String) {
 
 /// An [`order`] with an item of `bytes` bytes that compression hardly reduces.
 pub fn large_order(number: usize, bytes: usize) -> (String, String) {
-    let mut state = number as u64 + 1;
-    let letters = std::iter::from_fn(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Some((b'a' + (state >> 33) as u8 % 26) as char)
-    });
-    let item: String = letters.take(bytes).collect();
+    let mut rng = fastrand::Rng::with_seed(number as u64);
+    let item: String = (0..bytes).map(|_| rng.lowercase()).collect();
     let (key, change) = order(number);
     (key, change.replace("Café au lait", &item))
 }
