@@ -1,76 +1,37 @@
-//! Latency histogram with buckets that grow with the value: percentiles of any number of latencies in fixed memory.
+//! Latency histogram: percentiles of any number of latencies in fixed memory.
 
 use std::time::Duration;
 
-/// Buckets per power of two: a percentile is at most one part in 32 too high.
-const STEPS: u64 = 32;
-/// Up to 2^40 microseconds, about 12 days; a longer latency counts as that.
-const BUCKETS: usize = (STEPS * 36) as usize;
+use hdrhistogram::Histogram;
 
-/// A histogram of durations with a precision of one microsecond below 64 µs, and of 3 % above.
+/// Longest latency in microseconds, about 12 days; a longer one counts as that.
+const LONGEST: u64 = 1 << 40;
+
+/// A histogram of durations in microseconds with two significant digits.
 #[derive(Clone)]
-pub(super) struct Latencies {
-    buckets: Box<[u64; BUCKETS]>,
-    count: u64,
-}
+pub(super) struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { buckets: Box::new([0; BUCKETS]), count: 0 }
+        Self(Histogram::new_with_bounds(1, LONGEST, 2).expect("the bounds and digits are in the range of the library"))
     }
 }
 
 impl Latencies {
     pub(super) fn record(&mut self, latency: Duration) {
-        self.buckets[bucket(latency.as_micros() as u64)] += 1;
-        self.count += 1;
+        self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// The smallest bucket end that at least `part` (0 to 1) of the recorded durations do not exceed. None if nothing
-    /// is recorded.
+    /// A duration that at least `part` (0 to 1) of the recorded ones do not exceed: at most 1 % above the smallest
+    /// such. None if nothing is recorded.
     pub(super) fn percentile(&self, part: f64) -> Option<Duration> {
-        let rank = ((self.count as f64 * part).ceil() as u64).max(1);
-        let mut seen = 0;
-        let index = self.buckets.iter().position(|count| {
-            seen += count;
-            seen >= rank
-        })?;
-        Some(Duration::from_micros(upper_end(index)))
+        (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_quantile(part)))
     }
-}
-
-/// Bucket of a value. Values below 32 have a bucket each; above, each power of two is divided into 32 buckets.
-fn bucket(micros: u64) -> usize {
-    if micros < STEPS {
-        return micros as usize;
-    }
-    let power = u64::from(micros.ilog2() - STEPS.ilog2());
-    let index = power * STEPS + (micros >> power);
-    (index as usize).min(BUCKETS - 1)
-}
-
-/// The greatest value of a bucket.
-fn upper_end(index: usize) -> u64 {
-    let index = index as u64;
-    if index < STEPS {
-        return index;
-    }
-    let power = index / STEPS - 1;
-    ((index - power * STEPS + 1) << power) - 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bucket_holds_its_upper_end_and_not_the_next_value() {
-        for index in 0..BUCKETS - 1 {
-            assert_eq!(bucket(upper_end(index)), index);
-            assert_eq!(bucket(upper_end(index) + 1), index + 1);
-        }
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
-    }
 
     #[test]
     fn percentiles_are_close_and_never_too_low() {
@@ -81,5 +42,14 @@ mod tests {
             let found = latencies.percentile(part).unwrap().as_millis();
             assert!((exact..=exact + exact / 32).contains(&found), "p{part}: {found}");
         }
+    }
+
+    #[test]
+    fn any_latency_is_recorded() {
+        let mut latencies = Latencies::default();
+        latencies.record(Duration::ZERO);
+        assert_eq!(latencies.percentile(0.99), Some(Duration::ZERO));
+        latencies.record(Duration::MAX);
+        assert!(latencies.percentile(0.99).unwrap() >= Duration::from_micros(LONGEST));
     }
 }
