@@ -37,7 +37,7 @@ pub use self::config::{Access, Config, TokenSecret};
 pub use self::listener::{BindError, Listener, try_out};
 pub use self::oauth::Guesses;
 pub use self::openapi::openapi;
-pub use self::rest::{AttemptShown, LetterShown, MessageShown, OpenedShown};
+pub use self::rest::{AttemptShown, EndpointState, LetterShown, MessageShown, OpenedShown};
 pub use self::shares::Shares;
 
 /// Everything that request handlers use.

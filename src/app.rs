@@ -98,7 +98,7 @@ impl App {
         let settle = Settle::new(sections_of_settle(config), &kafka, index.clone(), disabling(&store), log)?;
         let lanes = Lanes::new(config.delivery.clone(), waiting_topics(config), settle.clone())?;
         let (catalogue, endpoints) = (Arc::<Catalogue>::default(), Endpoints::new(lanes.clone()));
-        let stats = Stats::start(&config.stats, &client, index.clone(), (catalogue.clone(), endpoints.clone()))?;
+        let stats = Stats::start(&config.stats, &client, index.clone(), catalogue.clone(), endpoints.clone())?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
         let stages = Stages {
             sources: sources(config).map(|source| (source.clone(), Arc::new(source.settings()))).collect(),

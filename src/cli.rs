@@ -24,6 +24,7 @@ mod time_arg;
 mod topics;
 mod waiting;
 
+use std::fmt::Display;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -118,6 +119,19 @@ impl Terminal {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { is_one, colours: is_one && !unwanted }
     }
+
+    /// Shows the progress of a command if a person may be reading.
+    fn show_progress(self, progress: impl Display) {
+        if self.is_one {
+            // If standard error is closed, nobody wants the progress.
+            let _ = write!(std::io::stderr(), "{progress}");
+        }
+    }
+
+    /// Clears the progress before other output.
+    fn clear_progress(self) {
+        self.show_progress("\r\x1b[K");
+    }
 }
 
 /// Runs the whole program, from the arguments to the exit code.
@@ -209,12 +223,12 @@ fn read_secret(reference: SecretReference<'_>) -> Result<String, SecretError> {
 }
 
 /// Stamp of who changed something, and when: the time in RFC 3339 with 7 decimals, as the API writes it.
-fn stamp(by: &str) -> Stamp {
+pub(crate) fn stamp(by: &str) -> Stamp {
     Stamp::new(Timestamp::now(), by)
 }
 
 /// Fills `bytes` with random values.
-fn random(bytes: &mut [u8]) {
+pub(crate) fn random(bytes: &mut [u8]) {
     SystemRandom::new().fill(bytes).expect("every supported system provides random bytes");
 }
 

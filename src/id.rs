@@ -105,7 +105,6 @@ impl TableId {
 
 /// An account's id: any non-empty text. An account is the tenant that webhooks, tables and row changes belong to.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
 pub struct AccountId(Arc<str>);
 
 impl AccountId {
@@ -124,12 +123,6 @@ impl Default for AccountId {
 impl From<String> for AccountId {
     fn from(text: String) -> Self {
         Self(text.into())
-    }
-}
-
-impl From<AccountId> for String {
-    fn from(id: AccountId) -> String {
-        id.as_str().to_owned()
     }
 }
 

@@ -102,7 +102,8 @@ impl Stats {
         config: &Config,
         kafka: &HashMap<String, String>,
         index: Arc<Index>,
-        (catalogue, endpoints): (Arc<Catalogue>, Arc<Endpoints>),
+        catalogue: Arc<Catalogue>,
+        endpoints: Arc<Endpoints>,
     ) -> Result<Arc<Self>, Error> {
         let topic = config.topic.clone();
         let of_log = crate::store::Config { topic: topic.clone(), ..crate::store::Config::default() };

@@ -18,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::dead_letters::{LetterShown, OpenedShown};
+pub use self::endpoints::EndpointState;
 pub use self::messages::{AttemptShown, MessageShown};
 use self::shapes::Counts;
 use super::Api;

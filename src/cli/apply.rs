@@ -88,7 +88,7 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
         WriteError::Refused(problems) => ApplyError::Refused { path, problems },
         error => ApplyError::Write(error),
     })?;
-    let told = io::stdout().write_all(report(&plan, (dry_run, prune), io::stdout().is_terminal()).as_bytes());
+    let told = io::stdout().write_all(report(&plan, dry_run, prune, io::stdout().is_terminal()).as_bytes());
     told.map_err(if dry_run || plan.is_empty() { ApplyError::Output } else { ApplyError::Untold })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -134,7 +134,7 @@ impl ApplyRequest {
 }
 
 /// Text of the changes, with the new secrets, which are shown nowhere else.
-fn report(plan: &Plan, (dry_run, prune): (bool, bool), colour: bool) -> String {
+fn report(plan: &Plan, dry_run: bool, prune: bool, colour: bool) -> String {
     let mut report = if plan.is_empty() { "nothing to change\n".to_owned() } else { Diff { plan, colour }.to_string() };
     if plan.unnamed > 0 {
         let more =

@@ -83,7 +83,7 @@ async fn online(config: &Config, report: &mut CheckReport) -> Result<(), Command
     if definitions_usable {
         definitions(config, report).await?;
     }
-    sources(config, (&cluster, &access), report);
+    sources(config, &cluster, &access, report);
     if !access.lacks(ResourceKind::Group, &config.kafka.group, AclOperation::Read) {
         unread(config, &cluster, report).await;
     }
@@ -119,7 +119,7 @@ async fn other_groups(config: &Config, cluster: &Cluster, report: &mut CheckRepo
 }
 
 /// Reports the topics that each source reads now.
-fn sources(config: &Config, (cluster, access): (&Cluster, &AccessReport), report: &mut CheckReport) {
+fn sources(config: &Config, cluster: &Cluster, access: &AccessReport, report: &mut CheckReport) {
     let (mut topics, mut partitions) = (0, 0);
     let noticed = config.kafka.metadata_refresh();
     let soon = match config.kafka.group_protocol {

@@ -65,7 +65,7 @@ pub(super) async fn run(
         DeadLetters::Redrive(args) => {
             let definitions = store::end(&config.definitions, &kafka).await?;
             let redrive = Redrive::new(&config.dead_letters, &config.retries, &kafka);
-            return redrive::run(*args, (&letters, &redrive), definitions, terminal).await;
+            return redrive::run(*args, &letters, &redrive, definitions, terminal).await;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,5 @@
 //! `outhook endpoints`: lists endpoints with their state and waiting calls, and orders retries now.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use serde::Serialize;
 
 use super::text::{WRITES, endpoint, or_none, printable, table};
 use super::{CommandFailure, print};
+use crate::api::EndpointState;
 use crate::config::Config;
 use crate::dead_letters::UrlPrefix;
 use crate::deliver::line_of;
@@ -123,22 +123,10 @@ struct EndpointUrl {
 struct EndpointJson<'a> {
     /// Scheme, host and port: the rest of a URL may be secret.
     endpoint: &'a str,
-    account_id: String,
-    webhook_id: String,
-    state: &'static str,
-    /// RFC 3339.
-    fails_since: Option<String>,
-    class: Option<&'a str>,
-    cause: Option<&'a str>,
-    breaker: &'static str,
-    instances: usize,
-    concurrency: usize,
-    under_way: usize,
-    queued: usize,
-    waiting: usize,
-    /// Waiting calls by topic: `overflow`, or the delay of a retry topic.
-    waiting_in: &'a BTreeMap<String, usize>,
-    oldest_waiting_since: Option<String>,
+    account_id: &'a str,
+    webhook_id: &'a str,
+    #[serde(flatten)]
+    state: EndpointState,
 }
 
 /// # Errors
@@ -158,13 +146,16 @@ async fn list(args: &EndpointListArgs, config: &Config) -> Result<ExitCode, Comm
     found.retain(|(_, status)| !args.failing || status.failing_on > 0);
     found.sort_by_key(|(_, status)| std::cmp::Reverse((status.failing_on > 0, status.waiting_calls())));
     if args.json {
-        let json = |(url, status): &(&EndpointUrl, EndpointStatus)| {
-            serde_json::to_string(&EndpointJson::of(url, status)).expect("an endpoint has only texts and numbers")
-                + "\n"
-        };
-        return print(&found.iter().map(json).collect::<String>());
+        return print(&found.into_iter().map(json_line).collect::<String>());
     }
     print(&text(&found, &group, now_ms))
+}
+
+fn json_line((url, status): (&EndpointUrl, EndpointStatus)) -> String {
+    let EndpointUrl { account, webhook, shown, .. } = url;
+    let state = EndpointState::of(status, time);
+    let json = EndpointJson { endpoint: shown, account_id: account.as_str(), webhook_id: webhook.as_str(), state };
+    serde_json::to_string(&json).expect("an endpoint has only texts and numbers") + "\n"
 }
 
 async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, CommandFailure> {
@@ -236,26 +227,4 @@ fn text(found: &[(&EndpointUrl, EndpointStatus)], group: &Group, now_ms: i64) ->
 
 fn time(ms: i64) -> Option<String> {
     Some(Timestamp::from_second(ms.div_euclid(1000)).ok()?.to_string())
-}
-
-impl<'a> EndpointJson<'a> {
-    fn of(url: &'a EndpointUrl, status: &'a EndpointStatus) -> Self {
-        Self {
-            endpoint: &url.shown,
-            account_id: url.account.to_string(),
-            webhook_id: url.webhook.to_string(),
-            state: status.state(),
-            fails_since: status.fails_since_ms.and_then(time),
-            class: status.cause.as_ref().map(|(class, _)| &**class),
-            cause: status.cause.as_ref().map(|(_, text)| &**text),
-            breaker: status.breaker.as_str(),
-            instances: status.instances,
-            concurrency: status.concurrency,
-            under_way: status.under_way,
-            queued: status.queued,
-            waiting: status.waiting_calls(),
-            waiting_in: &status.waiting,
-            oldest_waiting_since: status.oldest_ms.and_then(time),
-        }
-    }
 }

@@ -135,10 +135,14 @@ impl<P: Pages> PagedSearch<P> {
         if self.at_end {
             return Ok(None);
         }
-        self.tell();
+        if self.is_long() {
+            self.terminal.show_progress(format_args!("{} records searched, continuing", self.looked_at));
+        }
         let bounds = Bounds { found: count.min(FOUND), bytes: BYTES, time: TIME };
         let page = self.pages.page(self.from.take(), bounds).await;
-        self.clear();
+        if self.is_long() {
+            self.terminal.clear_progress();
+        }
         let Page { found, next, looked_at } = page?;
         self.looked_at += looked_at;
         (self.at_end, self.from) = (next.is_none(), next);
@@ -161,16 +165,8 @@ impl<P: Pages> PagedSearch<P> {
         self.at_end
     }
 
-    /// Shows the progress while the next page is read. The line is cleared before other output.
-    fn tell(&self) {
-        if self.terminal.is_one && self.started.elapsed() >= TIME {
-            let _ = write!(io::stderr(), "{} records searched, continuing", self.looked_at);
-        }
-    }
-
-    fn clear(&self) {
-        if self.terminal.is_one && self.started.elapsed() >= TIME {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+    /// Whether the search has taken so long that its progress is shown.
+    fn is_long(&self) -> bool {
+        self.started.elapsed() >= TIME
     }
 }

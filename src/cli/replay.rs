@@ -125,7 +125,8 @@ pub(super) async fn run(args: Args, config: &Config, terminal: Terminal) -> Resu
     let replay = Replay::new(&args.topic, journal, stages(&source, &chosen, config)?);
     let spans = spans(&args, range.as_ref(), &replay, &mut told).await?;
     told.begins(&chosen, &spans);
-    let outcome = go_through(&args, spans, (&replay, due.as_ref(), as_of), &mut signals, &mut told).await;
+    let outcome =
+        go_through(&args, spans, &replay, due.as_ref().map(|due| (due, as_of)), &mut signals, &mut told).await;
     told.end(outcome)
 }
 
@@ -149,7 +150,8 @@ enum Stopped {
 async fn go_through(
     args: &Args,
     mut left: Spans,
-    (replay, due, definitions): (&Replay, Option<&RetryTopicProducer>, i64),
+    replay: &Replay,
+    due: Option<(&RetryTopicProducer, i64)>,
     signals: &mut Signals,
     told: &mut ReplayProgress<'_>,
 ) -> ReplayOutcome {
@@ -166,7 +168,7 @@ async fn go_through(
             Err(error) => return stop(left, Stopped::Error(error.into())),
         };
         let mut signal = None;
-        if let Some(due) = due {
+        if let Some((due, definitions)) = due {
             let mut writing = pin!(due.write(std::mem::take(&mut page.calls), definitions));
             let unwritten = loop {
                 tokio::select! {

@@ -61,7 +61,7 @@ fn topic_names(config: &Config) -> Vec<ConfigProblem> {
         .filter(|(_, topic)| !is_topic_name(topic))
         .map(|(key, topic)| {
             let help = "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -; write a regular expression in topics_regex";
-            ConfigProblem::with(&key, format!("{key} has {topic:?}, which is not a valid topic name"), help)
+            ConfigProblem::of_key(key, format!("has {topic:?}, which is not a valid topic name"), help)
         })
         .collect()
 }
@@ -121,9 +121,9 @@ fn replication(config: &Config) -> impl Iterator<Item = ConfigProblem> {
     ];
     factors.into_iter().filter_map(|(key, factor)| {
         let factor = factor.filter(|factor| !(1..=i32::from(i16::MAX)).contains(factor))?;
-        Some(ConfigProblem::with(
+        Some(ConfigProblem::of_key(
             key,
-            format!("{key} is {factor}, but a topic has at least one replica"),
+            format!("is {factor}, but a topic has at least one replica"),
             "remove it to use the broker's default.replication.factor",
         ))
     })
@@ -134,9 +134,9 @@ fn replication(config: &Config) -> impl Iterator<Item = ConfigProblem> {
 fn drain(config: &Config) -> Option<ConfigProblem> {
     let (deadline, limit) = (config.drain.deadline, config.kafka.max_poll_interval());
     (deadline >= limit).then(|| {
-        let message = format!(
-            "drain.deadline is {deadline:?}, but max.poll.interval.ms is {limit:?}: the group would remove a draining instance as stuck"
+        let wrong = format!(
+            "is {deadline:?}, but max.poll.interval.ms is {limit:?}: the group would remove a draining instance as stuck"
         );
-        ConfigProblem::with("drain.deadline", message, "lower drain.deadline, or raise max.poll.interval.ms in [kafka.properties]")
+        ConfigProblem::of_key("drain.deadline", wrong, "lower drain.deadline, or raise max.poll.interval.ms in [kafka.properties]")
     })
 }

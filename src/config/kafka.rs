@@ -9,6 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use serde::Deserialize;
 
+use super::limits::{NO_RECORDS, OVER_ZERO};
 use super::properties::is_secret;
 use super::{ConfigProblem, Memory, Properties};
 use crate::source;
@@ -220,30 +221,22 @@ impl Kafka {
     /// Finds the problems of the section alone.
     pub(super) fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
+        let mut add = |key, wrong, help| problems.push(ConfigProblem::of_key(key, wrong, help));
         if self.brokers.trim().is_empty() {
             let help = "set it to host:port of one or more brokers, in the file or as OUTHOOK__KAFKA__BROKERS";
-            problems.push(ConfigProblem::with("kafka.brokers", "kafka.brokers is not set", help));
+            add("kafka.brokers", "is not set", help);
         }
         for (key, value) in [("kafka.group", Some(&self.group)), ("kafka.instance_id", self.instance_id.as_ref())] {
             if value.is_some_and(|value| value.trim().is_empty()) {
-                problems.push(ConfigProblem::with(key, format!("{key} is empty"), "set it to a name, or remove it"));
+                add(key, "is empty", "set it to a name, or remove it");
             }
         }
         if self.commit_interval.is_zero() {
-            let message = "kafka.commit_interval is 0s, so offsets would be committed without a pause";
-            problems.push(ConfigProblem::with(
-                "kafka.commit_interval",
-                message,
-                "set it to 100ms or more; 250ms is the default",
-            ));
+            let wrong = "is 0s, so offsets would be committed without a pause";
+            add("kafka.commit_interval", wrong, "set it to 100ms or more; 250ms is the default");
         }
         if self.max_uncommitted == 0 {
-            let message = "kafka.max_uncommitted is 0, so no record could ever be read";
-            problems.push(ConfigProblem::with(
-                "kafka.max_uncommitted",
-                message,
-                "set it to a value over 0, or remove it",
-            ));
+            add("kafka.max_uncommitted", NO_RECORDS, OVER_ZERO);
         }
         problems.extend(self.session_problem());
         let owned = self.owned_properties();
@@ -257,29 +250,26 @@ impl Kafka {
 
     fn session_problem(&self) -> Option<ConfigProblem> {
         let session = self.session_timeout();
-        let (message, help) = if self.group_protocol == GroupProtocol::Consumer {
+        let (wrong, help) = if self.group_protocol == GroupProtocol::Consumer {
             self.session_timeout?;
             (
-                format!(
-                    "kafka.session_timeout is {session:?}, but with kafka.group_protocol = \"consumer\" the broker decides"
-                ),
-                "remove it and set group.consumer.session.timeout.ms at the broker, or use \"classic\"".to_owned(),
+                format!("is {session:?}, but with kafka.group_protocol = \"consumer\" the broker decides"),
+                "remove it and set group.consumer.session.timeout.ms at the broker, or use \"classic\"",
             )
         } else if session.is_zero() {
             (
-                "kafka.session_timeout is 0s, so the group would remove every member as dead".to_owned(),
-                "set it to a value over 0; 10s is the default".to_owned(),
+                "is 0s, so the group would remove every member as dead".to_owned(),
+                "set it to a value over 0; 10s is the default",
             )
         } else if session > self.max_poll_interval() {
-            let limit = self.max_poll_interval();
             (
-                format!("kafka.session_timeout is {session:?}, longer than max.poll.interval.ms, {limit:?}"),
-                "lower session_timeout, or raise max.poll.interval.ms in [kafka.properties]".to_owned(),
+                format!("is {session:?}, longer than max.poll.interval.ms, {:?}", self.max_poll_interval()),
+                "lower session_timeout, or raise max.poll.interval.ms in [kafka.properties]",
             )
         } else {
             return None;
         };
-        Some(ConfigProblem::with("kafka.session_timeout", message, help))
+        Some(ConfigProblem::of_key("kafka.session_timeout", wrong, help))
     }
 
     fn owned_properties(&self) -> Vec<ConfigProblem> {

@@ -44,6 +44,9 @@ impl Default for Memory {
     }
 }
 
+pub(super) const NO_RECORDS: &str = "is 0, so no record could ever be read";
+pub(super) const OVER_ZERO: &str = "set it to a value over 0, or remove it";
+
 impl Memory {
     pub fn budget_bytes(&self) -> u64 {
         self.budget_mib.saturating_mul(1024 * 1024)
@@ -62,13 +65,7 @@ impl Memory {
         values
             .into_iter()
             .filter(|(_, value)| *value == 0)
-            .map(|(key, _)| {
-                ConfigProblem::with(
-                    key,
-                    format!("{key} is 0, so no record could ever be read"),
-                    "set it to a value over 0, or remove it",
-                )
-            })
+            .map(|(key, _)| ConfigProblem::of_key(key, NO_RECORDS, OVER_ZERO))
             .collect()
     }
 }

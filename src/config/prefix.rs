@@ -27,8 +27,8 @@ impl Topics {
     pub(super) fn problems(&self) -> Option<ConfigProblem> {
         let Self { prefix } = self;
         (!contradictions::is_topic_name(prefix)).then(|| {
-            let message = format!("topics.prefix is {prefix:?}, which can't start a topic name");
-            ConfigProblem::with("topics.prefix", message, "use 1 to 249 of the characters a-z A-Z 0-9 . _ -")
+            let wrong = format!("is {prefix:?}, which can't start a topic name");
+            ConfigProblem::of_key("topics.prefix", wrong, "use 1 to 249 of the characters a-z A-Z 0-9 . _ -")
         })
     }
 }

@@ -24,6 +24,12 @@ impl ConfigProblem {
         Self { location: String::new(), key: key.into(), message: message.into(), help: Some(help.into()) }
     }
 
+    /// A problem of a key, whose message is the key and what is wrong with it.
+    pub fn of_key(key: impl Into<String>, wrong: impl fmt::Display, help: impl Into<String>) -> Self {
+        let key = key.into();
+        Self { message: format!("{key} {wrong}"), location: String::new(), key, help: Some(help.into()) }
+    }
+
     /// A problem found by the check of a part: a sentence that starts with the key and contains the fix.
     pub fn of_part(invalid: impl Error) -> Self {
         let message = invalid.to_string();

@@ -92,6 +92,18 @@ impl<'d, 'i> ValueReader<'d, 'i> {
         secrets::resolved(text).map_err(de::Error::custom)
     }
 
+    /// A text from the environment is parsed as a number or a boolean.
+    fn visit_scalar<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Fault> {
+        if let DeValue::String(text) = self.value.get_ref()
+            && self.is_of_environment()
+            && let Ok(value) = DeValue::parse(text).map(Spanned::into_inner)
+            && matches!(value, DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_))
+        {
+            return self.visit(&value, visitor);
+        }
+        self.deserialize_any(visitor)
+    }
+
     fn visit<'de, V: Visitor<'de>>(&self, value: &DeValue<'_>, visitor: V) -> Result<V::Value, Fault> {
         match value {
             DeValue::String(text) => visitor.visit_str(&self.text(text)?),
@@ -119,6 +131,15 @@ impl<'d, 'i> ValueReader<'d, 'i> {
     }
 }
 
+/// Methods for numbers and booleans.
+macro_rules! scalars {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            self.visit_scalar(visitor)
+        }
+    )*};
+}
+
 impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
     type Error = Fault;
 
@@ -130,42 +151,7 @@ impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
         }
     }
 
-    /// A text from the environment is parsed as a number or a boolean.
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        match self.value.get_ref() {
-            DeValue::String(text) if self.is_of_environment() => match DeValue::parse(text).map(Spanned::into_inner) {
-                Ok(value @ (DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_))) => {
-                    self.visit(&value, visitor)
-                }
-                _ => self.deserialize_any(visitor),
-            },
-            _ => self.deserialize_any(visitor),
-        }
-    }
-
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.deserialize_f64(visitor)
-    }
-
-    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.deserialize_f64(visitor)
-    }
-
-    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.deserialize_f64(visitor)
-    }
-
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.deserialize_f64(visitor)
-    }
-
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.deserialize_f64(visitor)
-    }
-
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.deserialize_f64(visitor)
-    }
+    scalars! { deserialize_bool deserialize_i32 deserialize_i64 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f64 }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.value.get_ref() {

@@ -107,24 +107,21 @@ impl SourceConfig {
     pub(super) fn problems(&self, key: &str) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();
         match (&self.topics_regex, self.topics.as_slice()) {
-            (None, []) => problems.push(ConfigProblem::with(
+            (None, []) => problems.push(ConfigProblem::of_key(
                 key,
-                format!("{key} names no topics"),
+                "names no topics",
                 "add topics = [\"…\"] or topics_regex = '…'",
             )),
-            (Some(pattern), [_, ..]) => problems.push(ConfigProblem::with(
+            (Some(pattern), [_, ..]) => problems.push(ConfigProblem::of_key(
                 key,
-                format!("{key} has both topics = {:?} and topics_regex = {pattern:?}", self.topics),
+                format!("has both topics = {:?} and topics_regex = {pattern:?}", self.topics),
                 "keep one of them, or make two sources",
             )),
             _ => {}
         }
         if self.account.as_str().trim().is_empty() {
-            problems.push(ConfigProblem::with(
-                format!("{key}.account"),
-                format!("{key}.account is empty"),
-                "set it to a name, or remove it",
-            ));
+            let key = format!("{key}.account");
+            problems.push(ConfigProblem::of_key(key, "is empty", "set it to a name, or remove it"));
         }
         if self.format == Format::Outhook {
             problems.extend(self.only_debezium(key));
@@ -142,10 +139,8 @@ impl SourceConfig {
             ("unavailable_placeholder", self.unavailable_placeholder != decode::UNAVAILABLE_PLACEHOLDER),
         ];
         set.into_iter().filter(|(_, set)| *set).map(move |(name, _)| {
-            let message = format!(
-                "{key}.{name} is set, but {key}.format is \"outhook\" and it has an effect only with \"debezium\""
-            );
-            ConfigProblem::with(format!("{key}.{name}"), message, "remove it, or change the format")
+            let wrong = format!("is set, but {key}.format is \"outhook\" and it has an effect only with \"debezium\"");
+            ConfigProblem::of_key(format!("{key}.{name}"), wrong, "remove it, or change the format")
         })
     }
 }

@@ -4,16 +4,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use http::Uri;
-use jiff::Timestamp;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use standardwebhooks::Webhook as Verifier;
 
 use super::sample::{Change, SampleEvent};
+use crate::cli::{random, stamp};
 use crate::config::Config;
 use crate::decode::Identity;
 use crate::definition::plan::{ApplyContext, Problems, plan};
 use crate::definition::yaml::{BadFile, DefinitionFile};
-use crate::definition::{Definitions, PendingDefinitions, Stamp, edit};
+use crate::definition::{Definitions, PendingDefinitions, edit};
 use crate::id::{AccountId, ClientId, EventId, MessageId};
 use crate::render::message_id;
 use crate::store::{self, StoreError, WriteError};
@@ -46,7 +45,7 @@ pub enum SampleError {
 pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Definitions, SampleError> {
     let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
     let file = DefinitionFile::parse(&include_str!("webhooks.yaml").replace("RECEIVER", &receiver.to_string()))?;
-    let (stamp, policy) = (stamp(), config.policy());
+    let (stamp, policy) = (stamp("outhook dev"), config.policy());
     let decide = move |draft: &PendingDefinitions<'_>| {
         let terms = ApplyContext {
             account: Some(&AccountId::from(ACCOUNT)),
@@ -69,7 +68,7 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
 /// The definitions topic can't be written.
 pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), SampleError> {
     let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
-    let (account, stamp, policy) = (AccountId::from(ACCOUNT), stamp(), config.policy());
+    let (account, stamp, policy) = (AccountId::from(ACCOUNT), stamp("outhook dev"), config.policy());
     let made = store::write(&config.definitions, &kafka, move |draft: &PendingDefinitions<'_>| {
         let terms = edit::RequestContext {
             account: &account,
@@ -82,15 +81,6 @@ pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), S
     });
     let (client, secret) = made.await?;
     Ok((client.id, secret))
-}
-
-fn stamp() -> Stamp {
-    Stamp::new(Timestamp::now(), "outhook dev")
-}
-
-/// Fills `bytes` with random bytes.
-fn random(bytes: &mut [u8]) {
-    SystemRandom::new().fill(bytes).expect("every supported system has a random source");
 }
 
 impl SampleEvents {

@@ -37,7 +37,10 @@ impl Broker {
     fn instance(&self) -> Instance {
         let index = Arc::new(Index::default());
         let counts = index.counts().of(event());
-        Instance { stats: Stats::start(&self.config, &self.kafka, index, Default::default()).unwrap(), counts }
+        Instance {
+            stats: Stats::start(&self.config, &self.kafka, index, Arc::default(), Arc::default()).unwrap(),
+            counts,
+        }
     }
 
     fn write(&self, key: &[u8], value: Option<&[u8]>) {
@@ -107,8 +110,8 @@ async fn instances_tell_each_other_of_their_endpoints_and_of_orders() {
     let broker = Broker::new();
     let start = || {
         let endpoints = Arc::<Endpoints>::default();
-        let of_stats = (Arc::default(), endpoints.clone());
-        (Stats::start(&broker.config, &broker.kafka, Arc::default(), of_stats).unwrap(), endpoints)
+        let (index, catalogue) = (Arc::default(), Arc::default());
+        (Stats::start(&broker.config, &broker.kafka, index, catalogue, endpoints.clone()).unwrap(), endpoints)
     };
     let ((one, of_one), (two, of_two)) = (start(), start());
     let now_ms = || jiff::Timestamp::now().as_millisecond();
@@ -148,7 +151,7 @@ async fn what_is_counted_while_the_broker_is_away_is_written_later() {
 async fn counts_of_many_events_are_written_to_the_last() {
     let broker = Broker::new();
     let index = Arc::new(Index::default());
-    let one = Stats::start(&broker.config, &broker.kafka, index.clone(), Default::default()).unwrap();
+    let one = Stats::start(&broker.config, &broker.kafka, index.clone(), Arc::default(), Arc::default()).unwrap();
     let digit = |number: u32, at: u32| (number / 36_u32.pow(at) % 36) as u8;
     let ids: Vec<EventId> =
         (0..25_000).map(|n| EventId::from_random([0, 0, digit(n, 3), digit(n, 2), digit(n, 1), digit(n, 0)])).collect();

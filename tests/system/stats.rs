@@ -25,7 +25,7 @@ impl Reader {
         let kafka = HashMap::from([("bootstrap.servers".to_owned(), Broker::get().bootstrap().to_owned())]);
         let catalogue = Arc::<Catalogue>::default();
         let stats =
-            Stats::start(&config, &kafka, Arc::new(Index::default()), (catalogue.clone(), Arc::default())).unwrap();
+            Stats::start(&config, &kafka, Arc::new(Index::default()), catalogue.clone(), Arc::default()).unwrap();
         eventually("the stats topic is read", SOON, || stats.is_caught_up().then_some(()));
         Self { stats, catalogue }
     }

@@ -45,7 +45,7 @@ async fn start() -> Server {
         metrics: metrics(),
         readiness: readiness.clone(),
         store: Store::start(&store::Config::default(), &kafka, index.clone()).unwrap(),
-        stats: Stats::start(&stats::Config::default(), &kafka, index, (catalogue.clone(), Arc::default())).unwrap(),
+        stats: Stats::start(&stats::Config::default(), &kafka, index, catalogue.clone(), Arc::default()).unwrap(),
         catalogue,
         endpoints: Arc::default(),
         letters: Letters::new(&settle::DeadLettersConfig::default(), &kafka),

@@ -37,8 +37,8 @@ pub(super) fn refine(schemas: &mut Schemas) {
     if let Some(RefOr::T(Schema::Object(changed))) = schemas.get_mut("WebhookChanged") {
         changed.properties.shift_remove("Secret");
     }
-    // `Counts` was referenced only by schemas that have its fields inlined now.
-    schemas.remove("Counts");
+    // These were referenced only by schemas that have their fields inlined now.
+    schemas.retain(|name, _| !matches!(name.as_str(), "Counts" | "EndpointState"));
     name_words(schemas);
     let change = change_of(schemas);
     if let Some(RefOr::T(Schema::Object(creation))) = schemas.get_mut(CREATION) {

@@ -38,6 +38,14 @@ pub(super) struct EndpointsShown {
 struct EndpointShown {
     #[schema(example = "https://crm.example.com/hooks/customers")]
     url: String,
+    #[serde(flatten)]
+    state: EndpointState,
+}
+
+/// State of an endpoint, as the API and `outhook endpoints` show it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct EndpointState {
     /// fails: only a probe is sent, or all attempts have failed for 5 seconds. troubled: the last attempt failed. idle:
     /// there are no calls. Otherwise works.
     #[schema(pattern = "^(works|troubled|fails|idle)$", example = "fails")]
@@ -111,7 +119,7 @@ pub(super) async fn list(
     let now_ms = Timestamp::now().as_millisecond();
     let shown = |url: WebhookUrl| {
         let status = url.line.map(|line| api.endpoints.status(line, now_ms)).unwrap_or_default();
-        EndpointShown::of(url.text, status)
+        EndpointShown { url: url.text, state: EndpointState::of(status, time) }
     };
     let result = api.urls(&webhook, &caller)?.into_iter().map(shown).collect();
     Ok(Json(EndpointsShown { result }))
@@ -173,14 +181,14 @@ impl RetryNowRequest {
     }
 }
 
-impl EndpointShown {
-    fn of(url: String, status: EndpointStatus) -> Self {
+impl EndpointState {
+    /// `time` formats milliseconds since 1970.
+    pub fn of(status: EndpointStatus, time: impl Fn(i64) -> Option<String>) -> Self {
         let (state, waiting) = (status.state(), status.waiting_calls());
         let (class, cause) = status.cause.unzip();
         Self {
-            url,
             state,
-            fails_since: status.fails_since_ms.and_then(time),
+            fails_since: status.fails_since_ms.and_then(&time),
             class,
             cause,
             breaker: status.breaker.as_str(),
@@ -190,7 +198,7 @@ impl EndpointShown {
             queued: status.queued,
             waiting,
             waiting_in: status.waiting,
-            oldest_waiting_since: status.oldest_ms.and_then(time),
+            oldest_waiting_since: status.oldest_ms.and_then(&time),
         }
     }
 }
@@ -226,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_of_an_endpoint_is_null() {
-        let shown = |status| serde_json::to_value(EndpointShown::of("https://a.example/".to_owned(), status)).unwrap();
+        let shown = |status| serde_json::to_value(EndpointState::of(status, time)).unwrap();
         let idle = shown(EndpointStatus::default());
         assert_eq!((&idle["State"], &idle["Breaker"]), (&"idle".into(), &"closed".into()));
         for key in ["FailsSince", "Class", "Cause", "OldestWaitingSince"] {

@@ -49,7 +49,7 @@ fn after(plan: &Plan) -> Definitions {
 #[test]
 fn what_is_created_is_shown_and_its_secret_once_it_is() {
     let plan = plan_of(&Definitions::default(), FILE, false);
-    let shown = report(&plan, (true, false), false);
+    let shown = report(&plan, true, false, false);
     assert_eq!(
         shown,
         "+ webhook \"Orders\" in account \"acme\"\n\
@@ -65,7 +65,7 @@ fn what_is_created_is_shown_and_its_secret_once_it_is() {
     );
     let Change::Create(webhook) = &plan.webhooks[0].webhook else { panic!("it is new") };
     let secret = format!("secret of webhook \"Orders\": {}\n", webhook.secret.expose());
-    assert!(report(&plan, (false, false), false).ends_with(&secret));
+    assert!(report(&plan, false, false, false).ends_with(&secret));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn what_changes_is_shown_line_by_line_and_colours_are_for_terminals() {
     let file = file.split("  - EventType: table.recordDelete").next().unwrap();
     let plan = plan_of(&definitions, file, true);
     assert_eq!(
-        report(&plan, (false, false), false),
+        report(&plan, false, false, false),
         "~ webhook \"Orders\" in account \"acme\"\n\
          +   Description: \\u{1b}[2J\n\
          +   CallThrottling: 5\n\
@@ -90,9 +90,7 @@ fn what_changes_is_shown_line_by_line_and_colours_are_for_terminals() {
          +         'b': 2\n\
          applied: 0 created, 2 changed, 1 deleted\n"
     );
-    assert!(
-        report(&plan, (false, false), true).contains("\x1b[31m-   event table.recordDelete of \"Admins\"\x1b[0m\n")
-    );
+    assert!(report(&plan, false, false, true).contains("\x1b[31m-   event table.recordDelete of \"Admins\"\x1b[0m\n"));
 }
 
 #[test]
@@ -103,7 +101,7 @@ fn a_webhooks_own_settings_are_shown_without_what_is_secret() {
          Authentication: {Bearer: {Token: s3cret}}",
     );
     let definitions = after(&plan_of(&Definitions::default(), &before, false));
-    let created = report(&plan_of(&Definitions::default(), &before, false), (true, false), false);
+    let created = report(&plan_of(&Definitions::default(), &before, false), true, false, false);
     let lines = "+   Timeout: 7\n\
                  +   RetrySchedule: [1, 5]\n\
                  +   Headers: {\"X-Key\":\"…\"}\n\
@@ -114,7 +112,7 @@ fn a_webhooks_own_settings_are_shown_without_what_is_secret() {
          PayloadSecret: false",
     );
     assert_eq!(
-        report(&plan_of(&definitions, &changed, false), (true, false), false),
+        report(&plan_of(&definitions, &changed, false), true, false, false),
         "~ webhook \"Orders\" in account \"acme\"\n\
          -   Timeout: 7\n\
          -   RetrySchedule: [1, 5]\n\
@@ -129,9 +127,9 @@ fn a_webhooks_own_settings_are_shown_without_what_is_secret() {
 #[test]
 fn nothing_to_change_says_so_and_what_stays_is_counted() {
     let definitions = after(&plan_of(&Definitions::default(), FILE, false));
-    assert_eq!(report(&plan_of(&definitions, FILE, true), (false, false), false), "nothing to change\n");
+    assert_eq!(report(&plan_of(&definitions, FILE, true), false, false, false), "nothing to change\n");
     let less = FILE.split("  - EventType: table.recordDelete").next().unwrap();
-    let shown = report(&plan_of(&definitions, less, false), (false, false), false);
+    let shown = report(&plan_of(&definitions, less, false), false, false, false);
     assert_eq!(shown, "nothing to change\nunchanged, because the file does not name them: 1 (--prune deletes them)\n");
 }
 
@@ -153,7 +151,7 @@ Tables:
 ";
     let made = plan_of(&Definitions::default(), file, false);
     assert_eq!(
-        report(&made, (false, false), false),
+        report(&made, false, false, false),
         "+ table \"T\" in account \"acme\"\n\
          +   field \"a\": PASSWORD, required, Label \"L\\u{1b}\"\n\
          +   field \"b\": TEXT, unique, not editable\n\
@@ -170,7 +168,7 @@ Tables:
   - {Name: d, Type: DATE/TIME}
 ";
     assert_eq!(
-        report(&plan_of(&definitions, changed, false), (true, false), false),
+        report(&plan_of(&definitions, changed, false), true, false, false),
         "~ table \"T\" in account \"acme\"\n\
          -   field \"b\": TEXT, unique, not editable\n\
          -   field \"a\": PASSWORD, required, Label \"L\\u{1b}\"\n\
@@ -179,6 +177,6 @@ Tables:
          ~   Fields: order changed\n\
          would be applied: 0 created, 1 changed, 0 deleted\n"
     );
-    let gone = report(&plan_of(&definitions, "Tables:\n- {Name: U, Fields: []}\n", true), (false, false), false);
+    let gone = report(&plan_of(&definitions, "Tables:\n- {Name: U, Fields: []}\n", true), false, false, false);
     assert!(gone.ends_with("- table \"T\" in account \"acme\"\napplied: 1 created, 0 changed, 1 deleted\n"), "{gone}");
 }

@@ -74,7 +74,8 @@ pub struct Args {
 /// Runs the command. `definitions` is the end offset of the definitions topic.
 pub(super) async fn run(
     args: Args,
-    (letters, redrive): (&Letters, &Redrive),
+    letters: &Letters,
+    redrive: &Redrive,
     definitions: i64,
     terminal: Terminal,
 ) -> Result<ExitCode, DeadLettersError> {
@@ -85,7 +86,7 @@ pub(super) async fn run(
     let mut redriven = RedriveMarkers::among(&filter);
     let mut told = RedriveProgress { dry_run, json, terminal, redriven: 0, skipped: BTreeMap::new(), failed: false };
     let turns = if ids.is_empty() {
-        meant((letters, &mut redriven), &filter, &order, &told).await?
+        meant(letters, &mut redriven, &filter, &order, &told).await?
     } else {
         ids.sort_unstable();
         ids.dedup();
@@ -103,7 +104,8 @@ pub(super) async fn run(
 
 /// Finds all letters that match the filter.
 async fn meant(
-    (letters, redriven): (&Letters, &mut RedriveMarkers),
+    letters: &Letters,
+    redriven: &mut RedriveMarkers,
     filter: &LetterFilter,
     order: &RedriveOptions,
     told: &RedriveProgress,
@@ -112,7 +114,8 @@ async fn meant(
     loop {
         let mut page = letters.page(filter.clone(), from, PAGE).await?;
         page.found.iter().for_each(|letter| turns.add(letter));
-        told.looking(turns.count());
+        told.terminal.clear_progress();
+        told.terminal.show_progress(format_args!("{} found, searching for more", turns.count()));
         if !order.again {
             // From the newest back: if there are too many markers, the markers of the newest letters are kept.
             redriven.mark(&mut page.found, letters, order.look).await?;
@@ -157,7 +160,7 @@ impl RedriveProgress {
     }
 
     fn tell(&mut self, outcomes: &Outcomes) -> io::Result<()> {
-        self.clear();
+        self.terminal.clear_progress();
         let mut text = String::new();
         for (id, outcome) in outcomes {
             match outcome {
@@ -178,12 +181,12 @@ impl RedriveProgress {
             }
         }
         io::stdout().write_all(lines(&text).as_bytes())?;
-        self.progress();
+        self.terminal.show_progress(format_args!("{}, continuing", self.summary()));
         Ok(())
     }
 
     fn end(self) -> io::Result<ExitCode> {
-        self.clear();
+        self.terminal.clear_progress();
         let summary = self.summary();
         if self.json {
             writeln!(io::stderr(), "{summary}")?
@@ -201,26 +204,5 @@ impl RedriveProgress {
             write!(text, "{before}{count} {reason}").expect("writing to memory does not fail");
         }
         text
-    }
-
-    /// Shows the progress of the search.
-    fn looking(&self, found: usize) {
-        self.clear();
-        if self.terminal.is_one {
-            eprint!("{found} found, searching for more");
-        }
-    }
-
-    /// Shows the progress of sending. The line is cleared before other output.
-    fn progress(&self) {
-        if self.terminal.is_one {
-            eprint!("{}, continuing", self.summary());
-        }
-    }
-
-    fn clear(&self) {
-        if self.terminal.is_one {
-            eprint!("\r\x1b[K");
-        }
     }
 }

@@ -64,7 +64,7 @@ impl<'a> ReplayProgress<'a> {
     }
 
     pub fn stops(&self, signal: &str) {
-        self.clear();
+        self.terminal.clear_progress();
         eprintln!("{signal}: stopping when the current calls are acknowledged; a second signal stops immediately");
     }
 
@@ -82,17 +82,15 @@ impl<'a> ReplayProgress<'a> {
 
     /// Adds a finished page and shows the progress.
     pub fn page(&mut self, page: &Page) {
-        self.clear();
+        self.terminal.clear_progress();
         self.sums += page.sums;
         self.is_short |= page.sums.too_large > 0;
         page.troubles.iter().for_each(|trouble| self.trouble(trouble));
-        if self.terminal.is_one {
-            eprint!("{}, continuing", self.summary());
-        }
+        self.terminal.show_progress(format_args!("{}, continuing", self.summary()));
     }
 
     pub fn end(self, outcome: ReplayOutcome) -> Result<ExitCode, ReplayError> {
-        self.clear();
+        self.terminal.clear_progress();
         let ReplayOutcome { left, stopped } = outcome;
         let mut stdout = io::stdout();
         if self.args.json { writeln!(stdout, "{}", self.json(&left)) } else { writeln!(stdout, "{}", self.summary()) }?;
@@ -151,13 +149,6 @@ impl<'a> ReplayProgress<'a> {
     fn warn(&mut self, text: &str) {
         self.is_short = true;
         eprintln!("warning: {}", printable(text));
-    }
-
-    /// Clears the progress line before other output.
-    fn clear(&self) {
-        if self.terminal.is_one {
-            eprint!("\r\x1b[K");
-        }
     }
 }
 
