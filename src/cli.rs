@@ -7,6 +7,7 @@ mod check;
 pub mod clients;
 mod dead_letters;
 mod definitions;
+#[cfg(feature = "dev")]
 mod dev;
 mod endpoints;
 pub mod explain;
@@ -15,6 +16,7 @@ pub mod get;
 mod listing;
 mod messages;
 pub mod preview;
+#[cfg(feature = "dev")]
 mod receive;
 mod replay;
 mod run;
@@ -40,7 +42,7 @@ use crate::definition::{SecretError, SecretReference, Stamp};
 
 /// Sends row changes in Kafka topics as webhooks.
 #[derive(Debug, Parser)]
-#[command(name = "outhook", version, after_help = GUIDE, max_term_width = 110)]
+#[command(name = "outhook", version, after_help = guide(), max_term_width = 110)]
 struct Arguments {
     /// Configuration file. Default: the file that OUTHOOK_CONFIG names, else ./outhook.toml
     #[arg(short, long, global = true, value_name = "FILE")]
@@ -52,7 +54,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    #[cfg(feature = "dev")]
     Dev(dev::Args),
+    #[cfg(feature = "dev")]
     Receive(receive::Args),
     Check(check::Args),
     #[command(subcommand)]
@@ -74,13 +78,16 @@ enum Command {
     Explain(explain::Args),
 }
 
-const GUIDE: &str = "\
-To try, without a broker:
-  outhook dev
+/// The help's last part: what to type, by purpose.
+fn guide() -> String {
+    let (dev, receive) = if cfg!(feature = "dev") { (DEV, RECEIVE) } else { ("", "") };
+    format!("{dev}To start:\n{receive}{GUIDE}")
+}
 
-To start:
-  outhook receive                    print messages: a local test endpoint
-  outhook check                      check configuration, broker and topics
+const DEV: &str = "To try, without a broker:\n  outhook dev\n\n";
+const RECEIVE: &str = "  outhook receive                    print messages: a local test endpoint\n";
+
+const GUIDE: &str = "  outhook check                      check configuration, broker and topics
   outhook apply -f webhooks.yaml     define which changes are sent where
   outhook run                        send webhooks, serve the API
   outhook clients create --name me   create credentials for the API
@@ -154,7 +161,9 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, C
     let load_to_run = || Config::load_for(&file, std::env::vars_os(), &app::problems);
     match arguments.command {
         Command::Run(_) => run::run(load_to_run()?, terminal).await,
+        #[cfg(feature = "dev")]
         Command::Dev(args) => dev::run(args).await,
+        #[cfg(feature = "dev")]
         Command::Receive(args) => receive::run(args).await,
         Command::Check(args) => check::run(args, &load_to_run()?).await,
         Command::Topics(command) => topics::run(command, &load()?).await,
@@ -223,12 +232,12 @@ fn read_secret(reference: SecretReference<'_>) -> Result<String, SecretError> {
 }
 
 /// Stamp of who changed something, and when: the time in RFC 3339 with 7 decimals, as the API writes it.
-pub(crate) fn stamp(by: &str) -> Stamp {
+fn stamp(by: &str) -> Stamp {
     Stamp::new(Timestamp::now(), by)
 }
 
 /// Fills `bytes` with random values.
-pub(crate) fn random(bytes: &mut [u8]) {
+fn random(bytes: &mut [u8]) {
     SystemRandom::new().fill(bytes).expect("every supported system provides random bytes");
 }
 

@@ -4,20 +4,7 @@
 //! checks every message off. The checked program is the one that `outhook run` starts: the code here reaches it only
 //! through its configuration, topics, endpoints and metrics.
 
-mod broker;
 mod definitions;
-mod display;
-pub(crate) mod endpoint;
-mod feed;
-mod latency;
-mod log_buffer;
-mod oracle;
-mod receiver;
-mod recent_messages;
-mod report;
-mod sample;
-mod show;
-mod steady_rate;
 
 use std::io::{self, IsTerminal as _};
 use std::net::Ipv4Addr;
@@ -25,6 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outhook_dev::{
+    Broker, CHANGES, CHANGES_PARTITIONS, Door, Feed, Glimpses, Notes, Oracle, Ready, Receiver, Show, Sights, Style,
+    Summary,
+};
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
 use tokio::net::TcpListener;
@@ -32,24 +23,15 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::broker::{Broker, CHANGES, CHANGES_PARTITIONS, Door};
 use self::definitions::SampleEvents;
-use self::feed::Feed;
-use self::log_buffer::Notes;
-use self::oracle::Oracle;
-use self::receiver::Receiver;
-use self::recent_messages::Glimpses;
-use self::show::{Show, Sights};
 use crate::app::{self, App};
 use crate::config::{self, Config};
 use crate::lifecycle::Signals;
+use crate::render::MAX_MESSAGE_BYTES;
 use crate::source::Left;
 use crate::telemetry::{self, LogLevel, Metrics, MetricsError};
 
 pub use self::definitions::SampleError;
-pub use self::display::{Ready, Style};
-pub use self::oracle::Tally;
-pub use self::report::{DevReport, Percentiles, Summary};
 
 /// Max wait for expected messages after the last sample change.
 const LAST_MESSAGES: Duration = Duration::from_secs(30);
@@ -119,7 +101,7 @@ pub async fn run(options: Options) -> Result<Summary, Error> {
 
     let (oracle, glimpses) = (Arc::<Mutex<Oracle>>::default(), Arc::<Glimpses>::default());
     let receiver = Receiver::new(definitions::verifiers(&definitions), oracle.clone(), glimpses.clone());
-    tokio::spawn(receiver.serve(listener));
+    tokio::spawn(receiver.serve(listener, MAX_MESSAGE_BYTES));
 
     let metrics = Metrics::start()?;
     let app = App::build(&config, metrics.clone()).await?;
@@ -137,8 +119,10 @@ pub async fn run(options: Options) -> Result<Summary, Error> {
     door.map(|door| tokio::spawn(door.serve()));
     let instance = Instance::start(app).await?;
 
-    let feed = Feed::new(&broker_address, options.rate, options.seed, applied, oracle.clone()).map_err(Error::Feed)?;
-    let sights = Sights { oracle, glimpses, notes, made: feed.made(), metrics };
+    let messages_of = Box::new(move |change: &_| applied.messages_of(change));
+    let feed =
+        Feed::new(&broker_address, options.rate, options.seed, messages_of, oracle.clone()).map_err(Error::Feed)?;
+    let sights = Sights { oracle, glimpses, notes, made: feed.made(), metrics: Box::new(move || metrics.render()) };
     let show = Show::start(sights, options.style, &ready)?;
     play(show, feed, instance, &options).await
 }
@@ -308,6 +292,12 @@ fn start_logs(style: Style, notes: &Notes) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocabulary::EventSource;
+
+    #[test]
+    fn the_sample_has_all_sources() {
+        assert_eq!(outhook_dev::SOURCES, EventSource::ALL.map(EventSource::as_str));
+    }
 
     #[test]
     fn the_configuration_is_one() {

@@ -55,6 +55,7 @@ pub mod config;
 pub mod topics;
 
 pub mod app;
+#[cfg(feature = "dev")]
 pub mod dev;
 
 pub mod cli;

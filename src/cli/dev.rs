@@ -4,8 +4,10 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use outhook_dev::Style;
+
 use super::CommandFailure;
-use crate::dev::{self, Options, Style};
+use crate::dev::{self, Options};
 use crate::lifecycle;
 
 /// Runs a demo on this machine, without a broker and without a configuration.

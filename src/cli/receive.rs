@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use http::StatusCode;
+use outhook_dev::endpoint::{self, Posted};
 use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook as Verifier};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use super::CommandFailure;
 use super::text::{WRITES, lines, printable};
 use crate::definition::{BadSecret, Secret, SecretError, SecretReference, without_secrets};
-use crate::dev::endpoint::{self, Posted};
+use crate::render::MAX_MESSAGE_BYTES;
 
 /// Receives messages and prints them: a local endpoint to try webhooks with.
 ///
@@ -77,7 +78,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, CommandFailure> {
         status
     };
     tokio::select! {
-        never = endpoint::serve(listener, judge) => match never {},
+        never = endpoint::serve(listener, MAX_MESSAGE_BYTES, judge) => match never {},
         Some(error) = failure.recv() => Err(ReceiveError::Output(error).into()),
     }
 }

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use http::Uri;
+use jiff::Timestamp;
+use outhook_dev::{Change, SampleEvent};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use standardwebhooks::Webhook as Verifier;
 
-use super::sample::{Change, SampleEvent};
-use crate::cli::{random, stamp};
 use crate::config::Config;
 use crate::decode::Identity;
 use crate::definition::plan::{ApplyContext, Problems, plan};
 use crate::definition::yaml::{BadFile, DefinitionFile};
-use crate::definition::{Definitions, PendingDefinitions, edit};
-use crate::id::{AccountId, ClientId, EventId, MessageId};
+use crate::definition::{Definitions, PendingDefinitions, Stamp, edit};
+use crate::id::{AccountId, ClientId, EventId};
 use crate::render::message_id;
 use crate::store::{self, StoreError, WriteError};
 
@@ -45,7 +46,7 @@ pub enum SampleError {
 pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Definitions, SampleError> {
     let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
     let file = DefinitionFile::parse(&include_str!("webhooks.yaml").replace("RECEIVER", &receiver.to_string()))?;
-    let (stamp, policy) = (stamp("outhook dev"), config.policy());
+    let (stamp, policy) = (stamp(), config.policy());
     let decide = move |draft: &PendingDefinitions<'_>| {
         let terms = ApplyContext {
             account: Some(&AccountId::from(ACCOUNT)),
@@ -68,7 +69,7 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
 /// The definitions topic can't be written.
 pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), SampleError> {
     let kafka: HashMap<_, _> = config.kafka.client().into_iter().collect();
-    let (account, stamp, policy) = (AccountId::from(ACCOUNT), stamp("outhook dev"), config.policy());
+    let (account, stamp, policy) = (AccountId::from(ACCOUNT), stamp(), config.policy());
     let made = store::write(&config.definitions, &kafka, move |draft: &PendingDefinitions<'_>| {
         let terms = edit::RequestContext {
             account: &account,
@@ -81,6 +82,15 @@ pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), S
     });
     let (client, secret) = made.await?;
     Ok((client.id, secret))
+}
+
+fn stamp() -> Stamp {
+    Stamp::new(Timestamp::now(), "outhook dev")
+}
+
+/// Fills `bytes` with random bytes.
+fn random(bytes: &mut [u8]) {
+    SystemRandom::new().fill(bytes).expect("every supported system has a random source");
 }
 
 impl SampleEvents {
@@ -104,12 +114,13 @@ impl SampleEvents {
     }
 
     /// The messages of a change if it fired all events of its table.
-    pub(super) fn messages_of(&self, change: &Change) -> impl Iterator<Item = (SampleEvent, MessageId)> {
+    pub(super) fn messages_of(&self, change: &Change) -> Vec<(SampleEvent, u128)> {
         let identity = Identity::Given(change.id.as_str().into());
         self.events
             .iter()
             .filter(|(event, _)| event.identity().1 == change.table)
-            .map(move |&(event, id)| (event, message_id(ACCOUNT, change.table, &identity, id)))
+            .map(|&(event, id)| (event, message_id(ACCOUNT, change.table, &identity, id).0.as_u128()))
+            .collect()
     }
 }
 

@@ -5,10 +5,12 @@ mod bad_input;
 mod dead_letters;
 mod definitions;
 mod delivery;
+#[cfg(feature = "dev")]
 mod dev;
 mod endpoints;
 mod harness_itself;
 mod page;
+#[cfg(feature = "dev")]
 mod receive;
 mod rest;
 mod tables;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source_file::SourceFile;
 
-/// A module's path in the crate, `["deliver", "lane"]`.
+/// A module's path from its room, `["deliver", "lane"]`.
 type Module = Vec<String>;
 
 /// Returns each circle of files inside a room, with the modules in it. The use of a parent module's items is not part

@@ -26,14 +26,14 @@ const LEFTOVERS: [&str; 6] =
 
 #[test]
 fn the_source_keeps_the_rules() {
-    let found = check(&files(Path::new("src")));
+    let found = check(&source());
     assert!(found.is_empty(), "{} rules broken:\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
 fn nothing_is_left_unfinished() {
     let mut found = Vec::new();
-    for folder in ["src", "tests", "benches"] {
+    for folder in ["src", "crates", "tests", "benches"] {
         for (path, text) in files(Path::new(folder)) {
             if path.starts_with("tests/tidy") {
                 continue;
@@ -66,7 +66,7 @@ fn the_table_points_only_up() {
 #[test]
 fn words_are_plain() {
     let mut found = Vec::new();
-    for (path, text) in files(Path::new("src")) {
+    for (path, text) in source() {
         found
             .extend(words::in_rust(&text).into_iter().map(|(line, told)| format!("{}:{line}: {told}", path.display())));
     }
@@ -104,7 +104,7 @@ fn every_permission_is_used() {
         .iter()
         .flat_map(|room| room.may_use.iter().filter(|used| **used != "*").map(|used| (room.name, *used)))
         .collect();
-    for (path, text) in files(Path::new("src")) {
+    for (path, text) in source() {
         let module = module_of(&path);
         let Ok(source) = SourceFile::read(&module, &text) else { continue };
         unused.retain(|(room, permission)| {
@@ -146,6 +146,13 @@ fn each_rule_finds_what_breaks_it() {
         ("src/api.rs", "//! Doc.\nfn f() { Settle::new() }\n", ":2: api may not construct a Settle"),
         ("src/store.rs", "//! Doc.\nfn f() { std::env::var(N) }\n", ":2: store may not read the environment"),
         ("src/cellar.rs", "//! Doc.\n", "cellar is not a room"),
+        ("src/store.rs", "//! Doc.\nuse outhook_dev::Feed;\n", ":2: store may not use outhook_dev"),
+        ("crates/outhook-dev/src/feed.rs", "//! Doc.\nfn f() { g().unwrap() }\n", "feed.rs:2: unwrap()"),
+        (
+            "crates/outhook-dev/src/feed.rs",
+            "//! Doc.\nfn f() { std::env::var(N) }\n",
+            ":2: outhook_dev::feed may not read",
+        ),
         ("src/id.rs", "fn f() {}\n", "src/id.rs:1: the module has no //! doc"),
         ("src/id.rs", "//! Doc.\nfn f() { g().unwrap() }\n", "src/id.rs:2: unwrap()"),
         ("src/id.rs", "//! Doc.\nfn f() { println!(\"{}\", g().unwrap()) }\n", "src/id.rs:2: unwrap()"),
@@ -170,6 +177,11 @@ fn tests_are_free_of_the_rules() {
         ("src/decode/checks.rs".into(), "fn f() { crate::deliver::g().unwrap() }\n".to_owned()),
     ];
     assert_eq!(check(&tests), [""; 0]);
+}
+
+/// The files of the program: `src`, and the crates that it consists of.
+fn source() -> Vec<(PathBuf, String)> {
+    [files(Path::new("src")), files(Path::new("crates"))].concat()
 }
 
 /// All Rust files below a folder, with their text.
@@ -227,11 +239,12 @@ fn check(files: &[(PathBuf, String)]) -> Vec<String> {
     found
 }
 
-/// Converts `src/deliver/lane.rs` to `["deliver", "lane"]`. The path of the crate's root is empty.
+/// Converts `src/deliver/lane.rs` to `["deliver", "lane"]`, and `crates/outhook-dev/src/feed.rs` to
+/// `["outhook_dev", "feed"]`. The path of the main crate's root is empty.
 fn module_of(path: &Path) -> Vec<String> {
-    let path = path.strip_prefix("src").unwrap_or(path).with_extension("");
-    let names = path.iter().map(|name| name.to_string_lossy().into_owned());
-    names.filter(|name| name != "lib" && name != "mod").collect()
+    let path = path.strip_prefix("crates").unwrap_or(path).with_extension("");
+    let names = path.iter().map(|name| name.to_string_lossy().replace('-', "_"));
+    names.filter(|name| !["src", "lib", "mod"].contains(&name.as_str())).collect()
 }
 
 fn rooms_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {

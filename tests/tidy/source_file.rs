@@ -4,12 +4,15 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
 use syn::visit::Visit;
 
+use crate::rooms::CRATES;
+
 /// The contents of a file outside its tests.
 #[derive(Default)]
 pub struct SourceFile {
     /// Whether the file has an inner doc comment.
     pub has_doc: bool,
-    /// All paths from the crate's root, with `crate::` and `super::` resolved: line and segments.
+    /// All paths, with `crate::` and `super::` resolved: line and segments. A path that starts with `crate` names a
+    /// room.
     pub paths: Vec<(usize, Vec<String>)>,
     /// Names that the module exports, each with the path of the exported item.
     pub exports: Vec<(String, Vec<String>)>,
@@ -27,7 +30,7 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// Reads a file; `module` is its path in the crate, `["deliver", "lane"]`.
+    /// Reads a file; `module` is its path from its room, `["deliver", "lane"]`.
     pub fn read(module: &[String], text: &str) -> syn::Result<Self> {
         let file = syn::parse_file(text)?;
         let has_doc = file.attrs.iter().any(|attribute| attribute.path().is_ident("doc"));
@@ -43,7 +46,9 @@ impl SourceFile {
     fn rooted(&self, segments: Vec<String>) -> Vec<String> {
         let (first, rest) = segments.split_first().expect("a path has a segment");
         match first.as_str() {
-            "crate" | "outhook" => [&["crate".to_owned()], rest].concat(),
+            "crate" => [&["crate".to_owned()], self.root(), rest].concat(),
+            "outhook" => [&["crate".to_owned()], rest].concat(),
+            name if CRATES.contains(&name) => [&["crate".to_owned()], segments.as_slice()].concat(),
             "self" => [&["crate".to_owned()], self.module.as_slice(), rest].concat(),
             "super" => {
                 let ups = segments.iter().take_while(|segment| *segment == "super").count();
@@ -52,6 +57,12 @@ impl SourceFile {
             }
             _ => segments,
         }
+    }
+
+    /// The module of the file's crate root: empty in the main crate.
+    fn root(&self) -> &[String] {
+        let is_crate = self.module.first().is_some_and(|room| CRATES.contains(&room.as_str()));
+        &self.module[..usize::from(is_crate)]
     }
 
     fn use_tree(&mut self, tree: &syn::UseTree, mut before: Vec<String>) {

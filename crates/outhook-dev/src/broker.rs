@@ -14,11 +14,11 @@ use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Topic of the row changes.
-pub(super) const CHANGES: &str = "changes";
-pub(super) const CHANGES_PARTITIONS: i32 = 8;
+pub const CHANGES: &str = "changes";
+pub const CHANGES_PARTITIONS: i32 = 8;
 
 /// The running cluster of one broker.
-pub(super) struct Broker {
+pub struct Broker {
     /// The client that owns the cluster. It has no other use.
     host: BaseProducer,
 }
@@ -29,7 +29,7 @@ impl Broker {
     ///
     /// # Errors
     /// librdkafka can't open its listener.
-    pub(super) fn start() -> Result<&'static Self, KafkaError> {
+    pub fn start() -> Result<&'static Self, KafkaError> {
         let host: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create()?;
         let broker = Box::leak(Box::new(Self { host }));
         broker.let_groups_start_at_once();
@@ -37,7 +37,7 @@ impl Broker {
     }
 
     /// Address for `bootstrap.servers`.
-    pub(super) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         self.cluster().bootstrap_servers()
     }
 
@@ -45,7 +45,7 @@ impl Broker {
     ///
     /// # Errors
     /// The topic exists already.
-    pub(super) fn create_topic(&self, name: &str, partitions: i32) -> Result<(), KafkaError> {
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), KafkaError> {
         self.cluster().create_topic(name, partitions, 1)
     }
 
@@ -66,22 +66,22 @@ impl Broker {
 
 /// Proxy on a fixed bootstrap port that forwards connections to the broker. Clients fetch the cluster's metadata
 /// through it and then connect to the broker's port, so it carries little traffic.
-pub(super) struct Door {
+pub struct Door {
     listener: TcpListener,
     broker: String,
 }
 
 impl Door {
-    pub(super) fn new(listener: TcpListener, broker: String) -> Self {
+    pub fn new(listener: TcpListener, broker: String) -> Self {
         Self { listener, broker }
     }
 
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+    pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     /// Forwards connections until the future is dropped.
-    pub(super) async fn serve(self) {
+    pub async fn serve(self) {
         loop {
             // A failed accept is ignored: the client has disconnected already.
             let Ok((mut client, _)) = self.listener.accept().await else { continue };

@@ -8,7 +8,15 @@ use serde::{Serialize, Serializer};
 
 use super::event::SampleEvent;
 use super::words;
-use crate::vocabulary::{EventSource, Operation};
+
+/// What a change does to its row.
+#[derive(Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Operation {
+    Insert,
+    Update,
+    Delete,
+}
 
 /// One row of a sample table.
 pub(super) trait SampleRow: Clone + PartialEq + Serialize {
@@ -19,7 +27,7 @@ pub(super) trait SampleRow: Clone + PartialEq + Serialize {
     fn alter(&mut self, dice: &mut Rng);
     fn key(&self) -> String;
     /// The events that this update fires, if they accept its source.
-    fn update_fires(before: &Self, after: &Self, source: Option<EventSource>) -> Vec<SampleEvent>;
+    fn update_fires(before: &Self, after: &Self, source: Option<&str>) -> Vec<SampleEvent>;
     /// The events that an insert or a delete fires.
     fn fires(operation: Operation) -> Vec<SampleEvent>;
 }
@@ -88,8 +96,8 @@ impl SampleRow for Customer {
         format!("MyCustomers/{}", self.id)
     }
 
-    fn update_fires(before: &Self, after: &Self, source: Option<EventSource>) -> Vec<SampleEvent> {
-        let taken = matches!(source, Some(EventSource::Datasheet | EventSource::DataPages));
+    fn update_fires(before: &Self, after: &Self, source: Option<&str>) -> Vec<SampleEvent> {
+        let taken = matches!(source, Some("Datasheet" | "DataPages"));
         let renamed = before.first_name != after.first_name || before.last_name != after.last_name;
         if taken && renamed { vec![SampleEvent::CustomerRenamed] } else { Vec::new() }
     }
@@ -134,7 +142,7 @@ impl SampleRow for Admin {
         format!("Admins/{}", self.id)
     }
 
-    fn update_fires(_before: &Self, _after: &Self, _source: Option<EventSource>) -> Vec<SampleEvent> {
+    fn update_fires(_before: &Self, _after: &Self, _source: Option<&str>) -> Vec<SampleEvent> {
         Vec::new()
     }
 
@@ -192,7 +200,7 @@ impl SampleRow for SampleOrder {
         format!("Orders/{}", self.id)
     }
 
-    fn update_fires(before: &Self, after: &Self, _source: Option<EventSource>) -> Vec<SampleEvent> {
+    fn update_fires(before: &Self, after: &Self, _source: Option<&str>) -> Vec<SampleEvent> {
         let mut fires = Vec::new();
         if before != after {
             fires.push(SampleEvent::OrderChanged);
@@ -240,7 +248,7 @@ impl SampleRow for Product {
         format!("Products/{}", self.sku)
     }
 
-    fn update_fires(_before: &Self, _after: &Self, _source: Option<EventSource>) -> Vec<SampleEvent> {
+    fn update_fires(_before: &Self, _after: &Self, _source: Option<&str>) -> Vec<SampleEvent> {
         Vec::new()
     }
 

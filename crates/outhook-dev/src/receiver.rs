@@ -14,10 +14,9 @@ use tokio::net::TcpListener;
 use super::endpoint::{self, Posted};
 use super::oracle::{Judgement, Oracle};
 use super::recent_messages::Glimpses;
-use crate::id::MessageId;
 
 /// Verifies received messages.
-pub(super) struct Receiver {
+pub struct Receiver {
     /// By path.
     verifiers: HashMap<String, Verifier>,
     oracle: Arc<Mutex<Oracle>>,
@@ -25,17 +24,13 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(
-        verifiers: HashMap<String, Verifier>,
-        oracle: Arc<Mutex<Oracle>>,
-        glimpses: Arc<Glimpses>,
-    ) -> Self {
+    pub fn new(verifiers: HashMap<String, Verifier>, oracle: Arc<Mutex<Oracle>>, glimpses: Arc<Glimpses>) -> Self {
         Self { verifiers, oracle, glimpses }
     }
 
-    /// Serves connections until the future is dropped.
-    pub(super) async fn serve(self, listener: TcpListener) {
-        match endpoint::serve(listener, move |message| self.answer(message)).await {}
+    /// Serves connections until the future is dropped. A body may have `max_bytes`.
+    pub async fn serve(self, listener: TcpListener, max_bytes: usize) {
+        match endpoint::serve(listener, max_bytes, move |message| self.answer(message)).await {}
     }
 
     fn answer(&self, message: &Posted) -> StatusCode {
@@ -62,9 +57,9 @@ impl Receiver {
     }
 }
 
-fn message_of(headers: &HeaderMap) -> Option<MessageId> {
+fn message_of(headers: &HeaderMap) -> Option<u128> {
     let id = headers.get(HEADER_WEBHOOK_ID)?.to_str().ok()?;
-    uuid::Uuid::parse_str(id).ok().map(MessageId)
+    Some(uuid::Uuid::parse_str(id).ok()?.as_u128())
 }
 
 #[cfg(test)]
@@ -72,10 +67,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::dev::oracle::Finding;
+    use crate::oracle::Finding;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    const MESSAGE: MessageId = MessageId(uuid::Uuid::from_u128(7));
+    const MESSAGE: u128 = 7;
 
     fn receiver() -> Receiver {
         let oracle = Arc::new(Mutex::new(Oracle::default()));
@@ -85,7 +80,7 @@ mod tests {
     }
 
     fn signed(secret: &str, body: &[u8]) -> HeaderMap {
-        let (id, now) = (MESSAGE.to_string(), Timestamp::now().as_second());
+        let (id, now) = (uuid::Uuid::from_u128(MESSAGE).to_string(), Timestamp::now().as_second());
         let signature = Verifier::new(secret).unwrap().sign(&id, now, body).unwrap();
         let header =
             |name, value: String| (http::HeaderName::from_static(name), value.parse::<http::HeaderValue>().unwrap());

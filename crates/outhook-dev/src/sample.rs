@@ -12,29 +12,32 @@ use fastrand::Rng;
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub(super) use self::event::SampleEvent;
-use self::rows::{Admin, Customer, Product, SampleOrder, SampleRow, chance, pick};
-use crate::vocabulary::{EventSource, Operation};
+pub use self::event::SampleEvent;
+use self::rows::{Admin, Customer, Operation, Product, SampleOrder, SampleRow, chance, pick};
+
+/// The kinds of programs that make changes, as a record names them.
+pub const SOURCES: [&str; 7] =
+    ["Datasheet", "DataPages", "DataParts", "Extensions", "RESTAPIs", "TriggeredActions", "Tasks"];
 
 /// Max rows of a table. A full table deletes instead of inserting.
 const MAX_ROWS: usize = 500;
 
 /// One sample change, ready to produce.
 #[derive(Debug, PartialEq)]
-pub(super) struct Change {
+pub struct Change {
     /// The `id` of the record. Its message ids are derived from it.
-    pub(super) id: String,
-    pub(super) table: &'static str,
+    pub id: String,
+    pub table: &'static str,
     /// The Kafka key: all changes of a row are in one partition.
-    pub(super) key: String,
+    pub key: String,
     /// The value, in the `outhook` format.
-    pub(super) record: Vec<u8>,
+    pub record: Vec<u8>,
     /// The events that it must fire. It must fire no other event.
-    pub(super) fires: Vec<SampleEvent>,
+    pub fires: Vec<SampleEvent>,
 }
 
 /// All sample tables.
-pub(super) struct Sample {
+pub struct Sample {
     dice: Rng,
     made: u64,
     customers: Table<Customer>,
@@ -44,7 +47,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    pub(super) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self {
             dice: Rng::with_seed(seed),
             made: 0,
@@ -56,7 +59,7 @@ impl Sample {
     }
 
     /// Makes the next change, with the time `now`.
-    pub(super) fn next(&mut self, now: Timestamp) -> Change {
+    pub fn next(&mut self, now: Timestamp) -> Change {
         self.made += 1;
         let id = format!("sample-{}", self.made);
         match self.dice.u64(..100) {
@@ -82,7 +85,7 @@ impl<R> Default for Table<R> {
 
 impl<R: SampleRow> Table<R> {
     fn change(&mut self, id: String, now: Timestamp, dice: &mut Rng) -> Change {
-        let source = chance(dice, 90).then(|| pick(dice, &EventSource::ALL));
+        let source = chance(dice, 90).then(|| pick(dice, &SOURCES));
         let made = Made { id, now, source };
         match dice.u64(..100) {
             _ if self.rows.is_empty() => self.insert(made, dice),
@@ -120,7 +123,7 @@ impl<R: SampleRow> Table<R> {
 struct Made {
     id: String,
     now: Timestamp,
-    source: Option<EventSource>,
+    source: Option<&'static str>,
 }
 
 impl Made {
@@ -134,8 +137,8 @@ impl Made {
         let record = Record {
             id: &self.id,
             table: R::TABLE,
-            operation: operation.to_string(),
-            source: self.source.map(EventSource::as_str),
+            operation,
+            source: self.source,
             time: format!("{:.6}", self.now),
             before,
             after,
@@ -151,7 +154,7 @@ impl Made {
 struct Record<'a, R> {
     id: &'a str,
     table: &'a str,
-    operation: String,
+    operation: Operation,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
     time: String,

@@ -17,22 +17,22 @@ use super::log_buffer::Notes;
 use super::oracle::Oracle;
 use super::recent_messages::Glimpses;
 use super::report::{DevReport, Summary};
-use crate::telemetry::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Sources of the report.
-pub(super) struct Sights {
-    pub(super) oracle: Arc<Mutex<Oracle>>,
-    pub(super) glimpses: Arc<Glimpses>,
+pub struct Sights {
+    pub oracle: Arc<Mutex<Oracle>>,
+    pub glimpses: Arc<Glimpses>,
     /// Sample changes made.
-    pub(super) made: Arc<AtomicU64>,
-    pub(super) notes: Notes,
-    pub(super) metrics: Metrics,
+    pub made: Arc<AtomicU64>,
+    pub notes: Notes,
+    /// Renders the metrics of the program in the text format of Prometheus.
+    pub metrics: Box<dyn Fn() -> String + Send>,
 }
 
 /// Shows a report each second.
-pub(super) struct Show {
+pub struct Show {
     sights: Sights,
     display: Display,
     start: Instant,
@@ -52,7 +52,7 @@ impl Show {
     ///
     /// # Errors
     /// Standard output can't be written.
-    pub(super) fn start(sights: Sights, style: Style, ready: &Ready) -> io::Result<Self> {
+    pub fn start(sights: Sights, style: Style, ready: &Ready) -> io::Result<Self> {
         let mut display = Display::new(style);
         display.ready(ready)?;
         let start = Instant::now();
@@ -65,7 +65,7 @@ impl Show {
     ///
     /// # Errors
     /// Standard output can't be written.
-    pub(super) async fn during<W: Future>(&mut self, work: W) -> io::Result<W::Output> {
+    pub async fn during<W: Future>(&mut self, work: W) -> io::Result<W::Output> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
@@ -76,7 +76,7 @@ impl Show {
         }
     }
 
-    pub(super) fn oracle(&self) -> Arc<Mutex<Oracle>> {
+    pub fn oracle(&self) -> Arc<Mutex<Oracle>> {
         self.sights.oracle.clone()
     }
 
@@ -85,7 +85,7 @@ impl Show {
     ///
     /// # Errors
     /// Standard output can't be written.
-    pub(super) fn end(mut self, fed_for: Duration, drained: bool, must_deliver: bool) -> io::Result<Summary> {
+    pub fn end(mut self, fed_for: Duration, drained: bool, must_deliver: bool) -> io::Result<Summary> {
         let all = {
             let mut oracle = self.sights.oracle.lock();
             oracle.close();
@@ -125,7 +125,7 @@ impl Show {
             changes_per_second: per_second(changes - last.changes),
             messages_per_second: per_second(tally.messages() - last.messages),
             tally,
-            failed_attempts: failed_attempts(&self.sights.metrics.render()),
+            failed_attempts: failed_attempts(&(self.sights.metrics)()),
             outstanding,
             latency: latencies.into(),
         }

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::text::{Paint, clock, count, cut, latency, wrapped};
-use crate::dev::oracle::Finding;
-use crate::dev::oracle::Judgement;
-use crate::dev::recent_messages::{Glimpse, KEPT};
-use crate::dev::report::DevReport;
+use crate::oracle::Finding;
+use crate::oracle::Judgement;
+use crate::recent_messages::{Glimpse, KEPT};
+use crate::report::DevReport;
 
 /// Undoes [`frame`]: turns on wrapping, shows the cursor.
 pub(super) const GIVE_BACK: &str = "\x1b[?7h\x1b[?25h";

@@ -2,7 +2,7 @@
 
 /// An event of `webhooks.yaml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::dev) enum SampleEvent {
+pub enum SampleEvent {
     /// First example of Caspio's page: first or last name updated by a datasheet or a DataPage.
     CustomerRenamed,
     /// Second example of Caspio's page: any insert in Admins.
@@ -15,7 +15,7 @@ pub(in crate::dev) enum SampleEvent {
 }
 
 impl SampleEvent {
-    pub(in crate::dev) const ALL: [SampleEvent; 6] = [
+    pub const ALL: [SampleEvent; 6] = [
         SampleEvent::CustomerRenamed,
         SampleEvent::AdminAdded,
         SampleEvent::OrderPlaced,
@@ -25,7 +25,7 @@ impl SampleEvent {
     ];
 
     /// Webhook name, table and event type. Together they identify the event.
-    pub(in crate::dev) fn identity(self) -> (&'static str, &'static str, &'static str) {
+    pub fn identity(self) -> (&'static str, &'static str, &'static str) {
         match self {
             SampleEvent::CustomerRenamed => ("Customer directory", "MyCustomers", "table.recordUpdate"),
             SampleEvent::AdminAdded => ("Team chat", "Admins", "table.recordInsert"),

@@ -68,5 +68,5 @@ fn the_stream_has_something_of_everything() {
     let idle = |record: &&Value| record["operation"] == "update" && record["before"] == record["after"];
     assert!(records.iter().filter(idle).count() > 50);
     let sources: HashSet<_> = records.iter().map(|record| record["source"].as_str()).collect();
-    assert_eq!(sources.len(), EventSource::ALL.len() + 1, "all sources, and no source: {sources:?}");
+    assert_eq!(sources.len(), SOURCES.len() + 1, "all sources, and no source: {sources:?}");
 }

@@ -14,9 +14,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::broker::CHANGES;
-use super::definitions::SampleEvents;
 use super::oracle::Oracle;
-use super::sample::{Change, Sample};
+use super::sample::{Change, Sample, SampleEvent};
 use super::steady_rate::SteadyRate;
 
 /// Interval between bursts of due changes.
@@ -29,12 +28,15 @@ const MAX_OUTSTANDING: usize = 8_192;
 /// Max time for the last changes to reach the broker.
 const FLUSH: Duration = Duration::from_secs(10);
 
+/// Returns the messages of a change if it fired all events of its table: each with its event and its id.
+pub type MessagesOf = Box<dyn Fn(&Change) -> Vec<(SampleEvent, u128)> + Send + Sync>;
+
 /// Producer of sample changes.
-pub(super) struct Feed {
+pub struct Feed {
     sample: Sample,
     pace: SteadyRate,
     producer: ThreadedProducer<Failures>,
-    applied: SampleEvents,
+    messages_of: MessagesOf,
     oracle: Arc<Mutex<Oracle>>,
     made: Arc<AtomicU64>,
 }
@@ -44,21 +46,21 @@ impl Feed {
     ///
     /// # Errors
     /// The producer can't be created.
-    pub(super) fn new(
+    pub fn new(
         broker: &str,
         rate: u32,
         seed: u64,
-        applied: SampleEvents,
+        messages_of: MessagesOf,
         oracle: Arc<Mutex<Oracle>>,
     ) -> Result<Self, KafkaError> {
         let producer =
             ClientConfig::new().set("bootstrap.servers", broker).set("linger.ms", "1").create_with_context(Failures)?;
         let (sample, pace, made) = (Sample::new(seed), SteadyRate::new(rate), Arc::default());
-        Ok(Self { sample, pace, producer, applied, oracle, made })
+        Ok(Self { sample, pace, producer, messages_of, oracle, made })
     }
 
     /// Counter of the changes made.
-    pub(super) fn made(&self) -> Arc<AtomicU64> {
+    pub fn made(&self) -> Arc<AtomicU64> {
         self.made.clone()
     }
 
@@ -66,7 +68,7 @@ impl Feed {
     ///
     /// # Errors
     /// The producer refuses a record, or the broker does not accept the last ones in time.
-    pub(super) async fn run(mut self, stopping: CancellationToken) -> Result<(), KafkaError> {
+    pub async fn run(mut self, stopping: CancellationToken) -> Result<(), KafkaError> {
         let start = Instant::now();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -101,7 +103,7 @@ impl Feed {
     /// Announces to the oracle which messages of the change must and must not arrive. Returns the number outstanding.
     fn announce(&self, change: &Change, now: Timestamp) -> usize {
         let mut oracle = self.oracle.lock();
-        for (event, message) in self.applied.messages_of(change) {
+        for (event, message) in (self.messages_of)(change) {
             if change.fires.contains(&event) { oracle.expect(message, now) } else { oracle.forbid(message) }
         }
         oracle.outstanding()

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::latency::Latencies;
-use crate::id::MessageId;
 
 /// Age at which an expected message counts as lost. If it arrives later, it counts as delivered.
 const OVERDUE: Duration = Duration::from_secs(60);
@@ -37,7 +36,7 @@ pub struct Tally {
 
 impl Tally {
     /// All received messages.
-    pub(super) fn messages(&self) -> u64 {
+    pub fn messages(&self) -> u64 {
         self.delivered + self.duplicates + self.bad_signatures + self.uncalled_for + self.others
     }
 
@@ -49,7 +48,7 @@ impl Tally {
 
 /// Classification of a received message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finding {
+pub enum Finding {
     /// Expected; it arrived this long after its change.
     Delivered(Duration),
     Duplicate,
@@ -60,7 +59,7 @@ pub(super) enum Finding {
 
 /// Result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Judgement {
+pub enum Judgement {
     Found(Finding),
     BadSignature,
 }
@@ -75,13 +74,13 @@ enum Fate {
     Lost(Timestamp),
 }
 
-/// Expected and received messages.
+/// Expected and received messages, by their ids.
 #[derive(Default)]
-pub(super) struct Oracle {
-    outstanding: HashMap<MessageId, Timestamp>,
-    fates: HashMap<MessageId, Fate>,
+pub struct Oracle {
+    outstanding: HashMap<u128, Timestamp>,
+    fates: HashMap<u128, Fate>,
     /// The keys of `fates`, oldest first.
-    remembered: VecDeque<MessageId>,
+    remembered: VecDeque<u128>,
     tally: Tally,
     since_last_look: Latencies,
     all: Latencies,
@@ -89,17 +88,17 @@ pub(super) struct Oracle {
 
 impl Oracle {
     /// Expects a message. Called before its change is produced.
-    pub(super) fn expect(&mut self, message: MessageId, changed_at: Timestamp) {
+    pub fn expect(&mut self, message: u128, changed_at: Timestamp) {
         self.outstanding.insert(message, changed_at);
     }
 
     /// Forbids a message: it must not arrive.
-    pub(super) fn forbid(&mut self, message: MessageId) {
+    pub fn forbid(&mut self, message: u128) {
         self.remember(message, Fate::Forbidden);
     }
 
     /// Records a message of a sample webhook with a valid signature.
-    pub(super) fn came(&mut self, message: MessageId, now: Timestamp) -> Finding {
+    pub fn came(&mut self, message: u128, now: Timestamp) -> Finding {
         if let Some(changed_at) = self.outstanding.remove(&message) {
             self.remember(message, Fate::Delivered);
             return self.delivered(changed_at, now);
@@ -123,45 +122,45 @@ impl Oracle {
     }
 
     /// Counts a message that is not the sample's.
-    pub(super) fn came_for_others(&mut self) -> Finding {
+    pub fn came_for_others(&mut self) -> Finding {
         self.tally.others += 1;
         Finding::Other
     }
 
     /// Counts a message of the sample with an invalid signature. The message is still expected.
-    pub(super) fn came_badly_signed(&mut self) {
+    pub fn came_badly_signed(&mut self) {
         self.tally.bad_signatures += 1;
     }
 
     /// Counts overdue messages as lost.
-    pub(super) fn look_for_overdue(&mut self, now: Timestamp) {
+    pub fn look_for_overdue(&mut self, now: Timestamp) {
         let late = |&changed_at: &Timestamp| now.duration_since(changed_at).unsigned_abs() > OVERDUE;
         let overdue = self.outstanding.extract_if(|_, changed_at| late(changed_at)).collect::<Vec<_>>();
         overdue.into_iter().for_each(|(message, changed_at)| self.lose(message, changed_at));
     }
 
     /// Counts all outstanding messages as lost, at the end of a run.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         let outstanding = std::mem::take(&mut self.outstanding);
         outstanding.into_iter().for_each(|(message, changed_at)| self.lose(message, changed_at));
     }
 
     /// Expected messages that have not arrived yet.
-    pub(super) fn outstanding(&self) -> usize {
+    pub fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
 
-    pub(super) fn tally(&self) -> Tally {
+    pub fn tally(&self) -> Tally {
         self.tally
     }
 
     /// Latencies since the last call.
-    pub(super) fn take_latencies(&mut self) -> Latencies {
+    pub fn take_latencies(&mut self) -> Latencies {
         std::mem::take(&mut self.since_last_look)
     }
 
     /// Latencies of the whole run.
-    pub(super) fn latencies(&self) -> &Latencies {
+    pub fn latencies(&self) -> &Latencies {
         &self.all
     }
 
@@ -173,12 +172,12 @@ impl Oracle {
         Finding::Delivered(latency)
     }
 
-    fn lose(&mut self, message: MessageId, changed_at: Timestamp) {
+    fn lose(&mut self, message: u128, changed_at: Timestamp) {
         self.tally.lost += 1;
         self.remember(message, Fate::Lost(changed_at));
     }
 
-    fn remember(&mut self, message: MessageId, fate: Fate) {
+    fn remember(&mut self, message: u128, fate: Fate) {
         match self.fates.entry(message) {
             Entry::Occupied(mut known) => {
                 known.insert(fate);
@@ -198,13 +197,7 @@ impl Oracle {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-
-    fn message(number: u128) -> MessageId {
-        MessageId(Uuid::from_u128(number))
-    }
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millisecond(millis).unwrap()
@@ -212,15 +205,15 @@ mod tests {
 
     fn expecting(messages: std::ops::Range<u128>) -> Oracle {
         let mut oracle = Oracle::default();
-        messages.for_each(|number| oracle.expect(message(number), at(0)));
+        messages.for_each(|number| oracle.expect(number, at(0)));
         oracle
     }
 
     #[test]
     fn what_comes_once_is_delivered() {
         let mut oracle = expecting(0..2);
-        assert_eq!(oracle.came(message(0), at(7)), Finding::Delivered(Duration::from_millis(7)));
-        oracle.came(message(1), at(9));
+        assert_eq!(oracle.came(0, at(7)), Finding::Delivered(Duration::from_millis(7)));
+        oracle.came(1, at(9));
         oracle.close();
         assert_eq!(oracle.tally(), Tally { delivered: 2, ..Tally::default() });
         assert!(oracle.tally().is_clean());
@@ -229,7 +222,7 @@ mod tests {
     #[test]
     fn a_lost_message_is_found() {
         let mut oracle = expecting(0..2);
-        oracle.came(message(0), at(1));
+        oracle.came(0, at(1));
         oracle.close();
         assert_eq!(oracle.tally(), Tally { delivered: 1, lost: 1, ..Tally::default() });
         assert!(!oracle.tally().is_clean());
@@ -238,16 +231,16 @@ mod tests {
     #[test]
     fn a_doubled_message_is_found() {
         let mut oracle = expecting(0..1);
-        oracle.came(message(0), at(1));
-        assert_eq!(oracle.came(message(0), at(2)), Finding::Duplicate);
+        oracle.came(0, at(1));
+        assert_eq!(oracle.came(0, at(2)), Finding::Duplicate);
         assert!(!oracle.tally().is_clean());
     }
 
     #[test]
     fn a_message_that_must_not_come_is_found() {
         let mut oracle = Oracle::default();
-        oracle.forbid(message(5));
-        assert_eq!(oracle.came(message(5), at(1)), Finding::UncalledFor);
+        oracle.forbid(5);
+        assert_eq!(oracle.came(5, at(1)), Finding::UncalledFor);
         assert!(!oracle.tally().is_clean());
     }
 
@@ -262,7 +255,7 @@ mod tests {
     #[test]
     fn what_nobody_here_expects_is_no_error() {
         let mut oracle = Oracle::default();
-        assert_eq!(oracle.came(message(9), at(1)), Finding::Other);
+        assert_eq!(oracle.came(9, at(1)), Finding::Other);
         assert!(oracle.tally().is_clean());
     }
 
@@ -273,17 +266,17 @@ mod tests {
         assert_eq!((oracle.tally().lost, oracle.outstanding()), (0, 1));
         oracle.look_for_overdue(at(60_001));
         assert_eq!((oracle.tally().lost, oracle.outstanding()), (1, 0));
-        assert_eq!(oracle.came(message(0), at(61_000)), Finding::Delivered(Duration::from_secs(61)));
+        assert_eq!(oracle.came(0, at(61_000)), Finding::Delivered(Duration::from_secs(61)));
         assert_eq!(oracle.tally(), Tally { delivered: 1, ..Tally::default() });
-        assert_eq!(oracle.came(message(0), at(61_001)), Finding::Duplicate);
+        assert_eq!(oracle.came(0, at(61_001)), Finding::Duplicate);
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut oracle = Oracle::default();
         for number in 0..REMEMBERED as u128 + 10 {
-            oracle.expect(message(number), at(0));
-            oracle.came(message(number), at(1));
+            oracle.expect(number, at(0));
+            oracle.came(number, at(1));
         }
         assert_eq!((oracle.fates.len(), oracle.remembered.len()), (REMEMBERED, REMEMBERED));
     }

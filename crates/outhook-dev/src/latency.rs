@@ -9,7 +9,7 @@ const LONGEST: u64 = 1 << 40;
 
 /// A histogram of durations in microseconds with two significant digits.
 #[derive(Clone)]
-pub(super) struct Latencies(Histogram<u64>);
+pub struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
     fn default() -> Self {
@@ -18,13 +18,13 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    pub(super) fn record(&mut self, latency: Duration) {
+    pub fn record(&mut self, latency: Duration) {
         self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// A duration that at least `part` (0 to 1) of the recorded ones do not exceed: at most 1 % above the smallest
     /// such. None if nothing is recorded.
-    pub(super) fn percentile(&self, part: f64) -> Option<Duration> {
+    pub fn percentile(&self, part: f64) -> Option<Duration> {
         (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_quantile(part)))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use unicode_width::UnicodeWidthChar as _;
 
 use super::Ready;
-use crate::dev::report::{DevReport, Summary};
+use crate::report::{DevReport, Summary};
 
 /// Whether texts get colours.
 #[derive(Clone, Copy)]

@@ -14,20 +14,20 @@ const MAX_BYTES: usize = 16 * 1024;
 
 /// Buffer of log lines.
 #[derive(Clone, Default)]
-pub(in crate::dev) struct Notes(Arc<Mutex<Vec<u8>>>);
+pub struct Notes(Arc<Mutex<Vec<u8>>>);
 
 impl Notes {
     /// Makes the process log warnings and errors to this buffer.
     ///
     /// # Errors
     /// The process logs already.
-    pub(in crate::dev) fn start_logs(&self) -> Result<(), TryInitError> {
+    pub fn start_logs(&self) -> Result<(), TryInitError> {
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(self.clone());
         tracing_subscriber::registry().with(LevelFilter::WARN).with(layer).try_init()
     }
 
     /// Takes all buffered lines.
-    pub(in crate::dev) fn take(&self) -> String {
+    pub fn take(&self) -> String {
         let bytes = std::mem::take(&mut *self.0.lock());
         String::from_utf8_lossy(&bytes).into_owned()
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::oracle::{Finding, Judgement};
 
 /// Lines that are kept. With this number the REST example above the block is still visible in 24 rows.
-pub(in crate::dev) const KEPT: usize = 5;
+pub const KEPT: usize = 5;
 
 /// Min time between two kept messages without a fault: people could not read more.
 const APART: SignedDuration = SignedDuration::from_millis(150);
@@ -20,21 +20,21 @@ const SHOWN: usize = 160;
 
 /// One message.
 #[derive(Clone)]
-pub(in crate::dev) struct Glimpse {
-    pub(in crate::dev) at: Timestamp,
-    pub(in crate::dev) path: String,
-    pub(in crate::dev) judgement: Judgement,
+pub struct Glimpse {
+    pub at: Timestamp,
+    pub path: String,
+    pub judgement: Judgement,
     /// The body's summary on one line, without control characters and without its secret.
-    pub(in crate::dev) text: String,
+    pub text: String,
 }
 
 /// The last few messages.
 #[derive(Default)]
-pub(in crate::dev) struct Glimpses(Mutex<VecDeque<Glimpse>>);
+pub struct Glimpses(Mutex<VecDeque<Glimpse>>);
 
 impl Glimpses {
     /// Keeps the message if it has a fault, or if none was kept recently.
-    pub(in crate::dev) fn offer(&self, at: Timestamp, path: &str, judgement: Judgement, body: &[u8]) {
+    pub fn offer(&self, at: Timestamp, path: &str, judgement: Judgement, body: &[u8]) {
         let fine = matches!(judgement, Judgement::Found(Finding::Delivered(_) | Finding::Other));
         let mut glimpses = self.0.lock();
         if fine && glimpses.back().is_some_and(|last| at.duration_since(last.at) < APART) {
@@ -48,7 +48,7 @@ impl Glimpses {
     }
 
     /// All kept messages, oldest first.
-    pub(in crate::dev) fn all(&self) -> Vec<Glimpse> {
+    pub fn all(&self) -> Vec<Glimpse> {
         self.0.lock().iter().cloned().collect()
     }
 }

@@ -16,8 +16,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::render::MAX_MESSAGE_BYTES;
-
 /// Max concurrent connections.
 const CONNECTIONS: usize = 1000;
 /// Timeout of a request head and of a body, and idle timeout of a connection. It is longer than Outhook keeps an idle
@@ -27,10 +25,10 @@ const ARRIVAL: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A received message.
-pub(crate) struct Posted {
-    pub(crate) path: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+pub struct Posted {
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 impl Posted {
@@ -38,7 +36,7 @@ impl Posted {
     ///
     /// # Errors
     /// The signature does not match the verifier's secret, or its time is not recent.
-    pub(crate) fn verify(&self, verifier: &Webhook) -> Result<(), WebhookError> {
+    pub fn verify(&self, verifier: &Webhook) -> Result<(), WebhookError> {
         // The library does arithmetic on the timestamp before it checks the signature, and a negative one could
         // overflow.
         let time = self.headers.get(HEADER_WEBHOOK_TIMESTAMP).and_then(|time| time.to_str().ok());
@@ -49,8 +47,8 @@ impl Posted {
     }
 }
 
-/// Serves connections until the future is dropped.
-pub(crate) async fn serve<J>(listener: TcpListener, judge: J) -> Infallible
+/// Serves connections until the future is dropped. A body may have `max_bytes`.
+pub async fn serve<J>(listener: TcpListener, max_bytes: usize, judge: J) -> Infallible
 where
     J: Fn(&Posted) -> StatusCode + Send + Sync + 'static,
 {
@@ -59,7 +57,7 @@ where
         let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
-                let connection = connection(stream, judge.clone());
+                let connection = connection(stream, max_bytes, judge.clone());
                 tokio::spawn(async move {
                     connection.await;
                     drop(permit);
@@ -73,10 +71,10 @@ where
     }
 }
 
-async fn connection<J: Fn(&Posted) -> StatusCode>(stream: TcpStream, judge: Arc<J>) {
+async fn connection<J: Fn(&Posted) -> StatusCode>(stream: TcpStream, max_bytes: usize, judge: Arc<J>) {
     // An error only delays answers.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| answer(request, judge.as_ref()));
+    let service = service_fn(|request| answer(request, max_bytes, judge.as_ref()));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(ARRIVAL);
     if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
@@ -86,12 +84,13 @@ async fn connection<J: Fn(&Posted) -> StatusCode>(stream: TcpStream, judge: Arc<
 
 async fn answer<J: Fn(&Posted) -> StatusCode>(
     request: Request<Incoming>,
+    max_bytes: usize,
     judge: &J,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (request, body) = request.into_parts();
     let status = if request.method != Method::POST {
         StatusCode::METHOD_NOT_ALLOWED
-    } else if let Ok(Ok(body)) = timeout(ARRIVAL, Limited::new(body, MAX_MESSAGE_BYTES).collect()).await {
+    } else if let Ok(Ok(body)) = timeout(ARRIVAL, Limited::new(body, max_bytes).collect()).await {
         let (path, headers, body) = (request.uri.path().to_owned(), request.headers, body.to_bytes());
         judge(&Posted { path, headers, body })
     } else {

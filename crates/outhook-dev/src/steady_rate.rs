@@ -6,7 +6,7 @@ use std::time::Duration;
 const LONGEST_DEBT: Duration = Duration::from_millis(100);
 
 /// Counter of due changes at a steady rate.
-pub(in crate::dev) struct SteadyRate {
+pub struct SteadyRate {
     rate: u32,
     last: Duration,
     /// Changes due, with their fraction.
@@ -15,12 +15,12 @@ pub(in crate::dev) struct SteadyRate {
 
 impl SteadyRate {
     /// `rate` is in changes per second.
-    pub(in crate::dev) fn new(rate: u32) -> Self {
+    pub fn new(rate: u32) -> Self {
         Self { rate, last: Duration::ZERO, due: 0.0 }
     }
 
     /// Number of changes due at `now`, the time since the start.
-    pub(in crate::dev) fn due(&mut self, now: Duration) -> u32 {
+    pub fn due(&mut self, now: Duration) -> u32 {
         let passed = now.saturating_sub(self.last).min(LONGEST_DEBT);
         self.last = now;
         self.due += passed.as_secs_f64() * f64::from(self.rate);

@@ -44,7 +44,7 @@ pub enum Style {
 }
 
 /// Writer of standard output. On a terminal it restores the cursor when it is dropped.
-pub(super) struct Display {
+pub struct Display {
     style: Style,
     paint: Paint,
     /// Addresses of all parts. The block repeats them, because the text above it scrolls away.
@@ -54,12 +54,12 @@ pub(super) struct Display {
 }
 
 impl Display {
-    pub(super) fn new(style: Style) -> Self {
+    pub fn new(style: Style) -> Self {
         Self { style, paint: Paint::new(style == Style::Block { colours: true }), addresses: String::new(), drawn: 0 }
     }
 
     /// Shows the addresses when all parts are running.
-    pub(super) fn ready(&mut self, ready: &Ready) -> io::Result<()> {
+    pub fn ready(&mut self, ready: &Ready) -> io::Result<()> {
         match self.style {
             Style::Json => json(ready),
             Style::Lines => write(&text::welcome(ready, &text::addresses(ready), self.paint)),
@@ -72,7 +72,7 @@ impl Display {
 
     /// Shows one second. `notes` are the log lines since the last second, printed above the block. In the other
     /// styles logs go directly to stderr.
-    pub(super) fn second(&mut self, report: &DevReport, glimpses: &[Glimpse], notes: &str) -> io::Result<()> {
+    pub fn second(&mut self, report: &DevReport, glimpses: &[Glimpse], notes: &str) -> io::Result<()> {
         match self.style {
             Style::Json => json(report),
             Style::Lines => write(&text::line(report)),
@@ -89,7 +89,7 @@ impl Display {
     }
 
     /// Shows the summary.
-    pub(super) fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+    pub fn summary(&mut self, summary: &Summary) -> io::Result<()> {
         match self.style {
             Style::Json => json(summary),
             Style::Block { .. } | Style::Lines => write(&text::summary(summary, self.paint)),
