@@ -5,11 +5,13 @@ use jiff::Timestamp;
 use super::{EventDate, Input};
 
 impl EventDate {
-    /// From RFC 3339 text. Converts other offsets to UTC and keeps the number of the fraction's digits. None if the
-    /// text is not an RFC 3339 time, or if the fraction has more than nine digits.
+    /// From RFC 3339 text. Converts other offsets to UTC and keeps the number of the fraction's digits. Ignores the
+    /// annotations in brackets that RFC 9557 allows behind the time. None if the text is not an RFC 3339 time, or if
+    /// the fraction has more than nine digits.
     pub fn from_rfc3339(text: &str) -> Option<Self> {
         let at = text.parse().ok()?;
-        let fraction = text.split_once(['.', ',']).map_or("", |(_, rest)| rest);
+        let (time, _) = text.split_once('[').unwrap_or((text, ""));
+        let fraction = time.split_once(['.', ',']).map_or("", |(_, rest)| rest);
         let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
         Some(Self { at, digits: digits as u8 })
     }
@@ -73,6 +75,7 @@ mod tests {
             ("2024-02-29T13:14:15Z", "2024-02-29T13:14:15Z", 0),
             ("2024-02-29T13:14:15.10+02:00", "2024-02-29T11:14:15.1Z", 2),
             ("2024-02-29T13:14:15.123456789-00:30", "2024-02-29T13:44:15.123456789Z", 9),
+            ("2024-02-29T13:14:15Z[a.1234567890123]", "2024-02-29T13:14:15Z", 0),
         ] {
             assert_eq!(shown(EventDate::from_rfc3339(text)), Some((at.to_owned(), digits)), "{text}");
         }
