@@ -261,7 +261,7 @@ impl CallSink for Counts {
 struct NoBook;
 
 impl ReceiptTracker for NoBook {
-    fn is_given_up(&self) -> bool {
+    fn is_revoked(&self) -> bool {
         false
     }
 

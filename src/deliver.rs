@@ -170,16 +170,16 @@ pub struct WaitingTopics<'t> {
 }
 
 /// Interval at which lanes that have calls are checked for expired calls.
-const LOOK: Duration = Duration::from_millis(250);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Interval at which failing endpoints and calls that wait in memory are counted.
-const COUNT: Duration = Duration::from_secs(1);
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Interval at which idle remembered lanes and tokens of old definitions are removed.
-const REVIEW: Duration = Duration::from_secs(60);
+const REMOVAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Max time of one wait for a full lane, before the call is offered to it again.
-const PATIENCE: Duration = Duration::from_millis(20);
+const FULL_LANE_WAIT: Duration = Duration::from_millis(20);
 
 /// All lanes of an instance. Dropping it stops them without waiting for attempts under way.
 pub struct Lanes {
@@ -203,19 +203,20 @@ impl Lanes {
                 shared.clock.step().await;
             }
         });
-        let looked_after = Arc::downgrade(&map);
+        let weak_map = Arc::downgrade(&map);
         tokio::spawn(async move {
-            let (mut looks, mut counts, mut reviews) = (interval(LOOK), interval(COUNT), interval(REVIEW));
+            let (mut maintenance, mut counts, mut removals) =
+                (interval(MAINTENANCE_INTERVAL), interval(COUNT_INTERVAL), interval(REMOVAL_INTERVAL));
             loop {
                 let act = tokio::select! {
-                    _ = looks.tick() => LaneMap::maintain,
+                    _ = maintenance.tick() => LaneMap::maintain,
                     _ = counts.tick() => LaneMap::count,
-                    _ = reviews.tick() => |map: &LaneMap| {
+                    _ = removals.tick() => |map: &LaneMap| {
                         map.end_remembered();
                         map.shared.tokens.drop_unused();
                     },
                 };
-                let Some(map) = looked_after.upgrade().filter(|map| !map.shared.is_stopping()) else { return };
+                let Some(map) = weak_map.upgrade().filter(|map| !map.shared.is_stopping()) else { return };
                 act(&map);
             }
         });
@@ -228,11 +229,11 @@ impl Lanes {
     /// A call in row order is queued behind all earlier calls of its row. It waits for a full lane as long as the
     /// endpoint works; otherwise it is dead-lettered. Drops the call unsettled when the lanes are stopping.
     pub async fn send(&self, mut call: Call) {
-        self.shared.room().await;
+        self.shared.capacity().await;
         while let Some(lane) = self.map.lane(&call) {
             let back = match lane.push(call) {
                 Ok(()) => return,
-                Err(Refusal::Full(back)) => self.send_when_roomy(&lane, back).await,
+                Err(Refusal::Full(back)) => self.send_when_freed(&lane, back).await,
                 Err(refusal) => self.refused(&lane, refusal),
             };
             match back {
@@ -242,15 +243,15 @@ impl Lanes {
         }
     }
 
-    /// Queues a call in a lane that was just full, or returns it once there may be room.
-    async fn send_when_roomy(&self, lane: &Arc<lane::Lane>, call: Call) -> Option<Call> {
-        let mut room = pin!(lane.room());
-        // From here on, no notification of free room is missed.
-        room.as_mut().enable();
+    /// Queues a call in a lane that was just full, or returns it once there may be a place.
+    async fn send_when_freed(&self, lane: &Arc<lane::Lane>, call: Call) -> Option<Call> {
+        let mut freed = pin!(lane.space_freed());
+        // From here on, no notification of a free place is missed.
+        freed.as_mut().enable();
         match lane.push(call) {
             Ok(()) => None,
             Err(Refusal::Full(back)) => {
-                let _ = timeout(PATIENCE, room).await;
+                let _ = timeout(FULL_LANE_WAIT, freed).await;
                 Some(back)
             }
             Err(refusal) => self.refused(lane, refusal),
@@ -259,7 +260,7 @@ impl Lanes {
 
     /// Queues a call from a retry topic. A call that its lane does not take is deferred to the overflow log.
     pub async fn resume(&self, mut call: Call) {
-        self.shared.room().await;
+        self.shared.capacity().await;
         while let Some(lane) = self.map.lane(&call) {
             let Err(refusal) = lane.push(call) else { return };
             match self.refused(&lane, refusal) {
@@ -302,7 +303,7 @@ impl Lanes {
     /// lasts. Returns any other call.
     pub fn review(&self, call: Call) -> Option<Box<Call>> {
         let trouble = self.map.known_lane(&call).and_then(|lane| lane.trouble());
-        self.shared.given_up(call, trouble.as_ref()).map(Box::new)
+        self.shared.dead_letter_if_expired(call, trouble.as_ref()).map(Box::new)
     }
 
     /// How many calls that wait in a line of the overflow log may be offered now.

@@ -78,7 +78,7 @@ pub trait ReceiptTracker: Send + Sync {
     /// Whether the partition is being drained: calls that can wait in their topic should be put back.
     fn is_draining(&self) -> bool;
     /// Whether another instance reads the partition now, or may read it. Open records are read again there.
-    fn is_given_up(&self) -> bool;
+    fn is_revoked(&self) -> bool;
 }
 
 /// A share of one record's entry in the ledger of its partition, with the bytes that its message holds.
@@ -116,8 +116,8 @@ impl Receipt {
     }
 
     /// Whether another instance reads its partition now, or may read it.
-    pub fn is_given_up(&self) -> bool {
-        self.book.is_given_up()
+    pub fn is_revoked(&self) -> bool {
+        self.book.is_revoked()
     }
 
     /// Whether its partition is being drained.

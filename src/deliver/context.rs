@@ -39,8 +39,8 @@ pub(in crate::deliver) struct DeliveryContext {
     pub recovered: Recovered,
     pub workers: Workers,
     in_flight: AtomicUsize,
-    /// Notified when there is room for calls again, and when the last call in flight has left.
-    fewer: Notify,
+    /// Notified when there is capacity for calls again, and when the last call in flight has left.
+    freed: Notify,
     stop: CancellationToken,
 }
 
@@ -89,7 +89,7 @@ impl DeliveryContext {
             recovered: Recovered::default(),
             workers: Workers::for_process(config.max_connections)?,
             in_flight: AtomicUsize::new(0),
-            fewer: Notify::new(),
+            freed: Notify::new(),
             stop: CancellationToken::new(),
             config,
         }))
@@ -116,7 +116,7 @@ impl DeliveryContext {
             OverflowReason::Failing(trouble) => trouble.as_ref(),
             _ => None,
         };
-        let Some(mut call) = self.given_up(call, trouble) else { return };
+        let Some(mut call) = self.dead_letter_if_expired(call, trouble) else { return };
         call.deferrals = call.deferrals.saturating_add(1);
         self.metrics.deferred(&why);
         self.overflow(call, Duration::ZERO, None);
@@ -124,7 +124,7 @@ impl DeliveryContext {
 
     /// Dead-letters a call that is older than its retry schedule, if its endpoint has failed for that long too.
     /// Returns any other call.
-    pub fn given_up(&self, call: Call, trouble: Option<&FailureSummary>) -> Option<Call> {
+    pub fn dead_letter_if_expired(&self, call: Call, trouble: Option<&FailureSummary>) -> Option<Call> {
         let Some(FailureSummary { cause, lasted }) = trouble else { return Some(call) };
         let age = since_1970().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
         if age.min(*lasted) <= self.schedule.lifetime(call.message.target.retry.as_deref()) {
@@ -167,12 +167,12 @@ impl DeliveryContext {
         self.metrics.in_flight.decrement(1.0);
         let left = self.in_flight.fetch_sub(1, Ordering::AcqRel) - 1;
         if left == 0 || left + 1 == self.config.max_calls {
-            self.fewer.notify_waiters();
+            self.freed.notify_waiters();
         }
     }
 
-    /// Resolves when there is room for another call, in any lane.
-    pub async fn room(&self) {
+    /// Resolves when there is capacity for another call, in any lane.
+    pub async fn capacity(&self) {
         self.until(|in_flight| in_flight < self.config.max_calls).await;
     }
 
@@ -183,13 +183,13 @@ impl DeliveryContext {
 
     async fn until(&self, holds: impl Fn(usize) -> bool) {
         while !holds(self.in_flight()) {
-            let fewer = self.fewer.notified();
-            tokio::pin!(fewer);
-            fewer.as_mut().enable();
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
             if holds(self.in_flight()) {
                 return;
             }
-            fewer.await;
+            freed.await;
         }
     }
 }

@@ -61,17 +61,17 @@ pub(super) struct Lane {
     pub shared: Arc<DeliveryContext>,
     /// The map of lanes, from which the lane removes itself.
     map: Arc<LaneMap>,
-    born: Instant,
+    created: Instant,
     state: Mutex<LaneState>,
-    /// Notified when a full lane has room again.
-    room: Notify,
+    /// Notified when a full lane has places again.
+    space_freed: Notify,
 }
 
 struct LaneState {
     queue: VecDeque<QueuedCall>,
     /// Used only in row order: at most one call of each row is in the queue.
     rows: RowQueues<QueuedCall>,
-    /// Calls that hold room, and the bytes of their bodies.
+    /// Calls that have a place, and the bytes of their bodies.
     calls: usize,
     bytes: usize,
     /// Calls with an attempt under way.
@@ -81,9 +81,9 @@ struct LaneState {
     parked: Vec<Arc<Notify>>,
     /// A worker waits for the next throttle slot.
     pausing: bool,
-    /// The lane is in the list of lanes that are checked for expired calls.
-    looked_after: bool,
-    /// A call was refused for lack of room, and free room has not been notified since.
+    /// The lane is in the list of lanes that are maintained.
+    is_maintained: bool,
+    /// A call was refused for lack of a place, and free places have not been notified since.
     full: bool,
     /// The number of calls at which it was full.
     full_at: usize,
@@ -143,7 +143,7 @@ impl Lane {
             workers: 0,
             parked: Vec::new(),
             pausing: false,
-            looked_after: false,
+            is_maintained: false,
             full: false,
             full_at: 0,
             full_since: Duration::ZERO,
@@ -162,9 +162,9 @@ impl Lane {
             health: Health::default(),
             shared,
             map,
-            born: Instant::now(),
+            created: Instant::now(),
             state: Mutex::new(state),
-            room: Notify::new(),
+            space_freed: Notify::new(),
         })
     }
 
@@ -172,30 +172,30 @@ impl Lane {
     #[expect(clippy::result_large_err, reason = "a refusal is as common as a success, so a box would not pay off")]
     pub fn push(self: &Arc<Self>, call: Call) -> Result<(), Refusal> {
         let bytes = call.message.body.len();
-        let now = self.born.elapsed();
+        let now = self.created.elapsed();
         let row = call.row.filter(|_| self.key.is_in_order());
-        let hand = {
+        let wake = {
             let mut state = self.state();
             let call = state.admit(call, row, &self.shared, now)?;
             state.calls += 1;
             state.bytes += bytes;
-            if !std::mem::replace(&mut state.looked_after, true) {
-                self.map.look_after(self.clone());
+            if !std::mem::replace(&mut state.is_maintained, true) {
+                self.map.maintain_from_now(self.clone());
             }
             self.shared.call_entered();
             if row.is_some() {
                 self.shared.in_order.entered(bytes);
             }
-            let room = LaneSlot { lane: self.clone(), bytes, under_way: false, row };
-            let held = QueuedCall { call, room, queued: now };
+            let slot = LaneSlot { lane: self.clone(), bytes, under_way: false, row };
+            let queued = QueuedCall { call, slot, queued_at: now };
             let head = match row {
-                Some(row) => state.rows.enter(row, held),
-                None => Some(held),
+                Some(row) => state.rows.enter(row, queued),
+                None => Some(queued),
             };
             match head {
-                Some(held) => {
-                    state.queue.push_back(held);
-                    state.hand(&self.shared.workers)
+                Some(queued) => {
+                    state.queue.push_back(queued);
+                    state.wake_worker(&self.shared.workers)
                 }
                 None => {
                     self.shared.metrics.row_order_parked.increment(1.0);
@@ -203,14 +203,14 @@ impl Lane {
                 }
             }
         };
-        self.give_to(hand);
+        self.wake(wake);
         Ok(())
     }
 
-    /// Resolves when a full lane has room again. Enable it before a push that may be refused, so that no notification
+    /// Resolves when a full lane has places again. Enable it before a push that may be refused, so that no notification
     /// is missed.
-    pub fn room(&self) -> Notified<'_> {
-        self.room.notified()
+    pub fn space_freed(&self) -> Notified<'_> {
+        self.space_freed.notified()
     }
 
     /// Returns the next action of a worker.
@@ -222,7 +222,7 @@ impl Lane {
             return NextAction::End;
         }
         if state.under_way < state.concurrency.allowed() {
-            match self.turn_of_first(&state) {
+            match self.slot_of_first(&state) {
                 SendTime::Now => {}
                 SendTime::In(wait) if !std::mem::replace(&mut state.pausing, true) => return NextAction::Pause(wait),
                 // Without a share of the webhook's throttle slots, fresh calls soon go to the overflow log. `maintain`
@@ -232,15 +232,15 @@ impl Lane {
                     return NextAction::Park;
                 }
             }
-            let mut held = state.queue.pop_front().expect("turn_of_first has found a first call");
-            held.room.under_way = true;
+            let mut queued = state.queue.pop_front().expect("slot_of_first has found a first call");
+            queued.slot.under_way = true;
             state.under_way += 1;
             // When the concurrency limit has grown, there is work for another worker.
             let more = !state.queue.is_empty() && state.under_way < state.concurrency.allowed();
-            let hand = if more { state.hand(&self.shared.workers) } else { Wake::Busy };
+            let wake = if more { state.wake_worker(&self.shared.workers) } else { Wake::Busy };
             drop(state);
-            self.give_to(hand);
-            return NextAction::Send(held);
+            self.wake(wake);
+            return NextAction::Send(queued);
         }
         state.parked.push(wake.clone());
         NextAction::Park
@@ -252,8 +252,8 @@ impl Lane {
     }
 
     /// Applies the result of an attempt. If the breaker opens, all queued calls are deferred to the overflow log.
-    pub fn learn(&self, shown: Observation, took: Duration) {
-        let now = self.born.elapsed();
+    pub fn observe(&self, shown: Observation, took: Duration) {
+        let now = self.created.elapsed();
         let mut state = self.state();
         let under_way = state.under_way;
         let (opened, cause) = match shown {
@@ -289,32 +289,32 @@ impl Lane {
         }
         queued
             .into_iter()
-            .for_each(|held| self.shared.defer(held.into_call(), OverflowReason::Failing(trouble.clone())));
+            .for_each(|queued| self.shared.defer(queued.into_call(), OverflowReason::Failing(trouble.clone())));
     }
 
     /// Records that the head of a row has failed in an attempt that took this long. Returns for how long the row has
     /// failed.
     pub fn head_failed(&self, head: &QueuedCall, took: Duration, cause: &Cause) -> Duration {
-        let now = self.born.elapsed();
+        let now = self.created.elapsed();
         let began = now.saturating_sub(took);
-        let since = head.room.row.map_or(began, |row| self.state().rows.failed(row, began, cause));
+        let since = head.slot.row.map_or(began, |row| self.state().rows.failed(row, began, cause));
         now.saturating_sub(since)
     }
 
     /// Records that the head of a row was delivered.
     pub fn head_worked(&self, head: &QueuedCall) {
-        if let Some(row) = head.room.row {
+        if let Some(row) = head.slot.row {
             self.state().rows.worked(row);
         }
     }
 
     /// Number of calls that wait for the head of a row.
     pub fn behind(&self, head: &QueuedCall) -> usize {
-        head.room.row.map_or(0, |row| self.state().rows.behind(row))
+        head.slot.row.map_or(0, |row| self.state().rows.behind(row))
     }
 
     /// Removes a lane without calls and workers from the map, unless its endpoint failed recently.
-    pub fn end_if_left(self: &Arc<Self>) {
+    pub fn remove_if_idle(self: &Arc<Self>) {
         let mut state = self.state();
         let is_over = state.is_idle() && !self.health.has_failed_within(MEMORY, Instant::now());
         state.closed |= is_over;
@@ -328,12 +328,12 @@ impl Lane {
     /// Returns whether it did. The lane is maintained again after the next call.
     fn release_if_idle(&self) -> bool {
         let mut state = self.state();
-        let rests = state.is_idle();
-        if rests {
-            state.looked_after = false;
+        let is_idle = state.is_idle();
+        if is_idle {
+            state.is_maintained = false;
             (state.queue, state.rows, state.parked) = Default::default();
         }
-        rests
+        is_idle
     }
 
     /// What is due at intervals: releases the queues of an idle lane, ends a throttled lane that other instances serve,
@@ -344,15 +344,15 @@ impl Lane {
     /// webhook is throttled: then other instances read them.
     pub fn maintain(self: &Arc<Self>) -> bool {
         if self.release_if_idle() {
-            self.end_if_left();
+            self.remove_if_idle();
             return false;
         }
         // Workers that parked while this instance had no throttle share check again whether it has one.
-        let hand = match &mut *self.state() {
+        let wake = match &mut *self.state() {
             state if state.queue.is_empty() || state.pausing => Wake::Busy,
-            state => state.hand(&self.shared.workers),
+            state => state.wake_worker(&self.shared.workers),
         };
-        self.give_to(hand);
+        self.wake(wake);
         if self.key.is_in_order() {
             if self.shared.row_order_throttle.reads_nothing() && self.throttling().is_some() {
                 self.close();
@@ -370,10 +370,10 @@ impl Lane {
             Some(calls) => queue_wait.max(throttle.apart(calls) * 2),
             None => queue_wait,
         };
-        let latest = self.born.elapsed().saturating_sub(may_wait);
+        let latest = self.created.elapsed().saturating_sub(may_wait);
         // A call from the overflow log keeps no source record open, and is not written to the log again.
-        let expired = self.drain_queue(|held| held.queued < latest && !held.call.from_overflow);
-        expired.into_iter().for_each(|held| self.shared.defer(held.into_call(), OverflowReason::Waited));
+        let expired = self.drain_queue(|queued| queued.queued_at < latest && !queued.call.from_overflow);
+        expired.into_iter().for_each(|queued| self.shared.defer(queued.into_call(), OverflowReason::Waited));
         true
     }
 
@@ -388,7 +388,7 @@ impl Lane {
         parked.iter().for_each(|worker| worker.notify_one());
         self.shared.metrics.row_order_parked.decrement(rows.parked() as f64);
         drop((queued, rows));
-        self.room.notify_waiters();
+        self.space_freed.notify_waiters();
     }
 
     #[cfg(test)]
@@ -400,9 +400,9 @@ impl Lane {
     fn go_on(&self, row: RowKey, state: &mut LaneState) -> Wake {
         let Some(mut next) = state.rows.leave(row) else { return Wake::Busy };
         self.shared.metrics.row_order_parked.decrement(1.0);
-        next.queued = self.born.elapsed();
+        next.queued_at = self.created.elapsed();
         state.queue.push_back(next);
-        state.hand(&self.shared.workers)
+        state.wake_worker(&self.shared.workers)
     }
 
     fn state(&self) -> MutexGuard<'_, LaneState> {

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_behind_a_newer_change_of_its_row_goes_out_in_front_of_it() {
+    fn a_letter_written_behind_a_newer_change_of_its_row_goes_out_in_front_of_it() {
         let letters = [(None, 9), (Some(1), 30), (Some(2), 31), (Some(1), 10), (Some(1), 20), (None, 1), (Some(1), 40)];
         assert_eq!(batches(&letters, 9, 999), [[0, 3, 4, 1, 2, 5, 6]]);
         assert_eq!(batches(&letters, 3, 999), [&[0, 3, 4][..], &[1, 2, 5], &[6]]);

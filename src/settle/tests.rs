@@ -36,7 +36,7 @@ struct CountingBook {
 }
 
 impl ReceiptTracker for CountingBook {
-    fn is_given_up(&self) -> bool {
+    fn is_revoked(&self) -> bool {
         false
     }
 

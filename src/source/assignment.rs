@@ -159,7 +159,7 @@ impl<H: Handlers> Assignment<H> {
             info!(partitions = count, ?within, "partitions are drained before they are revoked");
         }
         self.runtime.block_on(drain(&partitions, deadline));
-        partitions.iter().for_each(|partition| partition.book.give_up());
+        partitions.iter().for_each(|partition| partition.book.revoke());
         partitions.into_iter().map(|partition| partition.book).collect()
     }
 
@@ -173,7 +173,7 @@ impl<H: Handlers> Assignment<H> {
     /// records are not awaited.
     pub(super) fn lose(&self, lost: &TopicPartitionList) {
         let partitions = self.take(lost);
-        partitions.iter().for_each(|partition| partition.book.give_up());
+        partitions.iter().for_each(|partition| partition.book.revoke());
         self.runtime.block_on(drain(&partitions, Instant::now()));
         warn!(partitions = lost.count(), "partitions lost: the new owner reads their open records again");
     }

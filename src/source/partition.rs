@@ -30,7 +30,7 @@ pub(super) struct PartitionState {
     /// Notified when the next commit must not wait for its interval.
     commit_now: Arc<Notify>,
     draining: AtomicBool,
-    given_up: AtomicBool,
+    revoked: AtomicBool,
     fetched: Mutex<Fetched>,
 }
 
@@ -87,7 +87,7 @@ impl PartitionState {
             limits,
             commit_now,
             draining: AtomicBool::new(false),
-            given_up: AtomicBool::new(false),
+            revoked: AtomicBool::new(false),
             fetched: Mutex::default(),
         })
     }
@@ -121,8 +121,8 @@ impl PartitionState {
     }
 
     /// Marks the partition as revoked: another instance reads it from now on, or may.
-    pub(super) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Release);
+    pub(super) fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
         self.moved.notify_waiters();
     }
 
@@ -191,7 +191,7 @@ impl PartitionState {
 
     /// The same, but returns early if another instance reads the partition: it reads the open records again.
     pub(super) async fn drained(&self) {
-        self.wait_until(|ledger| !ledger.is_under_way() || self.is_given_up()).await;
+        self.wait_until(|ledger| !ledger.is_under_way() || self.is_revoked()).await;
     }
 
     /// Waits until one more record may be read.
@@ -256,8 +256,8 @@ impl PartitionState {
 }
 
 impl ReceiptTracker for PartitionState {
-    fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Acquire)
+    fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
     }
 
     fn is_draining(&self) -> bool {
@@ -279,7 +279,7 @@ impl ReceiptTracker for PartitionState {
         if closed {
             self.moved.notify_waiters();
             // At half of the limit, so reading does not wait while Kafka acknowledges commits at its usual speed.
-            if uncommitted > self.limits.uncommitted / 2 && !self.is_given_up() {
+            if uncommitted > self.limits.uncommitted / 2 && !self.is_revoked() {
                 self.commit_now.notify_one();
             }
         }

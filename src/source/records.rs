@@ -184,13 +184,13 @@ impl Drop for GapSearch {
     }
 }
 
-/// Enters unreadable offsets in the ledger, and passes them to `hand_on` with their receipt. Like a record they are
+/// Enters unreadable offsets in the ledger, and passes them to `dead_letter` with their receipt. Like a record they are
 /// done once the receipt is settled.
-pub(super) async fn give_up(
+pub(super) async fn dead_letter_unreadable(
     book: &Arc<PartitionState>,
     budget: &Arc<Budget>,
     unreadable: &Unreadable,
-    hand_on: impl FnOnce(&Unreadable, Receipt),
+    dead_letter: impl FnOnce(&Unreadable, Receipt),
 ) {
     let Unreadable { place, last, cause } = unreadable;
     let (topic, partition, first) = (&place.topic, place.partition, place.offset);
@@ -208,6 +208,6 @@ pub(super) async fn give_up(
         Receipt::open(book.clone(), end, budget.clone()).settle();
     }
     if let Some(receipt) = receipt {
-        hand_on(unreadable, receipt);
+        dead_letter(unreadable, receipt);
     }
 }

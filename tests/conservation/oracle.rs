@@ -75,7 +75,7 @@ struct Heard {
     /// Number of dead letters.
     letters: u32,
     /// When the first dead letter was written.
-    given_up: Option<Instant>,
+    dead_lettered: Option<Instant>,
     renamed: bool,
 }
 
@@ -149,7 +149,7 @@ impl Oracle {
         heard.letters += 1;
         if heard.letters == 1 {
             let written = Timestamp::from_millisecond(letter.timestamp_ms).expect("the broker stores valid timestamps");
-            heard.given_up = Some(instant(written, Instant::now()));
+            heard.dead_lettered = Some(instant(written, Instant::now()));
             path.settled += usize::from(heard.taken == 0);
         }
     }
@@ -226,8 +226,8 @@ impl Oracle {
     /// Whether a crash explains a late call: it had been dead-lettered before, which left a gap in its row, and the
     /// crash delivered it all the same.
     fn is_made_up(&self, behind: &Behind) -> bool {
-        let given_up = self.paths[&behind.path].heard[&behind.change].given_up;
-        given_up.filter(|given_up| *given_up < behind.at).is_some_and(|first| {
+        let dead_lettered = self.paths[&behind.path].heard[&behind.change].dead_lettered;
+        dead_lettered.filter(|dead_lettered| *dead_lettered < behind.at).is_some_and(|first| {
             let again = Again { made: behind.made, first, last: behind.at };
             self.crashes.iter().any(|crash| crash.explains(&again))
         })
@@ -258,7 +258,8 @@ impl Path {
         let mut hasher = DefaultHasher::new();
         message_id.hash(&mut hasher);
         let message = hasher.finish();
-        let new = Heard { message, taken: 0, first: None, came: false, letters: 0, given_up: None, renamed: false };
+        let new =
+            Heard { message, taken: 0, first: None, came: false, letters: 0, dead_lettered: None, renamed: false };
         let heard = self.heard.entry(change).or_insert(new);
         heard.renamed |= heard.message != message;
         heard

@@ -110,8 +110,8 @@ impl LaneMap {
         self.busy().len()
     }
 
-    /// Adds a lane that has calls again to the lanes that are checked for expired calls.
-    pub fn look_after(&self, lane: Arc<Lane>) {
+    /// Adds a lane that has calls again to the lanes that are maintained.
+    pub fn maintain_from_now(&self, lane: Arc<Lane>) {
         self.busy().push(lane);
     }
 
@@ -142,7 +142,7 @@ impl LaneMap {
     /// Removes the lanes whose time to be remembered is over.
     pub fn end_remembered(&self) {
         let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.clone()).collect();
-        lanes.iter().for_each(|lane| lane.end_if_left());
+        lanes.iter().for_each(|lane| lane.remove_if_idle());
     }
 
     fn busy(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {

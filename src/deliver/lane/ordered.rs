@@ -41,24 +41,24 @@ pub(in crate::deliver) fn shown(shown: Observation, cause: &Cause) -> Observatio
 /// for days.
 pub(in crate::deliver) fn next(
     lane: &Lane,
-    held: &QueuedCall,
+    queued: &QueuedCall,
     took: Duration,
     next: Option<NextAttempt>,
     cause: Cause,
 ) -> (Option<NextAttempt>, Cause) {
-    let lasted = lane.head_failed(held, took, &cause);
+    let lasted = lane.head_failed(queued, took, &cause);
     let patience = lane.shared.config.order_patience.saturating_sub(lasted);
-    if let Some(NextAttempt::Moment(wait) | NextAttempt::Wait(wait)) = next
+    if let Some(NextAttempt::InMemory(wait) | NextAttempt::InTopic(wait)) = next
         && !patience.is_zero()
     {
-        return (Some(NextAttempt::Moment(wait.min(patience))), cause);
+        return (Some(NextAttempt::InMemory(wait.min(patience))), cause);
     }
     let text = format!(
         "{}; dead-lettered after {} attempts: its row has failed for {lasted:.1?}, and {} calls of the row \
          wait behind it",
         cause.text,
-        held.call.attempts,
-        lane.behind(held)
+        queued.call.attempts,
+        lane.behind(queued)
     );
-    (Some(NextAttempt::GiveUp), Cause { text, ..cause })
+    (Some(NextAttempt::Never), Cause { text, ..cause })
 }

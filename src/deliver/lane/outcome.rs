@@ -21,15 +21,15 @@ use crate::message_log::CallStatus;
 use crate::time::since_1970;
 
 /// Ends a call that must not be sent any more. Returns any other call.
-pub(in crate::deliver) fn admit(lane: &Lane, held: QueuedCall) -> Option<QueuedCall> {
-    let message = &held.call.message;
-    if is_others(lane, &held) {
+pub(in crate::deliver) fn admit(lane: &Lane, queued: QueuedCall) -> Option<QueuedCall> {
+    let message = &queued.call.message;
+    if is_others(lane, &queued) {
         return None;
     }
     if message.live.has_ended() {
         lane.shared.metrics.cancelled.increment(1);
-        attempt_log::end(&*lane.shared.onward, &held.call, CallStatus::Cancelled, None);
-        finish(held, Outcome::Cancelled);
+        attempt_log::end(&*lane.shared.onward, &queued.call, CallStatus::Cancelled, None);
+        finish(queued, Outcome::Cancelled);
         return None;
     }
     if message.target.gone.load(Ordering::Relaxed) {
@@ -38,31 +38,31 @@ pub(in crate::deliver) fn admit(lane: &Lane, held: QueuedCall) -> Option<QueuedC
             lane.route.shown, message.target.webhook
         );
         let cause = Cause { class: Class::Gone.as_str(), status: None, text };
-        attempt_log::end(&*lane.shared.onward, &held.call, CallStatus::Exhausted, Some(&cause));
-        exhausted(held, cause);
+        attempt_log::end(&*lane.shared.onward, &queued.call, CallStatus::Exhausted, Some(&cause));
+        exhausted(queued, cause);
         return None;
     }
-    Some(held)
+    Some(queued)
 }
 
 /// Whether another instance sends this call in row order, now or later. Then it must not be sent here after later
 /// calls of its row, and must not be dead-lettered here as well. It is dropped unsettled, so the other instance reads
 /// its record again.
-fn is_others(lane: &Lane, held: &QueuedCall) -> bool {
-    lane.key.is_in_order() && held.call.receipt.is_given_up()
+fn is_others(lane: &Lane, queued: &QueuedCall) -> bool {
+    lane.key.is_in_order() && queued.call.receipt.is_revoked()
 }
 
 /// Classifies, counts and reports the result of an attempt, and acts on it. Returns the entry for the message log,
 /// which is written when the body of the response has been read.
 pub(in crate::deliver) fn conclude(
     lane: &Arc<Lane>,
-    mut held: QueuedCall,
+    mut queued: QueuedCall,
     sent: Sent,
     head: Result<Parts, AttemptFailure>,
 ) -> Option<PendingEntry> {
-    held.call.attempts += 1;
-    let counts = held.call.message.live.counts();
-    if held.call.attempts == 1 {
+    queued.call.attempts += 1;
+    let counts = queued.call.message.live.counts();
+    if queued.call.attempts == 1 {
         counts.call();
     }
     let took = sent.took;
@@ -83,10 +83,10 @@ pub(in crate::deliver) fn conclude(
     };
     let after = match verdict {
         Verdict::Delivered => {
-            lane.learn(Observation::Works, took);
-            lane.head_worked(&held);
-            let note = note(&held.call, CallStatus::Delivered, None, None);
-            delivered(lane, held);
+            lane.observe(Observation::Works, took);
+            lane.head_worked(&queued);
+            let note = note(&queued.call, CallStatus::Delivered, None, None);
+            delivered(lane, queued);
             return note;
         }
         Verdict::Stop => None,
@@ -94,31 +94,31 @@ pub(in crate::deliver) fn conclude(
     };
     let cause = cause(lane, class, &head);
     if verdict == Verdict::Stop {
-        stop_webhook(lane, &held.call, &cause);
+        stop_webhook(lane, &queued.call, &cause);
     }
-    tell_failure(lane, &held.call, &cause, head.as_ref().err());
-    if is_others(lane, &held) {
+    tell_failure(lane, &queued.call, &cause, head.as_ref().err());
+    if is_others(lane, &queued) {
         return None;
     }
     let is_in_order = lane.key.is_in_order();
     let shown = shown(class, after.flatten(), &cause);
-    lane.learn(if is_in_order { ordered::shown(shown, &cause) } else { shown }, took);
-    let (target, schedule) = (&held.call.message.target, &lane.shared.schedule);
-    let next = after.map(|after| schedule.next(target.retry.as_deref(), held.call.attempts, after, fastrand::u32(..)));
-    let (next, cause) = if is_in_order { ordered::next(lane, &held, took, next, cause) } else { (next, cause) };
+    lane.observe(if is_in_order { ordered::shown(shown, &cause) } else { shown }, took);
+    let (target, schedule) = (&queued.call.message.target, &lane.shared.schedule);
+    let next = after.map(|after| schedule.next(target.retry.as_deref(), queued.call.attempts, after, fastrand::u32(..)));
+    let (next, cause) = if is_in_order { ordered::next(lane, &queued, took, next, cause) } else { (next, cause) };
     let (status, wait) = match next {
-        Some(NextAttempt::Moment(wait) | NextAttempt::Wait(wait)) => (CallStatus::WillRetry, Some(wait)),
-        Some(NextAttempt::GiveUp) | None => (CallStatus::Exhausted, None),
+        Some(NextAttempt::InMemory(wait) | NextAttempt::InTopic(wait)) => (CallStatus::WillRetry, Some(wait)),
+        Some(NextAttempt::Never) | None => (CallStatus::Exhausted, None),
     };
-    let note = note(&held.call, status, wait, Some(&cause));
+    let note = note(&queued.call, status, wait, Some(&cause));
     match next {
-        Some(NextAttempt::Moment(wait)) => lane.push_later(held, wait),
+        Some(NextAttempt::InMemory(wait)) => lane.push_later(queued, wait),
         // The call waits until its endpoint works again, which may be before or after its next attempt is due.
-        Some(NextAttempt::Wait(wait)) if lane.is_failing() => {
-            lane.shared.overflow(held.into_call(), wait, Some(&cause))
+        Some(NextAttempt::InTopic(wait)) if lane.is_failing() => {
+            lane.shared.overflow(queued.into_call(), wait, Some(&cause))
         }
-        Some(NextAttempt::Wait(wait)) => lane.shared.onward.wait(held.into_call(), wait, Some(&cause)),
-        Some(NextAttempt::GiveUp) | None => exhausted(held, cause),
+        Some(NextAttempt::InTopic(wait)) => lane.shared.onward.wait(queued.into_call(), wait, Some(&cause)),
+        Some(NextAttempt::Never) | None => exhausted(queued, cause),
     }
     note
 }
@@ -133,36 +133,36 @@ fn shown(class: Class, asked: Option<Duration>, cause: &Cause) -> Observation {
     }
 }
 
-fn delivered(lane: &Lane, held: QueuedCall) {
+fn delivered(lane: &Lane, queued: QueuedCall) {
     let metrics = &lane.shared.metrics;
     let now = since_1970().as_secs_f64();
     // Clocks differ between machines. A time in the future counts as no latency.
-    let event_date = held.call.message.event_date.at.as_duration().as_secs_f64();
+    let event_date = queued.call.message.event_date.at.as_duration().as_secs_f64();
     metrics.from_event_date.record((now - event_date).max(0.0));
-    metrics.from_append.record((now - held.call.appended_ms as f64 / 1e3).max(0.0));
+    metrics.from_append.record((now - queued.call.appended_ms as f64 / 1e3).max(0.0));
     metrics.delivered.increment(1);
     if let Some(recovery) = lane.health.succeeded(Instant::now()) {
         info!(
             endpoint = &*lane.route.shown,
-            webhook = %held.call.message.target.webhook,
+            webhook = %queued.call.message.target.webhook,
             "the endpoint works again, after {} failed attempts in {:.1?}", recovery.failures, recovery.lasted
         );
         let EndpointRecovery { failures, lasted } = recovery;
-        tell(lane, &held.call, &EndpointEvent::Recovered { failures, lasted });
+        tell(lane, &queued.call, &EndpointEvent::Recovered { failures, lasted });
     }
-    finish(held, Outcome::Delivered);
+    finish(queued, Outcome::Delivered);
 }
 
-fn exhausted(held: QueuedCall, cause: Cause) {
-    tell(held.room.lane(), &held.call, &EndpointEvent::Exhausted(&cause));
-    held.room.lane().shared.metrics.exhausted.increment(1);
-    finish(held, Outcome::Exhausted { cause });
+fn exhausted(queued: QueuedCall, cause: Cause) {
+    tell(queued.slot.lane(), &queued.call, &EndpointEvent::Exhausted(&cause));
+    queued.slot.lane().shared.metrics.exhausted.increment(1);
+    finish(queued, Outcome::Exhausted { cause });
 }
 
-/// Passes the call on before its room is free, so that a stop which waits for empty lanes misses no call.
-fn finish(held: QueuedCall, outcome: Outcome) {
-    let QueuedCall { call, room, .. } = held;
-    room.lane().shared.onward.finished(call, outcome);
+/// Passes the call on before its place is free, so that a stop which waits for empty lanes misses no call.
+fn finish(queued: QueuedCall, outcome: Outcome) {
+    let QueuedCall { call, slot, .. } = queued;
+    slot.lane().shared.onward.finished(call, outcome);
 }
 
 /// Stops a webhook after a 410. Each instance with attempts under way reports this once; the definition is disabled

@@ -32,7 +32,7 @@ pub struct LaneStatus {
 impl Lane {
     /// The current status.
     pub fn status(&self) -> LaneStatus {
-        let now = self.born.elapsed();
+        let now = self.created.elapsed();
         let state = self.state();
         let is_news = !self.is_old_news(&state, now);
         let trouble = state.trouble(now).filter(|_| is_news);
@@ -50,7 +50,7 @@ impl Lane {
 
     /// Whether the endpoint fails, and how many calls wait in the lane.
     pub fn counts(&self) -> (bool, usize) {
-        let now = self.born.elapsed();
+        let now = self.created.elapsed();
         let state = self.state();
         let is_failing = state.is_failing(now) && !self.is_old_news(&state, now);
         (is_failing, state.calls.saturating_sub(state.under_way))
@@ -64,7 +64,7 @@ impl Lane {
 
     /// Lets the breaker send its next probe now.
     pub fn probe_now(&self) {
-        let now = self.born.elapsed();
+        let now = self.created.elapsed();
         self.state().breaker.probe_now(now);
     }
 }

@@ -8,7 +8,7 @@ use crate::deliver::throttle::SendTime;
 impl Lane {
     /// Waits until a call may be sent. False if this instance has no share of the webhook's throttle slots any more,
     /// or stops.
-    pub async fn await_turn(&self, call: &Call) -> bool {
+    pub async fn await_slot(&self, call: &Call) -> bool {
         loop {
             match self.shared.take_slot(call) {
                 SendTime::Now => return true,
@@ -23,18 +23,18 @@ impl Lane {
 
     /// Defers a taken call that this instance may not send any more. A deferral is not an attempt. A call in row
     /// order is dropped unsettled instead: the owner of its partition sends it.
-    pub fn put_off(&self, held: QueuedCall) {
+    pub fn defer_without_slot(&self, queued: QueuedCall) {
         if !self.key.is_in_order() {
-            self.shared.defer(held.into_call(), OverflowReason::NoShare);
+            self.shared.defer(queued.into_call(), OverflowReason::NoShare);
         }
     }
 
     /// Whether the first queued call may be sent.
-    pub(in crate::deliver::lane) fn turn_of_first(&self, state: &LaneState) -> SendTime {
+    pub(in crate::deliver::lane) fn slot_of_first(&self, state: &LaneState) -> SendTime {
         match state.queue.front() {
             // This call will not be sent, so it needs no throttle slot.
-            Some(held) if held.is_over() => SendTime::Now,
-            Some(held) => self.shared.take_slot(&held.call),
+            Some(queued) if queued.must_not_be_sent() => SendTime::Now,
+            Some(queued) => self.shared.take_slot(&queued.call),
             None => SendTime::Never,
         }
     }

@@ -30,20 +30,20 @@ impl Takes {
 impl Lane {
     /// Whether the endpoint itself fails, not only one call. Then its calls wait until it works again.
     pub fn is_failing(&self) -> bool {
-        let now = self.born.elapsed();
+        let now = self.created.elapsed();
         self.state().is_failing(now)
     }
 
     /// Why the endpoint fails, if it does.
     pub fn trouble(&self) -> Option<FailureSummary> {
-        let now = self.born.elapsed();
+        let now = self.created.elapsed();
         let state = self.state();
         state.is_failing(now).then(|| state.trouble(now))?
     }
 
     /// How many of the calls that wait in the overflow log the lane takes now. Records that such calls exist.
     pub fn takes(&self) -> Takes {
-        let now = self.born.elapsed();
+        let now = self.created.elapsed();
         let config = &self.shared.config;
         let mut state = self.state();
         state.behind_until = Some(now + BEHIND);
@@ -59,8 +59,8 @@ impl Lane {
 
     /// Returns queued calls of a draining partition to its topic, if they can continue to wait there.
     pub(super) fn put_back(&self) {
-        let back = self.drain_queue(|held| held.call.from_overflow && held.call.receipt.is_draining());
-        back.into_iter().for_each(|held| held.into_call().receipt.put_back());
+        let back = self.drain_queue(|queued| queued.call.from_overflow && queued.call.receipt.is_draining());
+        back.into_iter().for_each(|queued| queued.into_call().receipt.put_back());
     }
 
     /// Removes the calls from the queue for which `which` returns true.

@@ -29,13 +29,13 @@ impl Lane {
         drop(state);
         if last {
             self.route.disconnect();
-            self.end_if_left();
+            self.remove_if_idle();
         }
         true
     }
 
-    pub(in crate::deliver::lane) fn give_to(self: &Arc<Self>, hand: Wake) {
-        match hand {
+    pub(in crate::deliver::lane) fn wake(self: &Arc<Self>, wake: Wake) {
+        match wake {
             Wake::Parked(worker) => worker.notify_one(),
             Wake::New => drop(tokio::spawn(worker::run(self.clone()))),
             Wake::Busy => {}
@@ -44,7 +44,7 @@ impl Lane {
 }
 
 impl LaneState {
-    pub(in crate::deliver::lane) fn hand(&mut self, workers: &Workers) -> Wake {
+    pub(in crate::deliver::lane) fn wake_worker(&mut self, workers: &Workers) -> Wake {
         if let Some(worker) = self.parked.pop() {
             Wake::Parked(worker)
         } else if self.workers < self.concurrency.allowed() && workers.may_join(self.workers) {

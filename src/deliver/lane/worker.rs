@@ -26,7 +26,7 @@ const REST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// After a call was taken, its request may use the call's throttle slot for this time. It is short enough that the
 /// limit is not exceeded noticeably.
-const TURN_LASTS: Duration = Duration::from_millis(20);
+const SLOT_LASTS: Duration = Duration::from_millis(20);
 
 /// How often a request is sent again within an attempt because the endpoint did not process it. It is this high
 /// because an endpoint may take 100 requests on each connection while twice as many are under way.
@@ -38,22 +38,22 @@ type Answer = Response<Option<Incoming>>;
 /// Runs a worker until there is no work for the idle timeout, or the lanes stop.
 pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
     let mut worker = Worker::new(lane);
-    while let Some(held) = worker.next().await {
-        let Some(held) = admit(&worker.lane, held) else { continue };
-        let (head, body) = match worker.attempt(&held.call).await {
+    while let Some(queued) = worker.next().await {
+        let Some(queued) = admit(&worker.lane, queued) else { continue };
+        let (head, body) = match worker.attempt(&queued.call).await {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
                 (Ok(head), body)
             }
             Err(NoAnswer::Failed(failure)) => (Err(failure), None),
-            Err(NoAnswer::NoTurn) => {
-                worker.lane.put_off(held);
+            Err(NoAnswer::NoSlot) => {
+                worker.lane.defer_without_slot(queued);
                 continue;
             }
         };
         // The status line decides: a slow body delays only this worker.
         let sent = Sent { peer: worker.peer, authorization: worker.authorization.take(), took: worker.attempt.took() };
-        let note = conclude(&worker.lane, held, sent, head);
+        let note = conclude(&worker.lane, queued, sent, head);
         let begun = match body {
             Some(body) => worker.read_to_end(body, note.as_ref().map_or(0, PendingEntry::wanted)).await,
             None => Vec::new(),
@@ -68,7 +68,7 @@ pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
 enum NoAnswer {
     Failed(AttemptFailure),
     /// The attempt was not made: this instance has no share of the webhook's throttle slots any more.
-    NoTurn,
+    NoSlot,
 }
 
 impl From<AttemptFailure> for NoAnswer {
@@ -113,7 +113,7 @@ pub(in crate::deliver) struct Worker {
     /// does not cause them.
     attempt: Limit,
     /// Until this time, the next request uses the throttle slot that the call already has.
-    turn_until: Option<Instant>,
+    slot_until: Option<Instant>,
     /// The dialled address and the `Authorization` value of the current attempt.
     peer: Option<SocketAddr>,
     authorization: Option<HeaderValue>,
@@ -129,7 +129,7 @@ impl Worker {
             wake: Arc::new(Notify::new()),
             connection: None,
             attempt: Limit::new(Stage::Attempt, Duration::ZERO),
-            turn_until: None,
+            slot_until: None,
             peer: None,
             authorization: None,
             signer: Signer::default(),
@@ -142,7 +142,7 @@ impl Worker {
     pub async fn next(&mut self) -> Option<QueuedCall> {
         loop {
             match self.take() {
-                NextAction::Send(held) => return Some(held),
+                NextAction::Send(queued) => return Some(queued),
                 NextAction::End => return None,
                 NextAction::Pause(wait) => {
                     self.pause(wait).await;
@@ -199,7 +199,7 @@ impl Worker {
         (self.peer, self.authorization) = (None, None);
         let target = &call.message.target;
         self.attempt = Limit::new(Stage::Attempt, target.timeout.unwrap_or(self.lane.shared.config.timeout));
-        self.turn_until = Some(Instant::now() + TURN_LASTS);
+        self.slot_until = Some(Instant::now() + SLOT_LASTS);
         let source = match &target.authorization {
             None => return self.send(call, None).await,
             Some(Authorization::Fixed(authorization)) => return self.send(call, Some(authorization)).await,
@@ -225,7 +225,7 @@ impl Worker {
     async fn send(&mut self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Answer, NoAnswer> {
         let mut again = Again::default();
         loop {
-            let reused = self.connect_in_turn(call).await?;
+            let reused = self.connect_in_slot(call).await?;
             match self.exchange(call, authorization).await {
                 Err(failure) if again.may_follow(&failure, reused) => {}
                 answer => return Ok(answer?),
@@ -236,20 +236,20 @@ impl Worker {
     /// Ensures a connection, and a throttle slot for the request if the webhook is throttled. Otherwise requests that
     /// have waited together for a connection or a token would be sent together, and a request that is sent twice
     /// would count once. Returns true if the connection was open before.
-    async fn connect_in_turn(&mut self, call: &Call) -> Result<bool, NoAnswer> {
+    async fn connect_in_slot(&mut self, call: &Call) -> Result<bool, NoAnswer> {
         let reused = self.connect().await?;
-        let has_turn = self.turn_until.take().is_some_and(|until| Instant::now() < until);
-        if has_turn || call.message.target.call_throttling.is_none() {
+        let has_slot = self.slot_until.take().is_some_and(|until| Instant::now() < until);
+        if has_slot || call.message.target.call_throttling.is_none() {
             return Ok(reused);
         }
         let (lane, began) = (self.lane.clone(), Instant::now());
-        let turn = lane.await_turn(call);
-        let has_turn = match &mut self.connection {
-            Some(connection) => connection.beside(turn).await,
-            None => turn.await,
+        let slot = lane.await_slot(call);
+        let has_slot = match &mut self.connection {
+            Some(connection) => connection.beside(slot).await,
+            None => slot.await,
         };
-        if !has_turn {
-            return Err(NoAnswer::NoTurn);
+        if !has_slot {
+            return Err(NoAnswer::NoSlot);
         }
         self.attempt = self.attempt.put_off(began.elapsed());
         // A connection that closed in the meantime is opened again. The request is then late, but it is sent.

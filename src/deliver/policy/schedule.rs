@@ -15,10 +15,11 @@ pub(in crate::deliver) struct Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::deliver) enum NextAttempt {
     /// A wait in memory, too short for a retry topic.
-    Moment(Duration),
+    InMemory(Duration),
     /// A wait in a retry topic.
-    Wait(Duration),
-    GiveUp,
+    InTopic(Duration),
+    /// No further attempt: the call is dead-lettered.
+    Never,
 }
 
 /// Max part by which a wait is extended, so that calls that failed together are not retried together.
@@ -42,11 +43,11 @@ impl Schedule {
     pub fn next(&self, own: Option<&[Duration]>, attempts: u32, asked: Option<Duration>, random: u32) -> NextAttempt {
         let Some(wait) = (attempts as usize).checked_sub(1).and_then(|retries| own.unwrap_or(&self.waits).get(retries))
         else {
-            return NextAttempt::GiveUp;
+            return NextAttempt::Never;
         };
         let asked = asked.map_or(Duration::ZERO, |asked| asked.min(self.retry_after_limit));
         let wait = later((*wait).max(asked), random);
-        if wait < self.shortest_tier { NextAttempt::Moment(wait) } else { NextAttempt::Wait(wait) }
+        if wait < self.shortest_tier { NextAttempt::InMemory(wait) } else { NextAttempt::InTopic(wait) }
     }
 
     /// Max lifetime of a call whose endpoint fails all the time.
@@ -81,26 +82,26 @@ mod tests {
 
     fn seconds(next: NextAttempt) -> f64 {
         match next {
-            NextAttempt::Moment(wait) | NextAttempt::Wait(wait) => wait.as_secs_f64(),
-            NextAttempt::GiveUp => panic!("no attempt follows"),
+            NextAttempt::InMemory(wait) | NextAttempt::InTopic(wait) => wait.as_secs_f64(),
+            NextAttempt::Never => panic!("no attempt follows"),
         }
     }
 
     #[test]
     fn one_wait_before_each_retry_then_no_more() {
-        assert_eq!(schedule().next(None, 1, None, 7), NextAttempt::Moment(Duration::ZERO));
-        assert_eq!(schedule().next(None, 2, None, 0), NextAttempt::Wait(Duration::from_secs(1)));
-        assert_eq!(schedule().next(None, 3, None, 0), NextAttempt::Wait(Duration::from_secs(5)));
-        assert_eq!(schedule().next(None, 4, None, 7), NextAttempt::GiveUp);
-        assert_eq!(schedule().next(None, 4, Some(Duration::from_secs(1)), 7), NextAttempt::GiveUp);
+        assert_eq!(schedule().next(None, 1, None, 7), NextAttempt::InMemory(Duration::ZERO));
+        assert_eq!(schedule().next(None, 2, None, 0), NextAttempt::InTopic(Duration::from_secs(1)));
+        assert_eq!(schedule().next(None, 3, None, 0), NextAttempt::InTopic(Duration::from_secs(5)));
+        assert_eq!(schedule().next(None, 4, None, 7), NextAttempt::Never);
+        assert_eq!(schedule().next(None, 4, Some(Duration::from_secs(1)), 7), NextAttempt::Never);
     }
 
     #[test]
     fn a_webhooks_own_waits_go_before() {
         let own = [Duration::from_millis(900)];
-        assert_eq!(schedule().next(Some(&own), 1, None, 0), NextAttempt::Moment(own[0]));
-        assert_eq!(schedule().next(Some(&own), 2, None, 0), NextAttempt::GiveUp);
-        assert_eq!(schedule().next(Some(&[]), 1, None, 0), NextAttempt::GiveUp);
+        assert_eq!(schedule().next(Some(&own), 1, None, 0), NextAttempt::InMemory(own[0]));
+        assert_eq!(schedule().next(Some(&own), 2, None, 0), NextAttempt::Never);
+        assert_eq!(schedule().next(Some(&[]), 1, None, 0), NextAttempt::Never);
     }
 
     #[test]
@@ -134,8 +135,8 @@ mod tests {
             let waits: Vec<_> = waits.into_iter().map(Duration::from_secs).collect();
             let asked = asked.map(Duration::from_secs);
             match Schedule::new(waits.clone(), LIMIT, &TIERS).next(None, attempts, asked, random) {
-                NextAttempt::GiveUp => prop_assert!(attempts == 0 || attempts as usize > waits.len()),
-                NextAttempt::Moment(wait) | NextAttempt::Wait(wait) => {
+                NextAttempt::Never => prop_assert!(attempts == 0 || attempts as usize > waits.len()),
+                NextAttempt::InMemory(wait) | NextAttempt::InTopic(wait) => {
                     let planned = waits[attempts as usize - 1];
                     prop_assert!(wait.as_secs_f64() >= planned.as_secs_f64() * 0.999);
                     prop_assert!(wait >= asked.unwrap_or_default().min(LIMIT));

@@ -25,7 +25,7 @@ pub struct CountingBook {
     settled: AtomicUsize,
     abandoned: AtomicUsize,
     put_back: AtomicUsize,
-    pub given_up: AtomicBool,
+    pub revoked: AtomicBool,
     pub draining: AtomicBool,
 }
 
@@ -46,8 +46,8 @@ impl CountingBook {
 impl ReceiptTracker for CountingBook {
     fn add_share(&self, _: u64) {}
 
-    fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::SeqCst)
+    fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::SeqCst)
     }
 
     fn settle_share(&self, _: u64) {

@@ -30,7 +30,7 @@ impl Heard {
         }
     }
 
-    async fn given_up(&mut self) -> (i64, Cause) {
+    async fn dead_lettered(&mut self) -> (i64, Cause) {
         let end = self.end().await;
         match end.outcome {
             Some(Outcome::Exhausted { cause }) => (end.n, cause),
@@ -111,14 +111,14 @@ async fn a_head_that_fails_for_too_long_is_a_gap_and_its_row_goes_on_behind_it()
     let target = ordered(&receiver.url("/"), 1);
     let started = Instant::now();
     heard.offer_in_order(&target, [10, 20, 30]).await;
-    let (n, cause) = heard.given_up().await;
+    let (n, cause) = heard.dead_lettered().await;
     assert!(started.elapsed() >= patience && started.elapsed() < patience * 10, "{:?}", started.elapsed());
     assert_eq!((n, cause.class, cause.status), (10, "status_5xx", Some(503)));
     let story = "answered 503 Service Unavailable; dead-lettered after 2 attempts: its row has failed for ";
     assert!(cause.text.contains(story), "{}", cause.text);
     assert!(cause.text.ends_with("and 2 calls of the row wait behind it"), "{}", cause.text);
     // The row still fails with the next call, which gets no further patience.
-    let (n, cause) = heard.given_up().await;
+    let (n, cause) = heard.dead_lettered().await;
     assert!(
         n == 20 && cause.text.contains("dead-lettered after 1 attempts: its row has failed for "),
         "{n}: {}",
@@ -165,7 +165,7 @@ async fn a_full_lane_is_waited_for_while_its_endpoint_works_however_slow() {
 }
 
 #[tokio::test]
-async fn a_call_that_finds_no_place_behind_others_of_a_failing_endpoint_is_given_up_with_the_reason() {
+async fn a_call_that_finds_no_place_behind_others_of_a_failing_endpoint_is_dead_lettered_with_the_reason() {
     // A refusal of the endpoint keeps other calls waiting like a failure does.
     let receiver = Receiver::start(|_| Reply::Status(422)).await;
     let (retry, order_patience) = (vec![Duration::from_secs(30)], Duration::from_secs(10));
@@ -174,7 +174,7 @@ async fn a_call_that_finds_no_place_behind_others_of_a_failing_endpoint_is_given
     let target = ordered(&receiver.url("/"), 1);
     let started = Instant::now();
     heard.offer_in_order(&target, [10, 20, 30]).await;
-    let (n, cause) = heard.given_up().await;
+    let (n, cause) = heard.dead_lettered().await;
     assert!(started.elapsed() >= order_patience / 20, "the lane waits for a failure that may be over soon");
     assert_eq!((n, cause.class, cause.status), (30, "row_order", Some(422)));
     let story = "not attempted: 2 calls wait before it in row order, there is no room for more, and the endpoint \
@@ -182,7 +182,7 @@ async fn a_call_that_finds_no_place_behind_others_of_a_failing_endpoint_is_given
     assert!(cause.text.starts_with(story) && cause.text.ends_with("422 Unprocessable Entity"), "{}", cause.text);
     // A call of another row finds a place. Then the whole lane is full.
     heard.offer_in_order(&target, [11, 12]).await;
-    let (n, cause) = heard.given_up().await;
+    let (n, cause) = heard.dead_lettered().await;
     assert!(n == 12 && cause.text.contains("not attempted: 3 calls wait before it"), "{n} {}", cause.text);
     assert_eq!(heard.lanes.in_flight(), 3);
 }
@@ -226,8 +226,8 @@ async fn a_pause_that_the_endpoint_asks_for_is_the_rows_own_and_410_ends_them_al
     assert_eq!(heard.delivered().await, 2);
     assert_eq!(receiver.numbers(1).await, [20]);
     for n in [20, 30] {
-        let (given_up, cause) = heard.given_up().await;
-        assert_eq!((given_up, cause.class), (n, "gone"));
+        let (dead_lettered, cause) = heard.dead_lettered().await;
+        assert_eq!((dead_lettered, cause.class), (n, "gone"));
     }
     assert!(receiver.not_heard());
 }
@@ -290,7 +290,7 @@ async fn what_others_read_by_now_is_left_to_them() {
     assert_eq!(heard.delivered().await, 1);
     assert_eq!(receiver.numbers(1).await, [20]);
     heard.offer_in_order(&target, [30]).await;
-    heard.book.given_up.store(true, Ordering::SeqCst);
+    heard.book.revoked.store(true, Ordering::SeqCst);
     receiver.release(1);
     while heard.book.abandoned() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -313,7 +313,7 @@ async fn a_head_that_waits_is_dropped_when_others_read_it_and_cancelled_when_its
     Live::end(&event);
     let end = heard.end().await;
     assert_eq!((end.n, end.outcome), (11, Some(Outcome::Cancelled)));
-    heard.book.given_up.store(true, Ordering::SeqCst);
+    heard.book.revoked.store(true, Ordering::SeqCst);
     while heard.lanes.in_flight() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -322,7 +322,7 @@ async fn a_head_that_waits_is_dropped_when_others_read_it_and_cancelled_when_its
 }
 
 #[tokio::test]
-async fn what_failed_long_before_a_lane_was_full_gives_nothing_up() {
+async fn failures_long_before_a_lane_was_full_dead_letter_nothing() {
     let mut receiver = Receiver::start(|n| if n == 0 { Reply::Status(422) } else { Reply::Held(200) }).await;
     let order_patience = Duration::from_millis(400);
     let few = Config { concurrency: 1, queue_calls: 3, retry: vec![Duration::from_secs(5)], ..config() };

@@ -13,19 +13,19 @@ fn order() -> RedriveOptions {
 
 impl Bench {
     /// Makes these calls dead letters, before any later ones.
-    async fn give_up(&self, offsets: impl Iterator<Item = i64>) {
+    async fn dead_letter_offsets(&self, offsets: impl Iterator<Item = i64>) {
         offsets.for_each(|offset| self.settle.finished(self.ordered(offset), exhausted()));
         self.settle.drained().await;
     }
 }
 
 #[tokio::test]
-async fn rows_go_out_in_their_order_whatever_order_they_were_given_up_in() {
+async fn rows_go_out_in_their_order_whatever_order_they_were_dead_lettered_in() {
     let bench = Bench::new();
     // A call that finds no place is dead-lettered before the calls that wait in front of it.
-    bench.give_up((CALLS / 2..CALLS).step_by(2)).await;
-    bench.give_up((0..CALLS / 2).rev()).await;
-    bench.give_up((CALLS / 2 + 1..CALLS).step_by(2)).await;
+    bench.dead_letter_offsets((CALLS / 2..CALLS).step_by(2)).await;
+    bench.dead_letter_offsets((0..CALLS / 2).rev()).await;
+    bench.dead_letter_offsets((CALLS / 2 + 1..CALLS).step_by(2)).await;
 
     let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
     let (letters, filter) = (Letters::new(&DeadLettersConfig::default(), &client), LetterFilter::default());
@@ -56,7 +56,7 @@ async fn rows_go_out_in_their_order_whatever_order_they_were_given_up_in() {
 #[tokio::test]
 async fn what_is_not_acknowledged_is_not_marked_and_goes_out_when_it_is_redriven_again() {
     let bench = Bench::new();
-    bench.give_up(0..1).await;
+    bench.dead_letter_offsets(0..1).await;
     let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
     let (letters, filter) = (Letters::new(&DeadLettersConfig::default(), &client), LetterFilter::default());
     let redrive = Redrive::new(&DeadLettersConfig::default(), &RetriesConfig::default(), &client);

@@ -67,7 +67,7 @@ async fn a_log_that_went_back_is_searched_where_it_fails() {
 }
 
 #[tokio::test]
-async fn what_a_broker_refuses_is_given_up_offset_by_offset() {
+async fn offsets_that_a_broker_refuses_are_skipped_one_by_one() {
     let (found, _) = searched(5, 5, RDKafkaErrorCode::InvalidMessage, &[5..20], 20).await;
     assert_eq!(found, ProbeResult::Behind { first: 5, behind: 6 });
 }

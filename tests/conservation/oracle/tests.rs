@@ -92,14 +92,14 @@ fn what_was_in_flight_at_a_crash_may_come_again() {
 }
 
 #[test]
-fn what_was_given_up_may_come_behind_later_ones_only_after_a_crash() {
+fn a_dead_lettered_call_may_arrive_behind_later_ones_only_after_a_crash() {
     let mut oracle = Oracle::default();
     oracle.expect("/a", "orders");
     oracle.path("/a").row_of = Some(|change| change % 2);
     let start = Instant::now() - Duration::from_secs(10);
-    let mut given_up = letter(1, "no room", "m");
-    given_up.timestamp_ms -= 10_000;
-    oracle.died(&given_up);
+    let mut dead_lettered = letter(1, "no room", "m");
+    dead_lettered.timestamp_ms -= 10_000;
+    oracle.died(&dead_lettered);
     for (change, seconds) in [(5, 2), (1, 4), (3, 4)] {
         let mut request = request("/a", change, "m", Answer::Status(204));
         request.at = start + Duration::from_secs(seconds);
