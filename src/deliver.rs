@@ -17,6 +17,7 @@ mod overflow_reason;
 mod policy;
 mod recovered;
 mod redact;
+mod row_order_limits;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the channels of a test are unbounded")]
 mod tests;
@@ -283,12 +284,7 @@ impl Lanes {
                     self.map.forget(&lane);
                     call = back;
                 }
-                Err(
-                    Refusal::Failing(back, _)
-                    | Refusal::Full(back)
-                    | Refusal::Slow(back)
-                    | Refusal::Behind { call: back, .. },
-                ) => return Err(back.into()),
+                Err(refusal) => return Err(refusal.into_call().into()),
             }
         }
         Err(call.into())
@@ -337,7 +333,7 @@ impl Lanes {
     /// Registers a partition of the row-order topic, for throttled webhooks with row order. Otherwise like
     /// [`Self::own`].
     pub fn own_in_order(&self, partition: i32) -> SlotLease {
-        self.shared.row_order_throttle.own(partition, since_1970())
+        self.shared.row_order.throttle.own(partition, since_1970())
     }
 
     /// Returns a call that another lane may take. Defers or dead-letters any other.
@@ -350,7 +346,7 @@ impl Lanes {
             }
             Refusal::Full(call) | Refusal::Slow(call) => self.shared.defer(call, OverflowReason::Full),
             Refusal::Failing(call, trouble) => self.shared.defer(call, OverflowReason::Failing(trouble)),
-            Refusal::Behind { call, waiting, trouble } => lane::ordered::turned_away(lane, call, waiting, &trouble),
+            Refusal::DeadLetter(call, cause) => lane.dead_letter(call, cause),
         }
         None
     }
@@ -371,6 +367,13 @@ impl Lanes {
 impl Drop for Lanes {
     fn drop(&mut self) {
         self.map.stop();
+    }
+}
+
+impl Call {
+    /// The row that the call is about. A call without row order is alone in its row.
+    fn row(&self) -> RowKey {
+        self.row.unwrap_or_else(|| RowKey::alone(self.message.call))
     }
 }
 

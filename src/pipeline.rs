@@ -6,11 +6,9 @@ use std::sync::Arc;
 use crate::catalogue::Sampler;
 use crate::decode::{Decoded, Decoder, Headers, Input};
 use crate::deliver::{CALL_BYTES, Call, Lanes, WriteCount};
-use crate::id::{Place, RowKey};
 use crate::matching::Index;
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
-use crate::rules::Target;
 use crate::settle::Settle;
 use crate::source::{Handler, Record, Unreadable};
 use crate::time::now_ms;
@@ -24,6 +22,7 @@ pub use self::row_order::RowOrderHandler;
 mod call_definitions;
 mod counters;
 mod dedup;
+mod ordering;
 mod replay;
 mod retry_handler;
 mod row_order;
@@ -72,9 +71,8 @@ impl Handler for Pipeline {
                         let share = receipt.share(message.body.len() + CALL_BYTES);
                         rule.live.counts().message_to(message.endpoint);
                         let call = call(&record, message, share);
-                        match call.row {
-                            Some(_) => self.settle.in_order(call).await,
-                            None => self.lanes.send(call).await,
+                        if let Some(call) = ordering::write_if_ordered(&self.settle, call).await {
+                            self.lanes.send(call).await;
                         }
                     }
                     Err(error) => {
@@ -113,7 +111,7 @@ fn input<'a>(record: &'a Record<'a>) -> Input<'a> {
 fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
     let (place, appended_ms) = (record.place(), record.timestamp_ms());
     let offered_ms = now_ms();
-    let row = row(&message.target, &place, record.key());
+    let row = ordering::row(&message.target, &place, record.key());
     Call {
         message,
         place,
@@ -126,11 +124,6 @@ fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
         row,
         from_overflow: false,
     }
-}
-
-/// The row key of a record, if its webhook uses row order.
-fn row(target: &Target, place: &Place, key: Option<&[u8]>) -> Option<RowKey> {
-    target.is_in_row_order().then(|| RowKey::of(target.webhook, place, key))
 }
 
 impl Headers for Record<'_> {

@@ -14,12 +14,13 @@ use super::metrics::DeliveryMetrics;
 use super::overflow_reason::OverflowReason;
 use super::policy::schedule::Schedule;
 use super::recovered::Recovered;
-use super::throttle::{SendTime, Throttle};
+use super::row_order_limits::RowOrderLimits;
+use super::throttle::Throttle;
 use super::transport::dial::Dialer;
 use super::transport::resolve::Resolver;
 use super::transport::tokens::TokenCaches;
 use super::workers::Workers;
-use super::{CALL_BYTES, Call, CallSink, Cause, Config, Outcome, StartError, WaitingTopics, attempt_log};
+use super::{Call, CallSink, Cause, Config, Outcome, StartError, WaitingTopics, attempt_log};
 use crate::id::Line;
 use crate::message_log::CallStatus;
 use crate::time::since_1970;
@@ -31,10 +32,9 @@ pub(in crate::deliver) struct DeliveryContext {
     pub schedule: Schedule,
     pub metrics: DeliveryMetrics,
     pub onward: Arc<dyn CallSink>,
+    /// The throttle of webhooks without row order.
     pub throttle: Arc<Throttle>,
-    /// The throttle of webhooks with row order.
-    pub row_order_throttle: Arc<Throttle>,
-    pub in_order: InMemory,
+    pub row_order: RowOrderLimits,
     pub clock: Clock,
     pub recovered: Recovered,
     pub workers: Workers,
@@ -44,36 +44,6 @@ pub(in crate::deliver) struct DeliveryContext {
     stop: CancellationToken,
 }
 
-/// Limits the calls in row order that are in memory, over all lanes. They wait for their endpoints in memory, so they
-/// may use only a part of it. Other calls continue with the rest.
-pub(in crate::deliver) struct InMemory {
-    max_calls: usize,
-    max_bytes: usize,
-    calls: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-impl InMemory {
-    fn new(max_calls: usize, max_bytes: usize) -> Self {
-        Self { max_calls, max_bytes, calls: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.calls.load(Ordering::Relaxed) >= self.max_calls || self.bytes.load(Ordering::Relaxed) >= self.max_bytes
-    }
-
-    /// Counts a call whose body has this many bytes.
-    pub fn entered(&self, bytes: usize) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes + CALL_BYTES, Ordering::Relaxed);
-    }
-
-    pub fn left(&self, bytes: usize) {
-        self.calls.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes + CALL_BYTES, Ordering::Relaxed);
-    }
-}
-
 impl DeliveryContext {
     pub fn new(config: Config, topics: WaitingTopics<'_>, onward: Arc<dyn CallSink>) -> Result<Arc<Self>, StartError> {
         Ok(Arc::new(Self {
@@ -81,8 +51,7 @@ impl DeliveryContext {
             tokens: TokenCaches::default(),
             schedule: Schedule::new(config.retry.clone(), config.retry_after_limit, topics.tiers),
             throttle: Throttle::new(topics.overflow_partitions),
-            row_order_throttle: Throttle::new(topics.row_order_partitions),
-            in_order: InMemory::new(config.max_calls / 2, topics.row_order_bytes),
+            row_order: RowOrderLimits::new(config.max_calls / 2, topics),
             metrics: DeliveryMetrics::new(),
             onward,
             clock: Clock::default(),
@@ -107,6 +76,13 @@ impl DeliveryContext {
     /// Resolves when all lanes are stopping.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// Forgets webhooks whose last used throttle slot has ended.
+    pub fn forget_used_slots(&self) {
+        let now = since_1970();
+        self.throttle.forget_idle(now);
+        self.row_order.throttle.forget_idle(now);
     }
 
     /// Defers a call that its lane does not take to the overflow log. A deferral is not an attempt. The call is
@@ -145,13 +121,6 @@ impl DeliveryContext {
     /// The line of the overflow log in which a call waits.
     pub fn line(&self, call: &Call) -> Line {
         LaneKey::of(call).line()
-    }
-
-    /// Takes the slot of a call, if its webhook has a `CallThrottling`; says when the call may be sent.
-    pub fn take_slot(&self, call: &Call) -> SendTime {
-        let target = &call.message.target;
-        let throttle = if target.is_in_row_order() { &self.row_order_throttle } else { &self.throttle };
-        target.call_throttling.map_or(SendTime::Now, |calls| throttle.take(target.webhook, calls, since_1970()))
     }
 
     pub fn in_flight(&self) -> usize {

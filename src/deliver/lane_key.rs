@@ -51,7 +51,7 @@ impl LaneKey {
     }
 
     /// Whether the lane's calls are sent in row order.
-    pub fn is_in_order(&self) -> bool {
+    pub fn is_in_row_order(&self) -> bool {
         matches!(self.whose, Whose::Ordered(_))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::row;
+use super::ordering;
 use crate::decode::{DecodeError, Decoded, Decoder, Input};
 use crate::id::{EventId, MessageId, Place};
 use crate::matching::Index;
@@ -57,7 +57,7 @@ impl ReplayStages {
             for message in messages {
                 match message {
                     Ok(message) => {
-                        let row = row(&message.target, &place, input.key);
+                        let row = ordering::row(&message.target, &place, input.key);
                         let call = StoredCall::first(&message, place.clone(), row, (input.timestamp_ms, offered_ms));
                         made.calls.push((call, message.body));
                     }

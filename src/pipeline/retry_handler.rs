@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::call_definitions::{CallDefinitions, DefinitionLookup};
 use super::dead_letter_unreadable;
+use super::ordering;
 use super::stored_calls::StoredCalls;
 use crate::deliver::{Call, CallSink as _, Lanes, SlotLease, Takes, line_of};
 use crate::endpoints::{Forward, LineWaits, PartitionReport};
@@ -90,21 +91,17 @@ impl RetryHandler {
             }
             before_its_time(&mut call);
         }
-        match call.message.target.is_in_row_order() {
-            // Its webhook has been changed to row order since, or the call was redriven.
-            true => self.calls.settle.in_order(call).await,
-            false => self.lanes.resume(call).await,
+        // A webhook with row order has been changed to it since, or the call was redriven.
+        if let Some(call) = ordering::write_if_ordered(&self.calls.settle, call).await {
+            self.lanes.resume(call).await;
         }
         Ok(())
     }
 
     /// Offers a call of the overflow log to its lane. Returns its receipt if it continues to wait.
-    async fn offer(&self, mut call: Call, turn: Turn, until: Due) -> Result<(), (Receipt, Line)> {
-        if call.message.target.is_in_row_order() {
-            // Its webhook has been changed to row order since.
-            self.calls.settle.in_order(call).await;
-            return Ok(());
-        }
+    async fn offer(&self, call: Call, turn: Turn, until: Due) -> Result<(), (Receipt, Line)> {
+        // A webhook with row order has been changed to it since.
+        let Some(mut call) = ordering::write_if_ordered(&self.calls.settle, call).await else { return Ok(()) };
         call.from_overflow = true;
         if !until.left(now_ms()).is_zero() {
             before_its_time(&mut call);

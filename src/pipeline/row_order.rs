@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::call_definitions::{CallDefinitions, DefinitionLookup};
 use super::dead_letter_unreadable;
+use super::ordering;
 use super::stored_calls::StoredCalls;
 use crate::deliver::{Lanes, SlotLease};
 use crate::receipt::Receipt;
@@ -57,11 +58,7 @@ impl Handler for RowOrderHandler {
             return receipt.settle();
         }
         let Some(call) = self.calls.again(kept, until, &record, receipt) else { return };
-        match call.message.target.is_in_row_order() {
-            true => self.lanes.send(call).await,
-            // Its webhook does not use row order any more.
-            false => self.lanes.resume(call).await,
-        }
+        ordering::send_from_row_order_topic(&self.lanes, call).await;
     }
 
     fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {

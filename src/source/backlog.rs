@@ -18,7 +18,7 @@ use super::lines::{Lines, Plan, WaitingRecord};
 use super::partition::PartitionState;
 use super::read_error::Cause;
 use super::read_state::ErrorRepeats;
-use super::records::{NextRecord, RecordQueue, dead_letter_unreadable};
+use super::records::{NextRecord, RecordQueue, pass_on_unreadable};
 use super::reread::{Reread, Rereader};
 use super::{Backlog, Record, Turn, Unreadable};
 use crate::id::{Line, Place};
@@ -172,11 +172,11 @@ impl<B: Backlog> BacklogTask<B> {
             match arrivals.poll() {
                 Some(NextRecord::Record(message, before)) => {
                     if let Some(unreadable) = before {
-                        self.dead_letter_unreadable(&unreadable).await;
+                        self.pass_on_unreadable(&unreadable).await;
                     }
                     self.arrived(&message).await;
                 }
-                Some(NextRecord::Unreadable(unreadable)) => self.dead_letter_unreadable(&unreadable).await,
+                Some(NextRecord::Unreadable(unreadable)) => self.pass_on_unreadable(&unreadable).await,
                 Some(NextRecord::Failed) => {}
                 None => break,
             }
@@ -211,10 +211,9 @@ impl<B: Backlog> BacklogTask<B> {
         }
     }
 
-    async fn dead_letter_unreadable(&mut self, unreadable: &Unreadable) {
+    async fn pass_on_unreadable(&mut self, unreadable: &Unreadable) {
         let backlog = &mut self.backlog;
-        dead_letter_unreadable(&self.book, &self.budget, unreadable, |it, receipt| backlog.unreadable(it, receipt))
-            .await;
+        pass_on_unreadable(&self.book, &self.budget, unreadable, |it, receipt| backlog.unreadable(it, receipt)).await;
     }
 
     /// Reads a batch of planned records again; true if there were any.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::completion::Mark;
 use super::partition::PartitionState;
-use super::records::{NextRecord, RecordQueue, dead_letter_unreadable};
+use super::records::{NextRecord, RecordQueue, pass_on_unreadable};
 use super::{Handler, Record};
 use crate::receipt::{Budget, Receipt};
 
@@ -46,7 +46,7 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
         match records.poll() {
             Some(NextRecord::Record(message, before)) => {
                 if let Some(unreadable) = before {
-                    dead_letter_unreadable(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt))
+                    pass_on_unreadable(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt))
                         .await;
                 }
                 // A record that is not due is not open: if the partition is revoked, the next owner reads it again.
@@ -63,8 +63,7 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
                 tokio::task::coop::consume_budget().await;
             }
             Some(NextRecord::Unreadable(unreadable)) => {
-                dead_letter_unreadable(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt))
-                    .await;
+                pass_on_unreadable(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt)).await;
             }
             Some(NextRecord::Failed) => tokio::task::coop::consume_budget().await,
             None => tokio::select! {

@@ -184,13 +184,13 @@ impl Drop for GapSearch {
     }
 }
 
-/// Enters unreadable offsets in the ledger, and passes them to `dead_letter` with their receipt. Like a record they are
+/// Enters unreadable offsets in the ledger, and passes them to `handler` with their receipt. Like a record they are
 /// done once the receipt is settled.
-pub(super) async fn dead_letter_unreadable(
+pub(super) async fn pass_on_unreadable(
     book: &Arc<PartitionState>,
     budget: &Arc<Budget>,
     unreadable: &Unreadable,
-    dead_letter: impl FnOnce(&Unreadable, Receipt),
+    handler: impl FnOnce(&Unreadable, Receipt),
 ) {
     let Unreadable { place, last, cause } = unreadable;
     let (topic, partition, first) = (&place.topic, place.partition, place.offset);
@@ -208,6 +208,6 @@ pub(super) async fn dead_letter_unreadable(
         Receipt::open(book.clone(), end, budget.clone()).settle();
     }
     if let Some(receipt) = receipt {
-        dead_letter(unreadable, receipt);
+        handler(unreadable, receipt);
     }
 }

@@ -10,7 +10,6 @@ use crate::deliver::context::DeliveryContext;
 use crate::deliver::lane_key::LaneKey;
 use crate::deliver::{Call, endpoint};
 use crate::id::Line;
-use crate::time::since_1970;
 
 /// All lanes. A lane removes itself when it has ended.
 pub(in crate::deliver) struct LaneMap {
@@ -124,8 +123,7 @@ impl LaneMap {
             busy.append(&mut lanes);
         }
         drop(busy);
-        self.shared.throttle.forget_idle(since_1970());
-        self.shared.row_order_throttle.forget_idle(since_1970());
+        self.shared.forget_used_slots();
     }
 
     /// Counts the failing endpoints, and the calls that wait in memory.

@@ -8,7 +8,6 @@ use http::header::RETRY_AFTER;
 use http::response::Parts;
 use tracing::{info, warn};
 
-use super::ordered;
 use super::{Lane, Observation, QueuedCall};
 use crate::deliver::attempt_log::{self, Attempted, PendingEntry, Sent};
 use crate::deliver::health::EndpointRecovery;
@@ -20,10 +19,10 @@ use crate::deliver::{Call, Cause, EndpointEvent, Outcome};
 use crate::message_log::CallStatus;
 use crate::time::since_1970;
 
-/// Ends a call that must not be sent any more. Returns any other call.
-pub(in crate::deliver) fn admit(lane: &Lane, queued: QueuedCall) -> Option<QueuedCall> {
+/// Returns a call that may be sent. Ends any other call, or drops it if another instance sends it.
+pub(in crate::deliver) fn may_be_sent(lane: &Lane, queued: QueuedCall) -> Option<QueuedCall> {
     let message = &queued.call.message;
-    if is_others(lane, &queued) {
+    if lane.order.is_sent_elsewhere(&queued.call) {
         return None;
     }
     if message.live.has_ended() {
@@ -39,17 +38,10 @@ pub(in crate::deliver) fn admit(lane: &Lane, queued: QueuedCall) -> Option<Queue
         );
         let cause = Cause { class: Class::Gone.as_str(), status: None, text };
         attempt_log::end(&*lane.shared.onward, &queued.call, CallStatus::Exhausted, Some(&cause));
-        exhausted(queued, cause);
+        dead_letter(queued, cause);
         return None;
     }
     Some(queued)
-}
-
-/// Whether another instance sends this call in row order, now or later. Then it must not be sent here after later
-/// calls of its row, and must not be dead-lettered here as well. It is dropped unsettled, so the other instance reads
-/// its record again.
-fn is_others(lane: &Lane, queued: &QueuedCall) -> bool {
-    lane.key.is_in_order() && queued.call.receipt.is_revoked()
 }
 
 /// Classifies, counts and reports the result of an attempt, and acts on it. Returns the entry for the message log,
@@ -65,72 +57,84 @@ pub(in crate::deliver) fn conclude(
     if queued.call.attempts == 1 {
         counts.call();
     }
-    let took = sent.took;
     let (class, verdict) = match &head {
         Ok(head) => classify::status(head.status.as_u16(), asked_wait(head)),
         Err(failure) => classify::failure(failure),
     };
     let metrics = &lane.shared.metrics;
     metrics.attempted(class);
-    metrics.attempt_seconds.record(took);
-    if !matches!(verdict, Verdict::Delivered) {
+    metrics.attempt_seconds.record(sent.took);
+    if verdict != Verdict::Delivered {
         counts.error();
+        return failed(lane, queued, sent, (class, verdict, head));
     }
-    let code = head.as_ref().map_or_else(AttemptFailure::status, |head| Some(head.status.as_u16()));
-    let note = |call: &Call, status, wait, cause: Option<&Cause>| {
-        let attempted = Attempted { sent, class: class.as_str(), cause, code };
-        PendingEntry::of(&*lane.shared.onward, call, (status, wait), attempted)
-    };
-    let after = match verdict {
-        Verdict::Delivered => {
-            lane.observe(Observation::Works, took);
-            lane.head_worked(&queued);
-            let note = note(&queued.call, CallStatus::Delivered, None, None);
-            delivered(lane, queued);
-            return note;
-        }
-        Verdict::Stop => None,
-        Verdict::Retry { after } => Some(after),
-    };
+    lane.observe(Observation::Works, sent.took);
+    lane.order.delivered(lane, &queued);
+    let attempted = Attempted { sent, class: class.as_str(), cause: None, code: status_of(&head) };
+    let entry = PendingEntry::of(&*lane.shared.onward, &queued.call, (CallStatus::Delivered, None), attempted);
+    delivered(lane, queued);
+    entry
+}
+
+/// Reports a failed attempt, and decides what follows for the endpoint and the call.
+fn failed(
+    lane: &Arc<Lane>,
+    queued: QueuedCall,
+    sent: Sent,
+    (class, verdict, head): (Class, Verdict, Result<Parts, AttemptFailure>),
+) -> Option<PendingEntry> {
     let cause = cause(lane, class, &head);
     if verdict == Verdict::Stop {
         stop_webhook(lane, &queued.call, &cause);
     }
-    tell_failure(lane, &queued.call, &cause, head.as_ref().err());
-    if is_others(lane, &queued) {
+    report_failure(lane, &queued.call, &cause, head.as_ref().err());
+    if lane.order.is_sent_elsewhere(&queued.call) {
         return None;
     }
-    let is_in_order = lane.key.is_in_order();
-    let shown = shown(class, after.flatten(), &cause);
-    lane.observe(if is_in_order { ordered::shown(shown, &cause) } else { shown }, took);
-    let (target, schedule) = (&queued.call.message.target, &lane.shared.schedule);
-    let next = after.map(|after| schedule.next(target.retry.as_deref(), queued.call.attempts, after, fastrand::u32(..)));
-    let (next, cause) = if is_in_order { ordered::next(lane, &queued, took, next, cause) } else { (next, cause) };
-    let (status, wait) = match next {
-        Some(NextAttempt::InMemory(wait) | NextAttempt::InTopic(wait)) => (CallStatus::WillRetry, Some(wait)),
-        Some(NextAttempt::Never) | None => (CallStatus::Exhausted, None),
+    let took = sent.took;
+    lane.observe(lane.order.failure(observation(class, verdict, &cause), &cause), took);
+    let next = scheduled(lane, &queued.call, verdict);
+    let (next, cause) = lane.order.next_after_failure(lane, &queued, took, next, cause);
+    let logged = match next {
+        NextAttempt::InMemory(wait) | NextAttempt::InTopic(wait) => (CallStatus::WillRetry, Some(wait)),
+        NextAttempt::Never => (CallStatus::Exhausted, None),
     };
-    let note = note(&queued.call, status, wait, Some(&cause));
+    let attempted = Attempted { sent, class: class.as_str(), cause: Some(&cause), code: status_of(&head) };
+    let entry = PendingEntry::of(&*lane.shared.onward, &queued.call, logged, attempted);
     match next {
-        Some(NextAttempt::InMemory(wait)) => lane.push_later(queued, wait),
+        NextAttempt::InMemory(wait) => lane.push_later(queued, wait),
         // The call waits until its endpoint works again, which may be before or after its next attempt is due.
-        Some(NextAttempt::InTopic(wait)) if lane.is_failing() => {
-            lane.shared.overflow(queued.into_call(), wait, Some(&cause))
-        }
-        Some(NextAttempt::InTopic(wait)) => lane.shared.onward.wait(queued.into_call(), wait, Some(&cause)),
-        Some(NextAttempt::Never) | None => exhausted(queued, cause),
+        NextAttempt::InTopic(wait) if lane.is_failing() => lane.shared.overflow(queued.into_call(), wait, Some(&cause)),
+        NextAttempt::InTopic(wait) => lane.shared.onward.wait(queued.into_call(), wait, Some(&cause)),
+        NextAttempt::Never => dead_letter(queued, cause),
     }
-    note
+    entry
+}
+
+/// What follows a failed attempt by the retry schedule.
+fn scheduled(lane: &Lane, call: &Call, verdict: Verdict) -> NextAttempt {
+    match verdict {
+        Verdict::Retry { asked_wait } => {
+            let waits = call.message.target.retry.as_deref();
+            lane.shared.schedule.next(waits, call.attempts, asked_wait, fastrand::u32(..))
+        }
+        Verdict::Stop | Verdict::Delivered => NextAttempt::Never,
+    }
 }
 
 /// What a failed attempt shows about the endpoint.
-fn shown(class: Class, asked: Option<Duration>, cause: &Cause) -> Observation {
-    match asked {
-        Some(pause) if !pause.is_zero() => Observation::WantsPause(cause.clone(), pause),
+fn observation(class: Class, verdict: Verdict, cause: &Cause) -> Observation {
+    match verdict {
+        Verdict::Retry { asked_wait: Some(pause) } if !pause.is_zero() => Observation::WantsPause(cause.clone(), pause),
         _ if class.is_overload() => Observation::Overloaded(cause.clone()),
         _ if class.is_trouble() => Observation::Fails(cause.clone()),
         _ => Observation::Works,
     }
+}
+
+/// The HTTP status of an attempt, if it is known.
+fn status_of(head: &Result<Parts, AttemptFailure>) -> Option<u16> {
+    head.as_ref().map_or_else(AttemptFailure::status, |head| Some(head.status.as_u16()))
 }
 
 fn delivered(lane: &Lane, queued: QueuedCall) {
@@ -148,15 +152,26 @@ fn delivered(lane: &Lane, queued: QueuedCall) {
             "the endpoint works again, after {} failed attempts in {:.1?}", recovery.failures, recovery.lasted
         );
         let EndpointRecovery { failures, lasted } = recovery;
-        tell(lane, &queued.call, &EndpointEvent::Recovered { failures, lasted });
+        report(lane, &queued.call, &EndpointEvent::Recovered { failures, lasted });
     }
     finish(queued, Outcome::Delivered);
 }
 
-fn exhausted(queued: QueuedCall, cause: Cause) {
-    tell(queued.slot.lane(), &queued.call, &EndpointEvent::Exhausted(&cause));
-    queued.slot.lane().shared.metrics.exhausted.increment(1);
+fn dead_letter(queued: QueuedCall, cause: Cause) {
+    let lane = queued.slot.lane();
+    report(lane, &queued.call, &EndpointEvent::Exhausted(&cause));
+    lane.shared.metrics.exhausted.increment(1);
     finish(queued, Outcome::Exhausted { cause });
+}
+
+impl Lane {
+    /// Dead-letters a call for which the lane has no place.
+    pub fn dead_letter(&self, call: Call, cause: Cause) {
+        report(self, &call, &EndpointEvent::Exhausted(&cause));
+        self.shared.metrics.exhausted.increment(1);
+        attempt_log::end(&*self.shared.onward, &call, CallStatus::Exhausted, Some(&cause));
+        self.shared.onward.finished(call, Outcome::Exhausted { cause });
+    }
 }
 
 /// Passes the call on before its place is free, so that a stop which waits for empty lanes misses no call.
@@ -175,25 +190,25 @@ fn stop_webhook(lane: &Lane, call: &Call, cause: &Cause) {
             webhook = %target.webhook,
             "answered 410 Gone, so nothing more is sent for the webhook: change its URLs and enable it again, or delete it"
         );
-        tell(lane, call, &EndpointEvent::Gone(cause));
+        report(lane, call, &EndpointEvent::Gone(cause));
     }
 }
 
-fn tell(lane: &Lane, call: &Call, news: &EndpointEvent<'_>) {
+fn report(lane: &Lane, call: &Call, news: &EndpointEvent<'_>) {
     lane.shared.onward.tell(call, &lane.route.shown, news);
 }
 
 fn cause(lane: &Lane, class: Class, head: &Result<Parts, AttemptFailure>) -> Cause {
-    let shown = &lane.route.shown;
+    let endpoint = &lane.route.shown;
     let (status, text) = match head {
-        Ok(head) => (Some(head.status.as_u16()), format!("{shown} answered {}", head.status)),
-        Err(failure) => (failure.status(), format!("{shown}: {}", failure.public())),
+        Ok(head) => (Some(head.status.as_u16()), format!("{endpoint} answered {}", head.status)),
+        Err(failure) => (failure.status(), format!("{endpoint}: {}", failure.public())),
     };
     Cause { class: class.as_str(), status, text }
 }
 
 /// Logs a failure with the details that only operators may see, and reports it without them.
-fn tell_failure(lane: &Lane, call: &Call, cause: &Cause, failure: Option<&AttemptFailure>) {
+fn report_failure(lane: &Lane, call: &Call, cause: &Cause, failure: Option<&AttemptFailure>) {
     if lane.health.failed(Instant::now()) {
         let text = failure.map_or_else(|| cause.text.clone(), |failure| format!("{}: {failure}", lane.route.shown));
         warn!(
@@ -202,7 +217,7 @@ fn tell_failure(lane: &Lane, call: &Call, cause: &Cause, failure: Option<&Attemp
             class = cause.class,
             "the endpoint fails: {text}"
         );
-        tell(lane, call, &EndpointEvent::Failing(cause));
+        report(lane, call, &EndpointEvent::Failing(cause));
     }
 }
 

@@ -38,8 +38,8 @@ impl<T> RowQueues<T> {
                 self.of.insert(row, RowQueue { trouble: None, parked: VecDeque::new() });
                 Some(call)
             }
-            Some(line) => {
-                line.parked.push_back(call);
+            Some(queue) => {
+                queue.parked.push_back(call);
                 self.parked += 1;
                 None
             }
@@ -48,8 +48,8 @@ impl<T> RowQueues<T> {
 
     /// The head of a row has left. Returns the call behind it, which becomes the head, or removes the row.
     pub fn leave(&mut self, row: RowKey) -> Option<T> {
-        let line = self.of.get_mut(&row)?;
-        let Some(next) = line.parked.pop_front() else {
+        let queue = self.of.get_mut(&row)?;
+        let Some(next) = queue.parked.pop_front() else {
             self.of.remove(&row);
             return None;
         };
@@ -59,22 +59,22 @@ impl<T> RowQueues<T> {
 
     /// The head of a row has failed in an attempt that began at this time. Returns since when the row has failed.
     pub fn failed(&mut self, row: RowKey, began: Duration, cause: &Cause) -> Duration {
-        let Some(line) = self.of.get_mut(&row) else { return began };
-        let since = line.trouble.as_ref().map_or(began, |(_, since)| *since);
-        line.trouble = Some((cause.clone(), since));
+        let Some(queue) = self.of.get_mut(&row) else { return began };
+        let since = queue.trouble.as_ref().map_or(began, |(_, since)| *since);
+        queue.trouble = Some((cause.clone(), since));
         since
     }
 
     /// The head of a row was delivered.
     pub fn worked(&mut self, row: RowKey) {
-        if let Some(line) = self.of.get_mut(&row) {
-            line.trouble = None;
+        if let Some(queue) = self.of.get_mut(&row) {
+            queue.trouble = None;
         }
     }
 
     /// Number of calls that wait for the head of a row.
     pub fn behind(&self, row: RowKey) -> usize {
-        self.of.get(&row).map_or(0, |line| line.parked.len())
+        self.of.get(&row).map_or(0, |queue| queue.parked.len())
     }
 
     /// Why a row fails, and since when. None if it does not fail.

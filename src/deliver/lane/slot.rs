@@ -21,8 +21,8 @@ pub(in crate::deliver) struct LaneSlot {
     pub(in crate::deliver::lane) lane: Arc<Lane>,
     pub(in crate::deliver::lane) bytes: usize,
     pub(in crate::deliver::lane) under_way: bool,
-    /// The row of a call in row order. When the place is freed, the next call of the row is queued.
-    pub(in crate::deliver::lane) row: Option<RowKey>,
+    /// The row that the call is about. In row order, the next call of the row is queued when the place is freed.
+    pub(in crate::deliver::lane) row: RowKey,
 }
 
 impl QueuedCall {
@@ -32,7 +32,7 @@ impl QueuedCall {
         let message = &self.call.message;
         message.live.has_ended()
             || message.target.gone.load(Ordering::Relaxed)
-            || self.slot.row.is_some() && self.call.receipt.is_revoked()
+            || self.slot.lane.order.is_sent_elsewhere(&self.call)
     }
 
     /// Returns the call and frees its place.
@@ -56,33 +56,26 @@ impl LaneSlot {
 
 impl Drop for LaneSlot {
     fn drop(&mut self) {
-        let config = &self.lane.shared.config;
-        let mut state = self.lane.state();
+        let lane = &self.lane;
+        let mut state = lane.state();
         state.under_way -= usize::from(self.under_way);
         state.calls -= 1;
         state.bytes -= self.bytes;
         if self.under_way {
             state.pace.left();
         }
-        if self.row.is_some() {
-            self.lane.shared.in_order.left(self.bytes);
-        }
-        // At a stop, no call may replace the dropped one: it would be sent before it.
-        let wake = self.row.filter(|_| !self.lane.shared.is_stopping()).map(|row| self.lane.go_on(row, &mut state));
-        // Waiting tasks are notified when a quarter of the lane is free, so that a lane which stays full wakes them
-        // once for many calls.
-        let has_space = state.calls <= state.full_at / 4 * 3 && state.bytes <= config.queue_bytes / 4 * 3;
-        let notify = has_space && std::mem::take(&mut state.full);
-        if notify {
-            state.pace.roomy();
-        }
+        let wake = lane.order.leave(&mut state, self, &lane.shared).map(|mut next| {
+            next.queued_at = lane.created.elapsed();
+            state.enqueue(next, &lane.shared.workers)
+        });
+        let has_space = state.announces_free_places(&lane.shared.config);
         drop(state);
         if let Some(wake) = wake {
-            self.lane.wake(wake);
+            lane.wake(wake);
         }
-        if notify {
-            self.lane.space_freed.notify_waiters();
+        if has_space {
+            lane.space_freed.notify_waiters();
         }
-        self.lane.shared.call_left();
+        lane.shared.call_left();
     }
 }

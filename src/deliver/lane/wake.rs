@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::worker;
-use super::{Lane, LaneState};
+use super::{Lane, LaneState, QueuedCall};
 use crate::deliver::workers::Workers;
 
 /// The worker for a call that was just queued.
@@ -21,8 +21,10 @@ impl Lane {
     /// calls removes the lane from the map, unless the endpoint fails.
     pub fn leave(self: &Arc<Self>, wake: &Arc<Notify>) -> bool {
         let mut state = self.state();
-        let Some(place) = state.parked.iter().position(|parked| Arc::ptr_eq(parked, wake)) else { return false };
-        state.parked.remove(place);
+        let Some(place) = state.parked_workers.iter().position(|parked| Arc::ptr_eq(parked, wake)) else {
+            return false;
+        };
+        state.parked_workers.remove(place);
         state.workers -= 1;
         self.shared.workers.left();
         let last = state.is_idle();
@@ -44,8 +46,14 @@ impl Lane {
 }
 
 impl LaneState {
+    /// Queues a call behind the others. Returns the worker that sends it.
+    pub(in crate::deliver::lane) fn enqueue(&mut self, queued: QueuedCall, workers: &Workers) -> Wake {
+        self.queue.push_back(queued);
+        self.wake_worker(workers)
+    }
+
     pub(in crate::deliver::lane) fn wake_worker(&mut self, workers: &Workers) -> Wake {
-        if let Some(worker) = self.parked.pop() {
+        if let Some(worker) = self.parked_workers.pop() {
             Wake::Parked(worker)
         } else if self.workers < self.concurrency.allowed() && workers.may_join(self.workers) {
             self.workers += 1;

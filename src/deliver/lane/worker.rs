@@ -10,7 +10,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::outcome::{admit, conclude};
+use super::outcome::{conclude, may_be_sent};
 use super::{Lane, NextAction, QueuedCall};
 use crate::deliver::Call;
 use crate::deliver::attempt_log::{PendingEntry, Sent};
@@ -26,7 +26,7 @@ const REST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// After a call was taken, its request may use the call's throttle slot for this time. It is short enough that the
 /// limit is not exceeded noticeably.
-const SLOT_LASTS: Duration = Duration::from_millis(20);
+const THROTTLE_SLOT_LASTS: Duration = Duration::from_millis(20);
 
 /// How often a request is sent again within an attempt because the endpoint did not process it. It is this high
 /// because an endpoint may take 100 requests on each connection while twice as many are under way.
@@ -39,15 +39,15 @@ type Answer = Response<Option<Incoming>>;
 pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
     let mut worker = Worker::new(lane);
     while let Some(queued) = worker.next().await {
-        let Some(queued) = admit(&worker.lane, queued) else { continue };
+        let Some(queued) = may_be_sent(&worker.lane, queued) else { continue };
         let (head, body) = match worker.attempt(&queued.call).await {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
                 (Ok(head), body)
             }
             Err(NoAnswer::Failed(failure)) => (Err(failure), None),
-            Err(NoAnswer::NoSlot) => {
-                worker.lane.defer_without_slot(queued);
+            Err(NoAnswer::NoThrottleSlot) => {
+                worker.lane.order.lost_throttle_slots(&worker.lane.shared, queued);
                 continue;
             }
         };
@@ -68,7 +68,7 @@ pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
 enum NoAnswer {
     Failed(AttemptFailure),
     /// The attempt was not made: this instance has no share of the webhook's throttle slots any more.
-    NoSlot,
+    NoThrottleSlot,
 }
 
 impl From<AttemptFailure> for NoAnswer {
@@ -113,7 +113,7 @@ pub(in crate::deliver) struct Worker {
     /// does not cause them.
     attempt: Limit,
     /// Until this time, the next request uses the throttle slot that the call already has.
-    slot_until: Option<Instant>,
+    throttle_slot_until: Option<Instant>,
     /// The dialled address and the `Authorization` value of the current attempt.
     peer: Option<SocketAddr>,
     authorization: Option<HeaderValue>,
@@ -129,7 +129,7 @@ impl Worker {
             wake: Arc::new(Notify::new()),
             connection: None,
             attempt: Limit::new(Stage::Attempt, Duration::ZERO),
-            slot_until: None,
+            throttle_slot_until: None,
             peer: None,
             authorization: None,
             signer: Signer::default(),
@@ -178,7 +178,7 @@ impl Worker {
     }
 
     pub fn take(&self) -> NextAction {
-        self.lane.take(&self.wake)
+        self.lane.take_next(&self.wake)
     }
 
     /// Whether a worker that was parked for too long may end. False if it was woken at the same moment.
@@ -199,7 +199,7 @@ impl Worker {
         (self.peer, self.authorization) = (None, None);
         let target = &call.message.target;
         self.attempt = Limit::new(Stage::Attempt, target.timeout.unwrap_or(self.lane.shared.config.timeout));
-        self.slot_until = Some(Instant::now() + SLOT_LASTS);
+        self.throttle_slot_until = Some(Instant::now() + THROTTLE_SLOT_LASTS);
         let source = match &target.authorization {
             None => return self.send(call, None).await,
             Some(Authorization::Fixed(authorization)) => return self.send(call, Some(authorization)).await,
@@ -225,7 +225,7 @@ impl Worker {
     async fn send(&mut self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Answer, NoAnswer> {
         let mut again = Again::default();
         loop {
-            let reused = self.connect_in_slot(call).await?;
+            let reused = self.connect_in_throttle_slot(call).await?;
             match self.exchange(call, authorization).await {
                 Err(failure) if again.may_follow(&failure, reused) => {}
                 answer => return Ok(answer?),
@@ -236,20 +236,20 @@ impl Worker {
     /// Ensures a connection, and a throttle slot for the request if the webhook is throttled. Otherwise requests that
     /// have waited together for a connection or a token would be sent together, and a request that is sent twice
     /// would count once. Returns true if the connection was open before.
-    async fn connect_in_slot(&mut self, call: &Call) -> Result<bool, NoAnswer> {
+    async fn connect_in_throttle_slot(&mut self, call: &Call) -> Result<bool, NoAnswer> {
         let reused = self.connect().await?;
-        let has_slot = self.slot_until.take().is_some_and(|until| Instant::now() < until);
+        let has_slot = self.throttle_slot_until.take().is_some_and(|until| Instant::now() < until);
         if has_slot || call.message.target.call_throttling.is_none() {
             return Ok(reused);
         }
         let (lane, began) = (self.lane.clone(), Instant::now());
-        let slot = lane.await_slot(call);
+        let slot = lane.await_throttle_slot(call);
         let has_slot = match &mut self.connection {
             Some(connection) => connection.beside(slot).await,
             None => slot.await,
         };
         if !has_slot {
-            return Err(NoAnswer::NoSlot);
+            return Err(NoAnswer::NoThrottleSlot);
         }
         self.attempt = self.attempt.put_off(began.elapsed());
         // A connection that closed in the meantime is opened again. The request is then late, but it is sent.

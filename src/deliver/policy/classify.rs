@@ -9,9 +9,9 @@ use crate::deliver::transport::failure::{AttemptFailure, Limit, Stage};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::deliver) enum Verdict {
     Delivered,
-    /// Another attempt may succeed. `after` is the wait that the endpoint asks for, if any.
+    /// Another attempt may succeed. `asked_wait` is the wait that the endpoint asks for, if any.
     Retry {
-        after: Option<Duration>,
+        asked_wait: Option<Duration>,
     },
     /// No other attempt may follow.
     Stop,
@@ -98,8 +98,8 @@ impl Class {
 
 /// Classifies the status of a response. `retry_after` is the wait of its Retry-After header, if it has one.
 pub(in crate::deliver) fn status(status: u16, retry_after: Option<Duration>) -> (Class, Verdict) {
-    let retry = Verdict::Retry { after: None };
-    let retry_when_told = Verdict::Retry { after: retry_after };
+    let retry = Verdict::Retry { asked_wait: None };
+    let retry_as_asked = Verdict::Retry { asked_wait: retry_after };
     match status {
         200..=299 => (Class::Status2xx, Verdict::Delivered),
         // Redirects are never followed: the target was not checked when the webhook was written, and a redirected POST
@@ -108,12 +108,12 @@ pub(in crate::deliver) fn status(status: u16, retry_after: Option<Duration>) -> 
         // Standard Webhooks: the receiver wants no more messages.
         410 => (Class::Gone, Verdict::Stop),
         // The endpoint gets more requests than it accepts, and says for how long (RFC 6585).
-        429 => (Class::TooManyRequests, retry_when_told),
+        429 => (Class::TooManyRequests, retry_as_asked),
         // Timeouts and "too early" (408, 425) are temporary. The others (a wrong path, a failing signature check, a
         // proxy's refusal) are fixed by people while the schedule runs.
         400..=499 => (Class::Status4xx, retry),
         // Overloaded or in maintenance, possibly with the time when that ends (RFC 9110, 15.6.4).
-        503 => (Class::Status5xx, retry_when_told),
+        503 => (Class::Status5xx, retry_as_asked),
         // An error of the receiver.
         500..=599 => (Class::Status5xx, retry),
         // Not a final status of HTTP. The server that sent it may be replaced by the endpoint's real server.
@@ -146,7 +146,7 @@ pub(in crate::deliver) fn failure(failure: &AttemptFailure) -> (Class, Verdict) 
         | AttemptFailure::Http1Required => Class::Broken,
         AttemptFailure::Protocol(_) => Class::Protocol,
     };
-    (class, Verdict::Retry { after: None })
+    (class, Verdict::Retry { asked_wait: None })
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
         #[test]
         fn retry_after_counts_for_429_and_503_alone(code: u16, seconds in 0u64..100_000) {
             let asked = Some(Duration::from_secs(seconds));
-            let honoured = status(code, asked).1 == Verdict::Retry { after: asked };
+            let honoured = status(code, asked).1 == Verdict::Retry { asked_wait: asked };
             prop_assert_eq!(honoured, code == 429 || code == 503);
         }
     }

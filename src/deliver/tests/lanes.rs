@@ -432,7 +432,7 @@ async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
         _ = worker.next() => panic!("there is no work"),
         () = ready(()) => {}
     }
-    assert_eq!(lane.parked(), 1);
+    assert_eq!(lane.parked_workers(), 1);
 }
 
 #[tokio::test]
