@@ -1,9 +1,11 @@
-//! Shared by all rooms that use Kafka: errors of clients and brokers, and reading topics back from their ends.
+//! The Kafka client. Other rooms do not name the client library, except `source`, which has the consumer of the group.
 
 pub mod errors;
 pub mod topic_reader;
 
-use rdkafka::ClientConfig;
+pub use rdkafka::ClientConfig;
+pub use rdkafka::error::KafkaError;
+pub use rdkafka::types::RDKafkaErrorCode as ErrorCode;
 
 /// Settings of a client that reads a topic's committed records to its end without a group. `client` has the connection
 /// settings.

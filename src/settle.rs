@@ -22,8 +22,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::gauge;
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
 
 use self::dead_letterer::DeadLetterer;
 use self::operator::Operator;
@@ -33,6 +31,7 @@ use self::writer::RetryingWriter;
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, CallSink, Cause, EndpointEvent, Outcome};
 use crate::id::{Line, MessageId, Place, WebhookId};
+use crate::kafka::{ClientConfig, KafkaError};
 use crate::matching::Index;
 use crate::message_log::{self, CallStatus, LogEntry};
 use crate::receipt::Receipt;

@@ -23,8 +23,6 @@ use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge};
 use parking_lot::{Mutex, MutexGuard};
-use rdkafka::config::ClientConfig;
-use rdkafka::error::KafkaError;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 
@@ -35,6 +33,7 @@ use self::writer::StatsWriter;
 use crate::catalogue::Catalogue;
 use crate::endpoints::Endpoints;
 use crate::id::EventId;
+use crate::kafka::{ClientConfig, KafkaError};
 use crate::matching::Index;
 use crate::store::{DefinitionsLog, StoreError};
 

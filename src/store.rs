@@ -23,8 +23,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rdkafka::config::ClientConfig;
-use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -34,6 +32,7 @@ use self::write_request::{Decision, Request};
 use self::writer::DefinitionsWriter;
 use crate::definition::{CannotOpen, Definitions, LogRecord, PendingDefinitions};
 use crate::kafka::errors::Unanswered;
+use crate::kafka::{ClientConfig, KafkaError};
 use crate::matching::Index;
 
 pub use self::config::Config;

@@ -84,6 +84,41 @@ pub fn is_of_the_group(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
+/// Whether a topic, or the client, refuses a record or its batch for its size.
+pub fn is_too_large(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{MessageBatchTooLarge, MessageSizeTooLarge};
+    // `MessageBatchTooLarge`: the batch is larger than the topic's segments.
+    matches!(error.rdkafka_error_code(), Some(MessageSizeTooLarge | MessageBatchTooLarge))
+}
+
+/// Whether the client's own queue has no room for a record.
+pub fn is_queue_full(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+}
+
+/// Whether a topic or partition does not exist.
+pub fn is_missing_topic(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    matches!(error.rdkafka_error_code(), Some(UnknownTopicOrPartition | UnknownTopic | UnknownPartition))
+}
+
+/// Whether a broker denies a transaction or the records in it.
+pub fn is_write_denied(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{ClusterAuthorizationFailed, TopicAuthorizationFailed, TransactionalIdAuthorizationFailed};
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(TopicAuthorizationFailed | TransactionalIdAuthorizationFailed | ClusterAuthorizationFailed))
+}
+
+/// Whether another try of a transaction would fail in the same way. Other errors, above all being fenced, may be
+/// temporary.
+pub fn is_final(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{InvalidRecord, PolicyViolation, UnsupportedFeature, UnsupportedVersion};
+    let code = error.rdkafka_error_code();
+    is_write_denied(error)
+        || is_too_large(error)
+        || matches!(code, Some(InvalidRecord | PolicyViolation | UnsupportedVersion | UnsupportedFeature))
+}
+
 /// The text of a client's error, with the fix if it is a missing ACL.
 pub fn told(error: &KafkaError) -> String {
     told_as(error.rdkafka_error_code(), &error.to_string())

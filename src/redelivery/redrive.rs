@@ -15,14 +15,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::counter;
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 
 use super::redrive_markers::RedriveMarkers;
 use crate::dead_letters::Letters;
 use crate::dead_letters::{Candidate, LetterId, LetterKind};
 use crate::kafka::topic_reader::Error;
+use crate::kafka::{ClientConfig, KafkaError};
 use crate::settle::Outgoing;
 use crate::settle::{DeadLettersConfig, OutgoingHeaders, OutgoingKind, RetriesConfig, producer};
 use crate::settle::{InvalidCall, StoredCall};

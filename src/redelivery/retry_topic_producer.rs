@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 
+use crate::kafka::KafkaError;
+use crate::kafka::errors::is_too_large;
 use crate::kafka::topic_reader::Error;
 use crate::settle::RetriesConfig;
 use crate::settle::StoredCall;
-use crate::settle::producer::{self, is_too_large};
+use crate::settle::producer;
 
 /// Timeout of a record's acknowledgement, in milliseconds. A broker may restart in that time.
 const ACKNOWLEDGED_MS: &str = "15000";

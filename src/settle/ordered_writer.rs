@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, gauge};
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, Producer as _, PurgeConfig};
 use tokio::sync::{mpsc, watch};
@@ -22,8 +20,10 @@ use tracing::error;
 
 use super::StartError;
 use super::outgoing::Outgoing;
-use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS, is_too_large};
+use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS};
 use super::writer::RetryingWriter;
+use crate::kafka::errors::is_too_large;
+use crate::kafka::{ClientConfig, KafkaError};
 use crate::receipt::Receipt;
 
 /// Max calls that wait to be written. When the queue is full, the sender waits.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{RwLock, RwLockReadGuard};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, Message as _};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{
@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::outgoing::{Outgoing, OutgoingKind};
+use crate::kafka::errors::is_queue_full;
 use crate::render::MAX_MESSAGE_BYTES;
 
 /// Wait after a failed write. It doubles up to the longest.
@@ -69,13 +70,6 @@ pub fn alone(settings: &ClientConfig) -> ClientConfig {
     let mut settings = settings.clone();
     settings.set("batch.num.messages", "1");
     settings
-}
-
-/// Whether a topic, or the client, refuses a record or its batch for its size.
-pub fn is_too_large(reason: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{MessageBatchTooLarge, MessageSizeTooLarge};
-    // `MessageBatchTooLarge`: the batch is larger than the topic's segments.
-    matches!(reason, KafkaError::MessageProduction(MessageSizeTooLarge | MessageBatchTooLarge))
 }
 
 /// Callback for the outcome of one record, called once: acknowledged, or the reason why not, with the record. It runs
@@ -265,10 +259,6 @@ impl Drop for Renewed {
             client.retire();
         }
     }
-}
-
-pub(super) fn is_queue_full(reason: &KafkaError) -> bool {
-    matches!(reason, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull))
 }
 
 /// Hands a record to the client, behind all earlier ones. Waits while the client's own queue is full.

@@ -271,15 +271,12 @@ pub mod samples {
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::message::Headers as _;
-
     use super::samples::kept;
     use super::*;
     use crate::definition::samples::webhook;
 
     fn read(record: &Outgoing) -> (Result<StoredCall, InvalidCall>, Result<Due, InvalidCall>) {
-        let headers = record.headers.clone().into_inner();
-        let header = |name: &str| headers.iter().find(|header| header.key == name)?.value;
+        let header = |name: &str| record.headers.get(name);
         (StoredCall::read(header), Due::read(header))
     }
 

@@ -6,8 +6,6 @@ use std::time::Instant;
 
 use metrics::{Gauge, counter, describe_counter, describe_gauge};
 use parking_lot::Mutex;
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,10 +14,9 @@ use tracing::error;
 use super::StartError;
 use super::dead_letterer::DeadLetterer;
 use super::outgoing::{Outgoing, OutgoingKind};
-use super::producer::{
-    self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS, is_queue_full, is_too_large,
-};
-use crate::kafka::errors;
+use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS};
+use crate::kafka::errors::{self, is_queue_full, is_too_large};
+use crate::kafka::{ClientConfig, KafkaError};
 use crate::receipt::Receipt;
 
 pub(super) struct RetryingWriter {

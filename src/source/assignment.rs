@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::runtime::Handle;
@@ -24,6 +23,7 @@ use super::records::RecordQueue;
 use super::reread::Rereader;
 use super::resumption::Resumption;
 use super::{Handlers, Reads, backlog, in_turn, probe};
+use crate::kafka::ClientConfig;
 use crate::lifecycle::Readiness;
 use crate::receipt::Budget;
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +21,7 @@ use super::records::{NextRecord, RecordQueue, pass_on_unreadable};
 use super::reread::{Reread, Rereader};
 use super::{Backlog, Record, Turn, Unreadable};
 use crate::id::{Line, Place};
+use crate::kafka::KafkaError;
 use crate::receipt::{Budget, Receipt};
 use crate::time::now_ms;
 

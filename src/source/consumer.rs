@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +18,7 @@ use super::probe;
 use super::recreated::RecreatedPartitions;
 use super::reread::Rereader;
 use super::{Config, Handlers, Subscription};
+use crate::kafka::{ClientConfig, KafkaError};
 use crate::receipt::Budget;
 
 /// The settings of all clients that a source with this configuration uses. The group member's settings come first.

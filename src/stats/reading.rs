@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::Config;
 use crate::catalogue::{self, Catalogue};
 use crate::endpoints::{EndpointsReport, Group, REPORT_PREFIX, RetryOrder, SILENT_MS, Unwritten};
 use crate::kafka::topic_reader::{self, Bounds, Range, TopicReader};
+use crate::kafka::{ClientConfig, KafkaError};
 
 /// Limits for reading the reports: number, bytes and time.
 const READ: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::KafkaError;
 use tokio_util::sync::CancellationToken;
 
-use super::log::{self, DefinitionsLog, LogEvent};
+use super::log::{DefinitionsLog, LogEvent};
 use super::state::StoreState;
+use crate::kafka::KafkaError;
 use crate::kafka::errors;
 
 /// Max wait for a record before the follower checks for a stop.
@@ -70,7 +70,7 @@ impl LoggedErrors {
         if self.0.get(&text).is_some_and(|logged| logged.elapsed() < REMIND) {
             return;
         }
-        let fix = if log::is_missing_topic(error) { "; create it with `outhook topics create`" } else { "" };
+        let fix = if errors::is_missing_topic(error) { "; create it with `outhook topics create`" } else { "" };
         tracing::warn!("the definitions topic {topic} can't be read for now: {text}{fix}");
         self.0.insert(text, Instant::now());
     }

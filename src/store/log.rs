@@ -8,7 +8,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Message, Timestamp};
 
 use super::state::StoreState;
@@ -167,7 +166,7 @@ impl DefinitionsLog {
             }
             Some(Err(error)) if errors::is_of_the_group(&error) => LogEvent::Nothing,
             Some(Err(error)) => {
-                self.missing |= is_missing_topic(&error);
+                self.missing |= errors::is_missing_topic(&error);
                 LogEvent::Trouble(error)
             }
         }
@@ -228,18 +227,6 @@ impl DefinitionsLog {
         }
         Err(StoreError::Stalled { topic: self.topic.clone(), seconds: STALL.as_secs(), trouble })
     }
-}
-
-/// Whether an error says that the topic does not exist.
-pub(super) fn is_missing_topic(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownPartition
-        )
-    )
 }
 
 /// Reads all current definitions.

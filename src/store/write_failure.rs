@@ -1,8 +1,7 @@
 //! Why definitions could not be written.
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-
 use super::StoreError;
+use crate::kafka::{KafkaError, errors};
 
 /// Max tries of a write.
 pub(super) const TRIES: u32 = 8;
@@ -33,25 +32,14 @@ pub(super) enum Cut {
 
 /// How to fix an error, as the end of its text.
 fn how_to_fix(error: &KafkaError, topic: &str) -> String {
-    if is_denied(error) {
+    if errors::is_write_denied(error) {
         format!(
             "; allow this client Write on the topic and on the transactional id {topic}: `outhook check` has the commands"
         )
-    } else if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+    } else if errors::is_too_large(error) {
         "; a definition is larger than the topic's max.message.bytes allows: raise it, or make the definition smaller"
             .to_owned()
     } else {
         String::new()
     }
-}
-
-pub(super) fn is_denied(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed
-        )
-    )
 }

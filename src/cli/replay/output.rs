@@ -154,7 +154,6 @@ impl<'a> ReplayProgress<'a> {
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
     use uuid::Uuid;
 
     use super::*;
@@ -162,9 +161,10 @@ mod tests {
     use crate::decode::{EventDate, Sequence};
     use crate::deliver::WriteCount;
     use crate::id::{CallId, MessageId, Place};
+    use crate::kafka::{ErrorCode, KafkaError};
     use crate::settle::StoredCall;
 
-    fn unwritten(offset: i64, code: RDKafkaErrorCode) -> UnacknowledgedCall {
+    fn unwritten(offset: i64, code: ErrorCode) -> UnacknowledgedCall {
         let call = StoredCall {
             account: "acme".into(),
             webhook: "abc123".parse().unwrap(),
@@ -190,7 +190,7 @@ mod tests {
     fn of_calls_that_are_not_written_the_large_ones_are_counted_and_the_first_other_one_is_the_error() {
         let args = args("outhook --topic orders --from 0 --webhook 3f0zq9");
         let mut told = ReplayProgress::new(&args, Terminal { is_one: false, colours: false });
-        let (large, late) = (RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::MessageTimedOut);
+        let (large, late) = (ErrorCode::MessageSizeTooLarge, ErrorCode::MessageTimedOut);
         let first = told.refused(vec![unwritten(1, large), unwritten(2, late), unwritten(3, late)]).unwrap();
         assert_eq!((first.call.place.offset, told.refused, told.is_short), (2, 1, true));
         assert!(told.refused(vec![unwritten(4, large)]).is_none());

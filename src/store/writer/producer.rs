@@ -7,13 +7,13 @@ use parking_lot::Mutex;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Message as _};
 
 use crate::definition::LogRecord;
+use crate::kafka::errors;
 use crate::store::StoreError;
 use crate::store::log::PARTITION;
-use crate::store::write_failure::{Cut, WriteFailure, is_denied};
+use crate::store::write_failure::{Cut, WriteFailure};
 
 /// Max time for taking over the id, and for committing.
 const STEP: Duration = Duration::from_secs(15);
@@ -73,7 +73,7 @@ impl Transactions {
         let mut message = BaseRecord::to(&self.topic).partition(PARTITION).key(&key);
         message.payload = value;
         while let Err((error, back)) = self.producer.send(message) {
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+            if !errors::is_queue_full(&error) {
                 return Err(error);
             }
             message = back;
@@ -95,7 +95,7 @@ impl Transactions {
     fn step<T>(&self, step: &'static str, result: KafkaResult<T>) -> Result<T, Cut> {
         result.map_err(|error| {
             let source = Box::new(error);
-            if is_final(&source) {
+            if errors::is_final(&source) {
                 Cut::Failed(WriteFailure::Kafka { topic: self.topic.clone(), step, source })
             } else {
                 Cut::Again { step, source }
@@ -146,19 +146,4 @@ impl ProducerContext for Deliveries {
             (_, Err(_)) => {}
         }
     }
-}
-
-/// Whether another try would fail in the same way. Other errors, above all being fenced, may be temporary.
-fn is_final(error: &KafkaError) -> bool {
-    is_denied(error)
-        || matches!(
-            error.rdkafka_error_code(),
-            Some(
-                RDKafkaErrorCode::MessageSizeTooLarge
-                    | RDKafkaErrorCode::InvalidRecord
-                    | RDKafkaErrorCode::PolicyViolation
-                    | RDKafkaErrorCode::UnsupportedVersion
-                    | RDKafkaErrorCode::UnsupportedFeature
-            )
-        )
 }
