@@ -1,5 +1,6 @@
 //! The Kafka client. Other rooms do not name the client library, except `source`, which has the consumer of the group.
 
+pub mod admin;
 pub mod errors;
 pub mod topic_reader;
 

@@ -2,18 +2,13 @@
 
 mod access;
 mod acl;
-mod authorized;
 mod cluster;
-mod readers;
 mod required;
-mod unread;
 
 pub use self::access::{AccessReport, UnknownAccess};
-pub use self::acl::{AclOperation, MissingAcls, ResourceKind};
+pub use self::acl::{MissingAcls, ResourceKind};
 pub use self::cluster::{Cluster, Error};
-pub use self::readers::{ReadingGroup, UnknownReaders};
 pub use self::required::{RequiredTopic, TopicStatus, Wrong, counted, required_topics};
-pub use self::unread::{DeletedUnread, deleted_unread};
 
 use tracing::{error, warn};
 

@@ -13,13 +13,11 @@ use crate::config::{Config, GroupProtocol, SourceConfig};
 use crate::decode::{Format, UnknownChange, WITH_STABLE_IDENTITY};
 use crate::definition::{Definitions, PendingDefinitions, TableKey, edit, rules};
 use crate::id::AccountId;
+use crate::kafka::admin::{AclOperation, DeletedUnread, ReadingGroup, deleted_unread};
 use crate::matching::Index;
 use crate::stats;
 use crate::store::{FollowStatus, Store};
-use crate::topics::{
-    AccessReport, AclOperation, Cluster, DeletedUnread, MissingAcls, ReadingGroup, ResourceKind, TopicStatus, counted,
-    deleted_unread, required_topics,
-};
+use crate::topics::{AccessReport, Cluster, MissingAcls, ResourceKind, TopicStatus, counted, required_topics};
 
 /// Max time to read the definitions.
 const DEFINITIONS: Duration = Duration::from_secs(60);
@@ -102,7 +100,7 @@ async fn other_groups(config: &Config, cluster: &Cluster, report: &mut CheckRepo
     let tiers = config.retries.tiers();
     let topics = tiers.iter().map(|tier| tier.topic.to_string());
     let others = [&config.overflow.topic, &config.row_order.topic].map(String::clone);
-    match cluster.readers(topics.chain(others).collect()).await {
+    match cluster.admin.groups_reading(topics.chain(others).collect()).await {
         Err(reason) => report.warning("groups", format!("can't find out which groups read topics: {reason}")),
         Ok(readers) => {
             for ReadingGroup { group, topics } in readers.into_iter().filter(|reader| !own.contains(&reader.group)) {
@@ -168,7 +166,8 @@ fn sources(config: &Config, cluster: &Cluster, access: &AccessReport, report: &m
 async fn unread(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
     let of_sources = cluster.topics().iter().filter(|(topic, _)| config.source_of(topic).is_some());
     let topics = of_sources.map(|(topic, partitions)| (topic.clone(), *partitions)).collect();
-    let deleted = match deleted_unread(&config.kafka, &topics).await {
+    let client = config.kafka.client().into_iter().collect();
+    let deleted = match deleted_unread(client, &config.kafka.group, &topics).await {
         Ok(deleted) => deleted,
         Err(error) => {
             let warning = format!("the offsets that group {} has committed are not known: {error}", config.kafka.group);

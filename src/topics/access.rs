@@ -2,29 +2,17 @@
 //! failure.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use rdkafka::client::Client;
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::producer::{BaseProducer, Producer as _};
-use rdkafka::types::RDKafkaErrorCode;
-use tokio::task::spawn_blocking;
-
-use super::acl::{AclOperation, Grantee, MissingAcls, MissingOperations, ResourceKind};
-use super::authorized::{self, Answers, Said};
-use super::cluster::{AdminContext, Cluster};
+use super::acl::{Grantee, MissingAcls, MissingOperations, ResourceKind};
+use super::cluster::Cluster;
 use super::required_topics;
 use crate::config::Config;
+use crate::kafka::KafkaError;
+use crate::kafka::admin::{Access, AclOperation, TransactionalAccess, access_to_transactional_id};
 use crate::store;
 
 /// Operations of Outhook on each topic that it owns.
 const WITH_OWN_TOPICS: &[AclOperation] = &[AclOperation::Read, AclOperation::Write, AclOperation::DescribeConfigs];
-
-/// Max time for brokers to answer. A start waits for the answer, and continues without it.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A transaction timeout in milliseconds that is near librdkafka's maximum and more than brokers allow.
-const TOO_LONG_MS: &str = "2147000000";
 
 /// The ACLs that this client lacks, as far as brokers report them.
 #[derive(Debug, Default)]
@@ -84,13 +72,14 @@ impl Cluster {
         let of_sources = seen.chain(config.sources.iter().flat_map(|source| &source.topics)).cloned();
         let of_sources = of_sources.filter(|topic| !own.contains(topic)).collect::<BTreeSet<_>>();
         let (own, of_sources, groups) = tokio::join!(
-            self.ask(own, authorized::of_topics),
-            self.ask(of_sources, authorized::of_topics),
-            self.ask(groups(config).into(), authorized::of_groups),
+            self.admin.access_to_topics(own),
+            self.admin.access_to_topics(of_sources),
+            self.admin.access_to_groups(groups(config).into()),
         );
         let grantee = Grantee::of(config);
         let mut unknown = Vec::new();
-        let hidden = [&own, &of_sources].into_iter().flatten().flatten().filter(|(_, said)| said.is_hidden());
+        let hidden =
+            [&own, &of_sources].into_iter().flatten().flatten().filter(|(_, access)| *access == Access::Denied);
         let hidden = hidden.map(|(topic, _)| topic.clone()).collect();
         let mut lacks = lacking(ResourceKind::Topic, WITH_OWN_TOPICS, own, &mut unknown);
         lacks.extend(lacking(ResourceKind::Group, &[AclOperation::Read], groups, &mut unknown));
@@ -98,18 +87,22 @@ impl Cluster {
         AccessReport { own: grantee.missing(lacks), sources: grantee.missing(of_sources), unknown, hidden }
     }
 
-    async fn ask(
-        &self,
-        names: BTreeSet<String>,
-        ask: impl FnOnce(&Client<AdminContext>, &[String], Duration) -> KafkaResult<Answers> + Send + 'static,
-    ) -> KafkaResult<Answers> {
-        if names.is_empty() {
-            return Ok(Vec::new());
+    /// The ACL that this client lacks on the transactional id of the writers of definitions.
+    ///
+    /// # Errors
+    /// The access is unknown, or the brokers do not limit timeouts.
+    pub async fn access_to_definitions(&self, config: &Config) -> Result<Vec<MissingAcls>, UnknownAccess> {
+        let id = config.definitions.topic.clone();
+        let (_, writer) = store::clients(&config.definitions, &config.kafka.client());
+        match access_to_transactional_id(writer).await {
+            TransactionalAccess::Allowed => Ok(Vec::new()),
+            TransactionalAccess::Denied => {
+                let (kind, operations) = (ResourceKind::TransactionalId, vec![AclOperation::Write]);
+                Ok(Grantee::of(config).missing(vec![MissingOperations { kind, name: id, operations }]))
+            }
+            TransactionalAccess::TakenOver => Err(UnknownAccess::TakenOver { id }),
+            TransactionalAccess::Unknown(source) => Err(UnknownAccess::Refused { id, source }),
         }
-        let asker = self.asker();
-        let names: Vec<String> = names.into_iter().collect();
-        let asked = spawn_blocking(move || ask(asker.client(), &names, PATIENCE)).await;
-        asked.expect("asking brokers does not panic")
     }
 }
 
@@ -118,26 +111,21 @@ impl Cluster {
 fn lacking(
     kind: ResourceKind,
     operations: &[AclOperation],
-    said: KafkaResult<Answers>,
+    reported: Result<Vec<(String, Access)>, KafkaError>,
     unknown: &mut Vec<String>,
 ) -> Vec<MissingOperations> {
     let mut reasons = BTreeSet::new();
     let mut lacks = Vec::new();
-    let denied = match kind {
-        ResourceKind::Group => RDKafkaErrorCode::GroupAuthorizationFailed,
-        ResourceKind::Topic | ResourceKind::TransactionalId => RDKafkaErrorCode::TopicAuthorizationFailed,
-    };
     let mut lack = |name, operations: Vec<AclOperation>| lacks.push(MissingOperations { kind, name, operations });
-    match said {
+    match reported {
         Err(reason) => drop(reasons.insert(reason.to_string())),
-        Ok(said) => said.into_iter().for_each(|(name, said)| match said {
-            Said::Allowed(allowed) => {
+        Ok(reported) => reported.into_iter().for_each(|(name, access)| match access {
+            Access::Allowed(allowed) => {
                 lack(name, operations.iter().filter(|operation| !allowed.contains(operation)).copied().collect());
             }
-            Said::Refused(code) if code == denied => lack(name, operations.to_vec()),
-            Said::Refused(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
-            Said::Refused(code) => drop(reasons.insert(code.to_string())),
-            Said::Nothing => drop(reasons.insert("the brokers do not report it, as Kafka does from 2.3 on".to_owned())),
+            Access::Denied => lack(name, operations.to_vec()),
+            Access::NoTopic => {}
+            Access::Unknown(reason) => drop(reasons.insert(reason)),
         }),
     }
     let told = |reason| format!("it is not known which ACLs this client has on {}s: {reason}", kind.noun());
@@ -161,38 +149,5 @@ fn needed(config: &Config, topic: &str) -> &'static [AclOperation] {
         &[Write, DescribeConfigs]
     } else {
         WITH_OWN_TOPICS
-    }
-}
-
-impl Cluster {
-    /// The ACL that this client lacks on the transactional id of the writers of definitions. The request has a
-    /// timeout that is too long. A broker first checks whether this client may write with the id, then the timeout.
-    /// It refuses the timeout before it takes the id over, so a current writer is not fenced.
-    ///
-    /// # Errors
-    /// The access is unknown, or the brokers do not limit timeouts.
-    pub async fn access_to_definitions(&self, config: &Config) -> Result<Vec<MissingAcls>, UnknownAccess> {
-        let id = config.definitions.topic.clone();
-        let (_, mut client) = store::clients(&config.definitions, &config.kafka.client());
-        client.set("transaction.timeout.ms", TOO_LONG_MS);
-        let asked = spawn_blocking(move || {
-            let producer: BaseProducer<AdminContext> = client.create_with_context(AdminContext::default())?;
-            producer.init_transactions(PATIENCE)
-        });
-        let Err(refusal) = asked.await.expect("asking brokers does not panic") else {
-            return Err(UnknownAccess::TakenOver { id });
-        };
-        match refusal.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::InvalidTransactionTimeout) => Ok(Vec::new()),
-            Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => {
-                let lack = MissingOperations {
-                    kind: ResourceKind::TransactionalId,
-                    name: id,
-                    operations: vec![AclOperation::Write],
-                };
-                Ok(Grantee::of(config).missing(vec![lack]))
-            }
-            _ => Err(UnknownAccess::Refused { id, source: refusal }),
-        }
     }
 }

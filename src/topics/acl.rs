@@ -1,17 +1,9 @@
 //! Missing ACLs of this client, as text and as the command that adds them.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 use crate::config::Config;
-
-/// Operation that an ACL allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AclOperation {
-    Read,
-    Write,
-    Create,
-    DescribeConfigs,
-}
+use crate::kafka::admin::AclOperation;
 
 /// Kind of resource of an ACL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,13 +133,6 @@ impl ResourceKind {
             ResourceKind::Group => "--group",
             ResourceKind::TransactionalId => "--transactional-id",
         }
-    }
-}
-
-/// The operation in the spelling of Kafka's tools.
-impl fmt::Display for AclOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
     }
 }
 

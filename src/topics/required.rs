@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::kafka::admin::{NewTopic, new_topic};
 use crate::message_log::{self, MessageLogLevel};
 use crate::settle::MAX_RECORD_BYTES;
 use crate::stats;
@@ -164,6 +165,11 @@ impl RequiredTopic {
     /// The configuration key of its number of partitions, in the section of the key of its name.
     fn partitions_key(&self) -> String {
         format!("{}.partitions", self.key.trim_end_matches(".topic"))
+    }
+
+    /// The request that creates it.
+    pub fn request(&self) -> NewTopic<'_> {
+        new_topic(&self.name, self.partitions, self.replication_factor, &self.settings)
     }
 
     /// Checks an existing topic against the requirements. `brokers` is for the command that fixes it.

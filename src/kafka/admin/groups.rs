@@ -6,7 +6,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
 use tokio::task::JoinError;
 
-use super::cluster::{Cluster, PATIENCE};
+use super::{Admin, PATIENCE};
 
 /// A group whose members read topics.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,14 +25,14 @@ pub enum UnknownReaders {
     Panic(#[from] JoinError),
 }
 
-impl Cluster {
+impl Admin {
     /// The groups with members that read one of these topics. Groups without running members are not found, nor
     /// groups of the protocol of KIP-848, because this request does not show their assignments.
     ///
     /// # Errors
     /// The cluster does not answer, for example because this client may not ask.
-    pub async fn readers(&self, topics: BTreeSet<String>) -> Result<Vec<ReadingGroup>, UnknownReaders> {
-        let asker = self.asker();
+    pub async fn groups_reading(&self, topics: BTreeSet<String>) -> Result<Vec<ReadingGroup>, UnknownReaders> {
+        let asker = self.asker.clone();
         let asked = tokio::task::spawn_blocking(move || {
             let groups = asker.client().fetch_group_list(None, PATIENCE)?;
             let readers = groups.groups().iter().filter_map(|group| {

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rdkafka::config::ClientConfig;
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::config::Kafka;
-
-/// Max time for the answers of brokers, over all partitions.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::PATIENCE;
 
 /// Offsets of a partition that were deleted before the group read them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +20,16 @@ pub struct DeletedUnread {
 }
 
 /// Compares the group's committed offsets with the start offsets of these topics, as far as brokers answer in time.
-/// It joins no group.
+/// Joins no group. `client` has the connection settings.
 ///
 /// # Errors
 /// No broker returns the committed offsets.
-pub async fn deleted_unread(kafka: &Kafka, topics: &BTreeMap<String, usize>) -> Result<Vec<DeletedUnread>, KafkaError> {
-    let mut client: ClientConfig = kafka.client().into_iter().collect();
-    client.set("group.id", &kafka.group);
+pub async fn deleted_unread(
+    mut client: ClientConfig,
+    group: &str,
+    topics: &BTreeMap<String, usize>,
+) -> Result<Vec<DeletedUnread>, KafkaError> {
+    client.set("group.id", group);
     let mut partitions = TopicPartitionList::new();
     for (topic, count) in topics {
         (0..*count).filter_map(|partition| i32::try_from(partition).ok()).for_each(|partition| {
@@ -41,6 +41,7 @@ pub async fn deleted_unread(kafka: &Kafka, topics: &BTreeMap<String, usize>) -> 
 }
 
 fn look(consumer: &BaseConsumer, partitions: TopicPartitionList) -> KafkaResult<Vec<DeletedUnread>> {
+    // For the answers about all partitions together.
     let deadline = Instant::now() + PATIENCE;
     let left = || deadline.saturating_duration_since(Instant::now());
     if partitions.count() == 0 {

@@ -15,7 +15,7 @@ use rdkafka::bindings::{
     rd_kafka_DescribeConsumerGroups, rd_kafka_DescribeConsumerGroups_result_groups, rd_kafka_DescribeTopics,
     rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy, rd_kafka_TopicCollection_of_topic_names,
     rd_kafka_TopicDescription_authorized_operations, rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_name,
-    rd_kafka_admin_op_t as Request, rd_kafka_error_code, rd_kafka_error_destroy, rd_kafka_error_t,
+    rd_kafka_admin_op_t as Request, rd_kafka_error_code, rd_kafka_error_destroy,
     rd_kafka_event_DescribeConsumerGroups_result, rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy,
     rd_kafka_event_error, rd_kafka_event_t as Event, rd_kafka_queue_destroy, rd_kafka_queue_new, rd_kafka_queue_poll,
     rd_kafka_queue_t as Queue, rd_kafka_resp_err_t,
@@ -25,45 +25,24 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::util::cstr_to_owned;
 
-use super::acl::AclOperation;
+use super::{Access, AclOperation};
 
 /// Extra time to wait for an answer beyond the brokers' limit.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// Answers of brokers, by name of topic or group.
-pub(super) type Answers = Vec<(String, Said)>;
-
-/// Answer of brokers about one topic or group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Said {
-    /// The allowed operations, of those in [`AclOperation`].
-    Allowed(Vec<AclOperation>),
-    /// Brokers refuse to describe it, for this reason.
-    Refused(RDKafkaErrorCode),
-    /// Brokers describe it, but do not report operations.
-    Nothing,
-}
-
-impl Said {
-    /// Whether brokers hide a topic, because this client may not do anything with it.
-    pub fn is_hidden(&self) -> bool {
-        matches!(self, Said::Refused(RDKafkaErrorCode::TopicAuthorizationFailed))
-    }
-}
 
 /// Asks for the allowed operations on topics, by name. The request does not create missing topics. Blocks.
 ///
 /// # Errors
 /// No broker answers in time, or it does not support the request.
-pub(super) fn of_topics<C: ClientContext>(
+pub fn of_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[String],
     within: Duration,
-) -> KafkaResult<Answers> {
+) -> KafkaResult<Vec<(String, Access)>> {
     let names = names(topics)?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: the client and the names outlive the call. librdkafka's results are part of the event, which is
-    // destroyed at the end of the block, after all of them are copied.
+    // destroyed at the end of the block, after all of them are copied. A null error has the code of no error.
     unsafe {
         let asking = Asking::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
         let topics = rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
@@ -77,8 +56,13 @@ pub(super) fn of_topics<C: ClientContext>(
         let told = slice_of(described, count).iter().filter(|topic| !topic.is_null()).map(|topic| {
             let mut count = 0;
             let operations = rd_kafka_TopicDescription_authorized_operations(*topic, &mut count);
-            let said = said(rd_kafka_TopicDescription_error(*topic), operations, count);
-            (cstr_to_owned(rd_kafka_TopicDescription_name(*topic)), said)
+            let access = match rd_kafka_error_code(rd_kafka_TopicDescription_error(*topic)).into() {
+                RDKafkaErrorCode::NoError => reported(operations, count),
+                RDKafkaErrorCode::TopicAuthorizationFailed => Access::Denied,
+                RDKafkaErrorCode::UnknownTopicOrPartition => Access::NoTopic,
+                code => Access::Unknown(code.to_string()),
+            };
+            (cstr_to_owned(rd_kafka_TopicDescription_name(*topic)), access)
         });
         Ok(told.collect())
     }
@@ -88,11 +72,11 @@ pub(super) fn of_topics<C: ClientContext>(
 ///
 /// # Errors
 /// Those of [`of_topics`].
-pub(super) fn of_groups<C: ClientContext>(
+pub fn of_groups<C: ClientContext>(
     client: &Client<C>,
     groups: &[String],
     within: Duration,
-) -> KafkaResult<Answers> {
+) -> KafkaResult<Vec<(String, Access)>> {
     let names = names(groups)?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: as in `of_topics`.
@@ -107,8 +91,12 @@ pub(super) fn of_groups<C: ClientContext>(
         let told = slice_of(described, count).iter().filter(|group| !group.is_null()).map(|group| {
             let mut count = 0;
             let operations = rd_kafka_ConsumerGroupDescription_authorized_operations(*group, &mut count);
-            let said = said(rd_kafka_ConsumerGroupDescription_error(*group), operations, count);
-            (cstr_to_owned(rd_kafka_ConsumerGroupDescription_group_id(*group)), said)
+            let access = match rd_kafka_error_code(rd_kafka_ConsumerGroupDescription_error(*group)).into() {
+                RDKafkaErrorCode::NoError => reported(operations, count),
+                RDKafkaErrorCode::GroupAuthorizationFailed => Access::Denied,
+                code => Access::Unknown(code.to_string()),
+            };
+            (cstr_to_owned(rd_kafka_ConsumerGroupDescription_group_id(*group)), access)
         });
         Ok(told.collect())
     }
@@ -175,24 +163,18 @@ impl Drop for Answer {
     }
 }
 
+/// The operations that brokers report.
+///
 /// # Safety
-/// `error` and the `count` operations must be valid values of librdkafka. Either may be null.
-unsafe fn said(error: *const rd_kafka_error_t, operations: *const RawOperation, count: usize) -> Said {
-    // SAFETY: a null error has the code of no error. The caller guarantees the rest.
-    let code = unsafe { rd_kafka_error_code(error) };
-    if code != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return Said::Refused(code.into());
-    }
-    if operations.is_null() {
-        return Said::Nothing;
-    }
+/// The `count` operations must be valid values of librdkafka, or null.
+unsafe fn reported(operations: *const RawOperation, count: usize) -> Access {
     // SAFETY: guaranteed by the caller. librdkafka returns only its own values, and the binding has all of them.
     let operations = unsafe { slice_of(operations, count) };
     // A client that gets an answer may describe the resource. A set without that operation was not filled in.
     if !operations.contains(&RawOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE) {
-        return Said::Nothing;
+        return Access::Unknown("the brokers do not report it, as Kafka does from 2.3 on".to_owned());
     }
-    Said::Allowed(operations.iter().filter_map(|operation| known(*operation)).collect())
+    Access::Allowed(operations.iter().filter_map(|operation| known(*operation)).collect())
 }
 
 fn known(operation: RawOperation) -> Option<AclOperation> {
