@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod errors;
+pub mod settings;
 pub mod topic_reader;
 
 pub use rdkafka::ClientConfig;

@@ -1,14 +1,10 @@
 //! Tries to build the parts of an instance, without a broker and without side effects. Problems are found before a
 //! start, each with the key that causes it.
 
-use rdkafka::ClientConfig;
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::producer::BaseProducer;
-
 use super::sources::SourceConfigs;
 use crate::config::{Config, ConfigProblem};
-use crate::kafka::topic_reader;
+use crate::kafka::settings::{ClientKind, try_client};
+use crate::kafka::{ClientConfig, topic_reader};
 use crate::lifecycle::Readiness;
 use crate::{api, deliver, message_log, settle, source, stats, store};
 
@@ -20,13 +16,6 @@ pub fn problems(config: &Config) -> Vec<ConfigProblem> {
         authorities.into_iter().chain(address).chain(client_problems(config)).collect();
     problems.dedup();
     problems
-}
-
-/// Kind of a Kafka client. Each kind has settings that the other ignores.
-#[derive(Clone, Copy)]
-enum ClientKind {
-    Consumer,
-    Producer,
 }
 
 /// A client with its purpose and kind.
@@ -61,13 +50,7 @@ fn client_problems(config: &Config) -> Vec<ConfigProblem> {
     let mut problems: Vec<ConfigProblem> = Vec::new();
     let mut reasons: Vec<String> = Vec::new();
     for (what, kind, settings) in clients(config) {
-        let Err(error) = make(kind, settings) else { continue };
-        let reason = match error {
-            // Other errors show values too, which may be secrets.
-            KafkaError::ClientCreation(reason) => reason,
-            KafkaError::ClientConfig(_, reason, name, _) => format!("{name}: {reason}"),
-            _ => "its settings contradict each other".to_owned(),
-        };
+        let Err(reason) = try_client(kind, settings) else { continue };
         // All clients are usually refused for the same reason.
         if !reasons.contains(&reason) {
             problems.push(config.kafka.refused_client(what, &reason));
@@ -75,15 +58,6 @@ fn client_problems(config: &Config) -> Vec<ConfigProblem> {
         }
     }
     problems
-}
-
-/// Creates a client without brokers, and drops it.
-fn make(kind: ClientKind, mut settings: ClientConfig) -> KafkaResult<()> {
-    settings.remove("bootstrap.servers");
-    match kind {
-        ClientKind::Consumer => settings.create::<BaseConsumer>().map(drop),
-        ClientKind::Producer => settings.create::<BaseProducer>().map(drop),
-    }
 }
 
 #[cfg(test)]

@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
-use rdkafka::config::ClientConfig;
-use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaConfRes;
 use serde::Deserialize;
 
 use super::limits::{NO_RECORDS, OVER_ZERO};
 use super::properties::is_secret;
 use super::{ConfigProblem, Memory, Properties};
+use crate::kafka::settings::{self, RefusedSetting};
 use crate::source;
 
 /// Default of `session_timeout`. After a crash, the member's partitions send nothing until its session ends, so
@@ -321,13 +319,11 @@ impl Kafka {
 
     /// Lets librdkafka check names and values. That needs no broker.
     fn refused_by_librdkafka(&self) -> Option<ConfigProblem> {
-        let client: ClientConfig = self.consumer(&Memory::default()).into_iter().collect();
-        let Err(KafkaError::ClientConfig(outcome, reason, name, _)) = client.create_native_config() else {
-            return None;
-        };
+        let client = self.consumer(&Memory::default()).into_iter().collect();
+        let RefusedSetting { name, is_unknown, reason } = settings::refused(&client)?;
         let message = match self.properties.get(&name) {
             // The value of a misspelt name may be a secret, so it is not shown.
-            Some(_) if outcome == RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => {
+            Some(_) if is_unknown => {
                 format!("librdkafka has no setting {name}, but kafka.properties sets it")
             }
             // librdkafka's reason may contain the value.
