@@ -17,7 +17,6 @@ use outhook_dev::{
     Summary,
 };
 use parking_lot::Mutex;
-use rdkafka::error::KafkaError;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -26,6 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::definitions::SampleEvents;
 use crate::app::{self, App};
 use crate::config::{self, Config};
+use crate::kafka::KafkaError;
 use crate::lifecycle::Signals;
 use crate::render::MAX_MESSAGE_BYTES;
 use crate::source::Left;

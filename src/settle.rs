@@ -31,6 +31,7 @@ use self::writer::RetryingWriter;
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, CallSink, Cause, EndpointEvent, Outcome};
 use crate::id::{Line, MessageId, Place, WebhookId};
+use crate::kafka::producer::alone;
 use crate::kafka::{ClientConfig, KafkaError};
 use crate::matching::Index;
 use crate::message_log::{self, CallStatus, LogEntry};
@@ -89,7 +90,7 @@ pub enum StartError {
 /// Settings of the clients that write. `client` has the connection settings of the cluster.
 pub fn clients(client: &ClientConfig) -> impl Iterator<Item = ClientConfig> {
     let settings = producer::settings(client, producer::WRITE_TIMEOUT_MS);
-    [producer::alone(&settings), settings, OrderedWriter::settings(client)].into_iter()
+    [alone(&settings), settings, OrderedWriter::settings(client)].into_iter()
 }
 
 impl Settle {
@@ -203,11 +204,11 @@ impl Settle {
     /// The record of a call that waits for this time.
     fn waiting(&self, call: &Call, wait: Duration, cause: Option<&Cause>) -> Outgoing {
         let until = Due { due_ms: in_ms(wait), definitions: self.index.as_of() };
-        let mut record = StoredCall::of(call).waiting(until, call.message.body.clone());
-        if let Some(cause) = cause {
-            record.headers = record.headers.cause(cause.class, &cause.text);
+        let waiting = StoredCall::of(call).waiting(until, call.message.body.clone());
+        match cause {
+            Some(cause) => waiting.because(cause.class, &cause.text),
+            None => waiting,
         }
-        record
     }
 
     fn write_dead_letter(&self, letter: Outgoing, receipt: &Receipt) {
@@ -261,8 +262,9 @@ impl CallSink for Settle {
     fn overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&Cause>) {
         // Calls of a throttled webhook are spread over all partitions, as its slots are.
         let spread = call.message.target.call_throttling.map(|_| call.message.call);
-        let record = Outgoing { key: Some(line.key(spread)), ..self.waiting(&call, wait, cause) };
-        self.retry_writer.write_then_settle(self.overflow.clone(), record, call.receipt);
+        let mut waiting = self.waiting(&call, wait, cause);
+        waiting.record.key = Some(line.key(spread));
+        self.retry_writer.write_then_settle(self.overflow.clone(), waiting, call.receipt);
     }
 
     fn tell(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>) {

@@ -33,9 +33,9 @@ use self::writer::StatsWriter;
 use crate::catalogue::Catalogue;
 use crate::endpoints::Endpoints;
 use crate::id::EventId;
-use crate::kafka::{ClientConfig, KafkaError};
+use crate::kafka::log_follower::LogFollower;
+use crate::kafka::{ClientConfig, KafkaError, TopicError};
 use crate::matching::Index;
-use crate::store::{DefinitionsLog, StoreError};
 
 pub use self::config::Config;
 pub use self::reading::{catalogue, endpoints, retry_now};
@@ -72,7 +72,7 @@ pub struct Stats {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Reader(#[from] StoreError),
+    Reader(#[from] TopicError),
     #[error("the Kafka client that writes counts to topic {topic} can't be created: {source}")]
     Writer { topic: String, source: Box<KafkaError> },
     #[error("the operating system returns no random number for the name of this run")]
@@ -105,10 +105,9 @@ impl Stats {
         endpoints: Arc<Endpoints>,
     ) -> Result<Arc<Self>, Error> {
         let topic = config.topic.clone();
-        let of_log = crate::store::Config { topic: topic.clone(), ..crate::store::Config::default() };
         let mut of_reader = kafka.clone();
         of_reader.entry("queued.max.messages.kbytes".to_owned()).or_insert_with(|| FETCH_QUEUE_KIB.to_owned());
-        let mut log = DefinitionsLog::open(&of_log, &of_reader, FETCH_WAIT)?;
+        let mut log = LogFollower::open(&topic, of_reader.into_iter().collect(), FETCH_WAIT)?;
         log.restart()?;
         let writer = StatsWriter::new(&topic, kafka)
             .map_err(|source| Error::Writer { topic: topic.clone(), source: Box::new(source) })?;

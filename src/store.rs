@@ -31,19 +31,21 @@ use self::state::StoreState;
 use self::write_request::{Decision, Request};
 use self::writer::DefinitionsWriter;
 use crate::definition::{CannotOpen, Definitions, LogRecord, PendingDefinitions};
-use crate::kafka::errors::Unanswered;
-use crate::kafka::{ClientConfig, KafkaError};
+use crate::kafka::log_follower::LogFollower;
+use crate::kafka::{ClientConfig, TopicError};
 use crate::matching::Index;
 
 pub use self::config::Config;
-pub use self::log::{DefinitionsLog, LogEvent, end, read, read_with_end};
+pub use self::log::{end, read, read_with_end};
 pub use self::status::{BadDefinition, FollowStatus, describe_metrics};
 pub use self::write_failure::WriteFailure;
 pub use self::write_request::WriteError;
 
 /// Settings of the Kafka clients that read and write definitions.
 pub fn clients(config: &Config, kafka: &HashMap<String, String>) -> (ClientConfig, ClientConfig) {
-    (DefinitionsLog::settings(&config.topic, kafka, FETCH_WAIT), writer::settings(&config.topic, kafka))
+    let client: ClientConfig = kafka.clone().into_iter().collect();
+    let reader = LogFollower::settings(&config.topic, client, FETCH_WAIT);
+    (reader, writer::settings(&config.topic, kafka))
 }
 
 /// Max queued writes. When the queue is full, [`Store::write`] waits for a place in it.
@@ -55,12 +57,8 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 /// Why definitions can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the Kafka client for topic {topic} can't be created: {source}")]
-    Client { topic: String, source: Box<KafkaError> },
-    #[error("topic {topic} can't be looked up at {brokers}: {reason}")]
-    Unreachable { topic: String, brokers: String, reason: Unanswered },
-    #[error("there is no topic {topic}: create it with `outhook topics create`")]
-    NoTopic { topic: String },
+    #[error(transparent)]
+    Topic(#[from] TopicError),
     #[error(
         "topic {topic} has {partitions} partitions, but records are ordered only within one: recreate it with \
          `outhook topics create`"
@@ -71,8 +69,6 @@ pub enum StoreError {
          error was: {trouble}"
     )]
     Stalled { topic: String, seconds: u64, trouble: String },
-    #[error("topic {topic} can't be read: {reason}")]
-    Denied { topic: String, reason: String },
     #[error(
         "the definitions in topic {topic} are incomplete: record {record} can't be opened: {why}. Add the key to \
          definitions.secret_keys, after the key that seals new secrets"
@@ -107,7 +103,7 @@ impl Store {
         index: Arc<Index>,
     ) -> Result<Arc<Store>, StoreError> {
         let state = Arc::new(StoreState::new(&config.topic, &config.secret_keys, Some(index)));
-        let mut log = DefinitionsLog::open(config, kafka, FETCH_WAIT)?;
+        let mut log = log::open(config, kafka, FETCH_WAIT)?;
         log.restart()?;
         let stopping = CancellationToken::new();
         let stop = stopping.clone().drop_guard();

@@ -15,6 +15,7 @@ use super::replay::selection::{Selection, Unknown};
 use super::time_arg::{BadTime, moment};
 use crate::config::{Config, SourceConfig};
 use crate::decode::{Decoder, WholeTables};
+use crate::kafka::TopicError;
 use crate::kafka::topic_reader::{self, Spans, TopicReader};
 use crate::lifecycle::Signals;
 use crate::pipeline;
@@ -213,7 +214,7 @@ async fn spans(
 ) -> Result<Spans, ReplayError> {
     let times = range.map(Range::times).unwrap_or_default();
     let extents = replay.extents(times).await.map_err(|error| match error {
-        topic_reader::Error::NoTopic { topic } => ReplayError::NoTopic { topic },
+        topic_reader::Error::Topic(TopicError::NoTopic { topic }) => ReplayError::NoTopic { topic },
         error => error.into(),
     })?;
     let mut spans = match (range, &args.spans) {

@@ -6,6 +6,7 @@ mod deleted_unread;
 mod groups;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use super::errors::{self, ClientErrors, Unanswered};
 
 pub use rdkafka::admin::NewTopic;
 
-pub use self::access::{Access, AclOperation, TransactionalAccess, access_to_transactional_id};
+pub use self::access::{TransactionalAccess, access_to_transactional_id};
 pub use self::deleted_unread::{DeletedUnread, deleted_unread};
 pub use self::groups::{ReadingGroup, UnknownReaders};
 
@@ -45,6 +46,27 @@ pub enum Refusal {
     /// This client lacks the ACL.
     Denied,
     Other(String),
+}
+
+/// Operation that an ACL allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AclOperation {
+    Read,
+    Write,
+    Create,
+    DescribeConfigs,
+}
+
+/// Access of this client to a topic or group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// The allowed operations, of those in [`AclOperation`].
+    Allowed(Vec<AclOperation>),
+    /// No operation is allowed. Brokers do not report whether the topic exists.
+    Denied,
+    NoTopic,
+    /// Brokers do not report it, for this reason.
+    Unknown(String),
 }
 
 impl Admin {
@@ -132,6 +154,13 @@ impl Refusal {
             RDKafkaErrorCode::TopicAuthorizationFailed => Self::Denied,
             _ => Self::Other(code.to_string()),
         }
+    }
+}
+
+/// The operation in the spelling of Kafka's tools.
+impl fmt::Display for AclOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
     }
 }
 

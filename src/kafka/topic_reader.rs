@@ -19,12 +19,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::ClientConfig;
-use rdkafka::error::KafkaError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::reader::PartitionsReader;
-use super::errors::Unanswered;
+use super::ClientConfig;
+use super::topic_consumer::TopicError;
 
 pub use self::cursor::{BadCursor, TopicCursor};
 pub use self::retention::days;
@@ -111,18 +110,8 @@ pub struct Page<T> {
 pub enum Error {
     #[error("{AT_ONCE} reads of topic {topic} are in progress, which is the maximum: try again later")]
     Busy { topic: String },
-    #[error("the Kafka client for topic {topic} can't be created: {source}")]
-    Client { topic: String, source: Box<KafkaError> },
-    #[error(
-        "topic {topic} can't be looked up at {brokers}: {source}; is the address right, and does a broker run there?"
-    )]
-    Unreachable { topic: String, brokers: String, source: Box<KafkaError> },
-    #[error("topic {topic} can't be looked up at {brokers}: {reason}")]
-    Unanswered { topic: String, brokers: String, reason: Unanswered },
-    #[error("there is no topic {topic}: create it with `outhook topics create`")]
-    NoTopic { topic: String },
-    #[error("topic {topic} can't be read: {reason}")]
-    Denied { topic: String, reason: String },
+    #[error(transparent)]
+    Topic(#[from] TopicError),
     #[error(transparent)]
     Cursor(#[from] BadCursor),
     #[error("no record of topic {topic} could be read within {time:?}; the last error was: {trouble}")]

@@ -8,16 +8,13 @@ use std::time::{Duration, Instant};
 
 use metrics::{Counter, counter, describe_counter};
 use parking_lot::Mutex;
-use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseRecord, DeliveryResult, Partitioner, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientConfig, ClientContext};
-use tracing::{debug, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::entry::{CallStatus, LogEntry};
 use super::{Config, MessageLogLevel};
-use crate::kafka::errors;
-use crate::kafka::topic_reader::partition_of;
+use crate::kafka::producer::{self, BackgroundProducer};
+use crate::kafka::{ClientConfig, KafkaError, errors};
 
 /// Max entries in the client's queue, and their max size in KiB.
 const QUEUED: &str = "50000";
@@ -41,9 +38,8 @@ pub struct StartError(#[source] KafkaError);
 pub struct LogWriter {
     level: MessageLogLevel,
     response_bytes: usize,
-    topic: String,
     /// None if nothing is logged.
-    producer: Option<ThreadedProducer<Losses, ByMessage>>,
+    producer: Option<BackgroundProducer>,
 }
 
 impl LogWriter {
@@ -54,7 +50,7 @@ impl LogWriter {
     pub fn new(config: &Config, client: &ClientConfig) -> Result<Arc<Self>, StartError> {
         let Config { level, topic, response_bytes, .. } = config.clone();
         let producer = (level != MessageLogLevel::Off).then(|| producer(&topic, client)).transpose();
-        Ok(Arc::new(Self { level, response_bytes, topic, producer: producer.map_err(StartError)? }))
+        Ok(Arc::new(Self { level, response_bytes, producer: producer.map_err(StartError)? }))
     }
 
     /// How many bytes of the response an attempt's entry has, by the call's status and number of attempts so far;
@@ -72,22 +68,19 @@ impl LogWriter {
     pub fn write(&self, entry: &LogEntry) {
         let Some(producer) = &self.producer else { return };
         let (key, value) = (entry.key(), entry.value());
-        let record = BaseRecord::to(&self.topic).key(&key).payload(&value).timestamp(entry.at.as_millisecond());
-        if let Err((reason, _)) = producer.send(record) {
-            producer.client().context().lost(&reason);
-        }
+        producer.send(key.as_bytes(), &value, entry.at.as_millisecond());
     }
 
     #[cfg(test)]
     pub fn queued(&self) -> i32 {
-        self.producer.as_ref().map_or(0, |producer| producer.in_flight_count())
+        self.producer.as_ref().map_or(0, |producer| producer.queued())
     }
 
     /// Waits until all queued entries are written, at most for this time.
     pub async fn flush(self: Arc<Self>, within: Duration) {
         let flushing = tokio::task::spawn_blocking(move || {
             let producer = self.producer.as_ref()?;
-            producer.flush(within).err().map(|reason| (producer.in_flight_count(), reason))
+            producer.flush(within).err().map(|reason| (producer.queued(), reason))
         });
         if let Ok(Some((left, reason))) = flushing.await {
             warn!("{left} message log entries are dropped at the stop: {reason}");
@@ -95,23 +88,25 @@ impl LogWriter {
     }
 }
 
-fn producer(topic: &str, client: &ClientConfig) -> Result<ThreadedProducer<Losses, ByMessage>, KafkaError> {
+fn producer(topic: &str, client: &ClientConfig) -> Result<BackgroundProducer, KafkaError> {
     let losses = Losses {
         topic: topic.to_owned(),
         dropped: counter!("outhook_message_log_dropped_total"),
         told: Mutex::default(),
     };
-    self::client(client).create_with_context(losses)
+    BackgroundProducer::new(topic, &self::client(client), message, Box::new(move |reason| losses.lost(reason)))
+}
+
+/// The number of an entry's message, whose partition the reader expects it in.
+fn message(key: &[u8]) -> u128 {
+    Uuid::try_parse_ascii(key).unwrap_or_default().as_u128()
 }
 
 /// The settings of the client that writes entries.
 pub fn client(client: &ClientConfig) -> ClientConfig {
-    let mut settings = client.clone();
+    let mut settings = producer::settings(client, WRITE_TIMEOUT_MS);
     settings
-        .set("acks", "all")
-        .set("compression.type", "lz4")
         .set("linger.ms", LINGER_MS)
-        .set("message.timeout.ms", WRITE_TIMEOUT_MS)
         .set("queue.buffering.max.messages", QUEUED)
         .set("queue.buffering.max.kbytes", QUEUED_KIB)
         // Written entries need no report.
@@ -139,38 +134,6 @@ impl Losses {
                 errors::told(reason)
             );
         }
-    }
-}
-
-impl ClientContext for Losses {
-    // Only debug: an error that matters is in the delivery report of an entry.
-    fn error(&self, error: KafkaError, reason: &str) {
-        debug!("the producer of the message log: {error}: {reason}");
-    }
-}
-
-impl ProducerContext<ByMessage> for Losses {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((reason, _)) = result {
-            self.lost(reason);
-        }
-    }
-
-    fn get_custom_partitioner(&self) -> Option<&ByMessage> {
-        Some(&ByMessage)
-    }
-}
-
-/// Chooses the partition of an entry by its message, as the reader expects.
-struct ByMessage;
-
-impl Partitioner for ByMessage {
-    fn partition(&self, _: &str, key: Option<&[u8]>, partitions: i32, _: impl Fn(i32) -> bool) -> i32 {
-        let message = key.and_then(|key| Uuid::try_parse_ascii(key).ok()).unwrap_or_default();
-        let partition = partition_of(message.as_u128(), usize::try_from(partitions).unwrap_or(1));
-        i32::try_from(partition).unwrap_or(0)
     }
 }
 

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::counter;
-use rdkafka::producer::FutureProducer;
 
 use super::redrive_markers::RedriveMarkers;
 use crate::dead_letters::Letters;
 use crate::dead_letters::{Candidate, LetterId, LetterKind};
+use crate::kafka::producer::{AwaitedProducer, NewRecord, alone};
 use crate::kafka::topic_reader::Error;
-use crate::kafka::{ClientConfig, KafkaError};
+use crate::kafka::{ClientConfig, KafkaError, TopicError};
 use crate::settle::Outgoing;
 use crate::settle::{DeadLettersConfig, OutgoingHeaders, OutgoingKind, RetriesConfig, producer};
 use crate::settle::{InvalidCall, StoredCall};
@@ -122,7 +122,7 @@ impl Redrive {
         Self {
             letters_topic: letters.topic.as_str().into(),
             retry_topic: retries.tiers().of(Duration::ZERO).topic.clone(),
-            producer: producer::alone(&producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS)),
+            producer: alone(&producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS)),
         }
     }
 
@@ -153,18 +153,15 @@ impl Redrive {
         if order.dry_run || of_each.iter().all(|(_, pair)| pair.is_err()) {
             return Ok(of_each.into_iter().map(|(id, pair)| (id, pair.map(drop))).collect());
         }
-        let producer: FutureProducer = self
-            .producer
-            .create()
-            .map_err(|source| Error::Client { topic: self.retry_topic.to_string(), source: source.into() })?;
+        let producer =
+            AwaitedProducer::new(&self.producer).map_err(|source| TopicError::client(&self.retry_topic, source))?;
         let outcomes = self.write(&producer, of_each, Instant::now() + order.write).await;
-        // The drop waits for the producer's thread to end.
-        tokio::task::spawn_blocking(move || drop(producer));
+        producer.close();
         Ok(outcomes)
     }
 
     /// Begins no letter after `until`. The remaining letters of a row are newer than those that are sent.
-    async fn write(&self, producer: &FutureProducer, of_each: Pairs, until: Instant) -> Outcomes {
+    async fn write(&self, producer: &AwaitedProducer, of_each: Pairs, until: Instant) -> Outcomes {
         let mut outcomes = Vec::with_capacity(of_each.len());
         let mut of_each = of_each.into_iter().peekable();
         while of_each.peek().is_some() {
@@ -177,11 +174,11 @@ impl Redrive {
     }
 
     /// The calls first: a letter whose call was not written is never marked.
-    async fn write_some(&self, producer: &FutureProducer, some: Pairs) -> Outcomes {
-        let sent = in_turn(producer, &self.retry_topic, some, |pair| &pair.call, Skipped::Unwritten).await;
+    async fn write_some(&self, producer: &AwaitedProducer, some: Pairs) -> Outcomes {
+        let sent = in_turn(producer, &self.retry_topic, some, |pair| &pair.call.record, Skipped::Unwritten).await;
         let count = sent.iter().filter(|(_, pair)| pair.is_ok()).count();
         counter!("outhook_redriven_total", "how" => "redrive").increment(count as u64);
-        let marked = in_turn(producer, &self.letters_topic, sent, |pair| &pair.marker, Skipped::Unmarked).await;
+        let marked = in_turn(producer, &self.letters_topic, sent, |pair| &pair.marker.record, Skipped::Unmarked).await;
         marked.into_iter().map(|(id, pair)| (id, pair.map(drop))).collect()
     }
 }
@@ -199,39 +196,30 @@ fn marker(letter: LetterId, call: &StoredCall, by: &str) -> Outgoing {
     Outgoing {
         kind: OutgoingKind::Redriven,
         place: format!("dead letter {letter}"),
-        key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
-        value: None,
-        headers,
+        record: NewRecord {
+            key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
+            value: None,
+            headers: headers.into(),
+        },
     }
 }
 
 /// Writes one record of each pair, one after the other, so that the calls of a row stay in order. Keeps the pairs
 /// whose record is acknowledged.
 async fn in_turn(
-    producer: &FutureProducer,
+    producer: &AwaitedProducer,
     topic: &str,
     of_each: Pairs,
-    record: fn(&Pair) -> &Outgoing,
+    record: fn(&Pair) -> &NewRecord,
     failed: fn(KafkaError) -> Skipped,
 ) -> Pairs {
-    let mut under_way = Vec::with_capacity(of_each.len());
-    for (id, pair) in of_each {
-        let begun = match &pair {
-            Ok(pair) => Some(producer::begin(producer, topic, record(pair)).await),
-            Err(_) => None,
-        };
-        under_way.push((id, pair, begun));
-    }
-    let mut written = Vec::with_capacity(under_way.len());
-    for (id, pair, begun) in under_way {
-        let outcome = match begun {
-            Some(Ok(delivery)) => producer::outcome(delivery.await),
-            Some(Err(reason)) => Err(reason),
-            None => Ok(()),
-        };
-        written.push((id, pair.and_then(|pair| outcome.map(|()| pair).map_err(failed))));
-    }
-    written
+    let records: Vec<&NewRecord> = of_each.iter().filter_map(|(_, pair)| pair.as_ref().ok()).map(record).collect();
+    let mut outcomes = producer.write_all(topic, &records).await.into_iter();
+    let written = of_each.into_iter().map(|(id, pair)| {
+        let written = |pair| outcomes.next().expect("each record has an outcome").map(|()| pair).map_err(failed);
+        (id, pair.and_then(written))
+    });
+    written.collect()
 }
 
 impl Skipped {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rdkafka::producer::FutureProducer;
 
-use crate::kafka::KafkaError;
 use crate::kafka::errors::is_too_large;
+use crate::kafka::producer::{AwaitedProducer, NewRecord, alone};
 use crate::kafka::topic_reader::Error;
+use crate::kafka::{KafkaError, TopicError};
 use crate::settle::RetriesConfig;
 use crate::settle::StoredCall;
 use crate::settle::producer;
@@ -22,7 +22,7 @@ const ACKNOWLEDGED_MS: &str = "15000";
 /// A producer for the first retry topic.
 pub struct RetryTopicProducer {
     topic: Arc<str>,
-    producer: FutureProducer,
+    producer: AwaitedProducer,
 }
 
 /// A call that the topic did not acknowledge. It may still be sent, unless it is too large.
@@ -48,9 +48,7 @@ impl RetryTopicProducer {
     pub fn open(retries: &RetriesConfig, client: &HashMap<String, String>) -> Result<Self, Error> {
         let topic = retries.tiers().of(Duration::ZERO).topic.clone();
         let settings = producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS);
-        let settings = producer::alone(&settings);
-        let refused = |source: KafkaError| Error::Client { topic: topic.to_string(), source: source.into() };
-        let producer = settings.create().map_err(refused)?;
+        let producer = AwaitedProducer::new(&alone(&settings)).map_err(|source| TopicError::client(&topic, source))?;
         Ok(Self { topic, producer })
     }
 
@@ -63,28 +61,16 @@ impl RetryTopicProducer {
     /// read as far may treat an unknown definition as deleted.
     pub async fn write(&self, calls: Vec<(StoredCall, Bytes)>, definitions: i64) -> Vec<UnacknowledgedCall> {
         let now = Timestamp::now();
-        let mut under_way = Vec::with_capacity(calls.len());
-        for (call, body) in calls {
-            let record = call.clone().due(now, definitions, body);
-            // One after the other, so that the calls of a row stay in order.
-            let begun = producer::begin(&self.producer, &self.topic, &record).await;
-            under_way.push((call, begun));
-        }
-        let mut unwritten = Vec::new();
-        for (call, begun) in under_way {
-            let written = match begun {
-                Ok(delivery) => producer::outcome(delivery.await),
-                Err(cause) => Err(cause),
-            };
-            if let Err(cause) = written {
-                unwritten.push(UnacknowledgedCall { call, cause });
-            }
-        }
-        unwritten
+        // One after the other, so that the calls of a row stay in order.
+        let records: Vec<NewRecord> =
+            calls.iter().map(|(call, body)| call.clone().due(now, definitions, body.clone()).record).collect();
+        let written = self.producer.write_all(&self.topic, &records).await;
+        let unwritten = calls.into_iter().zip(written);
+        unwritten.filter_map(|((call, _), written)| Some(UnacknowledgedCall { call, cause: written.err()? })).collect()
     }
 
     /// Closes the client without waiting for its thread to end.
     pub fn close(self) {
-        tokio::task::spawn_blocking(move || drop(self));
+        self.producer.close();
     }
 }

@@ -12,6 +12,7 @@ use super::stored_call::StoredCall;
 use crate::decode::{DecodeError, Input};
 use crate::deliver::{Call, Cause};
 use crate::id::{MessageId, Place};
+use crate::kafka::producer::NewRecord;
 use crate::render::TooLarge;
 use crate::rules::Rule;
 
@@ -30,9 +31,11 @@ pub(super) fn of_kept(call: &StoredCall, body: Bytes, cause: &Cause, now: Timest
     Outgoing {
         kind: OutgoingKind::DeadLetter { kind: "call", class: cause.class },
         place: call.place.to_string(),
-        key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
-        value: Some(body),
-        headers,
+        record: NewRecord {
+            key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
+            value: Some(body),
+            headers: headers.into(),
+        },
     }
 }
 
@@ -79,9 +82,7 @@ pub(super) fn unreadable(place: &Place, last: i64, cause: &str, now: Timestamp) 
     Outgoing {
         kind: OutgoingKind::DeadLetter { kind: "record", class: "unreadable" },
         place: place.to_string(),
-        key: None,
-        value: None,
-        headers,
+        record: NewRecord { headers: headers.into(), ..NewRecord::default() },
     }
 }
 
@@ -93,8 +94,10 @@ fn of_record(input: &Input<'_>, class: &'static str, headers: OutgoingHeaders, n
     Outgoing {
         kind: OutgoingKind::DeadLetter { kind: "record", class },
         place: format!("topic {} partition {} offset {}", input.topic, input.partition, input.offset),
-        key: input.key.map(Bytes::copy_from_slice),
-        value: input.value.map(Bytes::copy_from_slice),
-        headers,
+        record: NewRecord {
+            key: input.key.map(Bytes::copy_from_slice),
+            value: input.value.map(Bytes::copy_from_slice),
+            headers: headers.into(),
+        },
     }
 }

@@ -43,7 +43,8 @@ impl DeadLetterer {
 
     /// The dead letter of a call whose record `topic` refuses for its size. Waiting does not make the record smaller,
     /// and the records behind it must not wait forever.
-    pub fn too_large(&self, record: &Outgoing, topic: &str) -> Outgoing {
+    pub fn too_large(&self, refused: &Outgoing, topic: &str) -> Outgoing {
+        let record = &refused.record;
         let call =
             StoredCall::read(|name| record.headers.get(name)).expect("this program has just written its headers");
         let mut text = format!(
@@ -53,11 +54,11 @@ impl DeadLetterer {
         if let Some(last) = record.headers.get("outhook-cause") {
             text = format!("{text}; its last attempt: {}", String::from_utf8_lossy(last));
         }
-        self.tell(topic, record);
+        self.tell(topic, refused);
         self.letter(&call, record.value.clone().unwrap_or_default(), &Cause { class: TOO_LARGE, status: None, text })
     }
 
-    fn tell(&self, topic: &str, record: &Outgoing) {
+    fn tell(&self, topic: &str, refused: &Outgoing) {
         let mut last = self.last_told.lock();
         if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
             *last = Some(Instant::now());
@@ -65,8 +66,8 @@ impl DeadLetterer {
                 topic,
                 "calls are dead-lettered, because the topic refuses records of their size: raise its \
                  max.message.bytes, then redrive them (one of them: {}, with {} bytes)",
-                record.place,
-                record.bytes()
+                refused.place,
+                refused.record.bytes()
             );
         }
     }

@@ -16,6 +16,7 @@ use super::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind};
 use super::writer::RetryingWriter;
 use crate::deliver::{Call, EndpointEvent};
 use crate::id::WebhookId;
+use crate::kafka::producer::NewRecord;
 
 /// The table of the row changes, in every account.
 const TABLE: &str = "outhook.endpoints";
@@ -99,9 +100,11 @@ impl Operator {
         let record = Outgoing {
             kind: OutgoingKind::OperatorEvent,
             place: endpoint.to_owned(),
-            key: Some(Bytes::copy_from_slice(endpoint.as_bytes())),
-            value: Some(serde_json::to_vec(&change).expect("texts and numbers are JSON").into()),
-            headers: OutgoingHeaders::new("operator-event"),
+            record: NewRecord {
+                key: Some(Bytes::copy_from_slice(endpoint.as_bytes())),
+                value: Some(serde_json::to_vec(&change).expect("texts and numbers are JSON").into()),
+                headers: OutgoingHeaders::new("operator-event").into(),
+            },
         };
         if self.writer.pending() < PENDING {
             self.writer.write(self.topic.clone(), record);

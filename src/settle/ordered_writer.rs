@@ -12,17 +12,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, gauge};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, Producer as _, PurgeConfig};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::StartError;
 use super::outgoing::Outgoing;
-use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS};
+use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, TELL_EVERY, WRITE_TIMEOUT_MS};
 use super::writer::RetryingWriter;
 use crate::kafka::errors::is_too_large;
+use crate::kafka::producer::{AwaitedProducer, Delivery, NewRecord, RecoveringProducer, alone};
+use crate::kafka::settings;
 use crate::kafka::{ClientConfig, KafkaError};
 use crate::receipt::Receipt;
 
@@ -41,7 +41,7 @@ struct Item {
 /// A record that was handed to the client.
 struct SentItem {
     item: Item,
-    delivery: DeliveryFuture,
+    delivery: Delivery,
     since: Instant,
 }
 
@@ -56,9 +56,9 @@ struct Pump {
     topic: Arc<str>,
     settings: ClientConfig,
     /// None until there is something to write, and after a failure. Most instances have no webhook with row order.
-    producer: Option<FutureProducer>,
+    producer: Option<AwaitedProducer>,
     /// Writes one record at a time.
-    alone: Renewed,
+    alone: RecoveringProducer,
     queue: mpsc::Receiver<Item>,
     /// Written before the queue.
     again: VecDeque<Item>,
@@ -91,8 +91,7 @@ impl OrderedWriter {
         dead_letter_writer: Arc<RetryingWriter>,
     ) -> Result<Self, StartError> {
         let settings = Self::settings(client);
-        settings
-            .create_native_config()
+        settings::check(&settings)
             .map_err(|source| StartError::Producer { purpose: format!("topic {topic}"), source })?;
         let (queue, records) = mpsc::channel(QUEUED);
         let (pending, stop) = (Arc::new(watch::Sender::new(0)), CancellationToken::new());
@@ -100,7 +99,7 @@ impl OrderedWriter {
             topic: topic.into(),
             settings,
             producer: None,
-            alone: Renewed::new(producer::alone(&producer::settings(client, WRITE_TIMEOUT_MS))),
+            alone: RecoveringProducer::new(alone(&producer::settings(client, WRITE_TIMEOUT_MS))),
             queue: records,
             again: VecDeque::new(),
             under_way: VecDeque::new(),
@@ -165,7 +164,7 @@ impl Pump {
 
     /// Hands a record to the client. A record that the client refuses is written again first.
     async fn write(&mut self, item: Item) {
-        match self.begin(&item.record).await {
+        match self.begin(&item.record.record).await {
             Ok(delivery) => {
                 self.under_way.push_back(SentItem { item, delivery, since: Instant::now() });
                 self.count(|_| ());
@@ -179,12 +178,12 @@ impl Pump {
         }
     }
 
-    async fn begin(&mut self, record: &Outgoing) -> Result<DeliveryFuture, KafkaError> {
+    async fn begin(&mut self, record: &NewRecord) -> Result<Delivery, KafkaError> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
-            None => self.settings.create()?,
+            None => AwaitedProducer::new(&self.settings)?,
         };
-        producer::begin(self.producer.insert(producer), &self.topic, record).await
+        self.producer.insert(producer).begin(&self.topic, record).await
     }
 
     /// Handles the outcome of the first record under way.
@@ -204,12 +203,12 @@ impl Pump {
     async fn start_over(&mut self, first: Option<Item>, reason: &KafkaError) {
         let producer = self.producer.take();
         if let Some(producer) = &producer {
-            producer.purge(PurgeConfig::default().queue().inflight());
+            producer.purge();
         }
         let mut is_refused = is_too_large(reason);
         let mut again: VecDeque<_> = first.into_iter().collect();
         while let Some(SentItem { item, delivery, .. }) = self.under_way.pop_front() {
-            match producer::outcome(delivery.await) {
+            match delivery.await {
                 Ok(()) => self.settle(item),
                 Err(reason) => {
                     is_refused |= is_too_large(&reason);
@@ -217,8 +216,9 @@ impl Pump {
                 }
             }
         }
-        // The drop waits for the producer's thread to end.
-        tokio::task::spawn_blocking(move || drop(producer));
+        if let Some(producer) = producer {
+            producer.close();
+        }
         again.append(&mut self.again);
         self.again = again;
         if is_refused {
@@ -232,7 +232,7 @@ impl Pump {
     /// Writes the records of `again`. A record that is refused alone is too large itself.
     async fn write_one_by_one(&mut self) {
         while let Some(item) = self.again.pop_front() {
-            match self.alone.write(&self.topic, &item.record).await {
+            match self.alone.write(&self.topic, &item.record.record).await {
                 Ok(()) => {
                     self.settle(item);
                     self.wait = FIRST_WAIT;
@@ -289,7 +289,7 @@ impl Pump {
 /// Outcome of the first record under way. It can be awaited again if it is cancelled.
 async fn first(under_way: &mut VecDeque<SentItem>) -> Result<(), KafkaError> {
     match under_way.front_mut() {
-        Some(written) => producer::outcome((&mut written.delivery).await),
+        Some(written) => (&mut written.delivery).await,
         None => std::future::pending().await,
     }
 }

@@ -2,8 +2,7 @@
 
 use std::fmt::Display;
 
-use bytes::Bytes;
-use rdkafka::message::{Header, Headers as _, OwnedHeaders};
+use crate::kafka::producer::{Headers, NewRecord};
 
 /// Memory of a record's headers and of the data kept with it.
 const OVERHEAD_BYTES: usize = 2 * 1024;
@@ -14,9 +13,7 @@ pub struct Outgoing {
     pub kind: OutgoingKind,
     /// Topic, partition and offset of the row change's record, for logs.
     pub place: String,
-    pub key: Option<Bytes>,
-    pub value: Option<Bytes>,
-    pub headers: OutgoingHeaders,
+    pub record: NewRecord,
 }
 
 /// Type of a record, for metrics and logs.
@@ -35,27 +32,28 @@ pub enum OutgoingKind {
 impl Outgoing {
     /// Bytes in memory until the record is written.
     pub fn size(&self) -> usize {
-        let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-        bytes(&self.key) + bytes(&self.value) + OVERHEAD_BYTES
-    }
-
-    /// Bytes as a record, without framing.
-    pub fn bytes(&self) -> usize {
-        let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-        bytes(&self.key) + bytes(&self.value) + self.headers.bytes()
+        self.record.body_bytes() + OVERHEAD_BYTES
     }
 
     /// Whether the key or the value may be dropped. A call that is to be sent again needs both.
     pub fn has_spare_bytes(&self) -> bool {
-        matches!(self.kind, OutgoingKind::DeadLetter { .. }) && (self.value.is_some() || self.key.is_some())
+        matches!(self.kind, OutgoingKind::DeadLetter { .. })
+            && (self.record.value.is_some() || self.record.key.is_some())
+    }
+
+    /// Adds why the call is written.
+    pub fn because(mut self, class: &str, text: &str) -> Self {
+        self.record.headers = OutgoingHeaders(self.record.headers).cause(class, text).into();
+        self
     }
 
     /// Drops the value, or the key if the value is dropped already, for a topic that refuses records of this size.
     /// Returns which, and its size in bytes. The position in the headers still leads to the original record.
     pub fn leave_out(&mut self) -> (&'static str, usize) {
-        let (part, bytes) = if self.value.is_some() { ("value", &mut self.value) } else { ("key", &mut self.key) };
+        let NewRecord { key, value, headers } = &mut self.record;
+        let (part, bytes) = if value.is_some() { ("value", value) } else { ("key", key) };
         let size = bytes.take().map_or(0, |bytes| bytes.len());
-        self.headers = self.headers.clone().add(&format!("{part}-left-out"), size);
+        *headers = OutgoingHeaders(headers.clone()).add(&format!("{part}-left-out"), size).into();
         (part, size)
     }
 }
@@ -65,7 +63,7 @@ pub const PREFIX: &str = "outhook-";
 
 /// Text headers of a record. Each name begins with [`PREFIX`]. `dead_letters::letter` and `stored_call` read them.
 #[derive(Clone)]
-pub struct OutgoingHeaders(OwnedHeaders);
+pub struct OutgoingHeaders(Headers);
 
 impl OutgoingHeaders {
     pub fn new(kind: &str) -> Self {
@@ -78,7 +76,7 @@ impl OutgoingHeaders {
     }
 
     fn with_room(headers: usize, kind: &str) -> Self {
-        Self(OwnedHeaders::new_with_capacity(headers)).add("kind", kind)
+        Self(Headers::with_capacity(headers)).add("kind", kind)
     }
 
     pub fn cause(self, class: &str, text: &str) -> Self {
@@ -90,8 +88,7 @@ impl OutgoingHeaders {
     }
 
     pub fn add(self, name: &str, value: impl Display) -> Self {
-        let (name, value) = (format!("{PREFIX}{name}"), value.to_string());
-        Self(self.0.insert(Header { key: &name, value: Some(&value) }))
+        Self(self.0.add(&format!("{PREFIX}{name}"), &value.to_string()))
     }
 
     pub fn add_if_there(self, name: &str, value: Option<impl Display>) -> Self {
@@ -100,23 +97,10 @@ impl OutgoingHeaders {
             None => self,
         }
     }
-
-    /// The value of the first header with this full name.
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().find(|header| header.key == name)?.value
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.iter().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum()
-    }
-
-    pub fn into_inner(self) -> OwnedHeaders {
-        self.0
-    }
 }
 
-impl From<OwnedHeaders> for OutgoingHeaders {
-    fn from(headers: OwnedHeaders) -> Self {
-        Self(headers)
+impl From<OutgoingHeaders> for Headers {
+    fn from(headers: OutgoingHeaders) -> Self {
+        headers.0
     }
 }

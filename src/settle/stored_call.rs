@@ -18,6 +18,7 @@ use super::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind, PREFIX};
 use crate::decode::{EventDate, Sequence};
 use crate::deliver::{Call, WriteCount};
 use crate::id::{AccountId, CallId, EventId, MessageId, Place, RowKey, WebhookId};
+use crate::kafka::producer::NewRecord;
 use crate::receipt::Receipt;
 use crate::render::Message;
 use crate::rules::{Live, Target};
@@ -158,13 +159,15 @@ impl StoredCall {
         Outgoing {
             kind: OutgoingKind::Retry,
             place: self.place.to_string(),
-            // Hashes spread calls evenly over the topic's partitions. All calls of a row are in one partition.
-            key: Some(match self.row {
-                Some(row) => Bytes::copy_from_slice(&row.bytes()),
-                None => Bytes::copy_from_slice(self.call.0.as_bytes()),
-            }),
-            value: Some(body),
-            headers,
+            record: NewRecord {
+                // Hashes spread calls evenly over the topic's partitions. All calls of a row are in one partition.
+                key: Some(match self.row {
+                    Some(row) => Bytes::copy_from_slice(&row.bytes()),
+                    None => Bytes::copy_from_slice(self.call.0.as_bytes()),
+                }),
+                value: Some(body),
+                headers: headers.into(),
+            },
         }
     }
 
@@ -276,7 +279,7 @@ mod tests {
     use crate::definition::samples::webhook;
 
     fn read(record: &Outgoing) -> (Result<StoredCall, InvalidCall>, Result<Due, InvalidCall>) {
-        let header = |name: &str| record.headers.get(name);
+        let header = |name: &str| record.record.headers.get(name);
         (StoredCall::read(header), Due::read(header))
     }
 
@@ -304,7 +307,7 @@ mod tests {
         let until = Due { due_ms: 0, definitions: 0 };
         let of = |call: u128, row| {
             let kept = StoredCall { call: CallId(uuid::Uuid::from_u128(call)), row, ..kept() };
-            kept.in_order(until, Bytes::new()).key
+            kept.in_order(until, Bytes::new()).record.key
         };
         assert_eq!(of(1 << 64, kept().row), of(2 << 64, kept().row));
         assert_ne!(of(1 << 64, None), of(2 << 64, None), "a call without a row has a separate key");

@@ -14,17 +14,18 @@ use tracing::error;
 use super::StartError;
 use super::dead_letterer::DeadLetterer;
 use super::outgoing::{Outgoing, OutgoingKind};
-use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, Renewed, TELL_EVERY, WRITE_TIMEOUT_MS};
+use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, TELL_EVERY, WRITE_TIMEOUT_MS};
 use crate::kafka::errors::{self, is_queue_full, is_too_large};
+use crate::kafka::producer::{NewRecord, RecoveringProducer, alone};
 use crate::kafka::{ClientConfig, KafkaError};
 use crate::receipt::Receipt;
 
 pub(super) struct RetryingWriter {
     /// Name of the records for logs: `dead letters`, `retries` or `operator events`.
     what: &'static str,
-    producer: Renewed,
+    producer: RecoveringProducer,
     /// Writes records that were refused for their size: perhaps another record of the batch was too large.
-    alone: Renewed,
+    alone: RecoveringProducer,
     dead_letterer: Arc<DeadLetterer>,
     /// Spawns tasks from the client's thread.
     runtime: Handle,
@@ -91,8 +92,8 @@ impl RetryingWriter {
         dead_letterer: &Arc<DeadLetterer>,
     ) -> Result<Arc<Self>, StartError> {
         let settings = producer::settings(client, WRITE_TIMEOUT_MS);
-        let alone = Renewed::new(producer::alone(&settings));
-        let producer = Renewed::new(settings);
+        let alone = RecoveringProducer::new(alone(&settings));
+        let producer = RecoveringProducer::new(settings);
         producer.make().map_err(|source| StartError::Producer { purpose: what.to_owned(), source })?;
         Ok(Arc::new(Self {
             what,
@@ -135,13 +136,14 @@ impl RetryingWriter {
         if self.stop.is_cancelled() {
             return;
         }
-        let (pending, kind, to) = (Pending::new(self, receipt), record.kind, topic.clone());
-        let report = move |written: Result<(), (KafkaError, Outgoing)>| match written {
+        let Outgoing { kind, place, record } = record;
+        let (pending, to) = (Pending::new(self, receipt), topic.clone());
+        let report = move |written: Result<(), (KafkaError, NewRecord)>| match written {
             Ok(()) => {
                 count(&to, kind);
                 pending.settle();
             }
-            Err((reason, record)) => pending.take_long(to, record, reason),
+            Err((reason, record)) => pending.take_long(to, Outgoing { kind, place, record }, reason),
         };
         self.producer.begin(&topic, record, Box::new(report));
         // Purge a record that was handed over after [`Self::stop`] had purged.
@@ -192,7 +194,7 @@ impl RetryingWriter {
                 }
             }
             let producer = if is_alone { &self.alone } else { &self.producer };
-            written = producer.write(&topic, &record).await;
+            written = producer.write(&topic, &record.record).await;
         }
         count(&topic, record.kind);
     }

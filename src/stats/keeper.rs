@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
-use rdkafka::Message as _;
 use tokio::sync::watch;
 
 use super::Shared;
@@ -14,7 +13,7 @@ use super::writer::{StatsRecord, StatsWriter};
 use crate::catalogue;
 use crate::endpoints::{self, ORDER_PREFIX, REPORT_PREFIX};
 use crate::kafka::errors;
-use crate::store::{DefinitionsLog, LogEvent};
+use crate::kafka::log_follower::{LogEvent, LogFollower};
 use crate::telemetry::RepeatFilter;
 use crate::time::now_ms;
 
@@ -54,7 +53,7 @@ impl Keeper {
     }
 
     /// Follows the topic and writes changes until `stop` is set, then writes the rest.
-    pub fn keep(mut self, mut log: DefinitionsLog, stop: &AtomicBool) {
+    pub fn keep(mut self, mut log: LogFollower, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             self.follow(&mut log);
             self.tick();
@@ -76,14 +75,14 @@ impl Keeper {
     }
 
     /// Handles the next event of the topic.
-    fn follow(&mut self, log: &mut DefinitionsLog) {
+    fn follow(&mut self, log: &mut LogFollower) {
         if self.is_caught_up() && self.looked_back.elapsed() >= LOOK_BACK {
             self.looked_back = Instant::now();
             let _ = log.look_back();
         }
         match log.next(POLL) {
             LogEvent::Record(record) => {
-                let read = learn(&self.shared, record.key().unwrap_or_default(), record.payload());
+                let read = learn(&self.shared, record.key(), record.value());
                 let offset = record.offset();
                 if let Err(reason) = read {
                     counter!("outhook_stats_records_bad_total").increment(1);
@@ -101,7 +100,7 @@ impl Keeper {
 
     /// Counts and tables that were read stay valid when the topic is recreated or truncated. The instance writes
     /// again what it knows.
-    fn begin_anew(&mut self, log: &mut DefinitionsLog) {
+    fn begin_anew(&mut self, log: &mut LogFollower) {
         tracing::warn!("the stats topic {} was recreated or truncated: it is read from its start", self.topic);
         self.shared.sums().write_all_again();
         self.shared.catalogue.write_all_again();

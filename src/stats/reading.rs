@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rdkafka::producer::{FutureProducer, FutureRecord};
-
 use super::Config;
 use crate::catalogue::{self, Catalogue};
 use crate::endpoints::{EndpointsReport, Group, REPORT_PREFIX, RetryOrder, SILENT_MS, Unwritten};
+use crate::kafka::producer::{self, AwaitedProducer, Headers, NewRecord};
 use crate::kafka::topic_reader::{self, Bounds, Range, TopicReader};
-use crate::kafka::{ClientConfig, KafkaError};
+use crate::kafka::{KafkaError, TopicError};
 
 /// Limits for reading the reports: number, bytes and time.
 const READ: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
@@ -61,7 +60,7 @@ pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Resu
     });
     let page = match page.await {
         Ok(page) => page,
-        Err(topic_reader::Error::NoTopic { .. }) => return Ok(Catalogue::default()),
+        Err(topic_reader::Error::Topic(TopicError::NoTopic { .. })) => return Ok(Catalogue::default()),
         Err(error) => return Err(error.into()),
     };
     if page.next.is_some() {
@@ -85,16 +84,13 @@ pub async fn retry_now(
     kafka: &HashMap<String, String>,
     orders: &[RetryOrder],
 ) -> Result<(), KafkaError> {
-    let mut client: ClientConfig = kafka.clone().into_iter().collect();
-    let producer: FutureProducer = client.set("acks", "all").set("message.timeout.ms", WRITE_MS).create()?;
-    let writes = orders.iter().map(|order| {
-        let Unwritten { key, value } = order.record();
-        let record = FutureRecord::to(&config.topic).partition(0).key(&key).payload(&value);
-        producer.send_result(record).map_err(|(error, _)| error)
-    });
-    // All orders are sent before the first acknowledgement is awaited.
-    for write in writes.collect::<Result<Vec<_>, _>>()? {
-        write.await.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
-    }
-    Ok(())
+    let settings = producer::settings(&kafka.clone().into_iter().collect(), WRITE_MS);
+    let records: Vec<NewRecord> = orders
+        .iter()
+        .map(|order| {
+            let Unwritten { key, value } = order.record();
+            NewRecord { key: Some(key.into()), value: Some(value.into()), headers: Headers::default() }
+        })
+        .collect();
+    AwaitedProducer::new(&settings)?.write_all(&config.topic, &records).await.into_iter().collect()
 }

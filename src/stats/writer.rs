@@ -3,18 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use rdkafka::ClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
-
 use super::record::Count;
 use crate::catalogue::TableWrite;
 use crate::endpoints::{self, RetryOrder};
-
-/// The only partition of the topic.
-const PARTITION: i32 = 0;
+use crate::kafka::producer::{self, PolledProducer};
+use crate::kafka::{ClientConfig, KafkaError};
 
 /// Max time to write one record, in ms. Then its write has failed, and the value of that time is written again.
 const WRITE_TIMEOUT_MS: &str = "10000";
@@ -27,29 +20,15 @@ pub(super) enum StatsRecord {
     Order(RetryOrder),
 }
 
-/// A record and the result of its write.
-pub(super) type Outcome = (StatsRecord, KafkaResult<()>);
-
-pub(super) struct StatsWriter {
-    producer: BaseProducer<Outcomes>,
-    topic: String,
-}
+pub(super) struct StatsWriter(PolledProducer<StatsRecord>);
 
 impl StatsWriter {
-    pub fn new(topic: &str, kafka: &HashMap<String, String>) -> KafkaResult<Self> {
-        let producer = Self::settings(kafka).create_with_context(Outcomes::default())?;
-        Ok(Self { producer, topic: topic.to_owned() })
+    pub fn new(topic: &str, kafka: &HashMap<String, String>) -> Result<Self, KafkaError> {
+        PolledProducer::new(topic, &Self::settings(kafka)).map(Self)
     }
 
     pub fn settings(kafka: &HashMap<String, String>) -> ClientConfig {
-        let mut client = ClientConfig::new();
-        client.extend(kafka.clone());
-        client
-            .set("acks", "all")
-            .set("linger.ms", "5")
-            .set("compression.type", "lz4")
-            .set("message.timeout.ms", WRITE_TIMEOUT_MS);
-        client
+        producer::settings(&kafka.clone().into_iter().collect(), WRITE_TIMEOUT_MS)
     }
 
     /// Queues a record. [`StatsWriter::outcomes`] returns its outcome later.
@@ -63,54 +42,17 @@ impl StatsWriter {
                 (key, value)
             }
         };
-        let record = BaseRecord::with_opaque_to(&self.topic, Box::new(written)).partition(PARTITION);
-        if let Err((error, refused)) = self.producer.send(record.key(&key).payload(&value)) {
-            self.producer.context().add((*refused.delivery_opaque, Err(error)));
-        }
+        self.0.send(key.as_bytes(), Some(value.as_bytes()), written);
     }
 
-    /// Returns the outcomes since the last call. Waits up to `wait` for more.
-    pub fn outcomes(&self, wait: Duration) -> Vec<Outcome> {
-        self.producer.poll(wait);
-        self.producer.context().take()
+    /// Returns the outcomes since the last call, each with its record. Waits up to `wait` for more.
+    pub fn outcomes(&self, wait: Duration) -> impl Iterator<Item = (StatsRecord, Result<(), KafkaError>)> + use<> {
+        let outcomes = self.0.outcomes(wait).into_iter();
+        outcomes.map(|(written, outcome)| (written, outcome.map(drop)))
     }
 
     /// Whether every record has its outcome, and all outcomes have been taken.
     pub fn is_idle(&self) -> bool {
-        self.producer.in_flight_count() == 0 && self.producer.context().is_empty()
-    }
-}
-
-/// Outcomes that have not been taken yet.
-#[derive(Default)]
-struct Outcomes(Mutex<Vec<Outcome>>);
-
-impl Outcomes {
-    fn add(&self, outcome: Outcome) {
-        self.0.lock().push(outcome);
-    }
-
-    fn take(&self) -> Vec<Outcome> {
-        std::mem::take(&mut self.0.lock())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
-    }
-}
-
-impl ClientContext for Outcomes {
-    // Every error that matters is in the outcome of a record.
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("stats producer: {error}: {reason}");
-    }
-}
-
-impl ProducerContext for Outcomes {
-    type DeliveryOpaque = Box<StatsRecord>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, written: Box<StatsRecord>) {
-        let result = result.as_ref().map(drop).map_err(|(error, _)| error.clone());
-        self.add((*written, result));
+        self.0.is_idle()
     }
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::log::{DefinitionsLog, LogEvent};
 use super::state::StoreState;
 use crate::kafka::KafkaError;
 use crate::kafka::errors;
+use crate::kafka::log_follower::{LogEvent, LogFollower};
 
 /// Max wait for a record before the follower checks for a stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -23,7 +23,7 @@ const REMIND: Duration = Duration::from_secs(60);
 /// Keeps the state at the end of the log.
 pub(in crate::store) struct Follower {
     pub topic: String,
-    pub log: DefinitionsLog,
+    pub log: LogFollower,
     pub state: Arc<StoreState>,
     pub stopping: CancellationToken,
 }

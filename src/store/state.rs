@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
-use rdkafka::Message;
-use rdkafka::message::BorrowedMessage;
 use tokio::sync::watch;
 
 use super::compile::Compiler;
 use super::{BadDefinition, FollowStatus, StoreError};
 use crate::definition::{Applied, Changes, Definitions, Keyring, LogRecord};
+use crate::kafka::log_follower::Record;
 use crate::matching::Index;
 
 /// Max time that changes wait for the end of the log. They wait because changes of one transaction should take effect
@@ -64,6 +63,10 @@ impl StoreState {
         Self { topic: topic.to_owned(), definitions: RwLock::default(), applying: Mutex::new(applying) }
     }
 
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     pub fn status(&self) -> watch::Receiver<Arc<FollowStatus>> {
         self.applying().publish.subscribe()
     }
@@ -96,14 +99,13 @@ impl StoreState {
     }
 
     /// Applies a record that was read. Its changes do not take effect yet.
-    pub fn take(&self, record: &BorrowedMessage<'_>) {
+    pub fn take(&self, record: &Record<'_>) {
         let mut applying = self.applying();
         if record.offset() < applying.next {
             return;
         }
-        let key = record.key().unwrap_or_default();
-        applying.status.last_change = record.timestamp().to_millis().or(applying.status.last_change);
-        self.apply(&mut applying, record.offset(), key, record.payload());
+        applying.status.last_change = record.timestamp_ms().or(applying.status.last_change);
+        self.apply(&mut applying, record.offset(), record.key(), record.value());
     }
 
     /// Applies records that were committed at these offsets, and their changes take effect. Returns false and applies

@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::producer::Transactions;
 pub(super) use self::producer::settings;
-use super::log::{AT_END, DefinitionsLog};
+use super::log::{self, AT_END};
 use super::state::StoreState;
 use super::write_failure::{Cut, TRIES, WriteFailure};
 use super::write_request::Request;
 use super::{Config, StoreError};
 use crate::definition::{LogRecord, PendingDefinitions};
+use crate::kafka::log_follower::LogFollower;
 
 /// Wait before the second try. It doubles for each further try. Up to the same time is added at random.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
@@ -35,7 +36,7 @@ const TOGETHER: usize = 256;
 pub(super) struct DefinitionsWriter {
     config: Config,
     kafka: HashMap<String, String>,
-    log: DefinitionsLog,
+    log: LogFollower,
     state: Arc<StoreState>,
     /// Held until another writer fences it.
     transactions: Option<Transactions>,
@@ -47,7 +48,7 @@ pub(super) struct DefinitionsWriter {
 impl DefinitionsWriter {
     /// Creates a writer that has not taken over the id yet. Does not wait for a broker.
     pub fn new(config: &Config, kafka: &HashMap<String, String>, state: Arc<StoreState>) -> Result<Self, StoreError> {
-        let log = DefinitionsLog::open(config, kafka, AT_END)?;
+        let log = log::open(config, kafka, AT_END)?;
         Ok(Self {
             config: config.clone(),
             kafka: kafka.clone(),
@@ -66,12 +67,12 @@ impl DefinitionsWriter {
 
     /// Checks that the topic exists and has one partition.
     pub fn check(&self) -> Result<(), StoreError> {
-        self.log.check()
+        log::check(&self.log, &self.state)
     }
 
     /// Reads the log to its end without taking over the id.
     pub fn catch_up(&mut self) -> Result<(), StoreError> {
-        self.log.read_to_end(&self.state)
+        log::read_to_end(&mut self.log, &self.state)
     }
 
     /// Writes requests until all senders are dropped. Queued requests share a transaction.
@@ -132,7 +133,7 @@ impl DefinitionsWriter {
             None => {
                 let ours = Transactions::take_over(&self.config.topic, &self.kafka)?;
                 self.expected = None;
-                self.read(DefinitionsLog::read_to_end)?;
+                self.read(log::read_to_end)?;
                 ours
             }
         };
@@ -154,17 +155,14 @@ impl DefinitionsWriter {
         let in_a_row = offsets.len() == records.len() && offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]);
         if !(follows && in_a_row && self.state.committed(records, offsets)) {
             let last = offsets.iter().max().copied().unwrap_or(i64::MIN);
-            self.read(|log, state| log.read_past(last, state))?;
+            self.read(|log, state| log::read_past(log, last, state))?;
         }
         // A commit marker follows the records of a transaction and takes one offset.
         self.expected = offsets.last().filter(|last| in_a_row && **last >= 0).map(|last| last + 2);
         Ok(())
     }
 
-    fn read(
-        &mut self,
-        read: impl FnOnce(&mut DefinitionsLog, &StoreState) -> Result<(), StoreError>,
-    ) -> Result<(), Cut> {
+    fn read(&mut self, read: impl FnOnce(&mut LogFollower, &StoreState) -> Result<(), StoreError>) -> Result<(), Cut> {
         read(&mut self.log, &self.state).map_err(|error| Cut::Failed(error.into()))
     }
 

@@ -12,7 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::rooms::{
-    CONSTRUCT, CONSTRUCTED, EFFECTS, EMPTY_NAMES, PURE_MODULES, READ_THE_ENVIRONMENT, ROOMS, Room, SHARED_STATE,
+    CONSTRUCT, CONSTRUCTED, EFFECTS, EMPTY_NAMES, NAME_RDKAFKA, PURE_MODULES, READ_THE_ENVIRONMENT, ROOMS, Room,
+    SHARED_STATE,
 };
 use crate::source_file::SourceFile;
 
@@ -145,6 +146,7 @@ fn each_rule_finds_what_breaks_it() {
         ("src/deliver/timer.rs", "//! A deadline; pure.\n", ":1: deliver::timer says that it is pure"),
         ("src/api.rs", "//! Doc.\nfn f() { Settle::new() }\n", ":2: api may not construct a Settle"),
         ("src/store.rs", "//! Doc.\nfn f() { std::env::var(N) }\n", ":2: store may not read the environment"),
+        ("src/store.rs", "//! Doc.\nuse rdkafka::{ClientConfig, Message};\n", ":2: store may not name rdkafka"),
         ("src/cellar.rs", "//! Doc.\n", "cellar is not a room"),
         ("src/store.rs", "//! Doc.\nuse outhook_dev::Feed;\n", ":2: store may not use outhook_dev"),
         ("crates/outhook-dev/src/feed.rs", "//! Doc.\nfn f() { g().unwrap() }\n", "feed.rs:2: unwrap()"),
@@ -229,6 +231,7 @@ fn check(files: &[(PathBuf, String)]) -> Vec<String> {
             purity_kept(module, source),
             purity_listed(module, text),
             environment_kept(module, source),
+            library_kept(module, source),
             construction_kept(module, source),
             form_kept(module, text, source),
             failures_kept(source),
@@ -310,6 +313,15 @@ fn environment_kept(module: &[String], source: &SourceFile) -> Vec<(usize, Strin
     let reads = source.paths.iter().filter(|(_, path)| starts_with(path, "std::env"));
     let mend = "make it a key of the configuration, or read it in cli and pass the value";
     reads.map(|(line, _)| (*line, format!("{} may not read the environment: {mend}", module.join("::")))).collect()
+}
+
+/// The Kafka client library is behind one room.
+fn library_kept(module: &[String], source: &SourceFile) -> Vec<(usize, String)> {
+    let Some(own) = module.first().filter(|own| !NAME_RDKAFKA.contains(&own.as_str())) else { return Vec::new() };
+    let lines: BTreeSet<usize> =
+        source.paths.iter().filter(|(_, path)| starts_with(path, "rdkafka")).map(|(line, _)| *line).collect();
+    let told = |line| (line, format!("{own} may not name rdkafka: use kafka, or add there what is missing"));
+    lines.into_iter().map(told).collect()
 }
 
 /// Whether a path is `start` or inside it.

@@ -20,7 +20,7 @@ pub const ROOMS: &[Room] = &[
     room("telemetry", &[]),
     // A crate: the parts of `outhook dev` around the program.
     room("outhook_dev", &[]),
-    // Explains why brokers do not answer, and reads topics backwards from their end.
+    // The Kafka client: administration, producers, readers without a group, and what errors mean.
     room("kafka", &[]),
     // One entry per attempt.
     room("message_log", &["kafka", "id"]),
@@ -64,7 +64,7 @@ pub const ROOMS: &[Room] = &[
     // Sends again on request: redrive, resend, replay.
     room("redelivery", &["pipeline", "dead_letters", "settle", "render", "decode", "kafka", "id"]),
     // Counts per event, and the catalogue, in a topic.
-    room("stats", &["catalogue", "endpoints", "store", "matching", "rules", "kafka", "telemetry", "time", "id"]),
+    room("stats", &["catalogue", "endpoints", "matching", "rules", "kafka", "telemetry", "time", "id"]),
     room(
         "api",
         &[
@@ -103,6 +103,7 @@ pub const ROOMS: &[Room] = &[
             "decode",
             "source",
             "message_log",
+            "kafka",
             "telemetry",
             "vocabulary",
             "id",
@@ -202,6 +203,10 @@ pub const CONSTRUCT: &[&str] = &["app", "cli"];
 
 /// Rooms at the edge, which may read the environment. Other rooms get the values as arguments.
 pub const READ_THE_ENVIRONMENT: &[&str] = &["cli", "dev"];
+
+/// Rooms that may name the library of the Kafka client: `source` has the group's consumer, `outhook_dev` the embedded
+/// broker. Other rooms use `kafka`.
+pub const NAME_RDKAFKA: &[&str] = &["kafka", "source", "outhook_dev"];
 
 /// Names that do not describe the contents.
 pub const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc"];

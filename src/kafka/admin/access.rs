@@ -1,7 +1,6 @@
 //! What this client may do with topics, groups and transactional ids, as brokers report it.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -10,34 +9,13 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::task::spawn_blocking;
 
-use super::{Admin, AdminContext, authorized};
+use super::{Access, Admin, AdminContext, authorized};
 
 /// Max time for brokers to answer. A start waits for the answer, and continues without it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A transaction timeout in milliseconds that is near librdkafka's maximum and more than brokers allow.
 const TOO_LONG_MS: &str = "2147000000";
-
-/// Operation that an ACL allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AclOperation {
-    Read,
-    Write,
-    Create,
-    DescribeConfigs,
-}
-
-/// Access of this client to a topic or group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Access {
-    /// The allowed operations, of those in [`AclOperation`].
-    Allowed(Vec<AclOperation>),
-    /// No operation is allowed. Brokers do not report whether the topic exists.
-    Denied,
-    NoTopic,
-    /// Brokers do not report it, for this reason.
-    Unknown(String),
-}
 
 /// Access of this client to a transactional id.
 #[derive(Debug)]
@@ -97,12 +75,5 @@ pub async fn access_to_transactional_id(mut client: ClientConfig) -> Transaction
             Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => TransactionalAccess::Denied,
             _ => TransactionalAccess::Unknown(refusal),
         },
-    }
-}
-
-/// The operation in the spelling of Kafka's tools.
-impl fmt::Display for AclOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
     }
 }

@@ -4,17 +4,15 @@ use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset;
 
 use super::merge::{Chunk, Ended, Merge, MergeStep, Span};
 use super::{Bounds, Error, Extent, Page, Range, Record, Spans, TopicCursor, partition_of};
-use crate::kafka::errors::{self, ClientErrors};
-use crate::kafka::reader_settings;
+use crate::kafka::errors;
+use crate::kafka::topic_consumer::{TopicConsumer, TopicError};
 
 /// Max time of a broker's answer about the topic.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -26,9 +24,8 @@ const MEMORY: u64 = 32 * 1024 * 1024;
 const CLOCKS_MS: i64 = 60_000;
 
 pub(super) struct PartitionsReader {
-    consumer: BaseConsumer<ReaderContext>,
+    consumer: TopicConsumer,
     topic: String,
-    brokers: String,
     started: Instant,
     time: Duration,
     looked_at: u64,
@@ -37,32 +34,16 @@ pub(super) struct PartitionsReader {
     trouble: String,
 }
 
-/// Collects the client's errors. They are not logged, because the polls return them too.
-#[derive(Default)]
-struct ReaderContext(ClientErrors);
-
-impl ClientContext for ReaderContext {
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(&error, reason);
-    }
-}
-
-impl ConsumerContext for ReaderContext {}
-
 impl PartitionsReader {
     /// Creates the client; does not wait for a broker. `time` limits all reads of this client together.
     pub fn open(topic: String, client: ClientConfig, (started, time): (Instant, Duration)) -> Result<Self, Error> {
-        let client = Self::settings(&topic, client);
-        let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
-        let consumer = client
-            .create_with_context::<_, BaseConsumer<ReaderContext>>(ReaderContext::default())
-            .map_err(|source| Error::Client { topic: topic.clone(), source: source.into() })?;
+        let consumer = TopicConsumer::open(&topic, &Self::settings(&topic, client))?;
         let trouble = "the brokers did not answer".to_owned();
-        Ok(Self { consumer, topic, brokers, started, time, looked_at: 0, bytes: 0, trouble })
+        Ok(Self { consumer, topic, started, time, looked_at: 0, bytes: 0, trouble })
     }
 
     pub fn settings(topic: &str, client: ClientConfig) -> ClientConfig {
-        let mut client = reader_settings(topic, client);
+        let mut client = TopicConsumer::settings(topic, client);
         client
             .set("queued.max.messages.kbytes", (MEMORY / 4 / 1024).to_string())
             // Every chunk starts at another offset, so neither the client nor the broker should pause for long.
@@ -116,7 +97,7 @@ impl PartitionsReader {
 
     /// See [`super::TopicReader::extents`].
     pub fn extents(&self, times: &[i64]) -> Result<Vec<Extent>, Error> {
-        let partitions = self.partitions()?;
+        let partitions = self.consumer.partitions(self.answer())?;
         let (starts, ends) = (self.offsets(partitions, Offset::Beginning)?, self.offsets(partitions, Offset::End)?);
         let since = times.iter().map(|at| self.offsets(partitions, Offset::Offset((*at).max(0))));
         let since = since.collect::<Result<Vec<_>, _>>()?;
@@ -142,7 +123,7 @@ impl PartitionsReader {
             Some((usize::try_from(*partition).ok()?, Offset::Offset(*from)))
         };
         let from = spans.iter().filter_map(place);
-        self.consumer.assign(&self.places(from)?).map_err(self.refused())?;
+        self.consumer.assign(from)?;
         while !spans.is_empty() && !self.is_late() {
             match self.consumer.poll(POLL) {
                 None => {}
@@ -153,7 +134,7 @@ impl PartitionsReader {
                     *from = offset.saturating_add(1).min(before);
                     if offset.saturating_add(1) >= before {
                         span.remove();
-                        self.leave(message.partition())?;
+                        self.consumer.pause(message.partition())?;
                     }
                     self.looked_at += 1;
                     if offset < before && look(&mut made, &record(&message)).is_break() {
@@ -168,15 +149,8 @@ impl PartitionsReader {
         if self.looked_at == 0 && !spans.is_empty() && self.is_late() {
             return Err(self.stalled());
         }
-        self.consumer.unassign().map_err(self.refused())?;
+        self.consumer.unassign()?;
         Ok((made, spans))
-    }
-
-    /// Pauses a partition whose end was reached.
-    fn leave(&self, partition: i32) -> Result<(), Error> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.topic, partition);
-        self.consumer.pause(&list).map_err(self.refused())
     }
 
     fn at<T>(
@@ -199,7 +173,7 @@ impl PartitionsReader {
 
     /// The offsets of each partition to scan.
     fn spans(&self, from: Option<&TopicCursor>, range: Range) -> Result<Vec<Span>, Error> {
-        let partitions = self.partitions()?;
+        let partitions = self.consumer.partitions(self.answer())?;
         let (starts, ends) = (self.offsets(partitions, Offset::Beginning)?, self.offsets(partitions, Offset::End)?);
         let since = range.since_ms.map(|at| self.offsets(partitions, Offset::Offset(at.max(0)))).transpose()?;
         let until = range.until_ms.map(|at| at.saturating_add(CLOCKS_MS).max(0));
@@ -221,31 +195,8 @@ impl PartitionsReader {
         Ok((0..partitions).map(span).collect())
     }
 
-    fn partitions(&self) -> Result<usize, Error> {
-        let serve = || while self.consumer.poll(Duration::ZERO).is_some() {};
-        let (client, troubles) = (self.consumer.client(), &self.consumer.context().0);
-        let metadata = errors::metadata(client, Some(&self.topic), self.answer(), troubles, serve)
-            .map_err(|reason| Error::Unanswered { topic: self.topic.clone(), brokers: self.brokers.clone(), reason })?;
-        let found = metadata.topics().iter().find(|found| found.name() == self.topic);
-        match found.map_or(0, |found| found.partitions().len()) {
-            0 => Err(Error::NoTopic { topic: self.topic.clone() }),
-            partitions => Ok(partitions),
-        }
-    }
-
-    /// For each partition the first or the next offset, or that of the first record since a time in milliseconds.
     fn offsets(&self, partitions: usize, at: Offset) -> Result<Vec<Option<i64>>, Error> {
-        // The request has the time, or one of the two ends, in the field of the offset.
-        let asked = self.places((0..partitions).map(|partition| (partition, at)))?;
-        let told = self.consumer.offsets_for_times(asked, self.answer()).map_err(self.unreachable())?;
-        let mut offsets = vec![None; partitions];
-        for element in told.elements() {
-            element.error().map_err(self.unreachable())?;
-            if let (Ok(partition), Offset::Offset(offset)) = (usize::try_from(element.partition()), element.offset()) {
-                offsets[partition] = Some(offset);
-            }
-        }
-        Ok(offsets)
+        Ok(self.consumer.offsets(partitions, at, self.answer())?)
     }
 
     /// Reads chunks of several partitions until all have ended or the time is up.
@@ -255,8 +206,7 @@ impl PartitionsReader {
         chunk_bytes: u64,
         look: &mut impl FnMut(&Record<'_>) -> Option<T>,
     ) -> Result<(), Error> {
-        let from = self.places(chunks.iter().map(|chunk| (chunk.partition, Offset::Offset(chunk.from))))?;
-        self.consumer.assign(&from).map_err(self.refused())?;
+        self.consumer.assign(chunks.iter().map(|chunk| (chunk.partition, Offset::Offset(chunk.from))))?;
         while chunks.iter().any(|chunk| chunk.ended == Ended::NotYet) && !self.is_late() {
             let (partition, record) = match self.consumer.poll(POLL) {
                 None => continue,
@@ -279,16 +229,7 @@ impl PartitionsReader {
                 _ => chunk.end(),
             }
         }
-        self.consumer.unassign().map_err(self.refused())
-    }
-
-    fn places(&self, places: impl Iterator<Item = (usize, Offset)>) -> Result<TopicPartitionList, Error> {
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in places {
-            let partition = i32::try_from(partition).expect("a partition's number came from Kafka, as an i32");
-            list.add_partition_offset(&self.topic, partition, offset).map_err(self.refused())?;
-        }
-        Ok(list)
+        Ok(self.consumer.unassign()?)
     }
 
     fn is_late(&self) -> bool {
@@ -307,23 +248,14 @@ impl PartitionsReader {
         }
         self.trouble = errors::told(error);
         if errors::is_denied(error) {
-            return Err(Error::Denied { topic: self.topic.clone(), reason: self.trouble.clone() });
+            let reason = self.trouble.clone();
+            return Err(TopicError::Denied { topic: self.topic.clone(), reason }.into());
         }
         Ok(())
     }
 
     fn stalled(&self) -> Error {
         Error::Stalled { topic: self.topic.clone(), time: self.time, trouble: self.trouble.clone() }
-    }
-
-    fn unreachable(&self) -> impl Fn(KafkaError) -> Error {
-        let (topic, brokers) = (self.topic.clone(), self.brokers.clone());
-        move |source| Error::Unreachable { topic: topic.clone(), brokers: brokers.clone(), source: source.into() }
-    }
-
-    fn refused(&self) -> impl Fn(KafkaError) -> Error {
-        let topic = self.topic.clone();
-        move |source| Error::Client { topic: topic.clone(), source: source.into() }
     }
 }
 

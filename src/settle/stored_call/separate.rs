@@ -119,6 +119,7 @@ mod tests {
     use super::super::samples::kept;
     use super::*;
     use crate::definition::samples::webhook;
+    use crate::kafka::producer::Headers;
     use crate::rules::Target;
 
     /// Calls wait for hours, and instances of two versions run side by side.
@@ -126,11 +127,12 @@ mod tests {
     fn what_earlier_versions_wrote_is_read() {
         let until = Due { due_ms: 1_767_323_099_000, definitions: 77 };
         let headers = write(&kept(), "retry").add("due-ms", until.due_ms).add("definitions", until.definitions);
-        let header = |name: &str| headers.get(name);
+        let uncounted = Headers::from(headers.clone());
+        let header = |name: &str| uncounted.get(name);
         let step = WriteCount { requested_ms: None, writes: None };
         assert_eq!(StoredCall::read_waiting(header), Ok((StoredCall { step, ..kept() }, until)));
 
-        let counted = headers.clone().add("requested-ms", 1_767_323_046_001_i64).add("writes", 7);
+        let counted = Headers::from(headers.add("requested-ms", 1_767_323_046_001_i64).add("writes", 7));
         let header = |name: &str| counted.get(name);
         assert_eq!((StoredCall::read(header), Due::read(header)), (Ok(kept()), Ok(until)));
         assert_eq!(StoredCall::read_waiting(header), Ok((kept(), until)));
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_letter_of_an_earlier_version_is_a_call_for_the_same_url_only() {
-        let headers = write(&kept(), "call");
+        let headers = Headers::from(write(&kept(), "call"));
         let without = |missing: &'static [&str]| {
             StoredCall::of_letter(|name| headers.get(name).filter(|_| !missing.contains(&name)))
         };
