@@ -286,8 +286,7 @@ impl<B: Backlog> BacklogTask<B> {
         let Some((offset, (line, _))) = self.plan.first_key_value().map(|(offset, what)| (*offset, *what)) else {
             return;
         };
-        let cause = error.rdkafka_error_code().map(Cause::just_told);
-        let Some(cause) = cause.filter(|cause| self.repeats.are_certain(offset, cause)) else {
+        let Some(cause) = Cause::of(error).filter(|cause| self.repeats.are_certain(offset, cause)) else {
             return self.put_off(error);
         };
         error!(%topic, partition, offset, %cause, "a waiting call can't be read again: it is dead-lettered");

@@ -113,9 +113,9 @@ impl Prober {
                 None => {}
                 Some(Ok(_)) => return Ok(ProbeAnswer::Record),
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(ProbeAnswer::End),
-                Some(Err(error)) => match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::AutoOffsetReset) => return Ok(ProbeAnswer::End),
-                    Some(code) => return Ok(ProbeAnswer::Failed(Cause::just_told(code))),
+                Some(Err(error)) => match Cause::of(&error) {
+                    Some(Cause { code: RDKafkaErrorCode::AutoOffsetReset, .. }) => return Ok(ProbeAnswer::End),
+                    Some(cause) => return Ok(ProbeAnswer::Failed(cause)),
                     None => return Err(error),
                 },
             }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use rdkafka::error::RDKafkaErrorCode;
+use crate::kafka::{ErrorCode, KafkaError};
 
 thread_local! {
     /// The client's text of the last error that was reported in this thread.
@@ -19,7 +19,7 @@ pub(super) fn keep_reason(reason: &str) {
 /// Why an offset can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cause {
-    pub code: RDKafkaErrorCode,
+    pub code: ErrorCode,
     /// The client's text. It names an offset: that of the batch's first record, or the requested one.
     pub text: String,
 }
@@ -36,14 +36,16 @@ pub(super) enum About {
 }
 
 impl Cause {
-    /// The cause of an error that was just polled, with the text kept by [`keep_reason`].
-    pub(super) fn just_told(code: RDKafkaErrorCode) -> Self {
+    /// The cause of an error that was just polled, with the text kept by [`keep_reason`]. None if the error has no
+    /// code: then it is not about an offset.
+    pub(super) fn of(error: &KafkaError) -> Option<Self> {
+        let code = error.rdkafka_error_code()?;
         let text = REASON.take();
-        Self { code, text: if text.is_empty() { code.to_string() } else { text } }
+        Some(Self { code, text: if text.is_empty() { code.to_string() } else { text } })
     }
 
     pub(super) fn about(&self) -> About {
-        use RDKafkaErrorCode as Code;
+        use ErrorCode as Code;
         match self.code {
             Code::BadCompression | Code::BadMessage | Code::NotImplemented => About::Batch,
             Code::InvalidMessage
@@ -67,11 +69,11 @@ impl Cause {
 
     fn mend(&self) -> &'static str {
         match self.code {
-            RDKafkaErrorCode::BadCompression => {
+            ErrorCode::BadCompression => {
                 "the batch is corrupt, or larger than receive.message.max.bytes when decompressed: in that case raise \
                  the setting in [kafka.properties] and replay these offsets"
             }
-            RDKafkaErrorCode::MessageSizeTooLarge => {
+            ErrorCode::MessageSizeTooLarge => {
                 "raise receive.message.max.bytes in [kafka.properties] and replay these offsets"
             }
             _ => "the stored data is corrupt: have its source write it again",
@@ -91,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_client_names_an_offset_in_all_its_words() {
-        let offset = |text: &str| Cause { code: RDKafkaErrorCode::Unknown, text: text.to_owned() }.offset();
+        let offset = |text: &str| Cause { code: ErrorCode::Unknown, text: text.to_owned() }.offset();
         let words = [
             ("Decompression (codec 0x4) of message at 42 of 3012 bytes failed: Local: Invalid compressed data", 42),
             ("MessageSet at offset 7 (68 bytes) failed CRC32C check (original 0x0 != calculated 0x1)", 7),

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -14,7 +13,7 @@ use super::Unreadable;
 use super::probe::ProbeResult;
 use super::read_error::{About, Cause};
 use crate::id::Place;
-use crate::kafka::errors;
+use crate::kafka::{ErrorCode, errors};
 use crate::lifecycle::{Readiness, UnmetCondition};
 
 /// An error is permanent if it repeats this many times at one offset, during at least [`WAIT`].
@@ -52,7 +51,7 @@ struct ReadTrouble {
 
 /// Counts a repeated error at one offset, independent of a [`ReadState`].
 #[derive(Default)]
-pub(in crate::source) struct ErrorRepeats(Option<(i64, RDKafkaErrorCode, u32, Instant)>);
+pub(in crate::source) struct ErrorRepeats(Option<(i64, ErrorCode, u32, Instant)>);
 
 impl ErrorRepeats {
     /// Counts an error at an offset. True if it is certain that the error is about the data there and is permanent.

@@ -112,10 +112,10 @@ impl<C: ConsumerContext> RecordQueue<C> {
 impl<C: ConsumerContext> QueueState<C> {
     fn failed(&mut self, error: &KafkaError) {
         let (topic, partition) = (&self.book.topic, self.book.partition);
-        let Some(code) = error.rdkafka_error_code() else {
+        let Some(cause) = Cause::of(error) else {
             return warn!(%topic, partition, %error, "the client retries after a Kafka error");
         };
-        let step = self.standing.failed(Cause::just_told(code), Instant::now());
+        let step = self.standing.failed(cause, Instant::now());
         self.take(step);
     }
 

@@ -3,12 +3,12 @@ use super::*;
 const BAD_BATCH: &str =
     "Decompression (codec 0x4) of message at 42 of 3012 bytes failed: Local: Invalid compressed data";
 
-fn cause(code: RDKafkaErrorCode, text: &str) -> Cause {
+fn cause(code: ErrorCode, text: &str) -> Cause {
     Cause { code, text: text.to_owned() }
 }
 
 fn bad_batch() -> Cause {
-    cause(RDKafkaErrorCode::BadCompression, BAD_BATCH)
+    cause(ErrorCode::BadCompression, BAD_BATCH)
 }
 
 fn standing(next: Option<i64>) -> (ReadState, Readiness) {
@@ -61,7 +61,7 @@ fn reading_goes_on_inside_a_batch_where_it_was_committed() {
 fn what_the_client_passes_over_by_itself_is_told() {
     let (mut standing, _) = standing(Some(5));
     let now = Instant::now();
-    let crc = cause(RDKafkaErrorCode::BadMessage, "MessageSet at offset 5 (68 bytes) failed CRC32C check");
+    let crc = cause(ErrorCode::BadMessage, "MessageSet at offset 5 (68 bytes) failed CRC32C check");
     assert_eq!(standing.failed(crc, now), None);
     let unreadable = standing.record(8).unwrap();
     assert_eq!((unreadable.place.offset, unreadable.last), (5, 7));
@@ -72,8 +72,7 @@ fn what_the_client_passes_over_by_itself_is_told() {
 fn an_error_of_a_broker_passes_when_it_does() {
     let (mut standing, readiness) = standing(Some(5));
     let mut now = Instant::now();
-    let broker =
-        || cause(RDKafkaErrorCode::Unknown, "Fetch from broker 1 failed at offset 5 (leader epoch 0): Unknown");
+    let broker = || cause(ErrorCode::Unknown, "Fetch from broker 1 failed at offset 5 (leader epoch 0): Unknown");
     assert_eq!((standing.failed(broker(), now), standing.failed(broker(), now)), (None, None));
     assert_eq!(readiness.missing().len(), 1);
     now += 6 * SECOND;
