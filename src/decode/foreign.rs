@@ -19,16 +19,21 @@ pub(super) fn refuse(format: Format, input: &Input<'_>, text: &str, reason: &Inv
 
 fn shortened(reason: String) -> String {
     match reason.char_indices().nth(REASON_CHARS) {
-        // Keep the end, which holds the line and column.
         Some((cut, _)) => {
-            let position = reason
-                .rfind(" at line ")
-                .filter(|&position| position >= cut)
-                .map_or("", |position| &reason[position..]);
+            let position =
+                position_at_end(&reason).filter(|found| reason.len() - found.len() >= cut).unwrap_or_default();
             format!("{}…{position}", &reason[..cut])
         }
         None => reason,
     }
+}
+
+/// The line and column at the end of an error of serde_json. Quoted input may contain the same words.
+fn position_at_end(reason: &str) -> Option<&str> {
+    let position = &reason[reason.rfind(" at line ")?..];
+    let (line, column) = position.strip_prefix(" at line ")?.split_once(" column ")?;
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(line) && is_number(column)).then_some(position)
 }
 
 fn other_format(format: Format, input: &Input<'_>, record: &Row<'_>) -> Option<&'static str> {

@@ -124,6 +124,10 @@ fn a_long_reason_is_cut_and_keeps_its_place() {
     let record = format!(r#"{{"table":"t","operation":"insert","after":{{}},"time":"{}"}}"#, "x".repeat(100_000));
     let error = decoder(settings(Format::Outhook)).decode(&input(None, &record)).expect_err("no time").to_string();
     assert!(error.len() < 400 && error.ends_with("… at line 1 column 100054"), "{error}");
+    let quoted = format!("{} at line {}", "x".repeat(300), "y".repeat(100_000));
+    let record = format!(r#"{{"table":"t","operation":"{quoted}","after":{{}}}}"#);
+    let error = decoder(settings(Format::Outhook)).decode(&input(None, &record)).expect_err("no operation").to_string();
+    assert!(error.len() < 400 && error.ends_with("x…"), "{} bytes", error.len());
 }
 
 #[test]
