@@ -32,7 +32,7 @@ pub(super) struct Envelope<'a> {
 pub(super) fn read<'a>(text: &'a str, schemas: &mut SchemaCache) -> Result<RecordValue<'a>, serde_json::Error> {
     // A schema is several times as long as its row, and nearly always that of the record before.
     if let Some(payload) = schemas.payload(text)
-        && let Ok(Wrapped { envelope, schema: None }) = serde_json::from_str(payload)
+        && let Ok(envelope) = serde_json::from_str::<Option<Envelope<'a>>>(payload)
     {
         return Ok(RecordValue { envelope, has_schema: true });
     }

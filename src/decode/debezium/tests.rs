@@ -141,6 +141,18 @@ fn fields_that_the_source_did_not_send_are_told() {
     assert!(of(&format!(r#""op":"u","before":{{"id":1,"notes":"x"}},{after}"#)).is_empty());
 }
 
+/// The second record is read without its schema, which is known.
+#[test]
+fn a_payload_is_read_the_same_with_a_known_schema() {
+    for inner in [r#""payload":null"#, r#""payload":{"op":"d"}"#, r#""schema":{},"payload":null"#, r#""schema":1"#] {
+        let payload = mysql(&format!(r#""op":"c","after":{{"id":1}},{inner}"#));
+        let record = format!(r#"{{"schema":{{"type":"struct"}},"payload":{payload}}}"#);
+        let mut decoder = decoder(settings(Format::Debezium));
+        let first = format!("{:?}", change(&mut decoder, &input(KEY, &record)));
+        assert_eq!(format!("{:?}", change(&mut decoder, &input(KEY, &record))), first, "{inner}");
+    }
+}
+
 #[test]
 fn a_key_in_its_schema_is_the_same_key() {
     let delete = postgres(r#""op":"d","before":{"id":1,"total":0}"#);
