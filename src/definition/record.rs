@@ -7,7 +7,9 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{BadSecret, CannotOpen, Client, Event, HiddenText, Keyring, Secret, Table, TokenKey, Webhook};
+use super::{
+    BadSecret, CannotOpen, Client, Event, HiddenText, Keyring, Secret, Table, TokenKey, Webhook, without_secrets,
+};
 use crate::id::{AccountId, BadId, ClientId, EventId, TableId, WebhookId};
 
 /// Version of the shapes that this program writes and reads, in each value's `"v"`. It changes only when a record can
@@ -48,7 +50,8 @@ pub enum BadReason {
     Key,
     #[error("its key's id: {0}")]
     Id(#[from] BadId),
-    #[error("its value is not a valid definition: {0}")]
+    /// The reason quotes a text that is in the wrong place, and that may be a secret.
+    #[error("its value is not a valid definition: {}", without_secrets(&.0.to_string()))]
     Value(#[from] serde_json::Error),
     #[error("its value has no version: it must hold \"v\":{VERSION}")]
     NoVersion,

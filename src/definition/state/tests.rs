@@ -105,6 +105,7 @@ fn bad_records_are_named_with_their_reason_and_the_others_go_on() {
         ("webhook/hook02", &good, "holds the id hook01"),
         ("webhook/hook01", "", "EOF"),
         ("webhook/hook01", "[]", "expected an object with the version"),
+        ("webhook/hook01", r#"{"v":1,"urls":"whsec_a"}"#, r#"string "whsec_…", expected a sequence"#),
         ("webhook/hook01", "{}", "no version"),
         ("webhook/hook01", r#"{"v":2,"urls":{}}"#, "a newer program wrote it"),
         ("webhook/hook01", r#"{"v":1,"id":"hook01"}"#, "missing field"),
