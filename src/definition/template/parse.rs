@@ -150,7 +150,11 @@ fn number(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), Temp
     let start = cursor.at();
     let text = cursor.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
     if serde_json::from_str::<&serde_json::value::RawValue>(text).is_err() {
-        return Err(cursor.error_at(start, "a number as JSON writes it, such as -12.5e3", format!("`{text}`")));
+        return Err(cursor.error_at(
+            start,
+            "a number as JSON writes it, such as -12.5e3",
+            format!("`{}`", string::excerpt(text)),
+        ));
     }
     out.text(text);
     Ok(())

@@ -115,6 +115,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         ("[01]", "line 1, column 2: expected a number as JSON writes it, such as -12.5e3, found `01`"),
         ("[1.]", "found `1.`"),
+        (&format!("[{}]", "1.".repeat(100)), &format!("found `{}…`", "1.".repeat(20))),
         ("[-]", "found `-`"),
         (
             "{'é':'x",
