@@ -42,6 +42,9 @@ use crate::id::{Line, Place};
 use crate::receipt::Receipt;
 
 pub use self::callbacks::Fatal;
+// Public only for fuzz/: nothing else outside reads or writes the metadata of a commit.
+#[doc(hidden)]
+pub use self::completion::{CommitMetadata, Completion, Mark};
 pub use self::config::{Config, Subscription};
 pub use self::consumer::{Drained, Left, Source, StartError, clients};
 pub use self::reread::OF_MEMBERS;

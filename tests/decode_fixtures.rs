@@ -1,8 +1,14 @@
 //! Snapshots of the result for each line of the captured change messages in `tests/fixtures/debezium`: a row change,
 //! ignored with its kind, or rejected with its reason. That folder's README.md lists the statement behind each line.
+//!
+//! And the properties that the targets of `fuzz/` check, for each file in `fuzz/corpus`.
+
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -203,4 +209,47 @@ fn snapshot_rows_are_inserts_where_the_source_says_so() {
         }
     }
     insta::assert_snapshot!("snapshot_rows_as_inserts", told);
+}
+
+/// Max files of a corpus, and max bytes of a file: a corpus has hard cases, not everything that a run has found.
+const MAX_SEEDS: usize = 40;
+const MAX_SEED_BYTES: usize = 4096;
+
+/// Runs a property with each file of its target's corpus. A failure names the file.
+fn run_corpus(target: &str, property: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let entries = std::fs::read_dir(&folder).expect("each target has a corpus");
+    let paths: Vec<PathBuf> = entries.map(|entry| entry.expect("the folder can be read").path()).collect();
+    assert!((1..=MAX_SEEDS).contains(&paths.len()), "{} has {} files", folder.display(), paths.len());
+    let fails = |path: &&PathBuf| {
+        let bytes = std::fs::read(path).expect("a seed is a file");
+        bytes.len() > MAX_SEED_BYTES || catch_unwind(|| property(&bytes)).is_err()
+    };
+    let failed: Vec<&PathBuf> = paths.iter().filter(fails).collect();
+    assert!(failed.is_empty(), "too long, or the property does not hold: {failed:?}");
+}
+
+#[test]
+fn the_seeds_of_decode_keep_its_property() {
+    run_corpus("decode", fuzz::decode);
+}
+
+#[test]
+fn the_seeds_of_template_keep_its_property() {
+    run_corpus("template", fuzz::template);
+}
+
+#[test]
+fn the_seeds_of_completion_map_keep_its_property() {
+    run_corpus("completion_map", fuzz::completion_map);
+}
+
+#[test]
+fn the_seeds_of_definition_record_keep_its_property() {
+    run_corpus("definition_record", fuzz::definition_record);
+}
+
+#[test]
+fn the_seeds_of_stored_call_keep_its_property() {
+    run_corpus("stored_call", fuzz::stored_call);
 }
