@@ -1,14 +1,12 @@
 //! Decides what an API request changes in the definitions. Pure: each decision comes with the records that carry it
 //! out.
 
-mod webhook_request;
-
 use std::fmt;
 
-pub use super::edit::webhook_request::{EventWanted, WebhookRequest};
 use super::kept;
 use super::retained_text::RetainedText;
 use super::rules::{self, EventSlots, Policy, Seen, Violation};
+pub use super::shapes::{EventWanted, WebhookRequest};
 use super::{
     Client, DefinitionKey, DeliverySettings, Event, LogRecord, OldSecret, PendingDefinitions, Secret, Stamp, TokenKey,
     Usage, Webhook,
@@ -107,7 +105,7 @@ pub fn change_webhook(
     let before = webhook(draft, id, terms.account)?;
     rules::no_secret(wanted.secret.as_ref(), Some(&before.secret))?;
     if *wanted == (WebhookRequest { secret: wanted.secret.clone(), ..WebhookRequest::default() }) {
-        return Err(Violation::NothingGiven.into());
+        return Err(Violation::NothingGiven { keys: WebhookRequest::keys() }.into());
     }
     let (handling, kept) = handling(wanted, &before.handling);
     let mut webhook = Webhook { handling, ..before.clone() };
@@ -320,20 +318,7 @@ pub fn event<'d>(
 /// Merges the delivery settings of a request into the present ones. Also returns the secrets that stay because the
 /// request does not give them.
 fn handling(wanted: &WebhookRequest, before: &DeliverySettings) -> (DeliverySettings, Vec<RetainedText>) {
-    let mut handling = before.hidden();
-    set(&mut handling.timeout, &wanted.timeout);
-    set(&mut handling.retry, &wanted.retry_schedule);
-    if let Some(headers) = &wanted.headers {
-        handling.headers = headers.clone().unwrap_or_default();
-    }
-    set(&mut handling.authentication, &wanted.authentication);
-    set(&mut handling.tls, &wanted.tls);
-    if let Some(holds) = wanted.payload_secret {
-        handling.omit_secret = holds == Some(false);
-    }
-    if let Some(order) = wanted.order {
-        handling.order = order.unwrap_or_default();
-    }
+    let mut handling = DeliverySettings::from(wanted.settings_over(before.hidden().into()));
     let kept = handling.reveal(Some(before));
     (handling, kept)
 }

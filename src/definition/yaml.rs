@@ -3,7 +3,6 @@
 mod table;
 mod wrong;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
@@ -13,7 +12,8 @@ use serde_saphyr::{Location, Spanned};
 
 pub use self::table::{FieldEntry, TableEntry};
 pub use self::wrong::BadFile;
-use super::{Authentication, Definitions, Event, MessageOrder, Payload, Table, TlsSettings, Webhook};
+pub use super::shapes::{EventEntry, SecretText, WebhookEntry};
+use super::{Definitions, Event, Payload, Table, Webhook};
 use crate::id::AccountId;
 
 /// A file of webhooks with their events, and of declared tables.
@@ -23,74 +23,6 @@ pub struct DefinitionFile {
     pub webhooks: Vec<Spanned<WebhookEntry>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<Spanned<TableEntry>>,
-}
-
-/// A webhook in a file, identified by account and name. A setting that the file omits is reset to its default, except
-/// a secret, which is kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct WebhookEntry {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
-    pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    pub outgoing_urls: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub call_throttling: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<SecretText>,
-    /// In seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<u32>,
-    /// In seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_schedule: Option<Vec<u32>>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, SecretText>,
-    /// Its secret may be a reference, like a [`SecretText`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authentication: Option<Authentication>,
-    /// Its key may be a reference too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsSettings>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload_secret: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<MessageOrder>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<Spanned<EventEntry>>,
-}
-
-/// An event in a file, identified within its webhook by type, table and set of fields.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct EventEntry {
-    pub event_type: String,
-    pub object_name: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub object_fields: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub event_sources: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub custom_payload_fields: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub custom_payload_template: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-}
-
-/// A secret, or a [`SecretReference`](super::SecretReference) to one. Its `Debug` output hides the text.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SecretText(pub String);
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("whsec_…")
-    }
 }
 
 /// Prefix of top-level keys that Outhook ignores: users define anchors there that other parts of the file refer to.
@@ -175,7 +107,7 @@ impl DefinitionFile {
 
 impl WebhookEntry {
     fn of<'d>(webhook: &Webhook, events: impl Iterator<Item = &'d Event>, show_secret: bool) -> Self {
-        let handling = if show_secret { webhook.handling.clone() } else { webhook.handling.hidden() };
+        let settings = if show_secret { webhook.handling.clone() } else { webhook.handling.hidden() };
         Self {
             account: Some(webhook.account.as_str().to_owned()),
             name: webhook.name.clone(),
@@ -183,15 +115,9 @@ impl WebhookEntry {
             outgoing_urls: webhook.urls.clone(),
             call_throttling: webhook.call_throttling,
             secret: show_secret.then(|| SecretText(webhook.secret.expose().to_owned())),
-            timeout: handling.timeout,
-            retry_schedule: handling.retry,
-            headers: handling.headers.into_iter().map(|(name, value)| (name, SecretText(value.0))).collect(),
-            authentication: handling.authentication,
-            tls: handling.tls,
-            payload_secret: handling.omit_secret.then_some(false),
-            order: Some(handling.order).filter(|order| !order.is_none()),
             enabled: (!webhook.enabled).then_some(false),
             events: events.map(EventEntry::of).map(nowhere).collect(),
+            ..Self::with_settings(settings.into())
         }
     }
 }

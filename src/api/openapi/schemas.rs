@@ -9,6 +9,7 @@ use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{AdditionalProperties, Array, ArrayItems, SchemaType};
 use utoipa::openapi::{Content, Object, ObjectBuilder, OneOf, OneOfBuilder, Ref, RefOr, Response, Schema, Type};
 
+use crate::definition::CallSettings;
 use crate::definition::rules::MAX_URL;
 use crate::vocabulary::{EventSource, Operation};
 
@@ -38,7 +39,7 @@ pub(super) fn refine(schemas: &mut Schemas) {
         changed.properties.shift_remove("Secret");
     }
     // These were referenced only by schemas that have their fields inlined now.
-    schemas.retain(|name, _| !matches!(name.as_str(), "Counts" | "EndpointState"));
+    schemas.retain(|name, _| !matches!(name.as_str(), "Counts" | "EndpointState" | "WebhookHead"));
     name_words(schemas);
     let change = change_of(schemas);
     if let Some(RefOr::T(Schema::Object(creation))) = schemas.get_mut(CREATION) {
@@ -137,17 +138,14 @@ fn field<'s>(schemas: &'s mut Schemas, schema: &str, field: &str) -> Option<&'s 
     }
 }
 
-/// Fields that null resets to the default; that is a change too.
-const RESET_BY_NULL: [&str; 7] =
-    ["Timeout", "RetrySchedule", "Headers", "Authentication", "Tls", "PayloadSecret", "Order"];
-
-/// Schema of a change: the fields of a creation, at least one of them. Null counts only for [`RESET_BY_NULL`].
+/// Schema of a change: the fields of a creation, at least one of them. Null counts only for call settings: it resets
+/// them to the default, which is a change too.
 fn change_of(schemas: &Schemas) -> Object {
     let mut change = schemas.get(CREATION).and_then(|creation| flat(schemas, creation)).unwrap_or_default();
     let any: Vec<_> = change
         .properties
         .iter()
-        .map(|(name, _)| match RESET_BY_NULL.contains(&name.as_str()) {
+        .map(|(name, _)| match CallSettings::KEYS.contains(&name.as_str()) {
             true => json!({"required": [name]}),
             false => json!({"required": [name], "properties": {name: {"not": {"type": "null"}}}}),
         })

@@ -1,12 +1,10 @@
 //! Webhooks and events as the API returns them: keys and their order as CONTRACT and the seed page have them.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::definition::rules::DefinitionLimits;
-use crate::definition::{Authentication, DeliverySettings, Event, MessageOrder, Payload, TlsSettings, Webhook};
+use crate::definition::{CallSettings, Event, Payload, Webhook};
 
 /// Counts for an event, or for all events of a webhook, over the last 30 days.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -50,38 +48,10 @@ impl Status {
     }
 }
 
-/// Our extensions: the call settings of a webhook. A field is present only if it is set.
+/// The first fields of a webhook.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct HandlingShown {
-    /// Max duration of an attempt, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout: Option<u32>,
-    /// The wait before each retry, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_schedule: Option<Vec<u32>>,
-    /// Headers of each request, with hidden values.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(required = false)]
-    headers: BTreeMap<String, String>,
-    /// The Authorization header, with its secret hidden.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authentication: Option<Authentication>,
-    /// TLS settings of the webhook, with the key hidden.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tls: Option<TlsSettings>,
-    /// False if the default payload omits the secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload_secret: Option<bool>,
-    /// The order in which messages are sent, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    order: Option<MessageOrder>,
-}
-
-/// A new webhook, with its secret.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct WebhookCreated {
+pub(super) struct WebhookHead {
     #[schema(pattern = "^[a-z0-9]{6}$", example = "3f0zq9")]
     id: String,
     name: String,
@@ -91,6 +61,14 @@ pub(super) struct WebhookCreated {
     /// Max calls a second over the whole group. Without a throttle of the webhook: the maximum that is allowed here.
     #[schema(value_type = i64, minimum = 1, maximum = 4_294_967_295_i64)]
     call_throttling: u32,
+}
+
+/// A new webhook, with its secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct WebhookCreated {
+    #[serde(flatten)]
+    head: WebhookHead,
     /// Receivers verify signatures with it. No later answer shows it.
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwzDR3f3d4zvg=")]
     secret: String,
@@ -98,7 +76,7 @@ pub(super) struct WebhookCreated {
     date_created: String,
     created_by: String,
     #[serde(flatten)]
-    handling: HandlingShown,
+    settings: CallSettings,
 }
 
 /// A webhook.
@@ -106,15 +84,8 @@ pub(super) struct WebhookCreated {
 #[serde(rename_all = "PascalCase")]
 #[schema(as = WebhookChanged)]
 pub(super) struct WebhookShown {
-    #[schema(pattern = "^[a-z0-9]{6}$", example = "3f0zq9")]
-    id: String,
-    name: String,
-    #[schema(required)]
-    description: Option<String>,
-    outgoing_urls: Vec<String>,
-    /// Max calls a second over the whole group. Without a throttle of the webhook: the maximum that is allowed here.
-    #[schema(value_type = i64, minimum = 1, maximum = 4_294_967_295_i64)]
-    call_throttling: u32,
+    #[serde(flatten)]
+    head: WebhookHead,
     /// Only for legacy clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -134,7 +105,7 @@ pub(super) struct WebhookShown {
     #[schema(required)]
     modified_by: Option<String>,
     #[serde(flatten)]
-    handling: HandlingShown,
+    settings: CallSettings,
 }
 
 /// A webhook with its counts.
@@ -212,33 +183,26 @@ pub(super) struct EventRead {
     version: u32,
 }
 
-impl WebhookCreated {
-    pub fn of(webhook: Webhook, limits: &DefinitionLimits) -> Self {
+impl WebhookHead {
+    fn of(webhook: &Webhook, limits: &DefinitionLimits) -> Self {
         Self {
             id: webhook.id.to_string(),
-            secret: webhook.secret.expose().to_owned(),
-            name: webhook.name,
-            description: webhook.description,
-            outgoing_urls: webhook.urls,
+            name: webhook.name.clone(),
+            description: webhook.description.clone(),
+            outgoing_urls: webhook.urls.clone(),
             call_throttling: webhook.call_throttling.unwrap_or(limits.call_throttling),
-            date_created: webhook.created.at,
-            created_by: webhook.created.by,
-            handling: HandlingShown::of(&webhook.handling),
         }
     }
 }
 
-impl HandlingShown {
-    fn of(handling: &DeliverySettings) -> Self {
-        let DeliverySettings { timeout, retry, headers, authentication, tls, omit_secret, order } = handling.hidden();
+impl WebhookCreated {
+    pub fn of(webhook: Webhook, limits: &DefinitionLimits) -> Self {
         Self {
-            timeout,
-            retry_schedule: retry,
-            headers: headers.into_iter().map(|(name, value)| (name, value.0)).collect(),
-            authentication,
-            tls,
-            payload_secret: omit_secret.then_some(false),
-            order: Some(order).filter(|order| !order.is_none()),
+            head: WebhookHead::of(&webhook, limits),
+            secret: webhook.secret.expose().to_owned(),
+            settings: webhook.handling.hidden().into(),
+            date_created: webhook.created.at,
+            created_by: webhook.created.by,
         }
     }
 }
@@ -247,22 +211,17 @@ impl WebhookShown {
     pub fn of<'e>(webhook: &Webhook, mut events: impl Iterator<Item = &'e Event>, limits: &DefinitionLimits) -> Self {
         let first = events.next();
         let any = first.is_none_or(|first| first.enabled || events.any(|event| event.enabled));
-        let webhook = webhook.clone();
-        let modified = webhook.modified.map(|stamp| (stamp.at, stamp.by)).unzip();
+        let (last_modified, modified_by) = webhook.modified.clone().map(|stamp| (stamp.at, stamp.by)).unzip();
         Self {
-            id: webhook.id.to_string(),
-            name: webhook.name,
-            description: webhook.description,
-            outgoing_urls: webhook.urls,
-            call_throttling: webhook.call_throttling.unwrap_or(limits.call_throttling),
+            head: WebhookHead::of(webhook, limits),
             secret: None,
             status: Status::of(webhook.enabled && any),
-            stopped_because: webhook.stopped,
-            date_created: webhook.created.at,
-            created_by: webhook.created.by,
-            last_modified: modified.0,
-            modified_by: modified.1,
-            handling: HandlingShown::of(&webhook.handling),
+            stopped_because: webhook.stopped.clone(),
+            date_created: webhook.created.at.clone(),
+            created_by: webhook.created.by.clone(),
+            last_modified,
+            modified_by,
+            settings: webhook.handling.hidden().into(),
         }
     }
 }

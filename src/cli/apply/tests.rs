@@ -109,7 +109,7 @@ fn a_webhooks_own_settings_are_shown_without_what_is_secret() {
     assert!(created.contains(lines), "{created}");
     let changed = file(
         "  Headers: {X-Key: s3cret, X-Other: s3cret}\n  Authentication: {Bearer: {Token: s3cret-2}}\n  \
-         PayloadSecret: false",
+         PayloadSecret: false\n  Order: rowkey",
     );
     assert_eq!(
         report(&plan_of(&definitions, &changed, false), true, false, false),
@@ -119,6 +119,7 @@ fn a_webhooks_own_settings_are_shown_without_what_is_secret() {
          -   Headers: {\"X-Key\":\"…\"}\n\
          +   Headers: {\"X-Key\":\"…\",\"X-Other\":\"…\"}\n\
          +   PayloadSecret: false\n\
+         +   Order: RowKey\n\
          ~   Authentication: changed\n\
          would be applied: 0 created, 1 changed, 0 deleted\n"
     );

@@ -12,8 +12,7 @@ use crate::definition::retained_text::RetainedText;
 use crate::definition::rules::{self, EventSlots};
 use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
 use crate::definition::{
-    BadSecret, Definitions, DeliverySettings, Event, HiddenText, PendingDefinitions, Secret, SecretReference, Table,
-    Webhook,
+    BadSecret, Definitions, DeliverySettings, Event, PendingDefinitions, Secret, SecretReference, Table, Webhook,
 };
 use crate::id::{AccountId, EventId, TableId, WebhookId};
 use crate::vocabulary::Operation;
@@ -136,16 +135,7 @@ impl<'p> Planner<'p> {
         entry: &WebhookEntry,
         before: Option<&Webhook>,
     ) -> Result<(DeliverySettings, Vec<RetainedText>), ProblemReason> {
-        let header = |(name, text): (&String, &SecretText)| (name.clone(), HiddenText(text.0.clone()));
-        let mut handling = DeliverySettings {
-            timeout: entry.timeout,
-            retry: entry.retry_schedule.clone(),
-            headers: entry.headers.iter().map(header).collect(),
-            authentication: entry.authentication.clone(),
-            tls: entry.tls.clone(),
-            omit_secret: entry.payload_secret == Some(false),
-            order: entry.order.unwrap_or_default(),
-        };
+        let mut handling = DeliverySettings::from(entry.settings());
         for (field, secret) in handling.secrets_mut() {
             secret.0 = self.resolved(field, &secret.0)?;
         }

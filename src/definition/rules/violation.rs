@@ -32,11 +32,8 @@ pub enum Violation {
          (limits.call_throttling in the configuration)"
     )]
     Calls { calls: i64, most: u32 },
-    #[error(
-        "nothing to change: send at least one of Name, Description, OutgoingUrls, CallThrottling, Enabled, \
-         Timeout, RetrySchedule, Headers, Authentication, Tls, PayloadSecret, Order"
-    )]
-    NothingGiven,
+    #[error("nothing to change: send at least one of {keys}")]
+    NothingGiven { keys: String },
     #[error("Enabled is false, but a new webhook has no events yet: create its events with Enabled false")]
     NothingToDisable,
     #[error("the definition has {bytes} bytes as JSON, and at most {MAX_RECORD} are allowed: make it smaller")]

@@ -34,6 +34,7 @@ fn errors_say_where_and_what_and_show_no_secret() {
         ("Webhooks:\n- Name: A\n  Secret: [whsec_abc]\n", "line 3", "Webhooks[0].Secret must be a text"),
         ("Webhooks:\n- Name: A\n  Secret: {whsec_abc: 1}\n", "line 3", "Webhooks[0].Secret must be a text"),
         ("Webhooks:\n- Name: A\n  Headers: abc\n", "line 3", "Webhooks[0].Headers must be a section with keys"),
+        ("Webhooks:\n- Name: A\n  Headers:\n", "line 3", "Webhooks[0].Headers must be a section with keys"),
         ("Webhooks:\n- Name: A\n  Headers: {X-Key: [abc]}\n", "line 3", "Webhooks[0].Headers.X-Key must be a text"),
         (
             "Webhooks:\n- Name: A\n  Authentication: abc\n",

@@ -1,36 +1,25 @@
 //! A webhook's own settings in a plan, without their secrets.
 
-use serde::Serialize;
-
 use super::Field;
-use crate::definition::DeliverySettings;
+use crate::definition::{CallSettings, DeliverySettings};
 
 pub(super) fn fields(handling: &DeliverySettings) -> Vec<Field> {
-    let shown = handling.hidden();
-    vec![
-        ("Timeout", shown.timeout.map(|seconds| seconds.to_string())),
-        ("RetrySchedule", shown.retry.map(|waits| format!("{waits:?}"))),
-        ("Headers", (!shown.headers.is_empty()).then(|| text(&shown.headers))),
-        ("Authentication", shown.authentication.as_ref().map(text)),
-        ("Tls", shown.tls.as_ref().map(text)),
-        ("PayloadSecret", shown.omit_secret.then(|| "false".to_owned())),
-    ]
+    let values = CallSettings::from(handling.hidden()).values();
+    // Shows a list with blanks after its commas, and a word without quotes.
+    let text = |json: String| match json.starts_with('[') {
+        true => json.replace(',', ", "),
+        false => json.trim_matches('"').to_owned(),
+    };
+    CallSettings::KEYS.iter().copied().zip(values.into_iter().map(|value| value.map(text))).collect()
 }
 
 /// Names of fields of which only the secret part differs, which [`fields`] does not show.
 pub(super) fn with_other_secrets(before: &DeliverySettings, after: &DeliverySettings) -> Vec<&'static str> {
-    let (shown_before, shown_after) = (before.hidden(), after.hidden());
-    let differ = [
-        ("Headers", before.headers != after.headers && shown_before.headers == shown_after.headers),
-        (
-            "Authentication",
-            before.authentication != after.authentication && shown_before.authentication == shown_after.authentication,
-        ),
-        ("Tls", before.tls != after.tls && shown_before.tls == shown_after.tls),
-    ];
-    differ.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
-}
-
-fn text(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("names and texts are JSON")
+    let differ = |before: &DeliverySettings, after: &DeliverySettings| {
+        let values = |settings: &DeliverySettings| CallSettings::from(settings.clone()).values();
+        values(before).into_iter().zip(values(after)).map(|(before, after)| before != after).collect::<Vec<_>>()
+    };
+    let (whole, shown) = (differ(before, after), differ(&before.hidden(), &after.hidden()));
+    let keys = CallSettings::KEYS.iter().copied().zip(whole.into_iter().zip(shown));
+    keys.filter_map(|(key, (whole, shown))| (whole && !shown).then_some(key)).collect()
 }
