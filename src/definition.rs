@@ -3,7 +3,6 @@
 
 pub mod authentication;
 mod client;
-mod compiled_tls;
 pub mod delivery_settings;
 pub mod edit;
 mod endpoint;
@@ -18,7 +17,6 @@ mod pending;
 pub mod plan;
 mod record;
 mod reference;
-mod retained_text;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -35,7 +33,6 @@ pub mod yaml;
 
 pub use self::authentication::Authentication;
 pub use self::client::{Client, TokenKey};
-pub use self::compiled_tls::CompiledTls;
 pub use self::delivery_settings::{DeliverySettings, MAX_HEADER};
 pub use self::endpoint::{BadUrl, Endpoint};
 pub use self::event::{Event, Payload};
@@ -51,6 +48,6 @@ pub use self::secret_text::without_secrets;
 pub use self::shapes::CallSettings;
 pub use self::state::{Applied, Changes, Definitions, TableKey};
 pub use self::table::{Table, TableField};
-pub use self::tls::{AuthoritiesError, TlsSettings, authorities};
+pub use self::tls::{AuthoritiesError, CompiledTls, TlsSettings, authorities};
 pub use self::usage::Usage;
 pub use self::webhook::{OldSecret, Stamp, Webhook};

@@ -25,8 +25,8 @@ use super::Api;
 use super::error::ApiError;
 use super::oauth::Caller;
 use crate::catalogue::Catalogue;
-use crate::definition::edit::{Decision, RequestContext};
-use crate::definition::{PendingDefinitions, Stamp};
+use crate::definition::edit::{self, Decision, RequestContext};
+use crate::definition::{PendingDefinitions, Stamp, Webhook};
 use crate::id::{AccountId, EventId};
 use crate::stats::{Stats, Totals};
 
@@ -86,6 +86,12 @@ impl Api {
             )
         });
         Ok(written.await?)
+    }
+
+    /// A webhook of the caller's account.
+    fn webhook(&self, id: &str, caller: &Caller) -> Result<Webhook, ApiError> {
+        let found = |draft: PendingDefinitions<'_>| edit::webhook(&draft, id, &caller.account).cloned();
+        Ok(self.store.with(|definitions| found(PendingDefinitions::on(definitions)))?)
     }
 
     /// Waits up to [`FIELDS_KNOWN`] for the catalogue of seen fields. If the stats topic can't be read, the catalogue

@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::authentication::Authentication;
-use super::hidden::{HIDDEN, HiddenText};
+use super::hidden::{HIDDEN, HiddenText, RetainedText};
 use super::order::MessageOrder;
-use super::retained_text::RetainedText;
 use super::rules::Violation;
 use super::tls::TlsSettings;
 

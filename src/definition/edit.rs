@@ -3,8 +3,8 @@
 
 use std::fmt;
 
+use super::hidden::RetainedText;
 use super::kept;
-use super::retained_text::RetainedText;
 use super::rules::{self, EventSlots, Policy, Seen, Violation};
 pub use super::shapes::{EventWanted, WebhookRequest};
 use super::{
@@ -70,13 +70,13 @@ pub fn create_webhook(
     rules::no_secret(wanted.secret.as_ref(), None)?;
     let missing = |field| Violation::Missing { field };
     let webhook = Webhook {
-        id: free(terms, WebhookId::from_random, |id| draft.webhook(id).is_none()),
+        id: unused_id(terms.random, WebhookId::from_random, |id| draft.webhook(id).is_none()),
         account: terms.account.clone(),
         name: wanted.name.clone().ok_or(missing("Name"))?,
         description: wanted.description.clone(),
         urls: wanted.outgoing_urls.clone().ok_or(missing("OutgoingUrls"))?,
         call_throttling: call_throttling(wanted, terms)?.flatten(),
-        secret: Secret::from_random(bytes(terms)),
+        secret: Secret::from_random(random_bytes(terms.random)),
         old_secret: None,
         handling: handling(wanted, &DeliverySettings::default()).0,
         enabled: true,
@@ -125,12 +125,12 @@ pub fn change_webhook(
     kept::check(&kept, before, &webhook)?;
     rules::unique_name(&webhook, draft)?;
     terms.policy.limits.check(draft, terms.account, Some(Usage::of_webhook(before)), Usage::of_webhook(&webhook))?;
-    touch(&mut webhook.version, &mut webhook.modified, terms.stamp);
+    terms.stamp.touch(&mut webhook.version, &mut webhook.modified);
     let mut records = vec![fitting(LogRecord::webhook(&webhook))?];
     for event in draft.events_of(webhook.id) {
         if let Some(enabled) = wanted.enabled.filter(|enabled| *enabled != event.enabled) {
             let mut event = Event { enabled, ..event.clone() };
-            touch(&mut event.version, &mut event.modified, terms.stamp);
+            terms.stamp.touch(&mut event.version, &mut event.modified);
             records.push(LogRecord::event(&event));
         }
     }
@@ -151,7 +151,7 @@ pub fn stop_webhook(
         return Vec::new();
     };
     let mut webhook = Webhook { enabled: false, stopped: Some(cause.to_owned()), ..webhook.clone() };
-    touch(&mut webhook.version, &mut webhook.modified, stamp);
+    stamp.touch(&mut webhook.version, &mut webhook.modified);
     vec![LogRecord::webhook(&webhook)]
 }
 
@@ -181,9 +181,9 @@ pub fn regenerate_secret(
     if until.is_some() && webhook.old_secret.as_ref().is_some_and(|old| now < old.until) {
         return Err(Violation::OldSecretStillGood.into());
     }
-    let old = std::mem::replace(&mut webhook.secret, Secret::from_random(bytes(terms)));
+    let old = std::mem::replace(&mut webhook.secret, Secret::from_random(random_bytes(terms.random)));
     webhook.old_secret = until.map(|until| OldSecret { secret: old, until });
-    touch(&mut webhook.version, &mut webhook.modified, terms.stamp);
+    terms.stamp.touch(&mut webhook.version, &mut webhook.modified);
     Ok((vec![LogRecord::webhook(&webhook)], webhook))
 }
 
@@ -198,7 +198,7 @@ pub fn create_event(
     terms: &RequestContext<'_>,
 ) -> Decision<Event> {
     let webhook = webhook(draft, in_webhook, terms.account)?.id;
-    let id = free(terms, EventId::from_random, |id| draft.event(id).is_none());
+    let id = unused_id(terms.random, EventId::from_random, |id| draft.event(id).is_none());
     let event = checked(draft, wanted_event(id, webhook, wanted, terms.stamp)?, None, terms)?;
     terms.policy.limits.check_events_of_webhook(draft.events_of(webhook).count())?;
     terms.policy.limits.check(draft, terms.account, None, Usage::of_event(&event))?;
@@ -218,7 +218,7 @@ pub fn replace_event(
     let before = event(draft, (in_webhook, id), terms.account)?;
     let mut after = wanted_event(before.id, before.webhook, wanted, &before.created)?;
     after.version = before.version;
-    touch(&mut after.version, &mut after.modified, terms.stamp);
+    terms.stamp.touch(&mut after.version, &mut after.modified);
     let after = checked(draft, after, Some(before), terms)?;
     terms.policy.limits.check(draft, terms.account, Some(Usage::of_event(before)), Usage::of_event(&after))?;
     Ok((vec![fitting(LogRecord::event(&after))?], after))
@@ -241,12 +241,12 @@ pub fn create_client(
     legacy: bool,
     terms: &RequestContext<'_>,
 ) -> (Vec<LogRecord>, (Client, String)) {
-    let id = free(terms, ClientId::from_random, |id| draft.client(id).is_none());
+    let id = unused_id(terms.random, ClientId::from_random, |id| draft.client(id).is_none());
     let (account, created) = (terms.account.clone(), terms.stamp.clone());
-    let made = Client::new(id, account, name.to_owned(), legacy, created.clone(), bytes(terms));
+    let made = Client::new(id, account, name.to_owned(), legacy, created.clone(), random_bytes(terms.random));
     let mut records = vec![LogRecord::client(&made.0)];
     if draft.token_key().is_none() {
-        records.push(LogRecord::token_key(&TokenKey { key: Secret::from_random(bytes(terms)), created }));
+        records.push(LogRecord::token_key(&TokenKey { key: Secret::from_random(random_bytes(terms.random)), created }));
     }
     (records, made)
 }
@@ -370,22 +370,22 @@ fn checked(
 }
 
 /// A random id that is not in use.
-fn free<Id: Copy, const N: usize>(
-    terms: &RequestContext<'_>,
+pub(super) fn unused_id<Id: Copy, const N: usize>(
+    random: &dyn Fn(&mut [u8]),
     id: fn([u8; N]) -> Id,
-    is_free: impl Fn(Id) -> bool,
+    mut is_unused: impl FnMut(Id) -> bool,
 ) -> Id {
     loop {
-        let id = id(bytes(terms));
-        if is_free(id) {
+        let id = id(random_bytes(random));
+        if is_unused(id) {
             return id;
         }
     }
 }
 
-fn bytes<const N: usize>(terms: &RequestContext<'_>) -> [u8; N] {
+pub(super) fn random_bytes<const N: usize>(random: &dyn Fn(&mut [u8])) -> [u8; N] {
     let mut bytes = [0; N];
-    (terms.random)(&mut bytes);
+    random(&mut bytes);
     bytes
 }
 
@@ -393,11 +393,6 @@ fn set<T: Clone>(field: &mut T, wanted: &Option<T>) {
     if let Some(wanted) = wanted {
         field.clone_from(wanted);
     }
-}
-
-fn touch(version: &mut u32, modified: &mut Option<Stamp>, stamp: &Stamp) {
-    *version += 1;
-    *modified = Some(stamp.clone());
 }
 
 #[cfg(test)]

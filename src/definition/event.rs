@@ -51,6 +51,15 @@ impl Payload {
     pub fn is_default(&self) -> bool {
         matches!(self, Payload::Default)
     }
+
+    /// The fields or the template, as CustomPayloadFields and CustomPayloadTemplate have them.
+    pub fn parts(self) -> (Option<Vec<String>>, Option<String>) {
+        match self {
+            Payload::Default => (None, None),
+            Payload::Fields(fields) => (Some(fields), None),
+            Payload::Template(template) => (None, Some(template)),
+        }
+    }
 }
 
 mod operation_as_event_type {

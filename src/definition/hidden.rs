@@ -1,4 +1,5 @@
-//! Texts that are stored like secrets and never shown: header values, passwords, tokens, keys.
+//! Texts that are stored like secrets and never shown: header values, passwords, tokens, keys. A change that does not
+//! give such a text retains it.
 
 use std::fmt;
 
@@ -45,5 +46,31 @@ impl HiddenText {
 impl fmt::Debug for HiddenText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HIDDEN)
+    }
+}
+
+/// A secret that stays because the change does not give it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RetainedText {
+    /// The value of this header.
+    Header(String),
+    /// The credential in this field of Authentication.
+    Credential(&'static str),
+    ClientKey,
+}
+
+impl RetainedText {
+    /// Whether it goes to the token URL too.
+    pub(super) fn is_for_tokens(&self) -> bool {
+        !matches!(self, RetainedText::Header(_))
+    }
+
+    /// Its name in a refusal.
+    pub(super) fn name(&self) -> String {
+        match self {
+            RetainedText::Header(name) => format!("The value of {name:?} in Headers"),
+            RetainedText::Credential(field) => (*field).to_owned(),
+            RetainedText::ClientKey => "Tls.ClientKey".to_owned(),
+        }
     }
 }

@@ -1,7 +1,21 @@
-//! References to secrets that are stored elsewhere: `${NAME}` for an environment variable, `${file:/path}` for a
-//! file.
+//! Secrets in definition files: a text, or a reference to where the secret is stored, `${NAME}` for an environment
+//! variable or `${file:/path}` for a file.
 
+use std::fmt;
 use std::io;
+
+use serde::{Deserialize, Serialize};
+
+/// A secret, or a [`SecretReference`] to one. Its `Debug` output hides the text.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(pub String);
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("whsec_…")
+    }
+}
 
 /// Where a secret is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,26 +3,25 @@
 //! [`webhook`], [`event`] and [`table()`] check a definition alone. [`unique_name`] and [`EventSlots`] check it
 //! against others. Each refusal names the request field as users write it, the value, and the fix.
 
-mod destinations;
 mod fields;
 mod limits;
 mod sizes;
-mod table;
 mod violation;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-pub use self::destinations::destinations;
 pub use self::fields::{Seen, UnknownTables, known_fields, unknown_table};
 pub use self::limits::DefinitionLimits;
 pub use self::sizes::{
     MAX_DESCRIPTION, MAX_FIELDS, MAX_FIELDS_BYTES, MAX_NAME, MAX_RECORD, MAX_TEMPLATE, MAX_URL, MAX_URLS,
 };
-pub use self::table::{table, table_field};
 pub use self::violation::Violation;
+use super::authentication::TOKEN_URL;
 use super::guard::Guard;
 use super::template::Template;
-use super::{Endpoint, Event, HiddenText, Payload, PendingDefinitions, Secret, Webhook};
+use super::{
+    Authentication, Endpoint, Event, HiddenText, Payload, PendingDefinitions, Secret, Table, TableField, Webhook,
+};
 use crate::id::EventId;
 use crate::vocabulary::{EventSource, Operation};
 
@@ -107,6 +106,22 @@ pub fn webhook(webhook: &Webhook, policy: &Policy) -> Result<(), Violation> {
     webhook.handling.check(policy.allow_http)
 }
 
+/// Checks that no URL names an address that would never be dialled. Only for URLs that are being written: an existing
+/// webhook can still be changed and disabled after the configuration has become stricter.
+///
+/// # Errors
+/// [`Violation::Address`].
+pub fn destinations(webhook: &Webhook, policy: &Policy) -> Result<(), Violation> {
+    let urls = webhook.urls.iter().map(|url| ("OutgoingUrls", url.as_str()));
+    let token_url = webhook.handling.authentication.as_ref().and_then(Authentication::token_url);
+    for (field, url) in urls.chain(token_url.map(|url| (TOKEN_URL, url))) {
+        let host = Endpoint::parse(url)?.host;
+        let check = policy.addresses.check_host(&host);
+        check.map_err(|refused| Violation::Address { field, url: url.to_owned(), refused })?;
+    }
+    Ok(())
+}
+
 /// Checks that no other webhook of the account has the name.
 ///
 /// # Errors
@@ -143,6 +158,32 @@ pub fn event(event: &Event) -> Result<(), Violation> {
             Ok(())
         }
     }
+}
+
+/// Checks a declared table. [`table_field`] checks each of its fields before.
+///
+/// # Errors
+/// The first rule that the table breaks.
+pub fn table(table: &Table) -> Result<(), Violation> {
+    name("Account", table.account.as_str())?;
+    name("Name", &table.name)?;
+    at_most("Fields", table.fields.len(), MAX_FIELDS, "fields")?;
+    let bytes = |field: &TableField| {
+        let texts = [field.label.as_deref(), field.description.as_deref()];
+        field.name.len() + texts.into_iter().flatten().map(str::len).sum::<usize>()
+    };
+    at_most("Fields", table.fields.iter().map(bytes).sum(), MAX_FIELDS_BYTES, "bytes of names, labels and descriptions")
+}
+
+/// Checks one field of a declared table.
+///
+/// # Errors
+/// The first rule that the field breaks.
+pub fn table_field(field: &TableField) -> Result<(), Violation> {
+    name("Name", &field.name)?;
+    let characters = |text: &Option<String>| text.as_deref().map_or(0, |text| text.chars().count());
+    at_most("Label", characters(&field.label), MAX_NAME, "characters")?;
+    at_most("Description", characters(&field.description), MAX_DESCRIPTION, "characters")
 }
 
 /// The slots of a webhook for events: on each table one insert event, one delete event, and either one update event

@@ -1,12 +1,12 @@
 //! Webhooks and events as users write and read them: in requests, in files and in answers.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_saphyr::Spanned;
 use utoipa::ToSchema;
 
+use super::reference::SecretText;
 use super::{Authentication, DeliverySettings, HiddenText, MessageOrder, TlsSettings};
 
 /// Defines the shapes of a webhook from one table of its call settings. A row has the documentation of a setting in
@@ -207,17 +207,6 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Res
 /// Refuses null: a key without a value may be a mistake in the indentation of what follows.
 fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
-}
-
-/// A secret, or a [`SecretReference`](super::SecretReference) to one. Its `Debug` output hides the text.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SecretText(pub String);
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("whsec_…")
-    }
 }
 
 /// An event in a request. A change replaces the whole event.

@@ -87,6 +87,12 @@ impl Stamp {
     pub fn new(at: Timestamp, by: impl Into<String>) -> Self {
         Self { at: at.strftime("%Y-%m-%dT%H:%M:%S.%7fZ").to_string(), by: by.into() }
     }
+
+    /// Marks a change of a definition: the next version, and when it was modified.
+    pub(super) fn touch(&self, version: &mut u32, modified: &mut Option<Stamp>) {
+        *version += 1;
+        *modified = Some(self.clone());
+    }
 }
 
 /// Default of a field that is true unless given.

@@ -12,8 +12,9 @@ use serde_saphyr::{Location, Spanned};
 
 pub use self::table::{FieldEntry, TableEntry};
 pub use self::wrong::BadFile;
-pub use super::shapes::{EventEntry, SecretText, WebhookEntry};
-use super::{Definitions, Event, Payload, Table, Webhook};
+pub use super::reference::SecretText;
+pub use super::shapes::{EventEntry, WebhookEntry};
+use super::{Definitions, Event, Table, Webhook};
 use crate::id::AccountId;
 
 /// A file of webhooks with their events, and of declared tables.
@@ -124,11 +125,7 @@ impl WebhookEntry {
 
 impl EventEntry {
     fn of(event: &Event) -> Self {
-        let (fields, template) = match &event.payload {
-            Payload::Default => (None, None),
-            Payload::Fields(fields) => (Some(fields.clone()), None),
-            Payload::Template(template) => (None, Some(template.clone())),
-        };
+        let (fields, template) = event.payload.clone().parts();
         Self {
             event_type: event.operation.event_type().to_owned(),
             object_name: event.object_name.clone(),

@@ -16,8 +16,6 @@ use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::query::{Query, limit, parsed, time};
 use crate::dead_letters::{LetterFilter, LetterId};
-use crate::definition::{PendingDefinitions, edit};
-use crate::id::WebhookId;
 use crate::kafka::topic_reader::{Bounds, TopicCursor};
 use crate::redelivery::RedriveMarkers;
 
@@ -82,7 +80,7 @@ pub(super) async fn list(
     Path(webhook): Path<String>,
     Query(query): Query<LettersQuery>,
 ) -> Result<Json<LettersPage>, ApiError> {
-    let webhook = api.webhook_id(&webhook, &caller)?;
+    let webhook = api.webhook(&webhook, &caller)?.id;
     let (filter, from, limit) = query.read()?;
     let filter = LetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..filter };
     let page = api.reading(&caller.account, async move |api: Arc<Api>| {
@@ -105,7 +103,7 @@ pub(super) async fn read(
     caller: Caller,
     Path((webhook, letter)): Path<(String, String)>,
 ) -> Result<Json<OpenedShown>, ApiError> {
-    let webhook = api.webhook_id(&webhook, &caller)?;
+    let webhook = api.webhook(&webhook, &caller)?.id;
     let missing = ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook}"));
     let Ok(id) = letter.parse::<LetterId>() else { return Err(missing) };
     let own = LetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..LetterFilter::default() };
@@ -116,15 +114,6 @@ pub(super) async fn read(
         Ok(opened)
     });
     Ok(Json(OpenedShown::of(&opened.await?, false, MAX_BODY)))
-}
-
-impl Api {
-    /// Returns the id of a webhook of the caller's account.
-    pub(super) fn webhook_id(&self, id: &str, caller: &Caller) -> Result<WebhookId, ApiError> {
-        Ok(self.store.with(|definitions| {
-            edit::webhook(&PendingDefinitions::on(definitions), id, &caller.account).map(|webhook| webhook.id)
-        })?)
-    }
 }
 
 impl LettersQuery {

@@ -15,7 +15,6 @@ use super::super::Api;
 use super::super::body::OptionalBody;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
-use crate::definition::{PendingDefinitions, edit};
 use crate::deliver::line_of;
 use crate::endpoints::{EndpointStatus, TooManyOrders};
 use crate::id::Line;
@@ -150,10 +149,7 @@ pub(super) async fn retry_now(
 impl Api {
     /// The URLs of a webhook of the caller's account, in the webhook's order.
     fn urls(&self, id: &str, caller: &Caller) -> Result<Vec<WebhookUrl>, ApiError> {
-        let found = self
-            .store
-            .with(|definitions| edit::webhook(&PendingDefinitions::on(definitions), id, &caller.account).cloned());
-        let webhook = found?;
+        let webhook = self.webhook(id, caller)?;
         let target = Target::of(&webhook).ok();
         let line = |position| target.as_ref().map(|target| line_of(target, position));
         Ok(webhook

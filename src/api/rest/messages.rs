@@ -139,7 +139,7 @@ pub(super) async fn read(
 impl Api {
     /// Filter for the messages of a webhook of the caller's account, and the webhook's id.
     fn messages_of(&self, webhook: &str, caller: Caller) -> Result<(EntryFilter, WebhookId), ApiError> {
-        let webhook = self.webhook_id(webhook, &caller)?;
+        let webhook = self.webhook(webhook, &caller)?.id;
         if !self.message_log.is_written() {
             return Err(ApiError::not_found("there is no message log: message_log.level is off at this instance"));
         }

@@ -111,9 +111,7 @@ pub(super) async fn of_draft(
     Path(webhook): Path<String>,
     asked: PreviewBody,
 ) -> Result<Json<PreviewAnswer>, ApiError> {
-    let webhook = api.store.with(|definitions| {
-        Ok::<_, ApiError>(edit::webhook(&PendingDefinitions::on(definitions), &webhook, &caller.account)?.clone())
-    })?;
+    let webhook = api.webhook(&webhook, &caller)?;
     let wanted = asked
         .request
         .event

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::definition::rules::DefinitionLimits;
-use crate::definition::{CallSettings, Event, Payload, Webhook};
+use crate::definition::{CallSettings, Event, Webhook};
 
 /// Counts for an event, or for all events of a webhook, over the last 30 days.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -243,11 +243,7 @@ impl WebhookRead {
 impl EventCreated {
     /// `on`: whether its webhook is enabled.
     pub fn of(event: Event, on: bool) -> Self {
-        let (fields, template) = match event.payload {
-            Payload::Default => (None, None),
-            Payload::Fields(fields) => (Some(fields), None),
-            Payload::Template(template) => (None, Some(template)),
-        };
+        let (fields, template) = event.payload.parts();
         Self {
             id: event.id.to_string(),
             event_type: event.type_as_given.unwrap_or_else(|| event.operation.event_type().to_owned()),

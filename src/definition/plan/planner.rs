@@ -7,13 +7,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_saphyr::{Location, Spanned};
 
 use super::{ApplyContext, Change, FileProblem, Plan, ProblemReason, Problems, WebhookPlan};
-use crate::definition::kept;
-use crate::definition::retained_text::RetainedText;
+use crate::definition::hidden::RetainedText;
 use crate::definition::rules::{self, EventSlots};
 use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
 use crate::definition::{
     BadSecret, Definitions, DeliverySettings, Event, PendingDefinitions, Secret, SecretReference, Table, Webhook,
 };
+use crate::definition::{edit, kept};
 use crate::id::{AccountId, EventId, TableId, WebhookId};
 use crate::vocabulary::Operation;
 
@@ -74,8 +74,7 @@ impl<'p> Planner<'p> {
         let events = self.events(entry, &after);
         let secret_made = before.is_none() && entry.secret.is_none();
         let webhook = Change::between(before, after, |webhook| {
-            webhook.modified = Some(self.terms.stamp.clone());
-            webhook.version += 1;
+            self.terms.stamp.touch(&mut webhook.version, &mut webhook.modified)
         });
         if !webhook.is_keep() || !events.is_empty() {
             self.plan.webhooks.push(WebhookPlan { webhook, secret_made, events });
@@ -101,7 +100,7 @@ impl<'p> Planner<'p> {
         let secret = match (&entry.secret, before) {
             (Some(text), _) => self.given_secret(text)?,
             (None, Some(before)) => before.secret.clone(),
-            (None, None) => Secret::from_random(self.random()),
+            (None, None) => Secret::from_random(edit::random_bytes(self.terms.random)),
         };
         let (handling, kept) = self.wanted_handling(entry, before)?;
         let throttling = |calls: u32| rules::call_throttling(calls.into(), &self.terms.policy.limits);
@@ -213,10 +212,8 @@ impl<'p> Planner<'p> {
             modified: before.and_then(|before| before.modified.clone()),
         };
         rules::event(&event)?;
-        let change = Change::between(before, event, |event| {
-            event.modified = Some(self.terms.stamp.clone());
-            event.version += 1;
-        });
+        let change =
+            Change::between(before, event, |event| self.terms.stamp.touch(&mut event.version, &mut event.modified));
         if let Change::Create(event) | Change::Update { after: event, .. } = &change {
             self.known_names(event, before, &webhook.account)?;
         }
@@ -266,27 +263,15 @@ impl<'p> Planner<'p> {
     }
 
     fn new_webhook_id(&mut self) -> WebhookId {
-        loop {
-            let id = WebhookId::from_random(self.random());
-            if self.definitions.webhook(id).is_none() && self.new_webhooks.insert(id) {
-                return id;
-            }
-        }
+        let (there, new) = (self.definitions, &mut self.new_webhooks);
+        let is_unused = |id| there.webhook(id).is_none() && new.insert(id);
+        edit::unused_id(self.terms.random, WebhookId::from_random, is_unused)
     }
 
     fn new_event_id(&mut self) -> EventId {
-        loop {
-            let id = EventId::from_random(self.random());
-            if self.definitions.event(id).is_none() && self.new_events.insert(id) {
-                return id;
-            }
-        }
-    }
-
-    fn random<const N: usize>(&self) -> [u8; N] {
-        let mut bytes = [0; N];
-        (self.terms.random)(&mut bytes);
-        bytes
+        let (there, new) = (self.definitions, &mut self.new_events);
+        let is_unused = |id| there.event(id).is_none() && new.insert(id);
+        edit::unused_id(self.terms.random, EventId::from_random, is_unused)
     }
 
     fn problem(&mut self, location: Location, subject: String, reason: ProblemReason) {

@@ -1,5 +1,5 @@
 use super::super::samples;
-use super::super::{Changes, FieldType, LogRecord};
+use super::super::{Changes, FieldType, LogRecord, Payload};
 use super::*;
 
 #[test]

@@ -14,7 +14,6 @@ use crate::api::body::{JsonBody, OptionalBody};
 use crate::api::error::ApiError;
 use crate::api::oauth::Caller;
 use crate::dead_letters::{Candidate, LetterFilter, LetterId};
-use crate::id::WebhookId;
 use crate::kafka::topic_reader::{Bounds, TopicCursor};
 use crate::redelivery::{Outcomes, RedriveMarkers, RedriveOptions, Skipped};
 
@@ -139,7 +138,7 @@ pub(in super::super) async fn one(
 impl Api {
     /// Filter for the letters of a webhook of the caller's account.
     fn own(&self, webhook: &str, caller: &Caller) -> Result<LetterFilter, ApiError> {
-        let webhook: WebhookId = self.webhook_id(webhook, caller)?;
+        let webhook = self.webhook(webhook, caller)?.id;
         Ok(LetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..LetterFilter::default() })
     }
 

@@ -29,10 +29,8 @@ impl<'p> Planner<'p> {
             return self.problem(location, subject(), refusal.into());
         }
         self.wanted_tables.insert(after.id, after.clone());
-        let change = Change::between(before, after, |table| {
-            table.modified = Some(self.terms.stamp.clone());
-            table.version += 1;
-        });
+        let change =
+            Change::between(before, after, |table| self.terms.stamp.touch(&mut table.version, &mut table.modified));
         if !change.is_keep() {
             self.plan.tables.push(change);
         }
