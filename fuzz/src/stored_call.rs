@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use outhook::definition::Webhook;
 use outhook::deliver::WriteCount;
+use outhook::kafka::producer::Headers;
 use outhook::receipt::{Budget, Receipt, ReceiptTracker};
 use outhook::rules::{Live, Target};
 use outhook::settle::{Due, InvalidCall, StoredCall};
@@ -65,17 +66,17 @@ fn check_waiting(call: &StoredCall, due: Due, body: Bytes) {
     let now = Timestamp::from_millisecond(due.due_ms).unwrap_or(Timestamp::UNIX_EPOCH);
     let now_ms = now.as_millisecond();
     let record = call.clone().due(now, due.definitions, body.clone());
-    assert_eq!(record.value, Some(body));
+    assert_eq!(record.record.value, Some(body));
     let key = call.row.map_or(call.call.0.as_bytes().to_vec(), |row| row.bytes().to_vec());
-    assert_eq!(record.key.as_deref(), Some(&*key));
-    let again = StoredCall::read_waiting(|name| record.headers.get(name));
+    assert_eq!(record.record.key.as_deref(), Some(&*key));
+    let again = StoredCall::read_waiting(|name| record.record.headers.get(name));
     let step = WriteCount::requested(now_ms).next();
     let expected = StoredCall { attempts: 0, deferrals: 0, offered_ms: now_ms, step, ..call.clone() };
     assert_eq!(again, Ok((expected, Due { due_ms: now_ms, definitions: due.definitions })));
 }
 
 fn check_letter(call: &StoredCall) {
-    let headers = call.headers("retries ended");
+    let headers = Headers::from(call.headers("retries ended"));
     // The time is RFC 3339 text, for people. A time that this can't write becomes 1970.
     let offered_ms = Timestamp::from_millisecond(call.offered_ms).map_or(0, Timestamp::as_millisecond);
     let expected = StoredCall { offered_ms, step: WriteCount::FIRST, ..call.clone() };
